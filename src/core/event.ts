@@ -1,0 +1,106 @@
+import type { Category, Resource, Severity } from "./observation.ts";
+import type { Json, JsonObject } from "./json.ts";
+import type { FilterReason, PayloadError } from "./outcome.ts";
+
+/**
+ * A finding is a state: its identity holds while the Observation exists.
+ * An occurrence is an act: its identity holds for a sliding window.
+ */
+export type SourceKind = "finding" | "occurrence";
+
+/** One finding or occurrence as a source draws it from a payload: the tool's own words, not yet cleaned. */
+export interface DrawnEvent {
+  /** Another source's name, where a source speaks for other tools (kyverno reports do). */
+  readonly source?: string;
+  readonly category: Category;
+  /** The tool's word, any case; null where it says none. */
+  readonly severity: string | null;
+  readonly eventType: string;
+  readonly message: string;
+  /** The tool's own ids for filters' `Rules`: a CVE, a check id; `policy` and `policy/rule`. */
+  readonly rules: readonly string[];
+  readonly resource?: Resource;
+  /** From the source's allow-list, never the raw input. */
+  readonly details: JsonObject;
+  /** The tool's own time: RFC 3339, or milliseconds since the epoch. */
+  readonly detectedAt?: string | number;
+  /** The fields the fingerprint is made of. Source and severity are added by normalise. */
+  readonly identity: JsonObject;
+  /** The mapper's own verdict, for acts that are no news (audit): counted as filtered. */
+  readonly drop?: Extract<FilterReason, "not_relevant" | "own_write">;
+  /** A pushed finding that its tool says is over (Alertmanager's `resolved`). */
+  readonly resolved?: boolean;
+  readonly ttlSeconds?: number;
+}
+
+/** What a source's generator yields. */
+export type Drawn = { readonly event: DrawnEvent } | { readonly error: PayloadError };
+
+/** Where a payload came from. */
+export interface Origin {
+  /** Namespace of the report or mapped object; "" for a cluster-scoped one; undefined for pushed payloads. */
+  readonly namespace?: string;
+  /** Name of the report, ConfigMap or object; undefined for pushed payloads. */
+  readonly name?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, string>>;
+  /**
+   * True where findings may speak only of `namespace` (SPEC section 13): a foreign claim goes to
+   * `details.claimedResource`. False for ConfigMaps in configured namespaces, core Events, webhooks.
+   */
+  readonly confined: boolean;
+}
+
+/** One parsed payload on its way into a source's generator. */
+export interface Payload {
+  readonly body: Json;
+  readonly origin: Origin;
+  /** Milliseconds since the epoch. */
+  readonly receivedAt: number;
+}
+
+/** What normalise needs to know of a source, from its definition, the settings and (for mapped ones) its Ingester. */
+export interface SourceProfile {
+  readonly name: string;
+  readonly kind: SourceKind;
+  /** Window of an occurrence in ms; Infinity: the Observation's life (audit). Unused for findings. */
+  readonly windowMs: number;
+  /** False where a repeat adds nothing (audit, or DEDUP_ENABLE_AGGREGATION=false). */
+  readonly countRepeats: boolean;
+  /** Tool's word (lower case) → severity; stands above the general table. */
+  readonly severityMap: Readonly<Record<string, Severity>>;
+  readonly ttlSeconds: number;
+  /** Keys of `details` that flap without meaning (score): no change of content. */
+  readonly volatileDetails: readonly string[];
+}
+
+/** A normalised event: legal, cleaned, cut. What filters see and what is stored. */
+export interface NormalEvent {
+  readonly source: string;
+  readonly kind: SourceKind;
+  readonly category: Category;
+  readonly severity: Severity;
+  readonly eventType: string;
+  readonly message: string;
+  readonly resource?: Resource;
+  readonly details: JsonObject;
+  /** RFC 3339. */
+  readonly detectedAt: string;
+  readonly rules: readonly string[];
+  /** 64 hex: SHA-256 over the canonical JSON of the identity. */
+  readonly fingerprint: string;
+  /** The identity, readable, at most 1 KiB. */
+  readonly identity: string;
+  /** Event time for windows, ms: the tool's own if within [receipt − 1 h, receipt + 6 min], else receipt. */
+  readonly at: number;
+  readonly receivedAt: number;
+  /** Namespace the Observation goes to. */
+  readonly namespace: string;
+  readonly ttlSeconds: number;
+  readonly windowMs: number;
+  readonly countRepeats: boolean;
+  /** 32 bits of the hash of message and lasting details: a change replaces a stored finding's content. */
+  readonly contentHash: number;
+  readonly drop?: Extract<FilterReason, "not_relevant" | "own_write">;
+  readonly resolved: boolean;
+}

@@ -1,0 +1,160 @@
+/** The seam to Kubernetes: everything above talks to the API server through `KubeApi` alone. */
+import type { Json, JsonObject } from "../core/json.ts";
+
+/** A served resource. `plural` as in the URL; `namespaced` false for cluster-scoped ones. */
+export interface ResourceType {
+  readonly group: string;
+  readonly version: string;
+  readonly plural: string;
+  readonly kind: string;
+  readonly namespaced: boolean;
+}
+
+/** `metadata` as far as the program reads it. */
+export interface ObjectMeta {
+  readonly name?: string;
+  readonly namespace?: string;
+  readonly uid?: string;
+  readonly resourceVersion?: string;
+  readonly generation?: number;
+  readonly creationTimestamp?: string;
+  readonly deletionTimestamp?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, string>>;
+  readonly ownerReferences?: readonly OwnerReference[];
+  readonly [field: string]: unknown;
+}
+
+export interface OwnerReference {
+  readonly apiVersion?: string;
+  readonly kind?: string;
+  readonly name?: string;
+  readonly uid?: string;
+  readonly controller?: boolean;
+}
+
+/** Any Kubernetes object. */
+export interface KubeObject {
+  readonly apiVersion?: string;
+  readonly kind?: string;
+  readonly metadata: ObjectMeta;
+  readonly [field: string]: unknown;
+}
+
+export interface KubeList<T extends KubeObject = KubeObject> {
+  readonly metadata: {
+    readonly resourceVersion?: string;
+    readonly continue?: string;
+    readonly remainingItemCount?: number;
+  };
+  readonly items: readonly T[];
+}
+
+/** One line of a watch. */
+export type WatchFrame<T extends KubeObject = KubeObject> =
+  | { readonly type: "ADDED" | "MODIFIED" | "DELETED"; readonly object: T }
+  | { readonly type: "BOOKMARK"; readonly object: KubeObject }
+  | { readonly type: "ERROR"; readonly object: StatusBody };
+
+/** `v1 Status`. */
+export interface StatusBody {
+  readonly kind?: string;
+  readonly code?: number;
+  readonly reason?: string;
+  readonly message?: string;
+  readonly details?: {
+    readonly name?: string;
+    readonly kind?: string;
+    readonly retryAfterSeconds?: number;
+    readonly causes?: readonly {
+      readonly reason?: string;
+      readonly message?: string;
+      readonly field?: string;
+    }[];
+  };
+}
+
+export interface RequestOptions {
+  /** "" or absent: all namespaces (list, watch) or cluster scope. */
+  readonly namespace?: string;
+  readonly signal?: AbortSignal;
+}
+
+export interface ListOptions extends RequestOptions {
+  readonly labelSelector?: string;
+  readonly fieldSelector?: string;
+  readonly limit?: number;
+  readonly continue?: string;
+  readonly resourceVersion?: string;
+  readonly resourceVersionMatch?: "NotOlderThan" | "Exact";
+}
+
+export interface WatchOptions extends RequestOptions {
+  readonly labelSelector?: string;
+  readonly fieldSelector?: string;
+  readonly resourceVersion?: string;
+  readonly timeoutSeconds?: number;
+  readonly allowWatchBookmarks?: boolean;
+}
+
+export interface WriteOptions extends RequestOptions {
+  readonly subresource?: "status";
+  readonly dryRun?: boolean;
+}
+
+export interface PatchOptions extends WriteOptions {
+  readonly type: "merge" | "json";
+}
+
+export interface DeleteOptions extends RequestOptions {
+  readonly preconditions?: { readonly uid?: string; readonly resourceVersion?: string };
+}
+
+/** One request, one answer: no retries here (see `retry.ts`). Every method throws `ApiError` or `NetworkError`. */
+export interface KubeApi {
+  list<T extends KubeObject>(type: ResourceType, options?: ListOptions): Promise<KubeList<T>>;
+  get<T extends KubeObject>(type: ResourceType, name: string, options?: RequestOptions): Promise<T>;
+  create<T extends KubeObject>(type: ResourceType, object: T, options?: WriteOptions): Promise<T>;
+  replace<T extends KubeObject>(type: ResourceType, object: T, options?: WriteOptions): Promise<T>;
+  patch<T extends KubeObject>(
+    type: ResourceType,
+    name: string,
+    patch: Json,
+    options: PatchOptions,
+  ): Promise<T>;
+  delete(type: ResourceType, name: string, options?: DeleteOptions): Promise<void>;
+  watch<T extends KubeObject>(type: ResourceType, options?: WatchOptions): AsyncIterable<WatchFrame<T>>;
+  /** GET of any path (discovery, /version, /readyz), parsed as JSON where it is JSON, else `{text}`. */
+  getPath(path: string, options?: { readonly signal?: AbortSignal }): Promise<JsonObject>;
+}
+
+/** The API server answered, and the answer is an error: its Status, and how long it asks to wait. */
+export class ApiError extends Error {
+  override readonly name = "ApiError";
+  readonly status: number;
+  readonly reason: string;
+  readonly body: StatusBody;
+  readonly retryAfterMs: number | undefined;
+
+  constructor(doing: string, status: number, body: StatusBody, retryAfterMs?: number) {
+    super(
+      `Cannot ${doing}: ${body.message ?? body.reason ?? "no message"} (HTTP ${status}${
+        body.reason ? ` ${body.reason}` : ""
+      })`,
+    );
+    this.status = status;
+    this.reason = body.reason ?? "";
+    this.body = body;
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+/** No answer came: refused, reset, timed out, garbled. The request may have been applied. */
+export class NetworkError extends Error {
+  override readonly name = "NetworkError";
+}
+
+/** True for an `ApiError` with this HTTP status. */
+export function hasStatus(error: unknown, status: number): error is ApiError {
+  return error instanceof ApiError && error.status === status;
+}

@@ -1,0 +1,102 @@
+/** Every metric of the program. Names and labels are API (SPEC section 11); none holds an object name, namespace or CVE. */
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
+
+const PREFIX = "zen_watcher_";
+const LATENCY_BUCKETS = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+
+/** Declares every metric in a registry of its own. */
+export function createMetrics() {
+  const registry = new Registry();
+  const registers = [registry];
+  const counter = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
+    new Counter<L>({ name: PREFIX + name, help, labelNames, registers });
+  const gauge = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
+    new Gauge<L>({ name: PREFIX + name, help, labelNames, registers });
+  const histogram = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
+    new Histogram<L>({ name: PREFIX + name, help, labelNames, registers, buckets: LATENCY_BUCKETS });
+
+  return {
+    registry,
+    events: counter("events_total", "Events drawn from payloads", ["source", "category", "severity"]),
+    eventsWritten: counter("events_written_total", "Events stored as Observations", ["source", "category"]),
+    eventsFailures: counter("events_failures_total", "Events that could not be stored", ["source", "reason"]),
+    eventsInFlight: gauge("events_in_flight", "Events without an outcome yet", ["source"]),
+    eventProcessingDuration: histogram(
+      "event_processing_duration_seconds",
+      "From receipt of a payload to the outcome of each of its events",
+      ["source"],
+    ),
+    activeEvents: gauge("active_events", "Stored Observations in phase Active", ["category", "severity"]),
+    observationsCreated: counter("observations_created_total", "Observations created", ["source"]),
+    observationsFiltered: counter("observations_filtered_total", "Events filtered", ["source", "reason"]),
+    observationsDeduped: counter("observations_deduped_total", "Events that repeat a stored Observation", [
+      "source",
+    ]),
+    observationsCreateErrors: counter(
+      "observations_create_errors_total",
+      "Failed attempts to create an Observation at the API server",
+      ["source", "reason"],
+    ),
+    observationsDeleted: counter("observations_deleted_total", "Observations deleted", ["source", "reason"]),
+    payloadErrors: counter("payload_errors_total", "Payloads or items that could not be read", [
+      "source",
+      "reason",
+    ]),
+    watcherStatus: gauge("watcher_status", "1 while a source is read or served", ["watcher"]),
+    watcherErrors: counter("watcher_errors_total", "Errors of a source", ["watcher", "error_type"]),
+    scrapeDuration: histogram("scrape_duration_seconds", "One evaluation of a source", ["watcher"]),
+    watchReconnects: counter("watch_reconnects_total", "Watches started again", ["resource", "reason"]),
+    watchLastActivity: gauge("watch_last_activity_timestamp_seconds", "Last frame of a watch", ["resource"]),
+    informerSynced: gauge("informer_synced", "1 once a watch holds its full list", ["resource"]),
+    crdOperations: counter("crd_operations_total", "Requests on our custom resources", [
+      "operation",
+      "status",
+    ]),
+    crdOperationDuration: histogram("crd_operation_duration_seconds", "Duration of such requests", [
+      "operation",
+    ]),
+    httpRequests: counter("http_requests_total", "HTTP requests answered", ["endpoint", "method", "status"]),
+    httpRequestDuration: histogram("http_request_duration_seconds", "Duration of HTTP requests", [
+      "endpoint",
+      "method",
+    ]),
+    webhookRequests: counter("webhook_requests_total", "Webhook requests answered", ["endpoint", "status"]),
+    webhookDropped: counter("webhook_dropped_total", "Webhook requests refused before parsing", ["endpoint"]),
+    webhookQueueUsage: gauge("webhook_queue_usage", "Webhook requests waiting for their answer", [
+      "endpoint",
+    ]),
+    healthStatus: gauge("health_status", "1 while live"),
+    readinessStatus: gauge("readiness_status", "1 while ready"),
+    tasks: gauge("goroutines", "Asynchronous tasks in flight"),
+    buildInfo: gauge("build_info", "Always 1; the build in labels", ["version", "deno_version"]),
+    dedupCacheUsage: gauge("dedup_cache_usage", "Fill of the window cache, 0 to 1"),
+    dedupEffectiveness: gauge("dedup_effectiveness", "Share of events that were repeats, 0 to 1", ["source"]),
+    dedupEvictions: counter("dedup_evictions_total", "Windows evicted from the cache"),
+    filterDecisions: counter("filter_decisions_total", "Decisions of filters", [
+      "source",
+      "action",
+      "reason",
+    ]),
+    filterPassRate: gauge(
+      "filter_pass_rate",
+      "Share of events that passed the filters in the last 5 minutes",
+      ["source"],
+    ),
+    filterReload: counter("filter_reload_total", "Filter documents read", ["result"]),
+    filterLastReload: gauge("filter_last_reload", "When filters last changed, in seconds since the epoch"),
+    filterErrors: counter("filter_errors_total", "Filter expressions that failed on an event"),
+    gcRuns: counter("gc_runs_total", "Garbage collections"),
+    gcDuration: histogram("gc_duration_seconds", "Duration of a garbage collection"),
+    gcErrors: counter("gc_errors_total", "Errors of garbage collection", ["operation", "error_type"]),
+    storageBudgetUsage: gauge(
+      "storage_budget_usage",
+      "Share of the storage budget in use: the larger of count and bytes",
+    ),
+    isLeader: gauge("is_leader", "1 on the leader"),
+    leaderTransitions: counter("leader_transitions_total", "Changes of leader seen"),
+    ingestersActive: gauge("ingesters_active", "Ingesters and ObservationMappings in force"),
+  };
+}
+
+/** Every metric, by name. */
+export type Metrics = ReturnType<typeof createMetrics>;
