@@ -45,6 +45,8 @@ export interface SourceDefinition {
   readonly severityMap?: Readonly<Record<string, Severity>>;
   /** "life": the window is the Observation's life and a repeat adds nothing (audit). */
   readonly window?: "life";
+  /** What to tell a sender whose body is no JSON. */
+  readonly unreadableHint?: string;
   /** Draws every event of a payload, in order. Pure; yields an error for what cannot be read and goes on; never throws. */
   toEvents(payload: Payload, context: DrawContext): Iterable<Drawn>;
 }

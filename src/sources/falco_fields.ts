@@ -1,0 +1,207 @@
+/** Falco's output fields: which are shown, and which vary between repeats of one act. */
+import type { JsonObject } from "../core/json.ts";
+import { at, type Field, text } from "./read.ts";
+
+/** Fields copied into `details`. Never environment variables, arguments of system calls or mounts: they carry secrets. */
+const SHOWN: ReadonlySet<string> = new Set([
+  "container.id",
+  "container.name",
+  "container.image",
+  "container.image.repository",
+  "container.image.tag",
+  "container.image.digest",
+  "container.privileged",
+  "proc.name",
+  "proc.cmdline",
+  "proc.exe",
+  "proc.exepath",
+  "proc.pname",
+  "proc.pcmdline",
+  "proc.pexepath",
+  "proc.sname",
+  "proc.cwd",
+  "proc.tty",
+  "user.name",
+  "user.uid",
+  "user.loginname",
+  "user.loginuid",
+  "group.name",
+  "group.gid",
+  "fd.name",
+  "fd.type",
+  "fd.typechar",
+  "fd.l4proto",
+  "fd.directory",
+  "fd.filename",
+  "fd.cip",
+  "fd.cport",
+  "fd.sip",
+  "fd.sport",
+  "fd.lip",
+  "fd.lport",
+  "fd.rip",
+  "fd.rport",
+  "fd.sip.name",
+  "evt.type",
+  "evt.res",
+  "ka.user.name",
+  "ka.impuser.name",
+  "ka.verb",
+  "ka.uri",
+  "ka.uri.param[command]",
+  "ka.target.resource",
+  "ka.target.subresource",
+  "ka.response.code",
+  "ka.response.reason",
+  "ka.auth.decision",
+  "ka.useragent",
+  "gcp.user",
+  "gcp.callerIP",
+  "gcp.projectId",
+  "gcp.methodName",
+  "gcp.serviceName",
+  "gcp.storage.bucket",
+  "ct.user",
+  "ct.srcip",
+  "ct.region",
+  "ct.name",
+  "ct.src",
+  "ct.error",
+  "evt.hostname",
+  "evt.source",
+  "falco.version",
+  "falco.evts_rate_sec",
+  "falco.num_evts",
+  "scap.engine_name",
+  "scap.n_drops",
+  "scap.n_drops_perc",
+  "n_drops",
+  "n_evts",
+]);
+
+/** Process, session and thread numbers, after `proc.` or `thread.`; `[n]` is an ancestor's. */
+const NUMBERS: ReadonlySet<string> = new Set(
+  ["pid", "ppid", "vpid", "pvpid", "apid", "tid", "vtid", "sid", "spid", "pgid", "vpgid", "ppgid"],
+);
+
+/** Fields that differ between repeats of the same act, beside times, numbers and ports. */
+const VOLATILE: ReadonlySet<string> = new Set([
+  "evt.num",
+  "evt.cpu",
+  "evt.rawtime",
+  "evt.latency",
+  "evt.deltatime",
+  "evt.reltime",
+  "evt.outputtime",
+  "jevt.rawtime",
+  "ka.auditid",
+  "ct.id",
+  "ct.time",
+  "fd.num",
+  "container.start_ts",
+  "container.duration",
+  // falcosidekick's copy of the event's own hostname
+  "hostname",
+]);
+
+/** Above this a port is taken for one the client's kernel chose, where nothing else tells the sides apart. */
+const FIRST_EPHEMERAL_PORT = 32_768;
+
+/** The value of an output field: the literal dotted key first, then the path; Falco's `<NA>` counts as nothing. */
+export function field(fields: JsonObject, key: string): Field {
+  const literal = at(fields, key);
+  const value = literal === undefined && key.includes(".") ? at(fields, ...key.split(".")) : literal;
+  return value === "<NA>" || value === null ? undefined : value;
+}
+
+/** The fields that `details` shows. */
+export function shownFields(fields: JsonObject): JsonObject {
+  const shown: JsonObject = {};
+  for (const key of SHOWN) {
+    const value = field(fields, key);
+    if (typeof value === "number" || typeof value === "boolean") shown[key] = value;
+    else if (typeof value === "string" && value !== "") shown[key] = value;
+  }
+  for (const key of Object.keys(fields)) {
+    const value = fields[key];
+    if (key.startsWith("proc.aname[") && typeof value === "string" && value !== "<NA>") shown[key] = value;
+  }
+  return shown;
+}
+
+/** The fields a repeat has in common with the first: what identifies the act. */
+export function lastingFields(fields: JsonObject): JsonObject {
+  const clientPorts = clientPortKeys(fields);
+  const lasting: JsonObject = {};
+  for (const [key, value] of Object.entries(fields)) {
+    if (
+      key === "__proto__" || value === null || value === "<NA>" || isVolatile(key) || clientPorts.has(key)
+    ) continue;
+    const isTuple = key === "fd.name" || key === "fd.nameraw";
+    lasting[key] = isTuple && typeof value === "string" ? withoutClientPort(value) : value;
+  }
+  return lasting;
+}
+
+function isVolatile(key: string): boolean {
+  if (VOLATILE.has(key)) return true;
+  const [family, ...rest] = key.split(".");
+  if (family === "evt" || family === "jevt") return key.includes("time");
+  if (family !== "proc" && family !== "thread") return false;
+  const name = (rest[0] ?? "").split("[", 1)[0] ?? "";
+  if (NUMBERS.has(name)) return rest.length === 1 || rest[1] === "ts" || rest[1] === "duration";
+  return name === "duration" || rest.some((part) => part.includes("duration"));
+}
+
+/** `client:port->server:port` without the client's port; any other name as it is. */
+function withoutClientPort(name: string): string {
+  const tuple = endpoints(name);
+  return tuple ? `${tuple.clientAddress}->${tuple.server}` : name;
+}
+
+function clientPortKeys(fields: JsonObject): ReadonlySet<string> {
+  const keys = new Set(["fd.cport"]);
+  const local = text(field(fields, "fd.lport"));
+  const remote = text(field(fields, "fd.rport"));
+  const client = text(field(fields, "fd.cport")) || endpoints(text(field(fields, "fd.name")))?.clientPort ||
+    "";
+  if (client !== "") {
+    if (local === client) keys.add("fd.lport");
+    else if (remote === client) keys.add("fd.rport");
+    return keys;
+  }
+  const server = text(field(fields, "fd.sport"));
+  if (server !== "") {
+    if (local !== server && remote === server) keys.add("fd.lport");
+    else if (remote !== server && local === server) keys.add("fd.rport");
+    return keys;
+  }
+  const type = text(field(fields, "evt.type"));
+  if (type === "connect") keys.add("fd.lport");
+  else if (type === "accept" || type === "accept4") keys.add("fd.rport");
+  else if (isEphemeral(local) && !isEphemeral(remote)) keys.add("fd.lport");
+  else if (isEphemeral(remote) && !isEphemeral(local)) keys.add("fd.rport");
+  return keys;
+}
+
+function isEphemeral(port: string): boolean {
+  return Number(port) >= FIRST_EPHEMERAL_PORT;
+}
+
+/** The sides of a socket's name. Addresses may hold colons (IPv6): the port follows the last one. */
+function endpoints(name: string) {
+  const arrow = name.indexOf("->");
+  if (arrow < 0) return undefined;
+  const client = name.slice(0, arrow);
+  const server = name.slice(arrow + 2);
+  const colon = client.lastIndexOf(":");
+  if (colon < 0 || !isPort(client.slice(colon + 1))) return undefined;
+  if (!isPort(server.slice(server.lastIndexOf(":") + 1))) return undefined;
+  return { clientAddress: client.slice(0, colon), clientPort: client.slice(colon + 1), server };
+}
+
+function isPort(word: string): boolean {
+  if (word.length === 0 || word.length > 5) return false;
+  for (const char of word) if (char < "0" || char > "9") return false;
+  return true;
+}

@@ -1,0 +1,98 @@
+/** Kinds of the resources that audit-like payloads name by their plural alone. */
+import type { Resource } from "../core/observation.ts";
+
+/** plural → [kind, apiVersion]; the core group's and the built-in groups' resources. */
+const KINDS: ReadonlyMap<string, readonly [kind: string, apiVersion: string]> = new Map([
+  ["bindings", ["Binding", "v1"]],
+  ["configmaps", ["ConfigMap", "v1"]],
+  ["endpoints", ["Endpoints", "v1"]],
+  ["events", ["Event", "v1"]],
+  ["limitranges", ["LimitRange", "v1"]],
+  ["namespaces", ["Namespace", "v1"]],
+  ["nodes", ["Node", "v1"]],
+  ["persistentvolumeclaims", ["PersistentVolumeClaim", "v1"]],
+  ["persistentvolumes", ["PersistentVolume", "v1"]],
+  ["pods", ["Pod", "v1"]],
+  ["podtemplates", ["PodTemplate", "v1"]],
+  ["replicationcontrollers", ["ReplicationController", "v1"]],
+  ["resourcequotas", ["ResourceQuota", "v1"]],
+  ["secrets", ["Secret", "v1"]],
+  ["serviceaccounts", ["ServiceAccount", "v1"]],
+  ["services", ["Service", "v1"]],
+  ["mutatingwebhookconfigurations", ["MutatingWebhookConfiguration", "admissionregistration.k8s.io/v1"]],
+  ["validatingadmissionpolicies", ["ValidatingAdmissionPolicy", "admissionregistration.k8s.io/v1"]],
+  ["validatingadmissionpolicybindings", [
+    "ValidatingAdmissionPolicyBinding",
+    "admissionregistration.k8s.io/v1",
+  ]],
+  ["validatingwebhookconfigurations", ["ValidatingWebhookConfiguration", "admissionregistration.k8s.io/v1"]],
+  ["customresourcedefinitions", ["CustomResourceDefinition", "apiextensions.k8s.io/v1"]],
+  ["apiservices", ["APIService", "apiregistration.k8s.io/v1"]],
+  ["controllerrevisions", ["ControllerRevision", "apps/v1"]],
+  ["daemonsets", ["DaemonSet", "apps/v1"]],
+  ["deployments", ["Deployment", "apps/v1"]],
+  ["replicasets", ["ReplicaSet", "apps/v1"]],
+  ["statefulsets", ["StatefulSet", "apps/v1"]],
+  ["selfsubjectreviews", ["SelfSubjectReview", "authentication.k8s.io/v1"]],
+  ["tokenreviews", ["TokenReview", "authentication.k8s.io/v1"]],
+  ["localsubjectaccessreviews", ["LocalSubjectAccessReview", "authorization.k8s.io/v1"]],
+  ["selfsubjectaccessreviews", ["SelfSubjectAccessReview", "authorization.k8s.io/v1"]],
+  ["selfsubjectrulesreviews", ["SelfSubjectRulesReview", "authorization.k8s.io/v1"]],
+  ["subjectaccessreviews", ["SubjectAccessReview", "authorization.k8s.io/v1"]],
+  ["horizontalpodautoscalers", ["HorizontalPodAutoscaler", "autoscaling/v2"]],
+  ["cronjobs", ["CronJob", "batch/v1"]],
+  ["jobs", ["Job", "batch/v1"]],
+  ["certificatesigningrequests", ["CertificateSigningRequest", "certificates.k8s.io/v1"]],
+  ["leases", ["Lease", "coordination.k8s.io/v1"]],
+  ["endpointslices", ["EndpointSlice", "discovery.k8s.io/v1"]],
+  ["flowschemas", ["FlowSchema", "flowcontrol.apiserver.k8s.io/v1"]],
+  ["prioritylevelconfigurations", ["PriorityLevelConfiguration", "flowcontrol.apiserver.k8s.io/v1"]],
+  ["ingressclasses", ["IngressClass", "networking.k8s.io/v1"]],
+  ["ingresses", ["Ingress", "networking.k8s.io/v1"]],
+  ["networkpolicies", ["NetworkPolicy", "networking.k8s.io/v1"]],
+  ["runtimeclasses", ["RuntimeClass", "node.k8s.io/v1"]],
+  ["poddisruptionbudgets", ["PodDisruptionBudget", "policy/v1"]],
+  ["podsecuritypolicies", ["PodSecurityPolicy", "policy/v1beta1"]],
+  ["clusterrolebindings", ["ClusterRoleBinding", "rbac.authorization.k8s.io/v1"]],
+  ["clusterroles", ["ClusterRole", "rbac.authorization.k8s.io/v1"]],
+  ["rolebindings", ["RoleBinding", "rbac.authorization.k8s.io/v1"]],
+  ["roles", ["Role", "rbac.authorization.k8s.io/v1"]],
+  ["priorityclasses", ["PriorityClass", "scheduling.k8s.io/v1"]],
+  ["csidrivers", ["CSIDriver", "storage.k8s.io/v1"]],
+  ["csinodes", ["CSINode", "storage.k8s.io/v1"]],
+  ["csistoragecapacities", ["CSIStorageCapacity", "storage.k8s.io/v1"]],
+  ["storageclasses", ["StorageClass", "storage.k8s.io/v1"]],
+  ["volumeattachments", ["VolumeAttachment", "storage.k8s.io/v1"]],
+]);
+
+/** Where a resource is, as a payload says it. Absent or "" alike. */
+export interface Named {
+  readonly plural: string;
+  readonly name?: string;
+  readonly namespace?: string;
+  /** The payload's own group and version; without them a built-in plural's are used. */
+  readonly apiVersion?: string;
+}
+
+/** The resource a plural names. An unknown plural becomes its singular, capitalised: filters compare kinds in any case. */
+export function resourceOf(named: Named): Resource {
+  const known = KINDS.get(named.plural.toLowerCase());
+  const apiVersion = named.apiVersion || known?.[1];
+  return {
+    ...(apiVersion ? { apiVersion } : {}),
+    kind: known?.[0] ?? capitalised(singular(named.plural)),
+    ...(named.name ? { name: named.name } : {}),
+    ...(named.namespace ? { namespace: named.namespace } : {}),
+  };
+}
+
+function singular(plural: string): string {
+  if (plural.endsWith("ies")) return `${plural.slice(0, -3)}y`;
+  const sibilant = ["sses", "xes", "ches", "shes"].some((end) => plural.endsWith(end));
+  if (sibilant) return plural.slice(0, -2);
+  return plural.endsWith("s") && !plural.endsWith("ss") ? plural.slice(0, -1) : plural;
+}
+
+function capitalised(word: string): string {
+  return word.charAt(0).toUpperCase() + word.slice(1);
+}
