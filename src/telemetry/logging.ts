@@ -1,3 +1,13 @@
+/**
+ * JSON lines on stdout through LogTape (which stands in for `@std/log`: denoland/std removed it in 2025, std#6819).
+ * Messages are constant, what varies are fields; repeats of one error are throttled.
+ */
+import { configureSync, getLogger, type LogRecord } from "@logtape/logtape";
+import { clean } from "../core/clean.ts";
+
+export const LOG_LEVELS = ["DEBUG", "INFO", "WARN", "ERROR", "CRIT"] as const;
+export type LogLevel = typeof LOG_LEVELS[number];
+
 /** Fields of a log line. `correlationId` ties a request or object to its Observations. */
 export type LogFields = Readonly<Record<string, unknown>>;
 
@@ -10,8 +20,129 @@ export interface Logger {
   crit(message: string, fields?: LogFields): void;
 }
 
+export interface LoggingOptions {
+  readonly level: LogLevel;
+  readonly format: "json" | "text";
+  /** Where a line goes; by default stdout. */
+  readonly write?: (line: string) => void;
+  readonly now?: () => number;
+}
+
+const ROOT = "zen-watcher";
+const LOGTAPE_LEVELS = { DEBUG: "debug", INFO: "info", WARN: "warning", ERROR: "error", CRIT: "fatal" } as const;
+const LEVEL_NAMES: Readonly<Record<string, LogLevel>> = {
+  trace: "DEBUG",
+  debug: "DEBUG",
+  info: "INFO",
+  warning: "WARN",
+  error: "ERROR",
+  fatal: "CRIT",
+};
+/** Of one WARN or ERROR (component and message) at most this many lines in a window; the next one says how many were left out. */
+const THROTTLE_LINES = 10;
+const THROTTLE_WINDOW_MS = 10_000;
+const THROTTLE_KEYS = 1_000;
+const FIELD_LIMIT = 2_048;
+const FIELD_DEPTH = 4;
+
+/** Sets up logging for the process. Before it is called, and in tests that do not call it, nothing is logged. */
+export function configureLogging({ level, format, write = writeStdout, now = Date.now }: LoggingOptions): void {
+  const throttled = throttle(now);
+  const render = format === "json" ? renderJson : renderText;
+  configureSync({
+    reset: true,
+    sinks: {
+      out: (record: LogRecord) => {
+        const suppressed = throttled(record);
+        if (suppressed !== undefined) write(render(record, suppressed));
+      },
+    },
+    loggers: [
+      { category: ROOT, sinks: ["out"], lowestLevel: LOGTAPE_LEVELS[level] },
+      { category: ["logtape", "meta"], sinks: [] },
+    ],
+  });
+}
+
 /** The logger of a component, e.g. `logger("watcher")`. */
-export function logger(_component: string): Logger {
-  const nothing = () => {};
-  return { debug: nothing, info: nothing, warn: nothing, error: nothing, crit: nothing };
+export function logger(component: string): Logger {
+  const log = getLogger([ROOT, component]);
+  return {
+    debug: (message, fields) => log.debug(message, fields ?? {}),
+    info: (message, fields) => log.info(message, fields ?? {}),
+    warn: (message, fields) => log.warn(message, fields ?? {}),
+    error: (message, fields) => log.error(message, fields ?? {}),
+    crit: (message, fields) => log.fatal(message, fields ?? {}),
+  };
+}
+
+/** Returns how many lines like this one were left out before it, or undefined where this one is left out too. */
+function throttle(now: () => number): (record: LogRecord) => number | undefined {
+  const windows = new Map<string, { startedAt: number; lines: number; suppressed: number }>();
+  return (record) => {
+    if (record.level !== "warning" && record.level !== "error") return 0;
+    const key = `${record.category.at(-1)}\n${record.message.join("")}`;
+    const at = now();
+    const window = windows.get(key);
+    if (!window || at - window.startedAt >= THROTTLE_WINDOW_MS) {
+      if (!window && windows.size >= THROTTLE_KEYS) windows.delete(windows.keys().next().value ?? "");
+      windows.set(key, { startedAt: at, lines: 1, suppressed: 0 });
+      return window?.suppressed ?? 0;
+    }
+    if (window.lines >= THROTTLE_LINES) {
+      window.suppressed++;
+      return undefined;
+    }
+    window.lines++;
+    return 0;
+  };
+}
+
+function lineOf(record: LogRecord, suppressed: number): Record<string, unknown> {
+  const line: Record<string, unknown> = {
+    timestamp: new Date(record.timestamp).toISOString(),
+    level: LEVEL_NAMES[record.level] ?? "INFO",
+    component: record.category.at(-1) ?? ROOT,
+    message: clean(record.message.join(""), FIELD_LIMIT),
+  };
+  for (const [name, value] of Object.entries(record.properties)) {
+    if (value !== undefined && !(name in line)) line[name] = loggable(value, 0);
+  }
+  if (suppressed > 0) line["suppressed"] = suppressed;
+  return line;
+}
+
+function renderJson(record: LogRecord, suppressed: number): string {
+  return JSON.stringify(lineOf(record, suppressed)) + "\n";
+}
+
+function renderText(record: LogRecord, suppressed: number): string {
+  const { timestamp, level, component, message, ...fields } = lineOf(record, suppressed);
+  const rest = Object.entries(fields)
+    .map(([name, value]) => `${name}=${typeof value === "string" && !value.includes(" ") ? value : JSON.stringify(value)}`);
+  return [timestamp, String(level).padEnd(5), `${component}:`, message, ...rest].join(" ") + "\n";
+}
+
+/** Hostile text may reach a log through any field: it is cleaned and cut like what is stored. */
+function loggable(value: unknown, depth: number): unknown {
+  if (typeof value === "string") return clean(value, FIELD_LIMIT);
+  if (typeof value === "bigint") return value.toString();
+  if (value instanceof Error) return clean(value.message || value.name, FIELD_LIMIT);
+  if (typeof value !== "object" || value === null) return value;
+  if (depth >= FIELD_DEPTH) return "…";
+  if (Array.isArray(value)) return value.slice(0, 50).map((item) => loggable(item, depth + 1));
+  return Object.fromEntries(
+    Object.entries(value).slice(0, 50).map(([name, item]) => [clean(name, 128), loggable(item, depth + 1)]),
+  );
+}
+
+const encoder = new TextEncoder();
+
+function writeStdout(line: string): void {
+  let bytes = encoder.encode(line);
+  try {
+    while (bytes.length > 0) bytes = bytes.subarray(Deno.stdout.writeSync(bytes));
+  } catch {
+    // Nobody reads stdout any more: losing the line is all that is left to do.
+  }
 }

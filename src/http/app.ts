@@ -1,0 +1,120 @@
+import { Hono } from "hono";
+import { logger } from "../telemetry/logging.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+import { problem, Refusal, requestIdOf } from "./problem.ts";
+import { createWebhookHandler, findEndpoint, type WebhookOptions } from "./webhooks.ts";
+
+/** What Hono is given beside the request. */
+export interface Bindings {
+  /** The peer's address. */
+  readonly peer: string;
+}
+
+export interface ProbeReport {
+  readonly ok: boolean;
+  /** Why not. */
+  readonly reasons: readonly string[];
+  /** Each condition and whether it holds, for `?verbose`. */
+  readonly checks: Readonly<Record<string, boolean>>;
+}
+
+export interface HttpOptions extends WebhookOptions {
+  readonly version: string;
+  readonly live: () => ProbeReport;
+  readonly ready: () => ProbeReport;
+  /** The document of `/tools/status`. No payload text. */
+  readonly status: () => Readonly<Record<string, unknown>>;
+  /** Brings gauges that are read rather than counted up to date before a scrape. */
+  readonly beforeScrape: () => void;
+}
+
+const log = logger("http");
+const ROUTES = new Set([
+  "/health",
+  "/livez",
+  "/ready",
+  "/readyz",
+  "/metrics",
+  "/tools/status",
+]);
+
+/** The one app: probes, metrics, status and webhooks. */
+export function createHttpApp(options: HttpOptions): Hono<{ Bindings: Bindings }> {
+  const app = new Hono<{ Bindings: Bindings }>();
+  const handleWebhook = createWebhookHandler(options);
+  app.use(async (c, next) => {
+    const startedAt = performance.now();
+    await next();
+    const endpoint = endpointLabel(c.req.path, options);
+    const labels = { endpoint, method: methodLabel(c.req.method) };
+    options.metrics.httpRequests.inc({ ...labels, status: c.res.status });
+    options.metrics.httpRequestDuration.observe(labels, (performance.now() - startedAt) / 1_000);
+    c.header("x-request-id", requestIdOf(c));
+  });
+  for (const path of ["/health", "/livez"]) app.get(path, (c) => c.json(...health(options, c.req.query())));
+  for (const path of ["/ready", "/readyz"]) app.get(path, (c) => c.json(...readiness(options, c.req.query())));
+  addMetricsRoute(app, options);
+  app.get("/tools/status", (c) => c.json(options.status()));
+  for (const path of ROUTES) {
+    app.all(path, (c) => problem(c, new Refusal(405, "Cannot answer this request: use GET", { allow: "GET, HEAD" })));
+  }
+  app.all("*", async (c) => {
+    const response = await handleWebhook(c, c.env.peer);
+    return response ?? problem(c, new Refusal(404, "Cannot find this path"));
+  });
+  app.onError((error, c) => {
+    log.error("Request failed", { path: endpointLabel(c.req.path, options), error, correlationId: requestIdOf(c) });
+    return problem(c, new Refusal(500, "Cannot answer this request: an internal error, see the log"));
+  });
+  return app;
+}
+
+/** The app of the metrics port: `/metrics` alone. */
+export function createMetricsApp(options: Pick<HttpOptions, "metrics" | "beforeScrape">): Hono {
+  const app = new Hono();
+  addMetricsRoute(app, options);
+  return app;
+}
+
+function addMetricsRoute<E extends { Bindings: Bindings }>(
+  app: Hono<E> | Hono,
+  { metrics, beforeScrape }: { metrics: Metrics; beforeScrape: () => void },
+): void {
+  (app as Hono).get("/metrics", async (c) => {
+    beforeScrape();
+    return c.body(await metrics.registry.metrics(), 200, { "content-type": metrics.registry.contentType });
+  });
+}
+
+function health({ version, live, now }: HttpOptions, query: Record<string, string>) {
+  const report = live();
+  const body = {
+    status: report.ok ? "healthy" : "unhealthy",
+    service: "zen-watcher",
+    version,
+    mode: "independent",
+    timestamp: new Date(now()).toISOString(),
+    ...(report.ok ? {} : { reasons: report.reasons }),
+    ...("verbose" in query ? { checks: report.checks } : {}),
+  };
+  return [body, report.ok ? 200 : 503] as const;
+}
+
+function readiness({ ready }: HttpOptions, query: Record<string, string>) {
+  const report = ready();
+  const body = {
+    ...(report.ok ? { status: "ready" } : { status: "not_ready", reasons: report.reasons }),
+    ...("verbose" in query ? { checks: report.checks } : {}),
+  };
+  return [body, report.ok ? 200 : 503] as const;
+}
+
+/** A label of bounded values: the route, or an endpoint's path without its token. */
+function endpointLabel(path: string, options: HttpOptions): string {
+  if (ROUTES.has(path)) return path;
+  return findEndpoint(path, options.endpoints())?.endpoint.path ?? "other";
+}
+
+function methodLabel(method: string): string {
+  return ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"].includes(method) ? method : "other";
+}

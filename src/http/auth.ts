@@ -1,0 +1,63 @@
+import { createHash, createHmac, timingSafeEqual } from "node:crypto";
+
+/** How senders of one endpoint show who they are. */
+export type EndpointAuth =
+  /** The token of the settings, as bearer or last path segment; open where none is set. */
+  | { readonly type: "default" }
+  | { readonly type: "none" }
+  /** `secret()` is undefined while the Secret is missing: every request is then refused. */
+  | { readonly type: "bearer"; secret(): string | undefined }
+  /** `X-Hub-Signature-256: sha256=<hex>` over the body. */
+  | { readonly type: "hmac"; secret(): string | undefined };
+
+/** Compares two texts in a time that does not depend on where they differ. */
+export function sameSecret(given: string, expected: string): boolean {
+  return timingSafeEqual(digest(given), digest(expected));
+}
+
+/** The bearer token of an `Authorization` header, or undefined. */
+export function bearerToken(header: string | undefined): string | undefined {
+  const match = header === undefined ? null : /^bearer +(\S{1,4096})$/i.exec(header.trim());
+  return match?.[1];
+}
+
+/** Checks GitHub's form of a signed body. */
+export function validSignature(header: string | undefined, body: Uint8Array, secret: string): boolean {
+  if (header === undefined) return false;
+  return sameSecret(header.trim().toLowerCase(), "sha256=" + createHmac("sha256", secret).update(body).digest("hex"));
+}
+
+export interface TokenOptions {
+  readonly token: string;
+  readonly file: string;
+  readonly now: () => number;
+  readonly readFile?: (path: string) => string;
+}
+
+const TOKEN_FILE_INTERVAL_MS = 5_000;
+
+/**
+ * The webhook token now in force: fixed, or from a file that is read again every 5 s. A file that became
+ * unreadable leaves the last token in force; "" means that no token is configured.
+ */
+export function webhookToken({ token, file, now, readFile = Deno.readTextFileSync }: TokenOptions): () => string {
+  if (file === "") return () => token;
+  let current = readFile(file).trim();
+  let readAt = now();
+  if (current === "") throw new Error(`Cannot use webhook token file "${file}": it is empty`);
+  return () => {
+    if (now() - readAt >= TOKEN_FILE_INTERVAL_MS) {
+      readAt = now();
+      try {
+        current = readFile(file).trim() || current;
+      } catch {
+        // A Secret volume is swapped by renames: the next reading finds the file again.
+      }
+    }
+    return current;
+  };
+}
+
+function digest(text: string): Uint8Array {
+  return createHash("sha256").update(text).digest();
+}

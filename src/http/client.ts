@@ -1,0 +1,68 @@
+import { BlockList, isIP } from "node:net";
+import { LRUCache } from "lru-cache";
+import type { Clock } from "../core/clock.ts";
+
+/** A set of addresses and CIDRs. */
+export interface AddressSet {
+  readonly empty: boolean;
+  has(address: string): boolean;
+}
+
+/** Reads addresses and CIDRs, IPv4 and IPv6. Throws an `Error` that names the entry that is neither. */
+export function addressSet(entries: readonly string[]): AddressSet {
+  const set = new BlockList();
+  for (const entry of entries) {
+    const [address = "", prefix, ...rest] = entry.split("/");
+    const version = isIP(address);
+    const width = version === 4 ? 32 : 128;
+    const length = prefix === undefined ? width : Number(prefix);
+    if (version === 0 || rest.length > 0 || !Number.isInteger(length) || length < 0 || length > width) {
+      throw new Error(`Cannot read address "${entry}": expected an IP address or CIDR such as 10.0.0.0/8`);
+    }
+    set.addSubnet(address, length, version === 4 ? "ipv4" : "ipv6");
+  }
+  return {
+    empty: entries.length === 0,
+    has(address) {
+      const version = isIP(address);
+      return version !== 0 && set.check(address, version === 4 ? "ipv4" : "ipv6");
+    },
+  };
+}
+
+/**
+ * The client's address: the peer's, or where the peer is a trusted proxy the last address in
+ * `X-Forwarded-For` that is not one.
+ */
+export function clientAddress(peer: string, forwardedFor: string | undefined, trusted: AddressSet): string {
+  if (trusted.empty || forwardedFor === undefined || !trusted.has(peer)) return peer;
+  const hops = forwardedFor.split(",").map((hop) => hop.trim());
+  for (const hop of hops.reverse()) {
+    if (isIP(hop) === 0) return peer;
+    if (!trusted.has(hop)) return hop;
+  }
+  return peer;
+}
+
+export interface ClientLimitOptions {
+  readonly ratePerSecond: number;
+  readonly burst: number;
+  readonly clock: Clock;
+}
+
+const MAX_CLIENTS = 10_000;
+
+/** A token bucket per client; the least recently seen of 10,000 clients is forgotten. Returns false where a client is over its limit. */
+export function clientLimit({ ratePerSecond, burst, clock }: ClientLimitOptions): (client: string) => boolean {
+  const buckets = new LRUCache<string, { tokens: number; at: number }>({ max: MAX_CLIENTS });
+  return (client) => {
+    const at = clock.monotonic();
+    const bucket = buckets.get(client) ?? { tokens: burst, at };
+    bucket.tokens = Math.min(burst, bucket.tokens + ((at - bucket.at) / 1_000) * ratePerSecond);
+    bucket.at = at;
+    buckets.set(client, bucket);
+    if (bucket.tokens < 1) return false;
+    bucket.tokens -= 1;
+    return true;
+  };
+}

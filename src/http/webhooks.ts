@@ -1,0 +1,210 @@
+import type { Context } from "hono";
+import type { Payload } from "../core/event.ts";
+import type { PayloadError } from "../core/outcome.ts";
+import { parseDocuments } from "../core/parse_json.ts";
+import { logger } from "../telemetry/logging.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+import { bearerToken, type EndpointAuth, sameSecret, validSignature } from "./auth.ts";
+import { type ByteBudget, readBody } from "./body.ts";
+import { type AddressSet, clientAddress } from "./client.ts";
+import { problem, Refusal, requestIdOf } from "./problem.ts";
+
+/** What became of the events of one request. */
+export interface Answer {
+  readonly received: number;
+  readonly created: number;
+  readonly deduped: number;
+  readonly filtered: number;
+  readonly failed: number;
+  /** Events that time or an admin can still get in: the sender is told to come again. */
+  readonly undecided: number;
+  /** How long the sender should wait before that, in seconds. */
+  readonly retryAfterSeconds: number;
+  readonly errors: readonly PayloadError[];
+}
+
+/** A path that takes events. */
+export interface WebhookEndpoint {
+  /** Without the token: `/falco/webhook`. Also the `endpoint` label. */
+  readonly path: string;
+  readonly source: string;
+  readonly auth: EndpointAuth;
+  readonly ackTimeoutMs: number;
+  /** Requests that may be waiting for their answer at once. */
+  readonly maxWaiting: number;
+  take(payload: Payload, context: { signal: AbortSignal; correlationId: string }): Promise<Answer>;
+  /** A body that is no JSON at all: an error of the source, counted. */
+  unreadable(error: PayloadError, correlationId: string): void;
+}
+
+export interface WebhookOptions {
+  /** The endpoints in force now, by path. */
+  readonly endpoints: () => ReadonlyMap<string, WebhookEndpoint>;
+  readonly token: () => string;
+  readonly allowedIps: AddressSet;
+  readonly trustedProxies: AddressSet;
+  /** False where this client is over its limit. */
+  readonly allow: (client: string) => boolean;
+  readonly budget: ByteBudget;
+  readonly maxBytes: number;
+  readonly now: () => number;
+  /** Aborted when requests under way must end. */
+  readonly signal: AbortSignal;
+  readonly metrics: Metrics;
+}
+
+const log = logger("webhook");
+const MAX_ERRORS_SHOWN = 10;
+/** What a client's limit refuses, it may send a second later. */
+const LIMIT_RETRY_SECONDS = "1";
+
+/** The endpoint a path names, and the token in its last segment if it has one there. */
+export function findEndpoint(
+  path: string,
+  endpoints: ReadonlyMap<string, WebhookEndpoint>,
+): { endpoint: WebhookEndpoint; token?: string } | undefined {
+  const exact = endpoints.get(path);
+  if (exact) return { endpoint: exact };
+  const cut = path.lastIndexOf("/");
+  const parent = endpoints.get(path.slice(0, cut));
+  return parent && { endpoint: parent, token: path.slice(cut + 1) };
+}
+
+/** Answers one webhook request. */
+export function createWebhookHandler(options: WebhookOptions) {
+  const waiting = new Map<string, number>();
+  return async function handle(c: Context, peer: string): Promise<Response | undefined> {
+    const found = findEndpoint(c.req.path, options.endpoints());
+    if (!found) return undefined;
+    const { endpoint } = found;
+    const { metrics } = options;
+    const now = waiting.get(endpoint.path) ?? 0;
+    const settle = (count: number) => {
+      waiting.set(endpoint.path, count);
+      metrics.webhookQueueUsage.set({ endpoint: endpoint.path }, count);
+    };
+    settle(now + 1);
+    let response: Response;
+    try {
+      if (c.req.method !== "POST") throw new Refusal(405, "Cannot take this request: use POST", { allow: "POST" });
+      checkSender(c, { peer, endpoint, token: found.token, options });
+      if (now >= endpoint.maxWaiting) {
+        throw new Refusal(503, "Cannot take this request: too many are waiting, come again", { "retry-after": "1" });
+      }
+      response = await takeBody(c, endpoint, options);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      metrics.webhookDropped.inc({ endpoint: endpoint.path });
+      log.debug("Webhook request refused", {
+        endpoint: endpoint.path,
+        status: error.status,
+        error: error.message,
+        correlationId: requestIdOf(c),
+      });
+      response = problem(c, error);
+    } finally {
+      settle((waiting.get(endpoint.path) ?? 1) - 1);
+    }
+    metrics.webhookRequests.inc({ endpoint: endpoint.path, status: response.status });
+    return response;
+  };
+}
+
+interface Sender {
+  readonly peer: string;
+  readonly endpoint: WebhookEndpoint;
+  readonly token: string | undefined;
+  readonly options: WebhookOptions;
+}
+
+function checkSender(c: Context, { peer, endpoint, token, options }: Sender): void {
+  const client = clientAddress(peer, c.req.header("x-forwarded-for"), options.trustedProxies);
+  if (!options.allowedIps.empty && !options.allowedIps.has(client)) {
+    throw new Refusal(403, "Cannot take this request: the client's address is not allowed (WEBHOOK_ALLOWED_IPS)");
+  }
+  if (!options.allow(client)) {
+    throw new Refusal(503, "Cannot take this request: the client sends too many (WEBHOOK_RATE_LIMIT)", {
+      "retry-after": LIMIT_RETRY_SECONDS,
+    });
+  }
+  const { auth } = endpoint;
+  const expected = auth.type === "default" ? options.token() : auth.type === "bearer" ? auth.secret() : "";
+  if (expected === undefined) throw missingSecret();
+  const given = token ?? bearerToken(c.req.header("authorization"));
+  if (expected !== "" && (given === undefined || !sameSecret(given, expected))) {
+    throw new Refusal(401, "Cannot take this request: it shows no valid token (bearer, or last path segment)", {
+      "www-authenticate": "Bearer",
+    });
+  }
+  if (expected === "" && token !== undefined && auth.type !== "default") {
+    throw new Refusal(404, "Cannot find this path");
+  }
+  const encoding = c.req.header("content-encoding");
+  if (encoding !== undefined && encoding.toLowerCase() !== "identity") {
+    throw new Refusal(415, `Cannot read the body: compressed bodies are not taken (Content-Encoding: ${encoding})`, {
+      "accept-encoding": "identity",
+    });
+  }
+}
+
+function missingSecret(): Refusal {
+  return new Refusal(503, "Cannot check this request: the endpoint's Secret is missing or has no key token", {
+    "retry-after": "30",
+  });
+}
+
+async function takeBody(c: Context, endpoint: WebhookEndpoint, options: WebhookOptions): Promise<Response> {
+  const correlationId = requestIdOf(c);
+  const deadline = AbortSignal.any([options.signal, AbortSignal.timeout(endpoint.ackTimeoutMs)]);
+  using body = await readBody(c.req.raw, {
+    maxBytes: options.maxBytes,
+    budget: options.budget,
+    timeoutMs: endpoint.ackTimeoutMs,
+  });
+  if (endpoint.auth.type === "hmac") {
+    const secret = endpoint.auth.secret();
+    if (secret === undefined) throw missingSecret();
+    if (!validSignature(c.req.header("x-hub-signature-256"), body.bytes, secret)) {
+      throw new Refusal(401, "Cannot take this request: its X-Hub-Signature-256 is not valid for this body");
+    }
+  }
+  const { documents, errors } = parseDocuments(new TextDecoder().decode(body.bytes));
+  for (const error of errors) endpoint.unreadable(error, correlationId);
+  const [first] = documents;
+  if (first === undefined) {
+    const error = errors[0] ?? { reason: "unreadable", path: "", message: "the body is empty" };
+    if (errors.length === 0) endpoint.unreadable({ ...error, reason: "unreadable" }, correlationId);
+    return problem(c, new Refusal(400, `Cannot read the body: ${error.message}`), { path: error.path });
+  }
+  const payload: Payload = {
+    body: documents.length === 1 ? first : documents,
+    origin: { confined: false },
+    receivedAt: options.now(),
+  };
+  const answer = await endpoint.take(payload, { signal: deadline, correlationId });
+  return answerResponse(c, { ...answer, errors: [...errors, ...answer.errors] });
+}
+
+/** 200 when all is decided, 503 while anything may still get in, 422 where nothing ever will, 400 where nothing could be read. */
+function answerResponse(c: Context, answer: Answer): Response {
+  const { received, created, deduped, filtered, failed, errors } = answer;
+  const counts = { received, created, deduped, filtered, failed };
+  const shown = errors.length > 0 ? { errors: errors.slice(0, MAX_ERRORS_SHOWN), errorCount: errors.length } : {};
+  if (answer.undecided > 0) {
+    const refusal = new Refusal(503, "Cannot store every event now: come again, what is stored will not be doubled", {
+      "retry-after": String(answer.retryAfterSeconds),
+    });
+    return problem(c, refusal, { ...counts, ...shown });
+  }
+  if (received === 0 && errors.length > 0) {
+    const why = `Cannot read the body: ${errors[0]?.path ? `at ${errors[0].path}: ` : ""}${errors[0]?.message}`;
+    return problem(c, new Refusal(400, why), shown);
+  }
+  if (received > 0 && failed === received) {
+    return problem(c, new Refusal(422, "Cannot store these events: the API server will never take them"), {
+      ...counts,
+      ...shown,
+    });
+  }
+  return c.json({ status: "ok", ...counts, requestId: requestIdOf(c), ...shown });
+}

@@ -1,0 +1,67 @@
+import { logger } from "./telemetry/logging.ts";
+
+/** A part of the program that runs until its signal aborts. */
+export interface Runnable {
+  readonly name: string;
+  /** Resolves once `signal` aborted and everything of this part has ended. Rejecting, or ending before, is a defect. */
+  run(signal: AbortSignal): Promise<void>;
+}
+
+export interface GroupOptions {
+  /** Told when a runnable ended before it was stopped: the program is then no longer whole. */
+  readonly onFailure: (name: string, error: unknown) => void;
+}
+
+const log = logger("lifecycle");
+
+/** Runnables that start in order and stop in the opposite order, each waited for. */
+export class RunnableGroup {
+  readonly #runnables: readonly Runnable[];
+  readonly #options: GroupOptions;
+  #running: { name: string; abort: AbortController; done: Promise<void> }[] = [];
+
+  constructor(runnables: readonly Runnable[], options: GroupOptions) {
+    this.#runnables = runnables;
+    this.#options = options;
+  }
+
+  start(): void {
+    for (const runnable of this.#runnables) {
+      const abort = new AbortController();
+      this.#running.push({ name: runnable.name, abort, done: this.#watch(runnable, abort.signal) });
+    }
+  }
+
+  /** Stops what is running. Safe to call again. */
+  async stop(): Promise<void> {
+    const running = this.#running.reverse();
+    this.#running = [];
+    for (const { abort, done } of running) {
+      abort.abort(new DOMException("stopping", "AbortError"));
+      await done;
+    }
+  }
+
+  async #watch(runnable: Runnable, signal: AbortSignal): Promise<void> {
+    try {
+      await runnable.run(signal);
+      if (!signal.aborted) throw new Error(`Runnable "${runnable.name}" ended before it was stopped`);
+    } catch (error) {
+      if (signal.aborted) return;
+      log.crit("A part of the program ended", { runnable: runnable.name, error });
+      this.#options.onFailure(runnable.name, error);
+    }
+  }
+}
+
+/** Runs `beat` every `intervalMs` until `signal` aborts. */
+export function every(intervalMs: number, beat: () => void, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  if (signal.aborted) return Promise.resolve();
+  const timer = setInterval(beat, intervalMs);
+  signal.addEventListener("abort", () => {
+    clearInterval(timer);
+    resolve();
+  }, { once: true });
+  return promise;
+}
