@@ -1,0 +1,230 @@
+/** The dimensions of a filter document, each compiled to one check. */
+import type { NormalEvent } from "../core/event.ts";
+import type { Category, Severity } from "../core/observation.ts";
+import type { FilterReason } from "../core/outcome.ts";
+import { compileFilterExpression, filterVariables } from "./expression.ts";
+
+/** What one document says of one source. Lists hold canonical values; an absent key is no opinion. */
+export interface FilterBlock {
+  readonly enabled?: boolean;
+  readonly minSeverity?: Severity;
+  readonly includeSeverity?: readonly Severity[];
+  readonly excludeSeverity?: readonly Severity[];
+  readonly includeEventTypes?: readonly string[];
+  readonly excludeEventTypes?: readonly string[];
+  readonly includeNamespaces?: readonly string[];
+  readonly excludeNamespaces?: readonly string[];
+  readonly includeKinds?: readonly string[];
+  readonly excludeKinds?: readonly string[];
+  readonly includeCategories?: readonly Category[];
+  readonly excludeCategories?: readonly Category[];
+  readonly includeRules?: readonly string[];
+  readonly excludeRules?: readonly string[];
+  readonly expression?: string;
+  readonly mode?: "Enforce" | "Shadow";
+}
+
+/** Reasons a document can give. */
+export type DocumentReason = Exclude<
+  FilterReason,
+  "not_relevant" | "own_write" | "out_of_scope" | "budget" | "rate_limit"
+>;
+
+/** The dimensions in the order they are asked; the first that drops names the reason. */
+export const DIMENSIONS = [
+  "enabled",
+  "severity",
+  "eventTypes",
+  "namespaces",
+  "kinds",
+  "categories",
+  "rules",
+  "expression",
+] as const;
+export type Dimension = typeof DIMENSIONS[number];
+
+/**
+ * Ranks for `minSeverity`. UNKNOWN stands below LOW: who asks for a minimum asks for events known to reach it.
+ * `includeSeverity` can name UNKNOWN beside others.
+ */
+export const SEVERITY_RANK: Readonly<Record<Severity, number>> = {
+  UNKNOWN: 0,
+  LOW: 1,
+  MEDIUM: 2,
+  HIGH: 3,
+  CRITICAL: 4,
+};
+
+/** One dimension of one document, compiled. */
+export interface Check {
+  readonly dimension: Dimension;
+  /** The reason to drop, `undefined` to pass. Throws `ExpressionError`. */
+  decide(subject: Subject): DocumentReason | undefined;
+  describe(subject: Subject): string;
+}
+
+/** The event as checks see it, lower-cased once for all documents. */
+export interface Subject {
+  readonly event: NormalEvent;
+  readonly namespace: string;
+  readonly kind: string;
+  readonly rules: readonly string[];
+}
+
+/** Prepares an event for checks. */
+export function toSubject(event: NormalEvent): Subject {
+  return {
+    event,
+    namespace: (event.resource?.namespace ?? "").toLowerCase(),
+    kind: (event.resource?.kind ?? "").toLowerCase(),
+    rules: event.rules.map((rule) => rule.toLowerCase()),
+  };
+}
+
+/** The checks of a block, in the order of `DIMENSIONS`; none for a dimension without an opinion. */
+export function compileChecks(block: FilterBlock): readonly Check[] {
+  return [
+    enabledCheck(block),
+    severityCheck(block),
+    listCheck("eventTypes", {
+      include: block.includeEventTypes,
+      exclude: block.excludeEventTypes,
+      reasons: ["include_event_types", "exclude_event_types"],
+      values: (subject) => [subject.event.eventType],
+    }),
+    namespaceCheck(block),
+    listCheck("kinds", {
+      include: block.includeKinds,
+      exclude: block.excludeKinds,
+      reasons: ["include_kinds", "exclude_kinds"],
+      values: (subject) => [subject.kind],
+    }),
+    listCheck("categories", {
+      include: block.includeCategories,
+      exclude: block.excludeCategories,
+      reasons: ["include_categories", "exclude_categories"],
+      values: (subject) => [subject.event.category],
+    }),
+    listCheck("rules", {
+      include: block.includeRules,
+      exclude: block.excludeRules,
+      reasons: ["include_rules", "exclude_rules"],
+      values: (subject) => subject.rules,
+    }),
+    expressionCheck(block),
+  ].filter((check) => check !== undefined);
+}
+
+function enabledCheck(block: FilterBlock): Check | undefined {
+  if (block.enabled !== false) return undefined;
+  return { dimension: "enabled", decide: () => "disabled", describe: () => "enabled is false" };
+}
+
+function severityCheck(block: FilterBlock): Check | undefined {
+  const include = block.includeSeverity && new Set(block.includeSeverity);
+  const exclude = block.excludeSeverity && new Set(block.excludeSeverity);
+  const minimum = block.minSeverity === undefined ? undefined : SEVERITY_RANK[block.minSeverity];
+  if (!include && !exclude && minimum === undefined) return undefined;
+  return {
+    dimension: "severity",
+    decide({ event: { severity } }) {
+      if (include) return include.has(severity) ? undefined : "include_severity";
+      if (exclude?.has(severity)) return "exclude_severity";
+      return minimum !== undefined && SEVERITY_RANK[severity] < minimum ? "min_severity" : undefined;
+    },
+    describe({ event: { severity } }) {
+      if (include) return `${severity} ${isIn(include.has(severity))} includeSeverity`;
+      if (exclude?.has(severity)) return `${severity} is in excludeSeverity`;
+      if (minimum === undefined) return `${severity} is not in excludeSeverity`;
+      const below = SEVERITY_RANK[severity] < minimum;
+      return `${severity} is ${below ? "below" : "at or above"} minSeverity ${block.minSeverity}`;
+    },
+  };
+}
+
+interface ListCheckOptions {
+  readonly include: readonly string[] | undefined;
+  readonly exclude: readonly string[] | undefined;
+  readonly reasons: readonly [DocumentReason, DocumentReason];
+  readonly values: (subject: Subject) => readonly string[];
+}
+
+function listCheck(dimension: Dimension, options: ListCheckOptions): Check | undefined {
+  const list = options.include ?? options.exclude;
+  if (!list) return undefined;
+  const known = new Set(list.map((value) => value.toLowerCase()));
+  return matchCheck(dimension, options, (value) => known.has(value));
+}
+
+function namespaceCheck(block: FilterBlock): Check | undefined {
+  const list = block.includeNamespaces ?? block.excludeNamespaces;
+  if (!list) return undefined;
+  const patterns = list.map((value) => value.toLowerCase());
+  const known = new Set(patterns.filter((pattern) => !pattern.includes("*")));
+  const globs = patterns.filter((pattern) => pattern.includes("*")).map(compileGlob);
+  const options: ListCheckOptions = {
+    include: block.includeNamespaces,
+    exclude: block.excludeNamespaces,
+    reasons: ["include_namespaces", "exclude_namespaces"],
+    values: (subject) => [subject.namespace],
+  };
+  return matchCheck("namespaces", options, (value) => known.has(value) || globs.some((glob) => glob(value)));
+}
+
+function matchCheck(
+  dimension: Dimension,
+  { include, reasons, values }: ListCheckOptions,
+  matches: (value: string) => boolean,
+): Check {
+  const field = (include ? "include" : "exclude") + dimension.charAt(0).toUpperCase() + dimension.slice(1);
+  return {
+    dimension,
+    decide(subject) {
+      const listed = values(subject).some((value) => value !== "" && matches(value));
+      if (include) return listed ? undefined : reasons[0];
+      return listed ? reasons[1] : undefined;
+    },
+    describe(subject) {
+      const found = values(subject).filter((value) => value !== "");
+      const listed = found.some(matches);
+      if (found.length === 0) return `the event has none; ${field} is set`;
+      return `${(listed ? found.filter(matches) : found).join(", ")} ${isIn(listed)} ${field}`;
+    },
+  };
+}
+
+function isIn(listed: boolean): string {
+  return listed ? "is in" : "is not in";
+}
+
+function expressionCheck(block: FilterBlock): Check | undefined {
+  if (block.expression === undefined) return undefined;
+  const expression = compileFilterExpression(block.expression);
+  return {
+    dimension: "expression",
+    decide: ({ event }) => expression.evaluate(filterVariables(event)) ? undefined : "expression",
+    describe: ({ event }) => `is ${expression.evaluate(filterVariables(event))}`,
+  };
+}
+
+/** A matcher for `*` globs: each piece is sought after the one before, so no input makes it go back. */
+export function compileGlob(pattern: string): (text: string) => boolean {
+  const pieces = pattern.split("*");
+  const first = pieces[0] ?? "";
+  const last = pieces.at(-1) ?? "";
+  const middle = pieces.slice(1, -1).filter((piece) => piece !== "");
+  if (pieces.length === 1) return (text) => text === pattern;
+  return (text) => {
+    if (text.length < first.length + last.length || !text.startsWith(first) || !text.endsWith(last)) {
+      return false;
+    }
+    const end = text.length - last.length;
+    let at = first.length;
+    for (const piece of middle) {
+      const found = text.indexOf(piece, at);
+      if (found < 0 || found + piece.length > end) return false;
+      at = found + piece.length;
+    }
+    return at <= end;
+  };
+}
