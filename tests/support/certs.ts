@@ -1,6 +1,6 @@
 /** X.509 v3 certificates for tests, written here so that no test needs an `openssl` on the machine. */
 import { Buffer } from "node:buffer";
-import { generateKeyPairSync, type KeyObject, randomBytes, sign } from "node:crypto";
+import { createPrivateKey, generateKeyPairSync, type KeyObject, randomBytes, sign } from "node:crypto";
 
 const DAY_MS = 86_400_000;
 
@@ -36,6 +36,7 @@ export interface CertRequest {
 
 /** A root that signs certificates. */
 export interface CertAuthority {
+  readonly commonName: string;
   readonly certPem: string;
   readonly keyPem: string;
   issue(request: CertRequest): CertKey;
@@ -44,7 +45,7 @@ export interface CertAuthority {
 /** Makes a self-signed EC P-256 root. */
 export function createCertAuthority(commonName: string): CertAuthority {
   const keys = newKeys();
-  const issuer = { name: distinguishedName(commonName), key: keys.privateKey };
+  const issuer: Issuer = { name: distinguishedName(commonName), key: keys.privateKey };
   const certPem = certificate(issuer, {
     subject: issuer.name,
     publicKey: keys.publicKey,
@@ -55,10 +56,17 @@ export function createCertAuthority(commonName: string): CertAuthority {
     ],
   });
   return {
+    commonName,
     certPem,
     keyPem: privatePem(keys.privateKey),
     issue: (request) => issue(issuer, request),
   };
+}
+
+/** A root made earlier, perhaps by another process. */
+export function loadCertAuthority(root: Omit<CertAuthority, "issue">): CertAuthority {
+  const issuer: Issuer = { name: distinguishedName(root.commonName), key: createPrivateKey(root.keyPem) };
+  return { ...root, issue: (request) => issue(issuer, request) };
 }
 
 /** A bare EC key pair (PKCS #8 and SPKI PEM), as service account tokens are signed with. */

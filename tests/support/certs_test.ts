@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { X509Certificate } from "node:crypto";
-import { createCertAuthority, createKeyPair } from "./certs.ts";
+import { createCertAuthority, createKeyPair, loadCertAuthority } from "./certs.ts";
 
 Deno.test("createCertAuthority() issues certificates another X.509 reader verifies", () => {
   const authority = createCertAuthority("root");
@@ -13,6 +13,15 @@ Deno.test("createCertAuthority() issues certificates another X.509 reader verifi
   assert(leaf.verify(root.publicKey));
   assert(!leaf.verify(new X509Certificate(createCertAuthority("root").certPem).publicKey));
   assertEquals(leaf.subject.split("\n"), ["O=dev", "O=ops", "CN=alice"]);
+});
+
+Deno.test("loadCertAuthority() goes on issuing for a root made earlier", () => {
+  const { commonName, certPem, keyPem } = createCertAuthority("root");
+  const leaf = loadCertAuthority({ commonName, certPem, keyPem }).issue({
+    usage: "client",
+    commonName: "bob",
+  });
+  assert(new X509Certificate(leaf.certPem).verify(new X509Certificate(certPem).publicKey));
 });
 
 Deno.test("createKeyPair() makes a key that reads as PKCS #8", () => {
