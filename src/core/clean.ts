@@ -1,0 +1,168 @@
+/** Makes text from anywhere safe to store, to log and to print on a terminal. Linear, without regular expressions. */
+
+const ESC = 0x1b;
+const CSI = 0x9b;
+const REPLACEMENT = "\ufffd";
+
+/**
+ * Characters that show nothing and so can hide or reorder what is read: bidi marks, embeddings, overrides and
+ * isolates, zero-width and other invisible format characters, variation selectors, tags. Inclusive ranges.
+ */
+const INVISIBLE: readonly (readonly [number, number])[] = [
+  [0x00ad, 0x00ad],
+  [0x034f, 0x034f],
+  [0x061c, 0x061c],
+  [0x115f, 0x1160],
+  [0x17b4, 0x17b5],
+  [0x180b, 0x180f],
+  [0x200b, 0x200f],
+  [0x202a, 0x202e],
+  [0x2060, 0x206f],
+  [0x3164, 0x3164],
+  [0xfe00, 0xfe0f],
+  [0xfeff, 0xfeff],
+  [0xffa0, 0xffa0],
+  [0xfff0, 0xfffb],
+  [0x1bca0, 0x1bca3],
+  [0x1d173, 0x1d17a],
+  [0xe0000, 0xe0fff],
+];
+
+/**
+ * The text on one line, at most `limit` UTF-16 units: ANSI sequences, control, bidi and zero-width characters
+ * removed, lone surrogates replaced, white space made single spaces, cut between code points.
+ */
+export function clean(text: string, limit: number): string {
+  if (text.length <= limit && isPlain(text)) return text;
+  let result = "";
+  let space = false; // a run of white space is due before the next character, if there is one
+  let index = 0;
+  while (index < text.length) {
+    const code = text.codePointAt(index) ?? 0;
+    const width = code > 0xffff ? 2 : 1;
+    if (code === ESC || code === CSI) {
+      index = afterEscape(text, index);
+      continue;
+    }
+    if (isSpace(code)) {
+      space = true;
+    } else if (!isRemoved(code)) {
+      const gap = space && result !== "" ? " " : "";
+      if (result.length + gap.length + width > limit) break;
+      result += gap + (isSurrogate(code) ? REPLACEMENT : text.slice(index, index + width));
+      space = false;
+    }
+    index += width;
+  }
+  return result;
+}
+
+/** The first `limit` UTF-16 units, or one fewer where that would split a code point. */
+export function cut(text: string, limit: number): string {
+  if (text.length <= limit) return text;
+  const last = text.charCodeAt(limit - 1);
+  return text.slice(0, last >= 0xd800 && last <= 0xdbff ? limit - 1 : limit);
+}
+
+/** As much of the text as fits into `limit` bytes of UTF-8, cut between code points. */
+export function cutBytes(text: string, limit: number): string {
+  if (text.length * 3 <= limit) return text;
+  let bytes = 0;
+  for (let index = 0; index < text.length; index++) {
+    const code = text.codePointAt(index) ?? 0;
+    bytes += code < 0x80 ? 1 : code < 0x800 ? 2 : code <= 0xffff ? 3 : 4;
+    if (bytes > limit) return text.slice(0, index);
+    if (code > 0xffff) index++;
+  }
+  return text;
+}
+
+/** Bytes of the text in UTF-8. */
+export function utf8Length(text: string): number {
+  let bytes = text.length;
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index);
+    if (code < 0x80) continue;
+    // A surrogate is half of four bytes.
+    bytes += code < 0x800 || (code >= 0xd800 && code <= 0xdfff) ? 1 : 2;
+  }
+  return bytes;
+}
+
+/** The address where it is one of the web (http or https, cleaned, at most `limit`), else undefined. */
+export function cleanUrl(text: string, limit = 2048): string | undefined {
+  const url = clean(text, limit + 1);
+  const scheme = url.slice(0, 8).toLowerCase();
+  const isWeb = (scheme.startsWith("http://") && url.length > 7) || (scheme === "https://" && url.length > 8);
+  return isWeb && url.length <= limit && !url.includes(" ") ? url : undefined;
+}
+
+/** True for a text that a viewer might run instead of showing: `javascript:`, `vbscript:`, `data:`. */
+export function isActiveUrl(text: string): boolean {
+  const scheme = text.slice(0, 11).toLowerCase();
+  return scheme.startsWith("javascript:") || scheme.startsWith("vbscript:") ||
+    (scheme.startsWith("data:") && text.includes("/") && text.includes(","));
+}
+
+/** True where nothing has to be done: printable ASCII without leading, trailing or doubled spaces. */
+function isPlain(text: string): boolean {
+  let previous = 32;
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index);
+    if (code < 32 || code > 126 || (code === 32 && previous === 32)) return false;
+    previous = code;
+  }
+  return previous !== 32 || text === "";
+}
+
+/** The index after the ANSI sequence that starts at `start`; an unfinished one is removed as far as it goes. */
+function afterEscape(text: string, start: number): number {
+  const csi = text.charCodeAt(start) === CSI;
+  const next = text[start + 1];
+  if (csi || next === "[") return afterCsi(text, start + (csi ? 1 : 2));
+  if (next !== undefined && "]PX^_".includes(next)) return afterString(text, start + 2);
+  // Two-character sequences, with intermediates such as `ESC ( B`.
+  let index = start + 1;
+  while (index < text.length && inRange(text.charCodeAt(index), 0x20, 0x2f)) index++;
+  return inRange(text.charCodeAt(index), 0x30, 0x7e) ? index + 1 : index;
+}
+
+/** Parameters, intermediates, one final byte. */
+function afterCsi(text: string, start: number): number {
+  let index = start;
+  while (index < text.length && inRange(text.charCodeAt(index), 0x20, 0x3f)) index++;
+  return inRange(text.charCodeAt(index), 0x40, 0x7e) ? index + 1 : index;
+}
+
+/** A title or device string, ended by BEL or ST; unended it is no string, only its opening goes. */
+function afterString(text: string, start: number): number {
+  const end = Math.min(text.length, start + 512);
+  for (let index = start; index < end; index++) {
+    const code = text.charCodeAt(index);
+    if (code === 0x07 || code === 0x9c) return index + 1;
+    if (code === ESC) return text[index + 1] === "\\" ? index + 2 : index;
+  }
+  return start;
+}
+
+function isRemoved(code: number): boolean {
+  if (code < 0xad) return code < 32 || (code >= 0x7f && code <= 0x9f);
+  for (const [first, last] of INVISIBLE) {
+    if (code < first) return false;
+    if (code <= last) return true;
+  }
+  return (code & 0xfffe) === 0xfffe; // noncharacters, which XML and some terminals choke on
+}
+
+function isSpace(code: number): boolean {
+  return code === 32 || (code >= 9 && code <= 13) || code === 0x85 || code === 0xa0 || code === 0x2028 ||
+    code === 0x2029;
+}
+
+function isSurrogate(code: number): boolean {
+  return code >= 0xd800 && code <= 0xdfff;
+}
+
+function inRange(code: number, first: number, last: number): boolean {
+  return code >= first && code <= last;
+}

@@ -1,0 +1,100 @@
+/** Times as tools write them: RFC 3339, with as many digits as they like. */
+
+const MINUTE_MS = 60_000;
+const EARLIEST_MS = Date.UTC(2000, 0, 1);
+const DAYS = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+
+/** A time that was read: milliseconds since the epoch, and RFC 3339 in UTC with up to nanoseconds. */
+export interface Time {
+  readonly ms: number;
+  readonly text: string;
+}
+
+/** Reads an RFC 3339 time, or undefined. Cost is bounded: longer texts than such a time can be are refused. */
+export function parseTime(text: string): Time | undefined {
+  if (text.length < 20 || text.length > 64) return undefined;
+  const year = digits(text, 0, 4), month = digits(text, 5, 7), day = digits(text, 8, 10);
+  const hour = digits(text, 11, 13), minute = digits(text, 14, 16), second = digits(text, 17, 19);
+  if (text[4] !== "-" || text[7] !== "-" || text[13] !== ":" || text[16] !== ":") return undefined;
+  if (!"Tt ".includes(text[10] ?? "?")) return undefined;
+  // A leap second is read as the second after it, as every clock without them does.
+  if (!(hour <= 23 && minute <= 59 && second <= 60 && validDate(year, month, day))) return undefined;
+
+  let end = 19;
+  if (text[end] === ".") {
+    do end++; while (isDigit(text, end));
+    if (end === 20) return undefined;
+  }
+  const offsetMinutes = readOffset(text, end);
+  if (offsetMinutes === undefined) return undefined;
+
+  const fraction = text.slice(20, end).slice(0, 9);
+  const date = new Date(0);
+  date.setUTCFullYear(year, month - 1, day); // Date.UTC reads years below 100 as 19xx
+  date.setUTCHours(hour, minute - offsetMinutes, second);
+  const seconds = date.getTime();
+  const utc = date.toISOString();
+  if (utc.length !== 24) return undefined; // moved out of the years 0000 to 9999 by its offset
+  return {
+    ms: seconds + (fraction === "" ? 0 : Math.trunc(Number(`0.${fraction}`) * 1000)),
+    text: `${utc.slice(0, 19)}${fraction === "" ? "" : `.${fraction}`}Z`,
+  };
+}
+
+/** A tool's time, text or milliseconds since the epoch, or undefined. */
+export function readTime(value: unknown): Time | undefined {
+  if (typeof value === "string") return parseTime(value);
+  if (typeof value !== "number" || !(Math.abs(value) < 253_402_300_800_000)) return undefined;
+  const ms = Math.trunc(value);
+  return parseTime(formatTime(ms)) && { ms, text: formatTime(ms) };
+}
+
+/** RFC 3339 in UTC, milliseconds. */
+export function formatTime(ms: number): string {
+  return new Date(ms).toISOString();
+}
+
+/** True where a tool's time can be believed as `detectedAt`: from 2000 to five minutes after receipt. */
+export function isPlausibleDetection(ms: number, receivedAt: number): boolean {
+  return ms >= EARLIEST_MS && ms <= receivedAt + 5 * MINUTE_MS;
+}
+
+/** The time windows are reckoned by: the tool's own within [receipt − 1 h, receipt + 6 min], else receipt. */
+export function eventTime(ms: number | undefined, receivedAt: number): number {
+  if (ms === undefined || ms < receivedAt - 60 * MINUTE_MS || ms > receivedAt + 6 * MINUTE_MS) {
+    return receivedAt;
+  }
+  return ms;
+}
+
+function readOffset(text: string, start: number): number | undefined {
+  const sign = text[start];
+  if (sign === "Z" || sign === "z") return text.length === start + 1 ? 0 : undefined;
+  if ((sign !== "+" && sign !== "-") || text.length !== start + 6 || text[start + 3] !== ":") {
+    return undefined;
+  }
+  const hours = digits(text, start + 1, start + 3), minutes = digits(text, start + 4, start + 6);
+  if (!(hours <= 23 && minutes <= 59)) return undefined;
+  return (sign === "-" ? -1 : 1) * (hours * 60 + minutes);
+}
+
+function validDate(year: number, month: number, day: number): boolean {
+  if (!(year >= 0 && month >= 1 && month <= 12 && day >= 1)) return false;
+  const leap = year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0);
+  return day <= (month === 2 && leap ? 29 : DAYS[month - 1] ?? 0);
+}
+
+/** The number in `text[start, end)`, NaN unless all are digits. */
+function digits(text: string, start: number, end: number): number {
+  let value = 0;
+  for (let index = start; index < end; index++) {
+    if (!isDigit(text, index)) return NaN;
+    value = value * 10 + text.charCodeAt(index) - 48;
+  }
+  return value;
+}
+
+function isDigit(text: string, index: number): boolean {
+  const code = text.charCodeAt(index);
+  return code >= 48 && code <= 57;
+}
