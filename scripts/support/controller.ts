@@ -1,0 +1,146 @@
+/** The controller as a process of its own, for the demo, the benchmark and the chaos suite. */
+
+const READY_TIMEOUT_MS = 60_000;
+const POLL_MS = 50;
+const KEPT_LINES = 5_000;
+
+export interface ControllerOptions {
+  readonly kubeconfig: string;
+  /** What to run: the source entry by default, or a bundle. */
+  readonly entry?: string;
+  readonly denoArgs?: readonly string[];
+  readonly args?: readonly string[];
+  /** On top of the defaults here: free ports on loopback, no delay at shutdown. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Do not wait for `/ready`. */
+  readonly waitReady?: boolean;
+  readonly onLine?: (line: string) => void;
+}
+
+/** A running controller. Disposing kills it. */
+export interface Controller extends AsyncDisposable {
+  readonly pid: number;
+  readonly url: string;
+  readonly metricsUrl: string;
+  /** The last lines of its log. */
+  readonly lines: readonly string[];
+  /** Milliseconds from the start of the process to its first `/ready` 200; undefined where nobody waited. */
+  readonly readyAfterMs: number | undefined;
+  readonly exited: Promise<Deno.CommandStatus>;
+  kill(signal: Deno.Signal): void;
+}
+
+/** Starts the controller and waits until it is ready. */
+export async function startController(options: ControllerOptions): Promise<Controller> {
+  const startedAt = performance.now();
+  const { entry = new URL("../../main.ts", import.meta.url).pathname, env = {}, args = [] } = options;
+  const child = new Deno.Command(Deno.execPath(), {
+    args: [
+      "run",
+      "-A",
+      "--no-prompt",
+      ...(options.denoArgs ?? []),
+      entry,
+      "run",
+      "--kubeconfig",
+      options.kubeconfig,
+      ...args,
+    ],
+    env: {
+      WATCHER_ADDRESS: "127.0.0.1",
+      WATCHER_PORT: "0",
+      METRICS_PORT: "0",
+      SHUTDOWN_DELAY: "0s",
+      ...env,
+    },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const lines: string[] = [];
+  const { promise: listening, resolve, reject } = Promise.withResolvers<
+    { url: string; metricsUrl: string }
+  >();
+  listening.catch(() => {});
+  const onLine = (line: string) => {
+    if (lines.push(line) > KEPT_LINES) lines.splice(0, KEPT_LINES / 2);
+    options.onLine?.(line);
+    const ports = listeningPorts(line);
+    if (ports) resolve(ports);
+  };
+  const reading = Promise.all([readLines(child.stdout, onLine), readLines(child.stderr, onLine)]);
+  const exited = child.status.then(async (status) => {
+    await reading;
+    reject(
+      new Error(
+        `Cannot start the controller: it ended with code ${status.code}\n${lines.slice(-20).join("\n")}`,
+      ),
+    );
+    return status;
+  });
+  const { url, metricsUrl } = await listening;
+  const kill = (signal: Deno.Signal) => {
+    try {
+      child.kill(signal);
+    } catch {
+      // It has ended already.
+    }
+  };
+  let readyAfterMs: number | undefined;
+  try {
+    if (options.waitReady !== false) {
+      await untilReady(url, exited);
+      readyAfterMs = performance.now() - startedAt;
+    }
+  } catch (error) {
+    kill("SIGKILL");
+    await exited;
+    throw new Error(`${error instanceof Error ? error.message : error}\n${lines.slice(-20).join("\n")}`);
+  }
+  return {
+    pid: child.pid,
+    url,
+    metricsUrl,
+    lines,
+    readyAfterMs,
+    exited,
+    kill,
+    async [Symbol.asyncDispose]() {
+      kill("SIGKILL");
+      await exited;
+    },
+  };
+}
+
+/** The addresses in the controller's own log line `Listening`. */
+function listeningPorts(line: string): { url: string; metricsUrl: string } | undefined {
+  if (!line.includes('"message":"Listening"')) return undefined;
+  const { url, metricsUrl } = JSON.parse(line);
+  return typeof url === "string" && typeof metricsUrl === "string" ? { url, metricsUrl } : undefined;
+}
+
+async function readLines(
+  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
+  onLine: (line: string) => void,
+): Promise<void> {
+  let rest = "";
+  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
+    const parts = (rest + text).split("\n");
+    rest = parts.pop() ?? "";
+    for (const part of parts) if (part !== "") onLine(part);
+  }
+  if (rest !== "") onLine(rest);
+}
+
+async function untilReady(url: string, exited: Promise<unknown>): Promise<void> {
+  let ended = false;
+  exited.then(() => ended = true);
+  for (const deadline = performance.now() + READY_TIMEOUT_MS; performance.now() < deadline;) {
+    if (ended) throw new Error("Cannot start the controller: it ended before it was ready");
+    const response = await fetch(`${url}/ready`).catch(() => undefined);
+    await response?.body?.cancel();
+    if (response?.ok) return;
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+  throw new Error("Cannot start the controller: it is not ready after a minute");
+}

@@ -1,0 +1,121 @@
+import type { Clock } from "../core/clock.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+
+/** Where a source, or one of its resources, stands. None of these is a reason for not being ready. */
+export type SourceState =
+  | "standby" // another replica reads it
+  | "absent" // its resource is not served
+  | "forbidden" // we may not read it
+  | "listing"
+  | "synced"
+  | "failing"
+  | "serving"; // a webhook takes its events
+
+/** What `/tools/status` says of a source. No payload text. */
+export interface SourceReport {
+  readonly kind: string;
+  readonly input: string;
+  readonly state: SourceState;
+  readonly resources?: Readonly<Record<string, SourceState>>;
+  readonly lastEventAt?: string;
+  /** From receipt to the outcome of the last event, in milliseconds. */
+  readonly lagMs?: number;
+  readonly lastError?: { readonly class: string; readonly at: string };
+}
+
+/** Worst first: a source with several resources is in the worst of their states that matters. */
+const ORDER: readonly SourceState[] = [
+  "failing",
+  "forbidden",
+  "listing",
+  "synced",
+  "serving",
+  "absent",
+  "standby",
+];
+
+interface Entry {
+  readonly kind: string;
+  readonly input: string;
+  readonly resources: Map<string, SourceState>;
+  lastEventAtMs?: number;
+  lagMs?: number;
+  lastError?: { class: string; atMs: number };
+}
+
+/** The states of all sources, kept by the drivers. */
+export class SourceStates {
+  readonly #entries = new Map<string, Entry>();
+  readonly #metrics: Metrics;
+  readonly #clock: Clock;
+
+  constructor(metrics: Metrics, clock: Clock) {
+    this.#metrics = metrics;
+    this.#clock = clock;
+  }
+
+  /** A source came into force. */
+  add(source: string, { kind, input }: { kind: string; input: string }): void {
+    if (!this.#entries.has(source)) this.#entries.set(source, { kind, input, resources: new Map() });
+    this.#publish(source);
+  }
+
+  remove(source: string): void {
+    if (this.#entries.delete(source)) this.#metrics.watcherStatus.remove({ watcher: source });
+  }
+
+  /** One of a source's resources (or its only input) changed its state. */
+  set(source: string, resource: string, state: SourceState): void {
+    this.#entries.get(source)?.resources.set(resource, state);
+    this.#publish(source);
+  }
+
+  forget(source: string, resource: string): void {
+    this.#entries.get(source)?.resources.delete(resource);
+    this.#publish(source);
+  }
+
+  /** Events of this source got their outcomes. */
+  sawEvents(source: string, receivedAtMs: number): void {
+    const entry = this.#entries.get(source);
+    if (!entry) return;
+    entry.lastEventAtMs = this.#clock.now();
+    entry.lagMs = Math.max(0, entry.lastEventAtMs - receivedAtMs);
+  }
+
+  /** Something of this source went wrong; `errorClass` is one of a few words. */
+  failed(source: string, errorClass: string): void {
+    this.#metrics.watcherErrors.inc({ watcher: source, error_type: errorClass });
+    const entry = this.#entries.get(source);
+    if (entry) entry.lastError = { class: errorClass, atMs: this.#clock.now() };
+  }
+
+  state(source: string): SourceState {
+    const states = new Set(this.#entries.get(source)?.resources.values());
+    return ORDER.find((state) => states.has(state)) ?? "standby";
+  }
+
+  report(): Readonly<Record<string, SourceReport>> {
+    const sorted = [...this.#entries].sort(([a], [b]) => a < b ? -1 : 1);
+    return Object.fromEntries(sorted.map(([source, entry]) => [source, {
+      kind: entry.kind,
+      input: entry.input,
+      state: this.state(source),
+      ...(entry.resources.size > 1 ? { resources: Object.fromEntries(entry.resources) } : {}),
+      ...(entry.lastEventAtMs === undefined ? {} : { lastEventAt: iso(entry.lastEventAtMs) }),
+      ...(entry.lagMs === undefined ? {} : { lagMs: entry.lagMs }),
+      ...(entry.lastError
+        ? { lastError: { class: entry.lastError.class, at: iso(entry.lastError.atMs) } }
+        : {}),
+    }]));
+  }
+
+  #publish(source: string): void {
+    const state = this.state(source);
+    this.#metrics.watcherStatus.set({ watcher: source }, state === "synced" || state === "serving" ? 1 : 0);
+  }
+}
+
+function iso(ms: number): string {
+  return new Date(ms).toISOString();
+}
