@@ -4,7 +4,7 @@
  *
  *     deno run -A scripts/envtest/build.ts [kube-controller-manager]
  */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** The binaries, by name, and the module whose version is theirs. */
@@ -153,10 +153,15 @@ function say(line: string): void {
 }
 
 if (import.meta.main) {
-  const binaries = await ensureBinaries([
-    "etcd",
-    "kube-apiserver",
-    ...(Deno.args.includes("kube-controller-manager") ? ["kube-controller-manager" as const] : []),
-  ]);
-  say(`envtest: ${binaries["kube-apiserver"]}`);
+  try {
+    const binaries = await ensureBinaries([
+      "etcd",
+      "kube-apiserver",
+      ...(Deno.args.includes("kube-controller-manager") ? ["kube-controller-manager" as const] : []),
+    ]);
+    say(`envtest: ready in ${dirname(binaries["kube-apiserver"])}`);
+  } catch (error) {
+    say(error instanceof Error ? error.message : String(error));
+    Deno.exitCode = 1;
+  }
 }
