@@ -1,5 +1,5 @@
 /** Falco's output fields: which are shown, and which vary between repeats of one act. */
-import type { JsonObject } from "../core/json.ts";
+import { isObject, type JsonObject } from "../core/json.ts";
 import { at, type Field, text } from "./read.ts";
 
 /** Fields copied into `details`. Never environment variables, arguments of system calls or mounts: they carry secrets. */
@@ -109,24 +109,35 @@ const FIRST_EPHEMERAL_PORT = 32_768;
 
 /** The value of an output field: the literal dotted key first, then the path; Falco's `<NA>` counts as nothing. */
 export function field(fields: JsonObject, key: string): Field {
-  const literal = at(fields, key);
-  const value = literal === undefined && key.includes(".") ? at(fields, ...key.split(".")) : literal;
+  const literal = Object.hasOwn(fields, key) ? fields[key] : undefined;
+  const value = literal === undefined ? nested(fields, key) : literal;
   return value === "<NA>" || value === null ? undefined : value;
+}
+
+function nested(fields: JsonObject, key: string): Field {
+  const dot = key.indexOf(".");
+  return dot > 0 && Object.hasOwn(fields, key.slice(0, dot)) ? at(fields, ...key.split(".")) : undefined;
 }
 
 /** The fields that `details` shows. */
 export function shownFields(fields: JsonObject): JsonObject {
   const shown: JsonObject = {};
-  for (const key of SHOWN) {
-    const value = field(fields, key);
-    if (typeof value === "number" || typeof value === "boolean") shown[key] = value;
-    else if (typeof value === "string" && value !== "") shown[key] = value;
-  }
-  for (const key of Object.keys(fields)) {
-    const value = fields[key];
-    if (key.startsWith("proc.aname[") && typeof value === "string" && value !== "<NA>") shown[key] = value;
+  for (const [key, value] of Object.entries(fields)) {
+    if (isObject(value)) showNested(fields, key, shown);
+    else if (SHOWN.has(key) || key.startsWith("proc.aname[")) show(shown, key, value);
   }
   return shown;
+}
+
+function showNested(fields: JsonObject, family: string, shown: JsonObject): void {
+  for (const key of SHOWN) {
+    if (key.startsWith(`${family}.`) && !Object.hasOwn(fields, key)) show(shown, key, field(fields, key));
+  }
+}
+
+function show(shown: JsonObject, key: string, value: Field): void {
+  if (typeof value === "number" || typeof value === "boolean") shown[key] = value;
+  else if (typeof value === "string" && value !== "" && value !== "<NA>") shown[key] = value;
 }
 
 /** The fields a repeat has in common with the first: what identifies the act. */
