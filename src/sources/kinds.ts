@@ -65,6 +65,13 @@ const KINDS: ReadonlyMap<string, readonly [kind: string, apiVersion: string]> = 
   ["volumeattachments", ["VolumeAttachment", "storage.k8s.io/v1"]],
 ]);
 
+const API_VERSIONS: ReadonlyMap<string, string> = new Map(KINDS.values());
+
+/** The built-in `apiVersion` of a kind, "" for a kind that is not built in. */
+export function apiVersionOf(kind: string): string {
+  return API_VERSIONS.get(kind) ?? "";
+}
+
 /** Where a resource is, as a payload says it. Absent or "" alike. */
 export interface Named {
   readonly plural: string;

@@ -1,0 +1,70 @@
+/** Report objects in whatever they arrive: alone, in a list, in kubectl's and the tools' own wrappings. */
+import { isObject, type Json, type JsonObject } from "../core/json.ts";
+import { at, type Field, shapeOf, textAt, unread } from "./read.ts";
+import type { PayloadError } from "../core/outcome.ts";
+
+/** A report and where it was found, or what was found in its place. */
+export type FoundReport =
+  | { readonly report: JsonObject; readonly kind: string; readonly path: string }
+  | { readonly error: PayloadError };
+
+interface Place {
+  readonly path: string;
+  /** Kind of a typed list's items, which carry none of their own. */
+  readonly kind: string;
+  readonly depth: number;
+}
+
+/** Wrappings in wrappings deeper than this are no format of any tool. */
+const MAX_DEPTH = 4;
+
+/**
+ * Reports in a body: a bare object, a `List` or typed `…List`, an array, a map keyed by `<plural>.<group>`,
+ * a watch frame, or the `{verb, operatorObject}` of Trivy Operator's webhook. What is told as deleted holds none.
+ */
+export function reportsIn(body: Json): Iterable<FoundReport> {
+  return unwrap(body, { path: "", kind: "", depth: 0 });
+}
+
+function* unwrap(body: Field, place: Place): Generator<FoundReport> {
+  const { path, depth } = place;
+  if (depth > MAX_DEPTH || (!Array.isArray(body) && !isObject(body))) {
+    yield unread("wrong_shape", path, `expected a report, received ${shapeOf(body)}`);
+    return;
+  }
+  if (Array.isArray(body)) {
+    for (const [index, item] of body.entries()) {
+      yield* unwrap(item, { ...place, path: `${path}[${index}]`, depth: depth + 1 });
+    }
+    return;
+  }
+  const inner = (key: string) => ({ ...place, path: joined(path, key), depth: depth + 1 });
+  const verb = textAt(body, "verb").toLowerCase() || textAt(body, "type").toLowerCase();
+  if (isObject(at(body, "operatorObject"))) {
+    if (verb !== "delete") yield* unwrap(body.operatorObject, inner("operatorObject"));
+  } else if (isObject(at(body, "object")) && at(body, "report") === undefined) {
+    if (verb !== "deleted") yield* unwrap(body.object, inner("object"));
+  } else if (Array.isArray(at(body, "items"))) {
+    const kind = textAt(body, "kind");
+    const itemKind = kind.endsWith("List") ? kind.slice(0, -"List".length) : "";
+    yield* unwrap(body.items, { ...inner("items"), kind: itemKind });
+  } else if (isListMap(body)) {
+    for (const [key, value] of Object.entries(body)) yield* unwrap(value, inner(key));
+  } else {
+    yield { report: body, kind: textAt(body, "kind") || place.kind, path };
+  }
+}
+
+/** `{"vulnerabilityreports.aquasecurity.github.io": […], …}` */
+function isListMap(body: JsonObject): boolean {
+  const entries = Object.entries(body);
+  return entries.length > 0 &&
+    entries.every(([key, value]) =>
+      key.includes(".") && (Array.isArray(value) || isObject(at(value, "items")))
+    );
+}
+
+/** `a` and `b` as `a.b`. */
+export function joined(path: string, key: string): string {
+  return path === "" ? key : `${path}.${key}`;
+}
