@@ -95,6 +95,8 @@ export interface WatchOptions extends RequestOptions {
   readonly resourceVersion?: string;
   readonly timeoutSeconds?: number;
   readonly allowWatchBookmarks?: boolean;
+  /** Called once the server has accepted the watch, before the first frame. */
+  readonly onOpen?: () => void;
 }
 
 export interface WriteOptions extends RequestOptions {
@@ -110,7 +112,7 @@ export interface DeleteOptions extends RequestOptions {
   readonly preconditions?: { readonly uid?: string; readonly resourceVersion?: string };
 }
 
-/** One request, one answer: no retries here (see `retry.ts`). Every method throws `ApiError` or `NetworkError`. */
+/** One request, one answer: no retries here (see `retry.ts`). Every method throws `ApiError`, `NetworkError`, or the reason of its aborted signal. */
 export interface KubeApi {
   list<T extends KubeObject>(type: ResourceType, options?: ListOptions): Promise<KubeList<T>>;
   get<T extends KubeObject>(type: ResourceType, name: string, options?: RequestOptions): Promise<T>;
@@ -149,9 +151,21 @@ export class ApiError extends Error {
   }
 }
 
+/**
+ * What became of the answer: none came (`unreachable`, `timeout`), or one that is no use (`garbled`, `too_large`).
+ * `too_large` comes again however often one asks; the others may pass.
+ */
+export type NetworkFault = "unreachable" | "timeout" | "garbled" | "too_large";
+
 /** No answer came: refused, reset, timed out, garbled. The request may have been applied. */
 export class NetworkError extends Error {
   override readonly name = "NetworkError";
+  readonly fault: NetworkFault;
+
+  constructor(message: string, options: { readonly cause?: unknown; readonly fault?: NetworkFault } = {}) {
+    super(message, "cause" in options ? { cause: options.cause } : {});
+    this.fault = options.fault ?? "unreachable";
+  }
 }
 
 /** True for an `ApiError` with this HTTP status. */

@@ -1,0 +1,100 @@
+/** Waiting and trying again: full-jitter back-off, `Retry-After`, sleeps that an abort ends. */
+import { ApiError, NetworkError } from "./api.ts";
+
+/** Waits; resolves after `ms`, or at once when `signal` aborts. Never rejects: look at `signal` afterwards. */
+export type Sleep = (ms: number, signal?: AbortSignal) => Promise<void>;
+
+/** The real `Sleep`: its timer is gone as soon as the wait is over, however it ended. */
+export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  if (signal?.aborted) return Promise.resolve();
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal?.addEventListener("abort", done, { once: true });
+  });
+}
+
+export interface BackoffOptions {
+  readonly initialMs?: number;
+  readonly maxMs?: number;
+  /** The longest `Retry-After` that is believed. */
+  readonly maxRetryAfterMs?: number;
+  readonly random?: () => number;
+}
+
+/** Growing waits. */
+export interface Backoff {
+  /** The next wait. At least `retryAfterMs` where the server named one. */
+  next(retryAfterMs?: number): number;
+  /** Starts over at the shortest wait. */
+  reset(): void;
+}
+
+/** Full jitter: anything from 0 to a bound that doubles from `initialMs` (250) up to `maxMs` (5,000). */
+export function backoff(options: BackoffOptions = {}): Backoff {
+  const { initialMs = 250, maxMs = 5_000, maxRetryAfterMs = 60_000, random = Math.random } = options;
+  let boundMs = initialMs;
+  return {
+    next(retryAfterMs = 0) {
+      const waitMs = random() * Math.min(boundMs, maxMs);
+      boundMs = Math.min(boundMs * 2, maxMs);
+      // Jitter goes on top of what the server asked for: all who were told "1 s" must not come back together.
+      return Math.min(Math.max(retryAfterMs, 0), maxRetryAfterMs) + waitMs;
+    },
+    reset() {
+      boundMs = initialMs;
+    },
+  };
+}
+
+/**
+ * True where the same request may yet succeed: 408, 429, 5xx, no answer, and 401 (the transport has reloaded the
+ * credentials and tried once already; a rotation may still be under way). 409 and other 4xx are answers.
+ */
+export function isRetryable(error: unknown): boolean {
+  if (error instanceof NetworkError) return error.fault !== "too_large";
+  if (!(error instanceof ApiError)) return false;
+  return error.status >= 500 || error.status === 429 || error.status === 408 || error.status === 401;
+}
+
+/** The wait the server asked for, if any. */
+export function retryAfterMsOf(error: unknown): number | undefined {
+  return error instanceof ApiError ? error.retryAfterMs : undefined;
+}
+
+export interface RetryOptions {
+  readonly signal?: AbortSignal;
+  readonly retryable?: (error: unknown) => boolean;
+  readonly backoff?: Backoff;
+  /** Attempts in all; without it, until `signal` aborts. */
+  readonly maxAttempts?: number;
+  readonly sleep?: Sleep;
+  /** Told of each failure that will be tried again. */
+  readonly onRetry?: (error: unknown, attempt: number, waitMs: number) => void;
+}
+
+/**
+ * Calls `fn` until it succeeds, fails for good, runs out of attempts, or `signal` aborts.
+ * Throws what `fn` threw last: after an abort too, so that the caller can still say why it was waiting.
+ */
+export async function retry<T>(fn: (attempt: number) => Promise<T>, options: RetryOptions = {}): Promise<T> {
+  const { signal, retryable = isRetryable, maxAttempts = Infinity, onRetry } = options;
+  const waits = options.backoff ?? backoff();
+  const wait = options.sleep ?? sleep;
+  signal?.throwIfAborted();
+  for (let attempt = 1;; attempt++) {
+    try {
+      return await fn(attempt);
+    } catch (error) {
+      if (signal?.aborted || attempt >= maxAttempts || !retryable(error)) throw error;
+      const waitMs = waits.next(retryAfterMsOf(error));
+      onRetry?.(error, attempt, waitMs);
+      await wait(waitMs, signal);
+      if (signal?.aborted) throw error;
+    }
+  }
+}
