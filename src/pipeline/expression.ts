@@ -88,7 +88,8 @@ function compile(environment: Environment, text: string): Expression {
   const check = program.check();
   if (!check.valid) throw toExpressionError(check.error);
   if (check.type !== "bool") {
-    throw new ExpressionError(`expected an expression of type bool, received ${check.type}`);
+    const hint = check.type === "dyn" ? "; compare it, as in details.flag == true" : "";
+    throw new ExpressionError(`expected an expression of type bool, received ${check.type}${hint}`);
   }
   return {
     text,
@@ -114,7 +115,8 @@ function toExpressionError(error: unknown): ExpressionError {
   if (error instanceof ExpressionError) return error;
   if (!(error instanceof Error)) return new ExpressionError(String(error));
   const { summary, range } = error as Error & { summary?: string; range?: { start: number } };
-  return new ExpressionError(summary ?? error.message, range?.start);
+  const message = summary ?? error.message;
+  return new ExpressionError(message.charAt(0).toLowerCase() + message.slice(1), range?.start);
 }
 
 const COMPREHENSIONS: ReadonlySet<string> = new Set(["all", "exists", "exists_one", "filter"]);

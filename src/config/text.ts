@@ -1,0 +1,119 @@
+/** JSON or YAML text as a value whose every part can be found again in the text. */
+import { type Document, isMap, isScalar, isSeq, LineCounter, type Node, parseAllDocuments } from "yaml";
+import type { Issue, Path, Position, Problem } from "./problem.ts";
+import { formatPath } from "./problem.ts";
+
+/** Longest configuration text, in UTF-16 units: half of what a ConfigMap can hold. */
+export const MAX_TEXT_LENGTH = 512 * 1024;
+
+/** One document of a text. */
+export interface TextDocument {
+  readonly value: unknown;
+  /** Where a path stands; the nearest ancestor's place if it is not there. */
+  locate(path: Path, at?: "key" | "value"): Position;
+  /** An issue with its place. */
+  place(issue: Issue): Problem;
+}
+
+export type TextResult =
+  | { readonly ok: true; readonly documents: readonly TextDocument[] }
+  | { readonly ok: false; readonly problems: readonly Problem[] };
+
+/** Reads every document of a YAML stream, or one JSON value. */
+export function readDocuments(text: string, maxLength = MAX_TEXT_LENGTH): TextResult {
+  if (text.length > maxLength) {
+    return failed(`expected at most ${maxLength} characters, received ${text.length}`);
+  }
+  const lines = new LineCounter();
+  try {
+    const parsed = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false });
+    const documents: Document[] = Array.isArray(parsed) ? parsed : [];
+    const problems = documents.flatMap((document) =>
+      [...document.errors, ...document.warnings].map((error): Problem => ({
+        path: "",
+        message: uncapitalize(error.message),
+        position: positionOf(lines, error.pos[0]),
+      }))
+    );
+    if (problems.length > 0) return { ok: false, problems: firstOfEachPlace(problems) };
+    return { ok: true, documents: documents.map((document) => toTextDocument(document, lines)) };
+  } catch (error) {
+    // The parser recurses: text nested by the thousand ends here, and so do alias bombs.
+    if (error instanceof RangeError) return failed("nested too deeply");
+    return failed(uncapitalize(error instanceof Error ? error.message : String(error)));
+  }
+}
+
+/** Reads a text that must hold exactly one document. */
+export function readDocument(
+  text: string,
+): { readonly ok: true; readonly document: TextDocument } | Extract<TextResult, { ok: false }> {
+  const result = readDocuments(text);
+  if (!result.ok) return result;
+  const [document, second] = result.documents;
+  if (!document) return failed("expected a document, received nothing");
+  if (second) {
+    const position = second.locate([]);
+    return {
+      ok: false,
+      problems: [{ path: "", message: "expected one document, received several", position }],
+    };
+  }
+  return { ok: true, document };
+}
+
+/** The parser says one missing bracket several times. */
+function firstOfEachPlace(problems: readonly Problem[]): Problem[] {
+  const seen = new Set<string>();
+  return problems.filter(({ position }) => {
+    const place = `${position?.line}:${position?.column}`;
+    return !seen.has(place) && seen.add(place);
+  });
+}
+
+function failed(message: string): Extract<TextResult, { ok: false }> {
+  return { ok: false, problems: [{ path: "", message, position: { line: 1, column: 1 } }] };
+}
+
+function toTextDocument(document: Document, lines: LineCounter): TextDocument {
+  const locate = (path: Path, at: "key" | "value" = "value") =>
+    positionOf(lines, offsetOf(document.contents as Node | null, path, at) ?? document.range?.[0] ?? 0);
+  return {
+    value: document.toJS({ maxAliasCount: 100 }) as unknown,
+    locate,
+    place: ({ path, message, at }) => ({ path: formatPath(path), message, position: locate(path, at) }),
+  };
+}
+
+function offsetOf(root: Node | null, path: Path, at: "key" | "value"): number | undefined {
+  let node: unknown = root;
+  let offset = root?.range?.[0];
+  for (const [index, step] of path.entries()) {
+    const isLast = index === path.length - 1;
+    let key: unknown;
+    if (isMap(node)) {
+      const pair = node.items.find((item) => isScalar(item.key) && String(item.key.value) === String(step));
+      if (!pair) return offset;
+      key = pair.key;
+      node = pair.value;
+    } else if (isSeq(node) && typeof step === "number") {
+      node = node.items[step];
+    } else return offset;
+    const target = isLast && at === "key" ? key : node;
+    offset = startOf(target) ?? startOf(key) ?? offset;
+  }
+  return offset;
+}
+
+function startOf(node: unknown): number | undefined {
+  return (node as Node | null | undefined)?.range?.[0];
+}
+
+function positionOf(lines: LineCounter, offset: number): Position {
+  const { line, col } = lines.linePos(offset);
+  return { line: Math.max(line, 1), column: Math.max(col, 1) };
+}
+
+function uncapitalize(message: string): string {
+  return message.charAt(0).toLowerCase() + message.slice(1);
+}
