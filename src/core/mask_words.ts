@@ -1,0 +1,239 @@
+/** The words that give a secret away: names of keys and headers, flags of known tools, shapes of tokens. */
+import { isAlphanumericCode, isNameCode } from "./mask_scan.ts";
+
+/** A part of a name that makes its value a secret, wherever it ends one. */
+const SECRET_ENDINGS = ["password", "passwd", "passphrase", "passcode", "secret", "token", "apikey"];
+const SECRET_WORDS = new Set([
+  ...[
+    "pass",
+    "pwd",
+    "psw",
+    "pw",
+    "creds",
+    "cred",
+    "credential",
+    "credentials",
+    "passwords",
+    "secrets",
+    "tokens",
+  ],
+  ...["auth", "authorization", "cookie", "sig", "signature", "sessionid", "bearer", "jwt", "accesskey"],
+  ...["privatekey", "secretkey"],
+]);
+/** `key` alone names many things; after one of these it names a secret. */
+const KEY_QUALIFIERS = new Set([
+  ...["api", "access", "private", "secret", "auth", "signing", "encryption", "master", "account", "shared"],
+  ...["storage", "client", "license", "ssh"],
+]);
+/** What a name that ends so holds is about the secret, not the secret. */
+const HARMLESS_ENDINGS = new Set([
+  ...[
+    "file",
+    "files",
+    "path",
+    "dir",
+    "directory",
+    "url",
+    "uri",
+    "endpoint",
+    "name",
+    "namespace",
+    "type",
+    "ttl",
+  ],
+  ...["count", "length", "size", "expiry", "expires", "expiration", "lifetime", "policy", "mode", "enabled"],
+  ...["version", "rotation", "interval", "timeout", "ref", "refs", "class", "review", "webhook", "config"],
+  ...[
+    "field",
+    "header",
+    "algorithm",
+    "provider",
+    "seconds",
+    "days",
+    "max",
+    "min",
+    "attempts",
+    "format",
+    "prompt",
+  ],
+]);
+const SECRET_HEADERS = new Set([
+  ...[
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "set-cookie",
+    "private-token",
+    "deploy-token",
+    "job-token",
+  ],
+  ...["api-key", "auth-token", "access-token", "ocp-apim-subscription-key"],
+]);
+/** The shell's working directories, not passwords. */
+const WORKING_DIRECTORIES = new Set(["PWD", "OLDPWD"]);
+
+/** Short password flags of tools: attached to its value, the next word, or `user:password` next. */
+const FLAGS: Readonly<Record<string, Readonly<Record<string, "attached" | "next" | "user">>>> = {
+  mysql: { "-p": "attached" },
+  mysqldump: { "-p": "attached" },
+  mysqladmin: { "-p": "attached" },
+  mysqlimport: { "-p": "attached" },
+  mariadb: { "-p": "attached" },
+  "mariadb-dump": { "-p": "attached" },
+  "mariadb-admin": { "-p": "attached" },
+  sshpass: { "-p": "attached" },
+  mongo: { "-p": "next" },
+  mongosh: { "-p": "next" },
+  mongodump: { "-p": "next" },
+  mongorestore: { "-p": "next" },
+  sqlcmd: { "-P": "attached" },
+  "redis-cli": { "-a": "next" },
+  ldapsearch: { "-w": "next" },
+  ldapmodify: { "-w": "next" },
+  ldapadd: { "-w": "next" },
+  ldapwhoami: { "-w": "next" },
+  openssl: { "-k": "next" },
+  zip: { "-P": "next" },
+  unzip: { "-P": "next" },
+  "7z": { "-p": "attached" },
+  docker: {},
+  "docker login": { "-p": "next" },
+  podman: {},
+  "podman login": { "-p": "next" },
+  helm: {},
+  "helm login": { "-p": "next" },
+  oc: {},
+  "oc login": { "-p": "next" },
+  az: {},
+  "az login": { "-p": "next" },
+  argocd: {},
+  "argocd login": { "-p": "next" },
+  curl: { "-u": "user", "--user": "user", "-U": "user", "--proxy-user": "user" },
+  skopeo: { "--creds": "user", "--src-creds": "user", "--dest-creds": "user" },
+  nerdctl: {},
+  "nerdctl login": { "-p": "next" },
+};
+
+/** True for a flag that a secret follows: `--password`, `-token`, not `--password=x`. */
+export function isFlagOfSecret(word: string): boolean {
+  for (let index = 0; index < word.length; index++) {
+    if (!isNameCode(word.charCodeAt(index))) return false;
+  }
+  return isNameOfSecret(word);
+}
+
+/** True for the name of a flag, variable or key whose value is a secret: `--db-password`, `GITHUB_TOKEN`, `apiKey`. */
+export function isNameOfSecret(name: string): boolean {
+  if (name.length < 2 || WORKING_DIRECTORIES.has(name)) return false;
+  const words = wordsOf(name);
+  const last = words.at(-1);
+  if (last === undefined || HARMLESS_ENDINGS.has(last)) return false;
+  for (let index = 0; index < words.length; index++) {
+    const word = words[index] ?? "";
+    if (SECRET_ENDINGS.some((ending) => word.endsWith(ending))) return true;
+    if (word === "key" && KEY_QUALIFIERS.has(words[index - 1] ?? "")) return true;
+    if (index === words.length - 1 && SECRET_WORDS.has(word)) return true;
+  }
+  return last.endsWith("pass") && last.length > 4 && name === name.toUpperCase(); // DBPASS
+}
+
+/** True for the name of a header that carries credentials: `Authorization`, `X-Api-Key`, `PRIVATE-TOKEN`. */
+export function isHeaderOfSecret(name: string): boolean {
+  const header = name.toLowerCase();
+  return SECRET_HEADERS.has(header) || (header.startsWith("x-") && isNameOfSecret(name));
+}
+
+/** What `flag` means to `command`: where its password is; "known" that the command has any such flag. */
+export function passwordFlag(
+  command: string,
+  flag: string,
+): "attached" | "next" | "user" | "known" | undefined {
+  if (!Object.hasOwn(FLAGS, command)) return undefined;
+  const flags = FLAGS[command] ?? {};
+  if (flag === "") return "known";
+  const exact = flags[flag];
+  if (exact === "attached") return "next"; // the flag alone: people put a space there too
+  if (exact !== undefined) return exact;
+  return flags[flag.slice(0, 2)] === "attached" ? "attached" : undefined;
+}
+
+/** True for what no word of a language looks like: long, with a digit. */
+export function looksRandom(text: string): boolean {
+  if (text.length < 12) return false;
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index);
+    if (code >= 48 && code <= 57) return true;
+  }
+  return false;
+}
+
+interface TokenShape {
+  readonly prefix: string;
+  /** Fewest characters after the prefix. */
+  readonly min: number;
+  readonly upper?: true;
+}
+
+/** Tokens known by their first letters. */
+const TOKENS: readonly TokenShape[] = [
+  { prefix: "AKIA", min: 16, upper: true },
+  { prefix: "ASIA", min: 16, upper: true },
+  { prefix: "AIza", min: 30 },
+  { prefix: "ghp_", min: 20 },
+  { prefix: "gho_", min: 20 },
+  { prefix: "ghu_", min: 20 },
+  { prefix: "ghs_", min: 20 },
+  { prefix: "ghr_", min: 20 },
+  { prefix: "github_pat_", min: 20 },
+  { prefix: "glpat-", min: 16 },
+  { prefix: "npm_", min: 30 },
+  { prefix: "hvs.", min: 20 },
+  { prefix: "dckr_pat_", min: 16 },
+  { prefix: "xoxb-", min: 10 },
+  { prefix: "xoxp-", min: 10 },
+  { prefix: "xoxa-", min: 10 },
+  { prefix: "xoxs-", min: 10 },
+  { prefix: "sk_live_", min: 16 },
+  { prefix: "rk_live_", min: 16 },
+  { prefix: "sk-", min: 32 },
+  { prefix: "eyJ", min: 30 },
+];
+const TOKEN_INITIALS = new Set(TOKENS.map(({ prefix }) => prefix.charCodeAt(0)));
+
+/** The index after the well-known token (AWS, GitHub, GitLab, Slack, a JWT …) at `start`; `start` where there is none. */
+export function knownTokenEnd(text: string, start: number): number {
+  if (!TOKEN_INITIALS.has(text.charCodeAt(start))) return start;
+  for (const { prefix, min, upper } of TOKENS) {
+    if (!text.startsWith(prefix, start)) continue;
+    let end = start + prefix.length;
+    while (end < text.length && isTokenCode(text.charCodeAt(end), upper)) end++;
+    // A token has a digit; a long lower-case word with dashes may be a name.
+    if (end - start - prefix.length >= min && looksRandom(text.slice(start, Math.min(end, start + 512)))) {
+      return end;
+    }
+  }
+  return start;
+}
+
+function isTokenCode(code: number, upper = false): boolean {
+  return upper ? isAlphanumericCode(code) && !(code >= 97 && code <= 122) : isNameCode(code);
+}
+
+/** The words of a name in any convention, lower-case: `--dbPassword-file` is db, password, file. */
+function wordsOf(name: string): string[] {
+  const words: string[] = [];
+  let word = "";
+  for (let index = 0; index < name.length; index++) {
+    const code = name.charCodeAt(index);
+    const previous = name.charCodeAt(index - 1);
+    const upper = code >= 65 && code <= 90;
+    const starts = upper && previous >= 97 && previous <= 122;
+    if (!isAlphanumericCode(code) || starts) {
+      if (word !== "") words.push(word);
+      word = "";
+    }
+    if (isAlphanumericCode(code)) word += name.charAt(index).toLowerCase();
+  }
+  if (word !== "") words.push(word);
+  return words;
+}

@@ -1,0 +1,45 @@
+/** Keeps what a namespace's reports say to that namespace (SPEC section 13). */
+import type { Origin } from "../core/event.ts";
+import type { Resource } from "../core/observation.ts";
+
+/** Kinds that belong to no namespace: nobody's report from inside one speaks of them. */
+const CLUSTER_SCOPED = new Set([
+  ...["node", "persistentvolume", "clusterrole", "clusterrolebinding", "storageclass", "priorityclass"],
+  ...[
+    "customresourcedefinition",
+    "apiservice",
+    "mutatingwebhookconfiguration",
+    "validatingwebhookconfiguration",
+  ],
+  ...[
+    "validatingadmissionpolicy",
+    "validatingadmissionpolicybinding",
+    "ingressclass",
+    "runtimeclass",
+    "csidriver",
+  ],
+  ...["csinode", "volumeattachment", "certificatesigningrequest", "clusterpolicy"],
+]);
+
+/** What an event may speak of, what it claimed beyond that, and the namespace it is bound to, if any. */
+export interface Confined {
+  readonly resource?: Resource;
+  readonly claimed?: Resource;
+  readonly namespace?: string;
+}
+
+/** The resource as its origin entitles it to claim: a foreign one becomes `claimed`, an absent namespace the report's. */
+export function confine(resource: Resource | undefined, origin: Origin): Confined {
+  const home = origin.namespace;
+  if (!origin.confined || !home) return resource ? { resource } : {};
+  if (!resource) return { namespace: home };
+  if (isForeign(resource, home)) return { resource: { namespace: home }, claimed: resource, namespace: home };
+  return { resource: { ...resource, namespace: home }, namespace: home };
+}
+
+function isForeign(resource: Resource, home: string): boolean {
+  if (resource.namespace !== undefined && resource.namespace !== home) return true;
+  const kind = resource.kind?.toLowerCase() ?? "";
+  if (kind === "namespace") return resource.name !== undefined && resource.name !== home;
+  return CLUSTER_SCOPED.has(kind);
+}

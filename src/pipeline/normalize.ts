@@ -1,0 +1,203 @@
+/** Makes a tool's event legal, clean and bounded: what filters see and what is stored. */
+import { canonicalJson } from "../core/canonical_json.ts";
+import { clean, cutBytes } from "../core/clean.ts";
+import { cleanObject, cleanText } from "../core/clean_json.ts";
+import type { DrawnEvent, NormalEvent, Origin, SourceProfile } from "../core/event.ts";
+import { hash32, sha256 } from "../core/fingerprint.ts";
+import type { Json, JsonObject } from "../core/json.ts";
+import { eventTypeName, isNamespaceName, sourceName } from "../core/names.ts";
+import { CATEGORIES, type Category, LIMITS, type Observation, type Resource } from "../core/observation.ts";
+import { severityOf } from "../core/severity.ts";
+import { eventTime, formatTime, isPlausibleDetection, readTime } from "../core/time.ts";
+import { jsonBytes, truncateObject } from "../core/truncate.ts";
+import { confine } from "./confine.ts";
+
+export { type ObserveContext, toObservation } from "./observe.ts";
+
+const MAX_RULES = 32;
+const MAX_RULE = 512;
+/** Strings of an identity are hashed whole up to here; no key of a finding is that long. */
+const MAX_IDENTITY_STRING = 65_536;
+/** Part of the 8 KiB kept free for members that flap, so that they cannot move where lasting ones are cut. */
+const VOLATILE_BYTES = 1024;
+const MAX_CLAIM = 64;
+
+/** Details that normalise adds. */
+const CLAIMED_TIME = "claimedDetectedAt";
+const CLAIMED_RESOURCE = "claimedResource";
+const TRUNCATED = "truncated";
+
+/** Where and when an event came in, and where Observations may go. */
+export interface NormalizeContext {
+  readonly origin: Origin;
+  /** Milliseconds since the epoch. */
+  readonly receivedAt: number;
+  /** The controller's namespace: for what has none. */
+  readonly ownNamespace: string;
+  /** OBSERVATION_NAMESPACE, where set: for all. */
+  readonly observationNamespace?: string;
+}
+
+/** The event as it is filtered, compared and stored. Never throws, whatever a source made of hostile input. */
+export function normalize(drawn: DrawnEvent, profile: SourceProfile, context: NormalizeContext): NormalEvent {
+  // The compiler believes sources; what they copy from payloads may be of any type.
+  const raw: { readonly [Field in keyof DrawnEvent]?: unknown } = drawn;
+  const { origin, receivedAt } = context;
+  const source = sourceName(textOf(raw.source)) || sourceName(profile.name) || "unknown";
+  const severity = severityOf(typeof raw.severity === "string" ? raw.severity : null, profile.severityMap);
+  const eventType = eventTypeName(textOf(raw.eventType)) || "event";
+  const { resource, claimed, namespace } = confine(cleanResource(raw.resource), origin);
+  const time = readTime(raw.detectedAt);
+  const believed = time !== undefined && isPlausibleDetection(time.ms, receivedAt) ? time : undefined;
+  const identity = identityText(raw.identity, { source, severity, origin });
+  const message = cleanText(textOf(raw.message), LIMITS.message) || eventType;
+  const { details, lasting } = boundDetails(raw.details, {
+    volatile: profile.volatileDetails,
+    ...(claimed && { claimedResource: claimed }),
+    ...(believed === undefined && { claimedTime: claimedTime(raw.detectedAt) }),
+  });
+  const target = context.observationNamespace || (namespace ?? resource?.namespace ?? "");
+  return {
+    source,
+    kind: profile.kind,
+    category: isCategory(raw.category) ? raw.category : "security",
+    severity,
+    eventType,
+    message,
+    ...(resource && { resource }),
+    details,
+    detectedAt: believed?.text ?? formatTime(receivedAt),
+    rules: cleanRules(raw.rules),
+    fingerprint: sha256(identity),
+    identity: cutBytes(identity, LIMITS.annotationBytes),
+    at: eventTime(time?.ms, receivedAt),
+    receivedAt,
+    namespace: isNamespaceName(target) ? target : context.ownNamespace,
+    ttlSeconds: ttlOf(raw.ttlSeconds) ?? ttlOf(profile.ttlSeconds) ?? LIMITS.ttlSeconds,
+    windowMs: profile.windowMs,
+    countRepeats: profile.countRepeats,
+    contentHash: contentHash(message, lasting),
+    ...(isDrop(raw.drop) && { drop: raw.drop }),
+    resolved: raw.resolved === true,
+  };
+}
+
+/**
+ * The content hash of a stored Observation, equal to that of the event it was made of.
+ * `volatileDetails` are those of its source's profile.
+ */
+export function contentHashOf(observation: Observation, volatileDetails: readonly string[]): number {
+  const { message = "", details = {} } = observation.spec;
+  const lasting: JsonObject = {};
+  for (const [key, value] of Object.entries(details)) {
+    if (!isVolatile(key, volatileDetails)) lasting[key] = value;
+  }
+  return contentHash(message, lasting);
+}
+
+function contentHash(message: string, lasting: JsonObject): number {
+  return hash32(canonicalJson([message, lasting]));
+}
+
+/**
+ * The text that is hashed: the identity, severity and source. A confined origin's namespace is part of it, else a
+ * forged report in one namespace could be taken for another's finding and hide it.
+ */
+function identityText(
+  identity: unknown,
+  { source, severity, origin }: { source: string; severity: string; origin: Origin },
+): string {
+  const { value } = cleanObject(identity, { maxString: MAX_IDENTITY_STRING, links: false });
+  const whole: JsonObject = { identity: value, severity, source };
+  if (origin.confined && origin.namespace) whole.namespace = origin.namespace;
+  return canonicalJson(whole);
+}
+
+interface DetailsContext {
+  readonly volatile: readonly string[];
+  readonly claimedResource?: Resource;
+  readonly claimedTime?: string | undefined;
+}
+
+/** Details within 8 KiB, and those of them whose change is news. */
+function boundDetails(raw: unknown, context: DetailsContext): { details: JsonObject; lasting: JsonObject } {
+  const cleaned = cleanObject(raw, { maxString: LIMITS.detailsBytes, links: true });
+  const lastingRaw: JsonObject = {};
+  const flapping: JsonObject = {};
+  if (context.claimedTime) flapping[CLAIMED_TIME] = context.claimedTime;
+  for (const [key, value] of Object.entries(cleaned.value)) {
+    if (key === TRUNCATED) {
+      if (value !== true) lastingRaw[key] = value;
+    } else if (!isVolatile(key, context.volatile)) lastingRaw[key] = value;
+    else if (!Object.hasOwn(flapping, key)) flapping[key] = value;
+  }
+  if (context.claimedResource) lastingRaw[CLAIMED_RESOURCE] = resourceJson(context.claimedResource);
+  const { value: lasting, truncated } = truncateObject(lastingRaw, LIMITS.detailsBytes - VOLATILE_BYTES);
+  const details: JsonObject = { ...lasting };
+  let room = VOLATILE_BYTES - 32; // for `"truncated":true` and the braces
+  let dropped = cleaned.truncated || truncated;
+  for (const [key, value] of Object.entries(flapping)) {
+    const bytes = jsonBytes(key) + jsonBytes(value) + 2;
+    if (bytes > room) dropped = true;
+    else {
+      room -= bytes;
+      details[key] = value;
+    }
+  }
+  if (dropped || cleaned.value[TRUNCATED] === true) details[TRUNCATED] = true;
+  return { details, lasting };
+}
+
+function isVolatile(key: string, volatile: readonly string[]): boolean {
+  return key === CLAIMED_TIME || key === TRUNCATED || volatile.includes(key);
+}
+
+function claimedTime(value: unknown): string | undefined {
+  if (typeof value === "number") return String(value);
+  return typeof value === "string" ? clean(value, MAX_CLAIM) : undefined;
+}
+
+function cleanResource(value: unknown): Resource | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  const raw: { readonly [Field in keyof Resource]?: unknown } = value;
+  const apiVersion = clean(textOf(raw.apiVersion), LIMITS.apiVersion);
+  const kind = clean(textOf(raw.kind), LIMITS.kind);
+  const name = clean(textOf(raw.name), LIMITS.name);
+  const namespace = clean(textOf(raw.namespace), LIMITS.namespace);
+  if (!apiVersion && !kind && !name && !namespace) return undefined;
+  return {
+    ...(apiVersion && { apiVersion }),
+    ...(kind && { kind }),
+    ...(name && { name }),
+    ...(namespace && { namespace }),
+  };
+}
+
+function resourceJson(resource: Resource): Json {
+  const json: JsonObject = {};
+  for (const [key, value] of Object.entries(resource)) if (value !== undefined) json[key] = value;
+  return json;
+}
+
+function cleanRules(value: unknown): string[] {
+  if (!Array.isArray(value)) return [];
+  return value.slice(0, MAX_RULES).map((rule) => clean(textOf(rule), MAX_RULE)).filter((rule) => rule !== "");
+}
+
+function ttlOf(value: unknown): number | undefined {
+  if (typeof value !== "number" || !Number.isFinite(value)) return undefined;
+  return Math.min(LIMITS.ttlSeconds, Math.max(1, Math.trunc(value)));
+}
+
+function textOf(value: unknown): string {
+  if (typeof value === "string") return value;
+  return typeof value === "number" || typeof value === "boolean" ? String(value) : "";
+}
+
+function isCategory(value: unknown): value is Category {
+  return CATEGORIES.some((category) => category === value);
+}
+
+function isDrop(value: unknown): value is NonNullable<NormalEvent["drop"]> {
+  return value === "not_relevant" || value === "own_write";
+}
