@@ -1,0 +1,158 @@
+/** What the watch-fault tests share: a watcher whose view can be held against the server's, and a stream of changes. */
+import type { KubeApi, KubeObject, ResourceType } from "../../src/kube/api.ts";
+import { ApiError, hasStatus } from "../../src/kube/api.ts";
+import { fixedConnection } from "../../src/kube/connection.ts";
+import { backoff, retry } from "../../src/kube/retry.ts";
+import { createTransport, type Transport, type TransportOptions } from "../../src/kube/transport.ts";
+import { watcher, type WatcherOptions } from "../../src/kube/watcher.ts";
+import type { Cluster } from "../support/cluster.ts";
+import { eventually } from "../support/eventually.ts";
+
+export const CONFIG_MAPS: ResourceType = {
+  group: "",
+  version: "v1",
+  plural: "configmaps",
+  kind: "ConfigMap",
+  namespaced: true,
+};
+
+/** The production transport to this server as its admin, perhaps by way of a proxy. */
+export function transportTo(
+  cluster: Cluster,
+  options: TransportOptions & { readonly server?: string } = {},
+): Transport {
+  const { server = cluster.url, ...rest } = options;
+  const authorization = `Bearer ${cluster.user("admin").token}`;
+  return createTransport(fixedConnection({ server, caPem: cluster.caPem, authorization }), rest);
+}
+
+/** Keeps what a watcher tells of the ConfigMaps of a namespace, as name → resourceVersion. */
+export class Informed implements AsyncDisposable {
+  readonly view = new Map<string, string>();
+  /** Every object version told of by the watch, and how often. */
+  readonly told = new Map<string, number>();
+  readonly errors: string[] = [];
+  lists = 0;
+  synced = false;
+  readonly #stop = new AbortController();
+  readonly #running: Promise<void>;
+
+  constructor(api: KubeApi, namespace: string, options: Partial<WatcherOptions> = {}) {
+    this.#running = this.#run(api, { ...options, namespace, signal: this.#stop.signal });
+  }
+
+  /** Versions the watch told of more than once. */
+  get doubled(): number {
+    return [...this.told.values()].filter((times) => times > 1).length;
+  }
+
+  async sync(): Promise<void> {
+    await eventually("the first list", () => this.synced);
+  }
+
+  /** Waits until the view is what the server holds; returns how long that took, in ms. */
+  async catchUp(api: KubeApi, namespace: string): Promise<number> {
+    const startedAt = performance.now();
+    const { items } = await api.list(CONFIG_MAPS, { namespace });
+    const stored = new Map(
+      items.map(({ metadata }) => [metadata.name ?? "", metadata.resourceVersion ?? ""]),
+    );
+    await eventually("the watcher to see all", () => {
+      if (this.view.size !== stored.size) {
+        throw new Error(`it knows ${this.view.size} of ${stored.size} objects`);
+      }
+      return [...stored].every(([name, version]) => this.view.get(name) === version);
+    }, { timeoutMs: 60_000 });
+    return performance.now() - startedAt;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    await this.#running;
+  }
+
+  async #run(api: KubeApi, options: WatcherOptions): Promise<void> {
+    let listing: Map<string, string> | undefined;
+    for await (const event of watcher(api, CONFIG_MAPS, options)) {
+      switch (event.type) {
+        case "init":
+          listing = new Map();
+          this.lists++;
+          break;
+        case "apply": {
+          const { name = "", resourceVersion = "" } = event.object.metadata;
+          (listing ?? this.view).set(name, resourceVersion);
+          if (!listing) this.#tell(`${name}@${resourceVersion}`);
+          break;
+        }
+        case "synced":
+          this.view.clear();
+          for (const [name, version] of listing ?? []) this.view.set(name, version);
+          listing = undefined;
+          this.synced = true;
+          break;
+        case "delete":
+          this.view.delete(event.object.metadata.name ?? "");
+          break;
+        case "error":
+          this.errors.push(event.reason);
+      }
+    }
+  }
+
+  #tell(version: string): void {
+    this.told.set(version, (this.told.get(version) ?? 0) + 1);
+  }
+}
+
+export interface Change {
+  readonly name: string;
+  readonly round: number;
+}
+
+/** Makes `count` ConfigMaps and changes each `rounds` times, with retries, as fast as 16 writers can. Returns how many writes it was. */
+export async function churn(
+  api: KubeApi,
+  namespace: string,
+  { count, rounds, onWrite = () => {} }: {
+    count: number;
+    rounds: number;
+    onWrite?: (written: number) => void;
+  },
+): Promise<number> {
+  let written = 0;
+  const queue = Array.from({ length: count }, (_, index) => `item-${index}`).values();
+  const writer = async () => {
+    for (const name of queue) {
+      await insist(() =>
+        createOnce(api, { apiVersion: "v1", kind: "ConfigMap", metadata: { name, namespace } })
+      );
+      onWrite(++written);
+      for (let round = 1; round <= rounds; round++) {
+        const patch = { data: { round: String(round) } };
+        await insist(() => api.patch(CONFIG_MAPS, name, patch, { namespace, type: "merge" }));
+        onWrite(++written);
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: 16 }, writer));
+  return written;
+}
+
+/** A create whose answer was lost is found done when it is tried again. */
+async function createOnce(api: KubeApi, object: KubeObject): Promise<void> {
+  try {
+    await api.create(CONFIG_MAPS, object);
+  } catch (error) {
+    if (!hasStatus(error, 409)) throw error;
+  }
+}
+
+/** An API server that is still starting also answers 403 and 404, before it knows its rules and resources. */
+async function insist(write: () => Promise<unknown>): Promise<void> {
+  await retry(write, {
+    backoff: backoff({ initialMs: 50, maxMs: 500 }),
+    retryable: (error) => !(error instanceof ApiError) || error.status !== 400,
+    maxAttempts: 300,
+  });
+}
