@@ -43,11 +43,12 @@ export interface Answer {
 export class Cluster implements Disposable {
   readonly state: ClusterState;
   readonly admin: Credentials;
-  readonly #clients = new Map<string, Deno.HttpClient>();
+  readonly #client: Deno.HttpClient;
 
   constructor(state: ClusterState) {
     this.state = state;
     this.admin = this.user("admin");
+    this.#client = Deno.createHttpClient({ caCerts: [this.caPem] });
   }
 
   get url(): string {
@@ -109,9 +110,19 @@ export class Cluster implements Disposable {
   /** One request, one answer. */
   async ask(method: string, path: string, options: AskOptions = {}): Promise<Answer> {
     const as = options.as ?? this.admin;
+    if ("token" in as) return await this.#ask(method, path, { ...options, as, client: this.#client });
+    using client = Deno.createHttpClient({ caCerts: [this.caPem], cert: as.certPem, key: as.keyPem });
+    return await this.#ask(method, path, { ...options, as, client });
+  }
+
+  async #ask(
+    method: string,
+    path: string,
+    { as, client, ...options }: AskOptions & { readonly as: Credentials; readonly client: Deno.HttpClient },
+  ): Promise<Answer> {
     const response = await fetch(this.url + path, {
       method,
-      client: this.#client(as),
+      client,
       headers: {
         accept: "application/json",
         ...("token" in as && { authorization: `Bearer ${as.token}` }),
@@ -159,8 +170,7 @@ export class Cluster implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const client of this.#clients.values()) client.close();
-    this.#clients.clear();
+    this.#client.close();
   }
 
   async #applyCrd(crd: JsonObject): Promise<readonly string[]> {
@@ -189,18 +199,6 @@ export class Cluster implements Disposable {
       const path = `/apis/${spec.group}/${version.name}/${plural}?limit=1`;
       await eventually(`${path} to be served`, async () => (await this.ask("GET", path)).status === 200);
     }
-  }
-
-  #client(as: Credentials): Deno.HttpClient {
-    const key = "token" in as ? "token" : as.certPem;
-    const known = this.#clients.get(key);
-    if (known) return known;
-    const client = Deno.createHttpClient({
-      caCerts: [this.caPem],
-      ...("token" in as ? {} : { cert: as.certPem, key: as.keyPem }),
-    });
-    this.#clients.set(key, client);
-    return client;
   }
 }
 
