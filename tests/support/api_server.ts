@@ -7,6 +7,8 @@ export interface Seen {
   readonly headers: Headers;
   /** Parsed where there was one. */
   readonly body: unknown;
+  /** The client's port: which connection it came on. */
+  readonly port: number;
 }
 
 export interface ApiServer extends AsyncDisposable {
@@ -17,13 +19,13 @@ export interface ApiServer extends AsyncDisposable {
 
 export type Answer = (seen: Seen, index: number) => Response | Promise<Response>;
 
-/** Serves `answer` until disposed of. Open streams are cut then. */
+/** Serves `answer` until disposed of, over TLS (and HTTP/2) with a certificate. Open streams are cut then. */
 export function apiServer(answer: Answer, tls: { cert?: string; key?: string } = {}): ApiServer {
   const seen: Seen[] = [];
   const stop = new AbortController();
   const server = Deno.serve(
     { port: 0, hostname: "127.0.0.1", signal: stop.signal, onListen() {}, ...tls } as Deno.ServeTcpOptions,
-    async (request) => {
+    async (request, { remoteAddr }) => {
       const url = new URL(request.url);
       const text = await request.text();
       const one: Seen = {
@@ -32,6 +34,7 @@ export function apiServer(answer: Answer, tls: { cert?: string; key?: string } =
         query: url.searchParams,
         headers: request.headers,
         body: text === "" ? undefined : JSON.parse(text),
+        port: remoteAddr.port,
       };
       return await answer(one, seen.push(one) - 1);
     },

@@ -1,0 +1,96 @@
+import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
+import { ApiError, NetworkError } from "./api.ts";
+import { backoff, isRetryable, retry, sleep } from "./retry.ts";
+
+const busy = (retryAfterMs?: number) => new ApiError("list pods", 429, {}, retryAfterMs);
+
+Deno.test("backoff() doubles its bound up to the maximum and starts over after reset", () => {
+  const waits = backoff({ initialMs: 250, maxMs: 2_000, random: () => 1 });
+  assertEquals([1, 2, 3, 4, 5].map(() => waits.next()), [250, 500, 1_000, 2_000, 2_000]);
+  waits.reset();
+  assertEquals(waits.next(), 250);
+});
+
+Deno.test("backoff() spreads waits over the whole range from zero", () => {
+  const draws = [0, 0.5, 0.25];
+  const waits = backoff({ initialMs: 100, maxMs: 1_000, random: () => draws.shift()! });
+  assertEquals([waits.next(), waits.next(), waits.next()], [0, 100, 100]);
+});
+
+Deno.test("backoff() waits at least what the server asks, within reason, with jitter on top", () => {
+  const waits = backoff({ initialMs: 200, maxMs: 200, maxRetryAfterMs: 5_000, random: () => 0.5 });
+  assertEquals(waits.next(1_000), 1_100);
+  assertEquals(waits.next(3_600_000), 5_100);
+  assertEquals(waits.next(-5), 100);
+});
+
+Deno.test("isRetryable() tells what may pass from what is an answer", () => {
+  const status = (code: number) => isRetryable(new ApiError("x", code, {}));
+  for (const code of [401, 408, 429, 500, 502, 503, 504]) assert(status(code), String(code));
+  for (const code of [400, 403, 404, 409, 410, 413, 422]) assert(!status(code), String(code));
+  assert(isRetryable(new NetworkError("x")));
+  assert(isRetryable(new NetworkError("x", { fault: "garbled" })));
+  assert(!isRetryable(new NetworkError("x", { fault: "too_large" })));
+  assert(!isRetryable(new TypeError("x")));
+});
+
+Deno.test("retry() goes on until success and passes Retry-After to the wait", async () => {
+  const waited: number[] = [];
+  const told: number[] = [];
+  const result = await retry(
+    (attempt) => attempt < 3 ? Promise.reject(busy(700)) : Promise.resolve(attempt),
+    {
+      backoff: backoff({ random: () => 0 }),
+      sleep: (ms) => (waited.push(ms), Promise.resolve()),
+      onRetry: (_error, attempt) => told.push(attempt),
+    },
+  );
+  assertEquals(result, 3);
+  assertEquals(waited, [700, 700]);
+  assertEquals(told, [1, 2]);
+});
+
+Deno.test("retry() throws an answer that is final at once", async () => {
+  let calls = 0;
+  const refuse = () => Promise.reject(new ApiError("create x", ++calls && 409, { reason: "AlreadyExists" }));
+  await assertRejects(() => retry(refuse), ApiError, "409");
+  assertEquals(calls, 1);
+});
+
+Deno.test("retry() stops after maxAttempts with the last error", async () => {
+  let calls = 0;
+  const options = { maxAttempts: 3, sleep: () => Promise.resolve() };
+  await assertRejects(
+    () => retry(() => Promise.reject(new NetworkError(`no ${++calls}`)), options),
+    NetworkError,
+    "no 3",
+  );
+});
+
+Deno.test("retry() aborted while it waits throws why it was waiting", async () => {
+  const stop = new AbortController();
+  const error = busy();
+  const thrown = await assertRejects(() =>
+    retry(() => Promise.reject(error), {
+      signal: stop.signal,
+      backoff: backoff({ initialMs: 3_600_000, maxMs: 3_600_000, random: () => 1 }),
+      onRetry: () => queueMicrotask(() => stop.abort()),
+    })
+  );
+  assertStrictEquals(thrown, error);
+});
+
+Deno.test("retry() does not begin once aborted", async () => {
+  let calls = 0;
+  const signal = AbortSignal.abort(new Error("stopped"));
+  await assertRejects(() => retry(() => Promise.resolve(++calls), { signal }), Error, "stopped");
+  assertEquals(calls, 0);
+});
+
+Deno.test("sleep() ends at once on an abort and leaves no timer", async () => {
+  const stop = new AbortController();
+  const asleep = sleep(3_600_000, stop.signal);
+  stop.abort();
+  await asleep;
+  await sleep(3_600_000, stop.signal);
+});

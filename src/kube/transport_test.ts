@@ -1,0 +1,281 @@
+import { assert, assertEquals, assertObjectMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { apiServer, status, watchStream } from "../../tests/support/api_server.ts";
+import { createMetrics } from "../telemetry/metrics.ts";
+import { ApiError, type KubeObject, NetworkError, type ResourceType } from "./api.ts";
+import { type Connection, type Endpoint, fixedConnection } from "./connection.ts";
+import { createTransport, type TransportOptions } from "./transport.ts";
+
+const PODS: ResourceType = { group: "", version: "v1", plural: "pods", kind: "Pod", namespaced: true };
+const OURS: ResourceType = {
+  group: "zen.kube-zen.io",
+  version: "v1",
+  plural: "observations",
+  kind: "Observation",
+  namespaced: true,
+};
+const POD: KubeObject = { apiVersion: "v1", kind: "Pod", metadata: { name: "a", namespace: "ns" } };
+
+function transportTo(server: { url: string }, options: TransportOptions = {}) {
+  return createTransport(fixedConnection({ server: server.url }), options);
+}
+
+Deno.test("transport builds the path, query and body of each kind of request", async () => {
+  await using server = apiServer(({ query }) =>
+    Response.json(query.has("limit") ? { metadata: { resourceVersion: "1" }, items: null } : POD)
+  );
+  using api = createTransport(fixedConnection({ server: `${server.url}/base/`, authorization: "Bearer t" }));
+  const list = await api.list(OURS, {
+    limit: 5,
+    continue: "a b",
+    labelSelector: "x in (y)",
+    fieldSelector: "",
+  });
+  await api.get(PODS, "a/b", { namespace: "ns" });
+  await api.create(PODS, POD);
+  await api.replace(PODS, POD, { subresource: "status" });
+  await api.patch(PODS, "a", { spec: null }, { type: "merge", namespace: "ns" });
+  await api.patch(PODS, "a", [{ op: "add" }], { type: "json", namespace: "ns", dryRun: true });
+  await api.delete(PODS, "a", { namespace: "ns", preconditions: { uid: "u" } });
+  assertEquals(list.items, []);
+  assertEquals(server.seen.map(({ method, path, query }) => `${method} ${path}?${query}`), [
+    "GET /base/apis/zen.kube-zen.io/v1/observations?labelSelector=x+in+%28y%29&limit=5&continue=a+b",
+    "GET /base/api/v1/namespaces/ns/pods/a%2Fb?",
+    "POST /base/api/v1/namespaces/ns/pods?fieldManager=zen-watcher",
+    "PUT /base/api/v1/namespaces/ns/pods/a/status?fieldManager=zen-watcher",
+    "PATCH /base/api/v1/namespaces/ns/pods/a?fieldManager=zen-watcher",
+    "PATCH /base/api/v1/namespaces/ns/pods/a?fieldManager=zen-watcher&dryRun=All",
+    "DELETE /base/api/v1/namespaces/ns/pods/a?",
+  ]);
+  assertEquals(server.seen.map(({ headers }) => headers.get("content-type")).slice(2), [
+    "application/json",
+    "application/json",
+    "application/merge-patch+json",
+    "application/json-patch+json",
+    "application/json",
+  ]);
+  assertEquals(server.seen[2]!.body, POD);
+  assertObjectMatch(server.seen[6]!.body, { kind: "DeleteOptions", preconditions: { uid: "u" } });
+  assert(server.seen.every(({ headers }) => headers.get("authorization") === "Bearer t"));
+});
+
+Deno.test("transport turns a Status into an ApiError with the wait it asks for", async () => {
+  const answers = [
+    () => status(429, { message: "too many", reason: "TooManyRequests" }, { "retry-after": "7" }),
+    () => status(503, { details: { retryAfterSeconds: 3 } }),
+    () => status(503, {}, { "retry-after": "Thu, 01 Jan 1970 00:00:05 GMT" }),
+    () => new Response("404 page not found\n", { status: 404 }),
+    () => new Response(null, { status: 302, headers: { location: "https://elsewhere.test/" } }),
+  ];
+  await using server = apiServer((_seen, index) => answers[index]!());
+  using api = transportTo(server, { clock: { now: () => 1_000, monotonic: () => 0 } });
+  const errors: ApiError[] = [];
+  for (const _ of answers) {
+    errors.push(await assertRejects(() => api.get(PODS, "a", { namespace: "ns" }), ApiError));
+  }
+  assertEquals(errors.map((error) => [error.status, error.reason, error.retryAfterMs]), [
+    [429, "TooManyRequests", 7_000],
+    [503, "", 3_000],
+    [503, "", 4_000],
+    [404, "", undefined],
+    [302, "", undefined],
+  ]);
+  assertEquals(errors[0]!.message, 'Cannot get pods "ns/a": too many (HTTP 429 TooManyRequests)');
+  assertStringIncludes(errors[3]!.message, "404 page not found");
+});
+
+Deno.test("transport says network error where no useful answer came", async () => {
+  const answers = ["{", "[]", '{"metadata":{},"items":[{"no":"metadata"}]}'];
+  await using server = apiServer((_seen, index) => new Response(answers[index]));
+  using api = transportTo(server);
+  for (const _ of answers) {
+    const error = await assertRejects(() => api.list(PODS), NetworkError, "Cannot list pods");
+    assertEquals(error.fault, "garbled");
+  }
+  const closed = Deno.listen({ port: 0, hostname: "127.0.0.1" });
+  const url = `http://127.0.0.1:${closed.addr.port}`;
+  closed.close();
+  using nobody = transportTo({ url });
+  assertEquals((await assertRejects(() => nobody.list(PODS), NetworkError)).fault, "unreachable");
+});
+
+Deno.test("transport gives up a request at its deadline, also in the middle of a body", async () => {
+  const streams = [watchStream(), watchStream()];
+  await using server = apiServer((_seen, index) => streams[index]?.response ?? Response.json(POD));
+  streams[1]!.raw('{"metadata":');
+  using api = transportTo(server, { requestDeadlineMs: 30 });
+  for (const stream of streams) {
+    const error = await assertRejects(() => api.get(PODS, "a"), NetworkError, "nothing came for 30 ms");
+    assertEquals(error.fault, "timeout");
+    await stream.left;
+  }
+  assertEquals((await api.get(PODS, "a")).metadata.name, "a");
+});
+
+Deno.test("transport refuses an answer over its bound", async () => {
+  await using server = apiServer(() =>
+    Response.json({ metadata: {}, items: [], padding: "x".repeat(5_000) })
+  );
+  using api = transportTo(server, { maxBodyBytes: 1_000 });
+  assertEquals((await assertRejects(() => api.list(PODS), NetworkError)).fault, "too_large");
+});
+
+Deno.test("transport aborts with the caller's reason", async () => {
+  const stop = new AbortController();
+  await using server = apiServer(() => {
+    stop.abort(new Error("enough"));
+    return new Promise<Response>(() => {});
+  });
+  using api = transportTo(server);
+  await assertRejects(() => api.get(PODS, "a", { signal: stop.signal }), Error, "enough");
+  await assertRejects(() => api.get(PODS, "b", { signal: stop.signal }), Error, "enough");
+  assertEquals(server.seen.length, 1);
+});
+
+Deno.test("transport reloads credentials once on 401 and sends the request again", async () => {
+  const fresh: (boolean | undefined)[] = [];
+  let token = "old";
+  const connection = (server: string): Connection => ({
+    description: "test",
+    namespace: undefined,
+    endpoint(options): Promise<Endpoint> {
+      fresh.push(options?.fresh);
+      if (options?.fresh) token = "new";
+      return Promise.resolve({ server, authorization: `Bearer ${token}` });
+    },
+  });
+  await using server = apiServer(({ headers, body }) =>
+    headers.get("authorization") === "Bearer new"
+      ? Response.json(body)
+      : status(401, { reason: "Unauthorized" })
+  );
+  using api = createTransport(connection(server.url));
+  assertEquals((await api.create(PODS, POD)).metadata.name, "a");
+  assertEquals(fresh, [false, true]);
+  assertEquals(server.seen.map(({ body }) => body), [POD, POD]);
+});
+
+Deno.test("transport reports a 401 that fresh credentials do not mend, after two requests", async () => {
+  await using server = apiServer(() => status(401));
+  using api = transportTo(server);
+  assertEquals((await assertRejects(() => api.get(PODS, "a"), ApiError)).status, 401);
+  assertEquals(server.seen.length, 2);
+});
+
+Deno.test("transport says why credentials cannot be had", async () => {
+  using api = createTransport({
+    description: "test",
+    namespace: undefined,
+    endpoint: () => Promise.reject(new Error('Cannot read "token": gone')),
+  });
+  await assertRejects(
+    () => api.get(PODS, "a"),
+    NetworkError,
+    'Cannot get pods "a": Cannot read "token": gone',
+  );
+});
+
+Deno.test("transport yields the frames of a watch and cuts it when the loop is left", async () => {
+  const stream = watchStream();
+  await using server = apiServer(() => stream.response);
+  using api = transportTo(server, { requestDeadlineMs: 60_000 });
+  let opened = 0;
+  stream.send("ADDED", POD);
+  stream.send("BOOKMARK", { metadata: { resourceVersion: "9" } });
+  const frames = [];
+  const onOpen = () => void opened++;
+  for await (
+    const frame of api.watch(PODS, {
+      resourceVersion: "5",
+      timeoutSeconds: 10,
+      allowWatchBookmarks: true,
+      onOpen,
+    })
+  ) {
+    frames.push(frame.type);
+    if (frame.type === "BOOKMARK") break;
+  }
+  await stream.left;
+  assertEquals(frames, ["ADDED", "BOOKMARK"]);
+  assertEquals(opened, 1);
+  assertEquals(
+    String(server.seen[0]!.query),
+    "watch=true&resourceVersion=5&timeoutSeconds=10&allowWatchBookmarks=true",
+  );
+});
+
+Deno.test("transport ends a watch on garbled lines, lines over the bound, and errors of the request", async () => {
+  const garbled = [
+    "{nonsense\n",
+    '{"type":"WHAT","object":{"metadata":{}}}\n',
+    '{"type":"ADDED","object":{}}\n',
+    "x".repeat(600),
+  ];
+  await using server = apiServer((_seen, index) =>
+    garbled[index] ? new Response(garbled[index]) : status(410)
+  );
+  using api = transportTo(server, { maxLineBytes: 500 });
+  const faults = [];
+  for (const _ of garbled) {
+    faults.push((await assertRejects(() => Array.fromAsync(api.watch(PODS)), NetworkError)).fault);
+  }
+  assertEquals(faults, ["garbled", "garbled", "garbled", "too_large"]);
+  assertEquals((await assertRejects(() => Array.fromAsync(api.watch(PODS)), ApiError)).status, 410);
+});
+
+Deno.test("transport does not mistake what a watch carries as __proto__ for a prototype", async () => {
+  await using server = apiServer(() =>
+    new Response('{"type":"ADDED","object":{"metadata":{"name":"a"},"__proto__":{"polluted":true}}}\n')
+  );
+  using api = transportTo(server);
+  const [frame] = await Array.fromAsync(api.watch(PODS));
+  assertEquals(Object.getPrototypeOf(frame!.object), Object.prototype);
+  assertEquals((frame!.object as KubeObject)["polluted"], undefined);
+});
+
+Deno.test("transport serves many watches at once and still answers requests", async () => {
+  const streams = Array.from({ length: 70 }, () => watchStream());
+  await using server = apiServer(({ query }, index) =>
+    query.has("watch") ? streams[index]!.response : Response.json(POD)
+  );
+  using api = transportTo(server);
+  const stop = new AbortController();
+  let open = 0;
+  const allOpen = Promise.withResolvers<void>();
+  const onOpen = () => ++open === streams.length && allOpen.resolve();
+  const watches = streams.map(() =>
+    Array.fromAsync(api.watch(PODS, { signal: stop.signal, onOpen })).catch((error: unknown) => error)
+  );
+  for (const stream of streams) stream.raw("\n");
+  await allOpen.promise;
+  assertEquals((await api.get(PODS, "a")).metadata.name, "a");
+  stop.abort();
+  await Promise.all([...watches, ...streams.map(({ left }) => left)]);
+});
+
+Deno.test("transport counts requests on our own resources alone", async () => {
+  const metrics = createMetrics();
+  await using server = apiServer(({ path }) => path.endsWith("/gone") ? status(404) : Response.json(POD));
+  using api = transportTo(server, { metrics });
+  await api.create(PODS, POD);
+  await api.create(OURS, POD);
+  await assertRejects(() => api.get(OURS, "gone", { namespace: "ns" }), ApiError);
+  const { values } = await metrics.crdOperations.get();
+  assertEquals(values.map(({ labels, value }) => [labels.operation, labels.status, value]), [
+    ["create", "success", 1],
+    ["get", "404", 1],
+  ]);
+  const durations = (await metrics.crdOperationDuration.get()).values;
+  assertEquals(
+    durations.filter(({ metricName }) => metricName?.endsWith("_count")).map(({ value }) => value),
+    [1, 1],
+  );
+});
+
+Deno.test("transport reads paths that are JSON and paths that are text", async () => {
+  await using server = apiServer(({ path }) =>
+    path === "/version" ? Response.json({ major: "1" }) : new Response("ok")
+  );
+  using api = transportTo(server);
+  assertEquals(await api.getPath("/version"), { major: "1" });
+  assertEquals(await api.getPath("/readyz"), { text: "ok" });
+});
