@@ -52,18 +52,27 @@ export function createHttpApp(options: HttpOptions): Hono<{ Bindings: Bindings }
     c.header("x-request-id", requestIdOf(c));
   });
   for (const path of ["/health", "/livez"]) app.get(path, (c) => c.json(...health(options, c.req.query())));
-  for (const path of ["/ready", "/readyz"]) app.get(path, (c) => c.json(...readiness(options, c.req.query())));
+  for (const path of ["/ready", "/readyz"]) {
+    app.get(path, (c) => c.json(...readiness(options, c.req.query())));
+  }
   addMetricsRoute(app, options);
   app.get("/tools/status", (c) => c.json(options.status()));
   for (const path of ROUTES) {
-    app.all(path, (c) => problem(c, new Refusal(405, "Cannot answer this request: use GET", { allow: "GET, HEAD" })));
+    app.all(
+      path,
+      (c) => problem(c, new Refusal(405, "Cannot answer this request: use GET", { allow: "GET, HEAD" })),
+    );
   }
   app.all("*", async (c) => {
     const response = await handleWebhook(c, c.env.peer);
     return response ?? problem(c, new Refusal(404, "Cannot find this path"));
   });
   app.onError((error, c) => {
-    log.error("Request failed", { path: endpointLabel(c.req.path, options), error, correlationId: requestIdOf(c) });
+    log.error("Request failed", {
+      path: endpointLabel(c.req.path, options),
+      error,
+      correlationId: requestIdOf(c),
+    });
     return problem(c, new Refusal(500, "Cannot answer this request: an internal error, see the log"));
   });
   return app;

@@ -24,7 +24,10 @@ export function bearerToken(header: string | undefined): string | undefined {
 /** Checks GitHub's form of a signed body. */
 export function validSignature(header: string | undefined, body: Uint8Array, secret: string): boolean {
   if (header === undefined) return false;
-  return sameSecret(header.trim().toLowerCase(), "sha256=" + createHmac("sha256", secret).update(body).digest("hex"));
+  return sameSecret(
+    header.trim().toLowerCase(),
+    "sha256=" + createHmac("sha256", secret).update(body).digest("hex"),
+  );
 }
 
 export interface TokenOptions {
@@ -40,7 +43,9 @@ const TOKEN_FILE_INTERVAL_MS = 5_000;
  * The webhook token now in force: fixed, or from a file that is read again every 5 s. A file that became
  * unreadable leaves the last token in force; "" means that no token is configured.
  */
-export function webhookToken({ token, file, now, readFile = Deno.readTextFileSync }: TokenOptions): () => string {
+export function webhookToken(
+  { token, file, now, readFile = Deno.readTextFileSync }: TokenOptions,
+): () => string {
   if (file === "") return () => token;
   let current = readFile(file).trim();
   let readAt = now();

@@ -40,7 +40,10 @@ export interface Body extends Disposable {
 const FULL = { "retry-after": "1" };
 
 /** Reads a body within its bounds. Throws a `Refusal`: 413 too large, 408 too slow or cut off, 503 no room. */
-export async function readBody(request: Request, { maxBytes, budget, timeoutMs }: BodyOptions): Promise<Body> {
+export async function readBody(
+  request: Request,
+  { maxBytes, budget, timeoutMs }: BodyOptions,
+): Promise<Body> {
   const declared = Number(request.headers.get("content-length") ?? "0");
   if (declared > maxBytes) {
     await request.body?.cancel().catch(() => {});

@@ -53,7 +53,9 @@ export interface ClientLimitOptions {
 const MAX_CLIENTS = 10_000;
 
 /** A token bucket per client; the least recently seen of 10,000 clients is forgotten. Returns false where a client is over its limit. */
-export function clientLimit({ ratePerSecond, burst, clock }: ClientLimitOptions): (client: string) => boolean {
+export function clientLimit(
+  { ratePerSecond, burst, clock }: ClientLimitOptions,
+): (client: string) => boolean {
   const buckets = new LRUCache<string, { tokens: number; at: number }>({ max: MAX_CLIENTS });
   return (client) => {
     const at = clock.monotonic();

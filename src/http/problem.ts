@@ -15,7 +15,11 @@ export class Refusal extends Error {
 }
 
 /** Answers a refusal as JSON: `{error, requestId, …}`. */
-export function problem(c: Context, refusal: Refusal, more: Readonly<Record<string, unknown>> = {}): Response {
+export function problem(
+  c: Context,
+  refusal: Refusal,
+  more: Readonly<Record<string, unknown>> = {},
+): Response {
   const body = { error: refusal.message, requestId: requestIdOf(c), ...more };
   return c.json(body, refusal.status, refusal.headers);
 }

@@ -19,21 +19,28 @@ export interface ListenOptions {
 const log = logger("http");
 
 /** Serves `app` on a port; 0 takes a free one. */
-export function listen(app: Hono<{ Bindings: Bindings }> | Hono, { address, port, tls }: ListenOptions): Listener {
+export function listen(
+  app: Hono<{ Bindings: Bindings }> | Hono,
+  { address, port, tls }: ListenOptions,
+): Listener {
   const fetch = app.fetch as (request: Request, env: Bindings) => Response | Promise<Response>;
-  const server = Deno.serve({
-    hostname: address,
-    port,
-    ...(tls ?? {}),
-    onListen: () => {},
-    onError: (error) => {
-      log.error("Request failed", { error });
-      return new Response('{"error":"Cannot answer this request: an internal error, see the log"}', {
-        status: 500,
-        headers: { "content-type": "application/json" },
-      });
+  const server = Deno.serve(
+    {
+      hostname: address,
+      port,
+      ...(tls ?? {}),
+      onListen: () => {},
+      onError: (error) => {
+        log.error("Request failed", { error });
+        return new Response('{"error":"Cannot answer this request: an internal error, see the log"}', {
+          status: 500,
+          headers: { "content-type": "application/json" },
+        });
+      },
     },
-  }, (request, info) => fetch(request, { peer: info.remoteAddr.transport === "tcp" ? info.remoteAddr.hostname : "" }));
+    (request, info) =>
+      fetch(request, { peer: info.remoteAddr.transport === "tcp" ? info.remoteAddr.hostname : "" }),
+  );
   const bound = server.addr;
   const host = address === "0.0.0.0" || address === "::" ? "127.0.0.1" : address;
   return {

@@ -1,7 +1,7 @@
 import type { Context } from "hono";
 import type { Payload } from "../core/event.ts";
 import type { PayloadError } from "../core/outcome.ts";
-import { parseDocuments } from "../core/parse_json.ts";
+import { bodyOf, readDocuments } from "../sources/documents.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { bearerToken, type EndpointAuth, sameSecret, validSignature } from "./auth.ts";
@@ -33,6 +33,8 @@ export interface WebhookEndpoint {
   /** Requests that may be waiting for their answer at once. */
   readonly maxWaiting: number;
   take(payload: Payload, context: { signal: AbortSignal; correlationId: string }): Promise<Answer>;
+  /** What to tell a sender whose body is no JSON. */
+  readonly unreadableHint?: string;
   /** A body that is no JSON at all: an error of the source, counted. */
   unreadable(error: PayloadError, correlationId: string): void;
 }
@@ -86,10 +88,14 @@ export function createWebhookHandler(options: WebhookOptions) {
     settle(now + 1);
     let response: Response;
     try {
-      if (c.req.method !== "POST") throw new Refusal(405, "Cannot take this request: use POST", { allow: "POST" });
+      if (c.req.method !== "POST") {
+        throw new Refusal(405, "Cannot take this request: use POST", { allow: "POST" });
+      }
       checkSender(c, { peer, endpoint, token: found.token, options });
       if (now >= endpoint.maxWaiting) {
-        throw new Refusal(503, "Cannot take this request: too many are waiting, come again", { "retry-after": "1" });
+        throw new Refusal(503, "Cannot take this request: too many are waiting, come again", {
+          "retry-after": "1",
+        });
       }
       response = await takeBody(c, endpoint, options);
     } catch (error) {
@@ -120,7 +126,10 @@ interface Sender {
 function checkSender(c: Context, { peer, endpoint, token, options }: Sender): void {
   const client = clientAddress(peer, c.req.header("x-forwarded-for"), options.trustedProxies);
   if (!options.allowedIps.empty && !options.allowedIps.has(client)) {
-    throw new Refusal(403, "Cannot take this request: the client's address is not allowed (WEBHOOK_ALLOWED_IPS)");
+    throw new Refusal(
+      403,
+      "Cannot take this request: the client's address is not allowed (WEBHOOK_ALLOWED_IPS)",
+    );
   }
   if (!options.allow(client)) {
     throw new Refusal(503, "Cannot take this request: the client sends too many (WEBHOOK_RATE_LIMIT)", {
@@ -132,18 +141,26 @@ function checkSender(c: Context, { peer, endpoint, token, options }: Sender): vo
   if (expected === undefined) throw missingSecret();
   const given = token ?? bearerToken(c.req.header("authorization"));
   if (expected !== "" && (given === undefined || !sameSecret(given, expected))) {
-    throw new Refusal(401, "Cannot take this request: it shows no valid token (bearer, or last path segment)", {
-      "www-authenticate": "Bearer",
-    });
+    throw new Refusal(
+      401,
+      "Cannot take this request: it shows no valid token (bearer, or last path segment)",
+      {
+        "www-authenticate": "Bearer",
+      },
+    );
   }
   if (expected === "" && token !== undefined && auth.type !== "default") {
     throw new Refusal(404, "Cannot find this path");
   }
   const encoding = c.req.header("content-encoding");
   if (encoding !== undefined && encoding.toLowerCase() !== "identity") {
-    throw new Refusal(415, `Cannot read the body: compressed bodies are not taken (Content-Encoding: ${encoding})`, {
-      "accept-encoding": "identity",
-    });
+    throw new Refusal(
+      415,
+      `Cannot read the body: compressed bodies are not taken (Content-Encoding: ${encoding})`,
+      {
+        "accept-encoding": "identity",
+      },
+    );
   }
 }
 
@@ -155,7 +172,7 @@ function missingSecret(): Refusal {
 
 async function takeBody(c: Context, endpoint: WebhookEndpoint, options: WebhookOptions): Promise<Response> {
   const correlationId = requestIdOf(c);
-  const deadline = AbortSignal.any([options.signal, AbortSignal.timeout(endpoint.ackTimeoutMs)]);
+  using deadline = deadlineOf(options.signal, endpoint.ackTimeoutMs);
   using body = await readBody(c.req.raw, {
     maxBytes: options.maxBytes,
     budget: options.budget,
@@ -168,36 +185,69 @@ async function takeBody(c: Context, endpoint: WebhookEndpoint, options: WebhookO
       throw new Refusal(401, "Cannot take this request: its X-Hub-Signature-256 is not valid for this body");
     }
   }
-  const { documents, errors } = parseDocuments(new TextDecoder().decode(body.bytes));
+  const documents = readDocuments(new TextDecoder().decode(body.bytes));
+  const { errors } = documents;
   for (const error of errors) endpoint.unreadable(error, correlationId);
-  const [first] = documents;
-  if (first === undefined) {
-    const error = errors[0] ?? { reason: "unreadable", path: "", message: "the body is empty" };
-    if (errors.length === 0) endpoint.unreadable({ ...error, reason: "unreadable" }, correlationId);
-    return problem(c, new Refusal(400, `Cannot read the body: ${error.message}`), { path: error.path });
-  }
+  const parsed = bodyOf(documents);
+  if (parsed === undefined) return unreadable(c, endpoint, errors);
   const payload: Payload = {
-    body: documents.length === 1 ? first : documents,
+    body: parsed,
     origin: { confined: false },
     receivedAt: options.now(),
   };
-  const answer = await endpoint.take(payload, { signal: deadline, correlationId });
+  const answer = await endpoint.take(payload, { signal: deadline.signal, correlationId });
   return answerResponse(c, { ...answer, errors: [...errors, ...answer.errors] });
+}
+
+/**
+ * A signal for one request that leaves nothing behind: thousands of `AbortSignal.timeout` and `AbortSignal.any`
+ * would stay on the process's signal until their time is up.
+ */
+function deadlineOf(outer: AbortSignal, ms: number): Disposable & { readonly signal: AbortSignal } {
+  const controller = new AbortController();
+  const abort = () => controller.abort(new DOMException("the deadline is over", "TimeoutError"));
+  const timer = setTimeout(abort, ms);
+  if (outer.aborted) abort();
+  outer.addEventListener("abort", abort, { once: true });
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]() {
+      clearTimeout(timer);
+      outer.removeEventListener("abort", abort);
+    },
+  };
+}
+
+/** Nothing in the body is JSON. */
+function unreadable(c: Context, endpoint: WebhookEndpoint, errors: readonly PayloadError[]): Response {
+  const empty: PayloadError = { reason: "unreadable", path: "", message: "it is empty" };
+  const error = errors[0] ?? empty;
+  if (errors.length === 0) endpoint.unreadable(empty, requestIdOf(c));
+  const hint = endpoint.unreadableHint ? `. ${endpoint.unreadableHint}` : "";
+  return problem(c, new Refusal(400, `Cannot read the body: ${error.message}${hint}`), { path: error.path });
 }
 
 /** 200 when all is decided, 503 while anything may still get in, 422 where nothing ever will, 400 where nothing could be read. */
 function answerResponse(c: Context, answer: Answer): Response {
   const { received, created, deduped, filtered, failed, errors } = answer;
   const counts = { received, created, deduped, filtered, failed };
-  const shown = errors.length > 0 ? { errors: errors.slice(0, MAX_ERRORS_SHOWN), errorCount: errors.length } : {};
+  const shown = errors.length > 0
+    ? { errors: errors.slice(0, MAX_ERRORS_SHOWN), errorCount: errors.length }
+    : {};
   if (answer.undecided > 0) {
-    const refusal = new Refusal(503, "Cannot store every event now: come again, what is stored will not be doubled", {
-      "retry-after": String(answer.retryAfterSeconds),
-    });
+    const refusal = new Refusal(
+      503,
+      "Cannot store every event now: come again, what is stored will not be doubled",
+      {
+        "retry-after": String(answer.retryAfterSeconds),
+      },
+    );
     return problem(c, refusal, { ...counts, ...shown });
   }
   if (received === 0 && errors.length > 0) {
-    const why = `Cannot read the body: ${errors[0]?.path ? `at ${errors[0].path}: ` : ""}${errors[0]?.message}`;
+    const why = `Cannot read the body: ${errors[0]?.path ? `at ${errors[0].path}: ` : ""}${
+      errors[0]?.message
+    }`;
     return problem(c, new Refusal(400, why), shown);
   }
   if (received > 0 && failed === received) {

@@ -1,0 +1,156 @@
+/** Plays the samples in scripts/samples through the real ways in: the API server and the webhooks. */
+import { parse } from "yaml";
+import { isObject, type JsonObject } from "../../src/core/json.ts";
+import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
+
+const SAMPLES = new URL("../samples/", import.meta.url);
+const OUR_CRDS = new URL("../../crds/", import.meta.url);
+const CRD: ResourceType = {
+  group: "apiextensions.k8s.io",
+  version: "v1",
+  plural: "customresourcedefinitions",
+  kind: "CustomResourceDefinition",
+  namespaced: false,
+};
+const NAMESPACE: ResourceType = {
+  group: "",
+  version: "v1",
+  plural: "namespaces",
+  kind: "Namespace",
+  namespaced: false,
+};
+/** Our own resource. */
+export const OBSERVATIONS: ResourceType = {
+  group: "zen.kube-zen.io",
+  version: "v1",
+  plural: "observations",
+  kind: "Observation",
+  namespaced: true,
+};
+const ESTABLISHED_TRIES = 200;
+const TRY_INTERVAL_MS = 50;
+
+/** Installs our CRDs, and those of the tools that are not served yet. */
+export async function installCrds(api: KubeApi): Promise<void> {
+  const ours = await readCrds(OUR_CRDS);
+  const theirs = await readCrds(new URL("crds/", SAMPLES));
+  for (const crd of ours) await createOrReplace(api, CRD, crd);
+  for (const crd of theirs) await createIfAbsent(api, CRD, crd);
+  for (const crd of [...ours, ...theirs]) await untilEstablished(api, crd.metadata.name ?? "");
+}
+
+/** Creates what is missing of the samples' namespaces and `more`. */
+export async function createNamespaces(api: KubeApi, more: readonly string[]): Promise<void> {
+  const names = new Set(more);
+  for (const object of await sampleObjects()) {
+    if (object.metadata.namespace) names.add(object.metadata.namespace);
+  }
+  for (const name of names) {
+    await createIfAbsent(api, NAMESPACE, { apiVersion: "v1", kind: "Namespace", metadata: { name } });
+  }
+}
+
+/** Creates (or replaces) every sample object. */
+export async function feedObjects(api: KubeApi): Promise<number> {
+  const objects = await sampleObjects();
+  for (const object of objects) await createOrReplace(api, await resourceType(api, object), object);
+  return objects.length;
+}
+
+/** Posts every line of a sample file; a 503 is tried again as a sender would. Returns how many were taken. */
+export async function feedWebhook(url: string, file: string): Promise<number> {
+  const text = await Deno.readTextFile(new URL(file, SAMPLES));
+  const lines = text.split("\n").filter(Boolean);
+  for (const line of lines) await post(url, line);
+  return lines.length;
+}
+
+/** Creates `object`, or replaces it where it is there. */
+export async function createOrReplace(api: KubeApi, type: ResourceType, object: KubeObject): Promise<void> {
+  const namespace = object.metadata.namespace;
+  const options = namespace === undefined ? {} : { namespace };
+  try {
+    await api.create(type, object, options);
+  } catch (error) {
+    if (!hasStatus(error, 409)) throw error;
+    const existing = await api.get(type, object.metadata.name ?? "", options);
+    const { resourceVersion = "" } = existing.metadata;
+    await api.replace(type, { ...object, metadata: { ...object.metadata, resourceVersion } }, options);
+  }
+}
+
+async function createIfAbsent(api: KubeApi, type: ResourceType, object: KubeObject): Promise<void> {
+  try {
+    await api.create(type, object);
+  } catch (error) {
+    if (!hasStatus(error, 409)) throw error;
+  }
+}
+
+async function sampleObjects(): Promise<readonly KubeObject[]> {
+  const list = JSON.parse(await Deno.readTextFile(new URL("objects.json", SAMPLES)));
+  return list.items;
+}
+
+async function readCrds(folder: URL): Promise<readonly KubeObject[]> {
+  const crds: KubeObject[] = [];
+  for await (const entry of Deno.readDir(folder)) {
+    if (!entry.name.endsWith(".yaml")) continue;
+    crds.push(parse(await Deno.readTextFile(new URL(entry.name, folder))) as KubeObject);
+  }
+  return crds;
+}
+
+async function untilEstablished(api: KubeApi, name: string): Promise<void> {
+  for (let tries = 0; tries < ESTABLISHED_TRIES; tries++) {
+    const { status } = await api.get(CRD, name);
+    const conditions = isObject(status) && Array.isArray(status["conditions"]) ? status["conditions"] : [];
+    if (
+      conditions.some((condition) =>
+        isObject(condition) && condition["type"] === "Established" && condition["status"] === "True"
+      )
+    ) return;
+    await new Promise((resolve) => setTimeout(resolve, TRY_INTERVAL_MS));
+  }
+  throw new Error(`Cannot install CRD "${name}": it is not established after 10 s`);
+}
+
+/** The resource an object is of, by discovery. */
+async function resourceType(api: KubeApi, object: KubeObject): Promise<ResourceType> {
+  const [version = "", group = ""] = (object.apiVersion ?? "").split("/").reverse();
+  const path = group === "" ? `/api/${version}` : `/apis/${group}/${version}`;
+  for (let tries = 0; tries < ESTABLISHED_TRIES; tries++) {
+    const served = await api.getPath(path).catch(() => ({} as JsonObject));
+    const resources = Array.isArray(served["resources"]) ? served["resources"] : [];
+    const found = resources.find((entry) =>
+      isObject(entry) && entry["kind"] === object.kind && !String(entry["name"]).includes("/")
+    );
+    if (isObject(found)) {
+      return {
+        group,
+        version,
+        plural: String(found["name"]),
+        kind: object.kind ?? "",
+        namespaced: found["namespaced"] === true,
+      };
+    }
+    await new Promise((resolve) => setTimeout(resolve, TRY_INTERVAL_MS));
+  }
+  throw new Error(`Cannot find the resource of ${object.apiVersion} ${object.kind}: it is not served`);
+}
+
+async function post(url: string, body: string): Promise<void> {
+  for (let tries = 0; tries < 30; tries++) {
+    const response = await fetch(url, {
+      method: "POST",
+      body,
+      headers: { "content-type": "application/json" },
+    });
+    const answer = await response.text();
+    if (response.ok) return;
+    if (response.status !== 503) throw new Error(`Cannot post to ${url}: HTTP ${response.status} ${answer}`);
+    const seconds = Number(response.headers.get("retry-after") ?? "1");
+    await new Promise((resolve) => setTimeout(resolve, seconds * 1_000));
+  }
+  throw new Error(`Cannot post to ${url}: refused with 503 thirty times`);
+}

@@ -1,0 +1,251 @@
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { createHmac } from "node:crypto";
+import type { Hono } from "hono";
+import { systemClock } from "../core/clock.ts";
+import type { Payload } from "../core/event.ts";
+import { createMetrics, type Metrics } from "../telemetry/metrics.ts";
+import { type Bindings, createHttpApp } from "./app.ts";
+import { addressSet, clientLimit } from "./client.ts";
+import { ByteBudget } from "./body.ts";
+import type { Answer, WebhookEndpoint } from "./webhooks.ts";
+
+const NOTHING: Answer = {
+  received: 1,
+  created: 1,
+  deduped: 0,
+  filtered: 0,
+  failed: 0,
+  undecided: 0,
+  retryAfterSeconds: 3,
+  errors: [],
+};
+
+interface Setup {
+  readonly app: Hono<{ Bindings: Bindings }>;
+  readonly metrics: Metrics;
+  readonly taken: Payload[];
+  post(
+    body: BodyInit,
+    options?: { path?: string; headers?: Record<string, string>; method?: string; peer?: string },
+  ): Promise<Response>;
+}
+
+function setup(options: {
+  token?: string;
+  answer?: Answer;
+  endpoint?: Partial<WebhookEndpoint>;
+  allowedIps?: string[];
+  trustedProxies?: string[];
+  ratePerSecond?: number;
+  maxBytes?: number;
+  take?: WebhookEndpoint["take"];
+} = {}): Setup {
+  const metrics = createMetrics();
+  const taken: Payload[] = [];
+  const endpoint: WebhookEndpoint = {
+    path: "/falco/webhook",
+    source: "falco",
+    auth: { type: "default" },
+    ackTimeoutMs: 10_000,
+    maxWaiting: 2,
+    take: options.take ?? ((payload) => {
+      taken.push(payload);
+      return Promise.resolve(options.answer ?? NOTHING);
+    }),
+    unreadable: (error) => metrics.payloadErrors.inc({ source: "falco", reason: error.reason }),
+    ...options.endpoint,
+  };
+  const limit = options.ratePerSecond ?? 1_000;
+  const app = createHttpApp({
+    version: "1.2.3",
+    live: () => ({ ok: true, reasons: [], checks: { loop: true } }),
+    ready: () => ({ ok: false, reasons: ["not yet"], checks: { api: false } }),
+    status: () => ({ leader: false }),
+    beforeScrape: () => {},
+    endpoints: () => new Map([[endpoint.path, endpoint]]),
+    token: () => options.token ?? "",
+    allowedIps: addressSet(options.allowedIps ?? []),
+    trustedProxies: addressSet(options.trustedProxies ?? []),
+    allow: clientLimit({ ratePerSecond: limit, burst: limit, clock: systemClock }),
+    budget: new ByteBudget(64 * 2 ** 20),
+    maxBytes: options.maxBytes ?? 1_000,
+    now: Date.now,
+    signal: new AbortController().signal,
+    metrics,
+  });
+  return {
+    app,
+    metrics,
+    taken,
+    post: async (body, { path = "/falco/webhook", headers = {}, method = "POST", peer = "10.1.2.3" } = {}) =>
+      await app.request(path, { method, headers, body: method === "POST" ? body : null }, { peer }),
+  };
+}
+
+Deno.test("createHttpApp() answers the probes with the documents of the contract", async () => {
+  const { app } = setup();
+  const health = await app.request("/health", {}, { peer: "" });
+  assertEquals(health.status, 200);
+  const { timestamp, ...body } = await health.json();
+  assertEquals(body, { status: "healthy", service: "zen-watcher", version: "1.2.3", mode: "independent" });
+  assertEquals(new Date(timestamp).toISOString(), timestamp);
+  const ready = await app.request("/readyz?verbose", {}, { peer: "" });
+  assertEquals(ready.status, 503);
+  assertEquals(await ready.json(), { status: "not_ready", reasons: ["not yet"], checks: { api: false } });
+  assertEquals((await app.request("/health", { method: "POST" }, { peer: "" })).status, 405);
+  assertEquals((await app.request("/nowhere", {}, { peer: "" })).status, 404);
+});
+
+const REFUSALS: readonly {
+  name: string;
+  setup?: Parameters<typeof setup>[0];
+  body?: BodyInit;
+  request?: Parameters<Setup["post"]>[1];
+  status: number;
+  says: string;
+}[] = [
+  { name: "a wrong method", request: { method: "GET" }, status: 405, says: "use POST" },
+  { name: "an empty body", body: "", status: 400, says: "empty" },
+  { name: "no JSON", body: "08:00: Notice plain text", status: 400, says: "Cannot read the body" },
+  { name: "10,000 levels", body: "[".repeat(10_000), status: 413, says: "larger than 1000" },
+  {
+    name: "10,000 levels in a large body",
+    setup: { maxBytes: 1e6 },
+    body: "[".repeat(10_000) + "]".repeat(10_000),
+    status: 400,
+    says: "nested deeper than 64",
+  },
+  { name: "a large body", body: "x".repeat(2_000), status: 413, says: "WEBHOOK_MAX_BYTES" },
+  {
+    name: "a compressed body",
+    request: { headers: { "content-encoding": "gzip" } },
+    status: 415,
+    says: "compressed",
+  },
+  { name: "no token", setup: { token: "secret" }, status: 401, says: "token" },
+  {
+    name: "a wrong token",
+    setup: { token: "secret" },
+    request: { headers: { authorization: "Bearer wrong" } },
+    status: 401,
+    says: "token",
+  },
+  {
+    name: "a wrong token in the path",
+    setup: { token: "secret" },
+    request: { path: "/falco/webhook/wrong" },
+    status: 401,
+    says: "token",
+  },
+  {
+    name: "a strange address",
+    setup: { allowedIps: ["192.0.2.0/24"] },
+    status: 403,
+    says: "WEBHOOK_ALLOWED_IPS",
+  },
+  { name: "too many requests", setup: { ratePerSecond: 0 }, status: 503, says: "WEBHOOK_RATE_LIMIT" },
+  {
+    name: "a missing Secret",
+    setup: { endpoint: { auth: { type: "bearer", secret: () => undefined } } },
+    status: 503,
+    says: "Secret is missing",
+  },
+];
+
+for (const { name, setup: options, body = "{}", request, status, says } of REFUSALS) {
+  Deno.test(`createHttpApp() refuses ${name} with ${status} and counts it`, async () => {
+    const { post, metrics, taken } = setup(options);
+    const response = await post(body, request);
+    assertEquals(response.status, status);
+    const answer = await response.json();
+    assertStringIncludes(answer.error, says);
+    assertEquals(answer.requestId, response.headers.get("x-request-id"));
+    assertEquals(taken.length, 0);
+    const text = await metrics.registry.metrics();
+    assertStringIncludes(
+      text,
+      `zen_watcher_webhook_requests_total{endpoint="/falco/webhook",status="${status}"} 1`,
+    );
+    const counted = status === 400
+      ? `payload_errors_total{source="falco"`
+      : `webhook_dropped_total{endpoint="/falco/webhook"} 1`;
+    assertStringIncludes(text, counted);
+    assertEquals(text.includes("wrong"), false);
+    if (status === 503) assertEquals(Number(response.headers.get("retry-after")) > 0, true);
+  });
+}
+
+Deno.test("createHttpApp() takes the token as bearer and as last path segment", async () => {
+  const { post, taken } = setup({ token: "secret" });
+  assertEquals((await post("{}", { headers: { authorization: "Bearer secret" } })).status, 200);
+  assertEquals((await post("{}", { path: "/falco/webhook/secret" })).status, 200);
+  assertEquals(taken.length, 2);
+});
+
+Deno.test("createHttpApp() checks a signed body", async () => {
+  const { post } = setup({ endpoint: { auth: { type: "hmac", secret: () => "key" } } });
+  const signature = "sha256=" + createHmac("sha256", "key").update("{}").digest("hex");
+  assertEquals((await post("{}", { headers: { "x-hub-signature-256": signature } })).status, 200);
+  assertEquals((await post("[]", { headers: { "x-hub-signature-256": signature } })).status, 401);
+});
+
+Deno.test("createHttpApp() believes forwarded addresses of trusted proxies alone", async () => {
+  const { post } = setup({ allowedIps: ["203.0.113.7"], trustedProxies: ["10.0.0.0/8"] });
+  const headers = { "x-forwarded-for": "198.51.100.1, 203.0.113.7" };
+  assertEquals((await post("{}", { headers, peer: "10.1.2.3" })).status, 200);
+  assertEquals((await post("{}", { headers, peer: "192.0.2.1" })).status, 403);
+});
+
+const ANSWERS: readonly { name: string; answer: Partial<Answer>; status: number }[] = [
+  { name: "all decided", answer: { created: 1, received: 1 }, status: 200 },
+  { name: "something undecided", answer: { failed: 1, created: 0, undecided: 1 }, status: 503 },
+  { name: "nothing that will ever be stored", answer: { failed: 1, created: 0 }, status: 422 },
+  { name: "some that will never be stored", answer: { received: 2, failed: 1 }, status: 200 },
+  {
+    name: "nothing readable",
+    answer: {
+      received: 0,
+      created: 0,
+      errors: [{ reason: "wrong_shape", path: "rule", message: "expected a string" }],
+    },
+    status: 400,
+  },
+  { name: "no events at all", answer: { received: 0, created: 0 }, status: 200 },
+];
+
+for (const { name, answer, status } of ANSWERS) {
+  Deno.test(`createHttpApp() answers ${name} with ${status}`, async () => {
+    const { post } = setup({ answer: { ...NOTHING, ...answer } });
+    const response = await post("{}");
+    assertEquals(response.status, status);
+    if (status === 503) assertEquals(response.headers.get("retry-after"), "3");
+    if (status === 200) {
+      const { status: word, requestId: _, errors: __, ...counts } = await response.json();
+      const { received, created, deduped, filtered, failed } = { ...NOTHING, ...answer };
+      assertEquals({ word, ...counts }, { word: "ok", received, created, deduped, filtered, failed });
+    }
+  });
+}
+
+Deno.test("createHttpApp() holds no more requests than its buffer", async () => {
+  const { promise, resolve } = Promise.withResolvers<Answer>();
+  const { post } = setup({ take: () => promise });
+  const held = [post("{}"), post("{}")];
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  const third = await post("{}");
+  assertEquals(third.status, 503);
+  assertStringIncludes((await third.json()).error, "waiting");
+  resolve(NOTHING);
+  assertEquals((await Promise.all(held)).map((response) => response.status), [200, 200]);
+});
+
+Deno.test("createHttpApp() keeps the readable documents of a body and names the rest", async () => {
+  const { post, taken, metrics } = setup();
+  const response = await post('{"a":1}\ngarbage\n{"b":2}\n');
+  assertEquals(response.status, 200);
+  assertEquals(taken.map(({ body }) => body), [[{ a: 1 }, { b: 2 }]]);
+  assertStringIncludes(
+    await metrics.registry.metrics(),
+    'payload_errors_total{source="falco",reason="unreadable"} 1',
+  );
+});

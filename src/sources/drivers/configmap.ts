@@ -1,0 +1,48 @@
+/** Results kept in labelled ConfigMaps: an informer on `configmaps` of one namespace, reading one key. */
+import type { PayloadError } from "../../core/outcome.ts";
+import type { Payload } from "../../core/event.ts";
+import type { KubeObject, ResourceType } from "../../kube/api.ts";
+import { originOf } from "../active.ts";
+import { bodyOf, readDocuments } from "../documents.ts";
+
+export const CONFIGMAPS: ResourceType = {
+  group: "",
+  version: "v1",
+  plural: "configmaps",
+  kind: "ConfigMap",
+  namespaced: true,
+};
+
+export interface ConfigMapPayloadOptions {
+  readonly key: string;
+  readonly now: () => number;
+  /** A ConfigMap without the key, or with one that is not JSON: counted, and nothing is resolved by it. */
+  readonly onError: (error: PayloadError, object: KubeObject) => void;
+}
+
+/** Reads the payload of a ConfigMap; undefined where there is nothing readable in it. */
+export function configMapPayload(
+  options: ConfigMapPayloadOptions,
+): (object: KubeObject) => { payload: Payload; readable: boolean } | undefined {
+  return (object) => {
+    const data = object["data"];
+    const text = typeof data === "object" && data !== null
+      ? (data as Record<string, unknown>)[options.key]
+      : undefined;
+    if (typeof text !== "string") {
+      const message = `the ConfigMap has no key "${options.key}"`;
+      options.onError({ reason: "missing_field", path: `data.${options.key}`, message }, object);
+      return undefined;
+    }
+    const documents = readDocuments(text);
+    for (const error of documents.errors) {
+      options.onError({ ...error, path: `data.${options.key} ${error.path}` }, object);
+    }
+    const body = bodyOf(documents);
+    if (body === undefined) return undefined;
+    return {
+      payload: { body, origin: originOf(object, false), receivedAt: options.now() },
+      readable: documents.errors.length === 0,
+    };
+  };
+}
