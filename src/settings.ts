@@ -36,14 +36,24 @@ function text(env: string, fallback: string, doc: string): Setting<string> {
 }
 
 function list(env: string, fallback: string, doc: string): Setting<readonly string[]> {
-  return { env, fallback, doc, parse: (value) => value.split(",").map((part) => part.trim()).filter(Boolean) };
+  return {
+    env,
+    fallback,
+    doc,
+    parse: (value) => value.split(",").map((part) => part.trim()).filter(Boolean),
+  };
 }
 
 function flag(env: string, fallback: "true" | "false", doc: string): Setting<boolean> {
   return { env, fallback, doc, parse: (value) => parseFlag(value) };
 }
 
-function integer(env: string, fallback: string, doc: string, { min = 0, max = 2 ** 31 } = {}): Setting<number> {
+function integer(
+  env: string,
+  fallback: string,
+  doc: string,
+  { min = 0, max = 2 ** 31 } = {},
+): Setting<number> {
   return { env, fallback, doc, parse: (value) => parseInteger(value, min, max) };
 }
 
@@ -72,71 +82,141 @@ export const SETTINGS = {
   servicePort: text("KUBERNETES_SERVICE_PORT", "443", "Port of the API server; set by Kubernetes in a Pod"),
   kubeconfig: text("KUBECONFIG", "", "Kubeconfig files, as kubectl reads them, when not in a Pod"),
   home: text("HOME", "", "Where ~/.kube/config is looked for when not in a Pod"),
-  observationNamespace: text("OBSERVATION_NAMESPACE", "", "One namespace for all Observations; default: the resource's"),
-  observationTtlSeconds: integer("OBSERVATION_TTL_SECONDS", "604800", "TTL written to new Observations, in seconds", {
+  observationNamespace: text(
+    "OBSERVATION_NAMESPACE",
+    "",
+    "One namespace for all Observations; default: the resource's",
+  ),
+  observationTtlSeconds: integer(
+    "OBSERVATION_TTL_SECONDS",
+    "604800",
+    "TTL written to new Observations, in seconds",
+    {
+      min: 1,
+      max: 31_536_000,
+    },
+  ),
+  observationMaxTotal: integer("OBSERVATION_MAX_TOTAL", "50000", "Storage budget: number of Observations", {
     min: 1,
-    max: 31_536_000,
   }),
-  observationMaxTotal: integer("OBSERVATION_MAX_TOTAL", "50000", "Storage budget: number of Observations", { min: 1 }),
-  observationMaxBytes: bytes("OBSERVATION_MAX_BYTES", "256MiB", "Storage budget: bytes of stored Observations"),
+  observationMaxBytes: bytes(
+    "OBSERVATION_MAX_BYTES",
+    "256MiB",
+    "Storage budget: bytes of stored Observations",
+  ),
   kubeBenchNamespace: text("KUBE_BENCH_NAMESPACE", "kube-bench", "Where kube-bench's ConfigMaps are"),
   checkovNamespace: text("CHECKOV_NAMESPACE", "checkov", "Where Checkov's ConfigMaps are"),
   resyncIntervalMs: duration("RESYNC_INTERVAL", "1h", "Full evaluation of every state source"),
-  configMapPollSeconds: integer("CONFIGMAP_POLL_INTERVAL_SECONDS", "300", "Evaluation of ConfigMap sources, in seconds", {
-    min: 1,
-  }),
+  configMapPollSeconds: integer(
+    "CONFIGMAP_POLL_INTERVAL_SECONDS",
+    "300",
+    "Evaluation of ConfigMap sources, in seconds",
+    {
+      min: 1,
+    },
+  ),
   discoveryIntervalMs: duration("DISCOVERY_INTERVAL", "30s", "How often the served resources are looked up"),
   filterConfigMapName: text("FILTER_CONFIGMAP_NAME", "zen-watcher-filter", "Name of the filter ConfigMap"),
-  filterConfigMapNamespace: text("FILTER_CONFIGMAP_NAMESPACE", "", "Its namespace; default: the controller's own"),
+  filterConfigMapNamespace: text(
+    "FILTER_CONFIGMAP_NAMESPACE",
+    "",
+    "Its namespace; default: the controller's own",
+  ),
   filterConfigMapKey: text("FILTER_CONFIGMAP_KEY", "filter.json", "Its key; JSON or YAML"),
-  tenantFilters: flag("TENANT_FILTERS", "false", "ObservationFilters of other namespaces act on their own namespace"),
+  tenantFilters: flag(
+    "TENANT_FILTERS",
+    "false",
+    "ObservationFilters of other namespaces act on their own namespace",
+  ),
   trustedConfigNamespaces: list(
     "TRUSTED_CONFIG_NAMESPACES",
     "",
     "Further namespaces whose Ingesters and ObservationMappings are obeyed, comma-separated",
   ),
-  dedupWindowSeconds: integer("DEDUP_WINDOW_SECONDS", "60", "Window of an occurrence, in seconds", { min: 1 }),
+  dedupWindowSeconds: integer("DEDUP_WINDOW_SECONDS", "60", "Window of an occurrence, in seconds", {
+    min: 1,
+  }),
   dedupWindowBySource: {
     env: "DEDUP_WINDOW_BY_SOURCE",
     fallback: "",
     doc: "Windows of single sources in seconds, e.g. falco=120,my-tool=30",
     parse: parseWindows,
   },
-  dedupMaxSize: integer("DEDUP_MAX_SIZE", "10000", "Windows kept in memory; an evicted one costs a request, never a double", {
-    min: 1,
-  }),
-  dedupMaxRatePerSource: integer("DEDUP_MAX_RATE_PER_SOURCE", "500", "Observations a second a source may write", { min: 1 }),
+  dedupMaxSize: integer(
+    "DEDUP_MAX_SIZE",
+    "10000",
+    "Windows kept in memory; an evicted one costs a request, never a double",
+    {
+      min: 1,
+    },
+  ),
+  dedupMaxRatePerSource: integer(
+    "DEDUP_MAX_RATE_PER_SOURCE",
+    "500",
+    "Observations a second a source may write",
+    { min: 1 },
+  ),
   dedupRateBurst: integer("DEDUP_RATE_BURST", "2000", "Burst above that rate", { min: 1 }),
   dedupEnableAggregation: flag("DEDUP_ENABLE_AGGREGATION", "true", "Count repeats in status.occurrences"),
-  resolveGraceSeconds: integer("RESOLVE_GRACE_SECONDS", "600", "A finding no longer reported is Resolved after, in seconds"),
+  resolveGraceSeconds: integer(
+    "RESOLVE_GRACE_SECONDS",
+    "600",
+    "A finding no longer reported is Resolved after, in seconds",
+  ),
   gcIntervalMs: duration("GC_INTERVAL", "1h", "How often expired Observations are deleted"),
   gcTimeoutMs: duration("GC_TIMEOUT", "5m", "Longest duration of one garbage collection"),
   watchNamespaces: list("WATCH_NAMESPACE", "", "Namespaces of this shard, comma-separated; default: all"),
   watchClusterScoped: {
     env: "WATCH_CLUSTER_SCOPED",
     fallback: "",
-    doc: "Whether this shard takes cluster-scoped and namespace-less events; default: true iff WATCH_NAMESPACE is empty",
+    doc:
+      "Whether this shard takes cluster-scoped and namespace-less events; default: true iff WATCH_NAMESPACE is empty",
     parse: (value: string): boolean | undefined => value === "" ? undefined : parseFlag(value),
   },
   instance: text("INSTANCE", "default", "Name of this shard set: part of the lease's name and a label"),
   listenAddress: text("WATCHER_ADDRESS", "0.0.0.0", "Address to listen on"),
-  port: integer("WATCHER_PORT", "8080", "Webhooks, probes, metrics, status; 0 takes a free port", { max: 65_535 }),
+  port: integer("WATCHER_PORT", "8080", "Webhooks, probes, metrics, status; 0 takes a free port", {
+    max: 65_535,
+  }),
   metricsPort: integer("METRICS_PORT", "9090", "Metrics alone; 0 takes a free port", { max: 65_535 }),
-  tlsPort: integer("WATCHER_TLS_PORT", "8443", "The same over TLS where a certificate is given", { max: 65_535 }),
+  tlsPort: integer("WATCHER_TLS_PORT", "8443", "The same over TLS where a certificate is given", {
+    max: 65_535,
+  }),
   tlsCertFile: text("TLS_CERT_FILE", "", "Certificate (PEM) for the TLS port"),
   tlsKeyFile: text("TLS_KEY_FILE", "", "Its private key (PEM)"),
-  webhookAuthToken: text("WEBHOOK_AUTH_TOKEN", "", "Token senders must show, as bearer or as last path segment"),
+  webhookAuthToken: text(
+    "WEBHOOK_AUTH_TOKEN",
+    "",
+    "Token senders must show, as bearer or as last path segment",
+  ),
   webhookAuthTokenFile: text("WEBHOOK_AUTH_TOKEN_FILE", "", "The same in a file, read again when it changes"),
-  webhookAllowedIps: list("WEBHOOK_ALLOWED_IPS", "", "Client addresses and CIDRs that may send; default: all"),
+  webhookAllowedIps: list(
+    "WEBHOOK_ALLOWED_IPS",
+    "",
+    "Client addresses and CIDRs that may send; default: all",
+  ),
   trustedProxyCidrs: list("TRUSTED_PROXY_CIDRS", "", "Proxies whose X-Forwarded-For is believed"),
   webhookMaxBytes: bytes("WEBHOOK_MAX_BYTES", "16MiB", "Largest body of a webhook request"),
   webhookRateLimit: integer("WEBHOOK_RATE_LIMIT", "1000", "Requests a second a client may send", { min: 1 }),
   webhookRateBurst: integer("WEBHOOK_RATE_BURST", "2000", "Burst above that rate", { min: 1 }),
   webhookAckTimeoutMs: duration("WEBHOOK_ACK_TIMEOUT", "10s", "Deadline for answering a webhook request"),
-  falcoAckTimeoutMs: duration("FALCO_ACK_TIMEOUT", "60s", "The same for Falco, which never repeats a refused event"),
+  falcoAckTimeoutMs: duration(
+    "FALCO_ACK_TIMEOUT",
+    "60s",
+    "The same for Falco, which never repeats a refused event",
+  ),
   shutdownDelayMs: duration("SHUTDOWN_DELAY", "5s", "From SIGTERM to the end of accepting requests"),
-  httpShutdownTimeoutMs: duration("HTTP_SHUTDOWN_TIMEOUT", "25s", "For requests under way to finish after that"),
-  logLevel: choice("LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARN", "ERROR", "CRIT"], "Least level that is logged"),
+  httpShutdownTimeoutMs: duration(
+    "HTTP_SHUTDOWN_TIMEOUT",
+    "25s",
+    "For requests under way to finish after that",
+  ),
+  logLevel: choice(
+    "LOG_LEVEL",
+    "INFO",
+    ["DEBUG", "INFO", "WARN", "ERROR", "CRIT"],
+    "Least level that is logged",
+  ),
   logFormat: choice("LOG_FORMAT", "json", ["json", "text"], "Form of the log lines"),
 } as const;
 
@@ -146,7 +226,9 @@ type Parsed<S> = S extends { parse(text: string): infer T } ? T : never;
 export type Settings = { readonly [K in keyof typeof SETTINGS]: Parsed<(typeof SETTINGS)[K]> };
 
 /** Reads every setting from `env` (by default the process's). Throws a `SettingsError` that names the variable. */
-export function readSettings(env: (name: string) => string | undefined = (name) => Deno.env.get(name)): Settings {
+export function readSettings(
+  env: (name: string) => string | undefined = (name) => Deno.env.get(name),
+): Settings {
   const settings: Record<string, unknown> = {};
   for (const [key, setting] of Object.entries(SETTINGS)) {
     const value = env(setting.env)?.trim() || setting.fallback;
@@ -154,7 +236,9 @@ export function readSettings(env: (name: string) => string | undefined = (name) 
       settings[key] = setting.parse(value);
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
-      throw new SettingsError(`Cannot read setting "${setting.env}": ${why}, received ${JSON.stringify(value)}`);
+      throw new SettingsError(
+        `Cannot read setting "${setting.env}": ${why}, received ${JSON.stringify(value)}`,
+      );
     }
   }
   return settings as Settings;

@@ -29,7 +29,13 @@ export interface LoggingOptions {
 }
 
 const ROOT = "zen-watcher";
-const LOGTAPE_LEVELS = { DEBUG: "debug", INFO: "info", WARN: "warning", ERROR: "error", CRIT: "fatal" } as const;
+const LOGTAPE_LEVELS = {
+  DEBUG: "debug",
+  INFO: "info",
+  WARN: "warning",
+  ERROR: "error",
+  CRIT: "fatal",
+} as const;
 const LEVEL_NAMES: Readonly<Record<string, LogLevel>> = {
   trace: "DEBUG",
   debug: "DEBUG",
@@ -46,7 +52,9 @@ const FIELD_LIMIT = 2_048;
 const FIELD_DEPTH = 4;
 
 /** Sets up logging for the process. Before it is called, and in tests that do not call it, nothing is logged. */
-export function configureLogging({ level, format, write = writeStdout, now = Date.now }: LoggingOptions): void {
+export function configureLogging(
+  { level, format, write = writeStdout, now = Date.now }: LoggingOptions,
+): void {
   const throttled = throttle(now);
   const render = format === "json" ? renderJson : renderText;
   configureSync({
@@ -119,7 +127,9 @@ function renderJson(record: LogRecord, suppressed: number): string {
 function renderText(record: LogRecord, suppressed: number): string {
   const { timestamp, level, component, message, ...fields } = lineOf(record, suppressed);
   const rest = Object.entries(fields)
-    .map(([name, value]) => `${name}=${typeof value === "string" && !value.includes(" ") ? value : JSON.stringify(value)}`);
+    .map(([name, value]) =>
+      `${name}=${typeof value === "string" && !value.includes(" ") ? value : JSON.stringify(value)}`
+    );
   return [timestamp, String(level).padEnd(5), `${component}:`, message, ...rest].join(" ") + "\n";
 }
 

@@ -32,6 +32,10 @@ export function registerProcessMetrics(registry: Registry, startedAtMs: number):
       this.set((user + system) / 1e6);
     },
   });
-  new Gauge({ name: "process_start_time_seconds", help: "Start of the process, in seconds since the epoch", registers })
+  new Gauge({
+    name: "process_start_time_seconds",
+    help: "Start of the process, in seconds since the epoch",
+    registers,
+  })
     .set(startedAtMs / 1_000);
 }
