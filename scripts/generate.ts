@@ -1,0 +1,54 @@
+/**
+ * Writes every generated file of the repository; with `--check` writes nothing and fails with the list of those
+ * that are stale. A generator is one file in scripts/generate/ and one line here.
+ */
+import { generateCrds } from "./generate/crds.ts";
+import type { GeneratedFile } from "./generate/file.ts";
+import { generateMetrics } from "./generate/metrics.ts";
+import { generateOutcomes } from "./generate/outcomes.ts";
+
+const GENERATORS: readonly (() => GeneratedFile[] | Promise<GeneratedFile[]>)[] = [
+  generateCrds,
+  generateMetrics,
+  generateOutcomes,
+];
+
+const ROOT = new URL("../", import.meta.url);
+
+async function generateAll(): Promise<GeneratedFile[]> {
+  const files: GeneratedFile[] = [];
+  for (const generate of GENERATORS) files.push(...await generate());
+  return files;
+}
+
+async function isStale({ path, text }: GeneratedFile): Promise<boolean> {
+  try {
+    return await Deno.readTextFile(new URL(path, ROOT)) !== text;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return true;
+    throw error;
+  }
+}
+
+async function write({ path, text }: GeneratedFile): Promise<void> {
+  const url = new URL(path, ROOT);
+  await Deno.mkdir(new URL("./", url), { recursive: true });
+  await Deno.writeTextFile(url, text);
+}
+
+async function main(check: boolean): Promise<number> {
+  const stale: GeneratedFile[] = [];
+  for (const file of await generateAll()) if (await isStale(file)) stale.push(file);
+  for (const file of stale) {
+    if (!check) await write(file);
+    report(`${check ? "stale" : "wrote"} ${file.path}`);
+  }
+  if (check && stale.length > 0) report("Run `deno task generate` and commit what it writes");
+  return check && stale.length > 0 ? 1 : 0;
+}
+
+function report(line: string): void {
+  Deno.stdout.writeSync(new TextEncoder().encode(`${line}\n`));
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args.includes("--check")));

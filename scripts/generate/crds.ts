@@ -1,0 +1,17 @@
+/** crds/: one file for each kind, from its zod schema. */
+import { stringify } from "yaml";
+import { observationCrd } from "../../src/core/crd.ts";
+import type { JsonObject } from "../../src/core/json.ts";
+import { type GeneratedFile, YAML_HEADER } from "./file.ts";
+
+/** File name in crds/ and the definition it holds. */
+const CRDS: Readonly<Record<string, () => JsonObject>> = {
+  observation: observationCrd,
+};
+
+export function generateCrds(): GeneratedFile[] {
+  return Object.entries(CRDS).map(([name, crd]) => ({
+    path: `crds/${name}.yaml`,
+    text: YAML_HEADER + stringify(crd(), { lineWidth: 0, aliasDuplicateObjects: false }),
+  }));
+}
