@@ -31,7 +31,7 @@ export function readDocuments(text: string, maxLength = MAX_TEXT_LENGTH): TextRe
     const problems = documents.flatMap((document) =>
       [...document.errors, ...document.warnings].map((error): Problem => ({
         path: "",
-        message: uncapitalize(error.message),
+        message: wording(error.message),
         position: positionOf(lines, error.pos[0]),
       }))
     );
@@ -39,8 +39,7 @@ export function readDocuments(text: string, maxLength = MAX_TEXT_LENGTH): TextRe
     return { ok: true, documents: documents.map((document) => toTextDocument(document, lines)) };
   } catch (error) {
     // The parser recurses: text nested by the thousand ends here, and so do alias bombs.
-    if (error instanceof RangeError) return failed("nested too deeply");
-    return failed(uncapitalize(error instanceof Error ? error.message : String(error)));
+    return failed(wording(error instanceof Error ? error.message : String(error)));
   }
 }
 
@@ -114,6 +113,9 @@ function positionOf(lines: LineCounter, offset: number): Position {
   return { line: Math.max(line, 1), column: Math.max(col, 1) };
 }
 
-function uncapitalize(message: string): string {
+/** The parser's message in our form. */
+function wording(message: string): string {
+  // What overflows the stack is the parser's recursion over the text.
+  if (message.includes("call stack")) return "nested too deeply";
   return message.charAt(0).toLowerCase() + message.slice(1);
 }

@@ -71,9 +71,7 @@ const PASS: FilterVerdict = { pass: true };
 /** Compiles documents into one set. Throws `ExpressionError` for an expression that does not compile. */
 export function compileFilters(documents: readonly FilterDocument[]): FilterSet {
   // By name, so that the reason given does not depend on the order documents arrived in.
-  const compiled = documents.map(compileDocument).sort((a, b) =>
-    a.name < b.name ? -1 : a.name > b.name ? 1 : 0
-  );
+  const compiled = documents.map(compileOnce).sort((a, b) => a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
   const general = compiled.filter((document) => document.source === "*");
   const bySource = new Map<string, readonly CompiledDocument[]>();
   for (const { source } of compiled) {
@@ -100,6 +98,15 @@ interface CompiledDocument {
   readonly shadow: boolean;
   readonly tenantNamespace: string | undefined;
   readonly checks: readonly Check[];
+}
+
+/** A change of one document must not cost the compilation of a thousand others. */
+const compiledDocuments = new WeakMap<FilterDocument, CompiledDocument>();
+
+function compileOnce(document: FilterDocument): CompiledDocument {
+  let compiled = compiledDocuments.get(document);
+  if (!compiled) compiledDocuments.set(document, compiled = compileDocument(document));
+  return compiled;
 }
 
 function judge(documents: readonly CompiledDocument[], event: NormalEvent): FilterVerdict {
