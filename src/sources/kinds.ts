@@ -72,6 +72,36 @@ export function apiVersionOf(kind: string): string {
   return API_VERSIONS.get(kind) ?? "";
 }
 
+const CLUSTER_SCOPED: ReadonlySet<string> = new Set([
+  "Namespace",
+  "Node",
+  "PersistentVolume",
+  "MutatingWebhookConfiguration",
+  "ValidatingAdmissionPolicy",
+  "ValidatingAdmissionPolicyBinding",
+  "ValidatingWebhookConfiguration",
+  "CustomResourceDefinition",
+  "APIService",
+  "CertificateSigningRequest",
+  "FlowSchema",
+  "PriorityLevelConfiguration",
+  "IngressClass",
+  "RuntimeClass",
+  "PodSecurityPolicy",
+  "ClusterRoleBinding",
+  "ClusterRole",
+  "PriorityClass",
+  "CSIDriver",
+  "CSINode",
+  "StorageClass",
+  "VolumeAttachment",
+]);
+
+/** True for a built-in kind that belongs to no namespace. */
+export function isClusterScoped(kind: string): boolean {
+  return CLUSTER_SCOPED.has(kind);
+}
+
 /** Where a resource is, as a payload says it. Absent or "" alike. */
 export interface Named {
   readonly plural: string;

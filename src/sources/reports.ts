@@ -1,4 +1,5 @@
 /** Report objects in whatever they arrive: alone, in a list, in kubectl's and the tools' own wrappings. */
+import type { Drawn, DrawnEvent } from "../core/event.ts";
 import { isObject, type Json, type JsonObject } from "../core/json.ts";
 import { at, type Field, shapeOf, textAt, unread } from "./read.ts";
 import type { PayloadError } from "../core/outcome.ts";
@@ -43,7 +44,7 @@ function* unwrap(body: Field, place: Place): Generator<FoundReport> {
   if (isObject(at(body, "operatorObject"))) {
     if (verb !== "delete") yield* unwrap(body.operatorObject, inner("operatorObject"));
   } else if (isObject(at(body, "object")) && at(body, "report") === undefined) {
-    if (verb !== "deleted") yield* unwrap(body.object, inner("object"));
+    if (verb !== "deleted" && verb !== "bookmark") yield* unwrap(body.object, inner("object"));
   } else if (Array.isArray(at(body, "items"))) {
     const kind = textAt(body, "kind");
     const itemKind = kind.endsWith("List") ? kind.slice(0, -"List".length) : "";
@@ -62,6 +63,25 @@ function isListMap(body: JsonObject): boolean {
     entries.every(([key, value]) =>
       key.includes(".") && (Array.isArray(value) || isObject(at(value, "items")))
     );
+}
+
+/**
+ * Gives events of one identity one content, the first one's: a tool may list a finding several times in words that
+ * differ, and they would replace each other in the store at every evaluation.
+ */
+export function* alikeTwins(drawn: Iterable<Drawn>): Generator<Drawn> {
+  const first = new Map<string, DrawnEvent>();
+  for (const item of drawn) {
+    if ("error" in item) {
+      yield item;
+      continue;
+    }
+    const { source = "", severity, identity } = item.event;
+    const key = JSON.stringify([source, severity, identity]);
+    const twin = first.get(key);
+    if (!twin) first.set(key, item.event);
+    yield twin ? { event: twin } : item;
+  }
 }
 
 /** `a` and `b` as `a.b`. */

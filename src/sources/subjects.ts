@@ -1,5 +1,4 @@
 /** Whom a report speaks of, and which of its fields identify a finding. */
-import type { Origin } from "../core/event.ts";
 import type { JsonObject } from "../core/json.ts";
 import { reportedWorkload } from "../core/names.ts";
 import type { Resource } from "../core/observation.ts";
@@ -31,20 +30,13 @@ export function ownerOf(report: Field): Field {
   return owners.find((owner) => at(owner, "controller") === true) ?? owners[0];
 }
 
-/**
- * What of a resource lasts: no ReplicaSet hash, no Job number, no version of its group.
- * A report that speaks of another namespace than its own identifies nothing there: else whoever may write
- * reports in one namespace could take the names of another's findings.
- */
-export function lastingSubject(resource: Resource, origin: Origin): JsonObject {
-  const foreign = origin.confined && Boolean(origin.namespace) && Boolean(resource.namespace) &&
-    origin.namespace !== resource.namespace;
+/** What of a resource lasts: no ReplicaSet hash, no Job number, no version of its group. */
+export function lastingSubject(resource: Resource): JsonObject {
   return withoutEmpty({
     group: customGroup(resource),
     kind: resource.kind,
     namespace: resource.namespace,
     name: reportedWorkload(resource).name,
-    claimedIn: foreign ? origin.namespace : "",
   });
 }
 

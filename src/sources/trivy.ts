@@ -5,7 +5,7 @@ import { reportedWorkload } from "../core/names.ts";
 import type { Resource } from "../core/observation.ts";
 import type { ResourceType } from "../kube/api.ts";
 import { at, shapeOf, textAt, unread, withoutEmpty } from "./read.ts";
-import { joined, reportsIn } from "./reports.ts";
+import { alikeTwins, joined, reportsIn } from "./reports.ts";
 import { defineSource } from "./source.ts";
 import { lastingSubject, ownerOf, subjectOf, wordAt } from "./subjects.ts";
 import { type Finding, readCheck, readSecret, readVulnerability } from "./trivy_findings.ts";
@@ -111,7 +111,8 @@ function* fromReport({ report, kind, path }: FoundReport, origin: Origin): Gener
     yield unread(reason, itemsPath, `expected an array, received ${shapeOf(items)}`);
     return;
   }
-  yield* fromItems(items, { path: itemsPath, kind: reportKind, about: aboutOf(report, origin) });
+  // Trivy lists a package once a layer it is in.
+  yield* alikeTwins(fromItems(items, { path: itemsPath, kind: reportKind, about: aboutOf(report, origin) }));
 }
 
 function shown(kind: string): string {
@@ -141,7 +142,7 @@ function aboutOf(report: JsonObject, origin: Origin): About {
   const resource = reportedWorkload(reported);
   const container = wordAt(labels, CONTAINER_NAME);
   return {
-    subject: lastingSubject(resource, origin),
+    subject: lastingSubject(resource),
     resource,
     container,
     repository: textAt(report, "report", "artifact", "repository"),
@@ -206,8 +207,6 @@ interface ItemsContext {
 }
 
 function* fromItems(items: readonly Json[], { path, kind, about }: ItemsContext): Generator<Drawn> {
-  // Trivy lists a package once a layer: the first stands for all, else their content would be replaced in turns.
-  const first = new Map<string, DrawnEvent>();
   for (const [index, item] of items.entries()) {
     const finding = isObject(item)
       ? readItem(item, { kind, about })
@@ -217,11 +216,7 @@ function* fromItems(items: readonly Json[], { path, kind, about }: ItemsContext)
       yield unread(isObject(item) ? "missing_field" : "wrong_shape", `${path}[${index}]`, finding);
       continue;
     }
-    const event = toEvent(finding, { kind, about });
-    const key = `${event.severity} ${JSON.stringify(event.identity)}`;
-    const twin = first.get(key);
-    if (!twin) first.set(key, event);
-    yield { event: twin ?? event };
+    yield { event: toEvent(finding, { kind, about }) };
   }
 }
 
