@@ -1,7 +1,7 @@
 /** A real API server as the tests see it: its address, its users, and requests to it that owe nothing to src/. */
 import { parseAllDocuments, stringify } from "yaml";
 import { isObject, type Json, type JsonObject } from "../../src/core/json.ts";
-import { type CertKey, loadCertAuthority } from "./certs.ts";
+import { type CertAuthority, type CertKey, loadCertAuthority } from "./certs.ts";
 import { eventually } from "./eventually.ts";
 
 /** How a user proves who it is. */
@@ -30,6 +30,8 @@ export interface AskOptions {
   readonly body?: Json;
   /** Default: application/json. */
   readonly contentType?: string;
+  /** Default: application/json. */
+  readonly accept?: string;
 }
 
 /** An answer, whatever its status. */
@@ -56,6 +58,11 @@ export class Cluster implements Disposable {
   }
 
   /** The root every certificate here comes from. */
+  get authority(): CertAuthority {
+    return loadCertAuthority(this.state.authority);
+  }
+
+  /** Its certificate. */
   get caPem(): string {
     return this.state.authority.certPem;
   }
@@ -76,8 +83,7 @@ export class Cluster implements Disposable {
 
   /** An X.509 client certificate for any user in any groups. */
   clientCert(user: string, groups: readonly string[] = []): CertKey {
-    return loadCertAuthority(this.state.authority)
-      .issue({ usage: "client", commonName: user, organizations: groups });
+    return this.authority.issue({ usage: "client", commonName: user, organizations: groups });
   }
 
   /** A ServiceAccount's bearer token, as a Pod would be given. */
@@ -124,7 +130,7 @@ export class Cluster implements Disposable {
       method,
       client,
       headers: {
-        accept: "application/json",
+        accept: options.accept ?? "application/json",
         ...("token" in as && { authorization: `Bearer ${as.token}` }),
         ...(options.body !== undefined && { "content-type": options.contentType ?? "application/json" }),
       },

@@ -1,0 +1,203 @@
+import { assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
+import { join } from "node:path";
+import { systemClock } from "../../src/core/clock.ts";
+import { isObject, type JsonObject } from "../../src/core/json.ts";
+import { ApiError, type KubeApi, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
+import { inClusterConnection } from "../../src/kube/auth.ts";
+import { type Endpoint, fixedConnection } from "../../src/kube/connection.ts";
+import { createTransport } from "../../src/kube/transport.ts";
+import { type CertAuthority, createCertAuthority } from "../support/certs.ts";
+import { sharedEnvtest } from "../support/envtest.ts";
+import { eventually } from "../support/eventually.ts";
+
+const cluster = await sharedEnvtest();
+const clusterPort = new URL(cluster.url).port;
+
+/** What the image and the `start` task set: no root is trusted but those a connection names itself. */
+const START_SETTINGS = { DENO_TLS_CA_STORE: "system", SSL_CERT_FILE: "/dev/null", SSL_CERT_DIR: "" };
+
+const SELF_SUBJECT_REVIEWS: ResourceType = {
+  group: "authentication.k8s.io",
+  version: "v1",
+  plural: "selfsubjectreviews",
+  kind: "SelfSubjectReview",
+  namespaced: false,
+};
+
+Deno.test("a Pod's connection trusts the cluster's CA", async () => {
+  await using mount = await Mount.create();
+  assertMatch(await probe(mount, { port: clusterPort, env: START_SETTINGS }), /^answered v1\./);
+});
+
+Deno.test("an impostor of a root in the system's store is refused and sees no token", async () => {
+  const rogue = createCertAuthority("a root of the system's store");
+  await using impostor = new Impostor(rogue, ["127.0.0.1"]);
+  await using mount = await Mount.create();
+  const store = join(mount.folder, "system-roots.pem");
+  await Deno.writeTextFile(store, rogue.certPem);
+
+  // Without the start settings such a root is trusted beside the cluster's: this is what they are there for.
+  const trusting = { DENO_TLS_CA_STORE: "system", SSL_CERT_FILE: store, SSL_CERT_DIR: "" };
+  assertEquals(await probe(mount, { port: impostor.port, env: trusting }), "answered impostor");
+  assertEquals(impostor.requests, 1);
+
+  const answer = await probe(mount, { port: impostor.port, env: START_SETTINGS });
+  assertMatch(answer, /^refused: .*(UnknownIssuer|certificate)/);
+  assertEquals(impostor.requests, 1, "the impostor got no further request");
+});
+
+Deno.test("a server of the cluster's own CA but of another name is refused", async () => {
+  await using impostor = new Impostor(cluster.authority, ["127.0.0.2"]);
+  await using mount = await Mount.create();
+  const answer = await probe(mount, { port: impostor.port, env: START_SETTINGS });
+  assertMatch(answer, /^refused: .*(NotValidForName|certificate)/);
+  assertEquals(impostor.requests, 0);
+});
+
+Deno.test("a client certificate's subject is the user, its organizations are the groups", async () => {
+  const { certPem, keyPem } = cluster.clientCert("alice", ["dev", "ops"]);
+  using api = transport({ certPem, keyPem });
+  const { username, groups } = await whoAmI(api);
+  assertEquals(username, "alice");
+  assertEquals(groups, ["dev", "ops", "system:authenticated"]);
+});
+
+Deno.test("client certificates of another root, and such that ran out, are refused", async () => {
+  const forged = createCertAuthority("envtest-ca").issue({ usage: "client", commonName: "alice" });
+  const stale = cluster.authority.issue({
+    usage: "client",
+    commonName: "alice",
+    notAfter: new Date(Date.now() - 60_000),
+  });
+  for (const { certPem, keyPem } of [forged, stale]) {
+    using api = transport({ certPem, keyPem });
+    const error = await assertRejects(() => whoAmI(api), ApiError);
+    assertEquals(error.status, 401);
+  }
+});
+
+Deno.test("a bearer token is sent with each request, a wrong one is a 401", async () => {
+  using api = transport({ authorization: `Bearer ${cluster.user("viewer").token}` });
+  assertEquals((await whoAmI(api)).username, "viewer");
+  using wrong = transport({ authorization: "Bearer wrong" });
+  const error = await assertRejects(() => whoAmI(wrong), ApiError);
+  assertEquals(error.status, 401);
+});
+
+Deno.test("a revoked ServiceAccount token is read anew on the 401 and the request succeeds", async () => {
+  const namespace = await cluster.createNamespace("rotation");
+  await using mount = await Mount.create(namespace);
+  const first = await mount.newAccount();
+  let skippedMs = 0;
+  const clock = { ...systemClock, monotonic: () => performance.now() + skippedMs };
+  const connection = await inClusterConnection({
+    host: "127.0.0.1",
+    port: clusterPort,
+    folder: mount.folder,
+    clock,
+  });
+  assertEquals(connection.namespace, namespace);
+  using api = createTransport(connection);
+  const before = await whoAmI(api);
+  assertEquals(before.username, `system:serviceaccount:${namespace}:watcher`);
+
+  await cluster.expect("DELETE", `/api/v1/namespaces/${namespace}/serviceaccounts/watcher`);
+  await mount.newAccount();
+  // The server believes a token it has seen for ten more seconds.
+  await eventually("the first token to be refused", async () => {
+    const { status } = await cluster.ask("GET", "/api", { as: { token: first } });
+    return status === 401;
+  });
+  skippedMs = 5_000; // past the bound on fresh reads, well short of a routine one
+  const after = await whoAmI(api);
+  assertEquals(after.username, before.username);
+  assertNotEquals(after.uid, before.uid);
+});
+
+/** A folder as the kubelet mounts it. */
+class Mount implements AsyncDisposable {
+  readonly folder: string;
+  readonly #namespace: string;
+
+  private constructor(folder: string, namespace: string) {
+    this.folder = folder;
+    this.#namespace = namespace;
+  }
+
+  static async create(namespace = "default"): Promise<Mount> {
+    const mount = new Mount(await Deno.makeTempDir({ prefix: "zen-mount-" }), namespace);
+    await mount.#write("ca.crt", cluster.caPem);
+    await mount.#write("namespace", namespace);
+    await mount.#write("token", cluster.user("viewer").token);
+    return mount;
+  }
+
+  /** Makes the ServiceAccount and mounts a token of it. */
+  async newAccount(): Promise<string> {
+    const path = `/api/v1/namespaces/${this.#namespace}/serviceaccounts`;
+    await cluster.expect("POST", path, { body: { metadata: { name: "watcher" } } });
+    const token = await cluster.serviceAccountToken(this.#namespace, "watcher");
+    await this.#write("token", `${token}\n`);
+    return token;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.folder, { recursive: true });
+  }
+
+  async #write(name: string, content: string): Promise<void> {
+    await Deno.writeTextFile(join(this.folder, name), content);
+  }
+}
+
+/** A TLS server that answers as an API server would and counts how often it could. */
+class Impostor implements AsyncDisposable {
+  requests = 0;
+  readonly #server: Deno.HttpServer<Deno.NetAddr>;
+
+  constructor(authority: CertAuthority, ipAddresses: readonly string[]) {
+    const { certPem, keyPem } = authority.issue({
+      usage: "server",
+      commonName: "kube-apiserver",
+      ipAddresses,
+    });
+    this.#server = Deno.serve(
+      { hostname: "127.0.0.1", port: 0, cert: certPem, key: keyPem, onListen: () => {} },
+      () => {
+        this.requests++;
+        return Response.json({ gitVersion: "impostor" });
+      },
+    );
+  }
+
+  get port(): string {
+    return String(this.#server.addr.port);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#server.shutdown();
+  }
+}
+
+async function probe(
+  mount: Mount,
+  { port, env }: { port: string; env: Record<string, string> },
+): Promise<string> {
+  const program = new URL("./tls_probe.ts", import.meta.url).href;
+  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--no-check", program, mount.folder, "127.0.0.1", port],
+    env,
+  }).output();
+  const decoder = new TextDecoder();
+  return decoder.decode(stdout) || decoder.decode(stderr);
+}
+
+function transport(credentials: Partial<Endpoint>) {
+  return createTransport(fixedConnection({ server: cluster.url, caPem: cluster.caPem, ...credentials }));
+}
+
+async function whoAmI(api: KubeApi): Promise<JsonObject> {
+  const answer = await api.create<KubeObject>(SELF_SUBJECT_REVIEWS, { metadata: {} });
+  const status: unknown = answer["status"];
+  return isObject(status) && isObject(status.userInfo) ? status.userInfo : {};
+}
