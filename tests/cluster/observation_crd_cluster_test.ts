@@ -3,12 +3,13 @@ import { isObject, type JsonObject } from "../../src/core/json.ts";
 import { type Answer, type AskOptions, type Cluster } from "../support/cluster.ts";
 import { sharedEnvtest } from "../support/envtest.ts";
 
-const CRD = new URL("../../crds/observation.yaml", import.meta.url);
+const CRDS = new URL("../../crds/", import.meta.url);
 const GROUP_PATH = "/apis/zen.kube-zen.io/v1";
 const MERGE = "application/merge-patch+json";
 
 const cluster = await sharedEnvtest();
-const warnings = await cluster.applyCrds([CRD]);
+const files = await crdFiles();
+const warnings = await cluster.applyCrds(files);
 
 const SPEC: JsonObject = {
   source: "trivy",
@@ -26,23 +27,24 @@ const SPEC: JsonObject = {
   ttlSecondsAfterCreation: 3600,
 };
 
-Deno.test("the Observation CRD is applied without a warning, twice", async () => {
+Deno.test("the CRDs are applied without a warning, twice", async () => {
+  assert(files.some((file) => file.pathname.endsWith("/observation.yaml")));
   assertEquals(warnings, []);
-  assertEquals(await cluster.applyCrds([CRD]), []);
+  assertEquals(await cluster.applyCrds(files), []);
 });
 
-Deno.test("the API server finds nothing wrong with the CRD's schema", async () => {
-  const path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/observations.zen.kube-zen.io";
-  const { body } = await cluster.expect("GET", path);
-  const conditions = isObject(body.status) && Array.isArray(body.status.conditions)
-    ? body.status.conditions
-    : [];
-  const states = Object.fromEntries(
-    conditions.filter(isObject).map(({ type, status }) => [String(type), String(status)]),
-  );
-  assertEquals(states.Established, "True");
-  assertEquals(states.NamesAccepted, "True");
-  assertEquals(states.NonStructuralSchema, undefined);
+Deno.test("the API server finds nothing wrong with the CRDs' schemas", async () => {
+  const path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+  for (const plural of ["observations", "ingesters", "observationmappings"]) {
+    const { body } = await cluster.expect("GET", `${path}/${plural}.zen.kube-zen.io`);
+    const conditions = isObject(body.status) && Array.isArray(body.status.conditions)
+      ? body.status.conditions
+      : [];
+    const states = Object.fromEntries(
+      conditions.filter(isObject).map(({ type, status }) => [String(type), String(status)]),
+    );
+    assertEquals(states, { Established: "True", NamesAccepted: "True" }, plural);
+  }
 });
 
 Deno.test("discovery names Observations as kubectl users type them", async () => {
@@ -254,7 +256,7 @@ class Observations implements AsyncDisposable {
   }
 
   ask(method: string, rest: string, options?: AskOptions): Promise<Answer> {
-    return this.#cluster.ask(method, this.#path + rest, options);
+    return this.#cluster.settled(method, this.#path + rest, options);
   }
 
   create(name: string, spec: JsonObject = SPEC, more: JsonObject = {}): Promise<Answer> {
@@ -279,6 +281,11 @@ class Observations implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.ask("DELETE", "");
   }
+}
+
+async function crdFiles(): Promise<URL[]> {
+  const names = await Array.fromAsync(Deno.readDir(CRDS), ({ name }) => name);
+  return names.filter((name) => name.endsWith(".yaml")).map((name) => new URL(name, CRDS));
 }
 
 function object(name: string): JsonObject {

@@ -1,12 +1,15 @@
 import { assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
+import { parse, stringify } from "yaml";
 import { systemClock } from "../../src/core/clock.ts";
 import { isObject, type JsonObject } from "../../src/core/json.ts";
 import { ApiError, type KubeApi, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
 import { inClusterConnection } from "../../src/kube/auth.ts";
 import { type Endpoint, fixedConnection } from "../../src/kube/connection.ts";
+import { kubeconfigConnection } from "../../src/kube/kubeconfig.ts";
 import { createTransport } from "../../src/kube/transport.ts";
 import { type CertAuthority, createCertAuthority } from "../support/certs.ts";
+import type { Credentials } from "../support/cluster.ts";
 import { sharedEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 
@@ -113,6 +116,62 @@ Deno.test("a revoked ServiceAccount token is read anew on the 401 and the reques
   assertEquals(after.username, before.username);
   assertNotEquals(after.uid, before.uid);
 });
+
+Deno.test("a kubeconfig's contexts are its users: a token, a certificate", async () => {
+  await using file = await KubeconfigFile.create({
+    token: cluster.user("viewer"),
+    certificate: cluster.clientCert("alice", ["dev"]),
+  });
+  for (const [context, user] of [["token", "viewer"], ["certificate", "alice"]] as const) {
+    using api = createTransport(await kubeconfigConnection({ paths: [file.path], context }));
+    assertEquals((await whoAmI(api)).username, user);
+  }
+});
+
+Deno.test("a kubeconfig's token replaced in the file is read anew on the 401", async () => {
+  await using file = await KubeconfigFile.create({ token: { token: "revoked" } });
+  let skippedMs = 0;
+  const clock = { ...systemClock, monotonic: () => performance.now() + skippedMs };
+  using api = createTransport(await kubeconfigConnection({ paths: [file.path], context: "token", clock }));
+  const error = await assertRejects(() => whoAmI(api), ApiError);
+  assertEquals(error.status, 401);
+  await file.write({ token: cluster.user("operator") });
+  skippedMs = 5_000; // past the bound on fresh reads, well short of a routine one
+  assertEquals((await whoAmI(api)).username, "operator");
+});
+
+/** A kubeconfig with one context for each of some credentials. */
+class KubeconfigFile implements AsyncDisposable {
+  readonly path: string;
+
+  private constructor(path: string) {
+    this.path = path;
+  }
+
+  static async create(users: Readonly<Record<string, Credentials>>): Promise<KubeconfigFile> {
+    const file = new KubeconfigFile(await Deno.makeTempFile({ prefix: "zen-kubeconfig-" }));
+    await file.write(users);
+    return file;
+  }
+
+  async write(users: Readonly<Record<string, Credentials>>): Promise<void> {
+    const names = Object.keys(users);
+    const parts = Object.values(users).map((as) => parse(cluster.kubeconfig({ as })));
+    await Deno.writeTextFile(
+      this.path,
+      stringify({
+        ...parts[0],
+        users: names.map((name, index) => ({ name, user: parts[index].users[0].user })),
+        contexts: names.map((name) => ({ name, context: { cluster: "test", user: name } })),
+        "current-context": names[0],
+      }),
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.path);
+  }
+}
 
 /** A folder as the kubelet mounts it. */
 class Mount implements AsyncDisposable {

@@ -140,18 +140,22 @@ export class Cluster implements Disposable {
     return { status: response.status, body: parseObject(text), warnings: warningsOf(response.headers) };
   }
 
-  /** One request that must succeed, asked again while the server is still finding its feet. */
-  async expect(method: string, path: string, options: AskOptions = {}): Promise<Answer> {
+  /** The answer of a server that has found its feet: 429 and 503 are asked again for half a minute. */
+  async settled(method: string, path: string, options: AskOptions = {}): Promise<Answer> {
     const deadline = performance.now() + 30_000;
     while (true) {
       const answer = await this.ask(method, path, options);
-      if (answer.status < 300) return answer;
       const starting = answer.status === 429 || answer.status === 503;
-      if (!starting || performance.now() > deadline) {
-        throw new Error(`Cannot ${method} "${path}": ${answer.status} ${JSON.stringify(answer.body)}`);
-      }
+      if (!starting || performance.now() > deadline) return answer;
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
+  }
+
+  /** A settled answer that must be a success. */
+  async expect(method: string, path: string, options: AskOptions = {}): Promise<Answer> {
+    const answer = await this.settled(method, path, options);
+    if (answer.status < 300) return answer;
+    throw new Error(`Cannot ${method} "${path}": ${answer.status} ${JSON.stringify(answer.body)}`);
   }
 
   /** Makes a namespace of a new name that begins with `prefix`. */
