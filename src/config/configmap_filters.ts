@@ -42,6 +42,8 @@ export class ConfigMapFilters {
   #state: ConfigMapFiltersReport["state"] = "unread";
   #loaded: { resourceVersion?: string; at: string } | undefined;
   #rejection: ConfigMapFiltersReport["lastRejection"];
+  /** What it was before it became unreadable. */
+  #stateBefore: ConfigMapFiltersReport["state"] = "unread";
   /** Seen since the last `init`. */
   #present = false;
 
@@ -76,6 +78,14 @@ export class ConfigMapFilters {
     }
   }
 
+  /** The watch goes on: what was read before the error still stands. */
+  resumed(): void {
+    if (this.#state !== "unreadable") return;
+    this.#state = this.#stateBefore;
+    log.info("Filters can be read again", { configMap: this.#name, state: this.#state });
+    if (this.#state === "loaded") this.#tellRecovery(undefined, this.#loaded?.resourceVersion);
+  }
+
   report(): ConfigMapFiltersReport {
     return {
       name: this.#name,
@@ -106,10 +116,13 @@ export class ConfigMapFilters {
     this.#options.filters.replace("configMap", documents);
     this.#options.metrics.filterReload.inc({ result: "loaded" });
     log.info("Filters loaded", { configMap: this.#name, documents: documents.length, resourceVersion });
-    if (recovered) {
-      const message = `Loaded filters "${this.#name}": ${documents.length} documents are in force`;
-      this.#emit({ type: "Normal", reason: "FiltersLoaded", message }, { uid, resourceVersion });
-    }
+    if (recovered) this.#tellRecovery(uid, resourceVersion);
+  }
+
+  #tellRecovery(uid: string | undefined, resourceVersion: string | undefined): void {
+    const count = this.#lastGood.value?.length ?? 0;
+    const message = `Loaded filters "${this.#name}": ${count} documents are in force`;
+    this.#emit({ type: "Normal", reason: "FiltersLoaded", message }, { uid, resourceVersion });
   }
 
   #missing(): void {
@@ -121,6 +134,7 @@ export class ConfigMapFilters {
     // What time mends decides nothing: the watch goes on, and readiness waits for its first answer.
     if (state === "failing" || this.#state === "unreadable") return;
     const message = error instanceof Error ? error.message : String(error);
+    this.#stateBefore = this.#state;
     this.#bad("unreadable", [{ path: "", message }]);
     this.#decided.resolve();
   }
@@ -128,7 +142,7 @@ export class ConfigMapFilters {
   /** Nothing changes but what is said: in the log, a metric, an Event and the status. */
   #bad(state: Bad, problems: readonly Problem[], object?: KubeObject): void {
     this.#state = state;
-    if (state !== "rejected") this.#lastGood.missing();
+    if (state === "missing" || state === "key_missing") this.#lastGood.missing();
     const told = problems.slice(0, MAX_PROBLEMS_TOLD);
     const messages = told.map((problem) => formatProblem(`load filters "${this.#name}"`, problem));
     const resourceVersion = object?.metadata.resourceVersion;

@@ -1,7 +1,7 @@
 /** Watches the filter ConfigMap and the ObservationFilters; what is good goes into force at once, what is bad is said. */
 import type { Clock } from "../core/clock.ts";
 import type { KubeApi, KubeObject, ResourceType } from "../kube/api.ts";
-import { watcher, type WatcherEvent, type WatcherOptions } from "../kube/watcher.ts";
+import { watcher, type WatcherEvent, type WatcherOptions, type WatchState } from "../kube/watcher.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { ConfigMapFilters, type ConfigMapFiltersReport } from "./configmap_filters.ts";
@@ -33,7 +33,9 @@ export interface FiltersWatchOptions {
   readonly filters: LiveFilters;
   readonly clock: Clock;
   readonly metrics: Pick<Metrics, "filterReload">;
-  readonly watcherOptions?: Partial<Omit<WatcherOptions, "signal" | "namespace" | "fieldSelector">>;
+  readonly watcherOptions?: Partial<
+    Omit<WatcherOptions, "signal" | "namespace" | "fieldSelector" | "onState">
+  >;
   readonly configMap: { readonly namespace: string; readonly name: string; readonly key: string };
   readonly ownNamespace: string;
   /** Namespaces of tenants whose ObservationFilters act; "" is all of them. Empty: TENANT_FILTERS is off. */
@@ -87,7 +89,13 @@ export function createFiltersWatch(options: FiltersWatchOptions): FiltersWatch {
 
   function configMapLoop(signal: AbortSignal): Promise<void> {
     const scope = { namespace, fieldSelector: `metadata.name=${name}` };
-    return each(options, { type: CONFIG_MAPS, scope, signal, take: (event) => configMap.take(event) });
+    return each(options, {
+      type: CONFIG_MAPS,
+      scope,
+      signal,
+      take: (event) => configMap.take(event),
+      resumed: () => configMap.resumed(),
+    });
   }
 
   function resourceLoop(watched: string, signal: AbortSignal): Promise<void> {
@@ -97,6 +105,7 @@ export function createFiltersWatch(options: FiltersWatchOptions): FiltersWatch {
       scope,
       signal,
       take: (event) => resources.take(watched, event),
+      resumed: () => resources.resumed(watched),
     });
   }
 
@@ -126,11 +135,15 @@ interface Loop {
   readonly scope: Pick<WatcherOptions, "namespace" | "fieldSelector">;
   readonly signal: AbortSignal;
   readonly take: (event: WatcherEvent<KubeObject>) => void;
+  /** After an error, with or without a new list. */
+  readonly resumed: () => void;
 }
 
 async function each(
-  { api, watcherOptions }: FiltersWatchOptions,
-  { type, scope, signal, take }: Loop,
+  options: FiltersWatchOptions,
+  { type, scope, signal, take, resumed }: Loop,
 ): Promise<void> {
-  for await (const event of watcher(api, type, { ...watcherOptions, ...scope, signal })) take(event);
+  const onState = (state: WatchState) => state === "synced" && resumed();
+  const events = watcher(options.api, type, { ...options.watcherOptions, ...scope, signal, onState });
+  for await (const event of events) take(event);
 }

@@ -102,6 +102,12 @@ export class ObservationFilters {
     }
   }
 
+  /** The watch of `namespace` goes on: what was read before the error still stands. */
+  resumed(namespace: string): void {
+    const place = this.#place(namespace);
+    if (!place.listing && place.state !== "unread") place.state = "synced";
+  }
+
   /** Writes every condition that differs. */
   publishConditions(): void {
     for (const { object, condition } of this.#entries()) this.#options.ready.write(object, condition);

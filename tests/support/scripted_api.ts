@@ -1,0 +1,156 @@
+/** A KubeApi whose answers the test writes: lists from what it holds, watches fed by hand, faults on demand. */
+import type { Json } from "../../src/core/json.ts";
+import {
+  ApiError,
+  type KubeApi,
+  type KubeList,
+  type KubeObject,
+  type PatchOptions,
+  type ResourceType,
+  type WatchFrame,
+  type WatchOptions,
+} from "../../src/kube/api.ts";
+
+/** A patch the program sent. */
+export interface SentPatch {
+  readonly plural: string;
+  readonly name: string;
+  readonly patch: Json;
+  readonly options: PatchOptions;
+}
+
+interface Stream {
+  readonly plural: string;
+  readonly frames: WatchFrame[];
+  wake: () => void;
+}
+
+/** Holds objects by plural and name; every change goes to the open watches of that plural. */
+export class ScriptedApi implements KubeApi {
+  readonly patches: SentPatch[] = [];
+  readonly #objects = new Map<string, Map<string, KubeObject>>();
+  readonly #streams = new Set<Stream>();
+  readonly #log: { readonly plural: string; readonly version: number; readonly frame: WatchFrame }[] = [];
+  readonly #denied = new Map<string, number>();
+  #version = 0;
+
+  /** Creates or replaces, and tells the watches. */
+  put(plural: string, object: KubeObject): KubeObject {
+    const stored: KubeObject = {
+      ...object,
+      metadata: {
+        uid: `uid-${object.metadata.name}`,
+        ...object.metadata,
+        resourceVersion: String(++this.#version),
+      },
+    };
+    const type = this.#of(plural).has(keyOf(object)) ? "MODIFIED" : "ADDED";
+    this.#of(plural).set(keyOf(object), stored);
+    this.#record(plural, { type, object: stored });
+    return stored;
+  }
+
+  remove(plural: string, key: string): void {
+    const object = this.#of(plural).get(key);
+    if (!object) throw new Error(`no ${plural} "${key}"`);
+    this.#of(plural).delete(key);
+    const metadata = { ...object.metadata, resourceVersion: String(++this.#version) };
+    this.#record(plural, { type: "DELETED", object: { ...object, metadata } });
+  }
+
+  /** Every request for `plural` fails with this status from now on, and open watches break with it; 0 ends that. */
+  deny(plural: string, status: number): void {
+    if (status === 0) this.#denied.delete(plural);
+    else this.#denied.set(plural, status);
+    if (status !== 0) {
+      this.#send(plural, { type: "ERROR", object: { code: status, message: `HTTP ${status}` } });
+    }
+  }
+
+  list<T extends KubeObject>({ plural }: ResourceType): Promise<KubeList<T>> {
+    const error = this.#fault(plural);
+    if (error) return Promise.reject(error);
+    const items = [...this.#of(plural).values()].map((object) => structuredClone(object) as T);
+    return Promise.resolve({ metadata: { resourceVersion: String(this.#version) }, items });
+  }
+
+  async *watch<T extends KubeObject>(
+    { plural }: ResourceType,
+    options: WatchOptions = {},
+  ): AsyncGenerator<WatchFrame<T>> {
+    const error = this.#fault(plural);
+    if (error) throw error;
+    const since = Number(options.resourceVersion ?? this.#version);
+    const missed = this.#log.filter((entry) => entry.plural === plural && entry.version > since);
+    const stream: Stream = { plural, frames: missed.map((entry) => entry.frame), wake: () => {} };
+    this.#streams.add(stream);
+    options.onOpen?.();
+    const { signal } = options;
+    const abort = () => stream.wake();
+    signal?.addEventListener("abort", abort);
+    try {
+      while (!signal?.aborted) {
+        const frame = stream.frames.shift();
+        if (frame) yield structuredClone(frame) as WatchFrame<T>;
+        else await new Promise<void>((resolve) => stream.wake = resolve);
+      }
+    } finally {
+      signal?.removeEventListener("abort", abort);
+      this.#streams.delete(stream);
+    }
+  }
+
+  patch<T extends KubeObject>(
+    { plural }: ResourceType,
+    name: string,
+    patch: Json,
+    options: PatchOptions,
+  ): Promise<T> {
+    const error = this.#fault(plural);
+    if (error) return Promise.reject(error);
+    this.patches.push({ plural, name, patch, options });
+    const before = this.#of(plural).get(`${options.namespace ?? ""}/${name}`);
+    if (!before) return Promise.reject(new ApiError(`patch "${name}"`, 404, { reason: "NotFound" }));
+    return Promise.resolve(this.put(plural, { ...before, ...(patch as object) }) as T);
+  }
+
+  get = unscripted;
+  create = unscripted;
+  replace = unscripted;
+  delete = unscripted;
+  getPath = unscripted;
+
+  #of(plural: string): Map<string, KubeObject> {
+    let objects = this.#objects.get(plural);
+    if (!objects) this.#objects.set(plural, objects = new Map());
+    return objects;
+  }
+
+  #fault(plural: string): ApiError | undefined {
+    const status = this.#denied.get(plural);
+    return status === undefined
+      ? undefined
+      : new ApiError(`read ${plural}`, status, { message: "as scripted" });
+  }
+
+  #record(plural: string, frame: WatchFrame): void {
+    this.#log.push({ plural, version: this.#version, frame });
+    this.#send(plural, frame);
+  }
+
+  #send(plural: string, frame: WatchFrame): void {
+    for (const stream of this.#streams) {
+      if (stream.plural !== plural) continue;
+      stream.frames.push(frame);
+      stream.wake();
+    }
+  }
+}
+
+function keyOf({ metadata }: KubeObject): string {
+  return `${metadata.namespace ?? ""}/${metadata.name ?? ""}`;
+}
+
+function unscripted(): Promise<never> {
+  return Promise.reject(new Error("This request is not part of the script"));
+}
