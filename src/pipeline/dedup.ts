@@ -1,0 +1,165 @@
+/** Which events repeat a stored Observation: findings while it exists, occurrences within a sliding window. */
+import { LRUCache } from "lru-cache";
+import type { NormalEvent } from "../core/event.ts";
+import type { Outcome } from "../core/outcome.ts";
+import type { Generation, StoredIndex, Written } from "./ports.ts";
+
+/** The sole right of this process to write one fingerprint, until settled. */
+export interface Reservation {
+  /** Resolves, never rejects, with how the write ended: what twins wait for. */
+  readonly settled: Promise<Outcome>;
+  /** Ends it. A generation is remembered as the open window; a failure leaves no trace. */
+  settle(written: Written): void;
+}
+
+/** What dedup makes of one event. */
+export type DedupDecision =
+  | { readonly kind: "duplicate"; readonly into: Generation }
+  /** A twin is being written: wait, then fail as it failed, or decide again. */
+  | { readonly kind: "join"; readonly settled: Promise<Outcome> }
+  | { readonly kind: "write"; readonly generation: number; readonly reservation: Reservation };
+
+/** What dedup would make of an event, said without taking anything. */
+export type DedupVerdict =
+  | { readonly kind: "duplicate"; readonly into: Generation }
+  | { readonly kind: "join" }
+  | { readonly kind: "write"; readonly generation: number };
+
+export interface DedupOptions {
+  readonly index: StoredIndex;
+  /** Windows kept; an evicted one costs a request, never a double. */
+  readonly maxSize: number;
+  /** Told of each eviction. */
+  readonly onEvict?: () => void;
+}
+
+/** Dedup of one process. */
+export interface Dedup {
+  /** Decides, and where that is `write` reserves the fingerprint; a duplicate widens the window it fell into. */
+  decide(event: NormalEvent): DedupDecision;
+  /** What `decide` would say now. */
+  peek(event: NormalEvent): DedupVerdict;
+  /** A generation is gone from the API server: its window is closed. */
+  forget(fingerprint: string, generation: number): void;
+  /** Fill of the window cache, 0 to 1. */
+  usage(): number;
+  /** True where what is not known is not stored. */
+  readonly complete: boolean;
+  /** Writes under way. */
+  readonly inFlight: number;
+}
+
+/** Creates the dedup of a process. */
+export function createDedup({ index, maxSize, onEvict }: DedupOptions): Dedup {
+  // Keyed by the first 128 bits, as names are, so that what the watch says of a name finds its window.
+  const windows = new LRUCache<string, Generation>({
+    max: maxSize,
+    dispose: (_window, _key, reason) => {
+      if (reason === "evict") onEvict?.();
+    },
+  });
+  const reserved = new Map<string, Reservation>();
+
+  function known(event: NormalEvent): Generation | undefined {
+    const stored = index.newest(event.fingerprint);
+    const window = windows.get(keyOf(event.fingerprint));
+    if (!stored || !window) return stored ?? window;
+    if (stored.generation !== window.generation) {
+      return stored.generation > window.generation ? stored : window;
+    }
+    // The window knows repeats that are not flushed yet, the index what other replicas flushed.
+    return {
+      ...stored,
+      firstSeenAt: Math.min(stored.firstSeenAt, window.firstSeenAt),
+      lastSeenAt: Math.max(stored.lastSeenAt, window.lastSeenAt),
+    };
+  }
+
+  function reserve(event: NormalEvent): Reservation {
+    const key = keyOf(event.fingerprint);
+    const { promise, resolve } = Promise.withResolvers<Outcome>();
+    const reservation: Reservation = {
+      settled: promise,
+      settle({ outcome, generation }) {
+        if (reserved.get(key) !== reservation) return;
+        reserved.delete(key);
+        const stored = outcome.kind === "created" || outcome.kind === "deduped";
+        if (stored && generation && hasWindow(event)) windows.set(key, generation);
+        resolve(outcome);
+      },
+    };
+    reserved.set(key, reservation);
+    return reservation;
+  }
+
+  return {
+    decide(event) {
+      const twin = reserved.get(keyOf(event.fingerprint));
+      if (twin) return { kind: "join", settled: twin.settled };
+      const newest = known(event);
+      const verdict = judge(event, newest);
+      if (verdict.kind === "write") {
+        return { kind: "write", generation: verdict.generation, reservation: reserve(event) };
+      }
+      if (verdict.kind === "duplicate" && hasWindow(event)) {
+        windows.set(keyOf(event.fingerprint), widen(verdict.into, event));
+      }
+      return verdict;
+    },
+    peek(event) {
+      if (reserved.has(keyOf(event.fingerprint))) return { kind: "join" };
+      return judge(event, known(event));
+    },
+    forget(fingerprint, generation) {
+      const key = keyOf(fingerprint);
+      const window = windows.peek(key);
+      if (window && window.generation <= generation) windows.delete(key);
+    },
+    get complete() {
+      return index.complete;
+    },
+    usage: () => windows.size / maxSize,
+    get inFlight() {
+      return reserved.size;
+    },
+  };
+}
+
+function keyOf(fingerprint: string): string {
+  return fingerprint.slice(0, 32);
+}
+
+/** Findings and audit events hold as long as they are stored: the index alone knows that. */
+function hasWindow(event: NormalEvent): boolean {
+  return event.kind === "occurrence" && event.windowMs !== Infinity;
+}
+
+type Verdict = Exclude<DedupVerdict, { kind: "join" }>;
+
+function judge(event: NormalEvent, newest: Generation | undefined): Verdict {
+  if (event.kind === "finding") {
+    return newest ? { kind: "duplicate", into: newest } : { kind: "write", generation: 0 };
+  }
+  if (!newest) return { kind: "write", generation: 1 };
+  return isOver(newest, event)
+    ? { kind: "write", generation: newest.generation + 1 }
+    : { kind: "duplicate", into: newest };
+}
+
+/**
+ * True where `event` comes after the window of `generation`. One that comes before it is no news either:
+ * it belongs to an older window that may be gone, and is counted in the newest.
+ */
+export function isOver(generation: Generation, event: NormalEvent): boolean {
+  return event.at > generation.lastSeenAt + event.windowMs;
+}
+
+/** The window of `generation` with `event` in it. */
+export function widen(generation: Generation, event: NormalEvent): Generation {
+  const within = event.at >= generation.firstSeenAt - event.windowMs;
+  return {
+    ...generation,
+    firstSeenAt: within ? Math.min(generation.firstSeenAt, event.at) : generation.firstSeenAt,
+    lastSeenAt: Math.max(generation.lastSeenAt, event.at),
+  };
+}

@@ -1,0 +1,305 @@
+/** One loop, one decision, one record: how the events of a payload get their outcomes. */
+import type { Clock } from "../core/clock.ts";
+import type { Drawn, DrawnEvent, NormalEvent, Payload } from "../core/event.ts";
+import type { FailReason, FilterReason, Outcome, PayloadError } from "../core/outcome.ts";
+import { createGate, type GateOptions } from "./gate.ts";
+import { decide, type Decision, type Steps } from "./mod.ts";
+import { createPace } from "./pace.ts";
+import type { ObservationStore, RateLimiter, Recorder, Ticket, WriteContext, Written } from "./ports.ts";
+
+export const MAX_EVENTS_PER_PAYLOAD = 10_000;
+/** Payload errors kept for the answer; all are counted. */
+const MAX_ERRORS_KEPT = 100;
+
+/** A source as it runs: its generator, and the profile its events are normalised by. */
+export interface SourceRuntime {
+  readonly name: string;
+  /** True for webhooks: they wait no longer than their deadline. */
+  readonly pushed: boolean;
+  draw(payload: Payload): Iterable<Drawn>;
+  normalize(drawn: DrawnEvent, payload: Payload): NormalEvent;
+}
+
+/** What a payload comes with. */
+export interface TakeContext {
+  /** Aborted at the request's deadline or at shutdown. */
+  readonly signal: AbortSignal;
+  readonly correlationId: string;
+  /** Tells two reports of one finding apart; by default source, namespace and name of the payload's object. */
+  readonly origin?: string;
+}
+
+/** What became of a payload. */
+export interface IntakeResult {
+  readonly received: number;
+  readonly created: number;
+  readonly deduped: number;
+  readonly filtered: number;
+  readonly failed: number;
+  readonly byReason: {
+    readonly filtered: Readonly<Partial<Record<FilterReason, number>>>;
+    readonly failed: Readonly<Partial<Record<FailReason, number>>>;
+  };
+  /** Events that time or an admin can still get in: `failed{unavailable}`, `failed{internal}` and `filtered{rate_limit}`. */
+  readonly undecided: number;
+  /** The first of them; `payloadErrorCount` counts all. */
+  readonly payloadErrors: readonly PayloadError[];
+  readonly payloadErrorCount: number;
+  /** The findings that hold now by this payload, filtered ones too. Empty for pushed payloads. */
+  readonly fingerprints: readonly string[];
+}
+
+export interface IntakeOptions {
+  readonly steps: Steps;
+  readonly limiter: RateLimiter;
+  readonly store: ObservationStore;
+  readonly recorder: Recorder;
+  readonly clock: Clock;
+  /** Writes under way at once. */
+  readonly writes?: GateOptions;
+}
+
+/** Takes payloads in. */
+export interface Intake {
+  /** Resolves once every event of the payload has its outcome. Never rejects. */
+  take(source: SourceRuntime, payload: Payload, context: TakeContext): Promise<IntakeResult>;
+  /** Writes under way. */
+  readonly writing: number;
+}
+
+interface Tally {
+  received: number;
+  created: number;
+  deduped: number;
+  readonly filtered: Partial<Record<FilterReason, number>>;
+  readonly failed: Partial<Record<FailReason, number>>;
+  readonly errors: PayloadError[];
+  errorCount: number;
+  readonly fingerprints: string[];
+}
+
+/** A payload on its way. */
+interface Batch {
+  readonly source: SourceRuntime;
+  readonly write: WriteContext;
+  readonly tally: Tally;
+  /** Set by the first token that did not come in time: what comes after it was not written for the same reason. */
+  throttled: boolean;
+}
+
+/** An event in the books. */
+interface Entry {
+  readonly event: NormalEvent;
+  readonly batch: Batch;
+  readonly ticket: Ticket;
+}
+
+type WriteDecision = Decision & { kind: "write" };
+
+/** Creates the intake of a process. */
+export function createIntake(options: IntakeOptions): Intake {
+  const { steps, limiter, store, recorder, clock } = options;
+  const gate = createGate(options.writes ?? { limit: 32, perSource: 24 });
+  const pace = createPace(clock);
+
+  async function take(source: SourceRuntime, payload: Payload, context: TakeContext): Promise<IntakeResult> {
+    const { signal, correlationId, origin = originOf(source, payload) } = context;
+    const tally: Tally = {
+      received: 0,
+      created: 0,
+      deduped: 0,
+      filtered: {},
+      failed: {},
+      errors: [],
+      errorCount: 0,
+      fingerprints: [],
+    };
+    const batch: Batch = {
+      source,
+      write: { signal, correlationId, origin, pushed: source.pushed },
+      tally,
+      throttled: false,
+    };
+    const underWay: Promise<void>[] = [];
+    for (const event of drawEvents(batch, payload)) {
+      await pace.turn();
+      const entry = open(event, batch);
+      const decision = decided(entry);
+      if (decision.kind === "join") underWay.push(followTwin(entry, decision.settled));
+      else if (decision.kind !== "write") settleNow(entry, decision);
+      // Tokens and turns are waited for here, one event after the other: that is their order.
+      else if (await mayWrite(entry, decision)) underWay.push(write(entry, decision));
+    }
+    await Promise.all(underWay);
+    return resultOf(tally);
+  }
+
+  /** Draws and normalises; what cannot be read is an error of the source, its readable parts are kept. */
+  function* drawEvents(batch: Batch, payload: Payload): Generator<NormalEvent> {
+    const { source, tally } = batch;
+    try {
+      for (const drawn of source.draw(payload)) {
+        if ("error" in drawn) {
+          payloadError(batch, drawn.error);
+          continue;
+        }
+        if (tally.received >= MAX_EVENTS_PER_PAYLOAD) {
+          payloadError(batch, {
+            reason: "too_many_events",
+            path: "",
+            message: `more than ${MAX_EVENTS_PER_PAYLOAD} events, the rest is not taken`,
+          });
+          return;
+        }
+        const event = normalized(batch, drawn.event, payload);
+        if (event) yield event;
+      }
+    } catch (error) {
+      payloadError(batch, {
+        reason: "wrong_shape",
+        path: "",
+        message: `Cannot draw further events: ${messageOf(error)}`,
+      });
+    }
+  }
+
+  function normalized(batch: Batch, drawn: DrawnEvent, payload: Payload): NormalEvent | undefined {
+    try {
+      return batch.source.normalize(drawn, payload);
+    } catch (error) {
+      const message = `Cannot normalize an event: ${messageOf(error)}`;
+      payloadError(batch, { reason: "invalid_value", path: "", message });
+      return undefined;
+    }
+  }
+
+  function payloadError({ source, tally, write }: Batch, error: PayloadError): void {
+    tally.errorCount++;
+    if (tally.errors.length < MAX_ERRORS_KEPT) tally.errors.push(error);
+    recorder.payloadError(source.name, error, write.correlationId);
+  }
+
+  function open(event: NormalEvent, batch: Batch): Entry {
+    const { source, category, severity, fingerprint, eventType, identity, receivedAt } = event;
+    const { tally, write: { correlationId } } = batch;
+    const note = { correlationId, fingerprint, eventType, identity, receivedAt };
+    tally.received++;
+    if (event.kind === "finding" && !event.resolved && !batch.source.pushed) {
+      tally.fingerprints.push(fingerprint);
+    }
+    return { event, batch, ticket: recorder.open(source, category, severity, note) };
+  }
+
+  function decided({ event }: Entry): Decision | { kind: "defect"; message: string } {
+    try {
+      return decide(event, steps);
+    } catch (error) {
+      return { kind: "defect", message: messageOf(error) };
+    }
+  }
+
+  function settleNow(
+    entry: Entry,
+    decision: Exclude<ReturnType<typeof decided>, { kind: "write" | "join" }>,
+  ): void {
+    switch (decision.kind) {
+      case "drop":
+        return settle(entry, { kind: "filtered", reason: decision.reason }, decision.document);
+      case "duplicate":
+        store.repeat(entry.event, decision.into, entry.batch.write);
+        return settle(entry, { kind: "deduped" });
+      case "defect":
+        return settle(entry, { kind: "failed", reason: "internal", message: decision.message });
+    }
+  }
+
+  /** Takes a token and a turn at the gate; where neither comes in time, settles the event and says false. */
+  async function mayWrite(entry: Entry, decision: WriteDecision): Promise<boolean> {
+    const { batch } = entry;
+    const { source, write: { signal } } = batch;
+    if (!signal.aborted && !await limiter.take(source.name, signal) && source.pushed) batch.throttled = true;
+    if (!signal.aborted && await gate.enter(source.name, signal)) return true;
+    const outcome: Outcome = batch.throttled
+      ? { kind: "filtered", reason: "rate_limit" }
+      : { kind: "failed", reason: "unavailable", message: "not written before the deadline" };
+    decision.reservation.settle({ outcome });
+    settle(entry, outcome);
+    return false;
+  }
+
+  async function write(entry: Entry, { generation, reservation }: WriteDecision): Promise<void> {
+    const { event, batch } = entry;
+    let written: Written;
+    try {
+      written = await store.write(event, generation, batch.write);
+    } catch (error) {
+      written = { outcome: { kind: "failed", reason: "internal", message: messageOf(error) } };
+    } finally {
+      gate.leave(batch.source.name);
+    }
+    reservation.settle(written);
+    settle(entry, written.outcome);
+  }
+
+  /** A twin fails as the first one failed; else it is decided again, now that the first one is stored. */
+  async function followTwin(entry: Entry, settled: Promise<Outcome>): Promise<void> {
+    const outcome = await settled;
+    if (outcome.kind === "filtered" || outcome.kind === "failed") return settle(entry, outcome);
+    const decision = decided(entry);
+    if (decision.kind === "join") return followTwin(entry, decision.settled);
+    if (decision.kind !== "write") return settleNow(entry, decision);
+    if (await mayWrite(entry, decision)) await write(entry, decision);
+  }
+
+  function settle({ batch: { tally }, ticket }: Entry, outcome: Outcome, document?: string): void {
+    ticket.settle(outcome, document);
+    switch (outcome.kind) {
+      case "created":
+      case "deduped":
+        tally[outcome.kind]++;
+        return;
+      case "filtered":
+        tally.filtered[outcome.reason] = (tally.filtered[outcome.reason] ?? 0) + 1;
+        return;
+      case "failed":
+        tally.failed[outcome.reason] = (tally.failed[outcome.reason] ?? 0) + 1;
+        return;
+    }
+  }
+
+  return {
+    take,
+    get writing() {
+      return gate.inside;
+    },
+  };
+}
+
+function resultOf(
+  { received, created, deduped, filtered, failed, errors, errorCount, fingerprints }: Tally,
+): IntakeResult {
+  return {
+    received,
+    created,
+    deduped,
+    filtered: total(filtered),
+    failed: total(failed),
+    byReason: { filtered, failed },
+    undecided: (failed.unavailable ?? 0) + (failed.internal ?? 0) + (filtered.rate_limit ?? 0),
+    payloadErrors: errors,
+    payloadErrorCount: errorCount,
+    fingerprints,
+  };
+}
+
+function total(counts: Readonly<Partial<Record<string, number>>>): number {
+  return Object.values(counts).reduce<number>((sum, count) => sum + (count ?? 0), 0);
+}
+
+function originOf(source: SourceRuntime, { origin }: Payload): string {
+  return `${source.name}/${origin.namespace ?? ""}/${origin.name ?? ""}`;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

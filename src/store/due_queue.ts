@@ -1,0 +1,141 @@
+/** Work that is merged by key while it waits, done when due, at a bounded rate, and tried again when it fails. */
+import type { Clock } from "../core/clock.ts";
+import { backoff, type Sleep, sleep } from "../kube/retry.ts";
+
+/** How one piece of work ended. */
+export type WorkResult = "done" | "again";
+
+export interface DueQueueOptions<T> {
+  readonly clock: Clock;
+  /** Does the work; `again` puts it back, merged with what came meanwhile. Never rejects. */
+  work(key: string, item: T, signal: AbortSignal): Promise<WorkResult>;
+  merge(older: T, newer: T): T;
+  /** Keys that may wait; `add` refuses more. */
+  readonly maxSize: number;
+  readonly concurrency: number;
+  readonly perSecond: number;
+  readonly sleep?: Sleep;
+}
+
+interface Waiting<T> {
+  item: T;
+  dueAt: number;
+}
+
+/** How often a queue that is not empty looks for what is due. */
+const TICK_MS = 200;
+
+/** A queue of due work. */
+export class DueQueue<T> {
+  readonly #options: DueQueueOptions<T>;
+  readonly #sleep: Sleep;
+  readonly #waiting = new Map<string, Waiting<T>>();
+  readonly #busy = new Map<string, T>();
+  readonly #retries = backoff({ initialMs: 500, maxMs: 10_000 });
+  #nextStartAt = 0;
+  #wake: (() => void) | undefined;
+
+  constructor(options: DueQueueOptions<T>) {
+    this.#options = options;
+    this.#sleep = options.sleep ?? sleep;
+  }
+
+  /** Keys that wait or are at work. */
+  get size(): number {
+    return this.#waiting.size + this.#busy.size;
+  }
+
+  /** What is not done yet for a key. */
+  pending(key: string): T | undefined {
+    const waiting = this.#waiting.get(key)?.item;
+    const busy = this.#busy.get(key);
+    return waiting !== undefined && busy !== undefined ? this.#options.merge(busy, waiting) : waiting ?? busy;
+  }
+
+  /** Merges work into what waits for the key, due at the earlier of both times. False where the queue is full. */
+  add(key: string, item: T, delayMs: number): boolean {
+    const dueAt = this.#options.clock.monotonic() + delayMs;
+    const waiting = this.#waiting.get(key);
+    if (waiting) {
+      waiting.item = this.#options.merge(waiting.item, item);
+      waiting.dueAt = Math.min(waiting.dueAt, dueAt);
+      return true;
+    }
+    if (this.size >= this.#options.maxSize) return false;
+    this.#waiting.set(key, { item, dueAt });
+    this.#wake?.();
+    return true;
+  }
+
+  /** Takes back what waits for a key; what is at work goes on. */
+  drop(key: string): void {
+    this.#waiting.delete(key);
+  }
+
+  /** Does what is due until `signal` aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      if (this.size === 0) await this.#woken(signal);
+      await this.doDue(signal);
+      if (!signal.aborted) await this.#sleep(TICK_MS, signal);
+    }
+  }
+
+  /** Does everything, due or not, until nothing is left or `signal` aborts. */
+  async flush(signal: AbortSignal): Promise<void> {
+    while (this.size > 0 && !signal.aborted) {
+      const before = this.size;
+      await this.doDue(signal, Infinity);
+      if (this.size >= before) await this.#sleep(this.#retries.next(), signal);
+    }
+  }
+
+  /** Does what is due by `now`. */
+  async doDue(signal: AbortSignal, now: number = this.#options.clock.monotonic()): Promise<void> {
+    const due: string[] = [];
+    for (const [key, { dueAt }] of this.#waiting) if (dueAt <= now && !this.#busy.has(key)) due.push(key);
+    const worker = async () => {
+      for (let key = due.pop(); key !== undefined && !signal.aborted; key = due.pop()) {
+        await this.#do(key, signal);
+      }
+    };
+    due.reverse();
+    await Promise.all(Array.from({ length: Math.min(this.#options.concurrency, due.length) }, worker));
+  }
+
+  async #do(key: string, signal: AbortSignal): Promise<void> {
+    await this.#paced(signal);
+    const waiting = this.#waiting.get(key);
+    if (!waiting || this.#busy.has(key) || signal.aborted) return;
+    this.#waiting.delete(key);
+    this.#busy.set(key, waiting.item);
+    const result = await this.#options.work(key, waiting.item, signal);
+    this.#busy.delete(key);
+    if (result === "done") return this.#retries.reset();
+    const newer = this.#waiting.get(key);
+    this.#waiting.set(key, {
+      item: newer ? this.#options.merge(waiting.item, newer.item) : waiting.item,
+      dueAt: this.#options.clock.monotonic() + this.#retries.next(),
+    });
+  }
+
+  /** Starts are spread evenly: a burst of due work must not crowd out creates. */
+  async #paced(signal: AbortSignal): Promise<void> {
+    const now = this.#options.clock.monotonic();
+    const startAt = Math.max(now, this.#nextStartAt);
+    this.#nextStartAt = startAt + 1_000 / this.#options.perSecond;
+    if (startAt > now) await this.#sleep(startAt - now, signal);
+  }
+
+  #woken(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        this.#wake = undefined;
+        signal.removeEventListener("abort", done);
+        resolve();
+      };
+      this.#wake = done;
+      signal.addEventListener("abort", done, { once: true });
+    });
+  }
+}

@@ -1,0 +1,174 @@
+/**
+ * The projected index of stored Observations: one watch feeds it, our own writes are noted at once. It serves dedup,
+ * budget, garbage collection, lifecycle and `active_events`. It saves calls; the API server stays the judge.
+ */
+import { sha256 } from "../core/fingerprint.ts";
+import type { Observation } from "../core/observation.ts";
+import type { WatcherEvent } from "../kube/watcher.ts";
+import type { StoredIndex } from "../pipeline/ports.ts";
+import { FingerprintTable, hexWords } from "./fingerprint_table.ts";
+import { parseName, project, type ProjectOptions, versionNumber } from "./projection.ts";
+import { NONE, type Row, Rows } from "./rows.ts";
+import type { Tallies } from "./tallies.ts";
+
+export type { Row } from "./rows.ts";
+export type { SourceTally } from "./tallies.ts";
+
+/** Lists are told apart by a byte; 0 marks a free slot. */
+const EPOCHS = 255;
+
+export interface IndexOptions extends ProjectOptions {
+  /** Told of each Observation that is gone (the first 128 bits of its fingerprint): its window is closed. */
+  readonly onGone?: (fingerprint: string, generation: number) => void;
+}
+
+/** The index of a process. */
+export class ObservationIndex implements StoredIndex {
+  /** For scans that must not make every object a `Row`. Read only. */
+  readonly rows = new Rows();
+  readonly #options: IndexOptions;
+  /** Objects left out, by a hash of where they are; values: the list they were last seen in. */
+  readonly #foreign = new FingerprintTable();
+  #epoch = 1;
+  /** The newest resourceVersion the watch told of. */
+  #watched = 0;
+  #listing = false;
+  #complete = false;
+
+  constructor(options: IndexOptions) {
+    this.#options = options;
+  }
+
+  get complete(): boolean {
+    return this.#complete;
+  }
+
+  /** Stored Observations of this instance. */
+  get size(): number {
+    return this.rows.tallies.count;
+  }
+
+  /** Counts and bytes in all, by source, and of Active ones by category and severity. */
+  get tallies(): Tallies {
+    return this.rows.tallies;
+  }
+
+  /** Objects that are left out: not managed by us, of another instance, or not of our making by their names. */
+  get foreign(): number {
+    return this.#foreign.size;
+  }
+
+  /** Bytes held outside the JavaScript heap. */
+  get byteLength(): number {
+    return this.rows.byteLength + this.#foreign.byteLength;
+  }
+
+  newest(fingerprint: string): Row | undefined {
+    const slot = this.rows.newest(fingerprint);
+    return slot === NONE ? undefined : this.rows.row(slot);
+  }
+
+  /** The object of that name, where it is known. */
+  find(namespace: string, name: string): Row | undefined {
+    const slot = this.rows.find(namespace, name);
+    return slot === NONE ? undefined : this.rows.row(slot);
+  }
+
+  /** The hash of what an Observation says, comparable to an event's. */
+  contentHashOf(observation: Observation): number {
+    return this.#options.contentHash(observation);
+  }
+
+  /** Slots in use. Rows may be removed meanwhile; added ones may be missed. */
+  *slots(): Generator<number> {
+    for (let slot = 0; slot < this.rows.end; slot++) if (this.rows.has(slot)) yield slot;
+  }
+
+  /** Takes one event of the watch of Observations. */
+  take(event: WatcherEvent<Observation>): void {
+    switch (event.type) {
+      case "init":
+        this.#epoch = this.#epoch === EPOCHS ? 1 : this.#epoch + 1;
+        this.#listing = true;
+        return;
+      case "apply":
+        if (!this.#listing) this.#saw(event.object.metadata.resourceVersion);
+        return this.#apply(event.object, false);
+      case "delete":
+        this.#saw(event.object.metadata.resourceVersion);
+        return this.#delete(event.object);
+      case "synced":
+        this.#saw(event.resourceVersion);
+        this.#listing = false;
+        this.#complete = true;
+        return this.#sweep();
+      case "error":
+        return;
+    }
+  }
+
+  /** Notes the API server's answer to a write of ours: read-your-writes. */
+  note(observation: Observation): void {
+    this.#apply(observation, true);
+  }
+
+  /** Notes that the API server has no such object any more; with a uid: only that one. */
+  forget(namespace: string, name: string, uid?: string): void {
+    const slot = this.rows.find(namespace, name);
+    if (slot !== NONE) {
+      if (uid === undefined || this.rows.hasUid(slot, uid)) this.#remove(slot);
+      return;
+    }
+    // A window may know an object that the index has not seen yet.
+    const named = parseName(name);
+    if (named) this.#options.onGone?.(named.fingerprint, named.generation);
+  }
+
+  #saw(resourceVersion: string | undefined): void {
+    this.#watched = Math.max(this.#watched, versionNumber(resourceVersion) || 0);
+  }
+
+  #apply(observation: Observation, ownWrite: boolean): void {
+    const { namespace = "", name = "" } = observation.metadata;
+    const projection = project(observation, this.#options);
+    const slot = this.rows.find(namespace, name);
+    if (typeof projection === "string") {
+      if (slot !== NONE) this.#remove(slot);
+      return this.#foreign.set(...placeKey(namespace, name), this.#epoch);
+    }
+    if (slot === NONE) {
+      // The watch is past this answer of ours already: had the object lived on, it would be here.
+      if (!(ownWrite && projection.resourceVersion <= this.#watched)) {
+        this.rows.insert(projection, this.#epoch);
+      }
+    } else if (projection.resourceVersion < (this.rows.columns.resourceVersion[slot] ?? NaN)) {
+      this.rows.columns.epoch[slot] = this.#epoch;
+    } else {
+      this.rows.update(slot, projection, this.#epoch);
+    }
+  }
+
+  #delete({ metadata: { namespace = "", name = "", uid } }: Observation): void {
+    this.#foreign.delete(...placeKey(namespace, name));
+    this.forget(namespace, name, uid);
+  }
+
+  /** After a full list: what it did not name is gone. */
+  #sweep(): void {
+    const { epoch } = this.rows.columns;
+    for (const slot of this.slots()) if (epoch[slot] !== this.#epoch) this.#remove(slot);
+    this.#foreign.keep((seenIn) => seenIn === this.#epoch);
+  }
+
+  #remove(slot: number): void {
+    const fingerprint = this.rows.fingerprint(slot);
+    const generation = this.rows.columns.generation[slot] ?? 0;
+    this.rows.remove(slot);
+    this.#options.onGone?.(fingerprint, generation);
+  }
+}
+
+function placeKey(namespace: string, name: string): [number, number] {
+  const [high = 0, low = 0] = hexWords(sha256(`${namespace}/${name}`), 2);
+  return [high, low];
+}

@@ -1,0 +1,86 @@
+/** What an error of the API server means for a create, in words of a closed list. */
+import type { FailReason } from "../core/outcome.ts";
+import { ApiError, NetworkError } from "../kube/api.ts";
+import { isRetryable } from "../kube/retry.ts";
+
+/** Values of the label `reason` of `observations_create_errors_total`. */
+export const CREATE_ERROR_REASONS = [
+  "already_exists",
+  "conflict",
+  "throttled",
+  "server_error",
+  "network",
+  "unauthorized",
+  "quota",
+  "namespace",
+  "admission",
+  "forbidden",
+  "not_served",
+  "too_large",
+  "invalid",
+  "other",
+] as const;
+export type CreateErrorReason = typeof CREATE_ERROR_REASONS[number];
+
+/** What to do about it. */
+export type Refusal =
+  /** The name is taken: find out by whom. */
+  | { readonly kind: "exists"; readonly label: "already_exists" }
+  /** Time mends it: the same request again. */
+  | { readonly kind: "later"; readonly label: CreateErrorReason }
+  /** The namespace is gone or going: our own one instead. */
+  | { readonly kind: "no_namespace"; readonly label: "namespace" }
+  | { readonly kind: "final"; readonly label: CreateErrorReason; readonly reason: FailReason };
+
+/** Reads an error of a create. */
+export function refusalOf(error: unknown): Refusal {
+  if (error instanceof NetworkError) {
+    return error.fault === "too_large" ? final("other", "unavailable") : { kind: "later", label: "network" };
+  }
+  if (!(error instanceof ApiError)) return final("other", "internal");
+  const { status, reason, message } = error;
+  // etcd's own limit is below the API server's and comes as a 500.
+  if (status === 413 || message.includes("request is too large")) return final("too_large", "too_large");
+  if (status === 409) {
+    return reason === "AlreadyExists"
+      ? { kind: "exists", label: "already_exists" }
+      : { kind: "later", label: "conflict" };
+  }
+  if (isMissingNamespace(error)) return { kind: "no_namespace", label: "namespace" };
+  if (isQuota(error)) return { kind: "later", label: "quota" };
+  if (isDenial(error)) return final("admission", "unavailable");
+  if (isRetryable(error)) return { kind: "later", label: retryLabel(status) };
+  if (status === 422 || status === 400) return final("invalid", "invalid");
+  if (status === 403) return final("forbidden", "unavailable");
+  if (status === 404) return final("not_served", "unavailable");
+  return final("other", "unavailable");
+}
+
+function final(label: CreateErrorReason, reason: FailReason): Refusal {
+  return { kind: "final", label, reason };
+}
+
+function retryLabel(status: number): CreateErrorReason {
+  if (status === 429) return "throttled";
+  return status === 401 ? "unauthorized" : "server_error";
+}
+
+/** 404 names the namespace it misses; a terminating one is a 403 with its cause. */
+function isMissingNamespace({ status, body, message }: ApiError): boolean {
+  if (status === 404) return body.details?.kind === "namespaces";
+  if (status !== 403) return false;
+  const causes = body.details?.causes ?? [];
+  return causes.some(({ reason }) => reason === "NamespaceTerminating") ||
+    message.includes("because it is being terminated");
+}
+
+function isQuota({ status, message }: ApiError): boolean {
+  return status === 403 && message.includes("exceeded quota");
+}
+
+/** A policy's no may be lifted; it comes with whatever status the policy likes (a ValidatingAdmissionPolicy's default is 422). */
+function isDenial({ status, message }: ApiError): boolean {
+  if (status < 400 || status >= 500) return false;
+  return (message.includes("admission webhook") && message.includes("denied the request")) ||
+    (message.includes("ValidatingAdmissionPolicy") && message.includes("denied request"));
+}

@@ -1,0 +1,295 @@
+/** Rows of the index: found by fingerprint, newest generation first, or by name. */
+import { observationName } from "../core/names.ts";
+import { CATEGORIES, type Category, SEVERITIES, type Severity } from "../core/observation.ts";
+import type { Generation } from "../pipeline/ports.ts";
+import { Columns, Interned } from "./columns.ts";
+import { hexWords, mix } from "./fingerprint_table.ts";
+import { hexText, parseName, type Projection, uidText, uidWords } from "./projection.ts";
+import { type Counted, Tallies } from "./tallies.ts";
+
+const SEVERITY_BITS = 7;
+const CATEGORY_SHIFT = 3;
+const RESOLVED = 1 << 6;
+const FINDING = 1 << 7;
+
+/** No such slot. */
+export const NONE = -1;
+
+/** One stored Observation as the index knows it. */
+export interface Row extends Generation {
+  readonly slot: number;
+  readonly source: string;
+  readonly eventType: string;
+  readonly kind: "finding" | "occurrence";
+  readonly severity: Severity;
+  readonly category: Category;
+  /** 32 hex digits. */
+  readonly fingerprint: string;
+  readonly uid: string;
+  /** Undefined where the server's is no number. */
+  readonly resourceVersion: string | undefined;
+  readonly createdAt: number;
+  /** 0 while Active. */
+  readonly resolvedAt: number;
+  /** 0: none of its own. */
+  readonly ttlSeconds: number;
+  readonly bytes: number;
+}
+
+/** Rows in slots, a hash table over their fingerprints, chains from a fingerprint's newest generation to its oldest. */
+export class Rows {
+  readonly columns = new Columns();
+  readonly tallies = new Tallies();
+  readonly #sources = new Interned();
+  readonly #eventTypes = new Interned();
+  readonly #namespaces = new Interned();
+  readonly #seed = crypto.getRandomValues(new Uint32Array(1))[0] ?? 1;
+  /** Places hold slot + 1; there are twice as many places as slots. */
+  #heads = new Uint32Array(this.columns.capacity * 2);
+  #used = 0;
+  #free = 0;
+
+  get byteLength(): number {
+    return this.columns.byteLength + this.#heads.byteLength;
+  }
+
+  /** One past the highest slot ever used. */
+  get end(): number {
+    return this.#used;
+  }
+
+  has(slot: number): boolean {
+    return slot < this.#used && this.columns.epoch[slot] !== 0;
+  }
+
+  source(slot: number): string {
+    return this.#sources.text(this.columns.source[slot] ?? 0);
+  }
+
+  eventType(slot: number): string {
+    return this.#eventTypes.text(this.columns.eventType[slot] ?? 0);
+  }
+
+  resolved(slot: number): boolean {
+    return ((this.columns.traits[slot] ?? 0) & RESOLVED) !== 0;
+  }
+
+  finding(slot: number): boolean {
+    return ((this.columns.traits[slot] ?? 0) & FINDING) !== 0;
+  }
+
+  /** Index into SEVERITIES. */
+  severity(slot: number): number {
+    return (this.columns.traits[slot] ?? 0) & SEVERITY_BITS;
+  }
+
+  /** 32 hex digits. */
+  fingerprint(slot: number): string {
+    return hexText(this.columns.fingerprint.subarray(slot * 4, slot * 4 + 4));
+  }
+
+  row(slot: number): Row {
+    const { columns } = this;
+    const traits = columns.traits[slot] ?? 0;
+    const source = this.source(slot);
+    const fingerprint = this.fingerprint(slot);
+    const generation = columns.generation[slot] ?? 0;
+    const resourceVersion = columns.resourceVersion[slot] ?? NaN;
+    return {
+      slot,
+      namespace: this.#namespaces.text(columns.namespace[slot] ?? 0),
+      name: observationName(source, fingerprint, generation),
+      source,
+      eventType: this.eventType(slot),
+      kind: traits & FINDING ? "finding" : "occurrence",
+      severity: SEVERITIES[traits & SEVERITY_BITS] ?? "UNKNOWN",
+      category: CATEGORIES[(traits >> CATEGORY_SHIFT) & 7] ?? "security",
+      fingerprint,
+      generation,
+      uid: uidText(columns.uid.subarray(slot * 4, slot * 4 + 4)),
+      resourceVersion: Number.isNaN(resourceVersion) ? undefined : String(resourceVersion),
+      createdAt: (columns.createdAtSeconds[slot] ?? 0) * 1_000,
+      firstSeenAt: columns.firstSeenAt[slot] ?? 0,
+      lastSeenAt: columns.lastSeenAt[slot] ?? 0,
+      resolvedAt: (columns.resolvedAtSeconds[slot] ?? 0) * 1_000,
+      active: (traits & RESOLVED) === 0,
+      ttlSeconds: columns.ttlSeconds[slot] ?? 0,
+      bytes: columns.bytes[slot] ?? 0,
+      contentHash: columns.contentHash[slot] ?? 0,
+    };
+  }
+
+  /** The newest generation of a fingerprint, or NONE. */
+  newest(fingerprint: string): number {
+    return (this.#heads[this.#place(hexWords(fingerprint, 4))] ?? 0) - 1;
+  }
+
+  /** The slot of an object by its name, or NONE. */
+  find(namespace: string, name: string): number {
+    const named = parseName(name);
+    if (!named) return NONE;
+    let slot = this.newest(named.fingerprint);
+    while (slot !== NONE && !this.#isAt(slot, namespace, named)) slot = this.#older(slot);
+    return slot;
+  }
+
+  hasUid(slot: number, uid: string): boolean {
+    const words = uidWords(uid);
+    return words?.every((word, index) => this.columns.uid[slot * 4 + index] === word) ?? false;
+  }
+
+  insert(projection: Projection, epoch: number): void {
+    const slot = this.#takeSlot();
+    this.#write(slot, projection, epoch);
+    const { columns } = this;
+    const place = this.#place(projection.fingerprint);
+    let newer = NONE;
+    let older = (this.#heads[place] ?? 0) - 1;
+    while (older !== NONE && (columns.generation[older] ?? 0) > projection.generation) {
+      newer = older;
+      older = this.#older(older);
+    }
+    columns.next[slot] = older + 1;
+    if (newer === NONE) this.#heads[place] = slot + 1;
+    else columns.next[newer] = slot + 1;
+  }
+
+  update(slot: number, projection: Projection, epoch: number): void {
+    const { source, eventType, namespace } = this.columns;
+    const [oldSource = 0, oldType = 0, oldNamespace = 0] = [source[slot], eventType[slot], namespace[slot]];
+    this.tallies.remove(this.#counted(slot));
+    this.#write(slot, projection, epoch);
+    this.#release(oldSource, oldType, oldNamespace);
+  }
+
+  remove(slot: number): void {
+    const { columns } = this;
+    this.tallies.remove(this.#counted(slot));
+    this.#unlink(slot);
+    this.#release(columns.source[slot] ?? 0, columns.eventType[slot] ?? 0, columns.namespace[slot] ?? 0);
+    columns.epoch[slot] = 0;
+    columns.next[slot] = this.#free;
+    this.#free = slot + 1;
+  }
+
+  #write(slot: number, projection: Projection, epoch: number): void {
+    const { columns } = this;
+    columns.fingerprint.set(projection.fingerprint, slot * 4);
+    columns.uid.set(projection.uid, slot * 4);
+    columns.resourceVersion[slot] = projection.resourceVersion;
+    columns.firstSeenAt[slot] = projection.firstSeenAt;
+    columns.lastSeenAt[slot] = projection.lastSeenAt;
+    columns.createdAtSeconds[slot] = projection.createdAt / 1_000;
+    columns.resolvedAtSeconds[slot] = projection.resolvedAt / 1_000;
+    columns.ttlSeconds[slot] = projection.ttlSeconds;
+    columns.bytes[slot] = projection.bytes;
+    columns.generation[slot] = projection.generation;
+    columns.contentHash[slot] = projection.contentHash;
+    columns.source[slot] = this.#sources.take(projection.source);
+    columns.eventType[slot] = this.#eventTypes.take(projection.eventType);
+    columns.namespace[slot] = this.#namespaces.take(projection.namespace);
+    columns.traits[slot] = projection.severity | (projection.category << CATEGORY_SHIFT) |
+      (projection.resolved ? RESOLVED : 0) | (projection.finding ? FINDING : 0);
+    columns.epoch[slot] = epoch;
+    this.tallies.add(this.#counted(slot));
+  }
+
+  #release(source: number, eventType: number, namespace: number): void {
+    this.#sources.release(source);
+    this.#eventTypes.release(eventType);
+    this.#namespaces.release(namespace);
+  }
+
+  #counted(slot: number): Counted {
+    const traits = this.columns.traits[slot] ?? 0;
+    return {
+      source: this.source(slot),
+      severity: traits & SEVERITY_BITS,
+      category: (traits >> CATEGORY_SHIFT) & 7,
+      resolved: (traits & RESOLVED) !== 0,
+      bytes: this.columns.bytes[slot] ?? 0,
+    };
+  }
+
+  #isAt(slot: number, namespace: string, named: { source: string; generation: number }): boolean {
+    return this.columns.generation[slot] === named.generation && this.source(slot) === named.source &&
+      this.#namespaces.text(this.columns.namespace[slot] ?? 0) === namespace;
+  }
+
+  #older(slot: number): number {
+    return (this.columns.next[slot] ?? 0) - 1;
+  }
+
+  #takeSlot(): number {
+    if (this.#free > 0) {
+      const slot = this.#free - 1;
+      this.#free = this.columns.next[slot] ?? 0;
+      return slot;
+    }
+    if (this.#used === this.columns.capacity) {
+      this.columns.grow();
+      this.#rehash();
+    }
+    return this.#used++;
+  }
+
+  #rehash(): void {
+    const heads = this.#heads;
+    this.#heads = new Uint32Array(this.columns.capacity * 2);
+    for (const head of heads) if (head !== 0) this.#heads[this.#placeOf(head - 1)] = head;
+  }
+
+  #unlink(slot: number): void {
+    const { columns } = this;
+    const place = this.#placeOf(slot);
+    const older = columns.next[slot] ?? 0;
+    if (this.#heads[place] === slot + 1) {
+      if (older === 0) this.#close(place);
+      else this.#heads[place] = older;
+      return;
+    }
+    let newer = (this.#heads[place] ?? 0) - 1;
+    while (newer !== NONE && columns.next[newer] !== slot + 1) newer = this.#older(newer);
+    if (newer !== NONE) columns.next[newer] = older;
+  }
+
+  /** Empties a place and moves back into it whatever was pushed past it, so that no tombstones pile up. */
+  #close(place: number): void {
+    const mask = this.#heads.length - 1;
+    let hole = place;
+    for (let at = (hole + 1) & mask; this.#heads[at] !== 0; at = (at + 1) & mask) {
+      const home = this.#home(this.#wordsOf((this.#heads[at] ?? 0) - 1));
+      if (((at - home) & mask) < ((at - hole) & mask)) continue;
+      this.#heads[hole] = this.#heads[at] ?? 0;
+      hole = at;
+    }
+    this.#heads[hole] = 0;
+  }
+
+  #wordsOf(slot: number): Uint32Array {
+    return this.columns.fingerprint.subarray(slot * 4, slot * 4 + 4);
+  }
+
+  #placeOf(slot: number): number {
+    return this.#place(this.#wordsOf(slot));
+  }
+
+  /** The place of a fingerprint's chain, or the empty one where it would go. */
+  #place(words: ArrayLike<number>): number {
+    const mask = this.#heads.length - 1;
+    let at = this.#home(words);
+    while (this.#heads[at] !== 0 && !this.#matches((this.#heads[at] ?? 0) - 1, words)) at = (at + 1) & mask;
+    return at;
+  }
+
+  // Senders can choose fingerprints by trial: without a secret they could aim many at one place.
+  #home(words: ArrayLike<number>): number {
+    return mix((words[0] ?? 0) ^ this.#seed, words[1] ?? 0) & (this.#heads.length - 1);
+  }
+
+  #matches(slot: number, words: ArrayLike<number>): boolean {
+    const { fingerprint } = this.columns;
+    for (let word = 0; word < 4; word++) if (fingerprint[slot * 4 + word] !== words[word]) return false;
+    return true;
+  }
+}

@@ -1,0 +1,163 @@
+/** Brings one Observation's status to what was seen: read, add, write with uid and resourceVersion, once more on conflict. */
+import type { Clock } from "../core/clock.ts";
+import type { Json, JsonObject } from "../core/json.ts";
+import type { Observation, ObservationStatus } from "../core/observation.ts";
+import { ANNOTATIONS } from "../core/observation.ts";
+import { formatTime } from "../core/time.ts";
+import { hasStatus, type KubeApi } from "../kube/api.ts";
+import type { ObservationIndex } from "./index.ts";
+import { OBSERVATIONS, type StoredObservation } from "./observations.ts";
+import { seenTimes } from "./projection.ts";
+
+/** What is to be added to a status; a delta, so that replicas add up. */
+export interface StatusDelta {
+  readonly occurrences: number;
+  readonly firstSeenAt: number;
+  readonly lastSeenAt: number;
+  /** Reported again: Active, and one more occurrence, if it is Resolved. */
+  readonly returned?: boolean;
+  /** Resolved at this time, if it is Active. */
+  readonly resolvedAt?: number;
+}
+
+/** The object a delta is for. */
+export interface Target {
+  readonly namespace: string;
+  readonly name: string;
+  /** The first 128 bits at least. */
+  readonly fingerprint: string;
+  /** Where it is known: another object of that name is not meant. */
+  readonly uid?: string | undefined;
+}
+
+export interface StatusWriterOptions {
+  readonly api: KubeApi;
+  readonly index: ObservationIndex;
+  readonly clock: Clock;
+}
+
+export type WriteResult = "written" | "unchanged" | "gone";
+
+/** Reads and writes single Observations. Methods throw what the `KubeApi` throws, but for what they can settle. */
+export interface StatusWriter {
+  apply(target: Target, delta: StatusDelta, signal: AbortSignal): Promise<WriteResult>;
+  /** Replaces what a finding says. */
+  replaceContent(target: Target, content: Content, signal: AbortSignal): Promise<WriteResult>;
+}
+
+/** What a finding says: the part of its spec that may change. */
+export interface Content {
+  readonly message: string;
+  readonly details: JsonObject;
+  readonly contentHash: number;
+}
+
+const MAX_CONFLICTS = 5;
+
+type Patch = { readonly type: "merge" | "json"; readonly body: Json; readonly subresource?: "status" };
+
+/** Creates the writer of a process. */
+export function createStatusWriter({ api, index, clock }: StatusWriterOptions): StatusWriter {
+  async function patch(
+    target: Target,
+    patchFor: (observation: StoredObservation) => Patch | undefined,
+    signal: AbortSignal,
+  ): Promise<WriteResult> {
+    for (let conflicts = 0;; conflicts++) {
+      const observation = await read(target, signal);
+      if (!observation) return "gone";
+      const wanted = patchFor(observation);
+      if (!wanted) return "unchanged";
+      try {
+        const { type, subresource } = wanted;
+        const written = await api.patch<StoredObservation>(OBSERVATIONS, target.name, wanted.body, {
+          namespace: target.namespace,
+          signal,
+          type,
+          ...(subresource && { subresource }),
+        });
+        index.note(written);
+        return "written";
+      } catch (error) {
+        // 404: deleted in between; the next read says so.
+        const again = hasStatus(error, 409) || hasStatus(error, 404);
+        if (!again || conflicts >= MAX_CONFLICTS) throw error;
+      }
+    }
+  }
+
+  /** The object itself, undefined where it is gone or another one bears its name. */
+  async function read(target: Target, signal: AbortSignal): Promise<StoredObservation | undefined> {
+    const { namespace, name, uid, fingerprint } = target;
+    try {
+      const observation = await api.get<StoredObservation>(OBSERVATIONS, name, { namespace, signal });
+      const found = observation.metadata.annotations?.[ANNOTATIONS.fingerprint] ?? "";
+      const meant = (uid === undefined || observation.metadata.uid === uid) &&
+        found.startsWith(fingerprint.slice(0, 32));
+      if (meant) return observation;
+      index.forget(namespace, name, uid);
+      index.note(observation);
+      return undefined;
+    } catch (error) {
+      if (!hasStatus(error, 404)) throw error;
+      index.forget(namespace, name, uid);
+      return undefined;
+    }
+  }
+
+  return {
+    apply: (target, delta, signal) =>
+      patch(target, (observation) => statusPatch(observation, delta, clock.now()), signal),
+    replaceContent: (target, content, signal) =>
+      patch(target, (observation) => contentPatch(observation, content), signal),
+  };
+}
+
+/** The merge patch that adds a delta, or undefined where nothing would differ. */
+export function statusPatch(observation: Observation, delta: StatusDelta, now: number): Patch | undefined {
+  const status = mergedStatus(observation, delta);
+  if (!status) return undefined;
+  const { uid = null, resourceVersion = null } = observation.metadata;
+  const body: JsonObject = {
+    metadata: { uid, resourceVersion },
+    status: { ...status, lastProcessedAt: formatTime(now) },
+  };
+  return { type: "merge", subresource: "status", body };
+}
+
+function mergedStatus(observation: Observation, delta: StatusDelta): JsonObject | undefined {
+  const status: ObservationStatus = observation.status ?? {};
+  const seen = seenTimes(observation);
+  const resolved = status.phase === "Resolved";
+  const returns = resolved && delta.returned === true;
+  const resolves = !resolved && delta.resolvedAt !== undefined && delta.returned !== true;
+  // A return that another replica has written already is no news, nor is its time.
+  if (delta.returned && !resolved && delta.occurrences === 0) return undefined;
+  const occurrences = delta.occurrences + (returns ? 1 : 0);
+  const earlier = delta.firstSeenAt < seen.firstSeenAt;
+  const later = delta.lastSeenAt > seen.lastSeenAt;
+  if (occurrences === 0 && !earlier && !later && !returns && !resolves) return undefined;
+  return {
+    occurrences: (status.occurrences ?? 1) + occurrences,
+    firstSeenAt: formatTime(Math.min(delta.firstSeenAt, seen.firstSeenAt)),
+    lastSeenAt: formatTime(Math.max(delta.lastSeenAt, seen.lastSeenAt)),
+    ...(returns && { phase: "Active", resolvedAt: null }),
+    ...(resolves && { phase: "Resolved", resolvedAt: formatTime(delta.resolvedAt ?? 0) }),
+  };
+}
+
+/** A JSON patch: a merge patch could not say that a member of details is null, or gone deep inside. */
+function contentPatch({ metadata, spec }: Observation, { message, details }: Content): Patch | undefined {
+  const bare = Object.keys(details).length === 0;
+  if (spec.message === message && JSON.stringify(spec.details ?? {}) === JSON.stringify(details)) {
+    return undefined;
+  }
+  const operations: JsonObject[] = [
+    { op: "replace", path: "/metadata/uid", value: metadata.uid ?? null },
+    { op: "replace", path: "/metadata/resourceVersion", value: metadata.resourceVersion ?? null },
+    { op: "add", path: "/spec/message", value: message },
+  ];
+  if (!bare) operations.push({ op: "add", path: "/spec/details", value: details });
+  else if (spec.details) operations.push({ op: "remove", path: "/spec/details" });
+  return { type: "json", body: operations };
+}

@@ -1,0 +1,92 @@
+/** Sums over the index, kept as rows come and go. */
+import { CATEGORIES, type Category, SEVERITIES, type Severity } from "../core/observation.ts";
+
+/** What is counted of one row. */
+export interface Counted {
+  readonly source: string;
+  /** Index into SEVERITIES. */
+  readonly severity: number;
+  /** Index into CATEGORIES. */
+  readonly category: number;
+  readonly resolved: boolean;
+  readonly bytes: number;
+}
+
+/** One source's share of what is stored. `active` and `resolved` count by severity, in the order of SEVERITIES. */
+export interface SourceTally {
+  readonly count: number;
+  readonly bytes: number;
+  readonly active: readonly number[];
+  readonly resolved: readonly number[];
+}
+
+interface MutableTally {
+  count: number;
+  bytes: number;
+  readonly active: number[];
+  readonly resolved: number[];
+}
+
+/** Counts and bytes, in all, by source, and of Active ones by category and severity. */
+export class Tallies {
+  #count = 0;
+  #bytes = 0;
+  #resolved = 0;
+  readonly #sources = new Map<string, MutableTally>();
+  readonly #active: number[] = new Array<number>(CATEGORIES.length * SEVERITIES.length).fill(0);
+
+  get count(): number {
+    return this.#count;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get resolved(): number {
+    return this.#resolved;
+  }
+
+  /** Sources that hold Observations. */
+  get sources(): ReadonlyMap<string, SourceTally> {
+    return this.#sources;
+  }
+
+  add(counted: Counted): void {
+    this.#change(counted, 1);
+  }
+
+  remove(counted: Counted): void {
+    this.#change(counted, -1);
+  }
+
+  /** Active Observations by category and severity, zeros too. */
+  *active(): Generator<{ category: Category; severity: Severity; count: number }> {
+    for (const [row, category] of CATEGORIES.entries()) {
+      for (const [column, severity] of SEVERITIES.entries()) {
+        yield { category, severity, count: this.#active[row * SEVERITIES.length + column] ?? 0 };
+      }
+    }
+  }
+
+  #change({ source, severity, category, resolved, bytes }: Counted, by: 1 | -1): void {
+    this.#count += by;
+    this.#bytes += by * bytes;
+    if (resolved) this.#resolved += by;
+    else bump(this.#active, category * SEVERITIES.length + severity, by);
+    const tally = this.#sources.get(source) ?? { count: 0, bytes: 0, active: zeros(), resolved: zeros() };
+    tally.count += by;
+    tally.bytes += by * bytes;
+    bump(resolved ? tally.resolved : tally.active, severity, by);
+    if (tally.count > 0) this.#sources.set(source, tally);
+    else this.#sources.delete(source);
+  }
+}
+
+function zeros(): number[] {
+  return SEVERITIES.map(() => 0);
+}
+
+function bump(counts: number[], at: number, by: number): void {
+  counts[at] = (counts[at] ?? 0) + by;
+}

@@ -1,0 +1,275 @@
+/** The write path: one create under the name every replica would give it, and what to make of the API server's no. */
+import type { NormalEvent } from "../core/event.ts";
+import { ANNOTATIONS, LABELS, MANAGED_BY, type Observation } from "../core/observation.ts";
+import type { FailReason, Outcome } from "../core/outcome.ts";
+import { observationName } from "../core/names.ts";
+import { shortFingerprint } from "../core/fingerprint.ts";
+import { hasStatus, type KubeApi } from "../kube/api.ts";
+import { backoff, retry, retryAfterMsOf, type Sleep, sleep } from "../kube/retry.ts";
+import { isOver, widen } from "../pipeline/dedup.ts";
+import { toObservation } from "../pipeline/observe.ts";
+import type { Generation, WriteContext, Written } from "../pipeline/ports.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+import type { ObservationIndex } from "./index.ts";
+import { OBSERVATIONS, type StoredObservation } from "./observations.ts";
+import { parseName, seenTimes } from "./projection.ts";
+import { refusalOf } from "./refusal.ts";
+import type { StatusLane } from "./status_lane.ts";
+
+export interface WriterOptions {
+  readonly api: KubeApi;
+  readonly index: ObservationIndex;
+  readonly lane: StatusLane;
+  readonly metrics: Pick<Metrics, "observationsCreateErrors">;
+  /** INSTANCE: the shard set the Observations belong to. */
+  readonly instance: string;
+  /** Where an Observation goes whose own namespace is gone or going. */
+  readonly ownNamespace: string;
+  /** A source as a label value: beyond a bounded number of them `other`. */
+  readonly sourceLabel: (source: string) => string;
+  /** Unique to each write. */
+  readonly newEventId: () => string;
+  readonly random?: () => number;
+  readonly sleep?: Sleep;
+}
+
+/** Writes events. */
+export interface Writer {
+  /** See `ObservationStore.write`. */
+  write(event: NormalEvent, generation: number, context: WriteContext): Promise<Written>;
+}
+
+const MAX_ROUNDS = 5;
+/** A quota is not raised within seconds: what is pulled comes again at its next evaluation and must not block it. */
+const MAX_QUOTA_ATTEMPTS = 5;
+
+/** One event being written. */
+interface Job {
+  readonly event: NormalEvent;
+  readonly context: WriteContext;
+  readonly eventId: string;
+  namespace: string;
+}
+
+type Created = { readonly observation: StoredObservation } | { readonly exists: true } | {
+  readonly outcome: Outcome;
+};
+
+/** Creates the writer of a process. */
+export function createWriter(options: WriterOptions): Writer {
+  const { api, index, lane, metrics, instance, ownNamespace } = options;
+  const wait = options.sleep ?? sleep;
+  const newBackoff = () => backoff(options.random ? { random: options.random } : {});
+
+  async function write(event: NormalEvent, generation: number, context: WriteContext): Promise<Written> {
+    const job: Job = { event, context, eventId: options.newEventId(), namespace: event.namespace };
+    try {
+      if (event.resolved) return await endStored(job);
+      if (generation <= 1) return await settle(job, generation);
+      const newest = await newestStored(job, generation - 1);
+      if (newest && !isOver(newest, event)) return repeated(job, newest);
+      return await settle(job, (newest?.generation ?? 0) + 1);
+    } catch (error) {
+      return { outcome: outcomeOf(error, context.signal) };
+    }
+  }
+
+  /** Creates; where the name is taken finds out by whom, and goes on to the next generation where that is right. */
+  async function settle(job: Job, first: number): Promise<Written> {
+    let generation = first;
+    for (let round = 0; round < MAX_ROUNDS; round++) {
+      const created = await create(job, generation);
+      if ("outcome" in created) return { outcome: created.outcome };
+      if ("observation" in created) return stored(job, created.observation);
+      const holder = await read(job, { namespace: job.namespace, name: nameOf(job, generation) });
+      if (!holder) continue;
+      if (!isSame(holder, job.event)) return { outcome: conflict(job, generation, holder) };
+      if (holder.metadata.annotations?.[ANNOTATIONS.eventId] === job.eventId) return stored(job, holder);
+      index.note(holder);
+      const held = generationOf(holder);
+      if (!isClosed(held, job.event)) return repeated(job, held);
+      const newest = await newestStored(job, generation, held);
+      if (newest && !isClosed(newest, job.event)) return repeated(job, newest);
+      generation = Math.max(newest?.generation ?? 0, generation) + 1;
+    }
+    return { outcome: conflict(job, generation) };
+  }
+
+  function stored({ event }: Job, observation: StoredObservation): Written {
+    index.note(observation);
+    return { outcome: { kind: "created" }, generation: widen(generationOf(observation), event) };
+  }
+
+  function repeated({ event, context }: Job, into: Generation): Written {
+    lane.repeat(event, into, context);
+    return { outcome: { kind: "deduped" }, generation: widen(into, event) };
+  }
+
+  /** One create, tried until it is answered for good, `signal` aborts, or our own namespace is refused too. */
+  async function create(job: Job, generation: number): Promise<Created> {
+    const { event, context: { signal, pushed } } = job;
+    const waits = newBackoff();
+    for (let attempt = 1;; attempt++) {
+      if (signal.aborted) return { outcome: unavailable("not written before the deadline") };
+      const { namespace, eventId } = job;
+      try {
+        const object = toObservation(event, generation, { instance, eventId, namespace });
+        return {
+          observation: await api.create<StoredObservation>(OBSERVATIONS, object, { namespace, signal }),
+        };
+      } catch (error) {
+        if (signal.aborted) {
+          return { outcome: unavailable(`not written before the deadline: ${messageOf(error)}`) };
+        }
+        const refusal = refusalOf(error);
+        metrics.observationsCreateErrors.inc({
+          source: options.sourceLabel(event.source),
+          reason: refusal.label,
+        });
+        switch (refusal.kind) {
+          case "exists":
+            return { exists: true };
+          case "final":
+            return { outcome: failed(refusal.reason, messageOf(error)) };
+          case "no_namespace":
+            if (job.namespace === ownNamespace) return { outcome: unavailable(messageOf(error)) };
+            job.namespace = ownNamespace;
+            break;
+          case "later":
+            if (refusal.label === "quota" && !pushed && attempt >= MAX_QUOTA_ATTEMPTS) {
+              return { outcome: unavailable(messageOf(error)) };
+            }
+            await wait(waits.next(retryAfterMsOf(error)), signal);
+        }
+      }
+    }
+  }
+
+  /**
+   * The newest stored generation, read once and believed. The index names it; while it has gaps a LIST by the
+   * fingerprint label does. `known` has just been read.
+   */
+  async function newestStored(job: Job, latest: number, known?: Generation): Promise<Generation | undefined> {
+    if (!index.complete) return newestOf([...await listed(job), ...(known ? [known] : [])]);
+    let gone = 0;
+    for (;;) {
+      const guess = index.newest(job.event.fingerprint) ?? known ??
+        (gone === 0 ? { namespace: job.namespace, name: nameOf(job, latest) } : undefined);
+      if (!guess) return undefined;
+      if (known && guess.name === known.name && guess.namespace === known.namespace) return known;
+      const found = await read(job, guess);
+      if (found && isSame(found, job.event)) {
+        index.note(found);
+        return generationOf(found);
+      }
+      index.forget(guess.namespace, guess.name);
+      if (++gone >= MAX_ROUNDS) return undefined;
+    }
+  }
+
+  async function listed({ event, context: { signal } }: Job): Promise<Generation[]> {
+    const labelSelector = `${LABELS.fingerprint}=${shortFingerprint(event.fingerprint)}`;
+    const { items } = await retry(
+      () => api.list<StoredObservation>(OBSERVATIONS, { labelSelector, signal }),
+      retryOptions(signal),
+    );
+    return items.filter((item) => isSame(item, event)).map((item) => {
+      index.note(item);
+      return generationOf(item);
+    });
+  }
+
+  /** The end of a pushed finding, while the index cannot say whether it is stored. */
+  async function endStored(job: Job): Promise<Written> {
+    const found = newestOf(await listed(job));
+    return found ? repeated(job, found) : { outcome: { kind: "filtered", reason: "not_relevant" } };
+  }
+
+  async function read(
+    { context: { signal } }: Job,
+    { namespace, name }: { readonly namespace: string; readonly name: string },
+  ): Promise<StoredObservation | undefined> {
+    try {
+      return await retry(
+        () => api.get<StoredObservation>(OBSERVATIONS, name, { namespace, signal }),
+        retryOptions(signal),
+      );
+    } catch (error) {
+      if (hasStatus(error, 404)) return undefined;
+      throw error;
+    }
+  }
+
+  function retryOptions(signal: AbortSignal) {
+    return { signal, sleep: wait, backoff: newBackoff() };
+  }
+
+  /** What is stored, and what this replica saw since and has not written yet. */
+  function generationOf(observation: Observation): Generation {
+    const { namespace = "", name = "" } = observation.metadata;
+    const { firstSeenAt, lastSeenAt } = seenTimes(observation);
+    return {
+      namespace,
+      name,
+      generation: parseName(name)?.generation ?? 0,
+      firstSeenAt,
+      lastSeenAt: Math.max(lastSeenAt, lane.pendingLastSeenAt(namespace, name) ?? -Infinity),
+      active: observation.status?.phase !== "Resolved",
+      contentHash: index.contentHashOf(observation),
+    };
+  }
+
+  return { write };
+}
+
+function nameOf({ event }: Job, generation: number): string {
+  return observationName(event.source, event.fingerprint, generation);
+}
+
+/** Ours, and of this very finding: the name holds 128 bits of the fingerprint, the annotation all. */
+function isSame({ metadata: { labels, annotations } }: Observation, { fingerprint }: NormalEvent): boolean {
+  return labels?.[LABELS.managedBy] === MANAGED_BY && annotations?.[ANNOTATIONS.fingerprint] === fingerprint;
+}
+
+/** A finding holds while it is stored. */
+function isClosed(generation: Generation, event: NormalEvent): boolean {
+  return event.kind === "occurrence" && isOver(generation, event);
+}
+
+function newestOf(generations: readonly Generation[]): Generation | undefined {
+  return generations.reduce<Generation | undefined>(
+    (newest, each) => newest && newest.generation >= each.generation ? newest : each,
+    undefined,
+  );
+}
+
+function conflict(job: Job, generation: number, holder?: Observation): Outcome {
+  const name = `${job.namespace}/${nameOf(job, generation)}`;
+  const why = holder
+    ? `the name is taken by an object that is not this finding (fingerprint ${
+      holder.metadata.annotations?.[ANNOTATIONS.fingerprint] ?? "none"
+    }, managed by ${holder.metadata.labels?.[LABELS.managedBy] ?? "nobody"})`
+    : `the name was taken ${MAX_ROUNDS} times in a row`;
+  return failed("name_conflict", `Cannot create "${name}": ${why}`);
+}
+
+function outcomeOf(error: unknown, signal: AbortSignal): Outcome {
+  if (signal.aborted) return unavailable(`not written before the deadline: ${messageOf(error)}`);
+  const refusal = refusalOf(error);
+  return failed(
+    refusal.kind === "final" && refusal.reason === "internal" ? "internal" : "unavailable",
+    messageOf(error),
+  );
+}
+
+function unavailable(message: string): Outcome {
+  return failed("unavailable", message);
+}
+
+function failed(reason: FailReason, message: string): Outcome {
+  return { kind: "failed", reason, message };
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
