@@ -86,12 +86,12 @@ export class ServerProcess {
     await this.#reaper.add(child.pid);
   }
 
-  /** Sends `signal` and waits for the end; a server that does not heed it within 20 s is killed. */
+  /** Sends `signal` and waits for the end; a server that does not heed it within 5 s is killed: open watches can hold a graceful end for a minute. */
   async stop(signal: Deno.Signal): Promise<void> {
     const child = this.#child;
     if (!child) return;
     child.kill(signal);
-    const patience = setTimeout(() => child.kill("SIGKILL"), 20_000);
+    const patience = setTimeout(() => child.kill("SIGKILL"), 5_000);
     await child.status;
     clearTimeout(patience);
     this.#child = undefined;
