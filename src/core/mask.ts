@@ -16,6 +16,7 @@ import {
   isFlagOfSecret,
   isHeaderOfSecret,
   isNameOfSecret,
+  isValue,
   knownTokenEnd,
   looksRandom,
   passwordFlag,
@@ -97,9 +98,9 @@ function afterSpace(scan: Scan, index: number): void {
   const next = afterSpaces(text, index);
   scan.wordStart = scan.index = next;
   if (word.startsWith("-")) {
-    if (isFlagOfSecret(word) && text[next] !== "-") return hideValue(scan, next, "word");
-    const flag = passwordFlag(scan.command, word);
-    if (flag === "next" && text[next] !== "-") return hideValue(scan, next, "word");
+    const flag = isFlagOfSecret(word) ? "next" : passwordFlag(scan.command, word);
+    const value = text.slice(next, Math.min(afterWord(text, next), next + 16));
+    if (flag === "next" && (isValue(value) || isQuote(text[next]))) return hideValue(scan, next, "word");
     if (flag === "user") return hideAfterColon(scan, next);
   } else {
     scan.command = commandOf(scan.command, word);

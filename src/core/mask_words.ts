@@ -55,6 +55,7 @@ const HARMLESS_ENDINGS = new Set([
     "attempts",
     "format",
     "prompt",
+    "stdin",
   ],
 ]);
 const SECRET_HEADERS = new Set([
@@ -113,6 +114,26 @@ const FLAGS: Readonly<Record<string, Readonly<Record<string, "attached" | "next"
   nerdctl: {},
   "nerdctl login": { "-p": "next" },
 };
+
+/** Words after a flag in a sentence about it. */
+const PROSE = new Set([
+  "argument",
+  "parameter",
+  "flag",
+  "option",
+  "setting",
+  "is",
+  "was",
+  "and",
+  "or",
+  "to",
+  "must",
+]);
+
+/** True where the word after a flag is its value, not the rest of a sentence about the flag. */
+export function isValue(word: string): boolean {
+  return word !== "" && !word.startsWith("-") && !PROSE.has(word.toLowerCase());
+}
 
 /** True for a flag that a secret follows: `--password`, `-token`, not `--password=x`. */
 export function isFlagOfSecret(word: string): boolean {

@@ -2,8 +2,13 @@
 import { cut, utf8Length } from "./clean.ts";
 import type { Json, JsonObject } from "./json.ts";
 
+interface Step {
+  readonly maxString: number;
+  readonly maxItems: number;
+}
+
 /** Longest string and most items kept, step by step until it fits: the longest things go first. */
-const STEPS: readonly { readonly maxString: number; readonly maxItems: number }[] = [
+const STEPS: readonly Step[] = [
   { maxString: 4096, maxItems: 512 },
   { maxString: 2048, maxItems: 256 },
   { maxString: 1024, maxItems: 128 },
@@ -29,19 +34,20 @@ export function truncateObject(
   if (jsonBytes(object) <= maxBytes) return { value: object, truncated: false };
   let value = object;
   for (const step of STEPS) {
-    value = cutMembers(value, step);
+    // Which members of the object itself stay is decided last, by size.
+    value = Object.fromEntries(Object.entries(value).map(([key, member]) => [key, cutValue(member, step)]));
     if (jsonBytes(value) <= maxBytes) return { value, truncated: true };
   }
   return { value: withoutLargest(value, maxBytes), truncated: true };
 }
 
-function cutValue(value: Json, step: typeof STEPS[number]): Json {
+function cutValue(value: Json, step: Step): Json {
   if (typeof value === "string") return cutString(value, step.maxString);
   if (Array.isArray(value)) return value.slice(0, step.maxItems).map((item) => cutValue(item, step));
   return value !== null && typeof value === "object" ? cutMembers(value, step) : value;
 }
 
-function cutMembers(object: JsonObject, step: typeof STEPS[number]): JsonObject {
+function cutMembers(object: JsonObject, step: Step): JsonObject {
   const result: JsonObject = {};
   for (const key of Object.keys(object).sort().slice(0, step.maxItems)) {
     result[key] = cutValue(object[key] ?? null, step);

@@ -1,0 +1,70 @@
+import { assertEquals } from "@std/assert";
+import { eventTime, isPlausibleDetection, parseTime, readTime } from "./time.ts";
+
+const HOUR = 3_600_000;
+
+Deno.test("parseTime() reads RFC 3339 with nanoseconds and offsets as UTC", () => {
+  const cases: [string, string, number][] = [
+    ["2024-01-02T03:04:05Z", "2024-01-02T03:04:05Z", Date.UTC(2024, 0, 2, 3, 4, 5)],
+    ["2024-01-02T03:04:05.123456789Z", "2024-01-02T03:04:05.123456789Z", Date.UTC(2024, 0, 2, 3, 4, 5, 123)],
+    ["2024-01-02t03:04:05.5z", "2024-01-02T03:04:05.5Z", Date.UTC(2024, 0, 2, 3, 4, 5, 500)],
+    ["2024-01-02 03:04:05+00:00", "2024-01-02T03:04:05Z", Date.UTC(2024, 0, 2, 3, 4, 5)],
+    ["2024-01-01T00:30:00.25+01:00", "2023-12-31T23:30:00.25Z", Date.UTC(2023, 11, 31, 23, 30, 0, 250)],
+    ["2024-02-29T23:59:60-05:30", "2024-03-01T05:30:00Z", Date.UTC(2024, 2, 1, 5, 30)],
+    ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z", -62_135_596_800_000],
+    [
+      "2024-01-02T03:04:05.1234567890123Z",
+      "2024-01-02T03:04:05.123456789Z",
+      Date.UTC(2024, 0, 2, 3, 4, 5, 123),
+    ],
+  ];
+  for (const [text, expected, ms] of cases) assertEquals(parseTime(text), { text: expected, ms }, text);
+});
+
+Deno.test("parseTime() refuses what is no RFC 3339 time", () => {
+  const bad = [
+    "",
+    "now",
+    "2024-01-02",
+    "2024-01-02T03:04Z",
+    "2024-01-02T03:04:05",
+    "2024-13-02T03:04:05Z",
+    "2024-02-30T03:04:05Z",
+    "2023-02-29T03:04:05Z",
+    "2024-01-02T24:04:05Z",
+    "2024-01-02T03:60:05Z",
+    "2024-01-02T03:04:05.Z",
+    "2024-01-02T03:04:05+0100",
+    "2024-01-02T03:04:05+24:00",
+    "2024-01-02T03:04:05Zx",
+    "2024-01-02T03:04:05 Z",
+    "+024-01-02T03:04:05Z",
+    "0000-01-01T00:00:00+01:00",
+    `2024-01-02T03:04:05.${"1".repeat(60)}Z`,
+    "Tue Jan 02 2024 03:04:05 GMT",
+    "1704164645000000000000",
+  ]; // deno-fmt-ignore
+  for (const text of bad) assertEquals(parseTime(text), undefined, text);
+});
+
+Deno.test("readTime() takes milliseconds too, and nothing else", () => {
+  assertEquals(readTime(1_704_164_645_123), { ms: 1_704_164_645_123, text: "2024-01-02T03:04:05.123Z" });
+  for (const bad of [NaN, Infinity, 1e17, null, undefined, {}, true]) assertEquals(readTime(bad), undefined);
+});
+
+Deno.test("a tool's time is believed from 2000 to five minutes after receipt", () => {
+  const receipt = Date.UTC(2024, 0, 1);
+  assertEquals(isPlausibleDetection(Date.UTC(2000, 0, 1), receipt), true);
+  assertEquals(isPlausibleDetection(Date.UTC(2000, 0, 1) - 1, receipt), false);
+  assertEquals(isPlausibleDetection(receipt + 300_000, receipt), true);
+  assertEquals(isPlausibleDetection(receipt + 300_001, receipt), false);
+});
+
+Deno.test("an event's time is its own from an hour before receipt to six minutes after, else receipt", () => {
+  const receipt = Date.UTC(2024, 0, 1);
+  assertEquals(eventTime(receipt - HOUR, receipt), receipt - HOUR);
+  assertEquals(eventTime(receipt - HOUR - 1, receipt), receipt);
+  assertEquals(eventTime(receipt + 360_000, receipt), receipt + 360_000);
+  assertEquals(eventTime(receipt + 360_001, receipt), receipt);
+  assertEquals(eventTime(undefined, receipt), receipt);
+});
