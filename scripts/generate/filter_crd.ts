@@ -1,0 +1,11 @@
+/** crds/observationfilter.yaml. */
+import { stringify } from "yaml";
+import { OBSERVATION_FILTER_CRD } from "../../src/config/filter_crd.ts";
+import { crdFor } from "../../src/core/crd.ts";
+import { type GeneratedFile, YAML_HEADER } from "./file.ts";
+
+export function generateFilterCrd(): GeneratedFile[] {
+  const text = YAML_HEADER +
+    stringify(crdFor(OBSERVATION_FILTER_CRD), { lineWidth: 0, aliasDuplicateObjects: false });
+  return [{ path: "crds/observationfilter.yaml", text }];
+}

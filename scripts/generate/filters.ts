@@ -1,0 +1,153 @@
+/** docs/reference/filters.md: every key, from the schema that reads it. */
+import { stringify } from "yaml";
+import { z } from "zod";
+import { MAX_SOURCES } from "../../src/config/filter_document.ts";
+import { filterBlockShape, MAX_LIST_VALUES, MAX_VALUE_LENGTH } from "../../src/config/filter_schema.ts";
+import { MAX_FILTERS } from "../../src/config/observation_filters.ts";
+import { MAX_TEXT_LENGTH } from "../../src/config/text.ts";
+import { CATEGORIES, SEVERITIES } from "../../src/core/observation.ts";
+import { MAX_EXPRESSION_LENGTH, MAX_PATTERN_LENGTH } from "../../src/pipeline/expression.ts";
+import { DIMENSIONS, SEVERITY_RANK } from "../../src/pipeline/filter_checks.ts";
+import { type GeneratedFile, markdown, table } from "./file.ts";
+
+export function generateFilters(): GeneratedFile[] {
+  return [
+    markdown(
+      "docs/reference/filters.md",
+      "Filters",
+      [places(), keys(), rules(), expressions(), reload()].join("\n"),
+    ),
+  ];
+}
+
+const EXAMPLE = {
+  sources: {
+    "*": { excludeNamespaces: ["kube-*"] },
+    trivy: { minSeverity: "HIGH", excludeRules: ["CVE-2019-8457"] },
+    falco: { expression: '!(resource.kind == "Pod" && resource.name.startsWith("debug-"))', mode: "Shadow" },
+  },
+};
+
+function places(): string {
+  return `Filters say which events become Observations. A filter stands in one of three places:
+
+- the ConfigMap \`zen-watcher-filter\` of the controller's namespace, key \`filter.json\`, JSON or YAML, an entry for each source
+  and for \`*\`, which is all sources:
+
+\`\`\`yaml
+${stringify(EXAMPLE, { lineWidth: 0 }).trimEnd()}
+\`\`\`
+
+- an \`ObservationFilter\`: \`spec.targetSource\`, a source or \`*\`, and the keys below beside it;
+- an Ingester's own \`filters\`, for its source alone.
+
+Try one without a cluster: \`zen-watcher check -f filter.yaml\` reads it, \`zen-watcher explain --source trivy -f report.json
+--filters filter.yaml\` says of each event what each filter makes of it, \`zen-watcher test DIR\` runs cases.
+`;
+}
+
+function keys(): string {
+  const rows = Object.entries(filterBlockShape).map(([key, schema]) => [
+    `\`${key}\``,
+    typeOf(key, schema),
+    z.toJSONSchema(schema, { io: "input", unrepresentable: "any" }).description ?? "",
+  ]);
+  return `## Keys
+
+${table(["key", "takes", "effect"], rows)}
+Severities are ${SEVERITIES.map(code).join(", ")};
+categories ${CATEGORIES.map(code).join(", ")}. Values and sources are written
+in any case. An absent key is no opinion. An empty list, an unknown key, a value that is none, a source named twice: the whole
+document is refused. \`*\` is a wildcard in namespaces alone.
+`;
+}
+
+function typeOf(key: string, schema: z.ZodType): string {
+  if (key === "minSeverity") return "severity";
+  if (key === "mode") return "`Enforce` or `Shadow`";
+  const json = z.toJSONSchema(schema, { io: "input", unrepresentable: "any" });
+  if (json.type !== "array") return String(json.type);
+  const of = key.replace(/^(include|exclude|ignore)/, "");
+  return `list of ${LIST_WORDS[of] ?? of.toLowerCase()}`;
+}
+
+const LIST_WORDS: Readonly<Record<string, string>> = {
+  Severity: "severities",
+  EventTypes: "event types",
+  Namespaces: "namespaces",
+  Rules: "rule ids",
+};
+
+function rules(): string {
+  const ranks = SEVERITIES.toSorted((a, b) => SEVERITY_RANK[b] - SEVERITY_RANK[a]).map(code).join(" > ");
+  return `## How they combine
+
+An event passes if **every** document that applies to it passes it: there is no merging and no priority between documents, so
+one more document never lets more through, and their order means nothing.
+
+Inside a document each dimension is asked in turn, and the first that drops gives the reason: ${
+    DIMENSIONS.map(code).join(", ")
+  }.
+In a dimension:
+
+- an include list, if there is one, decides alone: what is in it passes, all else is dropped, whatever the other keys say;
+- else the exclude list drops what is in it, and \`minSeverity\` what ranks below it;
+- no key, no opinion.
+
+Severities rank ${ranks}. \`UNKNOWN\` is below \`LOW\`: a minimum asks for events known to reach it; to keep unknown ones
+beside, use \`includeSeverity: [CRITICAL, HIGH, UNKNOWN]\`.
+
+Namespace and kind are those of the affected resource. An event that has none (a node's finding has no namespace) is in no list:
+an include list drops it, an exclude list does not. \`excludeNamespaces: ["*"]\` therefore keeps what is cluster-scoped.
+
+\`mode: Shadow\` evaluates and counts, and drops nothing: \`filter_decisions_total{action="shadow"}\`.
+
+ObservationFilters outside the controller's namespace are ignored unless \`TENANT_FILTERS=true\`. Then they act on Observations
+of their own namespace alone, and never drop a \`CRITICAL\` one or one of \`audit\`.
+`;
+}
+
+function expressions(): string {
+  return `## Expressions
+
+CEL, checked when the filter is read: \`source\`, \`category\`, \`severity\`, \`eventType\` (strings, as stored: severity in
+upper case), \`resource\` (\`apiVersion\`, \`kind\`, \`name\`, \`namespace\`) and \`details\` (a map of whatever the source keeps).
+The result is a bool. Numbers in \`details\` are doubles; \`details.score > 7\` is fine.
+
+A key that the event lacks makes the expression fail, a failed expression keeps the event and is counted in \`filter_errors_total\`:
+write \`has(details.score) && details.score > 7\`, or \`details.?score.orValue(0) > 7\`.
+
+\`matches\` takes RE2 syntax and runs in linear time. \`all\`, \`exists\`, \`exists_one\` and \`filter\` do not nest; \`map\` and
+\`cel.bind\` are not available; \`duration\` takes a literal.
+
+| limit | |
+| --- | --- |
+| text of the ConfigMap's key | ${MAX_TEXT_LENGTH} characters |
+| sources in it | ${MAX_SOURCES} |
+| ObservationFilters | ${MAX_FILTERS} |
+| values in a list | ${MAX_LIST_VALUES} |
+| a value | ${MAX_VALUE_LENGTH} characters |
+| an expression | ${MAX_EXPRESSION_LENGTH} characters |
+| a regular expression | ${MAX_PATTERN_LENGTH} characters |
+`;
+}
+
+function reload(): string {
+  return `## When they change
+
+A change is in force at once, as a whole, on every replica, and state sources are evaluated anew: what a filter held back
+comes in. What a new filter would hold back and is stored already stays until its time is over.
+
+A document that is invalid, a ConfigMap without the key, deleted or unreadable: the last good one stays in force. If there was none yet,
+every event is allowed. Either way it is said by a log line with path, line and column, by \`filter_reload_total{result}\`
+(\`loaded\`, \`rejected\`, \`key_missing\`, \`missing\`, \`unreadable\`), by an Event on the ConfigMap or the condition \`Ready\` of the
+ObservationFilter, and in \`/tools/status\`. Deleting an ObservationFilter takes it out of force.
+
+The API server keeps keys it does not know in an ObservationFilter, so that a misspelt one is refused here with its name,
+and not silently pruned.
+`;
+}
+
+function code(word: string): string {
+  return `\`${word}\``;
+}
