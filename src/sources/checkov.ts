@@ -116,7 +116,8 @@ function toEvent(check: JsonObject, { framework, holder }: Omit<CheckContext, "p
   const named = textAt(check, "resource");
   const file = textAt(check, "file_path");
   const resource = kubernetesResource(named, { framework, checkID });
-  const place = file === "" || file === named ? named : `${named} in ${file}`;
+  // A Dockerfile's resources are named by its path.
+  const place = file === "" || named.startsWith(file) ? named : [named, file].filter(Boolean).join(" in ");
   return {
     category: "security",
     severity: firstText(text(at(check, "severity")), "medium"),

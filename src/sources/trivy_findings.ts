@@ -81,7 +81,7 @@ export function readCheck(item: JsonObject, rename: (text: string) => string): F
   const said = messages.length > 0 ? messages.join("; ") : description;
   return {
     severity: text(at(item, "severity")) || null,
-    message: [title || id, said].filter(Boolean).join(": "),
+    message: said === title ? title : [title || id, said].filter(Boolean).join(": "),
     rules: id === "" ? texts(title) : checkIds(id),
     details: withoutEmpty({
       checkID: id,

@@ -4,6 +4,7 @@ import type { Payload } from "../../core/event.ts";
 import type { KubeObject, ResourceType } from "../../kube/api.ts";
 import { originOf } from "../active.ts";
 import { bodyOf, readDocuments } from "../documents.ts";
+import { withoutLogLines } from "../results.ts";
 
 export const CONFIGMAPS: ResourceType = {
   group: "",
@@ -34,7 +35,7 @@ export function configMapPayload(
       options.onError({ reason: "missing_field", path: `data.${options.key}`, message }, object);
       return undefined;
     }
-    const documents = readDocuments(text);
+    const documents = readDocuments(withoutLogLines(text));
     for (const error of documents.errors) {
       options.onError({ ...error, path: `data.${options.key} ${error.path}` }, object);
     }

@@ -1,0 +1,149 @@
+/** Files of fixtures as payloads: every form that tools, kubectl and loggers leave them in. */
+import { parseAllDocuments } from "yaml";
+import type { Origin, Payload } from "../../src/core/event.ts";
+import { isObject, type Json, type JsonObject } from "../../src/core/json.ts";
+import type { PayloadError } from "../../src/core/outcome.ts";
+import { parseJsonDocuments } from "../../src/core/parse_json.ts";
+import type { KubeObject } from "../../src/kube/api.ts";
+import { bodyOf, readDocuments } from "../../src/sources/documents.ts";
+import { configMapPayload } from "../../src/sources/drivers/configmap.ts";
+import type { SourceDefinition } from "../../src/sources/source.ts";
+
+const FIXTURES = new URL("../fixtures/", import.meta.url);
+const RECEIVED_AT = Date.parse("2026-11-22T06:00:00Z");
+
+/** The documents of a file under `tests/fixtures`: JSON, NDJSON, values one after another, YAML; also gzipped. */
+export async function loadDocuments(path: string): Promise<Json[]> {
+  const text = await readText(path);
+  const name = path.endsWith(".gz") ? path.slice(0, -".gz".length) : path;
+  if (name.endsWith(".yaml") || name.endsWith(".yml")) {
+    return parseAllDocuments(text).map((document) => plain(document.toJS())).filter((value) =>
+      value !== null
+    );
+  }
+  const documents: Json[] = [];
+  for (const parsed of parseJsonDocuments(text)) {
+    if (!parsed.ok) {
+      throw new Error(`Cannot load "${path}": at line ${parsed.error.line}: ${parsed.error.message}`);
+    }
+    documents.push(parsed.value);
+  }
+  return documents;
+}
+
+/** The Kubernetes objects (or whatever else is no list) of a file, taken out of lists, arrays, maps and watch frames. */
+export async function loadObjects(path: string): Promise<JsonObject[]> {
+  const documents = await loadDocuments(path);
+  return documents.flatMap((document) => [...objectsIn(document, {})]);
+}
+
+/** A file as the driver of reports hands it in: one payload an object, confined to its namespace. */
+export async function loadReportPayloads(path: string): Promise<Payload[]> {
+  return (await loadObjects(path)).map(reportPayload);
+}
+
+/** A report as the informer's driver hands it in. */
+export function reportPayload(report: JsonObject): Payload {
+  return { body: report, origin: originOf(report, true), receivedAt: RECEIVED_AT };
+}
+
+/** Anything else as a webhook hands it in: no object, no namespace. */
+export function pushedPayload(body: Json): Payload {
+  return { body, origin: { confined: false }, receivedAt: RECEIVED_AT };
+}
+
+/** A file as its source's driver makes payloads of it. */
+export interface LoadedPayloads {
+  readonly payloads: readonly Payload[];
+  /** What the driver itself could not read. */
+  readonly errors: readonly PayloadError[];
+}
+
+/** A file as the driver of `source` hands it in: reports one by one, ConfigMaps by their key, requests whole. */
+export async function loadPayloads(path: string, { input }: SourceDefinition): Promise<LoadedPayloads> {
+  switch (input.type) {
+    case "informer":
+      return { payloads: await loadReportPayloads(path), errors: [] };
+    case "webhook": {
+      const body = bodyOf(readDocuments(await readText(path)));
+      return { payloads: body === undefined ? [] : [pushedPayload(body)], errors: [] };
+    }
+    case "configmap":
+      return await loadResults(path, input.key);
+  }
+}
+
+/** Files of `results.json`; one that is no ConfigMap becomes the content of `kube-bench-node-0`. */
+async function loadResults(path: string, key: string): Promise<LoadedPayloads> {
+  const errors: PayloadError[] = [];
+  const toPayload = configMapPayload({ key, now: () => RECEIVED_AT, onError: (error) => errors.push(error) });
+  const text = await readText(path);
+  const configMap = configMapIn(text) ?? {
+    metadata: { name: "kube-bench-node-0", namespace: "results" },
+    data: { [key]: text },
+  };
+  const result = toPayload(configMap);
+  return { payloads: result ? [result.payload] : [], errors };
+}
+
+function configMapIn(text: string): KubeObject | undefined {
+  const [document] = readDocuments(text).documents;
+  if (!isObject(document) || document.kind !== "ConfigMap") return undefined;
+  const { name, namespace, labels, annotations } = isObject(document.metadata) ? document.metadata : {};
+  return {
+    metadata: {
+      name: String(name),
+      namespace: String(namespace),
+      labels: strings(labels),
+      annotations: strings(annotations),
+    },
+    data: document.data,
+  };
+}
+
+async function readText(path: string): Promise<string> {
+  const url = new URL(path, FIXTURES);
+  if (!path.endsWith(".gz")) return await Deno.readTextFile(url);
+  const file = await Deno.open(url);
+  return await new Response(file.readable.pipeThrough(new DecompressionStream("gzip"))).text();
+}
+
+function* objectsIn(value: Json, list: { kind?: string; apiVersion?: string }): Generator<JsonObject> {
+  if (Array.isArray(value)) {
+    for (const item of value) yield* objectsIn(item, list);
+  } else if (!isObject(value)) {
+    throw new Error(`Cannot load an object: received ${JSON.stringify(value)}`);
+  } else if (Array.isArray(value.items)) {
+    const { kind, apiVersion } = value;
+    const typed = typeof kind === "string" && kind.endsWith("List") && kind !== "List";
+    const inherited = typed ? { kind: kind.slice(0, -"List".length), apiVersion: String(apiVersion) } : {};
+    for (const item of value.items) yield* objectsIn(item, inherited);
+  } else if (typeof value.type === "string" && isObject(value.object)) {
+    yield* objectsIn(value.object, {});
+  } else if (Object.keys(value).length > 0 && Object.keys(value).every((key) => key.endsWith(".github.io"))) {
+    for (const item of Object.values(value)) yield* objectsIn(item, {});
+  } else {
+    yield { ...list, ...value };
+  }
+}
+
+function originOf(object: JsonObject, confined: boolean): Origin {
+  const metadata = isObject(object.metadata) ? object.metadata : {};
+  return {
+    confined,
+    namespace: typeof metadata.namespace === "string" ? metadata.namespace : "",
+    ...(typeof metadata.name === "string" ? { name: metadata.name } : {}),
+    labels: strings(metadata.labels),
+    annotations: strings(metadata.annotations),
+  };
+}
+
+function strings(value: Json | undefined): Record<string, string> {
+  if (!isObject(value)) return {};
+  return Object.fromEntries(Object.entries(value).map(([key, word]) => [key, String(word)]));
+}
+
+/** YAML's dates and the like become the JSON that kubectl makes of them. */
+function plain(value: unknown): Json {
+  return JSON.parse(JSON.stringify(value ?? null));
+}
