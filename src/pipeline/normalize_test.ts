@@ -1,0 +1,282 @@
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import type { DrawnEvent, Origin, SourceProfile } from "../core/event.ts";
+import { sha256 } from "../core/fingerprint.ts";
+import { ANNOTATIONS, LABELS, observationSchema } from "../core/observation.ts";
+import { jsonBytes } from "../core/truncate.ts";
+import { contentHashOf, normalize, type NormalizeContext, toObservation } from "./normalize.ts";
+
+const RECEIPT = Date.UTC(2026, 0, 2, 3, 4, 5);
+const HOUR = 3_600_000;
+
+const PROFILE: SourceProfile = {
+  name: "trivy",
+  kind: "finding",
+  windowMs: 60_000,
+  countRepeats: true,
+  severityMap: {},
+  ttlSeconds: 604_800,
+  volatileDetails: ["score"],
+};
+
+const DRAWN: DrawnEvent = {
+  category: "security",
+  severity: "High",
+  eventType: "vulnerability",
+  message: "CVE-2024-0001 in openssl",
+  rules: ["CVE-2024-0001"],
+  resource: { apiVersion: "apps/v1", kind: "Deployment", name: "web", namespace: "shop" },
+  details: { vulnerabilityID: "CVE-2024-0001", package: "openssl", score: 7.5 },
+  detectedAt: "2026-01-02T03:00:00.123456789Z",
+  identity: { vulnerabilityID: "CVE-2024-0001", package: "openssl" },
+};
+
+const REPORT: Origin = { namespace: "shop", name: "report", confined: true };
+const PUSHED: Origin = { confined: false };
+
+function normal(
+  change: Partial<DrawnEvent> = {},
+  { profile, ...context }: Partial<NormalizeContext> & { profile?: Partial<SourceProfile> } = {},
+) {
+  return normalize({ ...DRAWN, ...change }, { ...PROFILE, ...profile }, {
+    origin: REPORT,
+    receivedAt: RECEIPT,
+    ownNamespace: "zen-system",
+    ...context,
+  });
+}
+
+function stored(change: Partial<DrawnEvent> = {}, generation = 0) {
+  return toObservation(normal(change), generation, { instance: "default", eventId: "e-1" });
+}
+
+Deno.test("normalize() makes the event that is stored", () => {
+  const event = normal();
+  const identity = '{"identity":{"package":"openssl","vulnerabilityID":"CVE-2024-0001"},"namespace":"shop",' +
+    '"severity":"HIGH","source":"trivy"}';
+  assertEquals(event, {
+    source: "trivy",
+    kind: "finding",
+    category: "security",
+    severity: "HIGH",
+    eventType: "vulnerability",
+    message: "CVE-2024-0001 in openssl",
+    resource: { apiVersion: "apps/v1", kind: "Deployment", name: "web", namespace: "shop" },
+    details: { vulnerabilityID: "CVE-2024-0001", package: "openssl", score: 7.5 },
+    detectedAt: "2026-01-02T03:00:00.123456789Z",
+    rules: ["CVE-2024-0001"],
+    fingerprint: sha256(identity),
+    identity,
+    at: Date.UTC(2026, 0, 2, 3, 0, 0, 123),
+    receivedAt: RECEIPT,
+    namespace: "shop",
+    ttlSeconds: 604_800,
+    windowMs: 60_000,
+    countRepeats: true,
+    contentHash: event.contentHash,
+    resolved: false,
+  });
+});
+
+Deno.test("normalize() fingerprints identity, severity, source and a report's namespace, nothing else", () => {
+  const { fingerprint } = normal();
+  const same: [string, ReturnType<typeof normal>][] = [
+    ["key order", normal({ identity: { package: "openssl", vulnerabilityID: "CVE-2024-0001" } })],
+    ["the case of severity", normal({ severity: "HIGH" })],
+    ["message and details", normal({ message: "other", details: {} })],
+    ["time", normal({ detectedAt: "2026-01-02T01:00:00Z" })],
+    ["receipt", normal({}, { receivedAt: RECEIPT + HOUR })],
+  ];
+  for (const [what, event] of same) assertEquals(event.fingerprint, fingerprint, what);
+  const different: [string, ReturnType<typeof normal>][] = [
+    ["identity", normal({ identity: { package: "zlib", vulnerabilityID: "CVE-2024-0001" } })],
+    ["severity", normal({ severity: "low" })],
+    ["source", normal({ source: "grype" })],
+    ["another namespace's report", normal({}, { origin: { ...REPORT, namespace: "bank" } })],
+  ];
+  for (const [what, event] of different) assertNotEquals(event.fingerprint, fingerprint, what);
+});
+
+Deno.test("normalize() cleans, masks and cuts every string", () => {
+  const event = normal({
+    message: `\u001b[31mlogin\u202e --password=hunter2 ${"x".repeat(3000)}`,
+    resource: { kind: "Pod\u0000", name: "x".repeat(300), namespace: "shop" },
+    rules: ["a\u200bb", "", "c"],
+    details: {
+      "k\u0007ey": "a\nb",
+      cmdline: ["mysql -phunter2"],
+      primaryLink: "javascript:alert(1)",
+      note: "data:text/html,<b>",
+      nothing: null,
+      "\u200b": "no key",
+    },
+    identity: { cmdline: "mysql -phunter2" },
+  });
+  assert(event.message.startsWith("login --password=*** xxx") && event.message.length === 1024);
+  assertEquals(event.resource, { kind: "Pod", name: "x".repeat(253), namespace: "shop" });
+  assertEquals(event.rules, ["ab", "c"]);
+  assertEquals(event.details, { key: "a b", cmdline: ["mysql -p***"] });
+  assert(event.identity.includes("mysql -p***") && !event.identity.includes("hunter2"));
+});
+
+Deno.test("normalize() keeps details within 8 KiB and says when it cut them", () => {
+  const cases = [
+    { output: "€".repeat(8000) },
+    { list: Array.from({ length: 9000 }, (_, index) => ({ index })) },
+    { score: "9".repeat(5000), output: "x".repeat(7000) },
+    Object.fromEntries(Array.from({ length: 20_000 }, (_, index) => [`key${index}`, index])),
+    JSON.parse('{"a":'.repeat(100) + "1" + "}".repeat(100)),
+  ];
+  for (const details of cases) {
+    const event = normal({ details });
+    assert(jsonBytes(event.details) <= 8192, `${jsonBytes(event.details)} bytes`);
+    assertEquals(event.details.truncated, true);
+  }
+  assertEquals(normal({ details: { output: "x".repeat(7000) } }).details, { output: "x".repeat(7000) });
+});
+
+Deno.test("normalize() believes a time from 2000 to five minutes after receipt, and keeps what it does not", () => {
+  assertEquals(normal({ detectedAt: RECEIPT + 300_000 }).detectedAt, "2026-01-02T03:09:05.000Z");
+  const doubted: [string | number, string][] = [
+    ["1999-12-31T23:59:59Z", "1999-12-31T23:59:59Z"],
+    ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"],
+    ["yester\u0007day", "yesterday"],
+    [RECEIPT + 300_001, String(RECEIPT + 300_001)],
+  ];
+  for (const [detectedAt, claimedDetectedAt] of doubted) {
+    const event = normal({ detectedAt, details: {} });
+    assertEquals(event.detectedAt, "2026-01-02T03:04:05.000Z");
+    assertEquals(event.details, { claimedDetectedAt });
+    assertEquals(event.contentHash, normal({ details: {} }).contentHash, "a time is no news");
+  }
+  const { detectedAt: _, ...timeless } = DRAWN;
+  const context = { origin: PUSHED, receivedAt: RECEIPT, ownNamespace: "zen-system" };
+  const event = normalize(timeless, PROFILE, context);
+  assertEquals([event.detectedAt, event.at], ["2026-01-02T03:04:05.000Z", RECEIPT]);
+  assertEquals(event.details.claimedDetectedAt, undefined);
+});
+
+Deno.test("normalize() reckons windows by the event's own time within [receipt - 1 h, receipt + 6 min]", () => {
+  for (const own of [RECEIPT - HOUR, RECEIPT + 360_000]) assertEquals(normal({ detectedAt: own }).at, own);
+  for (const own of [RECEIPT - HOUR - 1, RECEIPT + 360_001]) {
+    assertEquals(normal({ detectedAt: own }).at, RECEIPT);
+  }
+});
+
+Deno.test("a namespaced report speaks of its namespace alone", () => {
+  const foreign = [
+    { kind: "Pod", name: "db", namespace: "bank" },
+    { kind: "Namespace", name: "kube-system" },
+    { kind: "Node", name: "node-1" },
+  ];
+  for (const resource of foreign) {
+    const event = normal({ resource });
+    assertEquals(event.resource, { namespace: "shop" });
+    assertEquals(event.details.claimedResource, resource);
+    assertEquals(event.namespace, "shop");
+  }
+  const own = normal({ resource: { kind: "Pod", name: "web" } });
+  assertEquals(own.resource, { kind: "Pod", name: "web", namespace: "shop" });
+  assertEquals(own.details.claimedResource, undefined);
+  const { resource: _, ...bare } = DRAWN;
+  const event = normalize(bare, PROFILE, { origin: REPORT, receivedAt: RECEIPT, ownNamespace: "zen-system" });
+  assertEquals([event.resource, event.namespace], [undefined, "shop"]);
+});
+
+Deno.test("others speak of any resource and land in its namespace, else in ours", () => {
+  const resource = { kind: "Pod", name: "db", namespace: "bank" };
+  for (const origin of [PUSHED, { namespace: "", confined: true }, { namespace: "shop", confined: false }]) {
+    const event = normal({ resource }, { origin });
+    assertEquals([event.resource, event.namespace], [resource, "bank"]);
+    assertEquals(normal({ resource: { kind: "Node", name: "n" } }, { origin }).namespace, "zen-system");
+    assertEquals(normal({ resource: { namespace: "../x" } }, { origin }).namespace, "zen-system");
+  }
+  assertEquals(normal({ resource }, { observationNamespace: "audit" }).namespace, "audit");
+});
+
+Deno.test("normalize() passes on a mapper's verdict, a resolution and its own time to live, within bounds", () => {
+  assertEquals(normal({ drop: "not_relevant" }).drop, "not_relevant");
+  assertEquals(normal({ resolved: true }).resolved, true);
+  assertEquals(normal({ ttlSeconds: 60 }).ttlSeconds, 60);
+  assertEquals(normal({ ttlSeconds: 1e12 }).ttlSeconds, 31_536_000);
+  assertEquals(normal({ ttlSeconds: -1 }).ttlSeconds, 1);
+});
+
+Deno.test("normalize() judges severity by the source's own words first", () => {
+  assertEquals(
+    normal({ severity: "Error" }, { profile: { severityMap: { error: "CRITICAL" } } }).severity,
+    "CRITICAL",
+  );
+  assertEquals(normal({ severity: null }).severity, "UNKNOWN");
+});
+
+Deno.test("the content hash moves with message and lasting details, not with a score that flaps", () => {
+  const { contentHash } = normal();
+  const details = { ...DRAWN.details, score: 9.1 };
+  assertEquals(normal({ details }).contentHash, contentHash);
+  assertNotEquals(normal({ message: "fixed in 3.0.2" }).contentHash, contentHash);
+  assertNotEquals(normal({ details: { ...details, fixedVersion: "3.0.2" } }).contentHash, contentHash);
+  const long = { output: "x".repeat(9000), score: 1 };
+  assertEquals(
+    normal({ details: { ...long, score: "1234567890" } }).contentHash,
+    normal({ details: long }).contentHash,
+    "a longer score moves no cut",
+  );
+});
+
+Deno.test("contentHashOf() a stored object is the content hash of its event", () => {
+  const changes: Partial<DrawnEvent>[] = [
+    {},
+    { details: {} },
+    { detectedAt: "never", details: { score: 1 } },
+    { details: { truncated: true, list: [1, null, { deep: [1.5e300, -0] }], text: "é😀" } },
+    { details: { output: "x".repeat(20_000) } },
+    { resource: { kind: "Pod", name: "x", namespace: "bank" } },
+  ];
+  for (const change of changes) {
+    const object = JSON.parse(JSON.stringify(stored(change)));
+    assertEquals(contentHashOf(object, PROFILE.volatileDetails), normal(change).contentHash);
+  }
+});
+
+Deno.test("toObservation() names, labels and annotates the object", () => {
+  const event = normal();
+  const object = stored();
+  assertEquals(object, {
+    apiVersion: "zen.kube-zen.io/v1",
+    kind: "Observation",
+    metadata: {
+      name: `trivy-${event.fingerprint.slice(0, 32)}`,
+      namespace: "shop",
+      labels: {
+        "app.kubernetes.io/managed-by": "zen-watcher",
+        [LABELS.source]: "trivy",
+        [LABELS.severity]: "HIGH",
+        [LABELS.category]: "security",
+        [LABELS.eventType]: "vulnerability",
+        [LABELS.kind]: "finding",
+        [LABELS.fingerprint]: event.fingerprint.slice(0, 32),
+        [LABELS.instance]: "default",
+      },
+      annotations: {
+        [ANNOTATIONS.fingerprint]: event.fingerprint,
+        [ANNOTATIONS.identity]: event.identity,
+        [ANNOTATIONS.eventId]: "e-1",
+      },
+    },
+    spec: {
+      source: "trivy",
+      category: "security",
+      severity: "HIGH",
+      eventType: "vulnerability",
+      message: "CVE-2024-0001 in openssl",
+      resource: { apiVersion: "apps/v1", kind: "Deployment", name: "web", namespace: "shop" },
+      details: { vulnerabilityID: "CVE-2024-0001", package: "openssl", score: 7.5 },
+      detectedAt: "2026-01-02T03:00:00.123456789Z",
+      ttlSecondsAfterCreation: 604_800,
+    },
+  });
+  assert(observationSchema.safeParse(object).success);
+  assert(stored({}, 3).metadata.name?.endsWith("-3"));
+  const moved = toObservation(event, 0, { instance: "a b", eventId: "e", namespace: "zen-system" });
+  assertEquals(moved.metadata.namespace, "zen-system");
+});
