@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { startFaultProxy } from "../support/fault_proxy.ts";
-import { churn, CONFIG_MAPS, Informed, transportTo } from "./watching.ts";
+import { churn, CONFIG_MAPS, Informed, report, transportTo } from "./watching.ts";
 
 const cluster = await startEnvtest();
 const target = { hostname: "127.0.0.1", port: Number(new URL(cluster.url).port) };
@@ -167,8 +167,3 @@ Deno.test("etcd killed and started again: the watcher sees what came after", asy
   report("etcd kill -9", { written, lists: informed.lists, doubled: informed.doubled, healedMs });
   assertEquals(informed.view.size, 100);
 });
-
-function report(fault: string, figures: Readonly<Record<string, number>>): void {
-  const text = Object.entries(figures).map(([name, value]) => `${name} ${Math.round(value)}`).join(", ");
-  Deno.stdout.writeSync(new TextEncoder().encode(`    ${fault}: ${text}\n`));
-}

@@ -105,11 +105,6 @@ export class Informed implements AsyncDisposable {
   }
 }
 
-export interface Change {
-  readonly name: string;
-  readonly round: number;
-}
-
 /** Makes `count` ConfigMaps and changes each `rounds` times, with retries, as fast as 16 writers can. Returns how many writes it was. */
 export async function churn(
   api: KubeApi,
@@ -155,4 +150,10 @@ async function insist(write: () => Promise<unknown>): Promise<void> {
     retryable: (error) => !(error instanceof ApiError) || error.status !== 400,
     maxAttempts: 300,
   });
+}
+
+/** Prints what a test measured. */
+export function report(what: string, figures: Readonly<Record<string, number>>): void {
+  const text = Object.entries(figures).map(([name, value]) => `${name} ${Math.round(value)}`).join(", ");
+  Deno.stdout.writeSync(new TextEncoder().encode(`    ${what}: ${text}\n`));
 }
