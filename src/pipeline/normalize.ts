@@ -126,9 +126,7 @@ function boundDetails(raw: unknown, context: DetailsContext): { details: JsonObj
   const flapping: JsonObject = {};
   if (context.claimedTime) flapping[CLAIMED_TIME] = context.claimedTime;
   for (const [key, value] of Object.entries(cleaned.value)) {
-    if (key === TRUNCATED) {
-      if (value !== true) lastingRaw[key] = value;
-    } else if (!isVolatile(key, context.volatile)) lastingRaw[key] = value;
+    if (!isVolatile(key, context.volatile)) lastingRaw[key] = value;
     else if (!Object.hasOwn(flapping, key)) flapping[key] = value;
   }
   if (context.claimedResource) lastingRaw[CLAIMED_RESOURCE] = resourceJson(context.claimedResource);
@@ -144,7 +142,7 @@ function boundDetails(raw: unknown, context: DetailsContext): { details: JsonObj
       details[key] = value;
     }
   }
-  if (dropped || cleaned.value[TRUNCATED] === true) details[TRUNCATED] = true;
+  if (dropped) details[TRUNCATED] = true;
   return { details, lasting };
 }
 

@@ -1,0 +1,358 @@
+/** What holds for every input, tried on inputs nobody thought of. */
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import { canonicalJson } from "../src/core/canonical_json.ts";
+import { clean } from "../src/core/clean.ts";
+import { cleanText } from "../src/core/clean_json.ts";
+import type { DrawnEvent, SourceProfile } from "../src/core/event.ts";
+import { fingerprintOf } from "../src/core/fingerprint.ts";
+import { isObject, type Json, type JsonObject } from "../src/core/json.ts";
+import { mask } from "../src/core/mask.ts";
+import { isLabelValue, isNamespaceName, labelValue } from "../src/core/names.ts";
+import { type Observation, observationSchema } from "../src/core/observation.ts";
+import { parseJson, parseJsonDocuments } from "../src/core/parse_json.ts";
+import { parseTime } from "../src/core/time.ts";
+import { jsonBytes, truncateObject } from "../src/core/truncate.ts";
+import { contentHashOf, normalize, type NormalizeContext, toObservation } from "../src/pipeline/normalize.ts";
+
+const RUNS = { numRuns: 300 };
+
+/** Any text: every script, controls, escapes, bidi, lone surrogates, and bits that mean something to a cleaner. */
+const text = fc.oneof(
+  fc.string({ unit: "binary" }),
+  fc.array(
+    fc.constantFrom(
+      ...[
+        "\u001b[",
+        "31m",
+        "\u001b]0;",
+        "\u0007",
+        "\u009b",
+        "\u202e",
+        "\u200b",
+        "\ud83d",
+        "\ude00",
+        " ",
+        "\n",
+      ],
+      ...[
+        "password=",
+        "--token ",
+        "'",
+        '"',
+        "\\",
+        ":",
+        "//",
+        "@",
+        "Bearer ",
+        "a1b2c3d4e5f6g7",
+        "-p",
+        "mysql ",
+      ],
+      ...["Authorization: ", "eyJ", "AKIA", ";", ",", "=", "***", "x", "é", "\u{e0041}"],
+    ),
+  ).map((parts) => parts.join("")),
+);
+
+/** Values as `JSON.parse` makes them, some with keys that JavaScript treats specially. */
+const json: fc.Arbitrary<Json> = fc.letrec<{ value: Json }>((tie) => ({
+  value: fc.oneof(
+    { maxDepth: 4, withCrossShrink: true },
+    fc.oneof(
+      fc.constant(null),
+      fc.boolean(),
+      fc.double({ noNaN: true, noDefaultInfinity: true }),
+      fc.integer(),
+      text,
+    ),
+    fc.array(tie("value"), { maxLength: 5 }),
+    fc.dictionary(
+      fc.oneof(text, fc.constantFrom("__proto__", "constructor", "truncated", "score")),
+      tie("value"),
+      { maxKeys: 5 },
+    ),
+  ),
+})).value.map((value) => JSON.parse(JSON.stringify(value)));
+
+const jsonObject: fc.Arbitrary<JsonObject> = fc.dictionary(text, json).map((value) =>
+  JSON.parse(JSON.stringify(value))
+);
+
+Deno.test("canonical JSON and fingerprints do not depend on key order, escapes or number forms", () => {
+  fc.assert(
+    fc.property(json, fc.integer(), (value, seed) => {
+      const told = JSON.parse(retell(value, seed));
+      assertEquals(canonicalJson(told), canonicalJson(value));
+      assertEquals(fingerprintOf(told), fingerprintOf(value));
+    }),
+    RUNS,
+  );
+});
+
+Deno.test("canonical JSON reads back as the same value, and different values have different texts", () => {
+  fc.assert(
+    fc.property(json, json, (one, other) => {
+      assertEquals(canonicalJson(JSON.parse(canonicalJson(one))), canonicalJson(one));
+      assertEquals(canonicalJson(one) === canonicalJson(other), sameValue(one, other));
+    }),
+    RUNS,
+  );
+});
+
+Deno.test("clean text is legal, within its limit, and cleaning it again changes nothing", () => {
+  fc.assert(
+    fc.property(text, fc.integer({ min: 0, max: 40 }), (given, limit) => {
+      const cleaned = clean(given, limit);
+      assert(cleaned.length <= limit);
+      assert(isLegal(cleaned), JSON.stringify(cleaned));
+      assertEquals(clean(cleaned, limit), cleaned);
+    }),
+    RUNS,
+  );
+});
+
+Deno.test("masking a second time changes nothing, and masked text stays legal", () => {
+  fc.assert(
+    fc.property(text, (given) => {
+      const masked = mask(clean(given, 1000));
+      assertEquals(mask(masked), masked);
+      assert(isLegal(cleanText(given, 50)) && cleanText(given, 50).length <= 50);
+    }),
+    RUNS,
+  );
+});
+
+Deno.test("no password of a flag, variable, header or address survives, whatever is around it", () => {
+  const secret = fc.stringMatching(/^[A-Za-z0-9]{8}q7Z[A-Za-z0-9]{8}$/);
+  const forms: ((secret: string) => string)[] = [
+    (s) => `--password=${s}`,
+    (s) => `--api-token ${s}`,
+    (s) => `DB_PASSWORD=${s}`,
+    (s) => `-H 'Authorization: Bearer ${s}'`,
+    (s) => `-H 'X-Api-Key: ${s}'`,
+    (s) => `https://user:${s}@host/path`,
+    (s) => `{"client_secret": "${s}"}`,
+    (s) => `https://host/?access_token=${s}&x=1`,
+    (s) => `mysql -p${s}`,
+  ];
+  const word = fc.stringMatching(/^[a-z./-]{1,8}$/);
+  fc.assert(
+    fc.property(
+      secret,
+      fc.constantFrom(...forms),
+      fc.array(word),
+      fc.array(word),
+      (hidden, form, before, after) => {
+        const line = [...before, form(hidden), ...after].join(" ");
+        assert(!mask(line).includes(hidden), `${line} → ${mask(line)}`);
+      },
+    ),
+    { numRuns: 500 },
+  );
+});
+
+Deno.test("truncated objects keep their bound, and truncating them again changes nothing", () => {
+  fc.assert(
+    fc.property(jsonObject, fc.integer({ min: 2, max: 300 }), (given, maxBytes) => {
+      const { value, truncated } = truncateObject(given, maxBytes);
+      assert(jsonBytes(value) <= maxBytes);
+      assertEquals(truncated, jsonBytes(given) > maxBytes);
+      assertEquals(truncateObject(value, maxBytes), { value, truncated: false });
+    }),
+    RUNS,
+  );
+});
+
+Deno.test("label values are always legal, and unchanged where they were", () => {
+  fc.assert(
+    fc.property(text, (given) => {
+      const value = labelValue(given);
+      assert(isLabelValue(value), value);
+      if (isLabelValue(given)) assertEquals(value, given);
+    }),
+    RUNS,
+  );
+});
+
+Deno.test("times read as RFC 3339 print as RFC 3339 and read the same again", () => {
+  const stamp = fc.date({ min: new Date("0001-01-02"), max: new Date("9999-12-30"), noInvalidDate: true });
+  const part = (max: number) => fc.integer({ min: 0, max }).map((n) => String(n).padStart(2, "0"));
+  const digits = fc.stringMatching(/^[0-9]{1,12}$/);
+  fc.assert(
+    fc.property(
+      stamp,
+      digits,
+      fc.constantFrom("+", "-"),
+      part(23),
+      part(59),
+      (date, fraction, sign, hours, minutes) => {
+        const whole = date.toISOString().slice(0, 19);
+        const read = parseTime(`${whole}.${fraction}${sign}${hours}:${minutes}`);
+        assert(read);
+        const offsetMs = (sign === "-" ? -1 : 1) * (Number(hours) * 60 + Number(minutes)) * 60_000;
+        const ms = Math.trunc(Number(`0.${fraction.slice(0, 9)}`) * 1000);
+        assertEquals(read.ms, Date.parse(`${whole}Z`) - offsetMs + ms);
+        assertEquals(parseTime(read.text), read);
+      },
+    ),
+    RUNS,
+  );
+});
+
+Deno.test("reading any text as JSON ends in a value or a position within the text", () => {
+  const nearly = fc.tuple(json, fc.nat(), text).map(([value, at, bit]) => {
+    const whole = JSON.stringify(value);
+    const index = at % (whole.length + 1);
+    return whole.slice(0, index) + bit + whole.slice(index);
+  });
+  fc.assert(
+    fc.property(fc.oneof(text, nearly), (given) => {
+      const parsed = parseJson(given);
+      if (parsed.ok) {
+        assertEquals(canonicalJson(parsed.value), canonicalJson(JSON.parse(given.replace(/^\ufeff/, ""))));
+      } else assert(parsed.error.line >= 1 && parsed.error.column >= 1);
+      const lines = given.split("\n");
+      for (const each of parseJsonDocuments(given)) {
+        if (each.ok) continue;
+        const line = lines[each.error.line - 1];
+        assert(line !== undefined && each.error.column <= line.length + 1);
+      }
+    }),
+    RUNS,
+  );
+});
+
+Deno.test("documents written one after another are read back, however they are parted", () => {
+  const parted = fc.array(json.filter((value) => typeof value === "object" && value !== null), {
+    minLength: 1,
+  });
+  fc.assert(
+    fc.property(parted, fc.constantFrom("", " ", "\n", "\r\n\n"), (values, separator) => {
+      const read = [...parseJsonDocuments(values.map((value) => JSON.stringify(value)).join(separator))];
+      assertEquals(read.map((each) => each.ok && canonicalJson(each.value)), values.map(canonicalJson));
+    }),
+    RUNS,
+  );
+});
+
+Deno.test("normalize() takes anything and yields an Observation that its schema takes", () => {
+  const field = (...likely: Json[]) => fc.oneof(fc.constantFrom(...likely), json, text);
+  const event = fc.record({
+    source: field("falco", "My Tool"),
+    category: field("security", "cost"),
+    severity: field("High", null),
+    eventType: field("vulnerability", "A_b"),
+    message: field("a message"),
+    rules: field(["CVE-1"], [1, {}]),
+    resource: field({ kind: "Pod", name: "x", namespace: "shop" }, { namespace: 7 }),
+    details: fc.oneof(json, jsonObject),
+    detectedAt: field("2026-01-01T00:00:00Z", 1_767_225_600_000, "never", -1),
+    identity: json,
+    drop: field("not_relevant"),
+    resolved: field(true),
+    ttlSeconds: field(60, 0, 1e300),
+  }, { requiredKeys: [] });
+  const context = fc.record({
+    origin: fc.record({
+      namespace: fc.constantFrom("shop", "", "Not Legal"),
+      confined: fc.boolean(),
+    }),
+    receivedAt: fc.integer({ min: 946_684_800_000, max: 4_102_444_800_000 }),
+    ownNamespace: fc.constant("zen-system"),
+  });
+  fc.assert(fc.property(fc.oneof(event, json), context, (given, around) => checkNormal(given, around)), {
+    numRuns: 1000,
+  });
+});
+
+const PROFILE: SourceProfile = {
+  name: "trivy",
+  kind: "finding",
+  windowMs: 60_000,
+  countRepeats: true,
+  severityMap: {},
+  ttlSeconds: 604_800,
+  volatileDetails: ["score"],
+};
+
+function checkNormal(given: unknown, context: NormalizeContext): void {
+  const hostile = (isObject(given) ? given : {}) as object as DrawnEvent; // what a mapper may hand on by mistake
+  const event = normalize(hostile, PROFILE, context);
+  const object: Observation = toObservation(event, 0, { instance: "default", eventId: "e" });
+  const checked = observationSchema.safeParse(object);
+  assert(checked.success, checked.error?.message);
+  assert(event.message !== "" && isLegal(event.message));
+  assert(isNamespaceName(event.namespace), event.namespace);
+  assert(jsonBytes(event.details) <= 8192);
+  everyString(event.details, (each) => assert(isLegal(each), JSON.stringify(each)));
+  for (const value of Object.values(object.metadata.labels ?? {})) {
+    assert(isLabelValue(value) && value !== "", value);
+  }
+  for (const value of Object.values(object.metadata.annotations ?? {})) {
+    assert(new TextEncoder().encode(value).length <= 1024);
+  }
+  if (context.origin.confined && context.origin.namespace === "shop") {
+    assertEquals(event.namespace, "shop");
+    assert(event.resource === undefined || event.resource.namespace === "shop");
+  }
+  const reread: Observation = JSON.parse(JSON.stringify(object));
+  assertEquals(contentHashOf(reread, PROFILE.volatileDetails), event.contentHash);
+  assertEquals(normalize(hostile, PROFILE, context), event);
+}
+
+/** The value as JSON told in another way: keys turned around, characters escaped, numbers in other forms. */
+function retell(value: Json, seed: number): string {
+  if (typeof value === "string") return retellString(value, seed);
+  if (typeof value === "number") return retellNumber(value, seed);
+  if (value === null || typeof value === "boolean") return JSON.stringify(value);
+  if (Array.isArray(value)) return `[${value.map((item, index) => retell(item, seed + index)).join(" ,\n")}]`;
+  const members = Object.keys(value).map((key, index) =>
+    `${retellString(key, seed)} : ${retell(value[key] ?? null, seed + index)}`
+  );
+  return `{${(seed % 2 ? members.reverse() : members).join("\t,")}}`;
+}
+
+function retellString(given: string, seed: number): string {
+  const units = Array.from({ length: given.length }, (_, index) => given.charCodeAt(index));
+  const escape = (unit: number) => `\\u${unit.toString(16).padStart(4, "0")}`;
+  const plain = (unit: number) =>
+    unit > 0x7f ? escape(unit) : JSON.stringify(String.fromCharCode(unit)).slice(1, -1);
+  return `"${units.map((unit, index) => (seed + index) % 3 ? escape(unit) : plain(unit)).join("")}"`;
+}
+
+function retellNumber(value: number, seed: number): string {
+  const forms = [JSON.stringify(value), value.toExponential(), value.toExponential().replace("e", "E")];
+  if (Number.isInteger(value) && value !== 0 && Math.abs(value) < 1e15) {
+    forms.push(`${value}.0`, `${value}00e-2`);
+  }
+  return forms[Math.abs(seed) % forms.length] ?? String(value);
+}
+
+function sameValue(one: Json, other: Json): boolean {
+  if (one === null || other === null || typeof one !== "object" || typeof other !== "object") {
+    return one === other;
+  }
+  if (Array.isArray(one) || Array.isArray(other)) {
+    return Array.isArray(one) && Array.isArray(other) && one.length === other.length &&
+      one.every((item, index) => sameValue(item, other[index] ?? null));
+  }
+  const keys = Object.keys(one);
+  return keys.length === Object.keys(other).length &&
+    keys.every((key) => Object.hasOwn(other, key) && sameValue(one[key] ?? null, other[key] ?? null));
+}
+
+/** One line, well-formed, without what hides or steers: the rule of SPEC section 3, written another way than `clean`. */
+function isLegal(given: string): boolean {
+  return given.isWellFormed() &&
+    !/[\p{Cc}\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/u.test(given) &&
+    given === given.trim();
+}
+
+function everyString(value: Json, check: (text: string) => void): void {
+  if (typeof value === "string") return check(value);
+  if (value === null || typeof value !== "object") return;
+  for (const [key, member] of Object.entries(value as JsonObject)) {
+    check(key);
+    everyString(member, check);
+  }
+}
