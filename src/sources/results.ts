@@ -90,11 +90,12 @@ export function withoutLogLines(text: string): string {
   let lines = 0;
   while (start < text.length) {
     const end = text.indexOf("\n", start);
-    if (end < 0 || opensDocument(text, start, end)) break;
-    start = end + 1;
+    const lineEnd = end < 0 ? text.length : end;
+    if (opensDocument(text, start, lineEnd)) return "\n".repeat(lines) + text.slice(start);
+    start = lineEnd + 1;
     lines++;
   }
-  return start === 0 ? text : "\n".repeat(lines) + text.slice(start);
+  return text;
 }
 
 /** True where the first character of the line is a bracket, and the line is no `[INFO] …` of a plain-text report. */

@@ -40,7 +40,13 @@ export function configMapPayload(
       options.onError({ ...error, path: `data.${options.key} ${error.path}` }, object);
     }
     const body = bodyOf(documents);
-    if (body === undefined) return undefined;
+    if (body === undefined) {
+      const path = `data.${options.key}`;
+      if (documents.errors.length === 0) {
+        options.onError({ reason: "unreadable", path, message: "the text is empty" }, object);
+      }
+      return undefined;
+    }
     return {
       payload: { body, origin: originOf(object, false), receivedAt: options.now() },
       readable: documents.errors.length === 0,
