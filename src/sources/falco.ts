@@ -87,7 +87,7 @@ function toEvent(alert: Alert): DrawnEvent {
     category: internal ? "operations" : "security",
     severity: alert.priority || null,
     eventType: internal ? "falco-internal" : "runtime-threat",
-    message: firstText(withoutPrefix(alert.output, alert.priority), alert.rule),
+    message: firstText(sentenceOf(alert), alert.rule),
     rules: [alert.rule],
     ...(resource ? { resource } : {}),
     details: detailsOf(alert),
@@ -165,13 +165,17 @@ function priorityWord(priority: string): string {
   return word === "info" ? "informational" : word;
 }
 
-/** Falco begins `output` with the time and the priority: both are fields of their own, and the time is never the same. */
-function withoutPrefix(output: string, priority: string): string {
+/**
+ * Falco begins `output` with the time and the priority: both are fields of their own, and the time is never the same.
+ * Today's rules end it with ` | ` and the output fields, which come by themselves too.
+ */
+function sentenceOf({ output, priority, fields }: Alert): string {
   let rest = output.trim();
-  const space = rest.indexOf(": ");
-  if (space > 0 && isTimePrefix(rest.slice(0, space))) rest = rest.slice(space + 2).trimStart();
+  const colon = rest.indexOf(": ");
+  if (colon > 0 && isTimePrefix(rest.slice(0, colon))) rest = rest.slice(colon + 2).trimStart();
   if (priority !== "" && rest.startsWith(`${priority} `)) rest = rest.slice(priority.length + 1).trimStart();
-  return rest;
+  const bar = rest.indexOf(" | ");
+  return bar > 0 && Object.keys(fields).length > 0 ? rest.slice(0, bar).trimEnd() : rest;
 }
 
 /** `09:15:40.698757000` or `2026-11-01T00:00:01.686701548+0000`. */

@@ -154,12 +154,17 @@ Deno.test("falco finds the client's port by the direction of the call, then by i
   });
 });
 
-Deno.test("falco's message is the output without its time and priority, else the rule", () => {
+Deno.test("falco's message is the output without its time, priority and appended fields, else the rule", () => {
   const output = (words: string) => event(alert({}, { output: words })).message;
   assertEquals(output("09:15:40.698757000: Warning K8s operation (x: y)"), "K8s operation (x: y)");
   assertEquals(output("2026-11-01T00:00:01.686701548+0000: Warning seen"), "seen");
   assertEquals(output("file: Warning"), "file: Warning");
   assertEquals(output(""), "R");
+  assertEquals(output("12:00:00.000000000: Warning A shell | user=root a|b=c"), "A shell | user=root a|b=c");
+  const withFields = event(
+    alert({ "user.name": "root" }, { output: "12:00:00.0: Warning A shell | user=root" }),
+  );
+  assertEquals(withFields.message, "A shell");
 });
 
 Deno.test("falco shows tags, MITRE ids and an allow-list of fields", () => {
