@@ -116,8 +116,7 @@ function toEvent(check: JsonObject, { framework, holder }: Omit<CheckContext, "p
   const named = textAt(check, "resource");
   const file = textAt(check, "file_path");
   const resource = kubernetesResource(named, { framework, checkID });
-  // A Dockerfile's resources are named by its path.
-  const place = file === "" || named.startsWith(file) ? named : [named, file].filter(Boolean).join(" in ");
+  const place = placeOf({ framework, named, file });
   return {
     category: "security",
     severity: firstText(text(at(check, "severity")), "medium"),
@@ -146,6 +145,13 @@ function toEvent(check: JsonObject, { framework, holder }: Omit<CheckContext, "p
       document: resource ? "" : holder,
     }),
   };
+}
+
+/** Where a person looks. A Dockerfile's resources are named by its path, a secret by a hash. */
+function placeOf({ framework, named, file }: { framework: string; named: string; file: string }): string {
+  if (file === "") return named;
+  if (named === "" || framework === "secrets") return file;
+  return named.startsWith(file) ? named : `${named} in ${file}`;
 }
 
 /** `[17, 30]` as `17-30`. */

@@ -119,3 +119,13 @@ Deno.test("kube-bench keeps what it can read and says where it could not", () =>
   ]);
   assertEquals(draw({ other: 1 }).errors.map(({ path }) => path), ["Controls"]);
 });
+
+Deno.test("kube-bench reads Starboard's report of a node", () => {
+  const { events, errors } = draw({
+    kind: "CISKubeBenchReport",
+    metadata: { name: "kind-control-plane", ownerReferences: [{ kind: "Node", name: "kind-control-plane" }] },
+    report: { sections: [control("master", result())] },
+  });
+  assertEquals(errors, []);
+  assertEquals(events.map(({ resource }) => resource?.name), ["kind-control-plane"]);
+});
