@@ -120,7 +120,7 @@ export async function churn(
   const writer = async () => {
     for (const name of queue) {
       await insist(() =>
-        createOnce(api, { apiVersion: "v1", kind: "ConfigMap", metadata: { name, namespace } })
+        createOnce(api, CONFIG_MAPS, { apiVersion: "v1", kind: "ConfigMap", metadata: { name, namespace } })
       );
       onWrite(++written);
       for (let round = 1; round <= rounds; round++) {
@@ -135,16 +135,16 @@ export async function churn(
 }
 
 /** A create whose answer was lost is found done when it is tried again. */
-async function createOnce(api: KubeApi, object: KubeObject): Promise<void> {
+export async function createOnce(api: KubeApi, type: ResourceType, object: KubeObject): Promise<void> {
   try {
-    await api.create(CONFIG_MAPS, object);
+    await api.create(type, object);
   } catch (error) {
     if (!hasStatus(error, 409)) throw error;
   }
 }
 
 /** An API server that is still starting also answers 403 and 404, before it knows its rules and resources. */
-async function insist(write: () => Promise<unknown>): Promise<void> {
+export async function insist(write: () => Promise<unknown>): Promise<void> {
   await retry(write, {
     backoff: backoff({ initialMs: 50, maxMs: 500 }),
     retryable: (error) => !(error instanceof ApiError) || error.status !== 400,
