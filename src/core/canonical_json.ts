@@ -6,6 +6,7 @@ import type { Json } from "./json.ts";
  * caller's to bound (`parseJson` and `cleanJson` both stop at 64).
  */
 export function canonicalJson(value: Json): string {
+  if (typeof value === "string") return quoted(value);
   if (value === null || typeof value !== "object") return JSON.stringify(value) ?? "null";
   if (Array.isArray(value)) {
     let text = "[";
@@ -18,7 +19,17 @@ export function canonicalJson(value: Json): string {
   for (const key of Object.keys(value).sort()) {
     const member = value[key];
     if (member === undefined) continue;
-    text += (text.length === 1 ? "" : ",") + JSON.stringify(key) + ":" + canonicalJson(member);
+    text += (text.length === 1 ? "" : ",") + quoted(key) + ":" + canonicalJson(member);
   }
   return text + "}";
+}
+
+/** As `JSON.stringify` does it, which for a short plain text is mostly the cost of calling it. */
+function quoted(text: string): string {
+  if (text.length > 40) return JSON.stringify(text);
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index);
+    if (code < 32 || code > 126 || code === 34 || code === 92) return JSON.stringify(text);
+  }
+  return `"${text}"`;
 }

@@ -77,6 +77,11 @@ export function cutBytes(text: string, limit: number): string {
   return text;
 }
 
+/** True where the text is at most `limit` bytes of UTF-8; most are so short that nothing has to be counted. */
+export function fitsBytes(text: string, limit: number): boolean {
+  return text.length * 3 <= limit || utf8Length(text) <= limit;
+}
+
 /** Bytes of the text in UTF-8. */
 export function utf8Length(text: string): number {
   let bytes = text.length;

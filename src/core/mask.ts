@@ -13,6 +13,7 @@ import {
   quotedEnd,
 } from "./mask_scan.ts";
 import {
+  hasPasswordFlag,
   isFlagOfSecret,
   isHeaderOfSecret,
   isNameOfSecret,
@@ -20,6 +21,7 @@ import {
   knownTokenEnd,
   looksRandom,
   passwordFlag,
+  TOKEN_INITIALS,
 } from "./mask_words.ts";
 
 /** What stands where a secret stood. */
@@ -55,17 +57,31 @@ class Scan {
   }
 }
 
+/** What may begin at a character: most begin nothing, and this loop is run for every one of them. */
+const EQUALS = 1, COLON = 2, SPACE = 3, TOKEN = 4;
+const BEGINS = new Uint8Array(128);
+for (const char of " \t\n\r") BEGINS[char.charCodeAt(0)] = SPACE;
+for (const code of TOKEN_INITIALS) BEGINS[code] = TOKEN;
+BEGINS[61] = EQUALS;
+BEGINS[58] = COLON;
+
 function step(scan: Scan): void {
-  const { text, index } = scan;
-  const char = text[index] ?? "";
-  if (isBoundary(text, index)) {
-    const end = knownTokenEnd(text, index);
-    if (end > index) return scan.hide(index, end);
+  const { text } = scan;
+  let { index } = scan;
+  let begins = 0;
+  for (; index < text.length; index++) {
+    const code = text.charCodeAt(index);
+    begins = code < 128 ? BEGINS[code] ?? 0 : 0;
+    if (begins !== 0) break;
   }
-  scan.index++;
-  if (char === "=") afterEquals(scan, index);
-  else if (char === ":") afterColon(scan, index);
-  else if (isSpace(char)) afterSpace(scan, index);
+  scan.index = index + 1;
+  if (begins === EQUALS) afterEquals(scan, index);
+  else if (begins === COLON) afterColon(scan, index);
+  else if (begins === SPACE) afterSpace(scan, index);
+  else if (begins === TOKEN && isBoundary(text, index)) {
+    const end = knownTokenEnd(text, index);
+    if (end > index) scan.hide(index, end);
+  }
 }
 
 /** `password=x`, `--token=x`, `PGPASSWORD=x`, `?sig=x`, `-passin=…`. */
@@ -104,8 +120,7 @@ function afterSpace(scan: Scan, index: number): void {
     if (flag === "user") return hideAfterColon(scan, next);
   } else {
     scan.command = commandOf(scan.command, word);
-    const scheme = word.toLowerCase();
-    if (scheme === "bearer" || scheme === "basic") {
+    if (isScheme(word)) {
       const end = afterWord(text, next);
       if (looksRandom(text.slice(next, Math.min(end, next + 256)))) return scan.hide(next, end);
     }
@@ -115,6 +130,7 @@ function afterSpace(scan: Scan, index: number): void {
 
 /** `mysql -psecret`, `sshpass -psecret`: the value is part of the flag's own word. */
 function hideAttached(scan: Scan, start: number): void {
+  if (scan.command === "" || scan.text[start] !== "-") return;
   const flag = scan.text.slice(start, start + 3);
   if (flag.length < 3 || isSpace(flag[2] ?? "") || passwordFlag(scan.command, flag) !== "attached") return;
   scan.hide(start + 2, afterWord(scan.text, start));
@@ -184,12 +200,18 @@ function hideAfterColon(scan: Scan, start: number): void {
   if (colon + 1 < end) scan.hide(colon + 1, end);
 }
 
+function isScheme(word: string): boolean {
+  if (word.length !== 6 && word.length !== 5) return false;
+  const lower = word.toLowerCase();
+  return lower === "bearer" || lower === "basic";
+}
+
 /** The command in force after this word: a known tool's, or none after a separator. */
 function commandOf(current: string, word: string): string {
-  const name = word.slice(word.lastIndexOf("/") + 1).toLowerCase();
-  if (["|", "||", "&&", ";", "&"].includes(name)) return "";
-  if (current !== "" && name === "login") return `${current} login`;
-  return passwordFlag(name, "") === "known" ? name : current;
+  if (word.length <= 2 && ["|", "||", "&&", ";", "&"].includes(word)) return "";
+  if (current !== "" && word === "login") return `${current} login`;
+  const name = word.slice(word.lastIndexOf("/") + 1);
+  return hasPasswordFlag(name) ? name : current;
 }
 
 /** A cheap first look: no text without one of these characters can match, few others need the scan. */
@@ -199,7 +221,8 @@ function mayHoldSecret(text: string): boolean {
     const code = text.charCodeAt(index);
     if (code === 61 || code === 58 || code === 45 || code === 95) return true; // = : - _
   }
-  return knownWords.some((word) => text.includes(word));
+  // Such a word and the shortest token that may follow or be it.
+  return text.length >= 18 && knownWords.some((word) => text.includes(word));
 }
 
 const knownWords = ["AKIA", "ASIA", "AIza", "eyJ", "earer ", "asic "];

@@ -74,7 +74,7 @@ const SECRET_HEADERS = new Set([
 const WORKING_DIRECTORIES = new Set(["PWD", "OLDPWD"]);
 
 /** Short password flags of tools: attached to its value, the next word, or `user:password` next. */
-const FLAGS: Readonly<Record<string, Readonly<Record<string, "attached" | "next" | "user">>>> = {
+const FLAGS = new Map<string, Readonly<Record<string, "attached" | "next" | "user">>>(Object.entries({
   mysql: { "-p": "attached" },
   mysqldump: { "-p": "attached" },
   mysqladmin: { "-p": "attached" },
@@ -113,7 +113,7 @@ const FLAGS: Readonly<Record<string, Readonly<Record<string, "attached" | "next"
   skopeo: { "--creds": "user", "--src-creds": "user", "--dest-creds": "user" },
   nerdctl: {},
   "nerdctl login": { "-p": "next" },
-};
+}));
 
 /** Words after a flag in a sentence about it. */
 const PROSE = new Set([
@@ -135,6 +135,8 @@ export function isValue(word: string): boolean {
   return word !== "" && !word.startsWith("-") && !PROSE.has(word.toLowerCase());
 }
 
+const LONGEST_COMMAND = Math.max(...[...FLAGS.keys()].map((command) => command.length));
+
 /** True for a flag that a secret follows: `--password`, `-token`, not `--password=x`. */
 export function isFlagOfSecret(word: string): boolean {
   for (let index = 0; index < word.length; index++) {
@@ -143,9 +145,32 @@ export function isFlagOfSecret(word: string): boolean {
   return isNameOfSecret(word);
 }
 
+/** Every secret's name has one of these in it; most names have none, and are not looked at closer. */
+const HINTS = [
+  "pass",
+  "pw",
+  "secret",
+  "token",
+  "key",
+  "cred",
+  "auth",
+  "cookie",
+  "sig",
+  "session",
+  "jwt",
+  "bearer",
+  "psw",
+];
+
 /** True for the name of a flag, variable or key whose value is a secret: `--db-password`, `GITHUB_TOKEN`, `apiKey`. */
 export function isNameOfSecret(name: string): boolean {
-  if (name.length < 2 || WORKING_DIRECTORIES.has(name)) return false;
+  if (name.length < 2 || name.length > 128) return false;
+  const lower = name.toLowerCase();
+  return HINTS.some((hint) => lower.includes(hint)) && judgeName(name);
+}
+
+function judgeName(name: string): boolean {
+  if (WORKING_DIRECTORIES.has(name)) return false;
   const words = wordsOf(name);
   const last = words.at(-1);
   if (last === undefined || HARMLESS_ENDINGS.has(last)) return false;
@@ -164,18 +189,18 @@ export function isHeaderOfSecret(name: string): boolean {
   return SECRET_HEADERS.has(header) || (header.startsWith("x-") && isNameOfSecret(name));
 }
 
-/** What `flag` means to `command`: where its password is; "known" that the command has any such flag. */
-export function passwordFlag(
-  command: string,
-  flag: string,
-): "attached" | "next" | "user" | "known" | undefined {
-  if (!Object.hasOwn(FLAGS, command)) return undefined;
-  const flags = FLAGS[command] ?? {};
-  if (flag === "") return "known";
-  const exact = flags[flag];
+/** True for a tool (or its `login`) that takes a password by a flag of its own. */
+export function hasPasswordFlag(command: string): boolean {
+  return command.length <= LONGEST_COMMAND && FLAGS.has(command);
+}
+
+/** Where the password is that `flag` of `command` gives, if it is such a flag. */
+export function passwordFlag(command: string, flag: string): "attached" | "next" | "user" | undefined {
+  const flags = FLAGS.get(command);
+  const exact = flags?.[flag];
   if (exact === "attached") return "next"; // the flag alone: people put a space there too
   if (exact !== undefined) return exact;
-  return flags[flag.slice(0, 2)] === "attached" ? "attached" : undefined;
+  return flags?.[flag.slice(0, 2)] === "attached" ? "attached" : undefined;
 }
 
 /** True for what no word of a language looks like: long, with a digit. */
@@ -219,12 +244,13 @@ const TOKENS: readonly TokenShape[] = [
   { prefix: "sk-", min: 32 },
   { prefix: "eyJ", min: 30 },
 ];
-const TOKEN_INITIALS = new Set(TOKENS.map(({ prefix }) => prefix.charCodeAt(0)));
+const TOKENS_BY_INITIAL = Map.groupBy(TOKENS, ({ prefix }) => prefix.charCodeAt(0));
+/** Codes of the characters such tokens begin with. */
+export const TOKEN_INITIALS: readonly number[] = [...TOKENS_BY_INITIAL.keys()];
 
 /** The index after the well-known token (AWS, GitHub, GitLab, Slack, a JWT …) at `start`; `start` where there is none. */
 export function knownTokenEnd(text: string, start: number): number {
-  if (!TOKEN_INITIALS.has(text.charCodeAt(start))) return start;
-  for (const { prefix, min, upper } of TOKENS) {
+  for (const { prefix, min, upper } of TOKENS_BY_INITIAL.get(text.charCodeAt(start)) ?? []) {
     if (!text.startsWith(prefix, start)) continue;
     let end = start + prefix.length;
     while (end < text.length && isTokenCode(text.charCodeAt(end), upper)) end++;

@@ -29,16 +29,18 @@ export function parseTime(text: string): Time | undefined {
   if (offsetMinutes === undefined) return undefined;
 
   const fraction = text.slice(20, end).slice(0, 9);
+  const fractionMs = fraction === "" ? 0 : Math.trunc(Number(`0.${fraction}`) * 1000);
+  const suffix = fraction === "" ? "Z" : `.${fraction}Z`;
+  if (offsetMinutes === 0 && second < 60 && year >= 100) {
+    const ms = Date.UTC(year, month - 1, day, hour, minute, second) + fractionMs;
+    return { ms, text: `${text.slice(0, 10)}T${text.slice(11, 19)}${suffix}` };
+  }
   const date = new Date(0);
   date.setUTCFullYear(year, month - 1, day); // Date.UTC reads years below 100 as 19xx
   date.setUTCHours(hour, minute - offsetMinutes, second);
-  const seconds = date.getTime();
   const utc = date.toISOString();
   if (utc.length !== 24) return undefined; // moved out of the years 0000 to 9999 by its offset
-  return {
-    ms: seconds + (fraction === "" ? 0 : Math.trunc(Number(`0.${fraction}`) * 1000)),
-    text: `${utc.slice(0, 19)}${fraction === "" ? "" : `.${fraction}`}Z`,
-  };
+  return { ms: date.getTime() + fractionMs, text: utc.slice(0, 19) + suffix };
 }
 
 /** A tool's time, text or milliseconds since the epoch, or undefined. */

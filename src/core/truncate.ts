@@ -1,5 +1,5 @@
 /** Cuts details to what an Observation may carry. */
-import { cut, utf8Length } from "./clean.ts";
+import { cut, fitsBytes, utf8Length } from "./clean.ts";
 import type { Json, JsonObject } from "./json.ts";
 
 interface Step {
@@ -31,12 +31,12 @@ export function truncateObject(
   object: JsonObject,
   maxBytes: number,
 ): { readonly value: JsonObject; readonly truncated: boolean } {
-  if (jsonBytes(object) <= maxBytes) return { value: object, truncated: false };
+  if (fitsBytes(JSON.stringify(object), maxBytes)) return { value: object, truncated: false };
   let value = object;
   for (const step of STEPS) {
     // Which members of the object itself stay is decided last, by size.
     value = Object.fromEntries(Object.entries(value).map(([key, member]) => [key, cutValue(member, step)]));
-    if (jsonBytes(value) <= maxBytes) return { value, truncated: true };
+    if (fitsBytes(JSON.stringify(value), maxBytes)) return { value, truncated: true };
   }
   return { value: withoutLargest(value, maxBytes), truncated: true };
 }

@@ -1,6 +1,6 @@
 /** Makes a tool's event legal, clean and bounded: what filters see and what is stored. */
 import { canonicalJson } from "../core/canonical_json.ts";
-import { clean, cutBytes } from "../core/clean.ts";
+import { clean, cutBytes, fitsBytes } from "../core/clean.ts";
 import { cleanObject, cleanText } from "../core/clean_json.ts";
 import type { DrawnEvent, NormalEvent, Origin, SourceProfile } from "../core/event.ts";
 import { hash32, sha256 } from "../core/fingerprint.ts";
@@ -51,7 +51,7 @@ export function normalize(drawn: DrawnEvent, profile: SourceProfile, context: No
   const believed = time !== undefined && isPlausibleDetection(time.ms, receivedAt) ? time : undefined;
   const identity = identityText(raw.identity, { source, severity, origin });
   const message = cleanText(textOf(raw.message), LIMITS.message) || eventType;
-  const { details, lasting } = boundDetails(raw.details, {
+  const { details, lastingText } = boundDetails(raw.details, {
     volatile: profile.volatileDetails,
     ...(claimed && { claimedResource: claimed }),
     ...(believed === undefined && { claimedTime: claimedTime(raw.detectedAt) }),
@@ -76,7 +76,7 @@ export function normalize(drawn: DrawnEvent, profile: SourceProfile, context: No
     ttlSeconds: ttlOf(raw.ttlSeconds) ?? ttlOf(profile.ttlSeconds) ?? LIMITS.ttlSeconds,
     windowMs: profile.windowMs,
     countRepeats: profile.countRepeats,
-    contentHash: contentHash(message, lasting),
+    contentHash: contentHash(message, lastingText),
     ...(isDrop(raw.drop) && { drop: raw.drop }),
     resolved: raw.resolved === true,
   };
@@ -92,11 +92,11 @@ export function contentHashOf(observation: Observation, volatileDetails: readonl
   for (const [key, value] of Object.entries(details)) {
     if (!isVolatile(key, volatileDetails)) lasting[key] = value;
   }
-  return contentHash(message, lasting);
+  return contentHash(message, canonicalJson(lasting));
 }
 
-function contentHash(message: string, lasting: JsonObject): number {
-  return hash32(canonicalJson([message, lasting]));
+function contentHash(message: string, lastingText: string): number {
+  return hash32(`${message}\n${lastingText}`);
 }
 
 /**
@@ -119,8 +119,8 @@ interface DetailsContext {
   readonly claimedTime?: string | undefined;
 }
 
-/** Details within 8 KiB, and those of them whose change is news. */
-function boundDetails(raw: unknown, context: DetailsContext): { details: JsonObject; lasting: JsonObject } {
+/** Details within 8 KiB, and the canonical text of those whose change is news. */
+function boundDetails(raw: unknown, context: DetailsContext): { details: JsonObject; lastingText: string } {
   const cleaned = cleanObject(raw, { maxString: LIMITS.detailsBytes, links: true });
   const lastingRaw: JsonObject = {};
   const flapping: JsonObject = {};
@@ -130,7 +130,10 @@ function boundDetails(raw: unknown, context: DetailsContext): { details: JsonObj
     else if (!Object.hasOwn(flapping, key)) flapping[key] = value;
   }
   if (context.claimedResource) lastingRaw[CLAIMED_RESOURCE] = resourceJson(context.claimedResource);
-  const { value: lasting, truncated } = truncateObject(lastingRaw, LIMITS.detailsBytes - VOLATILE_BYTES);
+  const maxBytes = LIMITS.detailsBytes - VOLATILE_BYTES;
+  const wholeText = canonicalJson(lastingRaw);
+  const truncated = !fitsBytes(wholeText, maxBytes);
+  const lasting = truncated ? truncateObject(lastingRaw, maxBytes).value : lastingRaw;
   const details: JsonObject = { ...lasting };
   let room = VOLATILE_BYTES - 32; // for `"truncated":true` and the braces
   let dropped = cleaned.truncated || truncated;
@@ -143,7 +146,7 @@ function boundDetails(raw: unknown, context: DetailsContext): { details: JsonObj
     }
   }
   if (dropped) details[TRUNCATED] = true;
-  return { details, lasting };
+  return { details, lastingText: truncated ? canonicalJson(lasting) : wholeText };
 }
 
 function isVolatile(key: string, volatile: readonly string[]): boolean {
