@@ -65,3 +65,9 @@ export function every(intervalMs: number, beat: () => void, signal: AbortSignal)
   }, { once: true });
   return promise;
 }
+
+/** Resolves when `signal` aborts. */
+export function untilAborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}

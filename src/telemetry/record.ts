@@ -20,6 +20,8 @@ type Tally = { -readonly [K in keyof Account]: Account[K] };
 export interface Books extends Recorder {
   /** Every source's account, read in one synchronous step. */
   accounts(): Readonly<Record<string, Account>>;
+  /** A source as a label value: beyond 100 of them `other`. */
+  readonly sourceLabel: (source: string) => string;
 }
 
 /** Sources beyond this many are counted together as `other`: a mapping's `source` is a user's word. */
@@ -70,6 +72,7 @@ export function createBooks(metrics: Metrics, now: () => number): Books {
 
   return {
     open,
+    sourceLabel: labelOf,
     payloadError(source, error, correlationId) {
       metrics.payloadErrors.inc({ source: labelOf(source), reason: error.reason });
       metrics.watcherErrors.inc({ watcher: labelOf(source), error_type: error.reason });

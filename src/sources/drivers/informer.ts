@@ -7,6 +7,12 @@ import type { Metrics } from "../../telemetry/metrics.ts";
 import type { SourceStates } from "../status.ts";
 import { createEvaluator, type EvaluatorOptions, type Views } from "./evaluation.ts";
 
+/** What tests shorten. */
+export type WatcherTuning = Pick<
+  WatcherOptions,
+  "idleMs" | "pageSize" | "timeoutSeconds" | "random" | "backoff"
+>;
+
 export interface InformerOptions
   extends Pick<EvaluatorOptions, "source" | "intake" | "payloadOf" | "onTaken"> {
   readonly api: KubeApi;
@@ -20,10 +26,7 @@ export interface InformerOptions
   readonly onReevaluate: (listener: () => void) => Disposable;
   readonly metrics: Metrics;
   readonly clock: Clock;
-  readonly watcherOptions?: Pick<
-    WatcherOptions,
-    "idleMs" | "pageSize" | "timeoutSeconds" | "random" | "backoff"
-  >;
+  readonly watcherOptions?: WatcherTuning | undefined;
 }
 
 const log = logger("informer");

@@ -1,0 +1,284 @@
+/** The composition root: the only place where everything is wired, started and stopped in order. */
+import { createDiscovery } from "./app/discovery.ts";
+import { createPipeline, type Pipeline } from "./app/pipeline.ts";
+import { serve } from "./app/serve.ts";
+import { wireBuiltins } from "./app/sources.ts";
+import { createFiltersWatch, type FiltersWatch } from "./config/filters_watch.ts";
+import { LiveFilters } from "./config/live_filters.ts";
+import { OBSERVATION_FILTERS } from "./config/observation_filters.ts";
+import { createReadyStatusWriter } from "./config/ready_status.ts";
+import { type Clock, systemClock } from "./core/clock.ts";
+import { Health } from "./health.ts";
+import { createHttpApp } from "./http/app.ts";
+import { webhookToken } from "./http/auth.ts";
+import { ByteBudget } from "./http/body.ts";
+import { addressSet, clientLimit } from "./http/client.ts";
+import { whoAmI } from "./kube/access.ts";
+import { ApiError, type KubeApi } from "./kube/api.ts";
+import type { Connection } from "./kube/connection.ts";
+import { createEventRecorder } from "./kube/events.ts";
+import { createLeaderElection } from "./kube/lease.ts";
+import { backoff, retry, retryAfterMsOf, sleep } from "./kube/retry.ts";
+import { createTransport } from "./kube/transport.ts";
+import type { WatcherOptions } from "./kube/watcher.ts";
+import { every, RunnableGroup, untilAborted } from "./lifecycle.ts";
+import type { Settings } from "./settings.ts";
+import { type StateSource, StateSources } from "./sources/drivers/state_sources.ts";
+import { sourceNamed } from "./sources/mod.ts";
+import { SourceStates } from "./sources/status.ts";
+import { OBSERVATIONS } from "./store/mod.ts";
+import { logger } from "./telemetry/logging.ts";
+import { createMetrics, type Metrics } from "./telemetry/metrics.ts";
+import { registerProcessMetrics } from "./telemetry/process.ts";
+import { type Books, createBooks } from "./telemetry/record.ts";
+import { VERSION } from "./version.ts";
+
+export interface AppOptions {
+  readonly settings: Settings;
+  readonly connection: Connection;
+  readonly clock?: Clock;
+  /** What tests shorten. */
+  readonly watcherOptions?: Partial<Omit<WatcherOptions, "signal">>;
+}
+
+/** A running program. */
+export interface App {
+  readonly url: string;
+  readonly metricsUrl: string;
+  readonly metrics: Metrics;
+  readonly books: Books;
+  readonly health: Health;
+  /** Stops in the order of SPEC section 8; resolves when everything has ended. Safe to call again. */
+  stop(): Promise<void>;
+}
+
+const MIB = 2 ** 20;
+/** Bodies of webhook requests in memory at once. */
+const BODY_BUDGET_BYTES = 64 * MIB;
+const BEAT_MS = 1_000;
+
+const log = logger("app");
+const NO_VIEWS = { begin() {}, view() {}, gone() {}, complete() {}, lost() {} };
+
+/** Starts the program. Throws where it cannot even start: a bad setting, a port in use, an unreadable token. */
+export function startApp({ settings, connection, clock = systemClock, watcherOptions }: AppOptions): App {
+  const metrics = createMetrics();
+  registerProcessMetrics(metrics.registry, clock.now());
+  metrics.buildInfo.set({ version: VERSION, deno_version: Deno.version.deno }, 1);
+  const books = createBooks(metrics, () => clock.now());
+  const health = new Health(() => clock.monotonic(), metrics);
+  const requests = new AbortController();
+  const api = createTransport(connection, { metrics });
+  const states = new SourceStates(metrics, clock);
+  const recording = new AbortController();
+  const events = createEventRecorder({
+    api,
+    signal: recording.signal,
+    instance: identityOf(settings),
+    clock,
+  });
+
+  const filters = new LiveFilters({ metrics, clock, onChange: () => stateSources.reevaluate() });
+  const pipeline = createPipeline({
+    api,
+    settings,
+    metrics,
+    books,
+    clock,
+    filter: filters.filter,
+    inScope: () => true,
+    admits: () => true,
+    rateOf: () => undefined,
+    volatileDetailsOf: (source) => sourceNamed(source)?.volatileDetails ?? [],
+    watcherOptions,
+  });
+  const discovery = createDiscovery({
+    api,
+    groups: () => groupsOf(wired.stateSources),
+    intervalMs: settings.discoveryIntervalMs,
+  });
+  const stateSources = new StateSources({
+    api,
+    discovery,
+    intake: pipeline.intake,
+    views: NO_VIEWS,
+    states,
+    payloadError: books.payloadError,
+    resyncMs: settings.resyncIntervalMs,
+    configMapPollMs: settings.configMapPollSeconds * 1_000,
+    metrics,
+    clock,
+    watcherOptions,
+  });
+  let ownUser = "";
+  const wired = wireBuiltins({
+    settings,
+    intake: pipeline.intake,
+    states,
+    clock,
+    context: () => ({ ownUser }),
+    payloadError: books.payloadError,
+  });
+  stateSources.set(wired.stateSources);
+
+  const leader = createLeaderElection({
+    api,
+    namespace: settings.podNamespace,
+    name: leaseName(settings.instance),
+    identity: identityOf(settings),
+    metrics,
+    onStarted: (signal) => leaderWork(signal),
+  });
+  async function leaderWork(signal: AbortSignal): Promise<void> {
+    const group = new RunnableGroup([{ name: "state sources", run: (inner) => stateSources.run(inner) }], {
+      onFailure: (name) => health.ended(name),
+    });
+    filtersWatch.publishConditions();
+    group.start();
+    await untilAborted(signal);
+    await group.stop();
+  }
+  const filtersWatch = createFiltersWatch({
+    api,
+    filters,
+    clock,
+    metrics,
+    ...(watcherOptions ? { watcherOptions } : {}),
+    configMap: {
+      namespace: settings.filterConfigMapNamespace || settings.podNamespace,
+      name: settings.filterConfigMapName,
+      key: settings.filterConfigMapKey,
+    },
+    ownNamespace: settings.podNamespace,
+    tenantNamespaces: settings.tenantFilters ? tenantNamespaces(settings) : [],
+    emit: (event) => events.record(event),
+    ready: createReadyStatusWriter({
+      api,
+      type: OBSERVATION_FILTERS,
+      clock,
+      isLeader: () => leader.isLeader(),
+    }),
+  });
+  filtersWatch.firstReadDecided.then(() => health.set("filters", true));
+
+  const beforeScrape = () => {
+    pipeline.publish();
+    health.refresh();
+  };
+  const http = createHttpApp({
+    version: VERSION,
+    live: () => health.live(),
+    ready: () => health.ready(),
+    status: () => ({
+      version: VERSION,
+      instance: settings.instance,
+      leader: { isLeader: leader.isLeader(), holder: leader.leader() ?? null },
+      sources: states.report(),
+      books: books.accounts(),
+      filters: filtersWatch.status(),
+      storage: storageReport(pipeline),
+    }),
+    beforeScrape,
+    endpoints: () => wired.endpoints,
+    token: webhookToken({
+      token: settings.webhookAuthToken,
+      file: settings.webhookAuthTokenFile,
+      now: () => clock.now(),
+    }),
+    allowedIps: addressSet(settings.webhookAllowedIps),
+    trustedProxies: addressSet(settings.trustedProxyCidrs),
+    allow: clientLimit({
+      ratePerSecond: settings.webhookRateLimit,
+      burst: settings.webhookRateBurst,
+      clock,
+    }),
+    budget: new ByteBudget(BODY_BUDGET_BYTES),
+    maxBytes: settings.webhookMaxBytes,
+    now: () => clock.now(),
+    signal: requests.signal,
+    metrics,
+  });
+  const serving = serve({
+    settings,
+    clock,
+    health,
+    metrics,
+    pipeline,
+    http,
+    beforeScrape,
+    requests,
+    leading: [{ name: "leader election", run: (signal) => leader.run(signal) }],
+    core: [
+      { name: "event loop", run: (signal) => every(BEAT_MS, () => health.beat("event loop"), signal) },
+      { name: "status lane", run: (signal) => pipeline.store.lane.run(signal) },
+      { name: "index", run: (signal) => pipeline.runIndex(signal) },
+      { name: "readiness", run: (signal) => probeApi(api, health, signal) },
+      { name: "filters", run: (signal) => filtersWatch.run(signal) },
+      { name: "discovery", run: (signal) => discovery.run(signal) },
+      {
+        name: "own user",
+        async run(signal) {
+          const user = await retry(() => whoAmI(api, { signal }), { signal, retryable: () => true }).catch(
+            () => undefined,
+          );
+          ownUser = user?.username ?? "";
+          await untilAborted(signal);
+        },
+      },
+    ],
+    close: () => {
+      recording.abort();
+      api.close();
+    },
+  });
+  return { ...serving, metrics, books, health };
+}
+
+/** Until the API server answers and serves our CRD. Its later absence is no reason for not being ready: requests are answered 503. */
+async function probeApi(api: KubeApi, health: Health, signal: AbortSignal): Promise<void> {
+  const waits = backoff();
+  while (!signal.aborted) {
+    try {
+      await api.list(OBSERVATIONS, { limit: 1, signal });
+      health.set("api", true);
+      health.set("crd", true);
+      return await untilAborted(signal);
+    } catch (error) {
+      if (signal.aborted) return;
+      health.set("api", error instanceof ApiError);
+      log.warn("Waiting for the API server and the Observation CRD", { error });
+      await sleep(waits.next(retryAfterMsOf(error)), signal);
+    }
+  }
+}
+
+function leaseName(instance: string): string {
+  return instance === "default" ? "zen-watcher-leader-election" : `zen-watcher-leader-election-${instance}`;
+}
+
+/** Unique to this process: a Pod's name alone would let a restarted container take its own lease back, which is as good. */
+function identityOf({ podName }: Settings): string {
+  return podName === "" ? `${Deno.hostname()}_${crypto.randomUUID()}` : podName;
+}
+
+function tenantNamespaces({ watchNamespaces }: Settings): readonly string[] {
+  return watchNamespaces.length > 0 ? watchNamespaces : [""];
+}
+
+function storageReport({ index, store, dedup }: Pipeline): Readonly<Record<string, unknown>> {
+  return {
+    indexComplete: index.complete,
+    observations: index.tallies.count,
+    bytes: index.tallies.bytes,
+    foreign: index.foreign,
+    statusWritesPending: store.lane.size,
+    openWindows: dedup.usage(),
+  };
+}
+
+function groupsOf(sources: readonly StateSource[]): ReadonlySet<string> {
+  const groups = sources.flatMap(({ input }) =>
+    input.type === "informer" ? input.resources.map(({ group }) => group) : []
+  );
+  return new Set(groups.filter((group) => group !== ""));
+}

@@ -1,0 +1,38 @@
+/** The API server's resources as the state sources ask for them. */
+import type { KubeApi } from "../kube/api.ts";
+import { type DiscoveryWatch, watchDiscovery } from "../kube/discovery.ts";
+import type { Discovery } from "../sources/drivers/state_sources.ts";
+
+export interface PolledDiscovery extends Discovery, Pick<DiscoveryWatch, "run" | "refresh" | "types"> {}
+
+/** Polls the groups that `groups` names at each look. */
+export function createDiscovery(
+  { api, groups, intervalMs }: { api: KubeApi; groups: () => Iterable<string>; intervalMs: number },
+): PolledDiscovery {
+  const listeners = new Set<() => void>();
+  let served: ReadonlySet<string> | undefined;
+  const watch = watchDiscovery(api, {
+    groups,
+    intervalMs,
+    onChange({ types }) {
+      served = new Set(types.map(nameOf));
+      for (const listener of [...listeners]) listener();
+    },
+  });
+  return {
+    ...watch,
+    get polled() {
+      return served !== undefined;
+    },
+    serves: (type) => served?.has(nameOf(type)) ?? false,
+    subscribe(listener) {
+      listeners.add(listener);
+      if (served) listener();
+      return { [Symbol.dispose]: () => void listeners.delete(listener) };
+    },
+  };
+}
+
+function nameOf({ group, version, plural }: { group: string; version: string; plural: string }): string {
+  return `${group}/${version}/${plural}`;
+}

@@ -1,0 +1,119 @@
+/** Index, dedup, rate limit, store and intake of a process, wired. */
+import type { Clock } from "../core/clock.ts";
+import type { NormalEvent } from "../core/event.ts";
+import type { Observation } from "../core/observation.ts";
+import type { KubeApi } from "../kube/api.ts";
+import type { WatcherOptions } from "../kube/watcher.ts";
+import { watcher } from "../kube/watcher.ts";
+import { createDedup, type Dedup } from "../pipeline/dedup.ts";
+import { createIntake, type Intake } from "../pipeline/intake.ts";
+import { contentHashOf } from "../pipeline/normalize.ts";
+import type { Rejection } from "../pipeline/ports.ts";
+import { createRateLimiter, type Rate } from "../pipeline/rate_limit.ts";
+import type { Settings } from "../settings.ts";
+import {
+  createStore,
+  feedIndex,
+  ObservationIndex,
+  OBSERVATIONS,
+  type Store,
+  type StoredObservation,
+} from "../store/mod.ts";
+import { logger } from "../telemetry/logging.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+import type { Books } from "../telemetry/record.ts";
+
+export interface PipelineOptions {
+  readonly api: KubeApi;
+  readonly settings: Settings;
+  readonly metrics: Metrics;
+  readonly books: Books;
+  readonly clock: Clock;
+  readonly filter: (event: NormalEvent) => Rejection | undefined;
+  readonly inScope: (event: NormalEvent) => boolean;
+  readonly admits: (event: NormalEvent, index: ObservationIndex) => boolean;
+  /** A mapped source's own rate. */
+  readonly rateOf: (source: string) => Rate | undefined;
+  /** Keys of details that flap without meaning, by source. */
+  readonly volatileDetailsOf: (source: string) => readonly string[];
+  readonly watcherOptions?: Partial<WatcherOptions> | undefined;
+}
+
+export interface Pipeline {
+  readonly index: ObservationIndex;
+  readonly dedup: Dedup;
+  readonly store: Store;
+  readonly intake: Intake;
+  /** Feeds the index until `signal` aborts. */
+  runIndex(signal: AbortSignal): Promise<void>;
+  /** Brings the gauges up to date that are read rather than counted. */
+  publish(): void;
+}
+
+/** Wires the pipeline of a process. */
+export function createPipeline(options: PipelineOptions): Pipeline {
+  const { api, settings, metrics, books, clock } = options;
+  const contentHash = (observation: Observation) =>
+    contentHashOf(observation, options.volatileDetailsOf(observation.spec.source));
+  const index: ObservationIndex = new ObservationIndex({
+    instance: settings.instance,
+    contentHash,
+    onGone: (fingerprint, generation) => dedup.forget(fingerprint, generation),
+  });
+  const dedup: Dedup = createDedup({
+    index,
+    maxSize: settings.dedupMaxSize,
+    onEvict: () => metrics.dedupEvictions.inc(),
+  });
+  const store = createStore({
+    api,
+    index,
+    clock,
+    log: logger("store"),
+    metrics,
+    instance: settings.instance,
+    ownNamespace: settings.podNamespace,
+    sourceLabel: books.sourceLabel,
+    contentSilenceMs: 2 * settings.resyncIntervalMs,
+  });
+  const intake = createIntake({
+    steps: {
+      filter: options.filter,
+      inScope: options.inScope,
+      dedup,
+      admits: (event) => options.admits(event, index),
+    },
+    limiter: createRateLimiter({
+      clock,
+      rate: { perSecond: settings.dedupMaxRatePerSource, burst: settings.dedupRateBurst },
+      rateOf: options.rateOf,
+    }),
+    store,
+    recorder: books,
+    clock,
+  });
+
+  return {
+    index,
+    dedup,
+    store,
+    intake,
+    runIndex(signal) {
+      return feedIndex(
+        index,
+        watcher<StoredObservation>(api, OBSERVATIONS, { ...options.watcherOptions, signal, clock, metrics }),
+      );
+    },
+    publish: () => publish({ index, dedup, intake, store, metrics }),
+  };
+}
+
+function publish(parts: Pick<Pipeline, "index" | "dedup" | "intake" | "store"> & { metrics: Metrics }): void {
+  const { index, dedup, intake, store, metrics } = parts;
+  metrics.dedupCacheUsage.set(dedup.usage());
+  metrics.tasks.set(intake.writing + store.lane.size);
+  metrics.activeEvents.reset();
+  for (const { category, severity, count } of index.tallies.active()) {
+    metrics.activeEvents.set({ category, severity }, count);
+  }
+}

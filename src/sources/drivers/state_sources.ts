@@ -1,0 +1,195 @@
+/** Reads every state source on the leader: one informer for each resource of theirs that is served. */
+import type { Clock } from "../../core/clock.ts";
+import type { PayloadError } from "../../core/outcome.ts";
+import type { KubeApi, KubeObject, ResourceType } from "../../kube/api.ts";
+import type { WatcherOptions } from "../../kube/watcher.ts";
+import type { Intake, SourceRuntime } from "../../pipeline/intake.ts";
+import { logger } from "../../telemetry/logging.ts";
+import type { Metrics } from "../../telemetry/metrics.ts";
+import { objectPayload } from "../active.ts";
+import type { ConfigMapInput, InformerInput } from "../source.ts";
+import type { SourceStates } from "../status.ts";
+import { configMapPayload, CONFIGMAPS } from "./configmap.ts";
+import type { EvaluatorOptions, Views } from "./evaluation.ts";
+import { type InformerOptions, resourceName, runInformer } from "./informer.ts";
+
+/** A state source in force. */
+export interface StateSource {
+  /** Unique: two Ingesters may feed one source. */
+  readonly id: string;
+  readonly runtime: SourceRuntime;
+  readonly input: InformerInput | ConfigMapInput;
+  /** False for core Events and ConfigMaps, which may speak of any resource. */
+  readonly confined: boolean;
+  readonly scope?: Pick<WatcherOptions, "namespace" | "labelSelector" | "fieldSelector">;
+}
+
+/** Which resources the API server serves now. */
+export interface Discovery {
+  /** False until the first look: nothing is absent yet. */
+  readonly polled: boolean;
+  /** True where this very version is served. */
+  serves(type: ResourceType): boolean;
+  /** Told after each change, and once after the first look. */
+  subscribe(listener: () => void): Disposable;
+}
+
+export interface StateSourcesOptions {
+  readonly api: KubeApi;
+  readonly discovery: Discovery;
+  readonly intake: Intake;
+  readonly views: Views;
+  readonly states: SourceStates;
+  readonly payloadError: (source: string, error: PayloadError, correlationId: string) => void;
+  readonly resyncMs: number;
+  readonly configMapPollMs: number;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  readonly watcherOptions?: InformerOptions["watcherOptions"];
+}
+
+interface Running {
+  readonly type: ResourceType;
+  readonly abort: AbortController;
+  readonly done: Promise<void>;
+}
+
+const log = logger("sources");
+
+/** The state sources of this process. */
+export class StateSources {
+  readonly #options: StateSourcesOptions;
+  readonly #running = new Map<string, Map<string, Running>>();
+  readonly #listeners = new Set<() => void>();
+  #sources: readonly StateSource[] = [];
+  #active = false;
+
+  constructor(options: StateSourcesOptions) {
+    this.#options = options;
+  }
+
+  /** Replaces the set of sources; those that stay go on undisturbed. */
+  set(sources: readonly StateSource[]): void {
+    this.#sources = sources;
+    if (this.#active) this.#reconcile();
+  }
+
+  /** Evaluates every state source in full again. */
+  reevaluate(): void {
+    for (const listener of [...this.#listeners]) listener();
+  }
+
+  /** Reads until `signal` aborts: the leader's part. */
+  async run(signal: AbortSignal): Promise<void> {
+    this.#active = true;
+    using _subscription = this.#options.discovery.subscribe(() => this.#reconcile());
+    await new Promise<void>((resolve) => {
+      if (signal.aborted) resolve();
+      signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+    this.#active = false;
+    const ending = [...this.#running.keys()].map((id) => this.#stop(id));
+    await Promise.all(ending);
+  }
+
+  #reconcile(): void {
+    if (!this.#active || !this.#options.discovery.polled) return;
+    const wanted = new Map(this.#sources.map((source) => [source.id, source]));
+    for (const id of this.#running.keys()) if (!wanted.has(id)) void this.#stop(id);
+    for (const source of wanted.values()) this.#reconcileSource(source);
+  }
+
+  #reconcileSource(source: StateSource): void {
+    const running = this.#running.get(source.id) ?? new Map<string, Running>();
+    this.#running.set(source.id, running);
+    const served = this.#served(source);
+    const { states, views } = this.#options;
+    for (const [resource, type] of served) {
+      const present = running.get(resource);
+      if (type && present?.type.version === type.version) continue;
+      if (present) void this.#end(running, resource);
+      if (type) running.set(resource, this.#start(source, type));
+      else {
+        states.set(source.runtime.name, resource, "absent");
+        views.lost(source.runtime.name, resource, "absent");
+      }
+    }
+  }
+
+  /** resource → the first of its versions that is served, or undefined. */
+  #served({ input }: StateSource): ReadonlyMap<string, ResourceType | undefined> {
+    if (input.type === "configmap") return new Map([["configmaps", CONFIGMAPS]]);
+    const served = new Map<string, ResourceType | undefined>();
+    for (const type of input.resources) {
+      const resource = resourceName(type);
+      const core = type.group === "";
+      served.set(
+        resource,
+        served.get(resource) ?? (core || this.#options.discovery.serves(type) ? type : undefined),
+      );
+    }
+    return served;
+  }
+
+  #start(source: StateSource, type: ResourceType): Running {
+    const { states, configMapPollMs, resyncMs } = this.#options;
+    const abort = new AbortController();
+    const { input, runtime } = source;
+    states.set(runtime.name, resourceName(type), "listing");
+    const options: InformerOptions = {
+      ...this.#options,
+      source: runtime,
+      type,
+      scope: input.type === "configmap"
+        ? { namespace: input.namespace, labelSelector: input.labelSelector }
+        : source.scope ?? {},
+      resyncMs: input.type === "configmap" ? Math.min(configMapPollMs, resyncMs) : resyncMs,
+      payloadOf: this.#payloadOf(source),
+      onTaken: (result, payload) => {
+        if (result.received > 0) states.sawEvents(runtime.name, payload.receivedAt);
+      },
+      onReevaluate: (listener) => {
+        this.#listeners.add(listener);
+        return { [Symbol.dispose]: () => this.#listeners.delete(listener) };
+      },
+    };
+    const done = runInformer(options, abort.signal).catch((error) => {
+      states.failed(runtime.name, "internal");
+      log.crit("Reading a source ended", { source: runtime.name, resource: resourceName(type), error });
+    });
+    return { type, abort, done };
+  }
+
+  #payloadOf({ input, runtime, confined }: StateSource): EvaluatorOptions["payloadOf"] {
+    const { clock, payloadError } = this.#options;
+    if (input.type === "informer") {
+      return (object) => ({
+        payload: objectPayload(object, { confined, receivedAt: clock.now() }),
+        readable: true,
+      });
+    }
+    return configMapPayload({
+      key: input.key,
+      now: () => clock.now(),
+      onError: (error, object) => payloadError(runtime.name, error, correlationOf(object)),
+    });
+  }
+
+  async #stop(id: string): Promise<void> {
+    const running = this.#running.get(id);
+    if (!running) return;
+    this.#running.delete(id);
+    await Promise.all([...running.keys()].map((resource) => this.#end(running, resource)));
+  }
+
+  async #end(running: Map<string, Running>, resource: string): Promise<void> {
+    const informer = running.get(resource);
+    running.delete(resource);
+    informer?.abort.abort();
+    await informer?.done;
+  }
+}
+
+function correlationOf({ metadata }: KubeObject): string {
+  return `configmaps/${metadata.namespace ?? ""}/${metadata.name ?? ""}@${metadata.resourceVersion ?? ""}`;
+}
