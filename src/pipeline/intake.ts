@@ -1,6 +1,7 @@
 /** One loop, one decision, one record: how the events of a payload get their outcomes. */
 import type { Clock } from "../core/clock.ts";
 import type { Drawn, DrawnEvent, NormalEvent, Payload } from "../core/event.ts";
+import { isObject } from "../core/json.ts";
 import type { FailReason, FilterReason, Outcome, PayloadError } from "../core/outcome.ts";
 import { createGate, type GateOptions } from "./gate.ts";
 import { decide, type Decision, type Steps } from "./mod.ts";
@@ -25,7 +26,7 @@ export interface TakeContext {
   /** Aborted at the request's deadline or at shutdown. */
   readonly signal: AbortSignal;
   readonly correlationId: string;
-  /** Tells two reports of one finding apart; by default source, namespace and name of the payload's object. */
+  /** Tells two reports of one finding apart; by default source, kind, namespace and name of the payload's object. */
   readonly origin?: string;
 }
 
@@ -296,8 +297,10 @@ function total(counts: Readonly<Partial<Record<string, number>>>): number {
   return Object.values(counts).reduce<number>((sum, count) => sum + (count ?? 0), 0);
 }
 
-function originOf(source: SourceRuntime, { origin }: Payload): string {
-  return `${source.name}/${origin.namespace ?? ""}/${origin.name ?? ""}`;
+/** Two reports of one name, of different kinds (both report APIs write such), are two origins. */
+function originOf(source: SourceRuntime, { origin, body }: Payload): string {
+  const kind = isObject(body) ? `${body["apiVersion"] ?? ""}/${body["kind"] ?? ""}` : "";
+  return `${source.name} ${kind} ${origin.namespace ?? ""}/${origin.name ?? ""}`;
 }
 
 function messageOf(error: unknown): string {

@@ -1,0 +1,300 @@
+/**
+ * Which documents (reports, ConfigMaps) report which findings now: keys and 64 bits of each fingerprint, never a
+ * document. A finding's 64 bits are kept once by each document that reports it (8 bytes) and once by its source (12
+ * bytes a place, two to eight places).
+ */
+import { FingerprintTable, hexWords } from "./fingerprint_table.ts";
+
+/** What a document reports. */
+export interface View {
+  readonly key: string;
+  readonly fingerprints: readonly string[];
+  /** False where part of it could not be read: it then only adds, and takes nothing back. */
+  readonly readable: boolean;
+}
+
+/**
+ * How a finding stands with its source: `reported`; `ended` by a readable view (at that time); `unheard` of by
+ * complete views since this book was opened; `absent`, its resource is not served; `pending`, its source cannot say.
+ */
+export type Standing =
+  | { readonly kind: "reported" | "unheard" | "absent" | "pending" }
+  | { readonly kind: "ended"; readonly atSeconds: number };
+
+/** What is asked about. */
+export interface Asked {
+  readonly source: string;
+  readonly eventType: string;
+  readonly namespace: string;
+  /** The first 64 bits of its fingerprint, in hex; more does not harm. */
+  readonly fingerprint: string;
+}
+
+export interface ViewBookOptions {
+  /** Seconds on a monotonic clock. */
+  readonly seconds: () => number;
+  /** The event types a resource of a source may report; undefined: any. */
+  readonly eventTypesOf?: (source: string, resource: string) => readonly string[] | undefined;
+  /** Namespaces that hold Observations of other namespaces' findings (our own, OBSERVATION_NAMESPACE). */
+  readonly sharedNamespaces: readonly string[];
+  /** Told of each finding that is reported again after its end. */
+  readonly onReturn?: (fingerprint: string) => void;
+}
+
+type ResourceState = "pending" | "complete" | "absent" | "unreadable";
+
+interface Document {
+  fingerprints: Uint32Array;
+  /** The list it was last seen in. */
+  round: number;
+  /** Never read in full by this book: what it may report is not known. */
+  blind: boolean;
+}
+
+interface ResourceBook {
+  state: ResourceState;
+  round: number;
+  readonly documents: Map<string, Document>;
+  readonly blind: Set<string>;
+}
+
+interface SourceBook {
+  readonly resources: Map<string, ResourceBook>;
+  /** Reporters of each finding. */
+  readonly reporters: FingerprintTable;
+  /** Reporters of resources that are not served any more. */
+  readonly absent: FingerprintTable;
+  /** Seconds at which a finding lost its last reporter. */
+  readonly ended: FingerprintTable;
+}
+
+const CONFIGMAPS = "configmaps";
+
+/** The book of one leader's term. */
+export class ViewBook {
+  readonly #options: ViewBookOptions;
+  readonly #sources = new Map<string, SourceBook>();
+
+  constructor(options: ViewBookOptions) {
+    this.#options = options;
+  }
+
+  /** A full list begins: what it does not show until `complete` is gone. */
+  begin(source: string, resource: string): void {
+    const book = this.#resource(source, resource);
+    this.#revive(source, book);
+    book.round++;
+    if (book.state !== "complete") book.state = "pending";
+  }
+
+  /** A document replaces what it reported before. */
+  view(source: string, resource: string, { key, fingerprints, readable }: View): void {
+    const book = this.#resource(source, resource);
+    const before = book.documents.get(key);
+    const said = packed(fingerprints);
+    const now = readable || !before ? said : union(before.fingerprints, said);
+    const blind = !readable && (before?.blind ?? true);
+    book.documents.set(key, { fingerprints: now, round: book.round, blind });
+    if (blind) book.blind.add(key);
+    else book.blind.delete(key);
+    const absent = book.state === "absent";
+    this.#count(source, now, { by: 1, absent });
+    if (before) this.#count(source, before.fingerprints, { by: -1, absent });
+  }
+
+  /** A document was deleted. */
+  gone(source: string, resource: string, key: string): void {
+    this.#forget(source, this.#resource(source, resource), key);
+  }
+
+  /** The full list is in and evaluated. */
+  complete(source: string, resource: string): void {
+    const book = this.#resource(source, resource);
+    this.#revive(source, book);
+    for (const [key, { round }] of book.documents) {
+      if (round !== book.round) this.#forget(source, book, key);
+    }
+    book.state = "complete";
+  }
+
+  /** The resource cannot be seen: it counts as still reporting. `absent`: it is not served any more. */
+  lost(source: string, resource: string, why: "absent" | "unreadable"): void {
+    const book = this.#resource(source, resource);
+    if (why === "unreadable") this.#revive(source, book);
+    else if (book.state !== "absent") {
+      for (const { fingerprints } of book.documents.values()) {
+        this.#count(source, fingerprints, { by: 1, absent: true });
+        this.#count(source, fingerprints, { by: -1, absent: false });
+      }
+    }
+    book.state = why;
+  }
+
+  /** True where a resource that is served reports the finding: the cheap question that most are settled by. */
+  reports(source: string, high: number, low: number): boolean {
+    return this.#sources.get(source)?.reporters.get(high, low) !== undefined;
+  }
+
+  /** How a finding stands with the source whose views would report it. */
+  standing({ source, eventType, namespace, fingerprint }: Asked): Standing {
+    const book = this.#sources.get(source);
+    if (!book) return { kind: "pending" };
+    const [high = 0, low = 0] = hexWords(fingerprint, 2);
+    if (book.reporters.get(high, low) !== undefined) return { kind: "reported" };
+    if (book.absent.get(high, low) !== undefined) return { kind: "absent" };
+    const atSeconds = book.ended.get(high, low);
+    if (atSeconds !== undefined) return { kind: "ended", atSeconds };
+    return { kind: this.#unheard(source, book, { eventType, namespace }) };
+  }
+
+  /** Drops ends older than this: whatever was stored of them is settled. */
+  forgetEndedBefore(seconds: number): void {
+    for (const { ended } of this.#sources.values()) ended.keep((at) => at >= seconds);
+  }
+
+  /** A source is no longer read: what it reported is forgotten. */
+  forgetSource(source: string): void {
+    this.#sources.delete(source);
+  }
+
+  /** Documents known. */
+  get documents(): number {
+    let sum = 0;
+    for (const { resources } of this.#sources.values()) {
+      for (const { documents } of resources.values()) sum += documents.size;
+    }
+    return sum;
+  }
+
+  /** Bytes of fingerprints held, less the documents' keys. */
+  get byteLength(): number {
+    let sum = 0;
+    for (const { resources, reporters, absent, ended } of this.#sources.values()) {
+      sum += reporters.byteLength + absent.byteLength + ended.byteLength;
+      for (const { documents } of resources.values()) {
+        for (const { fingerprints } of documents.values()) sum += fingerprints.byteLength;
+      }
+    }
+    return sum;
+  }
+
+  #unheard(
+    source: string,
+    book: SourceBook,
+    asked: { eventType: string; namespace: string },
+  ):
+    & Standing["kind"]
+    & (
+      | "unheard"
+      | "absent"
+      | "pending"
+    ) {
+    let complete = false;
+    for (const [resource, view] of book.resources) {
+      const types = this.#options.eventTypesOf?.(source, resource);
+      if (types && !types.includes(asked.eventType)) continue;
+      if (view.state === "pending" || view.state === "unreadable") return "pending";
+      if (view.state === "absent") continue;
+      if (this.#mayHide(resource, view, asked.namespace)) return "pending";
+      complete = true;
+    }
+    return complete ? "unheard" : "absent";
+  }
+
+  /** True where a document that was never read may report findings of that namespace. */
+  #mayHide(resource: string, { blind }: ResourceBook, namespace: string): boolean {
+    if (blind.size === 0) return false;
+    if (resource === CONFIGMAPS || this.#options.sharedNamespaces.includes(namespace)) return true;
+    for (const key of blind) {
+      const slash = key.indexOf("/");
+      if (slash < 0 || key.slice(0, slash) === namespace) return true;
+    }
+    return false;
+  }
+
+  /** What a resource that was absent reported counts again. */
+  #revive(source: string, book: ResourceBook): void {
+    if (book.state !== "absent") return;
+    book.state = "pending";
+    for (const { fingerprints } of book.documents.values()) {
+      this.#count(source, fingerprints, { by: 1, absent: false });
+      this.#count(source, fingerprints, { by: -1, absent: true });
+    }
+  }
+
+  #forget(source: string, book: ResourceBook, key: string): void {
+    const document = book.documents.get(key);
+    book.documents.delete(key);
+    book.blind.delete(key);
+    if (document) this.#count(source, document.fingerprints, { by: -1, absent: book.state === "absent" });
+  }
+
+  #count(source: string, fingerprints: Uint32Array, { by, absent }: { by: 1 | -1; absent: boolean }): void {
+    const book = this.#source(source);
+    const table = absent ? book.absent : book.reporters;
+    for (let at = 0; at < fingerprints.length; at += 2) {
+      const high = fingerprints[at] ?? 0, low = fingerprints[at + 1] ?? 0;
+      const reporters = (table.get(high, low) ?? 0) + by;
+      if (reporters > 0) table.set(high, low, reporters);
+      else table.delete(high, low);
+      if (absent) continue;
+      if (reporters <= 0) this.#end(book, high, low);
+      else if (by > 0 && book.ended.size > 0) this.#return(book, high, low);
+    }
+  }
+
+  #end(book: SourceBook, high: number, low: number): void {
+    // Still reported by a resource that is not served: that is no end.
+    if (book.absent.get(high, low) === undefined) book.ended.set(high, low, this.#options.seconds());
+  }
+
+  #return({ ended }: SourceBook, high: number, low: number): void {
+    if (ended.get(high, low) === undefined) return;
+    ended.delete(high, low);
+    this.#options.onReturn?.(word(high) + word(low));
+  }
+
+  #source(source: string): SourceBook {
+    let book = this.#sources.get(source);
+    if (!book) {
+      book = {
+        resources: new Map(),
+        reporters: new FingerprintTable(),
+        absent: new FingerprintTable(),
+        ended: new FingerprintTable(),
+      };
+      this.#sources.set(source, book);
+    }
+    return book;
+  }
+
+  #resource(source: string, resource: string): ResourceBook {
+    const { resources } = this.#source(source);
+    let book = resources.get(resource);
+    if (!book) {
+      resources.set(resource, book = { state: "pending", round: 0, documents: new Map(), blind: new Set() });
+    }
+    return book;
+  }
+}
+
+function packed(fingerprints: readonly string[]): Uint32Array {
+  const words = new Uint32Array(fingerprints.length * 2);
+  fingerprints.forEach((fingerprint, index) => words.set(hexWords(fingerprint, 2), index * 2));
+  return words;
+}
+
+function union(before: Uint32Array, added: Uint32Array): Uint32Array {
+  const words = new Map<string, readonly [number, number]>();
+  for (const part of [before, added]) {
+    for (let at = 0; at < part.length; at += 2) {
+      const pair = [part[at] ?? 0, part[at + 1] ?? 0] as const;
+      words.set(pair.join(), pair);
+    }
+  }
+  return Uint32Array.from([...words.values()].flat());
+}
+
+function word(value: number): string {
+  return value.toString(16).padStart(8, "0");
+}

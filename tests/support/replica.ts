@@ -1,0 +1,198 @@
+/** One replica of the program around the pipeline and the store, on a fake API server and virtual time. */
+import type { Clock } from "../../src/core/clock.ts";
+import type { Drawn, DrawnEvent, NormalEvent, Payload, SourceProfile } from "../../src/core/event.ts";
+import type { Category, Severity } from "../../src/core/observation.ts";
+import type { Outcome, PayloadError } from "../../src/core/outcome.ts";
+import type { KubeApi } from "../../src/kube/api.ts";
+import type { WatcherEvent } from "../../src/kube/watcher.ts";
+import { createDedup, type Dedup } from "../../src/pipeline/dedup.ts";
+import {
+  createIntake,
+  type Intake,
+  type IntakeResult,
+  type SourceRuntime,
+} from "../../src/pipeline/intake.ts";
+import type { Steps } from "../../src/pipeline/mod.ts";
+import { contentHashOf, normalize } from "../../src/pipeline/normalize.ts";
+import type { RateLimiter, Recorder } from "../../src/pipeline/ports.ts";
+import { createStore, ObservationIndex, type Store, type StoredObservation } from "../../src/store/mod.ts";
+import { createMetrics } from "../../src/telemetry/metrics.ts";
+import type { FakeKube } from "./fake_kube.ts";
+import type { VirtualTime } from "./virtual_time.ts";
+
+export interface ReplicaOptions {
+  readonly time: VirtualTime;
+  /** This machine's clock; by default the right time. */
+  readonly clock?: Clock;
+  readonly maxSize?: number;
+  readonly steps?: Partial<Pick<Steps, "filter" | "inScope" | "admits">>;
+  readonly limiter?: RateLimiter;
+  /** Where the index starts without its list. */
+  readonly unlisted?: boolean;
+  readonly api?: KubeApi;
+}
+
+/** Every event's outcomes: the books must show exactly one each. */
+export interface Settled {
+  readonly source: string;
+  readonly outcomes: Outcome[];
+}
+
+/** A replica. */
+export class Replica {
+  readonly index: ObservationIndex;
+  readonly dedup: Dedup;
+  readonly store: Store;
+  readonly intake: Intake;
+  readonly books: Settled[] = [];
+  readonly payloadErrors: PayloadError[] = [];
+  readonly metrics = createMetrics();
+  readonly logged: { readonly level: string; readonly message: string }[] = [];
+  /** While true, what the watch brings waits. */
+  lagging = false;
+  evictions = 0;
+  readonly #clock: Clock;
+  readonly #late: WatcherEvent<StoredObservation>[] = [];
+  readonly #abort = new AbortController();
+  readonly #kube: FakeKube;
+  readonly #running: Promise<void>;
+  #unfeed: () => void = () => {};
+
+  constructor(kube: FakeKube, options: ReplicaOptions) {
+    const { time, clock = time } = options;
+    this.#kube = kube;
+    this.#clock = clock;
+    this.index = new ObservationIndex({
+      instance: "default",
+      contentHash: (observation) => contentHashOf(observation, []),
+      onGone: (fingerprint, generation) => this.dedup.forget(fingerprint, generation),
+    });
+    this.dedup = createDedup({
+      index: this.index,
+      maxSize: options.maxSize ?? 10_000,
+      onEvict: () => this.evictions++,
+    });
+    this.store = createStore({
+      api: options.api ?? kube,
+      index: this.index,
+      clock,
+      log: this.#log(),
+      metrics: this.metrics,
+      instance: "default",
+      ownNamespace: "zen-system",
+      sourceLabel: (source) => source,
+      contentSilenceMs: 7_200_000,
+      sleep: time.sleep,
+      random: () => 0.5,
+    });
+    this.intake = createIntake({
+      steps: {
+        filter: () => undefined,
+        inScope: () => true,
+        admits: () => true,
+        ...options.steps,
+        dedup: this.dedup,
+      },
+      limiter: options.limiter ?? { take: () => Promise.resolve(true) },
+      store: this.store,
+      recorder: this.#recorder(),
+      // No slice ever ends: turns of the real event loop are not part of virtual time.
+      clock: { now: () => clock.now(), monotonic: () => 0 },
+    });
+    this.#running = this.store.lane.run(this.#abort.signal);
+    if (!options.unlisted) this.list();
+  }
+
+  /** The index lists and watches. */
+  list(): void {
+    this.#unfeed = this.#kube.feed((event) => {
+      if (this.lagging) this.#late.push(event);
+      else this.index.take(event);
+    });
+  }
+
+  /** The watch catches up. */
+  catchUp(): void {
+    this.lagging = false;
+    for (const event of this.#late.splice(0)) this.index.take(event);
+  }
+
+  /** Takes events in as one payload. */
+  take(events: readonly Partial<DrawnEvent>[], options: TakeOptions = {}): Promise<IntakeResult> {
+    const { signal = new AbortController().signal, origin = "report", kind = "occurrence", pushed = true } =
+      options;
+    const payload: Payload = {
+      body: null,
+      origin: { confined: false },
+      receivedAt: this.#clock.now(),
+    };
+    const profile: SourceProfile = { ...PROFILE, kind, ...options.profile };
+    const source: SourceRuntime = {
+      name: profile.name,
+      pushed,
+      draw: function* (): Generator<Drawn> {
+        for (const event of events) yield { event: { ...DRAWN, ...event } };
+      },
+      normalize: (drawn, { origin, receivedAt }): NormalEvent =>
+        normalize(drawn, profile, { origin, receivedAt, ownNamespace: "zen-system" }),
+    };
+    return this.intake.take(source, payload, { signal, correlationId: "test", origin });
+  }
+
+  /** Ends like a process that is told to. */
+  async stop(): Promise<void> {
+    await this.store.lane.flush(new AbortController().signal);
+    await this.kill();
+  }
+
+  /** Ends like a process that is killed. */
+  async kill(): Promise<void> {
+    this.#unfeed();
+    this.#abort.abort();
+    await this.#running;
+  }
+
+  #recorder(): Recorder {
+    return {
+      open: (source: string, _category: Category, _severity: Severity) => {
+        const settled: Settled = { source, outcomes: [] };
+        this.books.push(settled);
+        return { settle: (outcome) => void settled.outcomes.push(outcome) };
+      },
+      payloadError: (_source, error) => void this.payloadErrors.push(error),
+    };
+  }
+
+  #log() {
+    const at = (level: string) => (message: string) => void this.logged.push({ level, message });
+    return { debug: at("DEBUG"), info: at("INFO"), warn: at("WARN"), error: at("ERROR"), crit: at("CRIT") };
+  }
+}
+
+export interface TakeOptions {
+  readonly signal?: AbortSignal;
+  readonly origin?: string;
+  readonly kind?: "finding" | "occurrence";
+  readonly pushed?: boolean;
+  readonly profile?: Partial<SourceProfile>;
+}
+
+const PROFILE: SourceProfile = {
+  name: "falco",
+  kind: "occurrence",
+  windowMs: 60_000,
+  countRepeats: true,
+  severityMap: {},
+  ttlSeconds: 604_800,
+  volatileDetails: [],
+};
+
+const DRAWN: DrawnEvent = {
+  category: "security",
+  severity: "critical",
+  eventType: "runtime-threat",
+  message: "A shell was spawned",
+  rules: [],
+  details: {},
+  identity: { rule: "Terminal shell in container" },
+};
