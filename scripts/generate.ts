@@ -4,11 +4,17 @@
  */
 import { generateCrds } from "./generate/crds.ts";
 import type { GeneratedFile } from "./generate/file.ts";
+import { generateFilterCrd } from "./generate/filter_crd.ts";
+import { generateFilters } from "./generate/filters.ts";
+import { generateMappedCrds } from "./generate/mapped_crds.ts";
 import { generateMetrics } from "./generate/metrics.ts";
 import { generateOutcomes } from "./generate/outcomes.ts";
 
 const GENERATORS: readonly (() => GeneratedFile[] | Promise<GeneratedFile[]>)[] = [
   generateCrds,
+  generateFilterCrd,
+  generateFilters,
+  generateMappedCrds,
   generateMetrics,
   generateOutcomes,
 ];

@@ -133,3 +133,13 @@ function singular(plural: string): string {
 function capitalised(word: string): string {
   return word.charAt(0).toUpperCase() + word.slice(1);
 }
+
+const BY_LOWER_CASE: ReadonlyMap<string, readonly [kind: string, apiVersion: string]> = new Map(
+  [...KINDS.values()].map((entry) => [entry[0].toLowerCase(), entry]),
+);
+
+/** A kind as Kubernetes spells it, where it is a built-in one, with its `apiVersion`; any other as it is. */
+export function kindInAnyCase(word: string): { readonly kind: string; readonly apiVersion: string } {
+  const [kind = word, apiVersion = ""] = BY_LOWER_CASE.get(word.toLowerCase()) ?? [];
+  return { kind, apiVersion };
+}

@@ -1,0 +1,82 @@
+/** Compiles a mapping's values and expressions, each mistake with the path to it. */
+import type { Issue, Path } from "../../config/problem.ts";
+import { CATEGORIES, EVENT_TYPE_PATTERN, LIMITS } from "../../core/observation.ts";
+import { type Expression, expressionCompiler, ExpressionError } from "../../pipeline/expression.ts";
+import type { CompiledMapping } from "./draw.ts";
+import { compileForEach, compileValue, isPath, PathError, type Value } from "./path.ts";
+import type { MappingSpec } from "./schema.ts";
+
+export type MappingResult =
+  | { readonly ok: true; readonly value: CompiledMapping }
+  | { readonly ok: false; readonly problems: readonly Issue[] };
+
+/** Compiles each value, so that all mistakes are told at once. */
+export function compileMapping(
+  spec: MappingSpec,
+  { source, path }: { source: string; path: Path },
+): MappingResult {
+  const issues: Issue[] = [];
+  const attempt = <T>(at: Path, compile: () => T): T | undefined => {
+    try {
+      return compile();
+    } catch (error) {
+      if (!(error instanceof PathError) && !(error instanceof ExpressionError)) throw error;
+      issues.push({ path: [...path, ...at], message: error.message });
+      return undefined;
+    }
+  };
+  const value = (text: string | undefined, at: Path): Value =>
+    (text === undefined ? undefined : attempt(at, () => compileValue(text))) ?? NOTHING;
+  const condition = (text: string | undefined, at: Path): Expression | undefined =>
+    text === undefined ? undefined : attempt(at, () => compileCondition(text));
+  const { forEach, resource = {}, details = {}, identity } = spec;
+  const compiled: CompiledMapping = {
+    forEach: forEach === undefined ? undefined : attempt(["forEach"], () => compileForEach(forEach)),
+    when: condition(spec.when, ["when"]),
+    resolvedWhen: condition(spec.resolvedWhen, ["resolvedWhen"]),
+    severity: value(spec.severity, ["severity"]),
+    category: value(spec.category ?? "security", ["category"]),
+    eventType: value(spec.eventType ?? source, ["eventType"]),
+    message: value(spec.message, ["message"]),
+    rule: value(spec.rule, ["rule"]),
+    detectedAt: value(spec.detectedAt, ["detectedAt"]),
+    resource: {
+      apiVersion: value(resource.apiVersion, ["resource", "apiVersion"]),
+      kind: value(resource.kind, ["resource", "kind"]),
+      name: value(resource.name, ["resource", "name"]),
+      namespace: value(resource.namespace, ["resource", "namespace"]),
+    },
+    details: Object.entries(details).map(([name, text]) => [name, value(text, ["details", name])]),
+    identity: identity?.map((text, index) => [text, value(text, ["identity", index])]),
+  };
+  issues.push(...literalIssues(spec, path));
+  return issues.length > 0 ? { ok: false, problems: issues } : { ok: true, value: compiled };
+}
+
+const NOTHING: Value = () => undefined;
+
+const compileCondition = expressionCompiler({ item: "dyn", root: "dyn", key: "string" });
+
+/** What can only be wrong in a literal is told at load, not with every event. */
+function literalIssues({ category, eventType, identity }: MappingSpec, path: Path): Issue[] {
+  const issues: Issue[] = [];
+  if (
+    category !== undefined && !isPath(category) &&
+    !CATEGORIES.some((known) => known === category.toLowerCase())
+  ) {
+    const message = `expected one of ${CATEGORIES.join("|")} or a path, received ${JSON.stringify(category)}`;
+    issues.push({ path: [...path, "category"], message });
+  }
+  const legal = (word: string) => word.length <= LIMITS.eventType && EVENT_TYPE_PATTERN.test(word);
+  if (eventType !== undefined && !isPath(eventType) && !legal(eventType)) {
+    const message = `expected lower-case words joined by - or _, or a path, received ${
+      JSON.stringify(eventType)
+    }`;
+    issues.push({ path: [...path, "eventType"], message });
+  }
+  if (identity !== undefined && !identity.some(isPath)) {
+    const message = "expected at least one path: literals alone make every finding the same";
+    issues.push({ path: [...path, "identity"], message });
+  }
+  return issues;
+}

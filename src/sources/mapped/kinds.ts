@@ -1,0 +1,17 @@
+/** The two kinds that are sources by configuration. */
+import { GROUP } from "../../core/observation.ts";
+import type { ResourceType } from "../../kube/api.ts";
+import { MAPPED_VERSION } from "./schema.ts";
+
+export const INGESTERS: ResourceType = {
+  group: GROUP,
+  version: MAPPED_VERSION,
+  plural: "ingesters",
+  kind: "Ingester",
+  namespaced: true,
+};
+export const OBSERVATION_MAPPINGS: ResourceType = {
+  ...INGESTERS,
+  plural: "observationmappings",
+  kind: "ObservationMapping",
+};

@@ -1,0 +1,207 @@
+/**
+ * Every manifest of `examples/` draws, from its tool's real output, the Observations that
+ * `tests/fixtures/sources/mapped-<manifest>/<case>/expected.json` says. To change them:
+ * `UPDATE_EXPECTED=1 deno test -A tests/examples_test.ts`, then read the difference.
+ */
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import type { NormalEvent, Payload } from "../src/core/event.ts";
+import { isObject, type Json } from "../src/core/json.ts";
+import type { Observation } from "../src/core/observation.ts";
+import type { PayloadError } from "../src/core/outcome.ts";
+import { compileFilters } from "../src/pipeline/filter.ts";
+import { toObservation } from "../src/pipeline/normalize.ts";
+import type { ActiveSource } from "../src/sources/mapped/activate.ts";
+import { exampleSource, inForce, loadExamples } from "./support/examples.ts";
+import { loadDocuments, loadPayloads, loadReportPayloads, pushedPayload } from "./support/load_fixture.ts";
+import { runtimeFor } from "./support/source_runtime.ts";
+
+const FIXTURES = new URL("./fixtures/sources/", import.meta.url);
+const UPDATE = Deno.env.get("UPDATE_EXPECTED") === "1";
+
+interface Drawn {
+  readonly events: readonly NormalEvent[];
+  readonly errors: readonly PayloadError[];
+}
+
+function drawAll(source: ActiveSource, payloads: readonly Payload[]): Drawn {
+  const runtime = runtimeFor(source.definition);
+  const events: NormalEvent[] = [];
+  const errors: PayloadError[] = [];
+  for (const given of payloads) {
+    const payload = { ...given, origin: { ...given.origin, confined: source.confined } };
+    for (const drawn of runtime.draw(payload)) {
+      if ("error" in drawn) errors.push(drawn.error);
+      else events.push(runtime.normalize(drawn.event, payload));
+    }
+  }
+  return { events, errors };
+}
+
+/** What is stored, and what a filter or a resolution keeps from being so. */
+function expectedOf(source: ActiveSource, { events, errors }: Drawn) {
+  const filter = compileFilters(source.filter ? [source.filter] : []);
+  const observations = new Map<string, Observation>();
+  const resolved: string[] = [];
+  const filtered: string[] = [];
+  for (const event of events) {
+    const generation = event.kind === "finding" ? 0 : 1;
+    const observation = toObservation(event, generation, { instance: "default", eventId: "event-1" });
+    const name = observation.metadata.name ?? "";
+    const verdict = filter.evaluate(event);
+    if (!verdict.pass) filtered.push(`${verdict.reason}: ${event.message}`);
+    else if (event.resolved) resolved.push(name);
+    else if (!observations.has(name)) observations.set(name, observation);
+  }
+  return { observations: [...observations.values()], resolved, filtered, errors };
+}
+
+async function manifests(): Promise<string[]> {
+  const names: string[] = [];
+  for await (const { name } of Deno.readDir(new URL("../examples/", import.meta.url))) {
+    if (name.endsWith(".yaml")) names.push(name.slice(0, -".yaml".length));
+  }
+  return names.toSorted();
+}
+
+async function casesOf(manifest: string): Promise<{ name: string; input: string }[]> {
+  const cases: { name: string; input: string }[] = [];
+  for await (const folder of Deno.readDir(new URL(`mapped-${manifest}/`, FIXTURES))) {
+    if (!folder.isDirectory) continue;
+    for await (const file of Deno.readDir(new URL(`mapped-${manifest}/${folder.name}/`, FIXTURES))) {
+      if (file.name.startsWith("input.")) cases.push({ name: folder.name, input: file.name });
+    }
+  }
+  return cases.toSorted((a, b) => a.name < b.name ? -1 : 1);
+}
+
+for (const manifest of await manifests()) {
+  const source = await exampleSource(`${manifest}.yaml`);
+  const cases = await casesOf(manifest);
+
+  Deno.test(`examples/${manifest}.yaml has real output to be tested with`, async () => {
+    assert(cases.length > 0);
+    const provenance = await Deno.readTextFile(new URL(`mapped-${manifest}/SOURCES.md`, FIXTURES));
+    assert(provenance.includes("licence"));
+  });
+
+  for (const { name, input } of cases) {
+    const path = `sources/mapped-${manifest}/${name}/${input}`;
+    Deno.test(`examples/${manifest}.yaml draws the expected Observations of ${name}`, async () => {
+      const { payloads } = await loadPayloads(path, source.definition);
+      const actual = JSON.parse(JSON.stringify(expectedOf(source, drawAll(source, payloads))));
+      const golden = new URL(`mapped-${manifest}/${name}/expected.json`, FIXTURES);
+      if (UPDATE) await Deno.writeTextFile(golden, `${JSON.stringify(actual, undefined, 1)}\n`);
+      assertEquals(actual, JSON.parse(await Deno.readTextFile(golden)));
+    });
+  }
+
+  Deno.test(`examples/${manifest}.yaml throws on no mutation of real output, and tells what cannot be read`, async () => {
+    for (const { name, input } of cases) {
+      const document = await firstBody(source, `sources/mapped-${manifest}/${name}/${input}`);
+      const places = pathsOf(document);
+      const mutation = fc.tuple(fc.constantFrom(...places), fc.constantFrom(...VALUES));
+      fc.assert(
+        fc.property(fc.array(mutation, { minLength: 1, maxLength: 4 }), (mutations) => {
+          const body = mutations.reduce((value, [place, put]) => replaced(value, place, put), document);
+          const { events, errors } = drawAll(source, [pushedPayload(body)]);
+          for (const event of events) assert(event.message.length > 0 && event.fingerprint.length === 64);
+          for (const error of errors) assert(error.message.length > 0);
+        }),
+        { numRuns: 60 },
+      );
+    }
+  });
+}
+
+/** What its driver hands in first: an object of a list, a request's body, a ConfigMap's content. */
+async function firstBody({ definition: { input } }: ActiveSource, path: string): Promise<Json> {
+  if (input.type === "informer") return (await loadReportPayloads(path))[0]?.body ?? null;
+  return (await loadDocuments(path))[0] ?? null;
+}
+
+const VALUES: readonly Json[] = [
+  null,
+  true,
+  -0,
+  1e308,
+  "",
+  "\u202e\u0000\ud800",
+  "x".repeat(5_000),
+  [],
+  {},
+  [[]],
+  JSON.parse('{"__proto__": {"name": 1}, "constructor": "x", "length": -1}'),
+];
+
+/** Places of a document, at most a few hundred, spread over it. */
+function pathsOf(document: Json): (readonly string[])[] {
+  const paths: string[][] = [[]];
+  const visit = (value: Json, path: readonly string[]) => {
+    if (value === null || typeof value !== "object" || path.length > 8) return;
+    for (const [key, member] of Object.entries(value)) {
+      if (key === "managedFields") continue;
+      paths.push([...path, key]);
+      visit(member, [...path, key]);
+    }
+  };
+  visit(document, []);
+  const step = Math.max(1, Math.floor(paths.length / 300));
+  return paths.filter((_, index) => index % step === 0);
+}
+
+function replaced(value: Json, [key, ...rest]: readonly string[], put: Json): Json {
+  if (key === undefined) return put;
+  if (Array.isArray(value)) {
+    return value.map((member, index) => String(index) === key ? replaced(member, rest, put) : member);
+  }
+  if (!isObject(value) || !Object.hasOwn(value, key)) return value;
+  return { ...value, [key]: replaced(value[key] ?? null, rest, put) };
+}
+
+Deno.test("all examples can be in force together", async () => {
+  const { active } = inForce(await loadExamples());
+  assertEquals(active.length, (await manifests()).length);
+});
+
+Deno.test("examples/alertmanager.yaml resolves the very finding that fired", async () => {
+  const source = await exampleSource("alertmanager.yaml");
+  const [firing, resolved] = await Promise.all(["firing-member", "resolved-member"].map(async (name) => {
+    const { payloads } = await loadPayloads(
+      `sources/mapped-alertmanager/${name}/input.json`,
+      source.definition,
+    );
+    return drawAll(source, payloads).events[0];
+  }));
+  assertEquals([firing?.resolved, resolved?.resolved], [false, true]);
+  assertEquals(resolved?.fingerprint, firing?.fingerprint);
+});
+
+Deno.test("examples/kubernetes-events.yaml takes an Event whose count goes up for a repeat", async () => {
+  const source = await exampleSource("kubernetes-events.yaml");
+  const [payload] = await loadReportPayloads("sources/mapped-kubernetes-events/list/input.json")
+    .then((all) => all.filter(({ body }) => isObject(body) && body.type === "Warning"));
+  assert(payload && isObject(payload.body));
+  const again = {
+    ...payload,
+    body: { ...payload.body, count: 7, lastTimestamp: "2026-11-22T02:45:00Z", message: "other pod" },
+  };
+  const { events } = drawAll(source, [payload, again]);
+  assertEquals(events.length, 2);
+  assertEquals(events[0]?.fingerprint, events[1]?.fingerprint);
+  assertEquals(events[0]?.kind, "occurrence");
+  assertEquals(source.overrides.windowSeconds, 3_600);
+});
+
+Deno.test("examples/gatekeeper.yaml is not moved by the next audit", async () => {
+  const source = await exampleSource("gatekeeper.yaml");
+  const [payload] = await loadReportPayloads("sources/mapped-gatekeeper/documented-audit/input.yaml");
+  assert(payload && isObject(payload.body) && isObject(payload.body.status));
+  const later = {
+    ...payload,
+    body: { ...payload.body, status: { ...payload.body.status, auditTimestamp: "2030-01-01T00:00:00Z" } },
+  };
+  const prints = (given: Payload) =>
+    drawAll(source, [given]).events.map(({ fingerprint, contentHash }) => [fingerprint, contentHash]);
+  assertEquals(prints(later), prints(payload));
+});

@@ -1,0 +1,67 @@
+/** The manifests of `examples/`, as the program would run them. */
+import { parseAllDocuments } from "yaml";
+import { isObject } from "../../src/core/json.ts";
+import type { KubeObject, ResourceType } from "../../src/kube/api.ts";
+import type { ActiveSource } from "../../src/sources/mapped/activate.ts";
+import { makePlan, type Plan, type PlanContext } from "../../src/sources/mapped/plan.ts";
+import { SOURCES } from "../../src/sources/mod.ts";
+
+const EXAMPLES = new URL("../../examples/", import.meta.url);
+
+/** What every plan of a test is made with: a controller in `zen-system` whose API server serves all that is asked for. */
+export function planContext(overrides: Partial<PlanContext> = {}): PlanContext {
+  return {
+    builtins: new Map(SOURCES.map((source) => [source.name, source])),
+    trust: {
+      ownNamespace: "zen-system",
+      trustedNamespaces: [],
+      configMapNamespaces: ["kube-bench", "checkov"],
+    },
+    served: ({ group, version, resource, kind }) => {
+      const plural = resource ?? `${kind?.toLowerCase()}s`;
+      const type: ResourceType = { group, version, plural, kind: kind ?? plural, namespaced: true };
+      return { state: "served", resources: [type] };
+    },
+    secret: () => ({ token: "token-of-a-test" }),
+    lastGood: new Map(),
+    ...overrides,
+  };
+}
+
+/** The objects of one manifest, or of all of them. */
+export async function loadExamples(file?: string): Promise<KubeObject[]> {
+  const objects: KubeObject[] = [];
+  for await (const { name } of Deno.readDir(EXAMPLES)) {
+    if (!name.endsWith(".yaml") || (file !== undefined && name !== file)) continue;
+    const text = await Deno.readTextFile(new URL(name, EXAMPLES));
+    objects.push(...parseAllDocuments(text).map((document) => toObject(document.toJS(), name)));
+  }
+  return objects;
+}
+
+function toObject(value: unknown, file: string): KubeObject {
+  if (!isObject(value) || !isObject(value.metadata)) {
+    throw new Error(`Cannot load "${file}": it holds no object`);
+  }
+  const { name, namespace } = value.metadata;
+  return {
+    ...value,
+    metadata: { name: String(name), namespace: String(namespace), uid: `uid-${name}`, generation: 1 },
+  };
+}
+
+/** The sources that these objects come to; throws with the verdict of the first that is not in force. */
+export function inForce(objects: readonly KubeObject[], context = planContext()): Plan {
+  const plan = makePlan(objects, context);
+  for (const [id, { ready, reason, message }] of plan.verdicts) {
+    if (!ready) throw new Error(`${id} is not in force: ${reason}: ${message}`);
+  }
+  return plan;
+}
+
+/** The one source of a manifest. */
+export async function exampleSource(file: string): Promise<ActiveSource> {
+  const [source] = inForce(await loadExamples(file)).active;
+  if (!source) throw new Error(`Cannot load "${file}": it holds no source`);
+  return source;
+}
