@@ -99,7 +99,8 @@ async function collectTokenFiles(
   into: Map<string, string>,
   { text, folder }: { readonly text: string; readonly folder: string },
 ): Promise<void> {
-  const { parse } = await import("yaml");
+  // A module of our own: imported directly, a CommonJS package has no named exports in a bundle.
+  const { parse } = await import("./yaml.ts");
   const document: unknown = parse(text);
   const users = isObject(document) ? document["users"] : undefined;
   for (const entry of Array.isArray(users) ? users : []) {

@@ -1,0 +1,2 @@
+/** What kubeconfigs need of YAML, as a chunk of its own. */
+export { parse } from "yaml";
