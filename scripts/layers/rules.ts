@@ -1,0 +1,132 @@
+/** What may import what: the rules of the house, as data and a few checks. */
+import { codeOf } from "./code.ts";
+import type { Graph, Import, Module } from "./graph.ts";
+
+/** Lower layers first; those in one row know nothing of each other. */
+const LAYERS: readonly (readonly string[])[] = [
+  ["core"],
+  ["pipeline"],
+  ["telemetry"],
+  ["kube"],
+  ["store", "config"],
+  ["sources"],
+  ["http"],
+  ["app"],
+  ["cli"],
+  ["main"],
+];
+
+/** Packages that have one home. */
+const HOMES: Readonly<Record<string, string>> = {
+  "hono": "src/http/",
+  "prom-client": "src/telemetry/",
+  "@kubernetes/client-node": "src/kube/kubeconfig.ts",
+};
+
+/** Globals that have one home; tests and scripts are free. */
+const GLOBAL_HOMES: readonly { readonly name: string; readonly allowed: (path: string) => boolean }[] = [
+  { name: "Deno.env", allowed: (path) => path === "src/settings.ts" },
+  { name: "Deno.args", allowed: (path) => path === "src/settings.ts" },
+  { name: "Deno", allowed: (path) => !["core", "pipeline"].includes(layerOf(path) ?? "") },
+];
+
+const ENTRY = "main.ts";
+const DEVCLUSTER = "src/devcluster/";
+const CLIENT_NODE = "@kubernetes/client-node";
+const MAX_LINES = 300;
+
+/** Every breach of a rule, one line each, sorted by file. */
+export function breaches(graph: Graph): string[] {
+  const found: string[] = [];
+  for (const module of graph.values()) {
+    if (isTest(module.path)) continue;
+    if (module.error !== undefined) found.push(`${module.path} cannot be read: ${module.error}`);
+    for (const each of module.imports) found.push(...importBreaches(module, each));
+    found.push(...globalBreaches(module));
+  }
+  const devcluster = chain(graph, (path) => path.startsWith(DEVCLUSTER), { lazyToo: true });
+  if (devcluster) found.push(`the production entry reaches the development cluster: ${devcluster}`);
+  const clientNode = chain(graph, (path) => path === CLIENT_NODE, { lazyToo: false });
+  if (clientNode) found.push(`client-node is loaded at start: ${clientNode}`);
+  return found.sort();
+}
+
+/** Files that have grown too long to be read at once. */
+export function longFiles(texts: ReadonlyMap<string, string>): string[] {
+  return [...texts].map(([path, text]) => ({ path, lines: text.split("\n").length - 1 }))
+    .filter(({ lines }) => lines > MAX_LINES)
+    .map(({ path, lines }) => `${path} has ${lines} lines, more than ${MAX_LINES}`).sort();
+}
+
+function importBreaches(module: Module, { target, typeOnly }: Import): string[] {
+  const { path } = module;
+  const said = `${path} imports ${typeOnly ? "a type of " : ""}${target}`;
+  const home = Object.hasOwn(HOMES, target) ? HOMES[target] : undefined;
+  if (home !== undefined && path.startsWith("src/") && !path.startsWith(home)) {
+    return [`${said}: only ${home} may`];
+  }
+  if (path.startsWith(DEVCLUSTER)) {
+    const fits = target.startsWith(DEVCLUSTER) || target === "src/core/json.ts" || !target.endsWith(".ts");
+    return fits ? [] : [`${said}: the development cluster may import src/core/json.ts alone`];
+  }
+  const from = layerOf(path);
+  if (from === undefined) return [];
+  if (target.startsWith("tests/") || target.startsWith("scripts/") || target.startsWith(DEVCLUSTER)) {
+    return [`${said}: the program may not`];
+  }
+  const to = layerOf(target);
+  if (to === undefined || to === from) return [];
+  if (rank(to) > rank(from)) return [`${said}: upward, from ${from} to ${to}`];
+  return rank(to) === rank(from) ? [`${said}: sideways, from ${from} to ${to}`] : [];
+}
+
+function globalBreaches({ path, text }: Module): string[] {
+  if (!path.startsWith("src/") || path.startsWith(DEVCLUSTER)) return [];
+  const code = codeOf(text);
+  const breach = GLOBAL_HOMES.find(({ name, allowed }) =>
+    !allowed(path) && new RegExp(`\\b${name.replace(".", "\\.")}\\b`).test(code)
+  );
+  return breach ? [`${path} uses ${breach.name}`] : [];
+}
+
+/** The layer a file of the program is in; undefined for what is not part of it. */
+function layerOf(path: string): string | undefined {
+  if (path === ENTRY) return "main";
+  if (!path.startsWith("src/")) return undefined;
+  const [name = "", rest] = path.slice("src/".length).split("/");
+  if (name === "devcluster") return undefined;
+  return rest === undefined ? "app" : name;
+}
+
+function rank(layer: string): number {
+  const found = LAYERS.findIndex((row) => row.includes(layer));
+  if (found < 0) throw new Error(`Cannot place "src/${layer}": it is in no layer of scripts/layers/rules.ts`);
+  return found;
+}
+
+/** The shortest chain of imports from the production entry to what is looked for, as text. */
+function chain(
+  graph: Graph,
+  wanted: (path: string) => boolean,
+  { lazyToo }: { readonly lazyToo: boolean },
+): string | undefined {
+  const cameFrom = new Map<string, string | undefined>([[ENTRY, undefined]]);
+  for (const path of cameFrom.keys()) { // a map goes on to the keys added meanwhile
+    if (wanted(path)) return pathTo(path, cameFrom);
+    for (const { target, lazy, typeOnly } of graph.get(path)?.imports ?? []) {
+      if (typeOnly || (lazy && !lazyToo) || cameFrom.has(target)) continue;
+      cameFrom.set(target, path);
+    }
+  }
+  return undefined;
+}
+
+function pathTo(end: string, cameFrom: ReadonlyMap<string, string | undefined>): string {
+  const steps: string[] = [];
+  for (let path: string | undefined = end; path !== undefined; path = cameFrom.get(path)) steps.unshift(path);
+  return steps.join(" → ");
+}
+
+function isTest(path: string): boolean {
+  return path.endsWith("_test.ts") || path.startsWith("tests/");
+}
