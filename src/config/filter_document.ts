@@ -119,7 +119,8 @@ function checkExpression(text: string): Issue | undefined {
     const where = error.offset === undefined
       ? ""
       : ` at character ${error.offset + 1} of ${JSON.stringify(text)}`;
-    return { path: ["expression"], message: `${error.message}${where}` };
+    const message = `${error.message}${where}`;
+    return { path: ["expression"], message, ...(error.offset !== undefined && { offset: error.offset }) };
   }
 }
 

@@ -23,6 +23,8 @@ export interface Issue {
   readonly path: Path;
   readonly message: string;
   readonly at?: "key" | "value";
+  /** Where in a string value the mistake is. */
+  readonly offset?: number;
 }
 
 /** Writes a path as people read it. */

@@ -80,7 +80,11 @@ function toTextDocument(document: Document, lines: LineCounter): TextDocument {
   return {
     value: document.toJS({ maxAliasCount: 100 }) as unknown,
     locate,
-    place: ({ path, message, at }) => ({ path: formatPath(path), message, position: locate(path, at) }),
+    place: ({ path, message, at, offset }) => {
+      const { line, column } = locate(path, at);
+      const inside = offset === undefined ? 0 : columnsTo(offset, document.getIn(path, true));
+      return { path: formatPath(path), message, position: { line, column: column + inside } };
+    },
   };
 }
 
@@ -102,6 +106,14 @@ function offsetOf(root: Node | null, path: Path, at: "key" | "value"): number | 
     offset = startOf(target) ?? startOf(key) ?? offset;
   }
   return offset;
+}
+
+/** Columns from the beginning of a scalar to an offset in its value; 0 where folds or escapes lie between. */
+function columnsTo(offset: number, node: unknown): number {
+  if (!isScalar(node) || typeof node.value !== "string" || !node.range) return 0;
+  const quote = node.type === "PLAIN" ? 0 : 1;
+  const isOneLine = node.type === "PLAIN" || node.type === "QUOTE_SINGLE" || node.type === "QUOTE_DOUBLE";
+  return isOneLine && node.range[1] - node.range[0] === node.value.length + 2 * quote ? quote + offset : 0;
 }
 
 function startOf(node: unknown): number | undefined {
