@@ -6,6 +6,7 @@ import { generateCrds } from "./generate/crds.ts";
 import type { GeneratedFile } from "./generate/file.ts";
 import { generateFilterCrd } from "./generate/filter_crd.ts";
 import { generateFilters } from "./generate/filters.ts";
+import { generateIdentity } from "./generate/identity.ts";
 import { generateMappedCrds } from "./generate/mapped_crds.ts";
 import { generateMetrics } from "./generate/metrics.ts";
 import { generateOutcomes } from "./generate/outcomes.ts";
@@ -14,6 +15,7 @@ const GENERATORS: readonly (() => GeneratedFile[] | Promise<GeneratedFile[]>)[] 
   generateCrds,
   generateFilterCrd,
   generateFilters,
+  generateIdentity,
   generateMappedCrds,
   generateMetrics,
   generateOutcomes,

@@ -4,7 +4,7 @@ import { clean, cutBytes, fitsBytes } from "../core/clean.ts";
 import { cleanObject, cleanText } from "../core/clean_json.ts";
 import type { DrawnEvent, NormalEvent, Origin, SourceProfile } from "../core/event.ts";
 import { hash32, sha256 } from "../core/fingerprint.ts";
-import type { Json, JsonObject } from "../core/json.ts";
+import { isObject, type Json, type JsonObject } from "../core/json.ts";
 import { eventTypeName, isNamespaceName, sourceName } from "../core/names.ts";
 import { CATEGORIES, type Category, LIMITS, type Observation, type Resource } from "../core/observation.ts";
 import { severityOf } from "../core/severity.ts";
@@ -100,8 +100,9 @@ function contentHash(message: string, lastingText: string): number {
 }
 
 /**
- * The text that is hashed: the identity, severity and source. A confined origin's namespace is part of it, else a
- * forged report in one namespace could be taken for another's finding and hide it.
+ * The text that is hashed: the identity, severity and source. A confined origin's namespace is part of it where
+ * the identity does not name it itself, else a forged report in one namespace could be taken for another's finding
+ * and hide it. The same finding is the same through a door that is not confined.
  */
 function identityText(
   identity: unknown,
@@ -109,7 +110,8 @@ function identityText(
 ): string {
   const { value } = cleanObject(identity, { maxString: MAX_IDENTITY_STRING, links: false });
   const whole: JsonObject = { identity: value, severity, source };
-  if (origin.confined && origin.namespace) whole.namespace = origin.namespace;
+  const named = isObject(value.resource) ? value.resource.namespace : undefined;
+  if (origin.confined && origin.namespace && named !== origin.namespace) whole.namespace = origin.namespace;
   return canonicalJson(whole);
 }
 

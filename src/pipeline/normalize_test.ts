@@ -96,6 +96,13 @@ Deno.test("normalize() fingerprints identity, severity, source and a report's na
   for (const [what, event] of different) assertNotEquals(event.fingerprint, fingerprint, what);
 });
 
+Deno.test("a finding is the same through every door, and a forged one is never another namespace's", () => {
+  const identity = { check: "KSV001", resource: { kind: "Pod", name: "db", namespace: "bank" } };
+  const bank = normal({ identity }, { origin: { namespace: "bank", confined: true } });
+  assertEquals(normal({ identity }, { origin: PUSHED }).fingerprint, bank.fingerprint);
+  assertNotEquals(normal({ identity }, { origin: REPORT }).fingerprint, bank.fingerprint);
+});
+
 Deno.test("normalize() cleans, masks and cuts every string", () => {
   const event = normal({
     message: `\u001b[31mlogin\u202e --password=hunter2 ${"x".repeat(3000)}`,
