@@ -28,7 +28,7 @@ export function compileMapping(
   const value = (text: string | undefined, at: Path): Value =>
     (text === undefined ? undefined : attempt(at, () => compileValue(text))) ?? NOTHING;
   const condition = (text: string | undefined, at: Path): Expression | undefined =>
-    text === undefined ? undefined : attempt(at, () => compileCondition(text));
+    text === undefined ? undefined : attempt(at, () => compileWithPlace(text));
   const { forEach, resource = {}, details = {}, identity } = spec;
   const compiled: CompiledMapping = {
     forEach: forEach === undefined ? undefined : attempt(["forEach"], () => compileForEach(forEach)),
@@ -54,6 +54,17 @@ export function compileMapping(
 }
 
 const NOTHING: Value = () => undefined;
+
+/** A mistake's message says where in the expression it is. */
+function compileWithPlace(text: string): Expression {
+  try {
+    return compileCondition(text);
+  } catch (error) {
+    if (!(error instanceof ExpressionError) || error.offset === undefined) throw error;
+    const place = `at character ${error.offset + 1} of ${JSON.stringify(text)}`;
+    throw new ExpressionError(`${error.message} ${place}`, error.offset);
+  }
+}
 
 const compileCondition = expressionCompiler({ item: "dyn", root: "dyn", key: "string" });
 
