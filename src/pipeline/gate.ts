@@ -26,14 +26,10 @@ export function createGate({ limit, perSource }: GateOptions): Gate {
   let inside = 0;
 
   function letIn(): void {
-    // A map keeps its order: a source that got a turn goes to its end.
-    for (const [source, queue] of queues) {
+    for (const queue of queues.values()) {
       if (inside >= limit) return;
       const [first] = queue.waiting;
-      if (!first || queue.inside >= perSource) continue;
-      queues.delete(source);
-      queues.set(source, queue);
-      first();
+      if (first && queue.inside < perSource) first();
     }
   }
 
@@ -52,6 +48,9 @@ export function createGate({ limit, perSource }: GateOptions): Gate {
       if (signal.aborted) return Promise.resolve(false);
       const queue = queueOf(source);
       const admit = () => {
+        // A map keeps its order: a source that got a turn goes to its end.
+        queues.delete(source);
+        queues.set(source, queue);
         queue.inside++;
         inside++;
       };

@@ -137,6 +137,7 @@ export class ObservationIndex implements StoredIndex {
       return this.#foreign.set(...placeKey(namespace, name), this.#epoch);
     }
     if (slot === NONE) {
+      if (this.#foreign.size > 0) this.#foreign.delete(...placeKey(namespace, name));
       // The watch is past this answer of ours already: had the object lived on, it would be here.
       if (!(ownWrite && projection.resourceVersion <= this.#watched)) {
         this.rows.insert(projection, this.#epoch);

@@ -1,0 +1,402 @@
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import { systemClock } from "../src/core/clock.ts";
+import type { Drawn, DrawnEvent, Payload } from "../src/core/event.ts";
+import type { Outcome } from "../src/core/outcome.ts";
+import { NetworkError } from "../src/kube/api.ts";
+import { createDedup } from "../src/pipeline/dedup.ts";
+import { createGate } from "../src/pipeline/gate.ts";
+import { createIntake, MAX_EVENTS_PER_PAYLOAD, type SourceRuntime } from "../src/pipeline/intake.ts";
+import type { ObservationStore, Recorder } from "../src/pipeline/ports.ts";
+import { createRateLimiter } from "../src/pipeline/rate_limit.ts";
+import { apiError, FakeKube } from "./support/fake_kube.ts";
+import { normalEvent } from "./support/normal_event.ts";
+import { Replica } from "./support/replica.ts";
+import { settled, VirtualTime } from "./support/virtual_time.ts";
+
+const PAYLOAD: Payload = { body: null, origin: { confined: false }, receivedAt: 0 };
+const NO_DEADLINE = new AbortController().signal;
+
+function drawn(id: number): Drawn {
+  const event: DrawnEvent = {
+    category: "security",
+    severity: "high",
+    eventType: "test",
+    message: "",
+    rules: [],
+    details: {},
+    identity: { id },
+  };
+  return { event };
+}
+
+/** A source whose events are numbers, and whose fingerprints are these. */
+function source(name: string, draw: () => Iterable<Drawn>, pushed = true): SourceRuntime {
+  return {
+    name,
+    pushed,
+    draw,
+    normalize: ({ identity, resolved = false }) =>
+      normalEvent({
+        source: name,
+        kind: pushed ? "occurrence" : "finding",
+        fingerprint: `${identity["id"]}-${name}`.padEnd(64, "x"),
+        resolved,
+      }),
+  };
+}
+
+function books(): Recorder & { readonly open_: number; readonly outcomes: Outcome["kind"][] } {
+  const outcomes: Outcome["kind"][] = [];
+  let opened = 0;
+  return {
+    outcomes,
+    get open_() {
+      return opened - outcomes.length;
+    },
+    open() {
+      opened++;
+      return { settle: (outcome) => void outcomes.push(outcome.kind) };
+    },
+    payloadError() {},
+  };
+}
+
+/** A store that writes when it is let. */
+function heldStore() {
+  const waiting: { readonly source: string; readonly write: (outcome?: Outcome) => void }[] = [];
+  const store: ObservationStore = {
+    write: (event, generation) =>
+      new Promise((resolve) => {
+        const write = (outcome: Outcome = { kind: "created" }) =>
+          resolve({
+            outcome,
+            generation: {
+              namespace: "default",
+              name: `${event.fingerprint}-${generation}`,
+              generation,
+              firstSeenAt: event.at,
+              lastSeenAt: event.at,
+              active: true,
+              contentHash: 0,
+            },
+          });
+        waiting.push({ source: event.source, write });
+      }),
+    repeat() {},
+  };
+  return { store, waiting };
+}
+
+function intakeOn(store: ObservationStore, writes = { limit: 8, perSource: 6 }) {
+  const recorder = books();
+  const dedup = createDedup({ index: { complete: true, newest: () => undefined }, maxSize: 100 });
+  const intake = createIntake({
+    steps: { filter: () => undefined, inScope: () => true, admits: () => true, dedup },
+    limiter: { take: () => Promise.resolve(true) },
+    store,
+    recorder,
+    clock: systemClock,
+    writes,
+  });
+  return { intake, recorder, dedup };
+}
+
+Deno.test("twins share one create: the first is created, the others are deduped", async () => {
+  const { store, waiting } = heldStore();
+  const { intake, recorder } = intakeOn(store);
+  const twins = source("falco", () => [drawn(1), drawn(1), drawn(1)]);
+  const taken = Promise.all([
+    intake.take(twins, PAYLOAD, { signal: NO_DEADLINE, correlationId: "" }),
+    intake.take(twins, PAYLOAD, { signal: NO_DEADLINE, correlationId: "" }),
+  ]);
+  await settled();
+  assertEquals([waiting.length, recorder.open_], [1, 6]);
+  waiting[0]?.write();
+  const [first, second] = await taken;
+  assertEquals([first.created, first.deduped, second.deduped], [1, 2, 3]);
+  assertEquals([recorder.open_, waiting.length], [0, 1]);
+});
+
+Deno.test("if the shared create fails, all twins fail alike, and nothing remembers it", async () => {
+  const { store, waiting } = heldStore();
+  const { intake, dedup } = intakeOn(store);
+  const twins = source("falco", () => [drawn(1), drawn(1), drawn(1)]);
+  const taken = intake.take(twins, PAYLOAD, { signal: NO_DEADLINE, correlationId: "" });
+  await settled();
+  waiting[0]?.write({ kind: "failed", reason: "unavailable" });
+  assertEquals((await taken).byReason.failed, { unavailable: 3 });
+  assertEquals([dedup.inFlight, dedup.usage()], [0, 0]);
+});
+
+Deno.test("a payload of more than 10,000 events: the rest is a payload error, what came before is kept", async () => {
+  const { intake } = intakeOn({
+    write: () => Promise.resolve({ outcome: { kind: "created" } }),
+    repeat() {},
+  });
+  function* many() {
+    for (let id = 0; id <= MAX_EVENTS_PER_PAYLOAD; id++) yield drawn(id);
+  }
+  const result = await intake.take(source("falco", many), PAYLOAD, {
+    signal: NO_DEADLINE,
+    correlationId: "",
+  });
+  assertEquals([result.received, result.created], [10_000, 10_000]);
+  assertEquals(result.payloadErrors.map(({ reason }) => reason), ["too_many_events"]);
+});
+
+Deno.test("a generator that throws is a payload error; what it drew before is kept", async () => {
+  const { intake } = intakeOn({
+    write: () => Promise.resolve({ outcome: { kind: "created" } }),
+    repeat() {},
+  });
+  function* broken(): Generator<Drawn> {
+    yield drawn(1);
+    yield { error: { reason: "missing_field", path: "items[1].rule", message: "absent" } };
+    yield drawn(2);
+    throw new Error("a defect of the source");
+  }
+  const result = await intake.take(source("falco", broken), PAYLOAD, {
+    signal: NO_DEADLINE,
+    correlationId: "",
+  });
+  assertEquals([result.received, result.created, result.payloadErrorCount], [2, 2, 2]);
+  assert(result.payloadErrors[1]?.message.includes("a defect of the source"));
+});
+
+Deno.test("a step that throws fails its event as internal, and no other", async () => {
+  const { store, waiting } = heldStore();
+  const recorder = books();
+  const dedup = createDedup({ index: { complete: true, newest: () => undefined }, maxSize: 100 });
+  const intake = createIntake({
+    steps: {
+      filter: ({ fingerprint }) => {
+        if (fingerprint.startsWith("1")) throw new Error("a defect");
+        return undefined;
+      },
+      inScope: () => true,
+      admits: () => true,
+      dedup,
+    },
+    limiter: { take: () => Promise.resolve(true) },
+    store,
+    recorder,
+    clock: systemClock,
+  });
+  const taken = intake.take(source("falco", () => [drawn(1), drawn(2)]), PAYLOAD, {
+    signal: NO_DEADLINE,
+    correlationId: "",
+  });
+  await settled();
+  waiting[0]?.write();
+  const { created, byReason, undecided } = await taken;
+  assertEquals([created, byReason.failed, undecided], [1, { internal: 1 }, 1]);
+});
+
+Deno.test("fingerprints of a pulled payload name what holds: filtered findings too, resolved ones not", async () => {
+  const { store } = heldStore();
+  const { intake } = intakeOn(store);
+  const aborted = AbortSignal.abort();
+  const findings = source("trivy", () => [
+    drawn(1),
+    { event: { ...(drawn(2) as { event: DrawnEvent }).event, resolved: true } },
+    drawn(3),
+  ], false);
+  const result = await intake.take(findings, PAYLOAD, { signal: aborted, correlationId: "" });
+  assertEquals(result.fingerprints.map((fingerprint) => Number.parseInt(fingerprint)), [1, 3]);
+});
+
+Deno.test("a sync of thousands of findings does not keep an alert waiting", async () => {
+  const { store, waiting } = heldStore();
+  const { intake } = intakeOn(store);
+  function* many() {
+    for (let id = 0; id < 5_000; id++) yield drawn(id);
+  }
+  const end = new AbortController();
+  const sync = intake.take(source("trivy", many, false), PAYLOAD, { signal: end.signal, correlationId: "" });
+  await settled();
+  assertEquals(waiting.length, 6, "as many as one source may");
+  const alert = intake.take(source("falco", () => [drawn(1)]), PAYLOAD, {
+    signal: NO_DEADLINE,
+    correlationId: "",
+  });
+  await settled();
+  assertEquals(waiting.filter(({ source }) => source === "falco").length, 1);
+  for (const { write } of waiting) write();
+  assertEquals((await alert).created, 1);
+  end.abort();
+  for (let written = 0; written < waiting.length;) {
+    for (; written < waiting.length; written++) waiting[written]?.write();
+    await settled();
+  }
+  assertEquals((await sync).received, 5_000);
+});
+
+Deno.test("gate lets sources take turns, whatever the length of their queues", async () => {
+  const gate = createGate({ limit: 1, perSource: 1 });
+  const order: string[] = [];
+  const enter = async (name: string) => {
+    if (!await gate.enter(name, NO_DEADLINE)) return;
+    order.push(name);
+    await Promise.resolve();
+    gate.leave(name);
+  };
+  await Promise.all(["a", "a", "a", "a", "b", "b", "c"].map(enter));
+  assertEquals(order, ["a", "a", "b", "c", "a", "b", "a"]);
+  assertEquals(gate.inside, 0);
+});
+
+Deno.test("gate: who gives up waiting takes no room", async () => {
+  const gate = createGate({ limit: 1, perSource: 1 });
+  await gate.enter("a", NO_DEADLINE);
+  const giveUp = new AbortController();
+  const waiting = gate.enter("a", giveUp.signal);
+  giveUp.abort();
+  assertEquals(await waiting, false);
+  gate.leave("a");
+  assertEquals([gate.inside, await gate.enter("b", NO_DEADLINE)], [0, true]);
+});
+
+Deno.test("ten thousand duplicates leave the event loop its turns", async () => {
+  const { intake } = intakeOn({
+    write: (event, generation) =>
+      Promise.resolve({
+        outcome: { kind: "created" },
+        generation: {
+          namespace: "",
+          name: "x",
+          generation,
+          firstSeenAt: event.at,
+          lastSeenAt: event.at,
+          active: true,
+          contentHash: 0,
+        },
+      }),
+    repeat() {
+      // A tenth of a millisecond each: a second in all.
+      const end = performance.now() + 0.1;
+      while (performance.now() < end);
+    },
+  });
+  let turns = 0;
+  const probe = setInterval(() => turns++, 1);
+  const taken = intake.take(
+    source("falco", function* () {
+      for (let id = 0; id < 3_000; id++) yield drawn(1);
+    }),
+    PAYLOAD,
+    { signal: NO_DEADLINE, correlationId: "" },
+  );
+  const { deduped } = await taken;
+  clearInterval(probe);
+  assertEquals(deduped, 2_999);
+  assert(turns >= 5, `${turns} turns`);
+});
+
+Deno.test("the books balance under random mixes of everything (property)", async () => {
+  const event = fc.record({ id: fc.nat(6), minutes: fc.nat(5), drop: fc.boolean(), kind: fc.nat(9) });
+  const batch = fc.record({
+    replica: fc.nat(1),
+    kind: fc.constantFrom("finding" as const, "occurrence" as const),
+    events: fc.array(event, { minLength: 1, maxLength: 12 }),
+    deadlineMs: fc.option(fc.nat(3_000)),
+    delayMs: fc.nat(90_000),
+  });
+  const fault = fc.constantFrom("none", "429", "network", "lost", "422", "500", "missing namespace");
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(batch, { minLength: 1, maxLength: 12 }),
+      fc.array(fault, { maxLength: 30 }),
+      scenario,
+    ),
+    { numRuns: 40 },
+  );
+
+  async function scenario(batches: readonly BatchPlan[], faults: readonly string[]): Promise<void> {
+    const time = new VirtualTime();
+    const kube = new FakeKube(() => time.now());
+    const queue = [...faults];
+    kube.script = faulty(queue);
+    const newReplica = () =>
+      new Replica(kube, {
+        time,
+        limiter: createRateLimiter({ clock: time, rate: { perSecond: 5, burst: 10 }, timer: time.timer }),
+        steps: {
+          filter: ({ fingerprint }) => fingerprint.endsWith("0") ? { reason: "min_severity" } : undefined,
+          admits: ({ fingerprint }) => !fingerprint.endsWith("1"),
+          inScope: ({ fingerprint }) => !fingerprint.endsWith("2"),
+        },
+      });
+    const replicas = [newReplica(), newReplica()];
+    const results: Promise<unknown>[] = [];
+    for (const { replica, kind, events, deadlineMs, delayMs } of batches) {
+      const deadline = new AbortController();
+      if (deadlineMs !== null) void time.sleep(deadlineMs).then(() => deadline.abort());
+      const drawn = events.map(({ id, minutes, drop }) => ({
+        identity: { id },
+        detectedAt: time.now() - minutes * 60_000,
+        ...(drop && { drop: "not_relevant" as const }),
+      }));
+      const taken = replicas[replica]!.take(drawn, {
+        kind,
+        signal: deadline.signal,
+        pushed: deadlineMs !== null,
+      });
+      results.push(taken.then((result) => {
+        assertEquals(result.received, events.length);
+        assertEquals(result.created + result.deduped + result.filtered + result.failed, events.length);
+      }));
+      await time.advance(delayMs);
+    }
+    for (let waited = 0; waited < 20; waited++) await time.advance(30_000);
+    await Promise.all(results);
+    queue.length = 0;
+    let created = 0;
+    for (const replica of replicas) {
+      await replica.store.lane.flush(NO_DEADLINE);
+      for (const { outcomes } of replica.books) {
+        assertEquals(outcomes.length, 1, "exactly one outcome");
+        if (outcomes[0]?.kind === "created") created++;
+      }
+      assertEquals([replica.dedup.inFlight, replica.intake.writing, replica.index.size], [
+        0,
+        0,
+        kube.stored.length,
+      ]);
+    }
+    // A create that was applied and then refused for good at its deadline is stored without having been said so.
+    assert(kube.stored.length >= created, `${created} created, ${kube.stored.length} stored`);
+    const findings = kube.stored.filter(({ metadata }) => !metadata.name?.match(/-\d{1,4}$/));
+    assertEquals(new Set(findings.map(({ metadata }) => metadata.name)).size, findings.length);
+    for (const replica of replicas) await replica.kill();
+  }
+
+  function faulty(queue: string[]): FakeKube["script"] {
+    let lost = false;
+    return {
+      before: ({ verb }) => {
+        if (verb !== "create") return;
+        const next = queue.shift();
+        lost = next === "lost";
+        if (next === "429") throw apiError("create", 429, "TooManyRequests");
+        if (next === "500") throw apiError("create", 500, "InternalError");
+        if (next === "422") throw apiError("create", 422, "Invalid");
+        if (next === "network") throw new NetworkError("reset");
+        if (next === "missing namespace") {
+          throw apiError("create", 404, "NotFound", { details: { kind: "namespaces" } });
+        }
+      },
+      after: ({ verb }) => {
+        if (verb === "create" && lost) throw new NetworkError("the answer is lost");
+      },
+    };
+  }
+});
+
+interface BatchPlan {
+  readonly replica: number;
+  readonly kind: "finding" | "occurrence";
+  readonly events: readonly { readonly id: number; readonly minutes: number; readonly drop: boolean }[];
+  readonly deadlineMs: number | null;
+  readonly delayMs: number;
+}

@@ -1,0 +1,298 @@
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import { sha256 } from "../src/core/fingerprint.ts";
+import { LABELS } from "../src/core/observation.ts";
+import { contentHashOf } from "../src/pipeline/normalize.ts";
+import { FingerprintTable } from "../src/store/fingerprint_table.ts";
+import { type IndexOptions, ObservationIndex, type StoredObservation } from "../src/store/mod.ts";
+import { parseName, seenTimes } from "../src/store/projection.ts";
+import { type ObservationFields, storedObservation } from "./support/observation.ts";
+
+function newIndex(options: Partial<IndexOptions> = {}): ObservationIndex {
+  return new ObservationIndex({
+    instance: "default",
+    contentHash: (observation) => contentHashOf(observation, []),
+    ...options,
+  });
+}
+
+function list(index: ObservationIndex, objects: readonly StoredObservation[], resourceVersion = "1"): void {
+  index.take({ type: "init" });
+  for (const object of objects) index.take({ type: "apply", object });
+  index.take({ type: "synced", resourceVersion });
+}
+
+function changed(
+  object: StoredObservation,
+  resourceVersion: number,
+  status: StoredObservation["status"] = {},
+) {
+  const metadata = { ...object.metadata, resourceVersion: String(resourceVersion) };
+  return { ...object, metadata, status: { ...object.status, ...status } };
+}
+
+function names(index: ObservationIndex): string[] {
+  return [...index.slots()].map((slot) => index.rows.row(slot)).map(({ namespace, name }) =>
+    `${namespace}/${name}`
+  )
+    .sort();
+}
+
+Deno.test("index finds the newest generation of a fingerprint, in whatever namespace and order they came", () => {
+  const index = newIndex();
+  const generations = [2, 4, 1, 3].map((generation) =>
+    storedObservation({ generation, kind: "occurrence", namespace: `ns-${generation % 2}` })
+  );
+  list(index, generations);
+  assertEquals(index.newest(sha256("0"))?.generation, 4);
+  index.take({ type: "delete", object: changed(generations[1]!, 2) });
+  assertEquals(index.newest(sha256("0"))?.generation, 3);
+  assertEquals(index.newest(sha256("0"))?.namespace, "ns-1");
+  assertEquals(index.newest(sha256("another")), undefined);
+});
+
+Deno.test("index keeps what dedup, budget, collection and lifecycle read", () => {
+  const index = newIndex();
+  const object = storedObservation({
+    source: "falco",
+    kind: "occurrence",
+    generation: 7,
+    severity: "CRITICAL",
+    category: "compliance",
+    eventType: "runtime-threat",
+    namespace: "prod",
+    ttlSeconds: 60,
+    createdAt: Date.UTC(2026, 4, 1),
+    resourceVersion: "41",
+    status: {
+      phase: "Resolved",
+      firstSeenAt: "2026-05-01T00:00:01.250Z",
+      lastSeenAt: "2026-05-01T00:00:02.500Z",
+      resolvedAt: "2026-05-02T00:00:00Z",
+    },
+  });
+  list(index, [object], "41");
+  const row = index.find("prod", object.metadata.name ?? "");
+  assertEquals(row, {
+    slot: 0,
+    namespace: "prod",
+    name: object.metadata.name ?? "",
+    source: "falco",
+    eventType: "runtime-threat",
+    kind: "occurrence",
+    severity: "CRITICAL",
+    category: "compliance",
+    fingerprint: sha256("0").slice(0, 32),
+    generation: 7,
+    uid: object.metadata.uid ?? "",
+    resourceVersion: "41",
+    createdAt: Date.UTC(2026, 4, 1),
+    firstSeenAt: Date.UTC(2026, 4, 1, 0, 0, 1, 250),
+    lastSeenAt: Date.UTC(2026, 4, 1, 0, 0, 2, 500),
+    resolvedAt: Date.UTC(2026, 4, 2),
+    active: false,
+    ttlSeconds: 60,
+    bytes: JSON.stringify(object).length,
+    contentHash: contentHashOf(object, []),
+  });
+});
+
+Deno.test("absent first and last times read as detectedAt where near the creation, else as the creation", () => {
+  const createdAt = Date.UTC(2026, 4, 1, 12);
+  const at = (detectedAt: string) => seenTimes(storedObservation({ createdAt, detectedAt })).lastSeenAt;
+  assertEquals(at("2026-05-01T11:00:00Z"), createdAt - 3_600_000);
+  assertEquals(at("2026-05-01T12:06:00Z"), createdAt + 360_000);
+  assertEquals(at("2026-05-01T10:59:59Z"), createdAt);
+  assertEquals(at("2026-05-01T12:06:01Z"), createdAt);
+});
+
+Deno.test("a list removes what it does not name, and tells of each", () => {
+  const gone: string[] = [];
+  const index = newIndex({ onGone: (fingerprint, generation) => gone.push(`${fingerprint}-${generation}`) });
+  const objects = [1, 2, 3].map((id) => storedObservation({ id, generation: 1 }));
+  list(index, objects);
+  assert(index.complete);
+  list(index, [objects[1]!]);
+  assertEquals(names(index), [`default/${objects[1]?.metadata.name}`]);
+  assertEquals(gone.sort(), [1, 3].map((id) => `${sha256(String(id)).slice(0, 32)}-1`).sort());
+});
+
+Deno.test("an own create noted during a list that began before it survives the list", () => {
+  const index = newIndex();
+  index.take({ type: "init" });
+  index.note(storedObservation({ id: 1, resourceVersion: "12" }));
+  index.take({ type: "synced", resourceVersion: "10" });
+  assertEquals(index.size, 1);
+});
+
+Deno.test("an own create whose end the watch has already told of is not noted", () => {
+  const index = newIndex();
+  list(index, [], "10");
+  const object = storedObservation({ resourceVersion: "11" });
+  index.take({ type: "apply", object });
+  index.take({ type: "delete", object: changed(object, 12) });
+  index.note(object);
+  assertEquals(index.size, 0);
+});
+
+Deno.test("older frames than what is known change nothing; another uid's end neither", () => {
+  const index = newIndex();
+  const object = storedObservation({ resourceVersion: "10" });
+  list(index, [object], "10");
+  index.note(changed(object, 12, { phase: "Resolved" }));
+  index.take({ type: "apply", object: changed(object, 11) });
+  assertEquals(index.newest(sha256("0"))?.active, false);
+  const former = storedObservation({ resourceVersion: "9" });
+  index.take({ type: "delete", object: former });
+  assertEquals(index.size, 1);
+});
+
+Deno.test("objects of others are left out but counted, and let in when they become ours", () => {
+  const index = newIndex();
+  const mine = storedObservation({ id: 1 });
+  const other = storedObservation({ id: 2, instance: "blue" });
+  const unmanaged = storedObservation({ id: 3 });
+  const { [LABELS.managedBy]: _managedBy, ...labels } = unmanaged.metadata.labels ?? {};
+  const stranger = { ...unmanaged, metadata: { ...unmanaged.metadata, labels } };
+  const renamed = storedObservation({ id: 4 });
+  const irregular = { ...renamed, metadata: { ...renamed.metadata, name: "by-hand" } };
+  list(index, [mine, other, stranger, irregular]);
+  assertEquals([index.size, index.foreign], [1, 3]);
+  index.take({ type: "delete", object: changed(irregular, 5) });
+  assertEquals([index.size, index.foreign], [1, 2]);
+  list(index, [mine, other]);
+  assertEquals([index.size, index.foreign], [1, 1]);
+  index.take({
+    type: "apply",
+    object: { ...mine, metadata: { ...mine.metadata, resourceVersion: "6", labels } },
+  });
+  assertEquals([index.size, index.foreign], [0, 2], "what lost its label is no longer ours");
+  index.take({ type: "apply", object: changed(mine, 7) });
+  assertEquals([index.size, index.foreign], [1, 1], "and is again once it is back");
+});
+
+Deno.test("index holds 110 bytes an Observation at most, hash table included", () => {
+  const index = newIndex();
+  const count = 16_384;
+  index.take({ type: "init" });
+  for (let id = 0; id < count; id++) index.take({ type: "apply", object: storedObservation({ id }) });
+  index.take({ type: "synced", resourceVersion: "1" });
+  assertEquals(index.size, count);
+  assert(index.byteLength / count <= 110, `${index.byteLength / count} bytes`);
+});
+
+Deno.test("names that are not of zen-watcher's making are not taken for such", () => {
+  const hex = "0123456789abcdef0123456789abcdef";
+  assertEquals(parseName(`kube-bench-${hex}`), { source: "kube-bench", fingerprint: hex, generation: 0 });
+  assertEquals(parseName(`falco-${hex}-12`), { source: "falco", fingerprint: hex, generation: 12 });
+  for (
+    const name of [
+      hex,
+      `-${hex}`,
+      `falco-${hex}-0`,
+      `falco-${hex}-01`,
+      `falco-${hex}-x`,
+      `falco-${hex}-`,
+      "a",
+      "",
+    ]
+  ) {
+    assertEquals(parseName(name), undefined, name);
+  }
+});
+
+Deno.test("index agrees with a plain map whatever comes in whatever order (property)", () => {
+  const step = fc.oneof(
+    fc.record({
+      do: fc.constant("apply" as const),
+      id: fc.nat(12),
+      generation: fc.nat(3),
+      resolved: fc.boolean(),
+    }),
+    fc.record({ do: fc.constant("delete" as const), id: fc.nat(12), generation: fc.nat(3) }),
+    fc.record({ do: fc.constant("relist" as const), keep: fc.nat(100) }),
+  );
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      const index = newIndex();
+      const model = new Map<string, StoredObservation>();
+      let version = 0;
+      list(index, []);
+      for (const each of steps) {
+        if (each.do === "relist") {
+          for (const key of [...model.keys()]) {
+            if (sha256(key).charCodeAt(0) * 2 > each.keep) model.delete(key);
+          }
+          list(index, [...model.values()], String(version));
+          continue;
+        }
+        const key = `${each.id}-${each.generation}`;
+        const fields: ObservationFields = {
+          id: each.id,
+          generation: each.generation,
+          source: `s${each.id % 3}`,
+          resourceVersion: String(++version),
+        };
+        const known = model.get(key);
+        const uid = known?.metadata.uid;
+        if (each.do === "apply") {
+          const object = storedObservation({
+            ...fields,
+            ...(uid !== undefined && { uid }),
+            status: { phase: each.resolved ? "Resolved" : "Active" },
+          });
+          model.set(key, object);
+          index.take({ type: "apply", object });
+        } else if (known) {
+          model.delete(key);
+          index.take({ type: "delete", object: changed(known, version) });
+        }
+      }
+      const expected = [...model.values()];
+      assertEquals(names(index), expected.map(({ metadata }) => `default/${metadata.name}`).sort());
+      assertEquals(
+        index.tallies.bytes,
+        expected.reduce((sum, object) => sum + JSON.stringify(object).length, 0),
+      );
+      const active = expected.filter(({ status }) => status?.phase === "Active").length;
+      assertEquals([...index.tallies.active()].reduce((sum, { count }) => sum + count, 0), active);
+      assertEquals(index.tallies.resolved, expected.length - active);
+      for (let id = 0; id <= 12; id++) {
+        const newest = Math.max(-1, ...[0, 1, 2, 3].filter((generation) => model.has(`${id}-${generation}`)));
+        assertEquals(index.newest(sha256(String(id)))?.generation ?? -1, newest);
+      }
+    }),
+    { numRuns: 60 },
+  );
+});
+
+Deno.test("fingerprint table agrees with a plain map (property)", () => {
+  const step = fc.record({ set: fc.boolean(), high: fc.nat(20), low: fc.nat(20), value: fc.nat(1_000) });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 400 }), (steps) => {
+      const table = new FingerprintTable();
+      const model = new Map<string, number>();
+      for (const { set, high, low, value } of steps) {
+        // 0,0 is kept as 0,1
+        const key = `${high},${high === 0 && low === 0 ? 1 : low}`;
+        if (set) {
+          table.set(high, low, value);
+          model.set(key, value);
+        } else {
+          table.delete(high, low);
+          model.delete(key);
+        }
+      }
+      table.keep((value) => value % 3 !== 0);
+      for (const [key, value] of model) if (value % 3 === 0) model.delete(key);
+      assertEquals(table.size, model.size);
+      for (let high = 0; high <= 20; high++) {
+        for (let low = 0; low <= 20; low++) {
+          const key = `${high},${high === 0 && low === 0 ? 1 : low}`;
+          assertEquals(table.get(high, low), model.get(key));
+        }
+      }
+    }),
+    { numRuns: 40 },
+  );
+});

@@ -1,0 +1,313 @@
+import { assert, assertEquals } from "@std/assert";
+import { LABELS } from "../src/core/observation.ts";
+import { NetworkError } from "../src/kube/api.ts";
+import { mergeDeltas } from "../src/store/status_lane.ts";
+import { statusPatch } from "../src/store/status_writer.ts";
+import { apiError, FakeKube } from "./support/fake_kube.ts";
+import { storedObservation } from "./support/observation.ts";
+import { Replica, type ReplicaOptions, type TakeOptions } from "./support/replica.ts";
+import { VirtualTime } from "./support/virtual_time.ts";
+
+async function withReplica(
+  test: (it: { time: VirtualTime; kube: FakeKube; replica: Replica; another(): Replica }) => Promise<void>,
+  options: Partial<ReplicaOptions> = {},
+): Promise<void> {
+  const time = new VirtualTime();
+  const kube = new FakeKube(() => time.now());
+  const replicas: Replica[] = [];
+  const another = () => {
+    const replica = new Replica(kube, { time, ...options });
+    replicas.push(replica);
+    return replica;
+  };
+  try {
+    await test({ time, kube, replica: another(), another });
+  } finally {
+    for (const replica of replicas) await replica.kill();
+  }
+}
+
+const ALERT = { identity: { rule: "Terminal shell in container" } };
+const FINDING: TakeOptions = { kind: "finding", pushed: false, profile: { name: "trivy" } };
+
+function status(kube: FakeKube) {
+  assertEquals(kube.stored.length, 1);
+  return kube.stored[0]?.status ?? {};
+}
+
+/** Resolves the one finding there is, as the leader's lifecycle does. */
+async function resolveIt(replica: Replica, kube: FakeKube, at: number): Promise<void> {
+  const { metadata: { namespace = "", name = "", uid } } = kube.stored[0]!;
+  const fingerprint = kube.stored[0]?.metadata.labels?.[LABELS.fingerprint] ?? "";
+  const delta = { occurrences: 0, firstSeenAt: Infinity, lastSeenAt: -Infinity, resolvedAt: at };
+  const target = { namespace, name, uid, fingerprint };
+  assertEquals(await replica.store.lane.writer.apply(target, delta, new AbortController().signal), "written");
+}
+
+Deno.test("a thousand repeats: one Observation, occurrences 1000, at most a few dozen status writes", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    for (let event = 0; event < 1_000; event++) {
+      await replica.take([ALERT]);
+      if (event % 10 === 9) await time.advance(1_000);
+    }
+    await replica.stop();
+    assertEquals(status(kube).occurrences, 1_000);
+    assert(kube.count("patch/status") <= 25, `${kube.count("patch/status")} writes`);
+    assertEquals(kube.count("create"), 1);
+  }));
+
+Deno.test("lastSeenAt is flushed within 5 s, or a quarter of a shorter window", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    await replica.take([ALERT]);
+    await replica.take([ALERT]);
+    await time.advance(4_700);
+    assertEquals(kube.count("patch/status"), 0);
+    await time.advance(600);
+    assertEquals(kube.count("patch/status"), 1);
+    const short = { profile: { windowMs: 8_000 } };
+    await replica.take([{ identity: { rule: "another" } }], short);
+    await replica.take([{ identity: { rule: "another" } }], short);
+    await time.advance(2_300);
+    assertEquals(kube.count("patch/status"), 2);
+  }));
+
+Deno.test("replicas hold deltas and add them up, also when they write at once", () =>
+  withReplica(async ({ time, kube, replica, another }) => {
+    const replicas = [replica, another(), another()];
+    await replica.take([ALERT]);
+    for (const each of replicas) await each.take([ALERT, ALERT]);
+    await time.advance(5_400);
+    assertEquals(status(kube).occurrences, 7);
+  }));
+
+Deno.test("repeats with aggregation off move lastSeenAt, not occurrences", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    const off = { profile: { countRepeats: false } };
+    await replica.take([ALERT], off);
+    await time.advance(30_000);
+    await replica.take([ALERT], off);
+    await time.advance(5_400);
+    assertEquals(status(kube).occurrences, 1);
+    assertEquals(status(kube).lastSeenAt, "2026-01-01T00:00:30.000Z");
+  }));
+
+Deno.test("an unchanged report read again writes nothing", () =>
+  withReplica(async ({ time, kube, replica, another }) => {
+    await replica.take([ALERT], FINDING);
+    for (let round = 0; round < 5; round++) {
+      await time.advance(3_600_000);
+      await replica.take([ALERT], FINDING);
+      await another().take([ALERT], FINDING);
+    }
+    await time.advance(60_000);
+    assertEquals(kube.calls.map(({ verb }) => verb), ["create"]);
+  }));
+
+Deno.test("a finding that returns is Active again: the same object, one more occurrence, once", () =>
+  withReplica(async ({ time, kube, replica, another }) => {
+    const other = another();
+    await replica.take([ALERT], FINDING);
+    await resolveIt(replica, kube, time.now());
+    assertEquals(status(kube).phase, "Resolved");
+    await time.advance(1_000);
+    await replica.take([ALERT, ALERT], FINDING);
+    await other.take([ALERT], FINDING);
+    await time.advance(2_000);
+    const { phase, occurrences, resolvedAt } = status(kube);
+    assertEquals({ phase, occurrences, resolvedAt }, {
+      phase: "Active",
+      occurrences: 2,
+      resolvedAt: undefined,
+    });
+  }));
+
+Deno.test("a pushed finding is resolved at once when its tool says so, and only if it is stored", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    const pushed: TakeOptions = { kind: "finding", profile: { name: "alertmanager" } };
+    const early = await replica.take([{ ...ALERT, resolved: true }], pushed);
+    assertEquals(early.byReason.filtered, { not_relevant: 1 });
+    await replica.take([ALERT], pushed);
+    const { deduped } = await replica.take([{ ...ALERT, resolved: true }], pushed);
+    await time.advance(1_000);
+    assertEquals([deduped, status(kube).phase], [1, "Resolved"]);
+    await replica.take([{ ...ALERT, resolved: true }], pushed);
+    await time.advance(1_000);
+    assertEquals(kube.count("patch/status"), 1, "said twice, written once");
+  }));
+
+Deno.test("a pushed finding's end finds it also while the index has gaps", async () => {
+  const time = new VirtualTime();
+  const kube = new FakeKube(() => time.now());
+  const pushed: TakeOptions = { kind: "finding", profile: { name: "alertmanager" } };
+  const first = new Replica(kube, { time });
+  await first.take([ALERT], pushed);
+  const second = new Replica(kube, { time, unlisted: true });
+  await second.take([{ ...ALERT, resolved: true }], pushed);
+  await time.advance(1_000);
+  assertEquals(status(kube).phase, "Resolved");
+  await first.kill();
+  await second.kill();
+});
+
+Deno.test("a firing that follows its resolution leaves the finding Active", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    const pushed: TakeOptions = { kind: "finding", profile: { name: "alertmanager" } };
+    await replica.take([ALERT], pushed);
+    await replica.take([{ ...ALERT, resolved: true }], pushed);
+    await replica.take([ALERT], pushed);
+    await time.advance(6_000);
+    assertEquals([status(kube).phase, status(kube).occurrences], ["Active", 1]);
+  }));
+
+Deno.test("a pushed finding's lastSeenAt keeps up with its TTL, not with each repeat", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    const pushed: TakeOptions = { kind: "finding", profile: { name: "alertmanager", ttlSeconds: 7_200 } };
+    for (let minute = 0; minute < 60; minute++) {
+      await replica.take([ALERT], pushed);
+      await time.advance(60_000);
+    }
+    assert(
+      kube.count("patch/status") >= 8 && kube.count("patch/status") <= 10,
+      `${kube.count("patch/status")}`,
+    );
+    assertEquals(status(kube).occurrences, 1, "a repeat of a finding is no occurrence");
+  }));
+
+Deno.test("what a finding says is replaced when its tool says something else", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    await replica.take([{ ...ALERT, message: "old", details: { a: { b: 1, c: 2 }, d: [1] } }], FINDING);
+    await replica.take([{ ...ALERT, message: "new", details: { a: { c: 3 } } }], FINDING);
+    await time.advance(6_000);
+    const { message, details } = kube.stored[0]?.spec ?? {};
+    assertEquals({ message, details: { ...details } }, { message: "new", details: { a: { c: 3 } } });
+    await replica.take([{ ...ALERT, message: "new", details: { a: { c: 3 } } }], FINDING);
+    await time.advance(60_000);
+    assertEquals(kube.count("patch"), 1);
+  }));
+
+Deno.test("two reports that disagree about one finding do not write for ever", () =>
+  withReplica(async ({ time, kube, replica, another }) => {
+    const says = (who: Replica, origin: string, message: string) =>
+      who.take([{ ...ALERT, message }], { ...FINDING, origin });
+    await says(replica, "report-a", "a says");
+    await time.advance(60_000);
+    for (let round = 0; round < 24; round++) {
+      await says(replica, "report-a", "a says");
+      await time.advance(round % 2 ? 200 : 20_000);
+      await says(replica, "report-b", "b says");
+      await time.advance(3_600_000);
+    }
+    assert(kube.count("patch") <= 1, `${kube.count("patch")} writes in a day`);
+    // The order of evaluation is stable: neither does a restart.
+    const before = kube.count("patch");
+    const restarted = another();
+    for (let round = 0; round < 3; round++) {
+      await says(restarted, "report-a", "a says");
+      await says(restarted, "report-b", "b says");
+      await time.advance(3_600_000);
+    }
+    assertEquals(kube.count("patch"), before);
+  }));
+
+Deno.test("once the report that held a finding is silent, the other is heard", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    const says = (origin: string, message: string) =>
+      replica.take([{ ...ALERT, message }], { ...FINDING, origin });
+    await says("report-a", "first");
+    await says("report-a", "a says");
+    await time.advance(6_000);
+    await says("report-b", "b says");
+    await time.advance(6_000);
+    assertEquals(kube.stored[0]?.spec.message, "a says");
+    await time.advance(3 * 3_600_000);
+    await says("report-b", "b says");
+    await time.advance(6_000);
+    assertEquals(kube.stored[0]?.spec.message, "b says");
+  }));
+
+Deno.test("status writes survive an API server that is away", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    await replica.take([ALERT]);
+    await replica.take([ALERT]);
+    kube.script = {
+      before: () => {
+        throw new NetworkError("Cannot reach it");
+      },
+    };
+    await time.advance(20_000);
+    await replica.take([ALERT]);
+    kube.script = {};
+    await time.advance(20_000);
+    assertEquals(status(kube).occurrences, 3);
+    assertEquals(replica.store.lane.size, 0);
+  }));
+
+Deno.test("status writes that are refused for good are given up, loudly", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    await replica.take([ALERT]);
+    kube.script = {
+      before: ({ verb }) => {
+        if (verb === "patch") throw apiError("patch", 403, "Forbidden");
+      },
+    };
+    await replica.take([ALERT]);
+    await time.advance(6_000);
+    assertEquals(replica.store.lane.size, 0);
+    assertEquals(replica.logged.filter(({ level }) => level === "ERROR").length, 1);
+  }));
+
+Deno.test("flush at shutdown writes what is not due yet", () =>
+  withReplica(async ({ kube, replica }) => {
+    await replica.take([ALERT, ALERT, ALERT]);
+    await replica.store.lane.flush(new AbortController().signal);
+    assertEquals(status(kube).occurrences, 3);
+  }));
+
+Deno.test("flush ends with its signal while the API server is away", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    await replica.take([ALERT, ALERT]);
+    kube.script = {
+      before: () => {
+        throw new NetworkError("Cannot reach it");
+      },
+    };
+    const limit = new AbortController();
+    const flushed = replica.store.lane.flush(limit.signal);
+    await time.advance(3_000);
+    limit.abort();
+    await flushed;
+    assertEquals(replica.store.lane.size, 1);
+  }));
+
+Deno.test("of a return and a resolution the later one counts; counts add up", () => {
+  const seen = { occurrences: 2, firstSeenAt: 10, lastSeenAt: 20 };
+  const returned = { occurrences: 0, firstSeenAt: Infinity, lastSeenAt: 30, returned: true };
+  const resolved = { occurrences: 1, firstSeenAt: 5, lastSeenAt: -Infinity, resolvedAt: 40 };
+  assertEquals(mergeDeltas(seen, returned), {
+    occurrences: 2,
+    firstSeenAt: 10,
+    lastSeenAt: 30,
+    returned: true,
+  });
+  assertEquals(mergeDeltas(returned, resolved), {
+    occurrences: 1,
+    firstSeenAt: 5,
+    lastSeenAt: 30,
+    resolvedAt: 40,
+  });
+  assertEquals(mergeDeltas(resolved, returned), {
+    occurrences: 1,
+    firstSeenAt: 5,
+    lastSeenAt: 30,
+    returned: true,
+  });
+});
+
+Deno.test("a status that would not differ is not written", () => {
+  const observation = storedObservation({ createdAt: 1_000_000 });
+  const at = { occurrences: 0, firstSeenAt: 1_000_000, lastSeenAt: 1_000_000 };
+  assertEquals(statusPatch(observation, at, 0), undefined);
+  assertEquals(statusPatch(observation, { ...at, returned: true }, 0), undefined);
+  const resolved = storedObservation({ createdAt: 1_000_000, status: { phase: "Resolved" } });
+  assertEquals(statusPatch(resolved, { ...at, resolvedAt: 5 }, 0), undefined);
+});

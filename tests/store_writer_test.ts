@@ -1,0 +1,215 @@
+import { assert, assertEquals } from "@std/assert";
+import { ApiError, NetworkError } from "../src/kube/api.ts";
+import { refusalOf } from "../src/store/refusal.ts";
+import { apiError, type FakeCall, FakeKube } from "./support/fake_kube.ts";
+import { Replica, type ReplicaOptions } from "./support/replica.ts";
+import { VirtualTime } from "./support/virtual_time.ts";
+
+async function withReplica(
+  test: (it: { time: VirtualTime; kube: FakeKube; replica: Replica }) => Promise<void>,
+  options: Partial<ReplicaOptions> = {},
+): Promise<void> {
+  const time = new VirtualTime();
+  const kube = new FakeKube(() => time.now());
+  const replica = new Replica(kube, { time, ...options });
+  try {
+    await test({ time, kube, replica });
+  } finally {
+    await replica.kill();
+  }
+}
+
+const ALERT = { identity: { rule: "Terminal shell in container" } };
+const IN_PROD = { ...ALERT, resource: { kind: "Pod", name: "web-0", namespace: "prod" } };
+
+/** The first `times` creates fail so. */
+function failing(times: number, error: () => Error) {
+  return {
+    before: ({ verb }: FakeCall) => {
+      if (verb === "create" && times-- > 0) throw error();
+    },
+  };
+}
+
+async function createErrors(replica: Replica): Promise<Record<string, number>> {
+  const { values } = await replica.metrics.observationsCreateErrors.get();
+  return Object.fromEntries(values.map(({ labels, value }) => [`${labels.reason}`, value]));
+}
+
+function how(replica: Replica): string[] {
+  return replica.books.map(({ outcomes }) => outcomes.map((outcome) => JSON.stringify(outcome)).join());
+}
+
+const TRANSIENT: readonly (readonly [string, () => Error])[] = [
+  ["throttled", () => apiError("create", 429, "TooManyRequests")],
+  ["server_error", () => apiError("create", 500, "InternalError")],
+  ["server_error", () => apiError("create", 503, "ServiceUnavailable")],
+  ["network", () => new NetworkError("reset")],
+  ["conflict", () => apiError("create", 409, "Conflict", { message: "resourcequotas was modified" })],
+  ["quota", () => apiError("create", 403, "Forbidden", { message: "exceeded quota: small" })],
+];
+
+for (const [label, error] of TRANSIENT) {
+  Deno.test(`writer tries again after ${label} (${error().message}) until it is stored`, () =>
+    withReplica(async ({ time, kube, replica }) => {
+      kube.script = failing(3, error);
+      const taken = replica.take([ALERT]);
+      await time.advance(20_000);
+      assertEquals((await taken).created, 1);
+      assertEquals(await createErrors(replica), { [label]: 3 });
+    }));
+}
+
+const FINAL: readonly (readonly [string, string, Error])[] = [
+  ["invalid", "invalid", apiError("create", 422, "Invalid", { message: "spec.severity: Unsupported value" })],
+  ["invalid", "invalid", apiError("create", 400, "BadRequest")],
+  ["too_large", "too_large", apiError("create", 413, "RequestEntityTooLarge")],
+  ["too_large", "too_large", apiError("create", 500, "", { message: "etcdserver: request is too large" })],
+  ["unavailable", "forbidden", apiError("create", 403, "Forbidden", { message: "User cannot create" })],
+  [
+    "unavailable",
+    "not_served",
+    apiError("create", 404, "NotFound", { message: "could not find the resource" }),
+  ],
+  [
+    "unavailable",
+    "admission",
+    apiError("create", 403, "Forbidden", { message: 'admission webhook "a" denied the request: no' }),
+  ],
+  [
+    "unavailable",
+    "admission",
+    apiError("create", 422, "Invalid", {
+      message: "ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no",
+    }),
+  ],
+];
+
+for (const [reason, label, error] of FINAL) {
+  Deno.test(`writer asks once: ${error.message} → failed{${reason}}`, () =>
+    withReplica(async ({ kube, replica }) => {
+      kube.script = failing(1, () => error);
+      const { byReason } = await replica.take([ALERT]);
+      assertEquals(byReason.failed, { [reason]: 1 });
+      assertEquals(await createErrors(replica), { [label]: 1 });
+      assertEquals(kube.count("create"), 1);
+    }));
+}
+
+Deno.test("writer waits as long as Retry-After asks", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    kube.script = failing(1, () => new ApiError("create", 429, { reason: "TooManyRequests" }, 7_000));
+    const taken = replica.take([ALERT]);
+    await time.advance(6_900);
+    assertEquals(kube.count("create"), 1);
+    await time.advance(1_000);
+    assertEquals((await taken).created, 1);
+  }));
+
+Deno.test("a pushed event is tried until its deadline: failed{unavailable}, and leaves no trace", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    kube.script = failing(
+      Infinity,
+      () => apiError("create", 403, "Forbidden", { message: "exceeded quota: small" }),
+    );
+    const deadline = new AbortController();
+    const taken = replica.take([ALERT, ALERT], { signal: deadline.signal });
+    await time.advance(60_000);
+    deadline.abort();
+    const { byReason, undecided } = await taken;
+    assertEquals([byReason.failed, undecided], [{ unavailable: 2 }, 2]);
+    assertEquals([replica.dedup.inFlight, replica.dedup.usage(), replica.index.size], [0, 0, 0]);
+    kube.script = {};
+    assertEquals((await replica.take([ALERT])).created, 1);
+  }));
+
+Deno.test("a pulled event gives up on a quota after a while: it must not hold up its source", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    kube.script = failing(
+      Infinity,
+      () => apiError("create", 403, "Forbidden", { message: "exceeded quota: small" }),
+    );
+    const taken = replica.take([ALERT], { pushed: false });
+    await time.advance(30_000);
+    assertEquals((await taken).byReason.failed, { unavailable: 1 });
+  }));
+
+for (const gone of ["missingNamespaces", "terminatingNamespaces"] as const) {
+  Deno.test(`an Observation whose namespace is among ${gone} goes to our own; a repeat finds it there`, () =>
+    withReplica(async ({ time, kube, replica }) => {
+      kube[gone].add("prod");
+      assertEquals((await replica.take([IN_PROD])).created, 1);
+      assertEquals(kube.stored.map(({ metadata }) => metadata.namespace), ["zen-system"]);
+      assertEquals((await replica.take([IN_PROD])).deduped, 1);
+      await time.advance(10 * 60_000);
+      kube[gone].clear();
+      assertEquals((await replica.take([IN_PROD])).created, 1);
+      assertEquals(kube.stored.map(({ metadata }) => metadata.name?.slice(-2)), ["-2", "-1"]);
+    }));
+}
+
+Deno.test("where our own namespace is gone too: failed{unavailable}", () =>
+  withReplica(async ({ kube, replica }) => {
+    kube.missingNamespaces.add("prod").add("zen-system");
+    assertEquals((await replica.take([IN_PROD])).byReason.failed, { unavailable: 1 });
+    assertEquals(kube.count("create"), 2);
+  }));
+
+Deno.test("before n+1 is opened the newest generation is read once and believed", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    await replica.take([ALERT]);
+    // Another replica flushes, and this one's watch is late.
+    replica.lagging = true;
+    const [first] = kube.stored;
+    await time.advance(100_000);
+    kube.put({
+      ...first!,
+      status: { ...first?.status, lastSeenAt: new Date(time.now() - 10_000).toISOString() },
+    });
+    assertEquals((await replica.take([ALERT])).deduped, 1);
+    assertEquals([kube.count("get"), kube.count("create")], [1, 1]);
+  }));
+
+Deno.test("a window evicted from the cache costs a call, never a double", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    await replica.take([ALERT]);
+    await time.advance(50_000);
+    await replica.take([ALERT]);
+    await replica.take([{ identity: { rule: "evicts it" } }]);
+    assertEquals(replica.evictions, 1);
+    await time.advance(1_000);
+    replica.lagging = true;
+    // The index still says 0:00, the repeat of 0:50 waits to be flushed: at 1:40 the window is open.
+    await time.advance(1_000);
+    const writesBefore = kube.count("create");
+    await time.advance(45_000);
+    await replica.take([ALERT]);
+    assertEquals([kube.count("create") - writesBefore, kube.stored.length], [0, 2]);
+  }, { maxSize: 1 }));
+
+Deno.test("a generation that is gone when it is read is not counted on", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    for (let generation = 1; generation <= 2; generation++) {
+      await replica.take([ALERT]);
+      await time.advance(600_000);
+    }
+    replica.lagging = true;
+    kube.remove("zen-system", kube.stored[1]?.metadata.name ?? "");
+    await replica.take([ALERT]);
+    assertEquals(kube.stored.map(({ metadata }) => metadata.name?.slice(-2)), ["-1", "-2"]);
+    assertEquals(how(replica), Array(3).fill('{"kind":"created"}'));
+  }));
+
+Deno.test("writer never throws, whatever the API server's client throws", () =>
+  withReplica(async ({ kube, replica }) => {
+    kube.script = failing(1, () => new TypeError("a defect"));
+    const { byReason } = await replica.take([ALERT]);
+    assertEquals(byReason.failed, { internal: 1 });
+  }));
+
+Deno.test("every refusal has a label of the closed list", () => {
+  for (const status of [400, 401, 403, 404, 405, 409, 410, 413, 415, 422, 429, 500, 502, 503, 504]) {
+    const refusal = refusalOf(new ApiError("create", status, {}));
+    assert(refusal.label.length > 0, `${status}`);
+  }
+});
