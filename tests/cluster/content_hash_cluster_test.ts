@@ -1,0 +1,60 @@
+/** What the API server stores and gives back has the content hash of the event it was made of. */
+import { assertEquals } from "@std/assert";
+import type { DrawnEvent, SourceProfile } from "../../src/core/event.ts";
+import type { JsonObject } from "../../src/core/json.ts";
+import type { Observation } from "../../src/core/observation.ts";
+import { contentHashOf, normalize, toObservation } from "../../src/pipeline/normalize.ts";
+import { sharedEnvtest } from "../support/envtest.ts";
+
+const CRD = new URL("../../crds/observation.yaml", import.meta.url);
+const cluster = await sharedEnvtest();
+await cluster.applyCrds([CRD]);
+
+const PROFILE: SourceProfile = {
+  name: "trivy",
+  kind: "finding",
+  windowMs: 60_000,
+  countRepeats: true,
+  severityMap: {},
+  ttlSeconds: 604_800,
+  volatileDetails: ["score"],
+};
+
+/** Values that a server in Go may read or print otherwise than JavaScript. */
+const DETAILS: Readonly<Record<string, JsonObject>> = {
+  numbers: {
+    list: [0, -0, 1.0, 1e21, 1e300, 5e-324, 0.1, 123456789012345680000, 9007199254740993, -1.5, 1e15],
+    nested: { big: 2 ** 63, small: -(2 ** 63) },
+  },
+  texts: { html: "<b>&amp;</b>", script: "漢字 é 😀", quote: '"\\/', replaced: "\ud800", line: "a\u2028b" },
+  shapes: { empty: {}, none: [], null: null, list: [null, [[]], { a: {} }], yes: true, constructor: "x" },
+  cut: { output: "é".repeat(20_000), score: 9.8 },
+};
+
+Deno.test("content hashes survive being stored", async () => {
+  const namespace = await cluster.createNamespace("hash");
+  for (const [name, details] of Object.entries(DETAILS)) {
+    const drawn: DrawnEvent = {
+      category: "security",
+      severity: "HIGH",
+      eventType: "vulnerability",
+      message: `About ${name}`,
+      rules: [],
+      resource: { kind: "Pod", name: "web", namespace },
+      details,
+      identity: { name },
+    };
+    const event = normalize(drawn, PROFILE, {
+      origin: { namespace, confined: true },
+      receivedAt: Date.UTC(2026, 0, 2),
+      ownNamespace: "zen-system",
+    });
+    const object = toObservation(event, 0, { instance: "default", eventId: "e" });
+    const path = `/apis/zen.kube-zen.io/v1/namespaces/${namespace}/observations`;
+    await cluster.expect("POST", path, { body: JSON.parse(JSON.stringify(object)) });
+    const { body } = await cluster.expect("GET", `${path}/${object.metadata.name}`);
+    const stored: Observation = JSON.parse(JSON.stringify(body));
+    assertEquals(stored.spec, JSON.parse(JSON.stringify(object.spec)), name);
+    assertEquals(contentHashOf(stored, PROFILE.volatileDetails), event.contentHash, name);
+  }
+});
