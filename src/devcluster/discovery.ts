@@ -1,12 +1,5 @@
-import type { Json, JsonObject } from "../core/json.ts";
-import { apiVersion, type Resource, type Version } from "./resources.ts";
-
-const VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-const STATUS_VERBS = ["get", "patch", "update"];
-const REVIEWS = [
-  { group: "authentication.k8s.io", plural: "selfsubjectreviews", kind: "SelfSubjectReview" },
-  { group: "authorization.k8s.io", plural: "selfsubjectaccessreviews", kind: "SelfSubjectAccessReview" },
-];
+import type { JsonObject } from "../core/json.ts";
+import { apiVersion, type Resource } from "./resources.ts";
 
 interface Entry {
   readonly group: string;
@@ -14,114 +7,91 @@ interface Entry {
   readonly resource: JsonObject;
 }
 
+const VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const REVIEWS: readonly Entry[] = [
+  "authentication SelfSubjectReview",
+  "authorization SelfSubjectAccessReview",
+].map((review) => {
+  const [group, kind = ""] = review.split(" ");
+  const resource = {
+    name: `${kind.toLowerCase()}s`,
+    singularName: "",
+    kind,
+    namespaced: false,
+    verbs: ["create"],
+  };
+  return { group: `${group}.k8s.io`, version: "v1", resource };
+});
+
 /** Answers discovery and OpenAPI paths; undefined for any other. */
-export function discovery(path: string, { resources, aggregated, host }: {
-  resources: Iterable<Resource>;
-  aggregated: string | undefined;
-  host: string;
-}): JsonObject | undefined {
-  const all = [...resources];
-  const entries = all.flatMap((resource) =>
-    resource.versions.flatMap((version) => entriesOf(resource, version))
-  );
-  for (const { group, plural, kind } of REVIEWS) {
-    entries.push({
-      group,
-      version: "v1",
-      resource: apiResource({ name: plural, kind, verbs: ["create"], namespaced: false }),
-    });
+export function discovery(
+  path: string,
+  { resources, host }: { resources: readonly Resource[]; host: string },
+): JsonObject | undefined {
+  const entries = [...resources.flatMap(entriesOf), ...REVIEWS];
+  const [, root, group = "", version] = /^\/(apis?)(?:\/([^/]+))?(?:\/([^/]+))?$/.exec(path) ?? [];
+  if (path === "/api") {
+    const serverAddressByClientCIDRs = [{ clientCIDR: "0.0.0.0/0", serverAddress: host }];
+    return { kind: "APIVersions", versions: ["v1"], serverAddressByClientCIDRs };
   }
-  if (path === "/api" || path === "/apis") {
-    const inGroup = entries.filter(({ group }) => (group === "") === (path === "/api"));
-    if (aggregated) return aggregate(inGroup, aggregated);
-    if (path === "/apis") return { kind: "APIGroupList", apiVersion: "v1", groups: groupsOf(inGroup) };
-    const addresses = [{ clientCIDR: "0.0.0.0/0", serverAddress: host }];
-    return { kind: "APIVersions", versions: ["v1"], serverAddressByClientCIDRs: addresses };
+  if (path === "/apis") {
+    const groups = new Set(entries.map((entry) => entry.group).filter(Boolean));
+    return {
+      kind: "APIGroupList",
+      apiVersion: "v1",
+      groups: [...groups].map((name) => apiGroup(name, entries)),
+    };
   }
   if (path === "/openapi/v2") {
     return { swagger: "2.0", info: { title: "devcluster", version: "v1" }, paths: {}, definitions: {} };
   }
   if (path === "/openapi/v3") {
-    const paths = new Set(entries.map(({ group, version }) => groupPath(group, version)));
+    const paths = entries.map((entry) => groupPath(entry.group, entry.version));
     return {
-      paths: Object.fromEntries(
-        [...paths].map((each) => [each, { serverRelativeURL: `/openapi/v3/${each}` }]),
-      ),
+      paths: Object.fromEntries(paths.map((each) => [each, { serverRelativeURL: `/openapi/v3/${each}` }])),
     };
   }
-  if (path.startsWith("/openapi/v3/")) return openApi(path.slice("/openapi/v3/".length), all);
-  const [, root, group = "", version] = /^\/(apis?)(?:\/([^/]+))?(?:\/([^/]+))?$/.exec(path) ?? [];
-  const asked = root === "api" ? { group: "", version: group } : { group, version };
+  if (path.startsWith("/openapi/v3/")) return openApi(path.slice("/openapi/v3/".length), resources);
+  if (root === "apis" && !version) {
+    return entries.some((entry) => entry.group === group)
+      ? { kind: "APIGroup", apiVersion: "v1", ...apiGroup(group, entries) }
+      : undefined;
+  }
+  const asked = root === "api" ? groupPath("", version ? "" : group) : groupPath(group, version ?? "");
   const found = entries.filter((entry) =>
-    entry.group === asked.group && (!asked.version || entry.version === asked.version)
+    root !== undefined && groupPath(entry.group, entry.version) === asked
   );
-  if (root === undefined || found.length === 0 || (root === "api" && version)) return undefined;
-  if (!asked.version) return { kind: "APIGroup", apiVersion: "v1", ...groupsOf(found)[0] };
-  const groupVersion = apiVersion(asked.group, asked.version);
-  const listed = found.map(({ resource }) => resource);
-  return { kind: "APIResourceList", apiVersion: "v1", groupVersion, resources: listed };
-}
-
-function entriesOf(resource: Resource, { name: version, hasStatus }: Version): Entry[] {
-  const { group, plural: name, singular: singularName, kind, namespaced, shortNames, categories } = resource;
-  const lists = {
-    ...(shortNames.length > 0 ? { shortNames: [...shortNames] } : {}),
-    ...(categories.length > 0 ? { categories: [...categories] } : {}),
+  if (found.length === 0) return undefined;
+  const groupVersion = root === "api" ? group : `${group}/${version}`;
+  return {
+    kind: "APIResourceList",
+    apiVersion: "v1",
+    groupVersion,
+    resources: found.map(({ resource }) => resource),
   };
-  const main = { ...apiResource({ name, singularName, kind, namespaced, verbs: VERBS }), ...lists };
-  const status = apiResource({ name: `${name}/status`, kind, namespaced, verbs: STATUS_VERBS });
-  return [{ group, version, resource: main }, ...(hasStatus ? [{ group, version, resource: status }] : [])];
 }
 
-function apiResource({ singularName = "", ...rest }: {
-  name: string;
-  kind: string;
-  namespaced: boolean;
-  verbs: string[];
-  singularName?: string;
-}): JsonObject {
-  return { singularName, ...rest };
-}
-
-function groupsOf(entries: readonly Entry[]): JsonObject[] {
-  return [...new Set(entries.map(({ group }) => group))].map((name) => {
-    const names = new Set(entries.filter(({ group }) => group === name).map(({ version }) => version));
-    const versions = [...names].map((version) => ({ groupVersion: apiVersion(name, version), version }));
-    return { name, versions, preferredVersion: versions[0]! };
-  });
-}
-
-function aggregate(entries: readonly Entry[], version: string): JsonObject {
-  const items = groupsOf(entries).map(({ name, versions }) => ({
-    metadata: { name: name!, creationTimestamp: null },
-    versions: (versions as JsonObject[]).map((each) => ({
-      version: each.version!,
-      freshness: "Current",
-      resources: aggregatedResources(
-        entries.filter((entry) => entry.group === name && entry.version === each.version),
-      ),
-    })),
-  }));
-  return { kind: "APIGroupDiscoveryList", apiVersion: `apidiscovery.k8s.io/${version}`, metadata: {}, items };
-}
-
-function aggregatedResources(entries: readonly Entry[]): Json[] {
-  const main = entries.filter(({ resource }) => !String(resource.name).includes("/"));
-  return main.map(({ group, version, resource }) => {
-    const { name, kind, singularName, namespaced, verbs, shortNames, categories } = resource;
-    const responseKind = { group, version, kind: kind! };
-    const hasStatus = entries.some((entry) => entry.resource.name === `${name}/status`);
-    return {
-      resource: name!,
-      responseKind,
-      scope: namespaced ? "Namespaced" : "Cluster",
-      singularResource: singularName!,
-      verbs: verbs!,
-      ...(shortNames ? { shortNames } : {}),
-      ...(categories ? { categories } : {}),
-      ...(hasStatus ? { subresources: [{ subresource: "status", responseKind, verbs: STATUS_VERBS }] } : {}),
+function entriesOf(
+  { group, plural: name, singular: singularName, kind, namespaced, shortNames, categories, versions }:
+    Resource,
+): Entry[] {
+  return versions.flatMap(({ name: version, hasStatus }) => {
+    const main = { name, singularName, kind, namespaced, shortNames, categories, verbs: VERBS };
+    const status = {
+      name: `${name}/status`,
+      singularName: "",
+      kind,
+      namespaced,
+      verbs: ["get", "patch", "update"],
     };
+    return (hasStatus ? [main, status] : [main]).map((resource) => ({ group, version, resource }));
   });
+}
+
+function apiGroup(name: string, entries: readonly Entry[]): JsonObject {
+  const names = new Set(entries.filter(({ group }) => group === name).map(({ version }) => version));
+  const versions = [...names].map((version) => ({ groupVersion: apiVersion(name, version), version }));
+  return { name, versions, preferredVersion: versions[0] ?? null };
 }
 
 function groupPath(group: string, version: string): string {
@@ -129,32 +99,29 @@ function groupPath(group: string, version: string): string {
 }
 
 /** As much OpenAPI as `kubectl explain` and `apply` read: schemas by kind, and what a PATCH takes. */
-function openApi(path: string, resources: readonly Resource[]): JsonObject | undefined {
+function openApi(path: string, resources: readonly Resource[]): JsonObject {
   const schemas: JsonObject = {};
   const paths: JsonObject = {};
+  const parameters = ["dryRun", "fieldValidation"].map((name) => ({
+    name,
+    in: "query",
+    schema: { type: "string" },
+  }));
   for (const { group, kind, plural, namespaced, versions } of resources) {
-    for (const version of versions) {
-      if (groupPath(group, version.name) !== path) continue;
-      const action = { group, version: version.name, kind };
-      const name = `${group || "core"}.${version.name}.${kind}`;
-      schemas[name] = { type: "object", ...version.schema, "x-kubernetes-group-version-kind": [action] };
-      const ref = { $ref: `#/components/schemas/${name}` };
-      const operation = {
-        responses: { "200": { description: "OK", content: { "application/json": { schema: ref } } } },
-        "x-kubernetes-group-version-kind": action,
+    for (const { name: version, schema } of versions) {
+      if (groupPath(group, version) !== path) continue;
+      const about = { "x-kubernetes-group-version-kind": { group, version, kind } };
+      const name = `${group || "core"}.${version}.${kind}`;
+      schemas[name] = {
+        type: "object",
+        ...schema,
+        "x-kubernetes-group-version-kind": [{ group, version, kind }],
       };
-      const parameters = ["dryRun", "fieldValidation"].map((each) => ({
-        name: each,
-        in: "query",
-        schema: { type: "string" },
-      }));
-      const patch = { ...operation, "x-kubernetes-action": "patch", parameters };
-      paths[`/${path}/${namespaced ? "namespaces/{namespace}/" : ""}${plural}/{name}`] = {
-        get: operation,
-        patch,
-      };
+      const content = { "application/json": { schema: { $ref: `#/components/schemas/${name}` } } };
+      const operation = { ...about, responses: { "200": { description: "OK", content } } };
+      const one = `/${path}/${namespaced ? "namespaces/{namespace}/" : ""}${plural}/{name}`;
+      paths[one] = { get: operation, patch: { ...operation, "x-kubernetes-action": "patch", parameters } };
     }
   }
-  if (Object.keys(schemas).length === 0) return undefined;
   return { openapi: "3.0.0", info: { title: "devcluster", version: "v1" }, paths, components: { schemas } };
 }

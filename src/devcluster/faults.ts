@@ -1,6 +1,6 @@
 import type { Json, JsonObject } from "../core/json.ts";
 
-/** What goes wrong. On a watch the stream effects (reset, garbled, error, gone, silent) act on running ones too. */
+/** What goes wrong. On a watch, reset, garbled, error, gone and silent act on running ones too. */
 export type FaultEffect =
   /** Answers with this status and body (a Status is made where there is none). */
   | {
@@ -15,7 +15,7 @@ export type FaultEffect =
   | { readonly kind: "hang" }
   /** Breaks the connection: instead of carrying the request out, or, `applied`, after it. */
   | { readonly kind: "reset"; readonly applied?: boolean }
-  /** Sends bytes that are no JSON: a line of a watch, or the body of an answer. */
+  /** Cuts a frame of a watch, or the body of an answer, so that it is no JSON. */
   | { readonly kind: "garbled" }
   /** Sends an ERROR frame and ends the watch; other requests get its status. */
   | { readonly kind: "error"; readonly status?: JsonObject }
@@ -26,7 +26,7 @@ export type FaultEffect =
   /** Half-open: the socket stays, nothing more comes, no bookmarks either. */
   | { readonly kind: "silent" };
 
-/** Which requests a fault is for: by verb, and by a part of the path (with its query). */
+/** Which requests a fault is for: by verb, and by a part of the path with its query. */
 export interface Fault {
   readonly verb?: string | readonly string[];
   readonly path?: string | RegExp;
@@ -53,62 +53,47 @@ const STREAM_EFFECTS = ["reset", "garbled", "error", "gone", "silent"];
 
 /** The faults in force. */
 export class Faults {
-  #active = new Set<ActiveFault>();
-  #watching = new Set<() => void>();
+  readonly #active = new Set<ActiveFault>();
+  readonly #watching = new Set<() => void>();
 
   /** Puts a fault in force; removed by `remove`, by `using`, or after its `times`. */
   add(fault: Fault): FaultHandle {
-    const active = new ActiveFault(fault, () => this.#drop(active));
+    const active = new ActiveFault(fault, () => this.#active.delete(active));
     this.#active.add(active);
-    this.#wake();
+    for (const wake of [...this.#watching]) wake();
     return active;
   }
 
   /** Takes every fault back. */
   clear(): void {
     this.#active.clear();
-    this.#wake();
   }
 
   /** The effect of the first fault for this request, counted. */
   take(call: Call): FaultEffect | undefined {
-    for (const fault of this.#active) {
-      const forStream = call.verb === "watch" && STREAM_EFFECTS.includes(fault.effect.kind);
-      if (!forStream && fault.matches(call) && fault.strike()) return fault.effect;
-    }
-    return undefined;
+    const inRequest = ({ fault: { effect } }: ActiveFault) =>
+      call.verb !== "watch" || !STREAM_EFFECTS.includes(effect.kind);
+    return [...this.#active].find((each) => inRequest(each) && each.matches(call) && each.strike())?.fault
+      .effect;
   }
 
   /** The effect of the first fault for a running watch that has `sent` so many frames; `frame`: another is at hand. */
   takeStream(call: Call, { sent, frame }: { sent: number; frame: boolean }): FaultEffect | undefined {
-    for (const fault of this.#active) {
-      const { effect, fault: { after = 0 } } = fault;
-      if (!STREAM_EFFECTS.includes(effect.kind) || (effect.kind === "garbled" && !frame) || sent < after) {
-        continue;
-      }
-      if (fault.matches(call)) return fault.strike(sent) ? effect : undefined;
-    }
-    return undefined;
+    const inStream = ({ fault: { effect: { kind } } }: ActiveFault) =>
+      STREAM_EFFECTS.includes(kind) && (kind !== "garbled" || frame);
+    return [...this.#active].find((each) => inStream(each) && each.matches(call) && each.strike(sent))?.fault
+      .effect;
   }
 
   /** True where a `deny` fault is in force for this call; not counted. */
   denies(call: Call): boolean {
-    return [...this.#active].some((fault) => fault.effect.kind === "deny" && fault.matches(call));
+    return [...this.#active].some((each) => each.fault.effect.kind === "deny" && each.matches(call));
   }
 
-  /** Calls `wake` whenever the faults change. */
+  /** Calls `wake` whenever a fault is added. */
   onChange(wake: () => void): () => void {
     this.#watching.add(wake);
     return () => this.#watching.delete(wake);
-  }
-
-  #drop(fault: ActiveFault): void {
-    this.#active.delete(fault);
-    this.#wake();
-  }
-
-  #wake(): void {
-    for (const wake of [...this.#watching]) wake();
   }
 }
 
@@ -118,27 +103,51 @@ class ActiveFault implements FaultHandle {
 
   constructor(readonly fault: Fault, readonly remove: () => void) {}
 
-  get effect(): FaultEffect {
-    return this.fault.effect;
-  }
-
   matches({ verb, path }: Call): boolean {
-    const { verb: verbs, path: wanted } = this.fault;
-    if (verbs !== undefined && !(typeof verbs === "string" ? verbs === verb : verbs.includes(verb))) {
-      return false;
-    }
-    if (wanted === undefined) return true;
+    const { verb: verbs = verb, path: wanted = "" } = this.fault;
+    if (!(typeof verbs === "string" ? [verbs] : verbs).includes(verb)) return false;
     return typeof wanted === "string" ? path.includes(wanted) : wanted.test(path);
   }
 
   strike(seen = this.#seen++): boolean {
     if (seen < (this.fault.after ?? 0)) return false;
-    this.hits++;
-    if (this.hits >= (this.fault.times ?? Infinity)) this.remove();
+    if (++this.hits >= (this.fault.times ?? Infinity)) this.remove();
     return true;
   }
 
   [Symbol.dispose](): void {
     this.remove();
+  }
+}
+
+const MAX_CALLS = 100_000;
+
+/** The requests the server has had, so that a test can say what was never asked. */
+export class RequestLog {
+  #calls: Call[] = [];
+  #forgotten = 0;
+
+  add(call: Call): void {
+    if (this.#calls.length >= MAX_CALLS) this.#forgotten += this.#calls.splice(0, MAX_CALLS / 2).length;
+    this.#calls.push(call);
+  }
+
+  /** All since `clear`, oldest first. */
+  get calls(): readonly Call[] {
+    return this.#calls;
+  }
+
+  /** How many had this verb and this in their path; throws where some are forgotten. */
+  count({ verb, path = "" }: { verb?: string; path?: string | RegExp }): number {
+    if (this.#forgotten > 0) {
+      throw new Error(`Cannot count requests: ${this.#forgotten} are forgotten, clear earlier`);
+    }
+    const fits = (call: Call) => typeof path === "string" ? call.path.includes(path) : path.test(call.path);
+    return this.#calls.filter((call) => (verb === undefined || call.verb === verb) && fits(call)).length;
+  }
+
+  clear(): void {
+    this.#calls = [];
+    this.#forgotten = 0;
   }
 }

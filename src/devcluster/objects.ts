@@ -1,9 +1,9 @@
 import type { Json, JsonObject } from "../core/json.ts";
 import { isObject } from "../core/json.ts";
-import { badRequest, type Cause, conflict, invalid, type Named, StatusError } from "./errors.ts";
+import { badRequest, type Cause, failure, invalid, type Named, StatusError } from "./errors.ts";
 import { sameJson } from "./patch.ts";
 import { apiVersion, type Resource, type Version } from "./resources.ts";
-import { normalizeObject, violations } from "./schema.ts";
+import { normalizeObject, tooLong, violations } from "./schema.ts";
 
 /** What a request speaks of: one resource in one version, and where. */
 export interface Target {
@@ -14,9 +14,9 @@ export interface Target {
   readonly subresource?: string;
 }
 
-const SUBDOMAIN = "[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
-const LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
-const LABEL_VALUE = "(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?";
+const SUBDOMAIN = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
+const DNS_LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
+const LABEL_VALUE = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/;
 const WRITABLE_META = [
   "name",
   "generateName",
@@ -42,8 +42,8 @@ export function named({ resource, name }: Target): Named {
 }
 
 /** The target as errors of validation name it: by kind. */
-export function kinded({ resource }: Target, object: JsonObject): Named {
-  return { group: resource.group, kind: resource.kind, name: String(meta(object).name ?? "") };
+export function kinded({ resource: { group, kind } }: Target, object: JsonObject): Named {
+  return { group, kind, name: String(meta(object).name ?? "") };
 }
 
 /** An object's metadata; made where there is none. */
@@ -51,185 +51,161 @@ export function meta(object: JsonObject): JsonObject {
   return isObject(object.metadata) ? object.metadata : object.metadata = {};
 }
 
-/** Parses a request body as an object of the target's kind, apiVersion and kind checked. */
-export function decode(text: string, target: Target): JsonObject {
-  const { resource, version } = target;
-  const unrecognized = `the object provided is unrecognized (must be of type ${resource.kind}): `;
-  let object: Json;
-  try {
-    object = JSON.parse(text);
-  } catch (error) {
-    throw badRequest(
-      `${unrecognized}couldn't get version/kind; json parse error: ${(error as Error).message}`,
-    );
-  }
-  if (!isObject(object)) throw badRequest(`${unrecognized}expected an object`);
-  const expected = apiVersion(resource.group, version.name);
-  if (!resource.custom) {
-    object.kind ??= resource.kind;
-    object.apiVersion ??= expected;
-  }
-  if (!object.kind) throw badRequest(`${unrecognized}Object 'Kind' is missing in '${text.slice(0, 100)}'`);
-  if (object.apiVersion !== expected) {
-    const given = `the API version in the data (${object.apiVersion ?? ""})`;
-    throw badRequest(`${given} does not match the expected API version (${expected})`);
-  }
-  if (object.kind !== resource.kind) {
-    const message = `Invalid value: ${JSON.stringify(object.kind)}: must be ${resource.kind}`;
-    const what = { ...kinded(target, object), kind: String(object.kind) };
-    throw invalid(what, [{ reason: "FieldValueInvalid", message, field: "kind" }]);
-  }
-  checkPlace(object, target);
-  return object;
+/** True where finalizers keep the object from going. */
+export function isHeld(object: JsonObject): boolean {
+  const { finalizers } = meta(object);
+  return Array.isArray(finalizers) && finalizers.length > 0;
 }
 
-function checkPlace(object: JsonObject, { namespace, name }: Target): void {
-  const metadata = meta(object);
-  for (const field of ["labels", "annotations"]) {
-    if (!isObject(metadata[field])) continue;
-    if (Object.values(metadata[field]).every((value) => typeof value === "string")) continue;
-    throw badRequest(
-      `json: cannot unmarshal into Go struct field ObjectMeta.metadata.${field} of type string`,
-    );
+/** Parses a request body as an object of the target's kind, and checks that it belongs to the target's place. */
+export function decode(text: string, target: Target): JsonObject {
+  const { resource: { group, kind, custom }, version, namespace, name } = target;
+  const unrecognized = `the object provided is unrecognized (must be of type ${kind}): `;
+  const object = parse(text, `${unrecognized}couldn't get version/kind; json parse error: `);
+  if (!isObject(object)) throw badRequest(`${unrecognized}expected an object`);
+  const expected = apiVersion(group, version.name);
+  object.kind ??= custom ? null : kind;
+  object.apiVersion ??= custom ? null : expected;
+  if (!object.kind) throw badRequest(`${unrecognized}Object 'Kind' is missing in '${text.slice(0, 100)}'`);
+  if (object.apiVersion !== expected) {
+    const given = `the API version in the data (${object.apiVersion})`;
+    throw badRequest(`${given} does not match the expected API version (${expected})`);
   }
+  if (object.kind !== kind) {
+    const cause = refused("kind", object.kind, `must be ${kind}`);
+    throw invalid({ ...kinded(target, object), kind: String(object.kind) }, [cause]);
+  }
+  const metadata = meta(object);
   if (namespace !== undefined && metadata.namespace && metadata.namespace !== namespace) {
     throw badRequest("the namespace of the provided object does not match the namespace sent on the request");
   }
-  if (namespace !== undefined) metadata.namespace = namespace;
-  else delete metadata.namespace;
-  if (name === undefined) return;
-  metadata.name ??= name;
-  if (metadata.name === name) return;
+  if (namespace === undefined) delete metadata.namespace;
+  else metadata.namespace = namespace;
+  metadata.name ??= name ?? null;
+  if (name === undefined || metadata.name === name) return object;
   throw badRequest(`the name of the object (${metadata.name}) does not match the name on the URL (${name})`);
+}
+
+/** Parses JSON, or answers 400 with `problem` before the reason. */
+export function parse(text: string, problem: string): Json {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw badRequest(problem + (error as Error).message);
+  }
 }
 
 /** Makes a decoded object one that can be stored for the first time. */
 export function prepareNew(object: JsonObject, target: Target): void {
-  const { resource, version } = target;
   const given = meta(object);
   if (given.resourceVersion) {
     throw new StatusError(500, "", "resourceVersion should not be set on objects to be created");
   }
-  if (!given.name && typeof given.generateName === "string" && given.generateName) {
-    given.name = given.generateName.slice(0, 58) + randomSuffix();
+  if (!given.name && given.generateName) {
+    given.name = String(given.generateName).slice(0, 58) + randomSuffix();
   }
-  const kept = WRITABLE_META.filter((key) => given[key] !== undefined && given[key] !== null);
+  const generation = target.resource.traits.includes("generation") ? { generation: 1 } : {};
   object.metadata = {
-    ...Object.fromEntries(kept.map((key) => [key, given[key]!])),
+    ...kept(given, WRITABLE_META),
     uid: crypto.randomUUID(),
     creationTimestamp: now(),
-    ...(resource.hasGeneration ? { generation: 1 } : {}),
+    ...generation,
   };
-  if (version.hasStatus) delete object.status;
+  if (target.version.hasStatus) delete object.status;
   complete(object, target);
 }
 
-/** The next state of a stored object, from what a client proposes; the stored one itself where nothing changes. */
-export function prepareUpdate(current: JsonObject, proposed: JsonObject, target: Target): JsonObject {
-  const { resource, version, subresource } = target;
+/** The next state of a stored object from what a client proposes; the stored one itself where nothing changes. */
+export function prepareUpdate(
+  current: JsonObject,
+  { proposed, target }: { proposed: JsonObject; target: Target },
+): JsonObject {
+  const { version: { hasStatus }, subresource } = target;
   const [was, given] = [meta(current), meta(proposed)];
   if (given.resourceVersion && given.resourceVersion !== was.resourceVersion) {
     const why = "the object has been modified; please apply your changes to the latest version and try again";
-    throw conflict(named(target), why);
+    throw failure("Conflict", named(target), { why });
   }
   if (given.uid && given.uid !== was.uid) {
-    const message = `Invalid value: ${JSON.stringify(given.uid)}: field is immutable`;
-    throw invalid(kinded(target, current), [{ reason: "FieldValueInvalid", message, field: "metadata.uid" }]);
+    throw invalid(kinded(target, current), [refused("metadata.uid", given.uid, "field is immutable")]);
   }
-  const next = subresource === "status" ? { ...current } : { ...proposed };
-  if (version.hasStatus) {
-    const status = subresource === "status" ? proposed.status : current.status;
-    if (status === undefined) delete next.status;
-    else next.status = status;
-  }
-  const kept = (from: JsonObject, keys: string[]) =>
-    keys.filter((key) => from[key] !== undefined && from[key] !== null).map((key) => [key, from[key]!]);
-  const writable = kept(subresource ? was : given, WRITABLE_META);
-  const metadata: JsonObject = {
-    ...Object.fromEntries(writable),
-    ...Object.fromEntries(kept(was, SERVER_META)),
+  const { status, ...rest } = subresource ? current : proposed;
+  const nextStatus = !hasStatus ? status : subresource ? proposed.status : current.status;
+  const next: JsonObject = structuredClone(nextStatus === undefined ? rest : { ...rest, status: nextStatus });
+  const { resourceVersion } = was;
+  next.metadata = {
+    ...kept(subresource ? was : given, WRITABLE_META),
+    ...kept(was, SERVER_META),
+    resourceVersion: resourceVersion!,
   };
-  next.metadata = { ...metadata, resourceVersion: was.resourceVersion! };
   complete(next, target);
   if (sameJson(next, current)) return current;
-  if (resource.hasGeneration && !sameJson(desired(next, target), desired(current, target))) {
-    metadata.generation = Number(was.generation) + 1;
+  const wanted = ({ metadata: _, status, ...spec }: JsonObject) =>
+    hasStatus ? spec : { ...spec, status: status ?? null };
+  if (was.generation && !sameJson(wanted(next), wanted(current))) {
+    meta(next).generation = Number(was.generation) + 1;
   }
-  next.metadata = metadata;
   return next;
 }
 
-function desired({ metadata: _, status, ...rest }: JsonObject, { version }: Target): JsonObject {
-  return version.hasStatus || status === undefined ? rest : { ...rest, status };
+function kept(metadata: JsonObject, keys: readonly string[]): JsonObject {
+  const entries = keys.map((key) => [key, metadata[key] ?? null] as const);
+  return Object.fromEntries(
+    entries.filter(([, value]) =>
+      value !== null && Object.keys(Object(value)).length + Number(typeof value !== "object") > 0
+    ),
+  );
 }
 
 function complete(object: JsonObject, target: Target): void {
-  const { resource, version: { schema } } = target;
-  if (schema) normalizeObject(object, schema);
-  const causes = metadataCauses(object, resource);
-  const found = schema ? violations(object, schema) : [];
-  if (found.length > 0 && !resource.custom) {
-    const message = `${resource.kind} in version "v1" cannot be handled as a ${resource.kind}: ${
-      found[0]!.message
-    }`;
-    throw badRequest(message);
+  const { resource: { kind, custom }, version: { schema } } = target;
+  const { labels, annotations } = meta(object);
+  for (const value of [labels, annotations].flatMap((texts) => Object.values(texts ?? {}))) {
+    if (typeof value !== "string") throw undecodable(kind, "metadata: values must be strings");
   }
-  causes.push(...found, ...(resource.custom ? [] : builtInCauses(object, resource)));
+  if (schema) normalizeObject(object, schema);
+  const found = schema ? violations(object, schema) : [];
+  if (found.length > 0 && !custom) throw undecodable(kind, found[0]!.message);
+  const causes = [...metadataCauses(meta(object), kind), ...(custom ? found : builtInCauses(object, kind))];
   if (causes.length > 0) throw invalid(kinded(target, object), causes);
   if (JSON.stringify(object).length > MAX_STORED_BYTES) {
     throw new StatusError(500, "", "etcdserver: request is too large");
   }
 }
 
-function metadataCauses(object: JsonObject, { kind }: Resource): Cause[] {
-  const { name, labels, annotations } = meta(object);
+function undecodable(kind: string, why: string): StatusError {
+  return badRequest(`${kind} in version "v1" cannot be handled as a ${kind}: ${why}`);
+}
+
+function metadataCauses({ name, labels, annotations }: JsonObject, kind: string): Cause[] {
   const causes: Cause[] = [];
-  const [pattern, max] = kind === "Namespace" ? [LABEL, 63] : [SUBDOMAIN, 253];
+  const form = kind === "Namespace" ? DNS_LABEL : SUBDOMAIN;
   if (!name) {
     const message = "Required value: name or generateName is required";
     causes.push({ reason: "FieldValueRequired", message, field: "metadata.name" });
-  } else if (typeof name !== "string" || name.length > max || !new RegExp(`^${pattern}$`).test(name)) {
-    causes.push(
-      refused(
-        "metadata.name",
-        name,
-        `a lowercase RFC 1123 ${kind === "Namespace" ? "label" : "subdomain"} \
-must consist of lower case alphanumeric characters, '-' or '.' (regex used for validation is '${pattern}')`,
-      ),
-    );
+  } else if (!form.test(String(name)) || String(name).length > 253) {
+    causes.push(refused("metadata.name", name, `a lowercase RFC 1123 name must match '${form.source}'`));
   }
-  for (const [key, value] of Object.entries(isObject(labels) ? labels : {})) {
-    const [, prefix, base] = /^(?:(.*)\/)?(.*)$/.exec(key)!;
-    const legalKey = new RegExp(`^${LABEL_VALUE}$`).test(base!) && base !== "" && base!.length <= 63;
-    if (!legalKey || (prefix !== undefined && !new RegExp(`^${SUBDOMAIN}$`).test(prefix))) {
-      causes.push(
-        refused("metadata.labels", key, "name part must consist of alphanumeric characters, '-', '_' or '.'"),
-      );
+  for (const [key, value] of Object.entries(labels ?? {})) {
+    const [base = "", prefix = "prefix", ...more] = key.split("/").reverse();
+    if (base === "" || !LABEL_VALUE.test(base) || !SUBDOMAIN.test(prefix) || more.length > 0) {
+      causes.push(refused("metadata.labels", key, `name part must match '${LABEL_VALUE.source}'`));
     }
-    if (!new RegExp(`^${LABEL_VALUE}$`).test(String(value)) || String(value).length > 63) {
-      causes.push(refused(
-        "metadata.labels",
-        value,
-        `a valid label must be an empty string or consist of \
-alphanumeric characters, '-', '_' or '.', at most 63 (regex used for validation is '${LABEL_VALUE}')`,
-      ));
+    if (!LABEL_VALUE.test(value)) {
+      causes.push(refused("metadata.labels", value, `a valid label must match '${LABEL_VALUE.source}'`));
     }
   }
-  const size = Object.entries(annotations ?? {}).reduce(
-    (sum, [key, value]) => sum + key.length + value.length,
-    0,
-  );
-  if (size > MAX_ANNOTATION_BYTES) {
-    const message = `Too long: may not be more than ${MAX_ANNOTATION_BYTES} bytes`;
-    causes.push({ reason: "FieldValueTooLong", message, field: "metadata.annotations" });
-  }
-  return causes;
+  const size = Object.entries(annotations ?? {}).flat().join("").length;
+  return size > MAX_ANNOTATION_BYTES
+    ? [...causes, tooLong("metadata.annotations", MAX_ANNOTATION_BYTES)]
+    : causes;
 }
 
-function builtInCauses(object: JsonObject, { kind }: Resource): Cause[] {
+function builtInCauses(object: JsonObject, kind: string): Cause[] {
   const metadata = meta(object);
   if (kind === "Secret" && isObject(object.stringData)) {
-    const encoded = Object.entries(object.stringData).map(([key, value]) => [key, base64(String(value))]);
+    const bytes = (text: Json) => String.fromCharCode(...new TextEncoder().encode(String(text)));
+    const encoded = Object.entries(object.stringData).map(([key, value]) => [key, btoa(bytes(value))]);
     object.data = { ...(isObject(object.data) ? object.data : {}), ...Object.fromEntries(encoded) };
     delete object.stringData;
   } else if (kind === "Namespace") {
@@ -240,13 +216,13 @@ function builtInCauses(object: JsonObject, { kind }: Resource): Cause[] {
     object.spec ??= { finalizers: ["kubernetes"] };
     object.status ??= { phase: "Active" };
   } else if (kind === "Event" && isObject(object.involvedObject)) {
-    const namespace = object.involvedObject.namespace ?? "default";
+    const { namespace = "default" } = object.involvedObject;
     if (namespace !== metadata.namespace) {
       return [refused("involvedObject.namespace", namespace, "does not match event.namespace")];
     }
   } else if (kind === "Lease" && isObject(object.spec)) {
-    const seconds = object.spec.leaseDurationSeconds;
-    if (typeof seconds === "number" && seconds <= 0) {
+    const { leaseDurationSeconds: seconds = 1 } = object.spec;
+    if (Number(seconds) <= 0) {
       return [refused("spec.leaseDurationSeconds", seconds, "must be greater than 0")];
     }
   }
@@ -255,10 +231,6 @@ function builtInCauses(object: JsonObject, { kind }: Resource): Cause[] {
 
 function refused(field: string, value: Json, why: string): Cause {
   return { reason: "FieldValueInvalid", message: `Invalid value: ${JSON.stringify(value)}: ${why}`, field };
-}
-
-function base64(text: string): string {
-  return btoa(String.fromCharCode(...new TextEncoder().encode(text)));
 }
 
 function randomSuffix(): string {

@@ -2,54 +2,32 @@ import type { Json, JsonObject } from "../core/json.ts";
 import { isObject } from "../core/json.ts";
 import { badRequest, StatusError } from "./errors.ts";
 
-/** RFC 7386, on a copy. */
-export function mergePatch(target: Json | undefined, patch: Json): Json {
+const MERGE_KEYS = ["name", "mountPath", "containerPort", "type", "uid"];
+
+/** RFC 7386, on a copy; `strategic` merges lists of named things by name and leaves directives out, as kubectl needs. */
+export function mergePatch(target: Json | undefined, patch: Json, strategic = false): Json {
+  if (strategic && Array.isArray(patch) && Array.isArray(target)) return mergeList(target, patch);
   if (!isObject(patch)) return patch;
   const merged: JsonObject = isObject(target) ? { ...target } : {};
   for (const [key, value] of Object.entries(patch)) {
-    if (key === "__proto__") continue;
+    if (key === "__proto__" || (strategic && key.startsWith("$"))) continue;
     if (value === null) delete merged[key];
-    else merged[key] = mergePatch(merged[key], value);
+    else merged[key] = mergePatch(merged[key], value, strategic);
   }
   return merged;
 }
 
-const MERGE_KEYS: Readonly<Record<string, string>> = {
-  containers: "name",
-  initContainers: "name",
-  env: "name",
-  volumes: "name",
-  imagePullSecrets: "name",
-  secrets: "name",
-  volumeMounts: "mountPath",
-  ports: "containerPort",
-  conditions: "type",
-  ownerReferences: "uid",
-};
-
-/** What kubectl's strategic merge patches of built-in kinds need: lists of known fields merge by key, directives go. */
-export function strategicMergePatch(target: Json | undefined, patch: Json): Json {
-  if (!isObject(patch)) return patch;
-  const merged: JsonObject = isObject(target) && patch.$patch !== "replace" ? { ...target } : {};
-  for (const [key, value] of Object.entries(patch)) {
-    const now = merged[key];
-    if (key === "__proto__" || key.startsWith("$")) continue;
-    if (value === null) delete merged[key];
-    else if (Array.isArray(value)) merged[key] = mergeList(now, value, MERGE_KEYS[key]);
-    else merged[key] = strategicMergePatch(now, value);
-  }
-  return merged;
-}
-
-function mergeList(target: Json | undefined, patch: Json[], key: string | undefined): Json[] {
-  if (key === undefined || !Array.isArray(target)) return patch;
-  const merged = [...target];
-  for (const item of patch) {
-    if (!isObject(item)) return patch;
-    const index = merged.findIndex((each) => isObject(each) && each[key] === item[key]);
-    if (item.$patch === "delete") { if (index >= 0) merged.splice(index, 1); }
-    else if (index >= 0) merged[index] = strategicMergePatch(merged[index], item);
-    else merged.push(strategicMergePatch(undefined, item));
+function mergeList(target: Json[], patch: Json[]): Json[] {
+  const key = MERGE_KEYS.find((each) =>
+    [...target, ...patch].every((item) => isObject(item) && each in item)
+  );
+  if (key === undefined) return patch;
+  const merged = target.filter(isObject);
+  for (const item of patch.filter(isObject)) {
+    const found = merged.findIndex((each) => each[key] === item[key]);
+    const index = found < 0 ? merged.length : found;
+    if (item.$patch === "delete") merged.splice(index, 1);
+    else merged.splice(index, 1, mergePatch(merged[index], item, true) as JsonObject);
   }
   return merged;
 }
@@ -57,34 +35,21 @@ function mergeList(target: Json | undefined, patch: Json[], key: string | undefi
 /** RFC 6902, on a copy; 422 where an operation does not apply, as on the real server. */
 export function jsonPatch(target: JsonObject, patch: Json): Json {
   if (!Array.isArray(patch)) throw badRequest("error decoding patch: expected an array of operations");
-  let root: Json = structuredClone(target);
-  for (const operation of patch) {
-    if (!isObject(operation)) throw badRequest("error decoding patch: expected an object as operation");
-    root = applyOperation(root, operation);
-  }
-  return root;
+  // The document hangs in an object of one key, so that replacing all of it is no special case.
+  const root: JsonObject = { "": structuredClone(target) };
+  for (const operation of patch) apply(root, isObject(operation) ? operation : {});
+  return root[""]!;
 }
 
-function applyOperation(root: Json, { op, path, from, value }: JsonObject): Json {
-  switch (op) {
-    case "add":
-      return write(root, pointer(path), { value: required(value), insert: true });
-    case "replace":
-      read(root, pointer(path));
-      return write(root, pointer(path), { value: required(value), insert: false });
-    case "remove":
-      return remove(root, pointer(path));
-    case "move": {
-      const moved = read(root, pointer(from));
-      return write(remove(root, pointer(from)), pointer(path), { value: moved, insert: true });
-    }
-    case "copy":
-      return write(root, pointer(path), { value: structuredClone(read(root, pointer(from))), insert: true });
-    case "test":
-      if (!sameJson(read(root, pointer(path)), value ?? null)) throw rejected();
-      return root;
-    default:
-      throw rejected();
+function apply(root: JsonObject, { op, path, from, value }: JsonObject): void {
+  if (op === "remove") take(root, path);
+  else if (op === "move") put(root, path, take(root, from));
+  else if (op === "copy") put(root, path, structuredClone(read(root, pointer(from))));
+  else if (op === "test" && sameJson(read(root, pointer(path)), value)) return;
+  else if ((op !== "add" && op !== "replace") || value === undefined) throw rejected();
+  else {
+    if (op === "replace") take(root, path);
+    put(root, path, value);
   }
 }
 
@@ -97,69 +62,56 @@ function rejected(): StatusError {
   );
 }
 
-function required(value: Json | undefined): Json {
-  if (value === undefined) throw rejected();
-  return value;
-}
-
 function pointer(path: Json | undefined): string[] {
-  if (path === "") return [];
-  if (typeof path !== "string" || !path.startsWith("/")) throw rejected();
-  const keys = path.slice(1).split("/").map((key) => key.replaceAll("~1", "/").replaceAll("~0", "~"));
-  if (keys.includes("__proto__")) throw rejected();
+  const keys = String(path ?? "?").split("/").map((key) => key.replaceAll("~1", "/").replaceAll("~0", "~"));
+  if (keys[0] !== "" || keys.includes("__proto__")) throw rejected();
   return keys;
 }
 
-function read(root: Json, path: readonly string[]): Json {
-  let value: Json | undefined = root;
-  for (const key of path) {
-    if (Array.isArray(value)) value = value[index(key, value.length - 1)];
-    else value = isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined;
-    if (value === undefined) throw rejected();
-  }
-  return value;
+function read(root: Json, keys: readonly string[]): Json {
+  return keys.reduce((value, key) => {
+    const child = Array.isArray(value)
+      ? value[index(key, value.length - 1)]
+      : isObject(value) && Object.hasOwn(value, key)
+      ? value[key]
+      : undefined;
+    if (child === undefined) throw rejected();
+    return child;
+  }, root);
 }
 
-function write(
-  root: Json,
-  path: readonly string[],
-  { value, insert }: { value: Json; insert: boolean },
-): Json {
-  const key = path.at(-1);
-  if (key === undefined) return value;
-  const parent = read(root, path.slice(0, -1));
-  if (Array.isArray(parent)) {
-    const at = key === "-" ? parent.length : index(key, insert ? parent.length : parent.length - 1);
-    parent.splice(at, insert ? 0 : 1, value);
-  } else if (isObject(parent)) parent[key] = value;
+function put(root: Json, path: Json | undefined, value: Json): void {
+  const keys = pointer(path);
+  const key = keys.pop()!;
+  const parent = read(root, keys);
+  if (Array.isArray(parent)) parent.splice(key === "-" ? parent.length : index(key, parent.length), 0, value);
+  else if (isObject(parent)) parent[key] = value;
   else throw rejected();
-  return root;
 }
 
-function remove(root: Json, path: readonly string[]): Json {
-  read(root, path);
-  const key = path.at(-1);
-  if (key === undefined) return null;
-  const parent = read(root, path.slice(0, -1));
-  if (Array.isArray(parent)) parent.splice(index(key, parent.length - 1), 1);
+function take(root: Json, path: Json | undefined): Json {
+  const keys = pointer(path);
+  const taken = read(root, keys);
+  const key = keys.pop()!;
+  const parent = read(root, keys);
+  if (Array.isArray(parent)) parent.splice(Number(key), 1);
   else if (isObject(parent)) delete parent[key];
-  return root;
+  return taken;
 }
 
 function index(key: string, last: number): number {
-  const at = /^(0|[1-9]\d*)$/.test(key) ? Number(key) : -1;
-  if (at < 0 || at > last) throw rejected();
-  return at;
+  if (!/^(0|[1-9]\d*)$/.test(key) || Number(key) > last) throw rejected();
+  return Number(key);
 }
 
 /** True where two JSON values are equal, whatever the order of their keys. */
 export function sameJson(a: Json | undefined, b: Json | undefined): boolean {
   if (a === b) return true;
-  if (Array.isArray(a)) {
-    return Array.isArray(b) && a.length === b.length && a.every((item, at) => sameJson(item, b[at]));
-  }
-  if (!isObject(a) || !isObject(b)) return false;
-  const keys = Object.keys(a);
-  return keys.length === Object.keys(b).length &&
-    keys.every((key) => Object.hasOwn(b, key) && sameJson(a[key], b[key]));
+  if (
+    typeof a !== "object" || typeof b !== "object" || a === null || b === null ||
+    Array.isArray(a) !== Array.isArray(b)
+  ) return false;
+  const [left, right] = [new Map(Object.entries(a)), new Map(Object.entries(b))];
+  return left.size === right.size &&
+    [...left].every(([key, value]) => right.has(key) && sameJson(value, right.get(key)));
 }

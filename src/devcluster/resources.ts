@@ -1,12 +1,11 @@
 import type { JsonObject } from "../core/json.ts";
 
-/** A column of `kubectl get`: a path into the object, or, for a built-in, the number of keys at a path. */
+/** A column of `kubectl get`: a JSONPath into the object. */
 export interface Column {
   readonly name: string;
   readonly type: string;
   readonly jsonPath: string;
   readonly priority?: number;
-  readonly counts?: boolean;
 }
 
 /** One served version of a resource. */
@@ -15,8 +14,12 @@ export interface Version {
   readonly schema?: JsonObject;
   readonly hasStatus: boolean;
   readonly columns: readonly Column[];
+  /** The fields a field selector may name beside name and namespace. */
   readonly selectable: readonly string[];
 }
+
+/** In what kinds differ: a generation is counted, a PUT needs no resourceVersion, a PUT creates what is missing. */
+export type Trait = "generation" | "unconditional" | "createOnUpdate";
 
 /** A resource as the API server knows it. */
 export interface Resource {
@@ -26,35 +29,50 @@ export interface Resource {
   readonly kind: string;
   readonly listKind: string;
   readonly namespaced: boolean;
-  readonly shortNames: readonly string[];
-  readonly categories: readonly string[];
+  readonly shortNames: string[];
+  readonly categories: string[];
   readonly versions: readonly Version[];
   readonly custom: boolean;
-  /** Objects count the changes of their spec in `metadata.generation`. */
-  readonly hasGeneration: boolean;
-  /** A PUT needs no resourceVersion. */
-  readonly unconditionalUpdate: boolean;
-  /** A PUT of what is not there creates it. */
-  readonly createOnUpdate: boolean;
+  readonly traits: readonly Trait[];
 }
 
-type Options = Partial<Resource> & {
-  status?: boolean;
-  schema?: JsonObject;
-  columns?: Column[];
-  select?: string[];
-};
+interface Definition {
+  readonly group: string;
+  readonly scope: string;
+  readonly names: Partial<Resource> & { readonly plural: string; readonly kind: string };
+  readonly versions: {
+    readonly name: string;
+    readonly served: boolean;
+    readonly schema?: { readonly openAPIV3Schema: JsonObject };
+    readonly subresources?: { readonly status?: JsonObject };
+    readonly additionalPrinterColumns?: Column[];
+    readonly selectableFields?: { readonly jsonPath: string }[];
+  }[];
+}
+
+interface BuiltIn {
+  readonly short?: string;
+  readonly scope?: "Cluster" | "Namespaced";
+  readonly status?: true;
+  readonly traits?: readonly Trait[];
+  /** `Name=.json.path` */
+  readonly columns?: string[];
+  readonly select?: string[];
+  readonly schema?: JsonObject;
+}
 
 const AGE: Column = { name: "Age", type: "date", jsonPath: ".metadata.creationTimestamp" };
-const STRING: JsonObject = { type: "string" };
-const TEXTS: JsonObject = { type: "object", additionalProperties: STRING };
-const ANY: JsonObject = { "x-kubernetes-preserve-unknown-fields": true };
+const TEXT: JsonObject = { type: "string" };
+const TEXTS: JsonObject = { type: "object", additionalProperties: TEXT };
 const TIME: JsonObject = { type: "string", format: "date-time", nullable: true };
-const MICRO: JsonObject = { type: "string", format: "micro-time", nullable: true };
+const MICRO_TIME: JsonObject = { type: "string", format: "micro-time", nullable: true };
+const INVOLVED = ["kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"];
+const WORKLOAD: BuiltIn = { status: true, traits: ["generation", "unconditional"] };
+const REPLICAS = ["Ready=.status.readyReplicas", "Desired=.spec.replicas"];
 
-/** `name` of a collection in the store. */
-export function resourceName(of: { readonly group: string; readonly plural: string }): string {
-  return `${of.group}/${of.plural}`;
+/** The name of a resource's collection. */
+export function resourceName({ group, plural }: { readonly group: string; readonly plural: string }): string {
+  return `${group}/${plural}`;
 }
 
 /** `group/version`, or `v1` for the core group. */
@@ -62,192 +80,135 @@ export function apiVersion(group: string, version: string): string {
   return group === "" ? version : `${group}/${version}`;
 }
 
+/** The resource that the JSON of a CustomResourceDefinition defines. */
+export function definedResource(
+  json: string,
+  { custom = true, traits = ["generation"] as readonly Trait[] } = {},
+): Resource {
+  const { spec: { group, scope, names, versions } }: { spec: Definition } = JSON.parse(json);
+  return {
+    group,
+    plural: names.plural,
+    singular: names.singular ?? names.kind.toLowerCase(),
+    kind: names.kind,
+    listKind: names.listKind ?? `${names.kind}List`,
+    namespaced: scope === "Namespaced",
+    shortNames: names.shortNames ?? [],
+    categories: names.categories ?? [],
+    custom,
+    traits,
+    versions: versions.filter(({ served }) => served).map((version) => ({
+      name: version.name,
+      hasStatus: version.subresources?.status !== undefined,
+      columns: version.additionalPrinterColumns ?? [AGE],
+      selectable: (version.selectableFields ?? []).map(({ jsonPath }) => jsonPath.slice(1)),
+      ...(version.schema ? { schema: version.schema.openAPIV3Schema } : {}),
+    })),
+  };
+}
+
 /** The resources that are there without a CustomResourceDefinition. */
 export function builtIns(): Resource[] {
-  const workload = { status: true, hasGeneration: true, categories: ["all"] };
-  const replicas = [count("Ready", ".status.readyReplicas"), count("Desired", ".spec.replicas")];
   return [
     builtIn("", "Namespace", {
-      namespaced: false,
-      shortNames: ["ns"],
+      scope: "Cluster",
+      short: "ns",
       status: true,
-      columns: [text("Status", ".status.phase")],
+      columns: ["Status=.status.phase"],
       select: ["status.phase"],
     }),
     builtIn("", "ConfigMap", {
-      shortNames: ["cm"],
-      columns: [{ ...count("Data", ".data"), counts: true }],
-      schema: properties({ data: TEXTS, binaryData: TEXTS, immutable: { type: "boolean" } }),
+      short: "cm",
+      schema: object({ data: TEXTS, binaryData: TEXTS, immutable: { type: "boolean" } }),
     }),
     builtIn("", "Secret", {
-      columns: [text("Type", ".type"), { ...count("Data", ".data"), counts: true }],
+      columns: ["Type=.type"],
       select: ["type"],
-      schema: properties({
-        type: { ...STRING, default: "Opaque" },
+      schema: object({
+        type: { ...TEXT, default: "Opaque" },
         data: TEXTS,
         stringData: TEXTS,
         immutable: { type: "boolean" },
       }),
     }),
     builtIn("", "Event", {
-      shortNames: ["ev"],
-      createOnUpdate: true,
+      short: "ev",
+      traits: ["unconditional", "createOnUpdate"],
       columns: [
-        { name: "Last Seen", type: "date", jsonPath: ".lastTimestamp" },
-        text("Type", ".type"),
-        text("Reason", ".reason"),
-        text("Object", ".involvedObject.name"),
-        text("Message", ".message"),
+        "Last Seen=.lastTimestamp",
+        "Type=.type",
+        "Reason=.reason",
+        "Object=.involvedObject.name",
+        "Message=.message",
       ],
-      select: [
-        ...["kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"].map((field) =>
-          `involvedObject.${field}`
-        ),
-        ...["reason", "reportingComponent", "source", "type"],
-      ],
-      schema: { ...properties({ eventTime: MICRO, firstTimestamp: TIME, lastTimestamp: TIME }), ...ANY },
+      select: [...INVOLVED.map((field) => `involvedObject.${field}`), "reason", "reportingComponent", "type"],
+      schema: {
+        ...object({ eventTime: MICRO_TIME, firstTimestamp: TIME, lastTimestamp: TIME }),
+        "x-kubernetes-preserve-unknown-fields": true,
+      },
     }),
-    builtIn("", "ServiceAccount", { shortNames: ["sa"] }),
-    builtIn("", "Service", { shortNames: ["svc"], status: true, categories: ["all"] }),
-    builtIn("", "Node", {
-      namespaced: false,
-      shortNames: ["no"],
-      status: true,
-      select: ["spec.unschedulable"],
-    }),
+    builtIn("", "ServiceAccount", { short: "sa" }),
+    builtIn("", "Service", { short: "svc", status: true }),
+    builtIn("", "Node", { scope: "Cluster", short: "no", status: true }),
     builtIn("", "Pod", {
-      ...workload,
-      hasGeneration: false,
-      shortNames: ["po"],
-      columns: [text("Status", ".status.phase"), { ...text("Node", ".spec.nodeName"), priority: 1 }],
-      select: [
-        "spec.nodeName",
-        "status.phase",
-        "status.podIP",
-        "spec.restartPolicy",
-        "spec.serviceAccountName",
-      ],
+      short: "po",
+      status: true,
+      columns: ["Status=.status.phase"],
+      select: ["spec.nodeName", "status.phase"],
     }),
-    builtIn("apps", "Deployment", { ...workload, shortNames: ["deploy"], columns: replicas }),
-    builtIn("apps", "ReplicaSet", { ...workload, shortNames: ["rs"], columns: replicas }),
-    builtIn("apps", "StatefulSet", { ...workload, shortNames: ["sts"], columns: replicas }),
-    builtIn("apps", "DaemonSet", { ...workload, shortNames: ["ds"] }),
-    builtIn("batch", "Job", workload),
-    builtIn("batch", "CronJob", { ...workload, shortNames: ["cj"] }),
+    builtIn("apps", "Deployment", { ...WORKLOAD, short: "deploy", columns: REPLICAS }),
+    builtIn("apps", "ReplicaSet", { ...WORKLOAD, short: "rs", columns: REPLICAS }),
+    builtIn("apps", "StatefulSet", { ...WORKLOAD, short: "sts", columns: REPLICAS }),
+    builtIn("apps", "DaemonSet", { ...WORKLOAD, short: "ds" }),
+    builtIn("batch", "Job", WORKLOAD),
+    builtIn("batch", "CronJob", { ...WORKLOAD, short: "cj" }),
     builtIn("coordination.k8s.io", "Lease", {
-      unconditionalUpdate: false,
-      createOnUpdate: true,
-      columns: [text("Holder", ".spec.holderIdentity")],
-      schema: properties({
-        spec: properties({
-          holderIdentity: STRING,
+      traits: ["createOnUpdate"],
+      columns: ["Holder=.spec.holderIdentity"],
+      schema: object({
+        spec: object({
+          holderIdentity: TEXT,
           leaseDurationSeconds: { type: "integer" },
           leaseTransitions: { type: "integer" },
-          acquireTime: MICRO,
-          renewTime: MICRO,
-          preferredHolder: STRING,
-          strategy: STRING,
+          acquireTime: MICRO_TIME,
+          renewTime: MICRO_TIME,
         }),
       }),
     }),
     builtIn("apiextensions.k8s.io", "CustomResourceDefinition", {
-      namespaced: false,
-      shortNames: ["crd", "crds"],
-      categories: ["api-extensions"],
+      scope: "Cluster",
+      short: "crd",
       status: true,
-      hasGeneration: true,
-      unconditionalUpdate: false,
-      columns: [{ name: "Created At", type: "string", jsonPath: ".metadata.creationTimestamp" }],
+      traits: ["generation"],
     }),
   ];
 }
 
-/** The custom resource a stored CustomResourceDefinition defines. */
-export function definedResource(crd: JsonObject): Resource {
-  const { spec } = crd as unknown as CustomResourceDefinition;
-  const { names } = spec;
-  return {
-    group: spec.group,
-    plural: names.plural,
-    singular: names.singular ?? names.kind.toLowerCase(),
-    kind: names.kind,
-    listKind: names.listKind ?? `${names.kind}List`,
-    namespaced: spec.scope === "Namespaced",
-    shortNames: names.shortNames ?? [],
-    categories: names.categories ?? [],
-    custom: true,
-    hasGeneration: true,
-    unconditionalUpdate: false,
-    createOnUpdate: false,
-    versions: spec.versions.filter((version) => version.served).map((version) => ({
-      name: version.name,
-      schema: version.schema.openAPIV3Schema,
-      hasStatus: version.subresources?.status !== undefined,
-      columns: version.additionalPrinterColumns ?? [AGE],
-      selectable: (version.selectableFields ?? []).map((field) => field.jsonPath.slice(1)),
-    })),
-  };
-}
-
-interface CustomResourceDefinition {
-  readonly spec: {
-    readonly group: string;
-    readonly scope: string;
-    readonly names: {
-      readonly plural: string;
-      readonly kind: string;
-      readonly singular?: string;
-      readonly listKind?: string;
-      readonly shortNames?: string[];
-      readonly categories?: string[];
-    };
-    readonly versions: {
-      readonly name: string;
-      readonly served: boolean;
-      readonly schema: { readonly openAPIV3Schema: JsonObject };
-      readonly subresources?: { readonly status?: JsonObject };
-      readonly additionalPrinterColumns?: Column[];
-      readonly selectableFields?: { readonly jsonPath: string }[];
-    }[];
-  };
-}
-
-function builtIn(group: string, kind: string, options: Options): Resource {
-  const singular = kind.toLowerCase();
-  const { status = false, schema, columns = [], select = [], ...rest } = options;
-  const version: Version = {
+function builtIn(
+  group: string,
+  kind: string,
+  { short, scope = "Namespaced", status, columns = [], select = [], ...of }: BuiltIn,
+): Resource {
+  const printed = columns.map((column) => {
+    const [name, jsonPath] = column.split("=");
+    return { name, jsonPath, type: name === "Last Seen" ? "date" : "string" };
+  });
+  const version = {
     name: "v1",
-    hasStatus: status,
-    columns: [...columns, AGE],
-    selectable: select,
-    ...(schema ? { schema } : {}),
+    served: true,
+    subresources: status ? { status: {} } : {},
+    additionalPrinterColumns: [...printed, AGE],
+    selectableFields: select.map((field) => ({ jsonPath: `.${field}` })),
+    ...(of.schema ? { schema: { openAPIV3Schema: of.schema } } : {}),
   };
-  return {
-    group,
-    plural: `${singular}s`,
-    singular,
-    kind,
-    listKind: `${kind}List`,
-    namespaced: true,
-    shortNames: [],
-    categories: [],
+  const names = { kind, plural: `${kind.toLowerCase()}s`, shortNames: short ? [short] : [] };
+  const definition = { spec: { group, scope, names, versions: [version] } };
+  return definedResource(JSON.stringify(definition), {
     custom: false,
-    hasGeneration: false,
-    unconditionalUpdate: true,
-    createOnUpdate: false,
-    ...rest,
-    versions: [version],
-  };
+    traits: of.traits ?? ["unconditional"],
+  });
 }
 
-function properties(of: JsonObject): JsonObject {
-  return { type: "object", properties: of };
-}
-
-function text(name: string, jsonPath: string): Column {
-  return { name, type: "string", jsonPath };
-}
-
-function count(name: string, jsonPath: string): Column {
-  return { name, type: "integer", jsonPath };
+function object(properties: JsonObject): JsonObject {
+  return { type: "object", properties };
 }

@@ -1,6 +1,6 @@
 import type { JsonObject } from "../core/json.ts";
 import { isObject } from "../core/json.ts";
-import { expired } from "./errors.ts";
+import { StatusError } from "./errors.ts";
 
 /** One version of an object: its JSON without `apiVersion` and `kind`, so that all served versions share it. */
 export interface Stored {
@@ -24,24 +24,16 @@ export interface HistoryLimits {
 
 /** The revisions of all collections: one counter, as in etcd. */
 export class Store {
-  #collections = new Map<string, Collection>();
-  #revision = 1;
+  revision = 1;
+  readonly #collections = new Map<string, Collection>();
 
   constructor(readonly limits: HistoryLimits) {}
 
-  get revision(): number {
-    return this.#revision;
-  }
-
-  /** @internal The next revision, taken by a write. */
-  advance(): number {
-    return ++this.#revision;
-  }
-
   /** The objects of one resource, `group/plural`; made when first asked for. */
   collection(resource: string): Collection {
-    let collection = this.#collections.get(resource);
-    if (!collection) this.#collections.set(resource, collection = new Collection(this));
+    const known = this.#collections.get(resource);
+    const collection = known ?? new Collection(this);
+    if (!known) this.#collections.set(resource, collection);
     return collection;
   }
 
@@ -54,37 +46,29 @@ export class Store {
     this.#collections.get(resource)?.end();
     this.#collections.delete(resource);
   }
-
-  /** Forgets all history: a watch or a continued list from before now gets 410. */
-  compact(): void {
-    for (const collection of this.#collections.values()) collection.compact();
-  }
 }
 
 /** The objects of one resource, in key order (`namespace/name` or `name`), and their recent changes. */
 export class Collection {
-  #entries = new Map<string, Stored>();
-  #keys: string[] = [];
+  ended = false;
+  readonly #entries = new Map<string, Stored>();
+  readonly #keys: string[] = [];
+  readonly #waiting = new Set<() => void>();
   #log: Change[] = [];
   #logBytes = 0;
   #compacted: number;
-  #waiting = new Set<() => void>();
-  #ended = false;
 
   constructor(readonly store: Store) {
-    this.#compacted = 0;
-  }
-
-  get size(): number {
-    return this.#keys.length;
-  }
-
-  get ended(): boolean {
-    return this.#ended;
+    this.#compacted = store.revision;
   }
 
   get(key: string): Stored | undefined {
     return this.#entries.get(key);
+  }
+
+  /** How many objects have this key prefix now. */
+  count(prefix = ""): number {
+    return prefix === "" ? this.#keys.length : this.#lowerBound(`${prefix}\uffff`) - this.#lowerBound(prefix);
   }
 
   /** Writes `object` (without apiVersion and kind) under a new revision, which goes into its metadata. */
@@ -98,41 +82,31 @@ export class Collection {
   }
 
   /** Removes an object; `object` is its last state. */
-  remove(key: string, object: JsonObject): Stored | undefined {
+  remove(key: string, object: JsonObject): void {
     const previous = this.#entries.get(key);
-    if (!previous) return undefined;
-    const current = this.#stamp(key, object);
+    if (!previous) return;
     this.#entries.delete(key);
     this.#keys.splice(this.#lowerBound(key), 1);
-    this.#record({ type: "DELETED", current, previous });
-    return current;
+    this.#record({ type: "DELETED", current: this.#stamp(key, object), previous });
   }
 
   /** Objects whose key starts with `prefix` and comes after `after`, in order, as they were at `revision`. */
   *range(prefix: string, { after = "", revision = this.store.revision } = {}): Generator<Stored> {
     const past = this.#statesAt(revision);
-    const gone: Stored[] = [];
-    for (const [key, stored] of past) if (stored && !this.#entries.has(key)) gone.push(stored);
-    gone.sort((a, b) => a.key < b.key ? -1 : 1);
     const start = after === "" ? prefix : `${after}\0`;
-    let next = gone.findIndex((stored) => stored.key >= start);
-    if (next < 0) next = gone.length;
-    for (let index = this.#lowerBound(start); index <= this.#keys.length; index++) {
-      const key = this.#keys[index];
-      const here = key?.startsWith(prefix) ? key : undefined;
-      for (let stored = gone[next]; stored?.key.startsWith(prefix); stored = gone[++next]) {
-        if (here !== undefined && here < stored.key) break;
-        yield stored;
+    const gone = [...past.values()].filter((stored) =>
+      stored && stored.key >= start && !this.#entries.has(stored.key)
+    );
+    gone.sort((a, b) => a!.key < b!.key ? 1 : -1);
+    for (let index = this.#lowerBound(start);; index++) {
+      const key = this.#keys[index]?.startsWith(prefix) ? this.#keys[index] : undefined;
+      while (gone.at(-1)?.key.startsWith(prefix) && (key === undefined || gone.at(-1)!.key < key)) {
+        yield gone.pop()!;
       }
-      if (here === undefined) return;
-      const stored = past.has(here) ? past.get(here) : this.#entries.get(here);
+      if (key === undefined) return;
+      const stored = past.has(key) ? past.get(key) : this.#entries.get(key);
       if (stored) yield stored;
     }
-  }
-
-  /** How many objects have this key prefix now. */
-  count(prefix: string): number {
-    return prefix === "" ? this.size : this.#lowerBound(`${prefix}\uffff`) - this.#lowerBound(prefix);
   }
 
   /** The first change after `revision`, if there is one yet; throws 410 where it is forgotten. */
@@ -146,6 +120,7 @@ export class Collection {
     return () => this.#waiting.delete(wake);
   }
 
+  /** Forgets the history: what asks for anything before now gets 410. */
   compact(): void {
     this.#log = [];
     this.#logBytes = 0;
@@ -153,12 +128,12 @@ export class Collection {
   }
 
   end(): void {
-    this.#ended = true;
+    this.ended = true;
     this.#wake();
   }
 
   #stamp(key: string, object: JsonObject): Stored {
-    const revision = this.store.advance();
+    const revision = ++this.store.revision;
     if (isObject(object.metadata)) object.metadata.resourceVersion = String(revision);
     return { key, revision, body: JSON.stringify(object) };
   }
@@ -184,33 +159,31 @@ export class Collection {
   #statesAt(revision: number): Map<string, Stored | undefined> {
     const past = new Map<string, Stored | undefined>();
     if (revision >= this.store.revision) return past;
-    for (let index = this.#indexAfter(revision); index < this.#log.length; index++) {
-      const { current, previous } = this.#log[index]!;
+    for (const { current, previous } of this.#log.slice(this.#indexAfter(revision))) {
       if (!past.has(current.key)) past.set(current.key, previous);
     }
     return past;
   }
 
   #indexAfter(revision: number): number {
-    if (revision < this.#compacted) {
-      throw expired(`too old resource version: ${revision} (${this.#compacted})`);
+    if (revision >= this.#compacted) {
+      return firstIndex(this.#log, ({ current }) => current.revision > revision);
     }
-    let low = 0;
-    for (let high = this.#log.length; low < high;) {
-      const middle = (low + high) >>> 1;
-      if (this.#log[middle]!.current.revision > revision) high = middle;
-      else low = middle + 1;
-    }
-    return low;
+    throw new StatusError(410, "Expired", `too old resource version: ${revision} (${this.#compacted})`);
   }
 
   #lowerBound(key: string): number {
-    let low = 0;
-    for (let high = this.#keys.length; low < high;) {
-      const middle = (low + high) >>> 1;
-      if (this.#keys[middle]! < key) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    return firstIndex(this.#keys, (each) => each >= key);
   }
+}
+
+/** By halving: `holds` is false for the first items and true from some index on. */
+function firstIndex<T>(items: readonly T[], holds: (item: T) => boolean): number {
+  let low = 0;
+  for (let high = items.length; low < high;) {
+    const middle = (low + high) >>> 1;
+    if (holds(items[middle]!)) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }

@@ -1,65 +1,64 @@
 import type { Json, JsonObject } from "../core/json.ts";
 import { isObject } from "../core/json.ts";
+import { meta } from "./objects.ts";
 import type { Column, Version } from "./resources.ts";
 
-const NAME: Column = { name: "Name", type: "string", jsonPath: ".metadata.name" };
-
-/** Renders objects as a `meta.k8s.io/v1 Table`, the form kubectl prints from. */
-export function table(
-  objects: readonly JsonObject[],
-  { version, metadata, include = "Metadata", header = true }: {
-    version: Version;
-    metadata: Json;
-    include?: string | undefined;
-    header?: boolean;
-  },
-): JsonObject {
-  const columns = [NAME, ...version.columns];
-  return {
-    kind: "Table",
-    apiVersion: "meta.k8s.io/v1",
-    metadata,
-    columnDefinitions: header ? columns.map(columnDefinition) : null,
-    rows: objects.map((object) => ({
-      cells: columns.map((column) => cell(object, column)),
-      ...(include === "None" ? {} : { object: include === "Object" ? object : partial(object) }),
-    })),
-  };
-}
-
-function columnDefinition({ name, type, jsonPath, priority = 0 }: Column): JsonObject {
-  const format = name === "Name" ? "name" : "";
-  return { name, type, format, description: `Column (in JSONPath format): ${jsonPath}`, priority };
-}
-
-function partial({ metadata }: JsonObject): JsonObject {
-  return { kind: "PartialObjectMetadata", apiVersion: "meta.k8s.io/v1", metadata: metadata ?? {} };
-}
-
-function cell(object: JsonObject, { type, jsonPath, counts }: Column): Json {
-  const [value] = select(object, jsonPath);
-  if (counts) return isObject(value) ? Object.keys(value).length : 0;
-  if (value === undefined || value === null) return type === "date" ? "<unknown>" : null;
-  if (type === "date") return age(Date.parse(String(value)));
-  if (type === "string") return typeof value === "string" ? value : JSON.stringify(value);
-  return value;
+/** How a table is made. */
+export interface TableOptions {
+  readonly version: Version;
+  readonly metadata?: Json | undefined;
+  /** Rows carry whole objects, not only their metadata. */
+  readonly whole: boolean;
+  /** Without the columns' definitions, as in all frames of a watch but the first. */
+  readonly headless?: boolean;
 }
 
 const STEP = /\.([\w-]+)|\['([^']+)'\]|\[(\d+|\*)\]|\[\?\(@\.([\w.]+)\s*==\s*["']([^"']*)["']\)\]/y;
 
+/** Renders objects as a `meta.k8s.io/v1 Table`, the form kubectl prints from. */
+export function table(
+  objects: readonly JsonObject[],
+  { version, metadata, whole, headless = false }: TableOptions,
+): string {
+  const columns: Column[] = [
+    { name: "Name", type: "string", jsonPath: ".metadata.name" },
+    ...version.columns,
+  ];
+  const columnDefinitions = columns.map(({ name, type, jsonPath, priority = 0 }) => {
+    return { name, type, format: name === "Name" ? "name" : "", description: `At ${jsonPath}`, priority };
+  });
+  const rows = objects.map((object) => {
+    const partial = { kind: "PartialObjectMetadata", apiVersion: "meta.k8s.io/v1", metadata: meta(object) };
+    return { cells: columns.map((column) => cell(object, column)), object: whole ? object : partial };
+  });
+  const { resourceVersion = "" } = objects[0] ? meta(objects[0]) : {};
+  return JSON.stringify({
+    kind: "Table",
+    apiVersion: "meta.k8s.io/v1",
+    metadata: metadata ?? { resourceVersion },
+    columnDefinitions: headless ? null : columnDefinitions,
+    rows,
+  });
+}
+
+function cell(object: JsonObject, { type, jsonPath }: Column): Json {
+  const [value = null] = select(object, jsonPath);
+  if (type === "date") return value === null ? "<unknown>" : age(Date.parse(String(value)));
+  return type === "string" && value !== null && typeof value !== "string" ? JSON.stringify(value) : value;
+}
+
 /** The values at a JSONPath of the kind printer columns use: keys, indices, `[*]`, `[?(@.key=="value")]`. */
-export function select(object: Json, path: string): Json[] {
+function select(object: Json, path: string): Json[] {
   let found: Json[] = [object];
-  STEP.lastIndex = 0;
-  for (let step = STEP.exec(path); step; step = STEP.exec(path)) {
-    const [, dotted, quoted, index, filterKey, filterValue] = step;
+  for (const [, dotted, quoted, index, filterKey, filterValue] of path.matchAll(new RegExp(STEP, "gy"))) {
     const key = dotted ?? quoted?.replaceAll("\\.", ".");
     found = found.flatMap((value): Json[] => {
       if (key !== undefined) return isObject(value) && value[key] !== undefined ? [value[key]] : [];
       if (!Array.isArray(value)) return [];
-      if (index === "*") return value;
-      if (index !== undefined) return value.slice(Number(index), Number(index) + 1);
-      return value.filter((item) => select(item, `.${filterKey}`)[0] === filterValue);
+      if (index === undefined) {
+        return value.filter((item) => select(item, `.${filterKey}`)[0] === filterValue);
+      }
+      return index === "*" ? value : value.slice(Number(index), Number(index) + 1);
     });
   }
   return found;
@@ -67,16 +66,10 @@ export function select(object: Json, path: string): Json[] {
 
 function age(from: number): string {
   const seconds = Math.max(0, Math.floor((Date.now() - from) / 1000));
-  const [minutes, hours, days] = [60, 3600, 86_400].map((unit) => Math.floor(seconds / unit)) as [
-    number,
-    number,
-    number,
-  ];
+  const [minutes = 0, hours = 0, days = 0] = [60, 3600, 86_400].map((unit) => Math.floor(seconds / unit));
   if (seconds < 120) return `${seconds}s`;
-  if (minutes < 10) return seconds % 60 ? `${minutes}m${seconds % 60}s` : `${minutes}m`;
+  if (minutes < 10 && seconds % 60 > 0) return `${minutes}m${seconds % 60}s`;
   if (minutes < 180) return `${minutes}m`;
-  if (hours < 8) return minutes % 60 ? `${hours}h${minutes % 60}m` : `${hours}h`;
-  if (hours < 48) return `${hours}h`;
-  if (days < 8) return hours % 24 ? `${days}d${hours % 24}h` : `${days}d`;
-  return days < 730 ? `${days}d` : `${Math.floor(days / 365)}y`;
+  if (hours < 8 && minutes % 60 > 0) return `${hours}h${minutes % 60}m`;
+  return hours < 48 ? `${hours}h` : `${days}d`;
 }

@@ -1,36 +1,48 @@
-import type { Json, JsonObject } from "../core/json.ts";
+import type { JsonObject } from "../core/json.ts";
 import { isObject } from "../core/json.ts";
 import { type Cluster, keyOf } from "./cluster.ts";
+import { badRequest, failure, invalid, StatusError } from "./errors.ts";
 import {
-  alreadyExists,
-  badRequest,
-  conflict,
-  expired,
-  invalid,
-  StatusError,
-  unsupportedMediaType,
-} from "./errors.ts";
-import { decode, meta, named, prepareNew, prepareUpdate, type Target } from "./objects.ts";
-import { jsonPatch, mergePatch, strategicMergePatch } from "./patch.ts";
+  decode,
+  isHeld,
+  kinded,
+  meta,
+  named,
+  parse,
+  prepareNew,
+  prepareUpdate,
+  type Target,
+} from "./objects.ts";
+import { jsonPatch, mergePatch } from "./patch.ts";
 import { apiVersion } from "./resources.ts";
-import { fieldSelector, labelSelector, type Matches } from "./selectors.ts";
-import type { Stored } from "./store.ts";
+import { at, fieldSelector, labelSelector, type Matches } from "./selectors.ts";
 
 /** One request for a resource. */
 export interface ResourceRequest {
+  readonly cluster: Cluster;
   readonly target: Target;
   readonly query: URLSearchParams;
   readonly contentType: string;
   readonly body: string;
 }
 
-/** An answer: objects to be sent whole, or as rows of a table. */
+/** An answer: the JSON of its objects, and, for a list, the list without them. */
 export interface Answer {
   readonly code: number;
-  readonly list?: JsonObject;
-  /** The JSON of each object, apiVersion and kind included where the real server includes them. */
   readonly items: readonly string[];
+  readonly list?: JsonObject;
 }
+
+/** What can be done to a resource, by the verb Kubernetes has for it. */
+export const VERBS: Readonly<Record<string, (request: ResourceRequest) => Answer>> = {
+  get: ({ cluster, target }) => ({ code: 200, items: [render(target, cluster.existing(target))] }),
+  list,
+  create,
+  update,
+  patch,
+  delete: remove,
+  deletecollection: removeCollection,
+};
 
 /** An object's JSON with the apiVersion and kind of the version asked for. */
 export function render({ resource, version }: Target, { body }: { readonly body: string }): string {
@@ -40,15 +52,14 @@ export function render({ resource, version }: Target, { body }: { readonly body:
 }
 
 /** What a request selects by its label and field selectors; undefined for everything. */
-export function selection({ target, query }: ResourceRequest): Matches | undefined {
+export function selection({ target: { resource, version }, query }: ResourceRequest): Matches | undefined {
   const labels = labelSelector(query.get("labelSelector"));
-  const known = ["metadata.name", "metadata.namespace", ...target.version.selectable];
+  const known = ["metadata.name", "metadata.namespace", ...version.selectable];
+  const listed = known.map((each) => `"${each}"`).join(", ");
   const unknown = (field: string) =>
-    badRequest(
-      target.resource.custom
-        ? `field label not supported: ${field}`
-        : `"${field}" is not a known field selector: only ${known.map((each) => `"${each}"`).join(", ")}`,
-    );
+    resource.custom
+      ? `field label not supported: ${field}`
+      : `"${field}" is not a known field selector: only ${listed}`;
   const fields = fieldSelector(query.get("fieldSelector"), { known, unknown });
   return labels && fields ? (object) => labels(object) && fields(object) : labels ?? fields;
 }
@@ -58,128 +69,102 @@ export function scope({ namespace }: Target): string {
   return namespace === undefined ? "" : `${namespace}/`;
 }
 
-export function get(cluster: Cluster, { target }: ResourceRequest): Answer {
-  return { code: 200, items: [render(target, cluster.existing(target))] };
-}
-
-export function list(cluster: Cluster, request: ResourceRequest): Answer {
-  const { target, query } = request;
-  const collection = cluster.collection(target.resource);
-  const { revision, after } = position(cluster, query);
-  const limit = query.get("resourceVersion") === "0" ? 0 : integer(query, "limit");
-  const matches = selection(request);
-  const items: string[] = [];
-  let last = "";
-  let remaining = 0;
-  try {
-    for (const stored of collection.range(scope(target), { after, revision })) {
-      if (limit > 0 && items.length >= limit) {
-        remaining++;
-        if (matches) break;
-        continue;
-      }
-      if (matches && !matches(JSON.parse(stored.body))) continue;
-      last = stored.key;
-      items.push(target.resource.custom ? render(target, stored) : stored.body);
-    }
-  } catch (error) {
-    if (!(error instanceof StatusError) || error.code !== 410 || !query.get("continue")) throw error;
-    throw expired(
-      "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
-    );
-  }
-  const metadata: JsonObject = { resourceVersion: String(revision) };
-  if (remaining > 0) {
-    metadata.continue = btoa(JSON.stringify({ v: "meta.k8s.io/v1", rv: revision, start: last }));
-  }
-  if (remaining > 0 && !matches) metadata.remainingItemCount = remaining;
-  const { group, listKind } = target.resource;
-  return {
-    code: 200,
-    list: { kind: listKind, apiVersion: apiVersion(group, target.version.name), metadata },
-    items,
-  };
-}
-
-function position({ store }: Cluster, query: URLSearchParams): { revision: number; after: string } {
-  const token = query.get("continue");
-  if (token) {
-    try {
-      const { rv, start } = JSON.parse(atob(token));
-      if (typeof rv === "number" && typeof start === "string") return { revision: rv, after: start };
-    } catch {
-      // Said below, as for a token of the wrong shape.
-    }
-    throw badRequest("invalid continue token: continue key is not valid");
-  }
-  const wanted = revisionOf(query);
-  if (wanted !== undefined && wanted > store.revision) {
-    throw new StatusError(
-      504,
-      "Timeout",
-      `Timeout: Too large resource version: ${wanted}, current: ${store.revision}`,
-      {
-        causes: [{ reason: "ResourceVersionTooLarge", message: "Too large resource version" }],
-        retryAfterSeconds: 1,
-      },
-    );
-  }
-  const exact = query.get("resourceVersionMatch") === "Exact" && wanted;
-  return { revision: exact ? wanted : store.revision, after: "" };
-}
-
 /** The resourceVersion a list or watch asks for; undefined where it names none. */
 export function revisionOf(query: URLSearchParams): number | undefined {
   const text = query.get("resourceVersion");
   if (!text) return undefined;
   if (/^\d+$/.test(text)) return Number(text);
-  const why = `strconv.ParseUint: parsing "${text}": invalid syntax`;
-  throw badRequest(`invalid resource version: resourceVersion: Invalid value: "${text}": ${why}`);
+  const why =
+    `resourceVersion: Invalid value: "${text}": strconv.ParseUint: parsing "${text}": invalid syntax`;
+  throw query.has("watch") ? new StatusError(500, "", why) : badRequest(`invalid resource version: ${why}`);
 }
 
 /** A whole number of the query; 0 where there is none. */
 export function integer(query: URLSearchParams, name: string): number {
   const text = query.get(name) ?? "0";
-  if (!/^-?\d+$/.test(text)) throw badRequest(`strconv.ParseInt: parsing "${text}": invalid syntax`);
-  return Number(text);
+  if (/^-?\d+$/.test(text)) return Number(text);
+  throw badRequest(`strconv.ParseInt: parsing "${text}": invalid syntax`);
 }
 
-export function create(
-  cluster: Cluster,
-  { target: place, query, body, contentType }: ResourceRequest,
-): Answer {
-  requireJson(contentType);
-  const object = decode(body, place);
-  const collection = cluster.collection(place.resource);
-  const generated = !meta(object).name;
-  const dryRun = isDryRun(query);
-  cluster.requireNamespace({ ...place, name: String(meta(object).name ?? "") });
-  prepareNew(object, place);
-  const target = { ...place, name: String(meta(object).name) };
-  if (collection.get(keyOf(target))) {
-    // A generated name may collide by chance; the real server draws again.
-    if (generated) return create(cluster, { target: place, query, body, contentType });
-    throw alreadyExists(named(target));
+function list(request: ResourceRequest): Answer {
+  const { cluster, target, query } = request;
+  const { revision, after } = position(request);
+  const limit = query.get("resourceVersion") === "0" ? 0 : integer(query, "limit");
+  const matches = selection(request);
+  const items: string[] = [];
+  let start = "";
+  let remaining = 0;
+  for (const stored of cluster.collection(target.resource).range(scope(target), { after, revision })) {
+    if (limit > 0 && items.length >= limit) {
+      remaining++;
+      if (matches) break;
+    } else if (!matches || matches(JSON.parse(stored.body))) {
+      start = stored.key;
+      items.push(target.resource.custom ? render(target, stored) : stored.body);
+    }
   }
-  const stored = dryRun ? { body: JSON.stringify(bare(object)) } : cluster.put(target, bare(object));
+  const metadata: JsonObject = { resourceVersion: String(revision) };
+  if (remaining > 0) metadata.continue = btoa(JSON.stringify({ v: "meta.k8s.io/v1", rv: revision, start }));
+  if (remaining > 0 && !matches) metadata.remainingItemCount = remaining;
+  const { group, listKind } = target.resource;
+  return {
+    code: 200,
+    items,
+    list: { kind: listKind, apiVersion: apiVersion(group, target.version.name), metadata },
+  };
+}
+
+function position({ cluster: { store }, query }: ResourceRequest): { revision: number; after: string } {
+  const token = query.get("continue");
+  if (token) {
+    const place = parse(
+      /^[\w+/=]+$/.test(token) ? atob(token) : token,
+      "invalid continue token: continue key is not valid: ",
+    );
+    return { revision: Number(at(place, ["rv"])), after: String(at(place, ["start"])) };
+  }
+  const wanted = revisionOf(query) ?? 0;
+  if (wanted > store.revision) {
+    const causes = [{ reason: "ResourceVersionTooLarge", message: "Too large resource version" }];
+    const message = `Timeout: Too large resource version: ${wanted}, current: ${store.revision}`;
+    throw new StatusError(504, "Timeout", message, { causes, retryAfterSeconds: 1 });
+  }
+  return { revision: query.get("resourceVersionMatch") === "Exact" ? wanted : store.revision, after: "" };
+}
+
+function create(request: ResourceRequest): Answer {
+  const { cluster, query, body } = request;
+  requireJson(request);
+  const object = decode(body, request.target);
+  const isNamed = Boolean(meta(object).name);
+  cluster.requireNamespace({ ...request.target, name: String(meta(object).name ?? "") });
+  prepareNew(object, request.target);
+  const target = { ...request.target, name: String(meta(object).name) };
+  const taken = cluster.collection(target.resource).get(keyOf(target));
+  if (taken && isNamed) throw failure("AlreadyExists", named(target));
+  // A generated name may collide by chance; the real server draws again.
+  if (taken) return create(request);
+  const stored = isDryRun(query) ? { body: JSON.stringify(bare(object)) } : cluster.put(target, bare(object));
   return { code: 201, items: [render(target, stored)] };
 }
 
-export function update(cluster: Cluster, request: ResourceRequest): Answer {
-  const { target, body, query, contentType } = request;
-  requireJson(contentType);
+function update(request: ResourceRequest): Answer {
+  const { cluster, target, body } = request;
+  requireJson(request);
   const proposed = decode(body, target);
-  if (target.resource.createOnUpdate && !cluster.collection(target.resource).get(keyOf(target))) {
+  const { traits } = target.resource;
+  if (traits.includes("createOnUpdate") && !cluster.collection(target.resource).get(keyOf(target))) {
     delete meta(proposed).resourceVersion;
-    return create(cluster, { ...request, target: without(target, "name"), body: JSON.stringify(proposed) });
+    const { name: _, ...place } = target;
+    return create({ ...request, target: place, body: JSON.stringify(proposed) });
   }
-  const current = read(target, cluster.existing(target));
+  const current = read(request);
   const { uid, resourceVersion } = meta(proposed);
   if (uid && uid !== meta(current).uid) {
     const why = `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${meta(current).uid}`;
-    throw conflict(named(target), why);
+    throw failure("Conflict", named(target), { why });
   }
-  if (!resourceVersion && !target.resource.unconditionalUpdate) {
+  if (!resourceVersion && !traits.includes("unconditional")) {
     const message = "Invalid value: 0: must be specified for an update";
     throw invalid(named(target), [{
       reason: "FieldValueInvalid",
@@ -187,109 +172,101 @@ export function update(cluster: Cluster, request: ResourceRequest): Answer {
       field: "metadata.resourceVersion",
     }]);
   }
-  return write(cluster, { target, current, proposed, dryRun: isDryRun(query) });
+  return write(request, { current, proposed });
 }
 
-export function patch(cluster: Cluster, { target, body, query, contentType }: ResourceRequest): Answer {
-  const strategic = contentType === "application/strategic-merge-patch+json" && !target.resource.custom;
-  const isJsonPatch = contentType === "application/json-patch+json";
-  if (!strategic && !isJsonPatch && contentType !== "application/merge-patch+json") {
-    if (contentType.startsWith("application/apply-patch")) {
-      throw new StatusError(
-        415,
-        "UnsupportedMediaType",
-        "the development API server has no server-side apply",
-      );
-    }
-    throw unsupportedMediaType("application/json-patch+json, application/merge-patch+json");
+function patch(request: ResourceRequest): Answer {
+  const { target, contentType, body } = request;
+  const [kind, base] = /^application\/(json-|merge-|strategic-merge-)patch\+json$/.exec(contentType) ?? [];
+  if (contentType.startsWith("application/apply-patch")) {
+    throw new StatusError(415, "UnsupportedMediaType", "the development API server has no server-side apply");
   }
-  const current = read(target, cluster.existing(target));
-  let document: Json;
-  try {
-    document = JSON.parse(body);
-  } catch (error) {
-    throw badRequest(`error decoding patch: ${(error as Error).message}`);
+  if (!kind || (base === "strategic-merge-" && target.resource.custom)) {
+    throw unsupported("application/json-patch+json, application/merge-patch+json");
   }
-  const patched = isJsonPatch
+  const current = read(request);
+  const document = parse(body, "error decoding patch: ");
+  const patched = base === "json-"
     ? jsonPatch(current, document)
-    : (strategic ? strategicMergePatch : mergePatch)(current, document);
-  const proposed = decode(JSON.stringify(patched), target);
-  return write(cluster, { target, current, proposed, dryRun: isDryRun(query) });
+    : mergePatch(current, document, base !== "merge-");
+  if (!isObject(patched)) throw badRequest("error decoding patch: expected an object");
+  try {
+    return write(request, { current, proposed: decode(JSON.stringify(patched), target) });
+  } catch (error) {
+    // What a patch makes of an object is not read from a body: what does not decode is invalid.
+    if (!(error instanceof StatusError) || !/cannot be handled as/.test(error.message)) throw error;
+    const message = `Invalid value: ${body}: ${error.message}`;
+    throw invalid({ group: "", kind: "" }, [{ reason: "FieldValueInvalid", message, field: "patch" }]);
+  }
 }
 
-export function remove(cluster: Cluster, { target, body, query }: ResourceRequest): Answer {
-  const object = read(target, cluster.existing(target));
-  const options: Json = body.trim() === "" ? {} : JSON.parse(body);
-  const { uid, resourceVersion } = meta(object);
-  const wanted = isObject(options) && isObject(options.preconditions) ? options.preconditions : {};
-  const what = { ...named(target), kind: target.resource.kind };
-  if (wanted.uid && wanted.uid !== uid) {
-    throw conflict(
-      what,
-      `the UID in the precondition (${wanted.uid}) does not match the UID in record (${uid}). The object might have been deleted and then recreated`,
-    );
-  }
-  if (wanted.resourceVersion && wanted.resourceVersion !== resourceVersion) {
-    throw conflict(
-      what,
-      `the ResourceVersion in the precondition (${wanted.resourceVersion}) does not match the ResourceVersion in record (${resourceVersion}). The object might have been modified`,
-    );
-  }
-  const dryRun = isDryRun(query) ||
-    (isObject(options) && Array.isArray(options.dryRun) && options.dryRun.length > 0);
-  const left = dryRun ? undefined : cluster.delete(target, bare(object));
-  if (left) return { code: 200, items: [render(target, left)] };
+function write(
+  request: ResourceRequest,
+  { current, proposed }: { current: JsonObject; proposed: JsonObject },
+): Answer {
+  const { cluster, target, query } = request;
+  const next = prepareUpdate(current, { proposed, target });
+  const freed = meta(next).deletionTimestamp && !isHeld(next) && target.resource.kind !== "Namespace";
+  const isStored = !isDryRun(query);
+  let stored: { body: string } = { body: JSON.stringify(bare(next)) };
+  if (freed && isStored) cluster.remove(target, bare(next));
+  else if (next !== current && isStored) stored = cluster.put(target, bare(next));
+  return { code: 200, items: [render(target, stored)] };
+}
+
+function remove(request: ResourceRequest): Answer {
+  const { cluster, target, body, query } = request;
   const { group, plural } = target.resource;
-  const details = { name: target.name!, ...(group ? { group } : {}), kind: plural, uid: uid! };
-  const status = { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", details };
-  return { code: 200, items: [JSON.stringify(status)] };
+  const object = read(request);
+  const options = parse(body.trim() || "{}", "error decoding options: ");
+  for (
+    const [field, label, hint] of [["uid", "UID", "deleted and then recreated"], [
+      "resourceVersion",
+      "ResourceVersion",
+      "modified",
+    ]] as const
+  ) {
+    const wanted = at(options, ["preconditions", field]);
+    const actual = meta(object)[field];
+    if (!wanted || wanted === actual) continue;
+    const why =
+      `the ${label} in the precondition (${wanted}) does not match the ${label} in record (${actual}). The object might have been ${hint}`;
+    throw failure("Conflict", kinded(target, object), { why });
+  }
+  const isStored = !isDryRun(query) && at(options, ["dryRun"]) === undefined;
+  const left = isStored ? cluster.delete(target, bare(object)) : undefined;
+  const details = { name: target.name!, ...(group ? { group } : {}), kind: plural, uid: meta(object).uid! };
+  const success = { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", details };
+  return { code: 200, items: [left ? render(target, left) : JSON.stringify(success)] };
 }
 
-export function removeCollection(cluster: Cluster, request: ResourceRequest): Answer {
-  const answer = list(cluster, request);
-  if (isDryRun(request.query)) return answer;
-  for (const item of answer.items) {
+function removeCollection(request: ResourceRequest): Answer {
+  const answer = list(request);
+  for (const item of isDryRun(request.query) ? [] : answer.items) {
     const object: JsonObject = JSON.parse(item);
     const { name, namespace } = meta(object);
     const place = namespace === undefined ? {} : { namespace: String(namespace) };
-    cluster.delete({ ...request.target, ...place, name: String(name) }, bare(object));
+    request.cluster.delete({ ...request.target, ...place, name: String(name) }, bare(object));
   }
   return answer;
 }
 
-function write(cluster: Cluster, { target, current, proposed, dryRun }: {
-  target: Target;
-  current: JsonObject;
-  proposed: JsonObject;
-  dryRun: boolean;
-}): Answer {
-  const next = prepareUpdate(current, proposed, target);
-  const { deletionTimestamp, finalizers } = meta(next);
-  const freed = deletionTimestamp && !(Array.isArray(finalizers) && finalizers.length > 0) &&
-    (target.resource.custom || target.resource.kind !== "Namespace");
-  let stored: { body: string } = { body: JSON.stringify(bare(next)) };
-  if (freed && !dryRun) cluster.remove(target, bare(next));
-  else if (next !== current && !dryRun) stored = cluster.put(target, bare(next));
-  return { code: 200, items: [render(target, stored)] };
-}
-
-function read(target: Target, stored: Stored): JsonObject {
-  return JSON.parse(render(target, stored));
+function read({ cluster, target }: ResourceRequest): JsonObject {
+  return JSON.parse(render(target, cluster.existing(target)));
 }
 
 function bare({ apiVersion: _, kind: __, ...rest }: JsonObject): JsonObject {
   return rest;
 }
 
-function without(target: Target, _key: "name"): Target {
-  const { name: _, ...rest } = target;
-  return rest;
+function requireJson({ contentType }: ResourceRequest): void {
+  if (contentType !== "" && contentType !== "application/json") throw unsupported("application/json");
 }
 
-function requireJson(contentType: string): void {
-  if (contentType !== "" && contentType !== "application/json") {
-    throw unsupportedMediaType("application/json");
-  }
+function unsupported(accepted: string): StatusError {
+  const message =
+    `the body of the request was in an unknown format - accepted media types include: ${accepted}`;
+  return new StatusError(415, "UnsupportedMediaType", message);
 }
 
 function isDryRun(query: URLSearchParams): boolean {
@@ -297,6 +274,9 @@ function isDryRun(query: URLSearchParams): boolean {
   const unknown = values.find((value) => value !== "All");
   if (unknown === undefined) return values.length > 0;
   const message = `Invalid value: ["${unknown}"]: supported values: "All"`;
-  const cause = { reason: "FieldValueNotSupported", message, field: "dryRun" };
-  throw invalid({ group: "meta.k8s.io", kind: "CreateOptions" }, [cause]);
+  throw invalid({ group: "meta.k8s.io", kind: "WriteOptions" }, [{
+    reason: "FieldValueNotSupported",
+    message,
+    field: "dryRun",
+  }]);
 }

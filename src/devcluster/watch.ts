@@ -1,15 +1,14 @@
 import type { JsonObject } from "../core/json.ts";
-import type { Cluster } from "./cluster.ts";
-import { expired, StatusError } from "./errors.ts";
+import { StatusError } from "./errors.ts";
 import type { Call, FaultEffect, Faults } from "./faults.ts";
 import { meta } from "./objects.ts";
 import { apiVersion } from "./resources.ts";
-import type { Change, Collection } from "./store.ts";
+import type { Matches } from "./selectors.ts";
+import type { Change } from "./store.ts";
 import { integer, render, type ResourceRequest, revisionOf, scope, selection } from "./verbs.ts";
 
 /** How a watch is served. */
 export interface WatchOptions {
-  readonly cluster: Cluster;
   readonly faults: Faults;
   readonly call: Call;
   readonly bookmarkMs: number;
@@ -19,9 +18,7 @@ export interface WatchOptions {
 }
 
 /** Thrown out of a watch whose connection is to break. */
-export class ConnectionReset extends Error {
-  override readonly name = "ConnectionReset";
-}
+export class ConnectionReset extends Error {}
 
 interface Frame {
   readonly type: string;
@@ -30,114 +27,92 @@ interface Frame {
 
 const BATCH_CHARS = 64 * 1024;
 
-/**
- * The frames of a watch, many in one chunk; a request that is wrong throws here and now. Each watch reads the
- * collection's history at its own pace, so that a slow client costs no memory: one that falls behind gets 410.
- */
+/** The frames of a watch, many in one chunk; a request that is wrong throws here and now. */
 export function watch(request: ResourceRequest, options: WatchOptions): AsyncGenerator<string> {
-  const collection = options.cluster.collection(request.target.resource);
-  const bookmarks = /^(true|1)$/.test(request.query.get("allowWatchBookmarks") ?? "");
   const timeoutMs = (integer(request.query, "timeoutSeconds") || 1800) * 1000;
-  const next = reader(request, { cluster: options.cluster, collection, bookmarks });
-  return frames(next, { ...options, request, collection, bookmarks, timeoutMs });
+  return frames(request, { ...options, timeoutMs, next: reader(request) });
 }
 
+/**
+ * Each watch reads the collection's history at its own pace, so that a slow client costs no memory: one that falls
+ * behind the history gets 410.
+ */
 async function* frames(
-  next: () => Frame | undefined,
-  { request, collection, bookmarks, timeoutMs, ...options }: WatchOptions & {
-    request: ResourceRequest;
-    collection: Collection;
-    bookmarks: boolean;
+  request: ResourceRequest,
+  { faults, call, signal, present, bookmarkMs, timeoutMs, next }: WatchOptions & {
     timeoutMs: number;
+    next: () => Frame | undefined;
   },
 ): AsyncGenerator<string> {
-  const { cluster, faults, call, signal, bookmarkMs } = options;
-  const line = ({ type, object }: Frame) => `{"type":"${type}","object":${options.present(object)}}\n`;
+  const collection = request.cluster.collection(request.target.resource);
+  const line = ({ type, object }: Frame) =>
+    `{"type":"${type}","object":${type === "ERROR" ? object : present(object)}}\n`;
   const end = performance.now() + timeoutMs;
   // Like the real server: two seconds before the end at the latest.
   let bookmarkAt = end - timeoutMs + Math.min(bookmarkMs, Math.max(timeoutMs - 2000, timeoutMs / 2));
-  let sent = 0;
   let out = "";
-  while (!signal.aborted) {
-    const frame = next();
+  for (let sent = 0; !signal.aborted;) {
+    let frame = next();
     const effect = faults.takeStream(call, { sent, frame: frame !== undefined });
-    if (effect && effect.kind !== "garbled") {
-      if (out) yield out;
-      return yield* strike(effect, signal);
-    }
+    if (effect && effect.kind !== "garbled") frame = await strike(effect, signal);
     if (frame) {
-      const whole = frame.type === "ERROR" ? errorLine(frame.object) : line(frame);
-      out += effect ? `${whole.slice(0, whole.length >> 1)}\n` : whole;
+      out += effect?.kind === "garbled" ? `${line(frame).slice(0, -20)}\n` : line(frame);
       sent++;
       if (frame.type === "ERROR") return yield out;
       if (out.length < BATCH_CHARS) continue;
     }
+    const now = performance.now();
     if (out) {
       yield out;
       out = "";
-      continue;
-    }
-    const now = performance.now();
-    if (collection.ended || now >= end) return;
-    if (now >= bookmarkAt) {
-      if (bookmarks) out = line({ type: "BOOKMARK", object: bookmark(request, cluster.store.revision) });
+    } else if (collection.ended || now >= end) return;
+    else if (now >= bookmarkAt) {
+      if (wantsBookmarks(request)) out = line({ type: "BOOKMARK", object: bookmark(request) });
       bookmarkAt = now + bookmarkMs;
-    } else await idle(Math.min(bookmarkAt, end) - now, { collection, faults, signal });
+    } else await idle(Math.min(bookmarkAt, end) - now, { signal, sources: [collection, faults] });
   }
 }
 
-function errorLine(status: string): string {
-  return `{"type":"ERROR","object":${status}}\n`;
-}
-
-function reader(
-  request: ResourceRequest,
-  { cluster, collection, bookmarks }: { cluster: Cluster; collection: Collection; bookmarks: boolean },
-): () => Frame | undefined {
-  const { target } = request;
+function reader(request: ResourceRequest): () => Frame | undefined {
+  const { cluster: { store }, target, query } = request;
+  const collection = request.cluster.collection(target.resource);
   const matches = selection(request);
   const prefix = scope(target);
-  const wanted = revisionOf(request.query);
+  const wanted = query.get("sendInitialEvents") === "true" ? undefined : revisionOf(query);
   const initial = wanted ? [] : [...collection.range(prefix)].reverse();
-  let revision = wanted || cluster.store.revision;
-  let announces = wanted === undefined && bookmarks;
+  const first = {
+    type: "BOOKMARK",
+    object: bookmark(request, { annotations: { "k8s.io/initial-events-end": "true" } }),
+  };
+  const announced = wanted === undefined && wantsBookmarks(request) ? [first] : [];
+  let revision = wanted || store.revision;
   return () => {
     for (let stored = initial.pop(); stored; stored = initial.pop()) {
       if (!matches || matches(JSON.parse(stored.body))) {
         return { type: "ADDED", object: render(target, stored) };
       }
     }
-    if (announces) {
-      announces = false;
-      return {
-        type: "BOOKMARK",
-        object: bookmark(request, revision, { "k8s.io/initial-events-end": "true" }),
-      };
-    }
+    if (announced.length > 0) return announced.pop();
     try {
       for (let change = collection.changeAfter(revision); change; change = collection.changeAfter(revision)) {
         revision = change.current.revision;
-        if (!change.current.key.startsWith(prefix)) continue;
-        const frame = matches ? selected(change, request, matches) : whole(change, request);
+        const frame = change.current.key.startsWith(prefix)
+          ? frameOf(change, { request, matches })
+          : undefined;
         if (frame) return frame;
       }
+      return undefined;
     } catch (error) {
-      if (!(error instanceof StatusError)) throw error;
-      return { type: "ERROR", object: JSON.stringify(error.body()) };
+      return { type: "ERROR", object: JSON.stringify((error as StatusError).body()) };
     }
-    return undefined;
   };
 }
 
-function whole({ type, current }: Change, { target }: ResourceRequest): Frame {
-  return { type, object: render(target, current) };
-}
-
-function selected(
+function frameOf(
   { type, current, previous }: Change,
-  { target }: ResourceRequest,
-  matches: (object: JsonObject) => boolean,
+  { request: { target }, matches }: { request: ResourceRequest; matches: Matches | undefined },
 ): Frame | undefined {
+  if (!matches) return { type, object: render(target, current) };
   const before: JsonObject | undefined = previous && JSON.parse(previous.body);
   const was = before !== undefined && matches(before);
   const is = type !== "DELETED" && matches(JSON.parse(current.body));
@@ -148,31 +123,41 @@ function selected(
   return { type: "DELETED", object: render(target, { body: JSON.stringify(before) }) };
 }
 
-function bookmark({ target }: ResourceRequest, revision: number, annotations?: JsonObject): string {
-  const { group, kind } = target.resource;
-  const metadata = { resourceVersion: String(revision), ...(annotations ? { annotations } : {}) };
-  return JSON.stringify({ kind, apiVersion: apiVersion(group, target.version.name), metadata });
+function wantsBookmarks({ query }: ResourceRequest): boolean {
+  return /^(true|1)$/.test(query.get("allowWatchBookmarks") ?? "");
 }
 
-async function* strike(effect: FaultEffect, signal: AbortSignal): AsyncGenerator<string> {
-  if (effect.kind === "silent") {
-    await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
-  } else if (effect.kind === "gone") {
-    yield errorLine(JSON.stringify(expired("too old resource version").body()));
-  } else if (effect.kind === "error") {
-    const status = effect.status ?? new StatusError(500, "InternalError", "an error was injected").body();
-    yield errorLine(JSON.stringify(status));
-  } else throw new ConnectionReset();
+function bookmark(
+  { cluster: { store }, target: { resource, version } }: ResourceRequest,
+  extra: JsonObject = {},
+): string {
+  const metadata = { resourceVersion: String(store.revision), ...extra };
+  return JSON.stringify({
+    kind: resource.kind,
+    apiVersion: apiVersion(resource.group, version.name),
+    metadata,
+  });
 }
 
-async function idle(
-  timeoutMs: number,
-  { collection, faults, signal }: { collection: Collection; faults: Faults; signal: AbortSignal },
-): Promise<void> {
+async function strike(effect: FaultEffect, signal: AbortSignal): Promise<Frame | undefined> {
+  if (effect.kind === "reset") throw new ConnectionReset();
+  if (effect.kind === "silent") return await idle(undefined, { signal, sources: [] });
+  const status = effect.kind === "gone"
+    ? new StatusError(410, "Expired", "too old resource version").body()
+    : new StatusError(500, "InternalError", "an error was injected").body();
+  return { type: "ERROR", object: JSON.stringify(effect.kind === "error" && effect.status || status) };
+}
+
+/** Waits until a source changes, the time is over (never, if undefined) or the signal aborts. */
+export async function idle(
+  timeoutMs: number | undefined,
+  { signal, sources }: { signal: AbortSignal; sources: { onChange(wake: () => void): () => void }[] },
+): Promise<undefined> {
   await new Promise<void>((resolve) => {
-    const undo = [collection.onChange(done), faults.onChange(done)];
-    const timer = setTimeout(done, timeoutMs);
+    const undo = sources.map((source) => source.onChange(done));
+    const timer = timeoutMs === undefined ? undefined : setTimeout(done, timeoutMs);
     signal.addEventListener("abort", done, { once: true });
+    if (signal.aborted) done();
     function done(): void {
       for (const each of undo) each();
       clearTimeout(timer);
