@@ -6,6 +6,7 @@ import {
   type KubeList,
   type KubeObject,
   type PatchOptions,
+  type RequestOptions,
   type ResourceType,
   type WatchFrame,
   type WatchOptions,
@@ -74,6 +75,16 @@ export class ScriptedApi implements KubeApi {
     return Promise.resolve({ metadata: { resourceVersion: String(this.#version) }, items });
   }
 
+  get<T extends KubeObject>(
+    { plural }: ResourceType,
+    name: string,
+    options: RequestOptions = {},
+  ): Promise<T> {
+    const object = this.#of(plural).get(`${options.namespace ?? ""}/${name}`);
+    const error = this.#fault(plural) ?? new ApiError(`get "${name}"`, 404, { reason: "NotFound" });
+    return object ? Promise.resolve(structuredClone(object) as T) : Promise.reject(error);
+  }
+
   async *watch<T extends KubeObject>(
     { plural }: ResourceType,
     options: WatchOptions = {},
@@ -114,7 +125,6 @@ export class ScriptedApi implements KubeApi {
     return Promise.resolve(this.put(plural, { ...before, ...(patch as object) }) as T);
   }
 
-  get = unscripted;
   create = unscripted;
   replace = unscripted;
   delete = unscripted;

@@ -1,0 +1,52 @@
+/** `zen-watcher check`: says what is wrong with filters, Ingesters and ObservationMappings before a cluster does. */
+import type { Settings } from "../settings.ts";
+import { type Arguments, outputOf, usage } from "./args.ts";
+import { readConfigFile } from "./config_file.ts";
+import { CommandError, type Io } from "./io.ts";
+import { plural, renderProblem } from "./report.ts";
+
+/** Endings of files that are read in a folder. */
+const CONFIG_FILE = /\.(ya?ml|json)$/;
+
+/** Checks the files of `-f`; 0 where nothing is wrong. */
+export async function check(
+  args: Arguments,
+  { io, settings }: { io: Io; settings: Settings },
+): Promise<number> {
+  const format = outputOf(args, { command: "check", formats: ["json"] });
+  const paths = [...args.filename, ...args.positionals];
+  if (paths.length === 0) throw usage("check", "expected -f FILE");
+  const read = [];
+  for (const file of await expand(paths, io)) {
+    const text = await io.readText(file);
+    read.push({ text, ...readConfigFile(text, { file, settings }) });
+  }
+  const problems = read.flatMap((file) => file.problems);
+  const checked = read.reduce((sum, file) => sum + file.checked, 0);
+  const skipped = read.reduce((sum, file) => sum + file.skipped, 0);
+  if (format === "json") {
+    const rows = problems.map(({ position, ...problem }) => ({ ...problem, ...position }));
+    io.stdout(`${JSON.stringify({ checked, skipped, problems: rows }, undefined, 2)}\n`);
+  } else {
+    for (const file of read) {
+      for (const problem of file.problems) io.stderr(renderProblem(problem, file.text));
+    }
+    const others = skipped > 0 ? `, ${skipped} of other kinds skipped` : "";
+    io.stdout(`${plural(checked, "document")} checked${others}: ${plural(problems.length, "mistake")}\n`);
+  }
+  return problems.length > 0 ? 1 : 0;
+}
+
+/** Files, and the configuration files of folders. */
+async function expand(paths: readonly string[], io: Io): Promise<string[]> {
+  const files: string[] = [];
+  for (const path of paths) {
+    const inside = await io.listFolder(path);
+    const chosen = inside ? inside.filter((file) => CONFIG_FILE.test(file)) : [path];
+    if (chosen.length === 0) {
+      throw new CommandError(`Cannot check "${path}": there is no .yaml or .json file in it`);
+    }
+    files.push(...chosen);
+  }
+  return files;
+}

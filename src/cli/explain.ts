@@ -1,0 +1,143 @@
+/** `zen-watcher explain`: what the server would make of a payload, step by step, and why. */
+import { stringify } from "yaml";
+import type { PayloadError } from "../core/outcome.ts";
+import { findConnection } from "../kube/connect.ts";
+import { createTransport } from "../kube/transport.ts";
+import { compileFilters } from "../pipeline/filter.ts";
+import type { Settings } from "../settings.ts";
+import { type Arguments, outputOf, usage } from "./args.ts";
+import { type ConfigFile, readConfigFile } from "./config_file.ts";
+import { readPayloads } from "./input.ts";
+import { CommandError, type Io } from "./io.ts";
+import { type LiveConfig, readLiveConfig } from "./live_config.ts";
+import { plural, renderProblem } from "./report.ts";
+import { createSimulation, type ExplainedEvent } from "./simulation.ts";
+import { chooseSource } from "./source.ts";
+
+/** What `-o json` prints. */
+interface Explanation {
+  readonly source: string;
+  readonly events: readonly ExplainedEvent[];
+  readonly errors: readonly PayloadError[];
+}
+
+/** Explains the payloads of `-f`; 1 where nothing could be read. */
+export async function explain(
+  args: Arguments,
+  { io, settings }: { io: Io; settings: Settings },
+): Promise<number> {
+  const format = outputOf(args, { command: "explain", formats: ["json", "yaml"] });
+  const { source } = args;
+  const files = [...args.filename, ...args.positionals];
+  if (source === undefined) throw usage("explain", "expected --source NAME");
+  if (files.length === 0) throw usage("explain", "expected -f PAYLOAD");
+  const config = await configOf(args, { io, settings });
+  const explanation = await explainFiles(files, { source, config, io, settings });
+  if (format === "json") io.stdout(`${JSON.stringify(explanation, undefined, 2)}\n`);
+  else if (format === "yaml") {
+    io.stdout(stringify(explanation, { lineWidth: 0, aliasDuplicateObjects: false }));
+  } else io.stdout(renderExplanation(explanation));
+  return explanation.events.length === 0 && explanation.errors.length > 0 ? 1 : 0;
+}
+
+/** A configuration file without mistakes, or the command's error. */
+export async function readGoodConfig(
+  file: string,
+  { io, settings }: { readonly io: Io; readonly settings: Settings },
+): Promise<Pick<ConfigFile, "filters" | "mapped">> {
+  const text = await io.readText(file);
+  const config = readConfigFile(text, { file, settings });
+  if (config.problems.length === 0) return config;
+  const told = config.problems.map((problem) => renderProblem(problem, text)).join("");
+  throw new CommandError(`Cannot load "${file}":\n${told.trimEnd()}`);
+}
+
+/** Files stand before what a cluster has. */
+async function configOf(
+  args: Arguments,
+  { io, settings }: { io: Io; settings: Settings },
+): Promise<LiveConfig> {
+  const live = await liveConfig(args, settings);
+  const own = args.filters === undefined ? undefined : await readGoodConfig(args.filters, { io, settings });
+  const ingesters = [];
+  for (const file of args.ingester) ingesters.push(...(await readGoodConfig(file, { io, settings })).mapped);
+  return { filters: own?.filters ?? live.filters, mapped: [...ingesters, ...live.mapped] };
+}
+
+/** A cluster is asked only where one is named: else `explain` works off line. */
+async function liveConfig(
+  { kubeconfig, context, namespace }: Arguments,
+  settings: Settings,
+): Promise<LiveConfig> {
+  if (kubeconfig === undefined && context === undefined) return { filters: [], mapped: [] };
+  const connection = await findConnection({
+    kubeconfig,
+    context,
+    kubeconfigEnv: settings.kubeconfig,
+    home: settings.home,
+  });
+  using api = createTransport(connection);
+  return await readLiveConfig(api, { ...settings, podNamespace: namespace ?? settings.podNamespace });
+}
+
+interface ExplainOptions {
+  readonly source: string;
+  readonly config: LiveConfig;
+  readonly io: Io;
+  readonly settings: Settings;
+}
+
+async function explainFiles(
+  files: readonly string[],
+  { source, config, io, settings }: ExplainOptions,
+): Promise<Explanation> {
+  const { definition, runtime, filter } = chooseSource(source, { objects: config.mapped, settings });
+  const filters = compileFilters([...config.filters, ...(filter ? [filter] : [])]);
+  const simulation = createSimulation({ runtime, filters, instance: settings.instance });
+  const events: ExplainedEvent[] = [];
+  const errors: PayloadError[] = [];
+  for (const path of files) {
+    const read = readPayloads({ path, text: await io.readText(path) }, { definition, receivedAt: io.now() });
+    errors.push(...read.errors);
+    for (const payload of read.payloads) {
+      const simulated = simulation.take(payload);
+      for (const event of simulated.events) events.push(event);
+      for (const error of simulated.errors) errors.push(error);
+    }
+  }
+  return { source, events, errors };
+}
+
+function renderExplanation({ source, events, errors }: Explanation): string {
+  const blocks = events.map((event, index) => renderEvent(event, index + 1));
+  const problems = errors.map(({ reason, path, message }) =>
+    `error{${reason}}${path === "" ? "" : ` at ${path}`}: ${message}\n`
+  );
+  return [...blocks, ...problems, summary({ source, events, errors })].join("\n");
+}
+
+function renderEvent({ outcome, reason, steps, observation }: ExplainedEvent, number: number): string {
+  const title = `${number}. ${reason === null ? outcome : `${outcome}{${reason}}`}\n`;
+  const lines = steps.map(({ step, verdict, detail }) =>
+    `   ${step.padEnd(9)} ${verdict.padEnd(10)} ${detail}\n`
+  );
+  const object = observation
+    ? indent(stringify(observation, { lineWidth: 0, aliasDuplicateObjects: false }))
+    : "";
+  return title + lines.join("") + object;
+}
+
+function indent(text: string): string {
+  return text.trimEnd().split("\n").map((line) => `   | ${line}\n`).join("");
+}
+
+function summary({ source, events, errors }: Explanation): string {
+  const counts = new Map<string, number>();
+  for (const { outcome, reason } of events) {
+    const word = reason === null ? outcome : `${outcome}{${reason}}`;
+    counts.set(word, (counts.get(word) ?? 0) + 1);
+  }
+  const said = [...counts].map(([word, count]) => `${count} ${word}`).join(", ");
+  const problems = errors.length > 0 ? `; ${plural(errors.length, "error")}` : "";
+  return `${source}: ${plural(events.length, "event")}${said === "" ? "" : `: ${said}`}${problems}\n`;
+}

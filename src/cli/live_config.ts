@@ -1,0 +1,83 @@
+/** The filters a cluster's zen-watcher reads, for `explain` against it. */
+import { parseFilterDocuments, readFilterSpec } from "../config/filter_document.ts";
+import { OBSERVATION_FILTERS } from "../config/observation_filters.ts";
+import { formatPath, formatProblem } from "../config/problem.ts";
+import { hasStatus, type KubeApi, type KubeObject } from "../kube/api.ts";
+import type { FilterDocument } from "../pipeline/filter.ts";
+import type { Settings } from "../settings.ts";
+import { CONFIGMAPS } from "../sources/drivers/configmap.ts";
+import { INGESTERS, OBSERVATION_MAPPINGS } from "../sources/mapped/kinds.ts";
+import { CommandError } from "./io.ts";
+
+/** What a cluster holds of our configuration. */
+export interface LiveConfig {
+  readonly filters: readonly FilterDocument[];
+  /** Ingesters and ObservationMappings of the controller's namespace. */
+  readonly mapped: readonly KubeObject[];
+}
+
+/** Reads it. What is broken there is an error: what is in force instead, only the running controller knows. */
+export async function readLiveConfig(api: KubeApi, settings: Settings): Promise<LiveConfig> {
+  const namespace = settings.podNamespace;
+  const [configMap, filters, ingesters, mappings] = await Promise.all([
+    configMapDocuments(api, settings),
+    listed(() => api.list(OBSERVATION_FILTERS, settings.tenantFilters ? {} : { namespace })),
+    listed(() => api.list(INGESTERS, { namespace })),
+    listed(() => api.list(OBSERVATION_MAPPINGS, { namespace })),
+  ]);
+  const kinds: readonly (readonly [readonly KubeObject[], string])[] = [
+    [ingesters, INGESTERS.kind],
+    [mappings, OBSERVATION_MAPPINGS.kind],
+  ];
+  return {
+    filters: [...configMap, ...filters.map((object) => filterDocument(object, namespace))],
+    mapped: kinds.flatMap(([objects, kind]) => objects.map((object) => ({ ...object, kind }))),
+  };
+}
+
+async function configMapDocuments(api: KubeApi, settings: Settings): Promise<readonly FilterDocument[]> {
+  const { filterConfigMapName: name, filterConfigMapKey: key } = settings;
+  const namespace = settings.filterConfigMapNamespace || settings.podNamespace;
+  let object: KubeObject;
+  try {
+    object = await api.get(CONFIGMAPS, name, { namespace });
+  } catch (error) {
+    if (hasStatus(error, 404)) return [];
+    throw error;
+  }
+  const text = (object.data as Readonly<Record<string, string>> | undefined)?.[key];
+  if (text === undefined) {
+    throw new CommandError(`Cannot load filters "${namespace}/${name}": it has no key "${key}"`);
+  }
+  const parsed = parseFilterDocuments(text, `ConfigMap ${namespace}/${name}`);
+  if (parsed.ok) return parsed.value;
+  const told = parsed.problems.map((problem) =>
+    formatProblem(`load filters "${namespace}/${name}"`, problem)
+  );
+  throw new CommandError(told.join("\n"));
+}
+
+async function listed(
+  list: () => Promise<{ readonly items: readonly KubeObject[] }>,
+): Promise<readonly KubeObject[]> {
+  try {
+    return (await list()).items;
+  } catch (error) {
+    if (hasStatus(error, 404)) return [];
+    throw error;
+  }
+}
+
+function filterDocument({ metadata, spec }: KubeObject, ownNamespace: string): FilterDocument {
+  const { namespace = "", name = "" } = metadata;
+  const isTenant = namespace !== ownNamespace;
+  const read = readFilterSpec(spec, {
+    name: `ObservationFilter ${namespace}/${name}`,
+    ...(isTenant && { tenantNamespace: namespace }),
+  });
+  if (read.ok) return read.value;
+  const told = read.problems.map(({ path, message }) =>
+    formatProblem(`load filters "${namespace}/${name}"`, { path: formatPath(path), message })
+  );
+  throw new CommandError(told.join("\n"));
+}

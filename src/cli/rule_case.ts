@@ -1,0 +1,101 @@
+/** A case of `zen-watcher test`: an input, a source, filters, and what is expected of each event. */
+import { z } from "zod";
+import { type FilterResult, readFilterDocuments } from "../config/filter_document.ts";
+import { toIssues } from "../config/filter_schema.ts";
+import type { Issue, Problem } from "../config/problem.ts";
+import type { TextDocument } from "../config/text.ts";
+import type { Json } from "../core/json.ts";
+import { parseTime } from "../core/time.ts";
+import type { FilterDocument } from "../pipeline/filter.ts";
+
+/** Receipt of a payload where a case does not say. */
+const DEFAULT_RECEIVED_AT = "2026-01-01T00:00:00Z";
+
+const json = z.custom<Json>((value) => value !== undefined, "expected a value");
+const time = z.string().refine((text) => parseTime(text) !== undefined, "expected an RFC 3339 time");
+const path = z.string().min(1, "expected a path, seen from this file");
+const stepShape = { input: json.optional(), inputFile: path.optional(), receivedAt: time.optional() };
+
+const caseSchema = z.strictObject({
+  name: z.string().optional(),
+  source: z.string().min(1, "expected a source's name"),
+  ingesterFile: path.optional(),
+  ...stepShape,
+  inputs: z.array(z.strictObject(stepShape)).min(1, "expected at least one value").optional(),
+  filters: json.optional(),
+  filtersFile: path.optional(),
+  expected: z.array(z.looseObject({})),
+  errors: z.array(z.looseObject({})).optional(),
+});
+const KEYS = Object.keys(caseSchema.shape);
+
+/** One payload and when it arrives. */
+export interface Step {
+  readonly input?: Json | undefined;
+  readonly inputFile?: string | undefined;
+  readonly receivedAt: number;
+}
+
+/** A case, read. */
+export interface RuleCase {
+  readonly name: string | undefined;
+  readonly source: string;
+  readonly ingesterFile: string | undefined;
+  readonly inputs: readonly Step[];
+  readonly filters: readonly FilterDocument[];
+  readonly filtersFile: string | undefined;
+  /** For each event in order what is at least to be found in it. */
+  readonly expected: readonly object[];
+  readonly errors: readonly object[];
+}
+
+/** Reads a case; its mistakes have their places. */
+export function readCase({ value, place }: TextDocument): FilterResult<RuleCase, Problem> {
+  const parsed = caseSchema.safeParse(value);
+  if (!parsed.success) return failed(toIssues(parsed.error, value, KEYS), place);
+  const { input, inputFile, receivedAt, inputs, filters, ...rest } = parsed.data;
+  const issues = inputIssues(parsed.data);
+  const read: FilterResult<readonly FilterDocument[]> = filters === undefined
+    ? { ok: true, value: [] }
+    : readFilterDocuments(filters, "filters");
+  if (!read.ok) {
+    issues.push(...read.problems.map((issue) => ({ ...issue, path: ["filters", ...issue.path] })));
+  }
+  if (!read.ok || issues.length > 0) return failed(issues, place);
+  const steps = (inputs ?? [{ input, inputFile, receivedAt }]).map((step) => ({
+    ...step,
+    receivedAt: Date.parse(step.receivedAt ?? receivedAt ?? DEFAULT_RECEIVED_AT),
+  }));
+  return {
+    ok: true,
+    value: {
+      name: rest.name,
+      source: rest.source,
+      ingesterFile: rest.ingesterFile,
+      filtersFile: rest.filtersFile,
+      inputs: steps,
+      filters: read.value,
+      expected: rest.expected,
+      errors: rest.errors ?? [],
+    },
+  };
+}
+
+function inputIssues({ input, inputFile, inputs }: z.output<typeof caseSchema>): Issue[] {
+  const issues: Issue[] = [];
+  const given = [input, inputFile, inputs].filter((one) => one !== undefined).length;
+  if (given !== 1) {
+    issues.push({ path: [], message: `expected one of input|inputFile|inputs, received ${given}` });
+  }
+  for (const [index, step] of (inputs ?? []).entries()) {
+    const both = [step.input, step.inputFile].filter((one) => one !== undefined).length;
+    if (both !== 1) {
+      issues.push({ path: ["inputs", index], message: `expected one of input|inputFile, received ${both}` });
+    }
+  }
+  return issues;
+}
+
+function failed(issues: readonly Issue[], place: TextDocument["place"]): FilterResult<never, Problem> {
+  return { ok: false, problems: issues.map(place) };
+}

@@ -1,0 +1,352 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { fileURLToPath } from "node:url";
+import { runCommand } from "../src/cli/commands.ts";
+import { CommandError, type Io, processIo } from "../src/cli/io.ts";
+import { readLiveConfig } from "../src/cli/live_config.ts";
+import type { Observation } from "../src/core/observation.ts";
+import { readSettings } from "../src/settings.ts";
+import { SOURCES } from "../src/sources/mod.ts";
+import { ScriptedApi } from "./support/scripted_api.ts";
+
+const ROOT = fileURLToPath(new URL("../", import.meta.url));
+const NOW = Date.parse("2026-11-22T06:00:00Z");
+
+interface Ran {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Runs a command over files of the repository and files made up here. */
+async function zen(args: readonly string[], files: Readonly<Record<string, string>> = {}): Promise<Ran> {
+  let out = "";
+  let err = "";
+  const io: Io = {
+    readText: (path) => path in files ? Promise.resolve(files[path] ?? "") : processIo.readText(path),
+    async listFolder(path) {
+      if (path in files) return undefined;
+      const inside = Object.keys(files).filter((file) => file.startsWith(`${path}/`));
+      return inside.length > 0 ? inside : await processIo.listFolder(path);
+    },
+    stdout: (text) => out += text,
+    stderr: (text) => err += text,
+    env: () => undefined,
+    now: () => NOW,
+  };
+  const code = await runCommand(args, {
+    io,
+    settings: () => readSettings(io.env),
+    run: ({ kubeconfig, context }) => {
+      out += `run ${kubeconfig} ${context}\n`;
+      return Promise.resolve(0);
+    },
+  });
+  return { code, out, err };
+}
+
+const ALERT = JSON.stringify({
+  rule: "Terminal shell in container",
+  priority: "Notice",
+  time: "2026-11-22T05:59:00Z",
+  output: "A shell was spawned",
+  output_fields: { "k8s.ns.name": "shop", "k8s.pod.name": "web" },
+});
+
+Deno.test("commands: what is called wrongly ends with 2 and says what was meant", async () => {
+  const rows: [string[], string][] = [
+    [["explan"], 'Cannot run command "explan": did you mean "explain"?\n'],
+    [["frobnicate"], 'Cannot run command "frobnicate": expected one of run|check|explain|test|version\n'],
+    [["check"], "Cannot check: expected -f FILE. See zen-watcher check -h\n"],
+    [
+      ["check", "--filenam", "x"],
+      'Cannot check: there is no option "--filenam"; did you mean --filename?. See zen-watcher check -h\n',
+    ],
+    [["check", "-f"], "Cannot check: --filename wants a value. See zen-watcher check -h\n"],
+    [
+      ["check", "-f", "x", "-o", "xml"],
+      'Cannot check: expected -o json, received "xml". See zen-watcher check -h\n',
+    ],
+    [["explain", "-f", "x"], "Cannot explain: expected --source NAME. See zen-watcher explain -h\n"],
+    [["explain", "--source", "trivvy", "-f", "x"], 'Cannot find source "trivvy": did you mean "trivy"?\n'],
+    [["test"], "Cannot test: expected DIR. See zen-watcher test -h\n"],
+    [["run", "now"], 'Cannot run: expected no argument, received "now". See zen-watcher run -h\n'],
+  ];
+  for (const [args, err] of rows) assertEquals(await zen(args), { code: 2, out: "", err }, args.join(" "));
+});
+
+Deno.test("commands: without one the controller runs, and -h explains", async () => {
+  assertEquals(await zen([]), { code: 0, out: "run undefined undefined\n", err: "" });
+  assertEquals(await zen(["--kubeconfig", "k", "--context=c"]), { code: 0, out: "run k c\n", err: "" });
+  for (const command of ["run", "check", "explain", "test", "version"]) {
+    assertStringIncludes((await zen([command, "-h"])).out, "Usage: zen-watcher");
+    assertStringIncludes((await zen(["-h"])).out, `\n  ${command} `);
+  }
+  assertStringIncludes((await zen(["version"])).out, "zen-watcher ");
+});
+
+Deno.test("check says each mistake with its line and a caret", async () => {
+  const file = "sources:\n  trivy:\n    minSeverty: HIGH\n    includeKinds: []\n";
+  assertEquals(await zen(["check", "-f", "f.yaml"], { "f.yaml": file }), {
+    code: 1,
+    out: "1 document checked: 2 mistakes\n",
+    err: [
+      "f.yaml:4:19: at sources.trivy.includeKinds: expected at least one value (an absent key is no opinion), received an empty list",
+      "        includeKinds: []",
+      "                      ^",
+      'f.yaml:3:5: at sources.trivy.minSeverty: unknown key; did you mean "minSeverity"?',
+      "        minSeverty: HIGH",
+      "        ^",
+      "",
+    ].join("\n"),
+  });
+});
+
+Deno.test("check points into the text of a ConfigMap, and skips what is not ours", async () => {
+  const file = `apiVersion: v1
+kind: Service
+metadata: {name: other}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: zen-watcher-filter
+data:
+  filter.json: |
+    {"sources": {
+      "falco": {"minSeverity": "LOUD"}
+    }}
+`;
+  assertEquals(await zen(["check", "-f", "m.yaml"], { "m.yaml": file }), {
+    code: 1,
+    out: "1 document checked, 1 of other kinds skipped: 1 mistake\n",
+    err: [
+      'm.yaml:12:32: at data["filter.json"]: sources.falco.minSeverity: expected one of CRITICAL|HIGH|MEDIUM|LOW|UNKNOWN, received "LOUD"',
+      '          "falco": {"minSeverity": "LOUD"}',
+      "                                   ^",
+      "",
+    ].join("\n"),
+  });
+});
+
+Deno.test("check judges every kind of ours, in Lists and NDJSON too", async () => {
+  const filter = (spec: object) => ({
+    apiVersion: "zen.kube-zen.io/v1alpha1",
+    kind: "ObservationFilter",
+    metadata: { name: "x" },
+    spec,
+  });
+  const ingester = {
+    apiVersion: "zen.kube-zen.io/v1alpha1",
+    kind: "Ingester",
+    metadata: { name: "x" },
+    spec: { source: "falco", type: "webhook", webhook: { path: "/x" }, mapping: { message: ".m" } },
+  };
+  const list = { kind: "List", items: [filter({ targetSource: "*", minSeverity: "HIGH" }), ingester] };
+  const ran = await zen(["check", "-f", "list.json", "-f", "lines.json", "-o", "json"], {
+    "list.json": JSON.stringify(list),
+    "lines.json": `${JSON.stringify(filter({ targetSource: "a" }))}\n${
+      JSON.stringify(filter({ mode: "X" }))
+    }\n`,
+  });
+  assertEquals(ran.code, 1);
+  const { checked, problems } = JSON.parse(ran.out);
+  assertEquals(checked, 4);
+  assertEquals(problems.map(({ file, path, line }: Record<string, unknown>) => [file, path, line]), [
+    ["list.json", "items[1].spec.source", 1],
+    ["lines.json", "spec.targetSource", 2],
+    ["lines.json", "spec.mode", 2],
+  ]);
+});
+
+Deno.test("check finds nothing wrong in what we ship", async () => {
+  assertEquals(await zen(["check", "-f", `${ROOT}examples/rules/filters.yaml`]), {
+    code: 0,
+    out: "1 document checked: 0 mistakes\n",
+    err: "",
+  });
+});
+
+Deno.test("explain says each step of each event, the verdict, and the object", async () => {
+  const ran = await zen(["explain", "--source", "falco", "-f", "-", "--filters", "f.yaml"], {
+    "-": `${ALERT}\n${ALERT}`,
+    "f.yaml": '{"sources": {"falco": {"minSeverity": "LOW"}, "*": {"excludeKinds": ["Node"]}}}',
+  });
+  assertEquals(ran.code, 0);
+  const lines = ran.out.split("\n");
+  assertEquals(lines.slice(0, 7).map((line) => line.replace(/fingerprint \w+/, "fingerprint …")), [
+    "1. created",
+    "   draw      drawn      runtime-threat on Pod shop/web, rule Terminal shell in container",
+    "   normalize normalized source falco, severity LOW, category security, namespace shop, fingerprint …",
+    "   filter    pass       f.yaml sources.*: every dimension passes",
+    "   filter    pass       f.yaml sources.falco: every dimension passes",
+    "   dedup     new        the first of its fingerprint",
+    lines[6] ?? "",
+  ]);
+  assertStringIncludes(ran.out, "   | kind: Observation\n");
+  assertStringIncludes(ran.out, "   dedup     duplicate  repeats shop/falco-");
+  assert(ran.out.endsWith("falco: 2 events: 1 created, 1 deduped\n"));
+});
+
+Deno.test("explain -o json has the documented form", async () => {
+  const ran = await zen(["explain", "--source=falco", "-f", "a.json", "--filters", "f.yaml", "-o", "json"], {
+    "a.json": `[${ALERT}, {"not": "an alert"}]`,
+    "f.yaml": "sources: {falco: {minSeverity: HIGH}}",
+  });
+  const { source, events: [event], errors: [error] } = JSON.parse(ran.out);
+  assertEquals(source, "falco");
+  assertEquals([event.outcome, event.reason, event.observation], ["filtered", "min_severity", null]);
+  assertEquals(event.steps.at(-1), {
+    step: "filter",
+    verdict: "drop",
+    detail: "f.yaml sources.falco: severity: LOW is below minSeverity HIGH",
+  });
+  assertEquals(Object.keys(error), ["reason", "path", "message"]);
+});
+
+Deno.test("explain refuses a broken filter as check does", async () => {
+  const ran = await zen(["explain", "--source", "falco", "-f", "a", "--filters", "f"], {
+    a: ALERT,
+    f: "sources: {falco: {mode: loud}}",
+  });
+  assertEquals(ran.code, 1);
+  assertStringIncludes(
+    ran.err,
+    'Cannot load "f":\nf:1:25: at sources.falco.mode: expected one of Enforce|Shadow',
+  );
+});
+
+Deno.test("explain takes a source from its Ingester", async () => {
+  const ran = await zen([
+    "explain",
+    "--source",
+    "cert-manager",
+    "--ingester",
+    `${ROOT}examples/cert-manager.yaml`,
+    "-f",
+    `${ROOT}tests/fixtures/sources/mapped-cert-manager/not-ready/input.json`,
+    "-o",
+    "json",
+  ]);
+  assertEquals(ran.err, "");
+  assertEquals(JSON.parse(ran.out).events[0].observation.spec.source, "cert-manager");
+});
+
+for (const { name } of SOURCES) {
+  Deno.test(`explain makes of ${name}'s fixtures what the server makes of them`, async () => {
+    const folder = `${ROOT}tests/fixtures/sources/${name}`;
+    const files = await processIo.listFolder(folder) ?? [];
+    const inputs = files.filter((file) =>
+      /^[^/]+\/input\.(json|ya?ml|ndjson)$/.test(file.slice(folder.length + 1))
+    );
+    assert(inputs.length > 0);
+    for (const input of inputs) {
+      const ran = await zen(["explain", "--source", name, "-f", input, "-o", "json"]);
+      const explained: { events: { outcome: string; observation: Observation | null }[] } = JSON.parse(
+        ran.out,
+      );
+      const expected: { observations: Observation[] } = JSON.parse(
+        await processIo.readText(input.replace(/input\.\w+$/, "expected.json")),
+      );
+      const created = explained.events.flatMap(({ observation }) => observation ?? []);
+      assertEquals(created.length, expected.observations.length, input);
+      // A bare result file is taken for a ConfigMap of the file's name, and nodes are named after it.
+      if (name !== "kube-bench") assertEquals(specsOf(created), specsOf(expected.observations), input);
+    }
+  });
+}
+
+function specsOf(observations: readonly Observation[]): Record<string, unknown> {
+  const entries = observations.map(({ metadata, spec }) => [`${metadata.namespace}/${metadata.name}`, spec]);
+  return Object.fromEntries(entries);
+}
+
+Deno.test("test passes the example rules that ship", async () => {
+  const ran = await zen(["test", `${ROOT}examples/rules`]);
+  assertEquals([ran.code, ran.err], [0, ""], ran.out);
+  assertStringIncludes(ran.out, " passed, 0 failed\n");
+});
+
+Deno.test("test tells what differs, and the steps that led there", async () => {
+  const ran = await zen(["test", "rules"], {
+    "rules/a.yaml": `
+name: low is dropped
+source: falco
+input: ${ALERT}
+filters: {sources: {falco: {minSeverity: LOW}}}
+expected:
+  - outcome: filtered
+    reason: min_severity
+---
+source: falco
+input: ${ALERT}
+expected: []
+errors: [{reason: unreadable}]
+`,
+  });
+  assertEquals(ran.code, 1);
+  const lines = ran.out.split("\n");
+  assertEquals(lines.slice(0, 4), [
+    "FAIL rules/a.yaml: low is dropped",
+    '       event 1: outcome: expected "filtered", received "created"',
+    '       event 1: reason: expected "min_severity", received null',
+    "         draw drawn: runtime-threat on Pod shop/web, rule Terminal shell in container",
+  ]);
+  assertStringIncludes(
+    ran.out,
+    "FAIL rules/a.yaml: case 2\n       expected 0 events, received 1: created\n       expected 1 error, received 0\n",
+  );
+  assert(ran.out.endsWith("2 cases: 0 passed, 2 failed\n"));
+});
+
+Deno.test("test says what is wrong with a case", async () => {
+  const ran = await zen(["test", "rules"], {
+    "rules/a.yaml": "source: falco\ninput: {}\ninputFile: x\nexpect: []\nexpected: []\n",
+    "rules/b.yaml": "source: falco\ninput: {}\ninputFile: x\nexpected: []\n",
+  });
+  assertEquals(
+    ran.out,
+    [
+      "FAIL rules/a.yaml",
+      'rules/a.yaml:4:1: at expect: unknown key; did you mean "expected"?',
+      "    expect: []",
+      "    ^",
+      "FAIL rules/b.yaml",
+      "rules/b.yaml:1:1: expected one of input|inputFile|inputs, received 2",
+      "    source: falco",
+      "    ^",
+      "2 cases: 0 passed, 2 failed",
+      "",
+    ].join("\n"),
+  );
+  assertEquals((await zen(["test", "x"], { "x/readme.md": "" })).code, 1);
+});
+
+Deno.test("live configuration is the ConfigMap's, the ObservationFilters' and the Ingesters' of a cluster", async () => {
+  const api = new ScriptedApi();
+  const settings = readSettings(() => undefined);
+  assertEquals(await readLiveConfig(api, settings), { filters: [], mapped: [] });
+  api.put("configmaps", {
+    metadata: { namespace: "zen-system", name: "zen-watcher-filter" },
+    data: { "filter.json": "sources: {trivy: {minSeverity: HIGH}}" },
+  });
+  api.put("observationfilters", {
+    metadata: { namespace: "zen-system", name: "x" },
+    spec: { targetSource: "*", excludeKinds: ["Pod"] },
+  });
+  api.put("ingesters", { metadata: { namespace: "zen-system", name: "i" }, spec: {} });
+  const live = await readLiveConfig(api, settings);
+  assertEquals(live.filters.map(({ name }) => name), [
+    "ConfigMap zen-system/zen-watcher-filter sources.trivy",
+    "ObservationFilter zen-system/x",
+  ]);
+  assertEquals(live.mapped.map(({ kind }) => kind), ["Ingester"]);
+  api.put("observationfilters", {
+    metadata: { namespace: "zen-system", name: "x" },
+    spec: { targetSource: 1 },
+  });
+  await assertRejects(
+    () => readLiveConfig(api, settings),
+    CommandError,
+    "at spec.targetSource: expected a string",
+  );
+});
