@@ -83,7 +83,7 @@ async function send(
 ): Promise<Exchange> {
   request.signal?.throwIfAborted();
   const endpoint = await currentEndpoint(wire, request, fresh);
-  const lane = wire.lanes.take(endpoint, { watch });
+  const lane = wire.lanes.take(endpoint, watch ? "watch" : request.body === undefined ? "read" : "write");
   const limit = deadline(wire.requestDeadlineMs, request.doing, request.signal);
   const dispose = () => {
     limit[Symbol.dispose]();

@@ -11,7 +11,7 @@ const pem = (name: string) =>
 const TLS = { cert: pem("server.pem"), key: pem("server.key") };
 const CA = pem("ca.pem");
 
-Deno.test("transport sends everything over one connection", async () => {
+Deno.test("transport reads and watches over one connection", async () => {
   const stream = watchStream();
   stream.send("ADDED", POD);
   await using server = apiServer(
@@ -26,6 +26,18 @@ Deno.test("transport sends everything over one connection", async () => {
   }
   await stream.left;
   assertEquals(new Set(server.seen.map(({ port }) => port)).size, 1);
+});
+
+Deno.test("transport sends bodies over connections that are used again, and as HTTP/1.1", async () => {
+  await using server = apiServer(({ body }) => Response.json(body ?? POD), TLS);
+  using api = createTransport(fixedConnection({ server: server.url, caPem: CA }));
+  await api.get(PODS, "a");
+  for (let index = 0; index < 5; index++) await api.create(PODS, POD);
+  const ports = server.seen.map(({ port }) => port);
+  assertEquals(new Set(ports.slice(1)).size, 1);
+  assertNotEquals(ports[1], ports[0]);
+  // A Host header is HTTP/1.1's; HTTP/2 has a pseudo header in its place.
+  assertEquals(server.seen.map(({ headers }) => headers.has("host")), [false, true, true, true, true, true]);
 });
 
 Deno.test("transport refuses a server of another authority", async () => {

@@ -1,4 +1,4 @@
-/** `KubeApi` over Deno's fetch and one HTTP/2 connection. */
+/** `KubeApi` over Deno's fetch. */
 import { isObject, type Json, type JsonObject } from "../core/json.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import {

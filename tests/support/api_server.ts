@@ -32,7 +32,7 @@ export function apiServer(answer: Answer, tls: { cert?: string; key?: string } =
         method: request.method,
         path: url.pathname,
         query: url.searchParams,
-        headers: request.headers,
+        headers: new Headers(request.headers),
         body: text === "" ? undefined : JSON.parse(text),
         port: remoteAddr.port,
       };
