@@ -1,8 +1,9 @@
 /** The composition root: the only place where everything is wired, started and stopped in order. */
 import { createDiscovery } from "./app/discovery.ts";
+import { budgetEvent, createKeeping } from "./app/keeping.ts";
 import { createPipeline, type Pipeline } from "./app/pipeline.ts";
 import { serve } from "./app/serve.ts";
-import { wireBuiltins } from "./app/sources.ts";
+import { SourceSet } from "./app/sources.ts";
 import { createFiltersWatch, type FiltersWatch } from "./config/filters_watch.ts";
 import { LiveFilters } from "./config/live_filters.ts";
 import { OBSERVATION_FILTERS } from "./config/observation_filters.ts";
@@ -24,7 +25,8 @@ import type { WatcherOptions } from "./kube/watcher.ts";
 import { every, RunnableGroup, untilAborted } from "./lifecycle.ts";
 import type { Settings } from "./settings.ts";
 import { type StateSource, StateSources } from "./sources/drivers/state_sources.ts";
-import { sourceNamed } from "./sources/mod.ts";
+import { MappedSources } from "./sources/mapped/runtime.ts";
+import { SOURCES } from "./sources/mod.ts";
 import { SourceStates } from "./sources/status.ts";
 import { OBSERVATIONS } from "./store/mod.ts";
 import { logger } from "./telemetry/logging.ts";
@@ -58,7 +60,6 @@ const BODY_BUDGET_BYTES = 64 * MIB;
 const BEAT_MS = 1_000;
 
 const log = logger("app");
-const NO_VIEWS = { begin() {}, view() {}, gone() {}, complete() {}, lost() {} };
 
 /** Starts the program. Throws where it cannot even start: a bad setting, a port in use, an unreadable token. */
 export function startApp({ settings, connection, clock = systemClock, watcherOptions }: AppOptions): App {
@@ -78,6 +79,15 @@ export function startApp({ settings, connection, clock = systemClock, watcherOpt
     clock,
   });
 
+  let ownUser = "";
+  const sources = new SourceSet({
+    settings,
+    intake: () => pipeline.intake,
+    states,
+    context: () => ({ ownUser }),
+    payloadError: books.payloadError,
+    noteEvents: (id, count) => mapped.noteEvents(id, count),
+  });
   const filters = new LiveFilters({ metrics, clock, onChange: () => stateSources.reevaluate() });
   const pipeline = createPipeline({
     api,
@@ -87,40 +97,24 @@ export function startApp({ settings, connection, clock = systemClock, watcherOpt
     clock,
     filter: filters.filter,
     inScope: () => true,
-    admits: () => true,
-    rateOf: () => undefined,
-    volatileDetailsOf: (source) => sourceNamed(source)?.volatileDetails ?? [],
+    rateOf: (source) => sources.rateOf(source),
+    volatileDetailsOf: (source) => sources.volatileDetailsOf(source),
+    onBudget: (state) => {
+      events.record(budgetEvent(settings, state));
+      // What was refused while there was no room may be written now.
+      if (state === "room") stateSources.reevaluate();
+    },
     watcherOptions,
+    onIndexState: (state) => {
+      if (state === "absent") health.set("crd", false);
+      else if (state === "synced") health.set("crd", true);
+    },
   });
   const discovery = createDiscovery({
     api,
-    groups: () => groupsOf(wired.stateSources),
+    groups: () => groupsOf(sources.stateSources),
     intervalMs: settings.discoveryIntervalMs,
   });
-  const stateSources = new StateSources({
-    api,
-    discovery,
-    intake: pipeline.intake,
-    views: NO_VIEWS,
-    states,
-    payloadError: books.payloadError,
-    resyncMs: settings.resyncIntervalMs,
-    configMapPollMs: settings.configMapPollSeconds * 1_000,
-    metrics,
-    clock,
-    watcherOptions,
-  });
-  let ownUser = "";
-  const wired = wireBuiltins({
-    settings,
-    intake: pipeline.intake,
-    states,
-    clock,
-    context: () => ({ ownUser }),
-    payloadError: books.payloadError,
-  });
-  stateSources.set(wired.stateSources);
-
   const leader = createLeaderElection({
     api,
     namespace: settings.podNamespace,
@@ -129,10 +123,57 @@ export function startApp({ settings, connection, clock = systemClock, watcherOpt
     metrics,
     onStarted: (signal) => leaderWork(signal),
   });
+  const keeping = createKeeping({
+    api,
+    settings,
+    metrics,
+    clock,
+    pipeline,
+    sources,
+    sourceLabel: books.sourceLabel,
+    assertLeader: () => leader.assertLeader(),
+  });
+  const stateSources = new StateSources({
+    api,
+    discovery,
+    intake: pipeline.intake,
+    views: keeping.lifecycle,
+    states,
+    payloadError: books.payloadError,
+    resyncMs: settings.resyncIntervalMs,
+    configMapPollMs: settings.configMapPollSeconds * 1_000,
+    metrics,
+    clock,
+    watcherOptions,
+  });
+  stateSources.set(sources.stateSources);
+  const mapped = new MappedSources({
+    api,
+    builtins: new Map(SOURCES.map((source) => [source.name, source])),
+    trust: {
+      ownNamespace: settings.podNamespace,
+      trustedNamespaces: settings.trustedConfigNamespaces,
+      configMapNamespaces: [settings.kubeBenchNamespace, settings.checkovNamespace],
+    },
+    onSources: (active) => {
+      sources.setMapped(active);
+      filters.replace("ingesters", active.flatMap(({ filter }) => filter ? [filter] : []));
+      stateSources.set(sources.stateSources);
+      discovery.refresh();
+    },
+    stateOf: ({ definition }) => states.state(definition.name),
+    isLeader: () => leader.isLeader(),
+    clock,
+    metrics,
+    ...(watcherOptions ? { watcherOptions } : {}),
+  });
+
+  /** The leader's part: the lifecycle's book is opened before the first view is told. */
   async function leaderWork(signal: AbortSignal): Promise<void> {
-    const group = new RunnableGroup([{ name: "state sources", run: (inner) => stateSources.run(inner) }], {
-      onFailure: (name) => health.ended(name),
-    });
+    const group = new RunnableGroup([
+      ...keeping.runnables,
+      { name: "state sources", run: (inner) => stateSources.run(inner) },
+    ], { onFailure: (name) => health.ended(name) });
     filtersWatch.publishConditions();
     group.start();
     await untilAborted(signal);
@@ -179,7 +220,7 @@ export function startApp({ settings, connection, clock = systemClock, watcherOpt
       storage: storageReport(pipeline),
     }),
     beforeScrape,
-    endpoints: () => wired.endpoints,
+    endpoints: () => sources.endpoints,
     token: webhookToken({
       token: settings.webhookAuthToken,
       file: settings.webhookAuthTokenFile,
@@ -214,6 +255,7 @@ export function startApp({ settings, connection, clock = systemClock, watcherOpt
       { name: "index", run: (signal) => pipeline.runIndex(signal) },
       { name: "readiness", run: (signal) => probeApi(api, health, signal) },
       { name: "filters", run: (signal) => filtersWatch.run(signal) },
+      { name: "ingesters", run: (signal) => mapped.run(signal) },
       { name: "discovery", run: (signal) => discovery.run(signal) },
       {
         name: "own user",

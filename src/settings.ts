@@ -80,6 +80,11 @@ export const SETTINGS = {
   podName: text("POD_NAME", "", "Identity in the lease; default: the host name"),
   serviceHost: text("KUBERNETES_SERVICE_HOST", "", "Address of the API server; set by Kubernetes in a Pod"),
   servicePort: text("KUBERNETES_SERVICE_PORT", "443", "Port of the API server; set by Kubernetes in a Pod"),
+  serviceAccountFolder: text(
+    "SERVICE_ACCOUNT_FOLDER",
+    "/var/run/secrets/kubernetes.io/serviceaccount",
+    "Where the Pod's token, CA and namespace are",
+  ),
   kubeconfig: text("KUBECONFIG", "", "Kubeconfig files, as kubectl reads them, when not in a Pod"),
   home: text("HOME", "", "Where ~/.kube/config is looked for when not in a Pod"),
   observationNamespace: text(

@@ -4,7 +4,7 @@ import type { NormalEvent } from "../core/event.ts";
 import type { Observation } from "../core/observation.ts";
 import type { KubeApi } from "../kube/api.ts";
 import type { WatcherOptions } from "../kube/watcher.ts";
-import { watcher } from "../kube/watcher.ts";
+import { watcher, type WatchState } from "../kube/watcher.ts";
 import { createDedup, type Dedup } from "../pipeline/dedup.ts";
 import { createIntake, type Intake } from "../pipeline/intake.ts";
 import { contentHashOf } from "../pipeline/normalize.ts";
@@ -19,6 +19,7 @@ import {
   type Store,
   type StoredObservation,
 } from "../store/mod.ts";
+import { type Budget, type BudgetState, createBudget } from "../store/budget.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { Books } from "../telemetry/record.ts";
@@ -31,11 +32,13 @@ export interface PipelineOptions {
   readonly clock: Clock;
   readonly filter: (event: NormalEvent) => Rejection | undefined;
   readonly inScope: (event: NormalEvent) => boolean;
-  readonly admits: (event: NormalEvent, index: ObservationIndex) => boolean;
   /** A mapped source's own rate. */
   readonly rateOf: (source: string) => Rate | undefined;
   /** Keys of details that flap without meaning, by source. */
   readonly volatileDetailsOf: (source: string) => readonly string[];
+  /** The storage budget is used up, or has room again. */
+  readonly onBudget: (state: BudgetState) => void;
+  readonly onIndexState: (state: WatchState) => void;
   readonly watcherOptions?: Partial<WatcherOptions> | undefined;
 }
 
@@ -44,6 +47,7 @@ export interface Pipeline {
   readonly dedup: Dedup;
   readonly store: Store;
   readonly intake: Intake;
+  readonly budget: Budget;
   /** Feeds the index until `signal` aborts. */
   runIndex(signal: AbortSignal): Promise<void>;
   /** Brings the gauges up to date that are read rather than counted. */
@@ -76,12 +80,22 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     sourceLabel: books.sourceLabel,
     contentSilenceMs: 2 * settings.resyncIntervalMs,
   });
+  const budget = createBudget({
+    index,
+    clock,
+    log: logger("budget"),
+    metrics,
+    maxCount: settings.observationMaxTotal,
+    maxBytes: settings.observationMaxBytes,
+    burst: settings.dedupRateBurst,
+    onChange: options.onBudget,
+  });
   const intake = createIntake({
     steps: {
       filter: options.filter,
       inScope: options.inScope,
       dedup,
-      admits: (event) => options.admits(event, index),
+      admits: (event) => budget.admits(event),
     },
     limiter: createRateLimiter({
       clock,
@@ -98,18 +112,28 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     dedup,
     store,
     intake,
+    budget,
     runIndex(signal) {
       return feedIndex(
         index,
-        watcher<StoredObservation>(api, OBSERVATIONS, { ...options.watcherOptions, signal, clock, metrics }),
+        watcher<StoredObservation>(api, OBSERVATIONS, {
+          ...options.watcherOptions,
+          signal,
+          clock,
+          metrics,
+          onState: options.onIndexState,
+        }),
       );
     },
-    publish: () => publish({ index, dedup, intake, store, metrics }),
+    publish: () => publish({ index, dedup, intake, store, budget, metrics }),
   };
 }
 
-function publish(parts: Pick<Pipeline, "index" | "dedup" | "intake" | "store"> & { metrics: Metrics }): void {
-  const { index, dedup, intake, store, metrics } = parts;
+function publish(
+  parts: Pick<Pipeline, "index" | "dedup" | "intake" | "store" | "budget"> & { metrics: Metrics },
+): void {
+  const { index, dedup, intake, store, budget, metrics } = parts;
+  budget.observe();
   metrics.dedupCacheUsage.set(dedup.usage());
   metrics.tasks.set(intake.writing + store.lane.size);
   metrics.activeEvents.reset();

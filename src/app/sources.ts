@@ -1,98 +1,198 @@
 /** The sources in force: built-in ones, and those Ingesters and ObservationMappings add, wired to their drivers. */
-import type { Clock } from "../core/clock.ts";
+import type { NormalEvent } from "../core/event.ts";
 import type { PayloadError } from "../core/outcome.ts";
 import type { Answer, WebhookEndpoint } from "../http/webhooks.ts";
 import type { Intake, IntakeResult, SourceRuntime } from "../pipeline/intake.ts";
+import type { Rate } from "../pipeline/rate_limit.ts";
 import type { Settings } from "../settings.ts";
 import { profileOf, runtimeOf } from "../sources/active.ts";
 import type { StateSource } from "../sources/drivers/state_sources.ts";
+import type { ActiveSource } from "../sources/mapped/activate.ts";
 import { SOURCES } from "../sources/mod.ts";
 import type { DrawContext, SourceDefinition } from "../sources/source.ts";
 import type { SourceStates } from "../sources/status.ts";
 
-/** Requests that may wait at once, by endpoint (the figures are the origin's channel sizes). */
+/** Requests that may wait at once, by source (the figures are the origin's channel sizes). */
 const MAX_WAITING: Readonly<Record<string, number>> = { falco: 100, audit: 200 };
 const MAX_WAITING_DEFAULT = 100;
 /** What a sender is told to wait when something could not be stored. */
 const RETRY_AFTER_SECONDS = { min: 1, spread: 4 };
+/** Tools whose findings others report (Kyverno's reports do), remembered for their lifecycle. */
+const MAX_SPOKEN_FOR = 1_000;
 
-export interface BuiltinOptions {
+export interface SourceSetOptions {
   readonly settings: Settings;
-  readonly intake: Intake;
+  readonly intake: () => Intake;
   readonly states: SourceStates;
-  readonly clock: Clock;
   readonly context: () => DrawContext;
   readonly payloadError: (source: string, error: PayloadError, correlationId: string) => void;
+  /** A source by configuration brought events. */
+  readonly noteEvents: (id: string, count: number) => void;
   readonly random?: () => number;
 }
 
-/** What the drivers are given. */
-export interface WiredSources {
-  readonly endpoints: ReadonlyMap<string, WebhookEndpoint>;
-  readonly stateSources: readonly StateSource[];
-}
+/** Every source in force. */
+export class SourceSet {
+  readonly #options: SourceSetOptions;
+  readonly #builtinEndpoints = new Map<string, WebhookEndpoint>();
+  readonly #builtinState: StateSource[] = [];
+  readonly #spokenFor = new Map<string, string>();
+  #mapped: readonly ActiveSource[] = [];
+  #endpoints: ReadonlyMap<string, WebhookEndpoint>;
+  #stateSources: readonly StateSource[];
+  #rates: ReadonlyMap<string, Rate> = new Map();
 
-/** Wires every built-in source. */
-export function wireBuiltins(options: BuiltinOptions): WiredSources {
-  const endpoints = new Map<string, WebhookEndpoint>();
-  const stateSources: StateSource[] = [];
-  for (const definition of SOURCES) {
-    const profile = profileOf(definition, options.settings);
-    const runtime = runtimeOf(definition, { profile, settings: options.settings, context: options.context });
-    options.states.add(definition.name, { kind: definition.kind, input: definition.input.type });
-    if (definition.input.type === "webhook") {
-      const endpoint = builtinEndpoint(definition, runtime, options);
-      endpoints.set(endpoint.path, endpoint);
+  constructor(options: SourceSetOptions) {
+    this.#options = options;
+    for (const definition of SOURCES) this.#addBuiltin(definition);
+    this.#endpoints = this.#builtinEndpoints;
+    this.#stateSources = this.#builtinState;
+  }
+
+  get endpoints(): ReadonlyMap<string, WebhookEndpoint> {
+    return this.#endpoints;
+  }
+
+  get stateSources(): readonly StateSource[] {
+    return this.#stateSources;
+  }
+
+  /** Replaces what configuration adds. */
+  setMapped(mapped: readonly ActiveSource[]): void {
+    const { states } = this.#options;
+    const names = new Set(
+      [...SOURCES, ...mapped.map(({ definition }) => definition)].map(({ name }) => name),
+    );
+    for (const { definition } of this.#mapped) {
+      if (!names.has(definition.name)) states.remove(definition.name);
+    }
+    this.#mapped = mapped;
+    const endpoints = new Map(this.#builtinEndpoints);
+    const stateSources = [...this.#builtinState];
+    for (const source of mapped) {
+      const { definition } = source;
+      states.add(definition.name, { kind: definition.kind, input: definition.input.type });
+      const runtime = this.#runtimeOf(definition, source);
+      if (definition.input.type === "webhook") {
+        const { path } = definition.input;
+        endpoints.set(
+          path,
+          this.#endpointOf(definition, { path, runtime, auth: source.auth, id: source.id }),
+        );
+      } else stateSources.push(this.#mappedState(source, runtime));
+    }
+    this.#endpoints = endpoints;
+    this.#stateSources = stateSources;
+    this.#rates = new Map(
+      mapped.flatMap(({ definition, rateLimit }) =>
+        rateLimit
+          ? [[definition.name, { perSecond: rateLimit.requestsPerSecond, burst: rateLimit.burst }]]
+          : []
+      ),
+    );
+  }
+
+  /** A source's own rate. */
+  rateOf(source: string): Rate | undefined {
+    return this.#rates.get(source);
+  }
+
+  /** Keys of details that flap without meaning. */
+  volatileDetailsOf(source: string): readonly string[] {
+    const name = this.#spokenFor.get(source) ?? source;
+    return this.#definition(name)?.volatileDetails ?? [];
+  }
+
+  /** The source whose views report findings of this one; undefined for pushed ones, which have none. */
+  viewSourceOf(source: string): string | undefined {
+    const name = this.#spokenFor.get(source) ?? source;
+    const definition = this.#definition(name);
+    return definition && definition.input.type !== "webhook" ? name : undefined;
+  }
+
+  /** What a resource (`plural.group`) of a source may report; undefined: any event type. */
+  eventTypesOf(source: string, resource: string): readonly string[] | undefined {
+    return this.#definition(source)?.reports?.[resource.split(".")[0] ?? ""];
+  }
+
+  #definition(name: string): SourceDefinition | undefined {
+    return SOURCES.find((source) => source.name === name) ??
+      this.#mapped.find(({ definition }) => definition.name === name)?.definition;
+  }
+
+  #addBuiltin(definition: SourceDefinition): void {
+    const { states, settings } = this.#options;
+    const { name, input } = definition;
+    states.add(name, { kind: definition.kind, input: input.type });
+    const runtime = this.#runtimeOf(definition);
+    if (input.type === "webhook") {
+      const endpoint = this.#endpointOf(definition, { path: input.path, runtime, auth: { type: "default" } });
+      this.#builtinEndpoints.set(input.path, endpoint);
+    } else if (input.type === "informer") {
+      this.#builtinState.push({ id: name, revision: "", runtime, input, scope: {}, confined: true });
     } else {
-      stateSources.push(stateSourceOf(definition, runtime, options.settings));
+      const namespaces: Readonly<Record<string, string>> = {
+        KUBE_BENCH_NAMESPACE: settings.kubeBenchNamespace,
+        CHECKOV_NAMESPACE: settings.checkovNamespace,
+      };
+      const namespace = namespaces[input.namespaceEnv] ?? input.namespace;
+      const placed = { ...input, namespace };
+      this.#builtinState.push({ id: name, revision: "", runtime, input: placed, scope: {}, confined: false });
     }
   }
-  return { endpoints, stateSources };
-}
 
-function builtinEndpoint(
-  { name, input, unreadableHint }: SourceDefinition,
-  runtime: SourceRuntime,
-  options: BuiltinOptions,
-): WebhookEndpoint {
-  if (input.type !== "webhook") throw new Error(`Cannot serve source "${name}": it is no webhook`);
-  const { settings } = options;
-  return endpointOf({
-    path: input.path,
-    runtime,
-    auth: { type: "default" },
-    ackTimeoutMs: name === "falco" ? settings.falcoAckTimeoutMs : settings.webhookAckTimeoutMs,
-    unreadableHint,
-  }, options);
-}
+  #mappedState(source: ActiveSource, runtime: SourceRuntime): StateSource {
+    const { id, revision, definition, scope, confined } = source;
+    const { input } = definition;
+    if (input.type === "webhook") throw new Error(`Cannot read "${id}": it is a webhook`);
+    const onEvents = (count: number) => this.#options.noteEvents(id, count);
+    return { id, revision, runtime, input, scope, confined, onEvents };
+  }
 
-/** One endpoint: what it takes goes through the intake, what becomes of it is the answer. */
-export function endpointOf(
-  { path, runtime, auth, ackTimeoutMs, unreadableHint }: {
-    path: string;
-    runtime: SourceRuntime;
-    auth: WebhookEndpoint["auth"];
-    ackTimeoutMs: number;
-    unreadableHint?: string | undefined;
-  },
-  { intake, states, payloadError, random = Math.random }: BuiltinOptions,
-): WebhookEndpoint {
-  states.set(runtime.name, path, "serving");
-  return {
-    path,
-    source: runtime.name,
-    auth,
-    ackTimeoutMs,
-    maxWaiting: MAX_WAITING[runtime.name] ?? MAX_WAITING_DEFAULT,
-    ...(unreadableHint === undefined ? {} : { unreadableHint }),
-    async take(payload, context) {
-      const result = await intake.take(runtime, payload, context);
-      if (result.received > 0) states.sawEvents(runtime.name, payload.receivedAt);
-      if (result.payloadErrorCount > 0) states.failed(runtime.name, "payload");
-      return answerOf(result, random);
+  #runtimeOf(definition: SourceDefinition, source?: ActiveSource): SourceRuntime {
+    const { settings, context } = this.#options;
+    const profile = profileOf(definition, settings, source?.overrides);
+    const runtime = runtimeOf(definition, { profile, settings, context });
+    const normalize = (...args: Parameters<SourceRuntime["normalize"]>): NormalEvent => {
+      const event = runtime.normalize(...args);
+      if (event.source !== definition.name) this.#speaksFor(event.source, definition.name);
+      return event;
+    };
+    return { ...runtime, normalize };
+  }
+
+  #speaksFor(source: string, through: string): void {
+    if (this.#spokenFor.size < MAX_SPOKEN_FOR) this.#spokenFor.set(source, through);
+  }
+
+  #endpointOf(
+    { name, unreadableHint }: SourceDefinition,
+    { path, runtime, auth, id }: {
+      path: string;
+      runtime: SourceRuntime;
+      auth: WebhookEndpoint["auth"];
+      id?: string;
     },
-    unreadable: (error, correlationId) => payloadError(runtime.name, error, correlationId),
-  };
+  ): WebhookEndpoint {
+    const { settings, states, payloadError, intake, noteEvents, random = Math.random } = this.#options;
+    states.set(name, path, "serving");
+    return {
+      path,
+      source: name,
+      auth,
+      ackTimeoutMs: name === "falco" ? settings.falcoAckTimeoutMs : settings.webhookAckTimeoutMs,
+      maxWaiting: MAX_WAITING[name] ?? MAX_WAITING_DEFAULT,
+      ...(unreadableHint === undefined ? {} : { unreadableHint }),
+      async take(payload, request) {
+        const result = await intake().take(runtime, payload, request);
+        if (result.received > 0) states.sawEvents(name, payload.receivedAt);
+        if (result.payloadErrorCount > 0) states.failed(name, "payload");
+        if (id !== undefined) noteEvents(id, result.received);
+        return answerOf(result, random);
+      },
+      unreadable: (error, correlationId) => payloadError(name, error, correlationId),
+    };
+  }
 }
 
 function answerOf(result: IntakeResult, random: () => number): Answer {
@@ -108,19 +208,4 @@ function answerOf(result: IntakeResult, random: () => number): Answer {
     retryAfterSeconds,
     errors: payloadErrors,
   };
-}
-
-function stateSourceOf(
-  { name, input }: SourceDefinition,
-  runtime: SourceRuntime,
-  settings: Settings,
-): StateSource {
-  if (input.type === "webhook") throw new Error(`Cannot read source "${name}": it is a webhook`);
-  if (input.type === "informer") return { id: name, runtime, input, confined: true };
-  const namespaces: Readonly<Record<string, string>> = {
-    KUBE_BENCH_NAMESPACE: settings.kubeBenchNamespace,
-    CHECKOV_NAMESPACE: settings.checkovNamespace,
-  };
-  const namespace = namespaces[input.namespaceEnv] ?? input.namespace;
-  return { id: name, runtime, input: { ...input, namespace }, confined: false };
 }

@@ -24,6 +24,7 @@ export async function run({ settings, kubeconfig, context }: RunOptions): Promis
     home: settings.home,
     serviceHost: settings.serviceHost,
     servicePort: settings.servicePort,
+    serviceAccountFolder: settings.serviceAccountFolder,
   });
   log.info("Cluster found", { cluster: connection.description });
   const app = startApp({ settings, connection });

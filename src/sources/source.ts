@@ -40,6 +40,8 @@ export interface SourceDefinition {
   readonly summary: string;
   /** Event type → identity fields, for the generated table; `source` and `severity` are always part. */
   readonly identity: Readonly<Record<string, readonly string[]>>;
+  /** Event types a resource (by plural) may report, where it is not all of them: what one cannot see, another need not wait for. */
+  readonly reports?: Readonly<Record<string, readonly string[]>>;
   /** Keys of details that flap without meaning. */
   readonly volatileDetails?: readonly string[];
   readonly severityMap?: Readonly<Record<string, Severity>>;

@@ -50,6 +50,17 @@ export const trivy = defineSource({
     "rbac-risk": CHECK_IDENTITY,
     "infra-risk": CHECK_IDENTITY,
   },
+  reports: {
+    vulnerabilityreports: ["vulnerability"],
+    clustervulnerabilityreports: ["vulnerability"],
+    configauditreports: ["misconfiguration"],
+    clusterconfigauditreports: ["misconfiguration"],
+    exposedsecretreports: ["exposed-secret"],
+    rbacassessmentreports: ["rbac-risk"],
+    clusterrbacassessmentreports: ["rbac-risk"],
+    infraassessmentreports: ["infra-risk"],
+    clusterinfraassessmentreports: ["infra-risk"],
+  },
   volatileDetails: ["score", "reportedOwner"],
   *toEvents({ body, origin }): Iterable<Drawn> {
     for (const found of reportsIn(body)) {

@@ -17,11 +17,14 @@ import { type InformerOptions, resourceName, runInformer } from "./informer.ts";
 export interface StateSource {
   /** Unique: two Ingesters may feed one source. */
   readonly id: string;
+  /** Differs whenever anything else here does: the source is then started anew. */
+  readonly revision: string;
   readonly runtime: SourceRuntime;
   readonly input: InformerInput | ConfigMapInput;
   /** False for core Events and ConfigMaps, which may speak of any resource. */
   readonly confined: boolean;
-  readonly scope?: Pick<WatcherOptions, "namespace" | "labelSelector" | "fieldSelector">;
+  readonly scope: Pick<WatcherOptions, "namespace" | "labelSelector" | "fieldSelector">;
+  readonly onEvents?: (count: number) => void;
 }
 
 /** Which resources the API server serves now. */
@@ -94,14 +97,14 @@ export class StateSources {
 
   #reconcile(): void {
     if (!this.#active || !this.#options.discovery.polled) return;
-    const wanted = new Map(this.#sources.map((source) => [source.id, source]));
+    const wanted = new Map(this.#sources.map((source) => [`${source.id} ${source.revision}`, source]));
     for (const id of this.#running.keys()) if (!wanted.has(id)) void this.#stop(id);
-    for (const source of wanted.values()) this.#reconcileSource(source);
+    for (const [id, source] of wanted) this.#reconcileSource(id, source);
   }
 
-  #reconcileSource(source: StateSource): void {
-    const running = this.#running.get(source.id) ?? new Map<string, Running>();
-    this.#running.set(source.id, running);
+  #reconcileSource(id: string, source: StateSource): void {
+    const running = this.#running.get(id) ?? new Map<string, Running>();
+    this.#running.set(id, running);
     const served = this.#served(source);
     const { states, views } = this.#options;
     for (const [resource, type] of served) {
@@ -142,11 +145,13 @@ export class StateSources {
       type,
       scope: input.type === "configmap"
         ? { namespace: input.namespace, labelSelector: input.labelSelector }
-        : source.scope ?? {},
+        : source.scope,
       resyncMs: input.type === "configmap" ? Math.min(configMapPollMs, resyncMs) : resyncMs,
       payloadOf: this.#payloadOf(source),
       onTaken: (result, payload) => {
-        if (result.received > 0) states.sawEvents(runtime.name, payload.receivedAt);
+        if (result.received === 0) return;
+        states.sawEvents(runtime.name, payload.receivedAt);
+        source.onEvents?.(result.received);
       },
       onReevaluate: (listener) => {
         this.#listeners.add(listener);
