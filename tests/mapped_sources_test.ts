@@ -1,0 +1,355 @@
+/** Ingesters and ObservationMappings live, on the embedded API server: what comes into force, and what their status says. */
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { parse } from "yaml";
+import type { Clock } from "../src/core/clock.ts";
+import { isObject, type JsonObject } from "../src/core/json.ts";
+import { type DevCluster, startDevCluster } from "../src/devcluster/mod.ts";
+import type { KubeObject, ResourceType } from "../src/kube/api.ts";
+import { fixedConnection } from "../src/kube/connection.ts";
+import { backoff } from "../src/kube/retry.ts";
+import { createTransport, type Transport } from "../src/kube/transport.ts";
+import type { ActiveSource } from "../src/sources/mapped/activate.ts";
+import { INGESTERS, OBSERVATION_MAPPINGS } from "../src/sources/mapped/kinds.ts";
+import { MappedSources } from "../src/sources/mapped/runtime.ts";
+import type { SourceState } from "../src/sources/status.ts";
+import { SOURCES } from "../src/sources/mod.ts";
+import { createMetrics } from "../src/telemetry/metrics.ts";
+import { eventually } from "./support/eventually.ts";
+
+const CRDS: ResourceType = {
+  group: "apiextensions.k8s.io",
+  version: "v1",
+  plural: "customresourcedefinitions",
+  kind: "CustomResourceDefinition",
+  namespaced: false,
+};
+const SECRETS: ResourceType = {
+  group: "",
+  version: "v1",
+  plural: "secrets",
+  kind: "Secret",
+  namespaced: true,
+};
+const NAMESPACES: ResourceType = { ...SECRETS, plural: "namespaces", kind: "Namespace", namespaced: false };
+
+const MAPPINGS = "observationmappings.zen.kube-zen.io";
+
+/** Time that only moves when told; every wait is over at the next `advance`. */
+class TestClock implements Clock {
+  #now = Date.parse("2026-11-22T06:00:00Z");
+  #waiting = new Set<() => void>();
+
+  now = () => this.#now;
+  monotonic = () => this.#now;
+
+  sleep = (_ms: number, signal?: AbortSignal): Promise<void> => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waiting.add(resolve);
+    signal?.addEventListener("abort", () => resolve(), { once: true });
+    return promise;
+  };
+
+  advance(ms: number): void {
+    this.#now += ms;
+    const waiting = this.#waiting;
+    this.#waiting = new Set();
+    for (const resolve of waiting) resolve();
+  }
+}
+
+interface Replica extends AsyncDisposable {
+  readonly sources: MappedSources;
+  readonly told: ActiveSource[][];
+  readonly states: Map<string, SourceState>;
+}
+
+class World implements AsyncDisposable {
+  readonly clock = new TestClock();
+  readonly server: DevCluster;
+  readonly api: Transport;
+
+  constructor(server: DevCluster) {
+    this.server = server;
+    this.api = createTransport(fixedConnection({ server: server.url }));
+  }
+
+  replica({ leader = true } = {}): Replica {
+    const stop = new AbortController();
+    const told: ActiveSource[][] = [];
+    const states = new Map<string, SourceState>();
+    const sources = new MappedSources({
+      api: this.api,
+      builtins: new Map(SOURCES.map((source) => [source.name, source])),
+      trust: { ownNamespace: "zen-system", trustedNamespaces: [], configMapNamespaces: [] },
+      onSources: (active) => told.push([...active]),
+      stateOf: ({ id }) => states.get(id) ?? "serving",
+      isLeader: () => leader,
+      clock: this.clock,
+      metrics: createMetrics(),
+      sleep: this.clock.sleep,
+      watcherOptions: { deniedBackoff: backoff({ initialMs: 1, maxMs: 20 }) },
+    });
+    const running = sources.run(stop.signal);
+    return {
+      sources,
+      told,
+      states,
+      async [Symbol.asyncDispose]() {
+        stop.abort();
+        await running;
+      },
+    };
+  }
+
+  async apply(type: ResourceType, name: string, spec: JsonObject, namespace = "zen-system"): Promise<void> {
+    const { group, version, kind } = type;
+    await this.api.create(type, {
+      apiVersion: `${group}/${version}`,
+      kind,
+      metadata: { name, namespace },
+      spec,
+    });
+  }
+
+  /** Lets all waits end, again and again, until `check` holds. */
+  until<T>(what: string, check: () => T | undefined | false): Promise<T> {
+    return eventually(what, () => {
+      const result = check();
+      if (result === undefined || result === false) this.clock.advance(10_000);
+      return result;
+    }, { timeoutMs: 10_000 });
+  }
+
+  status(name: string, resource = "ingesters.zen.kube-zen.io"): JsonObject {
+    const object = this.server.objects(resource).find(({ metadata }) =>
+      isObject(metadata) && metadata.name === name
+    );
+    return isObject(object?.status) ? object.status : {};
+  }
+
+  /** `reason: message` of Ready, `*` before it where it is True. */
+  ready(name: string, resource?: string): string {
+    const conditions = this.status(name, resource).conditions;
+    const [condition] = Array.isArray(conditions) ? conditions : [];
+    if (!isObject(condition)) return "";
+    return `${condition.status === "True" ? "*" : ""}${condition.reason}: ${condition.message}`;
+  }
+
+  async [Symbol.asyncDispose]() {
+    this.api.close();
+    this.api[Symbol.dispose]();
+    await this.server[Symbol.asyncDispose]();
+  }
+}
+
+async function world(): Promise<World> {
+  const built = new World(startDevCluster());
+  for (const name of ["zen-system", "team"]) await built.api.create(NAMESPACES, { metadata: { name } });
+  await installCrds(built);
+  return built;
+}
+
+async function installCrds({ api }: World): Promise<void> {
+  for (const name of ["ingester", "observationmapping"]) {
+    const text = await Deno.readTextFile(new URL(`../crds/${name}.yaml`, import.meta.url));
+    await api.create(CRDS, parse(text) as KubeObject);
+  }
+}
+
+const webhook = (source: string, path: string, more: JsonObject = {}): JsonObject => ({
+  source,
+  type: "webhook",
+  webhook: { path },
+  mapping: { message: ".m" },
+  ...more,
+});
+const ids = (replica: Replica) =>
+  replica.sources.active.map(({ id, revision }) => `${id} ${revision.split("/")[1]}`);
+
+Deno.test("an Ingester is in force, changed and gone while the program runs", async () => {
+  await using w = await world();
+  await using replica = w.replica();
+  await replica.sources.settled;
+  assertEquals(replica.sources.active, []);
+  await w.apply(INGESTERS, "x", webhook("tool", "/a"));
+  await w.until("it to be in force", () => ids(replica)[0] === "Ingester zen-system/x 1");
+  await w.until("its condition", () => w.ready("x") === "*InForce: takes what is posted to /a");
+  await w.api.patch(INGESTERS, "x", { spec: { webhook: { path: "/b" } } }, {
+    namespace: "zen-system",
+    type: "merge",
+  });
+  await w.until("the change", () => ids(replica)[0] === "Ingester zen-system/x 2");
+  assertEquals(replica.sources.active[0]?.definition.input, { type: "webhook", path: "/b" });
+  await w.until("its condition", () => w.ready("x") === "*InForce: takes what is posted to /b");
+  await w.api.patch(INGESTERS, "x", { spec: { mapping: { message: ".m[" } } }, {
+    namespace: "zen-system",
+    type: "merge",
+  });
+  await w.until("the refusal", () => w.ready("x").endsWith("; generation 2 stays in force"));
+  assertStringIncludes(w.ready("x"), "Invalid: at spec.mapping.message: expected [0]");
+  assertEquals(ids(replica), ["Ingester zen-system/x 2"]);
+  await w.api.delete(INGESTERS, "x", { namespace: "zen-system" });
+  await w.until("its end", () => replica.sources.active.length === 0);
+  assertEquals(replica.told.map((active) => active.length), [1, 1, 0]);
+});
+
+Deno.test("the conditions name what is refused, and a follower writes none", async () => {
+  await using w = await world();
+  await w.apply(INGESTERS, "falco", webhook("falco", "/a"));
+  await w.apply(INGESTERS, "foreign", webhook("tool", "/b"), "team");
+  await w.apply(OBSERVATION_MAPPINGS, "secrets", {
+    sourceName: "s",
+    version: "v1",
+    kind: "Secret",
+    mappings: {},
+  });
+  {
+    await using follower = w.replica({ leader: false });
+    await follower.sources.settled;
+    w.clock.advance(60_000);
+  }
+  assertEquals([w.ready("falco"), w.ready("foreign")], ["", ""]);
+  await using _leader = w.replica();
+  await w.until(
+    "conditions",
+    () => [w.ready("falco"), w.ready("foreign"), w.ready("secrets", MAPPINGS)].every((ready) => ready !== ""),
+  );
+  assertMatch(w.ready("falco"), /^ReservedSource: at spec.source/);
+  assertMatch(w.ready("foreign"), /^NamespaceNotTrusted: /);
+  assertMatch(
+    w.ready("secrets", MAPPINGS),
+    /^ForbiddenTarget: at spec.kind: no source reads secrets/,
+  );
+});
+
+Deno.test("a kind's plural is discovered, also one that is served later and is irregular", async () => {
+  await using w = await world();
+  await using replica = w.replica();
+  await w.apply(OBSERVATION_MAPPINGS, "policies", {
+    sourceName: "policies",
+    group: "example.com",
+    version: "v1",
+    kind: "AccessPolicy",
+    mappings: {},
+  });
+  const ready = () => w.ready("policies", MAPPINGS);
+  await w.until("the news that it is not served", () => ready().startsWith("NotServed: "));
+  assertEquals(replica.sources.active, []);
+  await w.api.create(CRDS, {
+    metadata: { name: "accesspolicies.example.com" },
+    spec: {
+      group: "example.com",
+      scope: "Cluster",
+      names: {
+        kind: "AccessPolicy",
+        plural: "accesspolicies",
+        singular: "accesspolicy",
+        listKind: "AccessPolicyList",
+      },
+      versions: [{
+        name: "v1",
+        served: true,
+        storage: true,
+        schema: { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } },
+      }],
+    },
+  });
+  await w.until("it to be found", () => replica.sources.active.length === 1);
+  const type = {
+    group: "example.com",
+    version: "v1",
+    plural: "accesspolicies",
+    kind: "AccessPolicy",
+    namespaced: false,
+  };
+  assertEquals(replica.sources.active[0]?.definition.input, { type: "informer", resources: [type] });
+  await w.until("its condition", () => ready() === "*InForce: reads accesspolicies.example.com");
+});
+
+Deno.test("missing rights are named in the condition with the rule to add", async () => {
+  await using w = await world();
+  await using replica = w.replica();
+  await w.apply(INGESTERS, "pods", {
+    source: "pods",
+    type: "informer",
+    informer: { version: "v1", resource: "namespaces" },
+    mapping: {},
+  });
+  await w.until("its condition", () => w.ready("pods") === "*InForce: reads namespaces");
+  replica.states.set("Ingester zen-system/pods", "forbidden");
+  await w.until("the refusal", () => w.ready("pods").startsWith("Forbidden"));
+  assertEquals(
+    w.ready("pods"),
+    'Forbidden: namespaces may not be read: add {"apiGroups": [""], "resources": ["namespaces"], ' +
+      `"verbs": ["get", "list", "watch"]} to the chart's extraSourceRules`,
+  );
+  replica.states.set("Ingester zen-system/pods", "synced");
+  await w.until("it to be readable again", () => w.ready("pods") === "*InForce: reads namespaces");
+});
+
+Deno.test("a webhook's Secret is read from its namespace, only with our label, and again when it changes", async () => {
+  await using w = await world();
+  await using replica = w.replica();
+  const auth = { type: "bearer", secretName: "hook" };
+  await w.apply(INGESTERS, "x", webhook("tool", "/a", { webhook: { path: "/a", auth } }));
+  await w.until(
+    "its condition",
+    () => w.ready("x") === 'SecretMissing: there is no Secret "zen-system/hook"',
+  );
+  const secret = () => {
+    const given = replica.sources.active[0]?.auth;
+    return given?.type === "bearer" ? given.secret() : "no bearer";
+  };
+  assertEquals(secret(), undefined);
+  const metadata = { name: "hook", namespace: "zen-system" };
+  await w.api.create(SECRETS, { metadata, data: { token: btoa("first-token\n") } });
+  await w.until(
+    "the missing label",
+    () => w.ready("x").includes("lacks the label zen.kube-zen.io/webhook-auth"),
+  );
+  assertEquals(secret(), undefined);
+  const labels = { "zen.kube-zen.io/webhook-auth": "true" };
+  await w.api.patch(SECRETS, "hook", { metadata: { labels } }, { namespace: "zen-system", type: "merge" });
+  await w.until("it to be in force", () => w.ready("x").startsWith("*InForce"));
+  assertEquals(secret(), "first-token");
+  await w.api.patch(SECRETS, "hook", { data: { token: btoa("second-token") } }, {
+    namespace: "zen-system",
+    type: "merge",
+  });
+  await w.until("the new token", () => secret() === "second-token");
+  assertEquals(replica.told.length, 1, "a token's change is no change of the source");
+});
+
+Deno.test("two replicas add up the events they saw, in turns, and no event is counted twice", async () => {
+  await using w = await world();
+  await using first = w.replica();
+  await using second = w.replica({ leader: false });
+  await w.apply(INGESTERS, "x", webhook("tool", "/a"));
+  await w.until("both to know it", () => ids(first).length + ids(second).length === 2 && w.ready("x") !== "");
+  const id = "Ingester zen-system/x";
+  first.sources.noteEvents(id, 3);
+  second.sources.noteEvents(id, 4);
+  first.sources.noteEvents("Ingester zen-system/unknown", 9);
+  await w.until("the sum", () => w.status("x").eventsTotal === 7);
+  const revision = w.server.revision;
+  first.sources.noteEvents(id, 1);
+  for (let turn = 0; turn < 3; turn++) {
+    w.clock.advance(2_000);
+    // A write would be on its way before this read.
+    await w.api.list(INGESTERS);
+  }
+  assertEquals(w.server.revision, revision, "not again within 30 s");
+  await w.until("what came after", () => w.status("x").eventsTotal === 8);
+  assertMatch(String(w.status("x").lastEventAt), /^2026-11-22T0\d:/);
+});
+
+Deno.test("without its CRDs the program runs on, and takes them up once they are there", async () => {
+  await using w = new World(startDevCluster());
+  await w.api.create(NAMESPACES, { metadata: { name: "zen-system" } });
+  await using replica = w.replica();
+  await replica.sources.settled;
+  assertEquals(replica.told, []);
+  await installCrds(w);
+  await w.apply(INGESTERS, "x", webhook("tool", "/a"));
+  await w.until("it to be in force", () => replica.sources.active.length === 1);
+});
