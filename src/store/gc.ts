@@ -41,12 +41,14 @@ export function createGc(options: GcOptions): Gc {
     const startedAt = clock.monotonic();
     metrics.gcRuns.inc();
     const late = new AbortController();
+    const done = new AbortController();
     const end = () => late.abort();
-    const timer = setTimeout(() => {
+    signal.addEventListener("abort", end, { once: true });
+    void wait(options.timeoutMs, done.signal).then(() => {
+      if (done.signal.aborted) return;
       metrics.gcErrors.inc({ operation: "collect", error_type: "timeout" });
       end();
-    }, options.timeoutMs);
-    signal.addEventListener("abort", end, { once: true });
+    });
     try {
       const expired = await findExpired(late.signal);
       return await deletes.all(stillThere(expired), "expired", late.signal);
@@ -56,7 +58,7 @@ export function createGc(options: GcOptions): Gc {
       log.warn("Garbage collection ended early", { error });
       return 0;
     } finally {
-      clearTimeout(timer);
+      done.abort();
       signal.removeEventListener("abort", end);
       metrics.gcDuration.observe((clock.monotonic() - startedAt) / 1_000);
     }

@@ -1,0 +1,254 @@
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import { SEVERITIES, type Severity } from "../src/core/observation.ts";
+import type { BudgetState } from "../src/store/budget.ts";
+import { FakeKube } from "./support/fake_kube.ts";
+import { Leader, type LeaderOptions } from "./support/leader.ts";
+import { normalEvent } from "./support/normal_event.ts";
+import { type ObservationFields, storedObservation } from "./support/observation.ts";
+import { VirtualTime } from "./support/virtual_time.ts";
+
+const NEVER = new AbortController().signal;
+
+interface It {
+  readonly time: VirtualTime;
+  readonly kube: FakeKube;
+  readonly leader: Leader;
+  evict(): Promise<number>;
+  /** `source severity phase` of what is stored, and how many. */
+  left(): Record<string, number>;
+}
+
+async function leading(
+  objects: readonly ObservationFields[],
+  test: (it: It) => Promise<void>,
+  budget: LeaderOptions["budget"] = {},
+): Promise<void> {
+  const time = new VirtualTime();
+  const kube = new FakeKube(() => time.now());
+  for (const fields of objects) kube.put(storedObservation(fields));
+  const leader = new Leader({ time, kube, budget });
+  try {
+    await test({
+      time,
+      kube,
+      leader,
+      async evict() {
+        const evicted = leader.budget.evict(leader.deletes, NEVER);
+        await time.advance(10_000);
+        return await evicted;
+      },
+      left() {
+        const counts: Record<string, number> = {};
+        for (const { spec, status } of kube.stored) {
+          const key = `${spec.source} ${spec.severity} ${status?.phase}`;
+          counts[key] = (counts[key] ?? 0) + 1;
+        }
+        return counts;
+      },
+    });
+  } finally {
+    await leader.kill();
+  }
+}
+
+/** So many of a source; each a second younger than the one before. */
+function many(count: number, source: string, fields: ObservationFields = {}): ObservationFields[] {
+  return Array.from({ length: count }, (_, index) => ({
+    id: `${source}-${fields.severity ?? "HIGH"}-${fields.status?.phase ?? ""}-${index}`,
+    source,
+    createdAt: Date.UTC(2026, 0, 1) + index * 1_000,
+    ...fields,
+  }));
+}
+
+const event = (source: string, severity: Severity, kind: "finding" | "occurrence" = "finding") =>
+  normalEvent({ source, severity, kind });
+
+Deno.test("below the budget everything is admitted", () =>
+  leading(many(99, "trivy"), ({ leader }) => {
+    assert(leader.budget.admits(event("trivy", "UNKNOWN")));
+    assertEquals(leader.budget.state, "room");
+    return Promise.resolve();
+  }));
+
+Deno.test("Resolved ones are evicted first, whosever they are", () =>
+  leading(
+    [
+      ...many(100, "trivy", { severity: "LOW" }),
+      ...many(5, "kyverno", { severity: "CRITICAL", status: { phase: "Resolved" } }),
+    ],
+    async ({ evict, left }) => {
+      assertEquals(await evict(), 5);
+      assertEquals(left(), { "trivy LOW Active": 100 });
+    },
+  ));
+
+Deno.test("then the source furthest over its share pays, its lowest severity, its oldest", () =>
+  leading(
+    [
+      ...many(60, "trivy", { severity: "MEDIUM" }),
+      ...many(6, "trivy", { severity: "LOW" }),
+      ...many(44, "kyverno", { severity: "UNKNOWN" }),
+    ],
+    async ({ kube, evict, left }) => {
+      assertEquals(await evict(), 10);
+      assertEquals(left(), { "trivy MEDIUM Active": 56, "kyverno UNKNOWN Active": 44 });
+      const oldest = kube.stored.filter(({ spec }) => spec.source === "trivy")
+        .map(({ metadata }) => metadata.creationTimestamp ?? "").sort()[0];
+      assertEquals(oldest, "2026-01-01T00:00:04Z");
+    },
+  ));
+
+Deno.test("sources that are level pay in turns", () =>
+  leading([...many(60, "trivy"), ...many(60, "kyverno")], async ({ evict, left }) => {
+    assertEquals(await evict(), 20);
+    assertEquals(left(), { "trivy HIGH Active": 50, "kyverno HIGH Active": 50 });
+  }));
+
+Deno.test("a flood of forged CRITICALs from one webhook does not push out other sources' findings", () =>
+  leading(
+    [
+      ...many(30, "trivy", { severity: "LOW" }),
+      ...many(60, "falco", { severity: "CRITICAL", kind: "occurrence" }),
+    ],
+    async ({ time, leader, kube, evict, left }) => {
+      const end = new AbortController();
+      const running = leader.budget.run(leader.deletes, end.signal, { sleep: time.sleep });
+      for (let flood = 0; flood < 40; flood++) {
+        for (let id = 0; id < 5; id++) {
+          const forged = { source: "falco", severity: "CRITICAL", kind: "occurrence" } as const;
+          if (!leader.budget.admits(event("falco", "CRITICAL", "occurrence"))) continue;
+          kube.put(
+            storedObservation({ ...forged, id: `${flood}-${id}`, generation: 1, createdAt: time.now() }),
+          );
+        }
+        assert(kube.stored.length <= 110, `${kube.stored.length} stored: budget and one burst`);
+        await time.advance(500);
+      }
+      end.abort();
+      await time.advance(0);
+      await running;
+      await evict();
+      assertEquals(left(), { "trivy LOW Active": 30, "falco CRITICAL Active": 70 });
+    },
+  ));
+
+Deno.test("a source under its share is never refused because of another", () =>
+  leading(many(110, "falco", { severity: "CRITICAL" }), ({ leader }) => {
+    assert(leader.budget.admits(event("trivy", "UNKNOWN")), "though the overshoot is used up");
+    assert(!leader.budget.admits(event("falco", "CRITICAL", "occurrence")));
+    return Promise.resolve();
+  }));
+
+Deno.test("what would be the next to go is refused: the lowest of the source furthest over its share", () =>
+  leading(many(100, "trivy", { severity: "MEDIUM" }), ({ leader: { budget } }) => {
+    assert(!budget.admits(event("trivy", "LOW")));
+    assert(!budget.admits(event("trivy", "MEDIUM")), "of equal findings the stored one stays");
+    assert(budget.admits(event("trivy", "MEDIUM", "occurrence")), "of equal acts the older one goes");
+    assert(budget.admits(event("trivy", "HIGH")));
+    assertEquals(budget.state, "full");
+    return Promise.resolve();
+  }));
+
+Deno.test("a full budget settles: findings that are refused do not evict each other in turns", () =>
+  leading(many(100, "trivy", { severity: "MEDIUM" }), async ({ leader, evict, kube }) => {
+    const before = kube.stored;
+    for (let round = 0; round < 3; round++) {
+      for (let id = 0; id < 20; id++) assert(!leader.budget.admits(event("trivy", "MEDIUM")));
+      assertEquals(await evict(), 0);
+    }
+    assertEquals(kube.stored, before);
+  }));
+
+Deno.test("bytes count as well as numbers", () =>
+  leading(
+    many(20, "trivy", { details: { text: "x".repeat(5_000) } }),
+    async ({ leader, evict, kube }) => {
+      assert(leader.budget.usage() > 1);
+      assert(!leader.budget.admits(event("trivy", "HIGH")));
+      assert(await evict() > 0);
+      assert(leader.budget.usage() <= 1);
+      assert(kube.stored.length >= 8, `${kube.stored.length} left`);
+    },
+    { maxBytes: 60_000 },
+  ));
+
+Deno.test("usage is a metric; being full and having room again are said once each", async () => {
+  const said: BudgetState[] = [];
+  await leading(many(103, "trivy"), async ({ leader, evict, time, kube }) => {
+    const { budget } = leader;
+    const gauge = async () => (await leader.metrics.storageBudgetUsage.get()).values[0]?.value;
+    budget.admits(event("trivy", "LOW"));
+    budget.admits(event("trivy", "LOW"));
+    budget.observe();
+    assertEquals(await gauge(), 1.03);
+    await evict();
+    budget.observe();
+    assertEquals([await gauge(), said.length], [1, 1]);
+    for (const { metadata } of kube.stored.slice(0, 10)) {
+      kube.remove(metadata.namespace ?? "", metadata.name ?? "");
+    }
+    await time.advance(0);
+    budget.observe();
+    budget.observe();
+    assertEquals(said, ["full", "room"]);
+  }, { onChange: (state) => void said.push(state) });
+});
+
+Deno.test("eviction stops once the lease may be another's", () =>
+  leading(many(120, "trivy"), async ({ leader, time, kube }) => {
+    leader.leads = false;
+    const end = new AbortController();
+    const running = leader.budget.run(leader.deletes, end.signal, { sleep: time.sleep });
+    await time.advance(5_000);
+    end.abort();
+    await running;
+    assertEquals(kube.count("delete"), 0);
+  }));
+
+Deno.test("eviction ends within the budget and takes in the order of the contract (property)", async () => {
+  const object = fc.record({
+    source: fc.constantFrom("a", "b", "c"),
+    severity: fc.constantFrom(...SEVERITIES),
+    resolved: fc.boolean(),
+    age: fc.nat(1_000),
+  });
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(object, { maxLength: 60 }),
+      fc.integer({ min: 1, max: 40 }),
+      async (objects, maxCount) => {
+        const fields = objects.map(({ resolved, age, ...rest }, id): ObservationFields => ({
+          ...rest,
+          id,
+          createdAt: Date.UTC(2026, 0, 1) + age * 1_000,
+          status: { phase: resolved ? "Resolved" : "Active" },
+        }));
+        await leading(fields, async ({ kube, evict }) => {
+          await evict();
+          assertEquals(kube.stored.length, Math.min(objects.length, maxCount));
+          const active = (phase: string) =>
+            kube.stored.filter(({ status }) => status?.phase === phase).length;
+          const resolvedBefore = objects.filter(({ resolved }) => resolved).length;
+          const lostActive = objects.length - resolvedBefore - active("Active");
+          assert(
+            lostActive === 0 || active("Resolved") === 0,
+            "no Active one goes while a Resolved one stays",
+          );
+          for (const source of ["a", "b", "c"]) {
+            const had = objects.filter((each) => each.source === source && !each.resolved);
+            const has = kube.stored.filter(({ spec, status }) =>
+              spec.source === source && status?.phase === "Active"
+            );
+            const least = Math.min(...has.map(({ spec }) => -SEVERITIES.indexOf(spec.severity)));
+            const higherBefore = had.filter(({ severity }) => -SEVERITIES.indexOf(severity) > least).length;
+            const higherNow = has.filter(({ spec }) => -SEVERITIES.indexOf(spec.severity) > least).length;
+            assertEquals(higherNow, higherBefore, "no severer one goes before the least severe that stays");
+          }
+        }, { maxCount });
+      },
+    ),
+    { numRuns: 40 },
+  );
+});

@@ -1,0 +1,243 @@
+import { assert, assertEquals } from "@std/assert";
+import type { FindingStanding } from "../src/store/lifecycle.ts";
+import { apiError, FakeKube } from "./support/fake_kube.ts";
+import { Leader, type LeaderOptions } from "./support/leader.ts";
+import { type ObservationFields, storedObservation } from "./support/observation.ts";
+import { VirtualTime } from "./support/virtual_time.ts";
+
+const DAY_MS = 86_400_000;
+const NEVER = new AbortController().signal;
+
+interface It {
+  readonly time: VirtualTime;
+  readonly kube: FakeKube;
+  readonly leader: Leader;
+}
+
+async function leading(
+  objects: (now: number) => readonly ObservationFields[],
+  test: (it: It) => Promise<void>,
+  options: Partial<LeaderOptions> = {},
+): Promise<void> {
+  const time = new VirtualTime();
+  const kube = new FakeKube(() => time.now());
+  for (const fields of objects(time.now())) kube.put(storedObservation(fields));
+  const leader = new Leader({ time, kube, ...options });
+  try {
+    await test({ time, kube, leader });
+  } finally {
+    await leader.kill();
+  }
+}
+
+async function deleted({ metrics }: Leader): Promise<Record<string, number>> {
+  const { values } = await metrics.observationsDeleted.get();
+  return Object.fromEntries(values.map(({ labels, value }) => [`${labels.source} ${labels.reason}`, value]));
+}
+
+async function errors({ metrics }: Leader): Promise<string[]> {
+  const { values } = await metrics.gcErrors.get();
+  return values.map(({ labels, value }) => `${labels.operation} ${labels.error_type} ${value}`);
+}
+
+const OLD = { source: "falco", kind: "occurrence", generation: 1 } as const;
+
+Deno.test("an occurrence expires its TTL after its creation, whatever was seen of it since", () =>
+  leading(
+    (now) => [
+      {
+        ...OLD,
+        id: 1,
+        ttlSeconds: 3_600,
+        createdAt: now - 3_600_000,
+        status: { lastSeenAt: "2026-01-01T00:00:00Z" },
+      },
+      { ...OLD, id: 2, ttlSeconds: 3_600, createdAt: now - 3_599_000 },
+    ],
+    async ({ time, kube, leader }) => {
+      const collected = leader.gc.collect(NEVER);
+      await time.advance(1_000);
+      assertEquals([await collected, kube.stored.length, leader.index.size], [1, 1, 1]);
+      assertEquals(await deleted(leader), { "falco expired": 1 });
+    },
+  ));
+
+Deno.test("without a TTL of its own an Observation has the default", () =>
+  leading(
+    (now) => [7, 6.99].map((days, id) => ({ ...OLD, id, createdAt: now - days * DAY_MS })),
+    async ({ time, kube, leader }) => {
+      for (const object of kube.stored) {
+        const { ttlSecondsAfterCreation: _ttl, ...spec } = object.spec;
+        kube.put({ ...object, spec });
+      }
+      const collected = leader.gc.collect(NEVER);
+      await time.advance(1_000);
+      assertEquals(await collected, 1);
+    },
+  ));
+
+const FINDING_CASES: readonly (readonly [FindingStanding, "Active" | "Resolved", string, boolean])[] = [
+  ["reported", "Active", "an Active finding that its source still reports lives on", false],
+  ["pending", "Active", "none expires before its source's first complete evaluation", false],
+  ["pending", "Resolved", "nor does a Resolved one", false],
+  ["ended", "Active", "one that ended is Resolved first", false],
+  ["unheard", "Active", "so is one that nothing reports any more", false],
+  ["absent", "Active", "one of an uninstalled resource does not count as reported", true],
+  ["reported", "Resolved", "a Resolved one goes its TTL after resolvedAt", true],
+  ["ended", "Resolved", "whatever its source says", true],
+];
+
+for (const [standing, phase, title, expires] of FINDING_CASES) {
+  Deno.test(`GC: ${title} (${standing}, ${phase})`, () =>
+    leading(
+      (now) => [{
+        source: "trivy",
+        ttlSeconds: 3_600,
+        createdAt: now - 2 * 3_600_000,
+        status: {
+          phase,
+          ...(phase === "Resolved" && { resolvedAt: new Date(now - 3_600_000).toISOString() }),
+        },
+      }],
+      async ({ time, kube, leader }) => {
+        const collected = leader.gc.collect(NEVER);
+        await time.advance(1_000);
+        await collected;
+        assertEquals(kube.stored.length, expires ? 0 : 1);
+      },
+      { standing: () => standing },
+    ));
+}
+
+Deno.test("a Resolved finding's TTL runs from resolvedAt", () =>
+  leading(
+    (now) => [{
+      source: "trivy",
+      ttlSeconds: 3_600,
+      createdAt: now - DAY_MS,
+      status: { phase: "Resolved", resolvedAt: new Date(now - 3_000_000).toISOString() },
+    }],
+    async ({ time, leader }) => {
+      assertEquals(await leader.gc.collect(NEVER), 0);
+      await time.advance(600_000);
+      const collected = leader.gc.collect(NEVER);
+      await time.advance(1_000);
+      assertEquals(await collected, 1);
+    },
+    { standing: () => "reported" },
+  ));
+
+Deno.test("a pushed finding's TTL runs from lastSeenAt", () =>
+  leading(
+    (now) => [{
+      source: "alertmanager",
+      ttlSeconds: 3_600,
+      createdAt: now - DAY_MS,
+      status: { lastSeenAt: new Date(now - 3_000_000).toISOString() },
+    }],
+    async ({ time, leader }) => {
+      assertEquals(await leader.gc.collect(NEVER), 0);
+      await time.advance(600_000);
+      const collected = leader.gc.collect(NEVER);
+      await time.advance(1_000);
+      assertEquals(await collected, 1);
+    },
+  ));
+
+Deno.test("GC deletes only what it judged: what changed meanwhile is left to the next round", () =>
+  leading((now) => [{ ...OLD, createdAt: now - 30 * DAY_MS }], async ({ time, kube, leader }) => {
+    kube.script = {
+      before: ({ verb }) => {
+        if (verb === "delete") kube.put(kube.stored[0]!);
+      },
+    };
+    const collected = leader.gc.collect(NEVER);
+    await time.advance(1_000);
+    assertEquals([await collected, kube.stored.length], [0, 1]);
+    assertEquals(await errors(leader), [], "no error: the server did what it was asked to");
+    kube.script = {};
+    const again = leader.gc.collect(NEVER);
+    await time.advance(1_000);
+    assertEquals(await again, 1);
+  }));
+
+Deno.test("GC keeps its pace, also when a clock moved by a month makes everything due at once", () =>
+  leading(
+    (now) => Array.from({ length: 200 }, (_, id) => ({ ...OLD, id, createdAt: now })),
+    async ({ time, kube, leader }) => {
+      await time.advance(31 * DAY_MS);
+      const collected = leader.gc.collect(NEVER);
+      await time.advance(5_000);
+      assert(kube.count("delete") <= 51 && kube.count("delete") >= 49, `${kube.count("delete")} in 5 s`);
+      await time.advance(20_000);
+      assertEquals([await collected, kube.stored.length], [200, 0]);
+    },
+    { perSecond: 10 },
+  ));
+
+Deno.test("GC ends at its time-out, counted, and goes on in the next round", () =>
+  leading(
+    (now) => Array.from({ length: 50 }, (_, id) => ({ ...OLD, id, createdAt: now - 30 * DAY_MS })),
+    async ({ time, kube, leader }) => {
+      const collected = leader.gc.collect(NEVER);
+      await time.advance(3_000);
+      const first = await collected;
+      assert(first >= 15 && first <= 25, `${first}`);
+      assertEquals(await errors(leader), ["collect timeout 1"]);
+      const second = leader.gc.collect(NEVER);
+      await time.advance(2_100);
+      assertEquals(kube.stored.length, 50 - first - await second);
+    },
+    { perSecond: 10, timeoutMs: 2_000 },
+  ));
+
+Deno.test("GC deletes nothing once the lease may be another's", () =>
+  leading((now) => [{ ...OLD, createdAt: now - 30 * DAY_MS }], async ({ time, kube, leader }) => {
+    leader.leads = false;
+    const collected = leader.gc.collect(NEVER);
+    await time.advance(1_000);
+    assertEquals([await collected, kube.count("delete")], [0, 0]);
+  }));
+
+Deno.test("errors of GC are counted by operation and type, and it goes on", () =>
+  leading(
+    (now) => Array.from({ length: 3 }, (_, id) => ({ ...OLD, id, createdAt: now - 30 * DAY_MS })),
+    async ({ time, kube, leader }) => {
+      const statuses = [403, 500];
+      kube.script = {
+        before: ({ verb }) => {
+          const status = verb === "delete" ? statuses.pop() : undefined;
+          if (status) throw apiError("delete", status, "");
+        },
+      };
+      const collected = leader.gc.collect(NEVER);
+      await time.advance(1_000);
+      assertEquals(await collected, 1);
+      assertEquals((await errors(leader)).sort(), ["delete forbidden 1", "delete server 1"]);
+    },
+  ));
+
+Deno.test("GC runs at the start and at every interval, not before the index is complete", () =>
+  leading(() => [], async ({ time, leader }) => {
+    const end = new AbortController();
+    const running = leader.gc.run(end.signal);
+    const runs = async () => (await leader.metrics.gcRuns.get()).values[0]?.value ?? 0;
+    await time.advance(1_000);
+    assertEquals(await runs(), 1);
+    await time.advance(3 * 3_600_000);
+    assertEquals(await runs(), 4);
+    end.abort();
+    await running;
+  }));
+
+Deno.test("a deleted Observation closes its window: the next event creates", () =>
+  leading(() => [], async ({ time, kube, leader }) => {
+    const long = { profile: { windowMs: 30 * DAY_MS, ttlSeconds: 60 } };
+    await leader.take([{}], long);
+    await time.advance(61_000);
+    const collected = leader.gc.collect(NEVER);
+    await time.advance(1_000);
+    assertEquals(await collected, 1);
+    assertEquals((await leader.take([{}], long)).created, 1);
+    assertEquals(kube.stored.length, 1);
+  }));

@@ -1,0 +1,273 @@
+import { assert, assertEquals } from "@std/assert";
+import { sha256 } from "../src/core/fingerprint.ts";
+import { ViewBook } from "../src/store/view_book.ts";
+import { FakeKube } from "./support/fake_kube.ts";
+import { Leader, type LeaderOptions } from "./support/leader.ts";
+import { storedObservation } from "./support/observation.ts";
+import { VirtualTime } from "./support/virtual_time.ts";
+
+const REPORTS = "vulnerabilityreports.aquasecurity.github.io";
+const GRACE_MS = 600_000;
+
+interface It {
+  readonly time: VirtualTime;
+  readonly kube: FakeKube;
+  readonly leader: Leader;
+  /** Takes a report with these findings in, as the driver of the source does. */
+  report(key: string, ids: readonly (string | number)[], options?: { readable?: boolean }): Promise<void>;
+  /** Lists these reports. */
+  list(reports: Readonly<Record<string, readonly (string | number)[]>>): Promise<void>;
+  phases(): Record<string, string>;
+  /** The leader's term ends; another begins. */
+  nextTerm(): Promise<void>;
+}
+
+async function leading(test: (it: It) => Promise<void>, options: Partial<LeaderOptions> = {}): Promise<void> {
+  const time = new VirtualTime();
+  const kube = new FakeKube(() => time.now());
+  const leader = new Leader({ time, kube, ...options });
+  let term = new AbortController();
+  let running = leader.lifecycle.run(term.signal);
+  async function report(
+    key: string,
+    ids: readonly (string | number)[],
+    { readable = true } = {},
+  ): Promise<void> {
+    const events = ids.map((id) => ({ identity: { id }, message: String(id), eventType: "vulnerability" }));
+    const context = { kind: "finding", pushed: false, origin: key, profile: { name: "trivy" } } as const;
+    const { fingerprints } = await leader.take(events, context);
+    leader.lifecycle.view("trivy", REPORTS, { key, fingerprints, readable });
+  }
+  try {
+    await test({
+      time,
+      kube,
+      leader,
+      report,
+      async list(reports) {
+        leader.lifecycle.begin("trivy", REPORTS);
+        for (const [key, ids] of Object.entries(reports)) await report(key, ids);
+        leader.lifecycle.complete("trivy", REPORTS);
+      },
+      phases: () =>
+        Object.fromEntries(
+          kube.stored.map(({ spec, status }) => [spec.message, `${status?.phase} ${status?.occurrences}`])
+            .sort(),
+        ),
+      async nextTerm() {
+        term.abort();
+        await running;
+        term = new AbortController();
+        running = leader.lifecycle.run(term.signal);
+      },
+    });
+  } finally {
+    term.abort();
+    await running;
+    await leader.kill();
+  }
+}
+
+Deno.test("a finding its source no longer reports is Resolved after the grace, not before", () =>
+  leading(async ({ time, list, report, phases, kube }) => {
+    await list({ "prod/web": ["a", "b"] });
+    await report("prod/web", ["a"]);
+    await time.advance(GRACE_MS - 31_000);
+    assertEquals(phases(), { a: "Active 1", b: "Active 1" });
+    await time.advance(62_000);
+    assertEquals(phases(), { a: "Active 1", b: "Resolved 1" });
+    assert(kube.stored.find(({ spec }) => spec.message === "b")?.status?.resolvedAt);
+    const writes = kube.count("patch/status");
+    await time.advance(GRACE_MS * 3);
+    assertEquals(kube.count("patch/status"), writes, "written once");
+  }));
+
+Deno.test("reported again it is Active: same object, occurrences + 1", () =>
+  leading(async ({ time, list, report, phases, kube }) => {
+    await list({ "prod/web": ["a"] });
+    const [{ metadata: { uid } }] = kube.stored as [typeof kube.stored[0] & object];
+    await report("prod/web", []);
+    await time.advance(GRACE_MS + 31_000);
+    assertEquals(phases(), { a: "Resolved 1" });
+    await report("prod/web", ["a"]);
+    await time.advance(2_000);
+    assertEquals([phases(), kube.stored[0]?.metadata.uid], [{ a: "Active 2" }, uid]);
+  }));
+
+Deno.test("a daily deletion and rebuild of all reports leaves every Observation as it was", () =>
+  leading(async ({ time, leader, list, report, kube }) => {
+    await list({ "prod/web": ["a", "b"], "prod/db": ["b", "c"] });
+    const before = kube.stored;
+    for (const key of ["prod/web", "prod/db"]) leader.lifecycle.gone("trivy", REPORTS, key);
+    await time.advance(GRACE_MS - 60_000);
+    await report("prod/db", ["b", "c"]);
+    await report("prod/web", ["a", "b"]);
+    await time.advance(GRACE_MS * 2);
+    assertEquals(kube.stored, before);
+  }));
+
+Deno.test("a finding that one of two reports still names is not missing", () =>
+  leading(async ({ time, leader, list, phases }) => {
+    await list({ "prod/web": ["a"], "prod/db": ["a"] });
+    leader.lifecycle.gone("trivy", REPORTS, "prod/web");
+    await time.advance(GRACE_MS * 2);
+    assertEquals(phases(), { a: "Active 1" });
+    leader.lifecycle.gone("trivy", REPORTS, "prod/db");
+    await time.advance(GRACE_MS + 31_000);
+    assertEquals(phases(), { a: "Resolved 1" });
+  }));
+
+Deno.test("a list ends what it does not show", () =>
+  leading(async ({ time, list, phases }) => {
+    await list({ "prod/web": ["a"], "prod/db": ["b"] });
+    await list({ "prod/db": ["b"] });
+    await time.advance(GRACE_MS + 31_000);
+    assertEquals(phases(), { a: "Resolved 1", b: "Active 1" });
+  }));
+
+Deno.test("an interrupted list ends nothing", () =>
+  leading(async ({ time, leader, list, report, phases }) => {
+    await list({ "prod/web": ["a"], "prod/db": ["b"] });
+    leader.lifecycle.begin("trivy", REPORTS);
+    await report("prod/db", ["b"]);
+    await time.advance(GRACE_MS * 3);
+    assertEquals(phases(), { a: "Active 1", b: "Active 1" });
+  }));
+
+Deno.test("a garbled document resolves nothing of what it said, but takes in what can be read", () =>
+  leading(async ({ time, list, report, phases }) => {
+    await list({ "prod/web": ["a", "b"] });
+    await report("prod/web", ["b", "c"], { readable: false });
+    await time.advance(GRACE_MS * 3);
+    assertEquals(phases(), { a: "Active 1", b: "Active 1", c: "Active 1" });
+    await report("prod/web", ["c"]);
+    await time.advance(GRACE_MS + 31_000);
+    assertEquals(phases(), { a: "Resolved 1", b: "Resolved 1", c: "Active 1" });
+  }));
+
+for (const why of ["unreadable", "absent"] as const) {
+  Deno.test(`a resource that is lost (${why}) resolves nothing`, () =>
+    leading(async ({ time, leader, list, phases }) => {
+      await list({ "prod/web": ["a"] });
+      leader.lifecycle.lost("trivy", REPORTS, why);
+      await time.advance(GRACE_MS * 3);
+      assertEquals(phases(), { a: "Active 1" });
+      await list({});
+      await time.advance(GRACE_MS + 31_000);
+      assertEquals(phases(), { a: "Resolved 1" }, "a complete view without it does");
+    }));
+}
+
+Deno.test("after a restart the grace starts anew, also for what this term never saw reported", () =>
+  leading(async ({ time, leader, list, report, phases, nextTerm }) => {
+    await list({ "prod/web": ["a", "b"] });
+    await report("prod/web", ["a"]);
+    await time.advance(GRACE_MS - 60_000);
+    await nextTerm();
+    await time.advance(GRACE_MS * 2);
+    assertEquals(phases(), { a: "Active 1", b: "Active 1" }, "no evaluation in this term yet");
+    await list({ "prod/web": ["a"] });
+    await time.advance(GRACE_MS - 60_000);
+    assertEquals(phases(), { a: "Active 1", b: "Active 1" });
+    await time.advance(120_000);
+    assertEquals(phases(), { a: "Active 1", b: "Resolved 1" });
+    assertEquals(leader.lifecycle.standing(leader.index.newest(sha256("none")) ?? rowOf("trivy")), "unheard");
+  }));
+
+Deno.test("after a restart a document that cannot be read holds what it may report", () =>
+  leading(async ({ time, list, leader, report, phases, nextTerm }) => {
+    await list({ "prod/web": ["a"], "prod/db": ["b"] });
+    await nextTerm();
+    leader.lifecycle.begin("trivy", REPORTS);
+    leader.lifecycle.view("trivy", REPORTS, { key: "zen-system/web", fingerprints: [], readable: false });
+    leader.lifecycle.complete("trivy", REPORTS);
+    await time.advance(GRACE_MS * 3);
+    assertEquals(phases(), { a: "Active 1", b: "Active 1" });
+    await report("zen-system/web", ["b"]);
+    await time.advance(GRACE_MS + 62_000);
+    assertEquals(phases(), { a: "Resolved 1", b: "Active 1" });
+  }));
+
+Deno.test("after a restart an uninstalled resource resolves nothing of what only it could report", () =>
+  leading(async ({ time, list, leader, phases, nextTerm }) => {
+    await list({ "prod/web": ["a"] });
+    await nextTerm();
+    leader.lifecycle.lost("trivy", REPORTS, "absent");
+    leader.lifecycle.begin("trivy", "configauditreports.aquasecurity.github.io");
+    leader.lifecycle.complete("trivy", "configauditreports.aquasecurity.github.io");
+    await time.advance(GRACE_MS * 3);
+    assertEquals(phases(), { a: "Active 1" });
+  }, {
+    eventTypesOf: (_source, resource) =>
+      resource.startsWith("vulnerability") ? ["vulnerability"] : ["misconfiguration"],
+  }));
+
+Deno.test("one resource that is still being listed keeps the whole source from resolving unknown findings", () =>
+  leading(async ({ time, list, leader, phases, nextTerm }) => {
+    await list({ "prod/web": ["a"] });
+    await nextTerm();
+    leader.lifecycle.begin("trivy", "clustervulnerabilityreports.aquasecurity.github.io");
+    await list({});
+    await time.advance(GRACE_MS * 2);
+    assertEquals(phases(), { a: "Active 1" });
+    leader.lifecycle.complete("trivy", "clustervulnerabilityreports.aquasecurity.github.io");
+    await time.advance(GRACE_MS + 62_000);
+    assertEquals(phases(), { a: "Resolved 1" });
+  }));
+
+Deno.test("a pushed finding has no view: lifecycle leaves it alone", () =>
+  leading(async ({ time, leader, phases }) => {
+    await leader.take([{ message: "fire" }], { kind: "finding", profile: { name: "alertmanager" } });
+    await time.advance(GRACE_MS * 5);
+    assertEquals(phases(), { fire: "Active 1" });
+  }));
+
+Deno.test("lifecycle writes nothing once the lease may be another's", () =>
+  leading(async ({ time, leader, list, phases }) => {
+    await list({ "prod/web": ["a"] });
+    await list({});
+    leader.leads = false;
+    await time.advance(GRACE_MS * 2);
+    assertEquals(phases(), { a: "Active 1" });
+    leader.leads = true;
+    await time.advance(31_000);
+    assertEquals(phases(), { a: "Resolved 1" });
+  }));
+
+Deno.test("a finding that comes back while it is being resolved ends Active", () =>
+  leading(async ({ time, leader, list, kube, phases }) => {
+    await list({ "prod/web": ["a"] });
+    const fingerprints = kube.stored.map(({ metadata }) =>
+      Object.values(metadata.annotations ?? {})[0] ?? ""
+    );
+    await list({});
+    kube.script = {
+      before: ({ verb }) => {
+        if (verb === "patch") {
+          leader.lifecycle.view("trivy", REPORTS, { key: "prod/web", fingerprints, readable: true });
+        }
+      },
+    };
+    await time.advance(GRACE_MS + 31_000);
+    assertEquals(phases(), { a: "Active 2" });
+  }));
+
+Deno.test("a hundred views of a hundred findings each cost half a megabyte at most", () => {
+  const book = new ViewBook({ seconds: () => 0, sharedNamespaces: [] });
+  book.begin("trivy", REPORTS);
+  for (let report = 0; report < 100; report++) {
+    const fingerprints = Array.from({ length: 100 }, (_, id) => sha256(`${report}/${id}`));
+    book.view("trivy", REPORTS, { key: `prod/report-${report}`, fingerprints, readable: true });
+  }
+  book.complete("trivy", REPORTS);
+  assertEquals(book.documents, 100);
+  assert(book.byteLength <= 500_000, `${book.byteLength} bytes per 10,000 findings`);
+  for (let report = 0; report < 100; report++) book.gone("trivy", REPORTS, `prod/report-${report}`);
+  book.forgetEndedBefore(1);
+  assert(book.byteLength < 5_000, `${book.byteLength} bytes once they are gone`);
+});
+
+function rowOf(source: string) {
+  const { metadata: { namespace = "" }, spec: { eventType } } = storedObservation();
+  return { source, eventType, namespace, fingerprint: sha256("none") };
+}

@@ -1,0 +1,74 @@
+/** The leader's part of the store on a fake API server and virtual time. */
+import type { FindingStanding, Lifecycle } from "../../src/store/lifecycle.ts";
+import { createLifecycle } from "../../src/store/lifecycle.ts";
+import { type BudgetOptions, createBudget } from "../../src/store/budget.ts";
+import { createDeletes } from "../../src/store/deletes.ts";
+import { createGc } from "../../src/store/gc.ts";
+import type { Row } from "../../src/store/index.ts";
+import type { FakeKube } from "./fake_kube.ts";
+import { Replica } from "./replica.ts";
+import type { VirtualTime } from "./virtual_time.ts";
+
+const LOG = { debug() {}, info() {}, warn() {}, error() {}, crit() {} };
+/** Sources of these tests without views. */
+const PUSHED = ["falco", "alertmanager"];
+
+export interface LeaderOptions {
+  readonly kube: FakeKube;
+  readonly time: VirtualTime;
+  readonly graceSeconds?: number;
+  readonly standing?: (row: Row) => FindingStanding;
+  readonly budget?: Partial<BudgetOptions>;
+  readonly perSecond?: number;
+  readonly timeoutMs?: number;
+  readonly eventTypesOf?: (source: string, resource: string) => readonly string[] | undefined;
+}
+
+/** A replica that leads. */
+export class Leader extends Replica {
+  readonly lifecycle: Lifecycle;
+  readonly gc: ReturnType<typeof createGc>;
+  readonly deletes: ReturnType<typeof createDeletes>;
+  readonly budget: ReturnType<typeof createBudget>;
+  leads = true;
+
+  constructor(options: LeaderOptions) {
+    const { kube, time, graceSeconds = 600, eventTypesOf } = options;
+    super(kube, { time });
+    const assertLeader = () => {
+      if (!this.leads) throw new Error("not the leader any more");
+    };
+    const common = {
+      index: this.index,
+      clock: time,
+      log: LOG,
+      metrics: this.metrics,
+      sleep: time.sleep,
+      assertLeader,
+    };
+    this.lifecycle = createLifecycle({
+      ...common,
+      writer: this.store.lane.writer,
+      graceSeconds,
+      viewSourceOf: (source) => PUSHED.includes(source) ? undefined : source,
+      sharedNamespaces: ["zen-system"],
+      resolvesPerSecond: 1_000,
+      ...(eventTypesOf && { eventTypesOf }),
+    });
+    this.deletes = createDeletes({
+      ...common,
+      api: kube,
+      sourceLabel: (source) => source,
+      perSecond: options.perSecond ?? 1_000,
+    });
+    this.gc = createGc({
+      ...common,
+      deletes: this.deletes,
+      standing: options.standing ?? this.lifecycle.standing,
+      ttlSeconds: 604_800,
+      intervalMs: 3_600_000,
+      timeoutMs: options.timeoutMs ?? 300_000,
+    });
+    this.budget = createBudget({ ...common, maxCount: 100, maxBytes: 2 ** 30, burst: 10, ...options.budget });
+  }
+}
