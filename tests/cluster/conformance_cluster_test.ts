@@ -1,0 +1,14 @@
+/** The same cases the embedded server has to pass: what they say is only worth as much as a real API server agrees. */
+import { CASES } from "../conformance/cases.ts";
+import { Scratch, Server } from "../conformance/server.ts";
+import { sharedEnvtest } from "../support/envtest.ts";
+
+const cluster = await sharedEnvtest();
+const client = Deno.createHttpClient({ caCerts: [cluster.caPem] });
+const server = new Server({ url: cluster.url, token: cluster.user("admin").token, client });
+const at = new Scratch(server);
+
+Deno.test.beforeAll(() => at.open());
+Deno.test.afterAll(() => at.close());
+
+for (const { name, run } of CASES) Deno.test(`real API server: ${name}`, () => run({ server, at }));
