@@ -1,8 +1,10 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { parse } from "yaml";
 import { fileURLToPath } from "node:url";
 import { runCommand } from "../src/cli/commands.ts";
 import { CommandError, type Io, processIo } from "../src/cli/io.ts";
 import { readLiveConfig } from "../src/cli/live_config.ts";
+import { checkRbac } from "../src/cli/rbac.ts";
 import type { Observation } from "../src/core/observation.ts";
 import { readSettings } from "../src/settings.ts";
 import { SOURCES } from "../src/sources/mod.ts";
@@ -56,7 +58,7 @@ Deno.test("commands: what is called wrongly ends with 2 and says what was meant"
   const rows: [string[], string][] = [
     [["explan"], 'Cannot run command "explan": did you mean "explain"?\n'],
     [["frobnicate"], 'Cannot run command "frobnicate": expected one of run|check|explain|test|version\n'],
-    [["check"], "Cannot check: expected -f FILE. See zen-watcher check -h\n"],
+    [["check"], "Cannot check: expected -f FILE, or --rbac. See zen-watcher check -h\n"],
     [
       ["check", "--filenam", "x"],
       'Cannot check: there is no option "--filenam"; did you mean --filename?. See zen-watcher check -h\n',
@@ -349,4 +351,62 @@ Deno.test("live configuration is the ConfigMap's, the ObservationFilters' and th
     CommandError,
     "at spec.targetSource: expected a string",
   );
+});
+
+Deno.test("check --rbac prints the rules that are missing, for sources of Ingesters too", async () => {
+  const api = new ScriptedApi();
+  api.answerCreate((object) => {
+    if (object.kind === "SelfSubjectReview") {
+      return { ...object, status: { userInfo: { username: "anna", groups: [] } } };
+    }
+    const { resourceAttributes: { resource, verb } } = object.spec as {
+      resourceAttributes: { resource: string; verb: string };
+    };
+    const denied = resource === "constraints" || resource === "leases" ||
+      (resource === "policyreports" && verb !== "get");
+    return { ...object, status: { allowed: !denied } };
+  });
+  let out = "";
+  const io = { ...processIo, stdout: (text: string) => out += text };
+  const settings = readSettings(() => undefined);
+  const ingester = {
+    apiVersion: "zen.kube-zen.io/v1alpha1",
+    kind: "Ingester",
+    metadata: { name: "x", namespace: "zen-system" },
+    spec: {
+      source: "x",
+      type: "informer",
+      informer: { group: "a.test", version: "v1", resource: "constraints" },
+      mapping: { message: ".m" },
+    },
+  };
+  const code = await checkRbac({ api, io, settings, mapped: [ingester] });
+  assertEquals(code, 1);
+  const [head = "", ...roles] = out.split("---\n");
+  assertMatch(head, /^anna may not do 10 of \d+ things zen-watcher needs\. Missing rules:\n$/);
+  assertEquals(roles.map((role) => parse(role)), [
+    {
+      apiVersion: "rbac.authorization.k8s.io/v1",
+      kind: "Role",
+      metadata: { name: "zen-watcher-missing", namespace: "zen-system" },
+      rules: [{
+        apiGroups: ["coordination.k8s.io"],
+        resources: ["leases"],
+        verbs: ["get", "list", "watch", "create", "update"],
+      }],
+    },
+    {
+      apiVersion: "rbac.authorization.k8s.io/v1",
+      kind: "ClusterRole",
+      metadata: { name: "zen-watcher-missing" },
+      rules: [
+        { apiGroups: ["wgpolicyk8s.io"], resources: ["policyreports"], verbs: ["list", "watch"] },
+        { apiGroups: ["a.test"], resources: ["constraints"], verbs: ["get", "list", "watch"] },
+      ],
+    },
+  ]);
+  out = "";
+  api.answerCreate((object) => ({ ...object, status: { allowed: true } }));
+  assertEquals(await checkRbac({ api, io, settings, mapped: [] }), 0);
+  assertStringIncludes(out, "this user may do all ");
 });

@@ -2,7 +2,9 @@
 import type { Settings } from "../settings.ts";
 import { type Arguments, outputOf, usage } from "./args.ts";
 import { readConfigFile } from "./config_file.ts";
+import { connect } from "./connect.ts";
 import { CommandError, type Io } from "./io.ts";
+import { checkRbac } from "./rbac.ts";
 import { plural, renderProblem } from "./report.ts";
 
 /** Endings of files that are read in a folder. */
@@ -15,7 +17,7 @@ export async function check(
 ): Promise<number> {
   const format = outputOf(args, { command: "check", formats: ["json"] });
   const paths = [...args.filename, ...args.positionals];
-  if (paths.length === 0) throw usage("check", "expected -f FILE");
+  if (paths.length === 0 && !args.rbac) throw usage("check", "expected -f FILE, or --rbac");
   const read = [];
   for (const file of await expand(paths, io)) {
     const text = await io.readText(file);
@@ -27,14 +29,19 @@ export async function check(
   if (format === "json") {
     const rows = problems.map(({ position, ...problem }) => ({ ...problem, ...position }));
     io.stdout(`${JSON.stringify({ checked, skipped, problems: rows }, undefined, 2)}\n`);
-  } else {
+  } else if (paths.length > 0) {
     for (const file of read) {
       for (const problem of file.problems) io.stderr(renderProblem(problem, file.text));
     }
     const others = skipped > 0 ? `, ${skipped} of other kinds skipped` : "";
     io.stdout(`${plural(checked, "document")} checked${others}: ${plural(problems.length, "mistake")}\n`);
   }
-  return problems.length > 0 ? 1 : 0;
+  const code = problems.length > 0 ? 1 : 0;
+  if (!args.rbac) return code;
+  const mapped = read.flatMap((file) => file.mapped);
+  const own = { ...settings, podNamespace: args.namespace ?? settings.podNamespace };
+  using api = await connect(args, settings);
+  return await checkRbac({ api, io, settings: own, mapped }) || code;
 }
 
 /** Files, and the configuration files of folders. */

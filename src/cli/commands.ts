@@ -57,7 +57,10 @@ async function dispatch(args: readonly string[], options: CommandsOptions): Prom
         return run({ settings, kubeconfig, context });
       },
     },
-    check: { options: ["filename", "output"], execute: check },
+    check: {
+      options: ["filename", "output", "rbac", "namespace", "kubeconfig", "context"],
+      execute: check,
+    },
     explain: {
       options: ["source", "filename", "filters", "ingester", "output", "namespace", "kubeconfig", "context"],
       execute: explain,

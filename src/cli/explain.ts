@@ -1,12 +1,11 @@
 /** `zen-watcher explain`: what the server would make of a payload, step by step, and why. */
 import { stringify } from "yaml";
 import type { PayloadError } from "../core/outcome.ts";
-import { findConnection } from "../kube/connect.ts";
-import { createTransport } from "../kube/transport.ts";
 import { compileFilters } from "../pipeline/filter.ts";
 import type { Settings } from "../settings.ts";
 import { type Arguments, outputOf, usage } from "./args.ts";
 import { type ConfigFile, readConfigFile } from "./config_file.ts";
+import { connect } from "./connect.ts";
 import { readPayloads } from "./input.ts";
 import { CommandError, type Io } from "./io.ts";
 import { type LiveConfig, readLiveConfig } from "./live_config.ts";
@@ -70,13 +69,7 @@ async function liveConfig(
   settings: Settings,
 ): Promise<LiveConfig> {
   if (kubeconfig === undefined && context === undefined) return { filters: [], mapped: [] };
-  const connection = await findConnection({
-    kubeconfig,
-    context,
-    kubeconfigEnv: settings.kubeconfig,
-    home: settings.home,
-  });
-  using api = createTransport(connection);
+  using api = await connect({ kubeconfig, context }, settings);
   return await readLiveConfig(api, { ...settings, podNamespace: namespace ?? settings.podNamespace });
 }
 

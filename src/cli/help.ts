@@ -28,9 +28,13 @@ Usage: zen-watcher [run] [--kubeconfig FILE] [--context NAME]
 mistake with file, line and column. Other kinds in the same files are skipped.
 
 Usage: zen-watcher check -f FILE… [-o json]
+       zen-watcher check --rbac [-f INGESTER…] [--kubeconfig FILE] [--context NAME] [-n NAMESPACE]
 
   -f, --filename   a file, a folder of .yaml and .json files, or - for standard input; may be given again
   -o, --output     json
+  --rbac           asks the API server what this user may not do of what zen-watcher needs, and prints the missing rules;
+                   in a Pod that is its service account
+  -n, --namespace  the controller's namespace (default: POD_NAMESPACE, else zen-system)
 `,
   explain:
     `Takes a payload through the server's own steps and says the verdict of each, and the object in the end. A file is JSON,

@@ -33,6 +33,7 @@ export class ScriptedApi implements KubeApi {
   readonly #streams = new Set<Stream>();
   readonly #log: { readonly plural: string; readonly version: number; readonly frame: WatchFrame }[] = [];
   readonly #denied = new Map<string, number>();
+  #answerCreate: ((object: KubeObject) => KubeObject) | undefined;
   #version = 0;
 
   /** Creates or replaces, and tells the watches. */
@@ -111,6 +112,15 @@ export class ScriptedApi implements KubeApi {
     }
   }
 
+  /** Says what the API server answers to creates. */
+  answerCreate(answer: (object: KubeObject) => KubeObject): void {
+    this.#answerCreate = answer;
+  }
+
+  create<T extends KubeObject>(_type: ResourceType, object: T): Promise<T> {
+    return this.#answerCreate ? Promise.resolve(this.#answerCreate(object) as T) : unscripted();
+  }
+
   patch<T extends KubeObject>(
     { plural }: ResourceType,
     name: string,
@@ -125,7 +135,6 @@ export class ScriptedApi implements KubeApi {
     return Promise.resolve(this.put(plural, { ...before, ...(patch as object) }) as T);
   }
 
-  create = unscripted;
   replace = unscripted;
   delete = unscripted;
   getPath = unscripted;
