@@ -2,65 +2,17 @@ import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "
 import {
   type ApiServer,
   apiServer,
-  type Seen,
   status,
   type WatchStream,
   watchStream,
 } from "../../tests/support/api_server.ts";
+import { LEASE_PATH, leaseServer } from "../../tests/support/lease_server.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
-import type { KubeApi, KubeObject } from "./api.ts";
+import type { KubeApi } from "./api.ts";
 import { fixedConnection } from "./connection.ts";
 import { createLeaderElection, type LeaderElectionOptions, NotLeaderError } from "./lease.ts";
-import { type LeaseRecord, microTime, readRecord } from "./lease_record.ts";
+import { microTime, readRecord } from "./lease_record.ts";
 import { createTransport } from "./transport.ts";
-
-const PATH = "/apis/coordination.k8s.io/v1/namespaces/zen-system/leases";
-
-/** One lease, with optimistic concurrency and watches, as an API server keeps it. */
-function leaseServer(initial?: Partial<LeaseRecord>) {
-  let version = 1;
-  let lease: KubeObject | undefined;
-  let refusal: (() => Response | Promise<Response>) | undefined;
-  const watches = new Set<WatchStream>();
-  const changes: LeaseRecord[] = [];
-  const store = (next: KubeObject): Response => {
-    lease = { ...next, metadata: { ...next.metadata, name: "election", resourceVersion: String(++version) } };
-    changes.push(readRecord(lease));
-    for (const watch of watches) watch.send("MODIFIED", lease);
-    return Response.json(lease);
-  };
-  const answer = ({ method, path, query, body }: Seen): Response | Promise<Response> => {
-    if (query.has("watch")) {
-      const stream = watchStream();
-      stream.raw("\n");
-      watches.add(stream);
-      stream.left.then(() => watches.delete(stream));
-      return stream.response;
-    }
-    if (path === PATH && method === "GET") {
-      return Response.json({ metadata: { resourceVersion: String(version) }, items: lease ? [lease] : [] });
-    }
-    if (refusal) return refusal();
-    if (method === "GET") return lease ? Response.json(lease) : status(404, { reason: "NotFound" });
-    const sent = body as KubeObject;
-    if (method === "POST") return lease ? status(409, { reason: "AlreadyExists" }) : store(sent);
-    if (!lease) return status(404, { reason: "NotFound" });
-    return sent.metadata.resourceVersion === lease.metadata.resourceVersion
-      ? store(sent)
-      : status(409, { reason: "Conflict" });
-  };
-  if (initial) store({ metadata: {}, spec: { leaseDurationSeconds: 15, ...initial } });
-  return {
-    answer,
-    changes,
-    record: () => lease && readRecord(lease),
-    /** As another client would. */
-    set: (spec: Partial<LeaseRecord>) =>
-      void store({ metadata: {}, spec: { ...(lease?.["spec"] as object), ...spec } }),
-    remove: () => lease = undefined,
-    refuse: (how: typeof refusal) => refusal = how,
-  };
-}
 
 function virtualTime() {
   let monotonic = 0;
@@ -181,7 +133,7 @@ Deno.test("leader election starts to count anew whenever the record changes", as
   const state = leaseServer({ holderIdentity: "other", renewTime: "1" });
   let renewals = 0;
   await using server = apiServer((seen) => {
-    const isRead = seen.method === "GET" && seen.path === `${PATH}/election`;
+    const isRead = seen.method === "GET" && seen.path === `${LEASE_PATH}/election`;
     if (isRead && renewals < 20) state.set({ renewTime: String(++renewals) });
     return state.answer(seen);
   });

@@ -1,89 +1,12 @@
 import { assertEquals } from "@std/assert";
-import {
-  type ApiServer,
-  apiServer,
-  type Seen,
-  status,
-  type WatchStream,
-  watchStream,
-} from "../../tests/support/api_server.ts";
+import { apiServer, type Seen, status, type WatchStream } from "../../tests/support/api_server.ts";
+import { isApply, list, object, observe, REPORTS, script, told } from "../../tests/support/watch_script.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
-import type { KubeObject, ResourceType } from "./api.ts";
+import type { KubeObject } from "./api.ts";
 import { fixedConnection } from "./connection.ts";
 import { backoff } from "./retry.ts";
-import { createTransport, type TransportOptions } from "./transport.ts";
-import { reasonOf, watcher, type WatcherEvent, type WatcherOptions, type WatchState } from "./watcher.ts";
-
-const REPORTS: ResourceType = {
-  group: "example.test",
-  version: "v1",
-  plural: "reports",
-  kind: "Report",
-  namespaced: true,
-};
-
-const object = (name: string, resourceVersion: string): KubeObject => ({
-  metadata: { name, resourceVersion },
-});
-
-function list(resourceVersion: string, items: KubeObject[], next?: string): Response {
-  return Response.json({ metadata: { resourceVersion, ...(next ? { continue: next } : {}) }, items });
-}
-
-/** Answers lists and watches from two scripts; a watch beyond its script stays open and silent. */
-function script(lists: (() => Response)[], watches: ((stream: WatchStream) => Response | void)[]) {
-  const asked: string[] = [];
-  const answer = ({ query }: Seen): Response => {
-    if (!query.has("watch")) {
-      asked.push(`list${query.has("continue") ? ` ${query.get("continue")}` : ""}`);
-      return lists.shift()?.() ?? list("99", []);
-    }
-    asked.push(`watch ${query.get("resourceVersion")}`);
-    const stream = watchStream();
-    stream.raw("\n");
-    return watches.shift()?.(stream) ?? stream.response;
-  };
-  return { asked, answer };
-}
-
-interface Observed {
-  readonly told: string[];
-  readonly states: WatchState[];
-  readonly waits: number[];
-}
-
-/** Watches until `until` says so; what it saw, in short words. */
-async function observe(
-  server: ApiServer,
-  until: (event: WatcherEvent, told: string[]) => boolean,
-  options: Partial<WatcherOptions> & { transport?: TransportOptions } = {},
-): Promise<Observed> {
-  const { transport, ...rest } = options;
-  using api = createTransport(fixedConnection({ server: server.url }), transport);
-  const stop = new AbortController();
-  const observed: Observed = { told: [], states: [], waits: [] };
-  const events = watcher(api, REPORTS, {
-    signal: stop.signal,
-    random: () => 1,
-    sleep: (ms) => (observed.waits.push(ms), Promise.resolve()),
-    onState: (state) => observed.states.push(state),
-    ...rest,
-  });
-  for await (const event of events) {
-    observed.told.push(told(event));
-    if (until(event, observed.told)) stop.abort();
-  }
-  return observed;
-}
-
-function told(event: WatcherEvent): string {
-  if (event.type === "apply" || event.type === "delete") return `${event.type} ${event.object.metadata.name}`;
-  if (event.type === "synced") return `synced ${event.resourceVersion}`;
-  return event.type === "error" ? `${event.state}: ${event.reason}` : event.type;
-}
-
-const isApply = (name: string) => (event: WatcherEvent) =>
-  event.type === "apply" && event.object.metadata.name === name;
+import { createTransport } from "./transport.ts";
+import { reasonOf, watcher, type WatchState } from "./watcher.ts";
 
 Deno.test("watcher() lists page by page, then watches from the list's resourceVersion", async () => {
   const { asked, answer } = script(
