@@ -72,6 +72,8 @@ export interface SourceProfile {
   readonly ttlSeconds: number;
   /** Keys of `details` that flap without meaning (score): no change of content. */
   readonly volatileDetails: readonly string[];
+  /** The Ingester that is one more door to a built-in source. */
+  readonly door?: string;
 }
 
 /** A normalised event: legal, cleaned, cut. What filters see and what is stored. */
@@ -103,4 +105,6 @@ export interface NormalEvent {
   readonly contentHash: number;
   readonly drop?: Extract<FilterReason, "not_relevant" | "own_write">;
   readonly resolved: boolean;
+  /** The Ingester through whose door it came to a built-in source. */
+  readonly door?: string;
 }

@@ -21,6 +21,8 @@ export interface FilterDocument {
   readonly block: FilterBlock;
   /** A tenant's document: acts on Observations of this namespace alone, never drops CRITICAL or `audit`. */
   readonly tenantNamespace?: string;
+  /** The Ingester whose filter it is, where that is a door to a built-in source: acts on what comes through it alone. */
+  readonly door?: string;
 }
 
 /** What happened on the way to the verdict without deciding it. */
@@ -127,6 +129,8 @@ function judge(documents: readonly CompiledDocument[], event: NormalEvent): Filt
 }
 
 function actsOn(document: CompiledDocument, event: NormalEvent): boolean {
+  const { door } = document.origin;
+  if (door !== undefined && door !== event.door) return false;
   return document.tenantNamespace === undefined ||
     (document.tenantNamespace === event.namespace && event.severity !== "CRITICAL" &&
       event.source !== "audit");
@@ -166,7 +170,7 @@ function explainDocument(document: CompiledDocument, event: NormalEvent): Docume
     return { ...base, verdict: "not_applicable", detail: `is for source ${document.source}` };
   }
   if (!actsOn(document, event)) {
-    return { ...base, verdict: "not_applicable", detail: tenantDetail(document, event) };
+    return { ...base, verdict: "not_applicable", detail: elsewhereDetail(document, event) };
   }
   const subject = toSubject(event);
   const dimensions = document.checks.map((check) => explainCheck(check, subject));
@@ -185,7 +189,10 @@ function explainDocument(document: CompiledDocument, event: NormalEvent): Docume
   };
 }
 
-function tenantDetail({ tenantNamespace }: CompiledDocument, event: NormalEvent): string {
+function elsewhereDetail({ tenantNamespace, origin }: CompiledDocument, event: NormalEvent): string {
+  if (origin.door !== undefined && origin.door !== event.door) {
+    return `acts on events of ${origin.door} alone`;
+  }
   if (event.namespace !== tenantNamespace) return `acts on Observations in ${tenantNamespace} alone`;
   return event.source === "audit"
     ? "a tenant's filter never drops audit"

@@ -79,6 +79,7 @@ export function normalize(drawn: DrawnEvent, profile: SourceProfile, context: No
     contentHash: contentHash(message, lastingText),
     ...(isDrop(raw.drop) && { drop: raw.drop }),
     resolved: raw.resolved === true,
+    ...(profile.door !== undefined && { door: profile.door }),
   };
 }
 

@@ -19,6 +19,8 @@ export interface SourceSettings {
 export interface SourceOverrides {
   readonly windowSeconds?: number;
   readonly ttlSeconds?: number;
+  /** Set where it is a door to a built-in source: its own filter acts on what comes through it alone. */
+  readonly door?: string;
 }
 
 /** The profile events of `definition` are normalised by. */
@@ -38,6 +40,7 @@ export function profileOf(
     severityMap: definition.severityMap ?? {},
     ttlSeconds: overrides.ttlSeconds ?? settings.observationTtlSeconds,
     volatileDetails: definition.volatileDetails ?? [],
+    ...(overrides.door === undefined ? {} : { door: overrides.door }),
   };
 }
 

@@ -156,12 +156,12 @@ export function lastingFields(fields: JsonObject): JsonObject {
 
 function isVolatile(key: string): boolean {
   if (VOLATILE.has(key)) return true;
-  const [family, ...rest] = key.split(".");
-  if (family === "evt" || family === "jevt") return key.includes("time");
-  if (family !== "proc" && family !== "thread") return false;
-  const name = (rest[0] ?? "").split("[", 1)[0] ?? "";
-  if (NUMBERS.has(name)) return rest.length === 1 || rest[1] === "ts" || rest[1] === "duration";
-  return name === "duration" || rest.some((part) => part.includes("duration"));
+  if (key.startsWith("evt.") || key.startsWith("jevt.")) return key.includes("time");
+  if (!key.startsWith("proc.") && !key.startsWith("thread.")) return false;
+  const [, part = "", ...rest] = key.split(".");
+  const name = part.split("[", 1)[0] ?? "";
+  if (NUMBERS.has(name)) return rest.length === 0 || rest[0] === "ts" || rest[0] === "duration";
+  return key.includes("duration");
 }
 
 /** `client:port->server:port` without the client's port; any other name as it is. */

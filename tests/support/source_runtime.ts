@@ -1,5 +1,5 @@
 import type { SourceRuntime } from "../../src/pipeline/intake.ts";
-import { profileOf, runtimeOf, type SourceSettings } from "../../src/sources/active.ts";
+import { profileOf, runtimeOf, type SourceOverrides, type SourceSettings } from "../../src/sources/active.ts";
 import type { SourceDefinition } from "../../src/sources/source.ts";
 
 const SETTINGS: SourceSettings = {
@@ -12,9 +12,9 @@ const SETTINGS: SourceSettings = {
 };
 
 /** A source as the program runs it under default settings. */
-export function runtimeFor(definition: SourceDefinition): SourceRuntime {
+export function runtimeFor(definition: SourceDefinition, overrides?: SourceOverrides): SourceRuntime {
   return runtimeOf(definition, {
-    profile: profileOf(definition, SETTINGS),
+    profile: profileOf(definition, SETTINGS, overrides),
     settings: SETTINGS,
     context: () => ({ ownUser: "system:serviceaccount:zen-system:zen-watcher" }),
   });

@@ -94,9 +94,16 @@ export function activate(object: KubeObject, { context, good }: Activating): Act
     overrides: {
       ...(windowSeconds === undefined ? {} : { windowSeconds }),
       ...(ttlSeconds === undefined ? {} : { ttlSeconds }),
+      ...(builtin ? { door: id } : {}),
     },
     rateLimit,
-    filter: filters && { name: `${id} spec.filters`, source: definition.name, block: filters },
+    filter: filters &&
+      {
+        name: `${id} spec.filters`,
+        source: definition.name,
+        block: filters,
+        ...(builtin ? { door: id } : {}),
+      },
   };
   const verdict = secret && secret.token === undefined
     ? { ready: false, reason: "SecretMissing", message: secret.problem ?? "the Secret is not read yet" }

@@ -105,7 +105,7 @@ export function refusalsOf(
     readonly context: Pick<PlanContext, "builtins" | "trust">;
   },
 ): readonly { readonly reason: string; readonly path: Refusal["path"]; readonly message: string }[] {
-  const { input, source, mapping, kind, windowSeconds } = ingester;
+  const { input, source, mapping, kind, windowSeconds, rateLimit } = ingester;
   const isMapping = object.kind === "ObservationMapping";
   const refusals: ({ reason: string; path: Refusal["path"]; message: string } | undefined)[] = [];
   const sourcePath = ["spec", isMapping ? "sourceName" : "source"];
@@ -126,6 +126,10 @@ export function refusalsOf(
         message: `expected nothing: ${source} has no window`,
       });
     }
+  }
+  if (!mapping && rateLimit) {
+    const message = `expected nothing: a door shares the rate of ${source}`;
+    refusals.push({ reason: "Invalid", path: ["spec", "rateLimit"], message });
   }
   if (input.type === "informer") {
     const { group, resource, kind: byKind } = input;

@@ -1,7 +1,11 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { planContext } from "../../../tests/support/examples.ts";
+import { pushedPayload } from "../../../tests/support/load_fixture.ts";
+import { runtimeFor } from "../../../tests/support/source_runtime.ts";
 import type { JsonObject } from "../../core/json.ts";
 import type { KubeObject } from "../../kube/api.ts";
+import { compileFilters } from "../../pipeline/filter.ts";
+import type { SourceOverrides } from "../active.ts";
 import { makePlan, type PlanContext } from "./plan.ts";
 
 interface Given {
@@ -170,7 +174,7 @@ Deno.test("a built-in source without a mapping gets one more door, and keeps its
     "occurrence",
   ]]);
   assertEquals(first?.definition.input, { type: "webhook", path: "/ingest/falco" });
-  assertEquals(second?.overrides, { windowSeconds: 300 });
+  assertEquals(second?.overrides, { windowSeconds: 300, door: "Ingester zen-system/twin" });
   const payload = { body: { rule: "R" }, origin: { confined: false }, receivedAt: 0 };
   assertEquals([...first?.definition.toEvents(payload, { ownUser: "" }) ?? []].length, 1);
   assertMatch(
@@ -208,4 +212,28 @@ Deno.test("objects speak only of their namespace, Events of any resource", () =>
   assertEquals(confined("", "events"), false);
   assertEquals(confined("events.k8s.io", "events"), false);
   assertEquals(confined("example.com", "events"), true);
+});
+
+Deno.test("a door's own filter acts on what comes through it, not on the built-in source", () => {
+  const spec = {
+    source: "falco",
+    type: "webhook",
+    webhook: { path: "/x" },
+    filters: { minSeverity: "HIGH" },
+  };
+  const [door] = makePlan([ingester("door", spec)], planContext()).active;
+  if (!door?.filter) throw new Error("expected a filter");
+  const filter = compileFilters([door.filter]);
+  const payload = pushedPayload({ rule: "R", priority: "Notice" });
+  const passes = (overrides: SourceOverrides) => {
+    const runtime = runtimeFor(door.definition, overrides);
+    return [...runtime.draw(payload)].map((drawn) =>
+      "event" in drawn && filter.evaluate(runtime.normalize(drawn.event, payload)).pass
+    );
+  };
+  assertEquals(passes(door.overrides), [false]);
+  assertEquals(passes({}), [true]);
+  const limited =
+    verdicts([ingester("door", { ...spec, rateLimit: { requestsPerSecond: 1, burst: 1 } })]).door ?? "";
+  assertMatch(limited, /at spec.rateLimit: expected nothing: a door shares the rate of falco/);
 });
