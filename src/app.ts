@@ -1,10 +1,13 @@
 /** The composition root: the only place where everything is wired, started and stopped in order. */
-import { createDiscovery } from "./app/discovery.ts";
+import { createDiscovery, groupsOf } from "./app/discovery.ts";
+import { identityOf, leaseName } from "./app/election.ts";
 import { budgetEvent, createKeeping } from "./app/keeping.ts";
-import { createPipeline, type Pipeline } from "./app/pipeline.ts";
+import { createPipeline } from "./app/pipeline.ts";
+import { probeApi } from "./app/readiness.ts";
+import { inScope, scopeOf } from "./app/scope.ts";
 import { serve } from "./app/serve.ts";
 import { SourceSet } from "./app/sources.ts";
-import { createFiltersWatch, type FiltersWatch } from "./config/filters_watch.ts";
+import { createFiltersWatch } from "./config/filters_watch.ts";
 import { LiveFilters } from "./config/live_filters.ts";
 import { OBSERVATION_FILTERS } from "./config/observation_filters.ts";
 import { createReadyStatusWriter } from "./config/ready_status.ts";
@@ -15,21 +18,18 @@ import { webhookToken } from "./http/auth.ts";
 import { ByteBudget } from "./http/body.ts";
 import { addressSet, clientLimit } from "./http/client.ts";
 import { whoAmI } from "./kube/access.ts";
-import { ApiError, type KubeApi } from "./kube/api.ts";
 import type { Connection } from "./kube/connection.ts";
 import { createEventRecorder } from "./kube/events.ts";
 import { createLeaderElection } from "./kube/lease.ts";
-import { backoff, retry, retryAfterMsOf, sleep } from "./kube/retry.ts";
+import { retry } from "./kube/retry.ts";
 import { createTransport } from "./kube/transport.ts";
 import type { WatcherOptions } from "./kube/watcher.ts";
 import { every, RunnableGroup, untilAborted } from "./lifecycle.ts";
 import type { Settings } from "./settings.ts";
-import { type StateSource, StateSources } from "./sources/drivers/state_sources.ts";
+import { StateSources } from "./sources/drivers/state_sources.ts";
 import { MappedSources } from "./sources/mapped/runtime.ts";
 import { SOURCES } from "./sources/mod.ts";
 import { SourceStates } from "./sources/status.ts";
-import { OBSERVATIONS } from "./store/mod.ts";
-import { logger } from "./telemetry/logging.ts";
 import { createMetrics, type Metrics } from "./telemetry/metrics.ts";
 import { registerProcessMetrics } from "./telemetry/process.ts";
 import { type Books, createBooks } from "./telemetry/record.ts";
@@ -59,8 +59,6 @@ const MIB = 2 ** 20;
 const BODY_BUDGET_BYTES = 64 * MIB;
 const BEAT_MS = 1_000;
 
-const log = logger("app");
-
 /** Starts the program. Throws where it cannot even start: a bad setting, a port in use, an unreadable token. */
 export function startApp({ settings, connection, clock = systemClock, watcherOptions }: AppOptions): App {
   const metrics = createMetrics();
@@ -72,13 +70,10 @@ export function startApp({ settings, connection, clock = systemClock, watcherOpt
   const api = createTransport(connection, { metrics });
   const states = new SourceStates(metrics, clock);
   const recording = new AbortController();
-  const events = createEventRecorder({
-    api,
-    signal: recording.signal,
-    instance: identityOf(settings),
-    clock,
-  });
+  const identity = identityOf(settings);
+  const events = createEventRecorder({ api, signal: recording.signal, instance: identity, clock });
 
+  const scope = scopeOf(settings);
   let ownUser = "";
   const sources = new SourceSet({
     settings,
@@ -96,7 +91,7 @@ export function startApp({ settings, connection, clock = systemClock, watcherOpt
     books,
     clock,
     filter: filters.filter,
-    inScope: () => true,
+    inScope: (event) => inScope(event, scope),
     rateOf: (source) => sources.rateOf(source),
     volatileDetailsOf: (source) => sources.volatileDetailsOf(source),
     onBudget: (state) => {
@@ -118,8 +113,8 @@ export function startApp({ settings, connection, clock = systemClock, watcherOpt
   const leader = createLeaderElection({
     api,
     namespace: settings.podNamespace,
-    name: leaseName(settings.instance),
-    identity: identityOf(settings),
+    name: leaseName(settings),
+    identity,
     metrics,
     onStarted: (signal) => leaderWork(signal),
   });
@@ -140,6 +135,7 @@ export function startApp({ settings, connection, clock = systemClock, watcherOpt
     views: keeping.lifecycle,
     states,
     payloadError: books.payloadError,
+    ...scope,
     resyncMs: settings.resyncIntervalMs,
     configMapPollMs: settings.configMapPollSeconds * 1_000,
     metrics,
@@ -191,7 +187,7 @@ export function startApp({ settings, connection, clock = systemClock, watcherOpt
       key: settings.filterConfigMapKey,
     },
     ownNamespace: settings.podNamespace,
-    tenantNamespaces: settings.tenantFilters ? tenantNamespaces(settings) : [],
+    tenantNamespaces: settings.tenantFilters ? (scope.namespaces.length > 0 ? scope.namespaces : [""]) : [],
     emit: (event) => events.record(event),
     ready: createReadyStatusWriter({
       api,
@@ -217,7 +213,7 @@ export function startApp({ settings, connection, clock = systemClock, watcherOpt
       sources: states.report(),
       books: books.accounts(),
       filters: filtersWatch.status(),
-      storage: storageReport(pipeline),
+      storage: pipeline.report(),
     }),
     beforeScrape,
     endpoints: () => sources.endpoints,
@@ -274,53 +270,4 @@ export function startApp({ settings, connection, clock = systemClock, watcherOpt
     },
   });
   return { ...serving, metrics, books, health };
-}
-
-/** Until the API server answers and serves our CRD. Its later absence is no reason for not being ready: requests are answered 503. */
-async function probeApi(api: KubeApi, health: Health, signal: AbortSignal): Promise<void> {
-  const waits = backoff();
-  while (!signal.aborted) {
-    try {
-      await api.list(OBSERVATIONS, { limit: 1, signal });
-      health.set("api", true);
-      health.set("crd", true);
-      return await untilAborted(signal);
-    } catch (error) {
-      if (signal.aborted) return;
-      health.set("api", error instanceof ApiError);
-      log.warn("Waiting for the API server and the Observation CRD", { error });
-      await sleep(waits.next(retryAfterMsOf(error)), signal);
-    }
-  }
-}
-
-function leaseName(instance: string): string {
-  return instance === "default" ? "zen-watcher-leader-election" : `zen-watcher-leader-election-${instance}`;
-}
-
-/** Unique to this process: a Pod's name alone would let a restarted container take its own lease back, which is as good. */
-function identityOf({ podName }: Settings): string {
-  return podName === "" ? `${Deno.hostname()}_${crypto.randomUUID()}` : podName;
-}
-
-function tenantNamespaces({ watchNamespaces }: Settings): readonly string[] {
-  return watchNamespaces.length > 0 ? watchNamespaces : [""];
-}
-
-function storageReport({ index, store, dedup }: Pipeline): Readonly<Record<string, unknown>> {
-  return {
-    indexComplete: index.complete,
-    observations: index.tallies.count,
-    bytes: index.tallies.bytes,
-    foreign: index.foreign,
-    statusWritesPending: store.lane.size,
-    openWindows: dedup.usage(),
-  };
-}
-
-function groupsOf(sources: readonly StateSource[]): ReadonlySet<string> {
-  const groups = sources.flatMap(({ input }) =>
-    input.type === "informer" ? input.resources.map(({ group }) => group) : []
-  );
-  return new Set(groups.filter((group) => group !== ""));
 }

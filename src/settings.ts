@@ -232,7 +232,7 @@ export type Settings = { readonly [K in keyof typeof SETTINGS]: Parsed<(typeof S
 
 /** Reads every setting from `env` (by default the process's). Throws a `SettingsError` that names the variable. */
 export function readSettings(
-  env: (name: string) => string | undefined = (name) => Deno.env.get(name),
+  env: (name: string) => string | undefined = environment,
 ): Settings {
   const settings: Record<string, unknown> = {};
   for (const [key, setting] of Object.entries(SETTINGS)) {
@@ -247,6 +247,11 @@ export function readSettings(
     }
   }
   return settings as Settings;
+}
+
+/** A variable of the process's environment. */
+export function environment(name: string): string | undefined {
+  return Deno.env.get(name);
 }
 
 /** The command line's arguments. */

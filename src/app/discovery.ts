@@ -1,7 +1,7 @@
 /** The API server's resources as the state sources ask for them. */
 import type { KubeApi } from "../kube/api.ts";
 import { type DiscoveryWatch, watchDiscovery } from "../kube/discovery.ts";
-import type { Discovery } from "../sources/drivers/state_sources.ts";
+import type { Discovery, StateSource } from "../sources/drivers/state_sources.ts";
 
 export interface PolledDiscovery extends Discovery, Pick<DiscoveryWatch, "run" | "refresh" | "types"> {}
 
@@ -35,4 +35,12 @@ export function createDiscovery(
 
 function nameOf({ group, version, plural }: { group: string; version: string; plural: string }): string {
   return `${group}/${version}/${plural}`;
+}
+
+/** The groups of what state sources read. The core group is served everywhere. */
+export function groupsOf(sources: readonly StateSource[]): ReadonlySet<string> {
+  const groups = sources.flatMap(({ input }) =>
+    input.type === "informer" ? input.resources.map(({ group }) => group) : []
+  );
+  return new Set(groups.filter((group) => group !== ""));
 }

@@ -52,6 +52,8 @@ export interface Pipeline {
   runIndex(signal: AbortSignal): Promise<void>;
   /** Brings the gauges up to date that are read rather than counted. */
   publish(): void;
+  /** What `/tools/status` says of the store. */
+  report(): Readonly<Record<string, unknown>>;
 }
 
 /** Wires the pipeline of a process. */
@@ -125,6 +127,15 @@ export function createPipeline(options: PipelineOptions): Pipeline {
         }),
       );
     },
+    report: () => ({
+      indexComplete: index.complete,
+      observations: index.tallies.count,
+      bytes: index.tallies.bytes,
+      notOurs: index.foreign,
+      budget: { state: budget.state, usage: budget.usage() },
+      openWindows: dedup.usage(),
+      statusWritesPending: store.lane.size,
+    }),
     publish: () => publish({ index, dedup, intake, store, budget, metrics }),
   };
 }

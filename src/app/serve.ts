@@ -1,6 +1,5 @@
 /** Listening and stopping: the order of SPEC section 8. */
-import type { Hono } from "hono";
-import { type Bindings, createMetricsApp } from "../http/app.ts";
+import { createMetricsApp, type HttpApp } from "../http/app.ts";
 import { listen, type Listener } from "../http/server.ts";
 import type { Health } from "../health.ts";
 import type { Clock } from "../core/clock.ts";
@@ -17,7 +16,7 @@ export interface ServeOptions {
   readonly health: Health;
   readonly metrics: Metrics;
   readonly pipeline: Pipeline;
-  readonly http: Hono<{ Bindings: Bindings }>;
+  readonly http: HttpApp;
   readonly beforeScrape: () => void;
   /** Aborted when requests under way must end. */
   readonly requests: AbortController;

@@ -1,4 +1,5 @@
 /** What commands read and write: handed in, so that tests need no process. */
+import { environment } from "../settings.ts";
 
 /** The world as commands see it. */
 export interface Io {
@@ -43,7 +44,7 @@ export const processIo: Io = {
   },
   stdout: (text) => write(Deno.stdout, text),
   stderr: (text) => write(Deno.stderr, text),
-  env: (name) => Deno.env.get(name),
+  env: environment,
   now: () => Date.now(),
 };
 

@@ -38,8 +38,11 @@ const ROUTES = new Set([
   "/tools/status",
 ]);
 
+/** The type of the app, for those who may not know Hono. */
+export type HttpApp = Hono<{ Bindings: Bindings }>;
+
 /** The one app: probes, metrics, status and webhooks. */
-export function createHttpApp(options: HttpOptions): Hono<{ Bindings: Bindings }> {
+export function createHttpApp(options: HttpOptions): HttpApp {
   const app = new Hono<{ Bindings: Bindings }>();
   const handleWebhook = createWebhookHandler(options);
   app.use(async (c, next) => {

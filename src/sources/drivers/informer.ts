@@ -17,6 +17,8 @@ export interface InformerOptions
   extends Pick<EvaluatorOptions, "source" | "intake" | "payloadOf" | "onTaken"> {
   readonly api: KubeApi;
   readonly type: ResourceType;
+  /** What this list and watch is called in states and views: `plural.group`, with `/namespace` where there are several. */
+  readonly resource: string;
   readonly scope?: Pick<WatcherOptions, "namespace" | "labelSelector" | "fieldSelector">;
   readonly views: Views;
   readonly states: SourceStates;
@@ -38,11 +40,9 @@ export function resourceName({ plural, group }: Pick<ResourceType, "plural" | "g
 
 /** Runs until `signal` aborts. */
 export async function runInformer(options: InformerOptions, signal: AbortSignal): Promise<void> {
-  const { source, type, api } = options;
-  const resource = resourceName(type);
+  const { source, type, resource, api } = options;
   const evaluator = createEvaluator({
     ...options,
-    resource,
     signal,
     read: (key) => readAgain(api, type, key),
   });

@@ -44,11 +44,22 @@ export interface StateSourcesOptions {
   readonly views: Views;
   readonly states: SourceStates;
   readonly payloadError: (source: string, error: PayloadError, correlationId: string) => void;
+  /** This shard's namespaces; empty: all. */
+  readonly namespaces: readonly string[];
+  /** Whether this shard reads cluster-scoped resources. */
+  readonly clusterScoped: boolean;
   readonly resyncMs: number;
   readonly configMapPollMs: number;
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly watcherOptions?: InformerOptions["watcherOptions"];
+}
+
+/** One list and watch of a source. */
+interface Watched {
+  readonly type: ResourceType;
+  /** Undefined: all namespaces. */
+  readonly namespace?: string;
 }
 
 interface Running {
@@ -107,11 +118,11 @@ export class StateSources {
     this.#running.set(id, running);
     const served = this.#served(source);
     const { states, views } = this.#options;
-    for (const [resource, type] of served) {
+    for (const [resource, watched] of served) {
       const present = running.get(resource);
-      if (type && present?.type.version === type.version) continue;
+      if (watched && present?.type.version === watched.type.version) continue;
       if (present) void this.#end(running, resource);
-      if (type) running.set(resource, this.#start(source, type));
+      if (watched) running.set(resource, this.#start(source, { resource, ...watched }));
       else {
         states.set(source.runtime.name, resource, "absent");
         views.lost(source.runtime.name, resource, "absent");
@@ -119,33 +130,45 @@ export class StateSources {
     }
   }
 
-  /** resource → the first of its versions that is served, or undefined. */
-  #served({ input }: StateSource): ReadonlyMap<string, ResourceType | undefined> {
-    if (input.type === "configmap") return new Map([["configmaps", CONFIGMAPS]]);
-    const served = new Map<string, ResourceType | undefined>();
+  /** What to watch, by a name of its own: the first served version of each resource, once or per namespace. */
+  #served({ input, scope }: StateSource): ReadonlyMap<string, Watched | undefined> {
+    if (input.type === "configmap") {
+      return new Map([["configmaps", { type: CONFIGMAPS, namespace: input.namespace }]]);
+    }
+    const { namespaces, clusterScoped, discovery } = this.#options;
+    const served = new Map<string, Watched | undefined>();
     for (const type of input.resources) {
+      const found = type.group === "" || discovery.serves(type) ? type : undefined;
       const resource = resourceName(type);
-      const core = type.group === "";
-      served.set(
-        resource,
-        served.get(resource) ?? (core || this.#options.discovery.serves(type) ? type : undefined),
-      );
+      if (!type.namespaced || namespaces.length === 0 || scope.namespace) {
+        if (type.namespaced || clusterScoped) {
+          served.set(resource, served.get(resource) ?? (found && { type: found }));
+        }
+        continue;
+      }
+      for (const namespace of namespaces) {
+        const name = `${resource}/${namespace}`;
+        served.set(name, served.get(name) ?? (found && { type: found, namespace }));
+      }
     }
     return served;
   }
 
-  #start(source: StateSource, type: ResourceType): Running {
+  #start(
+    source: StateSource,
+    { resource, type, namespace }: Watched & { readonly resource: string },
+  ): Running {
     const { states, configMapPollMs, resyncMs } = this.#options;
     const abort = new AbortController();
     const { input, runtime } = source;
-    states.set(runtime.name, resourceName(type), "listing");
+    states.set(runtime.name, resource, "listing");
+    const scope = input.type === "configmap" ? { labelSelector: input.labelSelector } : source.scope;
     const options: InformerOptions = {
       ...this.#options,
       source: runtime,
       type,
-      scope: input.type === "configmap"
-        ? { namespace: input.namespace, labelSelector: input.labelSelector }
-        : source.scope,
+      resource,
+      scope: namespace === undefined ? scope : { ...scope, namespace },
       resyncMs: input.type === "configmap" ? Math.min(configMapPollMs, resyncMs) : resyncMs,
       payloadOf: this.#payloadOf(source),
       onTaken: (result, payload) => {
@@ -160,7 +183,7 @@ export class StateSources {
     };
     const done = runInformer(options, abort.signal).catch((error) => {
       states.failed(runtime.name, "internal");
-      log.crit("Reading a source ended", { source: runtime.name, resource: resourceName(type), error });
+      log.crit("Reading a source ended", { source: runtime.name, resource, error });
     });
     return { type, abort, done };
   }

@@ -1,0 +1,30 @@
+/** The least permissions the program runs with. A test keeps the in-cluster set minimal. */
+import { SETTINGS } from "../../src/settings.ts";
+
+/** What npm packages in the bundle ask the environment for at their start. */
+const PACKAGE_ENV = ["LOG_STREAM", "LOG_TOKENS"];
+/** Only so much young generation as the load needs: the one V8 flag that mattered for resident memory. */
+export const V8_FLAGS = "--v8-flags=--max-semi-space-size=4";
+/** With these, the connection to the API server trusts the cluster's CA and nothing else. */
+export const TLS_ENV: Readonly<Record<string, string>> = {
+  DENO_TLS_CA_STORE: "system",
+  SSL_CERT_FILE: "/dev/null",
+  SSL_CERT_DIR: "/nonexistent",
+};
+
+/** In a Pod: the settings by name, the service account's folder, and the files the settings name. */
+export function podPermissions(files: readonly string[] = []): string[] {
+  const env = Object.values(SETTINGS).map((setting) => setting.env);
+  return [
+    "--no-prompt",
+    "--allow-net",
+    `--allow-env=${[...env, ...PACKAGE_ENV].sort().join(",")}`,
+    `--allow-read=${[SETTINGS.serviceAccountFolder.fallback, "/etc/zen-watcher", ...files].join(",")}`,
+    "--allow-sys=hostname",
+  ];
+}
+
+/** With a kubeconfig: what client-node and the exec plugins it may name need on top. */
+export function kubeconfigPermissions(): string[] {
+  return ["--no-prompt", "--allow-net", "--allow-env", "--allow-read", "--allow-sys", "--allow-run"];
+}

@@ -1,0 +1,29 @@
+import type { Health } from "../health.ts";
+import { ApiError, type KubeApi } from "../kube/api.ts";
+import { backoff, retryAfterMsOf, sleep } from "../kube/retry.ts";
+import { untilAborted } from "../lifecycle.ts";
+import { OBSERVATIONS } from "../store/mod.ts";
+import { logger } from "../telemetry/logging.ts";
+
+const log = logger("readiness");
+
+/**
+ * Asks until the API server answers and serves our CRD. Its later absence is no reason for not being ready:
+ * requests are then answered 503.
+ */
+export async function probeApi(api: KubeApi, health: Health, signal: AbortSignal): Promise<void> {
+  const waits = backoff();
+  while (!signal.aborted) {
+    try {
+      await api.list(OBSERVATIONS, { limit: 1, signal });
+      health.set("api", true);
+      health.set("crd", true);
+      return await untilAborted(signal);
+    } catch (error) {
+      if (signal.aborted) return;
+      health.set("api", error instanceof ApiError);
+      log.warn("Waiting for the API server and the Observation CRD", { error });
+      await sleep(waits.next(retryAfterMsOf(error)), signal);
+    }
+  }
+}

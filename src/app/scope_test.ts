@@ -1,0 +1,24 @@
+import { assertEquals } from "@std/assert";
+import { readSettings } from "../settings.ts";
+import { inScope, scopeOf } from "./scope.ts";
+
+const CASES: readonly { list?: string; cluster?: string; namespace?: string; expected: boolean }[] = [
+  { namespace: "shop", expected: true },
+  { expected: true },
+  { cluster: "false", expected: false },
+  { list: "shop,pay", namespace: "pay", expected: true },
+  { list: "shop,pay", namespace: "other", expected: false },
+  { list: "shop", expected: false },
+  { list: "shop", cluster: "true", expected: true },
+];
+
+for (const { list = "", cluster = "", namespace, expected } of CASES) {
+  Deno.test(`inScope() is ${expected} for namespace "${namespace ?? ""}" of shard "${list}", cluster-scoped "${cluster}"`, () => {
+    const env: Readonly<Record<string, string>> = { WATCH_NAMESPACE: list, WATCH_CLUSTER_SCOPED: cluster };
+    const scope = scopeOf(readSettings((name) => env[name]));
+    assertEquals(
+      inScope({ resource: { kind: "Pod", ...(namespace ? { namespace } : {}) } }, scope),
+      expected,
+    );
+  });
+}
