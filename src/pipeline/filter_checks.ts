@@ -63,21 +63,28 @@ export interface Check {
   describe(subject: Subject): string;
 }
 
-/** The event as checks see it, lower-cased once for all documents. */
-export interface Subject {
+/** Dimensions with lists. */
+type ListDimension = Exclude<Dimension, "enabled" | "severity" | "expression">;
+
+/** The event as checks see it, prepared once for all documents; what the event does not have is an empty list. */
+export interface Subject extends Readonly<Record<ListDimension, readonly string[]>> {
   readonly event: NormalEvent;
-  readonly namespace: string;
-  readonly kind: string;
-  readonly rules: readonly string[];
+  /** What an expression sees; made when the first one asks. */
+  readonly variables: () => Readonly<Record<string, unknown>>;
 }
 
 /** Prepares an event for checks. */
 export function toSubject(event: NormalEvent): Subject {
+  const { namespace, kind } = event.resource ?? {};
+  let variables: Readonly<Record<string, unknown>> | undefined;
   return {
     event,
-    namespace: (event.resource?.namespace ?? "").toLowerCase(),
-    kind: (event.resource?.kind ?? "").toLowerCase(),
+    eventTypes: [event.eventType],
+    namespaces: namespace ? [namespace.toLowerCase()] : [],
+    kinds: kind ? [kind.toLowerCase()] : [],
+    categories: [event.category],
     rules: event.rules.map((rule) => rule.toLowerCase()),
+    variables: () => variables ??= filterVariables(event),
   };
 }
 
@@ -90,26 +97,26 @@ export function compileChecks(block: FilterBlock): readonly Check[] {
       include: block.includeEventTypes,
       exclude: block.excludeEventTypes,
       reasons: ["include_event_types", "exclude_event_types"],
-      values: (subject) => [subject.event.eventType],
     }),
-    namespaceCheck(block),
+    listCheck("namespaces", {
+      include: block.includeNamespaces,
+      exclude: block.excludeNamespaces,
+      reasons: ["include_namespaces", "exclude_namespaces"],
+    }),
     listCheck("kinds", {
       include: block.includeKinds,
       exclude: block.excludeKinds,
       reasons: ["include_kinds", "exclude_kinds"],
-      values: (subject) => [subject.kind],
     }),
     listCheck("categories", {
       include: block.includeCategories,
       exclude: block.excludeCategories,
       reasons: ["include_categories", "exclude_categories"],
-      values: (subject) => [subject.event.category],
     }),
     listCheck("rules", {
       include: block.includeRules,
       exclude: block.excludeRules,
       reasons: ["include_rules", "exclude_rules"],
-      values: (subject) => subject.rules,
     }),
     expressionCheck(block),
   ].filter((check) => check !== undefined);
@@ -145,52 +152,39 @@ function severityCheck(block: FilterBlock): Check | undefined {
 interface ListCheckOptions {
   readonly include: readonly string[] | undefined;
   readonly exclude: readonly string[] | undefined;
-  readonly reasons: readonly [DocumentReason, DocumentReason];
-  readonly values: (subject: Subject) => readonly string[];
+  readonly reasons: readonly [notIncluded: DocumentReason, excluded: DocumentReason];
 }
 
-function listCheck(dimension: Dimension, options: ListCheckOptions): Check | undefined {
-  const list = options.include ?? options.exclude;
+function listCheck(dimension: ListDimension, options: ListCheckOptions): Check | undefined {
+  const { include, exclude, reasons: [notIncluded, excluded] } = options;
+  const list = include ?? exclude;
   if (!list) return undefined;
-  const known = new Set(list.map((value) => value.toLowerCase()));
-  return matchCheck(dimension, options, (value) => known.has(value));
-}
-
-function namespaceCheck(block: FilterBlock): Check | undefined {
-  const list = block.includeNamespaces ?? block.excludeNamespaces;
-  if (!list) return undefined;
-  const patterns = list.map((value) => value.toLowerCase());
-  const known = new Set(patterns.filter((pattern) => !pattern.includes("*")));
-  const globs = patterns.filter((pattern) => pattern.includes("*")).map(compileGlob);
-  const options: ListCheckOptions = {
-    include: block.includeNamespaces,
-    exclude: block.excludeNamespaces,
-    reasons: ["include_namespaces", "exclude_namespaces"],
-    values: (subject) => [subject.namespace],
-  };
-  return matchCheck("namespaces", options, (value) => known.has(value) || globs.some((glob) => glob(value)));
-}
-
-function matchCheck(
-  dimension: Dimension,
-  { include, reasons, values }: ListCheckOptions,
-  matches: (value: string) => boolean,
-): Check {
+  const matches = compileList(list, dimension === "namespaces");
   const field = (include ? "include" : "exclude") + dimension.charAt(0).toUpperCase() + dimension.slice(1);
   return {
     dimension,
     decide(subject) {
-      const listed = values(subject).some((value) => value !== "" && matches(value));
-      if (include) return listed ? undefined : reasons[0];
-      return listed ? reasons[1] : undefined;
+      for (const value of subject[dimension]) {
+        if (matches(value)) return include ? undefined : excluded;
+      }
+      return include ? notIncluded : undefined;
     },
     describe(subject) {
-      const found = values(subject).filter((value) => value !== "");
-      const listed = found.some(matches);
-      if (found.length === 0) return `the event has none; ${field} is set`;
-      return `${(listed ? found.filter(matches) : found).join(", ")} ${isIn(listed)} ${field}`;
+      const values = subject[dimension];
+      if (values.length === 0) return `the event has none; ${field} is set`;
+      const listed = values.filter(matches);
+      return `${(listed.length > 0 ? listed : values).join(", ")} ${isIn(listed.length > 0)} ${field}`;
     },
   };
+}
+
+function compileList(list: readonly string[], takesGlobs: boolean): (value: string) => boolean {
+  const values = list.map((value) => value.toLowerCase());
+  const isGlob = (value: string) => takesGlobs && value.includes("*");
+  const known = new Set(values.filter((value) => !isGlob(value)));
+  const globs = values.filter(isGlob).map(compileGlob);
+  if (globs.length === 0) return (value) => known.has(value);
+  return (value) => known.has(value) || globs.some((glob) => glob(value));
 }
 
 function isIn(listed: boolean): string {
@@ -202,8 +196,8 @@ function expressionCheck(block: FilterBlock): Check | undefined {
   const expression = compileFilterExpression(block.expression);
   return {
     dimension: "expression",
-    decide: ({ event }) => expression.evaluate(filterVariables(event)) ? undefined : "expression",
-    describe: ({ event }) => `is ${expression.evaluate(filterVariables(event))}`,
+    decide: ({ variables }) => expression.evaluate(variables()) ? undefined : "expression",
+    describe: ({ variables }) => `is ${expression.evaluate(variables())}`,
   };
 }
 
