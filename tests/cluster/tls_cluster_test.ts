@@ -1,6 +1,7 @@
 import { assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { parse, stringify } from "yaml";
+import { TLS_ENV } from "../../scripts/support/permissions.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { isObject, type JsonObject } from "../../src/core/json.ts";
 import { ApiError, type KubeApi, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
@@ -16,9 +17,6 @@ import { eventually } from "../support/eventually.ts";
 const cluster = await sharedEnvtest();
 const clusterPort = new URL(cluster.url).port;
 
-/** What the image and the `start` task set: no root is trusted but those a connection names itself. */
-const START_SETTINGS = { DENO_TLS_CA_STORE: "system", SSL_CERT_FILE: "/dev/null", SSL_CERT_DIR: "" };
-
 const SELF_SUBJECT_REVIEWS: ResourceType = {
   group: "authentication.k8s.io",
   version: "v1",
@@ -29,7 +27,7 @@ const SELF_SUBJECT_REVIEWS: ResourceType = {
 
 Deno.test("a Pod's connection trusts the cluster's CA", async () => {
   await using mount = await Mount.create();
-  assertMatch(await probe(mount, { port: clusterPort, env: START_SETTINGS }), /^answered v1\./);
+  assertMatch(await probe(mount, { port: clusterPort, env: TLS_ENV }), /^answered v1\./);
 });
 
 Deno.test("an impostor of a root in the system's store is refused and sees no token", async () => {
@@ -39,12 +37,12 @@ Deno.test("an impostor of a root in the system's store is refused and sees no to
   const store = join(mount.folder, "system-roots.pem");
   await Deno.writeTextFile(store, rogue.certPem);
 
-  // Without the start settings such a root is trusted beside the cluster's: this is what they are there for.
+  // Without those settings of `start` such a root is trusted beside the cluster's: this is what they are there for.
   const trusting = { DENO_TLS_CA_STORE: "system", SSL_CERT_FILE: store, SSL_CERT_DIR: "" };
   assertEquals(await probe(mount, { port: impostor.port, env: trusting }), "answered impostor");
   assertEquals(impostor.requests, 1);
 
-  const answer = await probe(mount, { port: impostor.port, env: START_SETTINGS });
+  const answer = await probe(mount, { port: impostor.port, env: TLS_ENV });
   assertMatch(answer, /^refused: .*(UnknownIssuer|certificate)/);
   assertEquals(impostor.requests, 1, "the impostor got no further request");
 });
@@ -52,7 +50,7 @@ Deno.test("an impostor of a root in the system's store is refused and sees no to
 Deno.test("a server of the cluster's own CA but of another name is refused", async () => {
   await using impostor = new Impostor(cluster.authority, ["127.0.0.2"]);
   await using mount = await Mount.create();
-  const answer = await probe(mount, { port: impostor.port, env: START_SETTINGS });
+  const answer = await probe(mount, { port: impostor.port, env: TLS_ENV });
   assertMatch(answer, /^refused: .*(NotValidForName|certificate)/);
   assertEquals(impostor.requests, 0);
 });
@@ -240,7 +238,7 @@ class Impostor implements AsyncDisposable {
 
 async function probe(
   mount: Mount,
-  { port, env }: { port: string; env: Record<string, string> },
+  { port, env }: { port: string; env: Readonly<Record<string, string>> },
 ): Promise<string> {
   const program = new URL("./tls_probe.ts", import.meta.url).href;
   const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
