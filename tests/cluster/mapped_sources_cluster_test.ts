@@ -1,0 +1,93 @@
+/** The shipped Ingesters on a real API server: taken as they are, in force, and their conditions written. */
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { isObject, type JsonObject } from "../../src/core/json.ts";
+import { systemClock } from "../../src/core/clock.ts";
+import { OBSERVATION_MAPPINGS } from "../../src/sources/mapped/kinds.ts";
+import { MappedSources } from "../../src/sources/mapped/runtime.ts";
+import { SOURCES } from "../../src/sources/mod.ts";
+import { createMetrics } from "../../src/telemetry/metrics.ts";
+import { sharedEnvtest } from "../support/envtest.ts";
+import { eventually } from "../support/eventually.ts";
+import { loadExamples } from "../support/examples.ts";
+import { transportTo } from "./watching.ts";
+
+const GROUP_PATH = "/apis/zen.kube-zen.io/v1alpha1";
+
+const cluster = await sharedEnvtest();
+await cluster.applyCrds(
+  ["ingester", "observationmapping"].map((name) => new URL(`../../crds/${name}.yaml`, import.meta.url)),
+);
+
+function pathOf(kind: string | undefined, namespace: string): string {
+  const plural = kind === OBSERVATION_MAPPINGS.kind ? OBSERVATION_MAPPINGS.plural : "ingesters";
+  return `${GROUP_PATH}/namespaces/${namespace}/${plural}`;
+}
+
+function readyOf(object: JsonObject): string {
+  const status = isObject(object.status) ? object.status : {};
+  const [condition] = Array.isArray(status.conditions) ? status.conditions : [];
+  return isObject(condition) ? `${condition.status} ${condition.reason}` : "";
+}
+
+Deno.test("every example is taken without a warning, and its condition says how it stands", async () => {
+  const namespace = await cluster.createNamespace("ingesters");
+  const examples = await loadExamples();
+  for (const { apiVersion, kind, metadata: { name }, spec } of examples) {
+    const body = { apiVersion, kind, metadata: { name, namespace }, spec } as JsonObject;
+    const { warnings, body: stored } = await cluster.expect(
+      "POST",
+      `${pathOf(kind, namespace)}?fieldValidation=Strict`,
+      { body },
+    );
+    assertEquals(warnings, [], name);
+    assertEquals(stored.spec, spec as JsonObject, `nothing of ${name} is pruned`);
+  }
+  using api = transportTo(cluster);
+  const stop = new AbortController();
+  const sources = new MappedSources({
+    api,
+    builtins: new Map(SOURCES.map((source) => [source.name, source])),
+    trust: { ownNamespace: namespace, trustedNamespaces: [], configMapNamespaces: [] },
+    onSources: () => {},
+    stateOf: () => "synced",
+    isLeader: () => true,
+    clock: systemClock,
+    metrics: createMetrics(),
+  });
+  const running = sources.run(stop.signal);
+  try {
+    const expected = {
+      alertmanager: "False SecretMissing",
+      "cert-manager": "False NotServed",
+      gatekeeper: "False NotServed",
+      "github-dependabot": "False SecretMissing",
+      "kubernetes-events": "True InForce",
+      kubescape: "False NotServed",
+      polaris: "True InForce",
+    };
+    await eventually("the conditions", async () => {
+      const states: Record<string, string> = {};
+      for (const { kind, metadata: { name = "" } } of examples) {
+        const { body } = await cluster.expect("GET", `${pathOf(kind, namespace)}/${name}`);
+        states[name] = readyOf(body);
+      }
+      assertEquals(states, expected);
+      return true;
+    });
+    const events = sources.active.find(({ definition }) => definition.name === "kubernetes-events");
+    const type = { group: "", version: "v1", plural: "events", kind: "Event", namespaced: true };
+    assertEquals(events?.definition.input, { type: "informer", resources: [type] });
+  } finally {
+    stop.abort();
+    await running;
+  }
+});
+
+Deno.test("the API server itself refuses what the schema can tell", async () => {
+  const namespace = await cluster.createNamespace("refused");
+  const spec = { source: "Not A Name", type: "webhook", webhook: { path: "/x" }, mapping: {} };
+  const body = { apiVersion: "zen.kube-zen.io/v1alpha1", kind: "Ingester", metadata: { name: "x" }, spec };
+  const answer = await cluster.ask("POST", pathOf("Ingester", namespace), { body });
+  assertEquals(answer.status, 422);
+  assertStringIncludes(String(answer.body.message), "spec.source");
+});
