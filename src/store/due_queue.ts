@@ -76,26 +76,28 @@ export class DueQueue<T> {
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       if (this.size === 0) await this.#woken(signal);
-      await this.doDue(signal);
+      await this.#all({ signal, dueBy: this.#options.clock.monotonic(), paced: true });
       if (!signal.aborted) await this.#sleep(TICK_MS, signal);
     }
   }
 
-  /** Does everything, due or not, until nothing is left or `signal` aborts. */
+  /** Does everything, due or not and as fast as it goes, until nothing is left or `signal` aborts. */
   async flush(signal: AbortSignal): Promise<void> {
     while (this.size > 0 && !signal.aborted) {
       const before = this.size;
-      await this.doDue(signal, Infinity);
+      await this.#all({ signal, dueBy: Infinity, paced: false });
       if (this.size >= before) await this.#sleep(this.#retries.next(), signal);
     }
   }
 
-  /** Does what is due by `now`. */
-  async doDue(signal: AbortSignal, now: number = this.#options.clock.monotonic()): Promise<void> {
+  async #all(
+    { signal, dueBy, paced }: { signal: AbortSignal; dueBy: number; paced: boolean },
+  ): Promise<void> {
     const due: string[] = [];
-    for (const [key, { dueAt }] of this.#waiting) if (dueAt <= now && !this.#busy.has(key)) due.push(key);
+    for (const [key, { dueAt }] of this.#waiting) if (dueAt <= dueBy && !this.#busy.has(key)) due.push(key);
     const worker = async () => {
       for (let key = due.pop(); key !== undefined && !signal.aborted; key = due.pop()) {
+        if (paced) await this.#paced(signal);
         await this.#do(key, signal);
       }
     };
@@ -104,7 +106,6 @@ export class DueQueue<T> {
   }
 
   async #do(key: string, signal: AbortSignal): Promise<void> {
-    await this.#paced(signal);
     const waiting = this.#waiting.get(key);
     if (!waiting || this.#busy.has(key) || signal.aborted) return;
     this.#waiting.delete(key);

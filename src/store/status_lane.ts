@@ -68,7 +68,7 @@ interface Said {
 
 /** Creates the lane of a process. */
 export function createStatusLane(options: StatusLaneOptions): StatusLane {
-  const { api, index, clock, log, maxSize = 20_000, writesPerSecond = 100 } = options;
+  const { api, index, clock, log, maxSize = 20_000, writesPerSecond = 200 } = options;
   const writer = createStatusWriter({ api, index, clock });
   const hold = new ContentHold(clock, options.contentSilenceMs);
   const common = {

@@ -1,4 +1,5 @@
 /** Brings one Observation's status to what was seen: read, add, write with uid and resourceVersion, once more on conflict. */
+import { canonicalJson } from "../core/canonical_json.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Json, JsonObject } from "../core/json.ts";
 import type { Observation, ObservationStatus } from "../core/observation.ts";
