@@ -7,7 +7,16 @@ import { parseArgs } from "node:util";
 import type { KubeObject } from "../src/kube/api.ts";
 import { openCluster } from "./support/cluster.ts";
 import { startController } from "./support/controller.ts";
-import { createNamespaces, feedObjects, feedWebhook, installCrds, OBSERVATIONS } from "./support/feed.ts";
+import {
+  ALERTMANAGER_PATH,
+  ALERTMANAGER_TOKEN,
+  createNamespaces,
+  feedMappings,
+  feedObjects,
+  feedWebhook,
+  installCrds,
+  OBSERVATIONS,
+} from "./support/feed.ts";
 import { table } from "./support/table.ts";
 import expected from "./samples/expected.json" with { type: "json" };
 
@@ -41,7 +50,12 @@ async function demo(
   const objects = await feedObjects(api);
   const falco = await feedWebhook(`${controller.url}/falco/webhook`, "falco.ndjson");
   const audit = await feedWebhook(`${controller.url}/audit/webhook`, "audit.ndjson");
-  await say(`Fed: ${objects} reports and ConfigMaps, ${falco} Falco alerts, ${audit} audit batches\n\n`);
+  await feedMappings(api, NAMESPACE);
+  const alertmanager = `${controller.url}${ALERTMANAGER_PATH}`;
+  const alerts = await feedWebhook(alertmanager, "alertmanager.ndjson", ALERTMANAGER_TOKEN);
+  await say(
+    `Fed: ${objects} reports and ConfigMaps, ${falco} Falco alerts, ${audit} audit batches, ${alerts} notifications\n\n`,
+  );
   const observe = async () => ({
     accounts: await accountsOf(controller.url),
     stored: tally(await observations(api)),

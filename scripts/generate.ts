@@ -10,6 +10,8 @@ import { generateIdentity } from "./generate/identity.ts";
 import { generateMappedCrds } from "./generate/mapped_crds.ts";
 import { generateMetrics } from "./generate/metrics.ts";
 import { generateOutcomes } from "./generate/outcomes.ts";
+import { generateReadme } from "./generate/readme.ts";
+import { generateSettings } from "./generate/settings.ts";
 
 const GENERATORS: readonly (() => GeneratedFile[] | Promise<GeneratedFile[]>)[] = [
   generateCrds,
@@ -19,6 +21,8 @@ const GENERATORS: readonly (() => GeneratedFile[] | Promise<GeneratedFile[]>)[] 
   generateMappedCrds,
   generateMetrics,
   generateOutcomes,
+  generateReadme,
+  generateSettings,
 ];
 
 const ROOT = new URL("../", import.meta.url);

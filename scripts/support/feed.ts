@@ -28,6 +28,7 @@ export const OBSERVATIONS: ResourceType = {
   namespaced: true,
 };
 const ESTABLISHED_TRIES = 200;
+const READY_TRIES = 400;
 const TRY_INTERVAL_MS = 50;
 
 /** Installs our CRDs, and those of the tools that are not served yet. */
@@ -57,11 +58,54 @@ export async function feedObjects(api: KubeApi): Promise<number> {
   return objects.length;
 }
 
+/** The token that the demo's Alertmanager shows. */
+export const ALERTMANAGER_TOKEN = "demo-token";
+export const ALERTMANAGER_PATH = "/ingest/alertmanager";
+const SECRET: ResourceType = {
+  group: "",
+  version: "v1",
+  plural: "secrets",
+  kind: "Secret",
+  namespaced: true,
+};
+const EXAMPLES = new URL("../../examples/", import.meta.url);
+
+/** Configures two tools that have no built-in source, by the shipped manifests: Alertmanager and cert-manager. */
+export async function feedMappings(api: KubeApi, namespace: string): Promise<void> {
+  await createOrReplace(api, SECRET, {
+    apiVersion: "v1",
+    kind: "Secret",
+    metadata: { name: "alertmanager-webhook", namespace, labels: { "zen.kube-zen.io/webhook-auth": "true" } },
+    data: { token: btoa(ALERTMANAGER_TOKEN) },
+  });
+  for (const file of ["alertmanager.yaml", "cert-manager.yaml"]) {
+    const object: KubeObject = parse(await Deno.readTextFile(new URL(file, EXAMPLES)));
+    const placed = { ...object, metadata: { ...object.metadata, namespace } };
+    const type = await resourceType(api, placed);
+    await createOrReplace(api, type, placed);
+    await untilReady(api, type, placed);
+  }
+}
+
+/** Until the controller says `Ready=True` on a source by configuration. */
+async function untilReady(api: KubeApi, type: ResourceType, { metadata }: KubeObject): Promise<void> {
+  const { name = "", namespace = "" } = metadata;
+  let last: unknown;
+  for (let tries = 0; tries < READY_TRIES; tries++) {
+    const { status } = await api.get(type, name, { namespace });
+    const conditions = isObject(status) && Array.isArray(status["conditions"]) ? status["conditions"] : [];
+    last = conditions.find((condition) => isObject(condition) && condition["type"] === "Ready");
+    if (isObject(last) && last["status"] === "True") return;
+    await new Promise((resolve) => setTimeout(resolve, TRY_INTERVAL_MS));
+  }
+  throw new Error(`Cannot use ${type.kind} "${namespace}/${name}": it is not ready: ${JSON.stringify(last)}`);
+}
+
 /** Posts every line of a sample file; a 503 is tried again as a sender would. Returns how many were taken. */
-export async function feedWebhook(url: string, file: string): Promise<number> {
+export async function feedWebhook(url: string, file: string, token?: string): Promise<number> {
   const text = await Deno.readTextFile(new URL(file, SAMPLES));
   const lines = text.split("\n").filter(Boolean);
-  for (const line of lines) await post(url, line);
+  for (const line of lines) await post(url, line, token);
   return lines.length;
 }
 
@@ -139,13 +183,13 @@ async function resourceType(api: KubeApi, object: KubeObject): Promise<ResourceT
   throw new Error(`Cannot find the resource of ${object.apiVersion} ${object.kind}: it is not served`);
 }
 
-async function post(url: string, body: string): Promise<void> {
+async function post(url: string, body: string, token?: string): Promise<void> {
+  const headers = {
+    "content-type": "application/json",
+    ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+  };
   for (let tries = 0; tries < 30; tries++) {
-    const response = await fetch(url, {
-      method: "POST",
-      body,
-      headers: { "content-type": "application/json" },
-    });
+    const response = await fetch(url, { method: "POST", body, headers });
     const answer = await response.text();
     if (response.ok) return;
     if (response.status !== 503) throw new Error(`Cannot post to ${url}: HTTP ${response.status} ${answer}`);
