@@ -55,19 +55,21 @@ Deno.test("transport trusts every certificate of a bundle", async () => {
 
 Deno.test("transport takes a new connection after a request ran out of time; the old one finishes its watch", async () => {
   const stream = watchStream();
-  const never = new Promise<Response>(() => {});
+  const limit = new AbortController();
   await using server = apiServer(({ query, path }) => {
     if (query.has("watch")) return stream.response;
-    return path.endsWith("/stuck") ? never : Response.json(POD);
+    if (!path.endsWith("/stuck")) return Response.json(POD);
+    limit.abort(new NetworkError("Cannot get the stuck pod: nothing came", { fault: "timeout" }));
+    return new Promise<Response>(() => {});
   }, TLS);
-  using api = createTransport(fixedConnection({ server: server.url, caPem: CA }), { requestDeadlineMs: 200 });
+  using api = createTransport(fixedConnection({ server: server.url, caPem: CA }));
   stream.send("ADDED", POD);
   const names: (string | undefined)[] = [];
   for await (const frame of api.watch<KubeObject>(PODS)) {
     if (frame.type === "ERROR") break;
     names.push(frame.object.metadata.name);
     if (names.length === 2) break;
-    await assertRejects(() => api.get(PODS, "stuck"), NetworkError, "nothing came");
+    await assertRejects(() => api.get(PODS, "stuck", { signal: limit.signal }), NetworkError, "nothing came");
     await api.get(PODS, "after");
     stream.send("MODIFIED", { metadata: { name: "b" } });
   }

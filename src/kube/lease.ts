@@ -121,7 +121,7 @@ async function acquire(election: Election, signal: AbortSignal): Promise<boolean
 
 /** Leads until the lease is lost, the work fails, or `signal` aborts. */
 async function lead(election: Election, signal: AbortSignal): Promise<void> {
-  const { onStarted, onStopped, clock, metrics, log, namespace, name, identity, stopGraceMs } =
+  const { onStarted, onStopped, clock, sleep, metrics, log, namespace, name, identity, stopGraceMs } =
     election.options;
   const fields = { lease: `${namespace}/${name}`, identity };
   const work = new AbortController();
@@ -143,7 +143,7 @@ async function lead(election: Election, signal: AbortSignal): Promise<void> {
   metrics?.isLeader.set(0);
   // When the lease was lost another term may follow: it must not meet the work of this one.
   const stoppedMs = clock.monotonic();
-  if (stopping) await settled(working, stopGraceMs / 2);
+  if (stopping) await settled(working, { graceMs: stopGraceMs / 2, sleep });
   else await working;
   const held = holds(election);
   election.leadUntilMs = -Infinity;
@@ -291,7 +291,10 @@ function freeAtMs({ observed, options }: Election): number {
     (leaseDurationSeconds > 0 ? leaseDurationSeconds * 1_000 : options.leaseDurationMs);
 }
 
-async function settled(work: Promise<void>, graceMs: number): Promise<void> {
+async function settled(
+  work: Promise<void>,
+  { graceMs, sleep }: { readonly graceMs: number; readonly sleep: Sleep },
+): Promise<void> {
   const grace = new AbortController();
   await Promise.race([work, sleep(graceMs, grace.signal)]);
   grace.abort();

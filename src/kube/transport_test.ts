@@ -100,7 +100,7 @@ Deno.test("transport says network error where no useful answer came", async () =
 
 Deno.test("transport gives up a request at its deadline, also in the middle of a body", async () => {
   const streams = [watchStream(), watchStream()];
-  await using server = apiServer((_seen, index) => streams[index]?.response ?? Response.json(POD));
+  await using server = apiServer((_seen, index) => streams[index]!.response);
   streams[1]!.raw('{"metadata":');
   using api = transportTo(server, { requestDeadlineMs: 30 });
   for (const stream of streams) {
@@ -108,7 +108,6 @@ Deno.test("transport gives up a request at its deadline, also in the middle of a
     assertEquals(error.fault, "timeout");
     await stream.left;
   }
-  assertEquals((await api.get(PODS, "a")).metadata.name, "a");
 });
 
 Deno.test("transport refuses an answer over its bound", async () => {
