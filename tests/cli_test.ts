@@ -233,6 +233,33 @@ Deno.test("explain takes a source from its Ingester", async () => {
   assertEquals(JSON.parse(ran.out).events[0].observation.spec.source, "cert-manager");
 });
 
+Deno.test("explain takes a door to a built-in source, whose filter acts on what comes through it", async () => {
+  const door = {
+    apiVersion: "zen.kube-zen.io/v1alpha1",
+    kind: "Ingester",
+    metadata: { name: "door" },
+    spec: {
+      source: "falco",
+      type: "webhook",
+      webhook: { path: "/ingest/falco" },
+      filters: { minSeverity: "HIGH" },
+    },
+  };
+  const files = { "door.json": JSON.stringify(door), "a.json": ALERT };
+  const through = await zen(
+    ["explain", "--source", "falco", "-f", "a.json", "--ingester", "door.json"],
+    files,
+  );
+  assertStringIncludes(
+    through.out,
+    "Ingester zen-system/door spec.filters: severity: LOW is below minSeverity HIGH",
+  );
+  assertStringIncludes(
+    (await zen(["explain", "--source", "falco", "-f", "a.json"], files)).out,
+    "1. created",
+  );
+});
+
 for (const { name } of SOURCES) {
   Deno.test(`explain makes of ${name}'s fixtures what the server makes of them`, async () => {
     const folder = `${ROOT}tests/fixtures/sources/${name}`;
@@ -387,21 +414,25 @@ Deno.test("check --rbac prints the rules that are missing, for sources of Ingest
   assertEquals(roles.map((role) => parse(role)), [
     {
       apiVersion: "rbac.authorization.k8s.io/v1",
-      kind: "Role",
-      metadata: { name: "zen-watcher-missing", namespace: "zen-system" },
-      rules: [{
-        apiGroups: ["coordination.k8s.io"],
-        resources: ["leases"],
-        verbs: ["get", "list", "watch", "create", "update"],
-      }],
-    },
-    {
-      apiVersion: "rbac.authorization.k8s.io/v1",
       kind: "ClusterRole",
       metadata: { name: "zen-watcher-missing" },
       rules: [
         { apiGroups: ["wgpolicyk8s.io"], resources: ["policyreports"], verbs: ["list", "watch"] },
         { apiGroups: ["a.test"], resources: ["constraints"], verbs: ["get", "list", "watch"] },
+      ],
+    },
+    {
+      apiVersion: "rbac.authorization.k8s.io/v1",
+      kind: "Role",
+      metadata: { name: "zen-watcher-missing", namespace: "zen-system" },
+      rules: [
+        { apiGroups: ["coordination.k8s.io"], resources: ["leases"], verbs: ["create"] },
+        {
+          apiGroups: ["coordination.k8s.io"],
+          resources: ["leases"],
+          resourceNames: ["zen-watcher-leader-election"],
+          verbs: ["get", "list", "watch", "update"],
+        },
       ],
     },
   ]);

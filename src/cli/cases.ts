@@ -98,10 +98,10 @@ async function simulate(
   const filterFile = rule.filtersFile === undefined
     ? []
     : (await readGoodConfig(beside(rule.filtersFile), context)).filters;
-  const objects = rule.ingesterFile === undefined
+  const named = rule.ingesterFile === undefined
     ? []
     : (await readGoodConfig(beside(rule.ingesterFile), context)).mapped;
-  const { definition, runtime, filter } = chooseSource(rule.source, { objects, settings });
+  const { definition, runtime, filter } = chooseSource(rule.source, { named, settings });
   const filters = compileFilters([...rule.filters, ...filterFile, ...(filter ? [filter] : [])]);
   const simulation = createSimulation({ runtime, filters, instance: settings.instance });
   const events: ExplainedEvent[] = [];

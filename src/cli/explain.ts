@@ -1,7 +1,8 @@
 /** `zen-watcher explain`: what the server would make of a payload, step by step, and why. */
 import { stringify } from "yaml";
 import type { PayloadError } from "../core/outcome.ts";
-import { compileFilters } from "../pipeline/filter.ts";
+import type { KubeObject } from "../kube/api.ts";
+import { compileFilters, type FilterDocument } from "../pipeline/filter.ts";
 import type { Settings } from "../settings.ts";
 import { type Arguments, outputOf, usage } from "./args.ts";
 import { type ConfigFile, readConfigFile } from "./config_file.ts";
@@ -51,16 +52,19 @@ export async function readGoodConfig(
   throw new CommandError(`Cannot load "${file}":\n${told.trimEnd()}`);
 }
 
-/** Files stand before what a cluster has. */
-async function configOf(
-  args: Arguments,
-  { io, settings }: { io: Io; settings: Settings },
-): Promise<LiveConfig> {
+/** The filters of the file, else the cluster's; the Ingesters of files, and the cluster's. */
+async function configOf(args: Arguments, { io, settings }: { io: Io; settings: Settings }): Promise<Config> {
   const live = await liveConfig(args, settings);
   const own = args.filters === undefined ? undefined : await readGoodConfig(args.filters, { io, settings });
-  const ingesters = [];
-  for (const file of args.ingester) ingesters.push(...(await readGoodConfig(file, { io, settings })).mapped);
-  return { filters: own?.filters ?? live.filters, mapped: [...ingesters, ...live.mapped] };
+  const named = [];
+  for (const file of args.ingester) named.push(...(await readGoodConfig(file, { io, settings })).mapped);
+  return { filters: own?.filters ?? live.filters, named, live: live.mapped };
+}
+
+interface Config {
+  readonly filters: readonly FilterDocument[];
+  readonly named: readonly KubeObject[];
+  readonly live: readonly KubeObject[];
 }
 
 /** A cluster is asked only where one is named: else `explain` works off line. */
@@ -75,7 +79,7 @@ async function liveConfig(
 
 interface ExplainOptions {
   readonly source: string;
-  readonly config: LiveConfig;
+  readonly config: Config;
   readonly io: Io;
   readonly settings: Settings;
 }
@@ -84,7 +88,7 @@ async function explainFiles(
   files: readonly string[],
   { source, config, io, settings }: ExplainOptions,
 ): Promise<Explanation> {
-  const { definition, runtime, filter } = chooseSource(source, { objects: config.mapped, settings });
+  const { definition, runtime, filter } = chooseSource(source, { ...config, settings });
   const filters = compileFilters([...config.filters, ...(filter ? [filter] : [])]);
   const simulation = createSimulation({ runtime, filters, instance: settings.instance });
   const events: ExplainedEvent[] = [];

@@ -1,5 +1,6 @@
 /** The source a command is told of: built in, or of an Ingester or ObservationMapping at hand. */
 import { didYouMean, formatPath } from "../config/problem.ts";
+import { isObject } from "../core/json.ts";
 import type { KubeObject } from "../kube/api.ts";
 import type { FilterDocument } from "../pipeline/filter.ts";
 import type { SourceRuntime } from "../pipeline/intake.ts";
@@ -20,23 +21,32 @@ export interface ChosenSource {
   readonly filter: FilterDocument | undefined;
 }
 
-/** The source `name`: an Ingester's or ObservationMapping's among `objects` before the built-in one. */
-export function chooseSource(
-  name: string,
-  { objects, settings }: { readonly objects: readonly KubeObject[]; readonly settings: Settings },
-): ChosenSource {
-  for (const object of objects) {
-    const compiled = compiledOf(object);
-    if (compiled.source === name) return mappedSource(object, { compiled, settings });
-  }
+export interface Sources {
+  /** Ingesters and ObservationMappings named on the command line; one more door to a built-in source among them is meant. */
+  readonly named: readonly KubeObject[];
+  /** Those of a cluster. */
+  readonly live?: readonly KubeObject[];
+  readonly settings: Settings;
+}
+
+/** The source `name`: what is named on the command line, else the built-in one, else a cluster's. */
+export function chooseSource(name: string, { named, live = [], settings }: Sources): ChosenSource {
+  const own = named.find((object) => sourceOf(object) === name);
+  if (own) return mappedSource(own, { compiled: compiledOf(own), settings });
   const builtin = sourceNamed(name);
   if (builtin) return { definition: builtin, runtime: runtime(builtin, settings), filter: undefined };
+  const other = live.find((object) => sourceOf(object) === name);
+  if (other) return mappedSource(other, { compiled: compiledOf(other), settings });
   const known = SOURCES.map((source) => source.name);
   const guess = didYouMean(name, known);
   const hint = guess === undefined
     ? `expected one of ${known.join("|")}, or a mapped one with its --ingester FILE`
     : `did you mean "${guess}"?`;
   throw new CommandError(`Cannot find source "${name}": ${hint}`, 2);
+}
+
+function sourceOf({ spec }: KubeObject): unknown {
+  return isObject(spec) ? spec.source ?? spec.sourceName : undefined;
 }
 
 function compiledOf(object: KubeObject): CompiledIngester {
@@ -57,14 +67,16 @@ function mappedSource(
   if (!definition) {
     throw new CommandError(`Cannot load ${id}: it has no mapping, and its source is not built in`);
   }
+  const door = compiled.mapping ? {} : { door: id };
   const overrides: SourceOverrides = {
+    ...door,
     ...(windowSeconds !== undefined && { windowSeconds }),
     ...(ttlSeconds !== undefined && { ttlSeconds }),
   };
   return {
     definition,
     runtime: runtime(definition, settings, overrides),
-    filter: filters && { name: `${id} spec.filters`, source: definition.name, block: filters },
+    filter: filters && { name: `${id} spec.filters`, source: definition.name, block: filters, ...door },
   };
 }
 

@@ -151,6 +151,14 @@ Deno.test("a tenant's document acts on its own namespace alone and never drops C
   assertEquals(passes({ source: "audit" }), true);
 });
 
+Deno.test("a door's own document acts on what comes through that door alone", () => {
+  const door = "Ingester zen-system/door";
+  const filters = compileFilters([{ name: "i", source: "trivy", block: { enabled: false }, door }]);
+  assertEquals(filters.evaluate(normalEvent({ door })).pass, false);
+  assertEquals(filters.evaluate(normalEvent()).pass, true);
+  assertEquals(filters.explain(normalEvent())[0]?.detail, `acts on events of ${door} alone`);
+});
+
 Deno.test("explain() says why for every document and dimension", () => {
   const filters = compileFilters([
     { name: "a", source: "falco", block: { enabled: false } },
