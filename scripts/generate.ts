@@ -10,6 +10,7 @@ import { generateIdentity } from "./generate/identity.ts";
 import { generateMappedCrds } from "./generate/mapped_crds.ts";
 import { generateMetrics } from "./generate/metrics.ts";
 import { generateOutcomes } from "./generate/outcomes.ts";
+import { generateRbac } from "./generate/rbac.ts";
 import { generateReadme } from "./generate/readme.ts";
 import { generateSettings } from "./generate/settings.ts";
 
@@ -21,6 +22,7 @@ const GENERATORS: readonly (() => GeneratedFile[] | Promise<GeneratedFile[]>)[] 
   generateMappedCrds,
   generateMetrics,
   generateOutcomes,
+  generateRbac,
   generateReadme,
   generateSettings,
 ];

@@ -19,7 +19,11 @@ export interface RbacOptions {
 
 /** Prints the missing rules; 1 where one is missing. */
 export async function checkRbac({ api, io, settings, mapped }: RbacOptions): Promise<number> {
-  const ingesters = mapped.map(compileMapped).flatMap((compiled) => compiled.ok ? [compiled.value] : []);
+  const ingesters = mapped.flatMap((object) => {
+    const result = compileMapped(object);
+    const namespace = object.metadata.namespace ?? settings.podNamespace;
+    return result.ok ? [{ namespace, compiled: result.value }] : [];
+  });
   const wanted = wantedAccess({ settings, sources: SOURCES, ingesters });
   const user = (await whoAmI(api))?.username ?? "this user";
   const missing = await missingAccess(api, wanted.map(toAccess));
