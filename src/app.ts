@@ -47,6 +47,8 @@ export interface AppOptions {
 export interface App {
   readonly url: string;
   readonly metricsUrl: string;
+  /** Undefined where no certificate is given. */
+  readonly tlsUrl: string | undefined;
   readonly metrics: Metrics;
   readonly books: Books;
   readonly health: Health;
@@ -60,7 +62,9 @@ const BODY_BUDGET_BYTES = 64 * MIB;
 const BEAT_MS = 1_000;
 
 /** Starts the program. Throws where it cannot even start: a bad setting, a port in use, an unreadable token. */
-export function startApp({ settings, connection, clock = systemClock, watcherOptions }: AppOptions): App {
+export async function startApp(
+  { settings, connection, clock = systemClock, watcherOptions }: AppOptions,
+): Promise<App> {
   const metrics = createMetrics();
   registerProcessMetrics(metrics.registry, clock.now());
   metrics.buildInfo.set({ version: VERSION, deno_version: Deno.version.deno }, 1);
@@ -235,7 +239,7 @@ export function startApp({ settings, connection, clock = systemClock, watcherOpt
     signal: requests.signal,
     metrics,
   });
-  const serving = serve({
+  const serving = await serve({
     settings,
     clock,
     health,

@@ -189,6 +189,11 @@ export const SETTINGS = {
   }),
   tlsCertFile: text("TLS_CERT_FILE", "", "Certificate (PEM) for the TLS port"),
   tlsKeyFile: text("TLS_KEY_FILE", "", "Its private key (PEM)"),
+  tlsClientCaFile: text(
+    "TLS_CLIENT_CA_FILE",
+    "",
+    "CA (PEM) of client certificates that stand for the token on the TLS port",
+  ),
   webhookAuthToken: text(
     "WEBHOOK_AUTH_TOKEN",
     "",

@@ -29,6 +29,8 @@ export interface ServeOptions {
 
 export interface Serving {
   readonly url: string;
+  /** Undefined where no certificate is given. */
+  readonly tlsUrl: string | undefined;
   readonly metricsUrl: string;
   stop(): Promise<void>;
 }
@@ -39,20 +41,21 @@ const FLUSH_TIMEOUT_MS = 5_000;
 const log = logger("app");
 
 /** Starts everything; `stop` ends it in order. */
-export function serve(options: ServeOptions): Serving {
+export async function serve(options: ServeOptions): Promise<Serving> {
   const { settings, health, metrics, http, beforeScrape } = options;
   const { listenAddress: address } = settings;
-  const main = listen(http, { address, port: settings.port });
-  let metricsListener: Listener;
+  const listeners: Listener[] = [];
   try {
-    metricsListener = listen(createMetricsApp({ metrics, beforeScrape }), {
-      address,
-      port: settings.metricsPort,
-    });
+    listeners.push(listen(http, { address, port: settings.port }));
+    listeners.push(
+      listen(createMetricsApp({ metrics, beforeScrape }), { address, port: settings.metricsPort }),
+    );
+    if (settings.tlsCertFile !== "") listeners.push(await listenWithTls(options));
   } catch (error) {
-    void main.shutdown();
+    await Promise.all(listeners.map((listener) => listener.shutdown()));
     throw error;
   }
+  const [main, metricsListener, tls] = listeners;
   const groups = {
     core: new RunnableGroup(options.core, { onFailure: (name) => health.ended(name) }),
     leading: new RunnableGroup(options.leading, { onFailure: (name) => health.ended(name) }),
@@ -60,13 +63,25 @@ export function serve(options: ServeOptions): Serving {
   groups.core.start();
   groups.leading.start();
   health.set("http", true);
-  log.info("Listening", { url: main.url, metricsUrl: metricsListener.url });
+  const urls = { url: main?.url ?? "", metricsUrl: metricsListener?.url ?? "", tlsUrl: tls?.url };
+  log.info("Listening", urls);
   let stopped: Promise<void> | undefined;
   return {
-    url: main.url,
-    metricsUrl: metricsListener.url,
-    stop: () => stopped ??= stop(options, { listeners: [main, metricsListener], groups }),
+    ...urls,
+    stop: () => stopped ??= stop(options, { listeners, groups }),
   };
+}
+
+/** Loaded only where a certificate is given: node:https is a heavy part. */
+async function listenWithTls({ settings, http }: ServeOptions): Promise<Listener> {
+  const { listenTls } = await import("../http/tls.ts");
+  return await listenTls(http, {
+    address: settings.listenAddress,
+    port: settings.tlsPort,
+    certFile: settings.tlsCertFile,
+    keyFile: settings.tlsKeyFile,
+    clientCaFile: settings.tlsClientCaFile,
+  });
 }
 
 async function stop(

@@ -27,7 +27,7 @@ export async function run({ settings, kubeconfig, context }: RunOptions): Promis
     serviceAccountFolder: settings.serviceAccountFolder,
   });
   log.info("Cluster found", { cluster: connection.description });
-  const app = startApp({ settings, connection });
+  const app = await startApp({ settings, connection });
   await stopSignal();
   await app.stop();
   return 0;

@@ -8,6 +8,8 @@ import { createWebhookHandler, findEndpoint, type WebhookOptions } from "./webho
 export interface Bindings {
   /** The peer's address. */
   readonly peer: string;
+  /** It showed a certificate of the clients' CA. */
+  readonly clientVerified?: boolean;
 }
 
 export interface ProbeReport {
@@ -67,7 +69,7 @@ export function createHttpApp(options: HttpOptions): HttpApp {
     );
   }
   app.all("*", async (c) => {
-    const response = await handleWebhook(c, c.env.peer);
+    const response = await handleWebhook(c, c.env);
     return response ?? problem(c, new Refusal(404, "Cannot find this path"));
   });
   app.onError((error, c) => {

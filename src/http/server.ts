@@ -13,7 +13,6 @@ export interface Listener {
 export interface ListenOptions {
   readonly address: string;
   readonly port: number;
-  readonly tls?: { readonly cert: string; readonly key: string };
 }
 
 const log = logger("http");
@@ -21,14 +20,13 @@ const log = logger("http");
 /** Serves `app` on a port; 0 takes a free one. */
 export function listen(
   app: Hono<{ Bindings: Bindings }> | Hono,
-  { address, port, tls }: ListenOptions,
+  { address, port }: ListenOptions,
 ): Listener {
   const fetch = app.fetch as (request: Request, env: Bindings) => Response | Promise<Response>;
   const server = Deno.serve(
     {
       hostname: address,
       port,
-      ...(tls ?? {}),
       onListen: () => {},
       onError: (error) => {
         log.error("Request failed", { error });
@@ -45,7 +43,7 @@ export function listen(
   const host = address === "0.0.0.0" || address === "::" ? "127.0.0.1" : address;
   return {
     port: bound.port,
-    url: `${tls ? "https" : "http"}://${host.includes(":") ? `[${host}]` : host}:${bound.port}`,
+    url: `http://${host.includes(":") ? `[${host}]` : host}:${bound.port}`,
     shutdown: () => server.shutdown(),
   };
 }

@@ -75,7 +75,7 @@ export function findEndpoint(
 /** Answers one webhook request. */
 export function createWebhookHandler(options: WebhookOptions) {
   const waiting = new Map<string, number>();
-  return async function handle(c: Context, peer: string): Promise<Response | undefined> {
+  return async function handle(c: Context, client: Client): Promise<Response | undefined> {
     const found = findEndpoint(c.req.path, options.endpoints());
     if (!found) return undefined;
     const { endpoint } = found;
@@ -91,7 +91,7 @@ export function createWebhookHandler(options: WebhookOptions) {
       if (c.req.method !== "POST") {
         throw new Refusal(405, "Cannot take this request: use POST", { allow: "POST" });
       }
-      checkSender(c, { peer, endpoint, token: found.token, options });
+      checkSender(c, { ...client, endpoint, token: found.token, options });
       if (now >= endpoint.maxWaiting) {
         throw new Refusal(503, "Cannot take this request: too many are waiting, come again", {
           "retry-after": "1",
@@ -116,14 +116,21 @@ export function createWebhookHandler(options: WebhookOptions) {
   };
 }
 
-interface Sender {
+/** Who is at the other end. */
+export interface Client {
+  /** The peer's address. */
   readonly peer: string;
+  /** It showed a certificate of the clients' CA, which stands for the settings' token. */
+  readonly clientVerified?: boolean;
+}
+
+interface Sender extends Client {
   readonly endpoint: WebhookEndpoint;
   readonly token: string | undefined;
   readonly options: WebhookOptions;
 }
 
-function checkSender(c: Context, { peer, endpoint, token, options }: Sender): void {
+function checkSender(c: Context, { peer, clientVerified, endpoint, token, options }: Sender): void {
   const client = clientAddress(peer, c.req.header("x-forwarded-for"), options.trustedProxies);
   if (!options.allowedIps.empty && !options.allowedIps.has(client)) {
     throw new Refusal(
@@ -140,7 +147,8 @@ function checkSender(c: Context, { peer, endpoint, token, options }: Sender): vo
   const expected = auth.type === "default" ? options.token() : auth.type === "bearer" ? auth.secret() : "";
   if (expected === undefined) throw missingSecret();
   const given = token ?? bearerToken(c.req.header("authorization"));
-  if (expected !== "" && (given === undefined || !sameSecret(given, expected))) {
+  const certified = clientVerified === true && auth.type === "default";
+  if (expected !== "" && !certified && (given === undefined || !sameSecret(given, expected))) {
     throw new Refusal(
       401,
       "Cannot take this request: it shows no valid token (bearer, or last path segment)",

@@ -35,7 +35,7 @@ export async function startTestApp({ server, env = {}, ...options }: TestAppOpti
   };
   const settings = readSettings((name) => all[name]);
   const connection = typeof server === "string" ? fixedConnection({ server }) : server;
-  const app = startApp({ settings, connection, ...options });
+  const app = await startApp({ settings, connection, ...options });
   await eventually("the program to be ready", () => app.health.ready().ok);
   return {
     ...app,

@@ -1,0 +1,117 @@
+/** The TLS port: the same routes, client certificates in place of the token, a certificate that changes while it runs. */
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { request } from "node:https";
+import type { TLSSocket } from "node:tls";
+import { startDevCluster } from "../src/devcluster/mod.ts";
+import { fixedConnection } from "../src/kube/connection.ts";
+import { createTransport } from "../src/kube/transport.ts";
+import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
+import { listenTls } from "../src/http/tls.ts";
+import { startTestApp } from "./support/app.ts";
+import { type CertKey, createCertAuthority } from "./support/certs.ts";
+import { eventually } from "./support/eventually.ts";
+import { Hono } from "hono";
+
+interface Answer {
+  readonly status: number;
+  readonly body: string;
+  /** Serial number of the certificate the server showed. */
+  readonly serial: string;
+}
+
+function send(url: string, { ca, client, method = "POST", body = "" }: {
+  ca: string;
+  client?: CertKey;
+  method?: string;
+  body?: string;
+}): Promise<Answer> {
+  const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+  const identity = client ? { cert: client.certPem, key: client.keyPem } : {};
+  const sent = request(url, { ca, ...identity, method, agent: false }, (response) => {
+    const serial = (response.socket as TLSSocket).getPeerCertificate().serialNumber;
+    let text = "";
+    response.setEncoding("utf8");
+    response.on("data", (chunk: string) => text += chunk);
+    response.on("end", () => resolve({ status: response.statusCode ?? 0, body: text, serial }));
+  });
+  sent.on("error", reject);
+  sent.end(body);
+  return promise;
+}
+
+async function folderWith(files: Readonly<Record<string, string>>): Promise<string> {
+  const folder = await Deno.makeTempDir({ prefix: "zen-watcher-tls-" });
+  for (const [name, text] of Object.entries(files)) await Deno.writeTextFile(`${folder}/${name}`, text);
+  return folder;
+}
+
+Deno.test("the TLS port takes a client certificate of the given CA in place of the token", async () => {
+  const authority = createCertAuthority("servers");
+  const clients = createCertAuthority("clients");
+  const server = authority.issue({ usage: "server", commonName: "zen-watcher", ipAddresses: ["127.0.0.1"] });
+  const folder = await folderWith({
+    "tls.crt": server.certPem,
+    "tls.key": server.keyPem,
+    "ca.crt": clients.certPem,
+  });
+  await using cluster = await startDevCluster();
+  {
+    using api = createTransport(fixedConnection({ server: cluster.url }));
+    await installCrds(api);
+    await createNamespaces(api, ["zen-system"]);
+  }
+  await using app = await startTestApp({
+    server: cluster.url,
+    env: {
+      WATCHER_TLS_PORT: "0",
+      TLS_CERT_FILE: `${folder}/tls.crt`,
+      TLS_KEY_FILE: `${folder}/tls.key`,
+      TLS_CLIENT_CA_FILE: `${folder}/ca.crt`,
+      WEBHOOK_AUTH_TOKEN: "secret",
+    },
+  });
+  const url = `${app.tlsUrl}/falco/webhook`;
+  const body = JSON.stringify({ rule: "A rule", priority: "Notice", output: "text", output_fields: {} });
+  const ca = authority.certPem;
+  assertEquals((await send(url, { ca, body })).status, 401);
+  const stranger = createCertAuthority("strangers").issue({ usage: "client", commonName: "falco" });
+  assertEquals((await send(url, { ca, body, client: stranger })).status, 401);
+  const known = clients.issue({ usage: "client", commonName: "falco" });
+  const taken = await send(url, { ca, body, client: known });
+  assertEquals([taken.status, JSON.parse(taken.body).created], [200, 1]);
+  assertEquals((await send(`${url}/secret`, { ca, body })).status, 200);
+  assertStringIncludes((await send(`${app.tlsUrl}/ready`, { ca, method: "GET" })).body, "ready");
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("listenTls() serves a certificate that changed, and keeps the last one where the new is unreadable", async () => {
+  const authority = createCertAuthority("servers");
+  const issue = () =>
+    authority.issue({ usage: "server", commonName: "zen-watcher", ipAddresses: ["127.0.0.1"] });
+  const first = issue();
+  const folder = await folderWith({ "tls.crt": first.certPem, "tls.key": first.keyPem });
+  const app = new Hono<{ Bindings: { peer: string } }>();
+  app.get("/", (c) => c.text("hello"));
+  const listener = await listenTls(app, {
+    address: "127.0.0.1",
+    port: 0,
+    certFile: `${folder}/tls.crt`,
+    keyFile: `${folder}/tls.key`,
+    clientCaFile: "",
+    reloadMs: 20,
+  });
+  const ca = authority.certPem;
+  const before = await send(listener.url, { ca, method: "GET" });
+  await Deno.writeTextFile(`${folder}/tls.crt`, "no certificate");
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  assertEquals((await send(listener.url, { ca, method: "GET" })).serial, before.serial);
+  const second = issue();
+  await Deno.writeTextFile(`${folder}/tls.key`, second.keyPem);
+  await Deno.writeTextFile(`${folder}/tls.crt`, second.certPem);
+  await eventually("the new certificate", async () => {
+    const { serial, body } = await send(listener.url, { ca, method: "GET" });
+    return body === "hello" && serial !== before.serial;
+  });
+  await listener.shutdown();
+  await Deno.remove(folder, { recursive: true });
+});
