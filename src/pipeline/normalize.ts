@@ -70,7 +70,7 @@ export function normalize(drawn: DrawnEvent, profile: SourceProfile, context: No
     rules: cleanRules(raw.rules),
     fingerprint: sha256(identity),
     identity: cutBytes(identity, LIMITS.annotationBytes),
-    at: eventTime(time?.ms, receivedAt),
+    at: pulledAct(profile, origin) && believed ? believed.ms : eventTime(time?.ms, receivedAt),
     receivedAt,
     namespace: isNamespaceName(target) ? target : context.ownNamespace,
     ttlSeconds: ttlOf(raw.ttlSeconds) ?? ttlOf(profile.ttlSeconds) ?? LIMITS.ttlSeconds,
@@ -81,6 +81,14 @@ export function normalize(drawn: DrawnEvent, profile: SourceProfile, context: No
     resolved: raw.resolved === true,
     ...(profile.door !== undefined && { door: profile.door }),
   };
+}
+
+/**
+ * An act kept in an object (a Kubernetes Event) is read again at every resync, long after it happened: by its
+ * receipt it would open a generation each time. Only its own time tells a new act from an old one.
+ */
+function pulledAct({ kind }: SourceProfile, { name }: Origin): boolean {
+  return kind === "occurrence" && name !== undefined;
 }
 
 /**

@@ -287,3 +287,11 @@ Deno.test("toObservation() names, labels and annotates the object", () => {
   const moved = toObservation(event, 0, { instance: "a b", eventId: "e", namespace: "zen-system" });
   assertEquals(moved.metadata.namespace, "zen-system");
 });
+
+Deno.test("normalize() reckons an act kept in an object by its own time, however late it is read", () => {
+  const occurrence = { profile: { kind: "occurrence" as const } };
+  const detectedAt = new Date(RECEIPT - 5 * HOUR).toISOString();
+  assertEquals(normal({ detectedAt }, occurrence).at, RECEIPT - 5 * HOUR);
+  assertEquals(normal({ detectedAt }, { ...occurrence, origin: PUSHED }).at, RECEIPT);
+  assertEquals(normal({ detectedAt: "no time" }, occurrence).at, RECEIPT);
+});
