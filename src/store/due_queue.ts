@@ -52,6 +52,11 @@ export class DueQueue<T> {
     return waiting !== undefined && busy !== undefined ? this.#options.merge(busy, waiting) : waiting ?? busy;
   }
 
+  /** What waits for a key, less what is at work. */
+  waiting(key: string): T | undefined {
+    return this.#waiting.get(key)?.item;
+  }
+
   /** Merges work into what waits for the key, due at the earlier of both times. False where the queue is full. */
   add(key: string, item: T, delayMs: number): boolean {
     const dueAt = this.#options.clock.monotonic() + delayMs;

@@ -5,7 +5,7 @@
 import { sha256 } from "../core/fingerprint.ts";
 import type { Observation } from "../core/observation.ts";
 import type { WatcherEvent } from "../kube/watcher.ts";
-import type { StoredIndex } from "../pipeline/ports.ts";
+import type { Generation, StoredIndex } from "../pipeline/ports.ts";
 import { FingerprintTable, hexWords } from "./fingerprint_table.ts";
 import { parseName, project, type ProjectOptions, versionNumber } from "./projection.ts";
 import { NONE, type Row, Rows } from "./rows.ts";
@@ -63,15 +63,20 @@ export class ObservationIndex implements StoredIndex {
     return this.rows.byteLength + this.#foreign.byteLength;
   }
 
-  newest(fingerprint: string): Row | undefined {
+  newest(fingerprint: string): Generation | undefined {
     const slot = this.rows.newest(fingerprint);
-    return slot === NONE ? undefined : this.rows.row(slot);
+    return slot === NONE ? undefined : this.rows.generation(slot, fingerprint);
   }
 
   /** The object of that name, where it is known. */
   find(namespace: string, name: string): Row | undefined {
     const slot = this.rows.find(namespace, name);
     return slot === NONE ? undefined : this.rows.row(slot);
+  }
+
+  uidOf(namespace: string, name: string): string | undefined {
+    const slot = this.rows.find(namespace, name);
+    return slot === NONE ? undefined : this.rows.uid(slot);
   }
 
   /** The hash of what an Observation says, comparable to an event's. */

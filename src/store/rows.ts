@@ -88,6 +88,10 @@ export class Rows {
     return hexText(this.columns.fingerprint.subarray(slot * 4, slot * 4 + 4));
   }
 
+  uid(slot: number): string {
+    return uidText(this.columns.uid.subarray(slot * 4, slot * 4 + 4));
+  }
+
   row(slot: number): Row {
     const { columns } = this;
     const traits = columns.traits[slot] ?? 0;
@@ -106,7 +110,7 @@ export class Rows {
       category: CATEGORIES[(traits >> CATEGORY_SHIFT) & 7] ?? "security",
       fingerprint,
       generation,
-      uid: uidText(columns.uid.subarray(slot * 4, slot * 4 + 4)),
+      uid: this.uid(slot),
       resourceVersion: Number.isNaN(resourceVersion) ? undefined : String(resourceVersion),
       createdAt: (columns.createdAtSeconds[slot] ?? 0) * 1_000,
       firstSeenAt: columns.firstSeenAt[slot] ?? 0,
@@ -115,6 +119,21 @@ export class Rows {
       active: (traits & RESOLVED) === 0,
       ttlSeconds: columns.ttlSeconds[slot] ?? 0,
       bytes: columns.bytes[slot] ?? 0,
+      contentHash: columns.contentHash[slot] ?? 0,
+    };
+  }
+
+  /** What dedup asks for, of each event: no more than it reads. `fingerprint` is the slot's, in hex. */
+  generation(slot: number, fingerprint: string): Generation {
+    const { columns } = this;
+    const generation = columns.generation[slot] ?? 0;
+    return {
+      namespace: this.#namespaces.text(columns.namespace[slot] ?? 0),
+      name: observationName(this.source(slot), fingerprint, generation),
+      generation,
+      firstSeenAt: columns.firstSeenAt[slot] ?? 0,
+      lastSeenAt: columns.lastSeenAt[slot] ?? 0,
+      active: ((columns.traits[slot] ?? 0) & RESOLVED) === 0,
       contentHash: columns.contentHash[slot] ?? 0,
     };
   }

@@ -108,8 +108,9 @@ export function createStatusLane(options: StatusLaneOptions): StatusLane {
   }
 
   function add(into: Generation, event: NormalEvent, delta: StatusDelta, delayMs: number): void {
-    const target = targetOf(into, event);
-    if (statuses.add(keyOf(into), { target, value: delta }, delayMs)) return;
+    const key = keyOf(into);
+    const target = statuses.waiting(key)?.target ?? targetOf(into, event);
+    if (statuses.add(key, { target, value: delta }, delayMs)) return;
     log.warn("Too many status writes are waiting: the repeats of this event are not counted", {
       namespace: into.namespace,
       name: into.name,
@@ -117,7 +118,7 @@ export function createStatusLane(options: StatusLaneOptions): StatusLane {
   }
 
   function targetOf({ namespace, name }: Generation, { fingerprint }: NormalEvent): Target {
-    return { namespace, name, fingerprint, uid: index.find(namespace, name)?.uid };
+    return { namespace, name, fingerprint, uid: index.uidOf(namespace, name) };
   }
 
   function repeatOccurrence(event: NormalEvent, into: Generation): void {
@@ -200,6 +201,9 @@ export function mergeDeltas(older: StatusDelta, newer: StatusDelta): StatusDelta
     firstSeenAt: Math.min(older.firstSeenAt, newer.firstSeenAt),
     lastSeenAt: Math.max(older.lastSeenAt, newer.lastSeenAt),
   };
+  if (
+    !older.returned && !newer.returned && older.resolvedAt === undefined && newer.resolvedAt === undefined
+  ) return sum;
   const { returned, resolvedAt } = newer.returned || newer.resolvedAt !== undefined ? newer : older;
   return { ...sum, ...(returned && { returned }), ...(resolvedAt !== undefined && { resolvedAt }) };
 }

@@ -150,7 +150,8 @@ function mergedStatus(observation: Observation, delta: StatusDelta): JsonObject 
 /** A JSON patch: a merge patch could not say that a member of details is null, or gone deep inside. */
 function contentPatch({ metadata, spec }: Observation, { message, details }: Content): Patch | undefined {
   const bare = Object.keys(details).length === 0;
-  if (spec.message === message && JSON.stringify(spec.details ?? {}) === JSON.stringify(details)) {
+  // The API server may hand members out in another order.
+  if (spec.message === message && canonicalJson(spec.details ?? {}) === canonicalJson(details)) {
     return undefined;
   }
   const operations: JsonObject[] = [
