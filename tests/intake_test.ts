@@ -129,6 +129,20 @@ Deno.test("if the shared create fails, all twins fail alike, and nothing remembe
   assertEquals([dedup.inFlight, dedup.usage()], [0, 0]);
 });
 
+Deno.test("a twin waits no longer than its own deadline", async () => {
+  const { store, waiting } = heldStore();
+  const { intake, recorder } = intakeOn(store);
+  const twins = source("falco", () => [drawn(1)]);
+  const first = intake.take(twins, PAYLOAD, { signal: NO_DEADLINE, correlationId: "" });
+  const deadline = new AbortController();
+  const second = intake.take(twins, PAYLOAD, { signal: deadline.signal, correlationId: "" });
+  await settled();
+  deadline.abort();
+  assertEquals((await second).byReason.failed, { unavailable: 1 });
+  waiting[0]?.write();
+  assertEquals([(await first).created, recorder.open_], [1, 0]);
+});
+
 Deno.test("a payload of more than 10,000 events: the rest is a payload error, what came before is kept", async () => {
   const { intake } = intakeOn({
     write: () => Promise.resolve({ outcome: { kind: "created" } }),
@@ -257,7 +271,7 @@ Deno.test("gate: who gives up waiting takes no room", async () => {
   assertEquals([gate.inside, await gate.enter("b", NO_DEADLINE)], [0, true]);
 });
 
-Deno.test("ten thousand duplicates leave the event loop its turns", async () => {
+Deno.test("thousands of duplicates leave the event loop its turns", async () => {
   const { intake } = intakeOn({
     write: (event, generation) =>
       Promise.resolve({
@@ -273,7 +287,7 @@ Deno.test("ten thousand duplicates leave the event loop its turns", async () => 
         },
       }),
     repeat() {
-      // A tenth of a millisecond each: a second in all.
+      // A tenth of a millisecond each.
       const end = performance.now() + 0.1;
       while (performance.now() < end);
     },

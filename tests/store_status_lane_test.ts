@@ -121,6 +121,16 @@ Deno.test("a finding that returns is Active again: the same object, one more occ
     });
   }));
 
+Deno.test("a finding that returns with aggregation off is Active again, and not counted", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    const off: TakeOptions = { ...FINDING, profile: { name: "trivy", countRepeats: false } };
+    await replica.take([ALERT], off);
+    await resolveIt(replica, kube, time.now());
+    await replica.take([ALERT], off);
+    await time.advance(2_000);
+    assertEquals([status(kube).phase, status(kube).occurrences], ["Active", 1]);
+  }));
+
 Deno.test("a pushed finding is resolved at once when its tool says so, and only if it is stored", () =>
   withReplica(async ({ time, kube, replica }) => {
     const pushed: TakeOptions = { kind: "finding", profile: { name: "alertmanager" } };
@@ -281,13 +291,13 @@ Deno.test("flush ends with its signal while the API server is away", () =>
 
 Deno.test("of a return and a resolution the later one counts; counts add up", () => {
   const seen = { occurrences: 2, firstSeenAt: 10, lastSeenAt: 20 };
-  const returned = { occurrences: 0, firstSeenAt: Infinity, lastSeenAt: 30, returned: true };
+  const returned = { occurrences: 0, firstSeenAt: Infinity, lastSeenAt: 30, returned: 1 } as const;
   const resolved = { occurrences: 1, firstSeenAt: 5, lastSeenAt: -Infinity, resolvedAt: 40 };
   assertEquals(mergeDeltas(seen, returned), {
     occurrences: 2,
     firstSeenAt: 10,
     lastSeenAt: 30,
-    returned: true,
+    returned: 1,
   });
   assertEquals(mergeDeltas(returned, resolved), {
     occurrences: 1,
@@ -299,7 +309,7 @@ Deno.test("of a return and a resolution the later one counts; counts add up", ()
     occurrences: 1,
     firstSeenAt: 5,
     lastSeenAt: 30,
-    returned: true,
+    returned: 1,
   });
 });
 
@@ -307,7 +317,7 @@ Deno.test("a status that would not differ is not written", () => {
   const observation = storedObservation({ createdAt: 1_000_000 });
   const at = { occurrences: 0, firstSeenAt: 1_000_000, lastSeenAt: 1_000_000 };
   assertEquals(statusPatch(observation, at, 0), undefined);
-  assertEquals(statusPatch(observation, { ...at, returned: true }, 0), undefined);
+  assertEquals(statusPatch(observation, { ...at, returned: 1 as const }, 0), undefined);
   const resolved = storedObservation({ createdAt: 1_000_000, status: { phase: "Resolved" } });
   assertEquals(statusPatch(resolved, { ...at, resolvedAt: 5 }, 0), undefined);
 });

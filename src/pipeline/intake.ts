@@ -2,15 +2,16 @@
 import type { Clock } from "../core/clock.ts";
 import type { Drawn, DrawnEvent, NormalEvent, Payload } from "../core/event.ts";
 import { isObject } from "../core/json.ts";
-import type { FailReason, FilterReason, Outcome, PayloadError } from "../core/outcome.ts";
+import type { Outcome, PayloadError } from "../core/outcome.ts";
 import { createGate, type GateOptions } from "./gate.ts";
 import { decide, type Decision, type Steps } from "./mod.ts";
 import { createPace } from "./pace.ts";
 import type { ObservationStore, RateLimiter, Recorder, Ticket, WriteContext, Written } from "./ports.ts";
+import { count, countError, type IntakeResult, newTally, resultOf, type Tally } from "./tally.ts";
+
+export type { IntakeResult } from "./tally.ts";
 
 export const MAX_EVENTS_PER_PAYLOAD = 10_000;
-/** Payload errors kept for the answer; all are counted. */
-const MAX_ERRORS_KEPT = 100;
 
 /** A source as it runs: its generator, and the profile its events are normalised by. */
 export interface SourceRuntime {
@@ -30,26 +31,6 @@ export interface TakeContext {
   readonly origin?: string;
 }
 
-/** What became of a payload. */
-export interface IntakeResult {
-  readonly received: number;
-  readonly created: number;
-  readonly deduped: number;
-  readonly filtered: number;
-  readonly failed: number;
-  readonly byReason: {
-    readonly filtered: Readonly<Partial<Record<FilterReason, number>>>;
-    readonly failed: Readonly<Partial<Record<FailReason, number>>>;
-  };
-  /** Events that time or an admin can still get in: `failed{unavailable}`, `failed{internal}` and `filtered{rate_limit}`. */
-  readonly undecided: number;
-  /** The first of them; `payloadErrorCount` counts all. */
-  readonly payloadErrors: readonly PayloadError[];
-  readonly payloadErrorCount: number;
-  /** The findings that hold now by this payload, filtered ones too. Empty for pushed payloads. */
-  readonly fingerprints: readonly string[];
-}
-
 export interface IntakeOptions {
   readonly steps: Steps;
   readonly limiter: RateLimiter;
@@ -66,17 +47,6 @@ export interface Intake {
   take(source: SourceRuntime, payload: Payload, context: TakeContext): Promise<IntakeResult>;
   /** Writes under way. */
   readonly writing: number;
-}
-
-interface Tally {
-  received: number;
-  created: number;
-  deduped: number;
-  readonly filtered: Partial<Record<FilterReason, number>>;
-  readonly failed: Partial<Record<FailReason, number>>;
-  readonly errors: PayloadError[];
-  errorCount: number;
-  readonly fingerprints: string[];
 }
 
 /** A payload on its way. */
@@ -105,16 +75,7 @@ export function createIntake(options: IntakeOptions): Intake {
 
   async function take(source: SourceRuntime, payload: Payload, context: TakeContext): Promise<IntakeResult> {
     const { signal, correlationId, origin = originOf(source, payload) } = context;
-    const tally: Tally = {
-      received: 0,
-      created: 0,
-      deduped: 0,
-      filtered: {},
-      failed: {},
-      errors: [],
-      errorCount: 0,
-      fingerprints: [],
-    };
+    const tally = newTally();
     const batch: Batch = {
       source,
       write: { signal, correlationId, origin, pushed: source.pushed },
@@ -175,8 +136,7 @@ export function createIntake(options: IntakeOptions): Intake {
   }
 
   function payloadError({ source, tally, write }: Batch, error: PayloadError): void {
-    tally.errorCount++;
-    if (tally.errors.length < MAX_ERRORS_KEPT) tally.errors.push(error);
+    countError(tally, error);
     recorder.payloadError(source.name, error, write.correlationId);
   }
 
@@ -244,7 +204,7 @@ export function createIntake(options: IntakeOptions): Intake {
 
   /** A twin fails as the first one failed; else it is decided again, now that the first one is stored. */
   async function followTwin(entry: Entry, settled: Promise<Outcome>): Promise<void> {
-    const outcome = await settled;
+    const outcome = await inTime(settled, entry.batch.write.signal);
     if (outcome.kind === "filtered" || outcome.kind === "failed") return settle(entry, outcome);
     const decision = decided(entry);
     if (decision.kind === "join") return followTwin(entry, decision.settled);
@@ -254,18 +214,7 @@ export function createIntake(options: IntakeOptions): Intake {
 
   function settle({ batch: { tally }, ticket }: Entry, outcome: Outcome, document?: string): void {
     ticket.settle(outcome, document);
-    switch (outcome.kind) {
-      case "created":
-      case "deduped":
-        tally[outcome.kind]++;
-        return;
-      case "filtered":
-        tally.filtered[outcome.reason] = (tally.filtered[outcome.reason] ?? 0) + 1;
-        return;
-      case "failed":
-        tally.failed[outcome.reason] = (tally.failed[outcome.reason] ?? 0) + 1;
-        return;
-    }
+    count(tally, outcome);
   }
 
   return {
@@ -276,25 +225,18 @@ export function createIntake(options: IntakeOptions): Intake {
   };
 }
 
-function resultOf(
-  { received, created, deduped, filtered, failed, errors, errorCount, fingerprints }: Tally,
-): IntakeResult {
-  return {
-    received,
-    created,
-    deduped,
-    filtered: total(filtered),
-    failed: total(failed),
-    byReason: { filtered, failed },
-    undecided: (failed.unavailable ?? 0) + (failed.internal ?? 0) + (filtered.rate_limit ?? 0),
-    payloadErrors: errors,
-    payloadErrorCount: errorCount,
-    fingerprints,
-  };
-}
-
-function total(counts: Readonly<Partial<Record<string, number>>>): number {
-  return Object.values(counts).reduce<number>((sum, count) => sum + (count ?? 0), 0);
+/** The twin's outcome; its deadline may lie beyond ours. */
+function inTime(settled: Promise<Outcome>, signal: AbortSignal): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const late = () =>
+      resolve({ kind: "failed", reason: "unavailable", message: "not written before the deadline" });
+    if (signal.aborted) return late();
+    signal.addEventListener("abort", late, { once: true });
+    void settled.then((outcome) => {
+      signal.removeEventListener("abort", late);
+      resolve(outcome);
+    });
+  });
 }
 
 /** Two reports of one name, of different kinds (both report APIs write such), are two origins. */

@@ -1,4 +1,4 @@
-/** A hash table from 64-bit keys to 32-bit numbers in one typed array: 12 bytes a place, at most half of them taken. */
+/** A hash table from 64-bit keys to 32-bit numbers in one typed array: 12 bytes a place, at most two thirds of them taken. */
 
 const WORDS = 3;
 const FIRST_PLACES = 64;
@@ -28,7 +28,7 @@ export class FingerprintTable {
     const lowKey = key(high, low);
     let at = this.#find(high, lowKey);
     if (!this.#taken(at)) {
-      if ((this.#size + 1) * 2 > this.#places) {
+      if ((this.#size + 1) * 3 > this.#places * 2) {
         this.#rebuild(this.#places * 2);
         at = this.#find(high, lowKey);
       }

@@ -18,6 +18,8 @@ export interface GcOptions {
   readonly ttlSeconds: number;
   readonly intervalMs: number;
   readonly timeoutMs: number;
+  /** False while it is not known yet which sources have views: none of their findings may be taken for a pushed one. */
+  readonly ready?: () => boolean;
   readonly sleep?: Sleep;
 }
 
@@ -25,12 +27,12 @@ export interface GcOptions {
 export interface Gc {
   /** Collects once, within the time-out; resolves with how many were deleted. */
   collect(signal: AbortSignal): Promise<number>;
-  /** Collects as soon as the index is complete, then at every interval, until `signal` aborts. */
+  /** Collects as soon as the index is complete and `ready`, then at every interval, until `signal` aborts. */
   run(signal: AbortSignal): Promise<void>;
 }
 
 const SCAN_SLICE = 5_000;
-const INDEX_POLL_MS = 500;
+const READY_POLL_MS = 500;
 
 /** Creates the collector of a process. */
 export function createGc(options: GcOptions): Gc {
@@ -97,7 +99,8 @@ export function createGc(options: GcOptions): Gc {
   return {
     collect,
     async run(signal) {
-      while (!index.complete && !signal.aborted) await wait(INDEX_POLL_MS, signal);
+      const ready = () => index.complete && (options.ready?.() ?? true);
+      while (!ready() && !signal.aborted) await wait(READY_POLL_MS, signal);
       while (!signal.aborted) {
         await collect(signal);
         await wait(options.intervalMs, signal);

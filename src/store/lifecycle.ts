@@ -123,7 +123,7 @@ export function createLifecycle(options: LifecycleOptions): Lifecycle {
     resolving.add(short);
     try {
       const result = await writer.apply(target, { ...NOTHING, resolvedAt: clock.now() }, signal);
-      if (returned.has(short)) await writer.apply(target, { ...NOTHING, returned: true }, signal);
+      if (returned.has(short)) await writer.apply(target, { ...NOTHING, returned: 1 }, signal);
       return result === "written";
     } catch (error) {
       if (!signal.aborted) {

@@ -140,7 +140,8 @@ export function createStatusLane(options: StatusLaneOptions): StatusLane {
     }
     // What waits to be resolved is not any more: the later word counts, whatever the index still says.
     if (!into.active || statuses.pending(keyOf(into))?.value.resolvedAt !== undefined) {
-      add(into, event, { ...NEVER, lastSeenAt: event.at, returned: true }, TRANSITION_DELAY_MS);
+      const returned = event.countRepeats ? 1 : 0;
+      add(into, event, { ...NEVER, lastSeenAt: event.at, returned }, TRANSITION_DELAY_MS);
     } else if (context.pushed && event.at - into.lastSeenAt > event.ttlSeconds * 1_000 / TTL_SHARE) {
       add(into, event, { ...NEVER, lastSeenAt: event.at }, FLUSH_MS);
     }
@@ -201,11 +202,16 @@ export function mergeDeltas(older: StatusDelta, newer: StatusDelta): StatusDelta
     firstSeenAt: Math.min(older.firstSeenAt, newer.firstSeenAt),
     lastSeenAt: Math.max(older.lastSeenAt, newer.lastSeenAt),
   };
-  if (
-    !older.returned && !newer.returned && older.resolvedAt === undefined && newer.resolvedAt === undefined
-  ) return sum;
-  const { returned, resolvedAt } = newer.returned || newer.resolvedAt !== undefined ? newer : older;
-  return { ...sum, ...(returned && { returned }), ...(resolvedAt !== undefined && { resolvedAt }) };
+  const { returned, resolvedAt } = turns(newer) ? newer : older;
+  return {
+    ...sum,
+    ...(returned !== undefined && { returned }),
+    ...(resolvedAt !== undefined && { resolvedAt }),
+  };
+}
+
+function turns({ returned, resolvedAt }: StatusDelta): boolean {
+  return returned !== undefined || resolvedAt !== undefined;
 }
 
 function isConflict(error: unknown): boolean {

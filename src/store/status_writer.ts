@@ -15,8 +15,8 @@ export interface StatusDelta {
   readonly occurrences: number;
   readonly firstSeenAt: number;
   readonly lastSeenAt: number;
-  /** Reported again: Active, and one more occurrence, if it is Resolved. */
-  readonly returned?: boolean;
+  /** Reported again: Active if it is Resolved, and so many more occurrences (none with counting off). */
+  readonly returned?: 0 | 1;
   /** Resolved at this time, if it is Active. */
   readonly resolvedAt?: number;
 }
@@ -130,11 +130,11 @@ function mergedStatus(observation: Observation, delta: StatusDelta): JsonObject 
   const status: ObservationStatus = observation.status ?? {};
   const seen = seenTimes(observation);
   const resolved = status.phase === "Resolved";
-  const returns = resolved && delta.returned === true;
-  const resolves = !resolved && delta.resolvedAt !== undefined && delta.returned !== true;
+  const returns = resolved && delta.returned !== undefined;
+  const resolves = !resolved && delta.resolvedAt !== undefined && delta.returned === undefined;
   // A return that another replica has written already is no news, nor is its time.
-  if (delta.returned && !resolved && delta.occurrences === 0) return undefined;
-  const occurrences = delta.occurrences + (returns ? 1 : 0);
+  if (delta.returned !== undefined && !resolved && delta.occurrences === 0) return undefined;
+  const occurrences = delta.occurrences + (returns ? delta.returned ?? 0 : 0);
   const earlier = delta.firstSeenAt < seen.firstSeenAt;
   const later = delta.lastSeenAt > seen.lastSeenAt;
   if (occurrences === 0 && !earlier && !later && !returns && !resolves) return undefined;

@@ -1,7 +1,7 @@
 /**
  * Which documents (reports, ConfigMaps) report which findings now: keys and 64 bits of each fingerprint, never a
- * document. A finding's 64 bits are kept once by each document that reports it (8 bytes) and once by its source (12
- * bytes a place, two to eight places).
+ * document. A finding's 64 bits are kept by each document that reports it (8 bytes) and by its source (18 to 36 bytes):
+ * 0.26 to 0.44 MB per 10,000 findings, and a key per document.
  */
 import { FingerprintTable, hexWords } from "./fingerprint_table.ts";
 
