@@ -40,7 +40,7 @@ export function resourceName({ plural, group }: Pick<ResourceType, "plural" | "g
 
 /** Runs until `signal` aborts. */
 export async function runInformer(options: InformerOptions, signal: AbortSignal): Promise<void> {
-  const { source, type, resource, api } = options;
+  const { type, resource, api } = options;
   const evaluator = createEvaluator({
     ...options,
     signal,
@@ -50,7 +50,6 @@ export async function runInformer(options: InformerOptions, signal: AbortSignal)
   try {
     while (!signal.aborted) await runRound(options, { resource, evaluator, signal });
   } finally {
-    options.states.forget(source.name, resource);
     await retries;
   }
 }
@@ -76,7 +75,10 @@ async function runRound(options: InformerOptions, { resource, evaluator, signal 
       signal: round,
       metrics,
       clock,
-      onState: (state) => noteState(options, resource, state),
+      onState: (state) => {
+        // An informer that has been told to end no longer speaks for the resource.
+        if (!signal.aborted) noteState(options, resource, state);
+      },
     });
     for await (const event of events) {
       switch (event.type) {

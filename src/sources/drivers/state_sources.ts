@@ -68,12 +68,20 @@ interface Running {
   readonly done: Promise<void>;
 }
 
+/** A source being read. */
+interface Reading {
+  readonly source: string;
+  readonly informers: Map<string, Running>;
+  /** The resources whose state is told, absent ones too. */
+  told: readonly string[];
+}
+
 const log = logger("sources");
 
 /** The state sources of this process. */
 export class StateSources {
   readonly #options: StateSourcesOptions;
-  readonly #running = new Map<string, Map<string, Running>>();
+  readonly #readings = new Map<string, Reading>();
   readonly #listeners = new Set<() => void>();
   #sources: readonly StateSource[] = [];
   #active = false;
@@ -102,27 +110,30 @@ export class StateSources {
       signal.addEventListener("abort", () => resolve(), { once: true });
     });
     this.#active = false;
-    const ending = [...this.#running.keys()].map((id) => this.#stop(id));
+    const ending = [...this.#readings.keys()].map((id) => this.#stop(id));
     await Promise.all(ending);
   }
 
   #reconcile(): void {
     if (!this.#active || !this.#options.discovery.polled) return;
     const wanted = new Map(this.#sources.map((source) => [`${source.id} ${source.revision}`, source]));
-    for (const id of this.#running.keys()) if (!wanted.has(id)) void this.#stop(id);
+    for (const id of this.#readings.keys()) if (!wanted.has(id)) void this.#stop(id);
     for (const [id, source] of wanted) this.#reconcileSource(id, source);
   }
 
   #reconcileSource(id: string, source: StateSource): void {
-    const running = this.#running.get(id) ?? new Map<string, Running>();
-    this.#running.set(id, running);
+    const reading = this.#readings.get(id) ??
+      { source: source.runtime.name, informers: new Map<string, Running>(), told: [] };
+    this.#readings.set(id, reading);
+    const { informers } = reading;
     const served = this.#served(source);
+    reading.told = [...served.keys()];
     const { states, views } = this.#options;
     for (const [resource, watched] of served) {
-      const present = running.get(resource);
+      const present = informers.get(resource);
       if (watched && present?.type.version === watched.type.version) continue;
-      if (present) void this.#end(running, resource);
-      if (watched) running.set(resource, this.#start(source, { resource, ...watched }));
+      if (present) void this.#end(informers, resource);
+      if (watched) informers.set(resource, this.#start(source, { resource, ...watched }));
       else {
         states.set(source.runtime.name, resource, "absent");
         views.lost(source.runtime.name, resource, "absent");
@@ -204,15 +215,18 @@ export class StateSources {
   }
 
   async #stop(id: string): Promise<void> {
-    const running = this.#running.get(id);
-    if (!running) return;
-    this.#running.delete(id);
-    await Promise.all([...running.keys()].map((resource) => this.#end(running, resource)));
+    const reading = this.#readings.get(id);
+    if (!reading) return;
+    this.#readings.delete(id);
+    const { source, informers, told } = reading;
+    // Now, not when the informers have ended: by then their successor may have said how it stands.
+    for (const resource of told) this.#options.states.forget(source, resource);
+    await Promise.all([...informers.keys()].map((resource) => this.#end(informers, resource)));
   }
 
-  async #end(running: Map<string, Running>, resource: string): Promise<void> {
-    const informer = running.get(resource);
-    running.delete(resource);
+  async #end(informers: Map<string, Running>, resource: string): Promise<void> {
+    const informer = informers.get(resource);
+    informers.delete(resource);
     informer?.abort.abort();
     await informer?.done;
   }

@@ -1,0 +1,61 @@
+/** Tools come and go: what `/tools/status` says of a resource that is removed, and that nobody keeps asking for it. */
+import { assertEquals } from "@std/assert";
+import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
+import { isObject } from "../src/core/json.ts";
+import { startDevCluster } from "../src/devcluster/mod.ts";
+import type { ResourceType } from "../src/kube/api.ts";
+import { fixedConnection } from "../src/kube/connection.ts";
+import { createTransport } from "../src/kube/transport.ts";
+import { startTestApp, type TestApp } from "./support/app.ts";
+import { statusOf } from "./support/books.ts";
+import { eventually } from "./support/eventually.ts";
+import { changeReports, findingsOf, wantedFindings } from "./support/reports.ts";
+
+const CRD: ResourceType = {
+  group: "apiextensions.k8s.io",
+  version: "v1",
+  plural: "customresourcedefinitions",
+  kind: "CustomResourceDefinition",
+  namespaced: false,
+};
+const EXPOSED_SECRETS = "exposedsecretreports.aquasecurity.github.io";
+const OBSERVATIONS = "observations.zen.kube-zen.io";
+
+Deno.test("a resource that is removed is a state, nobody asks for it again, and it is read when it is back", async () => {
+  await using server = startDevCluster();
+  using api = createTransport(fixedConnection({ server: server.url }));
+  await installCrds(api);
+  await createNamespaces(api, ["zen-system", "shop"]);
+  await using app = await startTestApp({ server: server.url, env: { DISCOVERY_INTERVAL: "100ms" } });
+  await eventually("the state synced", async () => await stateOf(app) === "synced");
+
+  const { spec } = await api.get(CRD, EXPOSED_SECRETS);
+  await api.delete(CRD, EXPOSED_SECRETS);
+  await eventually("the state absent", async () => await stateOf(app) === "absent");
+  server.requests.clear();
+  await eventually("three more looks at what is served", () => discoveries() >= 3);
+  assertEquals(server.requests.count({ path: "/exposedsecretreports" }), 0);
+  assertEquals(await stateOf(app), "absent");
+  assertEquals(app.health.ready().reasons, []);
+  await changeReports(api, { namespace: "shop", reports: [0, 1], found: [0, 2] });
+  await eventually("the other reports to be read", () => server.count(OBSERVATIONS) === 2);
+  assertEquals(findingsOf(server.objects(OBSERVATIONS)), wantedFindings(1, 2));
+
+  await api.create(CRD, {
+    apiVersion: "apiextensions.k8s.io/v1",
+    kind: CRD.kind,
+    metadata: { name: EXPOSED_SECRETS },
+    spec,
+  });
+  await eventually("the state synced", async () => await stateOf(app) === "synced");
+
+  function discoveries(): number {
+    return server.requests.count({ verb: "get", path: /^\/apis\/aquasecurity\.github\.io\/v1alpha1$/ });
+  }
+});
+
+async function stateOf({ url }: TestApp): Promise<unknown> {
+  const { sources } = await statusOf(url);
+  const { resources } = isObject(sources) && isObject(sources.trivy) ? sources.trivy : {};
+  return isObject(resources) ? resources[EXPOSED_SECRETS] : undefined;
+}
