@@ -1,81 +1,60 @@
 import type { JsonObject } from "../core/json.ts";
 import { apiVersion, type Resource } from "./resources.ts";
 
-interface Entry {
-  readonly group: string;
-  readonly version: string;
-  readonly resource: JsonObject;
-}
+type Entry = { readonly group: string; readonly version: string; readonly resource: JsonObject };
 
 const VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-const REVIEWS: readonly Entry[] = [
-  "authentication SelfSubjectReview",
-  "authorization SelfSubjectAccessReview",
-].map((review) => {
-  const [group, kind = ""] = review.split(" ");
-  const resource = {
-    name: `${kind.toLowerCase()}s`,
-    singularName: "",
-    kind,
-    namespaced: false,
-    verbs: ["create"],
-  };
-  return { group: `${group}.k8s.io`, version: "v1", resource };
-});
+const REVIEWS = [["authentication", "SelfSubjectReview"], [
+  "authorization",
+  "SelfSubjectAccessReview",
+]] as const;
+const INFO = { title: "devcluster", version: "v1" };
 
 /** Answers discovery and OpenAPI paths; undefined for any other. */
-export function discovery(
-  path: string,
-  { resources, host }: { resources: readonly Resource[]; host: string },
-): JsonObject | undefined {
-  const entries = [...resources.flatMap(entriesOf), ...REVIEWS];
-  const [, root, group = "", version] = /^\/(apis?)(?:\/([^/]+))?(?:\/([^/]+))?$/.exec(path) ?? [];
-  if (path === "/api") {
-    const serverAddressByClientCIDRs = [{ clientCIDR: "0.0.0.0/0", serverAddress: host }];
-    return { kind: "APIVersions", versions: ["v1"], serverAddressByClientCIDRs };
+export function discovery(path: string, resources: readonly Resource[]): JsonObject | undefined {
+  const entries = resources.flatMap(entriesOf);
+  for (const [group, kind] of REVIEWS) {
+    const resource = {
+      name: `${kind.toLowerCase()}s`,
+      singularName: "",
+      kind,
+      namespaced: false,
+      verbs: ["create"],
+    };
+    entries.push({ group: `${group}.k8s.io`, version: "v1", resource });
   }
+  if (path === "/api") return { kind: "APIVersions", versions: ["v1"], serverAddressByClientCIDRs: [] };
+  if (path === "/openapi/v2") return { swagger: "2.0", info: INFO, paths: {}, definitions: {} };
+  const groups = Map.groupBy(entries, ({ group }) => group);
   if (path === "/apis") {
-    const groups = new Set(entries.map((entry) => entry.group).filter(Boolean));
-    return {
-      kind: "APIGroupList",
-      apiVersion: "v1",
-      groups: [...groups].map((name) => apiGroup(name, entries)),
-    };
+    const named = [...groups].filter(([group]) => group !== "");
+    return { kind: "APIGroupList", apiVersion: "v1", groups: named.map(([, each]) => apiGroup(each)) };
   }
-  if (path === "/openapi/v2") {
-    return { swagger: "2.0", info: { title: "devcluster", version: "v1" }, paths: {}, definitions: {} };
-  }
+  const group = groups.get(/^\/apis\/([^/]+)$/.exec(path)?.[1] ?? "-");
+  if (group) return { kind: "APIGroup", apiVersion: "v1", ...apiGroup(group) };
+  const byPath = Map.groupBy(entries, (entry) => groupPath(entry.group, entry.version));
   if (path === "/openapi/v3") {
-    const paths = entries.map((entry) => groupPath(entry.group, entry.version));
-    return {
-      paths: Object.fromEntries(paths.map((each) => [each, { serverRelativeURL: `/openapi/v3/${each}` }])),
-    };
+    const urls = [...byPath.keys()].map((
+      each,
+    ) => [each.slice(1), { serverRelativeURL: `/openapi/v3${each}` }]);
+    return { paths: Object.fromEntries(urls) };
   }
-  if (path.startsWith("/openapi/v3/")) return openApi(path.slice("/openapi/v3/".length), resources);
-  if (root === "apis" && !version) {
-    return entries.some((entry) => entry.group === group)
-      ? { kind: "APIGroup", apiVersion: "v1", ...apiGroup(group, entries) }
-      : undefined;
-  }
-  const asked = root === "api" ? groupPath("", version ? "" : group) : groupPath(group, version ?? "");
-  const found = entries.filter((entry) =>
-    root !== undefined && groupPath(entry.group, entry.version) === asked
-  );
-  if (found.length === 0) return undefined;
-  const groupVersion = root === "api" ? group : `${group}/${version}`;
+  if (path.startsWith("/openapi/v3/")) return openApi(path.slice("/openapi/v3".length), resources);
+  const found = byPath.get(path);
+  if (!found) return undefined;
+  const groupVersion = apiVersion(found[0]!.group, found[0]!.version);
   return {
     kind: "APIResourceList",
     apiVersion: "v1",
     groupVersion,
-    resources: found.map(({ resource }) => resource),
+    resources: found.map((each) => each.resource),
   };
 }
 
-function entriesOf(
-  { group, plural: name, singular: singularName, kind, namespaced, shortNames, categories, versions }:
-    Resource,
-): Entry[] {
-  return versions.flatMap(({ name: version, hasStatus }) => {
+function entriesOf(of: Resource): Entry[] {
+  const { group, plural: name, singular: singularName, kind, namespaced, shortNames, categories, versions } =
+    of;
+  return versions.flatMap(({ name: version, subresources }) => {
     const main = { name, singularName, kind, namespaced, shortNames, categories, verbs: VERBS };
     const status = {
       name: `${name}/status`,
@@ -84,18 +63,20 @@ function entriesOf(
       namespaced,
       verbs: ["get", "patch", "update"],
     };
-    return (hasStatus ? [main, status] : [main]).map((resource) => ({ group, version, resource }));
+    const served = subresources?.status ? [main, status] : [main];
+    return served.map((resource) => ({ group, version, resource }));
   });
 }
 
-function apiGroup(name: string, entries: readonly Entry[]): JsonObject {
-  const names = new Set(entries.filter(({ group }) => group === name).map(({ version }) => version));
-  const versions = [...names].map((version) => ({ groupVersion: apiVersion(name, version), version }));
-  return { name, versions, preferredVersion: versions[0] ?? null };
+function apiGroup(entries: readonly Entry[]): JsonObject {
+  const name = entries[0]!.group;
+  const served = new Set(entries.map(({ version }) => version));
+  const versions = [...served].map((version) => ({ groupVersion: apiVersion(name, version), version }));
+  return { name, versions, preferredVersion: versions[0]! };
 }
 
 function groupPath(group: string, version: string): string {
-  return group === "" ? `api/${version}` : `apis/${group}/${version}`;
+  return group === "" ? `/api/${version}` : `/apis/${group}/${version}`;
 }
 
 /** As much OpenAPI as `kubectl explain` and `apply` read: schemas by kind, and what a PATCH takes. */
@@ -110,18 +91,19 @@ function openApi(path: string, resources: readonly Resource[]): JsonObject {
   for (const { group, kind, plural, namespaced, versions } of resources) {
     for (const { name: version, schema } of versions) {
       if (groupPath(group, version) !== path) continue;
-      const about = { "x-kubernetes-group-version-kind": { group, version, kind } };
+      const about = { group, version, kind };
       const name = `${group || "core"}.${version}.${kind}`;
       schemas[name] = {
         type: "object",
-        ...schema,
-        "x-kubernetes-group-version-kind": [{ group, version, kind }],
+        ...schema?.openAPIV3Schema,
+        "x-kubernetes-group-version-kind": [about],
       };
       const content = { "application/json": { schema: { $ref: `#/components/schemas/${name}` } } };
-      const operation = { ...about, responses: { "200": { description: "OK", content } } };
-      const one = `/${path}/${namespaced ? "namespaces/{namespace}/" : ""}${plural}/{name}`;
-      paths[one] = { get: operation, patch: { ...operation, "x-kubernetes-action": "patch", parameters } };
+      const responses = { "200": { description: "OK", content } };
+      const get = { responses, "x-kubernetes-group-version-kind": about };
+      const patch = { ...get, "x-kubernetes-action": "patch", parameters };
+      paths[`${path}/${namespaced ? "namespaces/{namespace}/" : ""}${plural}/{name}`] = { get, patch };
     }
   }
-  return { openapi: "3.0.0", info: { title: "devcluster", version: "v1" }, paths, components: { schemas } };
+  return { openapi: "3.0.0", info: INFO, paths, components: { schemas } };
 }

@@ -1,23 +1,16 @@
 import type { JsonObject } from "../core/json.ts";
 
 /** One reason why an object is refused, as in `details.causes` of a Status. */
-export interface Cause {
-  readonly reason: string;
-  readonly message: string;
-  readonly field: string;
-}
+export type Cause = { readonly reason: string; readonly message: string; readonly field: string };
 
-/** What an error is about: the kind is the plural in most, the kind itself in those of validation. */
-export interface Named {
-  readonly group: string;
-  readonly kind: string;
+/** What an error is about: an object of a resource, or the resource. */
+export type About = {
+  readonly resource: { group: string; kind: string; plural: string };
   readonly name?: string;
-}
+};
 
 /** An answer that is a failure: thrown anywhere in a request, sent as a `v1 Status`. */
 export class StatusError extends Error {
-  override readonly name = "StatusError";
-
   constructor(
     readonly code: number,
     readonly reason: string,
@@ -30,7 +23,7 @@ export class StatusError extends Error {
   /** The body as the API server writes it. */
   body(): JsonObject {
     const { reason, message, details, code } = this;
-    const said = { ...(reason ? { reason } : {}), ...(details ? { details } : {}) };
+    const said = { ...(reason && { reason }), ...(details && { details }) };
     return { kind: "Status", apiVersion: "v1", metadata: {}, status: "Failure", message, ...said, code };
   }
 }
@@ -43,26 +36,29 @@ const FORMS = {
   Invalid: [422, "% is invalid: "],
 } as const;
 
-/** A failure that names what it is about. */
+/** A failure that names what it is about: the kind where it is invalid, else the plural. */
 export function failure(
   reason: keyof typeof FORMS,
-  { group, kind, name }: Named,
+  { resource: { group, kind: singular, plural }, name }: About,
   { why = "", causes = [] }: { why?: string; causes?: readonly Cause[] } = {},
 ): StatusError {
   const [code, form] = FORMS[reason];
-  const subject = `${group ? `${kind}.${group}` : kind}${name === undefined ? "" : ` "${name}"`}`;
-  const listed = causes.length > 0 ? { causes: causes.map((cause) => ({ ...cause })) } : {};
-  const details = { ...(name ? { name } : {}), ...(group ? { group } : {}), kind, ...listed };
+  const kind = reason === "Invalid" ? singular : plural;
+  const subject = (group ? `${kind}.${group}` : kind) + (name === undefined ? "" : ` "${name}"`);
+  const listed = causes.length > 0 && { causes: causes.map((cause) => ({ ...cause })) };
+  const details = { ...(name && { name }), ...(group && { group }), kind, ...listed };
   return new StatusError(code, reason, form.replace("%", () => subject) + why, details);
 }
 
 /** 422 with its causes. */
-export function invalid(what: Named, causes: readonly Cause[]): StatusError {
+export function invalid(about: About, causes: readonly Cause[]): StatusError {
   const lines = causes.map(({ field, message }) => `${field}: ${message}`);
-  return failure("Invalid", { name: "", ...what }, {
-    why: lines.length === 1 ? lines[0]! : `[${lines.join(", ")}]`,
-    causes,
-  });
+  return failure("Invalid", about, { why: lines.length === 1 ? lines[0]! : `[${lines.join(", ")}]`, causes });
+}
+
+/** The cause of a value that is not allowed. */
+export function refused(field: string, value: unknown, why: string): Cause {
+  return { reason: "FieldValueInvalid", message: `Invalid value: ${JSON.stringify(value)}: ${why}`, field };
 }
 
 /** 400. */

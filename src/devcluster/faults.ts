@@ -1,4 +1,8 @@
+/** Fault injection: it stands before the server, which knows nothing of it. */
 import type { Json, JsonObject } from "../core/json.ts";
+import { StatusError } from "./errors.ts";
+import { at } from "./json.ts";
+import { idle } from "./watch.ts";
 
 /** What goes wrong. On a watch, reset, garbled, error, gone and silent act on running ones too. */
 export type FaultEffect =
@@ -44,12 +48,19 @@ export interface FaultHandle extends Disposable {
 }
 
 /** One request as faults and the request log see it. */
-export interface Call {
-  readonly verb: string;
-  readonly path: string;
-}
+export type Call = { readonly verb: string; readonly path: string };
+
+/** A request on its way: how to carry it out, and the end of the server. */
+export type Passage = { readonly carryOut: () => Promise<Response>; readonly signal: AbortSignal };
 
 const STREAM_EFFECTS = ["reset", "garbled", "error", "gone", "silent"];
+/** Stands in the stream of frames for a broken connection. */
+const BROKEN = "\0";
+const REASONS: Readonly<Record<number, string>> = {
+  401: "Unauthorized",
+  429: "TooManyRequests",
+  503: "ServiceUnavailable",
+};
 
 /** The faults in force. */
 export class Faults {
@@ -69,31 +80,111 @@ export class Faults {
     this.#active.clear();
   }
 
-  /** The effect of the first fault for this request, counted. */
-  take(call: Call): FaultEffect | undefined {
-    const inRequest = ({ fault: { effect } }: ActiveFault) =>
-      call.verb !== "watch" || !STREAM_EFFECTS.includes(effect.kind);
-    return [...this.#active].find((each) => inRequest(each) && each.matches(call) && each.strike())?.fault
-      .effect;
+  /** Lets a request pass, or strikes it. */
+  async pass(call: Call, { carryOut, signal }: Passage): Promise<Response> {
+    const effect = this.#take(call, (kind) => call.verb !== "watch" || !STREAM_EFFECTS.includes(kind));
+    if (effect?.kind === "latency") await idle(effect.latencyMs, signal);
+    else if (effect?.kind === "reset" && effect.applied) {
+      await carryOut().then((response) => response.body?.cancel());
+    }
+    if (effect && effect.kind !== "latency") return await struck(effect, call, signal);
+    const response = await carryOut();
+    if (call.path.includes("/selfsubjectaccessreviews")) {
+      return Response.json(this.#judged(await response.json()), response);
+    }
+    if (call.verb !== "watch" || !response.body || !response.ok) return response;
+    return new Response(this.#strikeStream(call, response.body, signal), response);
   }
 
-  /** The effect of the first fault for a running watch that has `sent` so many frames; `frame`: another is at hand. */
-  takeStream(call: Call, { sent, frame }: { sent: number; frame: boolean }): FaultEffect | undefined {
-    const inStream = ({ fault: { effect: { kind } } }: ActiveFault) =>
-      STREAM_EFFECTS.includes(kind) && (kind !== "garbled" || frame);
-    return [...this.#active].find((each) => inStream(each) && each.matches(call) && each.strike(sent))?.fault
-      .effect;
+  #take(call: Call, applies: (kind: string) => boolean, seen?: number): FaultEffect | undefined {
+    const struck = (each: ActiveFault) =>
+      applies(each.fault.effect.kind) && matches(call, each.fault) && each.strike(seen);
+    return [...this.#active].find(struck)?.fault.effect;
   }
 
-  /** True where a `deny` fault is in force for this call; not counted. */
-  denies(call: Call): boolean {
-    return [...this.#active].some((each) => each.fault.effect.kind === "deny" && each.matches(call));
+  #strikeStream(
+    call: Call,
+    body: ReadableStream<Uint8Array>,
+    signal: AbortSignal,
+  ): ReadableStream<Uint8Array> {
+    const reader = body.getReader();
+    const frames = this.#frames(call, reader, signal);
+    const encoder = new TextEncoder();
+    return new ReadableStream({
+      async pull(controller) {
+        const { value, done } = await frames.next();
+        if (value === BROKEN) controller.error("devcluster: a fault broke a watch off");
+        else if (done) controller.close();
+        else controller.enqueue(encoder.encode(value));
+      },
+      cancel: (reason) => reader.cancel(reason),
+    });
   }
 
-  /** Calls `wake` whenever a fault is added. */
-  onChange(wake: () => void): () => void {
+  /** What is left of a watch's lines, which come whole, several in a chunk. */
+  async *#frames(
+    call: Call,
+    reader: ReadableStreamDefaultReader<Uint8Array>,
+    signal: AbortSignal,
+  ): AsyncGenerator<string> {
+    const decoder = new TextDecoder();
+    const take = (sent: number, frame = false) =>
+      this.#take(call, (kind) => STREAM_EFFECTS.includes(kind) && (frame || kind !== "garbled"), sent);
+    let pending = reader.read();
+    for (let sent = 0;;) {
+      let effect = take(sent);
+      const isHere = effect ? false : await this.#arrives(pending);
+      const arrived = isHere ? await pending : undefined;
+      if (arrived?.done) return;
+      if (arrived) pending = reader.read();
+      let out = "";
+      for (const line of arrived ? decoder.decode(arrived.value).split("\n").slice(0, -1) : []) {
+        effect = take(sent, true);
+        if (effect && effect.kind !== "garbled") break;
+        out += effect ? `${line.slice(0, -20)}\n` : `${line}\n`;
+        effect = undefined;
+        sent++;
+      }
+      if (out) yield out;
+      if (!effect) continue;
+      await reader.cancel();
+      if (effect.kind === "silent") await idle(undefined, signal);
+      else {yield effect.kind === "reset"
+          ? BROKEN
+          : `{"type":"ERROR","object":${JSON.stringify(statusOf(effect))}}\n`;}
+      return;
+    }
+  }
+
+  /** Waits for the promise, true, or for another fault, false. */
+  async #arrives(pending: Promise<unknown>): Promise<boolean> {
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const wake = () => resolve(false);
     this.#watching.add(wake);
-    return () => this.#watching.delete(wake);
+    pending.then(() => resolve(true), () => resolve(true));
+    const isHere = await promise;
+    this.#watching.delete(wake);
+    return isHere;
+  }
+
+  /** The answer to a SelfSubjectAccessReview, turned where a `deny` is in force for what it asks about. */
+  #judged(review: JsonObject): JsonObject {
+    const field = (name: string) => String(at(review, "spec", "resourceAttributes", name) ?? "");
+    const group = field("group") ? `apis/${field("group")}` : "api";
+    const namespace = field("namespace") && `namespaces/${field("namespace")}`;
+    const place = [
+      group,
+      field("version") || "v1",
+      namespace,
+      field("resource"),
+      field("name"),
+      field("subresource"),
+    ];
+    const call = { verb: field("verb"), path: `/${place.filter(Boolean).join("/")}` };
+    const denied = [...this.#active].some(({ fault }) =>
+      fault.effect.kind === "deny" && matches(call, fault)
+    );
+    return denied ? { ...review, status: { allowed: false } } : review;
   }
 }
 
@@ -102,12 +193,6 @@ class ActiveFault implements FaultHandle {
   #seen = 0;
 
   constructor(readonly fault: Fault, readonly remove: () => void) {}
-
-  matches({ verb, path }: Call): boolean {
-    const { verb: verbs = verb, path: wanted = "" } = this.fault;
-    if (!(typeof verbs === "string" ? [verbs] : verbs).includes(verb)) return false;
-    return typeof wanted === "string" ? path.includes(wanted) : wanted.test(path);
-  }
 
   strike(seen = this.#seen++): boolean {
     if (seen < (this.fault.after ?? 0)) return false;
@@ -120,11 +205,54 @@ class ActiveFault implements FaultHandle {
   }
 }
 
+function matches(call: Call, { verb = call.verb, path = "" }: Pick<Fault, "verb" | "path">): boolean {
+  return [verb].flat().includes(call.verb) &&
+    (typeof path === "string" ? call.path.includes(path) : path.test(call.path));
+}
+
+async function struck(effect: FaultEffect, { verb, path }: Call, signal: AbortSignal): Promise<Response> {
+  switch (effect.kind) {
+    case "status": {
+      const headers = effect.retryAfterSeconds === undefined
+        ? {}
+        : { "retry-after": String(effect.retryAfterSeconds) };
+      return Response.json(statusOf(effect), { status: effect.status, headers });
+    }
+    case "deny": {
+      const message = `${path} is forbidden: User "devcluster-admin" cannot ${verb} it`;
+      return Response.json(new StatusError(403, "Forbidden", message).body(), { status: 403 });
+    }
+    case "error":
+    case "gone": {
+      const body = statusOf(effect);
+      return Response.json(body, { status: Number(at(body, "code")) });
+    }
+    case "garbled":
+      return new Response('{"kind":"', { headers: { "content-type": "application/json" } });
+    case "hang":
+    case "silent":
+      await idle(undefined, signal);
+  }
+  // Fewer bytes than announced: the connection closes in the middle of the answer.
+  const nothing = new ReadableStream({ start: (controller) => controller.close() });
+  return new Response(nothing, { headers: { "content-length": "1" } });
+}
+
+function statusOf(effect: FaultEffect): Json {
+  if (effect.kind === "gone") return new StatusError(410, "Expired", "too old resource version").body();
+  if (effect.kind === "error" && effect.status) return effect.status;
+  if (effect.kind !== "status") return new StatusError(500, "InternalError", "an error was injected").body();
+  const { status, body, retryAfterSeconds } = effect;
+  const details = retryAfterSeconds === undefined ? {} : { retryAfterSeconds };
+  return body ??
+    new StatusError(status, REASONS[status] ?? "InternalError", "an error was injected", details).body();
+}
+
 const MAX_CALLS = 100_000;
 
 /** The requests the server has had, so that a test can say what was never asked. */
 export class RequestLog {
-  #calls: Call[] = [];
+  readonly #calls: Call[] = [];
   #forgotten = 0;
 
   add(call: Call): void {
@@ -138,16 +266,14 @@ export class RequestLog {
   }
 
   /** How many had this verb and this in their path; throws where some are forgotten. */
-  count({ verb, path = "" }: { verb?: string; path?: string | RegExp }): number {
+  count(which: Pick<Fault, "verb" | "path">): number {
     if (this.#forgotten > 0) {
       throw new Error(`Cannot count requests: ${this.#forgotten} are forgotten, clear earlier`);
     }
-    const fits = (call: Call) => typeof path === "string" ? call.path.includes(path) : path.test(call.path);
-    return this.#calls.filter((call) => (verb === undefined || call.verb === verb) && fits(call)).length;
+    return this.#calls.filter((call) => matches(call, which)).length;
   }
 
   clear(): void {
-    this.#calls = [];
-    this.#forgotten = 0;
+    this.#calls.length = this.#forgotten = 0;
   }
 }

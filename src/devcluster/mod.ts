@@ -2,7 +2,8 @@ import type { JsonObject } from "../core/json.ts";
 import { Cluster } from "./cluster.ts";
 import { type Fault, Faults, RequestLog } from "./faults.ts";
 import { apiVersion, type Resource, resourceName } from "./resources.ts";
-import { serve } from "./server.ts";
+import { serve, verbOf } from "./server.ts";
+import type { Collection } from "./store.ts";
 
 export type { Call, Fault, FaultEffect, FaultHandle, Faults, RequestLog } from "./faults.ts";
 
@@ -14,7 +15,11 @@ export interface DevClusterOptions {
   readonly bookmarkMs?: number;
   /** How many changes a resource's history keeps for watches to resume from; 20,000. */
   readonly maxChanges?: number;
+  /** Serves HTTPS, and with it HTTP/2; `ca` is what clients are to trust. PEM. */
+  readonly tls?: Tls;
 }
+
+type Tls = { readonly ca: string; readonly cert: string; readonly key: string };
 
 const MAX_HISTORY_BYTES = 64 * 1024 * 1024;
 
@@ -31,28 +36,31 @@ export class DevCluster implements AsyncDisposable {
   readonly #cluster: Cluster;
   readonly #port: number;
   readonly #bookmarkMs: number;
+  readonly #tls: Tls | undefined;
   #listening: { stop: AbortController; finished: Promise<void> } | undefined;
 
-  constructor({ port = 0, faults = [], bookmarkMs = 10_000, maxChanges = 20_000 }: DevClusterOptions) {
-    this.#cluster = new Cluster({ maxChanges, maxBytes: MAX_HISTORY_BYTES });
+  constructor({ port = 0, faults = [], bookmarkMs = 10_000, maxChanges = 20_000, tls }: DevClusterOptions) {
+    this.#cluster = new Cluster({ revision: 1, maxChanges, maxBytes: MAX_HISTORY_BYTES });
     this.#bookmarkMs = bookmarkMs;
+    this.#tls = tls;
     for (const fault of faults) this.faults.add(fault);
     this.#port = this.#listen(port);
-    this.url = `http://127.0.0.1:${this.#port}`;
+    this.url = `${tls ? "https" : "http"}://127.0.0.1:${this.#port}`;
   }
 
   /** The latest resourceVersion. */
   get revision(): number {
-    return this.#cluster.store.revision;
+    return this.#cluster.revisions.revision;
   }
 
   /** A kubeconfig for this server. */
   kubeconfig(): string {
+    const ca = this.#tls ? `, certificate-authority-data: ${btoa(this.#tls.ca)}` : "";
     return `apiVersion: v1
 kind: Config
 current-context: devcluster
 contexts: [{name: devcluster, context: {cluster: devcluster, user: devcluster}}]
-clusters: [{name: devcluster, cluster: {server: "${this.url}"}}]
+clusters: [{name: devcluster, cluster: {server: "${this.url}"${ca}}}]
 users: [{name: devcluster, user: {token: devcluster}}]
 `;
   }
@@ -61,20 +69,18 @@ users: [{name: devcluster, user: {token: devcluster}}]
   objects(resource: string, namespace?: string): JsonObject[] {
     const { group, kind, versions } = this.#resource(resource);
     const head = { apiVersion: apiVersion(group, versions[0]!.name), kind };
-    const stored = this.#cluster.collection(this.#resource(resource)).range(
-      namespace === undefined ? "" : `${namespace}/`,
-    );
+    const stored = this.#collection(resource).range(namespace === undefined ? "" : `${namespace}/`);
     return Array.from(stored, ({ body }) => ({ ...head, ...JSON.parse(body) }));
   }
 
   /** How many objects of a resource there are, without reading them. */
   count(resource: string): number {
-    return this.#cluster.collection(this.#resource(resource)).count();
+    return this.#collection(resource).count();
   }
 
   /** Forgets all history: older watches and continued lists get 410. */
   compact(): void {
-    for (const collection of this.#cluster.store.collections()) collection.compact();
+    this.#cluster.compact();
   }
 
   /** Goes away as a killed server does: connections break, the data stays. */
@@ -97,18 +103,22 @@ users: [{name: devcluster, user: {token: devcluster}}]
 
   #listen(port: number): number {
     const stop = new AbortController();
-    const { faults, requests } = this;
-    const serving = {
-      cluster: this.#cluster,
-      faults,
-      requests,
-      bookmarkMs: this.#bookmarkMs,
-      signal: stop.signal,
-    };
-    const options = { hostname: "127.0.0.1", port, signal: stop.signal, onListen: () => {} };
-    const server = Deno.serve(options, (request) => serve(request, serving));
+    const { signal } = stop;
+    const serving = { cluster: this.#cluster, bookmarkMs: this.#bookmarkMs, signal };
+    const options = { hostname: "127.0.0.1", port, signal, onListen: () => {}, ...this.#tls };
+    const server = Deno.serve(options, (request) => {
+      const url = new URL(request.url);
+      const path = decodeURIComponent(url.pathname + url.search);
+      const call = { verb: verbOf(request.method, url, this.#cluster), path };
+      this.requests.add(call);
+      return this.faults.pass(call, { carryOut: () => serve(request, serving), signal });
+    });
     this.#listening = { stop, finished: server.finished };
     return server.addr.port;
+  }
+
+  #collection(name: string): Collection {
+    return this.#cluster.collection(resourceName(this.#resource(name)));
   }
 
   #resource(name: string): Resource {

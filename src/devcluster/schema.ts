@@ -1,6 +1,5 @@
 import { RE2JS } from "re2js";
-import type { Json, JsonObject } from "../core/json.ts";
-import { isObject } from "../core/json.ts";
+import { isObject, type Json, type JsonObject } from "../core/json.ts";
 import type { Cause } from "./errors.ts";
 
 const patterns = new Map<string, RE2JS>();

@@ -1,52 +1,18 @@
-import type { JsonObject } from "../core/json.ts";
-import { isObject } from "../core/json.ts";
+import { isObject, type JsonObject } from "../core/json.ts";
 import { StatusError } from "./errors.ts";
 
 /** One version of an object: its JSON without `apiVersion` and `kind`, so that all served versions share it. */
-export interface Stored {
-  readonly key: string;
-  readonly revision: number;
-  readonly body: string;
-}
+export type Stored = { readonly key: string; readonly revision: number; readonly body: string };
 
 /** One write. `current` of a DELETED is the last state under the revision of the deletion. */
 export interface Change {
   readonly type: "ADDED" | "MODIFIED" | "DELETED";
   readonly current: Stored;
-  readonly previous?: Stored;
+  readonly previous?: Stored | undefined;
 }
 
-/** How much history each collection keeps for watches and consistent lists. */
-export interface HistoryLimits {
-  readonly maxChanges: number;
-  readonly maxBytes: number;
-}
-
-/** The revisions of all collections: one counter, as in etcd. */
-export class Store {
-  revision = 1;
-  readonly #collections = new Map<string, Collection>();
-
-  constructor(readonly limits: HistoryLimits) {}
-
-  /** The objects of one resource, `group/plural`; made when first asked for. */
-  collection(resource: string): Collection {
-    const known = this.#collections.get(resource);
-    const collection = known ?? new Collection(this);
-    if (!known) this.#collections.set(resource, collection);
-    return collection;
-  }
-
-  collections(): Iterable<Collection> {
-    return this.#collections.values();
-  }
-
-  /** Removes a resource: its watches end. */
-  drop(resource: string): void {
-    this.#collections.get(resource)?.end();
-    this.#collections.delete(resource);
-  }
-}
+/** The revision all collections share, as in etcd, and how much history each keeps. */
+export type Revisions = { revision: number; readonly maxChanges: number; readonly maxBytes: number };
 
 /** The objects of one resource, in key order (`namespace/name` or `name`), and their recent changes. */
 export class Collection {
@@ -58,8 +24,8 @@ export class Collection {
   #logBytes = 0;
   #compacted: number;
 
-  constructor(readonly store: Store) {
-    this.#compacted = store.revision;
+  constructor(readonly revisions: Revisions) {
+    this.#compacted = revisions.revision;
   }
 
   get(key: string): Stored | undefined {
@@ -68,7 +34,7 @@ export class Collection {
 
   /** How many objects have this key prefix now. */
   count(prefix = ""): number {
-    return prefix === "" ? this.#keys.length : this.#lowerBound(`${prefix}\uffff`) - this.#lowerBound(prefix);
+    return this.#lowerBound(`${prefix}\uffff`) - this.#lowerBound(prefix);
   }
 
   /** Writes `object` (without apiVersion and kind) under a new revision, which goes into its metadata. */
@@ -77,33 +43,30 @@ export class Collection {
     const current = this.#stamp(key, object);
     if (!previous) this.#keys.splice(this.#lowerBound(key), 0, key);
     this.#entries.set(key, current);
-    this.#record(previous ? { type: "MODIFIED", current, previous } : { type: "ADDED", current });
+    this.#record({ type: previous ? "MODIFIED" : "ADDED", current, previous });
     return current;
   }
 
   /** Removes an object; `object` is its last state. */
   remove(key: string, object: JsonObject): void {
     const previous = this.#entries.get(key);
-    if (!previous) return;
-    this.#entries.delete(key);
+    if (!this.#entries.delete(key)) return;
     this.#keys.splice(this.#lowerBound(key), 1);
     this.#record({ type: "DELETED", current: this.#stamp(key, object), previous });
   }
 
   /** Objects whose key starts with `prefix` and comes after `after`, in order, as they were at `revision`. */
-  *range(prefix: string, { after = "", revision = this.store.revision } = {}): Generator<Stored> {
+  *range(prefix: string, { after = "", revision = this.revisions.revision } = {}): Generator<Stored> {
     const past = this.#statesAt(revision);
     const start = after === "" ? prefix : `${after}\0`;
-    const gone = [...past.values()].filter((stored) =>
-      stored && stored.key >= start && !this.#entries.has(stored.key)
+    const gone = [...past.values()].filter((each) =>
+      each && each.key >= start && !this.#entries.has(each.key)
     );
     gone.sort((a, b) => a!.key < b!.key ? 1 : -1);
     for (let index = this.#lowerBound(start);; index++) {
-      const key = this.#keys[index]?.startsWith(prefix) ? this.#keys[index] : undefined;
-      while (gone.at(-1)?.key.startsWith(prefix) && (key === undefined || gone.at(-1)!.key < key)) {
-        yield gone.pop()!;
-      }
-      if (key === undefined) return;
+      const key = this.#keys[index]?.startsWith(prefix) ? this.#keys[index]! : `${prefix}\uffff`;
+      while (gone.at(-1) && gone.at(-1)!.key < key) yield gone.pop()!;
+      if (key.endsWith("\uffff")) return;
       const stored = past.has(key) ? past.get(key) : this.#entries.get(key);
       if (stored) yield stored;
     }
@@ -120,20 +83,21 @@ export class Collection {
     return () => this.#waiting.delete(wake);
   }
 
-  /** Forgets the history: what asks for anything before now gets 410. */
-  compact(): void {
-    this.#log = [];
-    this.#logBytes = 0;
-    this.#compacted = this.store.revision;
+  /** Forgets the history, or the older part of it: what asks for anything before then gets 410. */
+  compact(changes = this.#log.length): void {
+    for (const { previous } of this.#log.slice(0, changes)) this.#logBytes -= previous?.body.length ?? 0;
+    this.#log = this.#log.slice(changes);
+    this.#compacted = (this.#log[0]?.current.revision ?? this.revisions.revision + 1) - 1;
   }
 
+  /** Ends its watches: the resource is no more. */
   end(): void {
     this.ended = true;
     this.#wake();
   }
 
   #stamp(key: string, object: JsonObject): Stored {
-    const revision = ++this.store.revision;
+    const revision = ++this.revisions.revision;
     if (isObject(object.metadata)) object.metadata.resourceVersion = String(revision);
     return { key, revision, body: JSON.stringify(object) };
   }
@@ -141,12 +105,8 @@ export class Collection {
   #record(change: Change): void {
     this.#log.push(change);
     this.#logBytes += change.previous?.body.length ?? 0;
-    const { maxChanges, maxBytes } = this.store.limits;
-    if (this.#log.length > maxChanges || this.#logBytes > maxBytes) {
-      const forgotten = this.#log.splice(0, Math.ceil(this.#log.length / 2));
-      this.#compacted = forgotten.at(-1)!.current.revision;
-      for (const { previous } of forgotten) this.#logBytes -= previous?.body.length ?? 0;
-    }
+    const { maxChanges, maxBytes } = this.revisions;
+    if (this.#log.length > maxChanges || this.#logBytes > maxBytes) this.compact(this.#log.length >> 1);
     this.#wake();
   }
 
@@ -157,12 +117,8 @@ export class Collection {
   }
 
   #statesAt(revision: number): Map<string, Stored | undefined> {
-    const past = new Map<string, Stored | undefined>();
-    if (revision >= this.store.revision) return past;
-    for (const { current, previous } of this.#log.slice(this.#indexAfter(revision))) {
-      if (!past.has(current.key)) past.set(current.key, previous);
-    }
-    return past;
+    const since = revision < this.revisions.revision ? this.#log.slice(this.#indexAfter(revision)) : [];
+    return new Map(since.reverse().map(({ current, previous }) => [current.key, previous]));
   }
 
   #indexAfter(revision: number): number {

@@ -1,29 +1,16 @@
-import type { Json, JsonObject } from "../core/json.ts";
-import { isObject } from "../core/json.ts";
+import { isObject, type Json, type JsonObject } from "../core/json.ts";
 import { meta } from "./objects.ts";
-import type { Column, Version } from "./resources.ts";
-
-/** How a table is made. */
-export interface TableOptions {
-  readonly version: Version;
-  readonly metadata?: Json | undefined;
-  /** Rows carry whole objects, not only their metadata. */
-  readonly whole: boolean;
-  /** Without the columns' definitions, as in all frames of a watch but the first. */
-  readonly headless?: boolean;
-}
+import { AGE, type Column, type Version } from "./resources.ts";
 
 const STEP = /\.([\w-]+)|\['([^']+)'\]|\[(\d+|\*)\]|\[\?\(@\.([\w.]+)\s*==\s*["']([^"']*)["']\)\]/y;
 
+/** How a table is made: `whole` objects or their metadata in the rows; `headless` without the columns. */
+type Form = { version: Version; whole: boolean; metadata?: Json | undefined; headless?: boolean };
+
 /** Renders objects as a `meta.k8s.io/v1 Table`, the form kubectl prints from. */
-export function table(
-  objects: readonly JsonObject[],
-  { version, metadata, whole, headless = false }: TableOptions,
-): string {
-  const columns: Column[] = [
-    { name: "Name", type: "string", jsonPath: ".metadata.name" },
-    ...version.columns,
-  ];
+export function table(objects: readonly JsonObject[], { version, whole, metadata, headless }: Form): string {
+  const columns: Column[] = [{ name: "Name", type: "string", jsonPath: ".metadata.name" }];
+  columns.push(...version.additionalPrinterColumns ?? [AGE]);
   const columnDefinitions = columns.map(({ name, type, jsonPath, priority = 0 }) => {
     return { name, type, format: name === "Name" ? "name" : "", description: `At ${jsonPath}`, priority };
   });
@@ -32,13 +19,8 @@ export function table(
     return { cells: columns.map((column) => cell(object, column)), object: whole ? object : partial };
   });
   const { resourceVersion = "" } = objects[0] ? meta(objects[0]) : {};
-  return JSON.stringify({
-    kind: "Table",
-    apiVersion: "meta.k8s.io/v1",
-    metadata: metadata ?? { resourceVersion },
-    columnDefinitions: headless ? null : columnDefinitions,
-    rows,
-  });
+  const head = { kind: "Table", apiVersion: "meta.k8s.io/v1", metadata: metadata ?? { resourceVersion } };
+  return JSON.stringify({ ...head, columnDefinitions: headless ? null : columnDefinitions, rows });
 }
 
 function cell(object: JsonObject, { type, jsonPath }: Column): Json {

@@ -1,25 +1,20 @@
-import type { JsonObject } from "../core/json.ts";
-import { isObject } from "../core/json.ts";
+import { isObject, type JsonObject } from "../core/json.ts";
 import { type Cluster, keyOf } from "./cluster.ts";
-import { badRequest, failure, invalid, StatusError } from "./errors.ts";
-import {
-  decode,
-  isHeld,
-  kinded,
-  meta,
-  named,
-  parse,
-  prepareNew,
-  prepareUpdate,
-  type Target,
-} from "./objects.ts";
-import { jsonPatch, mergePatch } from "./patch.ts";
+import { badRequest, failure, invalid, refused, StatusError } from "./errors.ts";
+import { at, jsonPatch, mergePatch, parse } from "./json.ts";
+import { decode, isHeld, meta, prepareNew, prepareUpdate, randomSuffix, type Target } from "./objects.ts";
 import { apiVersion } from "./resources.ts";
-import { at, fieldSelector, labelSelector, type Matches } from "./selectors.ts";
+import { fieldSelector, labelSelector, type Matches } from "./selectors.ts";
+
+/** What requests are answered from; `signal` aborts when the server stops. */
+export type Serving = {
+  readonly cluster: Cluster;
+  readonly bookmarkMs: number;
+  readonly signal: AbortSignal;
+};
 
 /** One request for a resource. */
-export interface ResourceRequest {
-  readonly cluster: Cluster;
+export interface Asked extends Serving {
   readonly target: Target;
   readonly query: URLSearchParams;
   readonly contentType: string;
@@ -27,14 +22,10 @@ export interface ResourceRequest {
 }
 
 /** An answer: the JSON of its objects, and, for a list, the list without them. */
-export interface Answer {
-  readonly code: number;
-  readonly items: readonly string[];
-  readonly list?: JsonObject;
-}
+export type Answer = { readonly code: number; readonly items: readonly string[]; readonly list?: JsonObject };
 
 /** What can be done to a resource, by the verb Kubernetes has for it. */
-export const VERBS: Readonly<Record<string, (request: ResourceRequest) => Answer>> = {
+export const VERBS: Readonly<Record<string, (asked: Asked) => Answer>> = {
   get: ({ cluster, target }) => ({ code: 200, items: [render(target, cluster.existing(target))] }),
   list,
   create,
@@ -52,15 +43,17 @@ export function render({ resource, version }: Target, { body }: { readonly body:
 }
 
 /** What a request selects by its label and field selectors; undefined for everything. */
-export function selection({ target: { resource, version }, query }: ResourceRequest): Matches | undefined {
-  const labels = labelSelector(query.get("labelSelector"));
-  const known = ["metadata.name", "metadata.namespace", ...version.selectable];
-  const listed = known.map((each) => `"${each}"`).join(", ");
-  const unknown = (field: string) =>
-    resource.custom
-      ? `field label not supported: ${field}`
-      : `"${field}" is not a known field selector: only ${listed}`;
-  const fields = fieldSelector(query.get("fieldSelector"), { known, unknown });
+export function selection({ target: { resource: { custom }, version }, query }: Asked): Matches | undefined {
+  const known = ["metadata.name", "metadata.namespace"];
+  for (const { jsonPath } of version.selectableFields ?? []) known.push(jsonPath.slice(1));
+  const check = (field: string) => {
+    if (known.includes(field)) return;
+    const listed = known.map((each) => `"${each}"`).join(", ");
+    const builtIn = `"${field}" is not a known field selector: only ${listed}`;
+    throw badRequest(custom ? `field label not supported: ${field}` : builtIn);
+  };
+  const labels = query.get("labelSelector") ? labelSelector(query.get("labelSelector")!) : undefined;
+  const fields = query.get("fieldSelector") ? fieldSelector(query.get("fieldSelector")!, check) : undefined;
   return labels && fields ? (object) => labels(object) && fields(object) : labels ?? fields;
 }
 
@@ -79,6 +72,11 @@ export function revisionOf(query: URLSearchParams): number | undefined {
   throw query.has("watch") ? new StatusError(500, "", why) : badRequest(`invalid resource version: ${why}`);
 }
 
+/** True where the query says so. */
+export function isTrue(query: URLSearchParams, name: string): boolean {
+  return /^(true|1)$/.test(query.get(name) ?? "");
+}
+
 /** A whole number of the query; 0 where there is none. */
 export function integer(query: URLSearchParams, name: string): number {
   const text = query.get(name) ?? "0";
@@ -86,27 +84,27 @@ export function integer(query: URLSearchParams, name: string): number {
   throw badRequest(`strconv.ParseInt: parsing "${text}": invalid syntax`);
 }
 
-function list(request: ResourceRequest): Answer {
-  const { cluster, target, query } = request;
-  const { revision, after } = position(request);
+function list(asked: Asked): Answer {
+  const { cluster, target, query } = asked;
+  const { group, listKind, custom } = target.resource;
+  const { revision, after } = position(asked);
   const limit = query.get("resourceVersion") === "0" ? 0 : integer(query, "limit");
-  const matches = selection(request);
+  const matches = selection(asked);
   const items: string[] = [];
   let start = "";
   let remaining = 0;
-  for (const stored of cluster.collection(target.resource).range(scope(target), { after, revision })) {
+  for (const stored of cluster.collectionOf(target).range(scope(target), { after, revision })) {
     if (limit > 0 && items.length >= limit) {
       remaining++;
       if (matches) break;
     } else if (!matches || matches(JSON.parse(stored.body))) {
       start = stored.key;
-      items.push(target.resource.custom ? render(target, stored) : stored.body);
+      items.push(custom ? render(target, stored) : stored.body);
     }
   }
-  const metadata: JsonObject = { resourceVersion: String(revision) };
-  if (remaining > 0) metadata.continue = btoa(JSON.stringify({ v: "meta.k8s.io/v1", rv: revision, start }));
-  if (remaining > 0 && !matches) metadata.remainingItemCount = remaining;
-  const { group, listKind } = target.resource;
+  const token = btoa(JSON.stringify({ v: "meta.k8s.io/v1", rv: revision, start }));
+  const more = remaining > 0 && { continue: token, ...(!matches && { remainingItemCount: remaining }) };
+  const metadata = { resourceVersion: String(revision), ...more };
   return {
     code: 200,
     items,
@@ -114,144 +112,131 @@ function list(request: ResourceRequest): Answer {
   };
 }
 
-function position({ cluster: { store }, query }: ResourceRequest): { revision: number; after: string } {
+function position(
+  { cluster: { revisions: { revision } }, query }: Asked,
+): { revision: number; after: string } {
   const token = query.get("continue");
   if (token) {
-    const place = parse(
-      /^[\w+/=]+$/.test(token) ? atob(token) : token,
-      "invalid continue token: continue key is not valid: ",
-    );
-    return { revision: Number(at(place, ["rv"])), after: String(at(place, ["start"])) };
+    const text = /^([A-Za-z\d+/]{4})*([A-Za-z\d+/]{2,3}=?=?)?$/.test(token) ? atob(token) : token;
+    const place = parse(text, "invalid continue token: continue key is not valid: ");
+    return { revision: Number(at(place, "rv")), after: String(at(place, "start")) };
   }
   const wanted = revisionOf(query) ?? 0;
-  if (wanted > store.revision) {
+  if (wanted > revision) {
     const causes = [{ reason: "ResourceVersionTooLarge", message: "Too large resource version" }];
-    const message = `Timeout: Too large resource version: ${wanted}, current: ${store.revision}`;
+    const message = `Timeout: Too large resource version: ${wanted}, current: ${revision}`;
     throw new StatusError(504, "Timeout", message, { causes, retryAfterSeconds: 1 });
   }
-  return { revision: query.get("resourceVersionMatch") === "Exact" ? wanted : store.revision, after: "" };
+  return { revision: query.get("resourceVersionMatch") === "Exact" ? wanted : revision, after: "" };
 }
 
-function create(request: ResourceRequest): Answer {
-  const { cluster, query, body } = request;
-  requireJson(request);
-  const object = decode(body, request.target);
-  const isNamed = Boolean(meta(object).name);
-  cluster.requireNamespace({ ...request.target, name: String(meta(object).name ?? "") });
-  prepareNew(object, request.target);
-  const target = { ...request.target, name: String(meta(object).name) };
-  const taken = cluster.collection(target.resource).get(keyOf(target));
-  if (taken && isNamed) throw failure("AlreadyExists", named(target));
+function create(asked: Asked): Answer {
+  const { cluster, query, body } = asked;
+  requireJson(asked);
+  const object = decode(body, asked.target);
+  const { name, generateName } = meta(object);
+  if (!name && generateName) meta(object).name = String(generateName).slice(0, 58) + randomSuffix();
+  const target = { ...asked.target, name: String(meta(object).name ?? "") };
+  if (!target.name) {
+    const message = "Required value: name or generateName is required";
+    throw invalid(target, [{ reason: "FieldValueRequired", message, field: "metadata.name" }]);
+  }
+  cluster.requireNamespace(target);
+  prepareNew(object, target);
+  const isTaken = cluster.collectionOf(target).get(keyOf(target));
+  if (isTaken && name) throw failure("AlreadyExists", target);
   // A generated name may collide by chance; the real server draws again.
-  if (taken) return create(request);
+  if (isTaken) return create(asked);
   const stored = isDryRun(query) ? { body: JSON.stringify(bare(object)) } : cluster.put(target, bare(object));
   return { code: 201, items: [render(target, stored)] };
 }
 
-function update(request: ResourceRequest): Answer {
-  const { cluster, target, body } = request;
-  requireJson(request);
-  const proposed = decode(body, target);
+function update(asked: Asked): Answer {
+  const { cluster, target, body } = asked;
   const { traits } = target.resource;
-  if (traits.includes("createOnUpdate") && !cluster.collection(target.resource).get(keyOf(target))) {
+  requireJson(asked);
+  const proposed = decode(body, target);
+  const { uid, resourceVersion } = meta(proposed);
+  if (traits.includes("P") && !cluster.collectionOf(target).get(keyOf(target))) {
     delete meta(proposed).resourceVersion;
     const { name: _, ...place } = target;
-    return create({ ...request, target: place, body: JSON.stringify(proposed) });
+    return create({ ...asked, target: place, body: JSON.stringify(proposed) });
   }
-  const current = read(request);
-  const { uid, resourceVersion } = meta(proposed);
+  const current = read(asked);
   if (uid && uid !== meta(current).uid) {
     const why = `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${meta(current).uid}`;
-    throw failure("Conflict", named(target), { why });
+    throw failure("Conflict", target, { why });
   }
-  if (!resourceVersion && !traits.includes("unconditional")) {
-    const message = "Invalid value: 0: must be specified for an update";
-    throw invalid(named(target), [{
-      reason: "FieldValueInvalid",
-      message,
-      field: "metadata.resourceVersion",
-    }]);
+  if (!resourceVersion && traits.includes("R")) {
+    throw invalid(target, [refused("metadata.resourceVersion", 0, "must be specified for an update")]);
   }
-  return write(request, { current, proposed });
+  return write(asked, current, proposed);
 }
 
-function patch(request: ResourceRequest): Answer {
-  const { target, contentType, body } = request;
-  const [kind, base] = /^application\/(json-|merge-|strategic-merge-)patch\+json$/.exec(contentType) ?? [];
-  if (contentType.startsWith("application/apply-patch")) {
-    throw new StatusError(415, "UnsupportedMediaType", "the development API server has no server-side apply");
-  }
-  if (!kind || (base === "strategic-merge-" && target.resource.custom)) {
+function patch(asked: Asked): Answer {
+  const { target, contentType, body } = asked;
+  const [, kind] = /^application\/(json|merge|strategic-merge)-patch\+json$/.exec(contentType) ?? [];
+  if (!kind || (kind === "strategic-merge" && target.resource.custom)) {
+    // Server-side apply ends here too.
     throw unsupported("application/json-patch+json, application/merge-patch+json");
   }
-  const current = read(request);
+  const current = read(asked);
   const document = parse(body, "error decoding patch: ");
-  const patched = base === "json-"
+  const patched = kind === "json"
     ? jsonPatch(current, document)
-    : mergePatch(current, document, base !== "merge-");
+    : mergePatch(current, document, kind !== "merge");
   if (!isObject(patched)) throw badRequest("error decoding patch: expected an object");
   try {
-    return write(request, { current, proposed: decode(JSON.stringify(patched), target) });
+    return write(asked, current, decode(JSON.stringify(patched), target));
   } catch (error) {
     // What a patch makes of an object is not read from a body: what does not decode is invalid.
-    if (!(error instanceof StatusError) || !/cannot be handled as/.test(error.message)) throw error;
-    const message = `Invalid value: ${body}: ${error.message}`;
-    throw invalid({ group: "", kind: "" }, [{ reason: "FieldValueInvalid", message, field: "patch" }]);
+    if (!(error instanceof StatusError) || !error.message.includes("cannot be handled as")) throw error;
+    throw invalid(target, [refused("patch", body, error.message)]);
   }
 }
 
-function write(
-  request: ResourceRequest,
-  { current, proposed }: { current: JsonObject; proposed: JsonObject },
-): Answer {
-  const { cluster, target, query } = request;
-  const next = prepareUpdate(current, { proposed, target });
-  const freed = meta(next).deletionTimestamp && !isHeld(next) && target.resource.kind !== "Namespace";
+function write({ cluster, target, query }: Asked, current: JsonObject, proposed: JsonObject): Answer {
+  const next = prepareUpdate(current, proposed, target);
+  const isFreed = meta(next).deletionTimestamp && !isHeld(next) && target.resource.kind !== "Namespace";
   const isStored = !isDryRun(query);
   let stored: { body: string } = { body: JSON.stringify(bare(next)) };
-  if (freed && isStored) cluster.remove(target, bare(next));
+  if (isFreed && isStored) cluster.remove(target, bare(next));
   else if (next !== current && isStored) stored = cluster.put(target, bare(next));
   return { code: 200, items: [render(target, stored)] };
 }
 
-function remove(request: ResourceRequest): Answer {
-  const { cluster, target, body, query } = request;
+function remove(asked: Asked): Answer {
+  const { cluster, target, body, query } = asked;
   const { group, plural } = target.resource;
-  const object = read(request);
+  const object = read(asked);
   const options = parse(body.trim() || "{}", "error decoding options: ");
-  for (
-    const [field, label, hint] of [["uid", "UID", "deleted and then recreated"], [
-      "resourceVersion",
-      "ResourceVersion",
-      "modified",
-    ]] as const
-  ) {
-    const wanted = at(options, ["preconditions", field]);
+  for (const [field, label] of [["uid", "UID"], ["resourceVersion", "ResourceVersion"]] as const) {
+    const wanted = at(options, "preconditions", field);
     const actual = meta(object)[field];
     if (!wanted || wanted === actual) continue;
     const why =
-      `the ${label} in the precondition (${wanted}) does not match the ${label} in record (${actual}). The object might have been ${hint}`;
-    throw failure("Conflict", kinded(target, object), { why });
+      `the ${label} in the precondition (${wanted}) does not match the ${label} in record (${actual})`;
+    throw failure("Conflict", target, { why });
   }
-  const isStored = !isDryRun(query) && at(options, ["dryRun"]) === undefined;
+  const isStored = !isDryRun(query) && !at(options, "dryRun");
   const left = isStored ? cluster.delete(target, bare(object)) : undefined;
-  const details = { name: target.name!, ...(group ? { group } : {}), kind: plural, uid: meta(object).uid! };
+  const details = { name: target.name!, ...(group && { group }), kind: plural, uid: meta(object).uid! };
   const success = { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", details };
   return { code: 200, items: [left ? render(target, left) : JSON.stringify(success)] };
 }
 
-function removeCollection(request: ResourceRequest): Answer {
-  const answer = list(request);
-  for (const item of isDryRun(request.query) ? [] : answer.items) {
+function removeCollection(asked: Asked): Answer {
+  const answer = list(asked);
+  for (const item of isDryRun(asked.query) ? [] : answer.items) {
     const object: JsonObject = JSON.parse(item);
     const { name, namespace } = meta(object);
-    const place = namespace === undefined ? {} : { namespace: String(namespace) };
-    request.cluster.delete({ ...request.target, ...place, name: String(name) }, bare(object));
+    const place = { name: String(name), ...(namespace !== undefined && { namespace: String(namespace) }) };
+    asked.cluster.delete({ ...asked.target, ...place }, bare(object));
   }
   return answer;
 }
 
-function read({ cluster, target }: ResourceRequest): JsonObject {
+function read({ cluster, target }: Asked): JsonObject {
   return JSON.parse(render(target, cluster.existing(target)));
 }
 
@@ -259,7 +244,7 @@ function bare({ apiVersion: _, kind: __, ...rest }: JsonObject): JsonObject {
   return rest;
 }
 
-function requireJson({ contentType }: ResourceRequest): void {
+function requireJson({ contentType }: Asked): void {
   if (contentType !== "" && contentType !== "application/json") throw unsupported("application/json");
 }
 
@@ -270,13 +255,8 @@ function unsupported(accepted: string): StatusError {
 }
 
 function isDryRun(query: URLSearchParams): boolean {
-  const values = query.getAll("dryRun");
-  const unknown = values.find((value) => value !== "All");
-  if (unknown === undefined) return values.length > 0;
-  const message = `Invalid value: ["${unknown}"]: supported values: "All"`;
-  throw invalid({ group: "meta.k8s.io", kind: "WriteOptions" }, [{
-    reason: "FieldValueNotSupported",
-    message,
-    field: "dryRun",
-  }]);
+  const value = query.get("dryRun");
+  if (value === null || value === "All") return value !== null;
+  const about = { resource: { group: "meta.k8s.io", kind: "WriteOptions", plural: "writeoptions" } };
+  throw invalid(about, [refused("dryRun", value, 'supported values: "All"')]);
 }

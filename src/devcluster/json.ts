@@ -1,12 +1,34 @@
-import type { Json, JsonObject } from "../core/json.ts";
-import { isObject } from "../core/json.ts";
+import { isObject, type Json, type JsonObject } from "../core/json.ts";
 import { badRequest, StatusError } from "./errors.ts";
 
-const MERGE_KEYS = ["name", "mountPath", "containerPort", "type", "uid"];
+/** Parses JSON, or answers 400 with `problem` before the reason. */
+export function parse(text: string, problem: string): Json {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw badRequest(problem + (error as Error).message);
+  }
+}
 
-/** RFC 7386, on a copy; `strategic` merges lists of named things by name and leaves directives out, as kubectl needs. */
+/** The value at a path of keys, if there is one. */
+export function at(value: Json | undefined, ...path: string[]): Json | undefined {
+  for (const key of path) value = isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined;
+  return value;
+}
+
+/** True where two JSON values are equal, whatever the order of their keys. */
+export function sameJson(a: Json | undefined, b: Json | undefined): boolean {
+  if (a === b) return true;
+  if (!a || !b || typeof a !== "object" || typeof b !== "object" || Array.isArray(a) !== Array.isArray(b)) {
+    return false;
+  }
+  const [left, right] = [new Map(Object.entries(a)), new Map(Object.entries(b))];
+  return left.size === right.size && [...left].every(([key, value]) => sameJson(value, right.get(key)));
+}
+
+/** RFC 7386, on a copy. `strategic`: lists of named things merge by name and directives go, as kubectl needs. */
 export function mergePatch(target: Json | undefined, patch: Json, strategic = false): Json {
-  if (strategic && Array.isArray(patch) && Array.isArray(target)) return mergeList(target, patch);
+  if (strategic && Array.isArray(patch) && Array.isArray(target)) return mergeByName(target, patch);
   if (!isObject(patch)) return patch;
   const merged: JsonObject = isObject(target) ? { ...target } : {};
   for (const [key, value] of Object.entries(patch)) {
@@ -17,19 +39,15 @@ export function mergePatch(target: Json | undefined, patch: Json, strategic = fa
   return merged;
 }
 
-function mergeList(target: Json[], patch: Json[]): Json[] {
-  const key = MERGE_KEYS.find((each) =>
-    [...target, ...patch].every((item) => isObject(item) && each in item)
-  );
-  if (key === undefined) return patch;
-  const merged = target.filter(isObject);
-  for (const item of patch.filter(isObject)) {
-    const found = merged.findIndex((each) => each[key] === item[key]);
-    const index = found < 0 ? merged.length : found;
-    if (item.$patch === "delete") merged.splice(index, 1);
-    else merged.splice(index, 1, mergePatch(merged[index], item, true) as JsonObject);
+function mergeByName(target: Json[], patch: Json[]): Json[] {
+  if (![...target, ...patch].every((item) => at(item, "name"))) return patch;
+  const merged = new Map(target.map((item) => [at(item, "name"), item]));
+  for (const item of patch) {
+    const name = at(item, "name");
+    if (at(item, "$patch") === "delete") merged.delete(name);
+    else merged.set(name, mergePatch(merged.get(name), item, true));
   }
-  return merged;
+  return [...merged.values()];
 }
 
 /** RFC 6902, on a copy; 422 where an operation does not apply, as on the real server. */
@@ -38,19 +56,19 @@ export function jsonPatch(target: JsonObject, patch: Json): Json {
   // The document hangs in an object of one key, so that replacing all of it is no special case.
   const root: JsonObject = { "": structuredClone(target) };
   for (const operation of patch) apply(root, isObject(operation) ? operation : {});
-  return root[""]!;
+  return root[""] ?? null;
 }
 
 function apply(root: JsonObject, { op, path, from, value }: JsonObject): void {
   if (op === "remove") take(root, path);
   else if (op === "move") put(root, path, take(root, from));
-  else if (op === "copy") put(root, path, structuredClone(read(root, pointer(from))));
-  else if (op === "test" && sameJson(read(root, pointer(path)), value)) return;
-  else if ((op !== "add" && op !== "replace") || value === undefined) throw rejected();
-  else {
+  else if (op === "copy") put(root, path, structuredClone(read(root, keysOf(from))));
+  else if (op === "test") {
+    if (!sameJson(read(root, keysOf(path)), value)) throw rejected();
+  } else if ((op === "add" || op === "replace") && value !== undefined) {
     if (op === "replace") take(root, path);
     put(root, path, value);
-  }
+  } else throw rejected();
 }
 
 function rejected(): StatusError {
@@ -62,7 +80,7 @@ function rejected(): StatusError {
   );
 }
 
-function pointer(path: Json | undefined): string[] {
+function keysOf(path: Json | undefined): string[] {
   const keys = String(path ?? "?").split("/").map((key) => key.replaceAll("~1", "/").replaceAll("~0", "~"));
   if (keys[0] !== "" || keys.includes("__proto__")) throw rejected();
   return keys;
@@ -70,18 +88,14 @@ function pointer(path: Json | undefined): string[] {
 
 function read(root: Json, keys: readonly string[]): Json {
   return keys.reduce((value, key) => {
-    const child = Array.isArray(value)
-      ? value[index(key, value.length - 1)]
-      : isObject(value) && Object.hasOwn(value, key)
-      ? value[key]
-      : undefined;
+    const child = Array.isArray(value) ? value[index(key, value.length - 1)] : at(value, key);
     if (child === undefined) throw rejected();
     return child;
   }, root);
 }
 
 function put(root: Json, path: Json | undefined, value: Json): void {
-  const keys = pointer(path);
+  const keys = keysOf(path);
   const key = keys.pop()!;
   const parent = read(root, keys);
   if (Array.isArray(parent)) parent.splice(key === "-" ? parent.length : index(key, parent.length), 0, value);
@@ -90,7 +104,7 @@ function put(root: Json, path: Json | undefined, value: Json): void {
 }
 
 function take(root: Json, path: Json | undefined): Json {
-  const keys = pointer(path);
+  const keys = keysOf(path);
   const taken = read(root, keys);
   const key = keys.pop()!;
   const parent = read(root, keys);
@@ -102,16 +116,4 @@ function take(root: Json, path: Json | undefined): Json {
 function index(key: string, last: number): number {
   if (!/^(0|[1-9]\d*)$/.test(key) || Number(key) > last) throw rejected();
   return Number(key);
-}
-
-/** True where two JSON values are equal, whatever the order of their keys. */
-export function sameJson(a: Json | undefined, b: Json | undefined): boolean {
-  if (a === b) return true;
-  if (
-    typeof a !== "object" || typeof b !== "object" || a === null || b === null ||
-    Array.isArray(a) !== Array.isArray(b)
-  ) return false;
-  const [left, right] = [new Map(Object.entries(a)), new Map(Object.entries(b))];
-  return left.size === right.size &&
-    [...left].every(([key, value]) => right.has(key) && sameJson(value, right.get(key)));
 }
