@@ -2,11 +2,28 @@
 import { parse } from "yaml";
 import { startDevCluster } from "../src/devcluster/mod.ts";
 import { CASES } from "./conformance/cases.ts";
+import { createCertAuthority } from "./support/certs.ts";
 import { type Access, Scratch, Server } from "./conformance/server.ts";
 
 Deno.test("the embedded server conforms", async (t) => {
   await using cluster = startDevCluster({ bookmarkMs: 50 });
   await conform(t, { url: cluster.url });
+});
+
+Deno.test("the embedded server conforms over TLS and HTTP/2", async (t) => {
+  const authority = createCertAuthority("conformance");
+  const { certPem: cert, keyPem: key } = authority.issue({
+    usage: "server",
+    commonName: "devcluster",
+    ipAddresses: ["127.0.0.1"],
+  });
+  await using cluster = startDevCluster({ bookmarkMs: 50, tls: { ca: authority.certPem, cert, key } });
+  const access = accessOf(cluster.kubeconfig());
+  try {
+    await conform(t, access);
+  } finally {
+    access.client?.close();
+  }
 });
 
 const kubeconfig = Deno.env.get("ZEN_TEST_KUBECONFIG");
