@@ -321,3 +321,47 @@ Deno.test("a status that would not differ is not written", () => {
   const resolved = storedObservation({ createdAt: 1_000_000, status: { phase: "Resolved" } });
   assertEquals(statusPatch(resolved, { ...at, resolvedAt: 5 }, 0), undefined);
 });
+
+/** What a Kubernetes Event's informer hands in at every resync. */
+const KEPT = { pushed: false, profile: { windowMs: 3_600_000 } };
+
+Deno.test("an act kept in an object counts when it happens, not when it is read again", () =>
+  withReplica(async ({ time, kube, replica, another }) => {
+    const at = (offsetMs: number) => ({
+      ...ALERT,
+      detectedAt: new Date(time.now() + offsetMs).toISOString(),
+    });
+    const first = at(-60_000);
+    const second = at(-30_000);
+    await replica.take([first], KEPT);
+    for (let resync = 0; resync < 3; resync++) {
+      await replica.take([first], KEPT);
+      await time.advance(10_000);
+    }
+    assertEquals(kube.calls.map(({ verb }) => verb), ["create"], "reading it again is no news");
+    await replica.take([second], KEPT);
+    await time.advance(10_000);
+    assertEquals(status(kube).occurrences, 2);
+    const writes = kube.count("patch/status");
+    const successor = another();
+    for (const each of [replica, successor]) await each.take([first, second], KEPT);
+    await time.advance(10_000);
+    assertEquals([status(kube).occurrences, kube.count("patch/status")], [2, writes]);
+    assertEquals(kube.stored.length, 1);
+  }));
+
+Deno.test("an act kept in an object that two leaders read counts once, whoever writes first", () =>
+  withReplica(async ({ time, kube, replica, another }) => {
+    const successor = another();
+    const at = (offsetMs: number) => ({
+      ...ALERT,
+      detectedAt: new Date(time.now() + offsetMs).toISOString(),
+    });
+    const [first, second] = [at(-60_000), at(-30_000)];
+    await replica.take([first], KEPT);
+    // The old leader has not flushed it yet when the new one reads everything.
+    await replica.take([second], KEPT);
+    await successor.take([first, second], KEPT);
+    await time.advance(10_000);
+    assertEquals(status(kube).occurrences, 2);
+  }));

@@ -121,13 +121,16 @@ export function createStatusLane(options: StatusLaneOptions): StatusLane {
     return { namespace, name, fingerprint, uid: index.uidOf(namespace, name) };
   }
 
-  function repeatOccurrence(event: NormalEvent, into: Generation): void {
+  function repeatOccurrence(event: NormalEvent, into: Generation, { pushed }: RepeatContext): void {
     if (event.windowMs === Infinity) return;
+    // An act kept in an object is read again at every resync: only what happened later is a repeat.
+    if (!pushed && event.at <= into.lastSeenAt) return;
     const within = event.at >= into.firstSeenAt - event.windowMs;
     const delta = {
       occurrences: event.countRepeats ? 1 : 0,
       firstSeenAt: within ? event.at : Infinity,
       lastSeenAt: event.at,
+      ...(pushed ? {} : { kept: true }),
     };
     if (delta.occurrences === 0 && event.at <= into.lastSeenAt && event.at >= into.firstSeenAt) return;
     add(into, event, delta, Math.min(FLUSH_MS, event.windowMs / 4));
@@ -172,7 +175,7 @@ export function createStatusLane(options: StatusLaneOptions): StatusLane {
   return {
     writer,
     repeat(event, into, context) {
-      if (event.kind === "occurrence") repeatOccurrence(event, into);
+      if (event.kind === "occurrence") repeatOccurrence(event, into, context);
       else repeatFinding(event, into, context);
     },
     pendingLastSeenAt(namespace, name) {
@@ -205,6 +208,7 @@ export function mergeDeltas(older: StatusDelta, newer: StatusDelta): StatusDelta
   const { returned, resolvedAt } = turns(newer) ? newer : older;
   return {
     ...sum,
+    ...(older.kept && newer.kept && { kept: true }),
     ...(returned !== undefined && { returned }),
     ...(resolvedAt !== undefined && { resolvedAt }),
   };

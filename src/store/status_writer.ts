@@ -19,6 +19,8 @@ export interface StatusDelta {
   readonly returned?: 0 | 1;
   /** Resolved at this time, if it is Active. */
   readonly resolvedAt?: number;
+  /** Of acts kept in objects, which a leader before this one may have read and counted too. */
+  readonly kept?: boolean;
 }
 
 /** The object a delta is for. */
@@ -135,6 +137,7 @@ function mergedStatus(observation: Observation, delta: StatusDelta): JsonObject 
   // A return that another replica has written already is no news, nor is its time.
   if (delta.returned !== undefined && !resolved && delta.occurrences === 0) return undefined;
   const occurrences = delta.occurrences + (returns ? delta.returned ?? 0 : 0);
+  if (delta.kept && delta.lastSeenAt <= seen.lastSeenAt) return undefined;
   const earlier = delta.firstSeenAt < seen.firstSeenAt;
   const later = delta.lastSeenAt > seen.lastSeenAt;
   if (occurrences === 0 && !earlier && !later && !returns && !resolves) return undefined;
