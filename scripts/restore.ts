@@ -1,0 +1,182 @@
+/**
+ * `deno run -A scripts/restore.ts -f FILE [--create-namespaces] [--kubeconfig FILE] [--context NAME]`: creates what a backup
+ * holds and is not there, with its status. What is there is left alone, so it may be run again. Takes the files of
+ * scripts/backup.ts, and what `kubectl get -o json` prints; gzipped where FILE ends in .gz.
+ */
+import { parseArgs } from "node:util";
+import { processIo } from "../src/cli/io.ts";
+import { isObject } from "../src/core/json.ts";
+import { ANNOTATIONS } from "../src/core/observation.ts";
+import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../src/kube/api.ts";
+import { retry } from "../src/kube/retry.ts";
+import { OBSERVATIONS } from "../src/store/mod.ts";
+import { creatable, typeOf } from "./support/backup_kinds.ts";
+import { readBackup } from "./support/backup_file.ts";
+import { openUsersCluster } from "./support/users_cluster.ts";
+
+export interface RestoreOptions {
+  readonly api: KubeApi;
+  /** Create the namespaces that are missing. */
+  readonly createNamespaces?: boolean;
+  /** Told of each object that could not be restored. */
+  readonly onFailure?: (what: string, error: unknown) => void;
+}
+
+/** What became of the objects of a backup. */
+export interface Restored {
+  created: number;
+  /** There already. */
+  existing: number;
+  /** Of other kinds than zen-watcher's. */
+  foreign: number;
+  failed: number;
+}
+
+const NAMESPACES: ResourceType = {
+  group: "",
+  version: "v1",
+  plural: "namespaces",
+  kind: "Namespace",
+  namespaced: false,
+};
+const CONCURRENCY = 8;
+const ATTEMPTS = 8;
+/** The same refusal fifty thousand times over helps nobody. */
+const MAX_FAILURES = 100;
+
+if (import.meta.main) Deno.exit(await main());
+
+/** Restores `path`; resolves once every object is tried. */
+export async function restore(path: string, options: RestoreOptions): Promise<Restored> {
+  const restored: Restored = { created: 0, existing: 0, foreign: 0, failed: 0 };
+  const objects = readBackup(path);
+  const namespaces = new Map<string, Promise<void>>();
+  async function worker(): Promise<void> {
+    while (restored.failed < MAX_FAILURES) {
+      const next = await objects.next();
+      if (next.done) return;
+      const object = next.value;
+      try {
+        restored[await restoreOne(object, { ...options, namespaces })]++;
+      } catch (error) {
+        restored.failed++;
+        const { namespace = "", name = "" } = object.metadata;
+        options.onFailure?.(`${object.kind ?? "object"} ${namespace}/${name}`, error);
+      }
+    }
+  }
+  const workers = Array.from({ length: CONCURRENCY }, worker);
+  try {
+    await Promise.all(workers);
+  } finally {
+    await Promise.allSettled(workers);
+    await objects.return(undefined);
+  }
+  if (restored.failed >= MAX_FAILURES) {
+    throw new Error(`Cannot restore "${path}": ${MAX_FAILURES} objects failed`);
+  }
+  return restored;
+}
+
+interface Work extends RestoreOptions {
+  readonly namespaces: Map<string, Promise<void>>;
+}
+
+async function restoreOne(object: KubeObject, work: Work): Promise<"created" | "existing" | "foreign"> {
+  const { api } = work;
+  const type = typeOf(object);
+  const { metadata: { name, namespace }, status } = object;
+  if (!type || name === undefined || namespace === undefined) return "foreign";
+  if (work.createNamespaces) await ensureNamespace(namespace, work);
+  try {
+    await again(() => api.create(type, creatable(object), { namespace }));
+  } catch (error) {
+    if (!hasStatus(error, 409)) throw error;
+    if (type === OBSERVATIONS) await finish(object, { api, name, namespace });
+    return "existing";
+  }
+  if (type === OBSERVATIONS && isObject(status)) {
+    await again(() => api.patch(type, name, { status }, { type: "merge", subresource: "status", namespace }));
+  }
+  return "created";
+}
+
+interface Place {
+  readonly api: KubeApi;
+  readonly name: string;
+  readonly namespace: string;
+}
+
+/**
+ * Writes the status that an interrupted restore did not come to. Only of the very same Observation (each has an event of
+ * its own that made it) and only where nobody has written its status yet.
+ */
+async function finish(object: KubeObject, { api, name, namespace }: Place): Promise<void> {
+  const { status } = object;
+  if (!isObject(status) || typeof status.lastProcessedAt !== "string") return;
+  const found = await again(() => api.get(OBSERVATIONS, name, { namespace }));
+  const written = isObject(found.status) && found.status.lastProcessedAt !== undefined;
+  if (written || eventOf(found) === undefined || eventOf(found) !== eventOf(object)) return;
+  const { resourceVersion = "" } = found.metadata;
+  const patch = { metadata: { resourceVersion }, status };
+  try {
+    await api.patch(OBSERVATIONS, name, patch, { type: "merge", subresource: "status", namespace });
+  } catch (error) {
+    // Somebody wrote it in between, and knows better.
+    if (!hasStatus(error, 409)) throw error;
+  }
+}
+
+function eventOf({ metadata }: KubeObject): string | undefined {
+  return metadata.annotations?.[ANNOTATIONS.eventId];
+}
+
+/** Once for each namespace, whoever asks first. */
+function ensureNamespace(name: string, { api, namespaces }: Work): Promise<void> {
+  const known = namespaces.get(name);
+  if (known) return known;
+  const made = (async () => {
+    try {
+      await again(() => api.create(NAMESPACES, { apiVersion: "v1", kind: "Namespace", metadata: { name } }));
+    } catch (error) {
+      if (!hasStatus(error, 409)) throw error;
+    }
+  })();
+  namespaces.set(name, made);
+  return made;
+}
+
+function again<T>(request: () => Promise<T>): Promise<T> {
+  return retry(request, { maxAttempts: ATTEMPTS });
+}
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      filename: { type: "string", short: "f" },
+      "create-namespaces": { type: "boolean" },
+      kubeconfig: { type: "string" },
+      context: { type: "string" },
+    },
+  });
+  if (values.filename === undefined) {
+    processIo.stderr("Cannot restore: expected -f FILE\n");
+    return 2;
+  }
+  try {
+    using cluster = await openUsersCluster(values);
+    const { created, existing, foreign, failed } = await restore(values.filename, {
+      api: cluster.api,
+      createNamespaces: values["create-namespaces"] ?? false,
+      onFailure: (what, error) =>
+        processIo.stderr(`Cannot restore ${what}: ${error instanceof Error ? error.message : error}\n`),
+    });
+    processIo.stdout(
+      `${values.filename}: ${created} created, ${existing} there already, ${foreign} of other kinds, ${failed} failed\n`,
+    );
+    return failed > 0 ? 1 : 0;
+  } catch (error) {
+    processIo.stderr(`${error instanceof Error ? error.message : error}\n`);
+    return 1;
+  }
+}
