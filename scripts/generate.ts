@@ -2,6 +2,7 @@
  * Writes every generated file of the repository; with `--check` writes nothing and fails with the list of those
  * that are stale. A generator is one file in scripts/generate/ and one line here.
  */
+import { generateChart } from "./generate/chart.ts";
 import { generateCrds } from "./generate/crds.ts";
 import type { GeneratedFile } from "./generate/file.ts";
 import { generateFilterCrd } from "./generate/filter_crd.ts";
@@ -15,6 +16,7 @@ import { generateReadme } from "./generate/readme.ts";
 import { generateSettings } from "./generate/settings.ts";
 
 const GENERATORS: readonly (() => GeneratedFile[] | Promise<GeneratedFile[]>)[] = [
+  generateChart,
   generateCrds,
   generateFilterCrd,
   generateFilters,

@@ -1,0 +1,64 @@
+package zenwatcherintegrity
+
+# The same answers as the chart's ValidatingAdmissionPolicy, for clusters that keep their policies in Gatekeeper.
+
+violation[{"msg": "status is written by zen-watcher alone"}] {
+	not is_writer
+	is_judged_status
+}
+
+violation[{"msg": "Observations are created by zen-watcher alone"}] {
+	not is_writer
+	is_observation
+	input.review.operation == "CREATE"
+}
+
+violation[{"msg": "what an Observation says is changed by zen-watcher alone"}] {
+	not is_writer
+	is_observation
+	input.review.operation == "UPDATE"
+	object.get(input.review.object, "spec", null) != object.get(input.review.oldObject, "spec", null)
+}
+
+violation[{"msg": "the labels and annotations by which zen-watcher finds an Observation are changed by zen-watcher alone"}] {
+	not is_writer
+	is_observation
+	input.review.operation == "UPDATE"
+	marks(input.review.object) != marks(input.review.oldObject)
+}
+
+is_writer {
+	input.review.userInfo.username == input.parameters.writers[_]
+}
+
+is_ours {
+	input.review.resource.group == "zen.kube-zen.io"
+}
+
+is_judged_status {
+	is_ours
+	object.get(input.review, "subResource", "") == "status"
+	{"CREATE", "UPDATE"}[input.review.operation]
+}
+
+is_observation {
+	is_ours
+	input.review.resource.resource == "observations"
+	object.get(input.review, "subResource", "") == ""
+}
+
+# What zen-watcher says of an object beside its spec.
+marks(thing) = found {
+	metadata := object.get(thing, "metadata", {})
+	labels := {[key, value] | value := object.get(metadata, "labels", {})[key]; is_label(key)}
+	notes := {[key, value] | value := object.get(metadata, "annotations", {})[key]; startswith(key, "zen.kube-zen.io/")}
+	found := [labels, notes]
+}
+
+is_label(key) {
+	startswith(key, "zen.kube-zen.io/")
+}
+
+is_label(key) {
+	key == "app.kubernetes.io/managed-by"
+}

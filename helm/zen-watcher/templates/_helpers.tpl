@@ -1,0 +1,132 @@
+{{- define "zen-watcher.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "zen-watcher.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- else if contains (include "zen-watcher.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "zen-watcher.name" .) | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "zen-watcher.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "zen-watcher.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "zen-watcher.labels" -}}
+{{ include "zen-watcher.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "zen-watcher.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "zen-watcher.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- required "serviceAccount.name is needed where serviceAccount.create is false" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* The controller's user, as the API server knows it. */ -}}
+{{- define "zen-watcher.user" -}}
+system:serviceaccount:{{ .Release.Namespace }}:{{ include "zen-watcher.serviceAccountName" . }}
+{{- end -}}
+
+{{- /* Who may write what zen-watcher alone may write, as a JSON list: the controller, further ones, restorers. */ -}}
+{{- define "zen-watcher.writers" -}}
+{{- $users := concat (list (include "zen-watcher.user" .)) .Values.statusIntegrity.controllers .Values.statusIntegrity.restorers -}}
+{{- toRawJson (uniq $users) -}}
+{{- end -}}
+
+{{- define "zen-watcher.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- end -}}
+{{- end -}}
+
+{{- define "zen-watcher.filterNamespace" -}}
+{{- default .Release.Namespace .Values.filters.namespace -}}
+{{- end -}}
+
+{{- define "zen-watcher.tokenSecret" -}}
+{{- default (printf "%s-webhook" (include "zen-watcher.fullname" .)) .Values.webhooks.auth.existingSecret -}}
+{{- end -}}
+
+{{- define "zen-watcher.tlsSecret" -}}
+{{- default (printf "%s-tls" (include "zen-watcher.fullname" .)) .Values.tls.existingSecret -}}
+{{- end -}}
+
+{{- define "zen-watcher.leaseName" -}}
+{{- if eq .Values.instance "default" -}}
+zen-watcher-leader-election
+{{- else -}}
+zen-watcher-leader-election-{{ .Values.instance }}
+{{- end -}}
+{{- end -}}
+
+{{- define "zen-watcher.clusterScoped" -}}
+{{- if kindIs "bool" .Values.watchClusterScoped -}}
+{{- .Values.watchClusterScoped -}}
+{{- else -}}
+{{- empty .Values.watchNamespaces -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "zen-watcher.replicas" -}}
+{{- if .Values.autoscaling.enabled -}}{{ .Values.autoscaling.minReplicas }}{{- else -}}{{ .Values.replicaCount }}{{- end -}}
+{{- end -}}
+
+{{- /* Environment of the controller, also of the test that asks for its rights. */ -}}
+{{- define "zen-watcher.env" -}}
+- name: POD_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: INSTANCE
+  value: {{ .Values.instance | quote }}
+- name: WATCH_NAMESPACE
+  value: {{ join "," .Values.watchNamespaces | quote }}
+- name: WATCH_CLUSTER_SCOPED
+  value: {{ include "zen-watcher.clusterScoped" . | quote }}
+- name: OBSERVATION_NAMESPACE
+  value: {{ .Values.observationNamespace | quote }}
+- name: TRUSTED_CONFIG_NAMESPACES
+  value: {{ join "," .Values.trustedConfigNamespaces | quote }}
+- name: TENANT_FILTERS
+  value: {{ .Values.tenantFilters | quote }}
+- name: KUBE_BENCH_NAMESPACE
+  value: {{ default .Release.Namespace .Values.kubeBench.namespace | quote }}
+- name: CHECKOV_NAMESPACE
+  value: {{ default .Release.Namespace .Values.checkov.namespace | quote }}
+- name: FILTER_CONFIGMAP_NAME
+  value: {{ .Values.filters.name | quote }}
+- name: FILTER_CONFIGMAP_NAMESPACE
+  value: {{ include "zen-watcher.filterNamespace" . | quote }}
+- name: FILTER_CONFIGMAP_KEY
+  value: {{ .Values.filters.key | quote }}
+- name: WEBHOOK_ALLOWED_IPS
+  value: {{ join "," .Values.webhooks.allowedIPs | quote }}
+- name: TRUSTED_PROXY_CIDRS
+  value: {{ join "," .Values.webhooks.trustedProxyCIDRs | quote }}
+{{- range $name, $value := .Values.settings }}
+- name: {{ $name }}
+  value: {{ $value | toString | quote }}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}

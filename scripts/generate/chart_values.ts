@@ -1,0 +1,188 @@
+/** The schema of the chart's values, less the settings, which come from the program. */
+import { z } from "zod";
+import { filterBlockSchema } from "../../src/config/filter_schema.ts";
+import { isObject, type JsonObject } from "../../src/core/json.ts";
+import { SOURCE_PATTERN } from "../../src/core/observation.ts";
+
+const text: JsonObject = { type: "string" };
+const flag: JsonObject = { type: "boolean" };
+const texts: JsonObject = { type: "array", items: { type: "string", minLength: 1 }, uniqueItems: true };
+const map: JsonObject = { type: "object", additionalProperties: { type: "string" } };
+const port: JsonObject = { type: "integer", minimum: 1, maximum: 65_535 };
+const count: JsonObject = { type: "integer", minimum: 1 };
+/** Kubernetes' own types: the API server judges them. */
+const anything: JsonObject = { type: "object" };
+const list: JsonObject = { type: "array", items: { type: "object" } };
+const namespace: JsonObject = {
+  type: "string",
+  maxLength: 63,
+  pattern: "^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$",
+};
+const namespaces: JsonObject = { type: "array", items: { ...namespace, minLength: 1 }, uniqueItems: true };
+const duration: JsonObject = { type: "string", pattern: "^[0-9]+(ms|s|m|h)$" };
+/** Least privilege is a promise: no wildcard comes in by this door either. */
+const words: JsonObject = {
+  type: "array",
+  minItems: 1,
+  items: { type: "string", pattern: "^[^*]*$" },
+};
+const configMapSource = object({ namespace, createNamespace: flag });
+const scrape = object({ enabled: flag, interval: duration, scrapeTimeout: duration, labels: map });
+
+/** Settings the chart decides by values of its own, or by what it mounts. */
+export const MANAGED_SETTINGS: ReadonlySet<string> = new Set([
+  "ADMISSION_WRITERS",
+  "CHECKOV_NAMESPACE",
+  "FILTER_CONFIGMAP_KEY",
+  "FILTER_CONFIGMAP_NAME",
+  "FILTER_CONFIGMAP_NAMESPACE",
+  "HOME",
+  "INSTANCE",
+  "KUBECONFIG",
+  "KUBERNETES_SERVICE_HOST",
+  "KUBERNETES_SERVICE_PORT",
+  "KUBE_BENCH_NAMESPACE",
+  "METRICS_PORT",
+  "OBSERVATION_NAMESPACE",
+  "POD_NAME",
+  "POD_NAMESPACE",
+  "SERVICE_ACCOUNT_FOLDER",
+  "TENANT_FILTERS",
+  "TLS_CERT_FILE",
+  "TLS_CLIENT_CA_FILE",
+  "TLS_KEY_FILE",
+  "TRUSTED_CONFIG_NAMESPACES",
+  "TRUSTED_PROXY_CIDRS",
+  "WATCHER_PORT",
+  "WATCHER_TLS_PORT",
+  "WATCH_CLUSTER_SCOPED",
+  "WATCH_NAMESPACE",
+  "WEBHOOK_ALLOWED_IPS",
+  "WEBHOOK_AUTH_TOKEN",
+  "WEBHOOK_AUTH_TOKEN_FILE",
+]);
+
+/** Every key of values.yaml but `settings`. */
+export const CHART_VALUES: JsonObject = {
+  nameOverride: text,
+  fullnameOverride: text,
+  commonLabels: map,
+  image: object({
+    repository: { type: "string", minLength: 1 },
+    tag: text,
+    digest: { type: "string", pattern: "^(sha256:[0-9a-f]{64})?$" },
+    pullPolicy: { enum: ["Always", "IfNotPresent", "Never"] },
+  }),
+  imagePullSecrets: list,
+  replicaCount: count,
+  instance: { type: "string", maxLength: 36, pattern: SOURCE_PATTERN.source },
+  watchNamespaces: namespaces,
+  watchClusterScoped: { type: ["boolean", "null"] },
+  observationNamespace: namespace,
+  trustedConfigNamespaces: namespaces,
+  tenantFilters: flag,
+  kubeBench: configMapSource,
+  checkov: configMapSource,
+  filters: object({
+    create: flag,
+    name: { type: "string", minLength: 1, maxLength: 253 },
+    namespace,
+    key: { type: "string", minLength: 1, pattern: "^[-._a-zA-Z0-9]+$" },
+    sources: { type: "object", additionalProperties: filterBlock() },
+  }),
+  extraEnv: list,
+  extraVolumes: list,
+  extraVolumeMounts: list,
+  webhooks: object({
+    auth: object({
+      mode: { enum: ["token", "none"] },
+      existingSecret: text,
+      key: { type: "string", minLength: 1 },
+    }),
+    allowedIPs: texts,
+    trustedProxyCIDRs: texts,
+    ingesterSecrets: texts,
+  }),
+  tls: object({
+    enabled: flag,
+    existingSecret: text,
+    caBundle: text,
+    clientCaSecret: text,
+    certManager: object({ enabled: flag, issuerRef: anything }),
+  }),
+  statusIntegrity: object({
+    mode: { enum: ["policy", "webhook", "gatekeeper", "none"] },
+    restorers: texts,
+    controllers: texts,
+    webhook: object({ timeoutSeconds: { type: "integer", minimum: 1, maximum: 30 } }),
+  }),
+  rbac: object({ create: flag, aggregateToView: flag, configurators: list }),
+  extraSourceRules: {
+    type: "array",
+    items: {
+      ...object({
+        apiGroups: words,
+        resources: words,
+        verbs: { type: "array", minItems: 1, items: { enum: ["get", "list", "watch"] } },
+      }),
+      required: ["apiGroups", "resources", "verbs"],
+    },
+  },
+  serviceAccount: object({ create: flag, name: text, annotations: map }),
+  crds: object({ enabled: flag, keep: flag }),
+  service: object({
+    type: { enum: ["ClusterIP", "NodePort", "LoadBalancer"] },
+    clusterIP: text,
+    port,
+    metricsPort: port,
+    tlsPort: port,
+    annotations: map,
+  }),
+  resources: anything,
+  podSecurityContext: anything,
+  securityContext: anything,
+  livenessProbe: anything,
+  readinessProbe: anything,
+  startupProbe: anything,
+  terminationGracePeriodSeconds: count,
+  podAnnotations: map,
+  podLabels: map,
+  priorityClassName: text,
+  nodeSelector: map,
+  tolerations: list,
+  topologySpreadConstraints: list,
+  podAntiAffinity: { enum: ["preferred", "required", "none"] },
+  affinity: anything,
+  podDisruptionBudget: object({ enabled: flag, minAvailable: { type: ["integer", "string"] } }),
+  autoscaling: object({
+    enabled: flag,
+    minReplicas: count,
+    maxReplicas: count,
+    targetCPUUtilizationPercentage: { type: "integer", minimum: 1, maximum: 100 },
+  }),
+  networkPolicy: object({
+    enabled: flag,
+    webhookFrom: list,
+    metricsFrom: list,
+    apiServer: object({ ports: { type: "array", items: port, minItems: 1 }, cidrs: texts }),
+    dnsTo: list,
+  }),
+  serviceMonitor: scrape,
+  vmServiceScrape: scrape,
+  prometheusRule: object({ enabled: flag, labels: map, runbookUrl: text }),
+  dashboards: object({ enabled: flag, namespace, labels: map, annotations: map }),
+  // Helm hands these to every chart.
+  global: anything,
+};
+
+function object(properties: JsonObject): JsonObject {
+  return { type: "object", additionalProperties: false, properties };
+}
+
+/** What a source's filters take, so that a misspelt key fails at `helm install` already. */
+function filterBlock(): JsonObject {
+  const schema: unknown = JSON.parse(JSON.stringify(z.toJSONSchema(filterBlockSchema, { io: "input" })));
+  if (!isObject(schema)) throw new Error("Cannot describe filters: their schema is no object");
+  const { $schema: _, ...rest } = schema;
+  return rest;
+}

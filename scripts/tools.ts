@@ -1,0 +1,117 @@
+/**
+ * Finds or builds the tools that tests of the packaging use, at fixed versions, outside the repository:
+ *
+ *     deno run -A scripts/tools.ts [helm] [opa] [promtool]
+ */
+import { join } from "node:path";
+
+/** Go's tools, by name: the package and its version. */
+const GO_TOOLS = {
+  helm: { package: "helm.sh/helm/v3/cmd/helm", version: "v3.22.0" },
+  opa: { package: "github.com/open-policy-agent/opa", version: "v1.22.2" },
+} as const;
+/** From Debian's archive: its Go module's main package does not install by itself. */
+const DEBIAN_TOOLS = { promtool: "prometheus" } as const;
+
+export type ToolName = keyof typeof GO_TOOLS | keyof typeof DEBIAN_TOOLS;
+
+/** The path of a tool, built or installed first where it is not there. */
+export async function ensureTool(name: ToolName): Promise<string> {
+  return name === "promtool" ? await fromDebian(name) : await fromGo(name);
+}
+
+async function fromGo(name: keyof typeof GO_TOOLS): Promise<string> {
+  const { package: path, version } = GO_TOOLS[name];
+  const folder = join(cacheFolder(), `${name}-${version}`);
+  const file = join(folder, name);
+  if (await isFile(file)) return file;
+  await Deno.mkdir(folder, { recursive: true });
+  using lock = await Deno.open(join(folder, ".lock"), { create: true, write: true });
+  await lock.lock(true);
+  try {
+    // Another builder may have finished it while we waited for the lock.
+    if (await isFile(file)) return file;
+    say(`tools: building ${name} ${version} into ${folder} (the first time takes some minutes)`);
+    await run("go", ["install", `${path}@${version}`], {
+      why: `Go is needed to build ${name}`,
+      env: { GOBIN: folder, CGO_ENABLED: "0", GOWORK: "off", GOFLAGS: "" },
+    });
+    return file;
+  } finally {
+    await lock.unlock();
+  }
+}
+
+async function fromDebian(name: keyof typeof DEBIAN_TOOLS): Promise<string> {
+  const found = await onPath(name);
+  if (found !== undefined) return found;
+  const debian = DEBIAN_TOOLS[name];
+  const why = `${name} is not on PATH, and Debian's package "${debian}", which holds it, cannot be installed here`;
+  const env = { DEBIAN_FRONTEND: "noninteractive" };
+  say(`tools: installing Debian's package ${debian} for ${name}`);
+  await run("apt-get", ["update", "-qq"], { why, env });
+  await run("apt-get", ["install", "-y", "-qq", "--no-install-recommends", debian], { why, env });
+  const installed = await onPath(name);
+  if (installed === undefined) throw new Error(`Cannot find "${name}": package ${debian} does not hold it`);
+  return installed;
+}
+
+async function run(
+  command: string,
+  args: readonly string[],
+  { why, env }: { why: string; env: Readonly<Record<string, string>> },
+): Promise<void> {
+  let output: Deno.CommandOutput;
+  try {
+    output = await new Deno.Command(command, { args: [...args], env, stdin: "null" }).output();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new Error(`Cannot run "${command}": it is not on PATH (${why})`);
+  }
+  if (output.success) return;
+  const said = new TextDecoder().decode(output.stderr).trim().split("\n").slice(-15).join("\n");
+  throw new Error(`Cannot run "${command} ${args.join(" ")}" (${why}):\n${said}`);
+}
+
+async function onPath(name: string): Promise<string | undefined> {
+  for (const folder of (Deno.env.get("PATH") ?? "").split(":").filter(Boolean)) {
+    const file = join(folder, name);
+    if (await isFile(file)) return file;
+  }
+  return undefined;
+}
+
+function cacheFolder(): string {
+  const home = Deno.env.get("HOME");
+  const base = Deno.env.get("XDG_CACHE_HOME") || (home ? join(home, ".cache") : undefined);
+  if (!base) throw new Error("Cannot place the tools: neither XDG_CACHE_HOME nor HOME is set");
+  return join(base, "zen-watcher", "tools");
+}
+
+async function isFile(path: string): Promise<boolean> {
+  try {
+    return (await Deno.stat(path)).isFile;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+function say(line: string): void {
+  Deno.stderr.writeSync(new TextEncoder().encode(`${line}\n`));
+}
+
+if (import.meta.main) {
+  try {
+    const wanted = Deno.args.length > 0 ? Deno.args : [...Object.keys(GO_TOOLS), ...Object.keys(DEBIAN_TOOLS)];
+    for (const name of wanted) {
+      if (name !== "helm" && name !== "opa" && name !== "promtool") {
+        throw new Error(`Cannot find tool "${name}": expected helm, opa or promtool`);
+      }
+      say(`tools: ${name}: ${await ensureTool(name)}`);
+    }
+  } catch (error) {
+    say(error instanceof Error ? error.message : String(error));
+    Deno.exitCode = 1;
+  }
+}
