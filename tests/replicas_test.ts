@@ -1,72 +1,169 @@
-/** Two replicas of the whole program share an API server: what both are told is stored once, and counted twice. */
+/** Replicas of the whole program share an API server: what all of them are told is stored once, and counted each time. */
 import { assert, assertEquals } from "@std/assert";
-import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
+import type { Clock } from "../src/core/clock.ts";
 import { isObject, type JsonObject } from "../src/core/json.ts";
-import { type DevCluster, startDevCluster } from "../src/devcluster/mod.ts";
-import { fixedConnection } from "../src/kube/connection.ts";
-import { createTransport } from "../src/kube/transport.ts";
 import { OBSERVATIONS } from "../src/store/mod.ts";
 import { alert, alertedPods, wantedPods } from "./support/alerts.ts";
-import { startTestApp, type TestApp } from "./support/app.ts";
+import type { TestApp } from "./support/app.ts";
+import { closedBooks } from "./support/books.ts";
+import { type DevWorld, metadataOf, occurrencesOf, startDevWorld, STORED } from "./support/dev_world.ts";
 import { eventually } from "./support/eventually.ts";
+import { falcoStream } from "./support/falco_stream.ts";
+import { loadDocuments } from "./support/load_fixture.ts";
 
-const STORED = "observations.zen.kube-zen.io";
-const COUNT = 200;
+const COUNT = 1_000;
+const BATCH = 50;
+/** One client sends here what many would. */
+const UNLIMITED = { WEBHOOK_RATE_LIMIT: "100000", WEBHOOK_RATE_BURST: "100000" };
 
-async function cluster(): Promise<DevCluster> {
-  const server = await startDevCluster();
-  using api = createTransport(fixedConnection({ server: server.url }));
-  await installCrds(api);
-  await createNamespaces(api, ["zen-system", "shop"]);
-  return server;
-}
-
-function replica(server: DevCluster, name: string): Promise<TestApp> {
-  return startTestApp({ server: server.url, env: { POD_NAME: name } });
-}
-
-/** Every alert in batches, to every replica at once; the numbers of the answers, added up. */
-async function postToAll(replicas: readonly TestApp[], time: string): Promise<Record<string, number>> {
+/** Every alert in batches, to all addresses at once; the numbers of the answers, added up. */
+async function postToAll(urls: readonly string[], time: string): Promise<Record<string, number>> {
   const sums: Record<string, number> = { created: 0, deduped: 0, failed: 0 };
   const alerts = Array.from({ length: COUNT }, (_, index) => alert("shop", index, time));
-  for (let start = 0; start < COUNT; start += 50) {
+  for (let start = 0; start < COUNT; start += BATCH) {
+    const body = JSON.stringify(alerts.slice(start, start + BATCH));
     const answers = await Promise.all(
-      replicas.map((each) => each.post("/falco/webhook", alerts.slice(start, start + 50))),
+      urls.map((url) => fetch(`${url}/falco/webhook`, { method: "POST", body })),
     );
-    for (const { status, body } of answers) {
-      assertEquals(status, 200);
-      for (const key of Object.keys(sums)) sums[key] = (sums[key] ?? 0) + Number(body[key]);
+    for (const answer of answers) {
+      assertEquals(answer.status, 200);
+      const counts = await answer.json();
+      for (const key of Object.keys(sums)) sums[key] = (sums[key] ?? 0) + Number(counts[key]);
     }
   }
   return sums;
 }
 
-function occurrences(server: DevCluster): number[] {
-  const counts = server.objects(STORED).map(({ status }: JsonObject) =>
-    isObject(status) ? Number(status.occurrences) : 0
-  );
+function eachSeen(world: DevWorld): number[] {
+  const counts = world.observations().map(({ status }) => isObject(status) ? Number(status.occurrences) : 0);
   return [...new Set(counts)].sort((a, b) => a - b);
 }
 
-Deno.test("two replicas given the same occurrences at once store each once, also after both were restarted", async () => {
-  await using server = await cluster();
+Deno.test("two replicas given 1,000 occurrences at once store each once, also after both were restarted", async () => {
+  await using world = await startDevWorld({ namespaces: ["shop"] });
   const time = new Date().toISOString();
   {
-    await using a = await replica(server, "a");
-    await using b = await replica(server, "b");
-    assertEquals(await postToAll([a, b], time), { created: COUNT, deduped: COUNT, failed: 0 });
-    assertEquals(alertedPods(server.objects(STORED)), wantedPods(COUNT));
+    await using a = await world.replica("a");
+    await using b = await world.replica("b");
+    assertEquals(await postToAll([a.url, b.url], time), { created: COUNT, deduped: COUNT, failed: 0 });
+    assertEquals(alertedPods(world.observations()), wantedPods(COUNT));
+    for (const { url } of [a, b]) await closedBooks(url);
   }
-  assertEquals(occurrences(server), [2], "both flushed what they counted before they ended");
-  await using a = await replica(server, "a");
-  await using b = await replica(server, "b");
-  assertEquals(await postToAll([a, b], time), { created: 0, deduped: 2 * COUNT, failed: 0 });
-  assertEquals(server.count(STORED), COUNT);
+  assertEquals(eachSeen(world), [2], "both flushed what they counted before they ended");
+  const versions = world.versions();
+  await using a = await world.replica("a");
+  await using b = await world.replica("b");
+  assertEquals(await postToAll([a.url, b.url], time), { created: 0, deduped: 2 * COUNT, failed: 0 });
+  assertEquals([...world.versions().keys()], [...versions.keys()]);
+});
+
+Deno.test("two processes given 1,000 occurrences at once, killed with -9 and started again: still 1,000", async () => {
+  await using world = await startDevWorld({ namespaces: ["shop"] });
+  const time = new Date().toISOString();
+  {
+    await using a = await world.process("a");
+    await using b = await world.process("b");
+    assertEquals(await postToAll([a.url, b.url], time), { created: COUNT, deduped: COUNT, failed: 0 });
+    for (const { url } of [a, b]) await closedBooks(url);
+  }
+  const names = [...world.versions().keys()];
+  assertEquals(alertedPods(world.observations()), wantedPods(COUNT));
+  await using a = await world.process("a");
+  await using b = await world.process("b");
+  assertEquals(await postToAll([a.url, b.url], time), { created: 0, deduped: 2 * COUNT, failed: 0 });
+  assertEquals([...world.versions().keys()], names);
+});
+
+Deno.test("a thousand repeats of one alert: one Observation, occurrences 1000, at most a few dozen status writes", async () => {
+  await using world = await startDevWorld({ namespaces: ["shop"] });
+  {
+    await using a = await world.replica("a");
+    const now = Date.now();
+    for (let repeat = 0; repeat < COUNT; repeat++) {
+      const { status } = await a.post(
+        "/falco/webhook",
+        alert("shop", 0, new Date(now + repeat).toISOString()),
+      );
+      assertEquals(status, 200);
+    }
+    const { falco } = await closedBooks(a.url);
+    assertEquals([falco?.created, falco?.deduped], [1, COUNT - 1]);
+  }
+  assertEquals([world.server.count(STORED), occurrencesOf(world.observations())], [1, COUNT]);
+  assert(world.writes() <= 1 + 24, `${world.writes()} writes`);
+});
+
+Deno.test("one event every 50 s for 10 min, alternating between two replicas: 1 Observation, occurrences 13", async () => {
+  await using world = await startDevWorld({ namespaces: ["shop"] });
+  const time = new TestClock();
+  await using a = await world.replica("a", { clock: time });
+  await using b = await world.replica("b", { clock: time });
+  for (let event = 0; event < 13; event++) {
+    const at = new Date(time.now()).toISOString();
+    const { status } = await (event % 2 === 0 ? a : b).post("/falco/webhook", alert("shop", 0, at));
+    assertEquals(status, 200);
+    time.advance(50_000);
+    // In real time 50 s are ten times what a flush takes.
+    await eventually("the repeat to be flushed", () => {
+      const [{ status }] = world.observations() as [JsonObject];
+      return event === 0 || (isObject(status) && status.lastSeenAt === at);
+    });
+  }
+  assertEquals([world.server.count(STORED), occurrencesOf(world.observations())], [1, 13]);
+});
+
+/** Real time, and what was added. */
+class TestClock implements Clock {
+  #addedMs = 0;
+  now = () => Date.now() + this.#addedMs;
+  monotonic = () => performance.now() + this.#addedMs;
+  advance(ms: number): void {
+    this.#addedMs += ms;
+  }
+}
+
+/** Posts bodies one by one, in turns to each replica, as their senders would. */
+async function postInTurns(replicas: readonly TestApp[], bodies: readonly unknown[]): Promise<void> {
+  for (const [index, body] of bodies.entries()) {
+    const replica = replicas[index % replicas.length];
+    assertEquals((await replica?.post("/falco/webhook", body))?.status, 200);
+  }
+}
+
+Deno.test("a stream of bursts, alert by alert to two replicas in turns: exactly its identities, every alert counted", async () => {
+  const { alerts, identities, namespaces } = falcoStream({ identities: 300, endAt: Date.now() });
+  assertEquals(alerts.length, 1_000);
+  await using world = await startDevWorld({ namespaces });
+  {
+    await using a = await world.replica("a", { env: UNLIMITED });
+    await using b = await world.replica("b", { env: UNLIMITED });
+    await postInTurns([a, b], alerts);
+    const books = await Promise.all([a, b].map(({ url }) => closedBooks(url)));
+    const created = books.reduce((sum, { falco }) => sum + (falco?.created ?? 0), 0);
+    assertEquals(created, identities);
+  }
+  assertEquals([world.server.count(STORED), occurrencesOf(world.observations())], [
+    identities,
+    alerts.length,
+  ]);
+});
+
+Deno.test("500 alerts of Falco's own rules: exactly their 154 identities, every alert counted", async () => {
+  const alerts = await loadDocuments("sources/falco/stream-500.ndjson.gz");
+  await using world = await startDevWorld();
+  {
+    await using a = await world.replica("a");
+    await using b = await world.replica("b");
+    await postInTurns([a, b], alerts);
+    for (const { url } of [a, b]) await closedBooks(url);
+  }
+  assertEquals([world.server.count(STORED), occurrencesOf(world.observations())], [154, 500]);
 });
 
 Deno.test("a create whose answer is lost is created once and counted once", async () => {
-  await using server = await cluster();
-  await using a = await replica(server, "a");
+  await using world = await startDevWorld({ namespaces: ["shop"] });
+  const { server } = world;
+  await using a = await world.replica("a");
   using lost = server.faults.add({
     verb: "create",
     path: "/observations",
@@ -79,24 +176,22 @@ Deno.test("a create whose answer is lost is created once and counted once", asyn
 });
 
 Deno.test("an Observation whose namespace is gone or was deleted goes to our own", async () => {
-  await using server = await cluster();
-  await using a = await replica(server, "a");
+  await using world = await startDevWorld();
+  await using a = await world.replica("a");
   const { status, body } = await a.post("/falco/webhook", [alert("nowhere", 1)]);
   assertEquals([status, body.created], [200, 1]);
-  assertEquals(server.objects(STORED, "zen-system").length, 1);
+  assertEquals(world.server.objects(STORED, "zen-system").length, 1);
 });
 
 Deno.test("an Observation deleted by hand in its open window is created again by the next event", async () => {
-  await using server = await cluster();
-  await using a = await replica(server, "a");
-  using api = createTransport(fixedConnection({ server: server.url }));
+  await using world = await startDevWorld({ namespaces: ["shop"] });
+  await using a = await world.replica("a");
   await a.post("/falco/webhook", [alert("shop", 1)]);
-  const [{ metadata }] = server.objects(STORED) as [JsonObject];
-  assert(isObject(metadata));
-  await api.delete(OBSERVATIONS, String(metadata.name), { namespace: "shop" });
+  const [stored] = world.observations() as [JsonObject];
+  await world.api.delete(OBSERVATIONS, String(metadataOf(stored).name), { namespace: "shop" });
   await eventually("the next event to create", async () => {
     const { body } = await a.post("/falco/webhook", [alert("shop", 1)]);
     return body.created === 1;
   });
-  assertEquals(server.count(STORED), 1);
+  assertEquals(world.server.count(STORED), 1);
 });
