@@ -131,6 +131,7 @@ export async function startApp(
     sources,
     sourceLabel: books.sourceLabel,
     assertLeader: () => leader.assertLeader(),
+    sourcesKnown: () => sourcesKnown,
   });
   const stateSources = new StateSources({
     api,
@@ -168,11 +169,19 @@ export async function startApp(
     ...(watcherOptions ? { watcherOptions } : {}),
   });
 
+  let sourcesKnown = false;
+  mapped.settled.then(() => sourcesKnown = true);
   /** The leader's part: the lifecycle's book is opened before the first view is told. */
   async function leaderWork(signal: AbortSignal): Promise<void> {
     const group = new RunnableGroup([
       ...keeping.runnables,
-      { name: "state sources", run: (inner) => stateSources.run(inner) },
+      {
+        name: "state sources",
+        async run(inner) {
+          await pipeline.indexed(inner);
+          await stateSources.run(inner);
+        },
+      },
     ], { onFailure: (name) => health.ended(name) });
     filtersWatch.publishConditions();
     group.start();

@@ -22,6 +22,8 @@ export interface KeepingOptions {
   readonly sources: SourceSet;
   readonly sourceLabel: (source: string) => string;
   readonly assertLeader: () => void;
+  /** True once it is known which sources configuration adds. */
+  readonly sourcesKnown: () => boolean;
 }
 
 export interface Keeping {
@@ -31,7 +33,7 @@ export interface Keeping {
 }
 
 /** Deletes start evenly spread at this rate. */
-const DELETES_PER_SECOND = 100;
+const DELETES_PER_SECOND = 200;
 
 /** Wires what keeps the store in shape. */
 export function createKeeping(options: KeepingOptions): Keeping {
@@ -65,6 +67,7 @@ export function createKeeping(options: KeepingOptions): Keeping {
     metrics,
     standing: (row) => lifecycle.standing(row),
     ttlSeconds: settings.observationTtlSeconds,
+    ready: options.sourcesKnown,
     intervalMs: settings.gcIntervalMs,
     timeoutMs: settings.gcTimeoutMs,
   });

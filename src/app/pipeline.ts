@@ -3,6 +3,7 @@ import type { Clock } from "../core/clock.ts";
 import type { NormalEvent } from "../core/event.ts";
 import type { Observation } from "../core/observation.ts";
 import type { KubeApi } from "../kube/api.ts";
+import { sleep } from "../kube/retry.ts";
 import type { WatcherOptions } from "../kube/watcher.ts";
 import { watcher, type WatchState } from "../kube/watcher.ts";
 import { createDedup, type Dedup } from "../pipeline/dedup.ts";
@@ -50,11 +51,16 @@ export interface Pipeline {
   readonly budget: Budget;
   /** Feeds the index until `signal` aborts. */
   runIndex(signal: AbortSignal): Promise<void>;
+  /** Resolves once the index is complete, or after 30 s: a finding may be stored in another namespace than its own. */
+  indexed(signal: AbortSignal): Promise<void>;
   /** Brings the gauges up to date that are read rather than counted. */
   publish(): void;
   /** What `/tools/status` says of the store. */
   report(): Readonly<Record<string, unknown>>;
 }
+
+const INDEX_POLL_MS = 50;
+const INDEX_WAITS = 600;
 
 /** Wires the pipeline of a process. */
 export function createPipeline(options: PipelineOptions): Pipeline {
@@ -126,6 +132,11 @@ export function createPipeline(options: PipelineOptions): Pipeline {
           onState: options.onIndexState,
         }),
       );
+    },
+    async indexed(signal) {
+      for (let waits = 0; !index.complete && !signal.aborted && waits < INDEX_WAITS; waits++) {
+        await sleep(INDEX_POLL_MS, signal);
+      }
     },
     report: () => ({
       indexComplete: index.complete,

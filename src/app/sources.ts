@@ -17,6 +17,8 @@ const MAX_WAITING: Readonly<Record<string, number>> = { falco: 100, audit: 200 }
 const MAX_WAITING_DEFAULT = 100;
 /** What a sender is told to wait when something could not be stored. */
 const RETRY_AFTER_SECONDS = { min: 1, spread: 4 };
+/** The built-in source that speaks for other tools. */
+const SPEAKER = "kyverno";
 /** Tools whose findings others report (Kyverno's reports do), remembered for their lifecycle. */
 const MAX_SPOKEN_FOR = 1_000;
 
@@ -106,8 +108,9 @@ export class SourceSet {
   /** The source whose views report findings of this one; undefined for pushed ones, which have none. */
   viewSourceOf(source: string): string | undefined {
     const name = this.#spokenFor.get(source) ?? source;
-    const definition = this.#definition(name);
-    return definition && definition.input.type !== "webhook" ? name : undefined;
+    // After a start nobody has spoken yet: tools that have no source of their own are those that policy reports name.
+    const definition = this.#definition(name) ?? this.#definition(SPEAKER);
+    return definition && definition.input.type !== "webhook" ? definition.name : undefined;
   }
 
   /** What a resource (`plural.group`) of a source may report; undefined: any event type. */

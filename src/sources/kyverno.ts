@@ -30,6 +30,8 @@ const KINDS: ReadonlySet<string> = new Set([
 ]);
 const IDENTITY = ["policy", "rule", "result", "resource", "report"];
 
+const POLICY_EVENT_TYPES = ["policy-violation", "policy-error"];
+
 /** Failed and unevaluable rules of policy reports, one for each resource. */
 export const kyverno = defineSource({
   name: "kyverno",
@@ -51,6 +53,12 @@ export const kyverno = defineSource({
   },
   summary: "Policy violations from PolicyReports and OpenReports, by Kyverno or any tool that writes them",
   identity: { "policy-violation": IDENTITY, "policy-error": IDENTITY },
+  reports: {
+    policyreports: POLICY_EVENT_TYPES,
+    clusterpolicyreports: POLICY_EVENT_TYPES,
+    reports: POLICY_EVENT_TYPES,
+    clusterreports: POLICY_EVENT_TYPES,
+  },
   *toEvents({ body, origin }): Iterable<Drawn> {
     for (const found of reportsIn(body)) {
       if ("error" in found) yield found;

@@ -3,6 +3,9 @@ import type { Payload } from "../../core/event.ts";
 import type { KubeObject } from "../../kube/api.ts";
 import { type Backoff, backoff, type Sleep, sleep } from "../../kube/retry.ts";
 import type { Intake, IntakeResult, SourceRuntime } from "../../pipeline/intake.ts";
+import { logger } from "../../telemetry/logging.ts";
+
+const log = logger("sources");
 
 /**
  * Which documents report what, as lifecycle keeps it. `view` replaces what a document reported; `readable` false
@@ -41,15 +44,21 @@ export interface EvaluatorOptions {
   readonly sleep?: Sleep;
 }
 
-/** Evaluates documents one at a time. */
+/** Evaluates documents: several at once, those of one key in order. */
 export interface Evaluator {
+  /** Resolves once the evaluation has begun: that keeps a list from running ahead of what can be stored. */
   evaluate(object: KubeObject): Promise<void>;
-  gone(object: KubeObject): void;
+  gone(object: KubeObject): Promise<void>;
+  /** Resolves once everything begun is evaluated. */
+  idle(): Promise<void>;
   /** Tries documents whose events could not be stored again, until the signal aborts. */
   run(): Promise<void>;
   /** Documents waiting for another try. */
   readonly waiting: number;
 }
+
+/** Documents in work at once: each may be a report of a megabyte. */
+const MAX_AT_ONCE = 8;
 
 /** `namespace/name`, or `name` for a cluster-scoped object. */
 export function keyOf({ metadata }: KubeObject): string {
@@ -63,19 +72,40 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
   const waiting = new Set<string>();
   let wake: () => void = () => {};
   signal.addEventListener("abort", () => wake(), { once: true });
-  let turn: Promise<void> = Promise.resolve();
+  const lanes = new Map<string, Promise<void>>();
+  let freed: () => void = () => {};
 
   /** A list's and a retry's evaluation of the same document must not overtake each other. */
-  function inTurn(step: () => Promise<void>): Promise<void> {
-    turn = turn.then(step, step);
-    return turn;
+  function inTurn(key: string, step: () => Promise<void>): Promise<void> {
+    const before = lanes.get(key) ?? Promise.resolve();
+    const mine = before.then(step).catch((error) => {
+      log.error("Document could not be evaluated", { source: source.name, resource, key, error });
+      waiting.add(key);
+      wake();
+    }).finally(() => {
+      if (lanes.get(key) === mine) lanes.delete(key);
+      freed();
+    });
+    lanes.set(key, mine);
+    return mine;
+  }
+
+  async function begin(key: string, step: () => Promise<void>): Promise<void> {
+    while (lanes.size >= MAX_AT_ONCE && !lanes.has(key)) {
+      await new Promise<void>((resolve) => freed = resolve);
+    }
+    void inTurn(key, step);
   }
 
   async function take(object: KubeObject): Promise<void> {
     const key = keyOf(object);
     waiting.delete(key);
     const found = options.payloadOf(object);
-    if (!found) return;
+    if (!found) {
+      // What cannot be read is no end of what it reported.
+      views.view(source.name, resource, { key, fingerprints: [], readable: false });
+      return;
+    }
     const { payload } = found;
     const correlationId = `${resource}/${key}@${object.metadata.resourceVersion ?? ""}`;
     const result = await intake.take(source, payload, { signal, correlationId });
@@ -93,7 +123,12 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
   }
 
   async function retryOne(key: string): Promise<void> {
-    const object = await options.read(key);
+    let object: KubeObject | undefined;
+    try {
+      object = await options.read(key);
+    } catch {
+      return; // It stays in line for the next round.
+    }
     if (object) await take(object);
     else forget(key);
   }
@@ -113,16 +148,17 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
       await wait(retryBackoff.next(), signal);
       for (const key of [...waiting]) {
         if (signal.aborted) return;
-        await inTurn(() => retryOne(key)).catch(() => {
-          // Reading it failed: it stays in line for the next round.
-        });
+        await inTurn(key, () => retryOne(key));
       }
     }
   }
 
   return {
-    evaluate: (object) => inTurn(() => take(object)),
-    gone: (object) => forget(keyOf(object)),
+    evaluate: (object) => begin(keyOf(object), () => take(object)),
+    gone: (object) => begin(keyOf(object), () => Promise.resolve(forget(keyOf(object)))),
+    async idle() {
+      while (lanes.size > 0) await Promise.all(lanes.values());
+    },
     run,
     get waiting() {
       return waiting.size;

@@ -90,9 +90,10 @@ async function runRound(options: InformerOptions, { resource, evaluator, signal 
           await evaluator.evaluate(event.object);
           break;
         case "delete":
-          evaluator.gone(event.object);
+          await evaluator.gone(event.object);
           break;
         case "synced":
+          await evaluator.idle();
           metrics.scrapeDuration.observe({ watcher: source.name }, (clock.monotonic() - startedAt) / 1_000);
           if (!round.aborted) views.complete(source.name, resource);
           break;
