@@ -158,6 +158,42 @@ for (const why of ["unreadable", "absent"] as const) {
     }));
 }
 
+Deno.test("a CRD that is uninstalled, its reports first as an API server does it, resolves nothing", () =>
+  leading(async ({ time, leader, list, phases }) => {
+    await list({ "prod/web": ["a"], "prod/db": ["b", "c"] });
+    leader.lifecycle.gone("trivy", REPORTS, "prod/web");
+    await list({});
+    await time.advance(30_000);
+    leader.lifecycle.lost("trivy", REPORTS, "absent");
+    await time.advance(GRACE_MS * 3);
+    assertEquals(phases(), { a: "Active 1", b: "Active 1", c: "Active 1" });
+    assertEquals(leader.lifecycle.standing(rowOf("trivy")), "absent");
+    await list({ "prod/db": ["b"] });
+    await time.advance(GRACE_MS + 31_000);
+    assertEquals(
+      phases(),
+      { a: "Resolved 1", b: "Active 1", c: "Resolved 1" },
+      "installed again, it says so itself",
+    );
+  }));
+
+Deno.test("what ended long before its resource is uninstalled stays resolved, and what came back counts once", () =>
+  leading(async ({ time, leader, list, report, phases }) => {
+    await list({ "prod/web": ["a"], "prod/db": ["b"] });
+    leader.lifecycle.gone("trivy", REPORTS, "prod/web");
+    leader.lifecycle.gone("trivy", REPORTS, "prod/db");
+    await report("prod/db", ["b"]);
+    await time.advance(GRACE_MS + 31_000);
+    assertEquals(phases(), { a: "Resolved 1", b: "Active 1" });
+    leader.lifecycle.lost("trivy", REPORTS, "absent");
+    await time.advance(GRACE_MS * 3);
+    assertEquals(phases(), { a: "Resolved 1", b: "Active 1" });
+    await list({ "prod/db": ["b"] });
+    leader.lifecycle.gone("trivy", REPORTS, "prod/db");
+    await time.advance(GRACE_MS + 31_000);
+    assertEquals(phases(), { a: "Resolved 1", b: "Resolved 1" }, "no reporter is counted twice");
+  }));
+
 Deno.test("after a restart the grace starts anew, also for what this term never saw reported", () =>
   leading(async ({ time, leader, list, report, phases, nextTerm }) => {
     await list({ "prod/web": ["a", "b"] });

@@ -126,3 +126,27 @@ export function hexWords(fingerprint: string, count: number): number[] {
   }
   return words;
 }
+
+/** The first 64 bits of each fingerprint, two words each. */
+export function packed(fingerprints: readonly string[]): Uint32Array {
+  const words = new Uint32Array(fingerprints.length * 2);
+  fingerprints.forEach((fingerprint, index) => words.set(hexWords(fingerprint, 2), index * 2));
+  return words;
+}
+
+/** What either of two packed sets holds, once. */
+export function union(before: Uint32Array, added: Uint32Array): Uint32Array {
+  const words = new Map<string, readonly [number, number]>();
+  for (const part of [before, added]) {
+    for (let at = 0; at < part.length; at += 2) {
+      const pair = [part[at] ?? 0, part[at + 1] ?? 0] as const;
+      words.set(pair.join(), pair);
+    }
+  }
+  return Uint32Array.from([...words.values()].flat());
+}
+
+/** A word as eight hex digits. */
+export function word(value: number): string {
+  return value.toString(16).padStart(8, "0");
+}
