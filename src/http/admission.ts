@@ -1,0 +1,64 @@
+/** `POST /admission/validate`: an AdmissionReview v1 in, one out. */
+import type { Context } from "hono";
+import { parseJson } from "../core/parse_json.ts";
+import { logger } from "../telemetry/logging.ts";
+import { answerReview, judge, readReview } from "./admission_judge.ts";
+import { ByteBudget, readBody } from "./body.ts";
+import { problem, Refusal, requestIdOf } from "./problem.ts";
+
+export const ADMISSION_PATH = "/admission/validate";
+
+export interface AdmissionOptions {
+  /** Users that may write what zen-watcher writes: itself, further controllers, restorers. */
+  readonly writers: () => readonly string[];
+}
+
+const MIB = 2 ** 20;
+/** Twice the largest object an API server stores, and the review around it. */
+const MAX_BODY_BYTES = 4 * MIB;
+/** Apart from the webhooks' budget: nobody shows a token here, and so nobody can take their room. */
+const BODY_BUDGET_BYTES = 16 * MIB;
+/** Shorter than the API server's own patience. */
+const BODY_TIMEOUT_MS = 4_000;
+
+const log = logger("admission");
+
+/** Answers one review. Stateless: whoever reaches it learns no more than it tells. */
+export function createAdmissionHandler({ writers }: AdmissionOptions) {
+  const budget = new ByteBudget(BODY_BUDGET_BYTES);
+  return async function handle(c: Context): Promise<Response> {
+    try {
+      if (c.req.method !== "POST") {
+        throw new Refusal(405, "Cannot take this request: use POST", { allow: "POST" });
+      }
+      using body = await readBody(c.req.raw, {
+        maxBytes: MAX_BODY_BYTES,
+        budget,
+        timeoutMs: BODY_TIMEOUT_MS,
+      });
+      return review(c, body.bytes, writers());
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      return problem(c, error);
+    }
+  };
+}
+
+function review(c: Context, bytes: Uint8Array, writers: readonly string[]): Response {
+  const parsed = parseJson(new TextDecoder().decode(bytes));
+  if (!parsed.ok) throw new Refusal(400, `Cannot read the review: ${parsed.error.message}`);
+  const request = readReview(parsed.value);
+  if ("problem" in request) throw new Refusal(400, `Cannot read the review: ${request.problem}`);
+  const judgement = judge(request, writers);
+  if (!judgement.allowed) {
+    log.info("Write refused", {
+      user: request.username,
+      operation: request.operation,
+      resource: request.resource,
+      subResource: request.subResource,
+      reason: judgement.message,
+      correlationId: requestIdOf(c),
+    });
+  }
+  return c.json(answerReview(request, judgement));
+}

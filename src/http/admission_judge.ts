@@ -1,0 +1,119 @@
+/**
+ * Who may write what zen-watcher alone may write: the same answers as the chart's ValidatingAdmissionPolicy and its
+ * Gatekeeper template, for an AdmissionReview. Pure.
+ */
+import { isObject, type Json, type JsonObject } from "../core/json.ts";
+import { GROUP, LABELS, PLURAL } from "../core/observation.ts";
+
+/** Labels and annotations of ours begin with it. */
+const OWN_PREFIX = `${GROUP}/`;
+
+/** What the API server is told. */
+export type Judgement =
+  | { readonly allowed: true }
+  | { readonly allowed: false; readonly message: string };
+
+/** The part of an AdmissionReview's request that is looked at. */
+export interface AdmissionRequest {
+  readonly uid: string;
+  readonly operation: string;
+  readonly username: string;
+  readonly group: string;
+  readonly resource: string;
+  readonly subResource: string;
+  readonly object: Json | undefined;
+  readonly oldObject: Json | undefined;
+}
+
+/** Reads a review; a sentence that says what is wrong where it is none. */
+export function readReview(body: unknown): AdmissionRequest | { readonly problem: string } {
+  if (!isObject(body) || body.apiVersion !== "admission.k8s.io/v1" || body.kind !== "AdmissionReview") {
+    return { problem: "expected an AdmissionReview of admission.k8s.io/v1" };
+  }
+  const { request } = body;
+  if (!isObject(request)) return { problem: "at request: expected an object" };
+  const { uid, operation, userInfo, resource, subResource } = request;
+  if (typeof uid !== "string" || uid === "") return { problem: "at request.uid: expected text" };
+  if (typeof operation !== "string") return { problem: "at request.operation: expected text" };
+  if (!isObject(userInfo) || typeof userInfo.username !== "string") {
+    return { problem: "at request.userInfo.username: expected text" };
+  }
+  if (!isObject(resource) || typeof resource.group !== "string" || typeof resource.resource !== "string") {
+    return { problem: "at request.resource: expected a group and a resource" };
+  }
+  return {
+    uid,
+    operation,
+    username: userInfo.username,
+    group: resource.group,
+    resource: resource.resource,
+    subResource: typeof subResource === "string" ? subResource : "",
+    object: request.object,
+    oldObject: request.oldObject,
+  };
+}
+
+/** Allows everything to writers; to all others everything but status, creation and content. DELETE is RBAC's. */
+export function judge(request: AdmissionRequest, writers: readonly string[]): Judgement {
+  const { operation, username, group, resource, subResource, object, oldObject } = request;
+  if (group !== GROUP || writers.includes(username)) return { allowed: true };
+  if (operation !== "CREATE" && operation !== "UPDATE") return { allowed: true };
+  if (subResource === "status") return denied("status is written by zen-watcher alone");
+  if (resource !== PLURAL || subResource !== "") return { allowed: true };
+  if (operation === "CREATE") return denied("Observations are created by zen-watcher alone");
+  if (!isSame(field(object, "spec"), field(oldObject, "spec"))) {
+    return denied("what an Observation says is changed by zen-watcher alone");
+  }
+  if (!isSame(marksOf(object), marksOf(oldObject))) {
+    return denied(
+      "the labels and annotations by which zen-watcher finds an Observation are changed by zen-watcher alone",
+    );
+  }
+  return { allowed: true };
+}
+
+/** The review that answers `request`. */
+export function answerReview({ uid }: AdmissionRequest, judgement: Judgement): JsonObject {
+  return {
+    apiVersion: "admission.k8s.io/v1",
+    kind: "AdmissionReview",
+    response: judgement.allowed ? { uid, allowed: true } : {
+      uid,
+      allowed: false,
+      status: { status: "Failure", code: 403, reason: "Forbidden", message: judgement.message },
+    },
+  };
+}
+
+function denied(message: string): Judgement {
+  return { allowed: false, message };
+}
+
+function marksOf(object: Json | undefined): JsonObject {
+  const metadata = field(object, "metadata");
+  return {
+    labels: own(field(metadata, "labels"), (key) => key.startsWith(OWN_PREFIX) || key === LABELS.managedBy),
+    annotations: own(field(metadata, "annotations"), (key) => key.startsWith(OWN_PREFIX)),
+  };
+}
+
+function own(map: Json | undefined, isOurs: (key: string) => boolean): JsonObject {
+  return isObject(map) ? Object.fromEntries(Object.entries(map).filter(([key]) => isOurs(key))) : {};
+}
+
+function field(value: Json | undefined, name: string): Json | undefined {
+  return isObject(value) && Object.hasOwn(value, name) ? value[name] : undefined;
+}
+
+/** Equal as JSON: the order of keys means nothing, and 1 is 1.0. */
+function isSame(a: Json | undefined, b: Json | undefined): boolean {
+  if (Array.isArray(a) && Array.isArray(b)) {
+    return a.length === b.length && a.every((each, index) => isSame(each, b[index]));
+  }
+  if (isObject(a) && isObject(b)) {
+    const keys = Object.keys(a);
+    return keys.length === Object.keys(b).length &&
+      keys.every((key) => Object.hasOwn(b, key) && isSame(a[key], b[key]));
+  }
+  return a === b;
+}

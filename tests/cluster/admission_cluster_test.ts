@@ -1,0 +1,439 @@
+/** Who may write what zen-watcher alone may write: one matrix, judged by policy, webhook and Gatekeeper's Rego. */
+import { assert, assertEquals } from "@std/assert";
+import { Hono } from "hono";
+import { ADMISSION_PATH, createAdmissionHandler } from "../../src/http/admission.ts";
+import { judge, readReview } from "../../src/http/admission_judge.ts";
+import { isObject, type Json, type JsonObject } from "../../src/core/json.ts";
+import { ensureTool } from "../../scripts/tools.ts";
+import { applyObject, at, CHART, one, pathOf, renderChart, type Rendered } from "../support/chart.ts";
+import type { CertKey } from "../support/certs.ts";
+import type { Answer, Cluster } from "../support/cluster.ts";
+import { startEnvtest } from "../support/envtest.ts";
+import { eventually } from "../support/eventually.ts";
+
+const CONTROLLER = "system:serviceaccount:zen-system:zen-watcher";
+const RESTORER = "system:serviceaccount:backup:restore";
+const MERGE = "application/merge-patch+json";
+const APPLY = "application/apply-patch+yaml";
+const VALUES = { statusIntegrity: { restorers: [RESTORER] } };
+
+const cluster = await startEnvtest();
+Deno.test.afterAll(() => cluster[Symbol.asyncDispose]());
+await cluster.applyCrds(
+  ["observation", "observationfilter", "ingester", "observationmapping"]
+    .map((name) => new URL(`../../crds/${name}.yaml`, import.meta.url)),
+);
+const namespace = await cluster.createNamespace("integrity");
+const AUTHORIZED = [CONTROLLER, RESTORER, "operator"];
+await grant();
+
+interface Act {
+  readonly what: string;
+  /** What somebody who is no writer is told; undefined: nothing, it is allowed. */
+  readonly refusal?: string;
+  readonly ask: (as: CertKey) => Promise<Answer>;
+}
+
+const CREATED = "Observations are created by zen-watcher alone";
+const CONTENT = "what an Observation says is changed by zen-watcher alone";
+const MARKS =
+  "the labels and annotations by which zen-watcher finds an Observation are changed by zen-watcher alone";
+const STATUS = "status is written by zen-watcher alone";
+
+const OBSERVATIONS = `/apis/zen.kube-zen.io/v1/namespaces/${namespace}/observations`;
+const CONFIGURATION = `/apis/zen.kube-zen.io/v1alpha1/namespaces/${namespace}`;
+
+const patch = (path: string, bodyOf: () => JsonObject, contentType = MERGE) => (as: CertKey) =>
+  cluster.ask("PATCH", path, { as, body: bodyOf(), contentType });
+
+const ACTS: readonly Act[] = [
+  {
+    what: "create",
+    refusal: CREATED,
+    ask: (as) =>
+      cluster.ask("POST", OBSERVATIONS, {
+        as,
+        body: { ...observation(), metadata: { generateName: "new-" } },
+      }),
+  },
+  {
+    what: "create by apply",
+    refusal: CREATED,
+    ask: (as) => {
+      const name = `applied-${crypto.randomUUID()}`;
+      return cluster.ask("PATCH", `${OBSERVATIONS}/${name}?fieldManager=test`, {
+        as,
+        body: { ...observation(), metadata: { name } },
+        contentType: APPLY,
+      });
+    },
+  },
+  {
+    what: "change details",
+    refusal: CONTENT,
+    ask: patch(`${OBSERVATIONS}/a`, () => ({ spec: { details: { x: nonce() } } })),
+  },
+  {
+    what: "change the message",
+    refusal: CONTENT,
+    ask: patch(`${OBSERVATIONS}/a`, () => ({ spec: { message: nonce() } })),
+  },
+  {
+    what: "change the time to live",
+    refusal: CONTENT,
+    ask: patch(`${OBSERVATIONS}/a`, () => ({ spec: { ttlSecondsAfterCreation: number() } })),
+  },
+  { what: "replace it", refusal: CONTENT, ask: (as) => replace(as, { message: nonce() }) },
+  {
+    what: "change our label",
+    refusal: MARKS,
+    ask: patch(
+      `${OBSERVATIONS}/a`,
+      () => ({ metadata: { labels: { "zen.kube-zen.io/fingerprint": nonce() } } }),
+    ),
+  },
+  {
+    what: "say that someone else manages it",
+    refusal: MARKS,
+    ask: patch(
+      `${OBSERVATIONS}/a`,
+      () => ({ metadata: { labels: { "app.kubernetes.io/managed-by": nonce() } } }),
+    ),
+  },
+  {
+    what: "add an annotation in our name",
+    refusal: MARKS,
+    ask: patch(
+      `${OBSERVATIONS}/a`,
+      () => ({ metadata: { annotations: { "zen.kube-zen.io/note": nonce() } } }),
+    ),
+  },
+  {
+    what: "add a label of one's own",
+    ask: patch(`${OBSERVATIONS}/a`, () => ({ metadata: { labels: { team: nonce() } } })),
+  },
+  {
+    what: "write status",
+    refusal: STATUS,
+    ask: patch(`${OBSERVATIONS}/a/status`, () => ({ status: { occurrences: 7 } })),
+  },
+  {
+    what: "apply status",
+    refusal: STATUS,
+    ask: patch(`${OBSERVATIONS}/a/status?fieldManager=test&force=true`, () => ({
+      apiVersion: "zen.kube-zen.io/v1",
+      kind: "Observation",
+      metadata: { name: "a", namespace },
+      status: { phase: "Resolved" },
+    }), APPLY),
+  },
+  {
+    what: "write status of a filter",
+    refusal: STATUS,
+    ask: patch(`${CONFIGURATION}/observationfilters/f/status`, ready),
+  },
+  {
+    what: "write status of an Ingester",
+    refusal: STATUS,
+    ask: patch(`${CONFIGURATION}/ingesters/i/status`, ready),
+  },
+  {
+    what: "write status of a mapping",
+    refusal: STATUS,
+    ask: patch(`${CONFIGURATION}/observationmappings/m/status`, ready),
+  },
+  {
+    what: "change a filter",
+    ask: patch(`${CONFIGURATION}/observationfilters/f`, () => ({ spec: { minSeverity: "LOW" } })),
+  },
+  {
+    what: "change an Ingester",
+    ask: patch(`${CONFIGURATION}/ingesters/i`, () => ({ spec: { enabled: false } })),
+  },
+];
+
+await feed();
+
+Deno.test("without a policy whoever has the rights may do all of it", async () => {
+  assertEquals(await matrix("operator"), ACTS.map(({ what }) => `${what}: yes`));
+});
+
+Deno.test("the policy refuses everyone but zen-watcher and restorers, with reason Forbidden", async () => {
+  const objects = await renderChart({ values: VALUES });
+  for (const object of policyOf(objects)) assertEquals(await applyObject(cluster, object), []);
+  await eventually("the policy to be in force", async () => {
+    const answer = await ACTS[0]?.ask(cluster.clientCert("operator"));
+    return answer?.status === 403;
+  });
+  const policy = await cluster.expect(
+    "GET",
+    await pathOf(cluster, one(objects, "ValidatingAdmissionPolicy")),
+  );
+  assertEquals(at(policy.body, "status", "typeChecking", "expressionWarnings"), undefined);
+  await judged();
+});
+
+Deno.test("status in a write of the main resource changes nothing and is not refused", async () => {
+  for (const user of AUTHORIZED) {
+    const as = cluster.clientCert(user);
+    const before = await cluster.expect("GET", `${OBSERVATIONS}/a`);
+    const { status, body } = await cluster.ask("PATCH", `${OBSERVATIONS}/a`, {
+      as,
+      body: { metadata: { labels: { seen: nonce() } }, status: { occurrences: 99, phase: "Resolved" } },
+      contentType: MERGE,
+    });
+    assertEquals(status, 200, JSON.stringify(body));
+    assertEquals(body.status, before.body.status);
+  }
+});
+
+Deno.test("a restorer brings back an Observation with its status; others may still read and delete by RBAC", async () => {
+  const as = cluster.clientCert(RESTORER);
+  const body = { ...observation(), metadata: { name: "restored" } };
+  assertEquals((await cluster.ask("POST", OBSERVATIONS, { as, body })).status, 201);
+  const status = { phase: "Resolved", occurrences: 12, processed: true };
+  const written = await patch(`${OBSERVATIONS}/restored/status`, () => ({ status }))(as);
+  assertEquals([written.status, written.body.status], [200, status]);
+  const operator = cluster.clientCert("operator");
+  assertEquals((await cluster.ask("GET", `${OBSERVATIONS}/restored`, { as: operator })).status, 200);
+  assertEquals((await cluster.ask("DELETE", `${OBSERVATIONS}/restored`, { as: operator })).status, 200);
+  const stranger = cluster.clientCert("stranger");
+  assertEquals((await cluster.ask("DELETE", `${OBSERVATIONS}/a`, { as: stranger })).status, 403);
+});
+
+Deno.test("the webhook, and Gatekeeper's Rego over the same reviews, give the policy's answers", async () => {
+  for (const object of policyOf(await renderChart({ values: VALUES })).toReversed()) {
+    await cluster.expect("DELETE", await pathOf(cluster, object));
+  }
+  await eventually("the policy to be gone", async () => {
+    return (await ACTS[0]?.ask(cluster.clientCert("operator")))?.status === 201;
+  });
+  const reviews: JsonObject[] = [];
+  const served = serveReviews(cluster, reviews);
+  try {
+    const objects = await renderChart({
+      values: { statusIntegrity: { ...VALUES.statusIntegrity, mode: "webhook" }, tls: { enabled: true } },
+    });
+    const rendered = one(objects, "ValidatingWebhookConfiguration");
+    const [webhook] = Array.isArray(rendered.webhooks) ? rendered.webhooks : [];
+    assert(isObject(webhook) && isObject(webhook.clientConfig));
+    assertEquals(at(webhook, "clientConfig", "service", "path"), ADMISSION_PATH);
+    const reachable = (name: string, path: string, more: JsonObject = {}): JsonObject => ({
+      ...webhook,
+      name,
+      clientConfig: { url: `${served.url}${path}`, caBundle: btoa(cluster.caPem) },
+      ...more,
+    });
+    const configured = {
+      ...rendered,
+      webhooks: [
+        reachable("integrity.zen.kube-zen.io", ADMISSION_PATH),
+        reachable("recorder.zen.kube-zen.io", "/record", { matchConditions: [], rules: EVERYTHING }),
+      ],
+    };
+    assertEquals(await applyObject(cluster, configured), []);
+    await eventually("the webhook to be in force", async () => {
+      return (await ACTS[0]?.ask(cluster.clientCert("operator")))?.status === 403;
+    });
+    reviews.length = 0;
+    await judged();
+    await cluster.expect("DELETE", await pathOf(cluster, configured));
+  } finally {
+    await served.shutdown();
+  }
+  // A restorer's and the operator's, and the controller's, which the recorder alone was asked about.
+  assert(reviews.length >= 3 * ACTS.length, `${reviews.length} reviews`);
+  const writers = [CONTROLLER, RESTORER];
+  const verdicts = reviews.map((review) => {
+    const request = readReview(review);
+    assert(!("problem" in request));
+    const judgement = judge(request, writers);
+    return judgement.allowed ? [] : [judgement.message];
+  });
+  assert(verdicts.some((verdict) => verdict.length > 0) && verdicts.some((verdict) => verdict.length === 0));
+  assertEquals(await regoVerdicts(reviews, writers), verdicts);
+});
+
+Deno.test("while the webhook cannot be reached, zen-watcher itself still writes, nobody else does", async () => {
+  const objects = await renderChart({
+    values: { statusIntegrity: { mode: "webhook" }, tls: { enabled: true } },
+  });
+  // Its Service is in no namespace of this cluster.
+  const rendered = one(objects, "ValidatingWebhookConfiguration");
+  await applyObject(cluster, rendered);
+  const create = ACTS[0];
+  assert(create);
+  const refused = await eventually("others to be refused", async () => {
+    const answer = await create.ask(cluster.clientCert("operator"));
+    return answer.status !== 201 && answer;
+  });
+  assertEquals(refused.status, 500);
+  assertEquals((await create.ask(cluster.clientCert(CONTROLLER))).status, 201);
+  await cluster.expect("DELETE", await pathOf(cluster, rendered));
+});
+
+/** Also what nobody is refused. */
+const EVERYTHING: JsonObject[] = [{
+  apiGroups: ["zen.kube-zen.io"],
+  apiVersions: ["*"],
+  operations: ["CREATE", "UPDATE"],
+  resources: ["*/*"],
+}];
+
+/** The matrix for those who have the rights: writers may do all, the operator what changes nothing of ours. */
+async function judged(): Promise<void> {
+  const all = ACTS.map(({ what }) => `${what}: yes`);
+  assertEquals(await matrix(CONTROLLER), all);
+  assertEquals(await matrix(RESTORER), all);
+  assertEquals(
+    await matrix("operator"),
+    ACTS.map(({ what, refusal }) => `${what}: ${refusal === undefined ? "yes" : `Forbidden, ${refusal}`}`),
+  );
+}
+
+async function matrix(user: string): Promise<string[]> {
+  const lines: string[] = [];
+  for (const { what, ask } of ACTS) {
+    const { status, body } = await ask(cluster.clientCert(user));
+    if (status < 300) lines.push(`${what}: yes`);
+    else {
+      const said = String(body.message);
+      const known = [CREATED, CONTENT, MARKS, STATUS].find((refusal) => said.includes(refusal)) ?? said;
+      lines.push(`${what}: ${body.reason}, ${known}`);
+    }
+  }
+  return lines;
+}
+
+function policyOf(objects: readonly Rendered[]): Rendered[] {
+  return [one(objects, "ValidatingAdmissionPolicy"), one(objects, "ValidatingAdmissionPolicyBinding")];
+}
+
+/** The program's own route over TLS, and one that allows everything and keeps what it was asked. */
+function serveReviews({ authority }: Cluster, reviews: JsonObject[]) {
+  const app = new Hono();
+  app.all(ADMISSION_PATH, createAdmissionHandler({ writers: () => [RESTORER] }));
+  app.post("/record", async (c) => {
+    const review: unknown = await c.req.json();
+    assert(isObject(review));
+    reviews.push(review);
+    const response = { uid: at(review, "request", "uid") ?? "", allowed: true };
+    return c.json({ apiVersion: "admission.k8s.io/v1", kind: "AdmissionReview", response });
+  });
+  const { certPem, keyPem } = authority.issue({
+    usage: "server",
+    commonName: "zen-watcher",
+    ipAddresses: ["127.0.0.1"],
+  });
+  const server = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, cert: certPem, key: keyPem, onListen() {} },
+    (request) => app.fetch(request),
+  );
+  return { url: `https://127.0.0.1:${server.addr.port}`, shutdown: () => server.shutdown() };
+}
+
+/** What OPA makes of each review with the chart's Rego, as Gatekeeper would hand it over. */
+async function regoVerdicts(reviews: readonly JsonObject[], writers: string[]): Promise<Json[]> {
+  const inputs = reviews.map(({ request }) => ({ review: request ?? null, parameters: { writers } }));
+  const folder = await Deno.makeTempDir({ prefix: "zen-rego-" });
+  try {
+    await Deno.writeTextFile(`${folder}/input.json`, JSON.stringify({ inputs }));
+    const query =
+      "[sort([v.msg | v := data.zenwatcherintegrity.violation[_] with input as one]) | one := input.inputs[_]]";
+    const { success, stdout, stderr } = await new Deno.Command(await ensureTool("opa"), {
+      args: [
+        "eval",
+        "--v0-compatible",
+        "--format=json",
+        `--data=${CHART}files/gatekeeper/integrity.rego`,
+        `--input=${folder}/input.json`,
+        query,
+      ],
+    }).output();
+    const decoder = new TextDecoder();
+    assert(success, decoder.decode(stderr) + decoder.decode(stdout));
+    const value = at(JSON.parse(decoder.decode(stdout)), "result", 0, "expressions", 0, "value");
+    assert(Array.isArray(value));
+    // Gatekeeper tells every violation, the webhook the first.
+    return value.map((messages) => Array.isArray(messages) ? messages.slice(0, 1) : messages);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+function observation(): JsonObject {
+  return {
+    apiVersion: "zen.kube-zen.io/v1",
+    kind: "Observation",
+    spec: {
+      source: "trivy",
+      category: "security",
+      severity: "HIGH",
+      eventType: "vulnerability",
+      message: "CVE-2024-0001 in openssl",
+      details: { x: "1" },
+    },
+  };
+}
+
+async function replace(as: CertKey, spec: JsonObject): Promise<Answer> {
+  const { body } = await cluster.expect("GET", `${OBSERVATIONS}/a`);
+  const changed = { ...body, spec: { ...(isObject(body.spec) ? body.spec : {}), ...spec } };
+  return await cluster.ask("PUT", `${OBSERVATIONS}/a`, { as, body: changed });
+}
+
+function number(): number {
+  return 60 + Math.floor(Math.random() * 1e6);
+}
+
+function nonce(): string {
+  return crypto.randomUUID();
+}
+
+function ready(): JsonObject {
+  const lastTransitionTime = "2026-01-01T00:00:00Z";
+  return {
+    status: {
+      conditions: [{ type: "Ready", status: "True", reason: "Said", message: nonce(), lastTransitionTime }],
+    },
+  };
+}
+
+/** Rights that RBAC gives; what admission makes of them is the matter. */
+async function grant(): Promise<void> {
+  const rbac = "/apis/rbac.authorization.k8s.io/v1";
+  const resources = ["observations", "observationfilters", "ingesters", "observationmappings"];
+  const rules = [{
+    apiGroups: ["zen.kube-zen.io"],
+    resources: resources.flatMap((name) => [name, `${name}/status`]),
+    verbs: ["get", "create", "update", "patch", "delete"],
+  }];
+  await cluster.expect("POST", `${rbac}/clusterroles`, { body: { metadata: { name: "writer" }, rules } });
+  await cluster.expect("POST", `${rbac}/clusterrolebindings`, {
+    body: {
+      metadata: { name: "writer" },
+      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "writer" },
+      subjects: AUTHORIZED.map((name) => ({ apiGroup: "rbac.authorization.k8s.io", kind: "User", name })),
+    },
+  });
+}
+
+async function feed(): Promise<void> {
+  const create = (path: string, kind: string, rest: JsonObject) =>
+    cluster.expect("POST", path, { body: { apiVersion: "zen.kube-zen.io/v1alpha1", kind, ...rest } });
+  await cluster.expect("POST", OBSERVATIONS, {
+    body: { ...observation(), metadata: { name: "a", labels: { "zen.kube-zen.io/fingerprint": "0" } } },
+  });
+  await create(`${CONFIGURATION}/observationfilters`, "ObservationFilter", {
+    metadata: { name: "f" },
+    spec: { targetSource: "trivy", minSeverity: "HIGH" },
+  });
+  await create(`${CONFIGURATION}/ingesters`, "Ingester", {
+    metadata: { name: "i" },
+    spec: { source: "i", type: "webhook", webhook: { path: "/i" }, mapping: { message: ".m" } },
+  });
+  await create(`${CONFIGURATION}/observationmappings`, "ObservationMapping", {
+    metadata: { name: "m" },
+    spec: { sourceName: "m", group: "a.test", version: "v1", kind: "Thing", mappings: { message: ".m" } },
+  });
+}
