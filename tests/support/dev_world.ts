@@ -99,6 +99,18 @@ export class DevWorld implements AsyncDisposable {
     }
   }
 
+  /** An object as it is stored now. */
+  async read(object: JsonObject): Promise<JsonObject> {
+    const { plural, group, namespaced } = await this.typeOf(object);
+    const { name, namespace = "default" } = metadataOf(object);
+    const resource = group === "" ? plural : `${plural}.${group}`;
+    const stored = this.server.objects(resource, namespaced ? String(namespace) : undefined);
+    const found = stored.find((each) => metadataOf(each).name === name);
+    if (!found) throw new Error(`Cannot read ${plural} "${name}": it is not stored`);
+    // It is stored in one version and read in another.
+    return { ...found, apiVersion: object.apiVersion ?? "" };
+  }
+
   async delete(objects: readonly JsonObject[]): Promise<void> {
     for (const object of objects) {
       const type = await this.typeOf(object);
