@@ -124,7 +124,7 @@ zen-watcher-leader-election-{{ .Values.instance }}
   value: {{ join "," .Values.webhooks.trustedProxyCIDRs | quote }}
 {{- range $name, $value := .Values.settings }}
 - name: {{ $name }}
-  value: {{ $value | toString | quote }}
+  value: {{ ternary (int64 $value | toString) (toString $value) (kindIs "float64" $value) | quote }}
 {{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}

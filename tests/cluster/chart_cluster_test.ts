@@ -1,0 +1,353 @@
+/** The chart against a real API server: every rendering applied without a warning, Pods under PSS restricted, a life with Helm. */
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { parse } from "yaml";
+import { isObject, type JsonObject } from "../../src/core/json.ts";
+import { readSettings } from "../../src/settings.ts";
+import { rbacRules } from "../../src/sources/rules.ts";
+import {
+  applyObject,
+  at,
+  CHART,
+  environmentOf,
+  helm,
+  one,
+  renderChart,
+  type Rendered,
+  type RenderOptions,
+} from "../support/chart.ts";
+import { startEnvtest } from "../support/envtest.ts";
+import { eventually } from "../support/eventually.ts";
+
+const VALUES_FILES = ["values-small.yaml", "values-ha.yaml"];
+const FOREIGN_CRDS = new URL("../fixtures/foreign-crds/", import.meta.url);
+const DIGEST = `sha256:${"0".repeat(64)}`;
+
+/** Each value that changes what is rendered, by what it is about. */
+const TOGGLES: Readonly<Record<string, JsonObject>> = {
+  "an autoscaler": { autoscaling: { enabled: true } },
+  "TLS with a generated certificate": { tls: { enabled: true } },
+  "TLS with a Secret of one's own and client certificates": {
+    tls: { enabled: true, existingSecret: "mine", caBundle: btoa("ca"), clientCaSecret: "senders" },
+  },
+  "TLS by cert-manager": { tls: { enabled: true, certManager: { enabled: true } } },
+  "the webhook form": { statusIntegrity: { mode: "webhook" }, tls: { enabled: true } },
+  "the webhook form, by cert-manager": {
+    statusIntegrity: { mode: "webhook" },
+    tls: { enabled: true, certManager: { enabled: true } },
+  },
+  "Gatekeeper": { statusIntegrity: { mode: "gatekeeper", restorers: ["anna"] } },
+  "no status integrity": { statusIntegrity: { mode: "none" } },
+  "restorers and further controllers": {
+    statusIntegrity: {
+      restorers: ['a"b', "system:serviceaccount:b:r"],
+      controllers: ["system:serviceaccount:east:w"],
+    },
+  },
+  "no token": { webhooks: { auth: { mode: "none" } } },
+  "a token Secret of one's own": { webhooks: { auth: { existingSecret: "mine", key: "t" } } },
+  "everything watched": {
+    serviceMonitor: { enabled: true, labels: { release: "prometheus" } },
+    vmServiceScrape: { enabled: true },
+    prometheusRule: { enabled: true, labels: { release: "prometheus" } },
+    dashboards: { enabled: true, annotations: { grafana_folder: "Security" } },
+  },
+  "a shard": { watchNamespaces: ["kube-bench", "checkov"], instance: "east", tenantFilters: true },
+  "a shard with the cluster's own": { watchNamespaces: ["checkov"], watchClusterScoped: true },
+  "tenants": { tenantFilters: true, trustedConfigNamespaces: ["team"] },
+  "ConfigMaps in the release's namespace": { kubeBench: { namespace: "" }, checkov: { namespace: "" } },
+  "no filters": { filters: { create: false } },
+  "a filter ConfigMap elsewhere": { filters: { namespace: "default", name: "f", key: "f.yaml" } },
+  "no RBAC": { rbac: { create: false } },
+  "configurators and an Ingester's Secret": {
+    rbac: {
+      aggregateToView: false,
+      configurators: [{ kind: "Group", name: "sec", apiGroup: "rbac.authorization.k8s.io" }],
+    },
+    webhooks: { ingesterSecrets: ["alertmanager"] },
+    extraSourceRules: [{
+      apiGroups: ["cert-manager.io"],
+      resources: ["certificates"],
+      verbs: ["get", "list", "watch"],
+    }],
+  },
+  "a ServiceAccount of one's own": { serviceAccount: { create: false, name: "mine" } },
+  "no NetworkPolicy": { networkPolicy: { enabled: false } },
+  "a narrow NetworkPolicy": {
+    networkPolicy: {
+      webhookFrom: [{ namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "falco" } } }],
+      apiServer: { ports: [6443], cidrs: ["10.0.0.1/32"] },
+    },
+  },
+  "CRDs that go": { crds: { keep: false } },
+  "CRDs installed otherwise": { crds: { enabled: false } },
+  "Pods in every detail": {
+    image: { digest: DIGEST },
+    imagePullSecrets: [{ name: "pull" }],
+    podAntiAffinity: "none",
+    podAnnotations: { a: "b" },
+    podLabels: { c: "d" },
+    commonLabels: { team: "platform" },
+    nodeSelector: { "kubernetes.io/os": "linux" },
+    tolerations: [{ key: "k", operator: "Exists", effect: "NoSchedule" }],
+    extraEnv: [{ name: "LOG_FORMAT", value: "text" }],
+    settings: { LOG_LEVEL: "DEBUG", DEDUP_WINDOW_SECONDS: 120, OBSERVATION_MAX_TOTAL: 1000000 },
+    extraVolumes: [{ name: "x", emptyDir: {} }],
+    extraVolumeMounts: [{ name: "x", mountPath: "/x" }],
+    service: { type: "NodePort", annotations: { a: "b" } },
+    fullnameOverride: "watcher",
+  },
+  "an affinity of one's own": {
+    affinity: {
+      nodeAffinity: {
+        requiredDuringSchedulingIgnoredDuringExecution: {
+          nodeSelectorTerms: [{ matchExpressions: [{ key: "a", operator: "Exists" }] }],
+        },
+      },
+    },
+  },
+};
+
+const cluster = await startEnvtest();
+Deno.test.afterAll(() => cluster[Symbol.asyncDispose]());
+await cluster.applyCrds(await foreignCrds());
+
+Deno.test("helm lint --strict finds nothing, with every values file", async () => {
+  for (const file of [undefined, ...VALUES_FILES]) {
+    const out = await helm(["lint", "--strict", CHART, ...(file ? ["--values", CHART + file] : [])]);
+    assertMatch(out, /1 chart\(s\) linted, 0 chart\(s\) failed/);
+  }
+});
+
+Deno.test("a life with Helm: install, upgrade keeps token and certificate, NOTES work, uninstall keeps what was found", async () => {
+  const namespace = "lived";
+  const common = ["--namespace", namespace, "--kubeconfig", cluster.kubeconfigPath];
+  const release = ["watcher", CHART, ...common, "--set", "tls.enabled=true,fullnameOverride=lived"];
+  await helm(["install", ...release, "--create-namespace"]);
+  const secrets = async () => {
+    const read = (name: string) =>
+      cluster.expect("GET", `/api/v1/namespaces/${namespace}/secrets/lived-${name}`);
+    const [webhook, tls] = await Promise.all([read("webhook"), read("tls")]);
+    return { webhook: webhook.body.data, tls: tls.body.data };
+  };
+  const before = await secrets();
+  const token = atob(String(at(before.webhook, "token")));
+  assertMatch(token, /^[A-Za-z0-9]{40}$/);
+  const observation = await createObservation(`system:serviceaccount:${namespace}:lived`, namespace);
+  const upgraded = await helm(["upgrade", ...release, "--set", "replicaCount=3"]);
+  assertEquals(await secrets(), before);
+
+  const notes = upgraded.slice(upgraded.indexOf("NOTES:"));
+  const tokenCommand = /^ {2}(TOKEN=.*)$/m.exec(notes)?.[1];
+  const falcoCommand = /^ {2}(echo .*)$/m.exec(notes)?.[1];
+  const auditCommand = /^ {2}(cat <<END\n[\s\S]*?\n {2}END)$/m.exec(notes)?.[1]?.replaceAll("\n  ", "\n");
+  assert(tokenCommand && falcoCommand && auditCommand, notes);
+  const said = await shell(`${tokenCommand}\n${falcoCommand}\n`);
+  assertEquals(said.trim(), `http://lived.${namespace}.svc:8080/falco/webhook/${token}`);
+  const config = parse(await shell(`${tokenCommand}\n${auditCommand}\n`));
+  assertMatch(config.clusters[0].cluster.server, /^http:\/\/10\.[0-9.]+:8080\/audit\/webhook$/);
+  assertEquals(config.users[0].user, { token });
+
+  await helm(["uninstall", "watcher", ...common]);
+  const deployment = `/apis/apps/v1/namespaces/${namespace}/deployments/lived`;
+  assertEquals((await cluster.ask("GET", deployment)).status, 404);
+  assertEquals((await cluster.ask("GET", "/api/v1/namespaces/kube-bench")).status, 200);
+  assertEquals((await cluster.expect("GET", observation.path)).body.spec, observation.spec);
+  await helm(["install", ...release]);
+  assertEquals((await cluster.ask("GET", deployment)).status, 200);
+  assertEquals((await cluster.expect("GET", observation.path)).body.spec, observation.spec);
+  await helm(["uninstall", "watcher", ...common]);
+});
+
+/** As the controller would: nobody else may. */
+async function createObservation(user: string, namespace: string): Promise<{ path: string; spec: unknown }> {
+  const path = `/apis/zen.kube-zen.io/v1/namespaces/${namespace}/observations`;
+  const spec: JsonObject = {
+    source: "trivy",
+    category: "security",
+    severity: "HIGH",
+    eventType: "vulnerability",
+  };
+  const body: JsonObject = {
+    apiVersion: "zen.kube-zen.io/v1",
+    kind: "Observation",
+    metadata: { name: "kept" },
+    spec,
+  };
+  await eventually("the CRD to be served and the rights to count", async () => {
+    return (await cluster.ask("POST", path, { body, as: cluster.clientCert(user) })).status === 201;
+  });
+  return { path: `${path}/kept`, spec };
+}
+
+const RENDERINGS: readonly (readonly [string, RenderOptions])[] = [
+  ["the default values", {}],
+  ...VALUES_FILES.map((file) => [file, { valuesFiles: [file] }] as const),
+  ...Object.entries(TOGGLES).map(([about, values]) => [about, { values }] as const),
+];
+
+Deno.test("every rendering is applied server-side without a warning, its Pods under PSS restricted", async (t) => {
+  for (const [about, options] of RENDERINGS) {
+    await t.step(about, async () => {
+      const namespace = await restrictedNamespace();
+      const objects = await renderChart({ ...options, namespace });
+      for (const object of inOrder(objects)) {
+        const dryRun = object.kind === "Pod";
+        assertEquals(
+          await applyObject(cluster, object, { dryRun }),
+          [],
+          `${object.kind} ${object.metadata.name}`,
+        );
+        if (object.kind === "ConstraintTemplate") await serveConstraint(object);
+      }
+      await dryRunPod(objects, namespace);
+    });
+  }
+});
+
+Deno.test("a Pod that PSS restricted forbids is refused there: the check above can fail", async () => {
+  const namespace = await restrictedNamespace();
+  const objects = await renderChart({
+    namespace,
+    values: {
+      securityContext: { allowPrivilegeEscalation: true },
+      podSecurityContext: { runAsNonRoot: false },
+    },
+  });
+  await applyObject(cluster, one(objects, "ServiceAccount"));
+  assert((await applyObject(cluster, one(objects, "Deployment"))).length > 0, "a warning");
+  await assertRejects(() => dryRunPod(objects, namespace), Error, "violates PodSecurity");
+});
+
+Deno.test("the Roles of a rendering are the registry's rules for the settings of its Deployment", async (t) => {
+  for (
+    const [about, options] of RENDERINGS.filter(([name]) =>
+      name !== "no RBAC" && !name.startsWith("configurators")
+    )
+  ) {
+    await t.step(about, async () => {
+      const objects = await renderChart(options);
+      const env = environmentOf(objects);
+      const name = one(objects, "Deployment").metadata.name;
+      const rendered = objects.filter(({ kind, metadata }) =>
+        (kind === "Role" || kind === "ClusterRole") && metadata.name === name
+      )
+        .map(({ metadata, rules }) => ({ namespace: metadata.namespace ?? "", rules: rules ?? [] }));
+      const wanted = rbacRules(readSettings((variable) => env[variable]))
+        .map(({ namespace, rules }) => ({ namespace, rules: rules.map(({ by: _by, ...rule }) => rule) }));
+      assertEquals(byNamespace(rendered), byNamespace(wanted));
+    });
+  }
+});
+
+Deno.test("values that mean nothing are refused, with their place", async () => {
+  const refused: readonly [JsonObject, RegExp][] = [
+    [{ replicas: 3 }, /replicas/],
+    [{ image: { repo: "x" } }, /repo/],
+    [{ image: { digest: "latest" } }, /digest/],
+    [{ settings: { LOG_LEVLE: "DEBUG" } }, /LOG_LEVLE/],
+    [{ settings: { POD_NAMESPACE: "x" } }, /POD_NAMESPACE/],
+    [{ filters: { sources: { trivy: { minSeverty: "HIGH" } } } }, /minSeverty/],
+    [{ statusIntegrity: { mode: "off" } }, /mode/],
+    [{ statusIntegrity: { mode: "webhook" } }, /needs tls\.enabled/],
+    [{ statusIntegrity: { mode: "webhook" }, tls: { enabled: true, existingSecret: "x" } }, /tls\.caBundle/],
+    [{ extraSourceRules: [{ apiGroups: ["*"], resources: ["x"], verbs: ["get"] }] }, /apiGroups/],
+    [{ extraSourceRules: [{ apiGroups: ["x"], resources: ["y"], verbs: ["delete"] }] }, /verbs/],
+    [{ replicaCount: 0 }, /replicaCount/],
+    [{ serviceAccount: { create: false } }, /serviceAccount\.name is needed/],
+  ];
+  for (const [values, why] of refused) {
+    const error = await assertRejects(() => renderChart({ values }), Error);
+    assertMatch(error.message, why, JSON.stringify(values));
+  }
+});
+
+async function restrictedNamespace(): Promise<string> {
+  const name = `restricted-${crypto.randomUUID().slice(0, 8)}`;
+  const level = "pod-security.kubernetes.io";
+  const labels = { [`${level}/enforce`]: "restricted", [`${level}/warn`]: "restricted" };
+  await cluster.expect("POST", "/api/v1/namespaces", { body: { metadata: { name, labels } } });
+  return name;
+}
+
+/** Namespaces, definitions and accounts before what needs them. */
+function inOrder(objects: readonly Rendered[]): Rendered[] {
+  const first = ["Namespace", "CustomResourceDefinition", "ServiceAccount", "ConstraintTemplate"];
+  const rank = ({ kind }: Rendered) => first.includes(kind) ? first.indexOf(kind) : first.length;
+  return objects.toSorted((a, b) => rank(a) - rank(b));
+}
+
+/** The Pod as the Deployment's controller would create it. */
+async function dryRunPod(objects: readonly Rendered[], namespace: string): Promise<void> {
+  const template = at(one(objects, "Deployment"), "spec", "template");
+  assert(isObject(template) && isObject(template.spec));
+  const account = String(template.spec.serviceAccountName);
+  await cluster.ask("POST", `/api/v1/namespaces/${namespace}/serviceaccounts`, {
+    body: { metadata: { name: account } },
+  });
+  const { warnings } = await cluster.expect("POST", `/api/v1/namespaces/${namespace}/pods?dryRun=All`, {
+    body: {
+      ...template,
+      metadata: { ...(isObject(template.metadata) ? template.metadata : {}), name: "pod" },
+    },
+  });
+  assertEquals(warnings, []);
+}
+
+/** What Gatekeeper makes of a ConstraintTemplate. */
+async function serveConstraint(template: Rendered): Promise<void> {
+  const kind = String(at(template, "spec", "crd", "spec", "names", "kind"));
+  const parameters = at(template, "spec", "crd", "spec", "validation", "openAPIV3Schema") ?? {};
+  const text: JsonObject = { type: "string" };
+  const schema: JsonObject = {
+    type: "object",
+    properties: {
+      spec: {
+        type: "object",
+        properties: {
+          enforcementAction: text,
+          match: { type: "object", "x-kubernetes-preserve-unknown-fields": true },
+          parameters,
+        },
+      },
+    },
+  };
+  const plural = kind.toLowerCase();
+  const file = await Deno.makeTempFile({ suffix: ".yaml" });
+  await Deno.writeTextFile(
+    file,
+    JSON.stringify({
+      apiVersion: "apiextensions.k8s.io/v1",
+      kind: "CustomResourceDefinition",
+      metadata: { name: `${plural}.constraints.gatekeeper.sh` },
+      spec: {
+        group: "constraints.gatekeeper.sh",
+        names: { kind, listKind: `${kind}List`, plural, singular: plural },
+        scope: "Cluster",
+        versions: [{ name: "v1beta1", served: true, storage: true, schema: { openAPIV3Schema: schema } }],
+      },
+    }),
+  );
+  await cluster.applyCrds([file]);
+  await Deno.remove(file);
+}
+
+async function foreignCrds(): Promise<URL[]> {
+  const files: URL[] = [];
+  for await (const { name } of Deno.readDir(FOREIGN_CRDS)) {
+    if (name.endsWith(".yaml")) files.push(new URL(name, FOREIGN_CRDS));
+  }
+  return files;
+}
+
+function byNamespace(grants: readonly { namespace: unknown; rules: unknown }[]): Record<string, unknown> {
+  return Object.fromEntries(grants.map(({ namespace, rules }) => [String(namespace), rules]));
+}
+
+async function shell(script: string): Promise<string> {
+  const { success, stdout, stderr } = await new Deno.Command("bash", {
+    args: ["-euo", "pipefail", "-c", script],
+    env: { KUBECONFIG: cluster.kubeconfigPath },
+  }).output();
+  assert(success, new TextDecoder().decode(stderr));
+  return new TextDecoder().decode(stdout);
+}
