@@ -228,6 +228,7 @@ export async function startApp(
       filters: filtersWatch.status(),
       storage: pipeline.report(),
     }),
+    admissionWriters: () => [...settings.admissionWriters, ...(ownUser === "" ? [] : [ownUser])],
     beforeScrape,
     endpoints: () => sources.endpoints,
     token: webhookToken({

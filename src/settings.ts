@@ -200,6 +200,11 @@ export const SETTINGS = {
     "Token senders must show, as bearer or as last path segment",
   ),
   webhookAuthTokenFile: text("WEBHOOK_AUTH_TOKEN_FILE", "", "The same in a file, read again when it changes"),
+  admissionWriters: list(
+    "ADMISSION_WRITERS",
+    "",
+    "Users that /admission/validate lets write Observations and statuses, beside the controller itself",
+  ),
   webhookAllowedIps: list(
     "WEBHOOK_ALLOWED_IPS",
     "",

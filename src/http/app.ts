@@ -1,6 +1,7 @@
 import { Hono } from "hono";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
+import { ADMISSION_PATH, createAdmissionHandler } from "./admission.ts";
 import { problem, Refusal, requestIdOf } from "./problem.ts";
 import { createWebhookHandler, findEndpoint, type WebhookOptions } from "./webhooks.ts";
 
@@ -26,6 +27,8 @@ export interface HttpOptions extends WebhookOptions {
   readonly ready: () => ProbeReport;
   /** The document of `/tools/status`. No payload text. */
   readonly status: () => Readonly<Record<string, unknown>>;
+  /** Users that may write what zen-watcher writes, beside itself. */
+  readonly admissionWriters: () => readonly string[];
   /** Brings gauges that are read rather than counted up to date before a scrape. */
   readonly beforeScrape: () => void;
 }
@@ -68,6 +71,8 @@ export function createHttpApp(options: HttpOptions): HttpApp {
       (c) => problem(c, new Refusal(405, "Cannot answer this request: use GET", { allow: "GET, HEAD" })),
     );
   }
+  const admission = createAdmissionHandler({ writers: options.admissionWriters });
+  app.all(ADMISSION_PATH, (c) => admission(c));
   app.all("*", async (c) => {
     const response = await handleWebhook(c, c.env);
     return response ?? problem(c, new Refusal(404, "Cannot find this path"));
@@ -125,7 +130,7 @@ function readiness({ ready }: HttpOptions, query: Record<string, string>) {
 
 /** A label of bounded values: the route, or an endpoint's path without its token. */
 function endpointLabel(path: string, options: HttpOptions): string {
-  if (ROUTES.has(path)) return path;
+  if (ROUTES.has(path) || path === ADMISSION_PATH) return path;
   return findEndpoint(path, options.endpoints())?.endpoint.path ?? "other";
 }
 

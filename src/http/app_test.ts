@@ -61,6 +61,7 @@ function setup(options: {
     live: () => ({ ok: true, reasons: [], checks: { loop: true } }),
     ready: () => ({ ok: false, reasons: ["not yet"], checks: { api: false } }),
     status: () => ({ leader: false }),
+    admissionWriters: () => [],
     beforeScrape: () => {},
     endpoints: () => new Map([[endpoint.path, endpoint]]),
     token: () => options.token ?? "",
