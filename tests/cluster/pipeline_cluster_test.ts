@@ -1,61 +1,21 @@
 /** The program end to end on a real API server: what the embedded one cannot do, or might be too kind about. */
 import { assert, assertEquals } from "@std/assert";
 import { isObject, type JsonObject } from "../../src/core/json.ts";
-import { fixedConnection } from "../../src/kube/connection.ts";
-import { alert, alertedPods, sendAlerts, wantedPods } from "../support/alerts.ts";
-import { startTestApp, type TestApp } from "../support/app.ts";
+import { alert, alertedPods, wantedPods } from "../support/alerts.ts";
+import type { TestApp } from "../support/app.ts";
 import { closedBooks, statusOf } from "../support/books.ts";
-import type { Cluster, Credentials } from "../support/cluster.ts";
-import { sharedEnvtest, startEnvtest } from "../support/envtest.ts";
+import { sharedEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
-import { startFaultProxy } from "../support/fault_proxy.ts";
-import { ensureNamespaces, listAll } from "../support/objects.ts";
 import { changeReports, findingsOf, wantedFindings } from "../support/reports.ts";
-import { report, transportTo } from "./watching.ts";
+import { grant } from "../support/rights.ts";
+import { CRDS, shardsOf } from "./shard.ts";
+import { transportTo } from "./watching.ts";
 
-const RBAC = "/apis/rbac.authorization.k8s.io/v1";
 const ADMISSION = "/apis/admissionregistration.k8s.io/v1";
 const VULNERABILITY_REPORTS = "vulnerabilityreports.aquasecurity.github.io";
-const CRDS = [
-  ...["observation", "observationfilter", "ingester", "observationmapping"].map((name) =>
-    new URL(`../../crds/${name}.yaml`, import.meta.url)
-  ),
-  new URL("../../scripts/samples/crds/aquasecurity.github.io_vulnerabilityreports.yaml", import.meta.url),
-];
-
 const cluster = await sharedEnvtest();
 await cluster.applyCrds(CRDS);
-
-/** A shard of its own: nothing of the other tests on this server is read. */
-interface Place {
-  readonly own: string;
-  readonly namespace: string;
-}
-
-async function place(prefix: string): Promise<Place> {
-  const [own, namespace] = [
-    await cluster.createNamespace(`${prefix}-own`),
-    await cluster.createNamespace(prefix),
-  ];
-  return { own, namespace };
-}
-
-async function start(
-  { own, namespace }: Place,
-  options: { on?: Cluster; as?: Credentials; server?: string; env?: Record<string, string> } = {},
-): Promise<TestApp> {
-  const { on = cluster, as = on.user("admin"), server = on.url, env = {} } = options;
-  assert("token" in as);
-  return await startTestApp({
-    server: fixedConnection({ server, caPem: on.caPem, authorization: `Bearer ${as.token}` }),
-    env: { POD_NAMESPACE: own, INSTANCE: own, WATCH_NAMESPACE: `${own},${namespace}`, ...env },
-    watcherOptions: { random: () => 0.1 },
-  });
-}
-
-async function stored(namespace: string, on = cluster): Promise<JsonObject[]> {
-  return await listAll(on, `/apis/zen.kube-zen.io/v1/namespaces/${namespace}/observations`);
-}
+const { place, start, stored } = shardsOf(cluster);
 
 async function versions(namespace: string): Promise<string[]> {
   return (await stored(namespace)).map(({ metadata }) =>
@@ -166,26 +126,19 @@ Deno.test("real API server: a namespace that is gone or going gives its Observat
 Deno.test("real API server: missing rights are a state, and what they kept out comes in once they are granted", async () => {
   const at = await place("rights");
   const user = cluster.user("operator");
-  const grant = async (name: string, rules: JsonObject[]) => {
-    await cluster.expect("POST", `${RBAC}/clusterroles`, { body: { metadata: { name }, rules } });
-    await cluster.expect("POST", `${RBAC}/clusterrolebindings`, {
-      body: {
-        metadata: { name },
-        roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name },
-        subjects: [{ apiGroup: "rbac.authorization.k8s.io", kind: "User", name: "operator" }],
-      },
-    });
-  };
   const read = ["get", "list", "watch"];
-  await grant(`${at.own}-base`, [
-    { apiGroups: ["zen.kube-zen.io"], resources: ["*"], verbs: read },
-    {
-      apiGroups: ["coordination.k8s.io"],
-      resources: ["leases"],
-      verbs: [...read, "create", "update", "patch"],
-    },
-    { apiGroups: [""], resources: ["configmaps"], verbs: read },
-  ]);
+  await grant(cluster, "operator", {
+    name: `${at.own}-base`,
+    rules: [
+      { apiGroups: ["zen.kube-zen.io"], resources: ["*"], verbs: read },
+      {
+        apiGroups: ["coordination.k8s.io"],
+        resources: ["leases"],
+        verbs: [...read, "create", "update", "patch"],
+      },
+      { apiGroups: [""], resources: ["configmaps"], verbs: read },
+    ],
+  });
   await eventually("the rights to be known", async () => {
     return (await cluster.ask("GET", "/apis/zen.kube-zen.io/v1/observations", { as: user })).status === 200;
   });
@@ -196,14 +149,17 @@ Deno.test("real API server: missing rights are a state, and what they kept out c
   assert(app.health.ready().ok, "a source it may not read is no reason for not being ready");
   const refused = await app.post("/falco/webhook", alert(at.namespace, 0));
   assertEquals([refused.status, refused.body["failed"]], [503, 1]);
-  await grant(`${at.own}-more`, [
-    {
-      apiGroups: ["zen.kube-zen.io"],
-      resources: ["observations", "observations/status"],
-      verbs: ["create", "patch", "update"],
-    },
-    { apiGroups: ["aquasecurity.github.io"], resources: ["vulnerabilityreports"], verbs: read },
-  ]);
+  await grant(cluster, "operator", {
+    name: `${at.own}-more`,
+    rules: [
+      {
+        apiGroups: ["zen.kube-zen.io"],
+        resources: ["observations", "observations/status"],
+        verbs: ["create", "patch", "update"],
+      },
+      { apiGroups: ["aquasecurity.github.io"], resources: ["vulnerabilityreports"], verbs: read },
+    ],
+  });
   await eventually("the alert to be taken", async () => {
     return (await app.post("/falco/webhook", alert(at.namespace, 0))).status === 200;
   });
@@ -254,71 +210,6 @@ Deno.test("real API server: what an admission policy denies is kept by the sende
   });
   assertEquals(alertedPods(await stored(at.namespace)), wantedPods(pods));
   await closedBooks(app.url);
-});
-
-Deno.test("real API server: connections reset and refused in the middle of 400 changes miss and double nothing", async () => {
-  const at = await place("broken");
-  await using proxy = await startFaultProxy({
-    hostname: "127.0.0.1",
-    port: Number(new URL(cluster.url).port),
-  });
-  await using app = await start(at, { server: `https://127.0.0.1:${proxy.port}` });
-  using api = transportTo(cluster);
-  let written = 0;
-  await changeReports(api, {
-    namespace: at.namespace,
-    reports: [0, 40],
-    found: [0, 10],
-    onWrite: async () => {
-      written++;
-      if (written % 60 === 0) proxy.reset();
-      if (written !== 250) return;
-      proxy.refuse();
-      proxy.reset();
-      await eventually("several refusals", () => proxy.counts.refused >= 3);
-      proxy.resume();
-    },
-  });
-  const began = performance.now();
-  await eventually("every finding", async () => findingsOf(await stored(at.namespace)).length >= 400);
-  report("broken connections", { ...proxy.counts, healedMs: performance.now() - began });
-  assertEquals(findingsOf(await stored(at.namespace)), wantedFindings(40, 10));
-  const { trivy } = await closedBooks(app.url);
-  assertEquals([trivy?.created, trivy?.failed], [400, 0]);
-  assert(proxy.counts.reset >= 5);
-});
-
-Deno.test("a server that sends GOAWAY loses none of 500 alerts and 200 changes", async () => {
-  await using leaving = await startEnvtest({ goawayChance: 0.02 });
-  await leaving.applyCrds(CRDS);
-  const at = { own: "zen-system", namespace: "shop" };
-  await ensureNamespaces(leaving, [at.own, at.namespace]);
-  await using proxy = await startFaultProxy({
-    hostname: "127.0.0.1",
-    port: Number(new URL(leaving.url).port),
-  });
-  await using app = await start(at, { on: leaving, server: `https://127.0.0.1:${proxy.port}` });
-  using api = transportTo(leaving);
-  const [sent] = await Promise.all([
-    sendAlerts(() => app.url, { count: 500, namespace: at.namespace }),
-    changeReports(api, { namespace: at.namespace, reports: [0, 40], found: [0, 5] }),
-  ]);
-  await eventually(
-    "every finding",
-    async () => findingsOf(await stored(at.namespace, leaving)).length >= 200,
-  );
-  report("GOAWAY", {
-    connections: proxy.counts.accepted,
-    refused: sent.refused,
-    unanswered: sent.unanswered,
-  });
-  assertEquals(sent, { refused: 0, unanswered: 0 });
-  assert(proxy.counts.accepted > 5, `the server sent GOAWAY: ${proxy.counts.accepted} connections`);
-  const all = await stored(at.namespace, leaving);
-  assertEquals(alertedPods(all), wantedPods(500));
-  assertEquals(findingsOf(all), wantedFindings(40, 5));
-  const { falco, trivy } = await closedBooks(app.url);
-  assertEquals([falco?.created, falco?.failed, trivy?.created, trivy?.failed], [500, 0, 200, 0]);
 });
 
 async function trivyState({ url }: TestApp): Promise<unknown> {

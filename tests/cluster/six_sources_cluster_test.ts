@@ -12,6 +12,7 @@ import { choosePorts } from "../support/control_plane.ts";
 import { type Envtest, startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { applyObjects, ensureNamespaces, listAll } from "../support/objects.ts";
+import { CLUSTER_RULES, grant, OWN_RULES, RESULT_RULES } from "../support/rights.ts";
 import {
   checkovResults,
   falcoAlerts,
@@ -28,51 +29,6 @@ const OBSERVATIONS = "/apis/zen.kube-zen.io/v1/observations";
 const CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const RBAC = "/apis/rbac.authorization.k8s.io/v1";
 const EXPOSED_SECRETS = "exposedsecretreports.aquasecurity.github.io";
-const READ = ["get", "list", "watch"];
-const WRITE = ["create", "update", "patch", "delete"];
-
-/** What the program needs: no wildcard, ConfigMaps and Secrets only where it is told to look. */
-const CLUSTER_RULES: JsonObject[] = [
-  {
-    apiGroups: ["zen.kube-zen.io"],
-    resources: ["observations", "observations/status"],
-    verbs: [...READ, ...WRITE],
-  },
-  {
-    apiGroups: ["zen.kube-zen.io"],
-    resources: ["observationfilters", "ingesters", "observationmappings"].flatMap((
-      name,
-    ) => [name, `${name}/status`]),
-    verbs: [...READ, "update", "patch"],
-  },
-  {
-    apiGroups: ["aquasecurity.github.io"],
-    resources: [
-      "vulnerabilityreports",
-      "clustervulnerabilityreports",
-      "configauditreports",
-      "clusterconfigauditreports",
-      "exposedsecretreports",
-      "rbacassessmentreports",
-      "clusterrbacassessmentreports",
-      "infraassessmentreports",
-      "clusterinfraassessmentreports",
-    ],
-    verbs: READ,
-  },
-  { apiGroups: ["wgpolicyk8s.io"], resources: ["policyreports", "clusterpolicyreports"], verbs: READ },
-  { apiGroups: ["openreports.io"], resources: ["reports", "clusterreports"], verbs: READ },
-];
-const OWN_RULES: JsonObject[] = [
-  {
-    apiGroups: ["coordination.k8s.io"],
-    resources: ["leases"],
-    verbs: [...READ, "create", "update", "patch"],
-  },
-  { apiGroups: ["", "events.k8s.io"], resources: ["events"], verbs: ["create", "patch"] },
-  { apiGroups: [""], resources: ["configmaps", "secrets"], verbs: READ },
-];
-const RESULT_RULES: JsonObject[] = [{ apiGroups: [""], resources: ["configmaps"], verbs: READ }];
 
 Deno.test("six sources in one run on a real API server", async (t) => {
   const port = choosePorts().apiServer;
@@ -84,9 +40,11 @@ Deno.test("six sources in one run on a real API server", async (t) => {
   });
   await cluster.applyCrds(["observation", "observationfilter", "ingester", "observationmapping"].map(ownCrd));
   await ensureNamespaces(cluster, [OWN_NAMESPACE, "kube-bench", "checkov"]);
-  await grant(cluster, CLUSTER_RULES);
-  await grant(cluster, OWN_RULES, OWN_NAMESPACE);
-  for (const namespace of ["kube-bench", "checkov"]) await grant(cluster, RESULT_RULES, namespace);
+  await grant(cluster, OWN_USER, { rules: CLUSTER_RULES });
+  await grant(cluster, OWN_USER, { rules: OWN_RULES, namespace: OWN_NAMESPACE });
+  for (const namespace of ["kube-bench", "checkov"]) {
+    await grant(cluster, OWN_USER, { rules: RESULT_RULES, namespace });
+  }
   const kubeconfig = `${cluster.folder}/controller.kubeconfig`;
   await Deno.writeTextFile(kubeconfig, cluster.kubeconfig({ as: cluster.user(OWN_USER) }), { mode: 0o600 });
   await using controller = await startController({
@@ -239,21 +197,6 @@ async function act(cluster: Envtest): Promise<void> {
     const { status } = await cluster.ask("GET", `${core}/secrets`, { as });
     assert(status === 401 || status === 403, `${status}`);
   }
-}
-
-async function grant(cluster: Envtest, rules: JsonObject[], namespace?: string): Promise<void> {
-  const [kind, path] = namespace === undefined
-    ? ["ClusterRole", RBAC]
-    : ["Role", `${RBAC}/namespaces/${namespace}`];
-  const plural = `${kind.toLowerCase()}s`;
-  await cluster.expect("POST", `${path}/${plural}`, { body: { metadata: { name: OWN_USER }, rules } });
-  await cluster.expect("POST", `${path}/${kind.toLowerCase()}bindings`, {
-    body: {
-      metadata: { name: OWN_USER },
-      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind, name: OWN_USER },
-      subjects: [{ apiGroup: "rbac.authorization.k8s.io", kind: "User", name: OWN_USER }],
-    },
-  });
 }
 
 function ownCrd(name: string): URL {

@@ -1,0 +1,50 @@
+/** The whole program on a real API server that it shares with others: in namespaces of its own. */
+import { assert } from "@std/assert";
+import type { JsonObject } from "../../src/core/json.ts";
+import { fixedConnection } from "../../src/kube/connection.ts";
+import { startTestApp, type TestApp } from "../support/app.ts";
+import type { Cluster, Credentials } from "../support/cluster.ts";
+import { listAll } from "../support/objects.ts";
+
+/** Our CRDs, and Trivy's vulnerability reports with an open schema. */
+export const CRDS = [
+  ...["observation", "observationfilter", "ingester", "observationmapping"].map((name) =>
+    new URL(`../../crds/${name}.yaml`, import.meta.url)
+  ),
+  new URL("../../scripts/samples/crds/aquasecurity.github.io_vulnerabilityreports.yaml", import.meta.url),
+];
+
+/** The namespaces of a shard. */
+export interface Place {
+  readonly own: string;
+  readonly namespace: string;
+}
+
+export interface StartOptions {
+  readonly as?: Credentials;
+  /** Another address of the server, a proxy's. */
+  readonly server?: string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Starts programs on `cluster` and reads what they stored. */
+export function shardsOf(cluster: Cluster) {
+  return {
+    async place(prefix: string): Promise<Place> {
+      const own = await cluster.createNamespace(`${prefix}-own`);
+      return { own, namespace: await cluster.createNamespace(prefix) };
+    },
+    async start({ own, namespace }: Place, options: StartOptions = {}): Promise<TestApp> {
+      const { as = cluster.user("admin"), server = cluster.url, env = {} } = options;
+      assert("token" in as);
+      return await startTestApp({
+        server: fixedConnection({ server, caPem: cluster.caPem, authorization: `Bearer ${as.token}` }),
+        env: { POD_NAMESPACE: own, INSTANCE: own, WATCH_NAMESPACE: `${own},${namespace}`, ...env },
+        watcherOptions: { random: () => 0.1 },
+      });
+    },
+    async stored(namespace: string): Promise<JsonObject[]> {
+      return await listAll(cluster, `/apis/zen.kube-zen.io/v1/namespaces/${namespace}/observations`);
+    },
+  };
+}
