@@ -223,7 +223,7 @@ export async function startApp(
       version: VERSION,
       instance: settings.instance,
       leader: { isLeader: leader.isLeader(), holder: leader.leader() ?? null },
-      sources: states.report(),
+      sources: sourcesReport(states, books),
       books: books.accounts(),
       filters: filtersWatch.status(),
       storage: pipeline.report(),
@@ -284,4 +284,14 @@ export async function startApp(
     },
   });
   return { ...serving, metrics, books, health };
+}
+
+/** How each source stands, with its events by outcome. */
+function sourcesReport(states: SourceStates, books: Books): Readonly<Record<string, unknown>> {
+  const accounts = books.accounts();
+  return Object.fromEntries(
+    Object.entries(states.report()).map((
+      [source, report],
+    ) => [source, { ...report, events: accounts[source] ?? {} }]),
+  );
 }
