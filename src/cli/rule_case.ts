@@ -1,5 +1,5 @@
 /** A case of `zen-watcher test`: an input, a source, filters, and what is expected of each event. */
-import { z } from "zod";
+import * as z from "zod";
 import { type FilterResult, readFilterDocuments } from "../config/filter_document.ts";
 import { toIssues } from "../config/filter_schema.ts";
 import type { Issue, Problem } from "../config/problem.ts";

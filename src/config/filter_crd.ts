@@ -1,5 +1,5 @@
 /** What the ObservationFilter's CRD is made of. */
-import { z } from "zod";
+import * as z from "zod";
 import type { CrdOptions } from "../core/crd.ts";
 import { filterBlockShape } from "./filter_schema.ts";
 

@@ -1,5 +1,5 @@
 /** The schema of a filter block: the one place that says which keys there are and what they take. */
-import { z } from "zod";
+import * as z from "zod";
 import { CATEGORIES, SEVERITIES } from "../core/observation.ts";
 import { MAX_EXPRESSION_LENGTH } from "../pipeline/expression.ts";
 import { didYouMean, formatReceived, type Issue, type Path } from "./problem.ts";

@@ -1,5 +1,5 @@
 /** Turns a zod schema into a CustomResourceDefinition: a structural schema, from the one place where fields are declared. */
-import { z } from "zod";
+import * as z from "zod";
 import { isObject, type Json, type JsonObject } from "./json.ts";
 import { GROUP, PLURAL, specSchema, statusSchema, VERSION } from "./observation.ts";
 

@@ -1,5 +1,5 @@
 import { assertEquals, assertObjectMatch, assertThrows } from "@std/assert";
-import { z } from "zod";
+import * as z from "zod";
 import { crdFor, structuralSchema } from "./crd.ts";
 
 Deno.test("structuralSchema() keeps rules, opens what is open and drops what only zod needs", () => {

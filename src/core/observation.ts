@@ -1,5 +1,5 @@
 /** The Observation: this schema is the single source of its TypeScript type, its CRD and its validation. */
-import { z } from "zod";
+import * as z from "zod";
 import { isObject, type JsonObject } from "./json.ts";
 import { parseTime } from "./time.ts";
 

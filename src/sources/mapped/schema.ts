@@ -1,5 +1,5 @@
 /** What Ingester and ObservationMapping take: the one place their fields are declared, for the CRDs and for reading. */
-import { z } from "zod";
+import * as z from "zod";
 import { filterBlockSchema } from "../../config/filter_schema.ts";
 import { type CrdOptions, type PrinterColumn } from "../../core/crd.ts";
 import { LIMITS, SEVERITIES, type Severity, SOURCE_PATTERN } from "../../core/observation.ts";
