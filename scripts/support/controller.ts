@@ -5,7 +5,10 @@ const POLL_MS = 50;
 const KEPT_LINES = 5_000;
 
 export interface ControllerOptions {
-  readonly kubeconfig: string;
+  /** Absent: the environment says where the cluster is, as in a Pod. */
+  readonly kubeconfig?: string;
+  /** All of them by default. */
+  readonly permissions?: readonly string[];
   /** What to run: the source entry by default, or a bundle. */
   readonly entry?: string;
   readonly denoArgs?: readonly string[];
@@ -37,13 +40,11 @@ export async function startController(options: ControllerOptions): Promise<Contr
   const child = new Deno.Command(Deno.execPath(), {
     args: [
       "run",
-      "-A",
-      "--no-prompt",
+      ...(options.permissions ?? ["-A", "--no-prompt"]),
       ...(options.denoArgs ?? []),
       entry,
       "run",
-      "--kubeconfig",
-      options.kubeconfig,
+      ...(options.kubeconfig === undefined ? [] : ["--kubeconfig", options.kubeconfig]),
       ...args,
     ],
     env: {

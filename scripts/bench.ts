@@ -1,0 +1,126 @@
+/**
+ * `deno task bench [--cluster] [--only NAMES] [--runs 3] [--json FILE] [--compare FILE] [--quick]`: measures the bundle
+ * against the embedded API server, or with `--cluster` a kube-apiserver and etcd of its own. Load generator, watcher,
+ * controller and API server are processes of their own; open loops count from when a request was due.
+ */
+import { parseArgs } from "node:util";
+import { compare, type Figures, medians } from "./bench/figures.ts";
+import type { Bench } from "./bench/measure.ts";
+import { comparison, machine, markdown, type Results, shown } from "./bench/report.ts";
+import type { Scenario } from "./bench/scenario.ts";
+import { ALONE } from "./bench/scenarios/alone.ts";
+import {
+  ALL_REPEATS,
+  atRate,
+  AUDIT_BATCHES,
+  FILTERED,
+  OVERLOAD,
+  RAW,
+  SOME_REPEATS,
+} from "./bench/scenarios/pushed.ts";
+import { IDLE, SIZES, START } from "./bench/scenarios/standing.ts";
+import { STORED, TRIVY } from "./bench/scenarios/stored.ts";
+import { House } from "./bench/house.ts";
+import { clean } from "./bench/server.ts";
+import { startWorker } from "./bench/worker.ts";
+
+const SCENARIOS: readonly Scenario[] = [
+  START,
+  IDLE,
+  SIZES,
+  RAW,
+  atRate(50, 10),
+  atRate(200, 20),
+  atRate(500, 30),
+  SOME_REPEATS,
+  ALL_REPEATS,
+  FILTERED,
+  AUDIT_BATCHES,
+  OVERLOAD,
+  ALONE,
+  TRIVY,
+  STORED,
+];
+
+const { values } = parseArgs({
+  options: {
+    cluster: { type: "boolean", default: false },
+    quick: { type: "boolean", default: false },
+    only: { type: "string" },
+    runs: { type: "string" },
+    json: { type: "string" },
+    compare: { type: "string" },
+  },
+});
+
+async function bench(): Promise<number> {
+  const runs = Number(values.runs ?? (values.quick ? 1 : 3));
+  if (!Number.isInteger(runs) || runs < 1 || runs > 20) throw new Error("Cannot run: --runs takes 1 to 20");
+  const scenarios = chosen();
+  const before: Results | undefined = values.compare === undefined
+    ? undefined
+    : JSON.parse(await Deno.readTextFile(values.compare));
+  const busy = machine();
+  await note(`${busy}\n`);
+  const each: Record<string, Figures[]> = {};
+  await using house = new House(values.cluster ? "real" : "embedded");
+  for (const scenario of scenarios) {
+    each[scenario.name] = await measured(scenario, { house, runs: scenario.once ? 1 : runs });
+  }
+  const medianOf = Object.fromEntries(Object.entries(each).map(([name, all]) => [name, medians(all)]));
+  const results: Results = {
+    when: new Date().toISOString(),
+    server: house.description,
+    machine: busy,
+    runs,
+    scenarios: medianOf,
+    each,
+  };
+  await print(`\n${markdown(results)}`);
+  if (before) await print(`\n${comparison(compare(before.scenarios, results.scenarios))}`);
+  if (values.json !== undefined) {
+    await Deno.writeTextFile(values.json, JSON.stringify(results, null, 2) + "\n");
+  }
+  return 0;
+}
+
+function chosen(): readonly Scenario[] {
+  if (values.only === undefined) return SCENARIOS.filter(({ quick }) => !values.quick || quick);
+  return values.only.split(",").map((name) => {
+    const found = SCENARIOS.find((scenario) => scenario.name === name);
+    const names = SCENARIOS.map((scenario) => scenario.name).join(", ");
+    if (!found) throw new Error(`Cannot run scenario "${name}": there are ${names}`);
+    return found;
+  });
+}
+
+async function measured(
+  scenario: Scenario,
+  { house, runs }: { readonly house: House; readonly runs: number },
+): Promise<Figures[]> {
+  const found: Figures[] = [];
+  for (let run = 1; run <= runs; run++) {
+    await note(`${scenario.name} ${run}/${runs}: ${scenario.doc}\n`);
+    if (scenario.heavy) await house.close();
+    const server = await house.open();
+    if (!scenario.heavy) await clean(server);
+    await using load = startWorker("load.ts");
+    await using watcher = startWorker("watch.ts");
+    const context: Bench = { server, load, watcher, quick: values.quick, note };
+    const figures = await scenario.run(context);
+    found.push(figures);
+    await note(`  ${Object.entries(figures).map(([name, value]) => `${name} ${shown(value)}`).join(", ")}\n`);
+    if (scenario.heavy) await house.close();
+  }
+  return found;
+}
+
+async function note(text: string): Promise<void> {
+  await Deno.stderr.write(new TextEncoder().encode(text));
+}
+
+async function print(text: string): Promise<void> {
+  await Deno.stdout.write(new TextEncoder().encode(text));
+}
+
+if (import.meta.main) Deno.exit(await bench());
