@@ -125,9 +125,14 @@ Deno.test("real API server: a namespace that is gone or going gives its Observat
 
 Deno.test("real API server: missing rights are a state, and what they kept out comes in once they are granted", async () => {
   const at = await place("rights");
-  const user = cluster.user("operator");
+  // Nobody else's rights change with its own.
+  await cluster.expect("POST", `/api/v1/namespaces/${at.own}/serviceaccounts`, {
+    body: { metadata: { name: "zen-watcher" } },
+  });
+  const name = `system:serviceaccount:${at.own}:zen-watcher`;
+  const user = { token: await cluster.serviceAccountToken(at.own, "zen-watcher") };
   const read = ["get", "list", "watch"];
-  await grant(cluster, "operator", {
+  await grant(cluster, name, {
     name: `${at.own}-base`,
     rules: [
       { apiGroups: ["zen.kube-zen.io"], resources: ["*"], verbs: read },
@@ -149,7 +154,7 @@ Deno.test("real API server: missing rights are a state, and what they kept out c
   assert(app.health.ready().ok, "a source it may not read is no reason for not being ready");
   const refused = await app.post("/falco/webhook", alert(at.namespace, 0));
   assertEquals([refused.status, refused.body["failed"]], [503, 1]);
-  await grant(cluster, "operator", {
+  await grant(cluster, name, {
     name: `${at.own}-more`,
     rules: [
       {
