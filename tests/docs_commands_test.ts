@@ -1,0 +1,158 @@
+/**
+ * The blocks of the documentation marked `sh run` are run: against the embedded API server with the samples in it, and a
+ * running program. What a block writes, later blocks of the same page find. A block whose programs are not installed here is
+ * ignored.
+ */
+import { assert } from "@std/assert";
+import { join } from "node:path";
+import { createNamespaces, feedObjects, installCrds } from "../scripts/support/feed.ts";
+import { type DevCluster, startDevCluster } from "../src/devcluster/mod.ts";
+import { fixedConnection } from "../src/kube/connection.ts";
+import { createTransport } from "../src/kube/transport.ts";
+import { startTestApp, type TestApp } from "./support/app.ts";
+import { type Block, commandsOf, readPages, ROOT } from "./support/docs.ts";
+import { eventually } from "./support/eventually.ts";
+
+/** What a page shows its readers, beyond that every command of it succeeds. */
+const SAYS: Readonly<Record<string, readonly string[]>> = {
+  "docs/backup.md": [" Observation", " there already, 0 of other kinds, 0 failed"],
+  "docs/filters.md": ["1 document checked: 0 mistakes", " passed, 0 failed", "zen-system/zen-watcher-filter"],
+  "docs/ha.md": ['"isLeader": true'],
+  "docs/install.md": ["observations.zen.kube-zen.io", '"falco": "serving"', "trivy-"],
+  "docs/mapping.md": ["2 documents checked: 0 mistakes", "created    shop/alertmanager-"],
+  "docs/operations.md": ['"status":"healthy"', '"status":"ready"', '"inFlight": 0'],
+  "docs/runbooks/budget-reached.md": ['"usage":', "deleted"],
+  "docs/runbooks/crash-loop.md": ['"ready"'],
+  "docs/runbooks/high-event-rate.md": ['"kyverno": {', "trivy\tvulnerability"],
+  "docs/runbooks/high-memory.md": ["process_resident_memory_bytes", "zen_watcher_goroutines"],
+  "docs/runbooks/leader-flapping.md": ["holderIdentity"],
+  "docs/runbooks/nothing-created.md": ['"state": "synced"', "1 event"],
+  "docs/security.md": [],
+  "docs/sources.md": [
+    '"created":1',
+    "falco-",
+    "configmap/kube-bench-node-1 labeled",
+    "configmap/shop-manifests labeled",
+  ],
+  "docs/troubleshooting.md": ["runtime-threat on Pod shop/web-1"],
+  "docs/upgrade.md": ["0 failed"],
+};
+
+const pages = (await readPages()).map(({ path, blocks }) => ({
+  path,
+  blocks: blocks.filter(({ role }) => role === "sh run"),
+})).filter(({ blocks }) => blocks.length > 0);
+
+interface World extends AsyncDisposable {
+  readonly app: TestApp;
+  readonly server: DevCluster;
+  readonly folder: string;
+}
+
+Deno.test("docs: every page with commands that run says what they show", () => {
+  assert(pages.length > 10);
+  const untold = pages.filter(({ path }) => SAYS[path] === undefined).map(({ path }) => path);
+  const idle = Object.keys(SAYS).filter((path) => !pages.some((page) => page.path === path));
+  assert(untold.length + idle.length === 0, `untold: ${untold}; without commands: ${idle}`);
+});
+
+for (const { path, blocks } of pages) {
+  const ignore = !await installed(blocks);
+  Deno.test({ name: `docs: the commands of ${path} work`, ignore, fn: () => play(path, blocks) });
+}
+
+async function play(path: string, blocks: readonly Block[]): Promise<void> {
+  await using world = await openWorld();
+  let shown = "";
+  for (const { text, line } of blocks) {
+    const { code, out } = await run(text, world);
+    assert(code === 0, `${path}:${line} ended with ${code}:\n${text}\n${out}`);
+    shown += out;
+  }
+  for (const words of SAYS[path] ?? []) {
+    assert(shown.includes(words), `${path} does not show ${words}:\n${shown}`);
+  }
+}
+
+/** A cluster that the samples were fed to, and the program on it. */
+async function openWorld(): Promise<World> {
+  const folder = await Deno.makeTempDir();
+  const server = startDevCluster();
+  using api = createTransport(fixedConnection({ server: server.url }));
+  await installCrds(api);
+  await createNamespaces(api, ["zen-system", "kube-bench", "checkov", "shop"]);
+  const app = await startTestApp({ server: server.url });
+  await feedObjects(api);
+  await eventually("the samples to be stored", () => server.count("observations.zen.kube-zen.io") > 50);
+  await furnish(folder, server);
+  return {
+    app,
+    server,
+    folder,
+    async [Symbol.asyncDispose]() {
+      await app.stop();
+      await server[Symbol.asyncDispose]();
+      await Deno.remove(folder, { recursive: true });
+    },
+  };
+}
+
+/** A working folder with what the repository has, the tools' output that pages start from, and the programs they call. */
+async function furnish(folder: string, server: DevCluster): Promise<void> {
+  for await (const { name } of Deno.readDir(ROOT)) {
+    if (!name.startsWith(".") && name !== "dist") await Deno.symlink(join(ROOT, name), join(folder, name));
+  }
+  const fixtures = join(ROOT, "tests/fixtures/sources");
+  await Deno.copyFile(
+    join(fixtures, "kube-bench/check-subset-with-null-tests/input.json"),
+    join(folder, "kube-bench.json"),
+  );
+  await Deno.copyFile(join(fixtures, "checkov/several-frameworks/input.json"), join(folder, "checkov.json"));
+  await Deno.writeTextFile(join(folder, "kubeconfig"), server.kubeconfig());
+  await Deno.mkdir(join(folder, "bin"));
+  const deno = Deno.execPath();
+  const programs = {
+    "zen-watcher": `exec "${deno}" run -A "${join(ROOT, "main.ts")}" "$@"`,
+    npx: `[ "$1" = -y ] && case "$2" in deno@*) shift 2; exec "${deno}" "$@";; esac; exit 9`,
+  };
+  for (const [name, script] of Object.entries(programs)) {
+    await Deno.writeTextFile(join(folder, "bin", name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  }
+}
+
+async function run(text: string, { folder, app }: World): Promise<{ code: number; out: string }> {
+  const placed = text.replaceAll("http://127.0.0.1:8080", app.url).replaceAll(
+    "http://127.0.0.1:9090",
+    app.metricsUrl,
+  );
+  const { code, stdout, stderr } = await new Deno.Command("bash", {
+    args: ["-euo", "pipefail", "-c", placed],
+    cwd: folder,
+    env: {
+      PATH: `${join(folder, "bin")}:${Deno.env.get("PATH")}`,
+      KUBECONFIG: join(folder, "kubeconfig"),
+      NO_COLOR: "1",
+      DENO_NO_UPDATE_CHECK: "1",
+    },
+    stdin: "null",
+  }).output();
+  const decoder = new TextDecoder();
+  return { code, out: decoder.decode(stdout) + decoder.decode(stderr) };
+}
+
+/** True where bash and every program the blocks call are there. */
+async function installed(blocks: readonly Block[]): Promise<boolean> {
+  const called = new Set([
+    "bash",
+    ...blocks.flatMap(({ text }) => commandsOf(text)).map((line) => line.split(/\s+/)[0]),
+  ]);
+  const wanted = ["bash", "kubectl", "jq", "curl"].filter((name) => called.has(name));
+  const folders = (Deno.env.get("PATH") ?? "").split(":");
+  for (const name of wanted) {
+    const found = await Promise.all(
+      folders.map((folder) => Deno.stat(join(folder, name)).then(() => true, () => false)),
+    );
+    if (!found.includes(true)) return false;
+  }
+  return true;
+}

@@ -1,0 +1,303 @@
+/**
+ * What the documentation names is there: pages, files, settings, metrics and their labels, fields, resources, commands,
+ * flags, values of the chart. Blocks marked `yaml filters` and our own kinds are checked by `zen-watcher check`.
+ */
+import { assertEquals } from "@std/assert";
+import { join } from "node:path";
+import { parse, parseAllDocuments } from "yaml";
+import { runCommand } from "../src/cli/commands.ts";
+import { helpOf } from "../src/cli/help.ts";
+import { isObject, type Json } from "../src/core/json.ts";
+import { FAIL_REASONS, FILTER_REASONS } from "../src/core/outcome.ts";
+import { readSettings, SETTINGS } from "../src/settings.ts";
+import { codeOf, commandsOf, type Page, readPage, readPages, resolveLink, ROOT } from "./support/docs.ts";
+import { kubectlProblem } from "./support/docs_kubectl.ts";
+import { metricProblems } from "./support/docs_metrics.ts";
+
+const pages = await readPages();
+const linked = [...pages, await readPage("README.md"), await readPage("examples/README.md")];
+const settings = new Set<string>(Object.values(SETTINGS).map(({ env }) => env));
+
+async function exists(path: string): Promise<boolean> {
+  return await Deno.stat(join(ROOT, path)).then(() => true, () => false);
+}
+
+/** One line for each thing that is not there. */
+function each(check: (page: Page) => Iterable<string>): string[] {
+  return pages.flatMap((page) => [...check(page)]);
+}
+
+Deno.test("docs: every link leads to a page and a heading", async () => {
+  const broken: string[] = [];
+  for (const page of linked) {
+    for (const link of page.links) {
+      if (/^https?:\/\//.test(link)) continue;
+      const { path, anchor } = resolveLink(page, link);
+      if (!await exists(path)) broken.push(`${page.path}: ${link}: no such file`);
+      else if (anchor !== "" && !(await readPage(path)).anchors.has(anchor)) {
+        broken.push(`${page.path}: ${link}: no such heading`);
+      }
+    }
+  }
+  assertEquals(broken, []);
+});
+
+Deno.test("docs: every page is in the index", () => {
+  const index = pages.find(({ path }) => path === "docs/README.md");
+  const runbooks = pages.find(({ path }) => path === "docs/runbooks.md");
+  const reached = new Set(
+    [index, runbooks].flatMap((page) => page ? page.links.map((link) => resolveLink(page, link).path) : []),
+  );
+  const lost = pages.filter(({ path }) => path !== index?.path && !reached.has(path)).map(({ path }) => path);
+  assertEquals(lost, []);
+});
+
+Deno.test("docs: every alert of the chart has its runbook", async () => {
+  const rules = await Deno.readTextFile(join(ROOT, "helm/zen-watcher/files/rules.yaml"));
+  const named = [...rules.matchAll(/runbook_url: RUNBOOKS\/(\S+)/g)].map(([, file = ""]) =>
+    `docs/runbooks/${file}`
+  );
+  const paths = new Set(pages.map(({ path }) => path));
+  assertEquals(named.filter((path) => !paths.has(path)), []);
+});
+
+Deno.test("docs: every file of the repository that is named is there", async () => {
+  const missing: string[] = [];
+  const path = /(?:^|[\s'"=(`])((?:docs|examples|scripts|src|tests|crds|helm)\/[\w./-]*)/g;
+  for (const page of pages) {
+    for (const { code, where } of codeOf(page)) {
+      for (const [, file = ""] of code.matchAll(path)) {
+        if (!await exists(file)) missing.push(`${where}: ${file}`);
+      }
+    }
+  }
+  assertEquals(missing, []);
+});
+
+Deno.test("docs: every environment variable is a setting, or one the scripts read", async () => {
+  const read = new Set<string>();
+  for (const folder of ["scripts", "tests"]) {
+    for await (const text of sources(folder)) {
+      for (const [, name = ""] of text.matchAll(/Deno\.env\.get\("(\w+)"\)/g)) read.add(name);
+    }
+  }
+  const unknown = each(function* ({ path, text }) {
+    const own = new Set([...text.matchAll(/^\s*([A-Z_]+)=/gm)].map(([, name]) => name));
+    for (const [name] of text.matchAll(/\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b/g)) {
+      if (!settings.has(name) && !read.has(name) && !own.has(name)) yield `${path}: ${name}`;
+    }
+  });
+  assertEquals(unknown, []);
+});
+
+Deno.test("docs: every metric exists and has the labels it is asked by", () => {
+  assertEquals(
+    each(function* (page) {
+      for (const { code, where, language } of codeOf(page)) {
+        if (language !== "logql") {
+          for (const problem of metricProblems(code)) yield `${where}: ${problem}`;
+        }
+      }
+    }),
+    [],
+  );
+});
+
+Deno.test("docs: every field is one of our kinds'", async () => {
+  const schemas: Json[] = [];
+  for (const name of ["observation", "observationfilter", "ingester", "observationmapping"]) {
+    const crd: Json = parse(await Deno.readTextFile(join(ROOT, `crds/${name}.yaml`)));
+    schemas.push(at(crd, ["spec", "versions", "0", "schema", "openAPIV3Schema"]));
+  }
+  // Of a Lease and a Service.
+  const foreign = new Set(["spec.holderIdentity", "spec.clusterIP"]);
+  const unknown = each(function* (page) {
+    for (const { code, where, language } of codeOf(page)) {
+      if (language === "yaml") continue;
+      for (const [path] of code.matchAll(/\b(?<![\w/-])(?:spec|status)(?:\.[A-Za-z]\w*)+/g)) {
+        if (foreign.has(path) || schemas.some((schema) => holds(schema, path.split(".")))) continue;
+        yield `${where}: ${path}`;
+      }
+    }
+  });
+  assertEquals(unknown, []);
+});
+
+Deno.test("docs: every reason of an outcome is one", () => {
+  const known: Readonly<Record<string, readonly string[]>> = {
+    filtered: FILTER_REASONS,
+    failed: FAIL_REASONS,
+  };
+  assertEquals(
+    each(function* ({ path, text }) {
+      for (const [whole, outcome = "", reason = ""] of text.matchAll(/\b(filtered|failed)\{(\w+)\}/g)) {
+        if (reason !== "reason" && !known[outcome]?.includes(reason)) yield `${path}: ${whole}`;
+      }
+    }),
+    [],
+  );
+});
+
+Deno.test("docs: every kubectl command asks for a resource there is", () => {
+  assertEquals(
+    each(function* ({ path, blocks, spans }) {
+      const shell = blocks.filter(({ language }) => language === "sh").map(({ text }) => text);
+      for (const command of [...shell, ...spans].flatMap(commandsOf)) {
+        const problem = command.startsWith("kubectl ") ? kubectlProblem(command) : undefined;
+        if (problem !== undefined) yield `${path}: ${command}: ${problem}`;
+      }
+    }),
+    [],
+  );
+});
+
+Deno.test("docs: every command and flag of zen-watcher, every task and script is there", async () => {
+  const deno = JSON.parse(await Deno.readTextFile(join(ROOT, "deno.json")));
+  const version = /deno@[\d.]+/.exec(await Deno.readTextFile(join(ROOT, "README.md")))?.[0];
+  const wrong: string[] = [];
+  for (const { path, blocks, spans } of pages) {
+    const shell = blocks.filter(({ language }) => language === "sh").map(({ text }) => text);
+    for (const command of [...shell, ...spans].flatMap(commandsOf)) {
+      const [program, name = "", ...rest] = command.split(/\s+/);
+      const flags = (words: readonly string[]) =>
+        words.filter((word) => /^--?[a-z]/.test(word)).map((word) => word.split("=")[0] ?? "");
+      if (program === "zen-watcher" && name !== "") {
+        const help = helpOf(name);
+        if (help === undefined) wrong.push(`${path}: ${command}: no such command`);
+        for (const flag of flags(rest)) {
+          if (help !== undefined && !help.includes(flag)) wrong.push(`${path}: ${command}: no flag ${flag}`);
+        }
+      }
+      for (const [used] of command.matchAll(/deno@[\d.]+/g)) {
+        if (used !== version) wrong.push(`${path}: ${command}: README.md has ${version}`);
+      }
+      const task = / task ([\w:]+)/.exec(command)?.[1];
+      if (program === "npx" && task !== undefined && deno.tasks[task] === undefined) {
+        wrong.push(`${path}: no task ${task}`);
+      }
+      const script = /\b(scripts\/(?:backup|restore)\.ts)(.*)/.exec(command);
+      if (script) {
+        const text = await Deno.readTextFile(join(ROOT, script[1] ?? ""));
+        for (const flag of flags((script[2] ?? "").split(/\s+/))) {
+          const option = flag.startsWith("--") ? `${flag.slice(2)}` : `short: "${flag.slice(1)}"`;
+          if (!text.includes(option)) wrong.push(`${path}: ${command}: no flag ${flag}`);
+        }
+      }
+    }
+  }
+  assertEquals(wrong, []);
+});
+
+Deno.test("docs: every value of the chart is there", async () => {
+  const values: Json = parse(await Deno.readTextFile(join(ROOT, "helm/zen-watcher/values.yaml")));
+  const top = new Set(Object.keys(isObject(values) ? values : {}));
+  assertEquals(
+    each(function* ({ path, blocks, spans, text }) {
+      for (const block of blocks.filter(({ role }) => role === "yaml values")) {
+        for (const key of pathsOf(parse(block.text))) {
+          if (!isValue(values, key)) yield `${path}:${block.line}: ${key.join(".")}`;
+        }
+      }
+      const set = [...text.matchAll(/--set '?([\w.]+)=/g)].map(([, key = ""]) => key);
+      const named = spans.map((span) => /^([a-z]\w*(?:\.[a-zA-Z]\w*)+)(?:=\S*)?$/.exec(span)?.[1] ?? "");
+      for (const key of [...set, ...named.filter((name) => top.has(name.split(".")[0] ?? ""))]) {
+        if (!isValue(values, key.split("."))) yield `${path}: ${key}`;
+      }
+    }),
+    [],
+  );
+});
+
+Deno.test("docs: every filter, Ingester and ObservationMapping shown is a good one", async () => {
+  const wrong: string[] = [];
+  let checked = 0;
+  for (const { path, blocks } of pages) {
+    for (const { text, role, line, language } of blocks) {
+      const ours = language === "yaml" && /^apiVersion: zen\.kube-zen\.io\//m.test(text);
+      if (!ours && role !== "yaml filters") continue;
+      checked += parseAllDocuments(text).length;
+      let said = "";
+      const told = (more: string) => void (said += more);
+      const io = {
+        readText: () => Promise.resolve(text),
+        listFolder: () => Promise.resolve(undefined),
+        stdout: told,
+        stderr: told,
+      };
+      const env = () => undefined;
+      const code = await runCommand(["check", "-f", `${path}:${line}`], {
+        io: { ...io, env, now: () => 0 },
+        settings: () => readSettings(env),
+        run: () => Promise.resolve(2),
+      });
+      if (code !== 0) wrong.push(said);
+    }
+  }
+  assertEquals(wrong, []);
+  assertEquals(checked > 5, true);
+});
+
+Deno.test("docs: the checks find what is wrong", () => {
+  assertEquals(
+    metricProblems('sum by (name) (rate(zen_watcher_events_total{sauce="x"}[5m])) + zen_watcher_nothing'),
+    [
+      "zen_watcher_events_total has no label sauce",
+      "no metric zen_watcher_nothing",
+      "no metric here has the label name",
+    ],
+  );
+  assertEquals(metricProblems("grep -E '^zen_watcher_(events|evnets)_total'"), [
+    "no metric zen_watcher_evnets_total",
+  ]);
+  assertEquals(metricProblems("zen_watcher_gc_runs_total_bucket, events_totals_total{source}"), [
+    "no metric zen_watcher_gc_runs_total_bucket",
+    "no metric events_totals_total",
+  ]);
+  assertEquals(kubectlProblem("kubectl -n zen-system get observation -o yaml"), undefined);
+  assertEquals(kubectlProblem("kubectl get -n x obs,zenalerts"), "no such resource: zenalerts");
+  assertEquals(
+    kubectlProblem("kubectl auth can-i update ingesters/status"),
+    "no such resource: ingesters/status",
+  );
+});
+
+async function* sources(folder: string): AsyncGenerator<string> {
+  for await (const { name, isDirectory } of Deno.readDir(join(ROOT, folder))) {
+    const path = `${folder}/${name}`;
+    if (isDirectory) yield* sources(path);
+    else if (name.endsWith(".ts")) yield await Deno.readTextFile(join(ROOT, path));
+  }
+}
+
+function at(value: Json | undefined, path: readonly string[]): Json {
+  let here: Json | undefined = value;
+  for (const key of path) {
+    here = Array.isArray(here) ? here[Number(key)] : isObject(here) ? here[key] : undefined;
+  }
+  return here ?? null;
+}
+
+/** True where a schema has the field, or keeps whatever is there. */
+function holds(schema: Json | undefined, [key, ...rest]: readonly string[]): boolean {
+  if (key === undefined) return schema !== undefined;
+  if (!isObject(schema)) return false;
+  if (schema["x-kubernetes-preserve-unknown-fields"] === true && schema.properties === undefined) return true;
+  if (schema.type === "array") return holds(schema.items, [key, ...rest]);
+  if (isObject(schema.additionalProperties)) return holds(schema.additionalProperties, rest);
+  return isObject(schema.properties) && Object.hasOwn(schema.properties, key) &&
+    holds(schema.properties[key], rest);
+}
+
+/** Paths to what is no map. */
+function* pathsOf(value: Json, path: readonly string[] = []): Generator<readonly string[]> {
+  if (!isObject(value)) yield path;
+  else for (const [key, inner] of Object.entries(value)) yield* pathsOf(inner ?? null, [...path, key]);
+}
+
+/** True where the chart has the value; below an empty map or a free one (filters by source) anything goes. */
+function isValue(values: Json | undefined, [key, ...rest]: readonly string[]): boolean {
+  if (key === undefined) return values !== undefined;
+  if (!isObject(values)) return false;
+  if (Object.keys(values).length === 0) return true;
+  return Object.hasOwn(values, key) && isValue(values[key], key === "sources" ? [] : rest);
+}
