@@ -1,4 +1,4 @@
-import { isObject, type JsonObject } from "../core/json.ts";
+import { isObject, type Json, type JsonObject } from "../core/json.ts";
 import { failure, invalid, refused } from "./errors.ts";
 import { at } from "./json.ts";
 import { isHeld, meta, now, type Target } from "./objects.ts";
@@ -25,9 +25,8 @@ export class Cluster {
 
   /** The objects of a resource, by its name. */
   collection(name: string): Collection {
-    const known = this.#collections.get(name);
-    const collection = known ?? new Collection(this.revisions);
-    if (!known) this.#collections.set(name, collection);
+    const collection = this.#collections.get(name) ?? new Collection(this.revisions);
+    this.#collections.set(name, collection);
     return collection;
   }
 
@@ -47,7 +46,7 @@ export class Cluster {
     const { namespace: name } = target;
     const stored = name && this.collection(NAMESPACES).get(name);
     if (name && !stored) throw failure("NotFound", { resource: this.resources.get(NAMESPACES)!, name });
-    if (!stored || !stored.body.includes('"deletionTimestamp"')) return;
+    if (!stored || !meta(JSON.parse(stored.body)).deletionTimestamp) return;
     const why = `unable to create new content in namespace ${name} because it is being terminated`;
     const message = `namespace ${name} is being terminated`;
     const causes = [{ reason: "NamespaceTerminating", message, field: "metadata.namespace" }];
@@ -117,30 +116,19 @@ export class Cluster {
   /** A terminating namespace goes with the last thing in it. */
   #finishNamespace(name: string): void {
     const stored = this.collection(NAMESPACES).get(name);
-    if (!stored?.body.includes('"deletionTimestamp"')) return;
-    const object: JsonObject = JSON.parse(stored.body);
-    if (isHeld(object) || [...this.#collections.values()].some((each) => each.count(`${name}/`) > 0)) return;
+    const object: JsonObject = JSON.parse(stored?.body ?? "{}");
+    if (!meta(object).deletionTimestamp || isHeld(object)) return;
+    if ([...this.#collections.values()].some((each) => each.count(`${name}/`) > 0)) return;
     this.collection(NAMESPACES).remove(name, object);
   }
 
   #establish(stored: Stored, object: JsonObject): Stored {
     this.#serve(definedResource(JSON.parse(stored.body).spec));
     if (at(object, "status", "conditions")) return stored;
-    const met = { status: "True", lastTransitionTime: now() };
-    const conditions = [
-      { type: "NamesAccepted", ...met, reason: "NoConflicts", message: "no conflicts found" },
-      {
-        type: "Established",
-        ...met,
-        reason: "InitialNamesAccepted",
-        message: "the names have been accepted",
-      },
-    ];
-    object.status = {
-      conditions,
-      acceptedNames: at(object, "spec", "names")!,
-      storedVersions: storageVersions(object),
-    };
+    const met = { status: "True", reason: "NoConflicts", message: "", lastTransitionTime: now() };
+    const conditions = ["NamesAccepted", "Established"].map((type) => ({ type, ...met }));
+    const acceptedNames = at(object, "spec", "names")!;
+    object.status = { conditions, acceptedNames, storedVersions: storageVersions(object) };
     return this.collection(DEFINITIONS).put(stored.key, object);
   }
 
@@ -158,28 +146,18 @@ function checkDefinition(target: Target, object: JsonObject): void {
   const [spec, names] = [at(object, "spec"), at(object, "spec", "names")];
   const { group, scope, versions } = isObject(spec) ? spec : {};
   const { plural, kind } = isObject(names) ? names : {};
-  const hasSchemas = Array.isArray(versions) &&
-    versions.every((each) => isObject(at(each, "schema", "openAPIV3Schema")));
+  const lacksSchema = (version: Json) => !isObject(at(version, "schema", "openAPIV3Schema"));
   const rules: [holds: boolean, field: string, why: string][] = [
     [target.name === `${plural}.${group}`, "metadata.name", 'must be spec.names.plural+"."+spec.group'],
     [scope === "Namespaced" || scope === "Cluster", "spec.scope", "must be Namespaced or Cluster"],
     [typeof kind === "string", "spec.names.kind", "must be given"],
-    [
-      storageVersions(object).length === 1,
-      "spec.versions",
-      "must have exactly one version marked as storage version",
-    ],
-    [hasSchemas, "spec.versions", "schemas are required"],
+    [storageVersions(object).length === 1, "spec.versions", "must have exactly one storage version"],
+    [Array.isArray(versions) && !versions.some(lacksSchema), "spec.versions", "schemas are required"],
   ];
-  const causes = rules.filter(([holds]) => !holds).map(([, field, why]) =>
-    refused(field, at(object, ...field.split(".")), why)
-  );
+  const broken = rules.filter(([holds]) => !holds);
+  const causes = broken.map(([, field, why]) => refused(field, at(object, ...field.split(".")), why));
   if (causes.length > 0 || !isObject(spec)) throw invalid(target, causes);
-  spec.names = {
-    singular: String(kind).toLowerCase(),
-    listKind: `${kind}List`,
-    ...(isObject(names) && names),
-  };
+  spec.names = { singular: String(kind).toLowerCase(), listKind: `${kind}List`, ...Object(names) };
   spec.conversion ??= { strategy: "None" };
 }
 

@@ -4,24 +4,16 @@ import { apiVersion, type Resource } from "./resources.ts";
 type Entry = { readonly group: string; readonly version: string; readonly resource: JsonObject };
 
 const VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-const REVIEWS = [["authentication", "SelfSubjectReview"], [
-  "authorization",
-  "SelfSubjectAccessReview",
-]] as const;
+const STATUS_VERBS = ["get", "patch", "update"];
+const REVIEWS = { authentication: "SelfSubjectReview", authorization: "SelfSubjectAccessReview" };
 const INFO = { title: "devcluster", version: "v1" };
 
 /** Answers discovery and OpenAPI paths; undefined for any other. */
 export function discovery(path: string, resources: readonly Resource[]): JsonObject | undefined {
   const entries = resources.flatMap(entriesOf);
-  for (const [group, kind] of REVIEWS) {
-    const resource = {
-      name: `${kind.toLowerCase()}s`,
-      singularName: "",
-      kind,
-      namespaced: false,
-      verbs: ["create"],
-    };
-    entries.push({ group: `${group}.k8s.io`, version: "v1", resource });
+  for (const [group, kind] of Object.entries(REVIEWS)) {
+    const resource = { name: `${kind.toLowerCase()}s`, singularName: "", kind, namespaced: false };
+    entries.push({ group: `${group}.k8s.io`, version: "v1", resource: { ...resource, verbs: ["create"] } });
   }
   if (path === "/api") return { kind: "APIVersions", versions: ["v1"], serverAddressByClientCIDRs: [] };
   if (path === "/openapi/v2") return { swagger: "2.0", info: INFO, paths: {}, definitions: {} };
@@ -34,37 +26,25 @@ export function discovery(path: string, resources: readonly Resource[]): JsonObj
   if (group) return { kind: "APIGroup", apiVersion: "v1", ...apiGroup(group) };
   const byPath = Map.groupBy(entries, (entry) => groupPath(entry.group, entry.version));
   if (path === "/openapi/v3") {
-    const urls = [...byPath.keys()].map((
-      each,
-    ) => [each.slice(1), { serverRelativeURL: `/openapi/v3${each}` }]);
-    return { paths: Object.fromEntries(urls) };
+    const url = (of: string) => [of.slice(1), { serverRelativeURL: `/openapi/v3${of}` }];
+    return { paths: Object.fromEntries([...byPath.keys()].map(url)) };
   }
   if (path.startsWith("/openapi/v3/")) return openApi(path.slice("/openapi/v3".length), resources);
   const found = byPath.get(path);
   if (!found) return undefined;
   const groupVersion = apiVersion(found[0]!.group, found[0]!.version);
-  return {
-    kind: "APIResourceList",
-    apiVersion: "v1",
-    groupVersion,
-    resources: found.map((each) => each.resource),
-  };
+  const listed = found.map(({ resource }) => resource);
+  return { kind: "APIResourceList", apiVersion: "v1", groupVersion, resources: listed };
 }
 
-function entriesOf(of: Resource): Entry[] {
-  const { group, plural: name, singular: singularName, kind, namespaced, shortNames, categories, versions } =
-    of;
+function entriesOf(
+  { group, plural: name, singular, kind, namespaced, versions, ...names }: Resource,
+): Entry[] {
+  const { shortNames, categories } = names;
   return versions.flatMap(({ name: version, subresources }) => {
-    const main = { name, singularName, kind, namespaced, shortNames, categories, verbs: VERBS };
-    const status = {
-      name: `${name}/status`,
-      singularName: "",
-      kind,
-      namespaced,
-      verbs: ["get", "patch", "update"],
-    };
-    const served = subresources?.status ? [main, status] : [main];
-    return served.map((resource) => ({ group, version, resource }));
+    const main = { name, singularName: singular, kind, namespaced, shortNames, categories, verbs: VERBS };
+    const status = { name: `${name}/status`, singularName: "", kind, namespaced, verbs: STATUS_VERBS };
+    return (subresources?.status ? [main, status] : [main]).map((resource) => ({ group, version, resource }));
   });
 }
 
@@ -83,21 +63,15 @@ function groupPath(group: string, version: string): string {
 function openApi(path: string, resources: readonly Resource[]): JsonObject {
   const schemas: JsonObject = {};
   const paths: JsonObject = {};
-  const parameters = ["dryRun", "fieldValidation"].map((name) => ({
-    name,
-    in: "query",
-    schema: { type: "string" },
-  }));
+  const inQuery = { in: "query", schema: { type: "string" } };
+  const parameters = [{ name: "dryRun", ...inQuery }, { name: "fieldValidation", ...inQuery }];
   for (const { group, kind, plural, namespaced, versions } of resources) {
     for (const { name: version, schema } of versions) {
       if (groupPath(group, version) !== path) continue;
       const about = { group, version, kind };
       const name = `${group || "core"}.${version}.${kind}`;
-      schemas[name] = {
-        type: "object",
-        ...schema?.openAPIV3Schema,
-        "x-kubernetes-group-version-kind": [about],
-      };
+      const known = schema?.openAPIV3Schema ?? {};
+      schemas[name] = { type: "object", ...known, "x-kubernetes-group-version-kind": [about] };
       const content = { "application/json": { schema: { $ref: `#/components/schemas/${name}` } } };
       const responses = { "200": { description: "OK", content } };
       const get = { responses, "x-kubernetes-group-version-kind": about };

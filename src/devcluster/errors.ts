@@ -4,20 +4,12 @@ import type { JsonObject } from "../core/json.ts";
 export type Cause = { readonly reason: string; readonly message: string; readonly field: string };
 
 /** What an error is about: an object of a resource, or the resource. */
-export type About = {
-  readonly resource: { group: string; kind: string; plural: string };
-  readonly name?: string;
-};
+export type About = { resource: { group: string; kind: string; plural: string }; name?: string };
 
 /** An answer that is a failure: thrown anywhere in a request, sent as a `v1 Status`. */
 export class StatusError extends Error {
-  constructor(
-    readonly code: number,
-    readonly reason: string,
-    message: string,
-    readonly details?: JsonObject,
-  ) {
-    super(message);
+  constructor(readonly code: number, readonly reason: string, text: string, readonly details?: JsonObject) {
+    super(text);
   }
 
   /** The body as the API server writes it. */

@@ -1,6 +1,8 @@
 import { isObject, type Json, type JsonObject } from "../core/json.ts";
 import { badRequest, StatusError } from "./errors.ts";
 
+const REJECTED = "the server rejected our request due to an error in our request";
+
 /** Parses JSON, or answers 400 with `problem` before the reason. */
 export function parse(text: string, problem: string): Json {
   try {
@@ -19,9 +21,8 @@ export function at(value: Json | undefined, ...path: string[]): Json | undefined
 /** True where two JSON values are equal, whatever the order of their keys. */
 export function sameJson(a: Json | undefined, b: Json | undefined): boolean {
   if (a === b) return true;
-  if (!a || !b || typeof a !== "object" || typeof b !== "object" || Array.isArray(a) !== Array.isArray(b)) {
-    return false;
-  }
+  if (!a || !b || typeof a !== "object" || typeof b !== "object") return false;
+  if (Array.isArray(a) !== Array.isArray(b)) return false;
   const [left, right] = [new Map(Object.entries(a)), new Map(Object.entries(b))];
   return left.size === right.size && [...left].every(([key, value]) => sameJson(value, right.get(key)));
 }
@@ -72,12 +73,7 @@ function apply(root: JsonObject, { op, path, from, value }: JsonObject): void {
 }
 
 function rejected(): StatusError {
-  return new StatusError(
-    422,
-    "Invalid",
-    "the server rejected our request due to an error in our request",
-    {},
-  );
+  return new StatusError(422, "Invalid", REJECTED, {});
 }
 
 function keysOf(path: Json | undefined): string[] {

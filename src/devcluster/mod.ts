@@ -16,10 +16,8 @@ export interface DevClusterOptions {
   /** How many changes a resource's history keeps for watches to resume from; 20,000. */
   readonly maxChanges?: number;
   /** Serves HTTPS, and with it HTTP/2; `ca` is what clients are to trust. PEM. */
-  readonly tls?: Tls;
+  readonly tls?: { readonly ca: string; readonly cert: string; readonly key: string };
 }
-
-type Tls = { readonly ca: string; readonly cert: string; readonly key: string };
 
 const MAX_HISTORY_BYTES = 64 * 1024 * 1024;
 
@@ -35,14 +33,11 @@ export class DevCluster implements AsyncDisposable {
   readonly requests = new RequestLog();
   readonly #cluster: Cluster;
   readonly #port: number;
-  readonly #bookmarkMs: number;
-  readonly #tls: Tls | undefined;
   #listening: { stop: AbortController; finished: Promise<void> } | undefined;
 
-  constructor({ port = 0, faults = [], bookmarkMs = 10_000, maxChanges = 20_000, tls }: DevClusterOptions) {
+  constructor(readonly options: DevClusterOptions) {
+    const { port = 0, faults = [], maxChanges = 20_000, tls } = options;
     this.#cluster = new Cluster({ revision: 1, maxChanges, maxBytes: MAX_HISTORY_BYTES });
-    this.#bookmarkMs = bookmarkMs;
-    this.#tls = tls;
     for (const fault of faults) this.faults.add(fault);
     this.#port = this.#listen(port);
     this.url = `${tls ? "https" : "http"}://127.0.0.1:${this.#port}`;
@@ -55,7 +50,8 @@ export class DevCluster implements AsyncDisposable {
 
   /** A kubeconfig for this server. */
   kubeconfig(): string {
-    const ca = this.#tls ? `, certificate-authority-data: ${btoa(this.#tls.ca)}` : "";
+    const { tls } = this.options;
+    const ca = tls ? `, certificate-authority-data: ${btoa(tls.ca)}` : "";
     return `apiVersion: v1
 kind: Config
 current-context: devcluster
@@ -67,15 +63,15 @@ users: [{name: devcluster, user: {token: devcluster}}]
 
   /** The stored objects of a resource (`configmaps`, `observations.zen.kube-zen.io`), in order of namespace and name. */
   objects(resource: string, namespace?: string): JsonObject[] {
-    const { group, kind, versions } = this.#resource(resource);
+    const { resource: { group, kind, versions }, collection } = this.#find(resource);
     const head = { apiVersion: apiVersion(group, versions[0]!.name), kind };
-    const stored = this.#collection(resource).range(namespace === undefined ? "" : `${namespace}/`);
+    const stored = collection.range(namespace === undefined ? "" : `${namespace}/`);
     return Array.from(stored, ({ body }) => ({ ...head, ...JSON.parse(body) }));
   }
 
   /** How many objects of a resource there are, without reading them. */
   count(resource: string): number {
-    return this.#collection(resource).count();
+    return this.#find(resource).collection.count();
   }
 
   /** Forgets all history: older watches and continued lists get 410. */
@@ -97,16 +93,17 @@ users: [{name: devcluster, user: {token: devcluster}}]
     this.#listen(this.#port);
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.stop();
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
   }
 
   #listen(port: number): number {
+    const { bookmarkMs = 10_000, tls } = this.options;
     const stop = new AbortController();
     const { signal } = stop;
-    const serving = { cluster: this.#cluster, bookmarkMs: this.#bookmarkMs, signal };
-    const options = { hostname: "127.0.0.1", port, signal, onListen: () => {}, ...this.#tls };
-    const server = Deno.serve(options, (request) => {
+    const serving = { cluster: this.#cluster, bookmarkMs, signal };
+    const listen = { hostname: "127.0.0.1", port, signal, onListen: () => {}, ...tls };
+    const server = Deno.serve(listen, (request) => {
       const url = new URL(request.url);
       const path = decodeURIComponent(url.pathname + url.search);
       const call = { verb: verbOf(request.method, url, this.#cluster), path };
@@ -117,14 +114,10 @@ users: [{name: devcluster, user: {token: devcluster}}]
     return server.addr.port;
   }
 
-  #collection(name: string): Collection {
-    return this.#cluster.collection(resourceName(this.#resource(name)));
-  }
-
-  #resource(name: string): Resource {
+  #find(name: string): { resource: Resource; collection: Collection } {
     const [plural = "", ...group] = name.split(".");
     const resource = this.#cluster.resources.get(resourceName({ group: group.join("."), plural }));
     if (!resource) throw new Error(`Cannot read objects of "${name}": no such resource`);
-    return resource;
+    return { resource, collection: this.#cluster.collection(resourceName(resource)) };
   }
 }

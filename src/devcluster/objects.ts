@@ -1,6 +1,6 @@
 import { isObject, type Json, type JsonObject } from "../core/json.ts";
 import { badRequest, type Cause, failure, invalid, refused, StatusError } from "./errors.ts";
-import { parse, sameJson } from "./json.ts";
+import { at, parse, sameJson } from "./json.ts";
 import { apiVersion, type Resource, type Version } from "./resources.ts";
 import { normalizeObject, tooLong, violations } from "./schema.ts";
 
@@ -16,22 +16,8 @@ export interface Target {
 const SUBDOMAIN = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
 const DNS_LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 const LABEL_VALUE = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/;
-const WRITABLE_META = [
-  "name",
-  "generateName",
-  "namespace",
-  "labels",
-  "annotations",
-  "finalizers",
-  "ownerReferences",
-];
-const SERVER_META = [
-  "uid",
-  "creationTimestamp",
-  "generation",
-  "deletionTimestamp",
-  "deletionGracePeriodSeconds",
-];
+const CLIENT_META = "name generateName namespace labels annotations finalizers ownerReferences".split(" ");
+const OWN_META = "uid creationTimestamp generation deletionTimestamp deletionGracePeriodSeconds".split(" ");
 const MAX_ANNOTATION_BYTES = 256 * 1024;
 const MAX_STORED_BYTES = 1.5 * 1024 * 1024;
 
@@ -46,34 +32,30 @@ export function isHeld(object: JsonObject): boolean {
   return Array.isArray(finalizers) && finalizers.length > 0;
 }
 
-/** Parses a request body as an object of the target's kind, and checks that it belongs to the target's place. */
+/** Parses an object of the target's kind, checks that it belongs to its place, and leaves apiVersion and kind out. */
 export function decode(text: string, target: Target): JsonObject {
-  const { resource: { group, kind, custom }, version, namespace, name } = target;
+  const { resource: { group, kind, custom }, namespace, name } = target;
   const unrecognized = `the object provided is unrecognized (must be of type ${kind}): `;
   const given = parse(text, `${unrecognized}couldn't get version/kind; json parse error: `);
-  const expected = apiVersion(group, version.name);
-  const object = isObject(given) ? { ...(custom ? {} : { kind, apiVersion: expected }), ...given } : {};
+  const expected = apiVersion(group, target.version.name);
+  const defaults = custom ? {} : { kind, apiVersion: expected };
+  const whole: JsonObject = { ...defaults, ...(isObject(given) && given) };
+  const { apiVersion: version, kind: ofKind, ...object } = whole;
   const metadata = meta(object);
-  metadata.name ??= name ?? null;
-  const problems: [boolean, string][] = [
-    [!object.kind, `${unrecognized}Object 'Kind' is missing in '${text.slice(0, 100)}'`],
-    [
-      object.apiVersion !== expected,
-      `the API version in the data (${object.apiVersion}) does not match the expected API version (${expected})`,
-    ],
-    [
-      Boolean(namespace && metadata.namespace && metadata.namespace !== namespace),
-      "the namespace of the provided object does not match the namespace sent on the request",
-    ],
-    [
-      name !== undefined && metadata.name !== name,
-      `the name of the object (${metadata.name}) does not match the name on the URL (${name})`,
-    ],
-  ];
-  for (const [isSo, message] of problems) if (isSo) throw badRequest(message);
-  if (object.kind !== kind) throw invalid(target, [refused("kind", object.kind, `must be ${kind}`)]);
-  if (namespace === undefined) delete metadata.namespace;
-  else metadata.namespace = namespace;
+  const of = { name: metadata.name ??= name ?? null, namespace: metadata.namespace ?? namespace };
+  if (!ofKind) throw badRequest(`${unrecognized}Object 'Kind' is missing in '${text.slice(0, 100)}'`);
+  if (version !== expected) {
+    const given = `the API version in the data (${version})`;
+    throw badRequest(`${given} does not match the expected API version (${expected})`);
+  }
+  if (ofKind !== kind) throw invalid(target, [refused("kind", ofKind, `must be ${kind}`)]);
+  if (namespace !== undefined && of.namespace !== namespace) {
+    throw badRequest("the namespace of the provided object does not match the namespace sent on the request");
+  }
+  if (name !== undefined && of.name !== name) {
+    throw badRequest(`the name of the object (${of.name}) does not match the name on the URL (${name})`);
+  }
+  object.metadata = { ...metadata, namespace: namespace ?? null };
   return object;
 }
 
@@ -84,13 +66,9 @@ export function prepareNew(object: JsonObject, target: Target): void {
   if (given.resourceVersion) {
     throw new StatusError(500, "", "resourceVersion should not be set on objects to be created");
   }
-  const generation = traits.includes("G") && { generation: 1 };
-  object.metadata = {
-    ...kept(given, WRITABLE_META),
-    uid: crypto.randomUUID(),
-    creationTimestamp: now(),
-    ...generation,
-  };
+  const generation = traits.includes("G") ? 1 : null;
+  const made = { uid: crypto.randomUUID(), creationTimestamp: now(), generation };
+  object.metadata = kept({ ...given, ...made }, [...CLIENT_META, ...OWN_META]);
   if (version.subresources?.status) delete object.status;
   complete(object, target);
 }
@@ -108,40 +86,33 @@ export function prepareUpdate(current: JsonObject, proposed: JsonObject, target:
   }
   const { status, ...rest } = target.subresource ? current : proposed;
   const nextStatus = !hasStatus ? status : target.subresource ? proposed.status : current.status;
-  const next: JsonObject = structuredClone({
-    ...rest,
-    ...(nextStatus !== undefined && { status: nextStatus }),
-  });
-  const writable = kept(target.subresource ? was : given, WRITABLE_META);
-  next.metadata = { ...writable, ...kept(was, [...SERVER_META, "resourceVersion"]) };
+  const whole = nextStatus === undefined ? rest : { ...rest, status: nextStatus };
+  const next: JsonObject = structuredClone(whole);
+  const writable = kept(target.subresource ? was : given, CLIENT_META);
+  next.metadata = { ...writable, ...kept(was, [...OWN_META, "resourceVersion"]) };
   complete(next, target);
   if (sameJson(next, current)) return current;
-  const spec = ({ metadata: _, status, ...rest }: JsonObject) =>
-    hasStatus ? rest : { ...rest, status: status ?? null };
-  if (was.generation && !sameJson(spec(next), spec(current))) {
-    meta(next).generation = Number(was.generation) + 1;
-  }
+  const ignored = hasStatus ? { metadata: null, status: null } : { metadata: null };
+  const isChanged = !sameJson({ ...next, ...ignored }, { ...current, ...ignored });
+  if (was.generation && isChanged) meta(next).generation = Number(was.generation) + 1;
   return next;
 }
 
 /** The given fields of metadata, less those that hold nothing. */
 function kept(metadata: JsonObject, keys: readonly string[]): JsonObject {
-  const isEmpty = (value: Json) =>
-    value === null || (typeof value === "object" && Object.keys(value).length === 0);
+  const says = (value: Json) => typeof value !== "object" || Object.keys(value ?? {}).length > 0;
   const entries = keys.map((key) => [key, metadata[key] ?? null] as const);
-  return Object.fromEntries(entries.filter(([, value]) => !isEmpty(value)));
+  return Object.fromEntries(entries.filter(([, value]) => says(value)));
 }
 
 function complete(object: JsonObject, target: Target): void {
   const { resource: { kind, custom }, version } = target;
   const schema = version.schema?.openAPIV3Schema;
   const { labels, annotations } = meta(object);
-  const texts = [...Object.values(labels ?? {}), ...Object.values(annotations ?? {})];
+  const isText = (of: Json = {}) => Object.values(of ?? {}).every((text) => typeof text === "string");
   if (schema) normalizeObject(object, schema);
   const found = schema ? violations(object, schema) : [];
-  const wrongType = texts.some((text) => typeof text !== "string")
-    ? "metadata values must be strings"
-    : undefined;
+  const wrongType = isText(labels) && isText(annotations) ? undefined : "metadata values must be strings";
   const undecodable = wrongType ?? (custom ? undefined : found[0]?.message);
   if (undecodable) throw badRequest(`${kind} in version "v1" cannot be handled as a ${kind}: ${undecodable}`);
   const causes = [...metadataCauses(meta(object), kind), ...(custom ? found : builtInCauses(object, kind))];
@@ -161,14 +132,12 @@ function metadataCauses({ name, labels, annotations }: JsonObject, kind: string)
     const [base = "", prefix = "prefix", ...more] = key.split("/").reverse();
     const isKey = base !== "" && LABEL_VALUE.test(base) && SUBDOMAIN.test(prefix) && more.length === 0;
     if (isKey && LABEL_VALUE.test(value)) continue;
-    causes.push(
-      refused("metadata.labels", isKey ? value : key, `a valid label must match '${LABEL_VALUE.source}'`),
-    );
+    const why = `a valid label must match '${LABEL_VALUE.source}'`;
+    causes.push(refused("metadata.labels", isKey ? value : key, why));
   }
   const size = Object.entries(annotations ?? {}).flat().join("").length;
-  return size > MAX_ANNOTATION_BYTES
-    ? [...causes, tooLong("metadata.annotations", MAX_ANNOTATION_BYTES)]
-    : causes;
+  if (size > MAX_ANNOTATION_BYTES) causes.push(tooLong("metadata.annotations", MAX_ANNOTATION_BYTES));
+  return causes;
 }
 
 function builtInCauses(object: JsonObject, kind: string): Cause[] {
@@ -176,13 +145,10 @@ function builtInCauses(object: JsonObject, kind: string): Cause[] {
   if (kind === "Secret" && isObject(object.stringData)) {
     const bytes = (text: Json) => String.fromCharCode(...new TextEncoder().encode(String(text)));
     const encoded = Object.entries(object.stringData).map(([key, value]) => [key, btoa(bytes(value))]);
-    object.data = { ...(isObject(object.data) && object.data), ...Object.fromEntries(encoded) };
+    object.data = { ...Object(object.data), ...Object.fromEntries(encoded) };
     delete object.stringData;
   } else if (kind === "Namespace") {
-    metadata.labels = {
-      ...(isObject(metadata.labels) && metadata.labels),
-      "kubernetes.io/metadata.name": metadata.name!,
-    };
+    metadata.labels = { ...Object(metadata.labels), "kubernetes.io/metadata.name": metadata.name! };
     object.spec ??= { finalizers: ["kubernetes"] };
     object.status ??= { phase: "Active" };
   } else if (kind === "Event" && isObject(object.involvedObject)) {
@@ -190,20 +156,16 @@ function builtInCauses(object: JsonObject, kind: string): Cause[] {
     if (namespace !== metadata.namespace) {
       return [refused("involvedObject.namespace", namespace, "does not match event.namespace")];
     }
-  } else if (
-    kind === "Lease" && isObject(object.spec) && Number(object.spec.leaseDurationSeconds ?? 1) <= 0
-  ) {
-    return [refused("spec.leaseDurationSeconds", object.spec.leaseDurationSeconds, "must be greater than 0")];
+  } else if (kind === "Lease") {
+    const seconds = Number(at(object, "spec", "leaseDurationSeconds") ?? 1);
+    if (seconds <= 0) return [refused("spec.leaseDurationSeconds", seconds, "must be greater than 0")];
   }
   return [];
 }
 
 /** Five characters for a generated name. */
 export function randomSuffix(): string {
-  const letters = "bcdfghjklmnpqrstvwxz2456789";
-  return Array.from(crypto.getRandomValues(new Uint8Array(5)), (byte) => letters[byte % letters.length]).join(
-    "",
-  );
+  return crypto.randomUUID().slice(-5);
 }
 
 /** The time as Kubernetes writes it. */

@@ -35,18 +35,15 @@ export function fromProtobuf(bytes: Uint8Array): string {
 }
 
 function decode(message: string, bytes: Uint8Array): JsonObject {
-  const fields = new Map(
-    (MESSAGES[message] ?? "").split(",").map((field) => [parseInt(field), field.split(" ")]),
-  );
+  const known = (MESSAGES[message] ?? "").split(",").map((field) => field.split(" "));
   const object: JsonObject = {};
   for (const [number, value] of records(bytes)) {
-    const [, name, type = "text"] = fields.get(number) ?? [];
+    const [, name, type = "text"] = known.find(([of]) => of === String(number)) ?? [];
     if (!name || (typeof value !== "number" && value.length === 0)) continue;
-    const known = object[name];
+    const list = Array.isArray(object[name]) ? object[name] : [];
     if (typeof value === "number") object[name] = value;
-    else if (type.endsWith("[]")) {
-      object[name] = [...Array.isArray(known) ? known : [], decode(type.slice(0, -2), value)];
-    } else if (type.endsWith("ap")) object[name] = { ...Object(known), ...entry(value, type) };
+    else if (type.endsWith("[]")) object[name] = [...list, decode(type.slice(0, -2), value)];
+    else if (type.endsWith("ap")) object[name] = { ...Object(object[name]), ...entry(value, type) };
     else object[name] = type in MESSAGES ? decode(type, value) : plain(value, type);
   }
   return object;
@@ -54,16 +51,13 @@ function decode(message: string, bytes: Uint8Array): JsonObject {
 
 function entry(bytes: Uint8Array, type: string): JsonObject {
   const [key, value] = [1, 2].map((wanted) => records(bytes).find(([number]) => number === wanted)?.[1]);
-  if (!(key instanceof Uint8Array)) return {};
-  return {
-    [plain(key, "text")]: value instanceof Uint8Array ? plain(value, type === "map" ? "text" : "bytes") : "",
-  };
+  const text = (of: typeof key, as: string) => of instanceof Uint8Array ? plain(of, as) : "";
+  return { [text(key, "text")]: text(value, type === "map" ? "text" : "bytes") };
 }
 
 function plain(bytes: Uint8Array, type: string): string {
-  return type === "text"
-    ? new TextDecoder().decode(bytes)
-    : btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+  if (type === "text") return new TextDecoder().decode(bytes);
+  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
 }
 
 function records(bytes: Uint8Array): [number: number, value: Uint8Array | number][] {

@@ -13,29 +13,25 @@ export interface Version {
   readonly selectableFields?: readonly { readonly jsonPath: string }[];
 }
 
-/** The names of a resource. */
-type Names = {
-  plural: string;
-  kind: string;
-  singular: string;
-  listKind: string;
-  shortNames: string[];
-  categories: string[];
-};
-
 /**
  * A resource as the API server knows it. Traits: C(luster scope), S(tatus subresource), G(eneration counted),
  * P(UT creates what is missing), R(esourceVersion needed in a PUT).
  */
-export interface Resource extends Readonly<Names> {
+export interface Resource {
   readonly group: string;
+  readonly plural: string;
+  readonly singular: string;
+  readonly kind: string;
+  readonly listKind: string;
+  readonly shortNames: string[];
+  readonly categories: string[];
   readonly namespaced: boolean;
   readonly versions: readonly Version[];
   readonly traits: string;
   readonly custom: boolean;
 }
 
-type Spec = { group: string; scope: string; names: Partial<Names>; versions: Version[] };
+type Spec = { group: string; scope: string; names: Partial<Resource>; versions: Version[] };
 
 export const AGE: Column = { name: "Age", type: "date", jsonPath: ".metadata.creationTimestamp" };
 const TEXT: JsonObject = { type: "string" };

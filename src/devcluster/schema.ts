@@ -1,6 +1,6 @@
 import { RE2JS } from "re2js";
 import { isObject, type Json, type JsonObject } from "../core/json.ts";
-import type { Cause } from "./errors.ts";
+import { type Cause, refused } from "./errors.ts";
 
 const patterns = new Map<string, RE2JS>();
 const DATE_TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$/i;
@@ -16,9 +16,8 @@ export function normalize(value: Json | undefined, schema: JsonObject): void {
   for (const [key, property] of Object.entries(properties)) {
     if (!isObject(property)) continue;
     if (value[key] === null && property.nullable !== true) delete value[key];
-    if (property.default !== undefined && !Object.hasOwn(value, key)) {
-      value[key] = structuredClone(property.default);
-    }
+    if (property.default === undefined || Object.hasOwn(value, key)) continue;
+    value[key] = structuredClone(property.default);
   }
   for (const [key, child] of Object.entries(value)) {
     const own = Object.hasOwn(properties, key) ? properties[key] : others;
@@ -27,14 +26,11 @@ export function normalize(value: Json | undefined, schema: JsonObject): void {
   }
 }
 
-/** Normalises a whole object, whose apiVersion, kind and metadata are not the schema's business. */
+/** Normalises a whole object, whose metadata is not the schema's business. */
 export function normalizeObject(object: JsonObject, schema: JsonObject): void {
   const kept = { [KEEPS_UNKNOWN]: true };
   const properties = isObject(schema.properties) ? schema.properties : {};
-  normalize(object, {
-    ...schema,
-    properties: { ...properties, apiVersion: kept, kind: kept, metadata: kept },
-  });
+  normalize(object, { ...schema, properties: { ...properties, metadata: kept } });
 }
 
 /** Everything in `value` that its schema refuses. */
@@ -42,16 +38,11 @@ export function violations(value: Json | undefined, schema: JsonObject, path = "
   if (value === undefined || (value === null && schema.nullable === true)) return [];
   const causes: Cause[] = [];
   const actual = value === null ? "null" : Array.isArray(value) ? "array" : typeOf(value);
-  const types = schema["x-kubernetes-int-or-string"] === true
-    ? ["integer", "string"]
-    : [schema.type ?? actual];
+  const isIntOrString = schema["x-kubernetes-int-or-string"] === true;
+  const types = isIntOrString ? ["integer", "string"] : [schema.type ?? actual];
   const typed = types.includes(actual) || (types[0] === "number" && actual === "integer");
   const say = (what: string, shown: Json = value, reason = "FieldValueInvalid") =>
-    causes.push({
-      reason,
-      message: `Invalid value: ${JSON.stringify(shown)}: ${path} in body ${what}`,
-      field: path,
-    });
+    causes.push({ ...refused(path, shown, `${path} in body ${what}`), reason });
   if (!typed) say(`must be of type ${types.join(",")}: "${actual}"`, actual, "FieldValueTypeInvalid");
   if (Array.isArray(schema.enum) && !schema.enum.some((each) => each === value)) {
     const supported = schema.enum.map((each) => JSON.stringify(each)).join(", ");
@@ -65,13 +56,10 @@ export function violations(value: Json | undefined, schema: JsonObject, path = "
     const length = [...value].length;
     if (length > (bound("maxLength") ?? Infinity)) causes.push(tooLong(path, bound("maxLength")!));
     if (length < (bound("minLength") ?? 0)) say(`should be at least ${schema.minLength} chars long`);
-    if (typeof pattern === "string" && !compiled(pattern).matcher(value).find()) {
-      say(`should match '${pattern}'`);
-    }
-    const isTime = format === "date-time"
-      ? DATE_TIME.test(value) && !Number.isNaN(Date.parse(value))
-      : MICRO_TIME.test(value);
-    if ((format === "date-time" || format === "micro-time") && !isTime) {
+    const isMatch = typeof pattern !== "string" || compiled(pattern).matcher(value).find();
+    if (!isMatch) say(`should match '${pattern}'`);
+    const form = format === "date-time" ? DATE_TIME : format === "micro-time" ? MICRO_TIME : undefined;
+    if (form && !(form.test(value) && Date.parse(value))) {
       say(`must be of type ${format}: ${JSON.stringify(value)}`, value, "FieldValueTypeInvalid");
     }
   } else if (typeof value === "number") {
@@ -83,13 +71,10 @@ export function violations(value: Json | undefined, schema: JsonObject, path = "
       const message = `Too many: ${value.length}: must have at most ${max} items`;
       causes.push({ reason: "FieldValueTooMany", message, field: path });
     }
-    if (value.length < (bound("minItems") ?? 0)) {
-      say(`should have at least ${schema.minItems} items`, value.length);
-    }
-    const { items } = schema;
-    if (isObject(items)) {
-      value.forEach((item, index) => causes.push(...violations(item, items, `${path}[${index}]`)));
-    }
+    const min = bound("minItems") ?? 0;
+    if (value.length < min) say(`should have at least ${min} items`, value.length);
+    const items = isObject(schema.items) ? schema.items : {};
+    value.forEach((item, index) => causes.push(...violations(item, items, `${path}[${index}]`)));
   } else if (isObject(value)) {
     const join = (key: string) => path === "" ? key : `${path}.${key}`;
     const properties = isObject(schema.properties) ? schema.properties : {};

@@ -39,7 +39,7 @@ export async function serve(request: Request, serving: Serving): Promise<Respons
     const body = isProtobuf ? fromProtobuf(bytes) : new TextDecoder().decode(bytes);
     const contentType = isProtobuf ? "application/json" : given;
     if (target) return answer({ ...serving, target, query, contentType, body }, request);
-    return answerPath(request, { path, body, resources: serving.cluster.resources });
+    return answerPath(request, path, { ...serving, body });
   } catch (error) {
     const internal = new StatusError(500, "InternalError", `Internal error occurred: ${error}`);
     const status = error instanceof StatusError ? error : internal;
@@ -57,9 +57,8 @@ function targetOf(path: string, resources: Cluster["resources"]): Target | undef
   const version = resource?.versions.find((each) => each.name === versionName);
   if (!resource || !version || more.length > 0 || (!resource.namespaced && inNamespace)) return undefined;
   if (resource.namespaced && !inNamespace && name !== undefined) return undefined;
-  if (subresource !== undefined && (subresource !== "status" || !version.subresources?.status)) {
-    return undefined;
-  }
+  const isServed = subresource === undefined || (subresource === "status" && version.subresources?.status);
+  if (!isServed) return undefined;
   const place = inNamespace && { namespace: rest[1]! };
   return { resource, version, ...place, ...(name && { name }), ...(subresource && { subresource }) };
 }
@@ -107,11 +106,7 @@ async function readBody(request: Request): Promise<Uint8Array> {
   return whole;
 }
 
-function answerPath(request: Request, { path, body, resources }: {
-  path: string;
-  body: string;
-  resources: Cluster["resources"];
-}): Response {
+function answerPath(request: Request, path: string, { cluster, body }: Serving & { body: string }): Response {
   if (/^\/(readyz|livez|healthz)/.test(path)) return new Response("ok");
   if (path === "/version") return Response.json(VERSION);
   if (/^\/apis\/auth\w+\.k8s\.io\/v1\/selfsubject\w+$/.test(path) && request.method === "POST") {
@@ -123,7 +118,7 @@ function answerPath(request: Request, { path, body, resources }: {
   // An empty document is a valid one; kubectl reads this only as protobuf.
   const wantsProtobuf = request.headers.get("accept")?.includes("proto-openapi");
   if (path === "/openapi/v2" && wantsProtobuf) return new Response(new Uint8Array());
-  const found = discovery(path, [...resources.values()]);
+  const found = discovery(path, [...cluster.resources.values()]);
   if (found) return Response.json(found);
   if (!path.startsWith("/api/v1/")) return new Response("404 page not found\n", { status: 404 });
   throw new StatusError(404, "NotFound", "the server could not find the requested resource", {});

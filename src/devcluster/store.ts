@@ -5,11 +5,11 @@ import { StatusError } from "./errors.ts";
 export type Stored = { readonly key: string; readonly revision: number; readonly body: string };
 
 /** One write. `current` of a DELETED is the last state under the revision of the deletion. */
-export interface Change {
-  readonly type: "ADDED" | "MODIFIED" | "DELETED";
-  readonly current: Stored;
-  readonly previous?: Stored | undefined;
-}
+export type Change = {
+  type: "ADDED" | "MODIFIED" | "DELETED";
+  current: Stored;
+  previous: Stored | undefined;
+};
 
 /** The revision all collections share, as in etcd, and how much history each keeps. */
 export type Revisions = { revision: number; readonly maxChanges: number; readonly maxBytes: number };

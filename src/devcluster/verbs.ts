@@ -7,11 +7,7 @@ import { apiVersion } from "./resources.ts";
 import { fieldSelector, labelSelector, type Matches } from "./selectors.ts";
 
 /** What requests are answered from; `signal` aborts when the server stops. */
-export type Serving = {
-  readonly cluster: Cluster;
-  readonly bookmarkMs: number;
-  readonly signal: AbortSignal;
-};
+export type Serving = { cluster: Cluster; bookmarkMs: number; signal: AbortSignal };
 
 /** One request for a resource. */
 export interface Asked extends Serving {
@@ -36,10 +32,8 @@ export const VERBS: Readonly<Record<string, (asked: Asked) => Answer>> = {
 };
 
 /** An object's JSON with the apiVersion and kind of the version asked for. */
-export function render({ resource, version }: Target, { body }: { readonly body: string }): string {
-  return `{"apiVersion":"${apiVersion(resource.group, version.name)}","kind":"${resource.kind}",${
-    body.slice(1)
-  }`;
+export function render({ resource: { group, kind }, version }: Target, { body }: { body: string }): string {
+  return `{"apiVersion":"${apiVersion(group, version.name)}","kind":"${kind}",${body.slice(1)}`;
 }
 
 /** What a request selects by its label and field selectors; undefined for everything. */
@@ -67,8 +61,7 @@ export function revisionOf(query: URLSearchParams): number | undefined {
   const text = query.get("resourceVersion");
   if (!text) return undefined;
   if (/^\d+$/.test(text)) return Number(text);
-  const why =
-    `resourceVersion: Invalid value: "${text}": strconv.ParseUint: parsing "${text}": invalid syntax`;
+  const why = `resourceVersion: Invalid value: "${text}": strconv.ParseUint: invalid syntax`;
   throw query.has("watch") ? new StatusError(500, "", why) : badRequest(`invalid resource version: ${why}`);
 }
 
@@ -105,16 +98,12 @@ function list(asked: Asked): Answer {
   const token = btoa(JSON.stringify({ v: "meta.k8s.io/v1", rv: revision, start }));
   const more = remaining > 0 && { continue: token, ...(!matches && { remainingItemCount: remaining }) };
   const metadata = { resourceVersion: String(revision), ...more };
-  return {
-    code: 200,
-    items,
-    list: { kind: listKind, apiVersion: apiVersion(group, target.version.name), metadata },
-  };
+  const head = { kind: listKind, apiVersion: apiVersion(group, target.version.name), metadata };
+  return { code: 200, items, list: head };
 }
 
-function position(
-  { cluster: { revisions: { revision } }, query }: Asked,
-): { revision: number; after: string } {
+function position({ cluster, query }: Asked): { revision: number; after: string } {
+  const { revision } = cluster.revisions;
   const token = query.get("continue");
   if (token) {
     const text = /^([A-Za-z\d+/]{4})*([A-Za-z\d+/]{2,3}=?=?)?$/.test(token) ? atob(token) : token;
@@ -147,7 +136,7 @@ function create(asked: Asked): Answer {
   if (isTaken && name) throw failure("AlreadyExists", target);
   // A generated name may collide by chance; the real server draws again.
   if (isTaken) return create(asked);
-  const stored = isDryRun(query) ? { body: JSON.stringify(bare(object)) } : cluster.put(target, bare(object));
+  const stored = isDryRun(query) ? { body: JSON.stringify(object) } : cluster.put(target, object);
   return { code: 201, items: [render(target, stored)] };
 }
 
@@ -174,20 +163,18 @@ function update(asked: Asked): Answer {
 }
 
 function patch(asked: Asked): Answer {
-  const { target, contentType, body } = asked;
+  const { cluster, target, contentType, body } = asked;
   const [, kind] = /^application\/(json|merge|strategic-merge)-patch\+json$/.exec(contentType) ?? [];
   if (!kind || (kind === "strategic-merge" && target.resource.custom)) {
     // Server-side apply ends here too.
     throw unsupported("application/json-patch+json, application/merge-patch+json");
   }
-  const current = read(asked);
-  const document = parse(body, "error decoding patch: ");
-  const patched = kind === "json"
-    ? jsonPatch(current, document)
-    : mergePatch(current, document, kind !== "merge");
+  const whole: JsonObject = JSON.parse(render(target, cluster.existing(target)));
+  const change = parse(body, "error decoding patch: ");
+  const patched = kind === "json" ? jsonPatch(whole, change) : mergePatch(whole, change, kind !== "merge");
   if (!isObject(patched)) throw badRequest("error decoding patch: expected an object");
   try {
-    return write(asked, current, decode(JSON.stringify(patched), target));
+    return write(asked, read(asked), decode(JSON.stringify(patched), target));
   } catch (error) {
     // What a patch makes of an object is not read from a body: what does not decode is invalid.
     if (!(error instanceof StatusError) || !error.message.includes("cannot be handled as")) throw error;
@@ -199,9 +186,9 @@ function write({ cluster, target, query }: Asked, current: JsonObject, proposed:
   const next = prepareUpdate(current, proposed, target);
   const isFreed = meta(next).deletionTimestamp && !isHeld(next) && target.resource.kind !== "Namespace";
   const isStored = !isDryRun(query);
-  let stored: { body: string } = { body: JSON.stringify(bare(next)) };
-  if (isFreed && isStored) cluster.remove(target, bare(next));
-  else if (next !== current && isStored) stored = cluster.put(target, bare(next));
+  let stored: { body: string } = { body: JSON.stringify(next) };
+  if (isFreed && isStored) cluster.remove(target, next);
+  else if (next !== current && isStored) stored = cluster.put(target, next);
   return { code: 200, items: [render(target, stored)] };
 }
 
@@ -214,12 +201,11 @@ function remove(asked: Asked): Answer {
     const wanted = at(options, "preconditions", field);
     const actual = meta(object)[field];
     if (!wanted || wanted === actual) continue;
-    const why =
-      `the ${label} in the precondition (${wanted}) does not match the ${label} in record (${actual})`;
+    const why = `the ${label} in the precondition (${wanted}) does not match that in record (${actual})`;
     throw failure("Conflict", target, { why });
   }
   const isStored = !isDryRun(query) && !at(options, "dryRun");
-  const left = isStored ? cluster.delete(target, bare(object)) : undefined;
+  const left = isStored ? cluster.delete(target, object) : undefined;
   const details = { name: target.name!, ...(group && { group }), kind: plural, uid: meta(object).uid! };
   const success = { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", details };
   return { code: 200, items: [left ? render(target, left) : JSON.stringify(success)] };
@@ -228,20 +214,16 @@ function remove(asked: Asked): Answer {
 function removeCollection(asked: Asked): Answer {
   const answer = list(asked);
   for (const item of isDryRun(asked.query) ? [] : answer.items) {
-    const object: JsonObject = JSON.parse(item);
+    const { apiVersion: _, kind: __, ...object }: JsonObject = JSON.parse(item);
     const { name, namespace } = meta(object);
     const place = { name: String(name), ...(namespace !== undefined && { namespace: String(namespace) }) };
-    asked.cluster.delete({ ...asked.target, ...place }, bare(object));
+    asked.cluster.delete({ ...asked.target, ...place }, object);
   }
   return answer;
 }
 
 function read({ cluster, target }: Asked): JsonObject {
-  return JSON.parse(render(target, cluster.existing(target)));
-}
-
-function bare({ apiVersion: _, kind: __, ...rest }: JsonObject): JsonObject {
-  return rest;
+  return JSON.parse(cluster.existing(target).body);
 }
 
 function requireJson({ contentType }: Asked): void {
@@ -249,9 +231,8 @@ function requireJson({ contentType }: Asked): void {
 }
 
 function unsupported(accepted: string): StatusError {
-  const message =
-    `the body of the request was in an unknown format - accepted media types include: ${accepted}`;
-  return new StatusError(415, "UnsupportedMediaType", message);
+  const message = "the body of the request was in an unknown format - accepted media types include: ";
+  return new StatusError(415, "UnsupportedMediaType", message + accepted);
 }
 
 function isDryRun(query: URLSearchParams): boolean {

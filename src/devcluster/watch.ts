@@ -6,7 +6,7 @@ import type { Matches } from "./selectors.ts";
 import type { Change, Collection, Stored } from "./store.ts";
 import { type Asked, integer, isTrue, render, revisionOf, scope, selection } from "./verbs.ts";
 
-const BATCH_CHARS = 64 * 1024;
+const BATCH_CHARS = 256 * 1024;
 
 /**
  * A watch; a request that is wrong throws at once. Each reads the collection's history at its own pace, so that a slow
@@ -44,8 +44,8 @@ export class Watch {
     let bookmarkAt = start + Math.min(bookmarkMs, Math.max(this.#timeoutMs - 2000, this.#timeoutMs / 2));
     while (!signal.aborted) {
       let out = "";
-      for (let line = this.#next(); line; line = out.length < BATCH_CHARS ? this.#next() : undefined) {
-        out += line;
+      for (let line = this.#next(); line; line = this.#next()) {
+        if ((out += line).length > BATCH_CHARS) break;
       }
       const now = performance.now();
       if (out) yield out;
@@ -69,7 +69,9 @@ export class Watch {
       return this.#bookmark({ annotations: { "k8s.io/initial-events-end": "true" } });
     }
     try {
-      for (let change = this.#change(); change; change = this.#change()) {
+      while (!this.#failed) {
+        const change = this.#collection.changeAfter(this.#revision);
+        if (!change) break;
         this.#revision = change.current.revision;
         const line = change.current.key.startsWith(scope(target)) ? this.#changeLine(change) : undefined;
         if (line) return line;
@@ -79,10 +81,6 @@ export class Watch {
       this.#failed = true;
       return `{"type":"ERROR","object":${JSON.stringify((error as StatusError).body())}}\n`;
     }
-  }
-
-  #change(): Change | undefined {
-    return this.#failed ? undefined : this.#collection.changeAfter(this.#revision);
   }
 
   #changeLine({ type, current, previous }: Change): string | undefined {
@@ -110,15 +108,15 @@ export class Watch {
   }
 }
 
-/** Waits until the time is over (never, if undefined), the signal aborts or the source changes. */
+/** Waits until the time is over (never, if undefined), the signal aborts or the collection changes. */
 export async function idle(
   timeoutMs: number | undefined,
   signal: AbortSignal,
-  source?: { onChange(wake: () => void): () => void },
+  of?: Collection,
 ): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const wake = () => resolve();
-  const forget = source?.onChange(wake);
+  const forget = of?.onChange(wake);
   const timer = timeoutMs === undefined ? undefined : setTimeout(wake, timeoutMs);
   signal.addEventListener("abort", wake);
   if (!signal.aborted) await promise;
