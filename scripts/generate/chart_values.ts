@@ -74,7 +74,7 @@ export const CHART_VALUES: JsonObject = {
     pullPolicy: { enum: ["Always", "IfNotPresent", "Never"] },
   }),
   imagePullSecrets: list,
-  replicaCount: count,
+  replicaCount: { type: "integer", minimum: 0 },
   instance: { type: "string", maxLength: 36, pattern: SOURCE_PATTERN.source },
   watchNamespaces: namespaces,
   watchClusterScoped: { type: ["boolean", "null"] },

@@ -1,5 +1,5 @@
 import process from "node:process";
-import { Gauge, type Registry } from "prom-client";
+import { Counter, Gauge, type Registry } from "prom-client";
 
 /**
  * `process_*` as Prometheus names them. prom-client's own default metrics mislead on Deno, so these read
@@ -23,13 +23,14 @@ export function registerProcessMetrics(registry: Registry, startedAtMs: number):
       this.set(Deno.memoryUsage().heapUsed);
     },
   });
-  new Gauge({
+  new Counter({
     name: "process_cpu_seconds_total",
     help: "User and system CPU time spent, in seconds",
     registers,
     collect() {
       const { user, system } = process.cpuUsage();
-      this.set((user + system) / 1e6);
+      this.reset();
+      this.inc((user + system) / 1e6);
     },
   });
   new Gauge({

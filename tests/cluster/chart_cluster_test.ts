@@ -252,7 +252,7 @@ Deno.test("values that mean nothing are refused, with their place", async () => 
     [{ statusIntegrity: { mode: "webhook" }, tls: { enabled: true, existingSecret: "x" } }, /tls\.caBundle/],
     [{ extraSourceRules: [{ apiGroups: ["*"], resources: ["x"], verbs: ["get"] }] }, /apiGroups/],
     [{ extraSourceRules: [{ apiGroups: ["x"], resources: ["y"], verbs: ["delete"] }] }, /verbs/],
-    [{ replicaCount: 0 }, /replicaCount/],
+    [{ replicaCount: -1 }, /replicaCount/],
     [{ serviceAccount: { create: false } }, /serviceAccount\.name is needed/],
   ];
   for (const [values, why] of refused) {

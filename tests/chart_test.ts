@@ -1,0 +1,298 @@
+/** What can be said of the chart without Helm: values, schema, filters, dashboards, alerts. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { parse } from "yaml";
+import { readFilterDocuments } from "../src/config/filter_document.ts";
+import { isObject, type Json, type JsonObject } from "../src/core/json.ts";
+import { compileFilters } from "../src/pipeline/filter.ts";
+import { SETTINGS } from "../src/settings.ts";
+import { createMetrics } from "../src/telemetry/metrics.ts";
+import { registerProcessMetrics } from "../src/telemetry/process.ts";
+import { VERSION } from "../src/version.ts";
+import { normalEvent } from "./support/normal_event.ts";
+import { namesIn } from "./support/promql.ts";
+
+const ROOT = new URL("../", import.meta.url);
+const CHART = new URL("helm/zen-watcher/", ROOT);
+/** Labels a scrape adds, and the one every histogram has. */
+const SCRAPE_LABELS = ["job", "instance", "pod", "namespace"];
+
+Deno.test("the chart, the program and deno.json have one version", async () => {
+  const chart = parse(await text("Chart.yaml"));
+  assertEquals([chart.version, chart.appVersion], [VERSION, VERSION]);
+});
+
+Deno.test("every value is in the schema and every key of the schema is a value", async () => {
+  const values: unknown = parse(await text("values.yaml"));
+  const schema: unknown = JSON.parse(await text("values.schema.json"));
+  assert(isObject(values) && isObject(schema) && isObject(schema.properties));
+  const { global: _, ...properties } = schema.properties;
+  assertEquals(Object.keys(values).sort(), Object.keys(properties).sort());
+  for (const [key, value] of Object.entries(values)) assertKnown(key, value, properties[key]);
+});
+
+Deno.test("every leaf of the values is described as helm-docs reads it", async () => {
+  const lines = (await text("values.yaml")).split("\n");
+  const undescribed: string[] = [];
+  for (const [index, line] of lines.entries()) {
+    const match = /^( *)([A-Za-z]+):(.*)$/.exec(line);
+    if (!match || isInside(lines, index)) continue;
+    const next = lines.slice(index + 1).find((each) => each.trim() !== "" && !each.trim().startsWith("#")) ??
+      "";
+    const isSection = match[3]?.trim() === "" && indentOf(next) > indentOf(line);
+    if (!isSection && !describedAbove(lines, index)) undescribed.push(match[2] ?? "");
+  }
+  assertEquals(undescribed, []);
+});
+
+Deno.test("every setting of the program can be set, by `settings` or by a value of its own", async () => {
+  const schema = JSON.parse(await text("values.schema.json"));
+  const free = Object.keys(schema.properties.settings.properties);
+  const templates = await text("templates/_helpers.tpl") + await text("templates/deployment.yaml");
+  // Decided by Kubernetes, of use outside it alone, or fixed by the container's ports.
+  const fixed = [
+    "HOME",
+    "KUBECONFIG",
+    "KUBERNETES_SERVICE_HOST",
+    "KUBERNETES_SERVICE_PORT",
+    "METRICS_PORT",
+    "SERVICE_ACCOUNT_FOLDER",
+    "WATCHER_PORT",
+    "WATCHER_TLS_PORT",
+    "WEBHOOK_AUTH_TOKEN",
+  ];
+  const managed = Object.values(SETTINGS).map(({ env }) => env).filter((env) => !free.includes(env));
+  for (const env of managed) assert(fixed.includes(env) || templates.includes(`name: ${env}\n`), env);
+});
+
+Deno.test("the default filters are filters, and keep what matters of a normal cluster", async () => {
+  const values = parse(await text("values.yaml"));
+  const read = readFilterDocuments({ sources: values.filters.sources }, "values");
+  assert(read.ok, JSON.stringify(read));
+  const filters = compileFilters(read.value);
+  const deletion = (user: string) =>
+    normalEvent({ source: "audit", eventType: "resource-deletion", details: { user } });
+  const cases: readonly [boolean, ReturnType<typeof normalEvent>][] = [
+    [true, normalEvent({ severity: "CRITICAL" })],
+    [true, normalEvent({ severity: "HIGH" })],
+    [false, normalEvent({ severity: "MEDIUM" })],
+    [true, normalEvent({ source: "falco", severity: "MEDIUM" })],
+    [false, normalEvent({ source: "falco", severity: "LOW" })],
+    [
+      false,
+      normalEvent({ source: "kyverno", resource: { kind: "Pod", name: "p", namespace: "kube-system" } }),
+    ],
+    [true, normalEvent({ source: "kyverno", resource: { kind: "Pod", name: "p", namespace: "shop" } })],
+    [true, deletion("anna")],
+    [true, deletion("system:serviceaccount:shop:deployer")],
+    [true, deletion("system:anonymous")],
+    [false, deletion("system:serviceaccount:kube-system:generic-garbage-collector")],
+    [false, deletion("system:kube-controller-manager")],
+    [false, deletion("system:node:worker-1")],
+    [true, normalEvent({ source: "audit", eventType: "resource-deletion", details: {} })],
+    [
+      true,
+      normalEvent({
+        source: "audit",
+        eventType: "rbac-change",
+        details: { user: "system:kube-controller-manager" },
+      }),
+    ],
+    [true, normalEvent({ source: "kube-bench", severity: "HIGH" })],
+    [false, normalEvent({ source: "kube-bench", severity: "LOW" })],
+    [true, normalEvent({ source: "another-tool", severity: "LOW" })],
+  ];
+  for (const [pass, event] of cases) {
+    const verdict = filters.evaluate(event);
+    assertEquals(verdict.pass, pass, JSON.stringify([event.source, event.severity, event.details]));
+    assertEquals(verdict.notes, undefined);
+  }
+});
+
+Deno.test("every metric and label that a dashboard or an alert names exists in the program", async () => {
+  const known = metricLabels();
+  const recorded = new Set<string>();
+  const rules = await alertRules();
+  for (const { record } of rules) if (record !== undefined) recorded.add(record);
+  let checked = 0;
+  for (const { expr, legend } of [...rules, ...await dashboardQueries()]) {
+    const { selectors, grouping } = namesIn(expr);
+    assert(selectors.length > 0, expr);
+    const available = new Set([...SCRAPE_LABELS, "le"]);
+    for (const { metric, labels } of selectors) {
+      if (recorded.has(metric)) continue;
+      const allowed = metric === "up" ? [] : known.get(metric);
+      assert(allowed, `${metric} in ${expr}`);
+      for (const label of allowed) available.add(label);
+      for (const label of labels) {
+        assert(SCRAPE_LABELS.includes(label) || allowed.includes(label), `${label} of ${metric} in ${expr}`);
+      }
+      checked++;
+    }
+    for (const label of grouping) assert(available.has(label), `${label} in ${expr}`);
+    const shown = [...(legend ?? "").matchAll(/{{ *(?:\$labels\.)?(\w+) *}}/g)].map(([, label = ""]) =>
+      label
+    );
+    for (const label of shown) {
+      assert(
+        grouping.length === 0 ? available.has(label) : grouping.includes(label),
+        `${label} beside ${expr}`,
+      );
+    }
+  }
+  assert(checked > 100, `${checked} selectors`);
+});
+
+Deno.test("every metric of the origin documents and of ours is on a dashboard or in an alert", async () => {
+  const queries = [...await alertRules(), ...await dashboardQueries()];
+  const named = new Set(
+    queries.flatMap(({ expr }) => namesIn(expr).selectors.map(({ metric }) => base(metric))),
+  );
+  const unnamed = createMetrics().registry.getMetricsAsArray().map(({ name }) => name)
+    .filter((name) => !named.has(name));
+  // Told in another form by their neighbours.
+  assertEquals(unnamed.sort(), [
+    "zen_watcher_filter_errors_total",
+    "zen_watcher_gc_runs_total",
+    "zen_watcher_health_status",
+    "zen_watcher_http_requests_total",
+  ]);
+});
+
+Deno.test("dashboards render text: no HTML panel, no link made of data", async () => {
+  for (const [name, dashboard] of await dashboards()) {
+    const all = JSON.stringify(dashboard);
+    assert(!/"type":"(text|html|news|iframe)"/.test(all), name);
+    assert(!/"(dataLinks|url)":/.test(all), name);
+    const ids = panelsOf(dashboard).map(({ id }) => id);
+    assertEquals(ids.length, new Set(ids).size, name);
+    for (const { type, fieldConfig } of panelsOf(dashboard)) {
+      if (type !== "table") continue;
+      assertMatch(JSON.stringify(fieldConfig), /"cellOptions":{"type":"auto"}/);
+    }
+  }
+});
+
+Deno.test("every alert has a severity, a sentence and a runbook that is there", async () => {
+  const alerts = (await alertRules()).filter(({ record }) => record === undefined);
+  assert(alerts.length > 20);
+  for (const { rule } of alerts) {
+    assert(isObject(rule) && isObject(rule.labels) && isObject(rule.annotations));
+    assert(["critical", "warning", "info"].includes(String(rule.labels.severity)));
+    const [, page] = /^RUNBOOKS\/([a-z-]+\.md)$/.exec(String(rule.annotations.runbook_url)) ?? [];
+    assert(page, `${rule.alert}`);
+    assert((await Deno.stat(new URL(`docs/runbooks/${page}`, ROOT))).isFile, page);
+  }
+});
+
+Deno.test("namesIn() tells selectors from functions, words and labels", () => {
+  const { selectors, grouping } = namesIn(
+    'histogram_quantile(0.9, sum by (le, a) (rate(m_bucket{job=~"x{y}", b!="by (z)"}[5m]))) > 2 and on (c) time() - n',
+  );
+  assertEquals(selectors, [{ metric: "m_bucket", labels: ["job", "b"] }, { metric: "n", labels: [] }]);
+  assertEquals(grouping, ["le", "a", "c"]);
+});
+
+interface NamedQuery {
+  readonly expr: string;
+  readonly legend?: string;
+  readonly record?: string;
+  readonly rule?: Json;
+}
+
+async function alertRules(): Promise<NamedQuery[]> {
+  const { groups } = parse(await text("files/rules.yaml"));
+  return groups.flatMap((group: { rules: JsonObject[] }) =>
+    group.rules.map((rule) => ({
+      expr: String(rule.expr),
+      rule,
+      legend: isObject(rule.annotations) ? String(rule.annotations.description) : "",
+      ...(rule.record !== undefined && { record: String(rule.record) }),
+    }))
+  );
+}
+
+async function dashboardQueries(): Promise<NamedQuery[]> {
+  return (await dashboards()).flatMap(([, dashboard]) =>
+    panelsOf(dashboard).flatMap(({ targets }) => Array.isArray(targets) ? targets : []).filter(isObject)
+      .map(({ expr, legendFormat }) => ({ expr: String(expr), legend: String(legendFormat) }))
+  );
+}
+
+async function dashboards(): Promise<[string, JsonObject][]> {
+  const found: [string, JsonObject][] = [];
+  for await (const { name } of Deno.readDir(new URL("files/dashboards/", CHART))) {
+    found.push([name, JSON.parse(await text(`files/dashboards/${name}`))]);
+  }
+  assertEquals(found.map(([name]) => name).sort(), [
+    "critical.json",
+    "main.json",
+    "operations.json",
+    "security.json",
+  ]);
+  return found;
+}
+
+function panelsOf({ panels }: JsonObject): JsonObject[] {
+  return Array.isArray(panels) ? panels.filter(isObject) : [];
+}
+
+/** The labels of each series a scrape shows. */
+function metricLabels(): Map<string, string[]> {
+  const { registry } = createMetrics();
+  registerProcessMetrics(registry, 0);
+  const known = new Map<string, string[]>();
+  for (const metric of registry.getMetricsAsArray()) {
+    const names: unknown = "labelNames" in metric ? metric.labelNames : [];
+    const labels = Array.isArray(names) ? names.map(String) : [];
+    // prom-client's own word for a histogram.
+    if (String(metric.type) !== "histogram") known.set(metric.name, labels);
+    else {
+      known.set(`${metric.name}_bucket`, [...labels, "le"]);
+      for (const part of ["sum", "count"]) known.set(`${metric.name}_${part}`, labels);
+    }
+  }
+  return known;
+}
+
+function base(metric: string): string {
+  return metric.replace(/_seconds_(bucket|sum|count)$/, "_seconds");
+}
+
+/** Each key of a value is in its schema, as deep as the schema names keys. */
+function assertKnown(path: string, value: Json | undefined, schema: Json | undefined): void {
+  assert(isObject(schema), path);
+  if (!isObject(value) || !isObject(schema.properties)) return;
+  for (const [key, inner] of Object.entries(value)) {
+    assertKnown(`${path}.${key}`, inner, schema.properties[key]);
+  }
+  if (schema.additionalProperties !== false) return;
+  if (path === "settings") return;
+  assertEquals(Object.keys(value).sort(), Object.keys(schema.properties).sort(), path);
+}
+
+/** Content of a value that is described as a whole: filters, probes, security contexts, lists. */
+function isInside(lines: readonly string[], index: number): boolean {
+  const indent = indentOf(lines[index] ?? "");
+  for (let above = index - 1, limit = indent; above >= 0 && limit > 0; above--) {
+    const line = lines[above] ?? "";
+    if (line.trim() === "" || line.trim().startsWith("#") || indentOf(line) >= limit) continue;
+    limit = indentOf(line);
+    if (describedAbove(lines, above)) return true;
+  }
+  return false;
+}
+
+function describedAbove(lines: readonly string[], index: number): boolean {
+  for (let above = index - 1; (lines[above] ?? "").trim().startsWith("#"); above--) {
+    if ((lines[above] ?? "").trim().startsWith("# --")) return true;
+  }
+  return false;
+}
+
+function indentOf(line: string): number {
+  return line.length - line.trimStart().length;
+}
+
+async function text(path: string): Promise<string> {
+  return await Deno.readTextFile(new URL(path, CHART));
+}

@@ -1,0 +1,151 @@
+/** Alerts judged by promtool, and every query of dashboards and alerts put to a real Prometheus that scrapes the program. */
+import { assert, assertEquals } from "@std/assert";
+import { parse } from "yaml";
+import { createNamespaces, feedObjects, feedWebhook, installCrds } from "../../scripts/support/feed.ts";
+import { ensureTool } from "../../scripts/tools.ts";
+import { isObject, type JsonObject } from "../../src/core/json.ts";
+import { startDevCluster } from "../../src/devcluster/mod.ts";
+import { fixedConnection } from "../../src/kube/connection.ts";
+import { createTransport } from "../../src/kube/transport.ts";
+import { startTestApp, type TestApp } from "../support/app.ts";
+import { CHART } from "../support/chart.ts";
+import { choosePorts } from "../support/control_plane.ts";
+import { eventually } from "../support/eventually.ts";
+
+const RULES = `${CHART}files/rules.yaml`;
+const CASES = new URL("../fixtures/rules/rules_test.yaml", import.meta.url);
+Deno.test("promtool finds the rules right, and each alert fires where it must and not where it must not", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "zen-rules-" });
+  try {
+    await Deno.copyFile(RULES, `${folder}/rules.yaml`);
+    await Deno.copyFile(CASES, `${folder}/rules_test.yaml`);
+    assert((await promtool(["check", "rules", `${folder}/rules.yaml`])).includes("SUCCESS"));
+    assert((await promtool(["test", "rules", `${folder}/rules_test.yaml`])).includes("SUCCESS"));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("every query of every dashboard and alert is answered by a Prometheus that scrapes the program", async () => {
+  await using cluster = await startDevCluster({ port: 0 });
+  using api = createTransport(fixedConnection({ server: cluster.url }));
+  await installCrds(api);
+  await createNamespaces(api, ["zen-system"]);
+  await using app = await startTestApp({ server: cluster.url });
+  await feedObjects(api);
+  for (const _round of ["first", "again"]) {
+    await feedWebhook(`${app.url}/falco/webhook`, "falco.ndjson");
+    await feedWebhook(`${app.url}/audit/webhook`, "audit.ndjson");
+  }
+  await eventually(
+    "reports to be read",
+    async () => await app.metric("events_total", { source: "trivy" }) > 0,
+  );
+
+  const scraped = await (await fetch(`${app.metricsUrl}/metrics`)).text();
+  assertEquals(await promtool(["check", "metrics"], scraped), "");
+
+  await using prometheus = await startPrometheus(app);
+  await eventually(
+    "two scrapes",
+    async () =>
+      (await prometheus.query("zen_watcher_build_info[1m]")).length > 0 &&
+      (await prometheus.query("count_over_time(up[1m]) > 4")).length > 0,
+    { timeoutMs: 60_000 },
+  );
+  const queries = await allQueries();
+  assert(queries.length > 80, `${queries.length} queries`);
+  const empty: string[] = [];
+  for (const query of queries) if ((await prometheus.query(query)).length === 0) empty.push(query);
+  // What counts faults, comparisons that are false, and rules made of recordings have nothing to show here.
+  const unexpected = empty.filter((query) =>
+    !/error|failures|dropped|evictions|deleted|gc_|shadow|result!=|budget|zen_watcher:|reconnects| [<>!=]=? /
+      .test(query)
+  );
+  assertEquals(unexpected, []);
+});
+
+interface Prometheus extends AsyncDisposable {
+  /** The result of an instant query; throws where Prometheus refuses it. */
+  query(expr: string): Promise<readonly unknown[]>;
+}
+
+async function startPrometheus(app: TestApp): Promise<Prometheus> {
+  await ensureTool("promtool"); // Of the same package.
+  const folder = await Deno.makeTempDir({ prefix: "zen-prometheus-" });
+  const target = new URL(app.metricsUrl).host;
+  const config = {
+    global: { scrape_interval: "1s" },
+    scrape_configs: [{ job_name: "zen-watcher-job", static_configs: [{ targets: [target] }] }],
+  };
+  await Deno.writeTextFile(`${folder}/prometheus.yml`, JSON.stringify(config));
+  const address = `127.0.0.1:${choosePorts().apiServer}`;
+  const child = new Deno.Command("prometheus", {
+    args: [
+      `--config.file=${folder}/prometheus.yml`,
+      `--storage.tsdb.path=${folder}/data`,
+      `--web.listen-address=${address}`,
+      "--log.level=error",
+    ],
+    stdin: "null",
+    stdout: "null",
+    stderr: "null",
+  }).spawn();
+  const base = `http://${address}`;
+  await eventually("Prometheus to be ready", async () => {
+    const response = await fetch(`${base}/-/ready`);
+    await response.body?.cancel();
+    return response.ok;
+  });
+  return {
+    async query(expr) {
+      const response = await fetch(`${base}/api/v1/query?query=${encodeURIComponent(expr)}`);
+      const body: unknown = await response.json();
+      assert(
+        isObject(body) && body.status === "success" && isObject(body.data),
+        `${expr}: ${JSON.stringify(body)}`,
+      );
+      const { result } = body.data;
+      return Array.isArray(result) ? result : [result];
+    },
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGKILL");
+      await child.status;
+      await Deno.remove(folder, { recursive: true });
+    },
+  };
+}
+
+/** As Grafana would ask with everything chosen, and as the rules say. */
+async function allQueries(): Promise<string[]> {
+  const { groups } = parse(await Deno.readTextFile(RULES));
+  const queries = groups.flatMap((group: { rules: JsonObject[] }) =>
+    group.rules.map(({ expr }) => String(expr))
+  );
+  for await (const { name } of Deno.readDir(`${CHART}files/dashboards`)) {
+    const { panels, templating } = JSON.parse(await Deno.readTextFile(`${CHART}files/dashboards/${name}`));
+    assertEquals(templating.list.map((variable: { name: string }) => variable.name), [
+      "datasource",
+      "job",
+      "source",
+    ]);
+    for (const panel of panels) for (const { expr } of panel.targets ?? []) queries.push(expr);
+  }
+  return queries.map((query: string) =>
+    query.replaceAll("$job", ".*").replaceAll("$source", ".*").replaceAll("$__rate_interval", "1m")
+  );
+}
+
+async function promtool(args: readonly string[], input = ""): Promise<string> {
+  const child = new Deno.Command(await ensureTool("promtool"), {
+    args: [...args],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(input));
+  await writer.close();
+  const { stdout, stderr } = await child.output();
+  return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+}
