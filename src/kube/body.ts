@@ -10,7 +10,7 @@ export async function readText(response: Response, maxBytes: number): Promise<st
   const decoder = new TextDecoder();
   const parts: string[] = [];
   let bytes = 0;
-  for await (const chunk of response.body) {
+  for await (const chunk of chunksOf(response.body)) {
     bytes += chunk.byteLength;
     if (bytes > maxBytes) throw tooLarge(`its body is over ${maxBytes} bytes`);
     parts.push(decoder.decode(chunk, { stream: true }));
@@ -28,7 +28,7 @@ export async function* readLines(
   // Pieces of the line that is not complete yet: joined once, so that a long line costs no quadratic time.
   let pieces: string[] = [];
   let bytes = 0;
-  for await (const chunk of body) {
+  for await (const chunk of chunksOf(body)) {
     let start = 0;
     for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
       bytes += end - start;
@@ -50,6 +50,42 @@ export async function* readLines(
 }
 
 const NEWLINE = 0x0a;
+const FIRST_READ_BYTES = 8 * 1024;
+const MAX_READ_BYTES = 256 * 1024;
+
+/**
+ * The chunks of a body, each good until the next is asked for. Read by itself a body is read into 64 KiB that are new
+ * each time, however little comes: that was more garbage than all else together. Where the stream allows it, it is read
+ * into one buffer, which grows while answers fill it.
+ */
+async function* chunksOf(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const reader = byteReader(body);
+  if (!reader) {
+    yield* body;
+    return;
+  }
+  try {
+    for (let buffer = new ArrayBuffer(FIRST_READ_BYTES);;) {
+      const { done, value } = await reader.read(new Uint8Array(buffer));
+      if (done) return;
+      yield value;
+      const full = value.byteLength === value.buffer.byteLength && value.byteLength < MAX_READ_BYTES;
+      buffer = full ? new ArrayBuffer(value.byteLength * 2) : value.buffer;
+    }
+  } finally {
+    await reader.cancel().catch(() => {});
+    reader.releaseLock();
+  }
+}
+
+/** Undefined for a stream that does not read into a buffer it is given. */
+function byteReader(body: ReadableStream<Uint8Array>): ReadableStreamBYOBReader | undefined {
+  try {
+    return body.getReader({ mode: "byob" });
+  } catch {
+    return undefined;
+  }
+}
 
 function tooLarge(why: string): NetworkError {
   return new NetworkError(`Cannot read the answer: ${why}`, { fault: "too_large" });

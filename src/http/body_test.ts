@@ -1,0 +1,60 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { ByteBudget, readBody } from "./body.ts";
+import { Refusal } from "./problem.ts";
+
+function post(body: BodyInit, length?: number): Request {
+  const headers = length === undefined ? {} : { "content-length": String(length) };
+  return new Request("http://localhost/", { method: "POST", body, headers });
+}
+
+const options = (budget = new ByteBudget(1_000_000)) => ({ maxBytes: 500_000, budget, timeoutMs: 60_000 });
+
+Deno.test("readBody() reads announced and unannounced bodies alike and gives their bytes back", async () => {
+  const text = "é".repeat(30_000);
+  for (const length of [undefined, 60_000]) {
+    const budget = new ByteBudget(1_000_000);
+    {
+      using body = await readBody(post(text, length), options(budget));
+      assertEquals(new TextDecoder().decode(body.bytes), text);
+      assertEquals(budget.used, 60_000);
+    }
+    assertEquals(budget.used, 0);
+  }
+});
+
+Deno.test("readBody() answers 408 to a body that does not arrive, announced or not", async () => {
+  for (const length of [undefined, 100]) {
+    const budget = new ByteBudget(1_000_000);
+    const silent = new ReadableStream({ pull: () => new Promise(() => {}) });
+    const error = await assertRejects(
+      () => readBody(post(silent, length), { ...options(budget), timeoutMs: 1 }),
+      Refusal,
+      "did not arrive",
+    );
+    assertEquals([error.status, budget.used], [408, 0]);
+  }
+});
+
+Deno.test("readBody() answers 400 to a body that is cut off, announced or not", async () => {
+  for (const length of [undefined, 100]) {
+    const budget = new ByteBudget(1_000_000);
+    const broken = new ReadableStream({ pull: (controller) => controller.error(new Error("reset")) });
+    const error = await assertRejects(
+      () => readBody(post(broken, length), options(budget)),
+      Refusal,
+      "cut off",
+    );
+    assertEquals([error.status, budget.used], [400, 0]);
+  }
+});
+
+Deno.test("readBody() answers 503 where other bodies fill the budget", async () => {
+  const budget = new ByteBudget(100);
+  budget.tryTake(60);
+  const error = await assertRejects(
+    () => readBody(post("x".repeat(50), 50), options(budget)),
+    Refusal,
+    "too many",
+  );
+  assertEquals([error.status, budget.used], [503, 60]);
+});
