@@ -202,10 +202,12 @@ export function createIntake(options: IntakeOptions): Intake {
     settle(entry, written.outcome);
   }
 
-  /** A twin fails as the first one failed; else it is decided again, now that the first one is stored. */
+  /** A twin fails as the first one failed; else it is decided again: the first one is stored, or was an end that ended nothing. */
   async function followTwin(entry: Entry, settled: Promise<Outcome>): Promise<void> {
     const outcome = await inTime(settled, entry.batch.write.signal);
-    if (outcome.kind === "filtered" || outcome.kind === "failed") return settle(entry, outcome);
+    const fails = outcome.kind === "failed" ||
+      (outcome.kind === "filtered" && outcome.reason === "rate_limit");
+    if (fails) return settle(entry, outcome);
     const decision = decided(entry);
     if (decision.kind === "join") return followTwin(entry, decision.settled);
     if (decision.kind !== "write") return settleNow(entry, decision);
