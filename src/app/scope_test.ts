@@ -1,4 +1,5 @@
 import { assertEquals } from "@std/assert";
+import { confine } from "../pipeline/confine.ts";
 import { readSettings } from "../settings.ts";
 import { inScope, scopeOf } from "./scope.ts";
 
@@ -22,3 +23,12 @@ for (const { list = "", cluster = "", namespace, expected } of CASES) {
     );
   });
 }
+
+Deno.test("a finding without a resource of its own is of its report's shard", () => {
+  const env: Readonly<Record<string, string>> = { WATCH_NAMESPACE: "shop" };
+  const scope = scopeOf(readSettings((name) => env[name]));
+  for (const namespace of ["shop", "other"]) {
+    const { resource } = confine(undefined, { namespace, confined: true });
+    assertEquals(inScope({ ...(resource && { resource }) }, scope), namespace === "shop");
+  }
+});

@@ -32,7 +32,7 @@ export interface Confined {
 export function confine(resource: Resource | undefined, origin: Origin): Confined {
   const home = origin.namespace;
   if (!origin.confined || !home) return resource ? { resource } : {};
-  if (!resource) return { namespace: home };
+  if (!resource) return { resource: { namespace: home }, namespace: home };
   if (isForeign(resource, home)) return { resource: { namespace: home }, claimed: resource, namespace: home };
   return { resource: { ...resource, namespace: home }, namespace: home };
 }

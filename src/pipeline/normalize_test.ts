@@ -186,7 +186,7 @@ Deno.test("a namespaced report speaks of its namespace alone", () => {
   assertEquals(own.details.claimedResource, undefined);
   const { resource: _, ...bare } = DRAWN;
   const event = normalize(bare, PROFILE, { origin: REPORT, receivedAt: RECEIPT, ownNamespace: "zen-system" });
-  assertEquals([event.resource, event.namespace], [undefined, "shop"]);
+  assertEquals([event.resource, event.namespace], [{ namespace: "shop" }, "shop"]);
 });
 
 Deno.test("others speak of any resource and land in its namespace, else in ours", () => {
