@@ -65,8 +65,9 @@ export class SourceSet {
     const names = new Set(
       [...SOURCES, ...mapped.map(({ definition }) => definition)].map(({ name }) => name),
     );
-    for (const { definition } of this.#mapped) {
-      if (!names.has(definition.name)) states.remove(definition.name);
+    for (const { definition: { name, input } } of this.#mapped) {
+      if (!names.has(name)) states.remove(name);
+      else if (input.type === "webhook") states.forget(name, input.path);
     }
     this.#mapped = mapped;
     const endpoints = new Map(this.#builtinEndpoints);
@@ -145,11 +146,20 @@ export class SourceSet {
   }
 
   #mappedState(source: ActiveSource, runtime: SourceRuntime): StateSource {
-    const { id, revision, definition, scope, confined } = source;
+    const { id, revision, definition, scope, confined, overrides: { door } } = source;
     const { input } = definition;
     if (input.type === "webhook") throw new Error(`Cannot read "${id}": it is a webhook`);
     const onEvents = (count: number) => this.#options.noteEvents(id, count);
-    return { id, revision, runtime, input, scope, confined, onEvents };
+    return {
+      id,
+      revision,
+      runtime,
+      input,
+      scope,
+      confined,
+      onEvents,
+      ...(door === undefined ? {} : { door }),
+    };
   }
 
   #runtimeOf(definition: SourceDefinition, source?: ActiveSource): SourceRuntime {

@@ -219,7 +219,9 @@ export class ViewBook {
   /** True where a document that was never read may report findings of that namespace. */
   #mayHide(resource: string, { blind }: ResourceBook, namespace: string): boolean {
     if (blind.size === 0) return false;
-    if (resource === CONFIGMAPS || this.#options.sharedNamespaces.includes(namespace)) return true;
+    if (resource.split(" ", 1)[0] === CONFIGMAPS || this.#options.sharedNamespaces.includes(namespace)) {
+      return true;
+    }
     for (const key of blind) {
       const slash = key.indexOf("/");
       if (slash < 0 || key.slice(0, slash) === namespace) return true;

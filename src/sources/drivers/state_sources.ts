@@ -21,6 +21,8 @@ export interface StateSource {
   readonly revision: string;
   readonly runtime: SourceRuntime;
   readonly input: InformerInput | ConfigMapInput;
+  /** Set where it is one more door to a built-in source, which has views of its own. */
+  readonly door?: string;
   /** False for core Events and ConfigMaps, which may speak of any resource. */
   readonly confined: boolean;
   readonly scope: Pick<WatcherOptions, "namespace" | "labelSelector" | "fieldSelector">;
@@ -117,8 +119,21 @@ export class StateSources {
   #reconcile(): void {
     if (!this.#active || !this.#options.discovery.polled) return;
     const wanted = new Map(this.#sources.map((source) => [`${source.id} ${source.revision}`, source]));
+    const before = [...this.#readings.values()];
     for (const id of this.#readings.keys()) if (!wanted.has(id)) void this.#stop(id);
     for (const [id, source] of wanted) this.#reconcileSource(id, source);
+    this.#closeViews(before);
+  }
+
+  /** What configuration no longer reads reports nothing any more, and nobody saw its findings end. */
+  #closeViews(before: readonly Reading[]): void {
+    const readings = [...this.#readings.values()];
+    for (const { source, told } of before.filter((reading) => !readings.includes(reading))) {
+      const kept = readings.filter((reading) => reading.source === source).flatMap((reading) => reading.told);
+      for (const resource of told) {
+        if (!kept.includes(resource)) this.#options.views.lost(source, resource, "absent");
+      }
+    }
   }
 
   #reconcileSource(id: string, source: StateSource): void {
@@ -142,15 +157,17 @@ export class StateSources {
   }
 
   /** What to watch, by a name of its own: the first served version of each resource, once or per namespace. */
-  #served({ input, scope }: StateSource): ReadonlyMap<string, Watched | undefined> {
+  #served({ input, scope, door }: StateSource): ReadonlyMap<string, Watched | undefined> {
+    // A list is a complete view of what it is called: what the source itself reads must not be taken for a door's.
+    const through = door === undefined ? "" : ` (${door})`;
     if (input.type === "configmap") {
-      return new Map([["configmaps", { type: CONFIGMAPS, namespace: input.namespace }]]);
+      return new Map([[`${CONFIGMAPS.plural}${through}`, { type: CONFIGMAPS, namespace: input.namespace }]]);
     }
     const { namespaces, clusterScoped, discovery } = this.#options;
     const served = new Map<string, Watched | undefined>();
     for (const type of input.resources) {
       const found = type.group === "" || discovery.serves(type) ? type : undefined;
-      const resource = resourceName(type);
+      const resource = `${resourceName(type)}${through}`;
       if (!type.namespaced || namespaces.length === 0 || scope.namespace) {
         if (type.namespaced || clusterScoped) {
           served.set(resource, served.get(resource) ?? (found && { type: found }));
@@ -158,7 +175,7 @@ export class StateSources {
         continue;
       }
       for (const namespace of namespaces) {
-        const name = `${resource}/${namespace}`;
+        const name = `${resourceName(type)}/${namespace}${through}`;
         served.set(name, served.get(name) ?? (found && { type: found, namespace }));
       }
     }

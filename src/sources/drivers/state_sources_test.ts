@@ -1,0 +1,82 @@
+import { assertEquals } from "@std/assert";
+import { eventually } from "../../../tests/support/eventually.ts";
+import { ScriptedApi } from "../../../tests/support/scripted_api.ts";
+import { systemClock } from "../../core/clock.ts";
+import type { Intake } from "../../pipeline/intake.ts";
+import { createMetrics } from "../../telemetry/metrics.ts";
+import { runtimeFor } from "../../../tests/support/source_runtime.ts";
+import { kubeBench } from "../kube_bench.ts";
+import { SourceStates } from "../status.ts";
+import type { Views } from "./evaluation.ts";
+import { type StateSource, StateSources } from "./state_sources.ts";
+
+const DOOR = "Ingester zen-system/edge";
+const BUILT_IN: StateSource = {
+  id: "kube-bench",
+  revision: "",
+  runtime: runtimeFor(kubeBench),
+  input: {
+    type: "configmap",
+    namespace: "kube-bench",
+    namespaceEnv: "KUBE_BENCH_NAMESPACE",
+    labelSelector: "app=kube-bench",
+    key: "results.json",
+  },
+  confined: false,
+  scope: {},
+};
+const THROUGH: StateSource = { ...BUILT_IN, id: DOOR, revision: "1", door: DOOR };
+
+Deno.test("a door to a built-in source has a view of its own, which closes with it", async () => {
+  const seen: string[] = [];
+  const note = (word: string) => (_source: string, resource: string) => void seen.push(`${word} ${resource}`);
+  const views: Views = {
+    begin: note("begin"),
+    view: () => {},
+    gone: () => {},
+    complete: note("complete"),
+    lost: (_source, resource, why) => void seen.push(`${why} ${resource}`),
+  };
+  const metrics = createMetrics();
+  const sources = new StateSources({
+    api: new ScriptedApi(),
+    discovery: { polled: true, serves: () => true, subscribe: () => ({ [Symbol.dispose]() {} }) },
+    intake: NO_INTAKE,
+    views,
+    states: new SourceStates(metrics, systemClock),
+    payloadError: () => {},
+    namespaces: [],
+    clusterScoped: true,
+    resyncMs: 3_600_000,
+    configMapPollMs: 300_000,
+    metrics,
+    clock: systemClock,
+  });
+  const stop = new AbortController();
+  const running = sources.run(stop.signal);
+  sources.set([BUILT_IN, THROUGH]);
+  await eventually("both lists", () => seen.filter((word) => word.startsWith("complete")).length === 2);
+  assertEquals(seen.toSorted(), [
+    "begin configmaps",
+    `begin configmaps (${DOOR})`,
+    "complete configmaps",
+    `complete configmaps (${DOOR})`,
+  ]);
+
+  seen.length = 0;
+  sources.set([BUILT_IN, { ...THROUGH, revision: "2" }]);
+  await eventually("the changed door's list", () => seen.length === 2);
+  assertEquals(seen, [`begin configmaps (${DOOR})`, `complete configmaps (${DOOR})`]);
+
+  seen.length = 0;
+  sources.set([BUILT_IN]);
+  assertEquals(seen, [`absent configmaps (${DOOR})`]);
+  stop.abort();
+  await running;
+});
+
+/** There are no ConfigMaps to take in. */
+const NO_INTAKE: Intake = {
+  take: () => Promise.reject(new Error("nothing was to be taken in")),
+  writing: 0,
+};
