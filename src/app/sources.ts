@@ -39,6 +39,8 @@ export class SourceSet {
   readonly #builtinEndpoints = new Map<string, WebhookEndpoint>();
   readonly #builtinState: StateSource[] = [];
   readonly #spokenFor = new Map<string, string>();
+  /** Sources that configuration added, also those it took back: no report speaks for them. */
+  readonly #everMapped = new Set<string>();
   #mapped: readonly ActiveSource[] = [];
   #endpoints: ReadonlyMap<string, WebhookEndpoint>;
   #stateSources: readonly StateSource[];
@@ -74,6 +76,7 @@ export class SourceSet {
     const stateSources = [...this.#builtinState];
     for (const source of mapped) {
       const { definition } = source;
+      if (this.#everMapped.size < MAX_SPOKEN_FOR) this.#everMapped.add(definition.name);
       states.add(definition.name, { kind: definition.kind, input: definition.input.type });
       const runtime = this.#runtimeOf(definition, source);
       if (definition.input.type === "webhook") {
@@ -106,11 +109,15 @@ export class SourceSet {
     return this.#definition(name)?.volatileDetails ?? [];
   }
 
-  /** The source whose views report findings of this one; undefined for pushed ones, which have none. */
+  /**
+   * The source whose views report findings of this one; undefined for those without: pushed ones, and what
+   * configuration took back or its uninstalled CRD took with it, since nobody saw their findings end.
+   */
   viewSourceOf(source: string): string | undefined {
     const name = this.#spokenFor.get(source) ?? source;
     // After a start nobody has spoken yet: tools that have no source of their own are those that policy reports name.
-    const definition = this.#definition(name) ?? this.#definition(SPEAKER);
+    const definition = this.#definition(name) ??
+      (this.#everMapped.has(name) ? undefined : this.#definition(SPEAKER));
     return definition && definition.input.type !== "webhook" ? definition.name : undefined;
   }
 
