@@ -239,6 +239,51 @@ Deno.test("the Roles of a rendering are the registry's rules for the settings of
   }
 });
 
+Deno.test("people: view reads the four kinds, edit and admin gain nothing else, configuring is a role of its own", async () => {
+  const objects = await renderChart();
+  const aggregated = (to: string) =>
+    objects.filter(({ metadata }) =>
+      at(metadata, "labels", `rbac.authorization.k8s.io/aggregate-to-${to}`) === "true"
+    );
+  assertEquals(aggregated("view").map(({ metadata }) => metadata.name), ["zen-watcher-view"]);
+  // Kubernetes' own edit and admin take in view, and so reading.
+  assertEquals([...aggregated("edit"), ...aggregated("admin")], []);
+  const bound = ["view", "configure", "restore"];
+  for (const role of bound) {
+    const name = `zen-watcher-${role}`;
+    await applyObject(cluster, one(objects, "ClusterRole", name));
+    await cluster.expect("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", {
+      body: {
+        metadata: { name: `person-${role}` },
+        roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name },
+        subjects: [{ apiGroup: "rbac.authorization.k8s.io", kind: "User", name: `person-${role}` }],
+      },
+    });
+  }
+  const kinds = ["observations", "observationfilters", "ingesters", "observationmappings"];
+  const verbs = ["get", "list", "watch", "create", "update", "patch", "delete"];
+  const allowed = async (user: string) => {
+    const found: string[] = [];
+    for (const resource of kinds.flatMap((kind) => [kind, `${kind}/status`])) {
+      const may: string[] = [];
+      for (const verb of verbs) if (await can(user, verb, resource)) may.push(verb);
+      if (may.length > 0) found.push(`${resource}: ${may.join()}`);
+    }
+    return found;
+  };
+  await eventually(
+    "the roles to count",
+    async () => await can("person-restore", "patch", "observations/status"),
+  );
+  assertEquals(await allowed("person-view"), kinds.map((kind) => `${kind}: get,list,watch`));
+  assertEquals(await allowed("person-configure"), kinds.slice(1).map((kind) => `${kind}: ${verbs.join()}`));
+  assertEquals(await allowed("person-restore"), [
+    "observations: get,list,create,update,patch",
+    "observations/status: get,update,patch",
+  ]);
+  assertEquals(await allowed("nobody"), []);
+});
+
 Deno.test("values that mean nothing are refused, with their place", async () => {
   const refused: readonly [JsonObject, RegExp][] = [
     [{ replicas: 3 }, /replicas/],
@@ -267,6 +312,16 @@ async function restrictedNamespace(): Promise<string> {
   const labels = { [`${level}/enforce`]: "restricted", [`${level}/warn`]: "restricted" };
   await cluster.expect("POST", "/api/v1/namespaces", { body: { metadata: { name, labels } } });
   return name;
+}
+
+/** What `kubectl auth can-i` would answer in a namespace. */
+async function can(user: string, verb: string, resourcePath: string): Promise<boolean> {
+  const [resource = "", subresource = ""] = resourcePath.split("/");
+  const resourceAttributes = { group: "zen.kube-zen.io", resource, subresource, verb, namespace: "shop" };
+  const { body } = await cluster.expect("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", {
+    body: { spec: { user, resourceAttributes } },
+  });
+  return at(body, "status", "allowed") === true;
 }
 
 /** Namespaces, definitions and accounts before what needs them. */
