@@ -46,7 +46,8 @@ async function fromDebian(name: keyof typeof DEBIAN_TOOLS): Promise<string> {
   const found = await onPath(name);
   if (found !== undefined) return found;
   const debian = DEBIAN_TOOLS[name];
-  const why = `${name} is not on PATH, and Debian's package "${debian}", which holds it, cannot be installed here`;
+  const why =
+    `${name} is not on PATH, and Debian's package "${debian}", which holds it, cannot be installed here`;
   const env = { DEBIAN_FRONTEND: "noninteractive" };
   say(`tools: installing Debian's package ${debian} for ${name}`);
   await run("apt-get", ["update", "-qq"], { why, env });
@@ -103,7 +104,9 @@ function say(line: string): void {
 
 if (import.meta.main) {
   try {
-    const wanted = Deno.args.length > 0 ? Deno.args : [...Object.keys(GO_TOOLS), ...Object.keys(DEBIAN_TOOLS)];
+    const wanted = Deno.args.length > 0
+      ? Deno.args
+      : [...Object.keys(GO_TOOLS), ...Object.keys(DEBIAN_TOOLS)];
     for (const name of wanted) {
       if (name !== "helm" && name !== "opa" && name !== "promtool") {
         throw new Error(`Cannot find tool "${name}": expected helm, opa or promtool`);
