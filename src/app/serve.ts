@@ -35,6 +35,8 @@ export interface Serving {
   stop(): Promise<void>;
 }
 
+/** For the answers to requests that were ended to reach their senders. */
+const LAST_ANSWERS_MS = 1_000;
 /** The last status writes may take this long. */
 const FLUSH_TIMEOUT_MS = 5_000;
 
@@ -95,14 +97,25 @@ async function stop(
   health.set("running", false);
   await groups.leading.stop();
   await sleep(settings.shutdownDelayMs);
-  const timer = setTimeout(() => {
-    log.warn("Requests under way did not finish in time", { timeoutMs: settings.httpShutdownTimeoutMs });
-    requests.abort(new DOMException("shutting down", "AbortError"));
-  }, settings.httpShutdownTimeoutMs);
-  await Promise.all(listeners.map((listener) => listener.shutdown()));
-  clearTimeout(timer);
+  await finishRequests(listeners, { requests, timeoutMs: settings.httpShutdownTimeoutMs });
   await pipeline.store.lane.flush(AbortSignal.timeout(FLUSH_TIMEOUT_MS));
   await groups.core.stop();
   close();
   log.info("Stopped");
+}
+
+/** Resolves once every request is answered; past the time-out they are ended, and nobody waits for who does not hang up. */
+async function finishRequests(
+  listeners: readonly Listener[],
+  { requests, timeoutMs }: { readonly requests: AbortController; readonly timeoutMs: number },
+): Promise<void> {
+  const done = new AbortController();
+  void Promise.all(listeners.map((listener) => listener.shutdown())).finally(() => done.abort());
+  await sleep(timeoutMs, done.signal);
+  if (done.signal.aborted) return;
+  log.warn("Requests under way did not finish in time", { timeoutMs });
+  requests.abort(new DOMException("shutting down", "AbortError"));
+  await sleep(LAST_ANSWERS_MS, done.signal);
+  // A sender that neither ends its body nor reads its answer must not cost the last status writes.
+  if (!done.signal.aborted) log.warn("Connections did not close in time");
 }

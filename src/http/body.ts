@@ -30,6 +30,8 @@ export interface BodyOptions {
   readonly budget: ByteBudget;
   /** For the whole body to arrive. */
   readonly timeoutMs: number;
+  /** Aborted when requests under way must end: nobody waits for the rest of a body then. */
+  readonly signal?: AbortSignal;
 }
 
 /** A body read whole. Dispose of it when the request is answered: that gives its bytes back to the budget. */
@@ -40,18 +42,19 @@ export interface Body extends Disposable {
 /** Bodies up to this length are read in one piece. */
 const WHOLE_BYTES = 64 * 1024;
 
-/** Reads a body within its bounds. Throws a `Refusal`: 413 too large, 408 too slow or cut off, 503 no room. */
+/** Reads a body within its bounds. Throws a `Refusal`: 413 too large, 408 too slow, 400 cut off, 503 no room or shutting down. */
 export async function readBody(
   request: Request,
-  { maxBytes, budget, timeoutMs }: BodyOptions,
+  { maxBytes, ...options }: BodyOptions,
 ): Promise<Body> {
-  const declared = Number(request.headers.get("content-length") ?? "0");
+  const { budget } = options;
+  const declared = declaredLength(request);
   if (declared > maxBytes) {
     await request.body?.cancel().catch(() => {});
     throw tooLarge(maxBytes);
   }
   if (declared > 0 && declared <= WHOLE_BYTES) {
-    return await readWhole(request, { budget, timeoutMs, declared });
+    return await readWhole(request, { ...options, declared });
   }
   let taken = 0;
   const take = (bytes: number) => {
@@ -60,14 +63,15 @@ export async function readBody(
   };
   const chunks: Uint8Array[] = [];
   const reader = request.body?.getReader();
-  const timer = setTimeout(() => reader?.cancel(new Error("timeout")).catch(() => {}), timeoutMs);
-  const deadline = performance.now() + timeoutMs;
+  using patience = patienceOf(options);
+  patience.over.catch(() => reader?.cancel().catch(() => {}));
   try {
     take(declared);
     let size = 0;
     while (reader) {
       const { done, value } = await reader.read();
-      if (performance.now() >= deadline) throw tooSlow(timeoutMs);
+      // A cancelled reader says that it is done: what came so far is no body.
+      if (patience.refusal) throw patience.refusal;
       if (done) break;
       size += value.byteLength;
       if (size > maxBytes) throw tooLarge(maxBytes);
@@ -78,11 +82,42 @@ export async function readBody(
   } catch (error) {
     budget.release(taken);
     await reader?.cancel().catch(() => {});
-    if (error instanceof Refusal) throw error;
-    throw cutOff();
-  } finally {
-    clearTimeout(timer);
+    throw error instanceof Refusal ? error : cutOff();
   }
+}
+
+/** What the sender announces; 0 where it is no length: such a body is counted as it comes. */
+function declaredLength(request: Request): number {
+  const length = Number(request.headers.get("content-length") ?? "0");
+  return Number.isSafeInteger(length) && length > 0 ? length : 0;
+}
+
+interface Patience extends Disposable {
+  /** Rejects with the refusal once nobody waits any longer. */
+  readonly over: Promise<never>;
+  readonly refusal: Refusal | undefined;
+}
+
+/** How long a body is waited for. */
+function patienceOf({ timeoutMs, signal }: Pick<BodyOptions, "timeoutMs" | "signal">): Patience {
+  const { promise, reject } = Promise.withResolvers<never>();
+  let refusal: Refusal | undefined;
+  const end = (why: Refusal) => reject(refusal ??= why);
+  const stop = () => end(stopping());
+  const timer = setTimeout(() => end(tooSlow(timeoutMs)), timeoutMs);
+  signal?.addEventListener("abort", stop, { once: true });
+  if (signal?.aborted) stop();
+  promise.catch(() => {});
+  return {
+    over: promise,
+    get refusal() {
+      return refusal;
+    },
+    [Symbol.dispose]() {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", stop);
+    },
+  };
 }
 
 /**
@@ -91,24 +126,19 @@ export async function readBody(
  */
 async function readWhole(
   request: Request,
-  { budget, timeoutMs, declared }: Omit<BodyOptions, "maxBytes"> & { readonly declared: number },
+  { budget, declared, ...options }: Omit<BodyOptions, "maxBytes"> & { readonly declared: number },
 ): Promise<Body> {
   if (!budget.tryTake(declared)) {
     await request.body?.cancel().catch(() => {});
     throw full();
   }
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(tooSlow(timeoutMs)), timeoutMs);
-  });
+  using patience = patienceOf(options);
   try {
-    const bytes = new Uint8Array(await Promise.race([request.arrayBuffer(), late]));
+    const bytes = new Uint8Array(await Promise.race([request.arrayBuffer(), patience.over]));
     return { bytes, [Symbol.dispose]: () => budget.release(declared) };
   } catch (error) {
     budget.release(declared);
     throw error instanceof Refusal ? error : cutOff();
-  } finally {
-    clearTimeout(timer);
   }
 }
 
@@ -129,6 +159,12 @@ function tooLarge(maxBytes: number): Refusal {
 function full(): Refusal {
   const retry = { "retry-after": "1" };
   return new Refusal(503, "Cannot read the body: too many large requests at once, come again", retry);
+}
+
+function stopping(): Refusal {
+  return new Refusal(503, "Cannot read the body: the program is shutting down, come again", {
+    "retry-after": "1",
+  });
 }
 
 function cutOff(): Refusal {

@@ -58,3 +58,30 @@ Deno.test("readBody() answers 503 where other bodies fill the budget", async () 
   );
   assertEquals([error.status, budget.used], [503, 60]);
 });
+
+Deno.test("readBody() keeps its budget whatever length is announced", async () => {
+  for (const length of ["5, 5", "-5", "x", "1e400"]) {
+    const budget = new ByteBudget(100);
+    const headers = { "content-length": length };
+    const request = new Request("http://localhost/", { method: "POST", body: '{"a":1}', headers });
+    {
+      using body = await readBody(request, { maxBytes: 1_000, budget, timeoutMs: 1_000 });
+      assertEquals(body.bytes.byteLength, 7);
+    }
+    assertEquals(budget.used, 0, length);
+    assertEquals([budget.tryTake(60), budget.tryTake(60)], [true, false]);
+  }
+});
+
+Deno.test("readBody() answers 503 once requests under way must end, announced or not", async () => {
+  for (const headers of [{}, { "content-length": "100" }, { "content-length": "100000" }]) {
+    const stop = new AbortController();
+    const budget = new ByteBudget(1_000_000);
+    const body = new ReadableStream({ start: (stream) => stream.enqueue(new Uint8Array([123])) });
+    const request = new Request("http://localhost/", { method: "POST", body, headers });
+    const read = readBody(request, { maxBytes: 1e6, budget, timeoutMs: 60_000, signal: stop.signal });
+    stop.abort();
+    const error = await assertRejects(() => read, Refusal);
+    assertEquals([error.status, budget.used], [503, 0]);
+  }
+});

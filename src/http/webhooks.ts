@@ -185,6 +185,7 @@ async function takeBody(c: Context, endpoint: WebhookEndpoint, options: WebhookO
     maxBytes: options.maxBytes,
     budget: options.budget,
     timeoutMs: endpoint.ackTimeoutMs,
+    signal: options.signal,
   });
   if (endpoint.auth.type === "hmac") {
     const secret = endpoint.auth.secret();
