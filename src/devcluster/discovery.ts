@@ -50,9 +50,15 @@ function entriesOf(
 
 function apiGroup(entries: readonly Entry[]): JsonObject {
   const name = entries[0]!.group;
-  const served = new Set(entries.map(({ version }) => version));
-  const versions = [...served].map((version) => ({ groupVersion: apiVersion(name, version), version }));
+  const served = [...new Set(entries.map(({ version }) => version))].sort((a, b) => rank(b) - rank(a));
+  const versions = served.map((version) => ({ groupVersion: apiVersion(name, version), version }));
   return { name, versions, preferredVersion: versions[0]! };
+}
+
+/** Stable versions before beta before alpha, later ones first. */
+function rank(version: string): number {
+  const [, major = "0", stage = "stable", minor = "0"] = /^v(\d+)(?:(alpha|beta)(\d+))?$/.exec(version) ?? [];
+  return ["alpha", "beta", "stable"].indexOf(stage) * 1e6 + Number(major) * 1e3 + Number(minor);
 }
 
 function groupPath(group: string, version: string): string {

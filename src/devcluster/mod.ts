@@ -100,15 +100,14 @@ users: [{name: devcluster, user: {token: devcluster}}]
   #listen(port: number): number {
     const { bookmarkMs = 10_000, tls } = this.options;
     const stop = new AbortController();
-    const { signal } = stop;
-    const serving = { cluster: this.#cluster, bookmarkMs, signal };
-    const listen = { hostname: "127.0.0.1", port, signal, onListen: () => {}, ...tls };
+    const serving = { cluster: this.#cluster, bookmarkMs, signal: stop.signal };
+    const listen = { hostname: "127.0.0.1", port, signal: stop.signal, onListen: () => {}, ...tls };
     const server = Deno.serve(listen, (request) => {
       const url = new URL(request.url);
       const path = decodeURIComponent(url.pathname + url.search);
       const call = { verb: verbOf(request.method, url, this.#cluster), path };
       this.requests.add(call);
-      return this.faults.pass(call, { carryOut: () => serve(request, serving), signal });
+      return this.faults.pass(call, { carryOut: () => serve(request, serving), signal: stop.signal });
     });
     this.#listening = { stop, finished: server.finished };
     return server.addr.port;

@@ -163,11 +163,6 @@ function builtInCauses(object: JsonObject, kind: string): Cause[] {
   return [];
 }
 
-/** Five characters for a generated name. */
-export function randomSuffix(): string {
-  return crypto.randomUUID().slice(-5);
-}
-
 /** The time as Kubernetes writes it. */
 export function now(): string {
   return new Date().toISOString().replace(/\.\d+Z$/, "Z");

@@ -6,7 +6,6 @@ const MESSAGES: Readonly<Record<string, string>> = {
   TypeMeta: "1 apiVersion,2 kind",
   ObjectMeta: "1 name,2 generateName,3 namespace,11 labels map,12 annotations map",
   Namespace: "1 metadata ObjectMeta",
-  ServiceAccount: "1 metadata ObjectMeta",
   ConfigMap: "1 metadata ObjectMeta,2 data map,3 binaryData bytesMap",
   Secret: "1 metadata ObjectMeta,2 data bytesMap,3 type",
   Deployment: "1 metadata ObjectMeta,2 spec DeploymentSpec",
@@ -21,11 +20,12 @@ const MESSAGES: Readonly<Record<string, string>> = {
   ResourceAttributes: "1 namespace,2 verb,3 group,4 version,5 resource,6 subresource,7 name",
 };
 const MAGIC_BYTES = 4;
+const UNREADABLE = "cannot read the protobuf of the request";
 
 /** The JSON of an object in Kubernetes' protobuf envelope; 415 for a kind that is not known here. */
 export function fromProtobuf(bytes: Uint8Array): string {
   const [typeMeta, raw] = records(bytes.subarray(MAGIC_BYTES)).map(([, value]) => value);
-  if (!(typeMeta instanceof Uint8Array) || !(raw instanceof Uint8Array)) throw unreadable();
+  if (!(typeMeta instanceof Uint8Array) || !(raw instanceof Uint8Array)) throw badRequest(UNREADABLE);
   const type = decode("TypeMeta", typeMeta);
   if (Object.hasOwn(MESSAGES, String(type.kind))) {
     return JSON.stringify({ ...type, ...decode(String(type.kind), raw) });
@@ -76,12 +76,8 @@ function records(bytes: Uint8Array): [number: number, value: Uint8Array | number
     const tag = varint();
     const value = varint();
     if (tag % 8 === 0) found.push([tag >> 3, value]);
-    else if (tag % 8 !== 2) throw unreadable();
+    else if (tag % 8 !== 2) throw badRequest(UNREADABLE);
     else found.push([tag >> 3, bytes.subarray(at, at += value)]);
   }
   return found;
-}
-
-function unreadable(): StatusError {
-  return badRequest("cannot read the protobuf of the request");
 }

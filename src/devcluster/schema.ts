@@ -37,7 +37,8 @@ export function normalizeObject(object: JsonObject, schema: JsonObject): void {
 export function violations(value: Json | undefined, schema: JsonObject, path = ""): Cause[] {
   if (value === undefined || (value === null && schema.nullable === true)) return [];
   const causes: Cause[] = [];
-  const actual = value === null ? "null" : Array.isArray(value) ? "array" : typeOf(value);
+  const kind = Array.isArray(value) ? "array" : Number.isInteger(value) ? "integer" : typeof value;
+  const actual = value === null ? "null" : kind;
   const isIntOrString = schema["x-kubernetes-int-or-string"] === true;
   const types = isIntOrString ? ["integer", "string"] : [schema.type ?? actual];
   const typed = types.includes(actual) || (types[0] === "number" && actual === "integer");
@@ -88,10 +89,6 @@ export function violations(value: Json | undefined, schema: JsonObject, path = "
     }
   }
   return causes;
-}
-
-function typeOf(value: Json): string {
-  return typeof value === "number" && Number.isInteger(value) ? "integer" : typeof value;
 }
 
 function compiled(pattern: string): RE2JS {

@@ -2,7 +2,7 @@ import { isObject, type JsonObject } from "../core/json.ts";
 import { type Cluster, keyOf } from "./cluster.ts";
 import { badRequest, failure, invalid, refused, StatusError } from "./errors.ts";
 import { at, jsonPatch, mergePatch, parse } from "./json.ts";
-import { decode, isHeld, meta, prepareNew, prepareUpdate, randomSuffix, type Target } from "./objects.ts";
+import { decode, isHeld, meta, prepareNew, prepareUpdate, type Target } from "./objects.ts";
 import { apiVersion } from "./resources.ts";
 import { fieldSelector, labelSelector, type Matches } from "./selectors.ts";
 
@@ -124,7 +124,8 @@ function create(asked: Asked): Answer {
   requireJson(asked);
   const object = decode(body, asked.target);
   const { name, generateName } = meta(object);
-  if (!name && generateName) meta(object).name = String(generateName).slice(0, 58) + randomSuffix();
+  const suffix = crypto.randomUUID().slice(-5);
+  if (!name && generateName) meta(object).name = String(generateName).slice(0, 58) + suffix;
   const target = { ...asked.target, name: String(meta(object).name ?? "") };
   if (!target.name) {
     const message = "Required value: name or generateName is required";

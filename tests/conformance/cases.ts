@@ -1,7 +1,9 @@
 /** What a Kubernetes API server does, as far as we lean on it: one list of cases for the real server and the embedded one. */
+import { changeCases } from "./changes.ts";
+import { definitionCases } from "./definitions.ts";
+import { kindCases } from "./kinds.ts";
 import { listCases } from "./lists.ts";
 import { objectCases } from "./objects.ts";
-import { resourceCases } from "./resources.ts";
 import type { Scratch, Server } from "./server.ts";
 import { watchCases } from "./watches.ts";
 
@@ -12,4 +14,11 @@ export interface Case {
 }
 
 /** All of them. */
-export const CASES: readonly Case[] = [...objectCases, ...resourceCases, ...listCases, ...watchCases];
+export const CASES: readonly Case[] = [
+  ...objectCases,
+  ...changeCases,
+  ...definitionCases,
+  ...kindCases,
+  ...listCases,
+  ...watchCases,
+];

@@ -165,8 +165,12 @@ export class Scratch {
   /** Installs a CustomResourceDefinition and waits until it serves. */
   async install(definition: JsonObject): Promise<void> {
     await this.server.created(CRDS, definition);
-    const spec = definition.spec as { names: { plural: string }; versions: { name: string }[] };
-    const path = `/apis/${this.group}/${spec.versions[0]!.name}/${spec.names.plural}`;
+    const spec = definition.spec as {
+      names: { plural: string };
+      versions: { name: string; storage: boolean }[];
+    };
+    const stored = spec.versions.find(({ storage }) => storage)!;
+    const path = `/apis/${this.group}/${stored.name}/${spec.names.plural}`;
     await until(async () => (await this.server.get(path)).status === 200);
   }
 
