@@ -205,6 +205,13 @@ Deno.test("explain -o json has the documented form", async () => {
   assertEquals(Object.keys(error), ["reason", "path", "message"]);
 });
 
+Deno.test("explain reads reports kept by the names of their resources, some of which have none", async () => {
+  const file = "tests/fixtures/sources/trivy/real/trivy-vulnerabilityreport/dd-all-reports-in-dict.json";
+  const ran = await zen(["explain", "--source=trivy", "-f", file, "-o", "json"]);
+  const { events, errors } = JSON.parse(ran.out);
+  assertEquals([ran.code, events.length, errors], [0, 43, []]);
+});
+
 Deno.test("explain refuses a broken filter as check does", async () => {
   const ran = await zen(["explain", "--source", "falco", "-f", "a", "--filters", "f"], {
     a: ALERT,

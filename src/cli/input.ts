@@ -154,9 +154,14 @@ function itemType({ kind, apiVersion }: JsonObject): JsonObject {
 
 function isMapOfObjects(value: JsonObject): boolean {
   if (value.metadata !== undefined || value.kind !== undefined) return false;
-  const members = Object.values(value);
+  const members = Object.entries(value);
+  // A bare array is a list of objects only under a `<plural>.<group>`.
   return members.length > 0 &&
-    members.every((member) => isObject(member) && (isObject(member.metadata) || Array.isArray(member.items)));
+    members.every(([key, member]) =>
+      Array.isArray(member)
+        ? key.includes(".")
+        : isObject(member) && (isObject(member.metadata) || Array.isArray(member.items))
+    );
 }
 
 function isKubeObject(value: unknown): value is KubeObject & JsonObject {
