@@ -206,7 +206,8 @@ Deno.test("explain -o json has the documented form", async () => {
 });
 
 Deno.test("explain reads reports kept by the names of their resources, some of which have none", async () => {
-  const file = `${ROOT}tests/fixtures/sources/trivy/real/trivy-vulnerabilityreport/dd-all-reports-in-dict.json`;
+  const file =
+    `${ROOT}tests/fixtures/sources/trivy/real/trivy-vulnerabilityreport/dd-all-reports-in-dict.json`;
   const ran = await zen(["explain", "--source=trivy", "-f", file, "-o", "json"]);
   const { events, errors } = JSON.parse(ran.out);
   assertEquals([ran.code, events.length, errors], [0, 43, []]);
