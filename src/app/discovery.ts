@@ -11,11 +11,13 @@ export function createDiscovery(
 ): PolledDiscovery {
   const listeners = new Set<() => void>();
   let served: ReadonlySet<string> | undefined;
+  let unknown: ReadonlySet<string> = new Set();
   const watch = watchDiscovery(api, {
     groups,
     intervalMs,
-    onChange({ types }) {
-      served = new Set(types.map(nameOf));
+    onChange(change) {
+      served = new Set(change.types.map(nameOf));
+      unknown = change.unknown;
       for (const listener of [...listeners]) listener();
     },
   });
@@ -24,7 +26,11 @@ export function createDiscovery(
     get polled() {
       return served !== undefined;
     },
-    serves: (type) => served?.has(nameOf(type)) ?? false,
+    serves(type) {
+      if (served?.has(nameOf(type))) return true;
+      const { group, version } = type;
+      return unknown.has(group) || unknown.has(`${group}/${version}`) ? undefined : false;
+    },
     subscribe(listener) {
       listeners.add(listener);
       if (served) listener();

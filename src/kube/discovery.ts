@@ -117,6 +117,8 @@ export function findType(
 
 /** What one poll changed. */
 export interface DiscoveryChange extends ServedTypes {
+  /** Of the failures those that leave it unknown what is served: nothing of that group or version is known from before. */
+  readonly unknown: ReadonlySet<string>;
   readonly added: readonly ServedType[];
   readonly removed: readonly ServedType[];
 }
@@ -124,7 +126,7 @@ export interface DiscoveryChange extends ServedTypes {
 export interface DiscoveryOptions {
   /** Asked before each poll: Ingesters come and go. */
   readonly groups: () => Iterable<string>;
-  /** Called after the first poll, and then whenever something was added or removed. */
+  /** Called after the first poll, and then whenever something was added or removed, or becomes unknown or is so no longer. */
   readonly onChange: (change: DiscoveryChange) => void;
   readonly intervalMs?: number;
   readonly sleep?: Sleep;
@@ -147,7 +149,7 @@ export function watchDiscovery(api: KubeApi, options: DiscoveryOptions): Discove
   const { groups, onChange, intervalMs = 30_000, random = Math.random, log = logger("discovery") } = options;
   const wait = options.sleep ?? sleep;
   let types: readonly ServedType[] = [];
-  let polled = false;
+  let unknownBefore: string | undefined;
   let wake = new AbortController();
 
   const poll = async (signal: AbortSignal): Promise<boolean> => {
@@ -155,10 +157,12 @@ export function watchDiscovery(api: KubeApi, options: DiscoveryOptions): Discove
     for (const [what, error] of now.failures) log.warn("Cannot discover", { what, error });
     const { added, removed, all } = compare(types, now);
     types = all;
-    if (!polled || added.length > 0 || removed.length > 0) {
-      onChange({ added, removed, types, failures: now.failures });
+    const unknown = unknownOf(types, now);
+    const named = [...unknown].sort().join();
+    if (named !== unknownBefore || added.length > 0 || removed.length > 0) {
+      unknownBefore = named;
+      onChange({ added, removed, types, unknown, failures: now.failures });
     }
-    polled = true;
     return now.failures.size === 0;
   };
 
@@ -182,6 +186,11 @@ export function watchDiscovery(api: KubeApi, options: DiscoveryOptions): Discove
     refresh: () => wake.abort(),
     types: () => types,
   };
+}
+
+function unknownOf(types: readonly ServedType[], { failures }: ServedTypes): ReadonlySet<string> {
+  const known = new Set(types.flatMap(({ group, version }) => [group, `${group}/${version}`]));
+  return new Set([...failures.keys()].filter((name) => !known.has(name)));
 }
 
 function compare(before: readonly ServedType[], { types, failures }: ServedTypes) {

@@ -33,8 +33,8 @@ export interface StateSource {
 export interface Discovery {
   /** False until the first look: nothing is absent yet. */
   readonly polled: boolean;
-  /** True where this very version is served. */
-  serves(type: ResourceType): boolean;
+  /** Whether this very version is served; undefined where that could not be asked: it is not absent for that. */
+  serves(type: ResourceType): boolean | undefined;
   /** Told after each change, and once after the first look. */
   subscribe(listener: () => void): Disposable;
 }
@@ -63,6 +63,9 @@ interface Watched {
   /** Undefined: all namespaces. */
   readonly namespace?: string;
 }
+
+/** Where a resource is read, or why not: it is not served, or nobody could say whether it is. */
+type Place = Watched | "absent" | "unknown";
 
 interface Running {
   readonly type: ResourceType;
@@ -144,39 +147,42 @@ export class StateSources {
     const served = this.#served(source);
     reading.told = [...served.keys()];
     const { states, views } = this.#options;
-    for (const [resource, watched] of served) {
+    for (const [resource, place] of served) {
+      const watched = typeof place === "string" ? undefined : place;
       const present = informers.get(resource);
       if (watched && present?.type.version === watched.type.version) continue;
       if (present) void this.#end(informers, resource);
       if (watched) informers.set(resource, this.#start(source, { resource, ...watched }));
       else {
-        states.set(source.runtime.name, resource, "absent");
-        views.lost(source.runtime.name, resource, "absent");
+        states.set(source.runtime.name, resource, place === "absent" ? "absent" : "failing");
+        views.lost(source.runtime.name, resource, place === "absent" ? "absent" : "unreadable");
       }
     }
   }
 
   /** What to watch, by a name of its own: the first served version of each resource, once or per namespace. */
-  #served({ input, scope, door }: StateSource): ReadonlyMap<string, Watched | undefined> {
+  #served({ input, scope, door }: StateSource): ReadonlyMap<string, Place> {
     // A list is a complete view of what it is called: what the source itself reads must not be taken for a door's.
     const through = door === undefined ? "" : ` (${door})`;
     if (input.type === "configmap") {
       return new Map([[`${CONFIGMAPS.plural}${through}`, { type: CONFIGMAPS, namespace: input.namespace }]]);
     }
     const { namespaces, clusterScoped, discovery } = this.#options;
-    const served = new Map<string, Watched | undefined>();
+    const served = new Map<string, Place>();
+    const place = (resource: string, watched: Watched) => {
+      const before = served.get(resource) ?? "absent";
+      if (typeof before !== "string") return;
+      const isServed = watched.type.group === "" || discovery.serves(watched.type);
+      served.set(resource, isServed ? watched : isServed === undefined ? "unknown" : before);
+    };
     for (const type of input.resources) {
-      const found = type.group === "" || discovery.serves(type) ? type : undefined;
       const resource = `${resourceName(type)}${through}`;
       if (!type.namespaced || namespaces.length === 0 || scope.namespace) {
-        if (type.namespaced || clusterScoped) {
-          served.set(resource, served.get(resource) ?? (found && { type: found }));
-        }
+        if (type.namespaced || clusterScoped) place(resource, { type });
         continue;
       }
       for (const namespace of namespaces) {
-        const name = `${resourceName(type)}/${namespace}${through}`;
-        served.set(name, served.get(name) ?? (found && { type: found, namespace }));
+        place(`${resourceName(type)}/${namespace}${through}`, { type, namespace });
       }
     }
     return served;

@@ -7,6 +7,7 @@ import { createMetrics } from "../../telemetry/metrics.ts";
 import { runtimeFor } from "../../../tests/support/source_runtime.ts";
 import { kubeBench } from "../kube_bench.ts";
 import { SourceStates } from "../status.ts";
+import { trivy } from "../trivy.ts";
 import type { Views } from "./evaluation.ts";
 import { type StateSource, StateSources } from "./state_sources.ts";
 
@@ -74,6 +75,54 @@ Deno.test("a door to a built-in source has a view of its own, which closes with 
   stop.abort();
   await running;
 });
+
+Deno.test("a resource whose group could not be asked for is not absent: nothing of it may be taken for gone", async () => {
+  const told: string[] = [];
+  const nothing = () => {};
+  const metrics = createMetrics();
+  const states = new SourceStates(metrics, systemClock);
+  states.add("trivy", { kind: "finding", input: "informer" });
+  let serves: boolean | undefined;
+  const sources = new StateSources({
+    api: new ScriptedApi(),
+    discovery: { polled: true, serves: () => serves, subscribe: () => ({ [Symbol.dispose]() {} }) },
+    intake: NO_INTAKE,
+    views: {
+      begin: nothing,
+      view: nothing,
+      gone: nothing,
+      complete: nothing,
+      lost: (_source, _resource, why) => void told.push(why),
+    },
+    states,
+    payloadError: nothing,
+    namespaces: [],
+    clusterScoped: true,
+    resyncMs: 3_600_000,
+    configMapPollMs: 300_000,
+    metrics,
+    clock: systemClock,
+  });
+  const stop = new AbortController();
+  const running = sources.run(stop.signal);
+  const input = { type: "informer" as const, resources: REPORTS };
+  const reports: StateSource = { ...BUILT_IN, id: "trivy", runtime: runtimeFor(trivy), input };
+  sources.set([reports]);
+  assertEquals([told.splice(0), states.state("trivy")], [["unreadable"], "failing"]);
+  serves = false;
+  sources.set([reports]);
+  assertEquals([told, states.state("trivy")], [["absent"], "absent"]);
+  stop.abort();
+  await running;
+});
+
+const REPORTS = [{
+  group: "aquasecurity.github.io",
+  version: "v1alpha1",
+  plural: "vulnerabilityreports",
+  kind: "VulnerabilityReport",
+  namespaced: true,
+}];
 
 /** There are no ConfigMaps to take in. */
 const NO_INTAKE: Intake = {
