@@ -21,7 +21,7 @@ import { whoAmI } from "./kube/access.ts";
 import type { Connection } from "./kube/connection.ts";
 import { createEventRecorder } from "./kube/events.ts";
 import { createLeaderElection } from "./kube/lease.ts";
-import { retry } from "./kube/retry.ts";
+import { backoff, retry } from "./kube/retry.ts";
 import { createTransport } from "./kube/transport.ts";
 import type { WatcherOptions } from "./kube/watcher.ts";
 import { every, RunnableGroup, untilAborted } from "./lifecycle.ts";
@@ -262,6 +262,7 @@ export async function startApp(
     core: [
       { name: "event loop", run: (signal) => every(BEAT_MS, () => health.beat("event loop"), signal) },
       { name: "status lane", run: (signal) => pipeline.store.lane.run(signal) },
+      { name: "storage budget", run: (signal) => every(BEAT_MS, () => pipeline.budget.observe(), signal) },
       { name: "index", run: (signal) => pipeline.runIndex(signal) },
       { name: "readiness", run: (signal) => probeApi(api, health, signal) },
       { name: "filters", run: (signal) => filtersWatch.run(signal) },
@@ -270,9 +271,9 @@ export async function startApp(
       {
         name: "own user",
         async run(signal) {
-          const user = await retry(() => whoAmI(api, { signal }), { signal, retryable: () => true }).catch(
-            () => undefined,
-          );
+          // Where it is denied it stays so for long.
+          const how = { signal, retryable: () => true, backoff: backoff({ maxMs: 30_000 }) };
+          const user = await retry(() => whoAmI(api, { signal }), how).catch(() => undefined);
           ownUser = user?.username ?? "";
           await untilAborted(signal);
         },

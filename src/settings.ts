@@ -18,6 +18,9 @@ export class SettingsError extends Error {
 }
 
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+/** Beyond this a timer fires at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+const MAX_TIMER_SECONDS = Math.floor(MAX_TIMER_MS / 1_000);
 const UNIT_BYTES: Readonly<Record<string, number>> = {
   "": 1,
   K: 1e3,
@@ -57,8 +60,14 @@ function integer(
   return { env, fallback, doc, parse: (value) => parseInteger(value, min, max) };
 }
 
-function duration(env: string, fallback: string, doc: string): Setting<number> {
-  return { env, fallback, doc, parse: parseDurationMs };
+/** By default not nothing, since what is done again at once is done without a pause, and no longer than a timer can wait. */
+function duration(
+  env: string,
+  fallback: string,
+  doc: string,
+  { minMs = 1, maxMs = MAX_TIMER_MS } = {},
+): Setting<number> {
+  return { env, fallback, doc, parse: (value) => parseDurationMs(value, minMs, maxMs) };
 }
 
 function bytes(env: string, fallback: string, doc: string): Setting<number> {
@@ -116,9 +125,7 @@ export const SETTINGS = {
     "CONFIGMAP_POLL_INTERVAL_SECONDS",
     "300",
     "Evaluation of ConfigMap sources, in seconds",
-    {
-      min: 1,
-    },
+    { min: 1, max: MAX_TIMER_SECONDS },
   ),
   discoveryIntervalMs: duration("DISCOVERY_INTERVAL", "30s", "How often the served resources are looked up"),
   filterConfigMapName: text("FILTER_CONFIGMAP_NAME", "zen-watcher-filter", "Name of the filter ConfigMap"),
@@ -220,11 +227,14 @@ export const SETTINGS = {
     "60s",
     "The same for Falco, which never repeats a refused event",
   ),
-  shutdownDelayMs: duration("SHUTDOWN_DELAY", "5s", "From SIGTERM to the end of accepting requests"),
+  shutdownDelayMs: duration("SHUTDOWN_DELAY", "5s", "From SIGTERM to the end of accepting requests", {
+    minMs: 0,
+  }),
   httpShutdownTimeoutMs: duration(
     "HTTP_SHUTDOWN_TIMEOUT",
     "25s",
     "For requests under way to finish after that",
+    { minMs: 0 },
   ),
   logLevel: choice(
     "LOG_LEVEL",
@@ -284,10 +294,13 @@ function parseInteger(value: string, min: number, max: number): number {
   return number;
 }
 
-function parseDurationMs(value: string): number {
+function parseDurationMs(value: string, minMs: number, maxMs: number): number {
   const match = /^(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)?$/.exec(value);
   if (!match) throw new SettingsError("expected a duration such as 500ms, 30s, 5m or 1h");
-  return Math.round(Number(match[1]) * (UNIT_MS[match[2] ?? "s"] ?? 1_000));
+  const ms = Math.round(Number(match[1]) * (UNIT_MS[match[2] ?? "s"] ?? 1_000));
+  if (ms < minMs) throw new SettingsError("expected a duration above 0");
+  if (ms > maxMs) throw new SettingsError("expected a duration of at most 24 days");
+  return ms;
 }
 
 function parseBytes(value: string): number {

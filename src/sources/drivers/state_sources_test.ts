@@ -82,7 +82,7 @@ Deno.test("a resource whose group could not be asked for is not absent: nothing 
   const metrics = createMetrics();
   const states = new SourceStates(metrics, systemClock);
   states.add("trivy", { kind: "finding", input: "informer" });
-  let serves: boolean | undefined;
+  let serves: boolean | undefined = undefined;
   const sources = new StateSources({
     api: new ScriptedApi(),
     discovery: { polled: true, serves: () => serves, subscribe: () => ({ [Symbol.dispose]() {} }) },
