@@ -26,6 +26,7 @@ export interface ConnectionCounts {
 interface Pair {
   readonly client: Socket;
   readonly server: Socket;
+  silent: boolean;
 }
 
 /** See `startFaultProxy()`. */
@@ -83,6 +84,12 @@ export class FaultProxy implements AsyncDisposable {
     this.#thaw ??= Promise.withResolvers<void>();
   }
 
+  /** Nothing passes any more on the connections there are, which stay open for ever; new ones work. Says how many. */
+  silence(): number {
+    for (const pair of this.#pairs) pair.silent = true;
+    return this.#pairs.size;
+  }
+
   /** Turns new connections away by an RST; those there are go on. */
   refuse(): void {
     this.#refusing = true;
@@ -124,17 +131,19 @@ export class FaultProxy implements AsyncDisposable {
       port: this.#target.port,
       allowHalfOpen: true,
     });
-    const pair = { client, server };
+    const pair = { client, server, silent: false };
     this.#pairs.add(pair);
-    this.#forward(client, server);
-    this.#forward(server, client);
+    this.#forward(pair, { from: client, to: server });
+    this.#forward(pair, { from: server, to: client });
     for (const socket of [client, server]) socket.on("close", () => this.#pairs.delete(pair));
   }
 
-  #forward(from: Socket, to: Socket): void {
+  #forward(pair: Pair, { from, to }: { from: Socket; to: Socket }): void {
     let passed = Promise.resolve();
     const inOrder = (pass: () => void) => {
-      passed = passed.then(() => this.#hold()).then(pass);
+      passed = passed.then(() => this.#hold()).then(() => {
+        if (!pair.silent) pass();
+      });
     };
     from.setNoDelay(true);
     from.on("data", (chunk: Uint8Array) => {

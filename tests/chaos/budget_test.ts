@@ -1,0 +1,70 @@
+/** A flood from one source: what is stored stays within the budget, and others keep what is theirs. */
+import { assert, assertEquals } from "@std/assert";
+import { alert, alertedPods } from "../support/alerts.ts";
+import { closedBooks, statusOf } from "../support/books.ts";
+import { startDevWorld, STORED } from "../support/dev_world.ts";
+import { eventually } from "../support/eventually.ts";
+import { changeReports, findingsOf, wantedFindings } from "../support/reports.ts";
+import { inForm, say } from "./form.ts";
+import { isObject } from "../../src/core/json.ts";
+
+const BUDGET = inForm({ short: 1_500, long: 15_000 });
+const BURST = 200;
+const FLOOD = 2 * BUDGET;
+const REPORTS = inForm({ short: 60, long: 600 });
+const FOUND = 5;
+
+Deno.test("a flood of forged CRITICALs stays within the budget and pushes out no finding of another source", async () => {
+  await using world = await startDevWorld({ namespaces: ["shop"] });
+  const env = {
+    OBSERVATION_MAX_TOTAL: String(BUDGET),
+    DEDUP_RATE_BURST: String(BURST),
+    DEDUP_MAX_RATE_PER_SOURCE: "1000",
+    WEBHOOK_RATE_LIMIT: "100000",
+    RESYNC_INTERVAL: "5s",
+  };
+  await using a = await world.replica("a", { env });
+  await using b = await world.replica("b", { env });
+  await changeReports(world.api, { namespace: "shop", reports: [0, REPORTS], found: [0, FOUND] });
+  const wanted = wantedFindings(REPORTS, FOUND);
+  await eventually("every finding to be stored", () => world.server.count(STORED) === wanted.length, {
+    timeoutMs: 120_000,
+  });
+
+  let most = 0;
+  let flooding = true;
+  const watching = (async () => {
+    while (flooding) {
+      most = Math.max(most, world.server.count(STORED));
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  })();
+  try {
+    let turn = 0;
+    for (let start = 0; start < FLOOD; start += 50) {
+      const body = Array.from({ length: 50 }, (_, index) => ({
+        ...alert("shop", start + index),
+        priority: "Critical",
+      }));
+      const { status } = await (turn++ % 2 === 0 ? a : b).post("/falco/webhook", body);
+      assertEquals(status, 200);
+      assertEquals(findingsOf(world.observations()).length, wanted.length, "a finding was pushed out");
+    }
+    await eventually("the budget to be kept", () => world.server.count(STORED) <= BUDGET, {
+      timeoutMs: 120_000,
+    });
+  } finally {
+    flooding = false;
+    await watching;
+  }
+  const forged = alertedPods(world.observations()).length;
+  say(`${FLOOD} forged CRITICALs: ${forged} stored, at most ${most} Observations at a budget of ${BUDGET}`);
+  assert(most <= BUDGET + 2 * BURST, `${most} were stored`);
+  assertEquals(findingsOf(world.observations()), wanted);
+  for (const { url } of [a, b]) await closedBooks(url);
+  const { storage } = await statusOf(a.url);
+  assert(isObject(storage) && isObject(storage.budget));
+  assertEquals(storage.budget.state, "full", "and it is said");
+  const said = world.server.objects("events").filter(({ reason }) => String(reason).includes("Budget"));
+  assert(said.length > 0, "an Event says so");
+});

@@ -1,0 +1,44 @@
+/** A proxy that passes every request on to an API server without TLS, and keeps what was asked. */
+
+export interface SpiedRequest {
+  readonly method: string;
+  readonly path: string;
+  readonly body: string;
+  /** By `performance.now()`. */
+  readonly at: number;
+}
+
+export interface Spy extends AsyncDisposable {
+  readonly url: string;
+  readonly requests: SpiedRequest[];
+}
+
+/** Keeps the requests of `method`. */
+export function spyOn(server: string, method: string): Spy {
+  const requests: SpiedRequest[] = [];
+  const stop = new AbortController();
+  const listener = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, signal: stop.signal, onListen() {} },
+    async (request) => {
+      const { pathname, search } = new URL(request.url);
+      const body = request.body === null ? null : await request.text();
+      if (request.method === method) {
+        requests.push({ method, path: pathname, body: body ?? "", at: performance.now() });
+      }
+      return await fetch(server + pathname + search, {
+        method: request.method,
+        headers: request.headers,
+        body,
+        signal: stop.signal,
+      });
+    },
+  );
+  return {
+    url: `http://127.0.0.1:${listener.addr.port}`,
+    requests,
+    async [Symbol.asyncDispose]() {
+      stop.abort();
+      await listener.finished;
+    },
+  };
+}
