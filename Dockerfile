@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # The release workflow resolves both images to digests, verifies the signature of the second and passes them in; a build
 # of one's own takes what the tags point at today, or: docker build --build-arg RUNTIME_IMAGE=…@sha256:… .
-ARG NODE_IMAGE=docker.io/library/node:22-bookworm-slim
+ARG NODE_IMAGE=node:22-bookworm-slim
 ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 
 # Deno compiles for the other platform too: no emulation.
@@ -17,7 +17,7 @@ RUN case "$TARGETARCH" in \
       arm64) export TARGET=aarch64-unknown-linux-gnu ;; \
       *) echo "Cannot compile for \"$TARGETARCH\": expected amd64 or arm64" >&2; exit 1 ;; \
     esac \
-    && npx -y deno@2.9.6 task compile
+    && npx -y deno@2.9.6 task compile --pod
 
 FROM ${RUNTIME_IMAGE}
 ARG VERSION=0.1.0
@@ -26,7 +26,6 @@ ARG CREATED=1970-01-01T00:00:00Z
 ARG RUNTIME_IMAGE
 LABEL org.opencontainers.image.title="zen-watcher" \
       org.opencontainers.image.description="Keeps each finding of security, compliance and infrastructure tools once, as an Observation" \
-      org.opencontainers.image.source="https://github.com/kube-zen/zen-watcher" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION" \

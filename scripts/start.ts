@@ -8,7 +8,13 @@ if (import.meta.main) {
   if (!await exists(ENTRY)) await bundle("main.ts", "dist");
   const inPod = Deno.env.has("KUBERNETES_SERVICE_HOST") &&
     !Deno.args.some((arg) => /^--(kubeconfig|context)/.test(arg));
-  const files = ["TLS_CERT_FILE", "TLS_KEY_FILE", "WEBHOOK_AUTH_TOKEN_FILE", "SERVICE_ACCOUNT_FOLDER"]
+  const files = [
+    "TLS_CERT_FILE",
+    "TLS_KEY_FILE",
+    "TLS_CLIENT_CA_FILE",
+    "WEBHOOK_AUTH_TOKEN_FILE",
+    "SERVICE_ACCOUNT_FOLDER",
+  ]
     .map((name) => Deno.env.get(name) ?? "").filter(Boolean);
   const child = new Deno.Command(Deno.execPath(), {
     args: [

@@ -1,6 +1,6 @@
 /** The composition root: the only place where everything is wired, started and stopped in order. */
 import { createDiscovery, groupsOf } from "./app/discovery.ts";
-import { identityOf, leaseName } from "./app/election.ts";
+import { identityOf } from "./app/election.ts";
 import { budgetEvent, createKeeping } from "./app/keeping.ts";
 import { createPipeline } from "./app/pipeline.ts";
 import { probeApi } from "./app/readiness.ts";
@@ -29,7 +29,9 @@ import type { Settings } from "./settings.ts";
 import { StateSources } from "./sources/drivers/state_sources.ts";
 import { MappedSources } from "./sources/mapped/runtime.ts";
 import { SOURCES } from "./sources/mod.ts";
+import { leaseName } from "./sources/rules.ts";
 import { SourceStates } from "./sources/status.ts";
+import { logger } from "./telemetry/logging.ts";
 import { createMetrics, type Metrics } from "./telemetry/metrics.ts";
 import { registerProcessMetrics } from "./telemetry/process.ts";
 import { type Books, createBooks } from "./telemetry/record.ts";
@@ -60,6 +62,8 @@ const MIB = 2 ** 20;
 /** Bodies of webhook requests in memory at once. */
 const BODY_BUDGET_BYTES = 64 * MIB;
 const BEAT_MS = 1_000;
+
+const log = logger("app");
 
 /** Starts the program. Throws where it cannot even start: a bad setting, a port in use, an unreadable token. */
 export async function startApp(
@@ -117,7 +121,7 @@ export async function startApp(
   const leader = createLeaderElection({
     api,
     namespace: settings.podNamespace,
-    name: leaseName(settings),
+    name: leaseName(settings.instance),
     identity,
     metrics,
     onStarted: (signal) => leaderWork(signal),
@@ -162,7 +166,14 @@ export async function startApp(
       stateSources.set(sources.stateSources);
       discovery.refresh();
     },
-    stateOf: ({ definition }) => states.state(definition.name),
+    stateOf: ({ definition: { name, input }, overrides: { door } }) =>
+      states.state(
+        name,
+        door === undefined
+          ? undefined
+          : (resource) =>
+            resource.endsWith(`(${door})`) || (input.type === "webhook" && resource === input.path),
+      ),
     isLeader: () => leader.isLeader(),
     clock,
     metrics,
@@ -249,6 +260,7 @@ export async function startApp(
     signal: requests.signal,
     metrics,
   });
+  warnIfOpen(settings);
   const serving = await serve({
     settings,
     clock,
@@ -295,4 +307,13 @@ function sourcesReport(states: SourceStates, books: Books): Readonly<Record<stri
       [source, report],
     ) => [source, { ...report, events: accounts[source] ?? {} }]),
   );
+}
+
+/** Webhooks without any proof of who sends are convenient on a laptop and an invitation anywhere else. */
+function warnIfOpen(settings: Settings): void {
+  const { webhookAuthToken, webhookAuthTokenFile, webhookAllowedIps, tlsClientCaFile } = settings;
+  if ([webhookAuthToken, webhookAuthTokenFile, tlsClientCaFile, ...webhookAllowedIps].some(Boolean)) return;
+  log.warn("Webhooks are open to everyone who reaches them", {
+    mend: "set WEBHOOK_AUTH_TOKEN or WEBHOOK_AUTH_TOKEN_FILE, TLS_CLIENT_CA_FILE, or WEBHOOK_ALLOWED_IPS",
+  });
 }

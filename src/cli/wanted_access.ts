@@ -42,7 +42,7 @@ function ingesterAccess(
     return wants({ group: "", resource: "configmaps", namespace: input.namespace }, READ, by);
   }
   if (input.type === "webhook") {
-    if (input.auth.type === "none") return [];
+    if (!("secretName" in input.auth)) return [];
     return wants({ group: "", resource: "secrets", namespace, name: input.auth.secretName }, ["get"], by);
   }
   // An ObservationMapping names a kind, whose plural only discovery knows.

@@ -47,7 +47,7 @@ export function webhookToken(
   { token, file, now, readFile = Deno.readTextFileSync }: TokenOptions,
 ): () => string {
   if (file === "") return () => token;
-  let current = readFile(file).trim();
+  let current = readToken(file, readFile);
   let readAt = now();
   if (current === "") throw new Error(`Cannot use webhook token file "${file}": it is empty`);
   return () => {
@@ -61,6 +61,15 @@ export function webhookToken(
     }
     return current;
   };
+}
+
+function readToken(file: string, readFile: (path: string) => string): string {
+  try {
+    return readFile(file).trim();
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`Cannot read webhook token file "${file}" (WEBHOOK_AUTH_TOKEN_FILE): ${why}`, { cause });
+  }
 }
 
 function digest(text: string): Uint8Array {

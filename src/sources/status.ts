@@ -90,8 +90,10 @@ export class SourceStates {
     if (entry) entry.lastError = { class: errorClass, atMs: this.#clock.now() };
   }
 
-  state(source: string): SourceState {
-    const states = new Set(this.#entries.get(source)?.resources.values());
+  /** The worst state of a source, or of those of its resources that `among` picks. */
+  state(source: string, among: (resource: string) => boolean = () => true): SourceState {
+    const resources = [...this.#entries.get(source)?.resources ?? []].filter(([resource]) => among(resource));
+    const states = new Set(resources.map(([, state]) => state));
     return ORDER.find((state) => states.has(state)) ?? "standby";
   }
 

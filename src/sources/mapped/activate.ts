@@ -11,7 +11,7 @@ import { disabled, idOf, type Verdict } from "./verdict.ts";
 
 /** How senders of a webhook show who they are; `secret()` is undefined while the Secret cannot be used. */
 export type ActiveAuth =
-  | { readonly type: "none" }
+  | { readonly type: "default" | "none" }
   | { readonly type: "bearer" | "hmac"; secret(): string | undefined };
 
 /** A source in force by configuration: what a driver needs to run it. */
@@ -72,7 +72,7 @@ export function activate(object: KubeObject, { context, good }: Activating): Act
     if (served.state !== "served") return { verdict: { ready: false, ...served } };
     resources = served.resources;
   }
-  const secret = input.type === "webhook" && input.auth.type !== "none"
+  const secret = input.type === "webhook" && "secretName" in input.auth
     ? context.secret(namespace, input.auth.secretName)
     : undefined;
   const builtin = compiled.mapping ? undefined : context.builtins.get(compiled.source);
@@ -86,7 +86,7 @@ export function activate(object: KubeObject, { context, good }: Activating): Act
     scope: input.type === "informer" ? scopeOf(input) : {},
     confined: input.type === "informer" && !isEvents(resources),
     auth: authOf(input, () => {
-      const state = input.type === "webhook" && input.auth.type !== "none"
+      const state = input.type === "webhook" && "secretName" in input.auth
         ? context.secret(namespace, input.auth.secretName)
         : undefined;
       return state?.token;
@@ -112,8 +112,9 @@ export function activate(object: KubeObject, { context, good }: Activating): Act
 }
 
 function authOf(input: MappedInput, secret: () => string | undefined): ActiveAuth {
-  if (input.type !== "webhook" || input.auth.type === "none") return { type: "none" };
-  return { type: input.auth.type, secret };
+  if (input.type !== "webhook") return { type: "none" };
+  const { auth } = input;
+  return "secretName" in auth ? { type: auth.type, secret } : { type: auth.type };
 }
 
 function scopeOf(

@@ -38,7 +38,8 @@ export type MappedInput =
     readonly key: string;
   };
 
-export type MappedAuth = { readonly type: "none" } | {
+/** `default`: the token of the settings, as the built-in webhooks want it; `none` must be asked for. */
+export type MappedAuth = { readonly type: "default" | "none" } | {
   readonly type: "bearer" | "hmac";
   readonly secretName: string;
 };
@@ -173,7 +174,8 @@ function severityAndIdentity(mapping: MappingSpec): Pick<CompiledIngester, "seve
 function inputOf(spec: IngesterSpec, namespace: string): MappedInput {
   if (spec.type === "webhook" && spec.webhook) {
     const { path, auth } = spec.webhook;
-    const { type = "none", secretName = "" } = auth ?? {};
+    if (!auth) return { type: "webhook", path, auth: { type: "default" } };
+    const { type, secretName = "" } = auth;
     return { type: "webhook", path, auth: type === "none" ? { type } : { type, secretName } };
   }
   if (spec.type === "configmap" && spec.configmap) {

@@ -235,7 +235,7 @@ export class MappedSources {
 
   #secretRefs(plan: Plan): SecretRef[] {
     return [...plan.good].flatMap(([id, { compiled: { input } }]) => {
-      if (input.type !== "webhook" || input.auth.type === "none") return [];
+      if (input.type !== "webhook" || !("secretName" in input.auth)) return [];
       const [namespace = ""] = id.slice(id.indexOf(" ") + 1).split("/");
       return [{ namespace, name: input.auth.secretName }];
     });

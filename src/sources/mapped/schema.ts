@@ -90,7 +90,8 @@ const webhookSchema = z.strictObject({
     secretName: z.string().min(1).max(253).regex(LABEL_PART, "expected the name of a Secret")
       .describe("Secret of the same namespace with the key token, labelled zen.kube-zen.io/webhook-auth")
       .optional(),
-  }).describe("How senders show who they are").optional(),
+  }).describe("How senders show who they are; by default the token of the settings (WEBHOOK_AUTH_TOKEN)")
+    .optional(),
 }).describe("Events pushed over HTTP");
 
 const configmapSchema = z.strictObject({
