@@ -198,6 +198,13 @@ Deno.test("a webhook without its Secret stays closed and says why", () => {
   assertEquals(auth.secret(), "hunter2hunter2");
 });
 
+Deno.test("a webhook that says nothing of auth wants the settings' token, and only none opens it", () => {
+  const authOf = (webhook: JsonObject) =>
+    makePlan([ingester("x", pushed("tool", "/a", { webhook }))], planContext()).active[0]?.auth;
+  assertEquals(authOf({ path: "/a" }), { type: "default" });
+  assertEquals(authOf({ path: "/a", auth: { type: "none" } }), { type: "none" });
+});
+
 Deno.test("objects speak only of their namespace, Events of any resource", () => {
   const confined = (group: string, resource: string) =>
     makePlan([
