@@ -1,11 +1,12 @@
 /** `deno task start [FLAGS]`: runs the bundle (built first where it is missing) with the least permissions for where it runs. */
 import { bundle } from "./bundle.ts";
+import { isFile } from "./support/host.ts";
 import { kubeconfigPermissions, podPermissions, TLS_ENV, V8_FLAGS } from "./support/permissions.ts";
 
 const ENTRY = new URL("../dist/main.js", import.meta.url).pathname;
 
 if (import.meta.main) {
-  if (!await exists(ENTRY)) await bundle("main.ts", "dist");
+  if (!await isFile(ENTRY)) await bundle("main.ts", "dist");
   const inPod = Deno.env.has("KUBERNETES_SERVICE_HOST") &&
     !Deno.args.some((arg) => /^--(kubeconfig|context)/.test(arg));
   const files = [
@@ -32,12 +33,4 @@ if (import.meta.main) {
     Deno.addSignalListener(signal, () => child.kill(signal));
   }
   Deno.exit((await child.status).code);
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    return (await Deno.stat(path)).isFile;
-  } catch {
-    return false;
-  }
 }

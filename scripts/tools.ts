@@ -4,6 +4,7 @@
  *     deno run -A scripts/tools.ts [helm] [opa] [promtool]
  */
 import { join } from "node:path";
+import { isFile, say } from "./support/host.ts";
 
 /** Go's tools, by name: the package and its version. */
 const GO_TOOLS = {
@@ -87,19 +88,6 @@ function cacheFolder(): string {
   const base = Deno.env.get("XDG_CACHE_HOME") || (home ? join(home, ".cache") : undefined);
   if (!base) throw new Error("Cannot place the tools: neither XDG_CACHE_HOME nor HOME is set");
   return join(base, "zen-watcher", "tools");
-}
-
-async function isFile(path: string): Promise<boolean> {
-  try {
-    return (await Deno.stat(path)).isFile;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
-
-function say(line: string): void {
-  Deno.stderr.writeSync(new TextEncoder().encode(`${line}\n`));
 }
 
 if (import.meta.main) {

@@ -6,6 +6,7 @@
  */
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { isFile, say } from "../support/host.ts";
 
 /** The binaries, by name, and the module whose version is theirs. */
 const PACKAGES = {
@@ -137,19 +138,6 @@ async function pinned(pattern: RegExp): Promise<string> {
   const match = pattern.exec(await Deno.readTextFile(join(HERE, "go.mod")));
   if (!match?.[1]) throw new Error(`Cannot read "scripts/envtest/go.mod": nothing matches ${pattern}`);
   return match[1];
-}
-
-async function isFile(path: string): Promise<boolean> {
-  try {
-    return (await Deno.stat(path)).isFile;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
-
-function say(line: string): void {
-  Deno.stderr.writeSync(new TextEncoder().encode(`${line}\n`));
 }
 
 if (import.meta.main) {
