@@ -90,6 +90,7 @@ export async function startApp(
     context: () => ({ ownUser }),
     payloadError: books.payloadError,
     noteEvents: (id, count) => mapped.noteEvents(id, count),
+    claims: (source) => mapped.claims(source),
   });
   const filters = new LiveFilters({ metrics, clock, onChange: () => stateSources.reevaluate() });
   const pipeline = createPipeline({

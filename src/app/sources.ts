@@ -8,6 +8,7 @@ import type { Settings } from "../settings.ts";
 import { profileOf, runtimeOf } from "../sources/active.ts";
 import type { StateSource } from "../sources/drivers/state_sources.ts";
 import type { ActiveSource } from "../sources/mapped/activate.ts";
+import type { Claim } from "../sources/mapped/runtime.ts";
 import { SOURCES } from "../sources/mod.ts";
 import type { DrawContext, SourceDefinition } from "../sources/source.ts";
 import type { SourceStates } from "../sources/status.ts";
@@ -30,8 +31,13 @@ export interface SourceSetOptions {
   readonly payloadError: (source: string, error: PayloadError, correlationId: string) => void;
   /** A source by configuration brought events. */
   readonly noteEvents: (id: string, count: number) => void;
+  /** How a source stands that an Ingester or ObservationMapping may name without being in force. */
+  readonly claims: (source: string) => Claim;
   readonly random?: () => number;
 }
+
+/** The view of what has no book: it cannot say. */
+const NO_VIEW = "";
 
 /** Every source in force. */
 export class SourceSet {
@@ -111,13 +117,17 @@ export class SourceSet {
 
   /**
    * The source whose views report findings of this one; undefined for those without: pushed ones, and what
-   * configuration took back or its uninstalled CRD took with it, since nobody saw their findings end.
+   * configuration took back or its uninstalled CRD took with it, since nobody saw their findings end. What configuration
+   * names, but has not in force, has a view that cannot say.
    */
   viewSourceOf(source: string): string | undefined {
     const name = this.#spokenFor.get(source) ?? source;
     // After a start nobody has spoken yet: tools that have no source of their own are those that policy reports name.
-    const definition = this.#definition(name) ??
-      (this.#everMapped.has(name) ? undefined : this.#definition(SPEAKER));
+    const own = this.#definition(name);
+    const claim = own ? "none" : this.#options.claims(name);
+    if (claim === "open") return NO_VIEW;
+    const isTakenBack = claim === "disabled" || this.#everMapped.has(name);
+    const definition = own ?? (isTakenBack ? undefined : this.#definition(SPEAKER));
     return definition && definition.input.type !== "webhook" ? definition.name : undefined;
   }
 

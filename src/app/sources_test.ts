@@ -24,6 +24,7 @@ function newSet(): { sources: SourceSet; states: SourceStates } {
     context: () => ({ ownUser: "" }),
     payloadError: () => {},
     noteEvents: () => {},
+    claims: (source) => source === "broken" ? "open" : source === "off" ? "disabled" : "none",
   });
   return { sources, states };
 }
@@ -50,6 +51,8 @@ Deno.test("what a policy report's view says ends no finding of a source that con
   sources.setMapped([]);
   assertEquals(sources.viewSourceOf("gatekeeper"), undefined);
   assertEquals(sources.viewSourceOf("kubewarden"), "kyverno");
+  assertEquals(sources.viewSourceOf("broken"), "");
+  assertEquals(sources.viewSourceOf("off"), undefined);
 });
 
 Deno.test("a door that is gone leaves no path behind in the status of its source", () => {

@@ -1,5 +1,6 @@
 /** Keeps the sources of Ingesters and ObservationMappings in force, live, and says on each object how it stands. */
 import type { Clock } from "../../core/clock.ts";
+import { isObject } from "../../core/json.ts";
 import type { KubeApi, KubeObject, ResourceType } from "../../kube/api.ts";
 import { type Sleep, sleep } from "../../kube/retry.ts";
 import { watcher, type WatcherEvent, type WatcherOptions } from "../../kube/watcher.ts";
@@ -40,6 +41,10 @@ export interface MappedOptions {
 }
 
 const log = logger("ingesters");
+/** `open`: some object names the source and may read it again, or the objects are not known yet. */
+export type Claim = "open" | "disabled" | "none";
+
+const KINDS = [INGESTERS, OBSERVATION_MAPPINGS];
 /** How often states and counters are looked at: no request is made where nothing changed. */
 const TICK_MS = 2_000;
 
@@ -48,8 +53,10 @@ export class MappedSources {
   readonly #options: MappedOptions;
   readonly #served: ServedResources;
   readonly #secrets: WebhookSecrets;
-  /** By kind; undefined until its first list, or the news that it is not served, is in. */
+  /** By kind; undefined until its first list, or the news that it cannot be had, is in. */
   readonly #objects = new Map<ResourceType, Map<string, KubeObject>>();
+  /** Kinds whose objects are known: read once, or not served. */
+  readonly #read = new Set<ResourceType>();
   readonly #writer: StatusWriter;
   #lastGood: ReadonlyMap<string, Good> = new Map();
   #plan: Plan = { active: [], verdicts: new Map(), good: new Map() };
@@ -76,6 +83,16 @@ export class MappedSources {
     return this.#plan.active;
   }
 
+  /** How a source stands that may be named without being in force: what others say of it is no complete view. */
+  claims(source: string): Claim {
+    if (this.#read.size < KINDS.length) return "open";
+    for (const { spec } of this.#all()) {
+      if (!isObject(spec) || (spec.source !== source && spec.sourceName !== source)) continue;
+      return spec.enabled === false ? "disabled" : "open";
+    }
+    return "none";
+  }
+
   /** A source in force brought events. */
   noteEvents(id: string, count: number): void {
     if (this.#plan.good.has(id)) this.#writer.noteEvents(id, count);
@@ -83,7 +100,7 @@ export class MappedSources {
 
   /** Watches, decides and reports until `signal` aborts. */
   async run(signal: AbortSignal): Promise<void> {
-    const watches = [INGESTERS, OBSERVATION_MAPPINGS].map((type) => this.#watch(type, signal));
+    const watches = KINDS.map((type) => this.#watch(type, signal));
     signal.addEventListener("abort", () => this.#wake(), { once: true });
     await Promise.all([...watches, this.#decideAlways(signal), this.#tickAlways(signal)]);
   }
@@ -98,8 +115,10 @@ export class MappedSources {
         isListing = true;
       } else if (event.type === "synced") {
         isListing = false;
+        this.#read.add(type);
         this.#replace(type, listing);
       } else if (event.type === "error") {
+        if (event.state === "absent") this.#read.add(type);
         // Without its CRD there are no objects of a kind; other faults leave in force what is.
         if (event.state === "absent" || !this.#objects.has(type)) this.#replace(type, new Map());
       } else this.#change(isListing ? listing : this.#objects.get(type) ?? listing, { type, event });
@@ -143,7 +162,7 @@ export class MappedSources {
 
   async #decideAlways(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      if (!this.#isDirty || this.#objects.size < 2) {
+      if (!this.#isDirty || this.#objects.size < KINDS.length) {
         await new Promise<void>((resolve) => this.#wake = resolve);
         continue;
       }

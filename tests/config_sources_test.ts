@@ -1,0 +1,68 @@
+/** Findings of a source whose Ingester is there but not in force: nobody can say that they ended. */
+import { assertEquals } from "@std/assert";
+import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
+import { isObject, type JsonObject } from "../src/core/json.ts";
+import { startDevCluster } from "../src/devcluster/mod.ts";
+import { fixedConnection } from "../src/kube/connection.ts";
+import { createTransport } from "../src/kube/transport.ts";
+import { INGESTERS } from "../src/sources/mapped/kinds.ts";
+import { OBSERVATIONS } from "../src/store/mod.ts";
+import { startTestApp } from "./support/app.ts";
+import { eventually } from "./support/eventually.ts";
+import { storedObservation } from "./support/observation.ts";
+
+const STORED = "observations.zen.kube-zen.io";
+
+Deno.test("a broken Ingester, at a restart, resolves nothing of its source", async () => {
+  await using server = startDevCluster();
+  using api = createTransport(fixedConnection({ server: server.url }));
+  await installCrds(api);
+  await createNamespaces(api, ["zen-system", "shop"]);
+  // Policy reports name tools too: of one that nothing configures, they are the view.
+  for (const source of ["my-tool", "spoken-for"]) {
+    const { status: _, ...finding } = storedObservation({
+      id: source,
+      source,
+      eventType: "policy-violation",
+      kind: "finding",
+      namespace: "shop",
+    });
+    await api.create(OBSERVATIONS, {
+      ...finding,
+      metadata: { ...finding.metadata, resourceVersion: "" },
+    }, {
+      namespace: "shop",
+    });
+  }
+  await api.create(INGESTERS, {
+    apiVersion: "zen.kube-zen.io/v1alpha1",
+    kind: "Ingester",
+    metadata: { name: "my-tool", namespace: "zen-system" },
+    spec: {
+      source: "my-tool",
+      type: "configmap",
+      kind: "finding",
+      configmap: { namespace: "zen-system", labelSelector: "a=b", key: "x.json" },
+      mapping: {
+        severity: "high",
+        category: "security",
+        eventType: "thing",
+        message: ".a",
+        identity: [".["],
+      },
+    },
+  }, { namespace: "zen-system" });
+  await using _app = await startTestApp({ server: server.url, env: { RESOLVE_GRACE_SECONDS: "0" } });
+  await eventually(
+    "what no report names to be Resolved",
+    () => phases(server.objects(STORED))["spoken-for"] === "Resolved",
+  );
+  assertEquals(phases(server.objects(STORED)), { "my-tool": "Active", "spoken-for": "Resolved" });
+});
+
+function phases(observations: readonly JsonObject[]): Record<string, unknown> {
+  return Object.fromEntries(observations.map(({ spec, status }) => [
+    isObject(spec) ? String(spec.source) : "",
+    isObject(status) ? status.phase : "",
+  ]));
+}
