@@ -50,6 +50,7 @@ export async function runInformer(options: InformerOptions, signal: AbortSignal)
   try {
     while (!signal.aborted) await runRound(options, { resource, evaluator, signal });
   } finally {
+    await evaluator.idle();
     await retries;
   }
 }

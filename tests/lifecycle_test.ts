@@ -1,0 +1,120 @@
+/** Findings end and come back, seen by the whole program: on complete views only, after a grace, over restarts. */
+import { assert, assertEquals } from "@std/assert";
+import { isObject } from "../src/core/json.ts";
+import type { TestApp } from "./support/app.ts";
+import { accountsOf } from "./support/books.ts";
+import { type DevWorld, occurrencesOf, startDevWorld, STORED } from "./support/dev_world.ts";
+import { eventually } from "./support/eventually.ts";
+import { changeReports, VULNERABILITY_REPORTS } from "./support/reports.ts";
+
+const REPORTS = 5;
+const FOUND = 3;
+const ALL = REPORTS * FOUND;
+const QUICK = { RESOLVE_GRACE_SECONDS: "1", RESYNC_INTERVAL: "2s" };
+
+function phases(world: DevWorld): { readonly active: number; readonly resolved: number } {
+  const all = world.observations().map(({ status }) => isObject(status) ? status.phase : undefined);
+  const resolved = all.filter((phase) => phase === "Resolved").length;
+  return { active: all.length - resolved, resolved };
+}
+
+async function until(world: DevWorld, active: number, resolved: number): Promise<void> {
+  await eventually(`${active} active and ${resolved} resolved`, () => {
+    const now = phases(world);
+    if (now.active === active && now.resolved === resolved) return true;
+    throw new Error(JSON.stringify(now));
+  }, { timeoutMs: 60_000 });
+}
+
+async function report(world: DevWorld, reports: readonly [number, number] = [0, REPORTS]): Promise<void> {
+  await changeReports(world.api, { namespace: "shop", reports, found: [0, FOUND] });
+}
+
+async function remove(world: DevWorld, [from, to]: readonly [number, number]): Promise<void> {
+  for (let index = from; index < to; index++) {
+    await world.api.delete(VULNERABILITY_REPORTS, `statefulset-app-${index}-main`, { namespace: "shop" });
+  }
+}
+
+/** Lists of Trivy's resources, each evaluated in full; so many take three resyncs at least. */
+const EVALUATIONS = 24;
+
+/** Long enough for a grace to be over several times. */
+async function evaluatedOften(app: TestApp): Promise<void> {
+  const lists = () => app.metrics.scrapeDuration.get();
+  const count = async () =>
+    (await lists()).values.find(({ metricName, labels }) =>
+      metricName?.endsWith("_count") && labels.watcher === "trivy"
+    )?.value ?? 0;
+  const before = await count();
+  await eventually("three resyncs", async () => await count() >= before + EVALUATIONS, { timeoutMs: 60_000 });
+}
+
+Deno.test("what its source no longer reports is Resolved after a grace, and Active again on its return, over restarts too", async () => {
+  await using world = await startDevWorld({ namespaces: ["shop"] });
+  await report(world);
+  {
+    await using _app = await world.replica("zen-watcher-0", { env: QUICK });
+    await until(world, ALL, 0);
+    await remove(world, [0, 2]);
+    await until(world, ALL - 2 * FOUND, 2 * FOUND);
+  }
+  // Gone while nobody looked.
+  await remove(world, [2, 3]);
+  {
+    await using _app = await world.replica("zen-watcher-0", { env: QUICK });
+    await until(world, ALL - 3 * FOUND, 3 * FOUND);
+  }
+  // Back while nobody looked.
+  await report(world, [0, 1]);
+  {
+    await using _app = await world.replica("zen-watcher-0", { env: QUICK });
+    await until(world, ALL - 2 * FOUND, 2 * FOUND);
+    await report(world, [1, 3]);
+    await until(world, ALL, 0);
+  }
+  assertEquals(world.server.count(STORED), ALL, "the same objects all along");
+  assertEquals(occurrencesOf(world.observations()), ALL + 3 * FOUND, "each return counts once");
+});
+
+Deno.test("Trivy's daily deletion and rebuild of every report leaves every Observation as it was", async () => {
+  await using world = await startDevWorld({ namespaces: ["shop"] });
+  await report(world);
+  await using app = await world.replica("a");
+  await until(world, ALL, 0);
+  await eventually("nothing to be under way", async () => (await accountsOf(app.url)).trivy?.inFlight === 0);
+  const versions = world.versions();
+  world.server.requests.clear();
+  for (let day = 1; day <= 2; day++) {
+    await remove(world, [0, REPORTS]);
+    await report(world);
+    await eventually("the rebuilt reports to be read", async () => {
+      return ((await accountsOf(app.url)).trivy?.events ?? 0) >= (1 + day) * ALL;
+    });
+  }
+  assertEquals(world.writes(), 0);
+  assertEquals(world.versions(), versions);
+});
+
+Deno.test("a view that is forbidden, failing or cut short resolves nothing", async () => {
+  await using world = await startDevWorld({ namespaces: ["shop"] });
+  await report(world);
+  {
+    await using _app = await world.replica("zen-watcher-0");
+    await until(world, ALL, 0);
+  }
+  const path = /\/vulnerabilityreports/;
+  for (const effect of [{ kind: "deny" }, { kind: "status", status: 500 }, { kind: "garbled" }] as const) {
+    using fault = world.server.faults.add({ verb: ["list", "watch"], path, effect });
+    await using app = await world.replica("zen-watcher-0", { env: QUICK });
+    await eventually("the source to be asked for, in vain", () => fault.hits >= 3);
+    // The grace is over several times; the other resources of Trivy are read in full, and say nothing of these.
+    await evaluatedOften(app);
+    assertEquals(phases(world), { active: ALL, resolved: 0 }, effect.kind);
+  }
+  // What is gone meanwhile is only found out by a view that is whole.
+  await remove(world, [0, 1]);
+  await using app = await world.replica("zen-watcher-0", { env: QUICK });
+  await until(world, ALL - FOUND, FOUND);
+  assert(app.health.live().ok);
+});
