@@ -134,6 +134,16 @@ Deno.test("a pulled event gives up on a quota after a while: it must not hold up
     assertEquals((await taken).byReason.failed, { unavailable: 1 });
   }));
 
+Deno.test("a pulled event that the server fails on again and again does not hold up its source for ever", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    kube.script = failing(Infinity, () => apiError("create", 500, "InternalError"));
+    const taken = replica.take([ALERT], { pushed: false });
+    await time.advance(180_000);
+    assertEquals((await taken).byReason.failed, { unavailable: 1 });
+    kube.script = {};
+    assertEquals((await replica.take([ALERT], { pushed: false })).created, 1);
+  }));
+
 for (const gone of ["missingNamespaces", "terminatingNamespaces"] as const) {
   Deno.test(`an Observation whose namespace is among ${gone} goes to our own; a repeat finds it there`, () =>
     withReplica(async ({ time, kube, replica }) => {

@@ -13,7 +13,7 @@ import type { Metrics } from "../telemetry/metrics.ts";
 import type { ObservationIndex } from "./index.ts";
 import { OBSERVATIONS, type StoredObservation } from "./observations.ts";
 import { parseName, seenTimes } from "./projection.ts";
-import { refusalOf } from "./refusal.ts";
+import { type CreateErrorReason, refusalOf } from "./refusal.ts";
 import type { StatusLane } from "./status_lane.ts";
 
 export interface WriterOptions {
@@ -40,8 +40,14 @@ export interface Writer {
 }
 
 const MAX_ROUNDS = 5;
-/** A quota is not raised within seconds: what is pulled comes again at its next evaluation and must not block it. */
-const MAX_QUOTA_ATTEMPTS = 5;
+/**
+ * Attempts for what is pulled: a quota is not raised within seconds, and what the server fails on for a minute (another
+ * admission webhook that is down, or falls over this object) must not hold up its source for ever. It is evaluated again.
+ */
+const MAX_PULLED_ATTEMPTS: Readonly<Partial<Record<CreateErrorReason, number>>> = {
+  quota: 5,
+  server_error: 30,
+};
 
 /** One event being written. */
 interface Job {
@@ -136,7 +142,7 @@ export function createWriter(options: WriterOptions): Writer {
             job.namespace = ownNamespace;
             break;
           case "later":
-            if (refusal.label === "quota" && !pushed && attempt >= MAX_QUOTA_ATTEMPTS) {
+            if (!pushed && attempt >= (MAX_PULLED_ATTEMPTS[refusal.label] ?? Infinity)) {
               return { outcome: unavailable(messageOf(error)) };
             }
             await wait(waits.next(retryAfterMsOf(error)), signal);
