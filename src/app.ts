@@ -6,6 +6,7 @@ import { createPipeline } from "./app/pipeline.ts";
 import { probeApi } from "./app/readiness.ts";
 import { inScope, scopeOf } from "./app/scope.ts";
 import { serve } from "./app/serve.ts";
+import { sourcesReport, warnIfOpen } from "./app/reports.ts";
 import { SourceSet } from "./app/sources.ts";
 import { createFiltersWatch } from "./config/filters_watch.ts";
 import { LiveFilters } from "./config/live_filters.ts";
@@ -31,7 +32,6 @@ import { MappedSources } from "./sources/mapped/runtime.ts";
 import { SOURCES } from "./sources/mod.ts";
 import { leaseName } from "./sources/rules.ts";
 import { SourceStates } from "./sources/status.ts";
-import { logger } from "./telemetry/logging.ts";
 import { createMetrics, type Metrics } from "./telemetry/metrics.ts";
 import { registerProcessMetrics } from "./telemetry/process.ts";
 import { type Books, createBooks } from "./telemetry/record.ts";
@@ -63,8 +63,6 @@ const MIB = 2 ** 20;
 const BODY_BUDGET_BYTES = 64 * MIB;
 const BEAT_MS = 1_000;
 
-const log = logger("app");
-
 /** Starts the program. Throws where it cannot even start: a bad setting, a port in use, an unreadable token. */
 export async function startApp(
   { settings, connection, clock = systemClock, watcherOptions }: AppOptions,
@@ -72,7 +70,7 @@ export async function startApp(
   const metrics = createMetrics();
   registerProcessMetrics(metrics.registry, clock.now());
   metrics.buildInfo.set({ version: VERSION, deno_version: Deno.version.deno }, 1);
-  const books = createBooks(metrics, () => clock.now());
+  const books = createBooks(metrics, () => clock.now(), SOURCES.map(({ name }) => name));
   const health = new Health(() => clock.monotonic(), metrics);
   const requests = new AbortController();
   const api = createTransport(connection, { metrics });
@@ -298,23 +296,4 @@ export async function startApp(
     },
   });
   return { ...serving, metrics, books, health };
-}
-
-/** How each source stands, with its events by outcome. */
-function sourcesReport(states: SourceStates, books: Books): Readonly<Record<string, unknown>> {
-  const accounts = books.accounts();
-  return Object.fromEntries(
-    Object.entries(states.report()).map((
-      [source, report],
-    ) => [source, { ...report, events: accounts[source] ?? {} }]),
-  );
-}
-
-/** Webhooks without any proof of who sends are convenient on a laptop and an invitation anywhere else. */
-function warnIfOpen(settings: Settings): void {
-  const { webhookAuthToken, webhookAuthTokenFile, webhookAllowedIps, tlsClientCaFile } = settings;
-  if ([webhookAuthToken, webhookAuthTokenFile, tlsClientCaFile, ...webhookAllowedIps].some(Boolean)) return;
-  log.warn("Webhooks are open to everyone who reaches them", {
-    mend: "set WEBHOOK_AUTH_TOKEN or WEBHOOK_AUTH_TOKEN_FILE, TLS_CLIENT_CA_FILE, or WEBHOOK_ALLOWED_IPS",
-  });
 }

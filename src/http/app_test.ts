@@ -183,6 +183,12 @@ Deno.test("createHttpApp() takes the token as bearer and as last path segment", 
   assertEquals(taken.length, 2);
 });
 
+Deno.test("createHttpApp() takes a bearer also where the path ends in a slash", async () => {
+  const { post } = setup({ token: "secret" });
+  const headers = { authorization: "Bearer secret" };
+  assertEquals((await post("{}", { path: "/falco/webhook/", headers })).status, 200);
+});
+
 Deno.test("createHttpApp() checks a signed body", async () => {
   const { post } = setup({ endpoint: { auth: { type: "hmac", secret: () => "key" } } });
   const signature = "sha256=" + createHmac("sha256", "key").update("{}").digest("hex");
@@ -210,6 +216,11 @@ const ANSWERS: readonly { name: string; answer: Partial<Answer>; status: number 
       errors: [{ reason: "wrong_shape", path: "rule", message: "expected a string" }],
     },
     status: 400,
+  },
+  {
+    name: "more events than a request may have",
+    answer: { errors: [{ reason: "too_many_events", path: "", message: "the rest is not taken" }] },
+    status: 413,
   },
   { name: "no events at all", answer: { received: 0, created: 0 }, status: 200 },
 ];

@@ -69,7 +69,8 @@ export function findEndpoint(
   if (exact) return { endpoint: exact };
   const cut = path.lastIndexOf("/");
   const parent = endpoints.get(path.slice(0, cut));
-  return parent && { endpoint: parent, token: path.slice(cut + 1) };
+  const token = path.slice(cut + 1);
+  return parent && (token === "" ? { endpoint: parent } : { endpoint: parent, token });
 }
 
 /** Answers one webhook request. */
@@ -252,6 +253,11 @@ function answerResponse(c: Context, answer: Answer): Response {
       },
     );
     return problem(c, refusal, { ...counts, ...shown });
+  }
+  if (errors.some(({ reason }) => reason === "too_many_events")) {
+    const why =
+      "Cannot take more events in one request: the first are decided, send the rest in smaller ones";
+    return problem(c, new Refusal(413, why), { ...counts, ...shown });
   }
   if (received === 0 && errors.length > 0) {
     const why = `Cannot read the body: ${errors[0]?.path ? `at ${errors[0].path}: ` : ""}${

@@ -29,10 +29,11 @@ const MAX_SOURCES = 100;
 
 const log = logger("pipeline");
 
-/** Opens the books of this process. */
-export function createBooks(metrics: Metrics, now: () => number): Books {
+/** Opens the books of this process. `known` sources keep their names, however many others there are. */
+export function createBooks(metrics: Metrics, now: () => number, known: readonly string[] = []): Books {
   const tallies = new Map<string, Tally>();
-  const labelOf = (source: string) => tallies.has(source) || tallies.size < MAX_SOURCES ? source : "other";
+  const labelOf = (source: string) =>
+    known.includes(source) || tallies.has(source) || tallies.size < MAX_SOURCES ? source : "other";
   const tallyOf = (label: string): Tally => {
     let tally = tallies.get(label);
     if (!tally) {

@@ -80,6 +80,7 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
     const before = lanes.get(key) ?? Promise.resolve();
     const mine = before.then(step).catch((error) => {
       log.error("Document could not be evaluated", { source: source.name, resource, key, error });
+      views.view(source.name, resource, { key, fingerprints: [], readable: false });
       waiting.add(key);
       wake();
     }).finally(() => {

@@ -1,0 +1,26 @@
+/** What the program says of itself. */
+import type { Settings } from "../settings.ts";
+import type { SourceStates } from "../sources/status.ts";
+import { logger } from "../telemetry/logging.ts";
+import type { Books } from "../telemetry/record.ts";
+
+const log = logger("app");
+
+/** How each source stands, with its events by outcome. */
+export function sourcesReport(states: SourceStates, books: Books): Readonly<Record<string, unknown>> {
+  const accounts = books.accounts();
+  return Object.fromEntries(
+    Object.entries(states.report()).map((
+      [source, report],
+    ) => [source, { ...report, events: accounts[source] ?? {} }]),
+  );
+}
+
+/** Webhooks without any proof of who sends are convenient on a laptop and an invitation anywhere else. */
+export function warnIfOpen(settings: Settings): void {
+  const { webhookAuthToken, webhookAuthTokenFile, webhookAllowedIps, tlsClientCaFile } = settings;
+  if ([webhookAuthToken, webhookAuthTokenFile, tlsClientCaFile, ...webhookAllowedIps].some(Boolean)) return;
+  log.warn("Webhooks are open to everyone who reaches them", {
+    mend: "set WEBHOOK_AUTH_TOKEN or WEBHOOK_AUTH_TOKEN_FILE, TLS_CLIENT_CA_FILE, or WEBHOOK_ALLOWED_IPS",
+  });
+}

@@ -1,0 +1,16 @@
+import { assertEquals } from "@std/assert";
+import { createMetrics } from "../src/telemetry/metrics.ts";
+import { createBooks } from "../src/telemetry/record.ts";
+
+const NOTE = { correlationId: "c", fingerprint: "f", eventType: "e", identity: "i", receivedAt: 0 };
+
+Deno.test("createBooks() counts beyond 100 sources as other, but the built-in ones always by name", () => {
+  const books = createBooks(createMetrics(), () => 0, ["falco"]);
+  for (let i = 0; i < 150; i++) {
+    books.open(`tool-${i}`, "security", "HIGH", NOTE).settle({ kind: "created" });
+  }
+  books.open("falco", "security", "HIGH", NOTE).settle({ kind: "deduped" });
+  const accounts = books.accounts();
+  assertEquals(Object.keys(accounts).length, 102);
+  assertEquals([accounts["other"]?.created, accounts["falco"]?.deduped], [50, 1]);
+});
