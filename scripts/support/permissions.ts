@@ -3,8 +3,11 @@ import { SETTINGS } from "../../src/settings.ts";
 
 /** What npm packages in the bundle ask the environment for at their start. */
 const PACKAGE_ENV = ["LOG_STREAM", "LOG_TOKENS"];
-/** Only so much young generation as the load needs: the one V8 flag that mattered for resident memory. */
-export const V8_FLAGS = "--v8-flags=--max-semi-space-size=4";
+/**
+ * Only so much young generation as the load needs, and a full collection when the heap has grown by a third: by itself
+ * V8 lets 18 MB of live objects grow to 70 before it looks. Costs no measurable time, halves what a burst adds.
+ */
+export const V8_FLAGS = "--v8-flags=--max-semi-space-size=4,--heap-growing-percent=30";
 /** With these, the connection to the API server trusts the cluster's CA and nothing else. */
 export const TLS_ENV: Readonly<Record<string, string>> = {
   DENO_TLS_CA_STORE: "system",

@@ -170,13 +170,15 @@ function urlOf(endpoint: Endpoint, { path, query }: Request): string {
   return `${endpoint.server.replace(/\/+$/, "")}${path}${search}`;
 }
 
-function headersOf(endpoint: Endpoint, request: Request, userAgent: string): Headers {
-  const headers = new Headers(endpoint.headers);
-  headers.set("accept", "application/json");
-  headers.set("user-agent", userAgent);
-  if (endpoint.authorization !== undefined) headers.set("authorization", endpoint.authorization);
-  if (request.body !== undefined) headers.set("content-type", request.contentType ?? "application/json");
-  return headers;
+/** A plain object: fetch makes its own `Headers` of whatever it is given. */
+function headersOf(endpoint: Endpoint, request: Request, userAgent: string): Record<string, string> {
+  return {
+    ...endpoint.headers,
+    accept: "application/json",
+    "user-agent": userAgent,
+    ...(endpoint.authorization === undefined ? {} : { authorization: endpoint.authorization }),
+    ...(request.body === undefined ? {} : { "content-type": request.contentType ?? "application/json" }),
+  };
 }
 
 /** The innermost message: fetch's own is "fetch failed", its cause says why. */

@@ -40,6 +40,8 @@ export function createLanes(): Lanes {
   let lanes: Lane[] = [];
   let writing: Lane | undefined;
   let identity: string | undefined;
+  /** Connections hand out one object until something is read anew: most requests need no closer look. */
+  let last: Endpoint | undefined;
 
   const add = (endpoint: Endpoint): Lane => {
     const lane = createLane(endpoint, { http2: true });
@@ -61,9 +63,10 @@ export function createLanes(): Lanes {
 
   return {
     take(endpoint, use) {
-      const wanted = identityOf(endpoint);
+      const wanted = endpoint === last ? identity : identityOf(endpoint);
       if (wanted !== identity) close();
       identity = wanted;
+      last = endpoint;
       if (use === "write") return writing ??= createLane(endpoint, WRITES);
       if (use === "read") return lanes[0] ?? add(endpoint);
       const lane = lanes.find((lane) => lane.watches < WATCHES_PER_LANE) ?? add(endpoint);

@@ -81,7 +81,9 @@ export class ObservationIndex implements StoredIndex {
 
   /** The hash of what an Observation says, comparable to an event's. */
   contentHashOf(observation: Observation): number {
-    return this.#options.contentHash(observation);
+    const slot = this.#slotOfVersion(observation);
+    const known = slot === NONE ? undefined : this.rows.columns.contentHash[slot];
+    return known ?? this.#options.contentHash(observation);
   }
 
   /** Slots in use. Rows may be removed meanwhile; added ones may be missed. */
@@ -134,6 +136,8 @@ export class ObservationIndex implements StoredIndex {
   }
 
   #apply(observation: Observation, ownWrite: boolean): void {
+    // The watch brings back what an answer has told already. A full list is read again all the same.
+    if (!this.#listing && this.#slotOfVersion(observation) !== NONE) return;
     const { namespace = "", name = "" } = observation.metadata;
     const projection = project(observation, this.#options);
     const slot = this.rows.find(namespace, name);
@@ -152,6 +156,16 @@ export class ObservationIndex implements StoredIndex {
     } else {
       this.rows.update(slot, projection, this.#epoch);
     }
+  }
+
+  /** The slot of an object that is known in just this version. */
+  #slotOfVersion(
+    { metadata: { namespace = "", name = "", uid = "", resourceVersion } }: Observation,
+  ): number {
+    const slot = this.rows.find(namespace, name);
+    if (slot === NONE || !this.rows.hasUid(slot, uid)) return NONE;
+    const { epoch, resourceVersion: versions } = this.rows.columns;
+    return versions[slot] === versionNumber(resourceVersion) && epoch[slot] === this.#epoch ? slot : NONE;
   }
 
   #delete({ metadata: { namespace = "", name = "", uid } }: Observation): void {
