@@ -13,7 +13,7 @@ import { pause, say } from "./form.ts";
 
 const MINUTES = Number(Deno.env.get("ZEN_SOAK_MINUTES") ?? "5");
 const SAMPLES = Math.max(10, Math.round(MINUTES * 4));
-/** What the heap may grow by in an hour at this load: a tenth of what the program idles at. */
+/** What the heap may grow by in an hour: at this load a leak of 60 bytes an event would. */
 const MAX_SLOPE_MIB_PER_HOUR = 24;
 /** Caches fill up first: dedup windows, interned names, compiled code. */
 const WARM_UP_SHARE = 0.35;
