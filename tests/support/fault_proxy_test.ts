@@ -58,6 +58,21 @@ Deno.test("freeze() keeps connections open and silent until resume()", async () 
   assertEquals(await read(late), "late");
 });
 
+Deno.test("silence() leaves the connections there are open and dead, and lets new ones work", async () => {
+  await using echo = new EchoServer();
+  await using proxy = await startFaultProxy(echo.address);
+  using client = await connect(proxy);
+  await exchange(client, "before");
+  assertEquals(proxy.silence(), 1);
+  await client.write(bytes("during"));
+  using late = await connect(proxy);
+  for (let round = 0; round < 20; round++) await exchange(late, "late");
+  proxy.resume();
+  assertEquals(await exchange(late, "late"), "late");
+  assertEquals(echo.received, "before" + "late".repeat(21));
+  assertEquals(proxy.counts.open, 2);
+});
+
 Deno.test("refuse() turns new connections away and leaves those there are", async () => {
   await using echo = new EchoServer();
   await using proxy = await startFaultProxy(echo.address);
