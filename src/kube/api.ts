@@ -112,6 +112,12 @@ export interface DeleteOptions extends RequestOptions {
   readonly preconditions?: { readonly uid?: string; readonly resourceVersion?: string };
 }
 
+export interface PathOptions {
+  readonly signal?: AbortSignal;
+  /** Media types in place of JSON alone. */
+  readonly accept?: string;
+}
+
 /** One request, one answer: no retries here (see `retry.ts`). Every method throws `ApiError`, `NetworkError`, or the reason of its aborted signal. */
 export interface KubeApi {
   list<T extends KubeObject>(type: ResourceType, options?: ListOptions): Promise<KubeList<T>>;
@@ -127,7 +133,7 @@ export interface KubeApi {
   delete(type: ResourceType, name: string, options?: DeleteOptions): Promise<void>;
   watch<T extends KubeObject>(type: ResourceType, options?: WatchOptions): AsyncIterable<WatchFrame<T>>;
   /** GET of any path (discovery, /version, /readyz), parsed as JSON where it is JSON, else `{text}`. */
-  getPath(path: string, options?: { readonly signal?: AbortSignal }): Promise<JsonObject>;
+  getPath(path: string, options?: PathOptions): Promise<JsonObject>;
 }
 
 /** The API server answered, and the answer is an error: its Status, and how long it asks to wait. */

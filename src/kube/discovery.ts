@@ -1,34 +1,36 @@
 /** Which resource types the cluster serves, and when that changes. */
 import { isObject, type JsonObject } from "../core/json.ts";
 import { type Logger, logger } from "../telemetry/logging.ts";
-import { hasStatus, type KubeApi, type ResourceType } from "./api.ts";
+import { hasStatus, type KubeApi } from "./api.ts";
+import { servedAtOnce } from "./aggregated_discovery.ts";
+import { objects, type ServedType, type ServedTypes, text } from "./discovery_answer.ts";
 import { groupPath } from "./paths.ts";
 import { backoff, type Sleep, sleep } from "./retry.ts";
 
-/** A type as discovery describes it. */
-export interface ServedType extends ResourceType {
-  readonly singular: string;
-  readonly verbs: readonly string[];
-  /** True in the version its group prefers. */
-  readonly preferred: boolean;
-}
+export type { ServedType, ServedTypes } from "./discovery_answer.ts";
 
-/** What is served of the groups asked for. A group that is not there is no failure. */
-export interface ServedTypes {
-  readonly types: readonly ServedType[];
-  /** What could not be read, by group or `group/version`: an aggregated API that is down says nothing about others. */
-  readonly failures: ReadonlyMap<string, unknown>;
-}
-
-/** Asks for the types of `groups` (`""` is core), in all their versions. */
+/** Asks for the types of `groups` (`""` is core), in all their versions: all at once where the API server can. */
 export async function served(
   api: KubeApi,
   groups: Iterable<string>,
   options: { readonly signal?: AbortSignal } = {},
 ): Promise<ServedTypes> {
+  const wanted = new Set(groups);
+  const core = wanted.delete("") ? [""] : [];
+  const whole = wanted.size === 0 ? undefined : await servedAtOnce(api, wanted, options);
+  if (!whole) return await servedOneByOne(api, [...core, ...wanted], options);
+  const { types, failures } = await servedOneByOne(api, core, options);
+  return { types: [...types, ...whole.types], failures: new Map([...failures, ...whole.failures]) };
+}
+
+async function servedOneByOne(
+  api: KubeApi,
+  groups: readonly string[],
+  options: { readonly signal?: AbortSignal },
+): Promise<ServedTypes> {
   const types: ServedType[] = [];
   const failures = new Map<string, unknown>();
-  for (const group of new Set(groups)) {
+  for (const group of groups) {
     const found = await orFailure(() => versionsOf(api, group, options), {
       name: group,
       failures,
@@ -92,14 +94,6 @@ function typesOf(
       singular: text(entry["singularName"]) || text(entry["kind"]).toLowerCase(),
       verbs: Array.isArray(entry["verbs"]) ? entry["verbs"].filter((verb) => typeof verb === "string") : [],
     }));
-}
-
-function objects(value: unknown): JsonObject[] {
-  return Array.isArray(value) ? value.filter(isObject) : [];
-}
-
-function text(value: unknown): string {
-  return typeof value === "string" ? value : "";
 }
 
 /** The type of a kind (or plural, or singular; in any case of letters), in `version` or else the preferred one. */

@@ -164,3 +164,54 @@ Deno.test("watchDiscovery() reports the first poll though nothing is served, and
   await discovery.run(stop.signal);
   assertEquals(added, [[], ["reports.v1.late.test"]]);
 });
+
+Deno.test("served() takes all groups from one answer where the API server gives it, the core group beside it", async () => {
+  const resource = (plural: string, kind: string, scope: string) => ({
+    resource: plural,
+    responseKind: { group: "", version: "", kind },
+    scope,
+    singularResource: "",
+    verbs: ["list", "watch"],
+    subresources: [{ subresource: "status", verbs: ["get"] }],
+  });
+  const aggregated = {
+    kind: "APIGroupDiscoveryList",
+    items: [
+      {
+        metadata: { name: "wgpolicyk8s.io" },
+        versions: [
+          { version: "v1beta1", resources: [resource("policyreports", "PolicyReport", "Namespaced")] },
+          {
+            version: "v1alpha2",
+            resources: [resource("clusterpolicyreports", "ClusterPolicyReport", "Cluster")],
+          },
+        ],
+      },
+      { metadata: { name: "down.test" }, versions: [{ version: "v1", freshness: "Stale" }] },
+      {
+        metadata: { name: "apps" },
+        versions: [{ version: "v1", resources: [resource("x", "X", "Cluster")] }],
+      },
+    ],
+  };
+  const asked: string[] = [];
+  await using server = apiServer(({ path }) => {
+    asked.push(path);
+    if (path === "/apis") return Response.json(aggregated);
+    return answer({ "": { v1: [["configmaps", "ConfigMap"]] } })({ path });
+  });
+  using api = createTransport(fixedConnection({ server: server.url }));
+  const { types, failures } = await served(api, ["wgpolicyk8s.io", "down.test", "absent.test", ""]);
+  assertEquals(names(types), [
+    "configmaps.v1.",
+    "policyreports.v1beta1.wgpolicyk8s.io",
+    "clusterpolicyreports.v1alpha2.wgpolicyk8s.io",
+  ]);
+  assertEquals(types.map(({ namespaced, preferred, singular }) => [namespaced, preferred, singular]), [
+    [true, true, "configmap"],
+    [true, true, "policyreport"],
+    [false, false, "clusterpolicyreport"],
+  ]);
+  assertEquals([...failures.keys()], ["down.test/v1"]);
+  assertEquals(asked, ["/apis", "/api/v1"]);
+});

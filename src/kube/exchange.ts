@@ -14,6 +14,8 @@ export interface Request {
   readonly query?: URLSearchParams;
   readonly body?: Json;
   readonly contentType?: string;
+  /** JSON, where it does not say. */
+  readonly accept?: string;
   readonly signal?: AbortSignal | undefined;
   /** For errors: `create observations "zen-system/a"`. */
   readonly doing: string;
@@ -174,7 +176,7 @@ function urlOf(endpoint: Endpoint, { path, query }: Request): string {
 function headersOf(endpoint: Endpoint, request: Request, userAgent: string): Record<string, string> {
   return {
     ...endpoint.headers,
-    accept: "application/json",
+    accept: request.accept ?? "application/json",
     "user-agent": userAgent,
     ...(endpoint.authorization === undefined ? {} : { authorization: endpoint.authorization }),
     ...(request.body === undefined ? {} : { "content-type": request.contentType ?? "application/json" }),

@@ -100,7 +100,15 @@ export function createTransport(connection: Connection, options: TransportOption
 
     async getPath(path, options = {}) {
       const doing = `get "${path}"`;
-      const { text } = await request(wire, { method: "GET", path, signal: options.signal, doing });
+      const { signal, accept } = options;
+      const sent = {
+        method: "GET" as const,
+        path,
+        signal,
+        doing,
+        ...(accept === undefined ? {} : { accept }),
+      };
+      const { text } = await request(wire, sent);
       return text.trimStart().startsWith("{") ? parseObject(text, doing) : { text };
     },
 
