@@ -1,5 +1,6 @@
 /** The bundle as it runs in a Pod: its permissions, V8 flags, trust and ServiceAccount folder. */
 import { join } from "node:path";
+import { Reaper } from "../../tests/support/server_process.ts";
 import { type Controller, startController } from "../support/controller.ts";
 import { podPermissions, TLS_ENV, V8_FLAGS } from "../support/permissions.ts";
 import { CONTROLLER_NAMESPACE } from "./access.ts";
@@ -45,7 +46,8 @@ const STOP_MS = 15_000;
 
 /** Starts the bundle against `server` and waits until it is ready. */
 export async function startBundle(server: BenchServer, options: BundleOptions = {}): Promise<Bundle> {
-  const folder = await Deno.makeTempDir({ prefix: "zen-bench-" });
+  const reaper = await Reaper.start("zen-bench-");
+  const { folder } = reaper;
   const { url, caPem, token } = server.access;
   const { hostname, port } = new URL(url);
   try {
@@ -67,6 +69,7 @@ export async function startBundle(server: BenchServer, options: BundleOptions = 
         ...options.env,
       },
     });
+    await reaper.add(controller.pid);
     const inspector = options.inspect ? await openInspector(inspectorUrl(controller.lines)) : undefined;
     return {
       controller,
@@ -79,11 +82,12 @@ export async function startBundle(server: BenchServer, options: BundleOptions = 
         const patience = setTimeout(() => controller.kill("SIGKILL"), STOP_MS);
         await controller.exited;
         clearTimeout(patience);
-        await Deno.remove(folder, { recursive: true });
+        await reaper.remove(controller.pid);
+        await reaper[Symbol.asyncDispose]();
       },
     };
   } catch (error) {
-    await Deno.remove(folder, { recursive: true });
+    await reaper[Symbol.asyncDispose]();
     throw error;
   }
 }

@@ -20,8 +20,9 @@ export const START: Scenario = {
 
 export const IDLE: Scenario = {
   name: "idle",
-  doc: "the samples of the demo stored, then nothing",
+  doc: "the samples of the demo stored, then nothing for two minutes",
   quick: true,
+  once: true,
   async run({ server, quick }) {
     await createNamespaces(server.api, [NAMESPACE]);
     await feedObjects(server.api);
