@@ -65,8 +65,15 @@ interface Round {
 async function runRound(options: InformerOptions, { resource, evaluator, signal }: Round): Promise<void> {
   const { source, views, metrics, clock } = options;
   const restart = new AbortController();
-  const timer = setTimeout(() => restart.abort(), options.resyncMs);
-  using _listener = options.onReevaluate(() => restart.abort());
+  let listed = false;
+  let wanted = false;
+  /** Nothing cuts a list short: calls that come faster than it is evaluated would never let its end be reached. */
+  const again = () => {
+    if (listed) restart.abort();
+    else wanted = true;
+  };
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  using _listener = options.onReevaluate(again);
   const round = AbortSignal.any([signal, restart.signal]);
   let startedAt = clock.monotonic();
   try {
@@ -85,6 +92,7 @@ async function runRound(options: InformerOptions, { resource, evaluator, signal 
       switch (event.type) {
         case "init":
           startedAt = clock.monotonic();
+          listed = false;
           views.begin(source.name, resource);
           break;
         case "apply":
@@ -97,6 +105,9 @@ async function runRound(options: InformerOptions, { resource, evaluator, signal 
           await evaluator.idle();
           metrics.scrapeDuration.observe({ watcher: source.name }, (clock.monotonic() - startedAt) / 1_000);
           if (!round.aborted) views.complete(source.name, resource);
+          listed = true;
+          if (wanted) restart.abort();
+          timer ??= setTimeout(again, options.resyncMs);
           break;
         case "error":
           noteError(options, resource, event);

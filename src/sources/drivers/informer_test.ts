@@ -1,0 +1,81 @@
+import { assertEquals } from "@std/assert";
+import { eventually } from "../../../tests/support/eventually.ts";
+import { ScriptedApi } from "../../../tests/support/scripted_api.ts";
+import { runtimeFor } from "../../../tests/support/source_runtime.ts";
+import { systemClock } from "../../core/clock.ts";
+import type { Intake } from "../../pipeline/intake.ts";
+import { createMetrics } from "../../telemetry/metrics.ts";
+import { objectPayload } from "../active.ts";
+import { SourceStates } from "../status.ts";
+import { trivy } from "../trivy.ts";
+import { runInformer } from "./informer.ts";
+
+const TYPE = {
+  group: "aquasecurity.github.io",
+  version: "v1alpha1",
+  plural: "vulnerabilityreports",
+  kind: "VulnerabilityReport",
+  namespaced: true,
+};
+const REPORTS = 20;
+
+Deno.test("calls to evaluate again that come faster than an evaluation is done do not keep it from its end", async () => {
+  const api = new ScriptedApi();
+  for (let report = 0; report < REPORTS; report++) {
+    api.put(TYPE.plural, { metadata: { name: `report-${report}`, namespace: "shop" } });
+  }
+  const metrics = createMetrics();
+  const states = new SourceStates(metrics, systemClock);
+  states.add("trivy", { kind: "finding", input: "informer" });
+  let again = () => {};
+  let changing = true;
+  let taken = 0;
+  const takenAtCompletion: number[] = [];
+  const intake: Intake = {
+    writing: 0,
+    async take() {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      taken++;
+      if (changing) again();
+      const nothing = { received: 0, created: 0, deduped: 0, filtered: 0, failed: 0, undecided: 0 };
+      const byReason = { filtered: {}, failed: {} };
+      const read = { payloadErrors: [], payloadErrorCount: 0, fingerprints: [] };
+      return { ...nothing, byReason, ...read };
+    },
+  };
+  const stop = new AbortController();
+  const running = runInformer({
+    api,
+    type: TYPE,
+    resource: "vulnerabilityreports.aquasecurity.github.io",
+    source: runtimeFor(trivy),
+    intake,
+    views: {
+      begin: () => {},
+      view: () => {},
+      gone: () => {},
+      complete: () => void takenAtCompletion.push(taken),
+      lost: () => {},
+    },
+    states,
+    payloadOf: (object) => ({
+      payload: objectPayload(object, { confined: true, receivedAt: 0 }),
+      readable: true,
+    }),
+    resyncMs: 3_600_000,
+    onReevaluate: (listener) => {
+      again = listener;
+      return { [Symbol.dispose]: () => again = () => {} };
+    },
+    metrics,
+    clock: systemClock,
+  }, stop.signal);
+  await eventually("two evaluations to be done", () => takenAtCompletion.length >= 2, { timeoutMs: 10_000 });
+  changing = false;
+  assertEquals(takenAtCompletion.slice(0, 2), [REPORTS, 2 * REPORTS]);
+  const before = taken;
+  again();
+  await eventually("the last call to be heeded", () => taken >= before + REPORTS);
+  stop.abort();
+  await running;
+});
