@@ -18,7 +18,14 @@ export function spyOn(server: string, method: string): Spy {
   const requests: SpiedRequest[] = [];
   const stop = new AbortController();
   const listener = Deno.serve(
-    { hostname: "127.0.0.1", port: 0, signal: stop.signal, onListen() {} },
+    {
+      hostname: "127.0.0.1",
+      port: 0,
+      signal: stop.signal,
+      onListen() {},
+      // Watches that end with this proxy.
+      onError: () => new Response(null, { status: 502 }),
+    },
     async (request) => {
       const { pathname, search } = new URL(request.url);
       const body = request.body === null ? null : await request.text();
