@@ -19,12 +19,22 @@ export function deadline(ms: number, what: string, parent?: AbortSignal): Deadli
   const controller = new AbortController();
   const follow = () => controller.abort(parent?.reason);
   let timer: ReturnType<typeof setTimeout> | undefined;
-  const clear = () => clearTimeout(timer);
+  let dueAt = 0;
+  const clear = () => {
+    clearTimeout(timer);
+    timer = undefined;
+  };
+  const ring = () => {
+    const leftMs = dueAt - performance.now();
+    if (leftMs > 0) timer = setTimeout(ring, Math.ceil(leftMs));
+    else {controller.abort(
+        new NetworkError(`Cannot ${what}: nothing came for ${ms} ms`, { fault: "timeout" }),
+      );}
+  };
   const restart = () => {
-    clear();
-    timer = setTimeout(() => {
-      controller.abort(new NetworkError(`Cannot ${what}: nothing came for ${ms} ms`, { fault: "timeout" }));
-    }, ms);
+    dueAt = performance.now() + ms;
+    // Each frame of a watch restarts its guard: the timer under way looks again when it rings.
+    timer ??= setTimeout(ring, ms);
   };
   if (parent?.aborted) follow();
   else {
