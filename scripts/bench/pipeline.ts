@@ -23,6 +23,7 @@ export interface PipelineQuestion {
   /** Every event repeats one of a thousand that are stored. */
   readonly repeats: boolean;
   readonly events: number;
+  readonly warmUpEvents: number;
 }
 
 export interface PipelineAnswer {
@@ -32,7 +33,6 @@ export interface PipelineAnswer {
 }
 
 const BATCH = 1_000;
-const WARM_UP_BATCHES = 20;
 const ROOM = { OBSERVATION_MAX_TOTAL: "10000000", OBSERVATION_MAX_BYTES: "100GiB" };
 
 if (import.meta.main) await answerQuestions((question: PipelineQuestion) => measure(question));
@@ -59,7 +59,7 @@ async function measure(question: PipelineQuestion): Promise<PipelineAnswer> {
       throw new Error(`Cannot measure: ${BATCH - settled} of ${BATCH} events went elsewhere`);
     }
   };
-  for (let turn = 0; turn < WARM_UP_BATCHES; turn++) await take(batch());
+  for (let turn = 0; turn < question.warmUpEvents / BATCH; turn++) await take(batch());
   let wallMs = 0;
   let cpuMicros = 0;
   const turns = Math.ceil(question.events / BATCH);

@@ -4,7 +4,7 @@ import type { Scenario } from "../scenario.ts";
 import { startWorker } from "../worker.ts";
 import { V8_FLAGS } from "../../support/permissions.ts";
 
-const QUESTIONS: Readonly<Record<string, Omit<PipelineQuestion, "events">>> = {
+const QUESTIONS: Readonly<Record<string, Omit<PipelineQuestion, "events" | "warmUpEvents">>> = {
   noRules: { documents: 0, withExpressions: false, repeats: false },
   tenRules: { documents: 10, withExpressions: false, repeats: false },
   hundredRules: { documents: 100, withExpressions: false, repeats: false },
@@ -22,10 +22,11 @@ export const ALONE: Scenario = {
     const figures: Record<string, number> = {};
     for (const [name, question] of Object.entries(QUESTIONS)) {
       await using worker = startWorker("pipeline.ts", [V8_FLAGS]);
-      const events = quick ? 10_000 : 50_000;
+      const [events, warmUpEvents] = quick ? [8_000, 4_000] : [50_000, 20_000];
       const { eventsPerSecond, eventsPerCpuSecond } = await worker.ask<PipelineAnswer>({
         ...question,
         events,
+        warmUpEvents,
       });
       figures[`${name}PerSecond`] = eventsPerSecond;
       figures[`${name}PerCpuSecond`] = eventsPerCpuSecond;

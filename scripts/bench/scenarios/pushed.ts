@@ -9,7 +9,10 @@ import { createOrReplace } from "../../support/feed.ts";
 
 const FALCO = "/falco/webhook";
 const AUDIT = "/audit/webhook";
-const WARM_UP = 300;
+const WARM_UP = 2_000;
+const QUICK_WARM_UP = 300;
+/** Creates before the bare client's are counted: its connections, and the server's own code. */
+const BARE_WARM_UP = 300;
 
 export const RAW: Scenario = {
   name: "raw",
@@ -20,34 +23,51 @@ export const RAW: Scenario = {
     const { quick } = bench;
     const maxMs = quick ? 2_000 : 4_000;
     const count = maxMs * 3;
-    await bare(bench, { count: WARM_UP, pace: { kind: "closed", concurrency: 8, maxMs } });
-    const client = await best(quick ? [16, 48] : [8, 16, 32, 64], async (concurrency) => {
-      const { figures } = await bare(bench, { count, pace: { kind: "closed", concurrency, maxMs } });
-      return { figures, rate: figures.createdPerSecond ?? 0 };
-    });
-    await using bundle = await startBundle(bench.server, { env: UNLIMITED });
-    await warmUp(bench, bundle);
-    let lost = 0;
-    let doubled = 0;
-    const events = await best(quick ? [32] : [16, 32, 64, 96], async (concurrency) => {
-      const plan = { input: "alert" as const, count, pace: { kind: "closed" as const, concurrency, maxMs } };
-      const { figures } = await pushed(bench, { bundle, path: FALCO, plan });
-      lost += figures.lost ?? 0;
-      doubled += figures.doubled ?? 0;
-      return { figures, rate: figures.acceptedPerSecond ?? 0 };
-    });
+    await bare(bench, { count: BARE_WARM_UP, pace: { kind: "closed", concurrency: 8, maxMs } });
+    const first = await bestBare(bench, { count, maxMs });
+    const events = await bestEvents(bench, { count, maxMs });
+    // A machine shared with others is not the same a minute later: the bare client has its turn on both sides.
+    const second = await bestBare(bench, { count, maxMs });
+    const bareRate = (first.rate + second.rate) / 2;
     return {
       ...events.figures,
       concurrency: events.concurrency,
-      lost,
-      doubled,
-      bareCreatedPerSecond: client.rate,
-      bareConcurrency: client.concurrency,
-      bareServerCpuMsPerCreate: client.figures.serverCpuMsPerCreate ?? NaN,
-      ratio: events.rate / client.rate,
+      bareCreatedPerSecond: bareRate,
+      bareFirstPerSecond: first.rate,
+      bareSecondPerSecond: second.rate,
+      bareConcurrency: first.concurrency,
+      bareServerCpuMsPerCreate: first.figures.serverCpuMsPerCreate ?? NaN,
+      ratio: events.rate / bareRate,
     };
   },
 };
+
+interface Burst {
+  readonly count: number;
+  readonly maxMs: number;
+}
+
+function bestBare(bench: Bench, { count, maxMs }: Burst) {
+  return best(bench.quick ? [16, 48] : [8, 16, 32, 64], async (concurrency) => {
+    const { figures } = await bare(bench, { count, pace: { kind: "closed", concurrency, maxMs } });
+    return { figures, rate: figures.createdPerSecond ?? 0 };
+  });
+}
+
+async function bestEvents(bench: Bench, { count, maxMs }: Burst) {
+  await using bundle = await startBundle(bench.server, { env: UNLIMITED });
+  await warmUp(bench, bundle);
+  let lost = 0;
+  let doubled = 0;
+  const found = await best(bench.quick ? [32] : [16, 32, 64, 96], async (concurrency) => {
+    const plan = { input: "alert" as const, count, pace: { kind: "closed" as const, concurrency, maxMs } };
+    const { figures } = await pushed(bench, { bundle, path: FALCO, plan });
+    lost += figures.lost ?? 0;
+    doubled += figures.doubled ?? 0;
+    return { figures, rate: figures.acceptedPerSecond ?? 0 };
+  });
+  return { ...found, figures: { ...found.figures, lost, doubled } };
+}
 
 interface Tried {
   readonly figures: Figures;
@@ -75,7 +95,7 @@ export function atRate(ratePerSecond: number, seconds: number): Scenario {
       `unique events at ${ratePerSecond}/s for ${seconds} s, open loop, beside a bare client at the same rate`,
     async run(bench) {
       const pace = { kind: "open" as const, ratePerSecond };
-      await bare(bench, { count: WARM_UP, pace: { kind: "closed", concurrency: 8, maxMs: 10_000 } });
+      await bare(bench, { count: BARE_WARM_UP, pace: { kind: "closed", concurrency: 8, maxMs: 10_000 } });
       const client = await bare(bench, { count: ratePerSecond * Math.min(seconds, 10), pace }, {
         watched: true,
       });
@@ -182,8 +202,8 @@ export const OVERLOAD: Scenario = {
 export async function warmUp(bench: Bench, bundle: Bundle): Promise<void> {
   const plan = {
     input: "alert" as const,
-    count: WARM_UP,
-    pace: { kind: "closed" as const, concurrency: 8, maxMs: 10_000 },
+    count: bench.quick ? QUICK_WARM_UP : WARM_UP,
+    pace: { kind: "closed" as const, concurrency: 16, maxMs: 30_000 },
   };
   await pushed(bench, { bundle, path: FALCO, plan });
 }

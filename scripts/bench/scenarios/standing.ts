@@ -28,11 +28,11 @@ export const IDLE: Scenario = {
     await feedObjects(server.api);
     const leasesAlone = await leasesPerSecond(server, quick ? 0 : 30_000);
     await using bundle = await startBundle(server);
-    await wait(quick ? 5_000 : 30_000);
+    await wait(quick ? 3_000 : 30_000);
     const before = await server.requests();
     const { usage } = await usageDuring(
       { pid: bundle.controller.pid, apiPort: bundle.apiPort },
-      () => wait(quick ? 10_000 : 120_000),
+      () => wait(quick ? 6_000 : 120_000),
     );
     const after = await server.requests();
     const leases = after.leases - before.leases - leasesAlone * usage.seconds;
