@@ -65,25 +65,33 @@ async function bench(): Promise<number> {
   await note(`${busy}\n`);
   await fillCache();
   const each: Record<string, Figures[]> = {};
+  let failures = 0;
   await using house = new House(values.cluster ? "real" : "embedded");
-  for (const scenario of scenarios) {
-    each[scenario.name] = await measured(scenario, { house, runs: scenario.once ? 1 : runs });
-  }
-  const medianOf = Object.fromEntries(Object.entries(each).map(([name, all]) => [name, medians(all)]));
-  const results: Results = {
+  const results = (): Results => ({
     when: new Date().toISOString(),
     server: house.description,
     machine: busy,
     runs,
-    scenarios: medianOf,
+    scenarios: Object.fromEntries(Object.entries(each).map(([name, all]) => [name, medians(all)])),
     each,
-  };
-  await print(`\n${markdown(results)}`);
-  if (before) await print(`\n${comparison(compare(before.scenarios, results.scenarios))}`);
-  if (values.json !== undefined) {
-    await Deno.writeTextFile(values.json, JSON.stringify(results, null, 2) + "\n");
+  });
+  for (const scenario of scenarios) {
+    const found = each[scenario.name] = [] as Figures[];
+    try {
+      await measure(scenario, { house, runs: scenario.once ? 1 : runs, found });
+    } catch (error) {
+      failures++;
+      await note(`  failed: ${error instanceof Error ? error.message : error}\n`);
+      await house.close();
+    }
+    // What takes an hour is kept as it comes.
+    if (values.json !== undefined) {
+      await Deno.writeTextFile(values.json, JSON.stringify(results(), null, 2) + "\n");
+    }
   }
-  return 0;
+  await print(`\n${markdown(results())}`);
+  if (before) await print(`\n${comparison(compare(before.scenarios, results().scenarios))}`);
+  return failures === 0 ? 0 : 1;
 }
 
 /**
@@ -106,25 +114,28 @@ function chosen(): readonly Scenario[] {
   });
 }
 
-async function measured(
-  scenario: Scenario,
-  { house, runs }: { readonly house: House; readonly runs: number },
-): Promise<Figures[]> {
-  const found: Figures[] = [];
+interface Plan {
+  readonly house: House;
+  readonly runs: number;
+  /** Where each run's figures go. */
+  readonly found: Figures[];
+}
+
+async function measure(scenario: Scenario, { house, runs, found }: Plan): Promise<void> {
   for (let run = 1; run <= runs; run++) {
     await note(`${scenario.name} ${run}/${runs}: ${scenario.doc}\n`);
+    const [machineLoad = NaN] = Deno.loadavg();
     if (scenario.heavy) await house.close();
     const server = await house.open();
     if (!scenario.heavy) await clean(server);
     await using load = startWorker("load.ts");
     await using watcher = startWorker("watch.ts");
     const context: Bench = { server, load, watcher, quick: values.quick, note };
-    const figures = await scenario.run(context);
+    const figures = { machineLoad, ...await scenario.run(context) };
     found.push(figures);
     await note(`  ${Object.entries(figures).map(([name, value]) => `${name} ${shown(value)}`).join(", ")}\n`);
     if (scenario.heavy) await house.close();
   }
-  return found;
 }
 
 async function note(text: string): Promise<void> {
