@@ -54,7 +54,12 @@ export async function answerQuestions<Q>(answer: (question: Q) => Promise<unknow
     } catch (error) {
       reply = { error: error instanceof Error ? error.message : String(error) };
     }
-    await writeAll(JSON.stringify(reply) + "\n");
+    try {
+      await writeAll(JSON.stringify(reply) + "\n");
+    } catch {
+      // Nobody waits for the answer any more.
+      break;
+    }
   }
   Deno.exit(0);
 }
