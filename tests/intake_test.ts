@@ -92,7 +92,7 @@ function heldStore() {
 
 function intakeOn(store: ObservationStore, clock: Clock = STILL) {
   const recorder = books();
-  const dedup = createDedup({ index: { complete: true, newest: () => undefined }, maxSize: 100 });
+  const dedup = createDedup({ index: { newest: () => undefined }, maxSize: 100 });
   const intake = createIntake({
     steps: { filter: () => undefined, inScope: () => true, admits: () => true, dedup },
     limiter: { take: () => Promise.resolve(true) },
@@ -183,7 +183,7 @@ Deno.test("a generator that throws is a payload error; what it drew before is ke
 Deno.test("a step that throws fails its event as internal, and no other", async () => {
   const { store, waiting } = heldStore();
   const recorder = books();
-  const dedup = createDedup({ index: { complete: true, newest: () => undefined }, maxSize: 100 });
+  const dedup = createDedup({ index: { newest: () => undefined }, maxSize: 100 });
   const intake = createIntake({
     steps: {
       filter: ({ fingerprint }) => {

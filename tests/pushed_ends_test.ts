@@ -1,7 +1,8 @@
+/** The ends of pushed findings: nothing but the sender's word tells of them, so none may be lost. */
 import { assertEquals } from "@std/assert";
 import type { FakeCall } from "./support/fake_kube.ts";
-import { FakeKube } from "./support/fake_kube.ts";
-import { Replica } from "./support/replica.ts";
+import { apiError, FakeKube } from "./support/fake_kube.ts";
+import { Replica, type ReplicaOptions } from "./support/replica.ts";
 import { settled, VirtualTime } from "./support/virtual_time.ts";
 
 const ALERT = { identity: { alertname: "DiskFull" } };
@@ -33,3 +34,94 @@ for (const [name, together] of [["in one request", true], ["in another request",
     }
   });
 }
+
+const PUSHED = { kind: "finding" } as const;
+
+async function withReplicas(
+  test: (it: { time: VirtualTime; kube: FakeKube; first: Replica; second: Replica }) => Promise<void>,
+  steps: NonNullable<ReplicaOptions["steps"]> = {},
+): Promise<void> {
+  const time = new VirtualTime();
+  const kube = new FakeKube(() => time.now());
+  const first = new Replica(kube, { time });
+  const second = new Replica(kube, { time, steps });
+  try {
+    await test({ time, kube, first, second });
+  } finally {
+    await first.kill();
+    await second.kill();
+  }
+}
+
+const phases = (kube: FakeKube) => kube.stored.map(({ status }) => status?.phase);
+
+for (const [why, steps] of [["", {}], [", with no room for more", { admits: () => false }]] as const) {
+  Deno.test(`an end reaches a replica whose watch has not told of the finding yet${why}`, () =>
+    withReplicas(async ({ time, kube, first, second }) => {
+      second.lagging = true;
+      await first.take([ALERT], PUSHED);
+      const { received, deduped } = await second.take([END], PUSHED);
+      assertEquals([received, deduped, kube.count("get"), kube.count("list")], [1, 1, 1, 0]);
+      await time.advance(1_000);
+      assertEquals(phases(kube), ["Resolved"]);
+      assertEquals(second.books.map(({ outcomes }) => outcomes.length), [1]);
+    }, steps));
+}
+
+Deno.test("the end of what is not stored is no news, and costs one request", () =>
+  withReplicas(async ({ kube, first, second }) => {
+    const { byReason } = await second.take([END], PUSHED);
+    assertEquals([byReason.filtered, kube.calls.map(({ verb }) => verb)], [{ not_relevant: 1 }, ["get"]]);
+    assertEquals([second.dedup.inFlight, (await first.take([ALERT], PUSHED)).created], [0, 1]);
+  }));
+
+Deno.test("an object of that name that is not this finding is not ended", () =>
+  withReplicas(async ({ time, kube, first, second }) => {
+    second.lagging = true;
+    await first.take([ALERT], PUSHED);
+    const [stored] = kube.stored;
+    kube.put({ ...stored!, metadata: { ...stored!.metadata, labels: {} } });
+    assertEquals((await second.take([END], PUSHED)).byReason.filtered, { not_relevant: 1 });
+    await time.advance(1_000);
+    assertEquals(phases(kube), ["Active"]);
+  }));
+
+Deno.test("an end that cannot be looked up before the deadline is failed{unavailable}: its sender comes again", () =>
+  withReplicas(async ({ time, kube, second }) => {
+    kube.script = {
+      before: ({ verb }) => {
+        if (verb === "get") throw apiError("get", 503, "ServiceUnavailable");
+      },
+    };
+    const deadline = new AbortController();
+    const taken = second.take([END], { ...PUSHED, signal: deadline.signal });
+    await time.advance(60_000);
+    deadline.abort();
+    assertEquals((await taken).byReason.failed, { unavailable: 1 });
+  }));
+
+Deno.test("an alert that fires again and ends before the first of it is written is Resolved", () =>
+  withReplicas(async ({ time, kube, first }) => {
+    await first.take([ALERT], PUSHED);
+    await first.take([END], PUSHED);
+    await time.advance(1_000);
+    assertEquals(phases(kube), ["Resolved"]);
+    await first.take([ALERT], PUSHED);
+    await first.take([END], PUSHED);
+    await time.advance(6_000);
+    assertEquals(phases(kube), ["Resolved"]);
+  }));
+
+Deno.test("an end finds its finding Active again, though this replica's watch still says Resolved", () =>
+  withReplicas(async ({ time, kube, first, second }) => {
+    await first.take([ALERT], PUSHED);
+    await first.take([END], PUSHED);
+    await time.advance(1_000);
+    second.lagging = true;
+    await first.take([ALERT], PUSHED);
+    await time.advance(1_000);
+    assertEquals(phases(kube), ["Active"]);
+    await second.take([END], PUSHED);
+    await time.advance(1_000);
+    assertEquals(phases(kube), ["Resolved"]);
+  }));

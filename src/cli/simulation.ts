@@ -48,7 +48,7 @@ const EVENT_ID = "explained";
 /** Creates a simulation that begins with nothing stored. */
 export function createSimulation({ runtime, filters, instance }: SimulationOptions): Simulation {
   const stored = new Map<string, Generation>();
-  const index: StoredIndex = { complete: true, newest: (fingerprint) => stored.get(fingerprint) };
+  const index: StoredIndex = { newest: (fingerprint) => stored.get(fingerprint) };
   const steps: Steps = {
     filter: (event) => {
       const verdict = filters.evaluate(event);
@@ -69,7 +69,6 @@ export function createSimulation({ runtime, filters, instance }: SimulationOptio
     const said = [drawn, normalizeStep(event), ...filterSteps(filters, event)];
     switch (decision.kind) {
       case "drop":
-        if (!said.some(({ verdict }) => verdict === "drop")) said.push(resolvedStep());
         return filtered(decision.reason, said);
       case "duplicate":
         said.push({ step: "dedup", verdict: "duplicate", detail: `repeats ${nameOf(decision.into)}` });
@@ -77,8 +76,13 @@ export function createSimulation({ runtime, filters, instance }: SimulationOptio
       case "join":
         throw new Error("Cannot wait for a twin where events are taken one after the other");
       case "write":
-        return create(event, decision, said);
+        return event.resolved ? endNothing(decision, said) : create(event, decision, said);
     }
+  }
+
+  function endNothing({ reservation }: Decision & { kind: "write" }, said: readonly Step[]): ExplainedEvent {
+    reservation.settle({ outcome: { kind: "filtered", reason: "not_relevant" } });
+    return filtered("not_relevant", [...said, resolvedStep()]);
   }
 
   function create(event: NormalEvent, decision: Decision & { kind: "write" }, said: Step[]): ExplainedEvent {

@@ -19,12 +19,6 @@ export type DedupDecision =
   | { readonly kind: "join"; readonly settled: Promise<Outcome> }
   | { readonly kind: "write"; readonly generation: number; readonly reservation: Reservation };
 
-/** What dedup would make of an event, said without taking anything. */
-export type DedupVerdict =
-  | { readonly kind: "duplicate"; readonly into: Generation }
-  | { readonly kind: "join" }
-  | { readonly kind: "write"; readonly generation: number };
-
 export interface DedupOptions {
   readonly index: StoredIndex;
   /** Windows kept; an evicted one costs a request, never a double. */
@@ -37,14 +31,10 @@ export interface DedupOptions {
 export interface Dedup {
   /** Decides, and where that is `write` reserves the fingerprint; a duplicate widens the window it fell into. */
   decide(event: NormalEvent): DedupDecision;
-  /** What `decide` would say now. */
-  peek(event: NormalEvent): DedupVerdict;
   /** A generation is gone from the API server: its window is closed. */
   forget(fingerprint: string, generation: number): void;
   /** Fill of the window cache, 0 to 1. */
   usage(): number;
-  /** True where what is not known is not stored. */
-  readonly complete: boolean;
   /** Writes under way. */
   readonly inFlight: number;
 }
@@ -106,17 +96,10 @@ export function createDedup({ index, maxSize, onEvict }: DedupOptions): Dedup {
       }
       return verdict;
     },
-    peek(event) {
-      if (reserved.has(keyOf(event.fingerprint))) return { kind: "join" };
-      return judge(event, known(event));
-    },
     forget(fingerprint, generation) {
       const key = keyOf(fingerprint);
       const window = windows.peek(key);
       if (window && window.generation <= generation) windows.delete(key);
-    },
-    get complete() {
-      return index.complete;
     },
     usage: () => windows.size / maxSize,
     get inFlight() {
@@ -134,7 +117,9 @@ function hasWindow(event: NormalEvent): boolean {
   return event.kind === "occurrence" && event.windowMs !== Infinity;
 }
 
-type Verdict = Exclude<DedupVerdict, { kind: "join" }>;
+type Verdict =
+  | { readonly kind: "duplicate"; readonly into: Generation }
+  | { readonly kind: "write"; readonly generation: number };
 
 function judge(event: NormalEvent, newest: Generation | undefined): Verdict {
   if (event.kind === "finding") {

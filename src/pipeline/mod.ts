@@ -24,7 +24,7 @@ export interface Steps {
 
 /** Decides one event. */
 export function decide(event: NormalEvent, steps: Steps): Decision {
-  return screen(event, steps) ?? resolveNothing(event, steps) ?? settle(event, steps);
+  return screen(event, steps) ?? settle(event, steps);
 }
 
 /** The steps before dedup: what is no news, not ours, or filtered. */
@@ -35,16 +35,11 @@ export function screen(event: NormalEvent, steps: Steps): Decision & { kind: "dr
   return rejection && { kind: "drop", ...rejection };
 }
 
-/** The end of a finding that is not stored is no news. While it is being written its end waits for it; while the index has gaps the store asks. */
-function resolveNothing(event: NormalEvent, { dedup }: Steps): Decision | undefined {
-  if (!event.resolved || !dedup.complete || dedup.peek(event).kind !== "write") return undefined;
-  return { kind: "drop", reason: "not_relevant" };
-}
-
 function settle(event: NormalEvent, { dedup, admits }: Steps): Decision {
   const decision = dedup.decide(event);
-  // The budget is asked last: a repeat needs no room.
-  if (decision.kind !== "write" || admits(event)) return decision;
+  // The budget is asked last: a repeat needs no room, nor does the end of a finding. Whether that is stored, the store
+  // asks the API server: another replica may have written it just now.
+  if (decision.kind !== "write" || event.resolved || admits(event)) return decision;
   decision.reservation.settle({ outcome: { kind: "filtered", reason: "budget" } });
   return { kind: "drop", reason: "budget" };
 }

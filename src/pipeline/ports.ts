@@ -17,8 +17,6 @@ export interface Generation {
 
 /** The projected index of stored Observations, as the pipeline reads it. */
 export interface StoredIndex {
-  /** True once the first full list is in. Nothing waits for it: the API server's 409 is the judge. */
-  readonly complete: boolean;
   /** The newest stored generation of a fingerprint (64 hex), in whatever namespace. */
   newest(fingerprint: string): Generation | undefined;
 }

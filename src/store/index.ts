@@ -39,6 +39,7 @@ export class ObservationIndex implements StoredIndex {
     this.#options = options;
   }
 
+  /** True once the first full list is in. Nothing waits for it: the API server's 409 is the judge. */
   get complete(): boolean {
     return this.#complete;
   }

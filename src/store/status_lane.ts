@@ -138,7 +138,8 @@ export function createStatusLane(options: StatusLaneOptions): StatusLane {
 
   function repeatFinding(event: NormalEvent, into: Generation, context: RepeatContext): void {
     if (event.resolved) {
-      if (into.active) add(into, event, { ...NEVER, resolvedAt: event.at }, TRANSITION_DELAY_MS);
+      // Known to be Resolved or not: what made it Active again may not be written, or not be watched, yet.
+      add(into, event, { ...NEVER, resolvedAt: event.at }, TRANSITION_DELAY_MS);
       return;
     }
     // What waits to be resolved is not any more: the later word counts, whatever the index still says.

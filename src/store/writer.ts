@@ -185,10 +185,20 @@ export function createWriter(options: WriterOptions): Writer {
     });
   }
 
-  /** The end of a pushed finding, while the index cannot say whether it is stored. */
+  /**
+   * The end of a pushed finding that the index does not know. Another replica may have written it before this one's
+   * watch told: one request asks for it by its name, or while the index has gaps by its label.
+   */
   async function endStored(job: Job): Promise<Written> {
-    const found = newestOf(await listed(job));
+    const found = index.complete ? await storedFinding(job) : newestOf(await listed(job));
     return found ? repeated(job, found) : { outcome: { kind: "filtered", reason: "not_relevant" } };
+  }
+
+  async function storedFinding(job: Job): Promise<Generation | undefined> {
+    const found = await read(job, { namespace: job.namespace, name: nameOf(job, 0) });
+    if (!found || !isSame(found, job.event)) return undefined;
+    index.note(found);
+    return generationOf(found);
   }
 
   async function read(
