@@ -1,9 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
 import { LABELS } from "../src/core/observation.ts";
 import { NetworkError } from "../src/kube/api.ts";
+import { DueQueue } from "../src/store/due_queue.ts";
 import { mergeDeltas } from "../src/store/status_lane.ts";
 import { statusPatch } from "../src/store/status_writer.ts";
-import { apiError, FakeKube } from "./support/fake_kube.ts";
+import { apiError, type FakeCall, FakeKube } from "./support/fake_kube.ts";
 import { storedObservation } from "./support/observation.ts";
 import { Replica, type ReplicaOptions, type TakeOptions } from "./support/replica.ts";
 import { VirtualTime } from "./support/virtual_time.ts";
@@ -252,18 +253,108 @@ Deno.test("status writes survive an API server that is away", () =>
     assertEquals(replica.store.lane.size, 0);
   }));
 
-Deno.test("status writes that are refused for good are given up, loudly", () =>
+/** Patches are answered so, but for those of objects that `but` names. */
+function refusing(error: () => Error, but?: (name: string) => boolean) {
+  return {
+    before: ({ verb, name }: FakeCall) => {
+      if (verb === "patch" && !but?.(name)) throw error();
+    },
+  };
+}
+
+const errorsOf = (replica: Replica) => replica.logged.filter(({ level }) => level === "ERROR").length;
+
+Deno.test("status writes that nothing mends are given up, loudly", () =>
   withReplica(async ({ time, kube, replica }) => {
     await replica.take([ALERT]);
-    kube.script = {
-      before: ({ verb }) => {
-        if (verb === "patch") throw apiError("patch", 403, "Forbidden");
-      },
-    };
+    kube.script = refusing(() => apiError("patch", 422, "Invalid"));
     await replica.take([ALERT]);
     await time.advance(6_000);
-    assertEquals(replica.store.lane.size, 0);
-    assertEquals(replica.logged.filter(({ level }) => level === "ERROR").length, 1);
+    assertEquals([replica.store.lane.size, errorsOf(replica)], [0, 1]);
+  }));
+
+const DENIALS: readonly (readonly [string, () => Error])[] = [
+  ["RBAC", () => apiError("patch", 403, "Forbidden")],
+  [
+    "an admission policy",
+    () =>
+      apiError("patch", 422, "Invalid", {
+        message: "ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no",
+      }),
+  ],
+];
+
+for (const [by, error] of DENIALS) {
+  Deno.test(`a status write refused by ${by} is kept until it is allowed, and others go on meanwhile`, () =>
+    withReplica(async ({ time, kube, replica }) => {
+      const pushed: TakeOptions = { kind: "finding", profile: { name: "alertmanager" } };
+      await replica.take([ALERT], pushed);
+      const [refused] = kube.stored;
+      kube.script = refusing(error, (name) => name !== refused?.metadata.name);
+      await replica.take([{ ...ALERT, resolved: true }], pushed);
+      for (let minute = 0; minute < 30; minute++) {
+        await replica.take([{ identity: { rule: "another" } }]);
+        await replica.take([{ ...ALERT, resolved: true }], pushed);
+        await time.advance(60_000);
+      }
+      const tries = kube.calls.filter(({ verb, name }) =>
+        verb === "patch" && name === refused?.metadata.name
+      );
+      assert(tries.length <= 60, `${tries.length} tries in half an hour`);
+      assertEquals(replica.store.lane.size, 1);
+      assert(errorsOf(replica) <= 30, `${errorsOf(replica)} lines in half an hour`);
+      kube.script = {};
+      await time.advance(301_000);
+      const phase = kube.stored.find(({ metadata }) => metadata.name === refused?.metadata.name)?.status
+        ?.phase;
+      assertEquals([phase, replica.store.lane.size], ["Resolved", 0]);
+    }));
+}
+
+Deno.test("refused work fills half a queue at most: the rest is for what may be done", async () => {
+  const time = new VirtualTime();
+  const done: string[] = [], dropped: string[] = [];
+  const queue = new DueQueue<string>({
+    clock: time,
+    maxSize: 8,
+    concurrency: 1,
+    perSecond: 1_000,
+    sleep: time.sleep,
+    merge: (_older, newer) => newer,
+    dropped: (item) => dropped.push(item),
+    work: (key) => {
+      if (key.startsWith("refused")) return Promise.resolve("refused");
+      done.push(key);
+      return Promise.resolve("done");
+    },
+  });
+  const stop = new AbortController();
+  const running = queue.run(stop.signal);
+  for (let index = 0; index < 6; index++) queue.add(`refused ${index}`, `${index}`, 0);
+  await time.advance(1_000);
+  assertEquals([queue.size, queue.refused, dropped.length], [4, 4, 2]);
+  assert(queue.add("allowed", "", 0));
+  await time.advance(1_000);
+  assertEquals([done, queue.size], [["allowed"], 4]);
+  for (const key of ["refused 0", "refused 1", "refused 2", "refused 3"]) queue.drop(key);
+  assertEquals([queue.size, queue.refused], [0, 0]);
+  stop.abort();
+  await running;
+});
+
+Deno.test("flush tries refused status writes once more, and says what is lost", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    await replica.take([ALERT, ALERT]);
+    kube.script = refusing(() => apiError("patch", 403, "Forbidden"));
+    await time.advance(10_000);
+    const before = kube.count("patch/status");
+    assert(before > 0);
+    await replica.store.lane.flush(new AbortController().signal);
+    assertEquals(kube.count("patch/status"), before + 1);
+    assertEquals(replica.logged.at(-1)?.message.startsWith("Status writes are left undone"), true);
+    kube.script = {};
+    await replica.store.lane.flush(new AbortController().signal);
+    assertEquals(status(kube).occurrences, 2);
   }));
 
 Deno.test("flush at shutdown writes what is not due yet", () =>

@@ -1,15 +1,17 @@
 /** Work that is merged by key while it waits, done when due, at a bounded rate, and tried again when it fails. */
 import type { Clock } from "../core/clock.ts";
-import { backoff, type Sleep, sleep } from "../kube/retry.ts";
+import { type Backoff, backoff, type Sleep, sleep } from "../kube/retry.ts";
 
-/** How one piece of work ended. */
-export type WorkResult = "done" | "again";
+/** How one piece of work ended. `again`: time mends it; `refused`: somebody must, and it waits its own, longer time. */
+export type WorkResult = "done" | "again" | "refused";
 
 export interface DueQueueOptions<T> {
   readonly clock: Clock;
-  /** Does the work; `again` puts it back, merged with what came meanwhile. Never rejects. */
+  /** Does the work; what is not done is put back, merged with what came meanwhile. Never rejects. */
   work(key: string, item: T, signal: AbortSignal): Promise<WorkResult>;
   merge(older: T, newer: T): T;
+  /** Told of refused work that is dropped, since half the queue is refused work: the rest is for other keys. */
+  dropped(item: T): void;
   /** Keys that may wait; `add` refuses more. */
   readonly maxSize: number;
   readonly concurrency: number;
@@ -20,10 +22,13 @@ export interface DueQueueOptions<T> {
 interface Waiting<T> {
   item: T;
   dueAt: number;
+  /** Of refused work: it is due no earlier, whatever comes for its key. */
+  readonly refused?: { readonly untilAt: number; readonly waits: Backoff };
 }
 
 /** How often a queue that is not empty looks for what is due. */
 const TICK_MS = 200;
+const REFUSED_WAIT = { initialMs: 5_000, maxMs: 300_000 };
 
 /** A queue of due work. */
 export class DueQueue<T> {
@@ -32,6 +37,7 @@ export class DueQueue<T> {
   readonly #waiting = new Map<string, Waiting<T>>();
   readonly #busy = new Map<string, T>();
   readonly #retries = backoff({ initialMs: 500, maxMs: 10_000 });
+  #refused = 0;
   #nextStartAt = 0;
   #wake: (() => void) | undefined;
 
@@ -43,6 +49,11 @@ export class DueQueue<T> {
   /** Keys that wait or are at work. */
   get size(): number {
     return this.#waiting.size + this.#busy.size;
+  }
+
+  /** Keys whose last try was refused. */
+  get refused(): number {
+    return this.#refused;
   }
 
   /** What is not done yet for a key. */
@@ -63,7 +74,7 @@ export class DueQueue<T> {
     const waiting = this.#waiting.get(key);
     if (waiting) {
       waiting.item = this.#options.merge(waiting.item, item);
-      waiting.dueAt = Math.min(waiting.dueAt, dueAt);
+      waiting.dueAt = Math.max(Math.min(waiting.dueAt, dueAt), waiting.refused?.untilAt ?? -Infinity);
       return true;
     }
     if (this.size >= this.#options.maxSize) return false;
@@ -74,6 +85,7 @@ export class DueQueue<T> {
 
   /** Takes back what waits for a key; what is at work goes on. */
   drop(key: string): void {
+    if (this.#waiting.get(key)?.refused) this.#refused--;
     this.#waiting.delete(key);
   }
 
@@ -81,25 +93,37 @@ export class DueQueue<T> {
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       if (this.size === 0) await this.#woken(signal);
-      await this.#all({ signal, dueBy: this.#options.clock.monotonic(), paced: true });
+      const dueBy = this.#options.clock.monotonic();
+      await this.#all({ signal, dueBy, paced: true, refused: true });
       if (!signal.aborted) await this.#sleep(TICK_MS, signal);
     }
   }
 
-  /** Does everything, due or not and as fast as it goes, until nothing is left or `signal` aborts. */
+  /**
+   * Does everything, due or not and as fast as it goes, until nothing is left but what was refused, once more,
+   * or `signal` aborts.
+   */
   async flush(signal: AbortSignal): Promise<void> {
-    while (this.size > 0 && !signal.aborted) {
+    for (let refused = true; this.size > (refused ? 0 : this.#refused) && !signal.aborted; refused = false) {
       const before = this.size;
-      await this.#all({ signal, dueBy: Infinity, paced: false });
-      if (this.size >= before) await this.#sleep(this.#retries.next(), signal);
+      await this.#all({ signal, dueBy: Infinity, paced: false, refused });
+      if (this.size >= before && this.size > this.#refused) await this.#sleep(this.#retries.next(), signal);
     }
   }
 
   async #all(
-    { signal, dueBy, paced }: { signal: AbortSignal; dueBy: number; paced: boolean },
+    { signal, dueBy, paced, refused }: {
+      signal: AbortSignal;
+      dueBy: number;
+      paced: boolean;
+      refused: boolean;
+    },
   ): Promise<void> {
     const due: string[] = [];
-    for (const [key, { dueAt }] of this.#waiting) if (dueAt <= dueBy && !this.#busy.has(key)) due.push(key);
+    for (const [key, waiting] of this.#waiting) {
+      if (waiting.dueAt > dueBy || this.#busy.has(key) || (waiting.refused && !refused)) continue;
+      due.push(key);
+    }
     const worker = async () => {
       for (let key = due.pop(); key !== undefined && !signal.aborted; key = due.pop()) {
         if (paced) await this.#paced(signal);
@@ -113,16 +137,25 @@ export class DueQueue<T> {
   async #do(key: string, signal: AbortSignal): Promise<void> {
     const waiting = this.#waiting.get(key);
     if (!waiting || this.#busy.has(key) || signal.aborted) return;
-    this.#waiting.delete(key);
+    this.drop(key);
     this.#busy.set(key, waiting.item);
     const result = await this.#options.work(key, waiting.item, signal);
     this.#busy.delete(key);
     if (result === "done") return this.#retries.reset();
     const newer = this.#waiting.get(key);
-    this.#waiting.set(key, {
-      item: newer ? this.#options.merge(waiting.item, newer.item) : waiting.item,
-      dueAt: this.#options.clock.monotonic() + this.#retries.next(),
-    });
+    const item = newer ? this.#options.merge(waiting.item, newer.item) : waiting.item;
+    const now = this.#options.clock.monotonic();
+    if (result === "again") {
+      this.#waiting.set(key, { item, dueAt: now + this.#retries.next() });
+    } else if (this.#refused < this.#options.maxSize / 2) {
+      const waits = waiting.refused?.waits ?? backoff(REFUSED_WAIT);
+      const untilAt = now + waits.next();
+      this.#waiting.set(key, { item, dueAt: untilAt, refused: { untilAt, waits } });
+      this.#refused++;
+    } else {
+      this.#waiting.delete(key);
+      this.#options.dropped(item);
+    }
   }
 
   /** Starts are spread evenly: a burst of due work must not crowd out creates. */

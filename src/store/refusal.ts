@@ -56,6 +56,11 @@ export function refusalOf(error: unknown): Refusal {
   return final("other", "unavailable");
 }
 
+/** True where an admin forbids it, by RBAC or admission, and may allow it again. */
+export function isForbidden(error: unknown): boolean {
+  return error instanceof ApiError && (error.status === 403 || isDenial(error));
+}
+
 function final(label: CreateErrorReason, reason: FailReason): Refusal {
   return { kind: "final", label, reason };
 }

@@ -11,6 +11,7 @@ import type { Logger } from "../telemetry/logging.ts";
 import { ContentHold } from "./content_hold.ts";
 import { DueQueue, type WorkResult } from "./due_queue.ts";
 import type { ObservationIndex } from "./index.ts";
+import { isForbidden } from "./refusal.ts";
 import {
   type Content,
   createStatusWriter,
@@ -54,6 +55,8 @@ const CONTENT_DELAY_MS = 5_000;
 const TRANSITION_DELAY_MS = 500;
 /** A pushed finding's TTL runs from lastSeenAt: it is written when this share of the TTL has passed. */
 const TTL_SHARE = 20;
+/** One line in this time, however many writes are refused. */
+const REFUSED_LOG_MS = 60_000;
 const NEVER = { occurrences: 0, firstSeenAt: Infinity, lastSeenAt: -Infinity };
 
 interface Work<T> {
@@ -76,6 +79,7 @@ export function createStatusLane(options: StatusLaneOptions): StatusLane {
     maxSize,
     concurrency: 8,
     perSecond: writesPerSecond,
+    dropped: ({ target }: Work<unknown>) => lost(target, "too many status writes are refused"),
     ...(options.sleep && { sleep: options.sleep }),
   };
   const statuses = new DueQueue<Work<StatusDelta>>({
@@ -91,6 +95,8 @@ export function createStatusLane(options: StatusLaneOptions): StatusLane {
     merge: (_older, newer) => newer,
   });
 
+  let refusedSaidAt = -Infinity;
+
   async function attempt(
     target: Target,
     write: () => Promise<unknown>,
@@ -100,11 +106,31 @@ export function createStatusLane(options: StatusLaneOptions): StatusLane {
       await write();
       return "done";
     } catch (error) {
-      const { namespace, name } = target;
       if (signal.aborted || isRetryable(error) || isConflict(error)) return "again";
-      log.error("Status could not be written: the repeats it counted are lost", { namespace, name, error });
+      if (isForbidden(error)) {
+        sayRefused(target, error);
+        return "refused";
+      }
+      lost(target, error);
       return "done";
     }
+  }
+
+  /** Nothing but an admin mends it, and each of thousands of writes would say the same. */
+  function sayRefused({ namespace, name }: Target, error: unknown): void {
+    if (clock.monotonic() - refusedSaidAt < REFUSED_LOG_MS) return;
+    refusedSaidAt = clock.monotonic();
+    const waiting = statuses.refused + contents.refused + 1;
+    log.error("Status writes are refused: they are kept and tried again", {
+      namespace,
+      name,
+      waiting,
+      error,
+    });
+  }
+
+  function lost({ namespace, name }: Target, error: unknown): void {
+    log.error("Status could not be written: what it said is lost", { namespace, name, error });
   }
 
   function add(into: Generation, event: NormalEvent, delta: StatusDelta, delayMs: number): void {
@@ -188,6 +214,8 @@ export function createStatusLane(options: StatusLaneOptions): StatusLane {
     },
     async flush(signal) {
       await Promise.all([statuses.flush(signal), contents.flush(signal)]);
+      const left = statuses.size + contents.size;
+      if (left > 0) log.error("Status writes are left undone at the end: what they said is lost", { left });
     },
     get size() {
       return statuses.size + contents.size;
