@@ -1,17 +1,17 @@
 /** An API group that cannot be asked for is no uninstalled tool: what it reports is neither resolved nor collected. */
 import { assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
-import { startDevCluster } from "../src/devcluster/mod.ts";
 import { fixedConnection } from "../src/kube/connection.ts";
 import { createTransport } from "../src/kube/transport.ts";
 import { startTestApp } from "./support/app.ts";
 import { eventually } from "./support/eventually.ts";
 import { changeReports } from "./support/reports.ts";
+import { startTestCluster } from "./support/test_cluster.ts";
 
 const OBSERVATIONS = "observations.zen.kube-zen.io";
 
 Deno.test("a group that discovery cannot be asked for at the start is failing, not absent, and no finding expires for it", async () => {
-  await using server = startDevCluster();
+  await using server = startTestCluster();
   using api = createTransport(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system", "shop"]);

@@ -1,12 +1,12 @@
 /** The program end to end on the embedded API server: what goes in through its real ways, and what a user then sees. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { type DevCluster, startDevCluster } from "../src/devcluster/mod.ts";
 import { fixedConnection } from "../src/kube/connection.ts";
 import { createTransport } from "../src/kube/transport.ts";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import type { JsonObject } from "../src/core/json.ts";
 import { startTestApp, type TestApp, type TestAppOptions } from "./support/app.ts";
 import { eventually } from "./support/eventually.ts";
+import { startTestCluster, type TestCluster } from "./support/test_cluster.ts";
 
 const OBSERVATIONS = "observations.zen.kube-zen.io";
 const VULNERABILITY_REPORTS = {
@@ -27,15 +27,15 @@ const SHELL = {
 };
 
 /** A cluster with CRDs and namespaces. */
-async function cluster(): Promise<DevCluster> {
-  const server = await startDevCluster();
+async function cluster(): Promise<TestCluster> {
+  const server = await startTestCluster();
   using api = createTransport(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system", "shop"]);
   return server;
 }
 
-async function start(server: DevCluster, options: Omit<TestAppOptions, "server"> = {}): Promise<TestApp> {
+async function start(server: TestCluster, options: Omit<TestAppOptions, "server"> = {}): Promise<TestApp> {
   return await startTestApp({ ...options, server: server.url });
 }
 
@@ -130,7 +130,7 @@ Deno.test("a Trivy report is one Observation per distinct key, and a restart add
 });
 
 Deno.test("the program reads reports whose CRD is installed after its start", async () => {
-  await using server = await startDevCluster();
+  await using server = await startTestCluster();
   using api = createTransport(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system", "shop"]);
@@ -230,7 +230,7 @@ Deno.test("the program is not ready, and says why, while the API server is away"
   assertEquals(app.health.ready().ok, true);
 });
 
-function namesOf(server: DevCluster): string[] {
+function namesOf(server: TestCluster): string[] {
   return server.objects(OBSERVATIONS).map((object) => String((object["metadata"] as JsonObject)["name"]))
     .sort();
 }

@@ -3,13 +3,13 @@ import { assert, assertEquals } from "@std/assert";
 import { type Controller, startController } from "../scripts/support/controller.ts";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { isObject } from "../src/core/json.ts";
-import { type DevCluster, startDevCluster } from "../src/devcluster/mod.ts";
 import { fixedConnection } from "../src/kube/connection.ts";
 import { createTransport, type Transport } from "../src/kube/transport.ts";
 import { alert, alertedPods, sendAlerts, wantedPods } from "./support/alerts.ts";
 import { accountsOf, closedBooks } from "./support/books.ts";
 import { eventually } from "./support/eventually.ts";
 import { changeReports, findingsOf, wantedFindings } from "./support/reports.ts";
+import { startTestCluster, type TestCluster } from "./support/test_cluster.ts";
 
 const OBSERVATIONS = "observations.zen.kube-zen.io";
 const LEASES = "leases.coordination.k8s.io";
@@ -20,11 +20,11 @@ const FOUND = 6;
 
 /** A server with our CRDs, and the file the program finds it by. */
 class Cluster implements AsyncDisposable {
-  readonly server: DevCluster;
+  readonly server: TestCluster;
   readonly api: Transport;
   readonly #folder: string;
 
-  constructor(server: DevCluster, folder: string) {
+  constructor(server: TestCluster, folder: string) {
     this.server = server;
     this.#folder = folder;
     this.api = createTransport(fixedConnection({ server: server.url }));
@@ -62,7 +62,7 @@ class Cluster implements AsyncDisposable {
 }
 
 async function start(): Promise<Cluster> {
-  const server = startDevCluster();
+  const server = startTestCluster();
   const folder = await Deno.makeTempDir({ prefix: "zen-watcher-restart-" });
   await Deno.writeTextFile(`${folder}/kubeconfig`, server.kubeconfig());
   const cluster = new Cluster(server, folder);
@@ -186,7 +186,7 @@ Deno.test("told to stop while the API server is away, it still ends with exit co
   assertEquals((await controller.exited).code, 0);
 });
 
-function holder(server: DevCluster): string {
+function holder(server: TestCluster): string {
   const [lease] = server.objects(LEASES);
   return isObject(lease?.spec) ? String(lease.spec.holderIdentity ?? "") : "";
 }

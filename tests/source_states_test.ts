@@ -2,7 +2,6 @@
 import { assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { isObject } from "../src/core/json.ts";
-import { startDevCluster } from "../src/devcluster/mod.ts";
 import type { ResourceType } from "../src/kube/api.ts";
 import { fixedConnection } from "../src/kube/connection.ts";
 import { createTransport } from "../src/kube/transport.ts";
@@ -10,6 +9,7 @@ import { startTestApp, type TestApp } from "./support/app.ts";
 import { statusOf } from "./support/books.ts";
 import { eventually } from "./support/eventually.ts";
 import { changeReports, findingsOf, wantedFindings } from "./support/reports.ts";
+import { startTestCluster } from "./support/test_cluster.ts";
 
 const CRD: ResourceType = {
   group: "apiextensions.k8s.io",
@@ -22,7 +22,7 @@ const EXPOSED_SECRETS = "exposedsecretreports.aquasecurity.github.io";
 const OBSERVATIONS = "observations.zen.kube-zen.io";
 
 Deno.test("a resource that is removed is a state, nobody asks for it again, and it is read when it is back", async () => {
-  await using server = startDevCluster();
+  await using server = startTestCluster();
   using api = createTransport(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system", "shop"]);

@@ -5,7 +5,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { isObject } from "../src/core/json.ts";
-import { type DevCluster, type Fault, type FaultHandle, startDevCluster } from "../src/devcluster/mod.ts";
 import { fixedConnection } from "../src/kube/connection.ts";
 import { createTransport, type Transport } from "../src/kube/transport.ts";
 import type { WatcherOptions } from "../src/kube/watcher.ts";
@@ -13,7 +12,9 @@ import { alert, alertedPods, sendAlerts, wantedPods } from "./support/alerts.ts"
 import { startTestApp, type TestApp } from "./support/app.ts";
 import { closedBooks, statusOf } from "./support/books.ts";
 import { eventually } from "./support/eventually.ts";
+import type { Fault, FaultHandle } from "./support/faults.ts";
 import { changeReports, findingsOf, wantedFindings } from "./support/reports.ts";
+import { startTestCluster, type TestCluster } from "./support/test_cluster.ts";
 
 const OBSERVATIONS = "observations.zen.kube-zen.io";
 const NAMESPACE = "shop";
@@ -30,11 +31,11 @@ interface RunOptions {
 
 /** A program that has read its first reports. */
 class Run implements AsyncDisposable {
-  readonly server: DevCluster;
+  readonly server: TestCluster;
   readonly api: Transport;
   readonly app: TestApp;
 
-  constructor(parts: { server: DevCluster; api: Transport; app: TestApp }) {
+  constructor(parts: { server: TestCluster; api: Transport; app: TestApp }) {
     this.server = parts.server;
     this.api = parts.api;
     this.app = parts.app;
@@ -99,7 +100,7 @@ class Run implements AsyncDisposable {
 }
 
 async function start({ watcherOptions, bookmarkMs, env }: RunOptions = {}): Promise<Run> {
-  const server = startDevCluster(bookmarkMs === undefined ? {} : { bookmarkMs });
+  const server = startTestCluster(bookmarkMs === undefined ? {} : { bookmarkMs });
   const api = createTransport(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system", NAMESPACE]);

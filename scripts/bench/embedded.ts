@@ -14,7 +14,14 @@ export interface EmbeddedPlace {
 }
 
 if (import.meta.main) {
-  const cluster = startDevCluster();
+  const counts = new Map<string, number>();
+  const cluster = startDevCluster({
+    gate({ verb, path }, { carryOut }) {
+      const kind = `${verb} ${kindOf(path)}`;
+      counts.set(kind, (counts.get(kind) ?? 0) + 1);
+      return carryOut();
+    },
+  });
   const authority = createCertAuthority("bench-ca");
   const { certPem: cert, keyPem: key } = authority.issue({
     usage: "server",
@@ -34,14 +41,8 @@ if (import.meta.main) {
     url: `https://127.0.0.1:${(listener.addr as Deno.NetAddr).port}`,
     caPem: authority.certPem,
   };
-  const counts = new Map<string, number>();
   await answerQuestions((question: EmbeddedQuestion) => {
     if (question.ask === "where") return Promise.resolve(place);
-    for (const { verb, path } of cluster.requests.calls) {
-      const kind = `${verb} ${kindOf(path)}`;
-      counts.set(kind, (counts.get(kind) ?? 0) + 1);
-    }
-    cluster.requests.clear();
     return Promise.resolve(Object.fromEntries(counts));
   });
 }

@@ -1,16 +1,20 @@
 import type { JsonObject } from "../core/json.ts";
 import { Cluster } from "./cluster.ts";
-import { type Fault, Faults, RequestLog } from "./faults.ts";
 import { apiVersion, type Resource, resourceName } from "./resources.ts";
 import { serve, verbOf } from "./server.ts";
 import type { Collection } from "./store.ts";
 
-export type { Call, Fault, FaultEffect, FaultHandle, Faults, RequestLog } from "./faults.ts";
+/** A request by its Kubernetes verb (or method) and its path with the query. */
+export type Call = { readonly verb: string; readonly path: string };
+
+/** A request on its way: how to carry it out, and the end of the server. */
+export type Passage = { readonly carryOut: () => Promise<Response>; readonly signal: AbortSignal };
 
 export interface DevClusterOptions {
   /** 0 or absent: any free port. */
   readonly port?: number;
-  readonly faults?: readonly Fault[];
+  /** What every request passes: it may watch, delay or replace the answer. */
+  readonly gate?: (call: Call, passage: Passage) => Promise<Response>;
   /** How often a quiet watch gets a bookmark; 10 s. */
   readonly bookmarkMs?: number;
   /** How many changes a resource's history keeps for watches to resume from; 20,000. */
@@ -29,16 +33,13 @@ export function startDevCluster(options: DevClusterOptions = {}): DevCluster {
 /** A running development API server. */
 export class DevCluster implements AsyncDisposable {
   readonly url: string;
-  readonly faults = new Faults();
-  readonly requests = new RequestLog();
   readonly #cluster: Cluster;
   readonly #port: number;
   #listening: { stop: AbortController; finished: Promise<void> } | undefined;
 
   constructor(readonly options: DevClusterOptions) {
-    const { port = 0, faults = [], maxChanges = 20_000, tls } = options;
+    const { port = 0, maxChanges = 20_000, tls } = options;
     this.#cluster = new Cluster({ revision: 1, maxChanges, maxBytes: MAX_HISTORY_BYTES });
-    for (const fault of faults) this.faults.add(fault);
     this.#port = this.#listen(port);
     this.url = `${tls ? "https" : "http"}://127.0.0.1:${this.#port}`;
   }
@@ -98,16 +99,19 @@ users: [{name: devcluster, user: {token: devcluster}}]
   }
 
   #listen(port: number): number {
-    const { bookmarkMs = 10_000, tls } = this.options;
+    const { bookmarkMs = 10_000, gate, tls } = this.options;
     const stop = new AbortController();
     const serving = { cluster: this.#cluster, bookmarkMs, signal: stop.signal };
     const listen = { hostname: "127.0.0.1", port, signal: stop.signal, onListen: () => {}, ...tls };
     const server = Deno.serve(listen, (request) => {
+      const carryOut = () => serve(request, serving);
+      if (!gate) return carryOut();
       const url = new URL(request.url);
       const path = decodeURIComponent(url.pathname + url.search);
-      const call = { verb: verbOf(request.method, url, this.#cluster), path };
-      this.requests.add(call);
-      return this.faults.pass(call, { carryOut: () => serve(request, serving), signal: stop.signal });
+      return gate({ verb: verbOf(request.method, url, this.#cluster), path }, {
+        carryOut,
+        signal: stop.signal,
+      });
     });
     this.#listening = { stop, finished: server.finished };
     return server.addr.port;

@@ -1,6 +1,6 @@
 /** Real processes on the embedded API server, whose HTTP answers fail in storms: 429, 500, 503, 410, lost answers. */
 import { assert } from "@std/assert";
-import type { Fault } from "../../src/devcluster/mod.ts";
+import type { Fault } from "../support/faults.ts";
 import { Fleet } from "./fleet.ts";
 import { inForm, pause } from "./form.ts";
 import { EmbeddedGround } from "./ground.ts";

@@ -3,12 +3,13 @@ import { assert } from "@std/assert";
 import { type Controller, startController } from "../../scripts/support/controller.ts";
 import { createNamespaces, installCrds } from "../../scripts/support/feed.ts";
 import { isObject, type JsonObject } from "../../src/core/json.ts";
-import { type DevCluster, type DevClusterOptions, startDevCluster } from "../../src/devcluster/mod.ts";
+import type { DevClusterOptions } from "../../src/devcluster/mod.ts";
 import { hasStatus, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
 import { fixedConnection } from "../../src/kube/connection.ts";
 import { createTransport, type Transport } from "../../src/kube/transport.ts";
 import { startTestApp, type TestApp, type TestAppOptions } from "./app.ts";
 import { eventually } from "./eventually.ts";
+import { startTestCluster, type TestCluster } from "./test_cluster.ts";
 
 /** As the embedded server names them. */
 export const STORED = "observations.zen.kube-zen.io";
@@ -24,12 +25,12 @@ const SERVER_SET = ["uid", "resourceVersion", "creationTimestamp", "managedField
 
 /** See `startDevWorld()`. */
 export class DevWorld implements AsyncDisposable {
-  readonly server: DevCluster;
+  readonly server: TestCluster;
   readonly api: Transport;
   readonly kubeconfig: string;
   readonly #types = new Map<string, ResourceType>();
 
-  constructor(server: DevCluster, kubeconfig: string) {
+  constructor(server: TestCluster, kubeconfig: string) {
     this.server = server;
     this.kubeconfig = kubeconfig;
     this.api = createTransport(fixedConnection({ server: server.url }));
@@ -154,7 +155,7 @@ export class DevWorld implements AsyncDisposable {
 export async function startDevWorld(
   { namespaces = [], ...options }: DevClusterOptions & { readonly namespaces?: readonly string[] } = {},
 ): Promise<DevWorld> {
-  const server = startDevCluster(options);
+  const server = startTestCluster(options);
   const folder = await Deno.makeTempDir({ prefix: "zen-watcher-test-" });
   await Deno.writeTextFile(`${folder}/kubeconfig`, server.kubeconfig());
   const world = new DevWorld(server, `${folder}/kubeconfig`);

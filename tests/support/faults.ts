@@ -1,8 +1,8 @@
-/** Fault injection: it stands before the server, which knows nothing of it. */
-import type { Json, JsonObject } from "../core/json.ts";
-import { StatusError } from "./errors.ts";
-import { at } from "./json.ts";
-import { idle } from "./watch.ts";
+/** Fault injection: the gate of an embedded API server, which knows nothing of it. */
+import type { Json, JsonObject } from "../../src/core/json.ts";
+import { StatusError } from "../../src/devcluster/errors.ts";
+import { at } from "../../src/devcluster/json.ts";
+import type { Call, Passage } from "../../src/devcluster/mod.ts";
 
 /** What goes wrong. On a watch, reset, garbled, error, gone and silent act on running ones too. */
 export type FaultEffect =
@@ -47,12 +47,6 @@ export interface FaultHandle extends Disposable {
   remove(): void;
 }
 
-/** One request as faults and the request log see it. */
-export type Call = { readonly verb: string; readonly path: string };
-
-/** A request on its way: how to carry it out, and the end of the server. */
-export type Passage = { readonly carryOut: () => Promise<Response>; readonly signal: AbortSignal };
-
 const STREAM_EFFECTS = ["reset", "garbled", "error", "gone", "silent"];
 /** Stands in the stream of frames for a broken connection. */
 const BROKEN = "\0";
@@ -83,7 +77,7 @@ export class Faults {
   /** Lets a request pass, or strikes it. */
   async pass(call: Call, { carryOut, signal }: Passage): Promise<Response> {
     const effect = this.#take(call, (kind) => call.verb !== "watch" || !STREAM_EFFECTS.includes(kind));
-    if (effect?.kind === "latency") await idle(effect.latencyMs, signal);
+    if (effect?.kind === "latency") await end(signal, effect.latencyMs);
     else if (effect?.kind === "reset" && effect.applied) {
       await carryOut().then((response) => response.body?.cancel());
     }
@@ -148,7 +142,7 @@ export class Faults {
       if (out) yield out;
       if (!effect) continue;
       await reader.cancel();
-      if (effect.kind === "silent") await idle(undefined, signal);
+      if (effect.kind === "silent") await end(signal);
       else {yield effect.kind === "reset"
           ? BROKEN
           : `{"type":"ERROR","object":${JSON.stringify(statusOf(effect))}}\n`;}
@@ -205,7 +199,8 @@ class ActiveFault implements FaultHandle {
   }
 }
 
-function matches(call: Call, { verb = call.verb, path = "" }: Pick<Fault, "verb" | "path">): boolean {
+/** True for the requests a fault, or a question to the log of requests, is about. */
+export function matches(call: Call, { verb = call.verb, path = "" }: Pick<Fault, "verb" | "path">): boolean {
   return [verb].flat().includes(call.verb) &&
     (typeof path === "string" ? call.path.includes(path) : path.test(call.path));
 }
@@ -231,7 +226,7 @@ async function struck(effect: FaultEffect, { verb, path }: Call, signal: AbortSi
       return new Response('{"kind":"', { headers: { "content-type": "application/json" } });
     case "hang":
     case "silent":
-      await idle(undefined, signal);
+      await end(signal);
   }
   // Fewer bytes than announced: the connection closes in the middle of the answer.
   const nothing = new ReadableStream({ start: (controller) => controller.close() });
@@ -248,32 +243,13 @@ function statusOf(effect: FaultEffect): Json {
     new StatusError(status, REASONS[status] ?? "InternalError", "an error was injected", details).body();
 }
 
-const MAX_CALLS = 100_000;
-
-/** The requests the server has had, so that a test can say what was never asked. */
-export class RequestLog {
-  readonly #calls: Call[] = [];
-  #forgotten = 0;
-
-  add(call: Call): void {
-    if (this.#calls.length >= MAX_CALLS) this.#forgotten += this.#calls.splice(0, MAX_CALLS / 2).length;
-    this.#calls.push(call);
-  }
-
-  /** All since `clear`, oldest first. */
-  get calls(): readonly Call[] {
-    return this.#calls;
-  }
-
-  /** How many had this verb and this in their path; throws where some are forgotten. */
-  count(which: Pick<Fault, "verb" | "path">): number {
-    if (this.#forgotten > 0) {
-      throw new Error(`Cannot count requests: ${this.#forgotten} are forgotten, clear earlier`);
-    }
-    return this.#calls.filter((call) => matches(call, which)).length;
-  }
-
-  clear(): void {
-    this.#calls.length = this.#forgotten = 0;
-  }
+/** Waits for the end of the server, or of the time, if one is given. */
+async function end(signal: AbortSignal, timeoutMs?: number): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const wake = () => resolve();
+  const timer = timeoutMs === undefined ? undefined : setTimeout(wake, timeoutMs);
+  signal.addEventListener("abort", wake);
+  if (!signal.aborted) await promise;
+  clearTimeout(timer);
+  signal.removeEventListener("abort", wake);
 }

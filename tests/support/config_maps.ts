@@ -1,0 +1,52 @@
+/** ConfigMaps of an embedded API server, for tests of the server itself. */
+import type { JsonObject } from "../../src/core/json.ts";
+import type { DevCluster } from "../../src/devcluster/mod.ts";
+
+export const JSON_HEADERS = { "content-type": "application/json" };
+export const CONFIG_MAPS = "/api/v1/namespaces/default/configmaps";
+
+/** The names of those there are. */
+export function names(cluster: DevCluster): unknown[] {
+  return cluster.objects("configmaps").map(({ metadata }) => (metadata as JsonObject).name);
+}
+
+/** Makes one. */
+export function post(cluster: DevCluster, name: string): Promise<Response> {
+  return send(cluster, CONFIG_MAPS, { metadata: { name } });
+}
+
+/** Posts to any path. */
+export function send(cluster: DevCluster, path: string, body: JsonObject): Promise<Response> {
+  return fetch(cluster.url + path, { method: "POST", headers: JSON_HEADERS, body: JSON.stringify(body) });
+}
+
+/** Deletes one. */
+export async function remove(cluster: DevCluster, name: string): Promise<void> {
+  await (await fetch(`${cluster.url}${CONFIG_MAPS}/${name}`, { method: "DELETE" })).body?.cancel();
+}
+
+/** A watch whose frames are told as `TYPE name`, `ERROR code`, `GARBLED`, `END` or `BROKEN`. */
+export async function watching(cluster: DevCluster, query = "&resourceVersion=" + cluster.revision) {
+  const response = await fetch(`${cluster.url}${CONFIG_MAPS}?watch=1${query}`);
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  return {
+    async next(): Promise<string> {
+      while (!rest.includes("\n")) {
+        const read = await reader.read().catch(() => undefined);
+        if (!read) return "BROKEN";
+        if (read.done) return "END";
+        rest += read.value;
+      }
+      const line = rest.slice(0, rest.indexOf("\n"));
+      rest = rest.slice(line.length + 1);
+      try {
+        const { type, object } = JSON.parse(line);
+        return `${type} ${object.code ?? object.metadata.name}`;
+      } catch {
+        return "GARBLED";
+      }
+    },
+    [Symbol.asyncDispose]: () => reader.cancel().catch(() => {}),
+  };
+}
