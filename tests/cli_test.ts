@@ -213,6 +213,33 @@ Deno.test("explain reads reports kept by the names of their resources, some of w
   assertEquals([ran.code, events.length, errors], [0, 43, []]);
 });
 
+Deno.test("explain draws nothing from what a watch tells as deleted, and says so", async () => {
+  const folder = `${ROOT}tests/fixtures/sources/`;
+  const report = parse(await processIo.readText(`${folder}trivy/one-vulnerability/input.yaml`));
+  const frames = (types: readonly string[]) =>
+    types.map((type) => `${JSON.stringify({ type, object: report })}\n`).join("");
+  const error = { type: "ERROR", object: { kind: "Status", metadata: {}, code: 410 } };
+  const files = {
+    "there.json": frames(["ADDED"]),
+    "all.json": frames(["BOOKMARK", "DELETED", "ADDED", "DELETED"]) + JSON.stringify(error),
+    "gone.json": frames(["DELETED"]),
+  };
+  const explained = async (source: string, file: string) => {
+    const ran = await zen(["explain", "--source", source, "-f", file, "-o", "json"], files);
+    return { ...ran, said: JSON.parse(ran.out) };
+  };
+  const there = await explained("trivy", "there.json");
+  const all = await explained("trivy", "all.json");
+  assert(there.said.events.length > 0);
+  assertEquals(all.said.events, there.said.events);
+  assertEquals(all.said.errors.map(({ reason }: { reason: string }) => reason), ["wrong_shape"]);
+  assertStringIncludes(all.err, "Left out 2 deleted objects");
+  for (const source of ["trivy", "kube-bench"]) {
+    const gone = await explained(source, "gone.json");
+    assertEquals([gone.code, gone.said.events, gone.said.errors], [0, [], []]);
+  }
+});
+
 Deno.test("explain refuses a broken filter as check does", async () => {
   const ran = await zen(["explain", "--source", "falco", "-f", "a", "--filters", "f"], {
     a: ALERT,

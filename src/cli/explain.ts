@@ -93,14 +93,23 @@ async function explainFiles(
   const simulation = createSimulation({ runtime, filters, instance: settings.instance });
   const events: ExplainedEvent[] = [];
   const errors: PayloadError[] = [];
+  let deleted = 0;
   for (const path of files) {
     const read = readPayloads({ path, text: await io.readText(path) }, { definition, receivedAt: io.now() });
     errors.push(...read.errors);
+    deleted += read.deleted;
     for (const payload of read.payloads) {
       const simulated = simulation.take(payload);
       for (const event of simulated.events) events.push(event);
       for (const error of simulated.errors) errors.push(error);
     }
+  }
+  if (deleted > 0) {
+    io.stderr(
+      `Left out ${
+        plural(deleted, "deleted object")
+      }: what a watch tells as deleted reports nothing any more\n`,
+    );
   }
   return { source, events, errors };
 }

@@ -19,6 +19,8 @@ const MAX_FILE_LENGTH = 64 * 1024 * 1024;
 export interface Payloads {
   readonly payloads: readonly Payload[];
   readonly errors: readonly PayloadError[];
+  /** Objects that watch frames tell as deleted: they report nothing any more. */
+  readonly deleted: number;
 }
 
 /** The documents of a configuration file, each with its places. NDJSON and concatenated JSON too. */
@@ -44,7 +46,7 @@ export function readPayloads(
   { definition, receivedAt }: { readonly definition: SourceDefinition; readonly receivedAt: number },
 ): Payloads {
   if (text.length > MAX_FILE_LENGTH) {
-    return { payloads: [], errors: [unreadable(`more than ${MAX_FILE_LENGTH} characters`)] };
+    return { payloads: [], errors: [unreadable(`more than ${MAX_FILE_LENGTH} characters`)], deleted: 0 };
   }
   const { input } = definition;
   const read = readValues(text);
@@ -79,13 +81,16 @@ function toPayloads(
     return {
       payloads: body === undefined ? [] : [{ body, origin: { confined: false }, receivedAt }],
       errors,
+      deleted: 0,
     };
   }
   const objects: KubeObject[] = [];
   const all = [...errors];
+  let deleted = 0;
   for (const document of documents) {
     for (const object of objectsIn(document)) {
-      if (isKubeObject(object)) objects.push(object);
+      if (object === DELETED) deleted++;
+      else if (isKubeObject(object)) objects.push(object);
       else all.push({ reason: "wrong_shape", path: "", message: "expected an object with metadata" });
     }
   }
@@ -93,7 +98,7 @@ function toPayloads(
   const payloads = objects.map((object) =>
     objectPayload(object, { confined: object.kind !== "Event", receivedAt })
   );
-  return { payloads, errors: all };
+  return { payloads, errors: all, deleted };
 }
 
 /** ConfigMaps by their key; anything else is what a ConfigMap of the file's name holds. */
@@ -110,17 +115,18 @@ function configMapPayloads(
     now: () => receivedAt,
     onError: (error) => errors.push(error),
   });
-  const objects = read.documents.flatMap((document) => [...objectsIn(document)]).filter(isKubeObject);
-  const configMaps = objects.filter((object) => object.kind === "ConfigMap");
+  const objects = read.documents.flatMap((document) => [...objectsIn(document)]);
+  const deleted = objects.filter((object) => object === DELETED).length;
+  const configMaps = objects.filter(isKubeObject).filter((object) => object.kind === "ConfigMap");
   const named: KubeObject = {
     metadata: { name: basename(path).replace(/\.[a-z]+$/, ""), namespace: input.namespace },
     data: { [input.key]: text },
   };
-  const payloads = (configMaps.length > 0 ? configMaps : [named]).flatMap((object) => {
+  const payloads = (configMaps.length + deleted > 0 ? configMaps : [named]).flatMap((object) => {
     const result = toPayload(object);
     return result ? [result.payload] : [];
   });
-  return { payloads, errors };
+  return { payloads, errors, deleted };
 }
 
 /** JSON as the server reads it; what is none is tried as YAML. */
@@ -133,17 +139,26 @@ function readValues(text: string): Documents {
   return documents.some(isObject) ? { documents, errors: [] } : json;
 }
 
-/** The objects of lists, arrays, maps of lists and watch frames. */
-export function* objectsIn(value: Json, inherited: JsonObject = {}): Generator<Json> {
+const DELETED = Symbol("deleted");
+
+/** The objects of lists, arrays, maps of lists and watch frames, as a watch would tell them. */
+function* objectsIn(value: Json, inherited: JsonObject = {}): Generator<Json | typeof DELETED> {
   if (Array.isArray(value)) {
     for (const item of value) yield* objectsIn(item, inherited);
   } else if (!isObject(value)) yield value;
   else if (Array.isArray(value.items) && !isObject(value.spec)) {
     yield* objectsIn(value.items, itemType(value));
   } else if (typeof value.type === "string" && isObject(value.object) && !value.kind) {
-    yield* objectsIn(value.object);
+    yield* objectsInFrame(value.type, value.object);
   } else if (isMapOfObjects(value)) { for (const item of Object.values(value)) yield* objectsIn(item); }
   else yield { ...inherited, ...value };
+}
+
+function* objectsInFrame(type: string, object: JsonObject): Generator<Json | typeof DELETED> {
+  if (type === "DELETED") yield DELETED;
+  // The server's own complaint is no object of the watched kind.
+  else if (type === "ERROR") yield null;
+  else if (type !== "BOOKMARK") yield* objectsIn(object);
 }
 
 /** Items of a typed list lack their own kind. */
