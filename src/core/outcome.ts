@@ -20,7 +20,7 @@ export const FILTER_REASON_MEANINGS = {
   include_rules: "not in `includeRules`",
   exclude_rules: "in `excludeRules`",
   expression: "the document's `expression` is false",
-  not_relevant: "the audit rules name no act of interest",
+  not_relevant: "the audit rules name no act of interest, or the end of a finding that is not stored",
   own_write: "an audit event of zen-watcher's own requests",
   out_of_scope: "outside this shard's namespaces",
   budget: "would be the next to be evicted",
