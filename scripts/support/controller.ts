@@ -12,6 +12,10 @@ export interface ControllerOptions {
   /** What to run: the source entry by default, or a bundle. */
   readonly entry?: string;
   readonly denoArgs?: readonly string[];
+  /** The words that run the runtime: by default the one of this process. */
+  readonly command?: readonly [string, ...string[]];
+  /** Only `env` and the defaults, nothing of this process's environment. */
+  readonly clearEnv?: boolean;
   readonly args?: readonly string[];
   /** On top of the defaults here: free ports on loopback, no delay at shutdown. */
   readonly env?: Readonly<Record<string, string>>;
@@ -37,8 +41,10 @@ export interface Controller extends AsyncDisposable {
 export async function startController(options: ControllerOptions): Promise<Controller> {
   const startedAt = performance.now();
   const { entry = new URL("../../main.ts", import.meta.url).pathname, env = {}, args = [] } = options;
-  const child = new Deno.Command(Deno.execPath(), {
+  const { command: [program, ...words] = [Deno.execPath()], clearEnv = false } = options;
+  const child = new Deno.Command(program, {
     args: [
+      ...words,
       "run",
       ...(options.permissions ?? ["-A", "--no-prompt"]),
       ...(options.denoArgs ?? []),
@@ -47,6 +53,7 @@ export async function startController(options: ControllerOptions): Promise<Contr
       ...(options.kubeconfig === undefined ? [] : ["--kubeconfig", options.kubeconfig]),
       ...args,
     ],
+    clearEnv,
     env: {
       WATCHER_ADDRESS: "127.0.0.1",
       WATCHER_PORT: "0",

@@ -19,23 +19,12 @@ import { fixedConnection } from "../../src/kube/connection.ts";
 import { createTransport, type Transport } from "../../src/kube/transport.ts";
 import { readSettings } from "../../src/settings.ts";
 import { closedBooks, statusOf } from "../support/books.ts";
-import { applyObject, at, environmentOf, one, pathOf, renderChart, type Rendered } from "../support/chart.ts";
+import { applyObject, at, one, pathOf, type Rendered } from "../support/chart.ts";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
+import { installChart, UNFILTERED } from "../support/installed.ts";
 
 const NAMESPACE = "zen-system";
-/** Everything but what needs Pods to mean something. */
-const APPLIED = [
-  "Namespace",
-  "ServiceAccount",
-  "ConfigMap",
-  "ClusterRole",
-  "ClusterRoleBinding",
-  "Role",
-  "RoleBinding",
-  "ValidatingAdmissionPolicy",
-  "ValidatingAdmissionPolicyBinding",
-];
 
 const cluster = await startEnvtest();
 Deno.test.afterAll(() => cluster[Symbol.asyncDispose]());
@@ -45,21 +34,10 @@ Deno.test.afterAll(() => cluster[Symbol.asyncDispose]());
   await installCrds(admin);
   await createNamespaces(admin, [NAMESPACE]);
 }
-const objects = await renderChart({
+const { objects, token, webhookToken, ...installed } = await installChart(cluster, {
   namespace: NAMESPACE,
   values: {
-    // The sample's truth is told without filters.
-    filters: {
-      sources: {
-        "trivy": null,
-        "kyverno": null,
-        "falco": null,
-        "audit": null,
-        "kube-bench": null,
-        "checkov": null,
-        "*": { minSeverity: "UNKNOWN" },
-      },
-    },
+    filters: UNFILTERED,
     webhooks: { ingesterSecrets: ["alertmanager-webhook"] },
     extraSourceRules: [{
       apiGroups: ["cert-manager.io"],
@@ -68,18 +46,10 @@ const objects = await renderChart({
     }],
   },
 });
-for (const kind of APPLIED) {
-  for (const object of objects.filter((each) => each.kind === kind)) await applyObject(cluster, object);
-}
 // The generated token, mounted as in the Pod.
-const webhookToken = atob(String(at(one(objects, "Secret"), "data", "token")));
 const tokenFile = `${cluster.folder}/webhook-token`;
 await Deno.writeTextFile(tokenFile, webhookToken, { mode: 0o600 });
-const env: Readonly<Record<string, string>> = {
-  ...environmentOf(objects),
-  WEBHOOK_AUTH_TOKEN_FILE: tokenFile,
-};
-const token = await cluster.serviceAccountToken(NAMESPACE, "zen-watcher");
+const env: Readonly<Record<string, string>> = { ...installed.env, WEBHOOK_AUTH_TOKEN_FILE: tokenFile };
 const kubeconfig = `${cluster.folder}/service-account.kubeconfig`;
 await Deno.writeTextFile(kubeconfig, cluster.kubeconfig({ as: { token } }), { mode: 0o600 });
 
