@@ -1,6 +1,7 @@
 /** Writes the status of Ingesters and ObservationMappings: conditions by the leader, counters by whoever counted. */
 import type { Clock } from "../../core/clock.ts";
 import { hasStatus, type KubeApi, type KubeObject } from "../../kube/api.ts";
+import { type Backoff, backoff, retryAfterMsOf } from "../../kube/retry.ts";
 import { logger } from "../../telemetry/logging.ts";
 import type { SourceState } from "../status.ts";
 import type { ActiveSource } from "./activate.ts";
@@ -19,6 +20,16 @@ export interface StatusWriterOptions {
 }
 
 const log = logger("ingesters");
+const REFUSED_WAIT = { initialMs: 2_000, maxMs: 60_000 };
+/** One line an object in this time, however often its status is refused. */
+const REFUSED_LOG_MS = 300_000;
+
+/** An object whose status could not be written. */
+interface Refused {
+  readonly waits: Backoff;
+  untilAt: number;
+  saidAt: number;
+}
 
 /** What is to be written, and when it was last. */
 export class StatusWriter {
@@ -27,6 +38,7 @@ export class StatusWriter {
   readonly #deltas = new Map<string, Delta>();
   /** When an object's counters were last seen to change, by whomever. */
   readonly #countedAt = new Map<string, number>();
+  readonly #refused = new Map<string, Refused>();
 
   constructor(
     options: StatusWriterOptions,
@@ -53,6 +65,7 @@ export class StatusWriter {
   forget(id: string): void {
     this.#deltas.delete(id);
     this.#countedAt.delete(id);
+    this.#refused.delete(id);
   }
 
   /** Says on each object what the plan decided and its driver met. */
@@ -66,7 +79,7 @@ export class StatusWriter {
       if (signal.aborted) return;
       const id = idOf(object);
       const planned = plan.verdicts.get(id);
-      if (!planned) continue;
+      if (!planned || this.#waits(id)) continue;
       const source = active.get(id);
       const verdict = source ? withDriverState(planned, source, this.#options.stateOf(source)) : planned;
       const patch = conditionPatch(object, verdict, this.#options.clock.now());
@@ -84,6 +97,7 @@ export class StatusWriter {
       const id = idOf(object);
       const delta = this.#deltas.get(id);
       if (!delta || clock.monotonic() - (this.#countedAt.get(id) ?? -Infinity) < countersMs) continue;
+      if (this.#waits(id)) continue;
       if (signal.aborted) return;
       this.#countedAt.set(id, clock.monotonic());
       if (await this.#patch(object, { patch: countersPatch(object, delta), signal })) {
@@ -107,13 +121,29 @@ export class StatusWriter {
     const options = { namespace, type: "merge", subresource: "status", signal } as const;
     try {
       this.#written(object, await this.#options.api.patch<KubeObject>(type, name, patch, options));
+      this.#refused.delete(idOf(object));
       return true;
     } catch (error) {
       // Gone, or another replica was first: the watch brings what is now.
       if (!hasStatus(error, 404) && !hasStatus(error, 409) && !signal.aborted) {
-        log.warn("Status of an Ingester not written", { ingester: idOf(object), error });
+        this.#putOff(idOf(object), error);
       }
       return false;
     }
+  }
+
+  #waits(id: string): boolean {
+    return this.#options.clock.monotonic() < (this.#refused.get(id)?.untilAt ?? -Infinity);
+  }
+
+  /** What is wrong (a right, an admission policy) may stay so for days. */
+  #putOff(id: string, error: unknown): void {
+    const now = this.#options.clock.monotonic();
+    const refused = this.#refused.get(id) ?? { waits: backoff(REFUSED_WAIT), untilAt: 0, saidAt: -Infinity };
+    this.#refused.set(id, refused);
+    refused.untilAt = now + refused.waits.next(retryAfterMsOf(error));
+    if (now - refused.saidAt < REFUSED_LOG_MS) return;
+    refused.saidAt = now;
+    log.warn("Status of an Ingester not written", { ingester: id, error });
   }
 }
