@@ -94,6 +94,7 @@ Deno.test("index keeps what dedup, budget, collection and lifecycle read", () =>
     ttlSeconds: 60,
     bytes: JSON.stringify(object).length,
     contentHash: contentHashOf(object, []),
+    pushed: false,
   });
 });
 

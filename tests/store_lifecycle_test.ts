@@ -1,5 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
+import { ANNOTATIONS } from "../src/core/observation.ts";
 import { sha256 } from "../src/core/fingerprint.ts";
+import type { StoredObservation } from "../src/store/observations.ts";
 import { ViewBook } from "../src/store/view_book.ts";
 import { FakeKube } from "./support/fake_kube.ts";
 import { Leader, type LeaderOptions } from "./support/leader.ts";
@@ -210,6 +212,50 @@ Deno.test("after a restart the grace starts anew, also for what this term never 
     assertEquals(leader.lifecycle.standing(rowOf("trivy")), "unheard");
   }));
 
+Deno.test("what came by a webhook door is no part of its source's views: it lives by its TTL from lastSeenAt", () =>
+  leading(async ({ time, leader, kube, list, report, phases, nextTerm }) => {
+    const door = "Ingester zen-system/edge";
+    const pushed = {
+      kind: "finding",
+      pushed: true,
+      profile: { name: "trivy", door, ttlSeconds: 86_400 },
+    } as const;
+    const push = () =>
+      leader.take([{ identity: { id: "p" }, message: "p", eventType: "vulnerability" }], pushed);
+    const rowOfPushed = () =>
+      leader.index.find("zen-system", kube.stored.find(isPushed)?.metadata.name ?? "");
+    await push();
+    await list({ "prod/web": ["a"] });
+    assertEquals(
+      kube.stored.map(({ metadata }) => metadata.annotations?.[ANNOTATIONS.pushedThrough]).sort(),
+      [
+        door,
+        undefined,
+      ],
+    );
+    await time.advance(GRACE_MS * 3);
+    assertEquals(phases(), { a: "Active 1", p: "Active 1" }, "the list is silent about it");
+    await report("prod/web", ["a", "p"]);
+    assertEquals(leader.lifecycle.standing(rowOfPushed()!), "reported");
+    await report("prod/web", []);
+    await time.advance(GRACE_MS * 3);
+    assertEquals(phases(), { a: "Resolved 1", p: "Active 1" });
+    await nextTerm();
+    assertEquals(leader.lifecycle.standing(rowOfPushed()!), "none", "nor does it wait for a first list");
+    await time.advance(80_000_000);
+    await push();
+    await time.advance(80_000_000);
+    await leader.gc.collect(new AbortController().signal);
+    assertEquals(kube.stored.filter(isPushed).length, 1, "heard of within its TTL");
+    await time.advance(7_000_000);
+    await leader.gc.collect(new AbortController().signal);
+    assertEquals(kube.stored.filter(isPushed).length, 0);
+  }));
+
+function isPushed({ spec }: StoredObservation): boolean {
+  return spec.message === "p";
+}
+
 Deno.test("after a restart a document that cannot be read holds what it may report", () =>
   leading(async ({ time, list, leader, report, phases, nextTerm }) => {
     await list({ "prod/web": ["a"], "prod/db": ["b"] });
@@ -305,5 +351,5 @@ Deno.test("a hundred views of a hundred findings each cost half a megabyte at mo
 
 function rowOf(source: string) {
   const { metadata: { namespace = "" }, spec: { eventType } } = storedObservation();
-  return { source, eventType, namespace, fingerprint: sha256("none") };
+  return { source, eventType, namespace, fingerprint: sha256("none"), pushed: false };
 }

@@ -87,7 +87,11 @@ export function createSimulation({ runtime, filters, instance }: SimulationOptio
 
   function create(event: NormalEvent, decision: Decision & { kind: "write" }, said: Step[]): ExplainedEvent {
     const { generation } = decision;
-    const observation = toObservation(event, generation, { instance, eventId: EVENT_ID });
+    const observation = toObservation(event, generation, {
+      instance,
+      eventId: EVENT_ID,
+      pushed: runtime.pushed,
+    });
     const { name = "", namespace = "" } = observation.metadata;
     const window: Generation = {
       namespace,

@@ -33,7 +33,7 @@ export const LABELS = {
   managedBy: "app.kubernetes.io/managed-by",
 } as const;
 
-/** Keys of the annotations every Observation carries. */
+/** Keys of annotations; every Observation carries the first three. */
 export const ANNOTATIONS = {
   /** All 64 hex digits. */
   fingerprint: `${GROUP}/fingerprint`,
@@ -41,6 +41,8 @@ export const ANNOTATIONS = {
   identity: `${GROUP}/identity`,
   /** Whose create this was: tells an answer that got lost from another writer's object. */
   eventId: `${GROUP}/event-id`,
+  /** The Ingester whose webhook a finding of a built-in source was pushed through: no view of that source tells of its end. */
+  pushedThrough: `${GROUP}/pushed-through`,
 } as const;
 
 /** The limits of section 1, in UTF-16 units (never fewer than Kubernetes' code points) and bytes. */

@@ -12,6 +12,8 @@ export interface ObserveContext {
   readonly eventId: string;
   /** Where it goes, if not to the event's own namespace (gone or terminating). */
   readonly namespace?: string;
+  /** True where it was pushed, not read from a view. */
+  readonly pushed?: boolean;
 }
 
 /** The object to create for generation `generation` of the event (0 for a finding). */
@@ -36,6 +38,9 @@ export function toObservation(event: NormalEvent, generation: number, context: O
         [ANNOTATIONS.fingerprint]: event.fingerprint,
         [ANNOTATIONS.identity]: event.identity,
         [ANNOTATIONS.eventId]: context.eventId,
+        ...(context.pushed && event.kind === "finding" && event.door !== undefined && {
+          [ANNOTATIONS.pushedThrough]: event.door,
+        }),
       },
     },
     spec: {

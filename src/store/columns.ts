@@ -3,7 +3,7 @@
 const FIRST_CAPACITY = 1_024;
 
 /**
- * Columns grow together by doubling. 98 bytes a slot, and 8 for its share of the hash table: what a million
+ * Columns grow together by doubling. 99 bytes a slot, and 8 for its share of the hash table: what a million
  * Observations cost is known beforehand.
  */
 export class Columns {
@@ -29,8 +29,8 @@ export class Columns {
   next: Uint32Array = new Uint32Array(FIRST_CAPACITY);
   source: Uint32Array = new Uint32Array(FIRST_CAPACITY);
   eventType: Uint32Array = new Uint32Array(FIRST_CAPACITY);
-  /** Bits: 0–2 severity, 3–5 category, 6 resolved, 7 finding. */
-  traits: Uint8Array = new Uint8Array(FIRST_CAPACITY);
+  /** Bits: 0–2 severity, 3–5 category, 6 resolved, 7 finding, 8 pushed through a door. */
+  traits: Uint16Array = new Uint16Array(FIRST_CAPACITY);
   /** 0: free; else the list in which the object was last seen. */
   epoch: Uint8Array = new Uint8Array(FIRST_CAPACITY);
 
@@ -53,7 +53,7 @@ export class Columns {
     this.next = widened(this.next, new Uint32Array(capacity));
     this.source = widened(this.source, new Uint32Array(capacity));
     this.eventType = widened(this.eventType, new Uint32Array(capacity));
-    this.traits = widened(this.traits, new Uint8Array(capacity));
+    this.traits = widened(this.traits, new Uint16Array(capacity));
     this.epoch = widened(this.epoch, new Uint8Array(capacity));
   }
 

@@ -24,7 +24,7 @@ export interface LifecycleOptions extends Pick<ViewBookOptions, "eventTypesOf" |
   readonly sleep?: Sleep;
 }
 
-/** How a finding stands: `none` where its source is pushed and has no view. */
+/** How a finding stands: `none` where it was pushed and no view reports it. */
 export type FindingStanding = Standing["kind"] | "none";
 
 /** The leader's lifecycle of findings. Its `Views` side is what drivers of state sources tell. */
@@ -35,7 +35,7 @@ export interface Lifecycle {
   complete(source: string, resource: string): void;
   lost(source: string, resource: string, why: "absent" | "unreadable"): void;
   /** How a stored finding stands in this term. */
-  standing(row: Pick<Row, "source" | "eventType" | "namespace" | "fingerprint">): FindingStanding;
+  standing(row: Pick<Row, "source" | "eventType" | "namespace" | "fingerprint" | "pushed">): FindingStanding;
   /** Resolves what is due now; resolves with how many were. */
   evaluate(signal: AbortSignal): Promise<number>;
   /** Evaluates until `signal` aborts; a term begins with nothing known. */
@@ -69,7 +69,10 @@ export function createLifecycle(options: LifecycleOptions): Lifecycle {
 
   function standingOf(row: Parameters<Lifecycle["standing"]>[0]): Standing | { readonly kind: "none" } {
     const source = options.viewSourceOf(row.source);
-    return source === undefined ? { kind: "none" } : book.standing({ ...row, source });
+    if (source === undefined) return { kind: "none" };
+    const standing = book.standing({ ...row, source });
+    // That a view is silent about what was pushed says nothing: it never was the one to tell.
+    return row.pushed && standing.kind !== "reported" ? { kind: "none" } : standing;
   }
 
   /** Also true where nothing could: a pushed source has no views. */

@@ -37,6 +37,7 @@ export interface Projection {
   readonly severity: number;
   readonly category: number;
   readonly finding: boolean;
+  readonly pushed: boolean;
 }
 
 export interface ProjectOptions {
@@ -98,6 +99,7 @@ function projected({ observation, named, severity, category, uid, options }: Par
     severity,
     category,
     finding: metadata.labels?.[LABELS.kind] === "finding",
+    pushed: metadata.annotations?.[ANNOTATIONS.pushedThrough] !== undefined,
   };
 }
 

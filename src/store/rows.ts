@@ -11,6 +11,7 @@ const SEVERITY_BITS = 7;
 const CATEGORY_SHIFT = 3;
 const RESOLVED = 1 << 6;
 const FINDING = 1 << 7;
+const PUSHED = 1 << 8;
 
 /** No such slot. */
 export const NONE = -1;
@@ -34,6 +35,8 @@ export interface Row extends Generation {
   /** 0: none of its own. */
   readonly ttlSeconds: number;
   readonly bytes: number;
+  /** True for a finding that came through a webhook door to its source: the views of that source are silent about it. */
+  readonly pushed: boolean;
 }
 
 /** Rows in slots, a hash table over their fingerprints, chains from a fingerprint's newest generation to its oldest. */
@@ -120,6 +123,7 @@ export class Rows {
       ttlSeconds: columns.ttlSeconds[slot] ?? 0,
       bytes: columns.bytes[slot] ?? 0,
       contentHash: columns.contentHash[slot] ?? 0,
+      pushed: (traits & PUSHED) !== 0,
     };
   }
 
@@ -208,7 +212,8 @@ export class Rows {
     columns.eventType[slot] = this.#eventTypes.take(projection.eventType);
     columns.namespace[slot] = this.#namespaces.take(projection.namespace);
     columns.traits[slot] = projection.severity | (projection.category << CATEGORY_SHIFT) |
-      (projection.resolved ? RESOLVED : 0) | (projection.finding ? FINDING : 0);
+      (projection.resolved ? RESOLVED : 0) | (projection.finding ? FINDING : 0) |
+      (projection.pushed ? PUSHED : 0);
     columns.epoch[slot] = epoch;
     this.tallies.add(this.#counted(slot));
   }

@@ -119,7 +119,7 @@ export function createWriter(options: WriterOptions): Writer {
       if (signal.aborted) return { outcome: unavailable("not written before the deadline") };
       const { namespace, eventId } = job;
       try {
-        const object = toObservation(event, generation, { instance, eventId, namespace });
+        const object = toObservation(event, generation, { instance, eventId, namespace, pushed });
         return {
           observation: await api.create<StoredObservation>(OBSERVATIONS, object, { namespace, signal }),
         };
