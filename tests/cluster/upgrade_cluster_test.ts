@@ -1,0 +1,184 @@
+/** An upgrade from an older CRD of ours with Observations under it, and the way back. */
+import { assert, assertEquals } from "@std/assert";
+import { isObject, type JsonObject } from "../../src/core/json.ts";
+import { fixedConnection } from "../../src/kube/connection.ts";
+import { createTransport } from "../../src/kube/transport.ts";
+import { alert } from "../support/alerts.ts";
+import { startTestApp, type TestApp } from "../support/app.ts";
+import { closedBooks, statusOf } from "../support/books.ts";
+import { at } from "../support/chart.ts";
+import { startEnvtest } from "../support/envtest.ts";
+import { eventually } from "../support/eventually.ts";
+import { ensureNamespaces, listAll } from "../support/objects.ts";
+import { changeReports, findingsOf, wantedFindings } from "../support/reports.ts";
+
+const OBSERVATIONS = "/apis/zen.kube-zen.io/v1/observations";
+const OLDER = new URL("../fixtures/crds-older/observation.yaml", import.meta.url);
+const TODAY = new URL("../../crds/observation.yaml", import.meta.url);
+const ALERTS = 3;
+/** Reports, and vulnerabilities in each. */
+const [REPORTS, FOUND] = [2, 3];
+
+Deno.test("an upgrade from an older CRD keeps every Observation and goes on with them, and so does the way back", async (t) => {
+  await using cluster = await startEnvtest();
+  const connection = fixedConnection({
+    server: cluster.url,
+    authorization: `Bearer ${cluster.user("admin").token}`,
+    caPem: cluster.caPem,
+  });
+  await cluster.applyCrds([
+    OLDER,
+    ...["observationfilter", "ingester", "observationmapping"].map((name) =>
+      new URL(`../../crds/${name}.yaml`, import.meta.url)
+    ),
+    new URL("../../scripts/samples/crds/aquasecurity.github.io_vulnerabilityreports.yaml", import.meta.url),
+  ]);
+  await ensureNamespaces(cluster, ["zen-system", "shop"]);
+  const alerts = Array.from({ length: ALERTS }, (_, index) => alert("shop", index));
+  const stored = () => listAll(cluster, OBSERVATIONS);
+
+  await t.step("Observations are stored in the older form", async () => {
+    {
+      await using app = await startTestApp({ server: connection });
+      await post(app, alerts);
+      using api = createTransport(connection);
+      await changeReports(api, { namespace: "shop", reports: [0, REPORTS], found: [0, FOUND] });
+      await eventually("every Observation", async () => (await stored()).length === ALERTS + REPORTS * FOUND);
+    }
+    // What that version said of itself, and what somebody wrote by hand.
+    const [first] = await stored();
+    await cluster.expect("PATCH", `${pathOf(first)}/status`, {
+      body: { status: { processed: true, lastProcessedAt: "2026-01-02T03:04:05Z" } },
+      contentType: "application/merge-patch+json",
+    });
+    await cluster.expect("POST", "/apis/zen.kube-zen.io/v1/namespaces/shop/observations", { body: BY_HAND });
+    for (const { spec, status } of await stored()) {
+      assert(isObject(spec) && !("ttlSecondsAfterCreation" in spec));
+      assertEquals(
+        Object.keys(isObject(status) ? status : {}).filter((key) => !OLD_STATUS.includes(key)),
+        [],
+      );
+    }
+  });
+
+  const before = await stored();
+  await t.step("today's CRD rewrites none, its defaults are there to be read", async () => {
+    assertEquals(await cluster.applyCrds([TODAY]), []);
+    const after = await eventually("the defaults", async () => {
+      const all = await stored();
+      return all.every(({ status }) => at(status, "phase") === "Active") && all;
+    });
+    assertEquals(after.map(withoutStatus), before.map(withoutStatus));
+    after.forEach(({ status }, index) => {
+      const kept = before[index]?.status;
+      assertEquals(status, { phase: "Active", occurrences: 1, processed: true, ...(isObject(kept) && kept) });
+    });
+    await eventually("the selectable fields", async () => {
+      const { status, body } = await cluster.ask("GET", `${OBSERVATIONS}?fieldSelector=spec.source=falco`);
+      return status === 200 && Array.isArray(body.items) && body.items.length === ALERTS;
+    });
+  });
+
+  await t.step(
+    "the program goes on with them: the same again makes no second, what is unchanged is not written",
+    async () => {
+      {
+        // Stopping it writes the counts.
+        await using app = await startTestApp({
+          server: connection,
+          env: { DEDUP_WINDOW_SECONDS: "4000000" },
+        });
+        await post(app, alerts);
+        await eventually("the reports to be read", async () => {
+          return await app.metric("events_total", { source: "trivy" }) >= REPORTS * FOUND;
+        });
+        const { trivy, falco } = await closedBooks(app.url);
+        assertEquals([falco?.created, falco?.deduped], [0, ALERTS]);
+        assertEquals([trivy?.created, trivy?.deduped], [0, REPORTS * FOUND]);
+        const { storage } = await statusOf(app.url);
+        assertEquals([at(storage, "observations"), at(storage, "notOurs")], [before.length - 1, 1]);
+      }
+      const after = await stored();
+      assertEquals(findingsOf(after), wantedFindings(REPORTS, FOUND));
+      assertEquals(after.map(content), before.map(content));
+      assertEquals(after.filter(isAlert).map(occurrences), Array(ALERTS).fill(2));
+      assertEquals(
+        after.filter((each) => !isAlert(each)).map(withoutStatus),
+        before.filter((each) => !isAlert(each)).map(withoutStatus),
+      );
+    },
+  );
+
+  await t.step(
+    "the way back deletes nothing; only what is written meanwhile loses what the older one does not know",
+    async () => {
+      const ahead = await stored();
+      await cluster.applyCrds([OLDER]);
+      const back = await eventually("the older form", async () => {
+        const all = await stored();
+        return all.every(({ status }) => at(status, "phase") === undefined) && all;
+      });
+      assertEquals(back.map(withoutStatus), ahead.map(withoutStatus));
+      const [written, ...others] = back.filter(isAlert);
+      await cluster.expect("PATCH", pathOf(written), {
+        body: { metadata: { labels: { team: "payments" } } },
+        contentType: "application/merge-patch+json",
+      });
+      await cluster.applyCrds([TODAY]);
+      const again = await eventually("the defaults", async () => {
+        const all = (await stored()).filter(isAlert);
+        return all.every(({ status }) => at(status, "phase") === "Active") && all;
+      });
+      assertEquals(again.map(occurrences), [1, ...others.map(() => 2)]);
+    },
+  );
+
+  await t.step(
+    "what has outlived its time is collected, what is reported and what is not ours stays",
+    async () => {
+      await using _app = await startTestApp({
+        server: connection,
+        // They say no time to live of their own.
+        env: { OBSERVATION_TTL_SECONDS: "1", GC_INTERVAL: "200ms" },
+      });
+      await eventually("the alerts to be gone", async () => !(await stored()).some(isAlert));
+      assertEquals((await stored()).map(content), before.filter((each) => !isAlert(each)).map(content));
+    },
+  );
+});
+
+const OLD_STATUS = ["processed", "lastProcessedAt"];
+const BY_HAND: JsonObject = {
+  apiVersion: "zen.kube-zen.io/v1",
+  kind: "Observation",
+  metadata: { name: "by-hand" },
+  spec: { source: "manual", category: "security", severity: "HIGH", eventType: "note", message: "seen" },
+};
+
+async function post(app: TestApp, alerts: readonly JsonObject[]): Promise<void> {
+  for (const body of alerts) assertEquals((await app.post("/falco/webhook", body)).status, 200);
+}
+
+function pathOf(observation: JsonObject | undefined): string {
+  return `/apis/zen.kube-zen.io/v1/namespaces/${at(observation, "metadata", "namespace")}/observations/${
+    at(observation, "metadata", "name")
+  }`;
+}
+
+/** All of it, resourceVersion too. */
+function withoutStatus({ status: _, ...rest }: JsonObject): JsonObject {
+  return rest;
+}
+
+/** What says that it is the same object, and what it says. */
+function content({ metadata, spec }: JsonObject): JsonObject {
+  return { name: at(metadata, "name") ?? "", uid: at(metadata, "uid") ?? "", spec: spec ?? {} };
+}
+
+function isAlert({ spec }: JsonObject): boolean {
+  return at(spec, "source") === "falco";
+}
+
+function occurrences({ status }: JsonObject): unknown {
+  return at(status, "occurrences");
+}
