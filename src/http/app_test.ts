@@ -5,7 +5,7 @@ import { systemClock } from "../core/clock.ts";
 import type { Payload } from "../core/event.ts";
 import { createMetrics, type Metrics } from "../telemetry/metrics.ts";
 import { type Bindings, createHttpApp } from "./app.ts";
-import { addressSet, clientLimit } from "./client.ts";
+import { addressSet, clientLimit, plainAddress } from "./client.ts";
 import { ByteBudget } from "./body.ts";
 import type { Answer, WebhookEndpoint } from "./webhooks.ts";
 
@@ -39,6 +39,7 @@ function setup(options: {
   ratePerSecond?: number;
   maxBytes?: number;
   take?: WebhookEndpoint["take"];
+  allow?: (client: string) => boolean;
 } = {}): Setup {
   const metrics = createMetrics();
   const taken: Payload[] = [];
@@ -67,7 +68,7 @@ function setup(options: {
     token: () => options.token ?? "",
     allowedIps: addressSet(options.allowedIps ?? []),
     trustedProxies: addressSet(options.trustedProxies ?? []),
-    allow: clientLimit({ ratePerSecond: limit, burst: limit, clock: systemClock }),
+    allow: options.allow ?? clientLimit({ ratePerSecond: limit, burst: limit, clock: systemClock }),
     budget: new ByteBudget(64 * 2 ** 20),
     maxBytes: options.maxBytes ?? 1_000,
     now: Date.now,
@@ -201,6 +202,34 @@ Deno.test("createHttpApp() believes forwarded addresses of trusted proxies alone
   const headers = { "x-forwarded-for": "198.51.100.1, 203.0.113.7" };
   assertEquals((await post("{}", { headers, peer: "10.1.2.3" })).status, 200);
   assertEquals((await post("{}", { headers, peer: "192.0.2.1" })).status, 403);
+});
+
+Deno.test("createHttpApp() knows a client by one address, whatever form its socket or its proxy gives it", async () => {
+  const seen: string[] = [];
+  const { post } = setup({ trustedProxies: ["10.0.0.0/8"], allow: (client) => seen.push(client) > 0 });
+  await post("{}", { peer: "::ffff:192.0.2.1" });
+  await post("{}", { peer: "192.0.2.1" });
+  for (const hop of ["::ffff:203.0.113.7", "::FFFF:cb00:7107", "203.0.113.7"]) {
+    await post("{}", { peer: "::ffff:10.1.2.3", headers: { "x-forwarded-for": hop } });
+  }
+  await post("{}", { peer: "2001:db8::ffff:1" });
+  assertEquals(seen, [
+    ...["192.0.2.1", "192.0.2.1"],
+    ...["203.0.113.7", "203.0.113.7", "203.0.113.7"],
+    "2001:db8::ffff:1",
+  ]);
+});
+
+Deno.test("plainAddress() and addressSet() take IPv4 in IPv6 for what it is", () => {
+  for (const mapped of ["::ffff:10.0.0.1", "::ffff:a00:1", "0:0:0:0:0:ffff:10.0.0.1"]) {
+    assertEquals(plainAddress(mapped), "10.0.0.1");
+    for (const entry of [mapped, `${mapped}/112`, "10.0.0.0/16"]) {
+      assertEquals([addressSet([entry]).has("10.0.0.1"), addressSet([entry]).has("10.1.0.1")], [true, false]);
+    }
+  }
+  for (const other of ["::1", "::ffff:0:0:1", "fe80::ffff:1%eth0", "ffff::1", "10.0.0.1", "no address", ""]) {
+    assertEquals(plainAddress(other), other);
+  }
 });
 
 const ANSWERS: readonly { name: string; answer: Partial<Answer>; status: number }[] = [

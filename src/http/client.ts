@@ -12,14 +12,17 @@ export interface AddressSet {
 export function addressSet(entries: readonly string[]): AddressSet {
   const set = new BlockList();
   for (const entry of entries) {
-    const [address = "", prefix, ...rest] = entry.split("/");
-    const version = isIP(address);
-    const width = version === 4 ? 32 : 128;
+    const [given = "", prefix, ...rest] = entry.split("/");
+    const width = isIP(given) === 4 ? 32 : 128;
     const length = prefix === undefined ? width : Number(prefix);
-    if (version === 0 || rest.length > 0 || !Number.isInteger(length) || length < 0 || length > width) {
+    const bad = isIP(given) === 0 || rest.length > 0 || !Number.isInteger(length) || length < 0 ||
+      length > width;
+    if (bad) {
       throw new Error(`Cannot read address "${entry}": expected an IP address or CIDR such as 10.0.0.0/8`);
     }
-    set.addSubnet(address, length, version === 4 ? "ipv4" : "ipv6");
+    const address = plainAddress(given);
+    if (isIP(address) === isIP(given)) set.addSubnet(given, length, isIP(given) === 4 ? "ipv4" : "ipv6");
+    else set.addSubnet(address, Math.max(0, length - MAPPED_BITS), "ipv4");
   }
   return {
     empty: entries.length === 0,
@@ -30,13 +33,27 @@ export function addressSet(entries: readonly string[]): AddressSet {
   };
 }
 
+/** Bits before the IPv4 address in an IPv6 address that stands for one. */
+const MAPPED_BITS = 96;
+
+/** An IPv4 address that a dual-stack socket shows as `::ffff:10.0.0.1`, in its own form; others as they are. */
+export function plainAddress(address: string): string {
+  if (isIP(address) !== 6 || address.includes("%") || !/ffff:/i.test(address)) return address;
+  const groups = new URL(`http://[${address}]`).hostname.slice(1, -1).split(":");
+  const [empty, none, marker, high, low] = groups;
+  if (groups.length !== 5 || empty !== "" || none !== "" || marker !== "ffff") return address;
+  const words = [high, low].map((group) => parseInt(group ?? "", 16));
+  return words.flatMap((word) => [word >> 8, word & 255]).join(".");
+}
+
 /**
  * The client's address: the peer's, or where the peer is a trusted proxy the last address in
  * `X-Forwarded-For` that is not one.
  */
-export function clientAddress(peer: string, forwardedFor: string | undefined, trusted: AddressSet): string {
+export function clientAddress(given: string, forwardedFor: string | undefined, trusted: AddressSet): string {
+  const peer = plainAddress(given);
   if (trusted.empty || forwardedFor === undefined || !trusted.has(peer)) return peer;
-  const hops = forwardedFor.split(",").map((hop) => hop.trim());
+  const hops = forwardedFor.split(",").map((hop) => plainAddress(hop.trim()));
   for (const hop of hops.reverse()) {
     if (isIP(hop) === 0) return peer;
     if (!trusted.has(hop)) return hop;

@@ -91,5 +91,5 @@ function checked<T extends { readonly cert: string; readonly key: string }>(file
 
 function bindingsOf({ socket }: IncomingMessage): { peer: string; clientVerified: boolean } {
   const { authorized } = socket as TLSSocket;
-  return { peer: (socket.remoteAddress ?? "").replace(/^::ffff:/, ""), clientVerified: authorized === true };
+  return { peer: socket.remoteAddress ?? "", clientVerified: authorized === true };
 }
