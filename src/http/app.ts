@@ -1,5 +1,6 @@
 import { Hono } from "hono";
 import { logger } from "../telemetry/logging.ts";
+import { OTHER } from "../telemetry/labels.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { ADMISSION_PATH, createAdmissionHandler } from "./admission.ts";
 import { problem, Refusal, requestIdOf } from "./problem.ts";
@@ -50,6 +51,8 @@ export type HttpApp = Hono<{ Bindings: Bindings }>;
 export function createHttpApp(options: HttpOptions): HttpApp {
   const app = new Hono<{ Bindings: Bindings }>();
   const handleWebhook = createWebhookHandler(options);
+  // The built-in ones keep their names, however many Ingesters add.
+  for (const path of options.endpoints().keys()) options.metrics.endpointLabel(path);
   app.use(async (c, next) => {
     const startedAt = performance.now();
     await next();
@@ -131,7 +134,8 @@ function readiness({ ready }: HttpOptions, query: Record<string, string>) {
 /** A label of bounded values: the route, or an endpoint's path without its token. */
 function endpointLabel(path: string, options: HttpOptions): string {
   if (ROUTES.has(path) || path === ADMISSION_PATH) return path;
-  return findEndpoint(path, options.endpoints())?.endpoint.path ?? "other";
+  const found = findEndpoint(path, options.endpoints());
+  return found ? options.metrics.endpointLabel(found.endpoint.path) : OTHER;
 }
 
 function methodLabel(method: string): string {

@@ -24,6 +24,8 @@ interface Setup {
   readonly app: Hono<{ Bindings: Bindings }>;
   readonly metrics: Metrics;
   readonly taken: Payload[];
+  /** What is served, and may change. */
+  readonly endpoints: { readonly endpoint: WebhookEndpoint; all: Map<string, WebhookEndpoint> };
   post(
     body: BodyInit,
     options?: { path?: string; headers?: Record<string, string>; method?: string; peer?: string },
@@ -56,6 +58,7 @@ function setup(options: {
     unreadable: (error) => metrics.payloadErrors.inc({ source: "falco", reason: error.reason }),
     ...options.endpoint,
   };
+  const endpoints = { endpoint, all: new Map([[endpoint.path, endpoint]]) };
   const limit = options.ratePerSecond ?? 1_000;
   const app = createHttpApp({
     version: "1.2.3",
@@ -64,7 +67,7 @@ function setup(options: {
     status: () => ({ leader: false }),
     admissionWriters: () => [],
     beforeScrape: () => {},
-    endpoints: () => new Map([[endpoint.path, endpoint]]),
+    endpoints: () => endpoints.all,
     token: () => options.token ?? "",
     allowedIps: addressSet(options.allowedIps ?? []),
     trustedProxies: addressSet(options.trustedProxies ?? []),
@@ -79,6 +82,7 @@ function setup(options: {
     app,
     metrics,
     taken,
+    endpoints,
     post: async (body, { path = "/falco/webhook", headers = {}, method = "POST", peer = "10.1.2.3" } = {}) =>
       await app.request(path, { method, headers, body: method === "POST" ? body : null }, { peer }),
   };
@@ -218,6 +222,26 @@ Deno.test("createHttpApp() knows a client by one address, whatever form its sock
     ...["203.0.113.7", "203.0.113.7", "203.0.113.7"],
     "2001:db8::ffff:1",
   ]);
+});
+
+Deno.test("createHttpApp() counts endpoints beyond 100 as other, but the built-in ones always by name", async () => {
+  const { post, metrics, endpoints } = setup();
+  const { endpoint } = endpoints;
+  endpoints.all = new Map(
+    Array.from({ length: 150 }, (_, index) => `/ingest/${index}`).map((
+      path,
+    ) => [path, { ...endpoint, path }]),
+  );
+  for (const path of endpoints.all.keys()) await post("{}", { path });
+  endpoints.all.set(endpoint.path, endpoint);
+  await post("{}", { path: endpoint.path });
+  for (const metric of ["webhookRequests", "httpRequests", "webhookQueueUsage"] as const) {
+    const { values } = await metrics[metric].get();
+    const counted = Object.fromEntries(values.map(({ labels, value }) => [`${labels.endpoint}`, value]));
+    assertEquals(Object.keys(counted).length, 101, metric);
+    const expected = metric === "webhookQueueUsage" ? [0, 0] : [51, 1];
+    assertEquals([counted["other"], counted[endpoint.path]], expected, metric);
+  }
 });
 
 Deno.test("plainAddress() and addressSet() take IPv4 in IPv6 for what it is", () => {

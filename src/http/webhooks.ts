@@ -81,12 +81,15 @@ export function createWebhookHandler(options: WebhookOptions) {
     if (!found) return undefined;
     const { endpoint } = found;
     const { metrics } = options;
+    const labels = { endpoint: metrics.endpointLabel(endpoint.path) };
     const now = waiting.get(endpoint.path) ?? 0;
-    const settle = (count: number) => {
-      waiting.set(endpoint.path, count);
-      metrics.webhookQueueUsage.set({ endpoint: endpoint.path }, count);
+    const settle = (by: 1 | -1) => {
+      const count = (waiting.get(endpoint.path) ?? 0) + by;
+      if (count > 0) waiting.set(endpoint.path, count);
+      else waiting.delete(endpoint.path);
+      metrics.webhookQueueUsage.inc(labels, by);
     };
-    settle(now + 1);
+    settle(1);
     let response: Response;
     try {
       if (c.req.method !== "POST") {
@@ -101,7 +104,7 @@ export function createWebhookHandler(options: WebhookOptions) {
       response = await takeBody(c, endpoint, options);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      metrics.webhookDropped.inc({ endpoint: endpoint.path });
+      metrics.webhookDropped.inc(labels);
       log.debug("Webhook request refused", {
         endpoint: endpoint.path,
         status: error.status,
@@ -110,9 +113,9 @@ export function createWebhookHandler(options: WebhookOptions) {
       });
       response = problem(c, error);
     } finally {
-      settle((waiting.get(endpoint.path) ?? 1) - 1);
+      settle(-1);
     }
-    metrics.webhookRequests.inc({ endpoint: endpoint.path, status: response.status });
+    metrics.webhookRequests.inc({ ...labels, status: response.status });
     return response;
   };
 }

@@ -1,4 +1,5 @@
 import type { Clock } from "../core/clock.ts";
+import { OTHER } from "../telemetry/labels.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
 /** Where a source, or one of its resources, stands. None of these is a reason for not being ready. */
@@ -61,7 +62,10 @@ export class SourceStates {
   }
 
   remove(source: string): void {
-    if (this.#entries.delete(source)) this.#metrics.watcherStatus.remove({ watcher: source });
+    if (!this.#entries.delete(source)) return;
+    const watcher = this.#metrics.sourceLabel(source);
+    if (watcher === OTHER) this.#publish(source);
+    else this.#metrics.watcherStatus.remove({ watcher });
   }
 
   /** One of a source's resources (or its only input) changed its state. */
@@ -85,7 +89,7 @@ export class SourceStates {
 
   /** Something of this source went wrong; `errorClass` is one of a few words. */
   failed(source: string, errorClass: string): void {
-    this.#metrics.watcherErrors.inc({ watcher: source, error_type: errorClass });
+    this.#metrics.watcherErrors.inc({ watcher: this.#metrics.sourceLabel(source), error_type: errorClass });
     const entry = this.#entries.get(source);
     if (entry) entry.lastError = { class: errorClass, atMs: this.#clock.now() };
   }
@@ -113,8 +117,12 @@ export class SourceStates {
   }
 
   #publish(source: string): void {
-    const state = this.state(source);
-    this.#metrics.watcherStatus.set({ watcher: source }, state === "synced" || state === "serving" ? 1 : 0);
+    const watcher = this.#metrics.sourceLabel(source);
+    const named = watcher === OTHER
+      ? [...this.#entries.keys()].filter((name) => this.#metrics.sourceLabel(name) === OTHER)
+      : [source];
+    const isRead = named.every((name) => ["synced", "serving"].includes(this.state(name)));
+    this.#metrics.watcherStatus.set({ watcher }, isRead ? 1 : 0);
   }
 }
 

@@ -1,5 +1,6 @@
 /** Every metric of the program. Names and labels are API (SPEC section 11); none holds an object name, namespace or CVE. */
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { labelCap } from "./labels.ts";
 
 const PREFIX = "zen_watcher_";
 const LATENCY_BUCKETS = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
@@ -17,6 +18,10 @@ export function createMetrics() {
 
   return {
     registry,
+    /** A source as the value of `source` and `watcher`. */
+    sourceLabel: labelCap(),
+    /** A webhook's path as the value of `endpoint`. */
+    endpointLabel: labelCap(),
     events: counter("events_total", "Events drawn from payloads", ["source", "category", "severity"]),
     eventsWritten: counter("events_written_total", "Events stored as Observations", ["source", "category"]),
     eventsFailures: counter("events_failures_total", "Events that could not be stored", ["source", "reason"]),

@@ -24,16 +24,13 @@ export interface Books extends Recorder {
   readonly sourceLabel: (source: string) => string;
 }
 
-/** Sources beyond this many are counted together as `other`: a mapping's `source` is a user's word. */
-const MAX_SOURCES = 100;
-
 const log = logger("pipeline");
 
 /** Opens the books of this process. `known` sources keep their names, however many others there are. */
 export function createBooks(metrics: Metrics, now: () => number, known: readonly string[] = []): Books {
   const tallies = new Map<string, Tally>();
-  const labelOf = (source: string) =>
-    known.includes(source) || tallies.has(source) || tallies.size < MAX_SOURCES ? source : "other";
+  const labelOf = metrics.sourceLabel;
+  for (const source of known) labelOf(source);
   const tallyOf = (label: string): Tally => {
     let tally = tallies.get(label);
     if (!tally) {

@@ -103,7 +103,10 @@ async function runRound(options: InformerOptions, { resource, evaluator, signal 
           break;
         case "synced":
           await evaluator.idle();
-          metrics.scrapeDuration.observe({ watcher: source.name }, (clock.monotonic() - startedAt) / 1_000);
+          metrics.scrapeDuration.observe(
+            { watcher: metrics.sourceLabel(source.name) },
+            (clock.monotonic() - startedAt) / 1_000,
+          );
           if (!round.aborted) views.complete(source.name, resource);
           listed = true;
           if (wanted) restart.abort();

@@ -1,0 +1,29 @@
+import { assertEquals } from "@std/assert";
+import { systemClock } from "../core/clock.ts";
+import { createMetrics } from "../telemetry/metrics.ts";
+import { SourceStates } from "./status.ts";
+
+const KIND = { kind: "finding", input: "webhook" };
+
+Deno.test("SourceStates shows sources beyond 100 as one watcher, 1 while each of them is read", async () => {
+  const metrics = createMetrics();
+  const states = new SourceStates(metrics, systemClock);
+  for (let index = 0; index < 150; index++) {
+    states.add(`tool-${index}`, KIND);
+    states.set(`tool-${index}`, "/ingest", "serving");
+    states.failed(`tool-${index}`, "payload");
+  }
+  const status = async () => {
+    const { values } = await metrics.watcherStatus.get();
+    return Object.fromEntries(values.map(({ labels, value }) => [`${labels.watcher}`, value]));
+  };
+  const errors = (await metrics.watcherErrors.get()).values;
+  assertEquals([Object.keys(await status()).length, errors.length], [101, 101]);
+  assertEquals(errors.find(({ labels }) => labels.watcher === "other")?.value, 50);
+  assertEquals((await status())["other"], 1);
+  states.set("tool-120", "/ingest", "failing");
+  assertEquals((await status())["other"], 0);
+  states.remove("tool-120");
+  states.remove("tool-3");
+  assertEquals([(await status())["other"], (await status())["tool-3"]], [1, undefined]);
+});
