@@ -51,7 +51,8 @@ function review(c: Context, bytes: Uint8Array, writers: readonly string[]): Resp
   if ("problem" in request) throw new Refusal(400, `Cannot read the review: ${request.problem}`);
   const judgement = judge(request, writers);
   if (!judgement.allowed) {
-    log.info("Write refused", {
+    // A warning is throttled: whoever tries in a loop fills no log.
+    log.warn("Write refused", {
       user: request.username,
       operation: request.operation,
       resource: request.resource,

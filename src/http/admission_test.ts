@@ -1,6 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { Hono } from "hono";
 import type { JsonObject } from "../core/json.ts";
+import { configureLogging } from "../telemetry/logging.ts";
 import { ADMISSION_PATH, createAdmissionHandler } from "./admission.ts";
 import { judge, readReview } from "./admission_judge.ts";
 
@@ -147,4 +148,21 @@ Deno.test("the route refuses what is no review: never a false yes", async () => 
     assertEquals(response.status, status);
     assertMatch((await response.json()).error, /^Cannot /);
   }
+});
+
+Deno.test("POST /admission/validate says who was refused, and a hundred times in a row no more than that it went on", async () => {
+  const lines: JsonObject[] = [];
+  let now = 0;
+  const write = (line: string) => void lines.push(JSON.parse(line));
+  configureLogging({ level: "INFO", format: "json", write, now: () => now });
+  const handle = createAdmissionHandler({ writers: () => [] });
+  const app = new Hono().all(ADMISSION_PATH, handle);
+  const refused = JSON.stringify(review({ subResource: "status" }));
+  const refuse = () => app.request(ADMISSION_PATH, { method: "POST", body: refused });
+  for (let write = 0; write < 100; write++) await refuse();
+  assertEquals(lines.length, 10);
+  assertEquals([lines[0]?.message, lines[0]?.level, lines[0]?.user], ["Write refused", "WARN", "anna"]);
+  now = 10_000;
+  await refuse();
+  assertEquals([lines.length, lines.at(-1)?.suppressed], [11, 90]);
 });
