@@ -60,6 +60,54 @@ Deno.test("a broken Ingester, at a restart, resolves nothing of its source", asy
   assertEquals(phases(server.objects(STORED)), { "my-tool": "Active", "spoken-for": "Resolved" });
 });
 
+Deno.test("at a restart the findings of an Ingester whose CRD is uninstalled end by their TTL, unresolved", async () => {
+  await using server = startDevCluster();
+  using api = createTransport(fixedConnection({ server: server.url }));
+  await installCrds(api);
+  await createNamespaces(api, ["zen-system", "shop"]);
+  for (const source of ["uninstalled", "broken"]) {
+    const { status: _, ...finding } = storedObservation({
+      id: source,
+      source,
+      eventType: "thing",
+      kind: "finding",
+      namespace: "shop",
+      ttlSeconds: 1,
+    });
+    const metadata = { ...finding.metadata, resourceVersion: "" };
+    await api.create(OBSERVATIONS, { ...finding, metadata }, { namespace: "shop" });
+    await api.create(INGESTERS, {
+      apiVersion: "zen.kube-zen.io/v1alpha1",
+      kind: "Ingester",
+      metadata: { name: source, namespace: "zen-system" },
+      spec: {
+        source,
+        type: "informer",
+        informer: { group: "tool.example", version: "v1", resource: "things" },
+        mapping: {
+          severity: "high",
+          eventType: "thing",
+          message: ".a",
+          identity: [source === "broken" ? ".[" : ".a"],
+        },
+      },
+    }, { namespace: "zen-system" });
+  }
+  const env = { RESOLVE_GRACE_SECONDS: "0", GC_INTERVAL: "100ms", DISCOVERY_INTERVAL: "100ms" };
+  await using app = await startTestApp({ server: server.url, env });
+  const seen = new Set<unknown>();
+  await eventually("the TTL to end what is uninstalled", () => {
+    const now = phases(server.objects(STORED));
+    seen.add(now.uninstalled);
+    return !("uninstalled" in now);
+  });
+  assertEquals(seen.has("Resolved"), false);
+  const runs = async () => await app.metric("gc_runs_total");
+  const before = await runs();
+  await eventually("two more collections", async () => await runs() >= before + 2);
+  assertEquals(phases(server.objects(STORED)), { broken: "Active" }, "nobody can say that this one ended");
+});
+
 function phases(observations: readonly JsonObject[]): Record<string, unknown> {
   return Object.fromEntries(observations.map(({ spec, status }) => [
     isObject(spec) ? String(spec.source) : "",

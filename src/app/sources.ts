@@ -118,7 +118,7 @@ export class SourceSet {
   /**
    * The source whose views report findings of this one; undefined for those without: pushed ones, and what
    * configuration took back or its uninstalled CRD took with it, since nobody saw their findings end. What configuration
-   * names, but has not in force, has a view that cannot say.
+   * names, but has not in force for another reason, has a view that cannot say.
    */
   viewSourceOf(source: string): string | undefined {
     const name = this.#spokenFor.get(source) ?? source;
@@ -126,7 +126,7 @@ export class SourceSet {
     const own = this.#definition(name);
     const claim = own ? "none" : this.#options.claims(name);
     if (claim === "open") return NO_VIEW;
-    const isTakenBack = claim === "disabled" || this.#everMapped.has(name);
+    const isTakenBack = claim !== "none" || this.#everMapped.has(name);
     const definition = own ?? (isTakenBack ? undefined : this.#definition(SPEAKER));
     return definition && definition.input.type !== "webhook" ? definition.name : undefined;
   }

@@ -4,6 +4,7 @@ import type { Intake } from "../pipeline/intake.ts";
 import { readSettings } from "../settings.ts";
 import type { ActiveSource } from "../sources/mapped/activate.ts";
 import { falco } from "../sources/falco.ts";
+import type { Claim } from "../sources/mapped/runtime.ts";
 import { kyverno } from "../sources/kyverno.ts";
 import type { SourceDefinition } from "../sources/source.ts";
 import { SourceStates } from "../sources/status.ts";
@@ -15,6 +16,8 @@ const NO_INTAKE: Intake = {
   writing: 0,
 };
 
+const CLAIMS: Readonly<Record<string, Claim>> = { broken: "open", off: "disabled", uninstalled: "absent" };
+
 function newSet(): { sources: SourceSet; states: SourceStates } {
   const states = new SourceStates(createMetrics(), systemClock);
   const sources = new SourceSet({
@@ -24,7 +27,7 @@ function newSet(): { sources: SourceSet; states: SourceStates } {
     context: () => ({ ownUser: "" }),
     payloadError: () => {},
     noteEvents: () => {},
-    claims: (source) => source === "broken" ? "open" : source === "off" ? "disabled" : "none",
+    claims: (source) => CLAIMS[source] ?? "none",
   });
   return { sources, states };
 }
@@ -53,6 +56,7 @@ Deno.test("what a policy report's view says ends no finding of a source that con
   assertEquals(sources.viewSourceOf("kubewarden"), "kyverno");
   assertEquals(sources.viewSourceOf("broken"), "");
   assertEquals(sources.viewSourceOf("off"), undefined);
+  assertEquals(sources.viewSourceOf("uninstalled"), undefined);
 });
 
 Deno.test("a door that is gone leaves no path behind in the status of its source", () => {

@@ -11,9 +11,9 @@ import type { SourceState } from "../status.ts";
 import type { TrustContext } from "../trust.ts";
 import type { ActiveSource, Good } from "./activate.ts";
 import { INGESTERS, OBSERVATION_MAPPINGS } from "./kinds.ts";
-import { makePlan, type Plan } from "./plan.ts";
+import type { Plan, PlanContext } from "./plan.ts";
 import { type SecretRef, WebhookSecrets } from "./secrets.ts";
-import { ServedResources } from "./served.ts";
+import { NOT_SERVED, ServedResources } from "./served.ts";
 import { StatusWriter } from "./status_writer.ts";
 import { idOf, type Verdict } from "./verdict.ts";
 
@@ -41,9 +41,14 @@ export interface MappedOptions {
 }
 
 const log = logger("ingesters");
-/** `open`: some object names the source and may read it again, or the objects are not known yet. */
-export type Claim = "open" | "disabled" | "none";
+/**
+ * `open`: some object names the source and may read it again, or the objects are not known yet. `absent`: what is
+ * named is not served.
+ */
+export type Claim = "open" | "absent" | "disabled" | "none";
 
+/** Of several objects the first of these counts. */
+const CLAIMS: readonly Claim[] = ["open", "absent", "disabled"];
 const KINDS = [INGESTERS, OBSERVATION_MAPPINGS];
 /** How often states and counters are looked at: no request is made where nothing changed. */
 const TICK_MS = 2_000;
@@ -86,11 +91,14 @@ export class MappedSources {
   /** How a source stands that may be named without being in force: what others say of it is no complete view. */
   claims(source: string): Claim {
     if (this.#read.size < KINDS.length) return "open";
-    for (const { spec } of this.#all()) {
+    const found = new Set<Claim>();
+    for (const object of this.#all()) {
+      const { spec } = object;
       if (!isObject(spec) || (spec.source !== source && spec.sourceName !== source)) continue;
-      return spec.enabled === false ? "disabled" : "open";
+      const isAbsent = this.#plan.verdicts.get(idOf(object))?.reason === NOT_SERVED;
+      found.add(spec.enabled === false ? "disabled" : isAbsent ? "absent" : "open");
     }
-    return "none";
+    return CLAIMS.find((claim) => found.has(claim)) ?? "none";
   }
 
   /** A source in force brought events. */

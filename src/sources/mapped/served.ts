@@ -13,6 +13,8 @@ export type ServedState =
   /** Not looked up yet, or not served: reason and message for the condition. */
   | { readonly state: "absent"; readonly reason: string; readonly message: string };
 
+/** Why a source is not in force whose resource is not there. */
+export const NOT_SERVED = "NotServed";
 /** Most resources one `*` takes. */
 const MAX_RESOURCES = 200;
 
@@ -39,7 +41,7 @@ export class ServedResources {
     const what = input.kind ?? (input.resource === "*" ? "any resource" : input.resource ?? "");
     return {
       state: "absent",
-      reason: "NotServed",
+      reason: NOT_SERVED,
       message: `the API server does not serve ${what} of ${name}`,
     };
   }
