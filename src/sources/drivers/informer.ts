@@ -1,6 +1,7 @@
 /** One watched resource of a state source: a full evaluation at the start and at each resync, then change by change. */
 import type { Clock } from "../../core/clock.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../../kube/api.ts";
+import { backoff } from "../../kube/retry.ts";
 import { watcher, type WatcherOptions, type WatchState } from "../../kube/watcher.ts";
 import { logger } from "../../telemetry/logging.ts";
 import type { Metrics } from "../../telemetry/metrics.ts";
@@ -10,7 +11,7 @@ import { createEvaluator, type EvaluatorOptions, type Views } from "./evaluation
 /** What tests shorten. */
 export type WatcherTuning = Pick<
   WatcherOptions,
-  "idleMs" | "pageSize" | "timeoutSeconds" | "random" | "backoff"
+  "idleMs" | "pageSize" | "timeoutSeconds" | "random" | "backoff" | "sleep"
 >;
 
 export interface InformerOptions
@@ -32,6 +33,11 @@ export interface InformerOptions
 }
 
 const log = logger("informer");
+/**
+ * The longest wait for a right. Each request without it is a line in the API server's audit log, and where that is sent
+ * here, an `access-denied` of our own making.
+ */
+const DENIED_MS = 300_000;
 
 /** `plural.group`, as kubectl writes it. */
 export function resourceName({ plural, group }: Pick<ResourceType, "plural" | "group">): string {
@@ -77,7 +83,9 @@ async function runRound(options: InformerOptions, { resource, evaluator, signal 
   const round = AbortSignal.any([signal, restart.signal]);
   let startedAt = clock.monotonic();
   try {
+    const { random } = options.watcherOptions ?? {};
     const events = watcher<KubeObject>(options.api, options.type, {
+      deniedBackoff: backoff({ maxMs: DENIED_MS, ...(random && { random }) }),
       ...options.scope,
       ...options.watcherOptions,
       signal: round,

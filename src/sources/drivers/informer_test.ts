@@ -2,7 +2,9 @@ import { assertEquals } from "@std/assert";
 import { eventually } from "../../../tests/support/eventually.ts";
 import { ScriptedApi } from "../../../tests/support/scripted_api.ts";
 import { runtimeFor } from "../../../tests/support/source_runtime.ts";
+import { VirtualTime } from "../../../tests/support/virtual_time.ts";
 import { systemClock } from "../../core/clock.ts";
+import type { KubeObject } from "../../kube/api.ts";
 import type { Intake } from "../../pipeline/intake.ts";
 import { createMetrics } from "../../telemetry/metrics.ts";
 import { objectPayload } from "../active.ts";
@@ -18,6 +20,50 @@ const TYPE = {
   namespaced: true,
 };
 const REPORTS = 20;
+const RESOURCE = "vulnerabilityreports.aquasecurity.github.io";
+
+Deno.test("what may not be read is asked for less and less often, and read soon after it may be", async () => {
+  const time = new VirtualTime();
+  let lists = 0;
+  class Api extends ScriptedApi {
+    override list<T extends KubeObject>(...args: Parameters<ScriptedApi["list"]>) {
+      lists++;
+      return super.list<T>(...args);
+    }
+  }
+  const api = new Api();
+  api.deny(TYPE.plural, 403);
+  const metrics = createMetrics();
+  const states = new SourceStates(metrics, time);
+  states.add("trivy", { kind: "finding", input: "informer" });
+  const stop = new AbortController();
+  const nothing = () => {};
+  const running = runInformer({
+    api,
+    type: TYPE,
+    resource: RESOURCE,
+    source: runtimeFor(trivy),
+    intake: { writing: 0, take: () => Promise.reject(new Error("there is nothing to be taken in")) },
+    views: { begin: nothing, view: nothing, gone: nothing, complete: nothing, lost: nothing },
+    states,
+    payloadOf: () => undefined,
+    resyncMs: 3_600_000,
+    onReevaluate: () => ({ [Symbol.dispose]: nothing }),
+    metrics,
+    clock: time,
+    watcherOptions: { sleep: time.sleep, random: () => 0.5 },
+  }, stop.signal);
+  await time.advance(10_000);
+  const soon = lists;
+  assertEquals([soon >= 5, states.state("trivy")], [true, "forbidden"]);
+  await time.advance(3_600_000);
+  assertEquals(lists - soon <= 35, true, `${lists - soon} requests in an hour`);
+  api.deny(TYPE.plural, 0);
+  await time.advance(150_000);
+  assertEquals(states.state("trivy"), "synced");
+  stop.abort();
+  await running;
+});
 
 Deno.test("calls to evaluate again that come faster than an evaluation is done do not keep it from its end", async () => {
   const api = new ScriptedApi();
@@ -47,7 +93,7 @@ Deno.test("calls to evaluate again that come faster than an evaluation is done d
   const running = runInformer({
     api,
     type: TYPE,
-    resource: "vulnerabilityreports.aquasecurity.github.io",
+    resource: RESOURCE,
     source: runtimeFor(trivy),
     intake,
     views: {
