@@ -2,86 +2,21 @@
  * The operator's settings: environment variables, read once at start. The only reader of Deno.env and Deno.args.
  * The table below is the single source of defaults, parsing, the documentation and the `--allow-env` list.
  */
+import {
+  bytes,
+  choice,
+  duration,
+  flag,
+  integer,
+  list,
+  MAX_TIMER_SECONDS,
+  optionalFlag,
+  SettingsError,
+  text,
+  windows,
+} from "./setting_kinds.ts";
 
-/** How one environment variable is read. */
-interface Setting<T> {
-  readonly env: string;
-  /** The default as a user would write it; "" means unset. */
-  readonly fallback: string;
-  readonly doc: string;
-  parse(text: string): T;
-}
-
-/** A setting has a value that cannot be used. */
-export class SettingsError extends Error {
-  override readonly name = "SettingsError";
-}
-
-const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-/** Beyond this a timer fires at once. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
-const MAX_TIMER_SECONDS = Math.floor(MAX_TIMER_MS / 1_000);
-const UNIT_BYTES: Readonly<Record<string, number>> = {
-  "": 1,
-  K: 1e3,
-  M: 1e6,
-  G: 1e9,
-  Ki: 2 ** 10,
-  KiB: 2 ** 10,
-  Mi: 2 ** 20,
-  MiB: 2 ** 20,
-  Gi: 2 ** 30,
-  GiB: 2 ** 30,
-};
-
-function text(env: string, fallback: string, doc: string): Setting<string> {
-  return { env, fallback, doc, parse: (value) => value };
-}
-
-function list(env: string, fallback: string, doc: string): Setting<readonly string[]> {
-  return {
-    env,
-    fallback,
-    doc,
-    parse: (value) => value.split(",").map((part) => part.trim()).filter(Boolean),
-  };
-}
-
-function flag(env: string, fallback: "true" | "false", doc: string): Setting<boolean> {
-  return { env, fallback, doc, parse: (value) => parseFlag(value) };
-}
-
-function integer(
-  env: string,
-  fallback: string,
-  doc: string,
-  { min = 0, max = 2 ** 31 } = {},
-): Setting<number> {
-  return { env, fallback, doc, parse: (value) => parseInteger(value, min, max) };
-}
-
-/** By default not nothing, since what is done again at once is done without a pause, and no longer than a timer can wait. */
-function duration(
-  env: string,
-  fallback: string,
-  doc: string,
-  { minMs = 1, maxMs = MAX_TIMER_MS } = {},
-): Setting<number> {
-  return { env, fallback, doc, parse: (value) => parseDurationMs(value, minMs, maxMs) };
-}
-
-function bytes(env: string, fallback: string, doc: string): Setting<number> {
-  return { env, fallback, doc, parse: parseBytes };
-}
-
-function choice<T extends string>(env: string, fallback: T, options: readonly T[], doc: string): Setting<T> {
-  const parse = (value: string) => {
-    const found = options.find((option) => option.toLowerCase() === value.toLowerCase());
-    if (found === undefined) throw new SettingsError(`expected one of ${options.join("|")}`);
-    return found;
-  };
-  return { env, fallback, doc, parse };
-}
+export { SettingsError };
 
 /** Every setting, by the name the program uses. */
 export const SETTINGS = {
@@ -148,12 +83,11 @@ export const SETTINGS = {
   dedupWindowSeconds: integer("DEDUP_WINDOW_SECONDS", "60", "Window of an occurrence, in seconds", {
     min: 1,
   }),
-  dedupWindowBySource: {
-    env: "DEDUP_WINDOW_BY_SOURCE",
-    fallback: "",
-    doc: "Windows of single sources in seconds, e.g. falco=120,my-tool=30",
-    parse: parseWindows,
-  },
+  dedupWindowBySource: windows(
+    "DEDUP_WINDOW_BY_SOURCE",
+    "",
+    "Windows of single sources in seconds, e.g. falco=120,my-tool=30",
+  ),
   dedupMaxSize: integer(
     "DEDUP_MAX_SIZE",
     "10000",
@@ -178,13 +112,10 @@ export const SETTINGS = {
   gcIntervalMs: duration("GC_INTERVAL", "1h", "How often expired Observations are deleted"),
   gcTimeoutMs: duration("GC_TIMEOUT", "5m", "Longest duration of one garbage collection"),
   watchNamespaces: list("WATCH_NAMESPACE", "", "Namespaces of this shard, comma-separated; default: all"),
-  watchClusterScoped: {
-    env: "WATCH_CLUSTER_SCOPED",
-    fallback: "",
-    doc:
-      "Whether this shard takes cluster-scoped and namespace-less events; default: true iff WATCH_NAMESPACE is empty",
-    parse: (value: string): boolean | undefined => value === "" ? undefined : parseFlag(value),
-  },
+  watchClusterScoped: optionalFlag(
+    "WATCH_CLUSTER_SCOPED",
+    "Whether this shard takes cluster-scoped and namespace-less events; default: true iff WATCH_NAMESPACE is empty",
+  ),
   instance: text("INSTANCE", "default", "Name of this shard set: part of the lease's name and a label"),
   listenAddress: text("WATCHER_ADDRESS", "0.0.0.0", "Address to listen on"),
   port: integer("WATCHER_PORT", "8080", "Webhooks, probes, metrics, status; 0 takes a free port", {
@@ -277,47 +208,4 @@ export function environment(name: string): string | undefined {
 /** The command line's arguments. */
 export function commandLine(): readonly string[] {
   return Deno.args;
-}
-
-function parseFlag(value: string): boolean {
-  const word = value.toLowerCase();
-  if (["true", "1", "yes", "on"].includes(word)) return true;
-  if (["false", "0", "no", "off"].includes(word)) return false;
-  throw new SettingsError("expected true or false");
-}
-
-function parseInteger(value: string, min: number, max: number): number {
-  const number = Number(value);
-  if (value === "" || !Number.isInteger(number) || number < min || number > max) {
-    throw new SettingsError(`expected a whole number from ${min} to ${max}`);
-  }
-  return number;
-}
-
-function parseDurationMs(value: string, minMs: number, maxMs: number): number {
-  const match = /^(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)?$/.exec(value);
-  if (!match) throw new SettingsError("expected a duration such as 500ms, 30s, 5m or 1h");
-  const ms = Math.round(Number(match[1]) * (UNIT_MS[match[2] ?? "s"] ?? 1_000));
-  if (ms < minMs) throw new SettingsError("expected a duration above 0");
-  if (ms > maxMs) throw new SettingsError("expected a duration of at most 24 days");
-  return ms;
-}
-
-function parseBytes(value: string): number {
-  const match = /^(\d{1,15})([A-Za-z]{0,3})$/.exec(value);
-  const unit = match && UNIT_BYTES[match[2] ?? ""];
-  if (!match || !unit) throw new SettingsError("expected a size such as 16MiB or 1000000");
-  return Number(match[1]) * unit;
-}
-
-function parseWindows(value: string): ReadonlyMap<string, number> {
-  const windows = new Map<string, number>();
-  for (const pair of value.split(",").map((part) => part.trim()).filter(Boolean)) {
-    const [source, seconds, ...rest] = pair.split("=");
-    if (!source || seconds === undefined || rest.length > 0) {
-      throw new SettingsError("expected pairs such as falco=120,my-tool=30");
-    }
-    windows.set(source.trim(), parseInteger(seconds.trim(), 1, 2 ** 31));
-  }
-  return windows;
 }
