@@ -144,7 +144,12 @@ Deno.test("a life with Helm: install, upgrade keeps token and certificate, NOTES
   const said = await shell(`${tokenCommand}\n${falcoCommand}\n`);
   assertEquals(said.trim(), `http://lived.${namespace}.svc:8080/falco/webhook/${token}`);
   const config = parse(await shell(`${tokenCommand}\n${auditCommand}\n`));
-  assertMatch(config.clusters[0].cluster.server, /^http:\/\/10\.[0-9.]+:8080\/audit\/webhook$/);
+  const { server, ...trust } = config.clusters[0].cluster;
+  assertMatch(server, /^https:\/\/10\.[0-9.]+:8443\/audit\/webhook$/);
+  assertEquals(trust, {
+    "tls-server-name": `lived.${namespace}.svc`,
+    "certificate-authority-data": String(at(before.tls, "ca.crt")),
+  });
   assertEquals(config.users[0].user, { token });
 
   await helm(["uninstall", "watcher", ...common]);

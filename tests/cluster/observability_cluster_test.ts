@@ -3,14 +3,14 @@ import { assert, assertEquals } from "@std/assert";
 import { parse } from "yaml";
 import { createNamespaces, feedObjects, feedWebhook, installCrds } from "../../scripts/support/feed.ts";
 import { ensureTool } from "../../scripts/tools.ts";
-import { isObject, type JsonObject } from "../../src/core/json.ts";
+import type { JsonObject } from "../../src/core/json.ts";
 import { startDevCluster } from "../../src/devcluster/mod.ts";
 import { fixedConnection } from "../../src/kube/connection.ts";
 import { createTransport } from "../../src/kube/transport.ts";
-import { startTestApp, type TestApp } from "../support/app.ts";
+import { startTestApp } from "../support/app.ts";
 import { CHART } from "../support/chart.ts";
-import { choosePorts } from "../support/control_plane.ts";
 import { eventually } from "../support/eventually.ts";
+import { startPrometheus } from "../support/prometheus.ts";
 
 const RULES = `${CHART}files/rules.yaml`;
 const CASES = new URL("../fixtures/rules/rules_test.yaml", import.meta.url);
@@ -45,7 +45,13 @@ Deno.test("every query of every dashboard and alert is answered by a Prometheus 
   const scraped = await (await fetch(`${app.metricsUrl}/metrics`)).text();
   assertEquals(await promtool(["check", "metrics"], scraped), "");
 
-  await using prometheus = await startPrometheus(app);
+  await using prometheus = await startPrometheus(JSON.stringify({
+    global: { scrape_interval: "1s" },
+    scrape_configs: [{
+      job_name: "zen-watcher-job",
+      static_configs: [{ targets: [new URL(app.metricsUrl).host] }],
+    }],
+  }));
   await eventually(
     "two scrapes",
     async () =>
@@ -64,57 +70,6 @@ Deno.test("every query of every dashboard and alert is answered by a Prometheus 
   );
   assertEquals(unexpected, []);
 });
-
-interface Prometheus extends AsyncDisposable {
-  /** The result of an instant query; throws where Prometheus refuses it. */
-  query(expr: string): Promise<readonly unknown[]>;
-}
-
-async function startPrometheus(app: TestApp): Promise<Prometheus> {
-  await ensureTool("promtool"); // Of the same package.
-  const folder = await Deno.makeTempDir({ prefix: "zen-prometheus-" });
-  const target = new URL(app.metricsUrl).host;
-  const config = {
-    global: { scrape_interval: "1s" },
-    scrape_configs: [{ job_name: "zen-watcher-job", static_configs: [{ targets: [target] }] }],
-  };
-  await Deno.writeTextFile(`${folder}/prometheus.yml`, JSON.stringify(config));
-  const address = `127.0.0.1:${choosePorts().apiServer}`;
-  const child = new Deno.Command("prometheus", {
-    args: [
-      `--config.file=${folder}/prometheus.yml`,
-      `--storage.tsdb.path=${folder}/data`,
-      `--web.listen-address=${address}`,
-      "--log.level=error",
-    ],
-    stdin: "null",
-    stdout: "null",
-    stderr: "null",
-  }).spawn();
-  const base = `http://${address}`;
-  await eventually("Prometheus to be ready", async () => {
-    const response = await fetch(`${base}/-/ready`);
-    await response.body?.cancel();
-    return response.ok;
-  });
-  return {
-    async query(expr) {
-      const response = await fetch(`${base}/api/v1/query?query=${encodeURIComponent(expr)}`);
-      const body: unknown = await response.json();
-      assert(
-        isObject(body) && body.status === "success" && isObject(body.data),
-        `${expr}: ${JSON.stringify(body)}`,
-      );
-      const { result } = body.data;
-      return Array.isArray(result) ? result : [result];
-    },
-    async [Symbol.asyncDispose]() {
-      child.kill("SIGKILL");
-      await child.status;
-      await Deno.remove(folder, { recursive: true });
-    },
-  };
-}
 
 /** As Grafana would ask with everything chosen, and as the rules say. */
 async function allQueries(): Promise<string[]> {

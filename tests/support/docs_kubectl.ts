@@ -29,6 +29,7 @@ const VERBS = new Set([
   "debug",
   "port-forward",
   "logs",
+  "wait",
 ]);
 /** Of Kubernetes and its usual companions, beyond what the development API server knows. */
 const OTHERS = ["networkpolicy", "clusterrole", "clusterrolebinding", "*"];
@@ -61,7 +62,9 @@ const known = new Set([
 export function kubectlProblem(command: string): string | undefined {
   const words = positionals(command);
   const [verb = "", second = "", third = ""] = words;
+  if (verb === "auth" && second === "whoami") return undefined;
   if (verb === "auth") return second === "can-i" ? unknown(words[3] ?? "") : `no such verb: auth ${second}`;
+  if (verb === "delete" && /\s(-f|--filename)\b/.test(command)) return undefined;
   if (verb === "rollout") return unknown(third.split("/")[0] ?? "");
   if (["apply", "version", "-h"].includes(verb)) return undefined;
   if (!VERBS.has(verb)) return `no such verb: ${verb}`;
