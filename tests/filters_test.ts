@@ -4,6 +4,7 @@ import { parseFilterDocuments } from "../src/config/filter_document.ts";
 import { formatProblem } from "../src/config/problem.ts";
 import { CATEGORIES, SEVERITIES } from "../src/core/observation.ts";
 import type { NormalEvent } from "../src/core/event.ts";
+import { compileFilterExpression } from "../src/pipeline/expression.ts";
 import { compileFilters, type FilterBlock, type FilterDocument } from "../src/pipeline/filter.ts";
 import { normalEvent } from "./support/normal_event.ts";
 
@@ -47,7 +48,8 @@ const block: fc.Arbitrary<FilterBlock> = fc.record({
   excludeCategories: fc.subarray([...CATEGORIES], { minLength: 1 }),
   includeRules: some(RULES),
   excludeRules: some(RULES),
-  expression: fc.constantFrom('severity == "HIGH"', 'resource.kind == "Pod"', "details.score > 5"),
+  expression: fc.constantFrom('severity == "HIGH"', 'resource.kind == "Pod"', "details.score > 5")
+    .map(compileFilterExpression),
   mode: fc.constantFrom("Enforce" as const, "Shadow" as const),
 }, { requiredKeys: [] });
 
@@ -145,7 +147,7 @@ function referencePasses({ source, block, tenantNamespace }: FilterDocument, sam
     listPasses([sample.resource?.kind], block.includeKinds, block.excludeKinds) &&
     listPasses([sample.category], block.includeCategories, block.excludeCategories) &&
     listPasses(sample.rules, block.includeRules, block.excludeRules) &&
-    referenceExpression(block.expression, sample);
+    referenceExpression(block.expression?.text, sample);
 }
 
 function listPasses(

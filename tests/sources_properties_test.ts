@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { NormalEvent, Payload } from "../src/core/event.ts";
 import { isObject, type Json, type JsonObject } from "../src/core/json.ts";
-import { observationSchema } from "../src/core/observation.ts";
+import { observationSchema } from "../src/core/observation_schema.ts";
 import { PAYLOAD_ERROR_REASONS } from "../src/core/outcome.ts";
 import { toObservation } from "../src/pipeline/normalize.ts";
 import { SOURCES } from "../src/sources/mod.ts";

@@ -4,6 +4,7 @@ import { createPipeline } from "../../src/app/pipeline.ts";
 import { LiveFilters } from "../../src/config/live_filters.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import type { JsonObject } from "../../src/core/json.ts";
+import { compileFilterExpression } from "../../src/pipeline/expression.ts";
 import type { FilterDocument } from "../../src/pipeline/filter.ts";
 import { readSettings } from "../../src/settings.ts";
 import { falco } from "../../src/sources/falco.ts";
@@ -107,7 +108,11 @@ function document(number: number, withExpression: boolean): FilterDocument {
       minSeverity: "LOW",
       excludeNamespaces: [`team-${number}-*`],
       excludeRules: [`Rule number ${number}`],
-      ...(withExpression ? { expression: `resource.name != "pod-${number}" || severity == "CRITICAL"` } : {}),
+      ...(withExpression
+        ? {
+          expression: compileFilterExpression(`resource.name != "pod-${number}" || severity == "CRITICAL"`),
+        }
+        : {}),
     },
   };
 }

@@ -2,11 +2,8 @@
 import { didYouMean } from "../config/problem.ts";
 import { type Settings, SettingsError } from "../settings.ts";
 import { type Arguments, type OptionName, readArguments, usage } from "./args.ts";
-import { check } from "./check.ts";
-import { explain } from "./explain.ts";
 import { HELP, helpOf } from "./help.ts";
 import { CommandError, type Io } from "./io.ts";
-import { test } from "./cases.ts";
 import { version } from "./version.ts";
 
 /** What commands get. */
@@ -49,6 +46,7 @@ export async function runCommand(args: readonly string[], options: CommandsOptio
 
 async function dispatch(args: readonly string[], options: CommandsOptions): Promise<number> {
   const { io, run } = options;
+  // What the others need is loaded when they are asked for: the controller is to be small.
   const commands: Readonly<Record<string, Command>> = {
     run: {
       options: ["kubeconfig", "context"],
@@ -59,13 +57,16 @@ async function dispatch(args: readonly string[], options: CommandsOptions): Prom
     },
     check: {
       options: ["filename", "output", "rbac", "namespace", "kubeconfig", "context"],
-      execute: check,
+      execute: async (args, context) => await (await import("./check.ts")).check(args, context),
     },
     explain: {
       options: ["source", "filename", "filters", "ingester", "output", "namespace", "kubeconfig", "context"],
-      execute: explain,
+      execute: async (args, context) => await (await import("./explain.ts")).explain(args, context),
     },
-    test: { options: ["filename"], execute: test },
+    test: {
+      options: ["filename"],
+      execute: async (args, context) => await (await import("./cases.ts")).test(args, context),
+    },
     version: { options: ["output"], execute: version },
   };
   const [first = "run"] = args;

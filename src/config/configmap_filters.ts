@@ -3,8 +3,7 @@ import type { FilterDocument } from "../pipeline/filter.ts";
 import type { KubeObject } from "../kube/api.ts";
 import type { WatcherEvent } from "../kube/watcher.ts";
 import { logger } from "../telemetry/logging.ts";
-import { parseFilterDocuments } from "./filter_document.ts";
-import type { FilterEvent, FiltersWatchOptions } from "./filters_watch.ts";
+import type { FilterEvent, FilterReader, FiltersWatchOptions } from "./filters_watch.ts";
 import { LastGood } from "./last_good.ts";
 import { formatProblem, type Problem } from "./problem.ts";
 
@@ -37,7 +36,7 @@ const log = logger("filter");
 export class ConfigMapFilters {
   readonly #options: Options;
   readonly #name: string;
-  readonly #lastGood: LastGood<readonly FilterDocument[]>;
+  readonly #lastGood = new LastGood<readonly FilterDocument[]>();
   readonly #decided = Promise.withResolvers<void>();
   #state: ConfigMapFiltersReport["state"] = "unread";
   #loaded: { resourceVersion?: string; at: string } | undefined;
@@ -50,7 +49,6 @@ export class ConfigMapFilters {
   constructor(options: Options) {
     this.#options = options;
     this.#name = `${options.configMap.namespace}/${options.configMap.name}`;
-    this.#lastGood = new LastGood((text) => parseFilterDocuments(text, `ConfigMap ${this.#name}`));
   }
 
   /** Resolves once the first read is decided. */
@@ -58,14 +56,14 @@ export class ConfigMapFilters {
     return this.#decided.promise;
   }
 
-  take(event: WatcherEvent<KubeObject>): void {
+  async take(event: WatcherEvent<KubeObject>, reader: FilterReader): Promise<void> {
     switch (event.type) {
       case "init":
         this.#present = false;
         return;
       case "apply":
         this.#present = true;
-        this.#apply(event.object);
+        this.#apply(event.object, await reader());
         return this.#decided.resolve();
       case "delete":
         this.#present = false;
@@ -97,13 +95,13 @@ export class ConfigMapFilters {
     };
   }
 
-  #apply(object: KubeObject): void {
+  #apply(object: KubeObject, { parseFilterDocuments }: Awaited<ReturnType<FilterReader>>): void {
     const text = textOf(object, this.#options.configMap.key);
     if (text === undefined) {
       const message = `expected the key "${this.#options.configMap.key}" in its data, received nothing`;
       return this.#bad("key_missing", [{ path: "data", message }], object);
     }
-    const applied = this.#lastGood.apply(text);
+    const applied = this.#lastGood.apply(text, () => parseFilterDocuments(text, `ConfigMap ${this.#name}`));
     if (applied.kind === "rejected") return this.#bad("rejected", applied.problems, object);
     if (applied.kind === "loaded") this.#load(object);
   }

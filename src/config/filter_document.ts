@@ -1,6 +1,6 @@
 /** Reads what users write as filters: the ConfigMap's document, an ObservationFilter's spec, an Ingester's `filters`. */
 import { isObject, type JsonObject } from "../core/json.ts";
-import { compileFilterExpression, ExpressionError } from "../pipeline/expression.ts";
+import { compileFilterExpression, type Expression, ExpressionError } from "../pipeline/expression.ts";
 import type { FilterBlock, FilterDocument } from "../pipeline/filter.ts";
 import {
   filterBlockSchema,
@@ -26,11 +26,11 @@ const DOCUMENT_KEYS = ["sources"];
 export function readFilterBlock(value: unknown, path: Path = []): FilterResult<FilterBlock> {
   const parsed = filterBlockSchema.safeParse(value);
   if (!parsed.success) return failed(toIssues(parsed.error, value, BLOCK_KEYS), path);
-  const { ignoreKinds, ...block } = parsed.data;
+  const { ignoreKinds, expression: text, ...block } = parsed.data;
   const excludeKinds = ignoreKinds ? [...(block.excludeKinds ?? []), ...ignoreKinds] : block.excludeKinds;
-  const issue = block.expression === undefined ? undefined : checkExpression(block.expression);
-  if (issue) return failed([issue], path);
-  return { ok: true, value: withoutUndefined({ ...block, excludeKinds }) };
+  const expression = text === undefined ? undefined : compileExpression(text);
+  if (expression && !expression.ok) return failed(expression.problems, path);
+  return { ok: true, value: withoutUndefined({ ...block, excludeKinds, expression: expression?.value }) };
 }
 
 /** Reads a value of the form `{"sources": {"<source or *>": {…}}}` into one document a source. */
@@ -110,17 +110,17 @@ function readSources(sources: JsonObject, name: string): FilterResult<readonly F
   return issues.length > 0 ? { ok: false, problems: issues } : { ok: true, value: documents };
 }
 
-function checkExpression(text: string): Issue | undefined {
+function compileExpression(text: string): FilterResult<Expression> {
   try {
-    compileFilterExpression(text);
-    return undefined;
+    return { ok: true, value: compileFilterExpression(text) };
   } catch (error) {
     if (!(error instanceof ExpressionError)) throw error;
     const where = error.offset === undefined
       ? ""
       : ` at character ${error.offset + 1} of ${JSON.stringify(text)}`;
     const message = `${error.message}${where}`;
-    return { path: ["expression"], message, ...(error.offset !== undefined && { offset: error.offset }) };
+    const offset = error.offset === undefined ? {} : { offset: error.offset };
+    return { ok: false, problems: [{ path: ["expression"], message, ...offset }] };
   }
 }
 

@@ -54,6 +54,14 @@ export interface FiltersReport {
   readonly observationFilters: ObservationFiltersReport;
 }
 
+/**
+ * What reads documents, loaded with the first one: zod, CEL and YAML are a sixth of what the program holds at rest,
+ * and there are clusters without filters.
+ */
+export type FilterReader = () => Promise<typeof import("./filter_document.ts")>;
+
+const reader: FilterReader = () => import("./filter_document.ts");
+
 /** The watch that feeds the filters. */
 export interface FiltersWatch {
   /** Runs until `signal` aborts. */
@@ -93,7 +101,7 @@ export function createFiltersWatch(options: FiltersWatchOptions): FiltersWatch {
       type: CONFIG_MAPS,
       scope,
       signal,
-      take: (event) => configMap.take(event),
+      take: (event) => configMap.take(event, reader),
       resumed: () => configMap.resumed(),
     });
   }
@@ -104,7 +112,7 @@ export function createFiltersWatch(options: FiltersWatchOptions): FiltersWatch {
       type: OBSERVATION_FILTERS,
       scope,
       signal,
-      take: (event) => resources.take(watched, event),
+      take: (event) => resources.take(watched, event, reader),
       resumed: () => resources.resumed(watched),
     });
   }
@@ -134,7 +142,7 @@ interface Loop {
   readonly type: ResourceType;
   readonly scope: Pick<WatcherOptions, "namespace" | "fieldSelector">;
   readonly signal: AbortSignal;
-  readonly take: (event: WatcherEvent<KubeObject>) => void;
+  readonly take: (event: WatcherEvent<KubeObject>) => Promise<void>;
   /** After an error, with or without a new list. */
   readonly resumed: () => void;
 }
@@ -145,5 +153,5 @@ async function each(
 ): Promise<void> {
   const onState = (state: WatchState) => state === "synced" && resumed();
   const events = watcher(options.api, type, { ...options.watcherOptions, ...scope, signal, onState });
-  for await (const event of events) take(event);
+  for await (const event of events) await take(event);
 }

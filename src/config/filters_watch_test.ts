@@ -6,6 +6,7 @@ import type { NormalEvent } from "../core/event.ts";
 import type { KubeObject } from "../kube/api.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
 import { createFiltersWatch, type FilterEvent, type FiltersWatchOptions } from "./filters_watch.ts";
+import { compileFilterExpression } from "../pipeline/expression.ts";
 import { LiveFilters } from "./live_filters.ts";
 import { OBSERVATION_FILTERS } from "./observation_filters.ts";
 import { createReadyStatusWriter } from "./ready_status.ts";
@@ -280,7 +281,7 @@ Deno.test("documents of Ingesters are ANDed too, and the figures say what each d
   filters.replace("ingesters", [
     { name: "Ingester zen-system/x", source: "x", block: { minSeverity: "HIGH" } },
     { name: "shadow", source: "*", block: { excludeKinds: ["Pod"], mode: "Shadow" } },
-    { name: "wrong", source: "*", block: { expression: "details.a == 1" } },
+    { name: "wrong", source: "*", block: { expression: compileFilterExpression("details.a == 1") } },
   ]);
   filters.filter(normalEvent({ source: "x", severity: "LOW", resource: { kind: "Pod" } }));
   filters.filter(normalEvent({ source: "x", severity: "HIGH" }));

@@ -8,32 +8,27 @@ export type Applied =
   | { readonly kind: "unchanged" }
   | { readonly kind: "rejected"; readonly problems: readonly Problem[] };
 
-/** Reads a text. */
-export type Parse<T> = (
-  text: string,
-) => { readonly ok: true; readonly value: T } | { readonly ok: false; readonly problems: readonly Problem[] };
+/** What a text was read as. */
+export type Read<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly problems: readonly Problem[] };
 
 /** A value that only a good text can replace. */
 export class LastGood<T> {
-  readonly #parse: Parse<T>;
   #value: T | undefined;
   /** The text applied last, good or not. */
   #lastText: string | undefined;
-
-  constructor(parse: Parse<T>) {
-    this.#parse = parse;
-  }
 
   /** The value in force; undefined while there was no good one. */
   get value(): T | undefined {
     return this.#value;
   }
 
-  /** Puts `text` in force if it is good. */
-  apply(text: string): Applied {
+  /** Puts `text` in force if it is good; `read` is not called for the text applied last. */
+  apply(text: string, read: () => Read<T>): Applied {
     if (text === this.#lastText) return { kind: "unchanged" };
     this.#lastText = text;
-    const parsed = this.#parse(text);
+    const parsed = read();
     if (!parsed.ok) return { kind: "rejected", problems: parsed.problems };
     this.#value = parsed.value;
     return { kind: "loaded" };

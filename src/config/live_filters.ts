@@ -65,7 +65,7 @@ export class LiveFilters {
     this.#options = options;
   }
 
-  /** Puts a provider's documents in force, all at once. Documents are validated before: an expression that does not compile throws. */
+  /** Puts a provider's documents in force, all at once. They were read, and their expressions compiled, before. */
   replace(provider: Provider, documents: readonly FilterDocument[]): void {
     const next = { ...this.#documents, [provider]: documents };
     const set = compileFilters(PROVIDERS.flatMap((name) => next[name]));

@@ -4,8 +4,7 @@ import type { FilterDocument } from "../pipeline/filter.ts";
 import type { KubeObject, ResourceType } from "../kube/api.ts";
 import type { WatcherEvent } from "../kube/watcher.ts";
 import { logger } from "../telemetry/logging.ts";
-import { readFilterSpec } from "./filter_document.ts";
-import type { FiltersWatchOptions } from "./filters_watch.ts";
+import type { FilterReader, FiltersWatchOptions } from "./filters_watch.ts";
 import { formatPath, formatProblem } from "./problem.ts";
 import type { ReadyCondition } from "./ready_status.ts";
 
@@ -31,6 +30,7 @@ export interface ObservationFiltersReport {
 }
 
 type Options = Pick<FiltersWatchOptions, "filters" | "clock" | "metrics" | "ownNamespace" | "ready">;
+type Reader = Awaited<ReturnType<FilterReader>>;
 type State = ObservationFiltersReport["state"];
 
 interface Entry {
@@ -69,14 +69,14 @@ export class ObservationFilters {
   }
 
   /** Takes what the watch of `namespace` ("": all) tells. */
-  take(namespace: string, event: WatcherEvent<KubeObject>): void {
+  async take(namespace: string, event: WatcherEvent<KubeObject>, reader: FilterReader): Promise<void> {
     const place = this.#place(namespace);
     switch (event.type) {
       case "init":
         place.listing = new Map();
         return;
       case "apply":
-        return this.#apply(place, event.object);
+        return this.#apply(place, event.object, await reader());
       case "delete":
         if (place.entries.delete(keyOf(event.object))) this.#putInForce();
         return;
@@ -124,7 +124,7 @@ export class ObservationFilters {
     };
   }
 
-  #apply(place: Place, object: KubeObject): void {
+  #apply(place: Place, object: KubeObject, reader: Reader): void {
     const key = keyOf(object);
     const entries = place.listing ?? place.entries;
     const before = place.entries.get(key);
@@ -133,13 +133,16 @@ export class ObservationFilters {
       return;
     }
     if (!before && !entries.has(key) && this.#isFull()) return this.#refuse(object);
-    const entry = this.#read(object, before);
+    const entry = this.#read(object, { before, reader });
     entries.set(key, entry);
     this.#options.ready.write(object, entry.condition);
     if (!place.listing && entry.document !== before?.document) this.#putInForce();
   }
 
-  #read(object: KubeObject, before: Entry | undefined): Entry {
+  #read(
+    object: KubeObject,
+    { before, reader: { readFilterSpec } }: { readonly before: Entry | undefined; readonly reader: Reader },
+  ): Entry {
     const { namespace = "", generation } = object.metadata;
     const name = `ObservationFilter ${keyOf(object)}`;
     const isTenant = namespace !== this.#options.ownNamespace;

@@ -1,7 +1,8 @@
 /** Turns a zod schema into a CustomResourceDefinition: a structural schema, from the one place where fields are declared. */
 import * as z from "zod";
 import { isObject, type Json, type JsonObject } from "./json.ts";
-import { GROUP, PLURAL, specSchema, statusSchema, VERSION } from "./observation.ts";
+import { GROUP, PLURAL, VERSION } from "./observation.ts";
+import { specSchema, statusSchema } from "./observation_schema.ts";
 
 /** A column of `kubectl get`; `wide` ones only with `-o wide`. */
 export interface PrinterColumn {

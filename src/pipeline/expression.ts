@@ -2,7 +2,6 @@
 import { type ASTNode, Environment, type ParseResult } from "@marcbachmann/cel-js";
 import { LRUCache } from "lru-cache";
 import { RE2JS } from "re2js";
-import type { NormalEvent } from "../core/event.ts";
 
 /** Longest expression, in UTF-16 units. */
 export const MAX_EXPRESSION_LENGTH = 2048;
@@ -63,18 +62,6 @@ const compileFilter = expressionCompiler({
 /** Compiles a filter's expression: source, category, severity, eventType, resource, details. */
 export function compileFilterExpression(text: string): Expression {
   return compileFilter(text);
-}
-
-/** What a filter's expression sees of an event. */
-export function filterVariables(event: NormalEvent): Readonly<Record<string, unknown>> {
-  return {
-    source: event.source,
-    category: event.category,
-    severity: event.severity,
-    eventType: event.eventType,
-    resource: { ...event.resource },
-    details: event.details,
-  };
 }
 
 function compile(environment: Environment, text: string): Expression {

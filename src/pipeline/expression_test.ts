@@ -1,11 +1,7 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { normalEvent } from "../../tests/support/normal_event.ts";
-import {
-  compileFilterExpression,
-  expressionCompiler,
-  ExpressionError,
-  filterVariables,
-} from "./expression.ts";
+import { compileFilterExpression, expressionCompiler, ExpressionError } from "./expression.ts";
+import { filterVariables } from "./filter_checks.ts";
 
 const EVENT = normalEvent({
   source: "falco",

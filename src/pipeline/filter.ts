@@ -70,7 +70,7 @@ export interface FilterSet extends Filter {
 
 const PASS: FilterVerdict = { pass: true };
 
-/** Compiles documents into one set. Throws `ExpressionError` for an expression that does not compile. */
+/** Compiles documents into one set. */
 export function compileFilters(documents: readonly FilterDocument[]): FilterSet {
   // By name, so that the reason given does not depend on the order documents arrived in.
   const compiled = documents.map(compileOnce).sort((a, b) => a.name < b.name ? -1 : a.name > b.name ? 1 : 0);

@@ -2,7 +2,7 @@
 import type { NormalEvent } from "../core/event.ts";
 import type { Category, Severity } from "../core/observation.ts";
 import type { FilterReason } from "../core/outcome.ts";
-import { compileFilterExpression, filterVariables } from "./expression.ts";
+import type { Expression } from "./expression.ts";
 
 /** What one document says of one source. Lists hold canonical values; an absent key is no opinion. */
 export interface FilterBlock {
@@ -20,7 +20,7 @@ export interface FilterBlock {
   readonly excludeCategories?: readonly Category[];
   readonly includeRules?: readonly string[];
   readonly excludeRules?: readonly string[];
-  readonly expression?: string;
+  readonly expression?: Expression;
   readonly mode?: "Enforce" | "Shadow";
 }
 
@@ -85,6 +85,18 @@ export function toSubject(event: NormalEvent): Subject {
     categories: [event.category],
     rules: event.rules.map((rule) => rule.toLowerCase()),
     variables: () => variables ??= filterVariables(event),
+  };
+}
+
+/** What a filter's expression sees of an event. */
+export function filterVariables(event: NormalEvent): Readonly<Record<string, unknown>> {
+  return {
+    source: event.source,
+    category: event.category,
+    severity: event.severity,
+    eventType: event.eventType,
+    resource: { ...event.resource },
+    details: event.details,
   };
 }
 
@@ -193,7 +205,7 @@ function isIn(listed: boolean): string {
 
 function expressionCheck(block: FilterBlock): Check | undefined {
   if (block.expression === undefined) return undefined;
-  const expression = compileFilterExpression(block.expression);
+  const { expression } = block;
   return {
     dimension: "expression",
     decide: ({ variables }) => expression.evaluate(variables()) ? undefined : "expression",

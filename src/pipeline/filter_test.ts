@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import type { NormalEvent } from "../core/event.ts";
 import { normalEvent } from "../../tests/support/normal_event.ts";
+import { compileFilterExpression } from "./expression.ts";
 import { compileFilters, type DocumentReason, type FilterBlock, type FilterDocument } from "./filter.ts";
 import { compileGlob } from "./filter_checks.ts";
 
@@ -72,10 +73,10 @@ const TABLE: Readonly<Record<string, readonly Row[]>> = {
     [{ excludeRules: ["labels/owner"] }, { rules: ["labels", "labels/team"] }, "pass"],
   ],
   "expression: true keeps, false drops, an error keeps": [
-    [{ expression: 'severity == "HIGH"' }, {}, "pass"],
-    [{ expression: 'severity != "HIGH"' }, {}, "expression"],
-    [{ expression: "details.score > 7" }, { details: {} }, "pass"],
-    [{ expression: "details.score > 7" }, { details: { score: 5 } }, "expression"],
+    [{ expression: compileFilterExpression('severity == "HIGH"') }, {}, "pass"],
+    [{ expression: compileFilterExpression('severity != "HIGH"') }, {}, "expression"],
+    [{ expression: compileFilterExpression("details.score > 7") }, { details: {} }, "pass"],
+    [{ expression: compileFilterExpression("details.score > 7") }, { details: { score: 5 } }, "expression"],
   ],
   "dimensions are ANDed, and the first that drops names the reason": [
     [{ includeKinds: ["Pod"], minSeverity: "CRITICAL" }, { resource: { kind: "Pod" } }, "min_severity"],
@@ -128,7 +129,11 @@ Deno.test("filter() notes a Shadow document's verdict on events that another doc
 });
 
 Deno.test("filter() notes an expression that fails on an event", () => {
-  const verdict = compileFilters([{ name: "d", source: "*", block: { expression: "details.score > 7" } }])
+  const verdict = compileFilters([{
+    name: "d",
+    source: "*",
+    block: { expression: compileFilterExpression("details.score > 7") },
+  }])
     .evaluate(normalEvent());
   assertEquals(verdict, {
     pass: true,
@@ -165,7 +170,11 @@ Deno.test("explain() says why for every document and dimension", () => {
     {
       name: "b",
       source: "*",
-      block: { minSeverity: "CRITICAL", excludeRules: ["CVE-1"], expression: "details.x == 1" },
+      block: {
+        minSeverity: "CRITICAL",
+        excludeRules: ["CVE-1"],
+        expression: compileFilterExpression("details.x == 1"),
+      },
     },
   ]);
   assertEquals(filters.explain(normalEvent({ rules: ["CVE-1"] })), [

@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import type { DrawnEvent, Origin, SourceProfile } from "../core/event.ts";
 import { sha256 } from "../core/fingerprint.ts";
-import { ANNOTATIONS, LABELS, observationSchema } from "../core/observation.ts";
+import { ANNOTATIONS, LABELS } from "../core/observation.ts";
+import { observationSchema } from "../core/observation_schema.ts";
 import { jsonBytes } from "../core/truncate.ts";
 import { contentHashOf, normalize, type NormalizeContext, toObservation } from "./normalize.ts";
 

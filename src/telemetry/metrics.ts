@@ -1,5 +1,5 @@
 /** Every metric of the program. Names and labels are API (SPEC section 11); none holds an object name, namespace or CVE. */
-import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { Counter, Gauge, Histogram, Registry } from "./prometheus.ts";
 import { labelCap } from "./labels.ts";
 
 const PREFIX = "zen_watcher_";

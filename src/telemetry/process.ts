@@ -1,5 +1,5 @@
 import process from "node:process";
-import { Counter, Gauge, type Registry } from "prom-client";
+import { Counter, Gauge, type Registry } from "./prometheus.ts";
 
 /**
  * `process_*` as Prometheus names them. prom-client's own default metrics mislead on Deno, so these read

@@ -1,7 +1,8 @@
 /** The two kinds that are sources by configuration. */
 import { GROUP } from "../../core/observation.ts";
 import type { ResourceType } from "../../kube/api.ts";
-import { MAPPED_VERSION } from "./schema.ts";
+
+export const MAPPED_VERSION = "v1alpha1";
 
 export const INGESTERS: ResourceType = {
   group: GROUP,

@@ -4,9 +4,8 @@ import { filterBlockSchema } from "../../config/filter_schema.ts";
 import { type CrdOptions, type PrinterColumn } from "../../core/crd.ts";
 import { LIMITS, SEVERITIES, type Severity, SOURCE_PATTERN } from "../../core/observation.ts";
 import { MAX_EXPRESSION_LENGTH } from "../../pipeline/expression.ts";
+import { MAPPED_VERSION } from "./kinds.ts";
 import { MAX_VALUE_LENGTH } from "./path.ts";
-
-export const MAPPED_VERSION = "v1alpha1";
 
 const LABEL_PART = /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/;
 const PATH = /^(\/[a-z0-9]([-a-z0-9_]*[a-z0-9])?)+$/;
