@@ -4,6 +4,16 @@
  * 0.26 to 0.44 MB per 10,000 findings, and a key per document.
  */
 import { FingerprintTable, hexWords, packed, union, word } from "./fingerprint_table.ts";
+import {
+  type Asked,
+  type ResourceState,
+  type SeenResource,
+  type Standing,
+  standingOfUnheard,
+  type UnheardOptions,
+} from "./standing.ts";
+
+export type { Asked, Standing } from "./standing.ts";
 
 /** What a document reports. */
 export interface View {
@@ -13,35 +23,12 @@ export interface View {
   readonly readable: boolean;
 }
 
-/**
- * How a finding stands with its source: `reported`; `ended` by a readable view (at that time); `unheard` of by
- * complete views since this book was opened; `absent`, its resource is not served; `pending`, its source cannot say.
- */
-export type Standing =
-  | { readonly kind: "reported" | "unheard" | "absent" | "pending" }
-  | { readonly kind: "ended"; readonly atSeconds: number };
-
-/** What is asked about. */
-export interface Asked {
-  readonly source: string;
-  readonly eventType: string;
-  readonly namespace: string;
-  /** The first 64 bits of its fingerprint, in hex; more does not harm. */
-  readonly fingerprint: string;
-}
-
-export interface ViewBookOptions {
+export interface ViewBookOptions extends UnheardOptions {
   /** Seconds on a monotonic clock. */
   readonly seconds: () => number;
-  /** The event types a resource of a source may report; undefined: any. */
-  readonly eventTypesOf?: (source: string, resource: string) => readonly string[] | undefined;
-  /** Namespaces that hold Observations of other namespaces' findings (our own, OBSERVATION_NAMESPACE). */
-  readonly sharedNamespaces: readonly string[];
   /** Told of each finding that is reported again after its end. */
   readonly onReturn?: (fingerprint: string) => void;
 }
-
-type ResourceState = "pending" | "complete" | "absent" | "unreadable";
 
 interface Document {
   fingerprints: Uint32Array;
@@ -56,7 +43,7 @@ interface Removed {
   readonly atSeconds: number;
 }
 
-interface ResourceBook {
+interface ResourceBook extends SeenResource {
   state: ResourceState;
   round: number;
   readonly documents: Map<string, Document>;
@@ -74,8 +61,6 @@ interface SourceBook {
   /** Seconds at which a finding lost its last reporter. */
   readonly ended: FingerprintTable;
 }
-
-const CONFIGMAPS = "configmaps";
 
 /** The book of one leader's term. */
 export class ViewBook {
@@ -153,7 +138,7 @@ export class ViewBook {
     if (book.absent.get(high, low) !== undefined) return { kind: "absent" };
     const atSeconds = book.ended.get(high, low);
     if (atSeconds !== undefined) return { kind: "ended", atSeconds };
-    return { kind: this.#unheard(source, book, { eventType, namespace }) };
+    return { kind: standingOfUnheard(book.resources, { source, eventType, namespace }, this.#options) };
   }
 
   /** Drops ends older than this: whatever was stored of them is settled. */
@@ -191,42 +176,6 @@ export class ViewBook {
       }
     }
     return sum;
-  }
-
-  #unheard(
-    source: string,
-    book: SourceBook,
-    asked: { eventType: string; namespace: string },
-  ):
-    & Standing["kind"]
-    & (
-      | "unheard"
-      | "absent"
-      | "pending"
-    ) {
-    let complete = false;
-    for (const [resource, view] of book.resources) {
-      const types = this.#options.eventTypesOf?.(source, resource);
-      if (types && !types.includes(asked.eventType)) continue;
-      if (view.state === "pending" || view.state === "unreadable") return "pending";
-      if (view.state === "absent") continue;
-      if (this.#mayHide(resource, view, asked.namespace)) return "pending";
-      complete = true;
-    }
-    return complete ? "unheard" : "absent";
-  }
-
-  /** True where a document that was never read may report findings of that namespace. */
-  #mayHide(resource: string, { blind }: ResourceBook, namespace: string): boolean {
-    if (blind.size === 0) return false;
-    if (resource.split(" ", 1)[0] === CONFIGMAPS || this.#options.sharedNamespaces.includes(namespace)) {
-      return true;
-    }
-    for (const key of blind) {
-      const slash = key.indexOf("/");
-      if (slash < 0 || key.slice(0, slash) === namespace) return true;
-    }
-    return false;
   }
 
   /** What a resource that was absent reported counts again. */
