@@ -3,7 +3,8 @@ import { observationName } from "../core/names.ts";
 import { CATEGORIES, type Category, SEVERITIES, type Severity } from "../core/observation.ts";
 import type { Generation } from "../pipeline/ports.ts";
 import { Columns, Interned } from "./columns.ts";
-import { hexWords, mix } from "./fingerprint_table.ts";
+import { Chains, NONE } from "./chains.ts";
+import { hexWords } from "./fingerprint_table.ts";
 import { hexText, parseName, type Projection, uidText, uidWords } from "./projection.ts";
 import { type Counted, Tallies } from "./tallies.ts";
 
@@ -13,8 +14,7 @@ const RESOLVED = 1 << 6;
 const FINDING = 1 << 7;
 const PUSHED = 1 << 8;
 
-/** No such slot. */
-export const NONE = -1;
+export { NONE };
 
 /** One stored Observation as the index knows it. */
 export interface Row extends Generation {
@@ -39,21 +39,19 @@ export interface Row extends Generation {
   readonly pushed: boolean;
 }
 
-/** Rows in slots, a hash table over their fingerprints, chains from a fingerprint's newest generation to its oldest. */
+/** Rows in slots. */
 export class Rows {
   readonly columns = new Columns();
   readonly tallies = new Tallies();
   readonly #sources = new Interned();
   readonly #eventTypes = new Interned();
   readonly #namespaces = new Interned();
-  readonly #seed = crypto.getRandomValues(new Uint32Array(1))[0] ?? 1;
-  /** Places hold slot + 1; there are twice as many places as slots. */
-  #heads = new Uint32Array(this.columns.capacity * 2);
+  readonly #chains = new Chains(this.columns);
   #used = 0;
   #free = 0;
 
   get byteLength(): number {
-    return this.columns.byteLength + this.#heads.byteLength;
+    return this.columns.byteLength + this.#chains.byteLength;
   }
 
   /** One past the highest slot ever used. */
@@ -144,7 +142,7 @@ export class Rows {
 
   /** The newest generation of a fingerprint, or NONE. */
   newest(fingerprint: string): number {
-    return (this.#heads[this.#place(hexWords(fingerprint, 4))] ?? 0) - 1;
+    return this.#chains.newest(hexWords(fingerprint, 4));
   }
 
   /** The slot of an object by its name, or NONE. */
@@ -152,7 +150,7 @@ export class Rows {
     const named = parseName(name);
     if (!named) return NONE;
     let slot = this.newest(named.fingerprint);
-    while (slot !== NONE && !this.#isAt(slot, namespace, named)) slot = this.#older(slot);
+    while (slot !== NONE && !this.#isAt(slot, namespace, named)) slot = this.#chains.older(slot);
     return slot;
   }
 
@@ -164,17 +162,7 @@ export class Rows {
   insert(projection: Projection, epoch: number): void {
     const slot = this.#takeSlot();
     this.#write(slot, projection, epoch);
-    const { columns } = this;
-    const place = this.#place(projection.fingerprint);
-    let newer = NONE;
-    let older = (this.#heads[place] ?? 0) - 1;
-    while (older !== NONE && (columns.generation[older] ?? 0) > projection.generation) {
-      newer = older;
-      older = this.#older(older);
-    }
-    columns.next[slot] = older + 1;
-    if (newer === NONE) this.#heads[place] = slot + 1;
-    else columns.next[newer] = slot + 1;
+    this.#chains.link(slot);
   }
 
   update(slot: number, projection: Projection, epoch: number): void {
@@ -188,7 +176,7 @@ export class Rows {
   remove(slot: number): void {
     const { columns } = this;
     this.tallies.remove(this.#counted(slot));
-    this.#unlink(slot);
+    this.#chains.unlink(slot);
     this.#release(columns.source[slot] ?? 0, columns.eventType[slot] ?? 0, columns.namespace[slot] ?? 0);
     columns.epoch[slot] = 0;
     columns.next[slot] = this.#free;
@@ -240,10 +228,6 @@ export class Rows {
       this.#namespaces.text(this.columns.namespace[slot] ?? 0) === namespace;
   }
 
-  #older(slot: number): number {
-    return (this.columns.next[slot] ?? 0) - 1;
-  }
-
   #takeSlot(): number {
     if (this.#free > 0) {
       const slot = this.#free - 1;
@@ -252,68 +236,8 @@ export class Rows {
     }
     if (this.#used === this.columns.capacity) {
       this.columns.grow();
-      this.#rehash();
+      this.#chains.grow();
     }
     return this.#used++;
-  }
-
-  #rehash(): void {
-    const heads = this.#heads;
-    this.#heads = new Uint32Array(this.columns.capacity * 2);
-    for (const head of heads) if (head !== 0) this.#heads[this.#placeOf(head - 1)] = head;
-  }
-
-  #unlink(slot: number): void {
-    const { columns } = this;
-    const place = this.#placeOf(slot);
-    const older = columns.next[slot] ?? 0;
-    if (this.#heads[place] === slot + 1) {
-      if (older === 0) this.#close(place);
-      else this.#heads[place] = older;
-      return;
-    }
-    let newer = (this.#heads[place] ?? 0) - 1;
-    while (newer !== NONE && columns.next[newer] !== slot + 1) newer = this.#older(newer);
-    if (newer !== NONE) columns.next[newer] = older;
-  }
-
-  /** Empties a place and moves back into it whatever was pushed past it, so that no tombstones pile up. */
-  #close(place: number): void {
-    const mask = this.#heads.length - 1;
-    let hole = place;
-    for (let at = (hole + 1) & mask; this.#heads[at] !== 0; at = (at + 1) & mask) {
-      const home = this.#home(this.#wordsOf((this.#heads[at] ?? 0) - 1));
-      if (((at - home) & mask) < ((at - hole) & mask)) continue;
-      this.#heads[hole] = this.#heads[at] ?? 0;
-      hole = at;
-    }
-    this.#heads[hole] = 0;
-  }
-
-  #wordsOf(slot: number): Uint32Array {
-    return this.columns.fingerprint.subarray(slot * 4, slot * 4 + 4);
-  }
-
-  #placeOf(slot: number): number {
-    return this.#place(this.#wordsOf(slot));
-  }
-
-  /** The place of a fingerprint's chain, or the empty one where it would go. */
-  #place(words: ArrayLike<number>): number {
-    const mask = this.#heads.length - 1;
-    let at = this.#home(words);
-    while (this.#heads[at] !== 0 && !this.#matches((this.#heads[at] ?? 0) - 1, words)) at = (at + 1) & mask;
-    return at;
-  }
-
-  // Senders can choose fingerprints by trial: without a secret they could aim many at one place.
-  #home(words: ArrayLike<number>): number {
-    return mix((words[0] ?? 0) ^ this.#seed, words[1] ?? 0) & (this.#heads.length - 1);
-  }
-
-  #matches(slot: number, words: ArrayLike<number>): boolean {
-    const { fingerprint } = this.columns;
-    for (let word = 0; word < 4; word++) if (fingerprint[slot * 4 + word] !== words[word]) return false;
-    return true;
   }
 }
