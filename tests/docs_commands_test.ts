@@ -6,12 +6,13 @@
 import { assert } from "@std/assert";
 import { join } from "node:path";
 import { createNamespaces, feedObjects, installCrds } from "../scripts/support/feed.ts";
-import { type DevCluster, startDevCluster } from "../src/devcluster/mod.ts";
+import { startDevCluster } from "../src/devcluster/mod.ts";
 import { fixedConnection } from "../src/kube/connection.ts";
 import { createTransport } from "../src/kube/transport.ts";
 import { startTestApp, type TestApp } from "./support/app.ts";
 import { type Block, commandsOf, readPages, ROOT } from "./support/docs.ts";
 import { eventually } from "./support/eventually.ts";
+import { installed, openWorkplace, type Workplace } from "./support/workplace.ts";
 
 /** What a page shows its readers, beyond that every command of it succeeds. */
 const SAYS: Readonly<Record<string, readonly string[]>> = {
@@ -43,10 +44,13 @@ const pages = (await readPages()).map(({ path, blocks }) => ({
   blocks: blocks.filter(({ role }) => role === "sh run"),
 })).filter(({ blocks }) => blocks.length > 0);
 
+/** For what must come about, however busy the machine is: what never does fails all the same. */
+const PATIENCE_MS = 180_000;
+const RESTING = ["serving", "synced", "absent"];
+
 interface World extends AsyncDisposable {
   readonly app: TestApp;
-  readonly server: DevCluster;
-  readonly folder: string;
+  readonly place: Workplace;
 }
 
 Deno.test("docs: every page with commands that run says what they show", () => {
@@ -57,7 +61,7 @@ Deno.test("docs: every page with commands that run says what they show", () => {
 });
 
 for (const { path, blocks } of pages) {
-  const ignore = !await installed(blocks);
+  const ignore = !await installed(programsOf(blocks));
   Deno.test({ name: `docs: the commands of ${path} work`, ignore, fn: () => play(path, blocks) });
 }
 
@@ -65,6 +69,7 @@ async function play(path: string, blocks: readonly Block[]): Promise<void> {
   await using world = await openWorld();
   let shown = "";
   for (const { text, line } of blocks) {
+    await settled(world.app);
     const { code, out } = await run(text, world);
     assert(code === 0, `${path}:${line} ended with ${code}:\n${text}\n${out}`);
     shown += out;
@@ -76,83 +81,64 @@ async function play(path: string, blocks: readonly Block[]): Promise<void> {
 
 /** A cluster that the samples were fed to, and the program on it. */
 async function openWorld(): Promise<World> {
-  const folder = await Deno.makeTempDir();
-  const server = startDevCluster();
+  await using opened = new AsyncDisposableStack();
+  const server = opened.use(startDevCluster());
   using api = createTransport(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system", "kube-bench", "checkov", "shop"]);
-  const app = await startTestApp({ server: server.url });
+  const app = opened.use(await startTestApp({ server: server.url }));
   await feedObjects(api);
-  await eventually("the samples to be stored", () => server.count("observations.zen.kube-zen.io") > 50);
-  await furnish(folder, server);
-  return {
-    app,
-    server,
-    folder,
-    async [Symbol.asyncDispose]() {
-      await app.stop();
-      await server[Symbol.asyncDispose]();
-      await Deno.remove(folder, { recursive: true });
-    },
-  };
+  await eventually("the samples to be stored", () => server.count("observations.zen.kube-zen.io") > 50, {
+    timeoutMs: PATIENCE_MS,
+  });
+  const place = opened.use(await openWorkplace(server.kubeconfig()));
+  await furnish(place.folder);
+  const all = opened.move();
+  return { app, place, [Symbol.asyncDispose]: () => all.disposeAsync() };
 }
 
-/** A working folder with what the repository has, the tools' output that pages start from, and the programs they call. */
-async function furnish(folder: string, server: DevCluster): Promise<void> {
-  for await (const { name } of Deno.readDir(ROOT)) {
-    if (!name.startsWith(".") && name !== "dist") await Deno.symlink(join(ROOT, name), join(folder, name));
-  }
+/** A program that was kept waiting for too long gives up the lead, and reads its sources anew when it has it again. */
+async function settled(app: TestApp): Promise<void> {
+  await eventually("the program to lead and to have read its sources", async () => {
+    const { leader, sources }: Status = await (await fetch(`${app.url}/tools/status`)).json();
+    return leader.isLeader && Object.values(sources).every(({ state }) => RESTING.includes(state));
+  }, { timeoutMs: PATIENCE_MS });
+}
+
+interface Status {
+  readonly leader: { readonly isLeader: boolean };
+  readonly sources: Readonly<Record<string, { readonly state: string }>>;
+}
+
+/** The tools' output that pages start from. */
+async function furnish(folder: string): Promise<void> {
   const fixtures = join(ROOT, "tests/fixtures/sources");
   await Deno.copyFile(
     join(fixtures, "kube-bench/check-subset-with-null-tests/input.json"),
     join(folder, "kube-bench.json"),
   );
   await Deno.copyFile(join(fixtures, "checkov/several-frameworks/input.json"), join(folder, "checkov.json"));
-  await Deno.writeTextFile(join(folder, "kubeconfig"), server.kubeconfig());
-  await Deno.mkdir(join(folder, "bin"));
-  const deno = Deno.execPath();
-  const programs = {
-    "zen-watcher": `exec "${deno}" run -A "${join(ROOT, "main.ts")}" "$@"`,
-    npx: `[ "$1" = -y ] && case "$2" in deno@*) shift 2; exec "${deno}" "$@";; esac; exit 9`,
-  };
-  for (const [name, script] of Object.entries(programs)) {
-    await Deno.writeTextFile(join(folder, "bin", name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
-  }
 }
 
-async function run(text: string, { folder, app }: World): Promise<{ code: number; out: string }> {
+async function run(text: string, { place, app }: World): Promise<{ code: number; out: string }> {
   const placed = text.replaceAll("http://127.0.0.1:8080", app.url).replaceAll(
     "http://127.0.0.1:9090",
     app.metricsUrl,
   );
   const { code, stdout, stderr } = await new Deno.Command("bash", {
     args: ["-euo", "pipefail", "-c", placed],
-    cwd: folder,
-    env: {
-      PATH: `${join(folder, "bin")}:${Deno.env.get("PATH")}`,
-      KUBECONFIG: join(folder, "kubeconfig"),
-      NO_COLOR: "1",
-      DENO_NO_UPDATE_CHECK: "1",
-    },
+    cwd: place.folder,
+    env: place.env,
     stdin: "null",
   }).output();
   const decoder = new TextDecoder();
   return { code, out: decoder.decode(stdout) + decoder.decode(stderr) };
 }
 
-/** True where bash and every program the blocks call are there. */
-async function installed(blocks: readonly Block[]): Promise<boolean> {
-  const called = new Set([
-    "bash",
-    ...blocks.flatMap(({ text }) => commandsOf(text)).map((line) => line.split(/\s+/)[0]),
-  ]);
-  const wanted = ["bash", "kubectl", "jq", "curl"].filter((name) => called.has(name));
-  const folders = (Deno.env.get("PATH") ?? "").split(":");
-  for (const name of wanted) {
-    const found = await Promise.all(
-      folders.map((folder) => Deno.stat(join(folder, name)).then(() => true, () => false)),
-    );
-    if (!found.includes(true)) return false;
-  }
-  return true;
+/** What the blocks call of the programs that a machine may lack. */
+function programsOf(blocks: readonly Block[]): string[] {
+  const called = new Set(
+    blocks.flatMap(({ text }) => commandsOf(text)).map((line) => line.split(/\s+/)[0]),
+  );
+  return ["bash", ...["kubectl", "jq", "curl"].filter((name) => called.has(name))];
 }

@@ -6,6 +6,9 @@ import type { AppOptions } from "../../src/app.ts";
 import { readSettings } from "../../src/settings.ts";
 import { eventually } from "./eventually.ts";
 
+/** A minute and more: a machine that runs other suites as well is slow. */
+const READY_TIMEOUT_MS = 120_000;
+
 export interface TestAppOptions extends Pick<AppOptions, "watcherOptions" | "clock"> {
   /** A server without TLS, or a connection. */
   readonly server: string | Connection;
@@ -36,7 +39,7 @@ export async function startTestApp({ server, env = {}, ...options }: TestAppOpti
   const settings = readSettings((name) => all[name]);
   const connection = typeof server === "string" ? fixedConnection({ server }) : server;
   const app = await startApp({ settings, connection, ...options });
-  await eventually("the program to be ready", () => app.health.ready().ok);
+  await eventually("the program to be ready", () => app.health.ready().ok, { timeoutMs: READY_TIMEOUT_MS });
   return {
     ...app,
     async post(path, body, headers = { "content-type": "application/json" }) {
