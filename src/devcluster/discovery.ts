@@ -1,57 +1,49 @@
 import type { JsonObject } from "../core/json.ts";
-import { apiVersion, type Resource } from "./resources.ts";
+import { apiVersion, type Definition, type Version } from "./resources.ts";
 
-type Entry = { readonly group: string; readonly version: string; readonly resource: JsonObject };
+type Served = { readonly definition: Definition; readonly version: Version };
 
 const VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const STATUS_VERBS = ["get", "patch", "update"];
-const REVIEWS = { authentication: "SelfSubjectReview", authorization: "SelfSubjectAccessReview" };
-const INFO = { title: "devcluster", version: "v1" };
+const OPEN_API = { openapi: "3.0.0", info: { title: "devcluster", version: "v1" } };
 
 /** Answers discovery and OpenAPI paths; undefined for any other. */
-export function discovery(path: string, resources: readonly Resource[]): JsonObject | undefined {
-  const entries = resources.flatMap(entriesOf);
-  for (const [group, kind] of Object.entries(REVIEWS)) {
-    const resource = { name: `${kind.toLowerCase()}s`, singularName: "", kind, namespaced: false };
-    entries.push({ group: `${group}.k8s.io`, version: "v1", resource: { ...resource, verbs: ["create"] } });
-  }
+export function discovery(path: string, definitions: readonly Definition[]): JsonObject | undefined {
   if (path === "/api") return { kind: "APIVersions", versions: ["v1"], serverAddressByClientCIDRs: [] };
-  if (path === "/openapi/v2") return { swagger: "2.0", info: INFO, paths: {}, definitions: {} };
-  const groups = Map.groupBy(entries, ({ group }) => group);
+  const groups = [...Map.groupBy(definitions, ({ group }) => group).values()].map(apiGroup);
   if (path === "/apis") {
-    const named = [...groups].filter(([group]) => group !== "");
-    return { kind: "APIGroupList", apiVersion: "v1", groups: named.map(([, each]) => apiGroup(each)) };
+    return { kind: "APIGroupList", apiVersion: "v1", groups: groups.filter(({ name }) => name !== "") };
   }
-  const group = groups.get(/^\/apis\/([^/]+)$/.exec(path)?.[1] ?? "-");
-  if (group) return { kind: "APIGroup", apiVersion: "v1", ...apiGroup(group) };
-  const byPath = Map.groupBy(entries, (entry) => groupPath(entry.group, entry.version));
   if (path === "/openapi/v3") {
-    const url = (of: string) => [of.slice(1), { serverRelativeURL: `/openapi/v3${of}` }];
-    return { paths: Object.fromEntries([...byPath.keys()].map(url)) };
+    const places = groups.flatMap(({ versions }) => versions.map(({ groupVersion }) => place(groupVersion)));
+    const urls = places.map((each) => [each.slice(1), { serverRelativeURL: `/openapi/v3${each}` }]);
+    return { paths: Object.fromEntries(urls) };
   }
-  if (path.startsWith("/openapi/v3/")) return openApi(path.slice("/openapi/v3".length), resources);
-  const found = byPath.get(path);
-  if (!found) return undefined;
-  const groupVersion = apiVersion(found[0]!.group, found[0]!.version);
-  const listed = found.map(({ resource }) => resource);
-  return { kind: "APIResourceList", apiVersion: "v1", groupVersion, resources: listed };
-}
-
-function entriesOf(
-  { group, plural: name, singular, kind, namespaced, versions, ...names }: Resource,
-): Entry[] {
-  const { shortNames, categories } = names;
-  return versions.flatMap(({ name: version, subresources }) => {
-    const main = { name, singularName: singular, kind, namespaced, shortNames, categories, verbs: VERBS };
-    const status = { name: `${name}/status`, singularName: "", kind, namespaced, verbs: STATUS_VERBS };
-    return (subresources?.status ? [main, status] : [main]).map((resource) => ({ group, version, resource }));
+  const group = groups.find(({ name }) => path === `/apis/${name}`);
+  if (group) return { kind: "APIGroup", apiVersion: "v1", ...group };
+  const groupVersion = /^(?:\/openapi\/v3)?\/apis?\/(.+)$/.exec(path)?.[1] ?? "";
+  const served = definitions.flatMap((definition) => {
+    const versions = definition.versions.filter(({ name }) =>
+      apiVersion(definition.group, name) === groupVersion
+    );
+    return versions.map((version): Served => ({ definition, version }));
   });
+  if (served.length === 0) return undefined;
+  if (path === `/openapi/v3${place(groupVersion)}`) return openApi(served, place(groupVersion));
+  if (path !== place(groupVersion)) return undefined;
+  return { kind: "APIResourceList", apiVersion: "v1", groupVersion, resources: served.flatMap(entries) };
 }
 
-function apiGroup(entries: readonly Entry[]): JsonObject {
-  const name = entries[0]!.group;
-  const served = [...new Set(entries.map(({ version }) => version))].sort((a, b) => rank(b) - rank(a));
-  const versions = served.map((version) => ({ groupVersion: apiVersion(name, version), version }));
+/** Where a group and version are found. */
+function place(groupVersion: string): string {
+  return groupVersion.includes("/") ? `/apis/${groupVersion}` : `/api/${groupVersion}`;
+}
+
+function apiGroup(definitions: readonly Definition[]) {
+  const name = definitions[0]!.group;
+  const served = new Set(definitions.flatMap((each) => each.versions.map((version) => version.name)));
+  const sorted = [...served].sort((a, b) => rank(b) - rank(a));
+  const versions = sorted.map((version) => ({ groupVersion: apiVersion(name, version), version }));
   return { name, versions, preferredVersion: versions[0]! };
 }
 
@@ -61,29 +53,34 @@ function rank(version: string): number {
   return ["alpha", "beta", "stable"].indexOf(stage) * 1e6 + Number(major) * 1e3 + Number(minor);
 }
 
-function groupPath(group: string, version: string): string {
-  return group === "" ? `/api/${version}` : `/apis/${group}/${version}`;
+function entries({ definition: { plural: name, singular, ...more }, version }: Served): JsonObject[] {
+  const { kind, namespaced, shortNames, categories } = more;
+  const main = { name, singularName: singular, kind, namespaced, shortNames, categories, verbs: VERBS };
+  const status = { name: `${name}/status`, singularName: "", kind, namespaced, verbs: STATUS_VERBS };
+  return version.subresources?.status ? [main, status] : [main];
 }
 
 /** As much OpenAPI as `kubectl explain` and `apply` read: schemas by kind, and what a PATCH takes. */
-function openApi(path: string, resources: readonly Resource[]): JsonObject {
+function openApi(served: readonly Served[], root: string): JsonObject {
   const schemas: JsonObject = {};
   const paths: JsonObject = {};
   const inQuery = { in: "query", schema: { type: "string" } };
   const parameters = [{ name: "dryRun", ...inQuery }, { name: "fieldValidation", ...inQuery }];
-  for (const { group, kind, plural, namespaced, versions } of resources) {
-    for (const { name: version, schema } of versions) {
-      if (groupPath(group, version) !== path) continue;
-      const about = { group, version, kind };
-      const name = `${group || "core"}.${version}.${kind}`;
-      const known = schema?.openAPIV3Schema ?? {};
-      schemas[name] = { type: "object", ...known, "x-kubernetes-group-version-kind": [about] };
-      const content = { "application/json": { schema: { $ref: `#/components/schemas/${name}` } } };
-      const responses = { "200": { description: "OK", content } };
-      const get = { responses, "x-kubernetes-group-version-kind": about };
-      const patch = { ...get, "x-kubernetes-action": "patch", parameters };
-      paths[`${path}/${namespaced ? "namespaces/{namespace}/" : ""}${plural}/{name}`] = { get, patch };
-    }
+  for (
+    const { definition: { group, kind, plural, namespaced }, version: { name: version, schema } } of served
+  ) {
+    const about = { group, version, kind };
+    const name = `${group || "core"}.${version}.${kind}`;
+    schemas[name] = {
+      type: "object",
+      ...schema?.openAPIV3Schema,
+      "x-kubernetes-group-version-kind": [about],
+    };
+    const content = { "application/json": { schema: { $ref: `#/components/schemas/${name}` } } };
+    const responses = { "200": { description: "OK", content } };
+    const get = { responses, "x-kubernetes-group-version-kind": about };
+    const patch = { ...get, "x-kubernetes-action": "patch", parameters };
+    paths[`${root}/${namespaced ? "namespaces/{namespace}/" : ""}${plural}/{name}`] = { get, patch };
   }
-  return { openapi: "3.0.0", info: INFO, paths, components: { schemas } };
+  return { ...OPEN_API, paths, components: { schemas } };
 }

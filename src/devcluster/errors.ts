@@ -4,7 +4,7 @@ import type { JsonObject } from "../core/json.ts";
 export type Cause = { readonly reason: string; readonly message: string; readonly field: string };
 
 /** What an error is about: an object of a resource, or the resource. */
-export type About = { resource: { group: string; kind: string; plural: string }; name?: string };
+export type About = { resource: { group: string; kind: string; plural: string }; name?: string | undefined };
 
 /** An answer that is a failure: thrown anywhere in a request, sent as a `v1 Status`. */
 export class StatusError extends Error {
@@ -32,18 +32,18 @@ const FORMS = {
 export function failure(
   reason: keyof typeof FORMS,
   { resource: { group, kind: singular, plural }, name }: About,
-  { why = "", causes = [] }: { why?: string; causes?: readonly Cause[] } = {},
+  { why = "", causes = [] }: { why?: string; causes?: Cause[] } = {},
 ): StatusError {
   const [code, form] = FORMS[reason];
   const kind = reason === "Invalid" ? singular : plural;
   const subject = (group ? `${kind}.${group}` : kind) + (name === undefined ? "" : ` "${name}"`);
-  const listed = causes.length > 0 && { causes: causes.map((cause) => ({ ...cause })) };
+  const listed = causes.length > 0 && { causes };
   const details = { ...(name && { name }), ...(group && { group }), kind, ...listed };
   return new StatusError(code, reason, form.replace("%", () => subject) + why, details);
 }
 
 /** 422 with its causes. */
-export function invalid(about: About, causes: readonly Cause[]): StatusError {
+export function invalid(about: About, causes: Cause[]): StatusError {
   const lines = causes.map(({ field, message }) => `${field}: ${message}`);
   return failure("Invalid", about, { why: lines.length === 1 ? lines[0]! : `[${lines.join(", ")}]`, causes });
 }
@@ -51,6 +51,16 @@ export function invalid(about: About, causes: readonly Cause[]): StatusError {
 /** The cause of a value that is not allowed. */
 export function refused(field: string, value: unknown, why: string): Cause {
   return { reason: "FieldValueInvalid", message: `Invalid value: ${JSON.stringify(value)}: ${why}`, field };
+}
+
+/** The cause of a value that is missing. */
+export function required(field: string, why = ""): Cause {
+  return { reason: "FieldValueRequired", message: why ? `Required value: ${why}` : "Required value", field };
+}
+
+/** The cause of a text that is too long. */
+export function tooLong(path: string, max: number): Cause {
+  return { reason: "FieldValueTooLong", message: `Too long: may not be more than ${max} bytes`, field: path };
 }
 
 /** 400. */

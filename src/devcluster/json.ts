@@ -1,7 +1,6 @@
+import { isDeepStrictEqual } from "node:util";
 import { isObject, type Json, type JsonObject } from "../core/json.ts";
 import { badRequest, StatusError } from "./errors.ts";
-
-const REJECTED = "the server rejected our request due to an error in our request";
 
 /** Parses JSON, or answers 400 with `problem` before the reason. */
 export function parse(text: string, problem: string): Json {
@@ -16,15 +15,6 @@ export function parse(text: string, problem: string): Json {
 export function at(value: Json | undefined, ...path: string[]): Json | undefined {
   for (const key of path) value = isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined;
   return value;
-}
-
-/** True where two JSON values are equal, whatever the order of their keys. */
-export function sameJson(a: Json | undefined, b: Json | undefined): boolean {
-  if (a === b) return true;
-  if (!a || !b || typeof a !== "object" || typeof b !== "object") return false;
-  if (Array.isArray(a) !== Array.isArray(b)) return false;
-  const [left, right] = [new Map(Object.entries(a)), new Map(Object.entries(b))];
-  return left.size === right.size && [...left].every(([key, value]) => sameJson(value, right.get(key)));
 }
 
 /** RFC 7386, on a copy. `strategic`: lists of named things merge by name and directives go, as kubectl needs. */
@@ -61,19 +51,22 @@ export function jsonPatch(target: JsonObject, patch: Json): Json {
 }
 
 function apply(root: JsonObject, { op, path, from, value }: JsonObject): void {
-  if (op === "remove") take(root, path);
-  else if (op === "move") put(root, path, take(root, from));
+  if (op === "remove" || op === "replace") take(root, path);
+  if (op === "add" || op === "replace") put(root, path, value);
   else if (op === "copy") put(root, path, structuredClone(read(root, keysOf(from))));
-  else if (op === "test") {
-    if (!sameJson(read(root, keysOf(path)), value)) throw rejected();
-  } else if ((op === "add" || op === "replace") && value !== undefined) {
-    if (op === "replace") take(root, path);
-    put(root, path, value);
-  } else throw rejected();
+  else if (op === "move") put(root, path, take(root, from));
+  else if (op !== "remove" && !(op === "test" && isDeepStrictEqual(read(root, keysOf(path)), value))) {
+    throw rejected();
+  }
 }
 
 function rejected(): StatusError {
-  return new StatusError(422, "Invalid", REJECTED, {});
+  return new StatusError(
+    422,
+    "Invalid",
+    "the server rejected our request due to an error in our request",
+    {},
+  );
 }
 
 function keysOf(path: Json | undefined): string[] {
@@ -90,10 +83,11 @@ function read(root: Json, keys: readonly string[]): Json {
   }, root);
 }
 
-function put(root: Json, path: Json | undefined, value: Json): void {
+function put(root: Json, path: Json | undefined, value: Json | undefined): void {
   const keys = keysOf(path);
   const key = keys.pop()!;
   const parent = read(root, keys);
+  if (value === undefined) throw rejected();
   if (Array.isArray(parent)) parent.splice(key === "-" ? parent.length : index(key, parent.length), 0, value);
   else if (isObject(parent)) parent[key] = value;
   else throw rejected();

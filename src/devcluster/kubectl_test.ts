@@ -145,16 +145,6 @@ async function workWith(
     "secret/s created",
   );
   assertEquals(await kubectl("get secret -n made s -o jsonpath={.type}:{.data.k}"), "Opaque:dg==");
-  assertStringIncludes(
-    await kubectl("create deployment -n made d --image=web:1 --replicas=2"),
-    "deployment.apps/d created",
-  );
-  assertEquals(
-    await kubectl(
-      "get deploy -n made d -o jsonpath={.spec.replicas}:{.spec.template.spec.containers[0].image}",
-    ),
-    "2:web:1",
-  );
   assertStringIncludes(await kubectl("delete namespace made"), "deleted");
   assertStringIncludes(await kubectl("delete crd lamps.example.com"), "deleted");
   assertStringIncludes(await kubectl("get lamps"), "could not find the requested resource");

@@ -1,8 +1,7 @@
 import type { JsonObject } from "../core/json.ts";
 import { Cluster } from "./cluster.ts";
-import { apiVersion, type Resource, resourceName } from "./resources.ts";
+import { apiVersion, type Resource } from "./resources.ts";
 import { serve, verbOf } from "./server.ts";
-import type { Collection } from "./store.ts";
 
 /** A request by its Kubernetes verb (or method) and its path with the query. */
 export type Call = { readonly verb: string; readonly path: string };
@@ -64,20 +63,20 @@ users: [{name: devcluster, user: {token: devcluster}}]
 
   /** The stored objects of a resource (`configmaps`, `observations.zen.kube-zen.io`), in order of namespace and name. */
   objects(resource: string, namespace?: string): JsonObject[] {
-    const { resource: { group, kind, versions }, collection } = this.#find(resource);
+    const { group, kind, versions, objects } = this.#find(resource);
     const head = { apiVersion: apiVersion(group, versions[0]!.name), kind };
-    const stored = collection.range(namespace === undefined ? "" : `${namespace}/`);
+    const stored = objects.range(namespace === undefined ? "" : `${namespace}/`);
     return Array.from(stored, ({ body }) => ({ ...head, ...JSON.parse(body) }));
   }
 
   /** How many objects of a resource there are, without reading them. */
   count(resource: string): number {
-    return this.#find(resource).collection.count();
+    return this.#find(resource).objects.count();
   }
 
   /** Forgets all history: older watches and continued lists get 410. */
   compact(): void {
-    this.#cluster.compact();
+    for (const { objects } of this.#cluster.resources.values()) objects.compact();
   }
 
   /** Goes away as a killed server does: connections break, the data stays. */
@@ -85,6 +84,7 @@ users: [{name: devcluster, user: {token: devcluster}}]
     const listening = this.#listening;
     this.#listening = undefined;
     listening?.stop.abort();
+    for (const { objects } of this.#cluster.resources.values()) objects.wake();
     await listening?.finished;
   }
 
@@ -108,19 +108,16 @@ users: [{name: devcluster, user: {token: devcluster}}]
       if (!gate) return carryOut();
       const url = new URL(request.url);
       const path = decodeURIComponent(url.pathname + url.search);
-      return gate({ verb: verbOf(request.method, url, this.#cluster), path }, {
-        carryOut,
-        signal: stop.signal,
-      });
+      const verb = verbOf(request.method, url, this.#cluster);
+      return gate({ verb, path }, { carryOut, signal: stop.signal });
     });
     this.#listening = { stop, finished: server.finished };
     return server.addr.port;
   }
 
-  #find(name: string): { resource: Resource; collection: Collection } {
-    const [plural = "", ...group] = name.split(".");
-    const resource = this.#cluster.resources.get(resourceName({ group: group.join("."), plural }));
+  #find(name: string): Resource {
+    const resource = this.#cluster.resources.get(name);
     if (!resource) throw new Error(`Cannot read objects of "${name}": no such resource`);
-    return { resource, collection: this.#cluster.collection(resourceName(resource)) };
+    return resource;
   }
 }

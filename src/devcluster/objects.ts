@@ -1,16 +1,17 @@
+import { isDeepStrictEqual } from "node:util";
 import { isObject, type Json, type JsonObject } from "../core/json.ts";
-import { badRequest, type Cause, failure, invalid, refused, StatusError } from "./errors.ts";
-import { at, parse, sameJson } from "./json.ts";
+import { badRequest, type Cause, failure, invalid, refused, StatusError, tooLong } from "./errors.ts";
+import { at, parse } from "./json.ts";
 import { apiVersion, type Resource, type Version } from "./resources.ts";
-import { normalizeObject, tooLong, violations } from "./schema.ts";
+import { conform, KEEPS_UNKNOWN } from "./schema.ts";
 
 /** What a request speaks of: one resource in one version, and where. */
 export interface Target {
   readonly resource: Resource;
   readonly version: Version;
-  readonly namespace?: string;
-  readonly name?: string;
-  readonly subresource?: string;
+  readonly namespace?: string | undefined;
+  readonly name?: string | undefined;
+  readonly subresource?: string | undefined;
 }
 
 const SUBDOMAIN = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
@@ -24,6 +25,16 @@ const MAX_STORED_BYTES = 1.5 * 1024 * 1024;
 /** An object's metadata; made where there is none. */
 export function meta(object: JsonObject): JsonObject {
   return isObject(object.metadata) ? object.metadata : object.metadata = {};
+}
+
+/** What the keys begin with that a list, watch or deletecollection is about. */
+export function keyPrefix({ namespace }: Target): string {
+  return namespace === undefined ? "" : `${namespace}/`;
+}
+
+/** The key of a target's object among those of its resource. */
+export function keyOf(target: Target): string {
+  return keyPrefix(target) + target.name;
 }
 
 /** True where finalizers keep the object from going. */
@@ -91,9 +102,9 @@ export function prepareUpdate(current: JsonObject, proposed: JsonObject, target:
   const writable = kept(target.subresource ? was : given, CLIENT_META);
   next.metadata = { ...writable, ...kept(was, [...OWN_META, "resourceVersion"]) };
   complete(next, target);
-  if (sameJson(next, current)) return current;
+  if (isDeepStrictEqual(next, current)) return current;
   const ignored = hasStatus ? { metadata: null, status: null } : { metadata: null };
-  const isChanged = !sameJson({ ...next, ...ignored }, { ...current, ...ignored });
+  const isChanged = !isDeepStrictEqual({ ...next, ...ignored }, { ...current, ...ignored });
   if (was.generation && isChanged) meta(next).generation = Number(was.generation) + 1;
   return next;
 }
@@ -110,8 +121,9 @@ function complete(object: JsonObject, target: Target): void {
   const schema = version.schema?.openAPIV3Schema;
   const { labels, annotations } = meta(object);
   const isText = (of: Json = {}) => Object.values(of ?? {}).every((text) => typeof text === "string");
-  if (schema) normalizeObject(object, schema);
-  const found = schema ? violations(object, schema) : [];
+  // Metadata is not the schema's business.
+  const properties = { ...Object(schema?.properties), metadata: { [KEEPS_UNKNOWN]: true } };
+  const found = schema ? conform(object, { ...schema, properties }) : [];
   const wrongType = isText(labels) && isText(annotations) ? undefined : "metadata values must be strings";
   const undecodable = wrongType ?? (custom ? undefined : found[0]?.message);
   if (undecodable) throw badRequest(`${kind} in version "v1" cannot be handled as a ${kind}: ${undecodable}`);
@@ -143,8 +155,8 @@ function metadataCauses({ name, labels, annotations }: JsonObject, kind: string)
 function builtInCauses(object: JsonObject, kind: string): Cause[] {
   const metadata = meta(object);
   if (kind === "Secret" && isObject(object.stringData)) {
-    const bytes = (text: Json) => String.fromCharCode(...new TextEncoder().encode(String(text)));
-    const encoded = Object.entries(object.stringData).map(([key, value]) => [key, btoa(bytes(value))]);
+    const base64 = (text: Json) => new TextEncoder().encode(String(text)).toBase64();
+    const encoded = Object.entries(object.stringData).map(([key, value]) => [key, base64(value)]);
     object.data = { ...Object(object.data), ...Object.fromEntries(encoded) };
     delete object.stringData;
   } else if (kind === "Namespace") {

@@ -1,4 +1,5 @@
 import type { JsonObject } from "../core/json.ts";
+import type { Collection } from "./store.ts";
 
 /** A column of `kubectl get`: a JSONPath into the object. */
 export type Column = { name: string; type: string; jsonPath: string; priority?: number };
@@ -17,7 +18,7 @@ export interface Version {
  * A resource as the API server knows it. Traits: C(luster scope), S(tatus subresource), G(eneration counted),
  * P(UT creates what is missing), R(esourceVersion needed in a PUT).
  */
-export interface Resource {
+export interface Definition {
   readonly group: string;
   readonly plural: string;
   readonly singular: string;
@@ -31,7 +32,12 @@ export interface Resource {
   readonly custom: boolean;
 }
 
-type Spec = { group: string; scope: string; names: Partial<Resource>; versions: Version[] };
+/** A resource that is served, with its objects. */
+export interface Resource extends Definition {
+  readonly objects: Collection;
+}
+
+type Spec = { group: string; scope: string; names: Partial<Definition>; versions: Version[] };
 
 export const AGE: Column = { name: "Age", type: "date", jsonPath: ".metadata.creationTimestamp" };
 const TEXT: JsonObject = { type: "string" };
@@ -60,21 +66,13 @@ const BUILT_INS = `
 |Event|ev|P|Last Seen=.lastTimestamp,Type=.type,Reason=.reason,Object=.involvedObject.name,Message=.message|\
 involvedObject.kind,involvedObject.namespace,involvedObject.name,involvedObject.uid,involvedObject.apiVersion,\
 involvedObject.resourceVersion,involvedObject.fieldPath,reason,reportingComponent,type
-|ServiceAccount|sa
-|Service|svc|S
-|Node|no|CS
 |Pod|po|S|Status=.status.phase|spec.nodeName,status.phase
 apps|Deployment|deploy|SG|Ready=.status.readyReplicas
-apps|ReplicaSet|rs|SG|Ready=.status.readyReplicas
-apps|StatefulSet|sts|SG|Ready=.status.readyReplicas
-apps|DaemonSet|ds|SG
-batch|Job||SG
-batch|CronJob|cj|SG
 coordination.k8s.io|Lease||PR|Holder=.spec.holderIdentity
 apiextensions.k8s.io|CustomResourceDefinition|crd|CSGR`;
 
 /** The resources that are there without a CustomResourceDefinition. */
-export function builtIns(): Resource[] {
+export function builtIns(): Definition[] {
   return BUILT_INS.trim().split("\n").map((line) => {
     const [group = "", kind = "", short = "", traits = "", columns = "", fields = ""] = line.split("|");
     const additionalPrinterColumns = columns.split(",").filter(Boolean).map((column) => {
@@ -96,7 +94,7 @@ export function builtIns(): Resource[] {
 }
 
 /** The resource that the spec of a CustomResourceDefinition defines. */
-export function definedResource({ group, scope, names, versions }: Spec): Resource {
+export function definedResource({ group, scope, names, versions }: Spec): Definition {
   const { kind = "", plural = "" } = names;
   const defaults = { singular: kind.toLowerCase(), listKind: `${kind}List`, shortNames: [], categories: [] };
   const served = versions.filter((version) => version.served);
@@ -104,9 +102,9 @@ export function definedResource({ group, scope, names, versions }: Spec): Resour
   return { ...defaults, ...names, kind, plural, ...place, traits: "GR", custom: true };
 }
 
-/** The name of a resource's collection. */
-export function resourceName({ group, plural }: Pick<Resource, "group" | "plural">): string {
-  return `${group}/${plural}`;
+/** A resource's name, as kubectl has it: `configmaps`, `observations.zen.kube-zen.io`. */
+export function resourceName({ group, plural }: Pick<Definition, "group" | "plural">): string {
+  return group === "" ? plural : `${plural}.${group}`;
 }
 
 /** `group/version`, or `v1` for the core group. */

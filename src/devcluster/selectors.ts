@@ -1,40 +1,49 @@
 import type { Json, JsonObject } from "../core/json.ts";
 import { badRequest } from "./errors.ts";
 import { at } from "./json.ts";
+import type { Target } from "./objects.ts";
 
 /** True for the objects a request is about. */
 export type Matches = (object: JsonObject) => boolean;
 
 const LABEL_REQUIREMENT =
-  /^\s*(?:(!?)\s*([\w./-]+)|([\w./-]+)\s*(==|=|!=)\s*([\w.-]*)|([\w./-]+)\s+(in|notin)\s*\(([^)]*)\))\s*$/;
+  /^\s*(!?)\s*([\w./-]+)(?:\s*(==|=|!=)\s*([\w.-]*)|\s+(in|notin)\s*\(([^)]*)\))?\s*$/;
+const FIELD_REQUIREMENT = /^\s*([^=!\s]+)\s*(==|=|!=)((?:\\.|[^\\=])*)$/;
 
-/** Parses `a=b,c!=d,e in (f,g),h,!i`. */
-export function labelSelector(text: string): Matches {
-  const requirements = text.split(/,(?![^(]*\))/).map(labelRequirement);
-  return (object) => requirements.every((holds) => holds(at(object, "metadata", "labels")));
+/** What a request selects by its label and field selectors; undefined for everything. */
+export function selection(asked: { target: Target; query: URLSearchParams }): Matches | undefined {
+  const labels = asked.query.get("labelSelector");
+  const fields = asked.query.get("fieldSelector")?.match(/(?:\\.|[^\\,])+/g) ?? [];
+  const requirements = fields.map((text) => fieldRequirement(text, asked.target));
+  if (labels) requirements.push(...labels.split(/,(?![^(]*\))/).map(labelRequirement));
+  if (requirements.length > 0) return (object) => requirements.every((holds) => holds(object));
 }
 
-function labelRequirement(text: string): (labels: Json | undefined) => boolean {
-  const match = LABEL_REQUIREMENT.exec(text);
-  if (!match) {
+/** `a=b`, `c!=d`, `e in (f,g)`, `h` or `!i`. */
+function labelRequirement(text: string): Matches {
+  const [, not, name, comparison, value, membership, set] = LABEL_REQUIREMENT.exec(text) ?? [];
+  const operator = comparison ?? membership;
+  if (!name || (not && operator)) {
     throw badRequest(`unable to parse requirement: ${JSON.stringify(text)} is no label requirement`);
   }
-  const [, not, existing, key, operator, value, setKey, setOperator, set] = match;
-  if (existing !== undefined) return (labels) => (at(labels, existing) !== undefined) !== (not === "!");
-  if (key !== undefined) return (labels) => (at(labels, key) === value) !== (operator === "!=");
-  const values = set!.split(",").map((each): Json | undefined => each.trim());
-  return (labels) => values.includes(at(labels, setKey!)) !== (setOperator === "notin");
+  const wanted = (set?.split(",") ?? [value]).map((each): Json | undefined => each?.trim());
+  const isNegative = not === "!" || operator === "!=" || operator === "notin";
+  return (object) => {
+    const label = at(object, "metadata", "labels", name);
+    return (operator ? wanted.includes(label) : label !== undefined) !== isNegative;
+  };
 }
 
-/** Parses `a=b,c!=d` over fields of which `check` throws for those that are not selectable. */
-export function fieldSelector(text: string, check: (field: string) => void): Matches {
-  const requirements = (text.match(/(?:\\.|[^\\,])+/g) ?? []).map((term): Matches => {
-    const match = /^([^=!]+)(==|=|!=)((?:\\.|[^\\=])*)$/.exec(term);
-    if (!match) throw badRequest(`invalid selector: '${text}'; can't understand '${term}'`);
-    const field = match[1]!.trim();
-    check(field);
-    const wanted = match[3]!.replace(/\\(.)/g, "$1");
-    return (object) => (String(at(object, ...field.split(".")) ?? "") === wanted) !== (match[2] === "!=");
-  });
-  return (object) => requirements.every((holds) => holds(object));
+/** `a=b` or `c!=d`, over fields that are selectable. */
+function fieldRequirement(text: string, { resource, version }: Target): Matches {
+  const [, field = "", operator, value = ""] = FIELD_REQUIREMENT.exec(text) ?? [];
+  if (!operator) throw badRequest(`invalid selector: can't understand '${text}'`);
+  const known = (version.selectableFields ?? []).map(({ jsonPath }) => jsonPath.slice(1));
+  if (!["metadata.name", "metadata.namespace", ...known].includes(field)) {
+    const builtIn =
+      `"${field}" is not a known field selector: only "metadata.name", "metadata.namespace", ${known}`;
+    throw badRequest(resource.custom ? `field label not supported: ${field}` : builtIn);
+  }
+  const wanted = value.replace(/\\(.)/g, "$1");
+  return (object) => (String(at(object, ...field.split(".")) ?? "") === wanted) !== (operator === "!=");
 }

@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { isObject, type JsonObject } from "../core/json.ts";
 import type { Cluster } from "./cluster.ts";
 import { discovery } from "./discovery.ts";
@@ -11,6 +12,7 @@ import { type Asked, isTrue, type Serving, VERBS } from "./verbs.ts";
 import { Watch } from "./watch.ts";
 
 const MAX_BODY_BYTES = 3 * 1024 * 1024;
+const JSON_CONTENT = { "content-type": "application/json" };
 const VERSION = { major: "1", minor: "34", gitVersion: "v1.34.0-devcluster" };
 const METHODS: Readonly<Record<string, readonly [one: string, many: string]>> = {
   GET: ["get", "list"],
@@ -51,16 +53,14 @@ export async function serve(request: Request, serving: Serving): Promise<Respons
 function targetOf(path: string, resources: Cluster["resources"]): Target | undefined {
   const parts = path.replace(/^\/api\//, "/apis//").split("/").map(decodeURIComponent);
   const [, root, group = "", versionName, ...rest] = parts;
-  const inNamespace = rest[0] === "namespaces" && rest.length > 2 && rest[2] !== "status";
-  const [plural = "", name, subresource, ...more] = inNamespace ? rest.slice(2) : rest;
-  const resource = root === "apis" ? resources.get(resourceName({ group, plural })) : undefined;
+  const isInNamespace = rest[0] === "namespaces" && rest.length > 2 && rest[2] !== "status";
+  const [namespace, plural = "", name, subresource, ...more] = isInNamespace ? rest.slice(1) : [, ...rest];
+  const resource = resources.get(resourceName({ group, plural }));
   const version = resource?.versions.find((each) => each.name === versionName);
-  if (!resource || !version || more.length > 0 || (!resource.namespaced && inNamespace)) return undefined;
-  if (resource.namespaced && !inNamespace && name !== undefined) return undefined;
-  const isServed = subresource === undefined || (subresource === "status" && version.subresources?.status);
-  if (!isServed) return undefined;
-  const place = inNamespace && { namespace: rest[1]! };
-  return { resource, version, ...place, ...(name && { name }), ...(subresource && { subresource }) };
+  if (root !== "apis" || !resource || !version || more.length > 0) return undefined;
+  const isPlaced = resource.namespaced ? !name || namespace : !namespace;
+  const isServed = !subresource || (subresource === "status" && version.subresources?.status);
+  return isPlaced && isServed ? { resource, version, namespace, name, subresource } : undefined;
 }
 
 function answer(asked: Asked, request: Request): Response {
@@ -73,12 +73,10 @@ function answer(asked: Asked, request: Request): Response {
   const asTable = accept.includes("as=Table");
   const form = { version, whole: query.get("includeObject") === "Object" };
   if (verb === "watch") {
-    let headless = false;
-    return streamed(asked, (object) => {
-      const shown = asTable ? table([JSON.parse(object)], { ...form, headless }) : object;
-      headless = true;
-      return shown;
-    });
+    let sent = 0;
+    const row = (object: string) => table([JSON.parse(object)], { ...form, headless: sent++ > 0 });
+    const watch = new Watch(asked, asTable ? row : (object) => object);
+    return new Response(new ReadableStream(watch), { headers: JSON_CONTENT });
   }
   const carryOut = VERBS[verb];
   if (!carryOut || (subresource && !/^(get|update|patch)$/.test(verb))) {
@@ -89,7 +87,7 @@ function answer(asked: Asked, request: Request): Response {
   const json = list ? `${JSON.stringify(list).slice(0, -1)},"items":[${items.join(",")}]}` : items.join();
   const objects = asTable ? items.map((item): JsonObject => JSON.parse(item)) : [];
   const text = asTable ? table(objects, { ...form, metadata: list?.metadata }) : json;
-  return new Response(text, { status: code, headers: { "content-type": "application/json" } });
+  return new Response(text, { status: code, headers: JSON_CONTENT });
 }
 
 async function readBody(request: Request): Promise<Uint8Array> {
@@ -101,9 +99,7 @@ async function readBody(request: Request): Promise<Uint8Array> {
     const message = `Request entity too large: limit is ${MAX_BODY_BYTES}`;
     throw new StatusError(413, "RequestEntityTooLarge", message, {});
   }
-  const whole = new Uint8Array(bytes);
-  for (const chunk of chunks.toReversed()) whole.set(chunk, bytes -= chunk.length);
-  return whole;
+  return Buffer.concat(chunks);
 }
 
 function answerPath(request: Request, path: string, { cluster, body }: Serving & { body: string }): Response {
@@ -115,27 +111,8 @@ function answerPath(request: Request, path: string, { cluster, body }: Serving &
     const status = path.endsWith("accessreviews") ? { allowed: true } : { userInfo };
     return Response.json({ ...(isObject(asked) && asked), status }, { status: 201 });
   }
-  // An empty document is a valid one; kubectl reads this only as protobuf.
-  const wantsProtobuf = request.headers.get("accept")?.includes("proto-openapi");
-  if (path === "/openapi/v2" && wantsProtobuf) return new Response(new Uint8Array());
   const found = discovery(path, [...cluster.resources.values()]);
   if (found) return Response.json(found);
   if (!path.startsWith("/api/v1/")) return new Response("404 page not found\n", { status: 404 });
   throw new StatusError(404, "NotFound", "the server could not find the requested resource", {});
-}
-
-function streamed(asked: Asked, present: (object: string) => string): Response {
-  const gone = new AbortController();
-  const watch = new Watch({ ...asked, signal: AbortSignal.any([asked.signal, gone.signal]) }, present);
-  const chunks = watch.chunks();
-  const encoder = new TextEncoder();
-  const body = new ReadableStream<Uint8Array>({
-    async pull(controller) {
-      const { value, done } = await chunks.next();
-      if (done) controller.close();
-      else controller.enqueue(encoder.encode(value));
-    },
-    cancel: () => gone.abort(),
-  });
-  return new Response(body, { headers: { "content-type": "application/json" } });
 }

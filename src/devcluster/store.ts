@@ -34,14 +34,14 @@ export class Collection {
 
   /** How many objects have this key prefix now. */
   count(prefix = ""): number {
-    return this.#lowerBound(`${prefix}\uffff`) - this.#lowerBound(prefix);
+    return lowerBound(this.#keys, `${prefix}\uffff`) - lowerBound(this.#keys, prefix);
   }
 
   /** Writes `object` (without apiVersion and kind) under a new revision, which goes into its metadata. */
   put(key: string, object: JsonObject): Stored {
     const previous = this.#entries.get(key);
     const current = this.#stamp(key, object);
-    if (!previous) this.#keys.splice(this.#lowerBound(key), 0, key);
+    if (!previous) this.#keys.splice(lowerBound(this.#keys, key), 0, key);
     this.#entries.set(key, current);
     this.#record({ type: previous ? "MODIFIED" : "ADDED", current, previous });
     return current;
@@ -51,22 +51,18 @@ export class Collection {
   remove(key: string, object: JsonObject): void {
     const previous = this.#entries.get(key);
     if (!this.#entries.delete(key)) return;
-    this.#keys.splice(this.#lowerBound(key), 1);
+    this.#keys.splice(lowerBound(this.#keys, key), 1);
     this.#record({ type: "DELETED", current: this.#stamp(key, object), previous });
   }
 
   /** Objects whose key starts with `prefix` and comes after `after`, in order, as they were at `revision`. */
   *range(prefix: string, { after = "", revision = this.revisions.revision } = {}): Generator<Stored> {
-    const past = this.#statesAt(revision);
-    const start = after === "" ? prefix : `${after}\0`;
-    const gone = [...past.values()].filter((each) =>
-      each && each.key >= start && !this.#entries.has(each.key)
-    );
-    gone.sort((a, b) => a!.key < b!.key ? 1 : -1);
-    for (let index = this.#lowerBound(start);; index++) {
-      const key = this.#keys[index]?.startsWith(prefix) ? this.#keys[index]! : `${prefix}\uffff`;
-      while (gone.at(-1) && gone.at(-1)!.key < key) yield gone.pop()!;
-      if (key.endsWith("\uffff")) return;
+    const since = this.#log.slice(this.#indexAfter(revision)).reverse();
+    const past = new Map(since.map(({ current, previous }) => [current.key, previous]));
+    const gone = [...past.keys()].filter((key) => !this.#entries.has(key));
+    const keys = gone.length > 0 ? [...this.#keys, ...gone].sort() : this.#keys;
+    const start = lowerBound(keys, after === "" ? prefix : `${after}\0`);
+    for (let index = start, key = keys[index]; key?.startsWith(prefix); key = keys[++index]) {
       const stored = past.has(key) ? past.get(key) : this.#entries.get(key);
       if (stored) yield stored;
     }
@@ -77,10 +73,25 @@ export class Collection {
     return this.#log[this.#indexAfter(revision)];
   }
 
-  /** Calls `wake` once at the next change, or when the collection ends. */
-  onChange(wake: () => void): () => void {
-    this.#waiting.add(wake);
-    return () => this.#waiting.delete(wake);
+  /** Waits for the next change or `wake()`, but no longer than this. */
+  async changed(timeoutMs: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, timeoutMs);
+    this.#waiting.add(resolve);
+    await promise;
+    this.#waiting.delete(resolve);
+    clearTimeout(timer);
+  }
+
+  /** Ends its watches: the resource is no more. */
+  end(): void {
+    this.ended = true;
+    this.wake();
+  }
+
+  /** Lets all who wait look again. */
+  wake(): void {
+    for (const resolve of this.#waiting) resolve();
   }
 
   /** Forgets the history, or the older part of it: what asks for anything before then gets 410. */
@@ -88,12 +99,6 @@ export class Collection {
     for (const { previous } of this.#log.slice(0, changes)) this.#logBytes -= previous?.body.length ?? 0;
     this.#log = this.#log.slice(changes);
     this.#compacted = (this.#log[0]?.current.revision ?? this.revisions.revision + 1) - 1;
-  }
-
-  /** Ends its watches: the resource is no more. */
-  end(): void {
-    this.ended = true;
-    this.#wake();
   }
 
   #stamp(key: string, object: JsonObject): Stored {
@@ -107,18 +112,7 @@ export class Collection {
     this.#logBytes += change.previous?.body.length ?? 0;
     const { maxChanges, maxBytes } = this.revisions;
     if (this.#log.length > maxChanges || this.#logBytes > maxBytes) this.compact(this.#log.length >> 1);
-    this.#wake();
-  }
-
-  #wake(): void {
-    const waiting = [...this.#waiting];
-    this.#waiting.clear();
-    for (const wake of waiting) wake();
-  }
-
-  #statesAt(revision: number): Map<string, Stored | undefined> {
-    const since = revision < this.revisions.revision ? this.#log.slice(this.#indexAfter(revision)) : [];
-    return new Map(since.reverse().map(({ current, previous }) => [current.key, previous]));
+    this.wake();
   }
 
   #indexAfter(revision: number): number {
@@ -127,10 +121,10 @@ export class Collection {
     }
     throw new StatusError(410, "Expired", `too old resource version: ${revision} (${this.#compacted})`);
   }
+}
 
-  #lowerBound(key: string): number {
-    return firstIndex(this.#keys, (each) => each >= key);
-  }
+function lowerBound(keys: readonly string[], key: string): number {
+  return firstIndex(keys, (each) => each >= key);
 }
 
 /** By halving: `holds` is false for the first items and true from some index on. */

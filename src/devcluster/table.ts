@@ -1,8 +1,9 @@
-import { isObject, type Json, type JsonObject } from "../core/json.ts";
+import type { Json, JsonObject } from "../core/json.ts";
+import { at } from "./json.ts";
 import { meta } from "./objects.ts";
 import { AGE, type Column, type Version } from "./resources.ts";
 
-const STEP = /\.([\w-]+)|\['([^']+)'\]|\[(\d+|\*)\]|\[\?\(@\.([\w.]+)\s*==\s*["']([^"']*)["']\)\]/y;
+const STEP = /\.([\w-]+)|\['([^']+)'\]|\[(\d+|\*)\]|\[\?\(@\.([\w.]+)\s*==\s*["']([^"']*)["']\)\]/gy;
 
 /** How a table is made: `whole` objects or their metadata in the rows; `headless` without the columns. */
 type Form = { version: Version; whole: boolean; metadata?: Json | undefined; headless?: boolean };
@@ -24,26 +25,21 @@ export function table(objects: readonly JsonObject[], { version, whole, metadata
 }
 
 function cell(object: JsonObject, { type, jsonPath }: Column): Json {
-  const [value = null] = select(object, jsonPath);
+  const value = first(object, jsonPath) ?? null;
   if (type === "date") return value === null ? "<unknown>" : age(Date.parse(String(value)));
   return type === "string" && value !== null && typeof value !== "string" ? JSON.stringify(value) : value;
 }
 
-/** The values at a JSONPath of the kind printer columns use: keys, indices, `[*]`, `[?(@.key=="value")]`. */
-function select(object: Json, path: string): Json[] {
-  let found: Json[] = [object];
-  for (const [, dotted, quoted, index, filterKey, filterValue] of path.matchAll(new RegExp(STEP, "gy"))) {
+/** The first value at a JSONPath of the kind printer columns use: keys, indices, `[*]`, `[?(@.key=="value")]`. */
+function first(value: Json | undefined, path: string): Json | undefined {
+  for (const [, dotted, quoted, index, field = "", wanted] of path.matchAll(STEP)) {
     const key = dotted ?? quoted?.replaceAll("\\.", ".");
-    found = found.flatMap((value): Json[] => {
-      if (key !== undefined) return isObject(value) && value[key] !== undefined ? [value[key]] : [];
-      if (!Array.isArray(value)) return [];
-      if (index === undefined) {
-        return value.filter((item) => select(item, `.${filterKey}`)[0] === filterValue);
-      }
-      return index === "*" ? value : value.slice(Number(index), Number(index) + 1);
-    });
+    if (key !== undefined) value = at(value, key);
+    else if (!Array.isArray(value)) return undefined;
+    else if (index !== undefined) value = value[index === "*" ? 0 : Number(index)];
+    else value = value.find((item) => at(item, ...field.split(".")) === wanted);
   }
-  return found;
+  return value;
 }
 
 function age(from: number): string {

@@ -1,10 +1,10 @@
-import { isObject, type JsonObject } from "../core/json.ts";
-import { type Cluster, keyOf } from "./cluster.ts";
-import { badRequest, failure, invalid, refused, StatusError } from "./errors.ts";
+import { isObject, type Json, type JsonObject } from "../core/json.ts";
+import type { Cluster } from "./cluster.ts";
+import { badRequest, failure, invalid, refused, required, StatusError } from "./errors.ts";
 import { at, jsonPatch, mergePatch, parse } from "./json.ts";
-import { decode, isHeld, meta, prepareNew, prepareUpdate, type Target } from "./objects.ts";
+import { decode, keyOf, keyPrefix, meta, prepareNew, prepareUpdate, type Target } from "./objects.ts";
 import { apiVersion } from "./resources.ts";
-import { fieldSelector, labelSelector, type Matches } from "./selectors.ts";
+import { selection } from "./selectors.ts";
 
 /** What requests are answered from; `signal` aborts when the server stops. */
 export type Serving = { cluster: Cluster; bookmarkMs: number; signal: AbortSignal };
@@ -20,9 +20,14 @@ export interface Asked extends Serving {
 /** An answer: the JSON of its objects, and, for a list, the list without them. */
 export type Answer = { readonly code: number; readonly items: readonly string[]; readonly list?: JsonObject };
 
+const JSON_TYPES = ["application/json", ""];
+const JSON_PATCH = "application/json-patch+json";
+const MERGE_PATCH = "application/merge-patch+json";
+const STRATEGIC_PATCH = "application/strategic-merge-patch+json";
+
 /** What can be done to a resource, by the verb Kubernetes has for it. */
 export const VERBS: Readonly<Record<string, (asked: Asked) => Answer>> = {
-  get: ({ cluster, target }) => ({ code: 200, items: [render(target, cluster.existing(target))] }),
+  get: ({ cluster, target }) => one(target, cluster.existing(target)),
   list,
   create,
   update,
@@ -34,26 +39,6 @@ export const VERBS: Readonly<Record<string, (asked: Asked) => Answer>> = {
 /** An object's JSON with the apiVersion and kind of the version asked for. */
 export function render({ resource: { group, kind }, version }: Target, { body }: { body: string }): string {
   return `{"apiVersion":"${apiVersion(group, version.name)}","kind":"${kind}",${body.slice(1)}`;
-}
-
-/** What a request selects by its label and field selectors; undefined for everything. */
-export function selection({ target: { resource: { custom }, version }, query }: Asked): Matches | undefined {
-  const known = ["metadata.name", "metadata.namespace"];
-  for (const { jsonPath } of version.selectableFields ?? []) known.push(jsonPath.slice(1));
-  const check = (field: string) => {
-    if (known.includes(field)) return;
-    const listed = known.map((each) => `"${each}"`).join(", ");
-    const builtIn = `"${field}" is not a known field selector: only ${listed}`;
-    throw badRequest(custom ? `field label not supported: ${field}` : builtIn);
-  };
-  const labels = query.get("labelSelector") ? labelSelector(query.get("labelSelector")!) : undefined;
-  const fields = query.get("fieldSelector") ? fieldSelector(query.get("fieldSelector")!, check) : undefined;
-  return labels && fields ? (object) => labels(object) && fields(object) : labels ?? fields;
-}
-
-/** The prefix of the keys a list, watch or deletecollection is about. */
-export function scope({ namespace }: Target): string {
-  return namespace === undefined ? "" : `${namespace}/`;
 }
 
 /** The resourceVersion a list or watch asks for; undefined where it names none. */
@@ -78,15 +63,15 @@ export function integer(query: URLSearchParams, name: string): number {
 }
 
 function list(asked: Asked): Answer {
-  const { cluster, target, query } = asked;
-  const { group, listKind, custom } = target.resource;
+  const { target, query } = asked;
+  const { group, listKind, custom, objects } = target.resource;
   const { revision, after } = position(asked);
   const limit = query.get("resourceVersion") === "0" ? 0 : integer(query, "limit");
   const matches = selection(asked);
   const items: string[] = [];
   let start = "";
   let remaining = 0;
-  for (const stored of cluster.collectionOf(target).range(scope(target), { after, revision })) {
+  for (const stored of objects.range(keyPrefix(target), { after, revision })) {
     if (limit > 0 && items.length >= limit) {
       remaining++;
       if (matches) break;
@@ -95,7 +80,7 @@ function list(asked: Asked): Answer {
       items.push(custom ? render(target, stored) : stored.body);
     }
   }
-  const token = btoa(JSON.stringify({ v: "meta.k8s.io/v1", rv: revision, start }));
+  const token = JSON.stringify({ rv: revision, start });
   const more = remaining > 0 && { continue: token, ...(!matches && { remainingItemCount: remaining }) };
   const metadata = { resourceVersion: String(revision), ...more };
   const head = { kind: listKind, apiVersion: apiVersion(group, target.version.name), metadata };
@@ -106,8 +91,7 @@ function position({ cluster, query }: Asked): { revision: number; after: string 
   const { revision } = cluster.revisions;
   const token = query.get("continue");
   if (token) {
-    const text = /^([A-Za-z\d+/]{4})*([A-Za-z\d+/]{2,3}=?=?)?$/.test(token) ? atob(token) : token;
-    const place = parse(text, "invalid continue token: continue key is not valid: ");
+    const place = parse(token, "invalid continue token: continue key is not valid: ");
     return { revision: Number(at(place, "rv")), after: String(at(place, "start")) };
   }
   const wanted = revisionOf(query) ?? 0;
@@ -121,42 +105,35 @@ function position({ cluster, query }: Asked): { revision: number; after: string 
 
 function create(asked: Asked): Answer {
   const { cluster, query, body } = asked;
-  requireJson(asked);
+  requireType(asked, JSON_TYPES);
   const object = decode(body, asked.target);
   const { name, generateName } = meta(object);
   const suffix = crypto.randomUUID().slice(-5);
   if (!name && generateName) meta(object).name = String(generateName).slice(0, 58) + suffix;
   const target = { ...asked.target, name: String(meta(object).name ?? "") };
-  if (!target.name) {
-    const message = "Required value: name or generateName is required";
-    throw invalid(target, [{ reason: "FieldValueRequired", message, field: "metadata.name" }]);
-  }
+  if (!target.name) throw invalid(target, [required("metadata.name", "name or generateName is required")]);
   cluster.requireNamespace(target);
   prepareNew(object, target);
-  const isTaken = cluster.collectionOf(target).get(keyOf(target));
+  const isTaken = target.resource.objects.get(keyOf(target));
   if (isTaken && name) throw failure("AlreadyExists", target);
   // A generated name may collide by chance; the real server draws again.
   if (isTaken) return create(asked);
-  const stored = isDryRun(query) ? { body: JSON.stringify(object) } : cluster.put(target, object);
-  return { code: 201, items: [render(target, stored)] };
+  return one(target, isDryRun(query) ? { body: JSON.stringify(object) } : cluster.put(target, object), 201);
 }
 
 function update(asked: Asked): Answer {
   const { cluster, target, body } = asked;
-  const { traits } = target.resource;
-  requireJson(asked);
+  const { traits, objects } = target.resource;
+  requireType(asked, JSON_TYPES);
   const proposed = decode(body, target);
   const { uid, resourceVersion } = meta(proposed);
-  if (traits.includes("P") && !cluster.collectionOf(target).get(keyOf(target))) {
+  if (traits.includes("P") && !objects.get(keyOf(target))) {
     delete meta(proposed).resourceVersion;
     const { name: _, ...place } = target;
     return create({ ...asked, target: place, body: JSON.stringify(proposed) });
   }
-  const current = read(asked);
-  if (uid && uid !== meta(current).uid) {
-    const why = `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${meta(current).uid}`;
-    throw failure("Conflict", target, { why });
-  }
+  const current: JsonObject = JSON.parse(cluster.existing(target).body);
+  requireMeant(target, current, { uid: uid ?? null });
   if (!resourceVersion && traits.includes("R")) {
     throw invalid(target, [refused("metadata.resourceVersion", 0, "must be specified for an update")]);
   }
@@ -165,17 +142,17 @@ function update(asked: Asked): Answer {
 
 function patch(asked: Asked): Answer {
   const { cluster, target, contentType, body } = asked;
-  const [, kind] = /^application\/(json|merge|strategic-merge)-patch\+json$/.exec(contentType) ?? [];
-  if (!kind || (kind === "strategic-merge" && target.resource.custom)) {
-    // Server-side apply ends here too.
-    throw unsupported("application/json-patch+json, application/merge-patch+json");
-  }
-  const whole: JsonObject = JSON.parse(render(target, cluster.existing(target)));
+  // Server-side apply is refused here too.
+  requireType(asked, [JSON_PATCH, MERGE_PATCH, ...(target.resource.custom ? [] : [STRATEGIC_PATCH])]);
+  const current = cluster.existing(target);
+  const whole: JsonObject = JSON.parse(render(target, current));
   const change = parse(body, "error decoding patch: ");
-  const patched = kind === "json" ? jsonPatch(whole, change) : mergePatch(whole, change, kind !== "merge");
+  const patched = contentType === JSON_PATCH
+    ? jsonPatch(whole, change)
+    : mergePatch(whole, change, contentType === STRATEGIC_PATCH);
   if (!isObject(patched)) throw badRequest("error decoding patch: expected an object");
   try {
-    return write(asked, read(asked), decode(JSON.stringify(patched), target));
+    return write(asked, JSON.parse(current.body), decode(JSON.stringify(patched), target));
   } catch (error) {
     // What a patch makes of an object is not read from a body: what does not decode is invalid.
     if (!(error instanceof StatusError) || !error.message.includes("cannot be handled as")) throw error;
@@ -185,55 +162,48 @@ function patch(asked: Asked): Answer {
 
 function write({ cluster, target, query }: Asked, current: JsonObject, proposed: JsonObject): Answer {
   const next = prepareUpdate(current, proposed, target);
-  const isFreed = meta(next).deletionTimestamp && !isHeld(next) && target.resource.kind !== "Namespace";
-  const isStored = !isDryRun(query);
-  let stored: { body: string } = { body: JSON.stringify(next) };
-  if (isFreed && isStored) cluster.remove(target, next);
-  else if (next !== current && isStored) stored = cluster.put(target, next);
-  return { code: 200, items: [render(target, stored)] };
+  const isUnchanged = next === current || isDryRun(query);
+  return one(target, isUnchanged ? { body: JSON.stringify(next) } : cluster.put(target, next));
 }
 
-function remove(asked: Asked): Answer {
-  const { cluster, target, body, query } = asked;
+function remove({ cluster, target, body, query }: Asked): Answer {
   const { group, plural } = target.resource;
-  const object = read(asked);
+  const object: JsonObject = JSON.parse(cluster.existing(target).body);
   const options = parse(body.trim() || "{}", "error decoding options: ");
-  for (const [field, label] of [["uid", "UID"], ["resourceVersion", "ResourceVersion"]] as const) {
-    const wanted = at(options, "preconditions", field);
-    const actual = meta(object)[field];
-    if (!wanted || wanted === actual) continue;
-    const why = `the ${label} in the precondition (${wanted}) does not match that in record (${actual})`;
-    throw failure("Conflict", target, { why });
-  }
+  requireMeant(target, object, at(options, "preconditions"));
   const isStored = !isDryRun(query) && !at(options, "dryRun");
   const left = isStored ? cluster.delete(target, object) : undefined;
+  if (left) return one(target, left);
   const details = { name: target.name!, ...(group && { group }), kind: plural, uid: meta(object).uid! };
   const success = { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", details };
-  return { code: 200, items: [left ? render(target, left) : JSON.stringify(success)] };
+  return { code: 200, items: [JSON.stringify(success)] };
 }
 
 function removeCollection(asked: Asked): Answer {
   const answer = list(asked);
-  for (const item of isDryRun(asked.query) ? [] : answer.items) {
-    const { apiVersion: _, kind: __, ...object }: JsonObject = JSON.parse(item);
-    const { name, namespace } = meta(object);
-    const place = { name: String(name), ...(namespace !== undefined && { namespace: String(namespace) }) };
-    asked.cluster.delete({ ...asked.target, ...place }, object);
-  }
+  const { cluster, target, query } = asked;
+  if (!isDryRun(query)) cluster.empty(target.resource, keyPrefix(target), selection(asked));
   return answer;
 }
 
-function read({ cluster, target }: Asked): JsonObject {
-  return JSON.parse(cluster.existing(target).body);
+/** Throws 409 unless the object is the one, and in the state, that was meant. */
+function requireMeant(target: Target, object: JsonObject, preconditions: Json | undefined): void {
+  for (const field of ["uid", "resourceVersion"]) {
+    const [wanted, actual] = [at(preconditions, field), meta(object)[field]];
+    if (!wanted || wanted === actual) continue;
+    const why = `the ${field} in the precondition (${wanted}) does not match that in record (${actual})`;
+    throw failure("Conflict", target, { why });
+  }
 }
 
-function requireJson({ contentType }: Asked): void {
-  if (contentType !== "" && contentType !== "application/json") throw unsupported("application/json");
+function one(target: Target, stored: { body: string }, code = 200): Answer {
+  return { code, items: [render(target, stored)] };
 }
 
-function unsupported(accepted: string): StatusError {
+function requireType({ contentType }: Asked, types: readonly string[]): void {
+  if (types.includes(contentType)) return;
   const message = "the body of the request was in an unknown format - accepted media types include: ";
-  return new StatusError(415, "UnsupportedMediaType", message + accepted);
+  throw new StatusError(415, "UnsupportedMediaType", message + types.filter(Boolean).join(", "));
 }
 
 function isDryRun(query: URLSearchParams): boolean {

@@ -1,85 +1,90 @@
 import type { JsonObject } from "../core/json.ts";
 import type { StatusError } from "./errors.ts";
-import { meta } from "./objects.ts";
+import { keyPrefix, meta } from "./objects.ts";
 import { apiVersion } from "./resources.ts";
-import type { Matches } from "./selectors.ts";
-import type { Change, Collection, Stored } from "./store.ts";
-import { type Asked, integer, isTrue, render, revisionOf, scope, selection } from "./verbs.ts";
+import { type Matches, selection } from "./selectors.ts";
+import type { Change, Collection } from "./store.ts";
+import { type Asked, integer, isTrue, render, revisionOf } from "./verbs.ts";
 
 const BATCH_CHARS = 256 * 1024;
+const encoder = new TextEncoder();
 
 /**
- * A watch; a request that is wrong throws at once. Each reads the collection's history at its own pace, so that a slow
- * client costs no memory: one that falls behind gets 410. `present` renders objects: as tables where the client asked
- * for that.
+ * A watch as the source of an answer's body; a request that is wrong throws at once. Each reads the collection's history
+ * at its own pace, so that a slow client costs no memory: one that falls behind gets 410. `present` renders objects: as
+ * tables where the client asked for that.
  */
-export class Watch {
+export class Watch implements UnderlyingDefaultSource<Uint8Array> {
   readonly #collection: Collection;
   readonly #matches: Matches | undefined;
   readonly #bookmarks: boolean;
-  readonly #timeoutMs: number;
-  readonly #initial: Stored[] = [];
-  #announces: boolean;
-  #revision: number;
-  #failed = false;
+  readonly #lines: Generator<string | undefined, void>;
+  readonly #endAt: number;
+  #bookmarkAt: number;
+  #isCancelled = false;
 
   constructor(readonly asked: Asked, readonly present: (object: string) => string) {
-    const { cluster, target, query } = asked;
-    this.#collection = cluster.collectionOf(target);
+    const { target, query, bookmarkMs } = asked;
+    this.#collection = target.resource.objects;
     this.#matches = selection(asked);
     this.#bookmarks = isTrue(query, "allowWatchBookmarks");
-    this.#timeoutMs = (integer(query, "timeoutSeconds") || 1800) * 1000;
-    const from = isTrue(query, "sendInitialEvents") ? undefined : revisionOf(query);
-    if (!from) this.#initial = [...this.#collection.range(scope(target))].reverse();
-    this.#announces = from === undefined && this.#bookmarks;
-    this.#revision = from || cluster.revisions.revision;
+    this.#lines = this.#linesFrom(isTrue(query, "sendInitialEvents") ? undefined : revisionOf(query));
+    const now = performance.now();
+    const timeoutMs = (integer(query, "timeoutSeconds") || 1800) * 1000;
+    this.#endAt = now + timeoutMs;
+    // Like the real server: two seconds before the end at the latest.
+    this.#bookmarkAt = now + Math.min(bookmarkMs, Math.max(timeoutMs - 2000, timeoutMs / 2));
   }
 
-  /** The frames, many in one chunk. */
-  async *chunks(): AsyncGenerator<string> {
-    const { signal, bookmarkMs } = this.asked;
-    const start = performance.now();
-    const end = start + this.#timeoutMs;
-    // Like the real server: two seconds before the end at the latest.
-    let bookmarkAt = start + Math.min(bookmarkMs, Math.max(this.#timeoutMs - 2000, this.#timeoutMs / 2));
-    while (!signal.aborted) {
-      let out = "";
-      for (let line = this.#next(); line; line = this.#next()) {
-        if ((out += line).length > BATCH_CHARS) break;
+  /** Sends what there is, many lines in one chunk, or waits for it. */
+  async pull(body: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
+    const { signal, bookmarkMs, cluster } = this.asked;
+    let out = "";
+    while (!out && !signal.aborted && !this.#isCancelled) {
+      let next = this.#lines.next();
+      for (; next.value; next = this.#lines.next()) {
+        if ((out += next.value).length > BATCH_CHARS) break;
       }
       const now = performance.now();
-      if (out) yield out;
-      else if (this.#failed || this.#collection.ended || now >= end) return;
-      else if (now < bookmarkAt) await idle(Math.min(bookmarkAt, end) - now, signal, this.#collection);
-      else {
-        if (this.#bookmarks) yield this.#bookmark();
-        bookmarkAt = now + bookmarkMs;
+      if (out || next.done || now >= this.#endAt) break;
+      if (now < this.#bookmarkAt) {
+        await this.#collection.changed(Math.min(this.#bookmarkAt, this.#endAt) - now);
+        continue;
       }
+      if (this.#bookmarks) out = this.#bookmark(cluster.revisions.revision);
+      this.#bookmarkAt = now + bookmarkMs;
     }
+    if (out) body.enqueue(encoder.encode(out));
+    else if (!this.#isCancelled) body.close();
   }
 
-  #next(): string | undefined {
-    const { target } = this.asked;
-    for (let stored = this.#initial.pop(); stored; stored = this.#initial.pop()) {
+  /** The client has gone. */
+  cancel(): void {
+    this.#isCancelled = true;
+    this.#collection.wake();
+  }
+
+  /** Every line; undefined where there is none yet. */
+  *#linesFrom(from: number | undefined): Generator<string | undefined, void> {
+    const { cluster, target } = this.asked;
+    let revision = from || cluster.revisions.revision;
+    for (const stored of from ? [] : [...this.#collection.range(keyPrefix(target))]) {
       const isSelected = !this.#matches || this.#matches(JSON.parse(stored.body));
-      if (isSelected) return this.#line("ADDED", render(target, stored));
+      if (isSelected) yield this.#line("ADDED", render(target, stored));
     }
-    if (this.#announces) {
-      this.#announces = false;
-      return this.#bookmark({ annotations: { "k8s.io/initial-events-end": "true" } });
+    if (from === undefined && this.#bookmarks) {
+      yield this.#bookmark(revision, { annotations: { "k8s.io/initial-events-end": "true" } });
     }
     try {
-      while (!this.#failed) {
-        const change = this.#collection.changeAfter(this.#revision);
-        if (!change) break;
-        this.#revision = change.current.revision;
-        const line = change.current.key.startsWith(scope(target)) ? this.#changeLine(change) : undefined;
-        if (line) return line;
+      for (;;) {
+        const change = this.#collection.changeAfter(revision);
+        if (!change && this.#collection.ended) return;
+        const line = change?.current.key.startsWith(keyPrefix(target)) ? this.#changeLine(change) : undefined;
+        revision = change?.current.revision ?? revision;
+        if (line || !change) yield line;
       }
-      return undefined;
     } catch (error) {
-      this.#failed = true;
-      return `{"type":"ERROR","object":${JSON.stringify((error as StatusError).body())}}\n`;
+      yield `{"type":"ERROR","object":${JSON.stringify((error as StatusError).body())}}\n`;
     }
   }
 
@@ -96,31 +101,16 @@ export class Watch {
     return this.#line("DELETED", render(target, { body: JSON.stringify(before) }));
   }
 
-  #bookmark(extra?: JsonObject): string {
-    const { cluster, target: { resource: { group, kind }, version } } = this.asked;
-    const metadata = { resourceVersion: String(cluster.revisions.revision), ...extra };
-    const object = { kind, apiVersion: apiVersion(group, version.name), metadata };
-    return this.#line("BOOKMARK", JSON.stringify(object));
+  #bookmark(revision: number, extra?: JsonObject): string {
+    const { resource: { group, kind }, version } = this.asked.target;
+    const metadata = { resourceVersion: String(revision), ...extra };
+    return this.#line(
+      "BOOKMARK",
+      JSON.stringify({ kind, apiVersion: apiVersion(group, version.name), metadata }),
+    );
   }
 
   #line(type: string, object: string): string {
     return `{"type":"${type}","object":${this.present(object)}}\n`;
   }
-}
-
-/** Waits until the time is over (never, if undefined), the signal aborts or the collection changes. */
-export async function idle(
-  timeoutMs: number | undefined,
-  signal: AbortSignal,
-  of?: Collection,
-): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const wake = () => resolve();
-  const forget = of?.onChange(wake);
-  const timer = timeoutMs === undefined ? undefined : setTimeout(wake, timeoutMs);
-  signal.addEventListener("abort", wake);
-  if (!signal.aborted) await promise;
-  forget?.();
-  clearTimeout(timer);
-  signal.removeEventListener("abort", wake);
 }
