@@ -6,6 +6,7 @@ import { startTestApp } from "../support/app.ts";
 import { sharedEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { playFilterStory } from "../support/filter_story.ts";
+import { ownAccount } from "../support/rights.ts";
 import { report, transportTo } from "./watching.ts";
 
 const PATH = "/apis/zen.kube-zen.io/v1alpha1/namespaces/zen-system/observationfilters";
@@ -14,16 +15,15 @@ const LIMIT_MS = 10_000;
 const cluster = await sharedEnvtest();
 const crds = ["observation", "observationfilter", "ingester", "observationmapping"];
 await cluster.applyCrds(crds.map((name) => new URL(`../../crds/${name}.yaml`, import.meta.url)));
-await cluster.ask("POST", "/api/v1/namespaces", { body: { metadata: { name: "zen-system" } } });
 
-function connection() {
-  const authorization = `Bearer ${cluster.user("admin").token}`;
+async function connection() {
+  const authorization = `Bearer ${(await ownAccount(cluster)).token}`;
   return fixedConnection({ server: cluster.url, caPem: cluster.caPem, authorization });
 }
 
 Deno.test("fifty edits of the filters under 200 alerts/s: in force within seconds, the last good one at every moment", async () => {
   using api = transportTo(cluster);
-  await using app = await startTestApp({ server: connection() });
+  await using app = await startTestApp({ server: await connection() });
   const { loadedMs, alerts } = await playFilterStory(app, api);
   const sorted = loadedMs.toSorted((a, b) => a - b);
   const worst = sorted.at(-1) ?? Infinity;
@@ -37,7 +37,7 @@ Deno.test("fifty edits of the filters under 200 alerts/s: in force within second
 });
 
 Deno.test("an ObservationFilter keeps a misspelt key, and its condition names it", async () => {
-  await using app = await startTestApp({ server: connection() });
+  await using app = await startTestApp({ server: await connection() });
   const body = {
     apiVersion: "zen.kube-zen.io/v1alpha1",
     kind: "ObservationFilter",

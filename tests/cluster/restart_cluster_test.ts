@@ -5,6 +5,7 @@ import { isObject, type JsonObject } from "../../src/core/json.ts";
 import type { KubeApi, KubeObject, ResourceType } from "../../src/kube/api.ts";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
+import { ownAccount } from "../support/rights.ts";
 import { createOnce, insist, report, transportTo } from "./watching.ts";
 
 const ALERTS = 1_000;
@@ -36,9 +37,12 @@ Deno.test("API server killed twice in the middle of 1,000 alerts and 5,000 repor
     ...crds.map((name) => new URL(`../../crds/${name}.yaml`, import.meta.url)),
     new URL("../../scripts/samples/crds/aquasecurity.github.io_vulnerabilityreports.yaml", import.meta.url),
   ]);
-  await cluster.expect("POST", "/api/v1/namespaces", { body: { metadata: { name: "zen-system" } } });
   const namespace = await cluster.createNamespace("restart");
-  await using controller = await startController({ kubeconfig: cluster.kubeconfigPath });
+  const kubeconfig = `${cluster.folder}/own.kubeconfig`;
+  await Deno.writeTextFile(kubeconfig, cluster.kubeconfig({ as: await ownAccount(cluster) }), {
+    mode: 0o600,
+  });
+  await using controller = await startController({ kubeconfig });
   using api = transportTo(cluster);
 
   const beganAt = performance.now();

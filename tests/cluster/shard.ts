@@ -5,6 +5,7 @@ import { fixedConnection } from "../../src/kube/connection.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
 import type { Cluster, Credentials } from "../support/cluster.ts";
 import { listAll } from "../support/objects.ts";
+import { ownAccount } from "../support/rights.ts";
 
 /** Our CRDs, and Trivy's vulnerability reports with an open schema. */
 export const CRDS = [
@@ -21,6 +22,7 @@ export interface Place {
 }
 
 export interface StartOptions {
+  /** Default: a ServiceAccount with the rules generated for its settings. */
   readonly as?: Credentials;
   /** Another address of the server, a proxy's. */
   readonly server?: string;
@@ -35,11 +37,18 @@ export function shardsOf(cluster: Cluster) {
       return { own, namespace: await cluster.createNamespace(prefix) };
     },
     async start({ own, namespace }: Place, options: StartOptions = {}): Promise<TestApp> {
-      const { as = cluster.user("admin"), server = cluster.url, env = {} } = options;
+      const { server = cluster.url } = options;
+      const env = {
+        POD_NAMESPACE: own,
+        INSTANCE: own,
+        WATCH_NAMESPACE: `${own},${namespace}`,
+        ...options.env,
+      };
+      const as = options.as ?? await ownAccount(cluster, env);
       assert("token" in as);
       return await startTestApp({
         server: fixedConnection({ server, caPem: cluster.caPem, authorization: `Bearer ${as.token}` }),
-        env: { POD_NAMESPACE: own, INSTANCE: own, WATCH_NAMESPACE: `${own},${namespace}`, ...env },
+        env,
         watcherOptions: { random: () => 0.1 },
       });
     },

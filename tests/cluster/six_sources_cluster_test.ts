@@ -1,6 +1,6 @@
 /**
- * All six sources in one run on a real API server: the tools' own CRDs, installed after the program started, their
- * real reports, and that server's own audit webhook pointing at the program.
+ * All six sources in one run on a real API server, under the chart's ServiceAccount, rules and policy: the tools' own CRDs,
+ * installed after the program started, their real reports, and that server's own audit webhook pointing at the program.
  */
 import { assert, assertEquals } from "@std/assert";
 import { type Controller, startController } from "../../scripts/support/controller.ts";
@@ -11,8 +11,8 @@ import { closedBooks, statusOf } from "../support/books.ts";
 import { choosePorts } from "../support/control_plane.ts";
 import { type Envtest, startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
+import { installChart, UNFILTERED } from "../support/installed.ts";
 import { applyObjects, ensureNamespaces, listAll } from "../support/objects.ts";
-import { CLUSTER_RULES, grant, OWN_RULES, RESULT_RULES } from "../support/rights.ts";
 import {
   checkovResults,
   falcoAlerts,
@@ -23,8 +23,8 @@ import {
   trivyReports,
 } from "../support/tools.ts";
 
-const OWN_USER = "zen-watcher";
 const OWN_NAMESPACE = "zen-system";
+const OWN_USER = `system:serviceaccount:${OWN_NAMESPACE}:zen-watcher`;
 const OBSERVATIONS = "/apis/zen.kube-zen.io/v1/observations";
 const CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const RBAC = "/apis/rbac.authorization.k8s.io/v1";
@@ -35,22 +35,23 @@ Deno.test("six sources in one run on a real API server", async (t) => {
   const port = choosePorts().apiServer;
   await using log = await AuditLog.create();
   await using cluster = await startEnvtest({
-    users: [{ name: OWN_USER }, { name: "stranger" }],
+    users: [{ name: "stranger" }],
     auditWebhookUrl: `http://127.0.0.1:${port}/audit/webhook`,
     extraArgs: [...log.serverArguments, "--audit-webhook-initial-backoff=500ms"],
   });
   await cluster.applyCrds(["observation", "observationfilter", "ingester", "observationmapping"].map(ownCrd));
-  await ensureNamespaces(cluster, [OWN_NAMESPACE, "kube-bench", "checkov"]);
-  await grant(cluster, OWN_USER, { rules: CLUSTER_RULES });
-  await grant(cluster, OWN_USER, { rules: OWN_RULES, namespace: OWN_NAMESPACE });
-  for (const namespace of ["kube-bench", "checkov"]) {
-    await grant(cluster, OWN_USER, { rules: RESULT_RULES, namespace });
-  }
+  await ensureNamespaces(cluster, [OWN_NAMESPACE]);
+  const { user, token, env } = await installChart(cluster, {
+    namespace: OWN_NAMESPACE,
+    // The server's audit webhook shows no token.
+    values: { filters: UNFILTERED, webhooks: { auth: { mode: "none" } } },
+  });
+  assertEquals(user, OWN_USER);
   const kubeconfig = `${cluster.folder}/controller.kubeconfig`;
-  await Deno.writeTextFile(kubeconfig, cluster.kubeconfig({ as: cluster.user(OWN_USER) }), { mode: 0o600 });
+  await Deno.writeTextFile(kubeconfig, cluster.kubeconfig({ as: { token } }), { mode: 0o600 });
   await using controller = await startController({
     kubeconfig,
-    env: { WATCHER_PORT: String(port), POD_NAMESPACE: OWN_NAMESPACE, DISCOVERY_INTERVAL: "2s" },
+    env: { ...env, WATCHER_PORT: String(port), DISCOVERY_INTERVAL: "2s" },
   });
 
   await t.step("tools that are not installed are a state", async () => {

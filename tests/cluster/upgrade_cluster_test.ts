@@ -2,7 +2,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { isObject, type JsonObject } from "../../src/core/json.ts";
 import { fixedConnection } from "../../src/kube/connection.ts";
-import { createTransport } from "../../src/kube/transport.ts";
 import { alert } from "../support/alerts.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
 import { closedBooks, statusOf } from "../support/books.ts";
@@ -11,6 +10,8 @@ import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { ensureNamespaces, listAll } from "../support/objects.ts";
 import { changeReports, findingsOf, wantedFindings } from "../support/reports.ts";
+import { ownAccount } from "../support/rights.ts";
+import { transportTo } from "./watching.ts";
 
 const OBSERVATIONS = "/apis/zen.kube-zen.io/v1/observations";
 const OLDER = new URL("../fixtures/crds-older/observation.yaml", import.meta.url);
@@ -21,11 +22,6 @@ const [REPORTS, FOUND] = [2, 3];
 
 Deno.test("an upgrade from an older CRD keeps every Observation and goes on with them, and so does the way back", async (t) => {
   await using cluster = await startEnvtest();
-  const connection = fixedConnection({
-    server: cluster.url,
-    authorization: `Bearer ${cluster.user("admin").token}`,
-    caPem: cluster.caPem,
-  });
   await cluster.applyCrds([
     OLDER,
     ...["observationfilter", "ingester", "observationmapping"].map((name) =>
@@ -33,7 +29,13 @@ Deno.test("an upgrade from an older CRD keeps every Observation and goes on with
     ),
     new URL("../../scripts/samples/crds/aquasecurity.github.io_vulnerabilityreports.yaml", import.meta.url),
   ]);
-  await ensureNamespaces(cluster, ["zen-system", "shop"]);
+  await ensureNamespaces(cluster, ["shop"]);
+  const { token } = await ownAccount(cluster);
+  const connection = fixedConnection({
+    server: cluster.url,
+    authorization: `Bearer ${token}`,
+    caPem: cluster.caPem,
+  });
   const alerts = Array.from({ length: ALERTS }, (_, index) => alert("shop", index));
   const stored = () => listAll(cluster, OBSERVATIONS);
 
@@ -41,7 +43,7 @@ Deno.test("an upgrade from an older CRD keeps every Observation and goes on with
     {
       await using app = await startTestApp({ server: connection });
       await post(app, alerts);
-      using api = createTransport(connection);
+      using api = transportTo(cluster);
       await changeReports(api, { namespace: "shop", reports: [0, REPORTS], found: [0, FOUND] });
       await eventually("every Observation", async () => (await stored()).length === ALERTS + REPORTS * FOUND);
     }

@@ -1,55 +1,63 @@
-/** The rights a test gives the program on a real API server. */
+/** The rights a test gives the program on a real API server: those generated for its settings, and no others. */
 import type { JsonObject } from "../../src/core/json.ts";
+import { readSettings } from "../../src/settings.ts";
+import { accessesOf, rbacRules } from "../../src/sources/rules.ts";
+import { at } from "./chart.ts";
 import type { Cluster } from "./cluster.ts";
+import { eventually } from "./eventually.ts";
+import { ensureNamespaces } from "./objects.ts";
 
 const RBAC = "/apis/rbac.authorization.k8s.io/v1";
-const READ = ["get", "list", "watch"];
-const WRITE = ["create", "update", "patch", "delete"];
+const REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+const APPLY = "application/apply-patch+yaml";
 
-/** What the program needs: no wildcard, ConfigMaps and Secrets only where it is told to look. */
-export const CLUSTER_RULES: JsonObject[] = [
-  {
-    apiGroups: ["zen.kube-zen.io"],
-    resources: ["observations", "observations/status"],
-    verbs: [...READ, ...WRITE],
-  },
-  {
-    apiGroups: ["zen.kube-zen.io"],
-    resources: ["observationfilters", "ingesters", "observationmappings"].flatMap((
-      name,
-    ) => [name, `${name}/status`]),
-    verbs: [...READ, "update", "patch"],
-  },
-  {
-    apiGroups: ["aquasecurity.github.io"],
-    resources: [
-      "vulnerabilityreports",
-      "clustervulnerabilityreports",
-      "configauditreports",
-      "clusterconfigauditreports",
-      "exposedsecretreports",
-      "rbacassessmentreports",
-      "clusterrbacassessmentreports",
-      "infraassessmentreports",
-      "clusterinfraassessmentreports",
-    ],
-    verbs: READ,
-  },
-  { apiGroups: ["wgpolicyk8s.io"], resources: ["policyreports", "clusterpolicyreports"], verbs: READ },
-  { apiGroups: ["openreports.io"], resources: ["reports", "clusterreports"], verbs: READ },
-];
-/** In its own namespace. */
-export const OWN_RULES: JsonObject[] = [
-  {
-    apiGroups: ["coordination.k8s.io"],
-    resources: ["leases"],
-    verbs: [...READ, "create", "update", "patch"],
-  },
-  { apiGroups: ["", "events.k8s.io"], resources: ["events"], verbs: ["create", "patch"] },
-  { apiGroups: [""], resources: ["configmaps", "secrets"], verbs: READ },
-];
-/** In the namespaces of kube-bench and Checkov. */
-export const RESULT_RULES: JsonObject[] = [{ apiGroups: [""], resources: ["configmaps"], verbs: READ }];
+/** Settings as a program is given them. */
+type Env = Readonly<Record<string, string>>;
+
+/**
+ * A token of the ServiceAccount `zen-watcher` in the program's own namespace, which is made where it is missing and given
+ * what a program of these settings needs.
+ */
+export async function ownAccount(cluster: Cluster, env: Env = {}): Promise<{ readonly token: string }> {
+  const { podNamespace } = readSettings((name) => env[name]);
+  await ensureNamespaces(cluster, [podNamespace]);
+  const name = "zen-watcher";
+  await cluster.expect(
+    "PATCH",
+    `/api/v1/namespaces/${podNamespace}/serviceaccounts/${name}?fieldManager=test`,
+    { body: { apiVersion: "v1", kind: "ServiceAccount", metadata: { name } }, contentType: APPLY },
+  );
+  await giveOwnRules(cluster, [`system:serviceaccount:${podNamespace}:${name}`], env);
+  return { token: await cluster.serviceAccountToken(podNamespace, name) };
+}
+
+/**
+ * Gives users what a program of these settings needs, and waits until it is in force. A watched namespace that is not
+ * there is left out: no role can be in it.
+ */
+export async function giveOwnRules(cluster: Cluster, users: readonly string[], env: Env = {}): Promise<void> {
+  const settings = readSettings((name) => env[name]);
+  await ensureNamespaces(cluster, [settings.kubeBenchNamespace, settings.checkovNamespace]);
+  for (const one of rbacRules(settings)) {
+    const { namespace } = one;
+    if (
+      namespace !== "" && (await cluster.settled("GET", `/api/v1/namespaces/${namespace}`)).status !== 200
+    ) {
+      continue;
+    }
+    const rules = one.rules.map(({ by: _, ...rule }): JsonObject => JSON.parse(JSON.stringify(rule)));
+    const [access] = accessesOf([one]);
+    for (const user of users) {
+      await grant(cluster, user, { rules, ...(namespace !== "" && { namespace }) });
+      if (!access) continue;
+      const { by: _, ...resourceAttributes } = access;
+      const body = { spec: { user, resourceAttributes } };
+      await eventually(`${user} to have its rights in "${namespace}"`, async () => {
+        return at((await cluster.expect("POST", REVIEWS, { body })).body, "status", "allowed") === true;
+      });
+    }
+  }
+}
 
 export interface Grant {
   readonly rules: JsonObject[];
@@ -59,7 +67,7 @@ export interface Grant {
   readonly name?: string;
 }
 
-/** Gives a user these rights. */
+/** Gives a user these rights, in place of what a role of that name gave. */
 export async function grant(
   cluster: Cluster,
   user: string,
@@ -68,13 +76,14 @@ export async function grant(
   const [kind, path] = namespace === undefined
     ? ["ClusterRole", RBAC]
     : ["Role", `${RBAC}/namespaces/${namespace}`];
-  const plural = `${kind.toLowerCase()}s`;
-  await cluster.expect("POST", `${path}/${plural}`, { body: { metadata: { name }, rules } });
-  await cluster.expect("POST", `${path}/${kind.toLowerCase()}bindings`, {
-    body: {
-      metadata: { name },
-      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind, name },
-      subjects: [{ apiGroup: "rbac.authorization.k8s.io", kind: "User", name: user }],
-    },
+  const apply = async (kind: string, rest: JsonObject) => {
+    const one = `${path}/${kind.toLowerCase()}s/${encodeURIComponent(name)}?fieldManager=test&force=true`;
+    const body = { apiVersion: "rbac.authorization.k8s.io/v1", kind, metadata: { name }, ...rest };
+    await cluster.expect("PATCH", one, { body, contentType: APPLY });
+  };
+  await apply(kind, { rules });
+  await apply(`${kind}Binding`, {
+    roleRef: { apiGroup: "rbac.authorization.k8s.io", kind, name },
+    subjects: [{ apiGroup: "rbac.authorization.k8s.io", kind: "User", name: user }],
   });
 }
