@@ -11,7 +11,7 @@ import type { SourceState } from "../status.ts";
 import type { TrustContext } from "../trust.ts";
 import type { ActiveSource, Good } from "./activate.ts";
 import { INGESTERS, OBSERVATION_MAPPINGS } from "./kinds.ts";
-import type { Plan, PlanContext } from "./plan.ts";
+import type { Plan } from "./plan.ts";
 import { type SecretRef, WebhookSecrets } from "./secrets.ts";
 import { NOT_SERVED, ServedResources } from "./served.ts";
 import { StatusWriter } from "./status_writer.ts";
@@ -47,6 +47,7 @@ const log = logger("ingesters");
  */
 export type Claim = "open" | "absent" | "disabled" | "none";
 
+const NO_PLAN: Plan = { active: [], verdicts: new Map(), good: new Map() };
 /** Of several objects the first of these counts. */
 const CLAIMS: readonly Claim[] = ["open", "absent", "disabled"];
 const KINDS = [INGESTERS, OBSERVATION_MAPPINGS];
@@ -64,7 +65,7 @@ export class MappedSources {
   readonly #read = new Set<ResourceType>();
   readonly #writer: StatusWriter;
   #lastGood: ReadonlyMap<string, Good> = new Map();
-  #plan: Plan = { active: [], verdicts: new Map(), good: new Map() };
+  #plan: Plan = NO_PLAN;
   #told = "";
   #lookedUpAt = -Infinity;
   #isDirty = true;
@@ -201,18 +202,21 @@ export class MappedSources {
 
   /** Decides with what is known; where that is not enough, looks it up and decides again. */
   async #replan(signal: AbortSignal): Promise<void> {
-    let plan = this.#makePlan();
+    let plan = await this.#makePlan();
     const isDue = this.#options.clock.monotonic() - this.#lookedUpAt >= (this.#options.lookUpMs ?? 30_000);
     if (isDue || this.#lacksAnswer(plan)) {
       await this.#lookUp(plan, signal);
       if (signal.aborted) return;
-      plan = this.#makePlan();
+      plan = await this.#makePlan();
     }
     this.#apply(plan);
     await this.#writer.writeConditions(this.#all(), { plan: this.#plan, signal });
   }
 
-  #makePlan(): Plan {
+  async #makePlan(): Promise<Plan> {
+    if (this.#all().length === 0) return NO_PLAN;
+    // What reads them (zod, CEL, their schemas) is loaded with the first object.
+    const { makePlan } = await import("./plan.ts");
     const { builtins, trust } = this.#options;
     return makePlan(this.#all(), {
       builtins,
