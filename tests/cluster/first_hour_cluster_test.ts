@@ -13,6 +13,7 @@ import { type Envtest, startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { startPod } from "../support/pod.ts";
 import { type Prometheus, startPrometheus } from "../support/prometheus.ts";
+import { Reaper } from "../support/server_process.ts";
 import { Shell } from "../support/shell.ts";
 import { installed, openWorkplace, type Workplace } from "../support/workplace.ts";
 
@@ -45,22 +46,22 @@ class Walk implements AsyncDisposable {
   readonly place: Workplace;
   readonly #cluster: Envtest;
   readonly #shell: Shell;
-  /** Of the bundle, and what the kubelet would mount. */
-  readonly #podFolder: string;
+  /** Its folder holds the bundle, and what the kubelet would mount. */
+  readonly #node: Reaper;
   #pod: Controller | undefined;
   #prometheus: Prometheus | undefined;
 
-  private constructor({ cluster, place, pod }: { cluster: Envtest; place: Workplace; pod: string }) {
+  private constructor({ cluster, place, node }: { cluster: Envtest; place: Workplace; node: Reaper }) {
     this.#cluster = cluster;
     this.place = place;
-    this.#podFolder = pod;
+    this.#node = node;
     this.#shell = new Shell({ cwd: place.folder, env: place.env });
   }
 
   /** Services have addresses of this machine's loopback: what is sent to a Service arrives at a process that listens there. */
   static async start(): Promise<Walk> {
     const [second = 0, third = 0] = crypto.getRandomValues(new Uint8Array(2));
-    const [cluster, helm, pod] = await Promise.all([
+    const [cluster, helm, node] = await Promise.all([
       startEnvtest({
         controllerManager: true,
         auditWebhookUrl: "http://127.0.0.1:1/",
@@ -69,7 +70,7 @@ class Walk implements AsyncDisposable {
       ensureTool("helm"),
       bundled(),
     ]);
-    return new Walk({ cluster, place: await openWorkplace(cluster.kubeconfig(), [dirname(helm)]), pod });
+    return new Walk({ cluster, place: await openWorkplace(cluster.kubeconfig(), [dirname(helm)]), node });
   }
 
   async step({ role, text, line }: Block, shown: string | undefined): Promise<void> {
@@ -106,18 +107,23 @@ class Walk implements AsyncDisposable {
   }
 
   async #schedule(): Promise<Controller> {
-    return await startPod(this.#cluster, {
+    const { folder } = this.#node;
+    const pod = await startPod(this.#cluster, {
       namespace: NAMESPACE,
       deployment: NAME,
       address: await this.#serviceAddress(),
-      entry: join(this.#podFolder, "dist/main.js"),
-      folder: this.#podFolder,
+      entry: join(folder, "dist/main.js"),
+      folder,
     });
+    await this.#node.add(pod.pid);
+    return pod;
   }
 
   async #stop(): Promise<void> {
-    this.#pod?.kill("SIGTERM");
-    assertEquals((await this.#pod?.exited)?.code, 0);
+    assert(this.#pod);
+    this.#pod.kill("SIGTERM");
+    assertEquals((await this.#pod.exited).code, 0);
+    await this.#node.remove(this.#pod.pid);
   }
 
   /** The page's kubeconfig and the policy of docs/sources.md, read at the start as kube-apiserver's flags say. */
@@ -156,7 +162,7 @@ class Walk implements AsyncDisposable {
     await this.#prometheus?.[Symbol.asyncDispose]();
     await this.#pod?.[Symbol.asyncDispose]();
     await this.place[Symbol.asyncDispose]();
-    await Deno.remove(this.#podFolder, { recursive: true });
+    await this.#node[Symbol.asyncDispose]();
     await this.#cluster[Symbol.asyncDispose]();
   }
 }
@@ -171,10 +177,10 @@ function isFree(port: number): boolean {
   }
 }
 
-async function bundled(): Promise<string> {
-  const folder = await Deno.makeTempDir({ prefix: "zen-pod-" });
-  await bundle(join(ROOT, "main.ts"), join(folder, "dist"));
-  return folder;
+async function bundled(): Promise<Reaper> {
+  const reaper = await Reaper.start("zen-pod-");
+  await bundle(join(ROOT, "main.ts"), join(reaper.folder, "dist"));
+  return reaper;
 }
 
 /** True where the output is what the page shows: `…` stands for anything, alone on a line for any lines; columns may move. */

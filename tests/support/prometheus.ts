@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { ensureTool } from "../../scripts/tools.ts";
 import { isObject } from "../../src/core/json.ts";
 import { choosePorts } from "./control_plane.ts";
-import { eventually } from "./eventually.ts";
+import { Reaper, ServerProcess } from "./server_process.ts";
 
 export interface Prometheus extends AsyncDisposable {
   /** `127.0.0.1:9091`. */
@@ -13,29 +13,38 @@ export interface Prometheus extends AsyncDisposable {
   query(expr: string): Promise<readonly unknown[]>;
 }
 
+const START_TIMEOUT_MS = 60_000;
+
 /** Starts it with this configuration and waits until it answers. */
-export async function startPrometheus(config: string): Promise<Prometheus> {
+export async function startPrometheus(text: string): Promise<Prometheus> {
   await ensureTool("promtool"); // Of the same package.
-  const folder = await Deno.makeTempDir({ prefix: "zen-prometheus-" });
-  await Deno.writeTextFile(join(folder, "prometheus.yml"), config);
+  const reaper = await Reaper.start("zen-prometheus-");
+  const config = join(reaper.folder, "prometheus.yml");
+  await Deno.writeTextFile(config, text);
   const address = `127.0.0.1:${choosePorts().apiServer}`;
-  const child = new Deno.Command("prometheus", {
-    args: [
-      `--config.file=${folder}/prometheus.yml`,
-      `--storage.tsdb.path=${folder}/data`,
-      `--web.listen-address=${address}`,
-      "--log.level=error",
-    ],
-    stdin: "null",
-    stdout: "null",
-    stderr: "null",
-  }).spawn();
+  const server = new ServerProcess(reaper, "prometheus", [
+    "prometheus",
+    `--config.file=${config}`,
+    `--storage.tsdb.path=${join(reaper.folder, "data")}`,
+    `--web.listen-address=${address}`,
+    "--log.level=error",
+  ]);
   const base = `http://${address}`;
-  await eventually("Prometheus to be ready", async () => {
-    const response = await fetch(`${base}/-/ready`);
-    await response.body?.cancel();
-    return response.ok;
-  });
+  async function stop(): Promise<void> {
+    await server.stop("SIGKILL");
+    await reaper[Symbol.asyncDispose]();
+  }
+  try {
+    await server.start();
+    await server.ready(async () => {
+      const response = await fetch(`${base}/-/ready`);
+      await response.body?.cancel();
+      return response.ok;
+    }, START_TIMEOUT_MS);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
   return {
     address,
     async query(expr) {
@@ -48,10 +57,6 @@ export async function startPrometheus(config: string): Promise<Prometheus> {
       const { result } = body.data;
       return Array.isArray(result) ? result : [result];
     },
-    async [Symbol.asyncDispose]() {
-      child.kill("SIGKILL");
-      await child.status;
-      await Deno.remove(folder, { recursive: true });
-    },
+    [Symbol.asyncDispose]: stop,
   };
 }
