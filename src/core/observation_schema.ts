@@ -7,6 +7,9 @@ import { isObject, type JsonObject } from "./json.ts";
 import { CATEGORIES, EVENT_TYPE_PATTERN, LIMITS, PHASES, SEVERITIES, SOURCE_PATTERN } from "./observation.ts";
 import { parseTime } from "./time.ts";
 
+/** One writer writes it as a whole: `managedFields`, which are stored too, name it and not each field in it. */
+const ATOMIC = { "x-kubernetes-map-type": "atomic" };
+
 const time = () =>
   z.string().max(64).refine((text) => parseTime(text) !== undefined, "expected an RFC 3339 time")
     .meta({ format: "date-time" });
@@ -33,7 +36,7 @@ export const specSchema = z.object({
   detectedAt: time().optional().describe("When the tool detected it"),
   ttlSecondsAfterCreation: z.int().min(1).max(LIMITS.ttlSeconds).optional()
     .describe("Deleted this long after its creation unless its source still reports it"),
-}).describe("What was found");
+}).describe("What was found").meta(ATOMIC);
 
 /** What became of it. A fresh object's status comes from these defaults, without a write. */
 export const statusSchema = z.object({
@@ -44,7 +47,7 @@ export const statusSchema = z.object({
   firstSeenAt: time().optional().describe("Time of the first event"),
   lastSeenAt: time().optional().describe("Time of the latest event"),
   resolvedAt: time().optional().describe("When it became Resolved"),
-}).describe("What became of it, written by zen-watcher alone");
+}).describe("What became of it, written by zen-watcher alone").meta(ATOMIC);
 
 /** The whole object, less what Kubernetes itself checks. */
 export const observationSchema = z.object({ spec: specSchema, status: statusSchema.optional() });
