@@ -41,10 +41,7 @@ export interface MappedOptions {
 }
 
 const log = logger("ingesters");
-/**
- * `open`: some object names the source and may read it again, or the objects are not known yet. `absent`: what is
- * named is not served.
- */
+/** `open`: an object may read the source again, or they are not known yet. `absent`: what they name is not served. */
 export type Claim = "open" | "absent" | "disabled" | "none";
 
 const NO_PLAN: Plan = { active: [], verdicts: new Map(), good: new Map() };
