@@ -19,7 +19,7 @@ import {
   RAW,
   SOME_REPEATS,
 } from "./bench/scenarios/pushed.ts";
-import { IDLE, SIZES, START } from "./bench/scenarios/standing.ts";
+import { FILTERED_IDLE, IDLE, SIZES, START } from "./bench/scenarios/standing.ts";
 import { STORED, TRIVY } from "./bench/scenarios/stored.ts";
 import { House } from "./bench/house.ts";
 import { clean } from "./bench/server.ts";
@@ -28,6 +28,7 @@ import { startWorker } from "./bench/worker.ts";
 const SCENARIOS: readonly Scenario[] = [
   START,
   IDLE,
+  FILTERED_IDLE,
   SIZES,
   RAW,
   atRate(50, 10),
@@ -43,16 +44,29 @@ const SCENARIOS: readonly Scenario[] = [
   STORED,
 ];
 
-const { values } = parseArgs({
-  options: {
-    cluster: { type: "boolean", default: false },
-    quick: { type: "boolean", default: false },
-    only: { type: "string" },
-    runs: { type: "string" },
-    json: { type: "string" },
-    compare: { type: "string" },
-  },
-});
+const USAGE =
+  "usage: deno task bench [--cluster] [--quick] [--only NAME,…] [--runs 3] [--json FILE] [--compare FILE]\n";
+
+const values = options();
+
+function options() {
+  try {
+    return parseArgs({
+      options: {
+        cluster: { type: "boolean", default: false },
+        quick: { type: "boolean", default: false },
+        only: { type: "string" },
+        runs: { type: "string" },
+        json: { type: "string" },
+        compare: { type: "string" },
+      },
+    }).values;
+  } catch (error) {
+    const text = `${error instanceof Error ? error.message : error}\n${USAGE}`;
+    Deno.stderr.writeSync(new TextEncoder().encode(text));
+    Deno.exit(2);
+  }
+}
 
 async function bench(): Promise<number> {
   const runs = Number(values.runs ?? (values.quick ? 1 : 3));

@@ -1,10 +1,12 @@
 /** What the controller costs while nothing happens: start, idle, the size of what is stored. */
-import { NAMESPACE } from "../access.ts";
+import { parse } from "yaml";
+import { CONTROLLER_NAMESPACE, NAMESPACE } from "../access.ts";
 import { startBundle } from "../controller.ts";
 import { storedObservations, usageFigures, wait } from "../measure.ts";
 import { memoryOf, usageDuring } from "../process.ts";
 import type { Scenario } from "../scenario.ts";
-import { createNamespaces, feedObjects, feedWebhook } from "../../support/feed.ts";
+import type { BenchServer } from "../server.ts";
+import { createNamespaces, createOrReplace, feedObjects, feedWebhook } from "../../support/feed.ts";
 
 export const START: Scenario = {
   name: "start",
@@ -47,11 +49,43 @@ export const IDLE: Scenario = {
   },
 };
 
+export const FILTERED_IDLE: Scenario = {
+  name: "idle-filtered",
+  doc: "as idle, under the chart's own filters: what reads them is loaded",
+  quick: true,
+  async run({ server, quick }) {
+    await createNamespaces(server.api, [NAMESPACE]);
+    await feedObjects(server.api);
+    await writeChartFilters(server);
+    await using bundle = await startBundle(server);
+    await wait(quick ? 3_000 : 20_000);
+    const { usage } = await usageDuring(
+      { pid: bundle.controller.pid, apiPort: bundle.apiPort },
+      () => wait(quick ? 2_000 : 10_000),
+    );
+    return { rssMeanMiB: usage.rssMeanMiB, rssPeakMiB: usage.rssPeakMiB };
+  },
+};
+
+async function writeChartFilters({ api }: BenchServer): Promise<void> {
+  const values = parse(
+    await Deno.readTextFile(new URL("../../../helm/zen-watcher/values.yaml", import.meta.url)),
+  );
+  const { name, key, sources } = values.filters;
+  await createOrReplace(
+    api,
+    { group: "", version: "v1", plural: "configmaps", kind: "ConfigMap", namespaced: true },
+    {
+      apiVersion: "v1",
+      kind: "ConfigMap",
+      metadata: { name, namespace: CONTROLLER_NAMESPACE },
+      data: { [key]: JSON.stringify({ sources }) },
+    },
+  );
+}
+
 /** A kube-apiserver renews a lease of its own. */
-async function leasesPerSecond(
-  server: Parameters<Scenario["run"]>[0]["server"],
-  ms: number,
-): Promise<number> {
+async function leasesPerSecond(server: BenchServer, ms: number): Promise<number> {
   if (ms === 0 || server.kind !== "real") return 0;
   const before = await server.requests();
   await wait(ms);
