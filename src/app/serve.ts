@@ -37,8 +37,8 @@ export interface Serving {
 
 /** For the answers to requests that were ended to reach their senders. */
 const LAST_ANSWERS_MS = 1_000;
-/** The last status writes may take this long. */
-const FLUSH_TIMEOUT_MS = 5_000;
+/** The last status writes may take what finishing the requests left of its time-out, and this long in any case. */
+const LEAST_FLUSH_MS = 5_000;
 
 const log = logger("app");
 
@@ -87,7 +87,7 @@ async function listenWithTls({ settings, http }: ServeOptions): Promise<Listener
 }
 
 async function stop(
-  { settings, health, requests, pipeline, close }: ServeOptions,
+  { settings, clock, health, requests, pipeline, close }: ServeOptions,
   { listeners, groups }: {
     listeners: readonly Listener[];
     groups: { readonly core: RunnableGroup; readonly leading: RunnableGroup };
@@ -97,8 +97,10 @@ async function stop(
   health.set("running", false);
   await groups.leading.stop();
   await sleep(settings.shutdownDelayMs);
+  const finishBy = clock.monotonic() + settings.httpShutdownTimeoutMs;
   await finishRequests(listeners, { requests, timeoutMs: settings.httpShutdownTimeoutMs });
-  await pipeline.store.lane.flush(AbortSignal.timeout(FLUSH_TIMEOUT_MS));
+  const leftMs = finishBy - clock.monotonic();
+  await pipeline.store.lane.flush(AbortSignal.timeout(Math.max(LEAST_FLUSH_MS, Math.floor(leftMs))));
   await groups.core.stop();
   close();
   log.info("Stopped");
