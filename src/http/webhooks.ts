@@ -4,6 +4,7 @@ import type { PayloadError } from "../core/outcome.ts";
 import { bodyOf, readDocuments } from "../sources/documents.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
+import { throttle } from "../telemetry/throttle.ts";
 import { bearerToken, type EndpointAuth, sameSecret, validSignature } from "./auth.ts";
 import { type ByteBudget, readBody } from "./body.ts";
 import { type AddressSet, clientAddress } from "./client.ts";
@@ -57,6 +58,8 @@ export interface WebhookOptions {
 
 const log = logger("webhook");
 const MAX_ERRORS_SHOWN = 10;
+/** One warning in this time for each endpoint and status, however many requests are refused. */
+const REFUSED_LOG_MS = 60_000;
 /** What a client's limit refuses, it may send a second later. */
 const LIMIT_RETRY_SECONDS = "1";
 
@@ -76,6 +79,7 @@ export function findEndpoint(
 /** Answers one webhook request. */
 export function createWebhookHandler(options: WebhookOptions) {
   const waiting = new Map<string, number>();
+  const sayRefused = refusalLog(options);
   return async function handle(c: Context, client: Client): Promise<Response | undefined> {
     const found = findEndpoint(c.req.path, options.endpoints());
     if (!found) return undefined;
@@ -105,18 +109,34 @@ export function createWebhookHandler(options: WebhookOptions) {
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       metrics.webhookDropped.inc(labels);
-      log.debug("Webhook request refused", {
-        endpoint: endpoint.path,
-        status: error.status,
-        error: error.message,
-        correlationId: requestIdOf(c),
-      });
+      sayRefused(c, { refusal: error, endpoint, peer: client.peer });
       response = problem(c, error);
     } finally {
       settle(-1);
     }
     metrics.webhookRequests.inc({ ...labels, status: response.status });
     return response;
+  };
+}
+
+/** A sender that is always refused must not stay unseen, nor fill the log: neither token nor body is in a line. */
+function refusalLog({ trustedProxies, now }: WebhookOptions) {
+  const throttled = throttle({ lines: 1, windowMs: REFUSED_LOG_MS, now });
+  return (c: Context, { refusal, endpoint, peer }: {
+    refusal: Refusal;
+    endpoint: WebhookEndpoint;
+    peer: string;
+  }): void => {
+    const fields = {
+      endpoint: endpoint.path,
+      status: refusal.status,
+      client: clientAddress(peer, c.req.header("x-forwarded-for"), trustedProxies),
+      error: refusal.message,
+      correlationId: requestIdOf(c),
+    };
+    const unsaid = throttled(`${refusal.status} ${endpoint.path}`);
+    if (unsaid === undefined) log.debug("Webhook request refused", fields);
+    else log.warn("Webhook requests refused", { ...fields, requests: unsaid + 1 });
   };
 }
 

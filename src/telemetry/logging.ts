@@ -4,6 +4,7 @@
  */
 import { configureSync, getLogger, type LogRecord } from "@logtape/logtape";
 import { clean } from "../core/clean.ts";
+import { throttle } from "./throttle.ts";
 
 export const LOG_LEVELS = ["DEBUG", "INFO", "WARN", "ERROR", "CRIT"] as const;
 export type LogLevel = typeof LOG_LEVELS[number];
@@ -47,7 +48,6 @@ const LEVEL_NAMES: Readonly<Record<string, LogLevel>> = {
 /** Of one WARN or ERROR (component and message) at most this many lines in a window; the next one says how many were left out. */
 const THROTTLE_LINES = 10;
 const THROTTLE_WINDOW_MS = 10_000;
-const THROTTLE_KEYS = 1_000;
 const FIELD_LIMIT = 2_048;
 const FIELD_DEPTH = 4;
 
@@ -55,7 +55,7 @@ const FIELD_DEPTH = 4;
 export function configureLogging(
   { level, format, write = writeStdout, now = Date.now }: LoggingOptions,
 ): void {
-  const throttled = throttle(now);
+  const throttled = throttleRecords(now);
   const render = format === "json" ? renderJson : renderText;
   configureSync({
     reset: true,
@@ -85,25 +85,12 @@ export function logger(component: string): Logger {
 }
 
 /** Returns how many lines like this one were left out before it, or undefined where this one is left out too. */
-function throttle(now: () => number): (record: LogRecord) => number | undefined {
-  const windows = new Map<string, { startedAt: number; lines: number; suppressed: number }>();
-  return (record) => {
-    if (record.level !== "warning" && record.level !== "error") return 0;
-    const key = `${record.category.at(-1)}\n${record.message.join("")}`;
-    const at = now();
-    const window = windows.get(key);
-    if (!window || at - window.startedAt >= THROTTLE_WINDOW_MS) {
-      if (!window && windows.size >= THROTTLE_KEYS) windows.delete(windows.keys().next().value ?? "");
-      windows.set(key, { startedAt: at, lines: 1, suppressed: 0 });
-      return window?.suppressed ?? 0;
-    }
-    if (window.lines >= THROTTLE_LINES) {
-      window.suppressed++;
-      return undefined;
-    }
-    window.lines++;
-    return 0;
-  };
+function throttleRecords(now: () => number): (record: LogRecord) => number | undefined {
+  const throttled = throttle({ lines: THROTTLE_LINES, windowMs: THROTTLE_WINDOW_MS, now });
+  return (record) =>
+    record.level === "warning" || record.level === "error"
+      ? throttled(`${record.category.at(-1)}\n${record.message.join("")}`)
+      : 0;
 }
 
 function lineOf(record: LogRecord, suppressed: number): Record<string, unknown> {
