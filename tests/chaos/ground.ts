@@ -1,10 +1,11 @@
-/** What a fleet stands on: a real API server with a user for each replica, or the embedded one. */
+/** What a fleet stands on: a real API server with a user of its own rules for each replica, or the embedded one. */
 import { join } from "node:path";
 import { isObject, type JsonObject } from "../../src/core/json.ts";
 import { fixedConnection } from "../../src/kube/connection.ts";
 import { createTransport, type Transport } from "../../src/kube/transport.ts";
 import { type Envtest, startEnvtest } from "../support/envtest.ts";
 import { ensureNamespaces } from "../support/objects.ts";
+import { giveOwnRules } from "../support/rights.ts";
 import { startDevWorld } from "../support/dev_world.ts";
 import type { DevWorld } from "../support/dev_world.ts";
 import type { Ground } from "./fleet.ts";
@@ -59,10 +60,7 @@ export class RealGround implements Ground, AsyncDisposable {
   static async start(): Promise<RealGround> {
     const folder = await Deno.makeTempDir({ prefix: "zen-chaos-audit-" });
     await Deno.writeTextFile(join(folder, "policy.yaml"), AUDIT_POLICY);
-    const users = Array.from({ length: PLACES }, (_, place) => ({
-      name: userOf(place),
-      groups: ["system:masters"],
-    }));
+    const users = Array.from({ length: PLACES }, (_, place) => ({ name: userOf(place) }));
     const envtest = await startEnvtest({
       users,
       extraArgs: [
@@ -71,7 +69,8 @@ export class RealGround implements Ground, AsyncDisposable {
       ],
     });
     await envtest.applyCrds(CRDS.map((path) => new URL(`../../${path}`, import.meta.url)));
-    await ensureNamespaces(envtest, ["zen-system", "kube-bench"]);
+    await ensureNamespaces(envtest, ["zen-system"]);
+    await giveOwnRules(envtest, users.map(({ name }) => name));
     return new RealGround(envtest, folder);
   }
 
