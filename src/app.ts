@@ -85,6 +85,7 @@ export async function startApp(
     settings,
     intake: () => pipeline.intake,
     states,
+    metrics,
     context: () => ({ ownUser }),
     payloadError: books.payloadError,
     noteEvents: (id, count) => mapped.noteEvents(id, count),

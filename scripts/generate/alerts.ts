@@ -127,7 +127,9 @@ const SYMPTOMS: readonly Symptom[] = [
   },
   {
     alert: "ZenWatcherNothingReceived",
-    expr: `sum(increase(zen_watcher_events_total{${JOB}}[6h])) == 0`,
+    // A new installation has not been silent for six hours.
+    expr:
+      `sum(increase(zen_watcher_events_total{${JOB}}[6h])) == 0 and sum(zen_watcher_events_total{${JOB}} offset 6h) >= 0`,
     holdFor: "30m",
     severity: "info",
     runbook: "nothing-created",

@@ -12,6 +12,9 @@ import type { Claim } from "../sources/mapped/runtime.ts";
 import { SOURCES } from "../sources/mod.ts";
 import type { DrawContext, SourceDefinition } from "../sources/source.ts";
 import type { SourceStates } from "../sources/status.ts";
+import { CREATE_ERROR_REASONS } from "../store/refusal.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+import { openEndpointSeries, openSourceSeries } from "../telemetry/series.ts";
 
 /** Requests that may wait at once, by source (the figures are the origin's channel sizes). */
 const MAX_WAITING: Readonly<Record<string, number>> = { falco: 100, audit: 200 };
@@ -27,6 +30,7 @@ export interface SourceSetOptions {
   readonly settings: Settings;
   readonly intake: () => Intake;
   readonly states: SourceStates;
+  readonly metrics: Metrics;
   readonly context: () => DrawContext;
   readonly payloadError: (source: string, error: PayloadError, correlationId: string) => void;
   /** A source by configuration brought events. */
@@ -83,7 +87,7 @@ export class SourceSet {
     for (const source of mapped) {
       const { definition } = source;
       if (this.#everMapped.size < MAX_SPOKEN_FOR) this.#everMapped.add(definition.name);
-      states.add(definition.name, { kind: definition.kind, input: definition.input.type });
+      this.#register(definition);
       const runtime = this.#runtimeOf(definition, source);
       if (definition.input.type === "webhook") {
         const { path } = definition.input;
@@ -142,9 +146,9 @@ export class SourceSet {
   }
 
   #addBuiltin(definition: SourceDefinition): void {
-    const { states, settings } = this.#options;
+    const { settings } = this.#options;
     const { name, input } = definition;
-    states.add(name, { kind: definition.kind, input: input.type });
+    this.#register(definition);
     const runtime = this.#runtimeOf(definition);
     if (input.type === "webhook") {
       const endpoint = this.#endpointOf(definition, { path: input.path, runtime, auth: { type: "default" } });
@@ -160,6 +164,13 @@ export class SourceSet {
       const placed = { ...input, namespace };
       this.#builtinState.push({ id: name, revision: "", runtime, input: placed, scope: {}, confined: false });
     }
+  }
+
+  #register({ name, kind, input, categories }: SourceDefinition): void {
+    const { states, metrics } = this.#options;
+    states.add(name, { kind, input: input.type });
+    openSourceSeries(metrics, { source: name, categories, createErrors: CREATE_ERROR_REASONS });
+    if (input.type === "webhook") openEndpointSeries(metrics, input.path);
   }
 
   #mappedState(source: ActiveSource, runtime: SourceRuntime): StateSource {

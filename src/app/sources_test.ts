@@ -19,11 +19,13 @@ const NO_INTAKE: Intake = {
 const CLAIMS: Readonly<Record<string, Claim>> = { broken: "open", off: "disabled", uninstalled: "absent" };
 
 function newSet(): { sources: SourceSet; states: SourceStates } {
-  const states = new SourceStates(createMetrics(), systemClock);
+  const metrics = createMetrics();
+  const states = new SourceStates(metrics, systemClock);
   const sources = new SourceSet({
     settings: readSettings(() => undefined),
     intake: () => NO_INTAKE,
     states,
+    metrics,
     context: () => ({ ownUser: "" }),
     payloadError: () => {},
     noteEvents: () => {},

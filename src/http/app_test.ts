@@ -1,9 +1,10 @@
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { createHmac } from "node:crypto";
 import type { Hono } from "hono";
 import { systemClock } from "../core/clock.ts";
 import type { Payload } from "../core/event.ts";
 import { createMetrics, type Metrics } from "../telemetry/metrics.ts";
+import { WEBHOOK_STATUSES } from "../telemetry/series.ts";
 import { type Bindings, createHttpApp } from "./app.ts";
 import { addressSet, clientLimit, plainAddress } from "./client.ts";
 import { ByteBudget } from "./body.ts";
@@ -163,6 +164,7 @@ for (const { name, setup: options, body = "{}", request, status, says } of REFUS
     const { post, metrics, taken } = setup(options);
     const response = await post(body, request);
     assertEquals(response.status, status);
+    assert(WEBHOOK_STATUSES.some((known) => known === status), "its series is opened beforehand");
     const answer = await response.json();
     assertStringIncludes(answer.error, says);
     assertEquals(answer.requestId, response.headers.get("x-request-id"));
@@ -283,6 +285,7 @@ for (const { name, answer, status } of ANSWERS) {
     const { post } = setup({ answer: { ...NOTHING, ...answer } });
     const response = await post("{}");
     assertEquals(response.status, status);
+    assert(WEBHOOK_STATUSES.some((known) => known === status), "its series is opened beforehand");
     if (status === 503) assertEquals(response.headers.get("retry-after"), "3");
     if (status === 200) {
       const { status: word, requestId: _, errors: __, ...counts } = await response.json();

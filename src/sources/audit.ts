@@ -21,6 +21,7 @@ export const audit = defineSource({
   kind: "occurrence",
   window: "life",
   input: { type: "webhook", path: "/audit/webhook" },
+  categories: ["compliance"],
   summary: "Kubernetes audit events, pushed by the API server's webhook backend",
   identity: Object.fromEntries(AUDIT_EVENT_TYPES.map((eventType) => [eventType, ["auditID"]])),
   *toEvents({ body }, context): Iterable<Drawn> {

@@ -25,6 +25,7 @@ export const checkov = defineSource({
     labelSelector: "app=checkov",
     key: RESULTS_KEY,
   },
+  categories: ["security"],
   summary: "Static analysis results of Checkov, kept in ConfigMaps",
   identity: { "static-analysis": ["framework", "checkID", "resource", "file", "document"] },
   *toEvents(payload): Iterable<Drawn> {

@@ -14,6 +14,7 @@ export const falco = defineSource({
   name: "falco",
   kind: "occurrence",
   input: { type: "webhook", path: "/falco/webhook" },
+  categories: ["security", "operations"],
   summary: "Falco alerts on system calls, audit events and plugins, pushed by its http_output",
   unreadableHint: PLAIN_TEXT_HINT,
   identity: {

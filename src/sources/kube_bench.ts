@@ -22,6 +22,7 @@ export const kubeBench = defineSource({
     labelSelector: "app=kube-bench",
     key: RESULTS_KEY,
   },
+  categories: ["compliance"],
   summary: "CIS benchmark results of kube-bench, kept in ConfigMaps, one for each node",
   identity: { "cis-benchmark": ["node", "benchmark", "nodeType", "testNumber"] },
   *toEvents(payload): Iterable<Drawn> {

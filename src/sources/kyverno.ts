@@ -40,6 +40,7 @@ export const kyverno = defineSource({
       },
     ],
   },
+  categories: ["security"],
   summary: "Policy violations from PolicyReports and OpenReports, by Kyverno or any tool that writes them",
   identity: { "policy-violation": IDENTITY, "policy-error": IDENTITY },
   reports: {

@@ -1,5 +1,5 @@
 import type { Drawn, Payload, SourceKind } from "../core/event.ts";
-import type { Severity } from "../core/observation.ts";
+import type { Category, Severity } from "../core/observation.ts";
 import type { ResourceType } from "../kube/api.ts";
 
 /** Reports read from the API server by list and watch. Types that are not served are simply absent. */
@@ -36,6 +36,8 @@ export interface SourceDefinition {
   readonly name: string;
   readonly kind: SourceKind;
   readonly input: InformerInput | WebhookInput | ConfigMapInput;
+  /** Every category its events can have: their counters stand at 0 before the first of them. */
+  readonly categories: readonly Category[];
   /** One line for the README table. */
   readonly summary: string;
   /** Event type → identity fields, for the generated table; `source` and `severity` are always part. */

@@ -31,6 +31,7 @@ export const trivy = defineSource({
       resource("clusterinfraassessmentreports", "ClusterInfraAssessmentReport"),
     ],
   },
+  categories: ["security"],
   summary:
     "Vulnerabilities, misconfigurations, exposed secrets, RBAC and infrastructure risks found by Trivy Operator",
   identity: {

@@ -12,7 +12,7 @@ export interface Names {
   readonly grouping: readonly string[];
 }
 
-const TOKEN = /"(?:[^"\\]|\\.)*"|[a-zA-Z_:][a-zA-Z0-9_:]*|[{}()[\],=!~]|\S/g;
+const TOKEN = /"(?:[^"\\]|\\.)*"|\d[\da-zA-Z.]*|[a-zA-Z_:][a-zA-Z0-9_:]*|[{}()[\],=!~]|\S/g;
 const GROUPING = new Set(["by", "without", "on", "ignoring", "group_left", "group_right"]);
 const WORDS = new Set(["and", "or", "unless", "bool", "offset", "time", "inf", "nan", ...GROUPING]);
 

@@ -1,6 +1,6 @@
 /** For those who run it. */
 import type { Dashboard } from "../panels.ts";
-import { BUDGET, JOB, LEADERS, OURS, quantile, RATE, rateBy, READY } from "./queries.ts";
+import { BUDGET, JOB, LEADERS, OURS, quantile, RATE, rateBy, READY, seenBy } from "./queries.ts";
 
 /** Latency, filters, webhooks, watches, resources. */
 export const OPERATIONS: Dashboard = {
@@ -51,7 +51,7 @@ export const OPERATIONS: Dashboard = {
           unit: "eps",
           width: 8,
           queries: [{
-            expr: rateBy("reason", "zen_watcher_observations_filtered_total"),
+            expr: seenBy("reason", "zen_watcher_observations_filtered_total"),
             legend: "{{reason}}",
           }],
         },
@@ -63,11 +63,11 @@ export const OPERATIONS: Dashboard = {
           width: 8,
           queries: [
             {
-              expr: rateBy("source, reason", "zen_watcher_events_failures_total"),
+              expr: seenBy("source, reason", "zen_watcher_events_failures_total"),
               legend: "{{source}} {{reason}}",
             },
             {
-              expr: rateBy("source, reason", "zen_watcher_observations_create_errors_total"),
+              expr: seenBy("source, reason", "zen_watcher_observations_create_errors_total"),
               legend: "attempt: {{source}} {{reason}}",
             },
           ],
@@ -95,7 +95,7 @@ export const OPERATIONS: Dashboard = {
           unit: "reqps",
           width: 8,
           queries: [{
-            expr: rateBy("endpoint, status", "zen_watcher_webhook_requests_total", JOB),
+            expr: seenBy("endpoint, status", "zen_watcher_webhook_requests_total", JOB),
             legend: "{{endpoint}} {{status}}",
           }],
         },

@@ -13,6 +13,11 @@ export function rateBy(labels: string, series: string, selector = OURS): string 
   return `sum by (${labels}) (rate(${series}{${selector}}${RATE}))`;
 }
 
+/** The same of what there is at all: every reason and status has a series, most of them at 0 for ever. */
+export function seenBy(labels: string, series: string, selector = OURS): string {
+  return `${rateBy(labels, series, selector)} > 0`;
+}
+
 /** A quantile of a histogram, perhaps by a label. */
 export function quantile(q: number, histogram: string, by = "", selector = JOB): string {
   const labels = ["le", ...(by === "" ? [] : [by])].join(", ");

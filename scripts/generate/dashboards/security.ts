@@ -1,6 +1,6 @@
 /** For those who read what was found. */
 import type { Dashboard } from "../panels.ts";
-import { ACTIVE, JOB, OURS, rateBy } from "./queries.ts";
+import { ACTIVE, JOB, OURS, rateBy, seenBy } from "./queries.ts";
 
 /** What the tools found. */
 export const SECURITY: Dashboard = {
@@ -52,7 +52,7 @@ export const SECURITY: Dashboard = {
           unit: "eps",
           width: 12,
           queries: [{
-            expr: rateBy("source, reason", "zen_watcher_observations_filtered_total"),
+            expr: seenBy("source, reason", "zen_watcher_observations_filtered_total"),
             legend: "{{source}} {{reason}}",
           }],
         },

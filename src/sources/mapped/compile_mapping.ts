@@ -1,8 +1,8 @@
 /** Compiles a mapping's values and expressions, each mistake with the path to it. */
 import type { Issue, Path } from "../../config/problem.ts";
-import { CATEGORIES, EVENT_TYPE_PATTERN, LIMITS } from "../../core/observation.ts";
+import { CATEGORIES, type Category, EVENT_TYPE_PATTERN, LIMITS } from "../../core/observation.ts";
 import { type Expression, expressionCompiler, ExpressionError } from "../../pipeline/expression.ts";
-import type { CompiledMapping } from "./draw.ts";
+import { categoryOf, type CompiledMapping } from "./draw.ts";
 import { compileForEach, compileValue, isPath, PathError, type Value } from "./path.ts";
 import type { MappingSpec } from "./schema.ts";
 
@@ -29,13 +29,14 @@ export function compileMapping(
     (text === undefined ? undefined : attempt(at, () => compileValue(text))) ?? NOTHING;
   const condition = (text: string | undefined, at: Path): Expression | undefined =>
     text === undefined ? undefined : attempt(at, () => compileWithPlace(text));
-  const { forEach, resource = {}, details = {}, identity } = spec;
+  const { forEach, resource = {}, details = {}, identity, category = "security" } = spec;
   const compiled: CompiledMapping = {
     forEach: forEach === undefined ? undefined : attempt(["forEach"], () => compileForEach(forEach)),
     when: condition(spec.when, ["when"]),
     resolvedWhen: condition(spec.resolvedWhen, ["resolvedWhen"]),
     severity: value(spec.severity, ["severity"]),
-    category: value(spec.category ?? "security", ["category"]),
+    category: value(category, ["category"]),
+    categories: categoriesOf(category),
     eventType: value(spec.eventType ?? source, ["eventType"]),
     message: value(spec.message, ["message"]),
     rule: value(spec.rule, ["rule"]),
@@ -51,6 +52,12 @@ export function compileMapping(
   };
   issues.push(...literalIssues(spec, path));
   return issues.length > 0 ? { ok: false, problems: issues } : { ok: true, value: compiled };
+}
+
+function categoriesOf(category: string): readonly Category[] {
+  if (isPath(category)) return CATEGORIES;
+  const literal = categoryOf(category);
+  return literal === undefined ? [] : [literal];
 }
 
 const NOTHING: Value = () => undefined;
@@ -72,8 +79,7 @@ const compileCondition = expressionCompiler({ item: "dyn", root: "dyn", key: "st
 function literalIssues({ category, eventType, identity }: MappingSpec, path: Path): Issue[] {
   const issues: Issue[] = [];
   if (
-    category !== undefined && !isPath(category) &&
-    !CATEGORIES.some((known) => known === category.toLowerCase())
+    category !== undefined && categoriesOf(category).length === 0
   ) {
     const message = `expected one of ${CATEGORIES.join("|")} or a path, received ${JSON.stringify(category)}`;
     issues.push({ path: [...path, "category"], message });

@@ -25,6 +25,7 @@ export function definitionOf(
     name: compiled.source,
     kind: compiled.kind ?? "finding",
     input,
+    categories: mapping.categories,
     summary: id,
     identity: { "*": compiled.identityFields },
     severityMap: compiled.severityMap,

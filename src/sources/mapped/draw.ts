@@ -15,6 +15,8 @@ export interface CompiledMapping {
   readonly resolvedWhen: Expression | undefined;
   readonly severity: Value;
   readonly category: Value;
+  /** What `category` can come to: all of them where it is a path. */
+  readonly categories: readonly Category[];
   readonly eventType: Value;
   readonly message: Value;
   readonly rule: Value;
@@ -87,7 +89,8 @@ function variablesOf(item: Level): Readonly<Record<string, unknown>> {
   return { item: item.value, root: rootOf(item).value, key: item.key };
 }
 
-function categoryOf(word: string): Category | undefined {
+/** The category of a word in any case. */
+export function categoryOf(word: string): Category | undefined {
   return CATEGORIES.find((category) => category === word.toLowerCase());
 }
 

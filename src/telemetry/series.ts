@@ -1,0 +1,42 @@
+/**
+ * Series that stand at 0 before the first event: Prometheus counts what a series grows by, not that it appeared, so
+ * `increase()` and `rate()` would miss the first event of each kind after every start.
+ */
+import { type Category, SEVERITIES } from "../core/observation.ts";
+import { FAIL_REASONS, FILTER_REASONS } from "../core/outcome.ts";
+import type { Metrics } from "./metrics.ts";
+
+/** Statuses that a webhook answers with, but for paths that are not there. */
+export const WEBHOOK_STATUSES = [200, 400, 401, 403, 405, 408, 413, 415, 422, 503] as const;
+
+export interface SourceSeries {
+  readonly source: string;
+  /** What its events can be. */
+  readonly categories: readonly Category[];
+  /** Values of `reason` of failed attempts to create an Observation. */
+  readonly createErrors: readonly string[];
+}
+
+/** Opens the counters of a source that comes into force; those that count already stay as they are. */
+export function openSourceSeries(
+  metrics: Metrics,
+  { source: name, categories, createErrors }: SourceSeries,
+): void {
+  const source = metrics.sourceLabel(name);
+  for (const category of categories) {
+    for (const severity of SEVERITIES) metrics.events.inc({ source, category, severity }, 0);
+    metrics.eventsWritten.inc({ source, category }, 0);
+  }
+  metrics.observationsCreated.inc({ source }, 0);
+  metrics.observationsDeduped.inc({ source }, 0);
+  for (const reason of FILTER_REASONS) metrics.observationsFiltered.inc({ source, reason }, 0);
+  for (const reason of FAIL_REASONS) metrics.eventsFailures.inc({ source, reason }, 0);
+  for (const reason of createErrors) metrics.observationsCreateErrors.inc({ source, reason }, 0);
+}
+
+/** Opens the counters of a webhook that comes into force. */
+export function openEndpointSeries(metrics: Metrics, path: string): void {
+  const endpoint = metrics.endpointLabel(path);
+  for (const status of WEBHOOK_STATUSES) metrics.webhookRequests.inc({ endpoint, status }, 0);
+  metrics.webhookDropped.inc({ endpoint }, 0);
+}

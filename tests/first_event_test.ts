@@ -1,0 +1,213 @@
+/** Prometheus counts what a series grows by: a source's first event is seen only where its series stood at 0 before it. */
+import { assert, assertEquals } from "@std/assert";
+import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
+import { SourceSet } from "../src/app/sources.ts";
+import { systemClock } from "../src/core/clock.ts";
+import type { NormalEvent } from "../src/core/event.ts";
+import type { JsonObject } from "../src/core/json.ts";
+import { FAIL_REASONS, FILTER_REASONS, type Outcome } from "../src/core/outcome.ts";
+import { fixedConnection } from "../src/kube/connection.ts";
+import { createTransport } from "../src/kube/transport.ts";
+import { readSettings } from "../src/settings.ts";
+import type { ActiveSource } from "../src/sources/mapped/activate.ts";
+import { compileMapped } from "../src/sources/mapped/compile.ts";
+import { definitionOf } from "../src/sources/mapped/definition.ts";
+import { SOURCES } from "../src/sources/mod.ts";
+import type { SourceDefinition } from "../src/sources/source.ts";
+import { SourceStates } from "../src/sources/status.ts";
+import { createMetrics, type Metrics } from "../src/telemetry/metrics.ts";
+import { createBooks } from "../src/telemetry/record.ts";
+import { startTestApp } from "./support/app.ts";
+import { loadPayloads } from "./support/load_fixture.ts";
+import { runtimeFor } from "./support/source_runtime.ts";
+import { startTestCluster } from "./support/test_cluster.ts";
+
+const COUNTERS = new Set([
+  "events_total",
+  "events_written_total",
+  "observations_created_total",
+  "observations_deduped_total",
+  "observations_filtered_total",
+  "events_failures_total",
+  "observations_create_errors_total",
+  "webhook_requests_total",
+  "webhook_dropped_total",
+].map((name) => `zen_watcher_${name}`));
+/** A hundred sources are some thousand series, no more. */
+const MAX_SERIES = 65;
+/** Of a source whose mapping reads the category from each item, and so may have any. */
+const MAX_SERIES_ANY_CATEGORY = 85;
+const OUTCOMES: readonly Outcome[] = [
+  { kind: "created" },
+  { kind: "deduped" },
+  ...FILTER_REASONS.map((reason): Outcome => ({ kind: "filtered", reason })),
+  ...FAIL_REASONS.map((reason): Outcome => ({ kind: "failed", reason })),
+];
+
+/** Samples of the counters by series, of a scrape's text. */
+function samplesOf(scrape: string): Map<string, number> {
+  const samples = new Map<string, number>();
+  for (const line of scrape.split("\n")) {
+    if (!COUNTERS.has(line.slice(0, line.indexOf("{")))) continue;
+    const end = line.lastIndexOf(" ");
+    samples.set(line.slice(0, end), Number(line.slice(end + 1)));
+  }
+  return samples;
+}
+
+/** The sources of a process that nothing was sent to yet. */
+function sourcesOf(metrics: Metrics): SourceSet {
+  return new SourceSet({
+    settings: readSettings(() => undefined),
+    intake: () => {
+      throw new Error("nothing was to be taken in");
+    },
+    states: new SourceStates(metrics, systemClock),
+    metrics,
+    context: () => ({ ownUser: "" }),
+    payloadError: () => {},
+    noteEvents: () => {},
+    claims: () => "none",
+  });
+}
+
+async function fixtureEvents(source: SourceDefinition): Promise<NormalEvent[]> {
+  const runtime = runtimeFor(source);
+  const folder = `sources/${source.name}`;
+  const events: NormalEvent[] = [];
+  for await (const each of Deno.readDir(new URL(`fixtures/${folder}/`, import.meta.url))) {
+    if (!each.isDirectory || each.name === "real") continue;
+    for await (const { name } of Deno.readDir(new URL(`fixtures/${folder}/${each.name}/`, import.meta.url))) {
+      if (!name.startsWith("input.")) continue;
+      for (const payload of (await loadPayloads(`${folder}/${each.name}/${name}`, source)).payloads) {
+        for (const drawn of runtime.draw(payload)) {
+          if ("event" in drawn) events.push(runtime.normalize(drawn.event, payload));
+        }
+      }
+    }
+  }
+  return events;
+}
+
+for (const source of SOURCES) {
+  Deno.test(`every event of ${source.name}, however it ends, is counted in a series that was there before it`, async () => {
+    const metrics = createMetrics();
+    sourcesOf(metrics);
+    const books = createBooks(metrics, () => 0);
+    const before = samplesOf(await metrics.registry.metrics());
+    assertEquals([...before.values()].filter((value) => value !== 0), []);
+    const categories = new Set<string>();
+    for (const event of await fixtureEvents(source)) {
+      if (event.source !== source.name) continue; // A tool that it speaks for is known with its first event only.
+      categories.add(event.category);
+      for (const outcome of OUTCOMES) {
+        const { category, severity, fingerprint, eventType, identity, receivedAt } = event;
+        const note = { correlationId: "", fingerprint, eventType, identity, receivedAt };
+        books.open(source.name, category, severity, note).settle(outcome);
+      }
+    }
+    const after = samplesOf(await metrics.registry.metrics());
+    assertEquals([...after.keys()].filter((series) => !before.has(series)), []);
+    assertEquals([...categories].sort(), source.categories.toSorted(), "the categories it says it has");
+    const own = [...before.keys()].filter((series) =>
+      series.includes(`source="${source.name}"`) || series.includes(`endpoint="/${source.name}/`)
+    );
+    assert(own.length <= MAX_SERIES, `${own.length} series`);
+  });
+}
+
+function mapped(source: string, category: string): ActiveSource {
+  const compiled = compileMapped({
+    apiVersion: "zen.kube-zen.io/v1alpha1",
+    kind: "Ingester",
+    metadata: { name: source, namespace: "zen-system" },
+    spec: {
+      source,
+      type: "webhook",
+      webhook: { path: `/ingest/${source}` },
+      mapping: { severity: ".severity", category, message: ".text", identity: [".text"] },
+    },
+  });
+  if (!compiled.ok) throw new Error(JSON.stringify(compiled.problems));
+  const definition = definitionOf(compiled.value, { id: source, builtin: undefined, resources: [] });
+  assert(definition);
+  return {
+    id: `Ingester zen-system/${source}`,
+    revision: "1",
+    definition,
+    scope: {},
+    confined: false,
+    auth: { type: "default" },
+    overrides: {},
+    rateLimit: undefined,
+    filter: undefined,
+  };
+}
+
+Deno.test("a mapped source's series stand at 0 once it is in force, no sooner, and do not start again with each change", async () => {
+  const metrics = createMetrics();
+  const sources = sourcesOf(metrics);
+  const seriesOf = async (source: string) =>
+    [...samplesOf(await metrics.registry.metrics())].filter(([series]) =>
+      series.includes(`source="${source}"`) || series.includes(`endpoint="/ingest/${source}"`)
+    );
+  assertEquals(await seriesOf("bills"), []);
+  sources.setMapped([mapped("bills", "Cost"), mapped("tickets", ".kind")]);
+  const bills = await seriesOf("bills");
+  assertEquals([...new Set(bills.map(([series]) => /category="(\w+)"/.exec(series)?.[1] ?? "cost"))], [
+    "cost",
+  ]);
+  assert(bills.every(([, value]) => value === 0) && bills.length > 40 && bills.length <= MAX_SERIES);
+  const tickets = await seriesOf("tickets");
+  assertEquals(tickets.filter(([series]) => series.includes('severity="CRITICAL"')).length, 5);
+  assert(tickets.length <= MAX_SERIES_ANY_CATEGORY, `${tickets.length} series`);
+
+  metrics.events.inc({ source: "bills", category: "cost", severity: "LOW" }, 7);
+  sources.setMapped([mapped("bills", "Cost")]);
+  assertEquals((await seriesOf("bills")).filter(([, value]) => value > 0).map(([, value]) => value), [7]);
+});
+
+Deno.test("sources beyond the cap of labels open no series of their own", async () => {
+  const metrics = createMetrics();
+  const sources = sourcesOf(metrics);
+  sources.setMapped(Array.from({ length: 120 }, (_, index) => mapped(`tool-${index}`, "security")));
+  const named = new Set(
+    [...samplesOf(await metrics.registry.metrics()).keys()].map((series) =>
+      /source="([^"]+)"/.exec(series)?.[1]
+    ),
+  );
+  named.delete(undefined);
+  assertEquals([named.size, named.has("other"), named.has("tool-119")], [101, true, false]);
+});
+
+Deno.test("a first CRITICAL alert is an increase for Prometheus, again after a restart", async () => {
+  await using server = await startTestCluster();
+  using api = createTransport(fixedConnection({ server: server.url }));
+  await installCrds(api);
+  await createNamespaces(api, ["zen-system", "shop"]);
+  const shell: JsonObject = {
+    time: "2026-11-22T06:00:00Z",
+    rule: "Terminal shell in container",
+    priority: "Critical",
+    output: "06:00:00: Critical A shell was spawned",
+    output_fields: { "k8s.ns.name": "shop", "k8s.pod.name": "web-1" },
+  };
+  for (const outcome of ["observations_created_total", "observations_deduped_total"]) {
+    await using app = await startTestApp({ server: server.url });
+    const scrape = async () => samplesOf(await (await fetch(`${app.metricsUrl}/metrics`)).text());
+    const before = await scrape();
+    assertEquals((await app.post("/falco/webhook", shell)).status, 200);
+    const increases = [...await scrape()].map(([series, value]) =>
+      [series, value - (before.get(series) ?? value)] as const
+    ).filter(([, by]) => by > 0);
+    const written = outcome === "observations_created_total"
+      ? ['zen_watcher_events_written_total{source="falco",category="security"}']
+      : [];
+    assertEquals(increases.map(([series]) => series).sort(), [
+      'zen_watcher_events_total{source="falco",category="security",severity="CRITICAL"}',
+      ...written,
+      `zen_watcher_${outcome}{source="falco"}`,
+      'zen_watcher_webhook_requests_total{endpoint="/falco/webhook",status="200"}',
+    ]);
+  }
+});
