@@ -37,7 +37,7 @@ const log = logger("informer");
  * The longest wait for a right. Each request without it is a line in the API server's audit log, and where that is sent
  * here, an `access-denied` of our own making.
  */
-const DENIED_MS = 60_000;
+const DENIED_MS = 120_000;
 
 /** `plural.group`, as kubectl writes it. */
 export function resourceName({ plural, group }: Pick<ResourceType, "plural" | "group">): string {
