@@ -2,6 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { SourceSet } from "../src/app/sources.ts";
+import { OBSERVATION_FILTERS } from "../src/config/observation_filters.ts";
 import { systemClock } from "../src/core/clock.ts";
 import type { NormalEvent } from "../src/core/event.ts";
 import type { JsonObject } from "../src/core/json.ts";
@@ -18,6 +19,7 @@ import { SourceStates } from "../src/sources/status.ts";
 import { createMetrics, type Metrics } from "../src/telemetry/metrics.ts";
 import { createBooks } from "../src/telemetry/record.ts";
 import { startTestApp } from "./support/app.ts";
+import { eventually } from "./support/eventually.ts";
 import { loadPayloads } from "./support/load_fixture.ts";
 import { runtimeFor } from "./support/source_runtime.ts";
 import { startTestCluster } from "./support/test_cluster.ts";
@@ -210,4 +212,24 @@ Deno.test("a first CRITICAL alert is an increase for Prometheus, again after a r
       'zen_watcher_webhook_requests_total{endpoint="/falco/webhook",status="200"}',
     ]);
   }
+});
+
+Deno.test("a first refused filter document is an increase for Prometheus", async () => {
+  await using server = await startTestCluster();
+  using api = createTransport(fixedConnection({ server: server.url }));
+  await installCrds(api);
+  await createNamespaces(api, ["zen-system"]);
+  await using app = await startTestApp({ server: server.url });
+  const rejected = async () => {
+    const scrape = await (await fetch(`${app.metricsUrl}/metrics`)).text();
+    return /^zen_watcher_filter_reload_total\{result="rejected"\} (\d+)$/m.exec(scrape)?.[1];
+  };
+  assertEquals(await rejected(), "0");
+  await api.create(OBSERVATION_FILTERS, {
+    apiVersion: "zen.kube-zen.io/v1alpha1",
+    kind: "ObservationFilter",
+    metadata: { name: "wrong", namespace: "zen-system" },
+    spec: { targetSource: "falco", expression: "details.(" },
+  });
+  await eventually("the refusal", async () => await rejected() === "1");
 });

@@ -7,11 +7,14 @@ import type { FilterEvent, FilterReader, FiltersWatchOptions } from "./filters_w
 import { LastGood } from "./last_good.ts";
 import { formatProblem, type Problem } from "./problem.ts";
 
+/** What may come of reading a filter document: values of `result` of `filter_reload_total`. */
+export const RELOAD_RESULTS = ["loaded", "rejected", "key_missing", "missing", "unreadable"] as const;
+
 /** How the ConfigMap stands, for `/tools/status`. */
 export interface ConfigMapFiltersReport {
   readonly name: string;
   /** `loaded`: what is stored is in force. Else the last good one is, if there was one. */
-  readonly state: "unread" | "loaded" | "rejected" | "key_missing" | "missing" | "unreadable";
+  readonly state: "unread" | typeof RELOAD_RESULTS[number];
   /** False where all is allowed because nothing good was read yet. */
   readonly hasLastGood: boolean;
   /** resourceVersion and time of what is in force. */

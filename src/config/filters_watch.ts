@@ -4,7 +4,7 @@ import type { KubeApi, KubeObject, ResourceType } from "../kube/api.ts";
 import { watcher, type WatcherEvent, type WatcherOptions, type WatchState } from "../kube/watcher.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import { ConfigMapFilters, type ConfigMapFiltersReport } from "./configmap_filters.ts";
+import { ConfigMapFilters, type ConfigMapFiltersReport, RELOAD_RESULTS } from "./configmap_filters.ts";
 import type { DocumentReport, LiveFilters } from "./live_filters.ts";
 import {
   OBSERVATION_FILTERS,
@@ -87,6 +87,8 @@ const log = logger("filter");
 /** Creates the watch; nothing is read before `run`. */
 export function createFiltersWatch(options: FiltersWatchOptions): FiltersWatch {
   const { filters, configMap: { namespace, name }, ownNamespace, tenantNamespaces } = options;
+  // Prometheus sees the first refusal only where its series stood at 0 before.
+  for (const result of RELOAD_RESULTS) options.metrics.filterReload.inc({ result }, 0);
   const configMap = new ConfigMapFilters(options);
   const resources = new ObservationFilters(options);
   const namespaces = tenantNamespaces.includes("") ? [""] : [...new Set([ownNamespace, ...tenantNamespaces])];
