@@ -1,5 +1,6 @@
 /**
- * `deno task bench [--cluster] [--only NAMES] [--runs 3] [--json FILE] [--compare FILE] [--quick]`: measures the bundle
+ * `deno task bench [--cluster] [--only NAMES] [--runs 3] [--json FILE] [--compare FILE] [--quick]`, and for a CPU profile and
+ * a heap snapshot `--only profile [--profiles FOLDER]`: measures the bundle
  * against the embedded API server, or with `--cluster` a kube-apiserver and etcd of its own. Load generator, watcher,
  * controller and API server are processes of their own; open loops count from when a request was due.
  */
@@ -19,6 +20,7 @@ import {
   RAW,
   SOME_REPEATS,
 } from "./bench/scenarios/pushed.ts";
+import { PROFILE } from "./bench/scenarios/profile.ts";
 import { FILTERED_IDLE, IDLE, SIZES, START } from "./bench/scenarios/standing.ts";
 import { STORED, TRIVY } from "./bench/scenarios/stored.ts";
 import { House } from "./bench/house.ts";
@@ -45,7 +47,7 @@ const SCENARIOS: readonly Scenario[] = [
 ];
 
 const USAGE =
-  "usage: deno task bench [--cluster] [--quick] [--only NAME,…] [--runs 3] [--json FILE] [--compare FILE]\n";
+  "usage: deno task bench [--cluster] [--quick] [--only NAME,…] [--runs 3] [--json FILE] [--compare FILE] [--profiles FOLDER]\n";
 
 const values = options();
 
@@ -59,6 +61,7 @@ function options() {
         runs: { type: "string" },
         json: { type: "string" },
         compare: { type: "string" },
+        profiles: { type: "string", default: "dist/profiles" },
       },
     }).values;
   } catch (error) {
@@ -121,8 +124,9 @@ async function fillCache(): Promise<void> {
 function chosen(): readonly Scenario[] {
   if (values.only === undefined) return SCENARIOS.filter(({ quick }) => !values.quick || quick);
   return values.only.split(",").map((name) => {
-    const found = SCENARIOS.find((scenario) => scenario.name === name);
-    const names = SCENARIOS.map((scenario) => scenario.name).join(", ");
+    const all = [...SCENARIOS, PROFILE];
+    const found = all.find((scenario) => scenario.name === name);
+    const names = all.map((scenario) => scenario.name).join(", ");
     if (!found) throw new Error(`Cannot run scenario "${name}": there are ${names}`);
     return found;
   });
@@ -144,7 +148,7 @@ async function measure(scenario: Scenario, { house, runs, found }: Plan): Promis
     if (!scenario.heavy) await clean(server);
     await using load = startWorker("load.ts");
     await using watcher = startWorker("watch.ts");
-    const context: Bench = { server, load, watcher, quick: values.quick, note };
+    const context: Bench = { server, load, watcher, quick: values.quick, note, profiles: values.profiles };
     const figures = { machineLoad, ...await scenario.run(context) };
     found.push(figures);
     await note(`  ${Object.entries(figures).map(([name, value]) => `${name} ${shown(value)}`).join(", ")}\n`);

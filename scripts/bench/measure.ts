@@ -18,6 +18,8 @@ export interface Bench {
   /** A short look instead of a measurement. */
   readonly quick: boolean;
   readonly note: (text: string) => Promise<void>;
+  /** Where profiles go, for the scenario that takes them. */
+  readonly profiles: string;
 }
 
 type Plan = Omit<Load, "url" | "token" | "caPem" | "run">;
