@@ -83,6 +83,7 @@ export function createIntake(options: IntakeOptions): Intake {
       throttled: false,
     };
     const underWay: Promise<void>[] = [];
+    if (source.pushed) pace.arrived();
     for (const event of drawEvents(batch, payload)) {
       await pace.turn();
       const entry = open(event, batch);
