@@ -4,19 +4,10 @@
  * expected Observations are there.
  */
 import { parseArgs } from "node:util";
-import type { KubeObject } from "../src/kube/api.ts";
+import type { KubeApi, KubeObject } from "../src/kube/api.ts";
 import { openCluster } from "./support/cluster.ts";
 import { startController } from "./support/controller.ts";
-import {
-  ALERTMANAGER_PATH,
-  ALERTMANAGER_TOKEN,
-  createNamespaces,
-  feedMappings,
-  feedObjects,
-  feedWebhook,
-  installCrds,
-  OBSERVATIONS,
-} from "./support/feed.ts";
+import { createNamespaces, feedSamples, installCrds, OBSERVATIONS, tally } from "./support/feed.ts";
 import { table } from "./support/table.ts";
 import expected from "./samples/expected.json" with { type: "json" };
 
@@ -47,15 +38,7 @@ async function demo(
     args: target.context === undefined ? [] : ["--context", target.context],
   });
   await say(`Controller: ${controller.url}, ready\n`);
-  const objects = await feedObjects(api);
-  const falco = await feedWebhook(`${controller.url}/falco/webhook`, "falco.ndjson");
-  const audit = await feedWebhook(`${controller.url}/audit/webhook`, "audit.ndjson");
-  await feedMappings(api, NAMESPACE);
-  const alertmanager = `${controller.url}${ALERTMANAGER_PATH}`;
-  const alerts = await feedWebhook(alertmanager, "alertmanager.ndjson", ALERTMANAGER_TOKEN);
-  await say(
-    `Fed: ${objects} reports and ConfigMaps, ${falco} Falco alerts, ${audit} audit batches, ${alerts} notifications\n\n`,
-  );
+  await say(`Fed: ${await feedSamples(api, { url: controller.url, namespace: NAMESPACE })}\n\n`);
   const observe = async () => ({
     accounts: await accountsOf(controller.url),
     stored: tally(await observations(api)),
@@ -96,20 +79,9 @@ async function accountsOf(url: string): Promise<Accounts> {
   return (await response.json()).books;
 }
 
-async function observations(api: Parameters<typeof feedObjects>[0]): Promise<readonly KubeObject[]> {
+async function observations(api: KubeApi): Promise<readonly KubeObject[]> {
   const { items } = await api.list(OBSERVATIONS, { labelSelector: `zen.kube-zen.io/instance=${INSTANCE}` });
   return items;
-}
-
-/** source → severity → how many. */
-function tally(objects: readonly KubeObject[]): Accounts {
-  const counts: Record<string, Record<string, number>> = {};
-  for (const object of objects) {
-    const { source, severity } = object["spec"] as { source: string; severity: string };
-    const row = counts[source] ??= {};
-    row[severity] = (row[severity] ?? 0) + 1;
-  }
-  return counts;
 }
 
 function bookProblems(accounts: Accounts): string[] {

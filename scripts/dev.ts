@@ -5,15 +5,7 @@
 import { parseArgs } from "node:util";
 import { openCluster } from "./support/cluster.ts";
 import { startController } from "./support/controller.ts";
-import {
-  ALERTMANAGER_PATH,
-  ALERTMANAGER_TOKEN,
-  createNamespaces,
-  feedMappings,
-  feedObjects,
-  feedWebhook,
-  installCrds,
-} from "./support/feed.ts";
+import { createNamespaces, feedSamples, installCrds } from "./support/feed.ts";
 
 const NAMESPACE = "zen-system";
 const WATCHER_PORT = "8080";
@@ -34,16 +26,11 @@ async function dev(target: { kubeconfig?: string | undefined; context?: string |
     args: target.context === undefined ? [] : ["--context", target.context],
     onLine: (line) => void say(`${line}\n`),
   });
-  const objects = await feedObjects(cluster.api);
-  const falco = await feedWebhook(`${controller.url}/falco/webhook`, "falco.ndjson");
-  const audit = await feedWebhook(`${controller.url}/audit/webhook`, "audit.ndjson");
-  await feedMappings(cluster.api, NAMESPACE);
-  const alertmanager = `${controller.url}${ALERTMANAGER_PATH}`;
-  const alerts = await feedWebhook(alertmanager, "alertmanager.ndjson", ALERTMANAGER_TOKEN);
+  const fed = await feedSamples(cluster.api, { url: controller.url, namespace: NAMESPACE });
   const kubectl = `kubectl --kubeconfig ${cluster.kubeconfig}`;
   await say(`
 zen-watcher runs against the ${cluster.description}; changes of the source restart it. Ctrl-C ends both.
-Fed: ${objects} reports and ConfigMaps, ${falco} Falco alerts, ${audit} audit batches, ${alerts} notifications.
+Fed: ${fed}.
 
   ${kubectl} get obs -A
   ${kubectl} get obs -A --field-selector spec.severity=CRITICAL -o wide

@@ -59,8 +59,8 @@ export async function feedObjects(api: KubeApi): Promise<number> {
 }
 
 /** The token that the demo's Alertmanager shows. */
-export const ALERTMANAGER_TOKEN = "demo-token";
-export const ALERTMANAGER_PATH = "/ingest/alertmanager";
+const ALERTMANAGER_TOKEN = "demo-token";
+const ALERTMANAGER_PATH = "/ingest/alertmanager";
 const SECRET: ResourceType = {
   group: "",
   version: "v1",
@@ -107,6 +107,54 @@ export async function feedWebhook(url: string, file: string, token?: string): Pr
   const lines = text.split("\n").filter(Boolean);
   for (const line of lines) await post(url, line, token);
   return lines.length;
+}
+
+/** Where samples are fed. */
+export interface Destination {
+  /** The controller's. */
+  readonly url: string;
+  /** Of the built-in webhooks, where they want one. */
+  readonly token?: string;
+}
+
+/** How much was posted. */
+export interface Posted {
+  readonly falco: number;
+  readonly audit: number;
+  readonly alerts: number;
+}
+
+/** Plays every sample that is pushed. The Ingester of Alertmanager must be there. */
+export async function feedWebhooks({ url, token }: Destination): Promise<Posted> {
+  return {
+    falco: await feedWebhook(`${url}/falco/webhook`, "falco.ndjson", token),
+    audit: await feedWebhook(`${url}/audit/webhook`, "audit.ndjson", token),
+    alerts: await feedWebhook(`${url}${ALERTMANAGER_PATH}`, "alertmanager.ndjson", ALERTMANAGER_TOKEN),
+  };
+}
+
+/** Plays all samples, by every way in; `namespace` is the controller's own. Returns how much that was, in words. */
+export async function feedSamples(
+  api: KubeApi,
+  { namespace, ...to }: Destination & { readonly namespace: string },
+): Promise<string> {
+  const objects = await feedObjects(api);
+  await feedMappings(api, namespace);
+  const { falco, audit, alerts } = await feedWebhooks(to);
+  return `${objects} reports and ConfigMaps, ${falco} Falco alerts, ${audit} audit batches, ${alerts} notifications`;
+}
+
+/** Observations by source and severity, as `samples/expected.json` has them. */
+export function tally(
+  observations: readonly Readonly<Record<string, unknown>>[],
+): Record<string, Record<string, number>> {
+  const counts: Record<string, Record<string, number>> = {};
+  for (const { spec } of observations) {
+    if (!isObject(spec)) continue;
+    const row = counts[String(spec.source)] ??= {};
+    row[String(spec.severity)] = (row[String(spec.severity)] ?? 0) + 1;
+  }
+  return counts;
 }
 
 /** Creates `object`, or replaces it where it is there. */

@@ -1,13 +1,12 @@
 /** Filters on a real API server: reloaded under load, and ObservationFilters with their conditions. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { isObject, type JsonObject } from "../../src/core/json.ts";
-import { fixedConnection } from "../../src/kube/connection.ts";
 import { startTestApp } from "../support/app.ts";
 import { sharedEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { playFilterStory } from "../support/filter_story.ts";
 import { ownAccount } from "../support/rights.ts";
-import { report, transportTo } from "./watching.ts";
+import { connectionTo, report, transportTo } from "./watching.ts";
 
 const PATH = "/apis/zen.kube-zen.io/v1alpha1/namespaces/zen-system/observationfilters";
 const LIMIT_MS = 10_000;
@@ -17,8 +16,7 @@ const crds = ["observation", "observationfilter", "ingester", "observationmappin
 await cluster.applyCrds(crds.map((name) => new URL(`../../crds/${name}.yaml`, import.meta.url)));
 
 async function connection() {
-  const authorization = `Bearer ${(await ownAccount(cluster)).token}`;
-  return fixedConnection({ server: cluster.url, caPem: cluster.caPem, authorization });
+  return connectionTo(cluster, await ownAccount(cluster));
 }
 
 Deno.test("fifty edits of the filters under 200 alerts/s: in force within seconds, the last good one at every moment", async () => {

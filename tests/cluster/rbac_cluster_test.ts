@@ -3,26 +3,24 @@ import { assert, assertEquals } from "@std/assert";
 import { parse, parseAllDocuments } from "yaml";
 import { type Controller, startController } from "../../scripts/support/controller.ts";
 import {
-  ALERTMANAGER_PATH,
-  ALERTMANAGER_TOKEN,
   createNamespaces,
-  feedMappings,
-  feedObjects,
-  feedWebhook,
+  feedSamples,
+  feedWebhooks,
   installCrds,
+  tally,
 } from "../../scripts/support/feed.ts";
 import expected from "../../scripts/samples/expected.json" with { type: "json" };
 import { processIo } from "../../src/cli/io.ts";
 import { checkRbac } from "../../src/cli/rbac.ts";
 import { isObject, type JsonObject } from "../../src/core/json.ts";
-import { fixedConnection } from "../../src/kube/connection.ts";
-import { createTransport, type Transport } from "../../src/kube/transport.ts";
+import type { Transport } from "../../src/kube/transport.ts";
 import { readSettings } from "../../src/settings.ts";
 import { closedBooks, statusOf } from "../support/books.ts";
 import { applyObject, at, one, pathOf, type Rendered } from "../support/chart.ts";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
-import { installChart, UNFILTERED } from "../support/installed.ts";
+import { FOR_SAMPLES, installChart } from "../support/installed.ts";
+import { transportTo } from "./watching.ts";
 
 const NAMESPACE = "zen-system";
 
@@ -30,21 +28,13 @@ const cluster = await startEnvtest();
 Deno.test.afterAll(() => cluster[Symbol.asyncDispose]());
 
 {
-  using admin = transport(cluster.user("admin").token);
+  using admin = transportTo(cluster);
   await installCrds(admin);
   await createNamespaces(admin, [NAMESPACE]);
 }
 const { objects, token, webhookToken, ...installed } = await installChart(cluster, {
   namespace: NAMESPACE,
-  values: {
-    filters: UNFILTERED,
-    webhooks: { ingesterSecrets: ["alertmanager-webhook"] },
-    extraSourceRules: [{
-      apiGroups: ["cert-manager.io"],
-      resources: ["certificates"],
-      verbs: ["get", "list", "watch"],
-    }],
-  },
+  values: FOR_SAMPLES,
 });
 // The generated token, mounted as in the Pod.
 const tokenFile = `${cluster.folder}/webhook-token`;
@@ -54,15 +44,11 @@ const kubeconfig = `${cluster.folder}/service-account.kubeconfig`;
 await Deno.writeTextFile(kubeconfig, cluster.kubeconfig({ as: { token } }), { mode: 0o600 });
 
 Deno.test("under the chart's ServiceAccount six sources and two more by configuration give every Observation", async () => {
-  using admin = transport(cluster.user("admin").token);
+  using admin = transportTo(cluster);
   await using controller = await startWatcher();
-  await feedObjects(admin);
-  for (const round of ["first", "again"]) {
-    await feedWebhook(`${controller.url}/falco/webhook`, "falco.ndjson", webhookToken);
-    await feedWebhook(`${controller.url}/audit/webhook`, "audit.ndjson", webhookToken);
-    if (round === "first") await feedMappings(admin, NAMESPACE);
-    await feedWebhook(`${controller.url}${ALERTMANAGER_PATH}`, "alertmanager.ndjson", ALERTMANAGER_TOKEN);
-  }
+  const to = { url: controller.url, token: webhookToken };
+  await feedSamples(admin, { ...to, namespace: NAMESPACE });
+  await feedWebhooks(to);
   await eventually("every Observation", async () => {
     assertEquals(tally(await observations()), expected);
     return true;
@@ -87,7 +73,7 @@ Deno.test("under the chart's ServiceAccount six sources and two more by configur
 });
 
 Deno.test("check --rbac finds nothing missing, and names each rule that is taken away, for each verb", async () => {
-  using api = transport(token);
+  using api = transportTo(cluster, { token });
   assertEquals(await missing(api), []);
   const roles = objects.filter((each) =>
     (each.kind === "Role" || each.kind === "ClusterRole") && each.metadata.name === "zen-watcher"
@@ -119,7 +105,7 @@ Deno.test("what may not be read is a state, not a failure, and is read once it m
   for (const role of roles) {
     await replaceRules(role, rulesOf(role).filter((rule) => at(rule, "apiGroups", 0) === "zen.kube-zen.io"));
   }
-  using api = transport(token);
+  using api = transportTo(cluster, { token });
   await eventually("the rules to be gone", async () => (await missing(api)).length > 30);
   await using controller = await startWatcher();
   const pulled = ["trivy", "kyverno", "kube-bench", "checkov"];
@@ -136,12 +122,6 @@ Deno.test("what may not be read is a state, not a failure, and is read once it m
   }, { timeoutMs: 90_000 });
 });
 
-function transport(bearer: string): Transport {
-  return createTransport(
-    fixedConnection({ server: cluster.url, authorization: `Bearer ${bearer}`, caPem: cluster.caPem }),
-  );
-}
-
 async function startWatcher(): Promise<Controller> {
   return await startController({ kubeconfig, env: { ...env, DISCOVERY_INTERVAL: "2s" } });
 }
@@ -149,16 +129,6 @@ async function startWatcher(): Promise<Controller> {
 async function observations(): Promise<JsonObject[]> {
   const { body } = await cluster.expect("GET", "/apis/zen.kube-zen.io/v1/observations");
   return Array.isArray(body.items) ? body.items.filter(isObject) : [];
-}
-
-function tally(found: readonly JsonObject[]): Record<string, Record<string, number>> {
-  const counts: Record<string, Record<string, number>> = {};
-  for (const each of found) {
-    const row = counts[String(at(each, "spec", "source"))] ??= {};
-    const severity = String(at(each, "spec", "severity"));
-    row[severity] = (row[severity] ?? 0) + 1;
-  }
-  return counts;
 }
 
 /** What the log and the metrics say of refused requests. */

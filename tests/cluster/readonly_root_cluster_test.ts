@@ -6,28 +6,18 @@
 import { assert, assertEquals } from "@std/assert";
 import { bundle } from "../../scripts/bundle.ts";
 import { type Controller, startController } from "../../scripts/support/controller.ts";
-import {
-  ALERTMANAGER_PATH,
-  ALERTMANAGER_TOKEN,
-  createNamespaces,
-  feedMappings,
-  feedObjects,
-  feedWebhook,
-  installCrds,
-} from "../../scripts/support/feed.ts";
+import { createNamespaces, feedSamples, installCrds, tally } from "../../scripts/support/feed.ts";
 import { podPermissions, TLS_ENV, V8_FLAGS } from "../../scripts/support/permissions.ts";
 import expected from "../../scripts/samples/expected.json" with { type: "json" };
-import { isObject, type JsonObject } from "../../src/core/json.ts";
-import { fixedConnection } from "../../src/kube/connection.ts";
-import { createTransport, type Transport } from "../../src/kube/transport.ts";
 import { SETTINGS } from "../../src/settings.ts";
 import { applyObject, at, one } from "../support/chart.ts";
 import { closedBooks, statusOf } from "../support/books.ts";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
-import { installChart, UNFILTERED } from "../support/installed.ts";
+import { FOR_SAMPLES, installChart } from "../support/installed.ts";
 import { listAll } from "../support/objects.ts";
 import { ENTRY, POD_ENV, POD_USER, PodRoot } from "../support/pod_root.ts";
+import { transportTo } from "./watching.ts";
 
 const NAMESPACE = "zen-system";
 const OBSERVATIONS = "/apis/zen.kube-zen.io/v1/observations";
@@ -35,21 +25,15 @@ const OBSERVATIONS = "/apis/zen.kube-zen.io/v1/observations";
 const cluster = await startEnvtest();
 Deno.test.afterAll(() => cluster[Symbol.asyncDispose]());
 {
-  using api = admin();
+  using api = transportTo(cluster);
   await installCrds(api);
   await createNamespaces(api, [NAMESPACE]);
 }
 const installed = await installChart(cluster, {
   namespace: NAMESPACE,
   values: {
-    filters: UNFILTERED,
+    ...FOR_SAMPLES,
     tls: { enabled: true, existingSecret: "zen-watcher-cert" },
-    webhooks: { ingesterSecrets: ["alertmanager-webhook"] },
-    extraSourceRules: [{
-      apiGroups: ["cert-manager.io"],
-      resources: ["certificates"],
-      verbs: ["get", "list", "watch"],
-    }],
   },
 });
 await bundle("main.ts", `${cluster.folder}/bundle`);
@@ -145,13 +129,8 @@ async function start(root: PodRoot, env: Readonly<Record<string, string>> = {}):
 
 /** A day in its life: everything samples hold comes in, by every way; filters are refused and taken; people look. */
 async function live(controller: Controller): Promise<void> {
-  const { webhookToken } = installed;
-  using api = admin();
-  await feedObjects(api);
-  await feedMappings(api, NAMESPACE);
-  await feedWebhook(`${controller.url}/falco/webhook`, "falco.ndjson", webhookToken);
-  await feedWebhook(`${controller.url}/audit/webhook`, "audit.ndjson", webhookToken);
-  await feedWebhook(`${controller.url}${ALERTMANAGER_PATH}`, "alertmanager.ndjson", ALERTMANAGER_TOKEN);
+  using api = transportTo(cluster);
+  await feedSamples(api, { url: controller.url, namespace: NAMESPACE, token: installed.webhookToken });
   await eventually("every Observation", async () => {
     assertEquals(tally(await listAll(cluster, OBSERVATIONS)), expected);
     return true;
@@ -190,16 +169,6 @@ async function forget(): Promise<void> {
   for (const name of new Set(namespaces)) {
     await cluster.expect("DELETE", `/apis/zen.kube-zen.io/v1/namespaces/${name}/observations`);
   }
-}
-
-function admin(): Transport {
-  return createTransport(
-    fixedConnection({
-      server: cluster.url,
-      authorization: `Bearer ${cluster.user("admin").token}`,
-      caPem: cluster.caPem,
-    }),
-  );
 }
 
 /** By permission, what the runtime was asked for, each once and sorted. */
@@ -245,13 +214,3 @@ for (const folders = ["/"]; folders.length > 0;) {
 }
 if (tried < 20) console.log("only " + tried + " places");
 `;
-
-function tally(found: readonly JsonObject[]): Record<string, Record<string, number>> {
-  const counts: Record<string, Record<string, number>> = {};
-  for (const { spec } of found) {
-    if (!isObject(spec)) continue;
-    const row = counts[String(spec.source)] ??= {};
-    row[String(spec.severity)] = (row[String(spec.severity)] ?? 0) + 1;
-  }
-  return counts;
-}

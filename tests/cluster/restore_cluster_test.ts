@@ -1,8 +1,6 @@
 /** Backup and restore as docs/backup.md says, by users with the rights it names, with the chart's policy in force. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { JsonObject } from "../../src/core/json.ts";
-import { fixedConnection } from "../../src/kube/connection.ts";
-import { createTransport } from "../../src/kube/transport.ts";
 import { alert } from "../support/alerts.ts";
 import { startTestApp } from "../support/app.ts";
 import { at, one } from "../support/chart.ts";
@@ -11,6 +9,7 @@ import { eventually } from "../support/eventually.ts";
 import { installChart, UNFILTERED } from "../support/installed.ts";
 import { ensureNamespaces, listAll } from "../support/objects.ts";
 import { changeReports, VULNERABILITY_REPORTS } from "../support/reports.ts";
+import { connectionTo, transportTo } from "./watching.ts";
 
 const NAMESPACE = "zen-system";
 const OBSERVATIONS = "/apis/zen.kube-zen.io/v1/observations";
@@ -123,16 +122,7 @@ Deno.test("a restorer gets every Observation back, its status too; configuration
 
 /** Alerts counted twice, findings that are resolved, and one that is not. */
 async function feed(): Promise<void> {
-  const connection = fixedConnection({
-    server: cluster.url,
-    caPem: cluster.caPem,
-    authorization: `Bearer ${installed.token}`,
-  });
-  const admin = fixedConnection({
-    server: cluster.url,
-    caPem: cluster.caPem,
-    authorization: `Bearer ${cluster.user("admin").token}`,
-  });
+  const connection = connectionTo(cluster, installed);
   await cluster.expect("POST", `${CONFIGURATION}/observationfilters`, {
     body: {
       apiVersion: "zen.kube-zen.io/v1alpha1",
@@ -141,7 +131,7 @@ async function feed(): Promise<void> {
       spec: { targetSource: "checkov", excludeSeverity: ["LOW"] },
     },
   });
-  using api = createTransport(admin);
+  using api = transportTo(cluster);
   await changeReports(api, { namespace: "shop", reports: [0, REPORTS], found: [0, FOUND] });
   const { WEBHOOK_AUTH_TOKEN_FILE: _, ...env } = installed.env;
   await using app = await startTestApp({

@@ -1,11 +1,11 @@
 /** The whole program on a real API server that it shares with others: in namespaces of its own. */
 import { assert } from "@std/assert";
 import type { JsonObject } from "../../src/core/json.ts";
-import { fixedConnection } from "../../src/kube/connection.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
 import type { Cluster, Credentials } from "../support/cluster.ts";
 import { listAll } from "../support/objects.ts";
 import { ownAccount } from "../support/rights.ts";
+import { connectionTo } from "./watching.ts";
 
 /** Our CRDs, and Trivy's vulnerability reports with an open schema. */
 export const CRDS = [
@@ -37,7 +37,6 @@ export function shardsOf(cluster: Cluster) {
       return { own, namespace: await cluster.createNamespace(prefix) };
     },
     async start({ own, namespace }: Place, options: StartOptions = {}): Promise<TestApp> {
-      const { server = cluster.url } = options;
       const env = {
         POD_NAMESPACE: own,
         INSTANCE: own,
@@ -47,7 +46,7 @@ export function shardsOf(cluster: Cluster) {
       const as = options.as ?? await ownAccount(cluster, env);
       assert("token" in as);
       return await startTestApp({
-        server: fixedConnection({ server, caPem: cluster.caPem, authorization: `Bearer ${as.token}` }),
+        server: connectionTo(cluster, { token: as.token, server: options.server }),
         env,
         watcherOptions: { random: () => 0.1 },
       });

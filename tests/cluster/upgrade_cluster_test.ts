@@ -1,7 +1,6 @@
 /** An upgrade from an older CRD of ours with Observations under it, and the way back. */
 import { assert, assertEquals } from "@std/assert";
 import { isObject, type JsonObject } from "../../src/core/json.ts";
-import { fixedConnection } from "../../src/kube/connection.ts";
 import { alert } from "../support/alerts.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
 import { closedBooks, statusOf } from "../support/books.ts";
@@ -11,7 +10,7 @@ import { eventually } from "../support/eventually.ts";
 import { ensureNamespaces, listAll } from "../support/objects.ts";
 import { changeReports, findingsOf, wantedFindings } from "../support/reports.ts";
 import { ownAccount } from "../support/rights.ts";
-import { transportTo } from "./watching.ts";
+import { connectionTo, transportTo } from "./watching.ts";
 
 const OBSERVATIONS = "/apis/zen.kube-zen.io/v1/observations";
 const OLDER = new URL("../fixtures/crds-older/observation.yaml", import.meta.url);
@@ -30,12 +29,7 @@ Deno.test("an upgrade from an older CRD keeps every Observation and goes on with
     new URL("../../scripts/samples/crds/aquasecurity.github.io_vulnerabilityreports.yaml", import.meta.url),
   ]);
   await ensureNamespaces(cluster, ["shop"]);
-  const { token } = await ownAccount(cluster);
-  const connection = fixedConnection({
-    server: cluster.url,
-    authorization: `Bearer ${token}`,
-    caPem: cluster.caPem,
-  });
+  const connection = connectionTo(cluster, await ownAccount(cluster));
   const alerts = Array.from({ length: ALERTS }, (_, index) => alert("shop", index));
   const stored = () => listAll(cluster, OBSERVATIONS);
 

@@ -1,7 +1,7 @@
 /** What the watch-fault tests share: a watcher whose view can be held against the server's, and a stream of changes. */
 import type { KubeApi, KubeObject, ResourceType } from "../../src/kube/api.ts";
 import { ApiError, hasStatus } from "../../src/kube/api.ts";
-import { fixedConnection } from "../../src/kube/connection.ts";
+import { type Connection, fixedConnection } from "../../src/kube/connection.ts";
 import { backoff, retry } from "../../src/kube/retry.ts";
 import { createTransport, type Transport, type TransportOptions } from "../../src/kube/transport.ts";
 import { watcher, type WatcherOptions } from "../../src/kube/watcher.ts";
@@ -16,14 +16,24 @@ export const CONFIG_MAPS: ResourceType = {
   namespaced: true,
 };
 
-/** The production transport to this server as its admin, perhaps by way of a proxy. */
-export function transportTo(
+/** How a user reaches this server, perhaps by way of a proxy; by default its admin. */
+interface Way {
+  readonly token?: string | undefined;
+  readonly server?: string | undefined;
+}
+
+/** The connection of the bearer of a token. */
+export function connectionTo(
   cluster: Cluster,
-  options: TransportOptions & { readonly server?: string } = {},
-): Transport {
-  const { server = cluster.url, ...rest } = options;
-  const authorization = `Bearer ${cluster.user("admin").token}`;
-  return createTransport(fixedConnection({ server, caPem: cluster.caPem, authorization }), rest);
+  { token = cluster.user("admin").token, server = cluster.url }: Way = {},
+): Connection {
+  return fixedConnection({ server, caPem: cluster.caPem, authorization: `Bearer ${token}` });
+}
+
+/** The production transport over such a connection. */
+export function transportTo(cluster: Cluster, options: TransportOptions & Way = {}): Transport {
+  const { token, server, ...rest } = options;
+  return createTransport(connectionTo(cluster, { token, server }), rest);
 }
 
 /** Keeps what a watcher tells of the ConfigMaps of a namespace, as name → resourceVersion. */

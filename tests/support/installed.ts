@@ -36,6 +36,17 @@ export const UNFILTERED: JsonObject = {
   },
 };
 
+/** What the samples of the demo want of the chart, their sources by configuration included. */
+export const FOR_SAMPLES: JsonObject = {
+  filters: UNFILTERED,
+  webhooks: { ingesterSecrets: ["alertmanager-webhook"] },
+  extraSourceRules: [{
+    apiGroups: ["cert-manager.io"],
+    resources: ["certificates"],
+    verbs: ["get", "list", "watch"],
+  }],
+};
+
 export interface Installed {
   readonly objects: readonly Rendered[];
   readonly namespace: string;
