@@ -3,7 +3,7 @@ import type { FilterDocument } from "../pipeline/filter.ts";
 import type { KubeObject } from "../kube/api.ts";
 import type { WatcherEvent } from "../kube/watcher.ts";
 import { logger } from "../telemetry/logging.ts";
-import type { FilterEvent, FilterReader, FiltersWatchOptions } from "./filters_watch.ts";
+import type { FilterEvent, FiltersWatchOptions } from "./filters_watch.ts";
 import { LastGood } from "./last_good.ts";
 import { formatProblem, type Problem } from "./problem.ts";
 
@@ -59,14 +59,15 @@ export class ConfigMapFilters {
     return this.#decided.promise;
   }
 
-  async take(event: WatcherEvent<KubeObject>, reader: FilterReader): Promise<void> {
+  async take(event: WatcherEvent<KubeObject>): Promise<void> {
     switch (event.type) {
       case "init":
         this.#present = false;
         return;
       case "apply":
         this.#present = true;
-        this.#apply(event.object, await reader());
+        // What reads filters (zod, CEL, YAML) is loaded with the first: there are clusters without any.
+        this.#apply(event.object, await import("./filter_document.ts"));
         return this.#decided.resolve();
       case "delete":
         this.#present = false;
@@ -98,7 +99,7 @@ export class ConfigMapFilters {
     };
   }
 
-  #apply(object: KubeObject, { parseFilterDocuments }: Awaited<ReturnType<FilterReader>>): void {
+  #apply(object: KubeObject, { parseFilterDocuments }: typeof import("./filter_document.ts")): void {
     const text = textOf(object, this.#options.configMap.key);
     if (text === undefined) {
       const message = `expected the key "${this.#options.configMap.key}" in its data, received nothing`;

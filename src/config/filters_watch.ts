@@ -54,14 +54,6 @@ export interface FiltersReport {
   readonly observationFilters: ObservationFiltersReport;
 }
 
-/**
- * What reads documents, loaded with the first one: zod, CEL and YAML are a sixth of what the program holds at rest,
- * and there are clusters without filters.
- */
-export type FilterReader = () => Promise<typeof import("./filter_document.ts")>;
-
-const reader: FilterReader = () => import("./filter_document.ts");
-
 /** The watch that feeds the filters. */
 export interface FiltersWatch {
   /** Runs until `signal` aborts. */
@@ -103,7 +95,7 @@ export function createFiltersWatch(options: FiltersWatchOptions): FiltersWatch {
       type: CONFIG_MAPS,
       scope,
       signal,
-      take: (event) => configMap.take(event, reader),
+      take: (event) => configMap.take(event),
       resumed: () => configMap.resumed(),
     });
   }
@@ -114,7 +106,7 @@ export function createFiltersWatch(options: FiltersWatchOptions): FiltersWatch {
       type: OBSERVATION_FILTERS,
       scope,
       signal,
-      take: (event) => resources.take(watched, event, reader),
+      take: (event) => resources.take(watched, event),
       resumed: () => resources.resumed(watched),
     });
   }

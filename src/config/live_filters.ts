@@ -31,7 +31,10 @@ export interface DocumentReport {
 }
 
 export interface LiveFiltersOptions {
-  readonly metrics: Pick<Metrics, "filterDecisions" | "filterPassRate" | "filterLastReload" | "filterErrors">;
+  readonly metrics: Pick<
+    Metrics,
+    "filterDecisions" | "filterPassRate" | "filterLastReload" | "filterErrors" | "sourceLabel"
+  >;
   readonly clock: Clock;
   /** The documents in force changed: what was filtered may pass now. */
   readonly onChange?: () => void;
@@ -43,8 +46,6 @@ interface Figures {
 }
 
 const PASS_RATE_WINDOW_MS = 300_000;
-/** Sources beyond this many share the label `other`. */
-const MAX_SOURCE_LABELS = 100;
 
 const log = logger("filter");
 
@@ -84,8 +85,8 @@ export class LiveFilters {
   /** The filters' no, or undefined; bound, to be one of the pipeline's steps. */
   readonly filter = (event: NormalEvent): Rejection | undefined => {
     const verdict = this.#set.evaluate(event);
-    const source = this.#label(event.source);
-    this.#passRates.get(source)?.add(verdict.pass, this.#options.clock.now());
+    const source = this.#options.metrics.sourceLabel(event.source);
+    this.#passRateOf(source).add(verdict.pass, this.#options.clock.now());
     for (const note of verdict.notes ?? []) this.#note(source, note);
     const { filterDecisions } = this.#options.metrics;
     if (verdict.pass) {
@@ -148,11 +149,10 @@ export class LiveFilters {
     return figures;
   }
 
-  #label(source: string): string {
-    if (this.#passRates.has(source)) return source;
-    const label = this.#passRates.size < MAX_SOURCE_LABELS ? source : "other";
-    if (!this.#passRates.has(label)) this.#passRates.set(label, new PassRate(PASS_RATE_WINDOW_MS));
-    return label;
+  #passRateOf(source: string): PassRate {
+    let passRate = this.#passRates.get(source);
+    if (!passRate) this.#passRates.set(source, passRate = new PassRate(PASS_RATE_WINDOW_MS));
+    return passRate;
   }
 }
 

@@ -4,7 +4,7 @@ import type { FilterDocument } from "../pipeline/filter.ts";
 import type { KubeObject, ResourceType } from "../kube/api.ts";
 import type { WatcherEvent } from "../kube/watcher.ts";
 import { logger } from "../telemetry/logging.ts";
-import type { FilterReader, FiltersWatchOptions } from "./filters_watch.ts";
+import type { FiltersWatchOptions } from "./filters_watch.ts";
 import { formatPath, formatProblem } from "./problem.ts";
 import type { ReadyCondition } from "./ready_status.ts";
 
@@ -30,7 +30,8 @@ export interface ObservationFiltersReport {
 }
 
 type Options = Pick<FiltersWatchOptions, "filters" | "clock" | "metrics" | "ownNamespace" | "ready">;
-type Reader = Awaited<ReturnType<FilterReader>>;
+/** Loaded with the first filter, as the ConfigMap's. */
+type Reader = typeof import("./filter_document.ts");
 type State = ObservationFiltersReport["state"];
 
 interface Entry {
@@ -69,14 +70,14 @@ export class ObservationFilters {
   }
 
   /** Takes what the watch of `namespace` ("": all) tells. */
-  async take(namespace: string, event: WatcherEvent<KubeObject>, reader: FilterReader): Promise<void> {
+  async take(namespace: string, event: WatcherEvent<KubeObject>): Promise<void> {
     const place = this.#place(namespace);
     switch (event.type) {
       case "init":
         place.listing = new Map();
         return;
       case "apply":
-        return this.#apply(place, event.object, await reader());
+        return this.#apply(place, event.object, await import("./filter_document.ts"));
       case "delete":
         if (place.entries.delete(keyOf(event.object))) this.#putInForce();
         return;
