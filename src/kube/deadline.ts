@@ -26,10 +26,11 @@ export function deadline(ms: number, what: string, parent?: AbortSignal): Deadli
   };
   const ring = () => {
     const leftMs = dueAt - performance.now();
-    if (leftMs > 0) timer = setTimeout(ring, Math.ceil(leftMs));
-    else {controller.abort(
-        new NetworkError(`Cannot ${what}: nothing came for ${ms} ms`, { fault: "timeout" }),
-      );}
+    if (leftMs > 0) {
+      timer = setTimeout(ring, Math.ceil(leftMs));
+      return;
+    }
+    controller.abort(new NetworkError(`Cannot ${what}: nothing came for ${ms} ms`, { fault: "timeout" }));
   };
   const restart = () => {
     dueAt = performance.now() + ms;

@@ -8,6 +8,7 @@ import { ApiError, type KubeApi } from "../kube/api.ts";
 import { isRetryable, type Sleep } from "../kube/retry.ts";
 import type { Generation, WriteContext } from "../pipeline/ports.ts";
 import type { Logger } from "../telemetry/logging.ts";
+import { throttle } from "../telemetry/throttle.ts";
 import { ContentHold } from "./content_hold.ts";
 import { DueQueue, type WorkResult } from "./due_queue.ts";
 import type { ObservationIndex } from "./index.ts";
@@ -95,7 +96,7 @@ export function createStatusLane(options: StatusLaneOptions): StatusLane {
     merge: (_older, newer) => newer,
   });
 
-  let refusedSaidAt = -Infinity;
+  const sayings = throttle({ lines: 1, windowMs: REFUSED_LOG_MS, now: () => clock.monotonic() });
 
   async function attempt(
     target: Target,
@@ -118,8 +119,7 @@ export function createStatusLane(options: StatusLaneOptions): StatusLane {
 
   /** Nothing but an admin mends it, and each of thousands of writes would say the same. */
   function sayRefused({ namespace, name }: Target, error: unknown): void {
-    if (clock.monotonic() - refusedSaidAt < REFUSED_LOG_MS) return;
-    refusedSaidAt = clock.monotonic();
+    if (sayings("refused") === undefined) return;
     const waiting = statuses.refused + contents.refused + 1;
     log.error("Status writes are refused: they are kept and tried again", {
       namespace,
