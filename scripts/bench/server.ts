@@ -1,6 +1,6 @@
 /** The API server under the benchmark: the embedded one, or a real one with its etcd. */
 import { parse } from "yaml";
-import { isObject } from "../../src/core/json.ts";
+import { isObject, type JsonObject } from "../../src/core/json.ts";
 import { ApiError, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
 import { fixedConnection } from "../../src/kube/connection.ts";
 import { createTransport, type Transport } from "../../src/kube/transport.ts";
@@ -150,6 +150,16 @@ function transportOf({ url, caPem, token }: Access): Transport {
     fixedConnection({ server: url, authorization: `Bearer ${token}`, caPem }),
     { fieldManager: "bench", requestDeadlineMs: 300_000 },
   );
+}
+
+/** Puts filters by source where the controller looks for them by default. */
+export async function writeFilters({ api }: Pick<BenchServer, "api">, sources: JsonObject): Promise<void> {
+  await createOrReplace(api, type("", "configmaps", "ConfigMap", true), {
+    apiVersion: "v1",
+    kind: "ConfigMap",
+    metadata: { name: "zen-watcher-filter", namespace: CONTROLLER_NAMESPACE },
+    data: { "filter.json": JSON.stringify({ sources }) },
+  });
 }
 
 const COLLECTIONS = [

@@ -1,11 +1,10 @@
 /** What is pushed at the webhooks: raw speed, fixed rates, repeats, filters, audit batches, overload. */
 import { type Bundle, startBundle, UNLIMITED } from "../controller.ts";
-import { CONTROLLER_NAMESPACE } from "../access.ts";
 import type { Figures } from "../figures.ts";
 import { AUDIT_BATCH, AUDIT_RELEVANT } from "../inputs.ts";
 import { bare, type Bench, pushed } from "../measure.ts";
 import type { Scenario } from "../scenario.ts";
-import { createOrReplace } from "../../support/feed.ts";
+import { writeFilters } from "../server.ts";
 
 const FALCO = "/falco/webhook";
 const AUDIT = "/audit/webhook";
@@ -149,12 +148,7 @@ export const FILTERED: Scenario = {
       excludeNamespaces: Array.from({ length: 10 }, (_, index) => `team-${index}-*`),
       expression: 'resource.name.endsWith("0")',
     };
-    await createOrReplace(bench.server.api, CONFIG_MAPS, {
-      apiVersion: "v1",
-      kind: "ConfigMap",
-      metadata: { name: "zen-watcher-filter", namespace: CONTROLLER_NAMESPACE },
-      data: { "filter.json": JSON.stringify({ sources: { falco: block } }) },
-    });
+    await writeFilters(bench.server, { falco: block });
     await using bundle = await startBundle(bench.server, { env: UNLIMITED });
     await warmUp(bench, bundle);
     const pace = { kind: "closed" as const, concurrency: 64, maxMs: 8_000 };
@@ -164,8 +158,6 @@ export const FILTERED: Scenario = {
     return figures;
   },
 };
-
-const CONFIG_MAPS = { group: "", version: "v1", plural: "configmaps", kind: "ConfigMap", namespaced: true };
 
 export const AUDIT_BATCHES: Scenario = {
   name: "audit",

@@ -1,12 +1,13 @@
 /** What the controller costs while nothing happens: start, idle, the size of what is stored. */
 import { parse } from "yaml";
-import { CONTROLLER_NAMESPACE, NAMESPACE } from "../access.ts";
+import type { JsonObject } from "../../../src/core/json.ts";
+import { NAMESPACE } from "../access.ts";
 import { startBundle } from "../controller.ts";
 import { storedObservations, usageFigures, wait } from "../measure.ts";
 import { memoryOf, usageDuring } from "../process.ts";
 import type { Scenario } from "../scenario.ts";
-import type { BenchServer } from "../server.ts";
-import { createNamespaces, createOrReplace, feedObjects, feedWebhook } from "../../support/feed.ts";
+import { type BenchServer, writeFilters } from "../server.ts";
+import { createNamespaces, feedObjects, feedWebhook } from "../../support/feed.ts";
 
 export const START: Scenario = {
   name: "start",
@@ -56,7 +57,7 @@ export const FILTERED_IDLE: Scenario = {
   async run({ server, quick }) {
     await createNamespaces(server.api, [NAMESPACE]);
     await feedObjects(server.api);
-    await writeChartFilters(server);
+    await writeFilters(server, await chartFilters());
     await using bundle = await startBundle(server);
     await wait(quick ? 3_000 : 20_000);
     const { usage } = await usageDuring(
@@ -67,21 +68,10 @@ export const FILTERED_IDLE: Scenario = {
   },
 };
 
-async function writeChartFilters({ api }: BenchServer): Promise<void> {
-  const values = parse(
-    await Deno.readTextFile(new URL("../../../helm/zen-watcher/values.yaml", import.meta.url)),
-  );
-  const { name, key, sources } = values.filters;
-  await createOrReplace(
-    api,
-    { group: "", version: "v1", plural: "configmaps", kind: "ConfigMap", namespaced: true },
-    {
-      apiVersion: "v1",
-      kind: "ConfigMap",
-      metadata: { name, namespace: CONTROLLER_NAMESPACE },
-      data: { [key]: JSON.stringify({ sources }) },
-    },
-  );
+/** The filters in the chart's values, by source. */
+async function chartFilters(): Promise<JsonObject> {
+  const text = await Deno.readTextFile(new URL("../../../helm/zen-watcher/values.yaml", import.meta.url));
+  return parse(text).filters.sources;
 }
 
 /** A kube-apiserver renews a lease of its own. */
