@@ -12,6 +12,7 @@ import type { KubeApi } from "./api.ts";
 import { fixedConnection } from "./connection.ts";
 import { createLeaderElection, type LeaderElectionOptions, NotLeaderError } from "./lease.ts";
 import { microTime, readRecord } from "./lease_record.ts";
+import { sleep } from "./retry.ts";
 import { createTransport } from "./transport.ts";
 
 function virtualTime() {
@@ -51,8 +52,8 @@ function candidate(server: ApiServer, options: Partial<LeaderElectionOptions> & 
     // Real time for the release, however busy the machine; the sleeps that share it pass at once.
     stopGraceMs: 10_000,
     sleep: async (ms, signal) => {
-      // Lets the server's answers through between two steps of virtual time.
-      await new Promise((resolve) => setTimeout(resolve));
+      // Lets the server's answers through between two steps of virtual time; whoever loses a race against it ends its timer.
+      await sleep(0, signal);
       if (!signal?.aborted) clock.tick(ms);
     },
     metrics,
@@ -224,7 +225,7 @@ Deno.test("leader election does not trust a monotonic clock that stood still whi
 Deno.test("leader election gives way when another holds the lease, and leaves that lease alone", async () => {
   const state = leaseServer();
   await using server = apiServer(state.answer);
-  await using me = candidate(server, { sleep: () => new Promise((resolve) => setTimeout(resolve)) });
+  await using me = candidate(server, { sleep: (_ms, signal) => sleep(0, signal) });
   const { signal } = await me.started();
   state.set({ holderIdentity: "thief" });
   await me.stopped();
