@@ -28,7 +28,7 @@ const QUIET_MS = 20_000;
 const POLL_MS = 100;
 const PAGE = 500;
 
-/** The bare client: `fetch` over kept-alive HTTP/1.1 (the controller's own choice for writes), bodies made before. */
+/** The bare client: `fetch` over kept-alive HTTP/1.1, with which events are sent to the controller too; bodies made before. */
 export async function bare(
   { server, load, watcher }: Bench,
   plan: Omit<Plan, "input">,

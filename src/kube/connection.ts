@@ -1,6 +1,6 @@
 /** Where the API server is and who we are to it. Filled from a Pod's service account (`auth.ts`) or a kubeconfig. */
 
-/** What one request needs to know. Compared by value: a new TLS client is built only when the TLS part changes. */
+/** What one request needs to know. Compared by value: new TLS clients are built only when the server or the TLS part changes. */
 export interface Endpoint {
   /** `https://host:port`, perhaps with a path; `http://` for a development cluster. */
   readonly server: string;

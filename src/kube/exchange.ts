@@ -2,10 +2,9 @@
 import { type Clock, systemClock } from "../core/clock.ts";
 import { isObject, type Json, type JsonObject } from "../core/json.ts";
 import { ApiError, NetworkError, type StatusBody } from "./api.ts";
-import { readText } from "./body.ts";
 import type { Connection, Endpoint } from "./connection.ts";
 import { type Deadline, deadline } from "./deadline.ts";
-import type { Lane, Lanes } from "./lanes.ts";
+import type { Answer, Lane, Lanes } from "./lanes.ts";
 
 /** What to send. */
 export interface Request {
@@ -33,7 +32,7 @@ export interface Wire {
 
 /** An answer under way. The body must be read or cancelled before `limit` is disposed of. */
 export interface Exchange extends Disposable {
-  readonly response: Response;
+  readonly answer: Answer;
   readonly limit: Deadline;
   /** Turns whatever interrupted the reading of the body into what callers expect. */
   failure(error: unknown): unknown;
@@ -43,7 +42,7 @@ export interface Exchange extends Disposable {
 export async function request(wire: Wire, request: Request): Promise<{ status: number; text: string }> {
   using exchange = await open(wire, request, { watch: false });
   try {
-    return { status: exchange.response.status, text: await readText(exchange.response, wire.maxBodyBytes) };
+    return { status: exchange.answer.status, text: await exchange.answer.text(wire.maxBodyBytes) };
   } catch (error) {
     throw exchange.failure(error);
   }
@@ -56,14 +55,18 @@ export async function open(
   options: { readonly watch: boolean },
 ): Promise<Exchange> {
   const first = await send(wire, request, { ...options, fresh: false });
-  if (first.response.ok) return first;
+  if (isSuccess(first.answer)) return first;
   using refused = first;
   const error = await toApiError(wire, request, refused);
   if (error.status !== 401) throw error;
   const second = await send(wire, request, { ...options, fresh: true });
-  if (second.response.ok) return second;
+  if (isSuccess(second.answer)) return second;
   using again = second;
   throw await toApiError(wire, request, again);
+}
+
+function isSuccess({ status }: Answer): boolean {
+  return status >= 200 && status < 300;
 }
 
 /** JSON of an answer that must be an object. */
@@ -93,16 +96,15 @@ async function send(
   };
   const failure = (error: unknown) => toFailure(error, { wire, request, limit, lane });
   try {
-    const response = await fetch(urlOf(endpoint, request), {
+    const answer = await lane.send({
       method: request.method,
+      url: urlOf(endpoint, request),
       headers: headersOf(endpoint, request, wire.userAgent),
-      body: request.body === undefined ? null : JSON.stringify(request.body),
+      body: request.body === undefined ? undefined : JSON.stringify(request.body),
       signal: limit.signal,
-      client: lane.client,
-      // A redirect would take the credentials to another host.
-      redirect: "manual",
+      maxBodyBytes: wire.maxBodyBytes,
     });
-    return { response, limit, failure, [Symbol.dispose]: dispose };
+    return { answer, limit, failure, [Symbol.dispose]: dispose };
   } catch (error) {
     dispose();
     throw failure(error);
@@ -130,17 +132,17 @@ function toFailure(
 }
 
 async function toApiError(wire: Wire, request: Request, exchange: Exchange): Promise<ApiError> {
-  const { response } = exchange;
+  const { answer } = exchange;
   let text = "";
   try {
-    text = await readText(response, MAX_ERROR_BYTES);
+    text = await answer.text(MAX_ERROR_BYTES);
   } catch (error) {
     const failure = exchange.failure(error);
     // The status line alone says enough, unless it was the caller who left.
     if (!(failure instanceof NetworkError)) throw failure;
   }
   const body = toStatus(text);
-  return new ApiError(request.doing, response.status, body, retryAfterMs(response, body, wire.clock));
+  return new ApiError(request.doing, answer.status, body, retryAfterMs(answer, body, wire.clock));
 }
 
 function toStatus(text: string): StatusBody {
@@ -155,8 +157,8 @@ function toStatus(text: string): StatusBody {
 }
 
 /** The wait of the `Retry-After` header, in seconds or a date, or else of the Status. */
-function retryAfterMs(response: Response, body: StatusBody, clock: Clock): number | undefined {
-  const header = response.headers.get("retry-after")?.trim();
+function retryAfterMs(answer: Answer, body: StatusBody, clock: Clock): number | undefined {
+  const header = answer.header("retry-after")?.trim();
   if (header) {
     const seconds = Number(header);
     if (Number.isFinite(seconds)) return Math.max(0, seconds * 1_000);
@@ -172,7 +174,6 @@ function urlOf(endpoint: Endpoint, { path, query }: Request): string {
   return `${endpoint.server.replace(/\/+$/, "")}${path}${search}`;
 }
 
-/** A plain object: fetch makes its own `Headers` of whatever it is given. */
 function headersOf(endpoint: Endpoint, request: Request, userAgent: string): Record<string, string> {
   return {
     ...endpoint.headers,

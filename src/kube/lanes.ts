@@ -1,24 +1,43 @@
 /** The TLS clients under the transport: few sockets, replaced when they look dead or the credentials change. */
+import { readText } from "./body.ts";
 import type { Endpoint } from "./connection.ts";
+import { createHttp1 } from "./http1.ts";
 
 /** API servers allow 100 to 250 streams on an HTTP/2 connection; one more request would wait for ever. */
 const WATCHES_PER_LANE = 64;
 
-/**
- * Requests with a body go over HTTP/1.1. Deno's fetch leaves Nagle's algorithm on (denoland/deno#35581), and over
- * HTTP/2 a body of 1 KiB or more is a write of its own, held back until the peer acknowledges the one before: 44 ms a
- * request, 22 a second one after another where HTTP/1.1, which sends head and body at once, does 1,400.
- */
-const WRITES: Deno.CreateHttpClientOptions = {
+/** For requests with a body through a proxy, which `Http1` knows nothing of. */
+const PROXIED_WRITES: Deno.CreateHttpClientOptions = {
   http2: false,
-  // As many sockets as there are writes at a time; these stay open for the next ones. API servers hang up after 90 s.
   poolMaxIdlePerHost: 32,
   poolIdleTimeout: 30_000,
 };
 
+/** What goes out on a lane. */
+export interface LaneRequest {
+  readonly method: string;
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  /** Undefined on lanes for reads and watches. */
+  readonly body: string | undefined;
+  readonly signal: AbortSignal;
+  /** The longest body of an answer that is read whole. */
+  readonly maxBodyBytes: number;
+}
+
+/** What comes back. The body is read as `text`, or as a stream by who watches. */
+export interface Answer {
+  readonly status: number;
+  header(name: string): string | undefined;
+  /** Of at most `maxBytes`; throws `NetworkError` `too_large`. */
+  text(maxBytes: number): Promise<string>;
+  readonly stream: ReadableStream<Uint8Array> | null;
+}
+
 /** One client: an HTTP/2 connection, or the HTTP/1.1 connections of requests with a body. */
 export interface Lane {
-  readonly client: Deno.HttpClient;
+  send(request: LaneRequest): Promise<Answer>;
+  close(): void;
   watches: number;
 }
 
@@ -44,13 +63,13 @@ export function createLanes(): Lanes {
   let last: Endpoint | undefined;
 
   const add = (endpoint: Endpoint): Lane => {
-    const lane = createLane(endpoint, { http2: true });
+    const lane = fetchLane(endpoint, { http2: true });
     lanes.push(lane);
     return lane;
   };
   const close = () => {
-    for (const lane of lanes) lane.client.close();
-    writing?.client.close();
+    for (const lane of lanes) lane.close();
+    writing?.close();
     lanes = [];
     writing = undefined;
   };
@@ -58,7 +77,7 @@ export function createLanes(): Lanes {
     if (lane === writing) writing = undefined;
     else if (lanes.includes(lane)) lanes = lanes.filter((other) => other !== lane);
     else return;
-    lane.client.close();
+    lane.close();
   };
 
   return {
@@ -67,7 +86,7 @@ export function createLanes(): Lanes {
       if (wanted !== identity) close();
       identity = wanted;
       last = endpoint;
-      if (use === "write") return writing ??= createLane(endpoint, WRITES);
+      if (use === "write") return writing ??= writeLane(endpoint);
       if (use === "read") return lanes[0] ?? add(endpoint);
       const lane = lanes.find((lane) => lane.watches < WATCHES_PER_LANE) ?? add(endpoint);
       lane.watches++;
@@ -82,16 +101,36 @@ export function createLanes(): Lanes {
   };
 }
 
-function identityOf({ caPem, certPem, keyPem, proxyUrl }: Endpoint): string {
-  return JSON.stringify([caPem, certPem, keyPem, proxyUrl]);
+function identityOf({ server, caPem, certPem, keyPem, proxyUrl }: Endpoint): string {
+  return JSON.stringify([server, caPem, certPem, keyPem, proxyUrl]);
 }
+
+function writeLane(endpoint: Endpoint): Lane {
+  if (endpoint.proxyUrl !== undefined) return fetchLane(endpoint, PROXIED_WRITES);
+  const http1 = createHttp1(endpoint);
+  return {
+    watches: 0,
+    close: http1.close,
+    async send(request) {
+      const { status, headers, body } = await http1.send({ ...request, body: request.body ?? "" });
+      return {
+        status,
+        header: (name) => headers.find(([known]) => known === name)?.[1],
+        text: () => Promise.resolve(decoder.decode(body)),
+        stream: null,
+      };
+    },
+  };
+}
+
+const decoder = new TextDecoder();
 
 /**
  * `caCerts` ADDS to the runtime's default roots. What makes the cluster's CA the only one trusted is the environment
  * of the process: DENO_TLS_CA_STORE=system with SSL_CERT_FILE naming an empty file and SSL_CERT_DIR nothing, set in
  * the image and by the start task before the runtime reads them; it cannot be set from inside.
  */
-function createLane({ caPem, certPem, keyPem, proxyUrl }: Endpoint, how: Deno.CreateHttpClientOptions): Lane {
+function fetchLane({ caPem, certPem, keyPem, proxyUrl }: Endpoint, how: Deno.CreateHttpClientOptions): Lane {
   const options: Deno.CreateHttpClientOptions = {
     ...how,
     ...(caPem === undefined ? {} : { caCerts: [caPem] }),
@@ -100,5 +139,18 @@ function createLane({ caPem, certPem, keyPem, proxyUrl }: Endpoint, how: Deno.Cr
   const client = certPem !== undefined && keyPem !== undefined
     ? Deno.createHttpClient({ ...options, cert: certPem, key: keyPem })
     : Deno.createHttpClient(options);
-  return { client, watches: 0 };
+  return {
+    watches: 0,
+    close: () => client.close(),
+    async send({ method, url, headers, body = null, signal }) {
+      // A redirect would take the credentials to another host.
+      const response = await fetch(url, { method, headers, body, signal, client, redirect: "manual" });
+      return {
+        status: response.status,
+        header: (name) => response.headers.get(name) ?? undefined,
+        text: (maxBytes) => readText(response, maxBytes),
+        stream: response.body,
+      };
+    },
+  };
 }

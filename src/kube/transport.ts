@@ -1,4 +1,4 @@
-/** `KubeApi` over Deno's fetch. */
+/** `KubeApi` over HTTP: reads and watches by HTTP/2, requests with a body by HTTP/1.1. */
 import { isObject, type Json, type JsonObject } from "../core/json.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import {
@@ -175,8 +175,8 @@ async function* watch<T extends KubeObject>(
   exchange.limit.clear();
   try {
     options.onOpen?.();
-    if (exchange.response.body === null) return;
-    for await (const line of readLines(exchange.response.body, options.maxLineBytes)) {
+    if (exchange.answer.stream === null) return;
+    for await (const line of readLines(exchange.answer.stream, options.maxLineBytes)) {
       yield toFrame<T>(parseObject(line, doing), doing);
     }
   } catch (error) {
