@@ -6,26 +6,34 @@ import {
   afterIdentifier,
   afterSpaces,
   afterWord,
+  beforeSpaces,
   identifierBefore,
   isBoundary,
   isQuote,
   isSpace,
   quotedEnd,
 } from "./mask_scan.ts";
+import { commandOf, passwordFlag } from "./mask_commands.ts";
+import { commandArguments, decoded } from "./mask_query.ts";
 import {
-  hasPasswordFlag,
   isFlagOfSecret,
   isHeaderOfSecret,
   isNameOfSecret,
+  isPlainNameOfSecret,
   isValue,
   knownTokenEnd,
+  looksLikePassword,
   looksRandom,
-  passwordFlag,
+  secretPathStart,
   TOKEN_INITIALS,
+  TOKEN_WORDS,
 } from "./mask_words.ts";
 
 /** What stands where a secret stood. */
 export const MASK = "***";
+
+/** As much of an unquoted value as is looked at. */
+const MAX_ASSIGNED = 64;
 
 /** The text with every value that looks like a secret replaced by `***`; masking again changes nothing. */
 export function mask(text: string): string {
@@ -88,8 +96,23 @@ function step(scan: Scan): void {
 function afterEquals(scan: Scan, index: number): void {
   const { text } = scan;
   const key = identifierBefore(text, index, scan.copied);
+  if (key.name === "") return hideAssigned(scan, { nameEnd: beforeSpaces(text, index), valueAt: index + 1 });
+  if (key.name === "command" && "?&".includes(text[index - "command".length - 1] ?? " ")) {
+    return hideArguments(scan, index + 1);
+  }
+  if (passwordFlag(scan.command, key.name) === "user") return hideAfterColon(scan, index + 1);
   if (!isNameOfSecret(key.name)) return;
   hideValue(scan, index + 1, key.startsWord ? "word" : "list");
+}
+
+/** The arguments of a command in an address, where they hold a secret when read as the command line they are. */
+function hideArguments(scan: Scan, start: number): void {
+  const ranges = commandArguments(scan.text, start);
+  scan.index = ranges.at(-1)?.end ?? start;
+  const line = ranges.map((range) => decoded(scan.text.slice(range.start, range.end))).join(" ");
+  if (mask(line) === line) return;
+  // What is typed first names the tool.
+  for (const range of ranges.length === 1 ? ranges : ranges.slice(1)) scan.hide(range.start, range.end);
 }
 
 /** `https://user:x@host`, `"password": "x"`, `Authorization: Bearer x`, `pass:x`. */
@@ -104,7 +127,22 @@ function afterColon(scan: Scan, index: number): void {
   }
   const { name } = identifierBefore(text, index, scan.copied);
   if (isHeaderOfSecret(name)) return hideHeader(scan, afterSpaces(text, index + 1));
-  if (name === "pass" && text[index + 1] !== " ") hideValue(scan, index + 1, "word"); // openssl -passin pass:x
+  if (name === "pass" && text[index + 1] !== " ") return hideValue(scan, index + 1, "word"); // openssl -passin pass:x
+  hideAssigned(scan, { nameEnd: beforeSpaces(text, index), valueAt: index + 1 });
+}
+
+/**
+ * `password: x1`, `Token:x1`, `password = x1`, as headers, YAML and settings write it. So do sentences and images
+ * (`repo/token:1.2`): an unquoted value has to look like one.
+ */
+function hideAssigned(scan: Scan, { nameEnd, valueAt }: { nameEnd: number; valueAt: number }): void {
+  const { text } = scan;
+  const { name } = identifierBefore(text, nameEnd, scan.copied);
+  if (name === "" || "/@:%".includes(text[nameEnd - name.length - 1] ?? " ")) return;
+  if (!isPlainNameOfSecret(name)) return;
+  const start = afterSpaces(text, valueAt);
+  const end = afterIdentifier(text, start, MAX_ASSIGNED);
+  if (isQuote(text[start]) || looksLikePassword(text.slice(start, end))) hideValue(scan, start, "list");
 }
 
 /** A word ended: does it ask for a secret in the next one? */
@@ -120,21 +158,38 @@ function afterSpace(scan: Scan, index: number): void {
     if (flag === "user") return hideAfterColon(scan, next);
   } else {
     scan.command = commandOf(scan.command, word);
-    if (isScheme(word)) {
+    // `aws configure set aws_secret_access_key x`
+    if (isScheme(word) || (word.includes("_") && isFlagOfSecret(word))) {
       const end = afterWord(text, next);
       if (looksRandom(text.slice(next, Math.min(end, next + 256)))) return scan.hide(next, end);
     }
   }
+  if (word.endsWith("-----BEGIN")) return hidePrivateKey(scan, next);
   hideAttached(scan, next);
 }
 
-/** `mysql -psecret`, `sshpass -psecret`: the value is part of the flag's own word. */
-function hideAttached(scan: Scan, start: number): void {
-  if (scan.command === "" || scan.text[start] !== "-") return;
-  const flag = scan.text.slice(start, start + 3);
-  if (flag.length < 3 || isSpace(flag[2] ?? "") || passwordFlag(scan.command, flag) !== "attached") return;
-  scan.hide(start + 2, afterWord(scan.text, start));
-  scan.wordStart = start;
+/** `-----BEGIN RSA PRIVATE KEY----- … -----END`: all between the lines, or what there is of it. */
+function hidePrivateKey(scan: Scan, start: number): void {
+  const line = "PRIVATE KEY-----";
+  const at = scan.text.slice(start, start + 40).indexOf(line);
+  if (at < 0) return;
+  const from = start + at + line.length;
+  const end = scan.text.indexOf("-----END", from);
+  scan.hide(from, end < 0 ? scan.text.length : end);
+}
+
+/** `mysql -psecret`, `sshpass -psecret`, `curl -uuser:secret`: the value is part of the flag's own word. */
+function hideAttached(scan: Scan, next: number): void {
+  const { text } = scan;
+  const start = isQuote(text[next]) ? next + 1 : next;
+  if (scan.command === "" || text[start] !== "-") return;
+  const flag = text.slice(start, start + 3);
+  if (flag.length < 3 || isSpace(flag[2] ?? "")) return;
+  const isAttached = passwordFlag(scan.command, flag) === "attached";
+  if (isAttached && isQuote(flag[2])) return hideValue(scan, start + 2, "word");
+  if (isAttached) scan.hide(start + 2, afterWord(text, start));
+  else if (passwordFlag(scan.command, flag.slice(0, 2)) === "user") hideAfterColon(scan, start + 2);
+  scan.wordStart = next;
 }
 
 /** What is masked after a key: a quoted string, a word, or up to the next separator of a list. */
@@ -185,6 +240,8 @@ function hideUserInfo(scan: Scan, start: number): void {
     if (char === ":" && colon < 0) colon = end;
   }
   scan.index = start;
+  const path = secretPathStart(text, start);
+  if (path > start) return scan.hide(path, afterWord(text, path));
   if (colon >= 0 && colon + 1 < at) scan.hide(colon + 1, at);
   else if (at > start && colon < 0 && looksRandom(text.slice(start, Math.min(at, start + 256)))) {
     scan.hide(start, at); // https://<token>@github.com/…
@@ -206,14 +263,6 @@ function isScheme(word: string): boolean {
   return lower === "bearer" || lower === "basic";
 }
 
-/** The command in force after this word: a known tool's, or none after a separator. */
-function commandOf(current: string, word: string): string {
-  if (word.length <= 2 && ["|", "||", "&&", ";", "&"].includes(word)) return "";
-  if (current !== "" && word === "login") return `${current} login`;
-  const name = word.slice(word.lastIndexOf("/") + 1);
-  return hasPasswordFlag(name) ? name : current;
-}
-
 /** A cheap first look: no text without one of these characters can match, few others need the scan. */
 function mayHoldSecret(text: string): boolean {
   if (text.length < 5) return false;
@@ -222,7 +271,7 @@ function mayHoldSecret(text: string): boolean {
     if (code === 61 || code === 58 || code === 45 || code === 95) return true; // = : - _
   }
   // Such a word and the shortest token that may follow or be it.
-  return text.length >= 18 && knownWords.some((word) => text.includes(word));
+  return text.length >= 18 && KNOWN_WORDS.some((word) => text.includes(word));
 }
 
-const knownWords = ["AKIA", "ASIA", "AIza", "eyJ", "earer ", "asic "];
+const KNOWN_WORDS = [...TOKEN_WORDS, "earer ", "asic "];
