@@ -96,6 +96,8 @@ Deno.test("falco turns the plural of an audit event's target into its kind", () 
   assertEquals(target("ingresses")?.kind, "Ingress");
   assertEquals(target("nodepools"), { kind: "Nodepool", name: "x", namespace: "ns" });
   assertEquals(target("proxies")?.kind, "Proxy");
+  assertEquals(target("ipaddresses")?.kind, "IPAddress");
+  assertEquals(target("mutatingadmissionpolicies")?.kind, "MutatingAdmissionPolicy");
 });
 
 Deno.test("falco's internal events are operations, and no threat", () => {
