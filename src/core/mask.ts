@@ -14,10 +14,12 @@ import {
   quotedEnd,
 } from "./mask_scan.ts";
 import { commandOf, passwordFlag } from "./mask_commands.ts";
+import { isAuthScheme, isSentence } from "./mask_headers.ts";
 import { commandArguments, decoded } from "./mask_query.ts";
 import {
   isFlagOfSecret,
   isHeaderOfSecret,
+  isKeyFile,
   isNameOfSecret,
   isPlainNameOfSecret,
   isValue,
@@ -101,7 +103,7 @@ function afterEquals(scan: Scan, index: number): void {
     return hideArguments(scan, index + 1);
   }
   if (passwordFlag(scan.command, key.name) === "user") return hideAfterColon(scan, index + 1);
-  if (!isNameOfSecret(key.name)) return;
+  if (!isNameOfSecret(key.name) || isKeyFile(key.name, text.slice(index + 1, index + 2))) return;
   hideValue(scan, index + 1, key.startsWord ? "word" : "list");
 }
 
@@ -126,7 +128,12 @@ function afterColon(scan: Scan, index: number): void {
     return hideValue(scan, afterSpaces(text, index + 1), "list");
   }
   const { name } = identifierBefore(text, index, scan.copied);
-  if (isHeaderOfSecret(name)) return hideHeader(scan, afterSpaces(text, index + 1));
+  if (isHeaderOfSecret(name)) {
+    const start = afterSpaces(text, index + 1);
+    return isSentence(text, { name, nameAt: index - name.length, start })
+      ? undefined
+      : hideHeader(scan, start);
+  }
   if (name === "pass" && text[index + 1] !== " ") return hideValue(scan, index + 1, "word"); // openssl -passin pass:x
   hideAssigned(scan, { nameEnd: beforeSpaces(text, index), valueAt: index + 1 });
 }
@@ -149,6 +156,8 @@ function hideAssigned(scan: Scan, { nameEnd, valueAt }: { nameEnd: number; value
 function afterSpace(scan: Scan, index: number): void {
   const { text } = scan;
   const word = text.slice(scan.wordStart, Math.min(index, scan.wordStart + 128));
+  // What stood where the mask is names no command.
+  const shown = scan.copied > scan.wordStart ? text.slice(scan.copied, index) : word;
   const next = afterSpaces(text, index);
   scan.wordStart = scan.index = next;
   if (word.startsWith("-")) {
@@ -157,7 +166,7 @@ function afterSpace(scan: Scan, index: number): void {
     if (flag === "next" && (isValue(value) || isQuote(text[next]))) return hideValue(scan, next, "word");
     if (flag === "user") return hideAfterColon(scan, next);
   } else {
-    scan.command = commandOf(scan.command, word);
+    scan.command = commandOf(scan.command, shown);
     // `aws configure set aws_secret_access_key x`
     if (isScheme(word) || (word.includes("_") && isFlagOfSecret(word))) {
       const end = afterWord(text, next);
@@ -199,13 +208,21 @@ function hideValue(scan: Scan, start: number, form: "word" | "list"): void {
   if (isQuote(text[start + escaped])) {
     const open = start + escaped;
     const end = quotedEnd(text, open, escaped === 1);
-    if (end > open + 1) scan.hide(open + 1, end);
+    if (end > open + 1 && !isNoSecret(text.slice(open + 1, Math.min(end, open + 9)))) {
+      scan.hide(open + 1, end);
+    }
     return;
   }
   const end = form === "word" ? afterWord(text, start) : afterIdentifier(text, start);
-  const value = text.slice(start, Math.min(end, start + 8));
-  if (end === start || ["true", "false", "null", "none", "nil", MASK].includes(value.toLowerCase())) return;
+  if (end === start || isNoSecret(text.slice(start, Math.min(end, start + 8)))) return;
+  if (text[start] === "<" && text[end - 1] === ">") return; // <path/to/key>, of a manual
   scan.hide(start, end);
+}
+
+/** Constants, the mask itself, and what only opens: JSON's brackets, a shell's `$(…` and `${…`. */
+function isNoSecret(value: string): boolean {
+  return ["true", "false", "null", "none", "nil", "{", "[", MASK].includes(value.toLowerCase()) ||
+    value.startsWith("$(") || value.startsWith("${");
 }
 
 /** A header's value: a scheme stays readable, its credentials go; else up to the end of the word or quote. */
@@ -214,8 +231,7 @@ function hideHeader(scan: Scan, start: number): void {
   const end = afterWord(text, start);
   const scheme = text.slice(start, Math.min(end, start + 20)).toLowerCase();
   const credentials = afterSpaces(text, end);
-  const hasScheme = ["bearer", "basic", "digest", "token", "negotiate", "apikey", "ntlm", "aws4-hmac-sha256"]
-    .includes(scheme) && credentials < text.length;
+  const hasScheme = isAuthScheme(scheme) && credentials < text.length;
   let from = hasScheme ? credentials : start;
   let to = afterWord(text, from);
   // Parameters go on after a comma or semicolon: `a=1; b=2`, `Credential=…, Signature=…`.

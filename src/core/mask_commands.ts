@@ -118,7 +118,7 @@ export function commandOf(current: string, word: string): string {
   let start = end;
   while (start > 0 && isNameCode(word.charCodeAt(start - 1))) start--;
   const name = word.slice(start, end);
-  if (current !== "" && name === "login") return `${current} login`;
+  if (name === "login" && FLAGS.has(`${current} login`)) return `${current} login`;
   while (start > 0 && (word[start - 1] === "/" || isNameCode(word.charCodeAt(start - 1)))) start--;
   while (start > 0 && isQuote(word[start - 1])) start--;
   const found = hasPasswordFlag(name) ? name : "";

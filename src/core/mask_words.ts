@@ -75,17 +75,9 @@ const WORKING_DIRECTORIES = new Set(["PWD", "OLDPWD"]);
 
 /** Words after a flag in a sentence about it. */
 const PROSE = new Set([
-  "argument",
-  "parameter",
-  "flag",
-  "option",
-  "setting",
-  "is",
-  "was",
-  "and",
-  "or",
-  "to",
-  "must",
+  ...["argument", "parameter", "flag", "option", "setting", "value"],
+  ...["arguments", "parameters", "flags", "options", "settings", "values"],
+  ...["is", "are", "was", "were", "and", "or", "to", "must", "should", "can", "as", "if", "with"],
 ]);
 
 /** True where the word after a flag is its value, not the rest of a sentence about the flag. */
@@ -137,6 +129,11 @@ function judgeName(name: string): boolean {
     if (index === words.length - 1 && SECRET_WORDS.has(word)) return true;
   }
   return last.endsWith("pass") && last.length > 4 && name === name.toUpperCase(); // DBPASS
+}
+
+/** True for `--kubelet-client-key=/etc/…`: what the API server and kubelet call so is a file. */
+export function isKeyFile(name: string, firstOfValue: string): boolean {
+  return firstOfValue === "/" && name.toLowerCase().endsWith("client-key");
 }
 
 /** Last words of names that stand for a secret even before a colon, where sentences put other words. */
