@@ -155,7 +155,7 @@ const MAX_REPAIRS = 20;
  * YAML as kubectl takes it: a quoted text may go on at its key's own indentation, where the letter of the standard
  * wants it deeper. White space before such a line is no part of the text.
  */
-function readYaml(text: string): TextResult {
+export function readYaml(text: string): TextResult {
   let read = readTextDocuments(text, MAX_FILE_LENGTH);
   const lines = text.split("\n");
   for (let round = 0; round < MAX_REPAIRS && !read.ok; round++) {

@@ -151,9 +151,7 @@ export function lastingFields(fields: JsonObject): JsonObject {
   const clientPorts = clientPortKeys(fields);
   const lasting: JsonObject = {};
   for (const [key, value] of leaves(fields)) {
-    if (
-      key === "__proto__" || value === null || value === "<NA>" || isVolatile(key) || clientPorts.has(key)
-    ) continue;
+    if (value === null || value === "<NA>" || isVolatile(key) || clientPorts.has(key)) continue;
     const isTuple = key === "fd.name" || key === "fd.nameraw" || key.startsWith("evt.arg");
     lasting[key] = isTuple && typeof value === "string" ? withoutClientPort(value) : value;
   }
@@ -163,6 +161,7 @@ export function lastingFields(fields: JsonObject): JsonObject {
 /** Fields under their dotted names, whichever way they are written: `{evt: {time: 1}}` varies as `{"evt.time": 1}` does. */
 function* leaves(fields: JsonObject, prefix = ""): Generator<[key: string, value: Json]> {
   for (const [key, value] of Object.entries(fields)) {
+    if (key === "__proto__") continue;
     const name = prefix + key;
     if (isObject(value) && prefix.length < MAX_PREFIX) yield* leaves(value, `${name}.`);
     else yield [name, value];

@@ -77,6 +77,10 @@ Deno.test("falco's repeats are told by nothing that numbers a thread, a descript
     }));
   assertEquals(repeat(1), repeat(2));
   const other = (fields: JsonObject) => idOf(alert(fields));
+  const polluted = JSON.parse(
+    '{"__proto__": {"x": 1}, "proc": {"__proto__": 1, "name": "sh"}}',
+  ) as JsonObject;
+  assertEquals(other(polluted), other({ "proc.name": "sh" }));
   assertNotEquals(other({ proc: { name: "sh" } }), other({ proc: { name: "cat" } }));
   assertNotEquals(
     other({ "evt.arg.tuple": "10.0.0.1:40000->1.2.3.4:80" }),
