@@ -213,6 +213,29 @@ Deno.test("explain reads reports kept by the names of their resources, some of w
   assertEquals([ran.code, events.length, errors], [0, 43, []]);
 });
 
+Deno.test("explain takes YAML as kubectl does, and says where it is none", async () => {
+  const report = (title: string) =>
+    [
+      "apiVersion: aquasecurity.github.io/v1alpha1",
+      "kind: ConfigAuditReport",
+      "metadata: {name: r, namespace: shop}",
+      "report:",
+      "    checks:",
+      "    - checkID: KSV001",
+      "      success: false",
+      title,
+    ].join("\n");
+  const explained = async (text: string) => {
+    const ran = await zen(["explain", "--source", "trivy", "-f", "r.yaml", "-o", "json"], { "r.yaml": text });
+    return JSON.parse(ran.out);
+  };
+  // The quoted title goes on at its key's own indentation.
+  const { events, errors } = await explained(report("      title: 'A:\n      b'\n      severity: LOW"));
+  assertEquals([events[0]?.observation.spec.details.title, errors], ["A: b", []]);
+  const broken = await explained(report("      title: [A"));
+  assertEquals(broken.errors[0]?.path, "line 8, column 16");
+});
+
 Deno.test("explain draws nothing from what a watch tells as deleted, and says so", async () => {
   const folder = `${ROOT}tests/fixtures/sources/`;
   const report = parse(await processIo.readText(`${folder}trivy/one-vulnerability/input.yaml`));

@@ -75,6 +75,12 @@ Deno.test("no password of a flag, variable, header or address survives, whatever
     (s) => `{"client_secret": "${s}"}`,
     (s) => `https://host/?access_token=${s}&x=1`,
     (s) => `mysql -p${s}`,
+    (s) => `(user=root command=mysql -uroot -p${s} pid=1)`,
+    (s) => `sh -c "cd /;mysql -p'${s}'"`,
+    (s) => `curl -sku me:${s} x`,
+    (s) => `curl -H Token: ${s}`,
+    (s) => `password : ${s}`,
+    (s) => `/exec?command=sh&command=-c&command=mysql+-p${s}&stdin=true`,
   ];
   const word = fc.stringMatching(/^[a-z./-]{1,8}$/);
   fc.assert(

@@ -1,6 +1,7 @@
 /** Whatever a payload holds, a source does not throw, keeps what is readable, and yields what can be stored. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { clean } from "../src/core/clean.ts";
 import type { NormalEvent, Payload } from "../src/core/event.ts";
 import { isObject, type Json, type JsonObject } from "../src/core/json.ts";
 import { observationSchema } from "../src/core/observation_schema.ts";
@@ -113,7 +114,9 @@ function drawn(source: SourceDefinition, payload: Payload): NormalEvent[] {
   for (const item of runtime.draw(payload)) {
     if ("error" in item) {
       assert(PAYLOAD_ERROR_REASONS.includes(item.error.reason));
-      assert(item.error.message !== "" && typeof item.error.path === "string");
+      const { path, message } = item.error;
+      assert(message !== "" && path.length <= 300 && message.length <= 300);
+      assertEquals([clean(path, 300), clean(message, 300)], [path, message]);
       continue;
     }
     const event = runtime.normalize(item.event, payload);

@@ -1,7 +1,7 @@
 /** Files as people have them: JSON, YAML, NDJSON, values one after another, one object or a List. */
 import { basename } from "node:path";
 import { type Problem } from "../config/problem.ts";
-import { readDocuments as readTextDocuments, type TextDocument } from "../config/text.ts";
+import { readDocuments as readTextDocuments, type TextDocument, type TextResult } from "../config/text.ts";
 import type { Payload } from "../core/event.ts";
 import { isObject, type Json, type JsonObject } from "../core/json.ts";
 import type { PayloadError } from "../core/outcome.ts";
@@ -133,11 +133,47 @@ function configMapPayloads(
 function readValues(text: string): Documents {
   const json = readDocuments(text);
   if (json.errors.length === 0 || isNdjson(text)) return json;
-  const yaml = readTextDocuments(text, MAX_FILE_LENGTH);
-  if (!yaml.ok) return json;
+  const yaml = readYaml(text);
+  // What is wrong with an object in YAML is not that it is no JSON.
+  if (!yaml.ok) return text.includes("apiVersion:") ? { documents: [], errors: told(yaml.problems) } : json;
   const documents = yaml.documents.map(({ value }) => toJson(value)).filter((value) => value !== null);
   return documents.some(isObject) ? { documents, errors: [] } : json;
 }
+
+function told(problems: readonly Problem[]): PayloadError[] {
+  return problems.map(({ position, message }) => ({
+    reason: "unreadable",
+    path: position ? `line ${position.line}, column ${position.column}` : "",
+    message,
+  }));
+}
+
+/** Rounds in which lines are moved: text folded over more lines than this is no tool's. */
+const MAX_REPAIRS = 20;
+
+/**
+ * YAML as kubectl takes it: a quoted text may go on at its key's own indentation, where the letter of the standard
+ * wants it deeper. White space before such a line is no part of the text.
+ */
+export function readYaml(text: string): TextResult {
+  let read = readTextDocuments(text, MAX_FILE_LENGTH);
+  const lines = text.split("\n");
+  for (let round = 0; round < MAX_REPAIRS && !read.ok; round++) {
+    const shallow = read.problems.filter(({ message }) => message.startsWith("missing closing"));
+    if (shallow.length === 0) break;
+    for (const { position } of shallow) {
+      const next = position?.line ?? lines.length;
+      if (next < lines.length) lines[next] = DEEPER + lines[next];
+    }
+    const again = readTextDocuments(lines.join("\n"), MAX_FILE_LENGTH);
+    if (again.ok) return again;
+    read = again;
+  }
+  return read;
+}
+
+/** Deeper than any object of Kubernetes is indented. */
+const DEEPER = " ".repeat(120);
 
 const DELETED = Symbol("deleted");
 

@@ -6,26 +6,36 @@ import {
   afterIdentifier,
   afterSpaces,
   afterWord,
+  beforeSpaces,
   identifierBefore,
   isBoundary,
   isQuote,
   isSpace,
   quotedEnd,
 } from "./mask_scan.ts";
+import { commandOf, passwordFlag } from "./mask_commands.ts";
+import { isAuthScheme, isSentence } from "./mask_headers.ts";
+import { commandArguments, decoded } from "./mask_query.ts";
 import {
-  hasPasswordFlag,
   isFlagOfSecret,
   isHeaderOfSecret,
+  isKeyFile,
   isNameOfSecret,
+  isPlainNameOfSecret,
   isValue,
   knownTokenEnd,
+  looksLikePassword,
   looksRandom,
-  passwordFlag,
+  secretPathStart,
   TOKEN_INITIALS,
+  TOKEN_WORDS,
 } from "./mask_words.ts";
 
 /** What stands where a secret stood. */
 export const MASK = "***";
+
+/** As much of an unquoted value as is looked at. */
+const MAX_ASSIGNED = 64;
 
 /** The text with every value that looks like a secret replaced by `***`; masking again changes nothing. */
 export function mask(text: string): string {
@@ -88,8 +98,23 @@ function step(scan: Scan): void {
 function afterEquals(scan: Scan, index: number): void {
   const { text } = scan;
   const key = identifierBefore(text, index, scan.copied);
-  if (!isNameOfSecret(key.name)) return;
+  if (key.name === "") return hideAssigned(scan, { nameEnd: beforeSpaces(text, index), valueAt: index + 1 });
+  if (key.name === "command" && "?&".includes(text[index - "command".length - 1] ?? " ")) {
+    return hideArguments(scan, index + 1);
+  }
+  if (passwordFlag(scan.command, key.name) === "user") return hideAfterColon(scan, index + 1);
+  if (!isNameOfSecret(key.name) || isKeyFile(key.name, text.slice(index + 1, index + 2))) return;
   hideValue(scan, index + 1, key.startsWord ? "word" : "list");
+}
+
+/** The arguments of a command in an address, where they hold a secret when read as the command line they are. */
+function hideArguments(scan: Scan, start: number): void {
+  const ranges = commandArguments(scan.text, start);
+  scan.index = ranges.at(-1)?.end ?? start;
+  const line = ranges.map((range) => decoded(scan.text.slice(range.start, range.end))).join(" ");
+  if (mask(line) === line) return;
+  // What is typed first names the tool.
+  for (const range of ranges.length === 1 ? ranges : ranges.slice(1)) scan.hide(range.start, range.end);
 }
 
 /** `https://user:x@host`, `"password": "x"`, `Authorization: Bearer x`, `pass:x`. */
@@ -103,14 +128,36 @@ function afterColon(scan: Scan, index: number): void {
     return hideValue(scan, afterSpaces(text, index + 1), "list");
   }
   const { name } = identifierBefore(text, index, scan.copied);
-  if (isHeaderOfSecret(name)) return hideHeader(scan, afterSpaces(text, index + 1));
-  if (name === "pass" && text[index + 1] !== " ") hideValue(scan, index + 1, "word"); // openssl -passin pass:x
+  if (isHeaderOfSecret(name)) {
+    const start = afterSpaces(text, index + 1);
+    return isSentence(text, { name, nameAt: index - name.length, start })
+      ? undefined
+      : hideHeader(scan, start);
+  }
+  if (name === "pass" && text[index + 1] !== " ") return hideValue(scan, index + 1, "word"); // openssl -passin pass:x
+  hideAssigned(scan, { nameEnd: beforeSpaces(text, index), valueAt: index + 1 });
+}
+
+/**
+ * `password: x1`, `Token:x1`, `password = x1`, as headers, YAML and settings write it. So do sentences and images
+ * (`repo/token:1.2`): an unquoted value has to look like one.
+ */
+function hideAssigned(scan: Scan, { nameEnd, valueAt }: { nameEnd: number; valueAt: number }): void {
+  const { text } = scan;
+  const { name } = identifierBefore(text, nameEnd, scan.copied);
+  if (name === "" || "/@:%".includes(text[nameEnd - name.length - 1] ?? " ")) return;
+  if (!isPlainNameOfSecret(name)) return;
+  const start = afterSpaces(text, valueAt);
+  const end = afterIdentifier(text, start, MAX_ASSIGNED);
+  if (isQuote(text[start]) || looksLikePassword(text.slice(start, end))) hideValue(scan, start, "list");
 }
 
 /** A word ended: does it ask for a secret in the next one? */
 function afterSpace(scan: Scan, index: number): void {
   const { text } = scan;
   const word = text.slice(scan.wordStart, Math.min(index, scan.wordStart + 128));
+  // What stood where the mask is names no command.
+  const shown = scan.copied > scan.wordStart ? text.slice(scan.copied, index) : word;
   const next = afterSpaces(text, index);
   scan.wordStart = scan.index = next;
   if (word.startsWith("-")) {
@@ -119,22 +166,39 @@ function afterSpace(scan: Scan, index: number): void {
     if (flag === "next" && (isValue(value) || isQuote(text[next]))) return hideValue(scan, next, "word");
     if (flag === "user") return hideAfterColon(scan, next);
   } else {
-    scan.command = commandOf(scan.command, word);
-    if (isScheme(word)) {
+    scan.command = commandOf(scan.command, shown);
+    // `aws configure set aws_secret_access_key x`
+    if (isScheme(word) || (word.includes("_") && isFlagOfSecret(word))) {
       const end = afterWord(text, next);
       if (looksRandom(text.slice(next, Math.min(end, next + 256)))) return scan.hide(next, end);
     }
   }
+  if (word.endsWith("-----BEGIN")) return hidePrivateKey(scan, next);
   hideAttached(scan, next);
 }
 
-/** `mysql -psecret`, `sshpass -psecret`: the value is part of the flag's own word. */
-function hideAttached(scan: Scan, start: number): void {
-  if (scan.command === "" || scan.text[start] !== "-") return;
-  const flag = scan.text.slice(start, start + 3);
-  if (flag.length < 3 || isSpace(flag[2] ?? "") || passwordFlag(scan.command, flag) !== "attached") return;
-  scan.hide(start + 2, afterWord(scan.text, start));
-  scan.wordStart = start;
+/** `-----BEGIN RSA PRIVATE KEY----- … -----END`: all between the lines, or what there is of it. */
+function hidePrivateKey(scan: Scan, start: number): void {
+  const line = "PRIVATE KEY-----";
+  const at = scan.text.slice(start, start + 40).indexOf(line);
+  if (at < 0) return;
+  const from = start + at + line.length;
+  const end = scan.text.indexOf("-----END", from);
+  scan.hide(from, end < 0 ? scan.text.length : end);
+}
+
+/** `mysql -psecret`, `sshpass -psecret`, `curl -uuser:secret`: the value is part of the flag's own word. */
+function hideAttached(scan: Scan, next: number): void {
+  const { text } = scan;
+  const start = isQuote(text[next]) ? next + 1 : next;
+  if (scan.command === "" || text[start] !== "-") return;
+  const flag = text.slice(start, start + 3);
+  if (flag.length < 3 || isSpace(flag[2] ?? "")) return;
+  const isAttached = passwordFlag(scan.command, flag) === "attached";
+  if (isAttached && isQuote(flag[2])) return hideValue(scan, start + 2, "word");
+  if (isAttached) scan.hide(start + 2, afterWord(text, start));
+  else if (passwordFlag(scan.command, flag.slice(0, 2)) === "user") hideAfterColon(scan, start + 2);
+  scan.wordStart = next;
 }
 
 /** What is masked after a key: a quoted string, a word, or up to the next separator of a list. */
@@ -144,13 +208,21 @@ function hideValue(scan: Scan, start: number, form: "word" | "list"): void {
   if (isQuote(text[start + escaped])) {
     const open = start + escaped;
     const end = quotedEnd(text, open, escaped === 1);
-    if (end > open + 1) scan.hide(open + 1, end);
+    if (end > open + 1 && !isNoSecret(text.slice(open + 1, Math.min(end, open + 9)))) {
+      scan.hide(open + 1, end);
+    }
     return;
   }
   const end = form === "word" ? afterWord(text, start) : afterIdentifier(text, start);
-  const value = text.slice(start, Math.min(end, start + 8));
-  if (end === start || ["true", "false", "null", "none", "nil", MASK].includes(value.toLowerCase())) return;
+  if (end === start || isNoSecret(text.slice(start, Math.min(end, start + 8)))) return;
+  if (text[start] === "<" && text[end - 1] === ">") return; // <path/to/key>, of a manual
   scan.hide(start, end);
+}
+
+/** Constants, the mask itself, and what only opens: JSON's brackets, a shell's `$(…` and `${…`. */
+function isNoSecret(value: string): boolean {
+  return ["true", "false", "null", "none", "nil", "{", "[", MASK].includes(value.toLowerCase()) ||
+    value.startsWith("$(") || value.startsWith("${");
 }
 
 /** A header's value: a scheme stays readable, its credentials go; else up to the end of the word or quote. */
@@ -159,8 +231,7 @@ function hideHeader(scan: Scan, start: number): void {
   const end = afterWord(text, start);
   const scheme = text.slice(start, Math.min(end, start + 20)).toLowerCase();
   const credentials = afterSpaces(text, end);
-  const hasScheme = ["bearer", "basic", "digest", "token", "negotiate", "apikey", "ntlm", "aws4-hmac-sha256"]
-    .includes(scheme) && credentials < text.length;
+  const hasScheme = isAuthScheme(scheme) && credentials < text.length;
   let from = hasScheme ? credentials : start;
   let to = afterWord(text, from);
   // Parameters go on after a comma or semicolon: `a=1; b=2`, `Credential=…, Signature=…`.
@@ -185,6 +256,8 @@ function hideUserInfo(scan: Scan, start: number): void {
     if (char === ":" && colon < 0) colon = end;
   }
   scan.index = start;
+  const path = secretPathStart(text, start);
+  if (path > start) return scan.hide(path, afterWord(text, path));
   if (colon >= 0 && colon + 1 < at) scan.hide(colon + 1, at);
   else if (at > start && colon < 0 && looksRandom(text.slice(start, Math.min(at, start + 256)))) {
     scan.hide(start, at); // https://<token>@github.com/…
@@ -206,14 +279,6 @@ function isScheme(word: string): boolean {
   return lower === "bearer" || lower === "basic";
 }
 
-/** The command in force after this word: a known tool's, or none after a separator. */
-function commandOf(current: string, word: string): string {
-  if (word.length <= 2 && ["|", "||", "&&", ";", "&"].includes(word)) return "";
-  if (current !== "" && word === "login") return `${current} login`;
-  const name = word.slice(word.lastIndexOf("/") + 1);
-  return hasPasswordFlag(name) ? name : current;
-}
-
 /** A cheap first look: no text without one of these characters can match, few others need the scan. */
 function mayHoldSecret(text: string): boolean {
   if (text.length < 5) return false;
@@ -222,7 +287,7 @@ function mayHoldSecret(text: string): boolean {
     if (code === 61 || code === 58 || code === 45 || code === 95) return true; // = : - _
   }
   // Such a word and the shortest token that may follow or be it.
-  return text.length >= 18 && knownWords.some((word) => text.includes(word));
+  return text.length >= 18 && KNOWN_WORDS.some((word) => text.includes(word));
 }
 
-const knownWords = ["AKIA", "ASIA", "AIza", "eyJ", "earer ", "asic "];
+const KNOWN_WORDS = [...TOKEN_WORDS, "earer ", "asic "];

@@ -23,9 +23,10 @@ export function afterWord(text: string, start: number): number {
 }
 
 /** The index after the list item at `start`: up to white space, a quote or what separates items. */
-export function afterIdentifier(text: string, start: number): number {
+export function afterIdentifier(text: string, start: number, limit = Infinity): number {
   let end = start;
-  while (end < text.length && !" \t\n\r&;,\"'`)}]|<>\\".includes(text[end] ?? " ")) end++;
+  const last = Math.min(text.length, start + limit);
+  while (end < last && !" \t\n\r&;,\"'`)}]|<>\\".includes(text[end] ?? " ")) end++;
   return end;
 }
 
@@ -47,6 +48,13 @@ export function quotedEnd(text: string, open: number, escaped: boolean): number 
 export function afterSpaces(text: string, start: number): number {
   let index = start;
   while (index < text.length && isSpace(text[index] ?? "")) index++;
+  return index;
+}
+
+/** The index after what is before `end` and its spaces; a few, as people align settings. */
+export function beforeSpaces(text: string, end: number): number {
+  let index = end;
+  while (index > 0 && end - index < 16 && isSpace(text[index - 1] ?? "")) index--;
   return index;
 }
 

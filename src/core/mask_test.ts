@@ -27,6 +27,33 @@ const MASKED: readonly [string, string][] = [
     "kubectl create secret generic s --from-literal=password=hunter2",
     "kubectl create secret generic s --from-literal=password=***",
   ],
+  ["mysql -p'hunter 2' db", "mysql -p'***' db"],
+  ["curl -ume:hunter2 https://x", "curl -ume:*** https://x"],
+  ["curl -sku me:hunter2 https://x", "curl -sku me:*** https://x"],
+  ["curl --user=me:hunter2 https://x", "curl --user=me:*** https://x"],
+  ['curl -b "sid=hunter2" x', 'curl -b "***" x'],
+  ["redis-cli -h db -ahunter2", "redis-cli -h db -a***"],
+  ["useradd -p hunter2 me", "useradd -p *** me"],
+  ["http -a me:hunter2 x", "http -a me:*** x"],
+  // commands inside other text: a shell's argument, a list, what Falco's `output` says
+  ['sh -c "mysql -u root -phunter2 db"', 'sh -c "mysql -u root -p*** db"'],
+  ["cd /x;mysql -phunter2", "cd /x;mysql -p***"],
+  ["echo 1|mysql -phunter2", "echo 1|mysql -p***"],
+  ["$(mysql -phunter2)", "$(mysql -p***"],
+  [
+    "Shell (user=root command=mysql -uroot -phunter2 pid=1)",
+    "Shell (user=root command=mysql -uroot -p*** pid=1)",
+  ],
+  ["(cmdline=curl -u me:hunter2 http://x parent=sh)", "(cmdline=curl -u me:*** http://x parent=sh)"],
+  ["proc_cmdline=/usr/bin/sshpass -p hunter2 ssh", "proc_cmdline=/usr/bin/sshpass -p *** ssh"],
+  [
+    "/api/v1/pods/db/exec?command=mysql&command=-phunter2&container=db",
+    "/api/v1/pods/db/exec?command=mysql&command=***&container=db",
+  ],
+  [
+    "/exec?command=sh&command=-c&command=mysql+-phunter2&stdin=true",
+    "/exec?command=sh&command=***&command=***&stdin=true",
+  ],
   // environment
   ["PGPASSWORD=hunter2 psql -h db", "PGPASSWORD=*** psql -h db"],
   ["env GITHUB_TOKEN=abc MYSQL_ROOT_PASSWORD=def run", "env GITHUB_TOKEN=*** MYSQL_ROOT_PASSWORD=*** run"],
@@ -39,7 +66,13 @@ const MASKED: readonly [string, string][] = [
   ["curl -H 'Authorization: Basic dXNlcjpwYXNz' x", "curl -H 'Authorization: Basic ***' x"],
   ["curl -H 'X-Api-Key: abc' -H 'PRIVATE-TOKEN: def'", "curl -H 'X-Api-Key: ***' -H 'PRIVATE-TOKEN: ***'"],
   ["curl -H 'Cookie: a=1; session=2' x", "curl -H 'Cookie: ***' x"],
+  ["curl -H Cookie: abcdef -H Authorization: abcdef x", "curl -H Cookie: *** -H Authorization: *** x"],
+  ["sent authorization: abc123 and Cookie: a=b", "sent authorization: *** and Cookie: ***"],
   ["sent Bearer abcdefghijkl0123456789 to it", "sent Bearer *** to it"],
+  ["curl -H 'apikey: hunter2' -H 'Token: hunter2'", "curl -H 'apikey: ***' -H 'Token: ***'"],
+  ["echo password: hunter2 > f", "echo password: *** > f"],
+  ["password = hunter2", "password = ***"],
+  ["map[password:hunter2 user:me]", "map[password:*** user:me]"],
   // addresses
   ["git clone https://me:hunter2@git.io/x", "git clone https://me:***@git.io/x"],
   ["postgres://u:p@db:5432/x?sslmode=off", "postgres://u:***@db:5432/x?sslmode=off"],
@@ -47,6 +80,11 @@ const MASKED: readonly [string, string][] = [
   ["GET https://x/?token=abc&page=2", "GET https://x/?token=***&page=2"],
   ["https://b.blob/x?sv=1&sig=a%2Fb&se=2", "https://b.blob/x?sv=1&sig=***&se=2"],
   ["Server=x;User=sa;Pwd=hunter2;Db=y", "Server=x;User=sa;Pwd=***;Db=y"],
+  [
+    `curl https://hooks.slack.com/services/T00/B00/${"x".repeat(24)} -d 1`,
+    "curl https://hooks.slack.com/services/*** -d 1",
+  ],
+  ["https://api.telegram.org/bot1:abc/sendMessage", "https://api.telegram.org/bot***"],
   // JSON
   ['curl -d {"user":"me","password":"hunter2"}', 'curl -d {"user":"me","password":"***"}'],
   ["echo {'api_key': 'abc'}", "echo {'api_key': '***'}"],
@@ -55,6 +93,15 @@ const MASKED: readonly [string, string][] = [
   [`aws configure set ${AWS_KEY}`, "aws configure set ***"],
   [`found ${GITHUB_TOKEN}.`, "found ***"],
   [`jwt ${JWT} end`, "jwt *** end"],
+  [`vault login ${"hvs." + "CAESIJlW0123456789abcdef"}`, "vault login ***"],
+  [
+    "aws configure set aws_secret_access_key wJalrXUtnFEMI7MDENG",
+    "aws configure set aws_secret_access_key ***",
+  ],
+  [
+    `echo ${"-----BEGIN"} RSA PRIVATE KEY----- MIIE abc ${"-----END"} RSA PRIVATE KEY----- > f`,
+    `echo ${"-----BEGIN"} RSA PRIVATE KEY-----***${"-----END"} RSA PRIVATE KEY----- > f`,
+  ],
 ];
 
 Deno.test("mask() hides passwords, tokens and credential headers", () => {
@@ -82,6 +129,21 @@ const UNTOUCHED: readonly string[] = [
   "https://github.com/x/y#L1:2@z",
   "mailto:someone@example.com and user@host:/path",
   "key=value, app.kubernetes.io/name=web",
+  "cookie: cookie accepts cookie name, path, and domain with out of bounds characters",
+  "edit the file to set authorization: mode to Webhook. If using executable arguments",
+  "Ensure that the --kubelet-client-certificate and --kubelet-client-key arguments are set as appropriate",
+  "kube-apiserver --kubelet-client-key=/etc/kubernetes/pki/apiserver-kubelet-client.key --v=2",
+  "--kubelet-client-key=<path/to/client-key-file>",
+  '--client-cert-auth="true"',
+  '"authorization": { "mode": "Webhook" }',
+  "token=$(cat /tmp/x) password=${PASSWORD}",
+  "jsonwebtoken: Insecure default algorithm in jwt.verify() could lead to signature validation bypass",
+  "registry.example.com/team/token:1.2 and csi-secret:v2",
+  "kube-system/my-token: the password: must have 8 characters",
+  "Shell in container_name=mysql image=mariadb command=mkdir -p /var/lib/x",
+  "jane create serviceaccounts/token kube-system/node-controller-12345 (201)",
+  "jane delete secrets payments/db-credentials-2024-01 (200)",
+  "/api/v1/namespaces/shop/pods/web/exec?command=ls&command=-p&container=web",
 ];
 
 Deno.test("mask() leaves ordinary text alone", () => {
@@ -109,6 +171,15 @@ Deno.test("mask() is linear on text made to be slow", () => {
     "--password ",
     "'\"",
     "x-token:",
+    "cookie:",
+    "authorization:",
+    "password:",
+    "password : ",
+    "password = ",
+    "?command=mysql&command=a",
+    "command=mysql ",
+    "-----BEGIN PRIVATE KEY",
+    "https://hooks.slack.com/",
     "=",
     ":",
     "\\",

@@ -73,69 +73,17 @@ const SECRET_HEADERS = new Set([
 /** The shell's working directories, not passwords. */
 const WORKING_DIRECTORIES = new Set(["PWD", "OLDPWD"]);
 
-/** Short password flags of tools: attached to its value, the next word, or `user:password` next. */
-const FLAGS = new Map<string, Readonly<Record<string, "attached" | "next" | "user">>>(Object.entries({
-  mysql: { "-p": "attached" },
-  mysqldump: { "-p": "attached" },
-  mysqladmin: { "-p": "attached" },
-  mysqlimport: { "-p": "attached" },
-  mariadb: { "-p": "attached" },
-  "mariadb-dump": { "-p": "attached" },
-  "mariadb-admin": { "-p": "attached" },
-  sshpass: { "-p": "attached" },
-  mongo: { "-p": "next" },
-  mongosh: { "-p": "next" },
-  mongodump: { "-p": "next" },
-  mongorestore: { "-p": "next" },
-  sqlcmd: { "-P": "attached" },
-  "redis-cli": { "-a": "next" },
-  ldapsearch: { "-w": "next" },
-  ldapmodify: { "-w": "next" },
-  ldapadd: { "-w": "next" },
-  ldapwhoami: { "-w": "next" },
-  openssl: { "-k": "next" },
-  zip: { "-P": "next" },
-  unzip: { "-P": "next" },
-  "7z": { "-p": "attached" },
-  docker: {},
-  "docker login": { "-p": "next" },
-  podman: {},
-  "podman login": { "-p": "next" },
-  helm: {},
-  "helm login": { "-p": "next" },
-  oc: {},
-  "oc login": { "-p": "next" },
-  az: {},
-  "az login": { "-p": "next" },
-  argocd: {},
-  "argocd login": { "-p": "next" },
-  curl: { "-u": "user", "--user": "user", "-U": "user", "--proxy-user": "user" },
-  skopeo: { "--creds": "user", "--src-creds": "user", "--dest-creds": "user" },
-  nerdctl: {},
-  "nerdctl login": { "-p": "next" },
-}));
-
 /** Words after a flag in a sentence about it. */
 const PROSE = new Set([
-  "argument",
-  "parameter",
-  "flag",
-  "option",
-  "setting",
-  "is",
-  "was",
-  "and",
-  "or",
-  "to",
-  "must",
+  ...["argument", "parameter", "flag", "option", "setting", "value"],
+  ...["arguments", "parameters", "flags", "options", "settings", "values"],
+  ...["is", "are", "was", "were", "and", "or", "to", "must", "should", "can", "as", "if", "with"],
 ]);
 
 /** True where the word after a flag is its value, not the rest of a sentence about the flag. */
 export function isValue(word: string): boolean {
   return word !== "" && !word.startsWith("-") && !PROSE.has(word.toLowerCase());
 }
-
-const LONGEST_COMMAND = Math.max(...[...FLAGS.keys()].map((command) => command.length));
 
 /** True for a flag that a secret follows: `--password`, `-token`, not `--password=x`. */
 export function isFlagOfSecret(word: string): boolean {
@@ -183,24 +131,26 @@ function judgeName(name: string): boolean {
   return last.endsWith("pass") && last.length > 4 && name === name.toUpperCase(); // DBPASS
 }
 
+/** True for `--kubelet-client-key=/etc/…`: what the API server and kubelet call so is a file. */
+export function isKeyFile(name: string, firstOfValue: string): boolean {
+  return firstOfValue === "/" && name.toLowerCase().endsWith("client-key");
+}
+
+/** Last words of names that stand for a secret even before a colon, where sentences put other words. */
+const PLAIN_NAMES = new Set(["password", "passwd", "passphrase", "passcode", "token", "apikey"]);
+
+/** True for a name that is the secret's own: `password`, `db_password`, `api-key`; not `jsonwebtoken`, a package. */
+export function isPlainNameOfSecret(name: string): boolean {
+  if (!isNameOfSecret(name)) return false;
+  const words = wordsOf(name);
+  const last = words.at(-1) ?? "";
+  return PLAIN_NAMES.has(last) || (words.length > 1 && (last === "secret" || last === "key"));
+}
+
 /** True for the name of a header that carries credentials: `Authorization`, `X-Api-Key`, `PRIVATE-TOKEN`. */
 export function isHeaderOfSecret(name: string): boolean {
   const header = name.toLowerCase();
   return SECRET_HEADERS.has(header) || (header.startsWith("x-") && isNameOfSecret(name));
-}
-
-/** True for a tool (or its `login`) that takes a password by a flag of its own. */
-export function hasPasswordFlag(command: string): boolean {
-  return command.length <= LONGEST_COMMAND && FLAGS.has(command);
-}
-
-/** Where the password is that `flag` of `command` gives, if it is such a flag. */
-export function passwordFlag(command: string, flag: string): "attached" | "next" | "user" | undefined {
-  const flags = FLAGS.get(command);
-  const exact = flags?.[flag];
-  if (exact === "attached") return "next"; // the flag alone: people put a space there too
-  if (exact !== undefined) return exact;
-  return flags?.[flag.slice(0, 2)] === "attached" ? "attached" : undefined;
 }
 
 /** True for what no word of a language looks like: long, with a digit. */
@@ -211,6 +161,32 @@ export function looksRandom(text: string): boolean {
     if (code >= 48 && code <= 57) return true;
   }
   return false;
+}
+
+/** True for what may be a password and is no word of a sentence: letters and digits. */
+export function looksLikePassword(text: string): boolean {
+  if (text.length < 4) return false;
+  let digits = 0, letters = 0;
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index);
+    if (code >= 48 && code <= 57) digits++;
+    else if (isAlphanumericCode(code)) letters++;
+  }
+  return digits > 0 && letters > 0;
+}
+
+/** Addresses whose path is the credential. */
+const SECRET_PATHS = [
+  "hooks.slack.com/services/",
+  "discord.com/api/webhooks/",
+  "discordapp.com/api/webhooks/",
+  "api.telegram.org/bot",
+];
+
+/** Where the secret of an address begins whose host is at `start`; `start` where it has none. */
+export function secretPathStart(text: string, start: number): number {
+  const path = SECRET_PATHS.find((known) => text.startsWith(known, start));
+  return start + (path?.length ?? 0);
 }
 
 interface TokenShape {
@@ -247,6 +223,11 @@ const TOKENS: readonly TokenShape[] = [
 const TOKENS_BY_INITIAL = Map.groupBy(TOKENS, ({ prefix }) => prefix.charCodeAt(0));
 /** Codes of the characters such tokens begin with. */
 export const TOKEN_INITIALS: readonly number[] = [...TOKENS_BY_INITIAL.keys()];
+
+/** Beginnings of tokens that need no character which secrets are told by elsewhere. */
+export const TOKEN_WORDS: readonly string[] = TOKENS.map(({ prefix }) => prefix).filter((prefix) =>
+  !prefix.includes("-") && !prefix.includes("_")
+);
 
 /** The index after the well-known token (AWS, GitHub, GitLab, Slack, a JWT …) at `start`; `start` where there is none. */
 export function knownTokenEnd(text: string, start: number): number {

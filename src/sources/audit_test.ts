@@ -207,6 +207,13 @@ Deno.test("audit says where a body is none of its own, and reads the rest", () =
     drawn(body).map((item) => "error" in item ? `${item.error.reason} ${item.error.path}` : "event");
   const item = act("delete /secrets");
   assertEquals(errors({ kind: 0 }), ["wrong_shape "]);
+  assertEquals(drawn({ kind: `\u001b[31m${"K".repeat(9_000)}` }), [{
+    error: {
+      reason: "wrong_shape",
+      path: "",
+      message: `expected kind Event or EventList, received ${"K".repeat(9_000)}`.slice(0, 256),
+    },
+  }]);
   assertEquals(errors(null), ["wrong_shape "]);
   assertEquals(errors({ kind: "Event", apiVersion: "v1" }), ["wrong_shape "]);
   assertEquals(errors({ kind: "EventList" }), ["wrong_shape items"]);

@@ -70,6 +70,10 @@ function* fromDocument(document: Json, { path, depth, holder }: Place): Generato
     }
     return;
   }
+  if (!isObject(results)) {
+    yield unread("wrong_shape", joined(path, "results"), `expected an object, received ${shapeOf(results)}`);
+    return;
+  }
   const failed = at(results, "failed_checks");
   const failedPath = joined(path, "results.failed_checks");
   if (Array.isArray(failed)) {
@@ -77,12 +81,8 @@ function* fromDocument(document: Json, { path, depth, holder }: Place): Generato
     for (const [index, check] of failed.entries()) {
       yield* fromCheck(check, { path: `${failedPath}[${index}]`, framework, holder });
     }
-  } else if (!isObject(results) || (failed !== undefined && failed !== null)) {
-    yield unread(
-      "wrong_shape",
-      failedPath,
-      `expected an array, received ${shapeOf(isObject(results) ? failed : results)}`,
-    );
+  } else if (failed !== undefined && failed !== null) {
+    yield unread("wrong_shape", failedPath, `expected an array, received ${shapeOf(failed)}`);
   } else if (!saysNothingFailed(at(document, "summary"))) {
     yield unread("missing_field", failedPath, "expected an array");
   }

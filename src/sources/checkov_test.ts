@@ -105,7 +105,7 @@ Deno.test("checkov keeps what it can read and says where it could not", () => {
     "wrong_shape [0].results.failed_checks[1]",
     "missing_field [0].results.failed_checks[2].check_id",
     "wrong_shape [1].results.failed_checks",
-    "wrong_shape [2].results.failed_checks",
+    "wrong_shape [2].results",
     "missing_field [3].results.failed_checks",
     "missing_field [4].results",
     "wrong_shape [5]",

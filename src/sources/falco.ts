@@ -6,6 +6,7 @@ import { field, lastingFields, shownFields } from "./falco_fields.ts";
 import { resourceOf } from "./kinds.ts";
 import { at, type Field, firstText, number, shapeOf, text, texts, unread, withoutEmpty } from "./read.ts";
 import { defineSource } from "./source.ts";
+import { subjectOf } from "./subjects.ts";
 
 const PLAIN_TEXT_HINT = "set json_output: true in falco.yaml";
 
@@ -111,7 +112,9 @@ function affected({ fields, source, hostname }: Alert): Resource | undefined {
   if (source === "k8s_audit" || (source === "" && audited !== "")) {
     const name = text(field(fields, "ka.target.name"));
     const namespace = text(field(fields, "ka.target.namespace"));
-    return audited === "" ? undefined : resourceOf({ plural: audited, name, namespace });
+    // Rules about one kind (Ingress without TLS, NodePort) leave out its name: the namespace is still known.
+    if (audited === "") return name + namespace === "" ? undefined : subjectOf({ kind: "", name, namespace });
+    return resourceOf({ plural: audited, name, namespace });
   }
   const pod = firstText(text(field(fields, "k8s.pod.name")), text(field(fields, "k8smeta.pod.name")));
   const namespace = firstText(text(field(fields, "k8s.ns.name")), text(field(fields, "k8smeta.ns.name")));
@@ -175,8 +178,16 @@ function sentenceOf({ output, priority, fields }: Alert): string {
   const colon = rest.indexOf(": ");
   if (colon > 0 && isTimePrefix(rest.slice(0, colon))) rest = rest.slice(colon + 2).trimStart();
   if (priority !== "" && rest.startsWith(`${priority} `)) rest = rest.slice(priority.length + 1).trimStart();
-  const bar = rest.indexOf(" | ");
-  return bar > 0 && Object.keys(fields).length > 0 ? rest.slice(0, bar).trimEnd() : rest;
+  return Object.keys(fields).length > 0 ? withoutFields(rest) : rest;
+}
+
+/** The fields follow the first ` | ` that has a `key=` after it: a shell's pipe has a command there. */
+function withoutFields(output: string): string {
+  for (let bar = output.indexOf(" | "); bar >= 0; bar = output.indexOf(" | ", bar + 1)) {
+    const [word = ""] = output.slice(bar + 3, bar + 67).split(" ", 1);
+    if (word.includes("=")) return output.slice(0, bar).trimEnd();
+  }
+  return output;
 }
 
 /** `09:15:40.698757000` or `2026-11-01T00:00:01.686701548+0000`. */

@@ -1,5 +1,5 @@
 /** Falco's output fields: which are shown, and which vary between repeats of one act. */
-import { isObject, type JsonObject } from "../core/json.ts";
+import { isObject, type Json, type JsonObject } from "../core/json.ts";
 import { at, type Field, text } from "./read.ts";
 
 /** Fields copied into `details`. Never environment variables, arguments of system calls or mounts: they carry secrets. */
@@ -98,11 +98,17 @@ const VOLATILE: ReadonlySet<string> = new Set([
   "ct.id",
   "ct.time",
   "fd.num",
+  "fd.uid", // thread and descriptor
+  "proc.loginshellid",
+  "thread.nametid",
   "container.start_ts",
   "container.duration",
   // falcosidekick's copy of the event's own hostname
   "hostname",
 ]);
+
+/** Families of fields are short words; longer paths than this are no fields of Falco's. */
+const MAX_PREFIX = 64;
 
 /** Above this a port is taken for one the client's kernel chose, where nothing else tells the sides apart. */
 const FIRST_EPHEMERAL_PORT = 32_768;
@@ -144,14 +150,22 @@ function show(shown: JsonObject, key: string, value: Field): void {
 export function lastingFields(fields: JsonObject): JsonObject {
   const clientPorts = clientPortKeys(fields);
   const lasting: JsonObject = {};
-  for (const [key, value] of Object.entries(fields)) {
-    if (
-      key === "__proto__" || value === null || value === "<NA>" || isVolatile(key) || clientPorts.has(key)
-    ) continue;
-    const isTuple = key === "fd.name" || key === "fd.nameraw";
+  for (const [key, value] of leaves(fields)) {
+    if (value === null || value === "<NA>" || isVolatile(key) || clientPorts.has(key)) continue;
+    const isTuple = key === "fd.name" || key === "fd.nameraw" || key.startsWith("evt.arg");
     lasting[key] = isTuple && typeof value === "string" ? withoutClientPort(value) : value;
   }
   return lasting;
+}
+
+/** Fields under their dotted names, whichever way they are written: `{evt: {time: 1}}` varies as `{"evt.time": 1}` does. */
+function* leaves(fields: JsonObject, prefix = ""): Generator<[key: string, value: Json]> {
+  for (const [key, value] of Object.entries(fields)) {
+    if (key === "__proto__") continue;
+    const name = prefix + key;
+    if (isObject(value) && prefix.length < MAX_PREFIX) yield* leaves(value, `${name}.`);
+    else yield [name, value];
+  }
 }
 
 function isVolatile(key: string): boolean {
@@ -171,7 +185,7 @@ function withoutClientPort(name: string): string {
 }
 
 function clientPortKeys(fields: JsonObject): ReadonlySet<string> {
-  const keys = new Set(["fd.cport"]);
+  const keys = new Set(["fd.cport", "fd.cproto"]);
   const local = text(field(fields, "fd.lport"));
   const remote = text(field(fields, "fd.rport"));
   const client = text(field(fields, "fd.cport")) || endpoints(text(field(fields, "fd.name")))?.clientPort ||

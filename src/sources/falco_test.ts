@@ -1,4 +1,4 @@
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import type { Drawn, DrawnEvent } from "../core/event.ts";
 import type { Json, JsonObject } from "../core/json.ts";
 import { falco } from "./falco.ts";
@@ -54,6 +54,40 @@ Deno.test("falco names the Node where a system call has no Pod, and nothing for 
   assertEquals(event(alert({}, { source: "internal" })).resource, undefined);
 });
 
+Deno.test("falco names what is known of an audit event's target whose kind its rule leaves out", () => {
+  const target = (fields: JsonObject) => event(alert(fields, { source: "k8s_audit" })).resource;
+  assertEquals(target({ "ka.target.name": "web", "ka.target.namespace": "shop" }), {
+    name: "web",
+    namespace: "shop",
+  });
+  assertEquals(target({ "ka.target.namespace": "shop", "ka.target.name": null }), { namespace: "shop" });
+  assertEquals(target({ "ka.user.name": "me", "ka.target.name": "<NA>" }), undefined);
+});
+
+Deno.test("falco's repeats are told by nothing that numbers a thread, a descriptor or a client's port", () => {
+  const repeat = (n: number) =>
+    idOf(alert({
+      "proc.loginshellid": n,
+      "thread.nametid": `sh:${n}`,
+      "fd.uid": `${n}3`,
+      "fd.cproto": `${40_000 + n}`,
+      "evt.arg.tuple": `10.0.0.1:${40_000 + n}->1.2.3.4:80`,
+      evt: { time: n, num: n, type: "connect" },
+      proc: { pid: n, name: "sh" },
+    }));
+  assertEquals(repeat(1), repeat(2));
+  const other = (fields: JsonObject) => idOf(alert(fields));
+  const polluted = JSON.parse(
+    '{"__proto__": {"x": 1}, "proc": {"__proto__": 1, "name": "sh"}}',
+  ) as JsonObject;
+  assertEquals(other(polluted), other({ "proc.name": "sh" }));
+  assertNotEquals(other({ proc: { name: "sh" } }), other({ proc: { name: "cat" } }));
+  assertNotEquals(
+    other({ "evt.arg.tuple": "10.0.0.1:40000->1.2.3.4:80" }),
+    other({ "evt.arg.tuple": "10.0.0.1:40000->1.2.3.5:80" }),
+  );
+});
+
 Deno.test("falco turns the plural of an audit event's target into its kind", () => {
   const target = (resource: string) =>
     event(alert({
@@ -66,6 +100,8 @@ Deno.test("falco turns the plural of an audit event's target into its kind", () 
   assertEquals(target("ingresses")?.kind, "Ingress");
   assertEquals(target("nodepools"), { kind: "Nodepool", name: "x", namespace: "ns" });
   assertEquals(target("proxies")?.kind, "Proxy");
+  assertEquals(target("ipaddresses")?.kind, "IPAddress");
+  assertEquals(target("mutatingadmissionpolicies")?.kind, "MutatingAdmissionPolicy");
 });
 
 Deno.test("falco's internal events are operations, and no threat", () => {
@@ -161,10 +197,10 @@ Deno.test("falco's message is the output without its time, priority and appended
   assertEquals(output("file: Warning"), "file: Warning");
   assertEquals(output(""), "R");
   assertEquals(output("12:00:00.000000000: Warning A shell | user=root a|b=c"), "A shell | user=root a|b=c");
-  const withFields = event(
-    alert({ "user.name": "root" }, { output: "12:00:00.0: Warning A shell | user=root" }),
-  );
-  assertEquals(withFields.message, "A shell");
+  const withFields = (words: string) => event(alert({ "user.name": "root" }, { output: words })).message;
+  assertEquals(withFields("12:00:00.0: Warning A shell | user=root"), "A shell");
+  assertEquals(withFields("Shell (command=curl x | sh user=root)"), "Shell (command=curl x | sh user=root)");
+  assertEquals(withFields("Ran curl x | sh | user=root a=b"), "Ran curl x | sh");
 });
 
 Deno.test("falco shows tags, MITRE ids and an allow-list of fields", () => {

@@ -4,6 +4,7 @@ import type { Resource } from "../core/observation.ts";
 /** plural → [kind, apiVersion]; the core group's and the built-in groups' resources. */
 const KINDS: ReadonlyMap<string, readonly [kind: string, apiVersion: string]> = new Map([
   ["bindings", ["Binding", "v1"]],
+  ["componentstatuses", ["ComponentStatus", "v1"]],
   ["configmaps", ["ConfigMap", "v1"]],
   ["endpoints", ["Endpoints", "v1"]],
   ["events", ["Event", "v1"]],
@@ -20,6 +21,11 @@ const KINDS: ReadonlyMap<string, readonly [kind: string, apiVersion: string]> = 
   ["serviceaccounts", ["ServiceAccount", "v1"]],
   ["services", ["Service", "v1"]],
   ["mutatingwebhookconfigurations", ["MutatingWebhookConfiguration", "admissionregistration.k8s.io/v1"]],
+  ["mutatingadmissionpolicies", ["MutatingAdmissionPolicy", "admissionregistration.k8s.io/v1"]],
+  ["mutatingadmissionpolicybindings", [
+    "MutatingAdmissionPolicyBinding",
+    "admissionregistration.k8s.io/v1",
+  ]],
   ["validatingadmissionpolicies", ["ValidatingAdmissionPolicy", "admissionregistration.k8s.io/v1"]],
   ["validatingadmissionpolicybindings", [
     "ValidatingAdmissionPolicyBinding",
@@ -49,7 +55,9 @@ const KINDS: ReadonlyMap<string, readonly [kind: string, apiVersion: string]> = 
   ["prioritylevelconfigurations", ["PriorityLevelConfiguration", "flowcontrol.apiserver.k8s.io/v1"]],
   ["ingressclasses", ["IngressClass", "networking.k8s.io/v1"]],
   ["ingresses", ["Ingress", "networking.k8s.io/v1"]],
+  ["ipaddresses", ["IPAddress", "networking.k8s.io/v1"]],
   ["networkpolicies", ["NetworkPolicy", "networking.k8s.io/v1"]],
+  ["servicecidrs", ["ServiceCIDR", "networking.k8s.io/v1"]],
   ["runtimeclasses", ["RuntimeClass", "node.k8s.io/v1"]],
   ["poddisruptionbudgets", ["PodDisruptionBudget", "policy/v1"]],
   ["podsecuritypolicies", ["PodSecurityPolicy", "policy/v1beta1"]],
@@ -57,11 +65,16 @@ const KINDS: ReadonlyMap<string, readonly [kind: string, apiVersion: string]> = 
   ["clusterroles", ["ClusterRole", "rbac.authorization.k8s.io/v1"]],
   ["rolebindings", ["RoleBinding", "rbac.authorization.k8s.io/v1"]],
   ["roles", ["Role", "rbac.authorization.k8s.io/v1"]],
+  ["deviceclasses", ["DeviceClass", "resource.k8s.io/v1"]],
+  ["resourceclaims", ["ResourceClaim", "resource.k8s.io/v1"]],
+  ["resourceclaimtemplates", ["ResourceClaimTemplate", "resource.k8s.io/v1"]],
+  ["resourceslices", ["ResourceSlice", "resource.k8s.io/v1"]],
   ["priorityclasses", ["PriorityClass", "scheduling.k8s.io/v1"]],
   ["csidrivers", ["CSIDriver", "storage.k8s.io/v1"]],
   ["csinodes", ["CSINode", "storage.k8s.io/v1"]],
   ["csistoragecapacities", ["CSIStorageCapacity", "storage.k8s.io/v1"]],
   ["storageclasses", ["StorageClass", "storage.k8s.io/v1"]],
+  ["volumeattributesclasses", ["VolumeAttributesClass", "storage.k8s.io/v1"]],
   ["volumeattachments", ["VolumeAttachment", "storage.k8s.io/v1"]],
 ]);
 
@@ -76,6 +89,9 @@ const CLUSTER_SCOPED: ReadonlySet<string> = new Set([
   "Namespace",
   "Node",
   "PersistentVolume",
+  "ComponentStatus",
+  "MutatingAdmissionPolicy",
+  "MutatingAdmissionPolicyBinding",
   "MutatingWebhookConfiguration",
   "ValidatingAdmissionPolicy",
   "ValidatingAdmissionPolicyBinding",
@@ -86,7 +102,11 @@ const CLUSTER_SCOPED: ReadonlySet<string> = new Set([
   "FlowSchema",
   "PriorityLevelConfiguration",
   "IngressClass",
+  "IPAddress",
+  "ServiceCIDR",
   "RuntimeClass",
+  "DeviceClass",
+  "ResourceSlice",
   "PodSecurityPolicy",
   "ClusterRoleBinding",
   "ClusterRole",
@@ -95,6 +115,7 @@ const CLUSTER_SCOPED: ReadonlySet<string> = new Set([
   "CSINode",
   "StorageClass",
   "VolumeAttachment",
+  "VolumeAttributesClass",
 ]);
 
 /** True for a built-in kind that belongs to no namespace. */

@@ -1,4 +1,5 @@
 /** Small readers for JSON of any shape: never throw, never look up a prototype's keys. */
+import { cleanText } from "../core/clean_json.ts";
 import { isObject, type Json, type JsonObject } from "../core/json.ts";
 import type { PayloadError, PayloadErrorReason } from "../core/outcome.ts";
 
@@ -61,13 +62,16 @@ export function withoutEmpty(fields: Readonly<Record<string, Field>>): JsonObjec
   return kept;
 }
 
-/** An item of a generator: what cannot be read, and where. */
+/** Longest path and message of a payload's error: both may hold words of the payload. */
+const MAX_TOLD = 256;
+
+/** An item of a generator: what cannot be read, and where, fit for a log and a terminal. */
 export function unread(
   reason: PayloadErrorReason,
   path: string,
   message: string,
 ): { readonly error: PayloadError } {
-  return { error: { reason, path, message } };
+  return { error: { reason, path: cleanText(path, MAX_TOLD), message: cleanText(message, MAX_TOLD) } };
 }
 
 /** The kind of a value in words, for messages: `null`, `array`, `object`, `string` … */

@@ -80,7 +80,7 @@ function* inText(text: string, { path, holder }: TextContext): Generator<FoundDo
   for (const [index, document] of documents.entries()) {
     yield { document, path: documents.length === 1 ? path : `${path}[${index}]`, holder };
   }
-  for (const error of errors) yield { error: { ...error, path: `${path} (${error.path})` } };
+  for (const error of errors) yield unread(error.reason, `${path} (${error.path})`, error.message);
   if (documents.length + errors.length === 0) yield unread("unreadable", path, "the text is empty");
 }
 

@@ -8,7 +8,7 @@ import { at, shapeOf, textAt, unread, withoutEmpty } from "./read.ts";
 import { alikeTwins, joined, reportsIn } from "./reports.ts";
 import { defineSource } from "./source.ts";
 import { lastingSubject, ownerOf, subjectOf, wordAt } from "./subjects.ts";
-import { type Finding, readCheck, readSecret, readVulnerability } from "./trivy_findings.ts";
+import { type Finding, readCheck, readSecret, readVulnerability, type Unreadable } from "./trivy_findings.ts";
 
 const GROUP = "aquasecurity.github.io";
 const CHECK_IDENTITY = ["eventType", "resource", "check", "messages"];
@@ -220,23 +220,26 @@ interface ItemsContext {
 
 function* fromItems(items: readonly Json[], { path, kind, about }: ItemsContext): Generator<Drawn> {
   for (const [index, item] of items.entries()) {
-    const finding = isObject(item)
-      ? readItem(item, { kind, about })
-      : `expected an object, received ${shapeOf(item)}`;
+    const itemPath = `${path}[${index}]`;
+    if (!isObject(item)) {
+      yield unread("wrong_shape", itemPath, `expected an object, received ${shapeOf(item)}`);
+      continue;
+    }
+    const finding = readItem(item, { kind, about });
     if (finding === undefined) continue;
-    if (typeof finding === "string") {
-      yield unread(isObject(item) ? "missing_field" : "wrong_shape", `${path}[${index}]`, finding);
+    if ("problem" in finding) {
+      yield unread(finding.reason, `${itemPath}.${finding.field}`, finding.problem);
       continue;
     }
     yield { event: toEvent(finding, { kind, about }) };
   }
 }
 
-/** The finding, a message where it cannot be read, nothing where the item is none (a passed check). */
+/** The finding, the problem where it cannot be read, nothing where the item is none (a passed check). */
 function readItem(
   item: JsonObject,
   { kind, about }: { kind: ReportKind; about: About },
-): Finding | string | undefined {
+): Finding | Unreadable | undefined {
   if (kind.list === "vulnerabilities") return readVulnerability(item);
   return kind.list === "secrets" ? readSecret(item) : readCheck(item, about.rename);
 }

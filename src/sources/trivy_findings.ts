@@ -1,5 +1,6 @@
 /** One entry of a Trivy report: a vulnerability, a check, a secret. */
 import type { JsonObject } from "../core/json.ts";
+import type { PayloadErrorReason } from "../core/outcome.ts";
 import { at, firstText, number, shapeOf, text, textAt, texts, withoutEmpty } from "./read.ts";
 
 /** What an entry says, before it is told whom it concerns. */
@@ -11,10 +12,21 @@ export interface Finding {
   readonly identity: JsonObject;
 }
 
+/** Why an entry says nothing, and which of its fields is to blame. */
+export interface Unreadable {
+  readonly reason: PayloadErrorReason;
+  readonly field: string;
+  readonly problem: string;
+}
+
+function missing(field: string, problem: string): Unreadable {
+  return { reason: "missing_field", field, problem };
+}
+
 /** A vulnerability of a package, or why the entry is none. */
-export function readVulnerability(item: JsonObject): Finding | string {
+export function readVulnerability(item: JsonObject): Finding | Unreadable {
   const id = textAt(item, "vulnerabilityID");
-  if (id === "") return "expected a vulnerabilityID";
+  if (id === "") return missing("vulnerabilityID", "expected a vulnerabilityID");
   const found = {
     package: textAt(item, "resource"),
     installedVersion: textAt(item, "installedVersion"),
@@ -51,9 +63,9 @@ function lastingTarget(item: JsonObject, target: string): string {
 }
 
 /** A secret in an image. What matched is never copied: masked, it still tells of its surroundings. */
-export function readSecret(item: JsonObject): Finding | string {
+export function readSecret(item: JsonObject): Finding | Unreadable {
   const rule = firstText(textAt(item, "ruleID"), textAt(item, "title"));
-  if (rule === "") return "expected a ruleID";
+  if (rule === "") return missing("ruleID", "expected a ruleID");
   const title = textAt(item, "title");
   const path = textAt(item, "target");
   return {
@@ -66,17 +78,23 @@ export function readSecret(item: JsonObject): Finding | string {
 }
 
 /** A failed check with its messages; nothing for one that passed; or why the entry is neither. */
-export function readCheck(item: JsonObject, rename: (text: string) => string): Finding | string | undefined {
+export function readCheck(
+  item: JsonObject,
+  rename: (text: string) => string,
+): Finding | Unreadable | undefined {
   const success = at(item, "success");
   if (success === true || success === "true") return undefined;
   if (success !== undefined && success !== null && success !== false && success !== "false") {
-    return `expected success to be true or false, received ${shapeOf(success)}`;
+    const reason = typeof success === "string" ? "invalid_value" : "wrong_shape";
+    return { reason, field: "success", problem: `expected true or false, received ${shapeOf(success)}` };
   }
   const id = textAt(item, "checkID");
   const title = textAt(item, "title");
   const messages = texts(at(item, "messages")).map(rename);
   const check = firstText(canonicalCheckId(id), title);
-  if (check === "" && messages.length === 0) return "expected a checkID, a title or messages";
+  if (check === "" && messages.length === 0) {
+    return missing("checkID", "expected a checkID, a title or messages");
+  }
   const description = rename(textAt(item, "description"));
   const said = messages.length > 0 ? messages.join("; ") : description;
   return {

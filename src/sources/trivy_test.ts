@@ -138,7 +138,9 @@ Deno.test("trivy draws a failed check once for its messages, whatever their orde
   );
   const identities = new Set(events.map((event) => JSON.stringify(event.identity)));
   assertEquals([events.length, identities.size], [4, 3]);
-  assertEquals(errors.map(({ path }) => path), ["report.checks[5]"]);
+  assertEquals(errors.map(({ reason, path }) => `${reason} ${path}`), [
+    "invalid_value report.checks[5].success",
+  ]);
 });
 
 Deno.test("trivy tells a check's messages of the Deployment, not of its ReplicaSet", () => {
@@ -191,7 +193,7 @@ Deno.test("trivy keeps what it can read and says where it could not", () => {
   assertEquals(events.map((event) => event.severity), [null]);
   assertEquals(errors.map(({ reason, path }) => `${reason} ${path}`), [
     "wrong_shape [0].report.vulnerabilities[0]",
-    "missing_field [0].report.vulnerabilities[2]",
+    "missing_field [0].report.vulnerabilities[2].vulnerabilityID",
     "wrong_shape [1].report.vulnerabilities",
     "missing_field [2].report.vulnerabilities",
     "missing_field [4].report",

@@ -1,5 +1,5 @@
 /** Files of fixtures as payloads: every form that tools, kubectl and loggers leave them in. */
-import { parseAllDocuments } from "yaml";
+import { readYaml } from "../../src/cli/input.ts";
 import type { Origin, Payload } from "../../src/core/event.ts";
 import { isObject, type Json, type JsonObject } from "../../src/core/json.ts";
 import type { PayloadError } from "../../src/core/outcome.ts";
@@ -17,9 +17,9 @@ export async function loadDocuments(path: string): Promise<Json[]> {
   const text = await readText(path);
   const name = path.endsWith(".gz") ? path.slice(0, -".gz".length) : path;
   if (name.endsWith(".yaml") || name.endsWith(".yml")) {
-    return parseAllDocuments(text).map((document) => plain(document.toJS())).filter((value) =>
-      value !== null
-    );
+    const read = readYaml(text);
+    if (!read.ok) throw new Error(`Cannot load "${path}": ${JSON.stringify(read.problems)}`);
+    return read.documents.map(({ value }) => plain(value)).filter((value) => value !== null);
   }
   const documents: Json[] = [];
   for (const parsed of parseJsonDocuments(text)) {
