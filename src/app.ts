@@ -247,6 +247,7 @@ export async function startApp(
       file: settings.webhookAuthTokenFile,
       now: () => clock.now(),
     }),
+    clientCertificates: settings.tlsClientCaFile !== "",
     allowedIps: addressSet(settings.webhookAllowedIps),
     trustedProxies: addressSet(settings.trustedProxyCidrs),
     allow: clientLimit({

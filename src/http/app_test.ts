@@ -35,6 +35,7 @@ interface Setup {
 
 function setup(options: {
   token?: string;
+  clientCertificates?: boolean;
   answer?: Answer;
   endpoint?: Partial<WebhookEndpoint>;
   allowedIps?: string[];
@@ -70,6 +71,7 @@ function setup(options: {
     beforeScrape: () => {},
     endpoints: () => endpoints.all,
     token: () => options.token ?? "",
+    clientCertificates: options.clientCertificates ?? false,
     allowedIps: addressSet(options.allowedIps ?? []),
     trustedProxies: addressSet(options.trustedProxies ?? []),
     allow: options.allow ?? clientLimit({ ratePerSecond: limit, burst: limit, clock: systemClock }),
@@ -144,6 +146,20 @@ const REFUSALS: readonly {
     status: 401,
     says: "token",
   },
+  {
+    name: "a sender without a certificate where that is the only proof",
+    setup: { clientCertificates: true },
+    status: 401,
+    says: "TLS_CLIENT_CA_FILE",
+  },
+  {
+    name: "a token where none is set but certificates are asked for",
+    setup: { clientCertificates: true },
+    request: { path: "/falco/webhook/anything" },
+    status: 401,
+    says: "TLS_CLIENT_CA_FILE",
+  },
+  { name: "an empty array", body: "[]", status: 400, says: "it is empty" },
   {
     name: "a strange address",
     setup: { allowedIps: ["192.0.2.0/24"] },

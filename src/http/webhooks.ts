@@ -44,6 +44,8 @@ export interface WebhookOptions {
   /** The endpoints in force now, by path. */
   readonly endpoints: () => ReadonlyMap<string, WebhookEndpoint>;
   readonly token: () => string;
+  /** True where client certificates are asked for: without a token nothing else proves who sends. */
+  readonly clientCertificates: boolean;
   readonly allowedIps: AddressSet;
   readonly trustedProxies: AddressSet;
   /** False where this client is over its limit. */
@@ -154,7 +156,8 @@ interface Sender extends Client {
   readonly options: WebhookOptions;
 }
 
-function checkSender(c: Context, { peer, clientVerified, endpoint, token, options }: Sender): void {
+function checkSender(c: Context, sender: Sender): void {
+  const { peer, options } = sender;
   const client = clientAddress(peer, c.req.header("x-forwarded-for"), options.trustedProxies);
   if (!options.allowedIps.empty && !options.allowedIps.has(client)) {
     throw new Refusal(
@@ -167,23 +170,7 @@ function checkSender(c: Context, { peer, clientVerified, endpoint, token, option
       "retry-after": LIMIT_RETRY_SECONDS,
     });
   }
-  const { auth } = endpoint;
-  const expected = auth.type === "default" ? options.token() : auth.type === "bearer" ? auth.secret() : "";
-  if (expected === undefined) throw missingSecret();
-  const given = token ?? bearerToken(c.req.header("authorization"));
-  const certified = clientVerified === true && auth.type === "default";
-  if (expected !== "" && !certified && (given === undefined || !sameSecret(given, expected))) {
-    throw new Refusal(
-      401,
-      "Cannot take this request: it shows no valid token (bearer, or last path segment)",
-      {
-        "www-authenticate": "Bearer",
-      },
-    );
-  }
-  if (expected === "" && token !== undefined && auth.type !== "default") {
-    throw new Refusal(404, "Cannot find this path");
-  }
+  checkProof(c, sender);
   const encoding = c.req.header("content-encoding");
   if (encoding !== undefined && encoding.toLowerCase() !== "identity") {
     throw new Refusal(
@@ -193,6 +180,33 @@ function checkSender(c: Context, { peer, clientVerified, endpoint, token, option
         "accept-encoding": "identity",
       },
     );
+  }
+}
+
+/** The token or the certificate that the endpoint asks for. */
+function checkProof(c: Context, { clientVerified, endpoint, token, options }: Sender): void {
+  const { auth } = endpoint;
+  const expected = auth.type === "default" ? options.token() : auth.type === "bearer" ? auth.secret() : "";
+  if (expected === undefined) throw missingSecret();
+  const given = token ?? bearerToken(c.req.header("authorization"));
+  const isCertified = clientVerified === true && auth.type === "default";
+  if (expected !== "" && !isCertified && (given === undefined || !sameSecret(given, expected))) {
+    throw new Refusal(
+      401,
+      "Cannot take this request: it shows no valid token (bearer, or last path segment)",
+      {
+        "www-authenticate": "Bearer",
+      },
+    );
+  }
+  if (expected === "" && auth.type === "default" && options.clientCertificates && !isCertified) {
+    throw new Refusal(
+      401,
+      "Cannot take this request: it shows no client certificate (TLS port, TLS_CLIENT_CA_FILE), and no token is set",
+    );
+  }
+  if (expected === "" && token !== undefined && auth.type !== "default") {
+    throw new Refusal(404, "Cannot find this path");
   }
 }
 
@@ -222,7 +236,8 @@ async function takeBody(c: Context, endpoint: WebhookEndpoint, options: WebhookO
   const { errors } = documents;
   for (const error of errors) endpoint.unreadable(error, correlationId);
   const parsed = bodyOf(documents);
-  if (parsed === undefined) return unreadable(c, endpoint, errors);
+  const isEmpty = parsed === undefined || (Array.isArray(parsed) && parsed.length === 0);
+  if (isEmpty) return unreadable(c, endpoint, errors);
   const payload: Payload = {
     body: parsed,
     origin: { confined: false },
