@@ -70,11 +70,14 @@ export async function startApp(
   const metrics = createMetrics();
   registerProcessMetrics(metrics.registry, clock.now());
   metrics.buildInfo.set({ version: VERSION, deno_version: Deno.version.deno }, 1);
-  const books = createBooks(metrics, () => clock.now(), SOURCES.map(({ name }) => name));
+  const states = new SourceStates(metrics, clock);
+  const books = createBooks(metrics, () => clock.now(), {
+    known: SOURCES.map(({ name }) => name),
+    onPayloadError: (source, reason) => states.failed(source, reason),
+  });
   const health = new Health(() => clock.monotonic(), metrics);
   const requests = new AbortController();
   const api = createTransport(connection, { metrics });
-  const states = new SourceStates(metrics, clock);
   const recording = new AbortController();
   const identity = identityOf(settings);
   const events = createEventRecorder({ api, signal: recording.signal, instance: identity, clock });

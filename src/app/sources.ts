@@ -227,7 +227,6 @@ export class SourceSet {
       async take(payload, request) {
         const result = await intake().take(runtime, payload, request);
         if (result.received > 0) states.sawEvents(name, payload.receivedAt);
-        if (result.payloadErrorCount > 0) states.failed(name, "payload");
         if (id !== undefined) noteEvents(id, result.received);
         return answerOf(result, random);
       },
