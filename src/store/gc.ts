@@ -38,6 +38,9 @@ const READY_POLL_MS = 500;
 export function createGc(options: GcOptions): Gc {
   const { index, deletes, clock, log, metrics, standing } = options;
   const wait = options.sleep ?? sleep;
+  for (const error_type of ["timeout", "internal"]) {
+    metrics.gcErrors.inc({ operation: "collect", error_type }, 0);
+  }
 
   async function collect(signal: AbortSignal): Promise<number> {
     const startedAt = clock.monotonic();
