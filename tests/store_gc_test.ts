@@ -112,6 +112,21 @@ for (const [standing, phase, title, expires] of FINDING_CASES) {
     ));
 }
 
+Deno.test("GC leaves what lies in another shard's namespaces", () =>
+  leading(
+    (now) => [
+      { ...OLD, id: 1, namespace: "shop", createdAt: now - 30 * DAY_MS },
+      { ...OLD, id: 2, namespace: "pay", createdAt: now - 30 * DAY_MS },
+    ],
+    async ({ time, kube, leader }) => {
+      const collected = leader.gc.collect(NEVER);
+      await time.advance(1_000);
+      assertEquals(await collected, 1);
+      assertEquals(kube.stored.map(({ metadata }) => metadata.namespace), ["pay"]);
+    },
+    { inScope: (namespace) => namespace === "shop" },
+  ));
+
 Deno.test("a Resolved finding's TTL runs from resolvedAt", () =>
   leading(
     (now) => [{
