@@ -206,6 +206,20 @@ Deno.test("createHttpApp() takes the token as bearer and as last path segment", 
   assertEquals(taken.length, 2);
 });
 
+Deno.test("createHttpApp() takes a token in the path whatever its characters, percent-encoded or as it is", async () => {
+  for (const token of ["q/3+Zw==", "50%off", "%2F%zz", "a b"]) {
+    const { post } = setup({ token });
+    assertEquals(
+      (await post("{}", { path: `/falco/webhook/${encodeURIComponent(token)}` })).status,
+      200,
+      token,
+    );
+    assertEquals((await post("{}", { path: "/falco/webhook/%2F" })).status, 401);
+  }
+  const { post } = setup({ token: "50%off+=" });
+  assertEquals((await post("{}", { path: "/falco/webhook/50%off+=" })).status, 200);
+});
+
 Deno.test("createHttpApp() takes a bearer also where the path ends in a slash", async () => {
   const { post } = setup({ token: "secret" });
   const headers = { authorization: "Bearer secret" };

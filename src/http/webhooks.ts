@@ -5,10 +5,11 @@ import { bodyOf, readDocuments } from "../sources/documents.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { throttle } from "../telemetry/throttle.ts";
-import { bearerToken, type EndpointAuth, sameSecret, validSignature } from "./auth.ts";
+import { type EndpointAuth, validSignature } from "./auth.ts";
 import { type ByteBudget, readBody } from "./body.ts";
 import { type AddressSet, clientAddress } from "./client.ts";
 import { problem, Refusal, requestIdOf } from "./problem.ts";
+import { checkProof, missingSecret } from "./proof.ts";
 
 /** What became of the events of one request. */
 export interface Answer {
@@ -74,8 +75,17 @@ export function findEndpoint(
   if (exact) return { endpoint: exact };
   const cut = path.lastIndexOf("/");
   const parent = endpoints.get(path.slice(0, cut));
-  const token = path.slice(cut + 1);
+  const token = decoded(path.slice(cut + 1));
   return parent && (token === "" ? { endpoint: parent } : { endpoint: parent, token });
+}
+
+/** A token in base64 has characters that a path cannot hold as they are. */
+function decoded(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return segment;
+  }
 }
 
 /** Answers one webhook request. */
@@ -170,7 +180,7 @@ function checkSender(c: Context, sender: Sender): void {
       "retry-after": LIMIT_RETRY_SECONDS,
     });
   }
-  checkProof(c, sender);
+  checkProof(c, { ...sender, auth: sender.endpoint.auth });
   const encoding = c.req.header("content-encoding");
   if (encoding !== undefined && encoding.toLowerCase() !== "identity") {
     throw new Refusal(
@@ -181,39 +191,6 @@ function checkSender(c: Context, sender: Sender): void {
       },
     );
   }
-}
-
-/** The token or the certificate that the endpoint asks for. */
-function checkProof(c: Context, { clientVerified, endpoint, token, options }: Sender): void {
-  const { auth } = endpoint;
-  const expected = auth.type === "default" ? options.token() : auth.type === "bearer" ? auth.secret() : "";
-  if (expected === undefined) throw missingSecret();
-  const given = token ?? bearerToken(c.req.header("authorization"));
-  const isCertified = clientVerified === true && auth.type === "default";
-  if (expected !== "" && !isCertified && (given === undefined || !sameSecret(given, expected))) {
-    throw new Refusal(
-      401,
-      "Cannot take this request: it shows no valid token (bearer, or last path segment)",
-      {
-        "www-authenticate": "Bearer",
-      },
-    );
-  }
-  if (expected === "" && auth.type === "default" && options.clientCertificates && !isCertified) {
-    throw new Refusal(
-      401,
-      "Cannot take this request: it shows no client certificate (TLS port, TLS_CLIENT_CA_FILE), and no token is set",
-    );
-  }
-  if (expected === "" && token !== undefined && auth.type !== "default") {
-    throw new Refusal(404, "Cannot find this path");
-  }
-}
-
-function missingSecret(): Refusal {
-  return new Refusal(503, "Cannot check this request: the endpoint's Secret is missing or has no key token", {
-    "retry-after": "30",
-  });
 }
 
 async function takeBody(c: Context, endpoint: WebhookEndpoint, options: WebhookOptions): Promise<Response> {
