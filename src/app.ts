@@ -2,6 +2,7 @@
 import { createDiscovery, groupsOf } from "./app/discovery.ts";
 import { identityOf } from "./app/election.ts";
 import { budgetEvent, createKeeping } from "./app/keeping.ts";
+import { createOwnUser } from "./app/own_user.ts";
 import { createPipeline } from "./app/pipeline.ts";
 import { probeApi } from "./app/readiness.ts";
 import { inScope, scopeOf } from "./app/scope.ts";
@@ -18,11 +19,9 @@ import { createHttpApp } from "./http/app.ts";
 import { webhookToken } from "./http/auth.ts";
 import { ByteBudget } from "./http/body.ts";
 import { addressSet, clientLimit } from "./http/client.ts";
-import { whoAmI } from "./kube/access.ts";
 import type { Connection } from "./kube/connection.ts";
 import { createEventRecorder } from "./kube/events.ts";
 import { createLeaderElection } from "./kube/lease.ts";
-import { backoff, retry } from "./kube/retry.ts";
 import { createTransport } from "./kube/transport.ts";
 import type { WatcherOptions } from "./kube/watcher.ts";
 import { every, RunnableGroup, untilAborted } from "./lifecycle.ts";
@@ -70,23 +69,26 @@ export async function startApp(
   const metrics = createMetrics();
   registerProcessMetrics(metrics.registry, clock.now());
   metrics.buildInfo.set({ version: VERSION, deno_version: Deno.version.deno }, 1);
-  const books = createBooks(metrics, () => clock.now(), SOURCES.map(({ name }) => name));
+  const states = new SourceStates(metrics, clock);
+  const books = createBooks(metrics, () => clock.now(), {
+    known: SOURCES.map(({ name }) => name),
+    onPayloadError: (source, reason) => states.failed(source, reason),
+  });
   const health = new Health(() => clock.monotonic(), metrics);
   const requests = new AbortController();
   const api = createTransport(connection, { metrics });
-  const states = new SourceStates(metrics, clock);
   const recording = new AbortController();
   const identity = identityOf(settings);
   const events = createEventRecorder({ api, signal: recording.signal, instance: identity, clock });
 
   const scope = scopeOf(settings);
-  let ownUser = "";
+  const ownUser = createOwnUser(api);
   const sources = new SourceSet({
     settings,
     intake: () => pipeline.intake,
     states,
     metrics,
-    context: () => ({ ownUser }),
+    context: () => ({ ownUser: ownUser.name }),
     payloadError: books.payloadError,
     noteEvents: (id, count) => mapped.noteEvents(id, count),
     claims: (source) => mapped.claims(source),
@@ -239,7 +241,7 @@ export async function startApp(
       filters: filtersWatch.status(),
       storage: pipeline.report(),
     }),
-    admissionWriters: () => [...settings.admissionWriters, ...(ownUser === "" ? [] : [ownUser])],
+    admissionWriters: () => [...settings.admissionWriters, ...(ownUser.name === "" ? [] : [ownUser.name])],
     beforeScrape,
     endpoints: () => sources.endpoints,
     token: webhookToken({
@@ -247,6 +249,7 @@ export async function startApp(
       file: settings.webhookAuthTokenFile,
       now: () => clock.now(),
     }),
+    clientCertificates: settings.tlsClientCaFile !== "",
     allowedIps: addressSet(settings.webhookAllowedIps),
     trustedProxies: addressSet(settings.trustedProxyCidrs),
     allow: clientLimit({
@@ -276,20 +279,14 @@ export async function startApp(
       { name: "status lane", run: (signal) => pipeline.store.lane.run(signal) },
       { name: "storage budget", run: (signal) => every(BEAT_MS, () => pipeline.budget.observe(), signal) },
       { name: "index", run: (signal) => pipeline.runIndex(signal) },
-      { name: "readiness", run: (signal) => probeApi(api, health, signal) },
+      {
+        name: "readiness",
+        run: (signal) => probeApi(api, health, { signal, onReached: () => ownUser.ask(signal) }),
+      },
       { name: "filters", run: (signal) => filtersWatch.run(signal) },
       { name: "ingesters", run: (signal) => mapped.run(signal) },
       { name: "discovery", run: (signal) => discovery.run(signal) },
-      {
-        name: "own user",
-        async run(signal) {
-          // Where it is denied it stays so for long.
-          const how = { signal, retryable: () => true, backoff: backoff({ maxMs: 30_000 }) };
-          const user = await retry(() => whoAmI(api, { signal }), how).catch(() => undefined);
-          ownUser = user?.username ?? "";
-          await untilAborted(signal);
-        },
-      },
+      { name: "own user", run: (signal) => ownUser.run(signal) },
     ],
     close: () => {
       recording.abort();

@@ -4,7 +4,7 @@ import type { Metrics } from "./telemetry/metrics.ts";
 /** What must hold before requests are welcome (SPEC section 10). */
 const READY_CHECKS = {
   api: "the API server has not been reached yet",
-  crd: "the Observation CRD is not served",
+  crd: "the Observation CRD is not served, or Observations may not be listed",
   filters: "the filters have not been read yet",
   http: "the HTTP server is not up",
   running: "the program is shutting down",

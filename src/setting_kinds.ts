@@ -1,4 +1,6 @@
 /** How single settings are read: the kinds of value that an environment variable may hold, and what is wrong with others. */
+import { isNamespaceName } from "./core/names.ts";
+import { SOURCE_PATTERN } from "./core/observation.ts";
 
 /** How one environment variable is read. */
 export interface Setting<T> {
@@ -35,6 +37,17 @@ const UNIT_BYTES: Readonly<Record<string, number>> = {
 /** Any text. */
 export function text(env: string, fallback: string, doc: string): Setting<string> {
   return { env, fallback, doc, parse: (value) => value };
+}
+
+/** One name as Kubernetes gives namespaces; "" where that is the default. What is none would only never be found. */
+export function namespace(env: string, fallback: string, doc: string): Setting<string> {
+  return { env, fallback, doc, parse: (value) => value === "" ? value : parseNamespace(value) };
+}
+
+/** Namespaces between commas. */
+export function namespaces(env: string, fallback: string, doc: string): Setting<readonly string[]> {
+  const words = list(env, fallback, doc);
+  return { ...words, parse: (value) => words.parse(value).map(parseNamespace) };
 }
 
 /** Words between commas. */
@@ -102,6 +115,13 @@ export function windows(env: string, fallback: string, doc: string): Setting<Rea
   return { env, fallback, doc, parse: parseWindows };
 }
 
+function parseNamespace(name: string): string {
+  if (isNamespaceName(name)) return name;
+  throw new SettingsError(
+    `expected a name of lower-case letters, digits and "-" (at most 63), not ${JSON.stringify(name)}`,
+  );
+}
+
 function parseFlag(value: string): boolean {
   const word = value.toLowerCase();
   if (["true", "1", "yes", "on"].includes(word)) return true;
@@ -130,17 +150,20 @@ function parseBytes(value: string): number {
   const match = /^(\d{1,15})([A-Za-z]{0,3})$/.exec(value);
   const unit = match && UNIT_BYTES[match[2] ?? ""];
   if (!match || !unit) throw new SettingsError("expected a size such as 16MiB or 1000000");
-  return Number(match[1]) * unit;
+  const size = Number(match[1]) * unit;
+  if (size === 0) throw new SettingsError("expected a size above 0");
+  return size;
 }
 
 function parseWindows(value: string): ReadonlyMap<string, number> {
   const windows = new Map<string, number>();
   for (const pair of value.split(",").map((part) => part.trim()).filter(Boolean)) {
-    const [source, seconds, ...rest] = pair.split("=");
-    if (!source || seconds === undefined || rest.length > 0) {
+    const [given = "", seconds, ...rest] = pair.split("=");
+    const source = given.trim().toLowerCase();
+    if (!SOURCE_PATTERN.test(source) || seconds === undefined || rest.length > 0) {
       throw new SettingsError("expected pairs such as falco=120,my-tool=30");
     }
-    windows.set(source.trim(), parseInteger(seconds.trim(), 1, 2 ** 31));
+    windows.set(source, parseInteger(seconds.trim(), 1, 2 ** 31));
   }
   return windows;
 }

@@ -10,6 +10,8 @@ import {
   integer,
   list,
   MAX_TIMER_SECONDS,
+  namespace,
+  namespaces,
   optionalFlag,
   SettingsError,
   text,
@@ -20,7 +22,7 @@ export { SettingsError };
 
 /** Every setting, by the name the program uses. */
 export const SETTINGS = {
-  podNamespace: text("POD_NAMESPACE", "zen-system", "The controller's own namespace"),
+  podNamespace: namespace("POD_NAMESPACE", "zen-system", "The controller's own namespace"),
   podName: text("POD_NAME", "", "Identity in the lease; default: the host name"),
   serviceHost: text("KUBERNETES_SERVICE_HOST", "", "Address of the API server; set by Kubernetes in a Pod"),
   servicePort: text("KUBERNETES_SERVICE_PORT", "443", "Port of the API server; set by Kubernetes in a Pod"),
@@ -31,7 +33,7 @@ export const SETTINGS = {
   ),
   kubeconfig: text("KUBECONFIG", "", "Kubeconfig files, as kubectl reads them, when not in a Pod"),
   home: text("HOME", "", "Where ~/.kube/config is looked for when not in a Pod"),
-  observationNamespace: text(
+  observationNamespace: namespace(
     "OBSERVATION_NAMESPACE",
     "",
     "One namespace for all Observations; default: the resource's",
@@ -53,8 +55,8 @@ export const SETTINGS = {
     "256MiB",
     "Storage budget: bytes of stored Observations",
   ),
-  kubeBenchNamespace: text("KUBE_BENCH_NAMESPACE", "kube-bench", "Where kube-bench's ConfigMaps are"),
-  checkovNamespace: text("CHECKOV_NAMESPACE", "checkov", "Where Checkov's ConfigMaps are"),
+  kubeBenchNamespace: namespace("KUBE_BENCH_NAMESPACE", "kube-bench", "Where kube-bench's ConfigMaps are"),
+  checkovNamespace: namespace("CHECKOV_NAMESPACE", "checkov", "Where Checkov's ConfigMaps are"),
   resyncIntervalMs: duration("RESYNC_INTERVAL", "1h", "Full evaluation of every state source"),
   configMapPollSeconds: integer(
     "CONFIGMAP_POLL_INTERVAL_SECONDS",
@@ -64,7 +66,7 @@ export const SETTINGS = {
   ),
   discoveryIntervalMs: duration("DISCOVERY_INTERVAL", "30s", "How often the served resources are looked up"),
   filterConfigMapName: text("FILTER_CONFIGMAP_NAME", "zen-watcher-filter", "Name of the filter ConfigMap"),
-  filterConfigMapNamespace: text(
+  filterConfigMapNamespace: namespace(
     "FILTER_CONFIGMAP_NAMESPACE",
     "",
     "Its namespace; default: the controller's own",
@@ -75,7 +77,7 @@ export const SETTINGS = {
     "false",
     "ObservationFilters of other namespaces act on their own namespace",
   ),
-  trustedConfigNamespaces: list(
+  trustedConfigNamespaces: namespaces(
     "TRUSTED_CONFIG_NAMESPACES",
     "",
     "Further namespaces whose Ingesters and ObservationMappings are obeyed, comma-separated",
@@ -111,12 +113,16 @@ export const SETTINGS = {
   ),
   gcIntervalMs: duration("GC_INTERVAL", "1h", "How often expired Observations are deleted"),
   gcTimeoutMs: duration("GC_TIMEOUT", "5m", "Longest duration of one garbage collection"),
-  watchNamespaces: list("WATCH_NAMESPACE", "", "Namespaces of this shard, comma-separated; default: all"),
+  watchNamespaces: namespaces(
+    "WATCH_NAMESPACE",
+    "",
+    "Namespaces of this shard, comma-separated; default: all",
+  ),
   watchClusterScoped: optionalFlag(
     "WATCH_CLUSTER_SCOPED",
     "Whether this shard takes cluster-scoped and namespace-less events; default: true iff WATCH_NAMESPACE is empty",
   ),
-  instance: text("INSTANCE", "default", "Name of this shard set: part of the lease's name and a label"),
+  instance: namespace("INSTANCE", "default", "Name of this shard set: part of the lease's name and a label"),
   listenAddress: text("WATCHER_ADDRESS", "0.0.0.0", "Address to listen on"),
   port: integer("WATCHER_PORT", "8080", "Webhooks, probes, metrics, status; 0 takes a free port", {
     max: 65_535,
@@ -197,7 +203,21 @@ export function readSettings(
       );
     }
   }
+  checkTls(settings as Settings);
   return settings as Settings;
+}
+
+/** A certificate that nothing serves protects nothing. */
+function checkTls({ tlsCertFile, tlsKeyFile, tlsClientCaFile }: Settings): void {
+  const given = { TLS_CERT_FILE: tlsCertFile, TLS_KEY_FILE: tlsKeyFile, TLS_CLIENT_CA_FILE: tlsClientCaFile };
+  const [first] = Object.entries(given).filter(([, file]) => file !== "");
+  const missing = (["TLS_CERT_FILE", "TLS_KEY_FILE"] as const).find((env) => given[env] === "");
+  if (first === undefined || missing === undefined) return;
+  throw new SettingsError(
+    `Cannot read setting "${first[0]}": it is of no use without "${missing}", received ${
+      JSON.stringify(first[1])
+    }`,
+  );
 }
 
 /** A variable of the process's environment. */

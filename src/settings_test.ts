@@ -20,3 +20,38 @@ Deno.test("readSettings() refuses intervals that would be no pause: nothing, and
 Deno.test("readSettings() reads every default", () => {
   assertEquals(Object.keys(read({})).sort(), Object.keys(SETTINGS).sort());
 });
+
+const UNUSABLE: readonly (readonly [name: string, value: string, why: string])[] = [
+  ...["POD_NAMESPACE", "OBSERVATION_NAMESPACE", "KUBE_BENCH_NAMESPACE", "CHECKOV_NAMESPACE"].map((name) =>
+    [name, "Team_A", "lower-case letters"] as const
+  ),
+  ["FILTER_CONFIGMAP_NAMESPACE", "a.b", "lower-case letters"],
+  ["WATCH_NAMESPACE", "shop;pay", '"shop;pay"'],
+  ["TRUSTED_CONFIG_NAMESPACES", "shop,-pay", '"-pay"'],
+  ["INSTANCE", "Shard A", "lower-case letters"],
+  ["OBSERVATION_MAX_BYTES", "0", "above 0"],
+  ["WEBHOOK_MAX_BYTES", "0MiB", "above 0"],
+  ["DEDUP_WINDOW_BY_SOURCE", "my tool=30", "falco=120"],
+];
+
+for (const [name, value, why] of UNUSABLE) {
+  Deno.test(`readSettings() refuses ${name}="${value}": it would never do what it says`, () => {
+    const error = assertThrows(() => read({ [name]: value }), SettingsError, why);
+    assertEquals(error.message.includes(`"${name}"`), true);
+  });
+}
+
+Deno.test("readSettings() takes lists of namespaces and sources in any case", () => {
+  assertEquals(read({ WATCH_NAMESPACE: " shop, pay-2 ," }).watchNamespaces, ["shop", "pay-2"]);
+  assertEquals([...read({ DEDUP_WINDOW_BY_SOURCE: "Falco=120" }).dedupWindowBySource], [["falco", 120]]);
+});
+
+Deno.test("readSettings() refuses TLS files that nothing would use", () => {
+  const [cert, key, ca] = ["TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE"].map((name) => ({
+    [name]: "/tls/file",
+  }));
+  for (const given of [{ ...cert }, { ...key }, { ...ca }, { ...cert, ...ca }]) {
+    assertThrows(() => read(given), SettingsError, "of no use without");
+  }
+  assertEquals(read({ ...cert, ...key, ...ca }).tlsClientCaFile, "/tls/file");
+});

@@ -5,7 +5,7 @@ import { createBooks } from "../src/telemetry/record.ts";
 const NOTE = { correlationId: "c", fingerprint: "f", eventType: "e", identity: "i", receivedAt: 0 };
 
 Deno.test("createBooks() counts beyond 100 sources as other, but the built-in ones always by name", () => {
-  const books = createBooks(createMetrics(), () => 0, ["falco"]);
+  const books = createBooks(createMetrics(), () => 0, { known: ["falco"] });
   for (let i = 0; i < 150; i++) {
     books.open(`tool-${i}`, "security", "HIGH", NOTE).settle({ kind: "created" });
   }

@@ -77,6 +77,32 @@ Deno.test("what its source no longer reports is Resolved after a grace, and Acti
   assertEquals(occurrencesOf(world.observations()), ALL + 3 * FOUND, "each return counts once");
 });
 
+Deno.test("a namespace that is taken off a shard's list is left as it is: no view of the shard speaks of it", async () => {
+  await using world = await startDevWorld({ namespaces: ["shop", "pay"] });
+  await report(world);
+  const quick = (list: string, collected: string) => ({
+    env: { ...QUICK, WATCH_NAMESPACE: list, OBSERVATION_TTL_SECONDS: "1", GC_INTERVAL: collected },
+  });
+  {
+    await using app = await world.replica("zen-watcher-0", quick("shop", "1h"));
+    await until(world, ALL, 0);
+    await app.post("/falco/webhook", {
+      rule: "A rule",
+      priority: "Notice",
+      output: "text",
+      output_fields: { "k8s.ns.name": "shop", "k8s.pod.name": "web" },
+    });
+  }
+  const before = world.versions();
+  assertEquals(before.size, ALL + 1);
+  {
+    await using app = await world.replica("zen-watcher-0", quick("pay", "1s"));
+    await evaluatedOften(app);
+    await eventually("a garbage collection", async () => await app.metric("gc_runs_total") >= 3);
+  }
+  assertEquals(world.versions(), before);
+});
+
 Deno.test("Trivy's daily deletion and rebuild of every report leaves every Observation as it was", async () => {
   await using world = await startDevWorld({ namespaces: ["shop"] });
   await report(world);

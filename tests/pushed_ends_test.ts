@@ -68,6 +68,18 @@ for (const [why, steps] of [["", {}], [", with no room for more", { admits: () =
     }, steps));
 }
 
+Deno.test("an end finds what went to our own namespace, its own being gone", () =>
+  withReplicas(async ({ time, kube, first, second }) => {
+    kube.missingNamespaces.add("shop");
+    second.lagging = true;
+    const alert = { ...ALERT, resource: { kind: "Pod", name: "web", namespace: "shop" } };
+    await first.take([alert], PUSHED);
+    assertEquals(kube.stored.map(({ metadata }) => metadata.namespace), ["zen-system"]);
+    assertEquals((await second.take([{ ...alert, resolved: true }], PUSHED)).deduped, 1);
+    await time.advance(1_000);
+    assertEquals(phases(kube), ["Resolved"]);
+  }));
+
 Deno.test("the end of what is not stored is no news, and costs one request", () =>
   withReplicas(async ({ kube, first, second }) => {
     const { byReason } = await second.take([END], PUSHED);

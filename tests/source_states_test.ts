@@ -3,6 +3,7 @@ import { assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { isObject } from "../src/core/json.ts";
 import type { ResourceType } from "../src/kube/api.ts";
+import { CONFIGMAPS } from "../src/sources/drivers/configmap.ts";
 import { fixedConnection } from "../src/kube/connection.ts";
 import { createTransport } from "../src/kube/transport.ts";
 import { startTestApp, type TestApp } from "./support/app.ts";
@@ -56,6 +57,39 @@ Deno.test("a resource that is removed is a state, nobody asks for it again, and 
     return server.requests.count({ verb: "get", path: /^\/apis\/aquasecurity\.github\.io\/v1alpha1$/ });
   }
 });
+
+Deno.test("what could not be read is the last error of its source, pushed or pulled, and counted once", async () => {
+  await using server = startTestCluster();
+  using api = createTransport(fixedConnection({ server: server.url }));
+  await installCrds(api);
+  await createNamespaces(api, ["zen-system", "kube-bench"]);
+  await using app = await startTestApp({ server: server.url, env: { DISCOVERY_INTERVAL: "100ms" } });
+  assertEquals((await app.post("/falco/webhook", "plain text")).status, 400);
+  assertEquals((await app.post("/audit/webhook", {})).status, 400);
+  const labels = { app: "kube-bench" };
+  await api.create(CONFIGMAPS, {
+    metadata: { name: "node-1", namespace: "kube-bench", labels },
+    data: { "results.json": "{" },
+  });
+  const wanted = { falco: "unreadable", audit: "missing_field", "kube-bench": "unreadable" };
+  for (const [source, errorClass] of Object.entries(wanted)) {
+    await eventually(
+      `the last error of ${source}`,
+      async () => await lastErrorOf(app, source) === errorClass,
+    );
+    assertEquals(await app.metric("watcher_errors_total", { watcher: source }), 1);
+    assertEquals(await app.metric("payload_errors_total", { source, reason: errorClass }), 1);
+  }
+  const { sources } = await statusOf(app.url);
+  const trivy = isObject(sources) && isObject(sources.trivy) ? sources.trivy.events : undefined;
+  assertEquals(trivy, { events: 0, created: 0, deduped: 0, filtered: 0, failed: 0, inFlight: 0 });
+});
+
+async function lastErrorOf({ url }: TestApp, source: string): Promise<unknown> {
+  const { sources } = await statusOf(url);
+  const report = isObject(sources) ? sources[source] : undefined;
+  return isObject(report) && isObject(report.lastError) ? report.lastError.class : undefined;
+}
 
 async function stateOf({ url }: TestApp): Promise<unknown> {
   const { sources } = await statusOf(url);

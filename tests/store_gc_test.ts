@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { ApiError } from "../src/kube/api.ts";
 import type { FindingStanding } from "../src/store/lifecycle.ts";
 import { apiError, FakeKube } from "./support/fake_kube.ts";
 import { Leader, type LeaderOptions } from "./support/leader.ts";
@@ -37,7 +38,9 @@ async function deleted({ metrics }: Leader): Promise<Record<string, number>> {
 
 async function errors({ metrics }: Leader): Promise<string[]> {
   const { values } = await metrics.gcErrors.get();
-  return values.map(({ labels, value }) => `${labels.operation} ${labels.error_type} ${value}`);
+  return values.filter(({ value }) => value > 0).map(({ labels, value }) =>
+    `${labels.operation} ${labels.error_type} ${value}`
+  );
 }
 
 const OLD = { source: "falco", kind: "occurrence", generation: 1 } as const;
@@ -108,6 +111,21 @@ for (const [standing, phase, title, expires] of FINDING_CASES) {
       { standing: () => standing },
     ));
 }
+
+Deno.test("GC leaves what lies in another shard's namespaces", () =>
+  leading(
+    (now) => [
+      { ...OLD, id: 1, namespace: "shop", createdAt: now - 30 * DAY_MS },
+      { ...OLD, id: 2, namespace: "pay", createdAt: now - 30 * DAY_MS },
+    ],
+    async ({ time, kube, leader }) => {
+      const collected = leader.gc.collect(NEVER);
+      await time.advance(1_000);
+      assertEquals(await collected, 1);
+      assertEquals(kube.stored.map(({ metadata }) => metadata.namespace), ["pay"]);
+    },
+    { inScope: (namespace) => namespace === "shop" },
+  ));
 
 Deno.test("a Resolved finding's TTL runs from resolvedAt", () =>
   leading(
@@ -210,12 +228,36 @@ Deno.test("errors of GC are counted by operation and type, and it goes on", () =
           if (status) throw apiError("delete", status, "");
         },
       };
+      const series = async () => (await leader.metrics.gcErrors.get()).values.length;
+      const before = await series();
       const collected = leader.gc.collect(NEVER);
       await time.advance(1_000);
-      assertEquals(await collected, 1);
+      assertEquals(await collected, 2, "a server's fault is tried again, a refusal is not");
       assertEquals((await errors(leader)).sort(), ["delete forbidden 1", "delete server 1"]);
+      assertEquals(await series(), before, "each stood at 0 before");
     },
   ));
+
+Deno.test("GC leaves an API server alone for as long as it asks, and gives an object up after three tries", () =>
+  leading((now) => [{ ...OLD, createdAt: now - 30 * DAY_MS }], async ({ time, kube, leader }) => {
+    let refusals = 2;
+    kube.script = {
+      before: ({ verb }) => {
+        if (verb === "delete" && refusals-- > 0) throw new ApiError("delete", 429, {}, 10_000);
+      },
+    };
+    const collected = leader.gc.collect(NEVER);
+    await time.advance(9_900);
+    assertEquals(kube.count("delete"), 1);
+    await time.advance(15_000);
+    assertEquals([await collected, kube.count("delete")], [1, 3]);
+
+    kube.put(storedObservation({ ...OLD, id: 2, createdAt: time.now() - 30 * DAY_MS }));
+    refusals = Infinity;
+    const never = leader.gc.collect(NEVER);
+    await time.advance(60_000);
+    assertEquals([await never, kube.count("delete"), kube.stored.length], [0, 6, 1]);
+  }));
 
 Deno.test("GC runs at the start and at every interval, not before the index is complete", () =>
   leading(() => [], async ({ time, leader }) => {

@@ -45,7 +45,17 @@ async function folderWith(files: Readonly<Record<string, string>>): Promise<stri
   return folder;
 }
 
-Deno.test("the TLS port takes a client certificate of the given CA in place of the token", async () => {
+for (
+  const [named, env, strangers] of [
+    ["in place of the token", { WEBHOOK_AUTH_TOKEN: "secret" }, "no valid token"],
+    ["as the only proof where no token is set", {}, "no client certificate"],
+  ] as const
+) {
+  Deno.test(`the TLS port takes a client certificate of the given CA ${named}`, () =>
+    certified(env, strangers));
+}
+
+async function certified(env: Readonly<Record<string, string>>, strangers: string): Promise<void> {
   const authority = createCertAuthority("servers");
   const clients = createCertAuthority("clients");
   const server = authority.issue({ usage: "server", commonName: "zen-watcher", ipAddresses: ["127.0.0.1"] });
@@ -67,22 +77,26 @@ Deno.test("the TLS port takes a client certificate of the given CA in place of t
       TLS_CERT_FILE: `${folder}/tls.crt`,
       TLS_KEY_FILE: `${folder}/tls.key`,
       TLS_CLIENT_CA_FILE: `${folder}/ca.crt`,
-      WEBHOOK_AUTH_TOKEN: "secret",
+      ...env,
     },
   });
   const url = `${app.tlsUrl}/falco/webhook`;
   const body = JSON.stringify({ rule: "A rule", priority: "Notice", output: "text", output_fields: {} });
   const ca = authority.certPem;
-  assertEquals((await send(url, { ca, body })).status, 401);
+  const refused = await send(url, { ca, body });
+  assertEquals(refused.status, 401);
+  assertStringIncludes(refused.body, strangers);
+  assertEquals((await app.post("/falco/webhook", body)).status, 401);
   const stranger = createCertAuthority("strangers").issue({ usage: "client", commonName: "falco" });
   assertEquals((await send(url, { ca, body, client: stranger })).status, 401);
   const known = clients.issue({ usage: "client", commonName: "falco" });
   const taken = await send(url, { ca, body, client: known });
   assertEquals([taken.status, JSON.parse(taken.body).created], [200, 1]);
-  assertEquals((await send(`${url}/secret`, { ca, body })).status, 200);
+  const token = env["WEBHOOK_AUTH_TOKEN"];
+  assertEquals((await send(`${url}/${token ?? "guess"}`, { ca, body })).status, token ? 200 : 401);
   assertStringIncludes((await send(`${app.tlsUrl}/ready`, { ca, method: "GET" })).body, "ready");
   await Deno.remove(folder, { recursive: true });
-});
+}
 
 Deno.test("listenTls() serves a certificate that changed, and keeps the last one where the new is unreadable", async () => {
   const authority = createCertAuthority("servers");

@@ -11,6 +11,7 @@ import { createLifecycle, type Lifecycle } from "../store/lifecycle.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { Pipeline } from "./pipeline.ts";
+import { keepsIn, scopeOf } from "./scope.ts";
 import type { SourceSet } from "./sources.ts";
 
 export interface KeepingOptions {
@@ -39,6 +40,9 @@ const DELETES_PER_SECOND = 200;
 export function createKeeping(options: KeepingOptions): Keeping {
   const { api, settings, metrics, clock, assertLeader, sources, sourceLabel } = options;
   const { index, store, budget } = options.pipeline;
+  const sharedNamespaces = [settings.podNamespace, settings.observationNamespace].filter(Boolean);
+  const scope = scopeOf(settings);
+  const inScope = (namespace: string) => keepsIn(namespace, scope, sharedNamespaces);
   const lifecycle = createLifecycle({
     index,
     writer: store.lane.writer,
@@ -46,7 +50,8 @@ export function createKeeping(options: KeepingOptions): Keeping {
     log: logger("lifecycle"),
     assertLeader,
     graceSeconds: settings.resolveGraceSeconds,
-    sharedNamespaces: [settings.podNamespace, settings.observationNamespace].filter(Boolean),
+    sharedNamespaces,
+    inScope,
     viewSourceOf: (source) => sources.viewSourceOf(source),
     eventTypesOf: (source, resource) => sources.eventTypesOf(source, resource),
   });
@@ -66,6 +71,7 @@ export function createKeeping(options: KeepingOptions): Keeping {
     log: logger("gc"),
     metrics,
     standing: (row) => lifecycle.standing(row),
+    inScope,
     ttlSeconds: settings.observationTtlSeconds,
     ready: options.sourcesKnown,
     intervalMs: settings.gcIntervalMs,

@@ -8,14 +8,23 @@ import { logger } from "../telemetry/logging.ts";
 const log = logger("readiness");
 
 /**
- * Asks until the API server answers and serves our CRD. Its later absence is no reason for not being ready:
- * requests are then answered 503.
+ * Asks until the API server answers and serves our CRD. That it is away later is no reason for not being ready; whether
+ * the CRD is still served the watch of the index tells.
  */
-export async function probeApi(api: KubeApi, health: Health, signal: AbortSignal): Promise<void> {
+export async function probeApi(
+  api: KubeApi,
+  health: Health,
+  { signal, onReached }: {
+    readonly signal: AbortSignal;
+    /** Awaited before the answer counts. */
+    readonly onReached: () => Promise<void>;
+  },
+): Promise<void> {
   const waits = backoff();
   while (!signal.aborted) {
     try {
       await api.list(OBSERVATIONS, { limit: 1, signal });
+      await onReached();
       health.set("api", true);
       health.set("crd", true);
       return await untilAborted(signal);

@@ -2,9 +2,10 @@
 import type { Settings } from "../settings.ts";
 import type { SourceStates } from "../sources/status.ts";
 import { logger } from "../telemetry/logging.ts";
-import type { Books } from "../telemetry/record.ts";
+import { type Account, type Books } from "../telemetry/record.ts";
 
 const log = logger("app");
+const NO_EVENTS: Account = { events: 0, created: 0, deduped: 0, filtered: 0, failed: 0, inFlight: 0 };
 
 /** How each source stands, with its events by outcome. */
 export function sourcesReport(states: SourceStates, books: Books): Readonly<Record<string, unknown>> {
@@ -12,7 +13,7 @@ export function sourcesReport(states: SourceStates, books: Books): Readonly<Reco
   return Object.fromEntries(
     Object.entries(states.report()).map((
       [source, report],
-    ) => [source, { ...report, events: accounts[source] ?? {} }]),
+    ) => [source, { ...report, events: accounts[source] ?? NO_EVENTS }]),
   );
 }
 

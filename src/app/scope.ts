@@ -22,3 +22,15 @@ export function inScope(
   if (!resource?.namespace) return clusterScoped;
   return namespaces.length === 0 || namespaces.includes(resource.namespace);
 }
+
+/**
+ * True where what is stored in a namespace may be this shard's. Our own namespaces also hold what was found elsewhere.
+ * A namespace that was taken off the list is nobody's to look after from here: no view speaks of it.
+ */
+export function keepsIn(
+  namespace: string,
+  { namespaces }: Scope,
+  sharedNamespaces: readonly string[],
+): boolean {
+  return namespaces.length === 0 || namespaces.includes(namespace) || sharedNamespaces.includes(namespace);
+}

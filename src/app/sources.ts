@@ -12,6 +12,7 @@ import type { Claim } from "../sources/mapped/runtime.ts";
 import { SOURCES } from "../sources/mod.ts";
 import type { DrawContext, SourceDefinition } from "../sources/source.ts";
 import type { SourceStates } from "../sources/status.ts";
+import { DELETE_REASONS } from "../store/deletes.ts";
 import { CREATE_ERROR_REASONS } from "../store/refusal.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { openEndpointSeries, openSourceSeries } from "../telemetry/series.ts";
@@ -169,7 +170,12 @@ export class SourceSet {
   #register({ name, kind, input, categories }: SourceDefinition): void {
     const { states, metrics } = this.#options;
     states.add(name, { kind, input: input.type });
-    openSourceSeries(metrics, { source: name, categories, createErrors: CREATE_ERROR_REASONS });
+    openSourceSeries(metrics, {
+      source: name,
+      categories,
+      createErrors: CREATE_ERROR_REASONS,
+      deletes: DELETE_REASONS,
+    });
     if (input.type === "webhook") openEndpointSeries(metrics, input.path);
   }
 
@@ -227,7 +233,6 @@ export class SourceSet {
       async take(payload, request) {
         const result = await intake().take(runtime, payload, request);
         if (result.received > 0) states.sawEvents(name, payload.receivedAt);
-        if (result.payloadErrorCount > 0) states.failed(name, "payload");
         if (id !== undefined) noteEvents(id, result.received);
         return answerOf(result, random);
       },

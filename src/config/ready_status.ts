@@ -2,7 +2,7 @@
 import { isObject, type JsonObject } from "../core/json.ts";
 import type { Clock } from "../core/clock.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../kube/api.ts";
-import { retry } from "../kube/retry.ts";
+import { type Backoff, backoff, retry, retryAfterMsOf, type Sleep, sleep } from "../kube/retry.ts";
 import { logger } from "../telemetry/logging.ts";
 
 /** What `Ready` says. */
@@ -19,53 +19,95 @@ export interface ReadyStatusOptions {
   readonly clock: Clock;
   /** Replicas would write the same: one is enough. */
   readonly isLeader: () => boolean;
+  readonly sleep?: Sleep;
 }
 
 /** Takes conditions to write. */
 export interface ReadyStatusWriter {
   /** Replaces what is not written yet for this object. Nothing happens on a follower or where nothing differs. */
   write(object: KubeObject, condition: ReadyCondition): void;
-  /** Writes, one after the other, until `signal` aborts. */
+  /** Writes, one after the other, until `signal` aborts; what is refused is tried again within two minutes. */
   run(signal: AbortSignal): Promise<void>;
 }
 
+interface Pending {
+  readonly object: KubeObject;
+  readonly condition: ReadyCondition;
+  /** Monotonic; not before. */
+  dueAt: number;
+  /** Set once it was refused. */
+  waits?: Backoff;
+}
+
 const log = logger("status");
+/** What is wrong (a right, an admission policy) may stay so for days. */
+const REFUSED_WAIT = { initialMs: 2_000, maxMs: 60_000 };
+/** One object that the API server falls over must not hold up the others. */
+const MAX_ATTEMPTS = 5;
+const MAX_SLEEP_MS = 3_600_000;
 
 /** Creates the writer of one resource type. */
 export function createReadyStatusWriter(options: ReadyStatusOptions): ReadyStatusWriter {
-  const pending = new Map<string, { object: KubeObject; condition: ReadyCondition }>();
+  const { clock, isLeader } = options;
+  const wait = options.sleep ?? sleep;
+  const pending = new Map<string, Pending>();
   let wake = () => {};
+
+  /** Waits until something is due, written anew, or `signal` aborts. */
+  async function idle(signal: AbortSignal): Promise<void> {
+    const woken = new AbortController();
+    wake = () => woken.abort();
+    signal.addEventListener("abort", wake, { once: true });
+    const dueAt = Math.min(...[...pending.values()].map((each) => each.dueAt));
+    await wait(Math.min(MAX_SLEEP_MS, Math.max(0, dueAt - clock.monotonic())), woken.signal);
+    signal.removeEventListener("abort", wake);
+  }
+
+  /** Writes one; what is refused is put off. */
+  async function settle(key: string, next: Pending, signal: AbortSignal): Promise<void> {
+    if (!isLeader()) return;
+    const error = await writeOne(options, next, signal);
+    if (error === undefined || signal.aborted || pending.has(key)) return;
+    if (!next.waits) {
+      const { namespace, name } = next.object.metadata;
+      const fields = { kind: options.type.kind, namespace, name, error };
+      log.warn("Status of a configuration resource could not be written: it is tried again", fields);
+    }
+    const waits = next.waits ?? backoff(REFUSED_WAIT);
+    pending.set(key, { ...next, waits, dueAt: clock.monotonic() + waits.next(retryAfterMsOf(error)) });
+  }
 
   return {
     write(object, condition) {
       const key = `${object.metadata.namespace ?? ""}/${object.metadata.name ?? ""}`;
-      if (!options.isLeader() || !differs(object, condition)) {
+      if (!isLeader() || !differs(object, condition)) {
         pending.delete(key);
         return;
       }
-      pending.set(key, { object, condition });
+      pending.set(key, { object, condition, dueAt: -Infinity });
       wake();
     },
     async run(signal) {
-      signal.addEventListener("abort", () => wake(), { once: true });
       while (!signal.aborted) {
-        const [next] = pending;
+        const now = clock.monotonic();
+        const next = [...pending].find(([, { dueAt }]) => dueAt <= now);
         if (!next) {
-          await new Promise<void>((resolve) => wake = resolve);
+          await idle(signal);
           continue;
         }
         pending.delete(next[0]);
-        if (options.isLeader()) await writeOne(options, next[1], signal);
+        await settle(...next, signal);
       }
     },
   };
 }
 
+/** The error that another try may mend, if there was one. */
 async function writeOne(
-  { api, type, clock }: ReadyStatusOptions,
-  { object, condition }: { object: KubeObject; condition: ReadyCondition },
+  { api, type, clock, sleep: wait }: ReadyStatusOptions,
+  { object, condition }: Pending,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<unknown> {
   const { namespace, name = "" } = object.metadata;
   const before = readyOf(object);
   const lastTransitionTime =
@@ -82,16 +124,11 @@ async function writeOne(
           signal,
           ...(namespace !== undefined && { namespace }),
         }),
-      { signal },
+      { signal, maxAttempts: MAX_ATTEMPTS, ...(wait && { sleep: wait }) },
     );
+    return undefined;
   } catch (error) {
-    if (signal.aborted || hasStatus(error, 404)) return;
-    log.warn("Status of a configuration resource could not be written", {
-      kind: type.kind,
-      namespace,
-      name,
-      error,
-    });
+    return hasStatus(error, 404) ? undefined : error;
   }
 }
 

@@ -35,6 +35,7 @@ interface Setup {
 
 function setup(options: {
   token?: string;
+  clientCertificates?: boolean;
   answer?: Answer;
   endpoint?: Partial<WebhookEndpoint>;
   allowedIps?: string[];
@@ -70,6 +71,7 @@ function setup(options: {
     beforeScrape: () => {},
     endpoints: () => endpoints.all,
     token: () => options.token ?? "",
+    clientCertificates: options.clientCertificates ?? false,
     allowedIps: addressSet(options.allowedIps ?? []),
     trustedProxies: addressSet(options.trustedProxies ?? []),
     allow: options.allow ?? clientLimit({ ratePerSecond: limit, burst: limit, clock: systemClock }),
@@ -145,6 +147,20 @@ const REFUSALS: readonly {
     says: "token",
   },
   {
+    name: "a sender without a certificate where that is the only proof",
+    setup: { clientCertificates: true },
+    status: 401,
+    says: "TLS_CLIENT_CA_FILE",
+  },
+  {
+    name: "a token where none is set but certificates are asked for",
+    setup: { clientCertificates: true },
+    request: { path: "/falco/webhook/anything" },
+    status: 401,
+    says: "TLS_CLIENT_CA_FILE",
+  },
+  { name: "an empty array", body: "[]", status: 400, says: "it is empty" },
+  {
     name: "a strange address",
     setup: { allowedIps: ["192.0.2.0/24"] },
     status: 403,
@@ -188,6 +204,20 @@ Deno.test("createHttpApp() takes the token as bearer and as last path segment", 
   assertEquals((await post("{}", { headers: { authorization: "Bearer secret" } })).status, 200);
   assertEquals((await post("{}", { path: "/falco/webhook/secret" })).status, 200);
   assertEquals(taken.length, 2);
+});
+
+Deno.test("createHttpApp() takes a token in the path whatever its characters, percent-encoded or as it is", async () => {
+  for (const token of ["q/3+Zw==", "50%off", "%2F%zz", "a b"]) {
+    const { post } = setup({ token });
+    assertEquals(
+      (await post("{}", { path: `/falco/webhook/${encodeURIComponent(token)}` })).status,
+      200,
+      token,
+    );
+    assertEquals((await post("{}", { path: "/falco/webhook/%2F" })).status, 401);
+  }
+  const { post } = setup({ token: "50%off+=" });
+  assertEquals((await post("{}", { path: "/falco/webhook/50%off+=" })).status, 200);
 });
 
 Deno.test("createHttpApp() takes a bearer also where the path ends in a slash", async () => {

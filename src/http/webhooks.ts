@@ -5,10 +5,11 @@ import { bodyOf, readDocuments } from "../sources/documents.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { throttle } from "../telemetry/throttle.ts";
-import { bearerToken, type EndpointAuth, sameSecret, validSignature } from "./auth.ts";
+import { type EndpointAuth, validSignature } from "./auth.ts";
 import { type ByteBudget, readBody } from "./body.ts";
 import { type AddressSet, clientAddress } from "./client.ts";
 import { problem, Refusal, requestIdOf } from "./problem.ts";
+import { checkProof, missingSecret } from "./proof.ts";
 
 /** What became of the events of one request. */
 export interface Answer {
@@ -44,6 +45,8 @@ export interface WebhookOptions {
   /** The endpoints in force now, by path. */
   readonly endpoints: () => ReadonlyMap<string, WebhookEndpoint>;
   readonly token: () => string;
+  /** True where client certificates are asked for: without a token nothing else proves who sends. */
+  readonly clientCertificates: boolean;
   readonly allowedIps: AddressSet;
   readonly trustedProxies: AddressSet;
   /** False where this client is over its limit. */
@@ -72,8 +75,17 @@ export function findEndpoint(
   if (exact) return { endpoint: exact };
   const cut = path.lastIndexOf("/");
   const parent = endpoints.get(path.slice(0, cut));
-  const token = path.slice(cut + 1);
+  const token = decoded(path.slice(cut + 1));
   return parent && (token === "" ? { endpoint: parent } : { endpoint: parent, token });
+}
+
+/** A token in base64 has characters that a path cannot hold as they are. */
+function decoded(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return segment;
+  }
 }
 
 /** Answers one webhook request. */
@@ -154,7 +166,8 @@ interface Sender extends Client {
   readonly options: WebhookOptions;
 }
 
-function checkSender(c: Context, { peer, clientVerified, endpoint, token, options }: Sender): void {
+function checkSender(c: Context, sender: Sender): void {
+  const { peer, options } = sender;
   const client = clientAddress(peer, c.req.header("x-forwarded-for"), options.trustedProxies);
   if (!options.allowedIps.empty && !options.allowedIps.has(client)) {
     throw new Refusal(
@@ -167,23 +180,7 @@ function checkSender(c: Context, { peer, clientVerified, endpoint, token, option
       "retry-after": LIMIT_RETRY_SECONDS,
     });
   }
-  const { auth } = endpoint;
-  const expected = auth.type === "default" ? options.token() : auth.type === "bearer" ? auth.secret() : "";
-  if (expected === undefined) throw missingSecret();
-  const given = token ?? bearerToken(c.req.header("authorization"));
-  const certified = clientVerified === true && auth.type === "default";
-  if (expected !== "" && !certified && (given === undefined || !sameSecret(given, expected))) {
-    throw new Refusal(
-      401,
-      "Cannot take this request: it shows no valid token (bearer, or last path segment)",
-      {
-        "www-authenticate": "Bearer",
-      },
-    );
-  }
-  if (expected === "" && token !== undefined && auth.type !== "default") {
-    throw new Refusal(404, "Cannot find this path");
-  }
+  checkProof(c, { ...sender, auth: sender.endpoint.auth });
   const encoding = c.req.header("content-encoding");
   if (encoding !== undefined && encoding.toLowerCase() !== "identity") {
     throw new Refusal(
@@ -194,12 +191,6 @@ function checkSender(c: Context, { peer, clientVerified, endpoint, token, option
       },
     );
   }
-}
-
-function missingSecret(): Refusal {
-  return new Refusal(503, "Cannot check this request: the endpoint's Secret is missing or has no key token", {
-    "retry-after": "30",
-  });
 }
 
 async function takeBody(c: Context, endpoint: WebhookEndpoint, options: WebhookOptions): Promise<Response> {
@@ -222,7 +213,8 @@ async function takeBody(c: Context, endpoint: WebhookEndpoint, options: WebhookO
   const { errors } = documents;
   for (const error of errors) endpoint.unreadable(error, correlationId);
   const parsed = bodyOf(documents);
-  if (parsed === undefined) return unreadable(c, endpoint, errors);
+  const isEmpty = parsed === undefined || (Array.isArray(parsed) && parsed.length === 0);
+  if (isEmpty) return unreadable(c, endpoint, errors);
   const payload: Payload = {
     body: parsed,
     origin: { confined: false },

@@ -35,6 +35,7 @@ Deno.test("refused webhook requests are a warning once a minute for each endpoin
   const handle = createWebhookHandler({
     endpoints: () => endpoints,
     token: () => "right",
+    clientCertificates: false,
     allowedIps: addressSet(["10.0.0.0/8"]),
     trustedProxies: addressSet(["10.9.9.9"]),
     allow: () => true,

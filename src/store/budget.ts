@@ -59,6 +59,7 @@ interface Group {
 export function createBudget(options: BudgetOptions): Budget {
   const { index, clock, log, metrics, maxCount, maxBytes, burst } = options;
   let state: BudgetState = "room";
+  metrics.gcErrors.inc({ operation: "evict", error_type: "internal" }, 0);
 
   function become(next: BudgetState): void {
     if (next === state) return;

@@ -1,12 +1,20 @@
 /** Deletes of the leader: paced, each only of the very object that was judged. */
 import { ApiError, hasStatus, type KubeApi, NetworkError } from "../kube/api.ts";
+import { backoff, isRetryable, retryAfterMsOf, sleep } from "../kube/retry.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { ObservationIndex, Row } from "./index.ts";
 import { createLeaderWrites, type LeaderWritesOptions } from "./leader_writes.ts";
 import { OBSERVATIONS } from "./observations.ts";
 
 /** Values of the label `reason` of `observations_deleted_total`. */
-export type DeleteReason = "expired" | "budget";
+export const DELETE_REASONS = ["expired", "budget"] as const;
+export type DeleteReason = typeof DELETE_REASONS[number];
+
+/** Values of the label `error_type` of failed deletes. */
+const ERROR_TYPES = [
+  ...["unreachable", "timeout", "garbled", "too_large"] as const,
+  ...["throttled", "forbidden", "unauthorized", "server", "rejected", "internal"] as const,
+];
 
 export interface DeletesOptions extends LeaderWritesOptions {
   readonly api: KubeApi;
@@ -14,7 +22,15 @@ export interface DeletesOptions extends LeaderWritesOptions {
   readonly metrics: Pick<Metrics, "observationsDeleted" | "gcErrors">;
   readonly sourceLabel: (source: string) => string;
   readonly concurrency?: number;
+  readonly random?: () => number;
 }
+
+interface Again {
+  readonly retryAfterMs: number | undefined;
+}
+
+/** For one object in one round. */
+const MAX_ATTEMPTS = 3;
 
 /** Deletes Observations. */
 export interface Deletes {
@@ -25,9 +41,13 @@ export interface Deletes {
 /** Creates the deletes of a process. */
 export function createDeletes(options: DeletesOptions): Deletes {
   const { api, index, metrics, concurrency = 8 } = options;
+  const wait = options.sleep ?? sleep;
   const writes = createLeaderWrites(options);
+  // Prometheus sees the first error only where its series stood at 0 before.
+  for (const error_type of ERROR_TYPES) metrics.gcErrors.inc({ operation: "delete", error_type }, 0);
 
-  async function one(row: Row, reason: DeleteReason, signal: AbortSignal): Promise<boolean> {
+  /** Gone by this call, not, or not yet: what time mends is worth another try. */
+  async function one(row: Row, reason: DeleteReason, signal: AbortSignal): Promise<boolean | Again> {
     const { namespace, name, uid, resourceVersion } = row;
     try {
       await api.delete(OBSERVATIONS, name, {
@@ -41,7 +61,7 @@ export function createDeletes(options: DeletesOptions): Deletes {
       if (hasStatus(error, 409)) return false;
       if (!hasStatus(error, 404)) {
         metrics.gcErrors.inc({ operation: "delete", error_type: errorType(error) });
-        return false;
+        return isRetryable(error) && { retryAfterMs: retryAfterMsOf(error) };
       }
       index.forget(namespace, name, uid);
       return false;
@@ -49,6 +69,18 @@ export function createDeletes(options: DeletesOptions): Deletes {
     index.forget(namespace, name, uid);
     metrics.observationsDeleted.inc({ source: options.sourceLabel(row.source), reason });
     return true;
+  }
+
+  /** An overloaded API server is left alone for as long as it asks; each try takes a turn of its own. */
+  async function inTurn(row: Row, reason: DeleteReason, signal: AbortSignal): Promise<boolean> {
+    const waits = backoff(options.random ? { random: options.random } : {});
+    for (let attempt = 1;; attempt++) {
+      if (!await writes.turn(signal)) return false;
+      const result = await one(row, reason, signal);
+      if (typeof result === "boolean") return result;
+      if (attempt >= MAX_ATTEMPTS) return false;
+      await wait(waits.next(result.retryAfterMs), signal);
+    }
   }
 
   return {
@@ -60,13 +92,12 @@ export function createDeletes(options: DeletesOptions): Deletes {
         while (lost === undefined) {
           const next = queue.next();
           if (next.done) return;
+          if (signal.aborted) return;
           try {
-            if (!await writes.turn(signal)) return;
+            if (await inTurn(next.value, reason, signal)) deleted++;
           } catch (error) {
             lost = error;
-            return;
           }
-          if (await one(next.value, reason, signal)) deleted++;
         }
       };
       await Promise.all(Array.from({ length: concurrency }, worker));
@@ -77,7 +108,7 @@ export function createDeletes(options: DeletesOptions): Deletes {
 }
 
 /** An error in a word of a closed list, for the label `error_type`. */
-export function errorType(error: unknown): string {
+export function errorType(error: unknown): typeof ERROR_TYPES[number] {
   if (error instanceof NetworkError) return error.fault;
   if (!(error instanceof ApiError)) return "internal";
   if (error.status === 429) return "throttled";

@@ -14,6 +14,8 @@ export interface GcOptions {
   readonly log: Logger;
   readonly metrics: Pick<Metrics, "gcRuns" | "gcDuration" | "gcErrors">;
   readonly standing: (row: Row) => FindingStanding;
+  /** False for namespaces of another shard. */
+  readonly inScope?: (namespace: string) => boolean;
   /** OBSERVATION_TTL_SECONDS, for what says none of its own. */
   readonly ttlSeconds: number;
   readonly intervalMs: number;
@@ -38,6 +40,9 @@ const READY_POLL_MS = 500;
 export function createGc(options: GcOptions): Gc {
   const { index, deletes, clock, log, metrics, standing } = options;
   const wait = options.sleep ?? sleep;
+  for (const error_type of ["timeout", "internal"]) {
+    metrics.gcErrors.inc({ operation: "collect", error_type }, 0);
+  }
 
   async function collect(signal: AbortSignal): Promise<number> {
     const startedAt = clock.monotonic();
@@ -91,6 +96,7 @@ export function createGc(options: GcOptions): Gc {
     const createdAt = (columns.createdAtSeconds[slot] ?? 0) * 1_000;
     // Whatever the TTL runs from, it is not before the creation.
     if (createdAt + ttlMs > now) return false;
+    if (options.inScope?.(index.rows.namespace(slot)) === false) return false;
     if (!index.rows.finding(slot)) return true;
     const row = index.rows.row(slot);
     return now >= livesFrom(row, standing(row)) + ttlMs;

@@ -20,6 +20,8 @@ export interface LifecycleOptions extends Pick<ViewBookOptions, "eventTypesOf" |
   readonly graceSeconds: number;
   /** The source whose views report the findings of this one; undefined for pushed sources, which have none. */
   readonly viewSourceOf: (source: string) => string | undefined;
+  /** False for namespaces of another shard: no view of ours speaks of what is stored there. */
+  readonly inScope?: (namespace: string) => boolean;
   readonly resolvesPerSecond?: number;
   readonly sleep?: Sleep;
 }
@@ -69,6 +71,7 @@ export function createLifecycle(options: LifecycleOptions): Lifecycle {
 
   function standingOf(row: Parameters<Lifecycle["standing"]>[0]): Standing | { readonly kind: "none" } {
     const source = options.viewSourceOf(row.source);
+    if (options.inScope?.(row.namespace) === false) return { kind: "pending" };
     if (source === undefined) return { kind: "none" };
     const standing = book.standing({ ...row, source });
     // That a view is silent about what was pushed says nothing: it never was the one to tell.

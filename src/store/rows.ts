@@ -71,6 +71,10 @@ export class Rows {
     return this.#eventTypes.text(this.columns.eventType[slot] ?? 0);
   }
 
+  namespace(slot: number): string {
+    return this.#namespaces.text(this.columns.namespace[slot] ?? 0);
+  }
+
   resolved(slot: number): boolean {
     return ((this.columns.traits[slot] ?? 0) & RESOLVED) !== 0;
   }
@@ -102,7 +106,7 @@ export class Rows {
     const resourceVersion = columns.resourceVersion[slot] ?? NaN;
     return {
       slot,
-      namespace: this.#namespaces.text(columns.namespace[slot] ?? 0),
+      namespace: this.namespace(slot),
       name: observationName(source, fingerprint, generation),
       source,
       eventType: this.eventType(slot),
@@ -130,7 +134,7 @@ export class Rows {
     const { columns } = this;
     const generation = columns.generation[slot] ?? 0;
     return {
-      namespace: this.#namespaces.text(columns.namespace[slot] ?? 0),
+      namespace: this.namespace(slot),
       name: observationName(this.source(slot), fingerprint, generation),
       generation,
       firstSeenAt: columns.firstSeenAt[slot] ?? 0,
@@ -225,7 +229,7 @@ export class Rows {
 
   #isAt(slot: number, namespace: string, named: { source: string; generation: number }): boolean {
     return this.columns.generation[slot] === named.generation && this.source(slot) === named.source &&
-      this.#namespaces.text(this.columns.namespace[slot] ?? 0) === namespace;
+      this.namespace(slot) === namespace;
   }
 
   #takeSlot(): number {

@@ -187,7 +187,8 @@ export function createWriter(options: WriterOptions): Writer {
 
   /**
    * The end of a pushed finding that the index does not know. Another replica may have written it before this one's
-   * watch told: one request asks for it by its name, or while the index has gaps by its label.
+   * watch told: requests ask for it by its name, where it belongs and where it goes when that namespace is gone, or
+   * while the index has gaps one by its label.
    */
   async function endStored(job: Job): Promise<Written> {
     const found = index.complete ? await storedFinding(job) : newestOf(await listed(job));
@@ -195,10 +196,13 @@ export function createWriter(options: WriterOptions): Writer {
   }
 
   async function storedFinding(job: Job): Promise<Generation | undefined> {
-    const found = await read(job, { namespace: job.namespace, name: nameOf(job, 0) });
-    if (!found || !isSame(found, job.event)) return undefined;
-    index.note(found);
-    return generationOf(found);
+    for (const namespace of new Set([job.namespace, ownNamespace])) {
+      const found = await read(job, { namespace, name: nameOf(job, 0) });
+      if (!found || !isSame(found, job.event)) continue;
+      index.note(found);
+      return generationOf(found);
+    }
+    return undefined;
   }
 
   async function read(

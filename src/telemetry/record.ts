@@ -1,6 +1,6 @@
 /** Every outcome becomes metrics and a log line here, and nowhere else: no event ends unseen, none is counted twice. */
 import type { Category, Severity } from "../core/observation.ts";
-import type { Outcome, PayloadError } from "../core/outcome.ts";
+import type { Outcome, PayloadError, PayloadErrorReason } from "../core/outcome.ts";
 import type { EventNote, Recorder, Ticket } from "../pipeline/ports.ts";
 import { logger } from "./logging.ts";
 import type { Metrics } from "./metrics.ts";
@@ -26,8 +26,19 @@ export interface Books extends Recorder {
 
 const log = logger("pipeline");
 
-/** Opens the books of this process. `known` sources keep their names, however many others there are. */
-export function createBooks(metrics: Metrics, now: () => number, known: readonly string[] = []): Books {
+export interface BooksOptions {
+  /** Sources that keep their names, however many others there are. */
+  readonly known?: readonly string[];
+  /** Told of each part of a payload that could not be read. */
+  readonly onPayloadError?: (source: string, reason: PayloadErrorReason) => void;
+}
+
+/** Opens the books of this process. */
+export function createBooks(
+  metrics: Metrics,
+  now: () => number,
+  { known = [], onPayloadError }: BooksOptions = {},
+): Books {
   const tallies = new Map<string, Tally>();
   const labelOf = metrics.sourceLabel;
   for (const source of known) labelOf(source);
@@ -73,7 +84,7 @@ export function createBooks(metrics: Metrics, now: () => number, known: readonly
     sourceLabel: labelOf,
     payloadError(source, error, correlationId) {
       metrics.payloadErrors.inc({ source: labelOf(source), reason: error.reason });
-      metrics.watcherErrors.inc({ watcher: labelOf(source), error_type: error.reason });
+      onPayloadError?.(source, error.reason);
       log.warn("Part of a payload could not be read", { source, ...payloadFields(error), correlationId });
     },
     accounts: () => Object.fromEntries([...tallies].map(([source, tally]) => [source, { ...tally }])),

@@ -15,12 +15,14 @@ export interface SourceSeries {
   readonly categories: readonly Category[];
   /** Values of `reason` of failed attempts to create an Observation. */
   readonly createErrors: readonly string[];
+  /** Values of `reason` of deleted Observations. */
+  readonly deletes: readonly string[];
 }
 
 /** Opens the counters of a source that comes into force; those that count already stay as they are. */
 export function openSourceSeries(
   metrics: Metrics,
-  { source: name, categories, createErrors }: SourceSeries,
+  { source: name, categories, createErrors, deletes }: SourceSeries,
 ): void {
   const source = metrics.sourceLabel(name);
   for (const category of categories) {
@@ -32,6 +34,7 @@ export function openSourceSeries(
   for (const reason of FILTER_REASONS) metrics.observationsFiltered.inc({ source, reason }, 0);
   for (const reason of FAIL_REASONS) metrics.eventsFailures.inc({ source, reason }, 0);
   for (const reason of createErrors) metrics.observationsCreateErrors.inc({ source, reason }, 0);
+  for (const reason of deletes) metrics.observationsDeleted.inc({ source, reason }, 0);
 }
 
 /** Opens the counters of a webhook that comes into force. */

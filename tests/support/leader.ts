@@ -22,6 +22,7 @@ export interface LeaderOptions {
   readonly perSecond?: number;
   readonly timeoutMs?: number;
   readonly eventTypesOf?: (source: string, resource: string) => readonly string[] | undefined;
+  readonly inScope?: (namespace: string) => boolean;
 }
 
 /** A replica that leads. */
@@ -45,6 +46,7 @@ export class Leader extends Replica {
       metrics: this.metrics,
       sleep: time.sleep,
       assertLeader,
+      ...(options.inScope && { inScope: options.inScope }),
     };
     this.lifecycle = createLifecycle({
       ...common,
