@@ -15,7 +15,7 @@ import type { Settings } from "../settings.ts";
 import { compileMapped } from "../sources/mapped/compile.ts";
 import { refusalsOf } from "../sources/mapped/plan.ts";
 import { SOURCES } from "../sources/mod.ts";
-import { readConfig } from "./input.ts";
+import { itemType, readConfig } from "./input.ts";
 import type { FileProblem } from "./report.ts";
 
 const VERSION = "v1alpha1";
@@ -44,14 +44,20 @@ export function readConfigFile(
   }
   for (const document of documents) {
     const { value } = document;
-    const isList = isObject(value) && value.kind === "List" && Array.isArray(value.items);
-    const items: readonly unknown[] = isList ? value.items as unknown[] : [value];
-    for (const [index, item] of items.entries()) {
-      const base = isList ? ["items", index] : [];
+    const items = itemsOf(value);
+    for (const [index, item] of (items ?? [value]).entries()) {
+      const base = items ? ["items", index] : [];
       readItem(item, { document, text, base, file, settings, result });
     }
   }
   return result;
+}
+
+/** The members of a List, or of a typed one, whose own lack what its name says. */
+function itemsOf(value: unknown): readonly unknown[] | undefined {
+  if (!isObject(value) || typeof value.kind !== "string" || !Array.isArray(value.items)) return undefined;
+  const type = itemType(value);
+  return value.items.map((item) => isObject(item) ? { ...type, ...item } : item);
 }
 
 interface At {
