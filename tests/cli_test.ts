@@ -6,6 +6,7 @@ import { CommandError, type Io, processIo } from "../src/cli/io.ts";
 import { readLiveConfig } from "../src/cli/live_config.ts";
 import { checkRbac, readRbac } from "../src/cli/rbac.ts";
 import type { Observation } from "../src/core/observation.ts";
+import type { ResourceType } from "../src/kube/api.ts";
 import { readSettings } from "../src/settings.ts";
 import { SOURCES } from "../src/sources/mod.ts";
 import { ScriptedApi } from "./support/scripted_api.ts";
@@ -20,7 +21,11 @@ interface Ran {
 }
 
 /** Runs a command over files of the repository and files made up here. */
-async function zen(args: readonly string[], files: Readonly<Record<string, string>> = {}): Promise<Ran> {
+async function zen(
+  args: readonly string[],
+  files: Readonly<Record<string, string>> = {},
+  env: Readonly<Record<string, string>> = {},
+): Promise<Ran> {
   let out = "";
   let err = "";
   const io: Io = {
@@ -32,7 +37,7 @@ async function zen(args: readonly string[], files: Readonly<Record<string, strin
     },
     stdout: (text) => out += text,
     stderr: (text) => err += text,
-    env: () => undefined,
+    env: (name) => env[name],
     now: () => NOW,
   };
   const code = await runCommand(args, {
@@ -326,6 +331,64 @@ Deno.test("explain refuses a broken filter as check does", async () => {
   );
 });
 
+Deno.test("explain takes an ObservationFilter as the server would, by its namespace", async () => {
+  const filter = (namespace: string) => ({
+    apiVersion: "zen.kube-zen.io/v1alpha1",
+    kind: "ObservationFilter",
+    metadata: { name: "x", namespace },
+    spec: { targetSource: "*", enabled: false },
+  });
+  const alert = (priority: string) => JSON.stringify({ ...JSON.parse(ALERT), priority });
+  const outcomes = async (namespace: string, { env = {}, args = [] }: {
+    env?: Record<string, string>;
+    args?: string[];
+  } = {}) => {
+    const files = {
+      f: JSON.stringify(filter(namespace)),
+      low: alert("Notice"),
+      critical: alert("Critical"),
+    };
+    const call = [
+      "explain",
+      "--source",
+      "falco",
+      "-f",
+      "low",
+      "-f",
+      "critical",
+      "--filters",
+      "f",
+      "-o",
+      "json",
+    ];
+    const { out, err } = await zen([...call, ...args], files, env);
+    const { events } = JSON.parse(out) as { events: { outcome: string }[] };
+    return [...events.map(({ outcome }) => outcome), err];
+  };
+  assertEquals(await outcomes("zen-system"), ["filtered", "filtered", ""]);
+  assertEquals(await outcomes("shop"), [
+    "created",
+    "created",
+    "f ObservationFilter x is off: its namespace shop is not the controller's, zen-system (-n), " +
+    "and TENANT_FILTERS is not true\n",
+  ]);
+  const env = { TENANT_FILTERS: "true" };
+  assertEquals(await outcomes("shop", { env }), ["filtered", "created", ""]);
+  assertEquals(await outcomes("other", { env }), ["created", "created", ""]);
+  assertEquals(await outcomes("shop", { args: ["-n", "shop"] }), ["filtered", "filtered", ""]);
+});
+
+Deno.test("explain refuses a file of filters that holds none", async () => {
+  const ran = await zen(["explain", "--source", "falco", "-f", "p", "--filters", "d.yaml"], {
+    p: ALERT,
+    "d.yaml": "apiVersion: apps/v1\nkind: Deployment\n",
+  });
+  assertEquals([ran.code, ran.err], [
+    1,
+    'Cannot load "d.yaml": it holds no filters, Ingester or ObservationMapping\n',
+  ]);
+});
+
 Deno.test("explain takes a source from its Ingester", async () => {
   const ran = await zen([
     "explain",
@@ -478,6 +541,17 @@ Deno.test("live configuration is the ConfigMap's, the ObservationFilters' and th
     "ObservationFilter zen-system/x",
   ]);
   assertEquals(live.mapped.map(({ kind }) => kind), ["Ingester"]);
+  const trusting = readSettings((name) => name === "TRUSTED_CONFIG_NAMESPACES" ? "team" : undefined);
+  api.put("ingesters", { metadata: { namespace: "team", name: "t" }, spec: {} });
+  api.put("ingesters", { metadata: { namespace: "shop", name: "s" }, spec: {} });
+  const list = api.list.bind(api);
+  Object.assign(api, {
+    list: async (type: ResourceType, { namespace }: { namespace?: string } = {}) => {
+      const { items, ...rest } = await list(type);
+      return { ...rest, items: items.filter(({ metadata }) => metadata.namespace === namespace) };
+    },
+  });
+  assertEquals((await readLiveConfig(api, trusting)).mapped.map(({ metadata }) => metadata.name), ["i", "t"]);
   api.put("observationfilters", {
     metadata: { namespace: "zen-system", name: "x" },
     spec: { targetSource: 1 },

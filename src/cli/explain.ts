@@ -44,7 +44,13 @@ export async function readGoodConfig(
 ): Promise<Pick<ConfigFile, "filters" | "mapped">> {
   const text = await io.readText(file);
   const config = readConfigFile(text, { file, settings });
-  if (config.problems.length === 0) return config;
+  if (config.problems.length === 0) {
+    if (config.checked === 0) {
+      throw new CommandError(`Cannot load "${file}": it holds no filters, Ingester or ObservationMapping`);
+    }
+    for (const why of config.off) io.stderr(`${why}\n`);
+    return config;
+  }
   const told = config.problems.map((problem) => renderProblem(problem, text)).join("");
   throw new CommandError(`Cannot load "${file}":\n${told.trimEnd()}`);
 }
