@@ -195,8 +195,8 @@ Deno.test("examples/kubernetes-events.yaml takes an Event whose count goes up fo
 
 Deno.test("examples/kubernetes-events.yaml makes the same Observations of Events read from events.k8s.io", async () => {
   const source = await exampleSource("kubernetes-events.yaml");
-  const [core, group] = await Promise.all(["list", "list-of-events-group"].map(async (name) => {
-    const payloads = await loadReportPayloads(`sources/mapped-kubernetes-events/${name}/input.json`);
+  const [core, group] = await Promise.all(["input", "events.k8s.io"].map(async (name) => {
+    const payloads = await loadReportPayloads(`sources/mapped-kubernetes-events/list/${name}.json`);
     return expectedOf(source, drawAll(source, payloads)).observations.map(({ metadata, spec }) => ({
       name: metadata.name,
       spec,
