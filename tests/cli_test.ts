@@ -4,8 +4,9 @@ import { fileURLToPath } from "node:url";
 import { runCommand } from "../src/cli/commands.ts";
 import { CommandError, type Io, processIo } from "../src/cli/io.ts";
 import { readLiveConfig } from "../src/cli/live_config.ts";
-import { checkRbac } from "../src/cli/rbac.ts";
+import { checkRbac, readRbac } from "../src/cli/rbac.ts";
 import type { Observation } from "../src/core/observation.ts";
+import type { ResourceType } from "../src/kube/api.ts";
 import { readSettings } from "../src/settings.ts";
 import { SOURCES } from "../src/sources/mod.ts";
 import { ScriptedApi } from "./support/scripted_api.ts";
@@ -20,7 +21,11 @@ interface Ran {
 }
 
 /** Runs a command over files of the repository and files made up here. */
-async function zen(args: readonly string[], files: Readonly<Record<string, string>> = {}): Promise<Ran> {
+async function zen(
+  args: readonly string[],
+  files: Readonly<Record<string, string>> = {},
+  env: Readonly<Record<string, string>> = {},
+): Promise<Ran> {
   let out = "";
   let err = "";
   const io: Io = {
@@ -32,7 +37,7 @@ async function zen(args: readonly string[], files: Readonly<Record<string, strin
     },
     stdout: (text) => out += text,
     stderr: (text) => err += text,
-    env: () => undefined,
+    env: (name) => env[name],
     now: () => NOW,
   };
   const code = await runCommand(args, {
@@ -66,7 +71,7 @@ Deno.test("commands: what is called wrongly ends with 2 and says what was meant"
     [["check", "-f"], "Cannot check: --filename wants a value. See zen-watcher check -h\n"],
     [
       ["check", "-f", "x", "-o", "xml"],
-      'Cannot check: expected -o json, received "xml". See zen-watcher check -h\n',
+      'Cannot check: expected -o json|yaml, received "xml". See zen-watcher check -h\n',
     ],
     [["explain", "-f", "x"], "Cannot explain: expected --source NAME. See zen-watcher explain -h\n"],
     [["explain", "--source", "trivvy", "-f", "x"], 'Cannot find source "trivvy": did you mean "trivy"?\n'],
@@ -84,6 +89,60 @@ Deno.test("commands: without one the controller runs, and -h explains", async ()
     assertStringIncludes((await zen(["-h"])).out, `\n  ${command} `);
   }
   assertStringIncludes((await zen(["version"])).out, "zen-watcher ");
+});
+
+Deno.test("every command that reports takes -o json and -o yaml, with = or without", async () => {
+  const files = {
+    "f.yaml": "sources: {a: {}}\n",
+    "p.json": ALERT,
+    "c.yaml": "source: falco\ninput: {rule: R}\nexpected: [{}]\n",
+  };
+  const commands = [
+    ["check", "-f", "f.yaml"],
+    ["explain", "--source=falco", "-f=p.json"],
+    ["test", "-f", "c.yaml"],
+    ["version"],
+  ];
+  for (const command of commands) {
+    const json = await zen([...command, "-o", "json"], files);
+    const yaml = await zen([...command, "-o=yaml"], files);
+    assertEquals([json.code, yaml.code], [0, 0], json.err + yaml.err);
+    assertEquals(parse(yaml.out), JSON.parse(json.out), command[0]);
+  }
+  const { out, code } = await zen(["test", "-f", "-", "-o", "json"], {
+    "-": "source: falco\ninput: {rule: R}\nexpected: []\n---\nsorce: x\n",
+  });
+  const { cases, ...counts } = JSON.parse(out);
+  assertEquals([code, counts], [1, { passed: 0, failed: 2 }]);
+  assertEquals(cases[0], {
+    file: "-",
+    name: "case 1",
+    passed: false,
+    failures: ["expected 0 events, received 1: created"],
+  });
+  assertEquals(cases[1].name, null);
+  assertStringIncludes(cases[1].failures.join("\n"), 'unknown key; did you mean "source"?');
+});
+
+Deno.test("-n is the controller's namespace, off line too", async () => {
+  const { out } = await zen(["explain", "--source", "falco", "-f", "p", "-n", "security", "-o", "json"], {
+    p: JSON.stringify({ rule: "R", priority: "Error", output: "o" }),
+  });
+  assertEquals(JSON.parse(out).events[0].observation.metadata.namespace, "security");
+  const ingester = {
+    apiVersion: "zen.kube-zen.io/v1alpha1",
+    kind: "Ingester",
+    metadata: { name: "x" },
+    spec: {
+      source: "x",
+      type: "configmap",
+      configmap: { namespace: "team", labelSelector: "a=b", key: "k" },
+      mapping: {},
+    },
+  };
+  const files = { "i.json": JSON.stringify(ingester) };
+  assertEquals((await zen(["check", "-f", "i.json"], files)).code, 1);
+  assertEquals((await zen(["check", "-f", "i.json", "-n", "team"], files)).code, 0);
 });
 
 Deno.test("check says each mistake with its line and a caret", async () => {
@@ -157,6 +216,26 @@ Deno.test("check judges every kind of ours, in Lists and NDJSON too", async () =
     ["list.json", "items[1].spec.source", 1],
     ["lines.json", "spec.targetSource", 2],
     ["lines.json", "spec.mode", 2],
+  ]);
+});
+
+Deno.test("check reads the typed lists of an API server, whose items name no kind", async () => {
+  const lists = {
+    "f.json": JSON.stringify({
+      apiVersion: "zen.kube-zen.io/v1alpha1",
+      kind: "ObservationFilterList",
+      items: [{ metadata: { name: "x" }, spec: { targetSource: "*", mode: "X" } }],
+    }),
+    "c.json": JSON.stringify({
+      apiVersion: "v1",
+      kind: "ConfigMapList",
+      items: [{ metadata: { name: "zen-watcher-filter" }, data: { "filter.json": "{}" } }],
+    }),
+  };
+  const ran = await zen(["check", "-f", "f.json", "-f", "c.json", "-o", "json"], lists);
+  assertEquals(JSON.parse(ran.out).problems.map(({ path }: Record<string, unknown>) => path), [
+    "items[0].spec.mode",
+    'items[0].data["filter.json"]: sources',
   ]);
 });
 
@@ -273,6 +352,64 @@ Deno.test("explain refuses a broken filter as check does", async () => {
     ran.err,
     'Cannot load "f":\nf:1:25: at sources.falco.mode: expected one of Enforce|Shadow',
   );
+});
+
+Deno.test("explain takes an ObservationFilter as the server would, by its namespace", async () => {
+  const filter = (namespace: string) => ({
+    apiVersion: "zen.kube-zen.io/v1alpha1",
+    kind: "ObservationFilter",
+    metadata: { name: "x", namespace },
+    spec: { targetSource: "*", enabled: false },
+  });
+  const alert = (priority: string) => JSON.stringify({ ...JSON.parse(ALERT), priority });
+  const outcomes = async (namespace: string, { env = {}, args = [] }: {
+    env?: Record<string, string>;
+    args?: string[];
+  } = {}) => {
+    const files = {
+      f: JSON.stringify(filter(namespace)),
+      low: alert("Notice"),
+      critical: alert("Critical"),
+    };
+    const call = [
+      "explain",
+      "--source",
+      "falco",
+      "-f",
+      "low",
+      "-f",
+      "critical",
+      "--filters",
+      "f",
+      "-o",
+      "json",
+    ];
+    const { out, err } = await zen([...call, ...args], files, env);
+    const { events } = JSON.parse(out) as { events: { outcome: string }[] };
+    return [...events.map(({ outcome }) => outcome), err];
+  };
+  assertEquals(await outcomes("zen-system"), ["filtered", "filtered", ""]);
+  assertEquals(await outcomes("shop"), [
+    "created",
+    "created",
+    "f ObservationFilter x is off: its namespace shop is not the controller's, zen-system (-n), " +
+    "and TENANT_FILTERS is not true\n",
+  ]);
+  const env = { TENANT_FILTERS: "true" };
+  assertEquals(await outcomes("shop", { env }), ["filtered", "created", ""]);
+  assertEquals(await outcomes("other", { env }), ["created", "created", ""]);
+  assertEquals(await outcomes("shop", { args: ["-n", "shop"] }), ["filtered", "filtered", ""]);
+});
+
+Deno.test("explain refuses a file of filters that holds none", async () => {
+  const ran = await zen(["explain", "--source", "falco", "-f", "p", "--filters", "d.yaml"], {
+    p: ALERT,
+    "d.yaml": "apiVersion: apps/v1\nkind: Deployment\n",
+  });
+  assertEquals([ran.code, ran.err], [
+    1,
+    'Cannot load "d.yaml": it holds no filters, Ingester or ObservationMapping\n',
+  ]);
 });
 
 Deno.test("explain takes a source from its Ingester", async () => {
@@ -427,6 +564,17 @@ Deno.test("live configuration is the ConfigMap's, the ObservationFilters' and th
     "ObservationFilter zen-system/x",
   ]);
   assertEquals(live.mapped.map(({ kind }) => kind), ["Ingester"]);
+  const trusting = readSettings((name) => name === "TRUSTED_CONFIG_NAMESPACES" ? "team" : undefined);
+  api.put("ingesters", { metadata: { namespace: "team", name: "t" }, spec: {} });
+  api.put("ingesters", { metadata: { namespace: "shop", name: "s" }, spec: {} });
+  const list = api.list.bind(api);
+  Object.assign(api, {
+    list: async (type: ResourceType, { namespace }: { namespace?: string } = {}) => {
+      const { items, ...rest } = await list(type);
+      return { ...rest, items: items.filter(({ metadata }) => metadata.namespace === namespace) };
+    },
+  });
+  assertEquals((await readLiveConfig(api, trusting)).mapped.map(({ metadata }) => metadata.name), ["i", "t"]);
   api.put("observationfilters", {
     metadata: { namespace: "zen-system", name: "x" },
     spec: { targetSource: 1 },
@@ -498,4 +646,33 @@ Deno.test("check --rbac prints the rules that are missing, for sources of Ingest
   api.answerCreate((object) => ({ ...object, status: { allowed: true } }));
   assertEquals(await checkRbac({ api, io, settings, mapped: [] }), 0);
   assertStringIncludes(out, "this user may do all ");
+});
+
+Deno.test("check --rbac looks up the plural of an ObservationMapping's kind, and says where there is none", async () => {
+  const api = new ScriptedApi();
+  api.answerCreate((object) => {
+    const { resourceAttributes } = (object.spec ?? {}) as { resourceAttributes?: { resource: string } };
+    return { ...object, status: { allowed: resourceAttributes?.resource !== "accesspolicies" } };
+  });
+  const resources = [
+    { name: "accesspolicies", kind: "AccessPolicy", namespaced: true, verbs: ["get", "list", "watch"] },
+  ];
+  Object.assign(api, { getPath: () => Promise.resolve({ resources }) });
+  const mapping = (kind: string) => ({
+    apiVersion: "zen.kube-zen.io/v1alpha1",
+    kind: "ObservationMapping",
+    metadata: { name: "x", namespace: "zen-system" },
+    spec: { sourceName: kind.toLowerCase(), group: "a.test", version: "v1", kind, mappings: {} },
+  });
+  const mapped = [mapping("AccessPolicy"), mapping("Absent")];
+  const report = await readRbac({ api, settings: readSettings(() => undefined), mapped });
+  assertEquals([report.denied, report.missing], [3, [{
+    apiVersion: "rbac.authorization.k8s.io/v1",
+    kind: "ClusterRole",
+    metadata: { name: "zen-watcher-missing" },
+    rules: [{ apiGroups: ["a.test"], resources: ["accesspolicies"], verbs: ["get", "list", "watch"] }],
+  }]]);
+  assertEquals(report.unknown, [
+    "Cannot tell which right source absent needs: the API server does not serve Absent of a.test/v1",
+  ]);
 });

@@ -193,6 +193,19 @@ Deno.test("examples/kubernetes-events.yaml takes an Event whose count goes up fo
   assertEquals(source.overrides.windowSeconds, 3_600);
 });
 
+Deno.test("examples/kubernetes-events.yaml makes the same Observations of Events read from events.k8s.io", async () => {
+  const source = await exampleSource("kubernetes-events.yaml");
+  const [core, group] = await Promise.all(["input", "events.k8s.io"].map(async (name) => {
+    const payloads = await loadReportPayloads(`sources/mapped-kubernetes-events/list/${name}.json`);
+    return expectedOf(source, drawAll(source, payloads)).observations.map(({ metadata, spec }) => ({
+      name: metadata.name,
+      spec,
+    }));
+  }));
+  assert(core && core.length > 0);
+  assertEquals(group, core);
+});
+
 Deno.test("examples/gatekeeper.yaml is not moved by the next audit", async () => {
   const source = await exampleSource("gatekeeper.yaml");
   const [payload] = await loadReportPayloads("sources/mapped-gatekeeper/documented-audit/input.yaml");

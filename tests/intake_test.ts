@@ -161,6 +161,30 @@ Deno.test("a payload of more than 10,000 events: the rest is a payload error, wh
   assertEquals(result.payloadErrors.map(({ reason }) => reason), ["too_many_events"]);
 });
 
+Deno.test("a payload of more than 10,000 parts that cannot be read ends there, and the answer says so", async () => {
+  const { intake } = intakeOn({
+    write: () => Promise.resolve({ outcome: { kind: "created" } }),
+    repeat() {},
+  });
+  let asked = 0;
+  function* many(): Generator<Drawn> {
+    for (; asked < 1_000_000; asked++) {
+      yield { error: { reason: "wrong_shape", path: `[${asked}]`, message: "x" } };
+    }
+    yield drawn(1);
+  }
+  const result = await intake.take(source("falco", many), PAYLOAD, {
+    signal: NO_DEADLINE,
+    correlationId: "",
+  });
+  assertEquals([asked, result.received, result.payloadErrorCount], [10_000, 0, 10_001]);
+  assertEquals(result.payloadErrors.at(-1), {
+    reason: "too_many_events",
+    path: "",
+    message: "more than 10000 parts that cannot be read, the rest is not taken",
+  });
+});
+
 Deno.test("a generator that throws is a payload error; what it drew before is kept", async () => {
   const { intake } = intakeOn({
     write: () => Promise.resolve({ outcome: { kind: "created" } }),

@@ -222,6 +222,31 @@ Deno.test("the conditions name what is refused, and a follower writes none", asy
   );
 });
 
+Deno.test("a misspelt key is not pruned on its way: the condition names it, and nothing comes into force", async () => {
+  await using w = await world();
+  await using replica = w.replica();
+  await w.apply(INGESTERS, "x", webhook("tool", "/a", { filters: { minSevrity: "HIGH" } }));
+  await w.apply(
+    INGESTERS,
+    "y",
+    webhook("tool", "/b", { mapping: { message: ".m", resource: { nam: ".n" } } }),
+  );
+  await w.apply(OBSERVATION_MAPPINGS, "z", {
+    sourceName: "z",
+    version: "v1",
+    kind: "Pod",
+    mappings: { sevrity: "high" },
+  });
+  const told = () => [w.ready("x"), w.ready("y"), w.ready("z", MAPPINGS)];
+  await w.until("conditions", () => told().every((ready) => ready !== ""));
+  assertEquals(told(), [
+    'Invalid: at spec.filters.minSevrity: unknown key; did you mean "minSeverity"?',
+    'Invalid: at spec.mapping.resource.nam: unknown key; did you mean "name"?',
+    'Invalid: at spec.mappings.sevrity: unknown key; did you mean "severity"?',
+  ]);
+  assertEquals(replica.sources.active, []);
+});
+
 Deno.test("a kind's plural is discovered, also one that is served later and is irregular", async () => {
   await using w = await world();
   await using replica = w.replica();

@@ -242,7 +242,8 @@ export class SourceSet {
 }
 
 function answerOf(result: IntakeResult, random: () => number): Answer {
-  const { received, created, deduped, filtered, failed, undecided, payloadErrors } = result;
+  const { received, created, deduped, filtered, failed, undecided, payloadErrors, payloadErrorCount } =
+    result;
   const retryAfterSeconds = RETRY_AFTER_SECONDS.min + Math.floor(random() * RETRY_AFTER_SECONDS.spread);
   return {
     received,
@@ -253,5 +254,6 @@ function answerOf(result: IntakeResult, random: () => number): Answer {
     undecided,
     retryAfterSeconds,
     errors: payloadErrors,
+    errorCount: payloadErrorCount,
   };
 }

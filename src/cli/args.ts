@@ -75,15 +75,17 @@ export function usage(command: string, why: string): CommandError {
   return new CommandError(`Cannot ${command}: ${why}. See zen-watcher ${command} -h`, 2);
 }
 
-/** `-o`: one of `formats`, or undefined for text for people. */
-export function outputOf<T extends string>(
-  { output }: Arguments,
-  { command, formats }: { readonly command: string; readonly formats: readonly T[] },
-): T | undefined {
+const FORMATS = ["json", "yaml"] as const;
+
+/** What `-o` takes. */
+export type Format = typeof FORMATS[number];
+
+/** `-o`, or undefined for text for people. */
+export function outputOf({ output }: Arguments, command: string): Format | undefined {
   if (output === undefined) return undefined;
-  const format = formats.find((known) => known === output);
+  const format = FORMATS.find((known) => known === output);
   if (format === undefined) {
-    throw usage(command, `expected -o ${formats.join("|")}, received ${JSON.stringify(output)}`);
+    throw usage(command, `expected -o ${FORMATS.join("|")}, received ${JSON.stringify(output)}`);
   }
   return format;
 }
@@ -91,7 +93,8 @@ export function outputOf<T extends string>(
 function parsed(args: readonly string[], options: Record<string, (typeof OPTIONS)[OptionName]>) {
   // Not strict: its own messages know neither our words nor a better spelling.
   const { values, positionals, tokens } = parseArgs({
-    args: [...args],
+    // kubectl takes -o=json for -o json.
+    args: args.map((arg) => arg.replace(/^(-[a-z])=/, "$1")),
     options,
     strict: false,
     allowPositionals: true,

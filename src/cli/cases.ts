@@ -6,12 +6,12 @@ import type { PayloadError } from "../core/outcome.ts";
 import { compileFilters } from "../pipeline/filter.ts";
 import type { Settings } from "../settings.ts";
 import type { Arguments } from "./args.ts";
-import { usage } from "./args.ts";
+import { outputOf, usage } from "./args.ts";
 import { readGoodConfig } from "./explain.ts";
 import { type Payloads, readConfig, readPayloads, valuePayloads } from "./input.ts";
 import { CommandError, type Io } from "./io.ts";
 import { differences } from "./partial_match.ts";
-import { plural, renderProblem } from "./report.ts";
+import { plural, render, renderProblem } from "./report.ts";
 import { createSimulation, type ExplainedEvent } from "./simulation.ts";
 import { chooseSource } from "./source.ts";
 import { readCase, type RuleCase, type Step } from "./rule_case.ts";
@@ -25,52 +25,66 @@ interface Context {
 /** Runs every case below the folders; 1 where one fails. */
 export async function test(
   args: Arguments,
-  { io, settings }: { io: Io; settings: Settings },
+  { io, settings: configured }: { io: Io; settings: Settings },
 ): Promise<number> {
+  const settings = { ...configured, podNamespace: args.namespace ?? configured.podNamespace };
+  const format = outputOf(args, "test");
   const folders = [...args.positionals, ...args.filename];
   if (folders.length === 0) throw usage("test", "expected DIR");
-  let passed = 0;
-  let failed = 0;
+  const results: CaseResult[] = [];
   for (const folder of folders) {
     const inside = await io.listFolder(folder);
-    for (const file of (inside ?? [folder]).filter((path) => /\.ya?ml$/.test(path))) {
-      const result = await runFile({ file, io, settings });
-      passed += result.passed;
-      failed += result.failed;
+    for (const file of inside?.filter((path) => /\.ya?ml$/.test(path)) ?? [folder]) {
+      for await (const { told, ...result } of runFile({ file, io, settings })) {
+        results.push(result);
+        if (!format) io.stdout(told);
+      }
     }
   }
-  if (passed + failed === 0) {
+  if (results.length === 0) {
     throw new CommandError(`Cannot test "${folders.join('", "')}": there is no case in a .yaml file`);
   }
-  io.stdout(`${plural(passed + failed, "case")}: ${passed} passed, ${failed} failed\n`);
+  const passed = results.filter((result) => result.passed).length;
+  const failed = results.length - passed;
+  const summary = `${plural(results.length, "case")}: ${passed} passed, ${failed} failed\n`;
+  io.stdout(format ? render({ passed, failed, cases: results }, format) : summary);
   return failed > 0 ? 1 : 0;
 }
 
-async function runFile(context: Context): Promise<{ readonly passed: number; readonly failed: number }> {
+/** A case, or a file or document that is none. */
+interface CaseResult {
+  readonly file: string;
+  readonly name: string | null;
+  readonly passed: boolean;
+  readonly failures: readonly string[];
+}
+
+async function* runFile(context: Context): AsyncGenerator<CaseResult & { readonly told: string }> {
   const { file, io } = context;
   const text = await io.readText(file);
   const { documents, problems } = readConfig(text);
-  const broken = (all: readonly Problem[]) =>
-    io.stdout(`FAIL ${file}\n${all.map((problem) => renderProblem({ ...problem, file }, text)).join("")}`);
-  if (problems.length > 0) broken(problems);
-  let passed = 0;
-  let failed = problems.length > 0 ? 1 : 0;
+  const broken = (all: readonly Problem[]) => {
+    const failures = all.map((problem) => renderProblem({ ...problem, file }, text));
+    const told = `FAIL ${file}\n${failures.join("")}`;
+    return { file, name: null, passed: false, failures: failures.map((failure) => failure.trimEnd()), told };
+  };
+  if (problems.length > 0) yield broken(problems);
   for (const [index, document] of documents.entries()) {
     if (isConfiguration(document.value)) continue;
     const read = readCase(document);
     if (!read.ok) {
-      broken(read.problems);
-      failed++;
+      yield broken(read.problems);
       continue;
     }
     const name = read.value.name ?? `case ${index + 1}`;
     const failures = await runCase(read.value, context);
-    io.stdout(`${failures.length === 0 ? "ok  " : "FAIL"} ${file}: ${name}\n`);
-    for (const failure of failures) io.stdout(`       ${failure}\n`);
-    if (failures.length === 0) passed++;
-    else failed++;
+    const passed = failures.length === 0;
+    const lines = [
+      `${passed ? "ok  " : "FAIL"} ${file}: ${name}`,
+      ...failures.map((line) => `       ${line}`),
+    ];
+    yield { file, name, passed, failures, told: lines.map((line) => `${line}\n`).join("") };
   }
-  return { passed, failed };
 }
 
 /** Filters and Ingesters may lie beside the cases that use them. */

@@ -64,7 +64,7 @@ async function dispatch(args: readonly string[], options: CommandsOptions): Prom
       execute: async (args, context) => await (await import("./explain.ts")).explain(args, context),
     },
     test: {
-      options: ["filename"],
+      options: ["filename", "output", "namespace"],
       execute: async (args, context) => await (await import("./cases.ts")).test(args, context),
     },
     version: { options: ["output"], execute: version },

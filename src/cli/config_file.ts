@@ -15,7 +15,7 @@ import type { Settings } from "../settings.ts";
 import { compileMapped } from "../sources/mapped/compile.ts";
 import { refusalsOf } from "../sources/mapped/plan.ts";
 import { SOURCES } from "../sources/mod.ts";
-import { readConfig } from "./input.ts";
+import { itemType, readConfig } from "./input.ts";
 import type { FileProblem } from "./report.ts";
 
 const VERSION = "v1alpha1";
@@ -23,6 +23,8 @@ const VERSION = "v1alpha1";
 /** What a file holds, and what is wrong with it. */
 export interface ConfigFile {
   readonly filters: FilterDocument[];
+  /** ObservationFilters that are good but act nowhere, each with the reason. */
+  readonly off: string[];
   /** Ingesters and ObservationMappings without a mistake. */
   readonly mapped: KubeObject[];
   readonly problems: FileProblem[];
@@ -36,7 +38,7 @@ export function readConfigFile(
   text: string,
   { file, settings }: { readonly file: string; readonly settings: Settings },
 ): ConfigFile {
-  const result: ConfigFile = { filters: [], mapped: [], problems: [], checked: 0, skipped: 0 };
+  const result: ConfigFile = { filters: [], off: [], mapped: [], problems: [], checked: 0, skipped: 0 };
   const { documents, problems } = readConfig(text);
   result.problems.push(...problems.map((problem) => ({ ...problem, file })));
   if (problems.length === 0 && documents.length === 0) {
@@ -44,14 +46,20 @@ export function readConfigFile(
   }
   for (const document of documents) {
     const { value } = document;
-    const isList = isObject(value) && value.kind === "List" && Array.isArray(value.items);
-    const items: readonly unknown[] = isList ? value.items as unknown[] : [value];
-    for (const [index, item] of items.entries()) {
-      const base = isList ? ["items", index] : [];
+    const items = itemsOf(value);
+    for (const [index, item] of (items ?? [value]).entries()) {
+      const base = items ? ["items", index] : [];
       readItem(item, { document, text, base, file, settings, result });
     }
   }
   return result;
+}
+
+/** The members of a List, or of a typed one, whose own lack what its name says. */
+function itemsOf(value: unknown): readonly unknown[] | undefined {
+  if (!isObject(value) || typeof value.kind !== "string" || !Array.isArray(value.items)) return undefined;
+  const type = itemType(value);
+  return value.items.map((item) => isObject(item) ? { ...type, ...item } : item);
 }
 
 interface At {
@@ -99,13 +107,27 @@ function readOther(value: unknown, at: At): readonly Issue[] {
     const message = `expected ${GROUP}/${VERSION}, received ${formatReceived(value.apiVersion)}`;
     return [{ path: ["apiVersion"], message }];
   }
-  if (value.kind === "ObservationFilter") {
-    const read = readFilterSpec(value.spec, { name: nameIn(file, value) });
-    return keep(read.ok ? { ok: true, value: [read.value] } : read, result);
-  }
+  if (value.kind === "ObservationFilter") return readFilter(value, at);
   if (value.kind === "Ingester" || value.kind === "ObservationMapping") return readMapped(value, at);
   const known = "ObservationFilter|Ingester|ObservationMapping";
   return [{ path: ["kind"], message: `expected one of ${known}, received ${formatReceived(value.kind)}` }];
+}
+
+/** As the server takes it: outside the controller's namespace it is off, or a tenant's. */
+function readFilter(value: JsonObject, { file, settings, result }: At): readonly Issue[] {
+  const { podNamespace: ownNamespace, tenantFilters } = settings;
+  const namespace = namespaceOf(value, settings);
+  const name = nameIn(file, value);
+  const isTenant = namespace !== ownNamespace;
+  const read = readFilterSpec(value.spec, { name, ...(isTenant && { tenantNamespace: namespace }) });
+  if (!isTenant || tenantFilters || !read.ok) {
+    return keep(read.ok ? { ok: true, value: [read.value] } : read, result);
+  }
+  result.off.push(
+    `${name} is off: its namespace ${namespace} is not the controller's, ${ownNamespace} (-n), ` +
+      "and TENANT_FILTERS is not true",
+  );
+  return [];
 }
 
 function unlikeAny(value: unknown): Issue | undefined {
@@ -119,7 +141,7 @@ function unlikeAny(value: unknown): Issue | undefined {
 
 function readMapped(value: JsonObject, { settings, result }: At): readonly Issue[] {
   const metadata = isObject(value.metadata) ? value.metadata : {};
-  const namespace = typeof metadata.namespace === "string" ? metadata.namespace : settings.podNamespace;
+  const namespace = namespaceOf(value, settings);
   const object: KubeObject = {
     ...value,
     kind: String(value.kind),
@@ -142,6 +164,10 @@ function readMapped(value: JsonObject, { settings, result }: At): readonly Issue
   });
   if (refusals.length === 0) result.mapped.push(object);
   return refusals;
+}
+
+function namespaceOf({ metadata }: JsonObject, { podNamespace }: Settings): string {
+  return isObject(metadata) && typeof metadata.namespace === "string" ? metadata.namespace : podNamespace;
 }
 
 function keep<P>(read: FilterResult<readonly FilterDocument[], P>, result: ConfigFile): readonly P[] {

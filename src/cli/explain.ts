@@ -1,5 +1,4 @@
 /** `zen-watcher explain`: what the server would make of a payload, step by step, and why. */
-import { stringify } from "yaml";
 import type { PayloadError } from "../core/outcome.ts";
 import type { KubeObject } from "../kube/api.ts";
 import { compileFilters, type FilterDocument } from "../pipeline/filter.ts";
@@ -10,7 +9,7 @@ import { connect } from "./connect.ts";
 import { readPayloads } from "./input.ts";
 import { CommandError, type Io } from "./io.ts";
 import { type LiveConfig, readLiveConfig } from "./live_config.ts";
-import { plural, renderProblem } from "./report.ts";
+import { plural, render, renderProblem } from "./report.ts";
 import { createSimulation, type ExplainedEvent } from "./simulation.ts";
 import { chooseSource } from "./source.ts";
 
@@ -24,19 +23,17 @@ interface Explanation {
 /** Explains the payloads of `-f`; 1 where nothing could be read. */
 export async function explain(
   args: Arguments,
-  { io, settings }: { io: Io; settings: Settings },
+  { io, settings: configured }: { io: Io; settings: Settings },
 ): Promise<number> {
-  const format = outputOf(args, { command: "explain", formats: ["json", "yaml"] });
+  const settings = { ...configured, podNamespace: args.namespace ?? configured.podNamespace };
+  const format = outputOf(args, "explain");
   const { source } = args;
   const files = [...args.filename, ...args.positionals];
   if (source === undefined) throw usage("explain", "expected --source NAME");
   if (files.length === 0) throw usage("explain", "expected -f PAYLOAD");
   const config = await configOf(args, { io, settings });
   const explanation = await explainFiles(files, { source, config, io, settings });
-  if (format === "json") io.stdout(`${JSON.stringify(explanation, undefined, 2)}\n`);
-  else if (format === "yaml") {
-    io.stdout(stringify(explanation, { lineWidth: 0, aliasDuplicateObjects: false }));
-  } else io.stdout(renderExplanation(explanation));
+  io.stdout(format ? render(explanation, format) : renderExplanation(explanation));
   return explanation.events.length === 0 && explanation.errors.length > 0 ? 1 : 0;
 }
 
@@ -47,7 +44,13 @@ export async function readGoodConfig(
 ): Promise<Pick<ConfigFile, "filters" | "mapped">> {
   const text = await io.readText(file);
   const config = readConfigFile(text, { file, settings });
-  if (config.problems.length === 0) return config;
+  if (config.problems.length === 0) {
+    if (config.checked === 0) {
+      throw new CommandError(`Cannot load "${file}": it holds no filters, Ingester or ObservationMapping`);
+    }
+    for (const why of config.off) io.stderr(`${why}\n`);
+    return config;
+  }
   const told = config.problems.map((problem) => renderProblem(problem, text)).join("");
   throw new CommandError(`Cannot load "${file}":\n${told.trimEnd()}`);
 }
@@ -68,13 +71,10 @@ interface Config {
 }
 
 /** A cluster is asked only where one is named: else `explain` works off line. */
-async function liveConfig(
-  { kubeconfig, context, namespace }: Arguments,
-  settings: Settings,
-): Promise<LiveConfig> {
+async function liveConfig({ kubeconfig, context }: Arguments, settings: Settings): Promise<LiveConfig> {
   if (kubeconfig === undefined && context === undefined) return { filters: [], mapped: [] };
   using api = await connect({ kubeconfig, context }, settings);
-  return await readLiveConfig(api, { ...settings, podNamespace: namespace ?? settings.podNamespace });
+  return await readLiveConfig(api, settings);
 }
 
 interface ExplainOptions {
@@ -127,9 +127,7 @@ function renderEvent({ outcome, reason, steps, observation }: ExplainedEvent, nu
   const lines = steps.map(({ step, verdict, detail }) =>
     `   ${step.padEnd(9)} ${verdict.padEnd(10)} ${detail}\n`
   );
-  const object = observation
-    ? indent(stringify(observation, { lineWidth: 0, aliasDuplicateObjects: false }))
-    : "";
+  const object = observation ? indent(render(observation, "yaml")) : "";
   return title + lines.join("") + object;
 }
 

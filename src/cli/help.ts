@@ -27,14 +27,14 @@ Usage: zen-watcher [run] [--kubeconfig FILE] [--context NAME]
     `Reads filters (the filter document, its ConfigMap, ObservationFilters), Ingesters and ObservationMappings and says each
 mistake with file, line and column. Other kinds in the same files are skipped.
 
-Usage: zen-watcher check -f FILE… [-o json]
+Usage: zen-watcher check -f FILE… [-o json|yaml]
        zen-watcher check --rbac [-f INGESTER…] [--kubeconfig FILE] [--context NAME] [-n NAMESPACE]
 
   -f, --filename   a file, a folder of .yaml and .json files, or - for standard input; may be given again
-  -o, --output     json
+  -o, --output     json or yaml
   --rbac           asks the API server what this user may not do of what zen-watcher needs, and prints the missing rules;
                    in a Pod that is its service account
-  -n, --namespace  the controller's namespace (default: POD_NAMESPACE, else zen-system)
+  -n, --namespace  the controller's namespace, and that of objects that name none (default: POD_NAMESPACE, else zen-system)
 `,
   explain:
     `Takes a payload through the server's own steps and says the verdict of each, and the object in the end. A file is JSON,
@@ -48,12 +48,16 @@ Usage: zen-watcher explain --source NAME -f PAYLOAD [--filters FILE] [--ingester
   --ingester       an Ingester or ObservationMapping that defines the source
   -o, --output     json or yaml
   --kubeconfig, --context   take filters and Ingesters from this cluster where no file gives them
-  -n, --namespace  the controller's namespace there (default: POD_NAMESPACE, else zen-system)
+  -n, --namespace  the controller's namespace (default: POD_NAMESPACE, else zen-system)
 `,
   test:
     `Runs every case in the .yaml files of a folder: what is expected is to be found in what becomes of each event.
 
-Usage: zen-watcher test DIR
+Usage: zen-watcher test DIR|FILE… [-o json|yaml]
+
+  -f, --filename   a folder, a file, or - for standard input; the same as an argument
+  -o, --output     json or yaml
+  -n, --namespace  the controller's namespace (default: POD_NAMESPACE, else zen-system)
 
 A case:
   name: what it shows
@@ -71,7 +75,7 @@ A case:
 `,
   version: `Prints the version of this build.
 
-Usage: zen-watcher version [-o json]
+Usage: zen-watcher version [-o json|yaml]
 `,
 };
 

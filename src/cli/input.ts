@@ -198,7 +198,7 @@ function* objectsInFrame(type: string, object: JsonObject): Generator<Json | typ
 }
 
 /** Items of a typed list lack their own kind. */
-function itemType({ kind, apiVersion }: JsonObject): JsonObject {
+export function itemType({ kind, apiVersion }: JsonObject): JsonObject {
   if (typeof kind !== "string" || !kind.endsWith("List") || kind === "List") return {};
   return { kind: kind.slice(0, -"List".length), ...(typeof apiVersion === "string" && { apiVersion }) };
 }

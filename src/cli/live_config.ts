@@ -12,18 +12,21 @@ import { CommandError } from "./io.ts";
 /** What a cluster holds of our configuration. */
 export interface LiveConfig {
   readonly filters: readonly FilterDocument[];
-  /** Ingesters and ObservationMappings of the controller's namespace. */
+  /** Ingesters and ObservationMappings of the namespaces that are obeyed. */
   readonly mapped: readonly KubeObject[];
 }
 
 /** Reads it. What is broken there is an error: what is in force instead, only the running controller knows. */
 export async function readLiveConfig(api: KubeApi, settings: Settings): Promise<LiveConfig> {
   const namespace = settings.podNamespace;
+  const trusted = [...new Set([namespace, ...settings.trustedConfigNamespaces])];
+  const inAll = async (list: (from: string) => Promise<readonly KubeObject[]>) =>
+    (await Promise.all(trusted.map(list))).flat();
   const [configMap, filters, ingesters, mappings] = await Promise.all([
     configMapDocuments(api, settings),
     listed(() => api.list(OBSERVATION_FILTERS, settings.tenantFilters ? {} : { namespace })),
-    listed(() => api.list(INGESTERS, { namespace })),
-    listed(() => api.list(OBSERVATION_MAPPINGS, { namespace })),
+    inAll((from) => listed(() => api.list(INGESTERS, { namespace: from }))),
+    inAll((from) => listed(() => api.list(OBSERVATION_MAPPINGS, { namespace: from }))),
   ]);
   const kinds: readonly (readonly [readonly KubeObject[], string])[] = [
     [ingesters, INGESTERS.kind],

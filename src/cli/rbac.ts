@@ -4,42 +4,86 @@ import { type Access, missingAccess, whoAmI } from "../kube/access.ts";
 import type { KubeApi, KubeObject } from "../kube/api.ts";
 import type { Settings } from "../settings.ts";
 import { compileMapped } from "../sources/mapped/compile.ts";
+import { ServedResources } from "../sources/mapped/served.ts";
 import { SOURCES } from "../sources/mod.ts";
 import type { Io } from "./io.ts";
 import { plural } from "./report.ts";
-import { type Wanted, wantedAccess } from "./wanted_access.ts";
+import { type PlacedIngester, type Wanted, wantedAccess } from "./wanted_access.ts";
 
 export interface RbacOptions {
   readonly api: KubeApi;
-  readonly io: Io;
   readonly settings: Settings;
   /** Ingesters of files: what they read is wanted too. */
   readonly mapped: readonly KubeObject[];
 }
 
+/** What a user lacks. */
+export interface RbacReport {
+  readonly user: string;
+  /** How many things were asked, and how many of them may not be done. */
+  readonly wanted: number;
+  readonly denied: number;
+  /** The roles that would mend it. */
+  readonly missing: readonly object[];
+  /** What could not be asked, and why. */
+  readonly unknown: readonly string[];
+}
+
 /** Prints the missing rules; 1 where one is missing. */
-export async function checkRbac({ api, io, settings, mapped }: RbacOptions): Promise<number> {
-  const ingesters = mapped.flatMap((object) => {
+export async function checkRbac({ io, ...options }: RbacOptions & { readonly io: Io }): Promise<number> {
+  const { user, wanted, denied, missing, unknown } = await readRbac(options);
+  for (const why of unknown) io.stderr(`${why}\n`);
+  if (denied === 0) {
+    io.stdout(`${user} may do all ${wanted} things zen-watcher needs\n`);
+    return 0;
+  }
+  io.stdout(
+    `${user} may not do ${denied} of ${plural(wanted, "thing")} zen-watcher needs. Missing rules:\n`,
+  );
+  for (const role of missing) io.stdout(`---\n${stringify(role, { lineWidth: 0 })}`);
+  return 1;
+}
+
+/** Asks the API server. */
+export async function readRbac({ api, settings, mapped }: RbacOptions): Promise<RbacReport> {
+  const compiled = mapped.flatMap((object) => {
     const result = compileMapped(object);
     const namespace = object.metadata.namespace ?? settings.podNamespace;
     return result.ok ? [{ namespace, compiled: result.value }] : [];
   });
+  const { ingesters, unknown } = await withPlurals(api, compiled);
   const wanted = wantedAccess({ settings, sources: SOURCES, ingesters });
   const user = (await whoAmI(api))?.username ?? "this user";
   const missing = await missingAccess(api, wanted.map(toAccess));
-  if (missing.length === 0) {
-    io.stdout(`${user} may do all ${wanted.length} things zen-watcher needs\n`);
-    return 0;
-  }
   const keys = new Set(missing.map(({ access }) => JSON.stringify(access)));
   const denied = wanted.filter((access) => keys.has(JSON.stringify(toAccess(access))));
-  io.stdout(
-    `${user} may not do ${denied.length} of ${
-      plural(wanted.length, "thing")
-    } zen-watcher needs. Missing rules:\n`,
-  );
-  for (const role of rolesOf(denied)) io.stdout(`---\n${stringify(role, { lineWidth: 0 })}`);
-  return 1;
+  return { user, wanted: wanted.length, denied: denied.length, missing: rolesOf(denied), unknown };
+}
+
+/** An ObservationMapping names a kind: rights are to its plural, which only the API server knows. */
+async function withPlurals(
+  api: KubeApi,
+  ingesters: readonly PlacedIngester[],
+): Promise<{ readonly ingesters: readonly PlacedIngester[]; readonly unknown: readonly string[] }> {
+  const served = new ServedResources(api);
+  const informers = ingesters.flatMap(({ compiled: { input } }) => input.type === "informer" ? [input] : []);
+  await served.lookUp(informers.filter(({ kind }) => kind !== undefined), new AbortController().signal);
+  const unknown: string[] = [];
+  const known = ingesters.map((placed) => {
+    const { input, source } = placed.compiled;
+    if (input.type !== "informer" || input.kind === undefined) return placed;
+    const state = served.state(input);
+    if (state.state === "served") {
+      const [type] = state.resources;
+      return {
+        ...placed,
+        compiled: { ...placed.compiled, input: { ...input, resource: type?.plural ?? "" } },
+      };
+    }
+    unknown.push(`Cannot tell which right source ${source} needs: ${state.message}`);
+    return placed;
+  });
+  return { ingesters: known, unknown };
 }
 
 function toAccess({ by: _by, ...access }: Wanted): Access {

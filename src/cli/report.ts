@@ -1,5 +1,7 @@
 /** Mistakes as a good compiler tells them: file, line, column, the line itself, a caret. */
+import { stringify } from "yaml";
 import type { Problem } from "../config/problem.ts";
+import type { Format } from "./args.ts";
 
 /** A mistake in a file. */
 export interface FileProblem extends Problem {
@@ -20,6 +22,12 @@ export function renderProblem({ file, path, message, position }: FileProblem, te
   // Tabs stay tabs, so that the caret stands below what it means.
   const before = shown.slice(0, position.column - 1 - start).replace(/[^\t]/g, " ");
   return `${head}    ${shown}\n    ${before}^\n`;
+}
+
+/** What `-o` prints. */
+export function render(value: object, format: Format): string {
+  if (format === "json") return `${JSON.stringify(value, undefined, 2)}\n`;
+  return stringify(value, { lineWidth: 0, aliasDuplicateObjects: false });
 }
 
 /** `1 event`, `2 events`. */

@@ -4,7 +4,7 @@ import type { Observation } from "../core/observation.ts";
 import { FILTER_REASON_MEANINGS, type Outcome, type PayloadError } from "../core/outcome.ts";
 import { createDedup } from "../pipeline/dedup.ts";
 import type { FilterSet } from "../pipeline/filter.ts";
-import { MAX_EVENTS_PER_PAYLOAD, type SourceRuntime } from "../pipeline/intake.ts";
+import { excessOf, type SourceRuntime } from "../pipeline/intake.ts";
 import { decide, type Decision, type Steps } from "../pipeline/mod.ts";
 import { toObservation } from "../pipeline/normalize.ts";
 import type { Generation, StoredIndex } from "../pipeline/ports.ts";
@@ -125,14 +125,13 @@ export function createSimulation({ runtime, filters, instance }: SimulationOptio
       const errors: PayloadError[] = [];
       try {
         for (const drawn of runtime.draw(payload)) {
-          if ("error" in drawn) errors.push(drawn.error);
-          else if (events.length < MAX_EVENTS_PER_PAYLOAD) {
-            events.push(explain(runtime.normalize(drawn.event, payload)));
-          } else {
-            const message = `more than ${MAX_EVENTS_PER_PAYLOAD} events, the rest is not taken`;
-            errors.push({ reason: "too_many_events", path: "", message });
+          const excess = excessOf(drawn, { events: events.length, errors: errors.length });
+          if (excess) {
+            errors.push(excess);
             break;
           }
+          if ("error" in drawn) errors.push(drawn.error);
+          else events.push(explain(runtime.normalize(drawn.event, payload)));
         }
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);

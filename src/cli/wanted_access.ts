@@ -45,7 +45,7 @@ function ingesterAccess(
     if (!("secretName" in input.auth)) return [];
     return wants({ group: "", resource: "secrets", namespace, name: input.auth.secretName }, ["get"], by);
   }
-  // An ObservationMapping names a kind, whose plural only discovery knows.
+  // A kind that the API server does not serve has no plural yet.
   if (input.resource === undefined) return [];
   const access = { group: input.group, resource: input.resource };
   if (input.namespace !== "") return wants({ ...access, namespace: input.namespace }, READ, by);

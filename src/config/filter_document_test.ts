@@ -67,6 +67,20 @@ Deno.test("parseFilterDocuments() bounds text, sources, lists, values and expres
   }
 });
 
+Deno.test("parseFilterDocuments() refuses a ConfigMap full of keys in seconds, each with its place", () => {
+  const keys = Array.from({ length: 45_000 }, (_, index) => `  s${index}:\n`);
+  const block = Array.from({ length: 30_000 }, (_, index) => `"k${index}":1`);
+  const startedAt = performance.now();
+  const many = parseFilterDocuments(`sources:\n${keys.join("")}`, "f");
+  const unknown = parseFilterDocuments(`{"sources":{"trivy":{${block.join()}}}}`, "f");
+  // Each key compared with all others, they took more than half a minute.
+  assert(performance.now() - startedAt < 15_000);
+  assert(!many.ok && !unknown.ok);
+  assertEquals(many.problems.length, 1);
+  assertEquals(unknown.problems.length, 30_000);
+  assertEquals(unknown.problems.at(-1)?.path, "sources.trivy.k29999");
+});
+
 Deno.test("readFilterSpec() reads an ObservationFilter's spec and suggests its own keys too", () => {
   assertEquals(
     readFilterSpec({ targetSource: "Falco", excludeRules: ["Terminal shell"] }, {

@@ -38,7 +38,10 @@ const category = anyCase(CATEGORIES);
 const eventType = word(/^[a-z0-9]+([-_][a-z0-9]+)*$/, "an event type such as vulnerability or pod-exec");
 const namespace = word(/^[a-z0-9*]([a-z0-9*-]*[a-z0-9*])?$/, "a namespace, * for any run of characters");
 const kind = word(/^[a-z][a-z0-9]*$/, "a kind such as Pod (only namespaces take *)");
-const rule = word(/^[^*]+$/, "a rule's id (only namespaces take *; use expression for patterns)");
+const rule = word(
+  /^[^*\s]([^*]*[^*\s])?$/,
+  "a rule's id without spaces around it (only namespaces take *; use expression for patterns)",
+);
 
 /** Every key of a filter block. Descriptions go to the CRD and the reference. */
 export const filterBlockShape = {
@@ -100,6 +103,10 @@ export function toIssues(error: z.ZodError, value: unknown, keys: readonly strin
           : `expected ${typeName(issue.expected)}`;
         return [{ path, message: `${expected}, received ${received}${quotesHint(expected, received)}` }];
       }
+      case "too_small":
+        return [{ path, message: `${bound(issue, "at least", issue.minimum)}, received ${received}` }];
+      case "too_big":
+        return [{ path, message: `${bound(issue, "at most", issue.maximum)}, received ${received}` }];
       default:
         return [{ path, message: `${issue.message}, received ${received}` }];
     }
@@ -116,8 +123,21 @@ export function unknownKey(path: Path, known: readonly string[]): Issue {
   };
 }
 
+/** Our own words where the schema has some, else the bound itself. */
+function bound(
+  { message, origin, inclusive }: { message: string; origin: string; inclusive?: boolean },
+  words: string,
+  limit: number | bigint,
+): string {
+  if (message.startsWith("expected ")) return message;
+  const unit = origin === "string" ? " characters" : origin === "array" ? " values" : "";
+  return `expected ${inclusive === false ? `more than ${limit}` : `${words} ${limit}`}${unit}`;
+}
+
 const TYPE_NAMES: Readonly<Record<string, string>> = {
   string: "a string",
+  number: "a number",
+  int: "a whole number",
   boolean: "true or false",
   array: "a list",
   object: "an object",

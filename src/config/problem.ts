@@ -62,12 +62,14 @@ export function didYouMean(word: string, candidates: readonly string[]): string 
   const lower = word.toLowerCase();
   let best: { candidate: string; distance: number } | undefined;
   for (const candidate of candidates) {
+    const allowed = Math.min(
+      Math.max(1, Math.floor(candidate.length / 4)),
+      (best?.distance ?? Infinity) - 1,
+    );
+    // Their lengths alone rule most out: a document may hold unknown keys by the ten thousand.
+    if (Math.abs(candidate.length - lower.length) > allowed) continue;
     const distance = editDistance(lower, candidate.toLowerCase());
-    if (
-      distance <= Math.max(1, Math.floor(candidate.length / 4)) && distance < (best?.distance ?? Infinity)
-    ) {
-      best = { candidate, distance };
-    }
+    if (distance <= allowed) best = { candidate, distance };
   }
   return best?.candidate;
 }

@@ -1,5 +1,14 @@
 /** JSON or YAML text as a value whose every part can be found again in the text. */
-import { type Document, isMap, isScalar, isSeq, LineCounter, type Node, parseAllDocuments } from "yaml";
+import {
+  type Document,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  parseAllDocuments,
+  type YAMLMap,
+} from "yaml";
 import type { Issue, Path, Position, Problem } from "./problem.ts";
 import { formatPath } from "./problem.ts";
 
@@ -26,7 +35,8 @@ export function readDocuments(text: string, maxLength = MAX_TEXT_LENGTH): TextRe
   }
   const lines = new LineCounter();
   try {
-    const parsed = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false });
+    // The parser compares each key with all others: the 45,000 a ConfigMap can hold would stop the process for 20 s.
+    const parsed = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: false });
     const documents: Document[] = Array.isArray(parsed) ? parsed : [];
     const problems = documents.flatMap((document) =>
       [...document.errors, ...document.warnings].map((error): Problem => ({
@@ -36,6 +46,10 @@ export function readDocuments(text: string, maxLength = MAX_TEXT_LENGTH): TextRe
       }))
     );
     if (problems.length > 0) return { ok: false, problems: firstOfEachPlace(problems) };
+    const twins = documents.flatMap((
+      document,
+    ) => [...duplicateKeys(document.contents as Node | null, lines)]);
+    if (twins.length > 0) return { ok: false, problems: twins };
     return { ok: true, documents: documents.map((document) => toTextDocument(document, lines)) };
   } catch (error) {
     // The parser recurses: text nested by the thousand ends here, and so do alias bombs.
@@ -59,6 +73,27 @@ export function readDocument(
     };
   }
   return { ok: true, document };
+}
+
+/** A key that stands twice in one map: whoever reads the value would see the last one alone. */
+function* duplicateKeys(node: unknown, lines: LineCounter, path: Path = []): Generator<Problem> {
+  if (isSeq(node)) {
+    for (const [index, item] of node.items.entries()) yield* duplicateKeys(item, lines, [...path, index]);
+  }
+  if (!isMap(node)) return;
+  const first = new Map<string, Position>();
+  for (const { key, value } of node.items) {
+    if (!isScalar(key)) continue;
+    const name = String(key.value);
+    const position = positionOf(lines, startOf(key) ?? 0);
+    const before = first.get(name);
+    if (before === undefined) first.set(name, position);
+    else {
+      const message = `duplicate key, the first is on line ${before.line}`;
+      yield { path: formatPath([...path, name]), message, position };
+    }
+    yield* duplicateKeys(value, lines, [...path, name]);
+  }
 }
 
 /** The parser says one missing bracket several times. */
@@ -95,7 +130,7 @@ function offsetOf(root: Node | null, path: Path, at: "key" | "value"): number | 
     const isLast = index === path.length - 1;
     let key: unknown;
     if (isMap(node)) {
-      const pair = node.items.find((item) => isScalar(item.key) && String(item.key.value) === String(step));
+      const pair = pairsOf(node).get(String(step));
       if (!pair) return offset;
       key = pair.key;
       node = pair.value;
@@ -106,6 +141,18 @@ function offsetOf(root: Node | null, path: Path, at: "key" | "value"): number | 
     offset = startOf(target) ?? startOf(key) ?? offset;
   }
   return offset;
+}
+
+/** By key, made once: a document may hold thousands of mistakes, each to be found among thousands of keys. */
+const pairs = new WeakMap<YAMLMap, ReadonlyMap<string, YAMLMap["items"][number]>>();
+
+function pairsOf(map: YAMLMap): ReadonlyMap<string, YAMLMap["items"][number]> {
+  let known = pairs.get(map);
+  if (!known) {
+    known = new Map(map.items.flatMap((pair) => isScalar(pair.key) ? [[String(pair.key.value), pair]] : []));
+    pairs.set(map, known);
+  }
+  return known;
 }
 
 /** Columns from the beginning of a scalar to an offset in its value; 0 where folds or escapes lie between. */

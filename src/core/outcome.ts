@@ -54,7 +54,7 @@ export const PAYLOAD_ERROR_MEANINGS = {
   missing_field: "an item lacks what makes it a finding",
   invalid_value: "a field has a value that cannot be used",
   too_deep: "nested deeper than 64 levels",
-  too_many_events: "more than 10,000 events in one request",
+  too_many_events: "more than 10,000 events, or parts that cannot be read, in one request",
   mapping: "a mapping's path or expression failed on this item",
 } as const;
 export type PayloadErrorReason = keyof typeof PAYLOAD_ERROR_MEANINGS;

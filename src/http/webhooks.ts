@@ -22,7 +22,9 @@ export interface Answer {
   readonly undecided: number;
   /** How long the sender should wait before that, in seconds. */
   readonly retryAfterSeconds: number;
+  /** The first of them; `errorCount` counts all, where there are more. */
   readonly errors: readonly PayloadError[];
+  readonly errorCount?: number;
 }
 
 /** A path that takes events. */
@@ -254,11 +256,9 @@ function unreadable(c: Context, endpoint: WebhookEndpoint, errors: readonly Payl
 
 /** 200 when all is decided, 503 while anything may still get in, 422 where nothing ever will, 400 where nothing could be read. */
 function answerResponse(c: Context, answer: Answer): Response {
-  const { received, created, deduped, filtered, failed, errors } = answer;
+  const { received, created, deduped, filtered, failed, errors, errorCount = errors.length } = answer;
   const counts = { received, created, deduped, filtered, failed };
-  const shown = errors.length > 0
-    ? { errors: errors.slice(0, MAX_ERRORS_SHOWN), errorCount: errors.length }
-    : {};
+  const shown = errors.length > 0 ? { errors: errors.slice(0, MAX_ERRORS_SHOWN), errorCount } : {};
   if (answer.undecided > 0) {
     const refusal = new Refusal(
       503,

@@ -67,6 +67,20 @@ interface Entry {
 
 type WriteDecision = Decision & { kind: "write" };
 
+/**
+ * Why nothing further of a payload is taken, once it has brought what one may. What cannot be read is bounded as events
+ * are: eight million mistakes in one body would hold up everything else for minutes.
+ */
+export function excessOf(
+  drawn: Drawn,
+  { events, errors }: { readonly events: number; readonly errors: number },
+): PayloadError | undefined {
+  const [count, what] = "error" in drawn ? [errors, "parts that cannot be read"] : [events, "events"];
+  if (count < MAX_EVENTS_PER_PAYLOAD) return undefined;
+  const message = `more than ${MAX_EVENTS_PER_PAYLOAD} ${what}, the rest is not taken`;
+  return { reason: "too_many_events", path: "", message };
+}
+
 /** Creates the intake of a process. */
 export function createIntake(options: IntakeOptions): Intake {
   const { steps, limiter, store, recorder, clock } = options;
@@ -102,20 +116,13 @@ export function createIntake(options: IntakeOptions): Intake {
     const { source, tally } = batch;
     try {
       for (const drawn of source.draw(payload)) {
-        if ("error" in drawn) {
-          payloadError(batch, drawn.error);
-          continue;
+        const excess = excessOf(drawn, { events: tally.received, errors: tally.errorCount });
+        if (excess) return payloadError(batch, excess);
+        if ("error" in drawn) payloadError(batch, drawn.error);
+        else {
+          const event = normalized(batch, drawn.event, payload);
+          if (event) yield event;
         }
-        if (tally.received >= MAX_EVENTS_PER_PAYLOAD) {
-          payloadError(batch, {
-            reason: "too_many_events",
-            path: "",
-            message: `more than ${MAX_EVENTS_PER_PAYLOAD} events, the rest is not taken`,
-          });
-          return;
-        }
-        const event = normalized(batch, drawn.event, payload);
-        if (event) yield event;
       }
     } catch (error) {
       payloadError(batch, {

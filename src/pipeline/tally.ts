@@ -70,6 +70,8 @@ export function count(tally: Tally, outcome: Outcome): void {
 export function countError(tally: Tally, error: PayloadError): void {
   tally.errorCount++;
   if (tally.errors.length < MAX_ERRORS_KEPT) tally.errors.push(error);
+  // The sender must learn it, else it would believe the rest to be taken.
+  else if (error.reason === "too_many_events") tally.errors[MAX_ERRORS_KEPT - 1] = error;
 }
 
 /** What is handed back. */

@@ -83,6 +83,24 @@ Deno.test("every example is taken without a warning, and its condition says how 
   }
 });
 
+Deno.test("the API server prunes no key of a spec: the misspelt one reaches who can say what was meant", async () => {
+  const namespace = await cluster.createNamespace("misspelt");
+  const more = { surplus: 1 };
+  const webhook = { path: "/x", auth: { type: "none", ...more }, ...more };
+  const mapping = { message: ".m", resource: { kind: ".k", ...more }, ...more };
+  const filters = { minSeverity: "HIGH", ...more };
+  const rateLimit = { requestsPerSecond: 1, burst: 1, ...more };
+  const specs: Record<string, JsonObject> = {
+    Ingester: { source: "x", type: "webhook", webhook, mapping, filters, rateLimit, ...more },
+    ObservationMapping: { sourceName: "y", version: "v1", kind: "Pod", mappings: mapping, ...more },
+  };
+  for (const [kind, spec] of Object.entries(specs)) {
+    const body = { apiVersion: "zen.kube-zen.io/v1alpha1", kind, metadata: { name: "x" }, spec };
+    const { body: stored } = await cluster.expect("POST", pathOf(kind, namespace), { body });
+    assertEquals(stored.spec, spec);
+  }
+});
+
 Deno.test("the API server itself refuses what the schema can tell", async () => {
   const namespace = await cluster.createNamespace("refused");
   const spec = { source: "Not A Name", type: "webhook", webhook: { path: "/x" }, mapping: {} };

@@ -1,6 +1,6 @@
 /** Reads an Ingester or ObservationMapping: every mistake with the path to it, or a source ready to run. */
 import { readFilterBlock } from "../../config/filter_document.ts";
-import { toIssues } from "../../config/filter_schema.ts";
+import { filterBlockShape, toIssues } from "../../config/filter_schema.ts";
 import type { Issue, Path } from "../../config/problem.ts";
 import type { SourceKind } from "../../core/event.ts";
 import { isObject } from "../../core/json.ts";
@@ -14,6 +14,7 @@ import {
   ingesterSpecSchema,
   type MappingSpec,
   observationMappingSpecSchema,
+  severityKey,
 } from "./schema.ts";
 
 /** Where payloads come from, before discovery. */
@@ -80,6 +81,8 @@ const INGESTER_KEYS = [
     "detectedAt",
   ],
   ...["details", "severityMap", "identity", "requestsPerSecond", "burst", "secretName"],
+  ...["apiVersion", "name"],
+  ...Object.keys(filterBlockShape),
 ];
 const MAPPING_KEYS = [...Object.keys(observationMappingSpecSchema.shape), ...INGESTER_KEYS];
 
@@ -116,7 +119,7 @@ function compileObservationMapping({ spec }: KubeObject): CompileResult {
     parsed.data;
   const whole: MappingSpec = { ...mappings, severityMap, identity };
   const mapping = compileMapping(whole, { source: sourceName, path: ["mappings"] });
-  if (!mapping.ok) return failed(underSpec(mapping.problems.map(liftIdentity)));
+  if (!mapping.ok) return failed(underSpec(mapping.problems.map(lifted)));
   const issues = mapping.value.resolvedWhen ? [resolvedWhenIssue(["mappings", "resolvedWhen"])] : [];
   if (issues.length > 0) return failed(underSpec(issues));
   const anywhere = { namespace: "", labelSelector: "", fieldSelector: "" };
@@ -137,9 +140,10 @@ function compileObservationMapping({ spec }: KubeObject): CompileResult {
   };
 }
 
-/** An ObservationMapping has `identity` beside `mappings`, not inside. */
-function liftIdentity(issue: Issue): Issue {
-  return issue.path[1] === "identity" ? { ...issue, path: issue.path.slice(1) } : issue;
+/** An ObservationMapping has `identity` and `severityMap` beside `mappings`, not inside. */
+function lifted(issue: Issue): Issue {
+  const [, key] = issue.path;
+  return key === "identity" || key === "severityMap" ? { ...issue, path: issue.path.slice(1) } : issue;
 }
 
 interface Parts {
@@ -166,7 +170,7 @@ function assemble(spec: IngesterSpec, { namespace, mapping, filters }: Parts): C
 function severityAndIdentity(mapping: MappingSpec): Pick<CompiledIngester, "severityMap" | "identityFields"> {
   const entries = Object.entries(mapping.severityMap ?? {});
   return {
-    severityMap: Object.fromEntries(entries.map(([word, severity]) => [word.trim().toLowerCase(), severity])),
+    severityMap: Object.fromEntries(entries.map(([word, severity]) => [severityKey(word), severity])),
     identityFields: mapping.identity ?? ["eventType", "resource", "message", "key"],
   };
 }

@@ -4,7 +4,7 @@ import { CATEGORIES, type Category, EVENT_TYPE_PATTERN, LIMITS } from "../../cor
 import { type Expression, expressionCompiler, ExpressionError } from "../../pipeline/expression.ts";
 import { categoryOf, type CompiledMapping } from "./draw.ts";
 import { compileForEach, compileValue, isPath, PathError, type Value } from "./path.ts";
-import type { MappingSpec } from "./schema.ts";
+import { type MappingSpec, severityKey } from "./schema.ts";
 
 export type MappingResult =
   | { readonly ok: true; readonly value: CompiledMapping }
@@ -50,7 +50,7 @@ export function compileMapping(
     details: Object.entries(details).map(([name, text]) => [name, value(text, ["details", name])]),
     identity: identity?.map((text, index) => [text, value(text, ["identity", index])]),
   };
-  issues.push(...literalIssues(spec, path));
+  issues.push(...literalIssues(spec, path), ...severityIssues(spec, path));
   return issues.length > 0 ? { ok: false, problems: issues } : { ok: true, value: compiled };
 }
 
@@ -74,6 +74,21 @@ function compileWithPlace(text: string): Expression {
 }
 
 const compileCondition = expressionCompiler({ item: "dyn", root: "dyn", key: "string" });
+
+/** Words are read in any case, so two that differ by it alone would contradict each other unseen. */
+function severityIssues({ severityMap = {} }: MappingSpec, path: Path): Issue[] {
+  const issues: Issue[] = [];
+  const first = new Map<string, string>();
+  for (const word of Object.keys(severityMap)) {
+    const twin = first.get(severityKey(word));
+    if (twin === undefined) first.set(severityKey(word), word);
+    else {
+      const message = `is the same word as ${JSON.stringify(twin)}`;
+      issues.push({ path: [...path, "severityMap", word], at: "key", message });
+    }
+  }
+  return issues;
+}
 
 /** What can only be wrong in a literal is told at load, not with every event. */
 function literalIssues({ category, eventType, identity }: MappingSpec, path: Path): Issue[] {

@@ -94,8 +94,19 @@ Deno.test("each mistake of an Ingester has its sentence", () => {
     ],
     [{ filters: { minSeverity: "XX" } }, "at spec.filters.minSeverity: expected one of"],
     [{ filters: { expression: "severity ==" } }, "at spec.filters.expression: "],
-    [{ rateLimit: { requestsPerSecond: 0, burst: 1 } }, "at spec.rateLimit.requestsPerSecond: "],
-    [{ ttlSeconds: 0 }, "at spec.ttlSeconds: "],
+    [
+      { mapping: { severityMap: { High: "LOW", HIGH: "CRITICAL" } } },
+      'at spec.mapping.severityMap.HIGH: is the same word as "High"',
+    ],
+    [
+      { rateLimit: { requestsPerSecond: 0, burst: 1 } },
+      "at spec.rateLimit.requestsPerSecond: expected more than 0, received the number 0",
+    ],
+    [{ rateLimit: { requestsPerSecond: 1 } }, "at spec.rateLimit.burst: expected a number, received nothing"],
+    [{ ttlSeconds: 0 }, "at spec.ttlSeconds: expected at least 1, received the number 0"],
+    [{ ttlSeconds: 1.5 }, "at spec.ttlSeconds: expected a whole number, received the number 1.5"],
+    [{ ttlSeconds: 31_536_001 }, "at spec.ttlSeconds: expected at most 31536000, received the number"],
+    [{ webhook: { path: `/${"a".repeat(128)}` } }, "at spec.webhook.path: expected at most 128 characters"],
   ];
   for (const [spec, sentence] of table) {
     const told = mistakes(ingester(spec));
@@ -180,6 +191,9 @@ Deno.test("an ObservationMapping is an informer by kind, and its mistakes have i
     'at spec.mappings.message: expected [0], ["key"] or [*] at "[" in ".a["',
   ]);
   assertEquals(told({ identity: ["a"] })[0]?.startsWith("at spec.identity"), true);
+  assertEquals(told({ severityMap: { a: "LOW", A: "HIGH" } }), [
+    'at spec.severityMap.A: is the same word as "a"',
+  ]);
   assertEquals(told({ kind: "certificates" })[0]?.startsWith("at spec.kind"), true);
   assertEquals(
     told({ mappings: { resolvedWhen: "true" } })[0]?.startsWith("at spec.mappings.resolvedWhen"),

@@ -30,9 +30,16 @@ export interface CompiledMapping {
 /** Above this a number is a Unix time in milliseconds, below it in seconds: the year 5138 and March 1973. */
 const FIRST_MILLISECONDS = 1e11;
 
+/** Most items of one payload, whatever `when` makes of them: a body of zeros alone holds eight million. */
+export const MAX_ITEMS = 200_000;
+
 /** Draws the events of a payload. A document that is a list of payloads is read one by one. */
 export function* drawMapped(mapping: CompiledMapping, { body, origin }: Payload): Iterable<Drawn> {
+  let items = 0;
   for (const each of itemsOf(mapping, body)) {
+    if (++items > MAX_ITEMS) {
+      return yield unread("too_many_events", "", `more than ${MAX_ITEMS} items, the rest is not taken`);
+    }
     if ("found" in each) {
       yield unread("wrong_shape", each.path, `expected a list or a map, received ${shapeOf(each.found)}`);
       continue;

@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import type { Drawn, DrawnEvent, Origin } from "../../core/event.ts";
 import type { Json, JsonObject } from "../../core/json.ts";
 import { compileMapped } from "./compile.ts";
-import { drawMapped } from "./draw.ts";
+import { drawMapped, MAX_ITEMS } from "./draw.ts";
 
 const PUSHED: Origin = { confined: false };
 
@@ -107,6 +107,17 @@ Deno.test("a category that is none, an identity without values and a place witho
     "wrong_shape a[0].b: expected a list or a map, received string",
     "event",
   ]);
+});
+
+Deno.test("items are bounded, also those that when leaves out", () => {
+  const body = { a: Array.from({ length: MAX_ITEMS + 2 }, () => 0) };
+  assertEquals(drawn({ forEach: ".a[*]", when: "item == 1" }, body), [{
+    error: {
+      reason: "too_many_events",
+      path: "",
+      message: `more than ${MAX_ITEMS} items, the rest is not taken`,
+    },
+  }]);
 });
 
 Deno.test("documents one after another are read one by one, unless the mapping takes the list itself", () => {

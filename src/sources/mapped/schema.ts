@@ -11,6 +11,14 @@ const LABEL_PART = /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/;
 const PATH = /^(\/[a-z0-9]([-a-z0-9_]*[a-z0-9])?)+$/;
 const DURATION = /^([0-9]+(s|m|h))+$/;
 
+const KEEPS_UNKNOWN = { "x-kubernetes-preserve-unknown-fields": true };
+
+/**
+ * Keys it does not know are refused here. The API server keeps them, else a misspelt one would vanish before anybody
+ * could say so: a filter or identity that says less than its author thinks, in a source that is called ready.
+ */
+const closed = <T extends z.ZodRawShape>(shape: T) => z.strictObject(shape).meta(KEEPS_UNKNOWN);
+
 const value = (what: string) =>
   z.string().max(MAX_VALUE_LENGTH, `expected at most ${MAX_VALUE_LENGTH} characters`)
     .describe(`${what}: a literal, or a path (.from.item, $.from.payload, ^.from.parent, @key)`);
@@ -26,6 +34,11 @@ const sourceName = z.string().min(1, "expected a source's name").max(LIMITS.sour
 const severityWord = z.string({ error: `expected one of ${SEVERITIES.join("|")}` })
   .transform((text) => SEVERITIES.find((severity) => severity === text.toUpperCase()) ?? text)
   .pipe(z.enum(SEVERITIES));
+
+/** How words of a severityMap are compared. */
+export function severityKey(word: string): string {
+  return word.trim().toLowerCase();
+}
 
 const severityMap = z.record(z.string().max(63), severityWord)
   .refine((map) => Object.keys(map).length <= 64, "expected at most 64 words")
@@ -47,7 +60,7 @@ const mappingShape = {
   message: value("One line for humans").optional(),
   rule: value("The tool's own id of the rule, for filters").optional(),
   detectedAt: value("When the tool detected it: RFC 3339, or a Unix time").optional(),
-  resource: z.strictObject({
+  resource: closed({
     apiVersion: value("apiVersion").optional(),
     kind: value("kind").optional(),
     name: value("name").optional(),
@@ -61,10 +74,10 @@ const mappingShape = {
     .describe("What else to keep").optional(),
 };
 
-const mappingSchema = z.strictObject({ ...mappingShape, severityMap, identity })
+const mappingSchema = closed({ ...mappingShape, severityMap, identity })
   .describe("How an item becomes an Observation");
 
-const informerSchema = z.strictObject({
+const informerSchema = closed({
   group: z.string().max(253).regex(
     /^$|^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/,
     "expected an API group such as apps",
@@ -81,10 +94,10 @@ const informerSchema = z.strictObject({
   fieldSelector: z.string().max(1024).optional(),
 }).describe("Objects read by list and watch");
 
-const webhookSchema = z.strictObject({
+const webhookSchema = closed({
   path: z.string().max(128).regex(PATH, "expected a path such as /ingest/my-tool")
     .describe("Where the tool posts to"),
-  auth: z.strictObject({
+  auth: closed({
     type: z.enum(["none", "bearer", "hmac"]).describe("hmac: X-Hub-Signature-256 over the body"),
     secretName: z.string().min(1).max(253).regex(LABEL_PART, "expected the name of a Secret")
       .describe("Secret of the same namespace with the key token, labelled zen.kube-zen.io/webhook-auth")
@@ -93,14 +106,14 @@ const webhookSchema = z.strictObject({
     .optional(),
 }).describe("Events pushed over HTTP");
 
-const configmapSchema = z.strictObject({
+const configmapSchema = closed({
   namespace: z.string().min(1).max(63).describe("Its namespace; absent for the Ingester's own").optional(),
   labelSelector: z.string().min(1, "expected a label selector").max(1024),
   key: z.string().min(1).max(253).describe("Key whose value is JSON"),
 }).describe("Results kept in labelled ConfigMaps");
 
 /** `spec` of an Ingester. */
-export const ingesterSpecSchema = z.strictObject({
+export const ingesterSpecSchema = closed({
   source: sourceName,
   type: z.enum(["informer", "webhook", "configmap"]).describe(
     "How payloads arrive; the block of that name says where",
@@ -110,10 +123,10 @@ export const ingesterSpecSchema = z.strictObject({
   configmap: configmapSchema.optional(),
   kind: z.enum(["finding", "occurrence"]).describe("A state (default), or an act").optional(),
   mapping: mappingSchema.optional(),
-  filters: filterBlockSchema.describe("A filter for this source alone").optional(),
+  filters: filterBlockSchema.meta(KEEPS_UNKNOWN).describe("A filter for this source alone").optional(),
   window: z.string().max(32).regex(DURATION, "expected a duration such as 90s or 1h30m")
     .describe("How long repeats of an occurrence count as one").optional(),
-  rateLimit: z.strictObject({
+  rateLimit: closed({
     requestsPerSecond: z.number().positive().max(100_000).describe("Observations a second"),
     burst: z.int().min(1).max(1_000_000),
   }).describe("How fast this source may write").optional(),
@@ -122,13 +135,13 @@ export const ingesterSpecSchema = z.strictObject({
 }).describe("One more source");
 
 /** `spec` of an ObservationMapping. */
-export const observationMappingSpecSchema = z.strictObject({
+export const observationMappingSpecSchema = closed({
   sourceName,
   group: informerSchema.shape.group,
   version: informerSchema.shape.version,
   kind: z.string().min(1).max(63).regex(/^[A-Z][A-Za-z0-9]*$/, "expected a kind such as Certificate")
     .describe("Kind of the objects; its plural is looked up"),
-  mappings: z.strictObject(mappingShape).describe("How an object becomes Observations"),
+  mappings: closed(mappingShape).describe("How an object becomes Observations"),
   severityMap,
   identity,
   enabled: z.boolean().describe("false takes it out of force").optional(),
