@@ -37,9 +37,11 @@ const MAX_IDLE_SOCKETS = 32;
 const MAX_IDLE_MS = 30_000;
 
 /** Connects when needed, to the server of each request, with the certificates of `endpoint`. */
-export function createHttp1(endpoint: Endpoint): Http1 {
+export function createHttp1(endpoint: Endpoint, { maxIdleMs = MAX_IDLE_MS } = {}): Http1 {
+  /** The one used last is the last, and the next to be used: the others grow old. */
   const idle: Socket[] = [];
   let closed = false;
+  let sweep: ReturnType<typeof setTimeout> | undefined;
 
   const drop = (socket: Socket) => {
     const at = idle.indexOf(socket);
@@ -50,17 +52,23 @@ export function createHttp1(endpoint: Endpoint): Http1 {
     if (closed || idle.length >= MAX_IDLE_SOCKETS) return drop(socket);
     socket.idleSinceMs = performance.now();
     idle.push(socket);
+    sweep ??= setTimeout(dropOld, maxIdleMs);
     // Bytes, an end or an error on a socket that was asked nothing: it is of no more use.
     const dropIdle = () => {
       if (idle.includes(socket)) drop(socket);
     };
     socket.inbox.listen().then(dropIdle, dropIdle);
   };
+  const dropOld = () => {
+    clearTimeout(sweep);
+    const limit = performance.now() - maxIdleMs;
+    while (idle[0] && idle[0].idleSinceMs <= limit) drop(idle[0]);
+    sweep = idle[0] ? setTimeout(dropOld, idle[0].idleSinceMs - limit) : undefined;
+  };
   const takeIdle = (): Socket | undefined => {
-    const socket = idle.pop();
-    if (!socket || performance.now() - socket.idleSinceMs <= MAX_IDLE_MS) return socket;
-    // Those below it have been idle for longer.
-    for (const old of [socket, ...idle.splice(0)]) closeQuietly(old.conn);
+    // Timers stand still with the machine.
+    if (idle[0] && performance.now() - idle[0].idleSinceMs > 2 * maxIdleMs) dropOld();
+    return idle.pop();
   };
 
   return {
@@ -88,6 +96,7 @@ export function createHttp1(endpoint: Endpoint): Http1 {
     },
     close() {
       closed = true;
+      clearTimeout(sweep);
       for (const { conn } of idle.splice(0)) closeQuietly(conn);
     },
   };

@@ -47,8 +47,11 @@ function peer(answer: (connection: number, request: number) => string | undefine
   };
 }
 
-function clientOf({ url }: { readonly url: string }): Http1 & Disposable {
-  const http1 = createHttp1({ server: url });
+function clientOf(
+  { url }: { readonly url: string },
+  options?: { readonly maxIdleMs: number },
+): Http1 & Disposable {
+  const http1 = createHttp1({ server: url }, options);
   return { ...http1, [Symbol.dispose]: http1.close };
 }
 
@@ -111,6 +114,20 @@ Deno.test("Http1 notices that an idle connection was closed before it is used", 
     conn.close();
     await pause();
   }
+  listener.close();
+});
+
+Deno.test("Http1 closes connections that nobody has used for a while", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const url = `http://127.0.0.1:${(listener.addr as Deno.NetAddr).port}`;
+  using http1 = clientOf({ url }, { maxIdleMs: 10 });
+  const sending = http1.send(post(url));
+  const conn = await listener.accept();
+  await conn.read(new Uint8Array(1_024));
+  await conn.write(new TextEncoder().encode(OK));
+  await sending;
+  assertEquals(await conn.read(new Uint8Array(1_024)), null);
+  conn.close();
   listener.close();
 });
 
