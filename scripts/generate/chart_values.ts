@@ -122,7 +122,8 @@ export const CHART_VALUES: JsonObject = {
     items: {
       ...object({
         apiGroups: words,
-        resources: words,
+        // No mapping reads Secrets: a rule for them could only be a mistake.
+        resources: { ...words, items: { ...words.items, not: { enum: ["secrets"] } } },
         verbs: { type: "array", minItems: 1, items: { enum: ["get", "list", "watch"] } },
       }),
       required: ["apiGroups", "resources", "verbs"],

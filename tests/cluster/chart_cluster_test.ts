@@ -1,5 +1,5 @@
 /** The chart against a real API server: every rendering applied without a warning, Pods under PSS restricted, a life with Helm. */
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertObjectMatch, assertRejects } from "@std/assert";
 import { parse } from "yaml";
 import { isObject, type JsonObject } from "../../src/core/json.ts";
 import { readSettings } from "../../src/settings.ts";
@@ -77,6 +77,13 @@ const TOGGLES: Readonly<Record<string, JsonObject>> = {
       webhookFrom: [{ namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "falco" } } }],
       apiServer: { ports: [6443], cidrs: ["10.0.0.1/32"] },
     },
+  },
+  "labels given twice": {
+    commonLabels: { release: "mine", team: "sec", "app.kubernetes.io/name": "other" },
+    podLabels: { team: "pods", "app.kubernetes.io/instance": "other" },
+    serviceMonitor: { enabled: true, labels: { release: "prometheus" } },
+    prometheusRule: { enabled: true, labels: { release: "prometheus" } },
+    dashboards: { enabled: true, labels: { team: "grafana" } },
   },
   "CRDs that go": { crds: { keep: false } },
   "CRDs installed otherwise": { crds: { enabled: false } },
@@ -209,6 +216,32 @@ Deno.test("every rendering is applied server-side without a warning, its Pods un
   }
 });
 
+Deno.test("labels are on every object and on the Pods, once, and never instead of the chart's own", async () => {
+  const objects = await renderChart({ values: TOGGLES["labels given twice"]! });
+  const labels = (kind: string) => one(objects, kind).metadata.labels;
+  const own = { "app.kubernetes.io/name": "zen-watcher", "app.kubernetes.io/instance": "zen-watcher" };
+  assertObjectMatch(labels("Service"), { ...own, release: "mine", team: "sec" });
+  assertObjectMatch(labels("ServiceMonitor"), { ...own, release: "prometheus", team: "sec" });
+  assertObjectMatch(labels("PrometheusRule"), { ...own, release: "prometheus" });
+  assertObjectMatch(labels("Pod"), { release: "mine", "app.kubernetes.io/name": "zen-watcher-test" });
+  const template = at(one(objects, "Deployment"), "spec", "template", "metadata", "labels");
+  assertEquals(template, { ...own, release: "mine", team: "pods" });
+  for (const { kind, metadata } of objects) {
+    assert(isObject(metadata.labels) && metadata.labels.release, `${kind} ${metadata.name}`);
+  }
+});
+
+Deno.test("a rollout finds a place on as many nodes as there are replicas", async (t) => {
+  for (const file of VALUES_FILES) {
+    await t.step(file, async () => {
+      const deployment = one(await renderChart({ valuesFiles: [file] }), "Deployment");
+      assertEquals(at(deployment, "spec", "strategy", "rollingUpdate"), { maxSurge: 1, maxUnavailable: 0 });
+      const apart = at(deployment, "spec", "template", "spec", "affinity", "podAntiAffinity");
+      assert(isObject(apart) && !("requiredDuringSchedulingIgnoredDuringExecution" in apart), file);
+    });
+  }
+});
+
 Deno.test("a Pod that PSS restricted forbids is refused there: the check above can fail", async () => {
   const namespace = await restrictedNamespace();
   const objects = await renderChart({
@@ -302,6 +335,7 @@ Deno.test("values that mean nothing are refused, with their place", async () => 
     [{ statusIntegrity: { mode: "webhook" }, tls: { enabled: true, existingSecret: "x" } }, /tls\.caBundle/],
     [{ extraSourceRules: [{ apiGroups: ["*"], resources: ["x"], verbs: ["get"] }] }, /apiGroups/],
     [{ extraSourceRules: [{ apiGroups: ["x"], resources: ["y"], verbs: ["delete"] }] }, /verbs/],
+    [{ extraSourceRules: [{ apiGroups: [""], resources: ["secrets"], verbs: ["get"] }] }, /resources/],
     [{ replicaCount: -1 }, /replicaCount/],
     [{ serviceAccount: { create: false } }, /serviceAccount\.name is needed/],
   ];
