@@ -20,6 +20,7 @@ import { eventually } from "../support/eventually.ts";
 
 const VALUES_FILES = ["values-small.yaml", "values-ha.yaml"];
 const FOREIGN_CRDS = new URL("../fixtures/foreign-crds/", import.meta.url);
+const CRDS = new URL("../../crds/", import.meta.url);
 const DIGEST = `sha256:${"0".repeat(64)}`;
 
 /** Each value that changes what is rendered, by what it is about. */
@@ -168,6 +169,23 @@ Deno.test("a life with Helm: install, upgrade keeps token and certificate, NOTES
   assertEquals((await cluster.ask("GET", deployment)).status, 200);
   assertEquals((await cluster.expect("GET", observation.path)).body.spec, observation.spec);
   await helm(["uninstall", "watcher", ...common]);
+});
+
+Deno.test("CRDs applied by hand are in Helm's way until the release takes them over", async () => {
+  const files: string[] = [];
+  for await (const { name } of Deno.readDir(CRDS)) files.push(new URL(name, CRDS).pathname);
+  await cluster.applyCrds(files);
+  const path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/observations.zen.kube-zen.io";
+  const body = { metadata: { annotations: { "meta.helm.sh/release-name": null } } };
+  await cluster.expect("PATCH", path, { body, contentType: "application/merge-patch+json" });
+  const release = ["byhand", CHART, "--namespace", "byhand", "--kubeconfig", cluster.kubeconfigPath];
+  const install = ["install", ...release, "--create-namespace"];
+  const error = await assertRejects(() => helm(install), Error);
+  assertMatch(error.message, /exists and cannot be imported into the current release/);
+  await helm([...install, "--take-ownership"]);
+  const { metadata } = (await cluster.expect("GET", path)).body;
+  assertEquals(at(metadata, "annotations", "meta.helm.sh/release-name"), "byhand");
+  await helm(["uninstall", "byhand", "--namespace", "byhand", "--kubeconfig", cluster.kubeconfigPath]);
 });
 
 /** As the controller would: nobody else may. */
