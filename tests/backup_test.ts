@@ -5,7 +5,7 @@ import { restore } from "../scripts/restore.ts";
 import { createNamespaces, createOrReplace, installCrds } from "../scripts/support/feed.ts";
 import { OBSERVATION_FILTERS } from "../src/config/observation_filters.ts";
 import { isObject, type JsonObject } from "../src/core/json.ts";
-import { type DevCluster, startDevCluster } from "../src/devcluster/mod.ts";
+import { startTestCluster, type TestCluster } from "./support/test_cluster.ts";
 import { fixedConnection } from "../src/kube/connection.ts";
 import { createTransport, type Transport } from "../src/kube/transport.ts";
 import { CONFIGMAPS } from "../src/sources/drivers/configmap.ts";
@@ -21,12 +21,12 @@ const ALERT = {
 };
 
 interface World extends AsyncDisposable {
-  readonly server: DevCluster;
+  readonly server: TestCluster;
   readonly api: Transport;
 }
 
 async function world(namespaces: readonly string[]): Promise<World> {
-  const server = startDevCluster();
+  const server = startTestCluster();
   const api = createTransport(fixedConnection({ server: server.url }));
   await installCrds(api);
   for (const name of namespaces) {

@@ -2,7 +2,7 @@
 import { assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { isObject, type JsonObject } from "../src/core/json.ts";
-import { startDevCluster } from "../src/devcluster/mod.ts";
+import { startTestCluster } from "./support/test_cluster.ts";
 import { fixedConnection } from "../src/kube/connection.ts";
 import { createTransport } from "../src/kube/transport.ts";
 import { INGESTERS } from "../src/sources/mapped/kinds.ts";
@@ -14,7 +14,7 @@ import { storedObservation } from "./support/observation.ts";
 const STORED = "observations.zen.kube-zen.io";
 
 Deno.test("a broken Ingester, at a restart, resolves nothing of its source", async () => {
-  await using server = startDevCluster();
+  await using server = startTestCluster();
   using api = createTransport(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system", "shop"]);
@@ -61,7 +61,7 @@ Deno.test("a broken Ingester, at a restart, resolves nothing of its source", asy
 });
 
 Deno.test("at a restart the findings of an Ingester whose CRD is uninstalled end by their TTL, unresolved", async () => {
-  await using server = startDevCluster();
+  await using server = startTestCluster();
   using api = createTransport(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system", "shop"]);

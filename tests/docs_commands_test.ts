@@ -6,7 +6,7 @@
 import { assert } from "@std/assert";
 import { join } from "node:path";
 import { createNamespaces, feedObjects, installCrds } from "../scripts/support/feed.ts";
-import { startDevCluster } from "../src/devcluster/mod.ts";
+import { startTestCluster } from "./support/test_cluster.ts";
 import { fixedConnection } from "../src/kube/connection.ts";
 import { createTransport } from "../src/kube/transport.ts";
 import { startTestApp, type TestApp } from "./support/app.ts";
@@ -82,7 +82,7 @@ async function play(path: string, blocks: readonly Block[]): Promise<void> {
 /** A cluster that the samples were fed to, and the program on it. */
 async function openWorld(): Promise<World> {
   await using opened = new AsyncDisposableStack();
-  const server = opened.use(startDevCluster());
+  const server = opened.use(startTestCluster());
   using api = createTransport(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system", "kube-bench", "checkov", "shop"]);

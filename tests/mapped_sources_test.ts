@@ -3,7 +3,7 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { parse } from "yaml";
 import type { Clock } from "../src/core/clock.ts";
 import { isObject, type JsonObject } from "../src/core/json.ts";
-import { type DevCluster, startDevCluster } from "../src/devcluster/mod.ts";
+import { startTestCluster, type TestCluster } from "./support/test_cluster.ts";
 import type { KubeObject, ResourceType } from "../src/kube/api.ts";
 import { fixedConnection } from "../src/kube/connection.ts";
 import { backoff } from "../src/kube/retry.ts";
@@ -65,10 +65,10 @@ interface Replica extends AsyncDisposable {
 
 class World implements AsyncDisposable {
   readonly clock = new TestClock();
-  readonly server: DevCluster;
+  readonly server: TestCluster;
   readonly api: Transport;
 
-  constructor(server: DevCluster) {
+  constructor(server: TestCluster) {
     this.server = server;
     this.api = createTransport(fixedConnection({ server: server.url }));
   }
@@ -143,7 +143,7 @@ class World implements AsyncDisposable {
 }
 
 async function world(): Promise<World> {
-  const built = new World(startDevCluster());
+  const built = new World(startTestCluster());
   for (const name of ["zen-system", "team"]) await built.api.create(NAMESPACES, { metadata: { name } });
   await installCrds(built);
   return built;
@@ -369,7 +369,7 @@ Deno.test("two replicas add up the events they saw, in turns, and no event is co
 });
 
 Deno.test("without its CRDs the program runs on, and takes them up once they are there", async () => {
-  await using w = new World(startDevCluster());
+  await using w = new World(startTestCluster());
   await w.api.create(NAMESPACES, { metadata: { name: "zen-system" } });
   await using replica = w.replica();
   await replica.sources.settled;

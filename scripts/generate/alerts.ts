@@ -3,7 +3,8 @@ import { stringify } from "yaml";
 import { type GeneratedFile, YAML_HEADER } from "./file.ts";
 
 /** Replaced by the chart: the scrape job is called as the Service, the runbooks are where the values say. */
-const JOB = 'job="zen-watcher-job"';
+const JOB_NAME = "zen-watcher-job";
+const JOB = `job="${JOB_NAME}"`;
 const RUNBOOKS = "RUNBOOKS";
 
 interface Objective {
@@ -22,7 +23,7 @@ const OBJECTIVES: readonly Objective[] = [
     target: 0.999,
     runbook: "crash-loop",
     says: "No replica answers for too much of the time",
-    errors: (window) => `1 - avg_over_time(zen_watcher:up:max[${window}])`,
+    errors: (window) => `1 - avg_over_time(zen_watcher:up:max{${JOB}}[${window}])`,
   },
   {
     name: "event_latency",
@@ -243,11 +244,15 @@ export function generateAlerts(): GeneratedFile[] {
   }];
 }
 
+/** Recorded under their job: each release (a shard) has rules of its own, and they must not write one series. */
 function recordings(): object[] {
+  const labels = { job: JOB_NAME };
   return [
-    { record: "zen_watcher:up:max", expr: `max(up{${JOB}})` },
+    { record: "zen_watcher:up:max", expr: `max(up{${JOB}})`, labels },
     ...OBJECTIVES.flatMap((objective) =>
-      WINDOWS.map((window) => ({ record: errorRatio(objective, window), expr: objective.errors(window) }))
+      WINDOWS.map((window) => {
+        return { record: errorRatio(objective, window), expr: objective.errors(window), labels };
+      })
     ),
   ];
 }
@@ -255,7 +260,7 @@ function recordings(): object[] {
 function burnRates(objective: Objective): object[] {
   const budget = Number((1 - objective.target).toFixed(6));
   return BURNS.map(({ long, short, rate, severity, holdFor }) => {
-    const over = (window: string) => `${errorRatio(objective, window)} > ${rate} * ${budget}`;
+    const over = (window: string) => `${errorRatio(objective, window)}{${JOB}} > ${rate} * ${budget}`;
     return alert({
       alert: `ZenWatcherBurn${camel(objective.name)}${long}`,
       expr: `${over(long)} and ${over(short)}`,
@@ -279,7 +284,7 @@ function alert({ alert, expr, holdFor, severity, runbook, summary, description }
     alert,
     expr,
     for: holdFor,
-    labels: { severity },
+    labels: { severity, job: JOB_NAME },
     annotations: { summary, description, runbook_url: `${RUNBOOKS}/${runbook}.md` },
   };
 }

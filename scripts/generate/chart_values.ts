@@ -21,11 +21,8 @@ const namespace: JsonObject = {
 const namespaces: JsonObject = { type: "array", items: { ...namespace, minLength: 1 }, uniqueItems: true };
 const duration: JsonObject = { type: "string", pattern: "^[0-9]+(ms|s|m|h)$" };
 /** Least privilege is a promise: no wildcard comes in by this door either. */
-const words: JsonObject = {
-  type: "array",
-  minItems: 1,
-  items: { type: "string", pattern: "^[^*]*$" },
-};
+const word: JsonObject = { type: "string", pattern: "^[^*]*$" };
+const words: JsonObject = { type: "array", minItems: 1, items: word };
 const configMapSource = object({ namespace, createNamespace: flag });
 const scrape = object({ enabled: flag, interval: duration, scrapeTimeout: duration, labels: map });
 
@@ -122,7 +119,8 @@ export const CHART_VALUES: JsonObject = {
     items: {
       ...object({
         apiGroups: words,
-        resources: words,
+        // No mapping reads Secrets: a rule for them could only be a mistake.
+        resources: { ...words, items: { ...word, not: { enum: ["secrets"] } } },
         verbs: { type: "array", minItems: 1, items: { enum: ["get", "list", "watch"] } },
       }),
       required: ["apiGroups", "resources", "verbs"],

@@ -1,7 +1,6 @@
-import { isObject, type Json, type JsonObject } from "../core/json.ts";
+import { at, isObject, type Json, type JsonObject } from "../core/json.ts";
 import { failure, invalid, refused } from "./errors.ts";
-import { at } from "./json.ts";
-import { isHeld, keyOf, meta, now, type Target } from "./objects.ts";
+import { isHeld, keyOf, meta, now, prepareNew, type Target } from "./objects.ts";
 import { builtIns, definedResource, type Definition, type Resource, resourceName } from "./resources.ts";
 import type { Matches } from "./selectors.ts";
 import { Collection, type Revisions, type Stored } from "./store.ts";
@@ -18,10 +17,10 @@ export class Cluster {
     this.#namespaces = this.resources.get("namespaces")!;
     this.#definitions = this.resources.get("customresourcedefinitions.apiextensions.k8s.io")!;
     for (const name of ["default", "kube-system", "kube-public"]) {
-      const labels = { "kubernetes.io/metadata.name": name };
-      const metadata = { name, uid: crypto.randomUUID(), creationTimestamp: now(), labels };
-      const namespace = { metadata, spec: { finalizers: ["kubernetes"] }, status: { phase: "Active" } };
-      this.#namespaces.objects.put(name, namespace);
+      const target = { resource: this.#namespaces, version: this.#namespaces.versions[0]!, name };
+      const namespace = { metadata: { name } };
+      prepareNew(namespace, target);
+      this.put(target, namespace);
     }
   }
 
@@ -115,9 +114,9 @@ export class Cluster {
 
 /** Checks a definition and completes it, as a server does that has begun to serve it. */
 function establish(target: Target, object: JsonObject): void {
-  const [spec, names] = [at(object, "spec"), at(object, "spec", "names")];
-  const { group, scope, versions } = isObject(spec) ? spec : {};
-  const { plural, kind } = isObject(names) ? names : {};
+  const spec: JsonObject = Object(object.spec);
+  const { group, scope, versions, names } = spec;
+  const { plural, kind }: JsonObject = Object(names);
   const lacksSchema = (version: Json) => !isObject(at(version, "schema", "openAPIV3Schema"));
   const rules: [holds: boolean, field: string, why: string][] = [
     [target.name === `${plural}.${group}`, "metadata.name", 'must be spec.names.plural+"."+spec.group'],
@@ -128,7 +127,7 @@ function establish(target: Target, object: JsonObject): void {
   ];
   const broken = rules.filter(([holds]) => !holds);
   const causes = broken.map(([, field, why]) => refused(field, at(object, ...field.split(".")), why));
-  if (causes.length > 0 || !isObject(spec)) throw invalid(target, causes);
+  if (causes.length > 0) throw invalid(target, causes);
   const acceptedNames = { singular: String(kind).toLowerCase(), listKind: `${kind}List`, ...Object(names) };
   spec.names = acceptedNames;
   spec.conversion ??= { strategy: "None" };

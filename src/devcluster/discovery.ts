@@ -14,29 +14,24 @@ export function discovery(path: string, definitions: readonly Definition[]): Jso
   if (path === "/apis") {
     return { kind: "APIGroupList", apiVersion: "v1", groups: groups.filter(({ name }) => name !== "") };
   }
-  if (path === "/openapi/v3") {
-    const places = groups.flatMap(({ versions }) => versions.map(({ groupVersion }) => place(groupVersion)));
-    const urls = places.map((each) => [each.slice(1), { serverRelativeURL: `/openapi/v3${each}` }]);
-    return { paths: Object.fromEntries(urls) };
-  }
   const group = groups.find(({ name }) => path === `/apis/${name}`);
   if (group) return { kind: "APIGroup", apiVersion: "v1", ...group };
-  const groupVersion = /^(?:\/openapi\/v3)?\/apis?\/(.+)$/.exec(path)?.[1] ?? "";
-  const served = definitions.flatMap((definition) => {
-    const versions = definition.versions.filter(({ name }) =>
-      apiVersion(definition.group, name) === groupVersion
-    );
-    return versions.map((version): Served => ({ definition, version }));
-  });
-  if (served.length === 0) return undefined;
-  if (path === `/openapi/v3${place(groupVersion)}`) return openApi(served, place(groupVersion));
-  if (path !== place(groupVersion)) return undefined;
+  const all = definitions.flatMap((definition) =>
+    definition.versions.map((version): Served => ({ definition, version }))
+  );
+  const places = Map.groupBy(
+    all,
+    ({ definition: { group }, version: { name } }) => group ? `/apis/${group}/${name}` : `/api/${name}`,
+  );
+  if (path === "/openapi/v3") {
+    const url = (place: string) => [place.slice(1), { serverRelativeURL: `/openapi/v3${place}` }];
+    return { paths: Object.fromEntries([...places.keys()].map(url)) };
+  }
+  const place = path.replace(/^\/openapi\/v3/, "");
+  const served = places.get(place);
+  if (!served || place !== path) return served && openApi(served, place);
+  const groupVersion = place.replace(/^\/apis?\//, "");
   return { kind: "APIResourceList", apiVersion: "v1", groupVersion, resources: served.flatMap(entries) };
-}
-
-/** Where a group and version are found. */
-function place(groupVersion: string): string {
-  return groupVersion.includes("/") ? `/apis/${groupVersion}` : `/api/${groupVersion}`;
 }
 
 function apiGroup(definitions: readonly Definition[]) {

@@ -48,19 +48,14 @@ export function invalid(about: About, causes: Cause[]): StatusError {
   return failure("Invalid", about, { why: lines.length === 1 ? lines[0]! : `[${lines.join(", ")}]`, causes });
 }
 
+/** A cause; `reason` without the `FieldValue` they all begin with. */
+export function cause(reason: string, field: string, message: string): Cause {
+  return { reason: `FieldValue${reason}`, message, field };
+}
+
 /** The cause of a value that is not allowed. */
 export function refused(field: string, value: unknown, why: string): Cause {
-  return { reason: "FieldValueInvalid", message: `Invalid value: ${JSON.stringify(value)}: ${why}`, field };
-}
-
-/** The cause of a value that is missing. */
-export function required(field: string, why = ""): Cause {
-  return { reason: "FieldValueRequired", message: why ? `Required value: ${why}` : "Required value", field };
-}
-
-/** The cause of a text that is too long. */
-export function tooLong(path: string, max: number): Cause {
-  return { reason: "FieldValueTooLong", message: `Too long: may not be more than ${max} bytes`, field: path };
+  return cause("Invalid", field, `Invalid value: ${JSON.stringify(value)}: ${why}`);
 }
 
 /** 400. */

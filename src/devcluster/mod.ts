@@ -1,6 +1,4 @@
-import type { JsonObject } from "../core/json.ts";
 import { Cluster } from "./cluster.ts";
-import { apiVersion, type Resource } from "./resources.ts";
 import { serve, verbOf } from "./server.ts";
 
 /** A request by its Kubernetes verb (or method) and its path with the query. */
@@ -22,8 +20,6 @@ export interface DevClusterOptions {
   readonly tls?: { readonly ca: string; readonly cert: string; readonly key: string };
 }
 
-const MAX_HISTORY_BYTES = 64 * 1024 * 1024;
-
 /** Starts a Kubernetes API server for development and tests: in memory, on the loopback address. */
 export function startDevCluster(options: DevClusterOptions = {}): DevCluster {
   return new DevCluster(options);
@@ -32,20 +28,16 @@ export function startDevCluster(options: DevClusterOptions = {}): DevCluster {
 /** A running development API server. */
 export class DevCluster implements AsyncDisposable {
   readonly url: string;
-  readonly #cluster: Cluster;
+  /** What it holds. */
+  readonly cluster: Cluster;
   readonly #port: number;
   #listening: { stop: AbortController; finished: Promise<void> } | undefined;
 
   constructor(readonly options: DevClusterOptions) {
     const { port = 0, maxChanges = 20_000, tls } = options;
-    this.#cluster = new Cluster({ revision: 1, maxChanges, maxBytes: MAX_HISTORY_BYTES });
+    this.cluster = new Cluster({ revision: 1, maxChanges });
     this.#port = this.#listen(port);
     this.url = `${tls ? "https" : "http"}://127.0.0.1:${this.#port}`;
-  }
-
-  /** The latest resourceVersion. */
-  get revision(): number {
-    return this.#cluster.revisions.revision;
   }
 
   /** A kubeconfig for this server. */
@@ -61,30 +53,12 @@ users: [{name: devcluster, user: {token: devcluster}}]
 `;
   }
 
-  /** The stored objects of a resource (`configmaps`, `observations.zen.kube-zen.io`), in order of namespace and name. */
-  objects(resource: string, namespace?: string): JsonObject[] {
-    const { group, kind, versions, objects } = this.#find(resource);
-    const head = { apiVersion: apiVersion(group, versions[0]!.name), kind };
-    const stored = objects.range(namespace === undefined ? "" : `${namespace}/`);
-    return Array.from(stored, ({ body }) => ({ ...head, ...JSON.parse(body) }));
-  }
-
-  /** How many objects of a resource there are, without reading them. */
-  count(resource: string): number {
-    return this.#find(resource).objects.count();
-  }
-
-  /** Forgets all history: older watches and continued lists get 410. */
-  compact(): void {
-    for (const { objects } of this.#cluster.resources.values()) objects.compact();
-  }
-
   /** Goes away as a killed server does: connections break, the data stays. */
   async stop(): Promise<void> {
     const listening = this.#listening;
     this.#listening = undefined;
     listening?.stop.abort();
-    for (const { objects } of this.#cluster.resources.values()) objects.wake();
+    for (const { objects } of this.cluster.resources.values()) objects.wake();
     await listening?.finished;
   }
 
@@ -101,23 +75,17 @@ users: [{name: devcluster, user: {token: devcluster}}]
   #listen(port: number): number {
     const { bookmarkMs = 10_000, gate, tls } = this.options;
     const stop = new AbortController();
-    const serving = { cluster: this.#cluster, bookmarkMs, signal: stop.signal };
+    const serving = { cluster: this.cluster, bookmarkMs, signal: stop.signal };
     const listen = { hostname: "127.0.0.1", port, signal: stop.signal, onListen: () => {}, ...tls };
     const server = Deno.serve(listen, (request) => {
       const carryOut = () => serve(request, serving);
       if (!gate) return carryOut();
       const url = new URL(request.url);
       const path = decodeURIComponent(url.pathname + url.search);
-      const verb = verbOf(request.method, url, this.#cluster);
+      const verb = verbOf(request.method, url, this.cluster);
       return gate({ verb, path }, { carryOut, signal: stop.signal });
     });
     this.#listening = { stop, finished: server.finished };
     return server.addr.port;
-  }
-
-  #find(name: string): Resource {
-    const resource = this.#cluster.resources.get(name);
-    if (!resource) throw new Error(`Cannot read objects of "${name}": no such resource`);
-    return resource;
   }
 }

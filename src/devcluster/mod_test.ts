@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { CONFIG_MAPS, JSON_HEADERS, post, remove, watching } from "../../tests/support/config_maps.ts";
-import { startDevCluster } from "./mod.ts";
+import { startTestCluster } from "../../tests/support/test_cluster.ts";
 
 Deno.test("stop() breaks connections and keeps the data; restart() serves it on the same port", async () => {
-  await using cluster = startDevCluster();
+  await using cluster = startTestCluster();
   await (await post(cluster, "kept")).body?.cancel();
   await using watch = await watching(cluster);
   await cluster.stop();
@@ -16,7 +16,7 @@ Deno.test("stop() breaks connections and keeps the data; restart() serves it on 
 });
 
 Deno.test("compact() makes older watches and continued lists start over with 410", async () => {
-  await using cluster = startDevCluster();
+  await using cluster = startTestCluster();
   for (const name of ["a", "b", "c"]) await (await post(cluster, name)).body?.cancel();
   const first = await (await fetch(`${cluster.url}${CONFIG_MAPS}?limit=1`)).json();
   const token = encodeURIComponent(first.metadata.continue);
@@ -32,7 +32,7 @@ Deno.test("compact() makes older watches and continued lists start over with 410
 });
 
 Deno.test("history is bounded: a watch that falls behind it gets 410", async () => {
-  await using cluster = startDevCluster({ maxChanges: 10 });
+  await using cluster = startTestCluster({ maxChanges: 10 });
   const from = cluster.revision;
   for (let index = 0; index < 30; index++) await (await post(cluster, `n${index}`)).body?.cancel();
   await using behind = await watching(cluster, `&resourceVersion=${from}`);
@@ -42,7 +42,7 @@ Deno.test("history is bounded: a watch that falls behind it gets 410", async () 
 });
 
 Deno.test("__proto__ in a body, a patch or a JSON pointer changes no prototype", async () => {
-  await using cluster = startDevCluster();
+  await using cluster = startTestCluster();
   const body =
     '{"metadata":{"name":"p","__proto__":{"polluted":"1"}},"__proto__":{"polluted":"1"},"data":{"__proto__":"1"}}';
   await (await fetch(cluster.url + CONFIG_MAPS, { method: "POST", headers: JSON_HEADERS, body })).body
@@ -59,4 +59,13 @@ Deno.test("__proto__ in a body, a patch or a JSON pointer changes no prototype",
   );
   assertEquals(await patch("json", '[{"op":"add","path":"/__proto__/polluted","value":"1"}]'), 422);
   assertEquals(Reflect.get({}, "polluted"), undefined);
+});
+
+Deno.test("the development cluster stays under 1,500 lines, blank ones and comments counted", async () => {
+  let lines = 0;
+  for await (const { name } of Deno.readDir(new URL(".", import.meta.url))) {
+    if (name.endsWith("_test.ts")) continue;
+    lines += (await Deno.readTextFile(new URL(name, import.meta.url))).split("\n").length - 1;
+  }
+  assert(lines < 1500, `${lines} lines`);
 });

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
-import { isObject, type Json, type JsonObject } from "../core/json.ts";
-import { badRequest, type Cause, failure, invalid, refused, StatusError, tooLong } from "./errors.ts";
-import { at, parse } from "./json.ts";
+import { at, isObject, type Json, type JsonObject } from "../core/json.ts";
+import { badRequest, type Cause, cause, failure, invalid, refused, StatusError } from "./errors.ts";
+import { parse } from "./json.ts";
 import { apiVersion, type Resource, type Version } from "./resources.ts";
 import { conform, KEEPS_UNKNOWN } from "./schema.ts";
 
@@ -27,14 +27,9 @@ export function meta(object: JsonObject): JsonObject {
   return isObject(object.metadata) ? object.metadata : object.metadata = {};
 }
 
-/** What the keys begin with that a list, watch or deletecollection is about. */
-export function keyPrefix({ namespace }: Target): string {
-  return namespace === undefined ? "" : `${namespace}/`;
-}
-
-/** The key of a target's object among those of its resource. */
-export function keyOf(target: Target): string {
-  return keyPrefix(target) + target.name;
+/** The key of a target's object among those of its resource; what the keys begin with where it names none. */
+export function keyOf({ namespace, name = "" }: Target): string {
+  return namespace === undefined ? name : `${namespace}/${name}`;
 }
 
 /** True where finalizers keep the object from going. */
@@ -53,7 +48,7 @@ export function decode(text: string, target: Target): JsonObject {
   const whole: JsonObject = { ...defaults, ...(isObject(given) && given) };
   const { apiVersion: version, kind: ofKind, ...object } = whole;
   const metadata = meta(object);
-  const of = { name: metadata.name ??= name ?? null, namespace: metadata.namespace ?? namespace };
+  const of = { name: metadata.name ||= name ?? null, namespace: metadata.namespace || namespace };
   if (!ofKind) throw badRequest(`${unrecognized}Object 'Kind' is missing in '${text.slice(0, 100)}'`);
   if (version !== expected) {
     const given = `the API version in the data (${version})`;
@@ -111,7 +106,7 @@ export function prepareUpdate(current: JsonObject, proposed: JsonObject, target:
 
 /** The given fields of metadata, less those that hold nothing. */
 function kept(metadata: JsonObject, keys: readonly string[]): JsonObject {
-  const says = (value: Json) => typeof value !== "object" || Object.keys(value ?? {}).length > 0;
+  const says = (value: Json) => typeof value === "number" || Object.keys(value ?? {}).length > 0;
   const entries = keys.map((key) => [key, metadata[key] ?? null] as const);
   return Object.fromEntries(entries.filter(([, value]) => says(value)));
 }
@@ -148,17 +143,19 @@ function metadataCauses({ name, labels, annotations }: JsonObject, kind: string)
     causes.push(refused("metadata.labels", isKey ? value : key, why));
   }
   const size = Object.entries(annotations ?? {}).flat().join("").length;
-  if (size > MAX_ANNOTATION_BYTES) causes.push(tooLong("metadata.annotations", MAX_ANNOTATION_BYTES));
+  const tooLong = `Too long: may not be more than ${MAX_ANNOTATION_BYTES} bytes`;
+  if (size > MAX_ANNOTATION_BYTES) causes.push(cause("TooLong", "metadata.annotations", tooLong));
   return causes;
 }
 
 function builtInCauses(object: JsonObject, kind: string): Cause[] {
   const metadata = meta(object);
-  if (kind === "Secret" && isObject(object.stringData)) {
+  if (kind === "Secret") {
     const base64 = (text: Json) => new TextEncoder().encode(String(text)).toBase64();
-    const encoded = Object.entries(object.stringData).map(([key, value]) => [key, base64(value)]);
-    object.data = { ...Object(object.data), ...Object.fromEntries(encoded) };
+    const encoded = Object.entries(object.stringData ?? {}).map(([key, value]) => [key, base64(value)]);
+    if (encoded.length > 0) object.data = { ...Object(object.data), ...Object.fromEntries(encoded) };
     delete object.stringData;
+    object.type ||= "Opaque";
   } else if (kind === "Namespace") {
     metadata.labels = { ...Object(metadata.labels), "kubernetes.io/metadata.name": metadata.name! };
     object.spec ??= { finalizers: ["kubernetes"] };

@@ -50,7 +50,7 @@ const LEASE: JsonObject = { holderIdentity: TEXT, leaseDurationSeconds: INTEGER,
 /** Schemas of the built-in kinds whose fields we rely on; others are kept as they come. */
 const SCHEMAS: Readonly<Record<string, JsonObject>> = {
   ConfigMap: properties({ data: TEXTS, binaryData: TEXTS, immutable: { type: "boolean" } }),
-  Secret: properties({ type: { ...TEXT, default: "Opaque" }, data: TEXTS, stringData: TEXTS }),
+  Secret: properties({ type: TEXT, data: TEXTS, stringData: TEXTS }),
   Lease: properties({ spec: properties({ ...LEASE, acquireTime: MICRO_TIME, renewTime: MICRO_TIME }) }),
   Event: {
     ...properties({ eventTime: MICRO_TIME, firstTimestamp: TIME, lastTimestamp: TIME }),
@@ -66,8 +66,6 @@ const BUILT_INS = `
 |Event|ev|P|Last Seen=.lastTimestamp,Type=.type,Reason=.reason,Object=.involvedObject.name,Message=.message|\
 involvedObject.kind,involvedObject.namespace,involvedObject.name,involvedObject.uid,involvedObject.apiVersion,\
 involvedObject.resourceVersion,involvedObject.fieldPath,reason,reportingComponent,type
-|Pod|po|S|Status=.status.phase|spec.nodeName,status.phase
-apps|Deployment|deploy|SG|Ready=.status.readyReplicas
 coordination.k8s.io|Lease||PR|Holder=.spec.holderIdentity
 apiextensions.k8s.io|CustomResourceDefinition|crd|CSGR`;
 

@@ -1,7 +1,6 @@
 import { RE2JS } from "re2js";
-import { isObject, type Json, type JsonObject } from "../core/json.ts";
-import { type Cause, refused, required, tooLong } from "./errors.ts";
-import { at } from "./json.ts";
+import { at, isObject, type Json, type JsonObject } from "../core/json.ts";
+import { type Cause, cause, refused } from "./errors.ts";
 
 const patterns = new Map<string, RE2JS>();
 const FORMATS = new Map([
@@ -22,19 +21,21 @@ export function conform(value: Json | undefined, schema: JsonObject, path = ""):
   const actual = value === null ? "null" : kind;
   const isIntOrString = schema["x-kubernetes-int-or-string"] === true;
   const types = isIntOrString ? ["integer", "string"] : [schema.type ?? actual];
-  const say = (what: string, shown: Json = value, reason = "FieldValueInvalid") =>
-    causes.push({ ...refused(path, shown, `${path} in body ${what}`), reason });
+  const add = (reason: string, message: string) => causes.push(cause(reason, path, message));
+  const say = (what: string, shown: Json = value, reason = "Invalid") =>
+    add(reason, refused(path, shown, `${path} in body ${what}`).message);
   if (Array.isArray(schema.enum) && !schema.enum.some((each) => each === value)) {
     const supported = schema.enum.map((each) => JSON.stringify(each)).join(", ");
-    const message = `Unsupported value: ${JSON.stringify(value)}: supported values: ${supported}`;
-    causes.push({ reason: "FieldValueNotSupported", message, field: path });
+    add("NotSupported", `Unsupported value: ${JSON.stringify(value)}: supported values: ${supported}`);
   }
   const bound = (name: string, otherwise = Infinity) => Number(schema[name] ?? otherwise);
   if (!types.includes(actual) && !(types[0] === "number" && actual === "integer")) {
-    say(`must be of type ${types.join(",")}: "${actual}"`, actual, "FieldValueTypeInvalid");
+    say(`must be of type ${types.join(",")}: "${actual}"`, actual, "TypeInvalid");
   } else if (typeof value === "string") {
     const length = [...value].length;
-    if (length > bound("maxLength")) causes.push(tooLong(path, bound("maxLength")));
+    if (length > bound("maxLength")) {
+      add("TooLong", `Too long: may not be more than ${schema.maxLength} bytes`);
+    }
     if (length < bound("minLength", 0)) say(`should be at least ${schema.minLength} chars long`);
     if (typeof schema.pattern === "string") {
       const pattern = patterns.getOrInsertComputed(schema.pattern, RE2JS.compile);
@@ -42,15 +43,14 @@ export function conform(value: Json | undefined, schema: JsonObject, path = ""):
     }
     const form = FORMATS.get(String(schema.format));
     if (form && !(form.test(value) && Date.parse(value))) {
-      say(`must be of type ${schema.format}: ${JSON.stringify(value)}`, value, "FieldValueTypeInvalid");
+      say(`must be of type ${schema.format}: ${JSON.stringify(value)}`, value, "TypeInvalid");
     }
   } else if (typeof value === "number") {
     if (value < bound("minimum", value)) say(`should be greater than or equal to ${schema.minimum}`);
     if (value > bound("maximum", value)) say(`should be less than or equal to ${schema.maximum}`);
   } else if (Array.isArray(value)) {
     if (value.length > bound("maxItems")) {
-      const message = `Too many: ${value.length}: must have at most ${schema.maxItems} items`;
-      causes.push({ reason: "FieldValueTooMany", message, field: path });
+      add("TooMany", `Too many: ${value.length}: must have at most ${schema.maxItems} items`);
     }
     if (value.length < bound("minItems", 0)) {
       say(`should have at least ${schema.minItems} items`, value.length);
@@ -70,7 +70,7 @@ function conformFields(value: JsonObject, schema: JsonObject, prefix: string): C
     if (preset !== undefined && !Object.hasOwn(value, key)) value[key] = structuredClone(preset);
   }
   const missing = Array.isArray(needed) ? needed.map(String).filter((key) => !Object.hasOwn(value, key)) : [];
-  const causes = missing.map((key) => required(prefix + key));
+  const causes = missing.map((key) => cause("Required", prefix + key, "Required value"));
   for (const [key, child] of Object.entries(value)) {
     const own = Object.hasOwn(known, key) ? known[key] : others;
     if (isObject(own) && (child !== null || own.nullable === true)) {

@@ -1,6 +1,5 @@
-import type { Json, JsonObject } from "../core/json.ts";
+import { at, type Json, type JsonObject } from "../core/json.ts";
 import { badRequest } from "./errors.ts";
-import { at } from "./json.ts";
 import type { Target } from "./objects.ts";
 
 /** True for the objects a request is about. */

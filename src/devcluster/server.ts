@@ -1,4 +1,3 @@
-import { Buffer } from "node:buffer";
 import { isObject, type JsonObject } from "../core/json.ts";
 import type { Cluster } from "./cluster.ts";
 import { discovery } from "./discovery.ts";
@@ -36,7 +35,11 @@ export async function serve(request: Request, serving: Serving): Promise<Respons
     const { pathname: path, searchParams: query } = new URL(request.url);
     const target = targetOf(path, serving.cluster.resources);
     const given = (request.headers.get("content-type") ?? "").split(";")[0]!.trim();
-    const bytes = await readBody(request);
+    const bytes = await request.bytes();
+    if (bytes.length > MAX_BODY_BYTES) {
+      const message = `Request entity too large: limit is ${MAX_BODY_BYTES}`;
+      throw new StatusError(413, "RequestEntityTooLarge", message, {});
+    }
     const isProtobuf = given === "application/vnd.kubernetes.protobuf";
     const body = isProtobuf ? fromProtobuf(bytes) : new TextDecoder().decode(bytes);
     const contentType = isProtobuf ? "application/json" : given;
@@ -88,18 +91,6 @@ function answer(asked: Asked, request: Request): Response {
   const objects = asTable ? items.map((item): JsonObject => JSON.parse(item)) : [];
   const text = asTable ? table(objects, { ...form, metadata: list?.metadata }) : json;
   return new Response(text, { status: code, headers: JSON_CONTENT });
-}
-
-async function readBody(request: Request): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of request.body ?? []) {
-    chunks.push(chunk);
-    if ((bytes += chunk.length) <= MAX_BODY_BYTES) continue;
-    const message = `Request entity too large: limit is ${MAX_BODY_BYTES}`;
-    throw new StatusError(413, "RequestEntityTooLarge", message, {});
-  }
-  return Buffer.concat(chunks);
 }
 
 function answerPath(request: Request, path: string, { cluster, body }: Serving & { body: string }): Response {

@@ -12,7 +12,7 @@ export type Change = {
 };
 
 /** The revision all collections share, as in etcd, and how much history each keeps. */
-export type Revisions = { revision: number; readonly maxChanges: number; readonly maxBytes: number };
+export type Revisions = { revision: number; readonly maxChanges: number };
 
 /** The objects of one resource, in key order (`namespace/name` or `name`), and their recent changes. */
 export class Collection {
@@ -21,7 +21,6 @@ export class Collection {
   readonly #keys: string[] = [];
   readonly #waiting = new Set<() => void>();
   #log: Change[] = [];
-  #logBytes = 0;
   #compacted: number;
 
   constructor(readonly revisions: Revisions) {
@@ -96,7 +95,6 @@ export class Collection {
 
   /** Forgets the history, or the older part of it: what asks for anything before then gets 410. */
   compact(changes = this.#log.length): void {
-    for (const { previous } of this.#log.slice(0, changes)) this.#logBytes -= previous?.body.length ?? 0;
     this.#log = this.#log.slice(changes);
     this.#compacted = (this.#log[0]?.current.revision ?? this.revisions.revision + 1) - 1;
   }
@@ -109,9 +107,7 @@ export class Collection {
 
   #record(change: Change): void {
     this.#log.push(change);
-    this.#logBytes += change.previous?.body.length ?? 0;
-    const { maxChanges, maxBytes } = this.revisions;
-    if (this.#log.length > maxChanges || this.#logBytes > maxBytes) this.compact(this.#log.length >> 1);
+    if (this.#log.length > this.revisions.maxChanges) this.compact(this.#log.length >> 1);
     this.wake();
   }
 

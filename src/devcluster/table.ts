@@ -1,5 +1,4 @@
-import type { Json, JsonObject } from "../core/json.ts";
-import { at } from "./json.ts";
+import { at, type Json, type JsonObject } from "../core/json.ts";
 import { meta } from "./objects.ts";
 import { AGE, type Column, type Version } from "./resources.ts";
 
@@ -46,8 +45,7 @@ function age(from: number): string {
   const seconds = Math.max(0, Math.floor((Date.now() - from) / 1000));
   const [minutes = 0, hours = 0, days = 0] = [60, 3600, 86_400].map((unit) => Math.floor(seconds / unit));
   if (seconds < 120) return `${seconds}s`;
-  if (minutes < 10 && seconds % 60 > 0) return `${minutes}m${seconds % 60}s`;
-  if (minutes < 180) return `${minutes}m`;
-  if (hours < 8 && minutes % 60 > 0) return `${hours}h${minutes % 60}m`;
-  return hours < 48 ? `${hours}h` : `${days}d`;
+  if (minutes < 180) return minutes < 10 && seconds % 60 > 0 ? `${minutes}m${seconds % 60}s` : `${minutes}m`;
+  if (hours < 48) return hours < 8 && minutes % 60 > 0 ? `${hours}h${minutes % 60}m` : `${hours}h`;
+  return `${days}d`;
 }

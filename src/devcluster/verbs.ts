@@ -1,8 +1,8 @@
-import { isObject, type Json, type JsonObject } from "../core/json.ts";
+import { at, isObject, type Json, type JsonObject } from "../core/json.ts";
 import type { Cluster } from "./cluster.ts";
-import { badRequest, failure, invalid, refused, required, StatusError } from "./errors.ts";
-import { at, jsonPatch, mergePatch, parse } from "./json.ts";
-import { decode, keyOf, keyPrefix, meta, prepareNew, prepareUpdate, type Target } from "./objects.ts";
+import { badRequest, cause, failure, invalid, refused, StatusError } from "./errors.ts";
+import { jsonPatch, mergePatch, parse } from "./json.ts";
+import { decode, keyOf, meta, prepareNew, prepareUpdate, type Target } from "./objects.ts";
 import { apiVersion } from "./resources.ts";
 import { selection } from "./selectors.ts";
 
@@ -71,7 +71,7 @@ function list(asked: Asked): Answer {
   const items: string[] = [];
   let start = "";
   let remaining = 0;
-  for (const stored of objects.range(keyPrefix(target), { after, revision })) {
+  for (const stored of objects.range(keyOf(target), { after, revision })) {
     if (limit > 0 && items.length >= limit) {
       remaining++;
       if (matches) break;
@@ -111,7 +111,8 @@ function create(asked: Asked): Answer {
   const suffix = crypto.randomUUID().slice(-5);
   if (!name && generateName) meta(object).name = String(generateName).slice(0, 58) + suffix;
   const target = { ...asked.target, name: String(meta(object).name ?? "") };
-  if (!target.name) throw invalid(target, [required("metadata.name", "name or generateName is required")]);
+  const nameless = cause("Required", "metadata.name", "Required value: name or generateName is required");
+  if (!target.name) throw invalid(target, [nameless]);
   cluster.requireNamespace(target);
   prepareNew(object, target);
   const isTaken = target.resource.objects.get(keyOf(target));
@@ -182,7 +183,7 @@ function remove({ cluster, target, body, query }: Asked): Answer {
 function removeCollection(asked: Asked): Answer {
   const answer = list(asked);
   const { cluster, target, query } = asked;
-  if (!isDryRun(query)) cluster.empty(target.resource, keyPrefix(target), selection(asked));
+  if (!isDryRun(query)) cluster.empty(target.resource, keyOf(target), selection(asked));
   return answer;
 }
 

@@ -1,13 +1,12 @@
 import type { JsonObject } from "../core/json.ts";
 import type { StatusError } from "./errors.ts";
-import { keyPrefix, meta } from "./objects.ts";
+import { keyOf, meta } from "./objects.ts";
 import { apiVersion } from "./resources.ts";
 import { type Matches, selection } from "./selectors.ts";
-import type { Change, Collection } from "./store.ts";
+import type { Change } from "./store.ts";
 import { type Asked, integer, isTrue, render, revisionOf } from "./verbs.ts";
 
 const BATCH_CHARS = 256 * 1024;
-const encoder = new TextEncoder();
 
 /**
  * A watch as the source of an answer's body; a request that is wrong throws at once. Each reads the collection's history
@@ -15,99 +14,91 @@ const encoder = new TextEncoder();
  * tables where the client asked for that.
  */
 export class Watch implements UnderlyingDefaultSource<Uint8Array> {
-  readonly #collection: Collection;
+  readonly #chunks: AsyncGenerator<string>;
   readonly #matches: Matches | undefined;
-  readonly #bookmarks: boolean;
-  readonly #lines: Generator<string | undefined, void>;
-  readonly #endAt: number;
-  #bookmarkAt: number;
   #isCancelled = false;
 
   constructor(readonly asked: Asked, readonly present: (object: string) => string) {
-    const { target, query, bookmarkMs } = asked;
-    this.#collection = target.resource.objects;
-    this.#matches = selection(asked);
-    this.#bookmarks = isTrue(query, "allowWatchBookmarks");
-    this.#lines = this.#linesFrom(isTrue(query, "sendInitialEvents") ? undefined : revisionOf(query));
-    const now = performance.now();
+    const { query } = asked;
+    const from = isTrue(query, "sendInitialEvents") ? undefined : revisionOf(query);
     const timeoutMs = (integer(query, "timeoutSeconds") || 1800) * 1000;
-    this.#endAt = now + timeoutMs;
-    // Like the real server: two seconds before the end at the latest.
-    this.#bookmarkAt = now + Math.min(bookmarkMs, Math.max(timeoutMs - 2000, timeoutMs / 2));
+    this.#matches = selection(asked);
+    this.#chunks = this.#chunksFrom(from, timeoutMs);
   }
 
-  /** Sends what there is, many lines in one chunk, or waits for it. */
+  /** Sends what there is, or waits for it. */
   async pull(body: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
-    const { signal, bookmarkMs, cluster } = this.asked;
-    let out = "";
-    while (!out && !signal.aborted && !this.#isCancelled) {
-      let next = this.#lines.next();
-      for (; next.value; next = this.#lines.next()) {
-        if ((out += next.value).length > BATCH_CHARS) break;
-      }
-      const now = performance.now();
-      if (out || next.done || now >= this.#endAt) break;
-      if (now < this.#bookmarkAt) {
-        await this.#collection.changed(Math.min(this.#bookmarkAt, this.#endAt) - now);
-        continue;
-      }
-      if (this.#bookmarks) out = this.#bookmark(cluster.revisions.revision);
-      this.#bookmarkAt = now + bookmarkMs;
-    }
-    if (out) body.enqueue(encoder.encode(out));
+    const { value } = await this.#chunks.next();
+    if (value) body.enqueue(new TextEncoder().encode(value));
     else if (!this.#isCancelled) body.close();
   }
 
   /** The client has gone. */
   cancel(): void {
     this.#isCancelled = true;
-    this.#collection.wake();
+    this.asked.target.resource.objects.wake();
   }
 
-  /** Every line; undefined where there is none yet. */
-  *#linesFrom(from: number | undefined): Generator<string | undefined, void> {
-    const { cluster, target } = this.asked;
-    let revision = from || cluster.revisions.revision;
-    for (const stored of from ? [] : [...this.#collection.range(keyPrefix(target))]) {
-      const isSelected = !this.#matches || this.#matches(JSON.parse(stored.body));
-      if (isSelected) yield this.#line("ADDED", render(target, stored));
+  /** Every line, many in one chunk where there are many. */
+  async *#chunksFrom(from: number | undefined, timeoutMs: number): AsyncGenerator<string> {
+    const { target, query, bookmarkMs, signal, cluster: { revisions } } = this.asked;
+    const { objects } = target.resource;
+    const bookmarks = isTrue(query, "allowWatchBookmarks");
+    const endAt = performance.now() + timeoutMs;
+    // Like the real server: two seconds before the end at the latest.
+    let bookmarkAt = endAt - timeoutMs + Math.min(bookmarkMs, Math.max(timeoutMs - 2000, timeoutMs / 2));
+    let revision = from || revisions.revision;
+    let out = "";
+    for (const current of from ? [] : [...objects.range(keyOf(target))]) {
+      out += this.#changeLine({ type: "ADDED", current, previous: undefined });
+      if (out.length < BATCH_CHARS) continue;
+      yield out;
+      out = "";
     }
-    if (from === undefined && this.#bookmarks) {
-      yield this.#bookmark(revision, { annotations: { "k8s.io/initial-events-end": "true" } });
-    }
+    const initial = { annotations: { "k8s.io/initial-events-end": "true" } };
+    if (from === undefined && bookmarks) out += this.#bookmark(revision, initial);
     try {
-      for (;;) {
-        const change = this.#collection.changeAfter(revision);
-        if (!change && this.#collection.ended) return;
-        const line = change?.current.key.startsWith(keyPrefix(target)) ? this.#changeLine(change) : undefined;
-        revision = change?.current.revision ?? revision;
-        if (line || !change) yield line;
+      while (!signal.aborted && !this.#isCancelled) {
+        const change = out.length < BATCH_CHARS ? objects.changeAfter(revision) : undefined;
+        const now = performance.now();
+        if (change) {
+          revision = change.current.revision;
+          out += this.#changeLine(change);
+        } else if (out) {
+          yield out;
+          out = "";
+        } else if (objects.ended || now >= endAt) return;
+        else if (now < bookmarkAt) await objects.changed(Math.min(bookmarkAt, endAt) - now);
+        else {
+          bookmarkAt = now + bookmarkMs;
+          if (bookmarks) out = this.#bookmark(revisions.revision);
+        }
       }
     } catch (error) {
-      yield `{"type":"ERROR","object":${JSON.stringify((error as StatusError).body())}}\n`;
+      yield `${out}{"type":"ERROR","object":${JSON.stringify((error as StatusError).body())}}\n`;
     }
   }
 
-  #changeLine({ type, current, previous }: Change): string | undefined {
+  /** A change as this watch sees it; "" where it does not. */
+  #changeLine({ type, current, previous }: Change): string {
     const { target } = this.asked;
+    if (!current.key.startsWith(keyOf(target))) return "";
     if (!this.#matches) return this.#line(type, render(target, current));
     const before: JsonObject | undefined = previous && JSON.parse(previous.body);
     const was = before !== undefined && this.#matches(before);
     const is = type !== "DELETED" && this.#matches(JSON.parse(current.body));
     if (is) return this.#line(was ? "MODIFIED" : "ADDED", render(target, current));
-    if (!was) return undefined;
+    if (!was) return "";
     // What leaves the selection is sent as it last matched, under the revision of the change.
     meta(before).resourceVersion = String(current.revision);
     return this.#line("DELETED", render(target, { body: JSON.stringify(before) }));
   }
 
-  #bookmark(revision: number, extra?: JsonObject): string {
+  #bookmark(revision: number, more?: JsonObject): string {
     const { resource: { group, kind }, version } = this.asked.target;
-    const metadata = { resourceVersion: String(revision), ...extra };
-    return this.#line(
-      "BOOKMARK",
-      JSON.stringify({ kind, apiVersion: apiVersion(group, version.name), metadata }),
-    );
+    const metadata = { resourceVersion: String(revision), ...more };
+    const object = { kind, apiVersion: apiVersion(group, version.name), metadata };
+    return this.#line("BOOKMARK", JSON.stringify(object));
   }
 
   #line(type: string, object: string): string {

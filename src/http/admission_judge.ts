@@ -2,7 +2,7 @@
  * Who may write what zen-watcher alone may write: the same answers as the chart's ValidatingAdmissionPolicy and its
  * Gatekeeper template, for an AdmissionReview. Pure.
  */
-import { isObject, type Json, type JsonObject } from "../core/json.ts";
+import { at, isObject, type Json, type JsonObject } from "../core/json.ts";
 import { GROUP, LABELS, PLURAL } from "../core/observation.ts";
 
 /** Labels and annotations of ours begin with it. */
@@ -61,7 +61,7 @@ export function judge(request: AdmissionRequest, writers: readonly string[]): Ju
   if (subResource === "status") return denied("status is written by zen-watcher alone");
   if (resource !== PLURAL || subResource !== "") return { allowed: true };
   if (operation === "CREATE") return denied("Observations are created by zen-watcher alone");
-  if (!isSame(field(object, "spec"), field(oldObject, "spec"))) {
+  if (!isSame(at(object, "spec"), at(oldObject, "spec"))) {
     return denied("what an Observation says is changed by zen-watcher alone");
   }
   if (!isSame(marksOf(object), marksOf(oldObject))) {
@@ -90,19 +90,15 @@ function denied(message: string): Judgement {
 }
 
 function marksOf(object: Json | undefined): JsonObject {
-  const metadata = field(object, "metadata");
+  const metadata = at(object, "metadata");
   return {
-    labels: own(field(metadata, "labels"), (key) => key.startsWith(OWN_PREFIX) || key === LABELS.managedBy),
-    annotations: own(field(metadata, "annotations"), (key) => key.startsWith(OWN_PREFIX)),
+    labels: own(at(metadata, "labels"), (key) => key.startsWith(OWN_PREFIX) || key === LABELS.managedBy),
+    annotations: own(at(metadata, "annotations"), (key) => key.startsWith(OWN_PREFIX)),
   };
 }
 
 function own(map: Json | undefined, isOurs: (key: string) => boolean): JsonObject {
   return isObject(map) ? Object.fromEntries(Object.entries(map).filter(([key]) => isOurs(key))) : {};
-}
-
-function field(value: Json | undefined, name: string): Json | undefined {
-  return isObject(value) && Object.hasOwn(value, name) ? value[name] : undefined;
 }
 
 /** Equal as JSON: the order of keys means nothing, and 1 is 1.0. */

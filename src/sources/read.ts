@@ -1,20 +1,12 @@
 /** Small readers for JSON of any shape: never throw, never look up a prototype's keys. */
 import { cleanText } from "../core/clean_json.ts";
-import { isObject, type Json, type JsonObject } from "../core/json.ts";
+import { at, type Json, type JsonObject } from "../core/json.ts";
 import type { PayloadError, PayloadErrorReason } from "../core/outcome.ts";
 
 /** A JSON value, or nothing. */
 export type Field = Json | undefined;
 
-/** The value at `keys`, own fields alone; undefined where a step is missing or no object. */
-export function at(value: Field, ...keys: readonly string[]): Field {
-  let found: Field = value;
-  for (const key of keys) {
-    if (!isObject(found) || !Object.hasOwn(found, key)) return undefined;
-    found = found[key];
-  }
-  return found;
-}
+export { at };
 
 /** A string as it is, a number or boolean in words, else "". */
 export function text(value: Field): string {

@@ -1,5 +1,5 @@
 /** The chart against a real API server: every rendering applied without a warning, Pods under PSS restricted, a life with Helm. */
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertObjectMatch, assertRejects } from "@std/assert";
 import { parse } from "yaml";
 import { isObject, type JsonObject } from "../../src/core/json.ts";
 import { readSettings } from "../../src/settings.ts";
@@ -20,6 +20,7 @@ import { eventually } from "../support/eventually.ts";
 
 const VALUES_FILES = ["values-small.yaml", "values-ha.yaml"];
 const FOREIGN_CRDS = new URL("../fixtures/foreign-crds/", import.meta.url);
+const CRDS = new URL("../../crds/", import.meta.url);
 const DIGEST = `sha256:${"0".repeat(64)}`;
 
 /** Each value that changes what is rendered, by what it is about. */
@@ -77,6 +78,13 @@ const TOGGLES: Readonly<Record<string, JsonObject>> = {
       webhookFrom: [{ namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "falco" } } }],
       apiServer: { ports: [6443], cidrs: ["10.0.0.1/32"] },
     },
+  },
+  "labels given twice": {
+    commonLabels: { release: "mine", team: "sec", "app.kubernetes.io/name": "other" },
+    podLabels: { team: "pods", "app.kubernetes.io/instance": "other" },
+    serviceMonitor: { enabled: true, labels: { release: "prometheus" } },
+    prometheusRule: { enabled: true, labels: { release: "prometheus" } },
+    dashboards: { enabled: true, labels: { team: "grafana" } },
   },
   "CRDs that go": { crds: { keep: false } },
   "CRDs installed otherwise": { crds: { enabled: false } },
@@ -163,6 +171,23 @@ Deno.test("a life with Helm: install, upgrade keeps token and certificate, NOTES
   await helm(["uninstall", "watcher", ...common]);
 });
 
+Deno.test("CRDs applied by hand are in Helm's way until the release takes them over", async () => {
+  const files: string[] = [];
+  for await (const { name } of Deno.readDir(CRDS)) files.push(new URL(name, CRDS).pathname);
+  await cluster.applyCrds(files);
+  const path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/observations.zen.kube-zen.io";
+  const body = { metadata: { annotations: { "meta.helm.sh/release-name": null } } };
+  await cluster.expect("PATCH", path, { body, contentType: "application/merge-patch+json" });
+  const release = ["byhand", CHART, "--namespace", "byhand", "--kubeconfig", cluster.kubeconfigPath];
+  const install = ["install", ...release, "--create-namespace"];
+  const error = await assertRejects(() => helm(install), Error);
+  assertMatch(error.message, /exists and cannot be imported into the current release/);
+  await helm([...install, "--take-ownership"]);
+  const { metadata } = (await cluster.expect("GET", path)).body;
+  assertEquals(at(metadata, "annotations", "meta.helm.sh/release-name"), "byhand");
+  await helm(["uninstall", "byhand", "--namespace", "byhand", "--kubeconfig", cluster.kubeconfigPath]);
+});
+
 /** As the controller would: nobody else may. */
 async function createObservation(user: string, namespace: string): Promise<{ path: string; spec: unknown }> {
   const path = `/apis/zen.kube-zen.io/v1/namespaces/${namespace}/observations`;
@@ -205,6 +230,32 @@ Deno.test("every rendering is applied server-side without a warning, its Pods un
         if (object.kind === "ConstraintTemplate") await serveConstraint(object);
       }
       await dryRunPod(objects, namespace);
+    });
+  }
+});
+
+Deno.test("labels are on every object and on the Pods, once, and never instead of the chart's own", async () => {
+  const objects = await renderChart({ values: TOGGLES["labels given twice"]! });
+  const labels = (kind: string) => one(objects, kind).metadata.labels;
+  const own = { "app.kubernetes.io/name": "zen-watcher", "app.kubernetes.io/instance": "zen-watcher" };
+  assertObjectMatch(labels("Service"), { ...own, release: "mine", team: "sec" });
+  assertObjectMatch(labels("ServiceMonitor"), { ...own, release: "prometheus", team: "sec" });
+  assertObjectMatch(labels("PrometheusRule"), { ...own, release: "prometheus" });
+  assertObjectMatch(labels("Pod"), { release: "mine", "app.kubernetes.io/name": "zen-watcher-test" });
+  const template = at(one(objects, "Deployment"), "spec", "template", "metadata", "labels");
+  assertEquals(template, { ...own, release: "mine", team: "pods" });
+  for (const { kind, metadata } of objects) {
+    assert(isObject(metadata.labels) && metadata.labels.release, `${kind} ${metadata.name}`);
+  }
+});
+
+Deno.test("a rollout finds a place on as many nodes as there are replicas", async (t) => {
+  for (const file of VALUES_FILES) {
+    await t.step(file, async () => {
+      const deployment = one(await renderChart({ valuesFiles: [file] }), "Deployment");
+      assertEquals(at(deployment, "spec", "strategy", "rollingUpdate"), { maxSurge: 1, maxUnavailable: 0 });
+      const apart = at(deployment, "spec", "template", "spec", "affinity", "podAntiAffinity");
+      assert(isObject(apart) && !("requiredDuringSchedulingIgnoredDuringExecution" in apart), file);
     });
   }
 });
@@ -302,6 +353,7 @@ Deno.test("values that mean nothing are refused, with their place", async () => 
     [{ statusIntegrity: { mode: "webhook" }, tls: { enabled: true, existingSecret: "x" } }, /tls\.caBundle/],
     [{ extraSourceRules: [{ apiGroups: ["*"], resources: ["x"], verbs: ["get"] }] }, /apiGroups/],
     [{ extraSourceRules: [{ apiGroups: ["x"], resources: ["y"], verbs: ["delete"] }] }, /verbs/],
+    [{ extraSourceRules: [{ apiGroups: [""], resources: ["secrets"], verbs: ["get"] }] }, /resources/],
     [{ replicaCount: -1 }, /replicaCount/],
     [{ serviceAccount: { create: false } }, /serviceAccount\.name is needed/],
   ];

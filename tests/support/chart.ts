@@ -27,6 +27,8 @@ export interface Rendered extends JsonObject {
 export async function renderChart(options: RenderOptions = {}): Promise<Rendered[]> {
   const text = await helm(["template", ...await placed(options)]);
   return parseAllDocuments(text).flatMap((document) => {
+    // A key given twice is one, which Helm lets pass.
+    if (document.errors[0]) throw document.errors[0];
     const object: unknown = document.toJS();
     return isRendered(object) ? [object] : [];
   });

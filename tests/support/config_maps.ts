@@ -1,32 +1,32 @@
 /** ConfigMaps of an embedded API server, for tests of the server itself. */
 import type { JsonObject } from "../../src/core/json.ts";
-import type { DevCluster } from "../../src/devcluster/mod.ts";
+import type { TestCluster } from "./test_cluster.ts";
 
 export const JSON_HEADERS = { "content-type": "application/json" };
 export const CONFIG_MAPS = "/api/v1/namespaces/default/configmaps";
 
 /** The names of those there are. */
-export function names(cluster: DevCluster): unknown[] {
+export function names(cluster: TestCluster): unknown[] {
   return cluster.objects("configmaps").map(({ metadata }) => (metadata as JsonObject).name);
 }
 
 /** Makes one. */
-export function post(cluster: DevCluster, name: string): Promise<Response> {
+export function post(cluster: TestCluster, name: string): Promise<Response> {
   return send(cluster, CONFIG_MAPS, { metadata: { name } });
 }
 
 /** Posts to any path. */
-export function send(cluster: DevCluster, path: string, body: JsonObject): Promise<Response> {
+export function send(cluster: TestCluster, path: string, body: JsonObject): Promise<Response> {
   return fetch(cluster.url + path, { method: "POST", headers: JSON_HEADERS, body: JSON.stringify(body) });
 }
 
 /** Deletes one. */
-export async function remove(cluster: DevCluster, name: string): Promise<void> {
+export async function remove(cluster: TestCluster, name: string): Promise<void> {
   await (await fetch(`${cluster.url}${CONFIG_MAPS}/${name}`, { method: "DELETE" })).body?.cancel();
 }
 
 /** A watch whose frames are told as `TYPE name`, `ERROR code`, `GARBLED`, `END` or `BROKEN`. */
-export async function watching(cluster: DevCluster, query = "&resourceVersion=" + cluster.revision) {
+export async function watching(cluster: TestCluster, query = "&resourceVersion=" + cluster.revision) {
   const response = await fetch(`${cluster.url}${CONFIG_MAPS}?watch=1${query}`);
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";

@@ -32,7 +32,17 @@ const VERBS = new Set([
   "wait",
 ]);
 /** Of Kubernetes and its usual companions, beyond what the development API server knows. */
-const OTHERS = ["service", "job", "networkpolicy", "clusterrole", "clusterrolebinding", "*"];
+const OTHERS = [
+  "pod",
+  "pods",
+  "deployment",
+  "service",
+  "job",
+  "networkpolicy",
+  "clusterrole",
+  "clusterrolebinding",
+  "*",
+];
 /** Verbs whose object is a Pod, or names its type before a slash. */
 const BY_NAME = new Set(["debug", "port-forward", "logs"]);
 

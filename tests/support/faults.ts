@@ -1,7 +1,6 @@
 /** Fault injection: the gate of an embedded API server, which knows nothing of it. */
-import type { Json, JsonObject } from "../../src/core/json.ts";
+import { at, type Json, type JsonObject } from "../../src/core/json.ts";
 import { StatusError } from "../../src/devcluster/errors.ts";
-import { at } from "../../src/devcluster/json.ts";
 import type { Call, Passage } from "../../src/devcluster/mod.ts";
 
 /** What goes wrong. On a watch, reset, garbled, error, gone and silent act on running ones too. */

@@ -1,26 +1,58 @@
-/** The embedded API server as tests have it: with faults to put in force and a log of what it was asked. */
-import {
-  type Call,
-  type DevCluster,
-  type DevClusterOptions,
-  startDevCluster,
-} from "../../src/devcluster/mod.ts";
+/**
+ * The embedded API server as tests have it: with faults to put in force, a log of what it was asked, and a way to what it
+ * stores without asking it.
+ */
+import type { JsonObject } from "../../src/core/json.ts";
+import { type Call, DevCluster, type DevClusterOptions, type Passage } from "../../src/devcluster/mod.ts";
+import { apiVersion, type Resource } from "../../src/devcluster/resources.ts";
 import { type Fault, Faults, matches } from "./faults.ts";
-
-export type TestCluster = DevCluster & { readonly faults: Faults; readonly requests: RequestLog };
 
 /** Starts one. */
 export function startTestCluster(options: Omit<DevClusterOptions, "gate"> = {}): TestCluster {
-  const faults = new Faults();
-  const requests = new RequestLog();
-  const cluster = startDevCluster({
-    ...options,
-    gate(call, passage) {
+  return new TestCluster(options, new Faults(), new RequestLog());
+}
+
+export class TestCluster extends DevCluster {
+  constructor(
+    options: Omit<DevClusterOptions, "gate">,
+    readonly faults: Faults,
+    readonly requests: RequestLog,
+  ) {
+    const gate = (call: Call, passage: Passage) => {
       requests.add(call);
       return faults.pass(call, passage);
-    },
-  });
-  return Object.assign(cluster, { faults, requests });
+    };
+    super({ ...options, gate });
+  }
+
+  /** The latest resourceVersion. */
+  get revision(): number {
+    return this.cluster.revisions.revision;
+  }
+
+  /** The stored objects of a resource (`configmaps`, `observations.zen.kube-zen.io`), in order of namespace and name. */
+  objects(resource: string, namespace?: string): JsonObject[] {
+    const { group, kind, versions, objects } = this.#find(resource);
+    const head = { apiVersion: apiVersion(group, versions[0]!.name), kind };
+    const stored = objects.range(namespace === undefined ? "" : `${namespace}/`);
+    return Array.from(stored, ({ body }) => ({ ...head, ...JSON.parse(body) }));
+  }
+
+  /** How many objects of a resource there are, without reading them. */
+  count(resource: string): number {
+    return this.#find(resource).objects.count();
+  }
+
+  /** Forgets all history: older watches and continued lists get 410. */
+  compact(): void {
+    for (const { objects } of this.cluster.resources.values()) objects.compact();
+  }
+
+  #find(name: string): Resource {
+    const resource = this.cluster.resources.get(name);
+    if (!resource) throw new Error(`Cannot read objects of "${name}": no such resource`);
+    return resource;
+  }
 }
 
 const MAX_CALLS = 100_000;

@@ -18,13 +18,25 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
 {{- define "zen-watcher.labels" -}}
-{{ include "zen-watcher.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- include "zen-watcher.labelsWith" (list . dict) -}}
+{{- end -}}
+
+{{- /*
+The labels of an object with further ones of its own: (list $ labels). Of a label that is given twice the chart's own
+stays, as selectors and Helm go by it, and the object's wins over commonLabels.
+*/ -}}
+{{- define "zen-watcher.labelsWith" -}}
+{{- $root := index . 0 -}}
+{{- $own := dict
+  "app.kubernetes.io/version" $root.Chart.AppVersion
+  "app.kubernetes.io/managed-by" $root.Release.Service
+  "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_")
+-}}
+{{- toYaml (merge (include "zen-watcher.selectorLabels" $root | fromYaml) $own (index . 1) $root.Values.commonLabels) -}}
+{{- end -}}
+
+{{- define "zen-watcher.podLabels" -}}
+{{- toYaml (merge (include "zen-watcher.selectorLabels" . | fromYaml) .Values.podLabels .Values.commonLabels) -}}
 {{- end -}}
 
 {{- define "zen-watcher.serviceAccountName" -}}
