@@ -96,6 +96,10 @@ export const changeCases: Case[] = [
           { op: "test", path: "/spec/color", value: "green" },
           { op: "remove", path: "/spec/any/nothing" },
           { op: "replace", path: "/spec/nothing/x", value: 1 },
+          { op: "add", path: "/spec/nothing/x", value: 1 },
+          { op: "add", path: "/spec/any/list/9", value: 1 },
+          { op: "replace", path: "/spec/any/list/9", value: 1 },
+          { op: "move", from: "/spec/nothing", path: "/spec/any/x" },
         ]
       ) {
         const refused = await server.patch(path, [op], JSON_PATCH);
