@@ -101,7 +101,7 @@ export interface NormalEvent {
   readonly ttlSeconds: number;
   readonly windowMs: number;
   readonly countRepeats: boolean;
-  /** 32 bits of the hash of message and lasting details: a change replaces a stored finding's content. */
+  /** 32 bits of the hash of message and lasting details: a change replaces a stored finding's content. 0 for occurrences. */
   readonly contentHash: number;
   readonly drop?: Extract<FilterReason, "not_relevant" | "own_write">;
   readonly resolved: boolean;

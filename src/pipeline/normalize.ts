@@ -6,7 +6,14 @@ import type { DrawnEvent, NormalEvent, Origin, SourceProfile } from "../core/eve
 import { hash32, sha256 } from "../core/fingerprint.ts";
 import { isObject, type Json, type JsonObject } from "../core/json.ts";
 import { eventTypeName, isNamespaceName, sourceName } from "../core/names.ts";
-import { CATEGORIES, type Category, LIMITS, type Observation, type Resource } from "../core/observation.ts";
+import {
+  CATEGORIES,
+  type Category,
+  LABELS,
+  LIMITS,
+  type Observation,
+  type Resource,
+} from "../core/observation.ts";
 import { severityOf } from "../core/severity.ts";
 import { eventTime, formatTime, isPlausibleDetection, readTime } from "../core/time.ts";
 import { jsonBytes, truncateObject } from "../core/truncate.ts";
@@ -21,6 +28,8 @@ const MAX_IDENTITY_STRING = 65_536;
 /** Part of the 8 KiB kept free for members that flap, so that they cannot move where lasting ones are cut. */
 const VOLATILE_BYTES = 1024;
 const MAX_CLAIM = 64;
+/** An act is told as it was first told: nothing compares its content. */
+const NO_CONTENT_HASH = 0;
 
 /** Details that normalise adds. */
 const CLAIMED_TIME = "claimedDetectedAt";
@@ -76,7 +85,7 @@ export function normalize(drawn: DrawnEvent, profile: SourceProfile, context: No
     ttlSeconds: ttlOf(raw.ttlSeconds) ?? ttlOf(profile.ttlSeconds) ?? LIMITS.ttlSeconds,
     windowMs: profile.windowMs,
     countRepeats: profile.countRepeats,
-    contentHash: contentHash(message, lastingText),
+    contentHash: profile.kind === "occurrence" ? NO_CONTENT_HASH : contentHash(message, lastingText),
     ...(isDrop(raw.drop) && { drop: raw.drop }),
     resolved: raw.resolved === true,
     ...(profile.door !== undefined && { door: profile.door }),
@@ -96,6 +105,7 @@ function pulledAct({ kind }: SourceProfile, { name }: Origin): boolean {
  * `volatileDetails` are those of its source's profile.
  */
 export function contentHashOf(observation: Observation, volatileDetails: readonly string[]): number {
+  if (observation.metadata.labels?.[LABELS.kind] === "occurrence") return NO_CONTENT_HASH;
   const { message = "", details = {} } = observation.spec;
   const lasting: JsonObject = {};
   for (const [key, value] of Object.entries(details)) {

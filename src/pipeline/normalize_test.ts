@@ -246,6 +246,12 @@ Deno.test("contentHashOf() a stored object is the content hash of its event", ()
   }
 });
 
+Deno.test("an occurrence has no content hash, drawn or stored: its content is not replaced", () => {
+  const event = normal({}, { profile: { kind: "occurrence" } });
+  const object = toObservation(event, 1, { instance: "default", eventId: "e-1" });
+  assertEquals([event.contentHash, contentHashOf(object, PROFILE.volatileDetails)], [0, 0]);
+});
+
 Deno.test("toObservation() names, labels and annotates the object", () => {
   const event = normal();
   const object = stored();
