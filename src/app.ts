@@ -25,7 +25,7 @@ import { createLeaderElection } from "./kube/lease.ts";
 import { createTransport } from "./kube/transport.ts";
 import type { WatcherOptions } from "./kube/watcher.ts";
 import { every, RunnableGroup, untilAborted } from "./lifecycle.ts";
-import type { Settings } from "./settings.ts";
+import { namesProxy, type Settings } from "./settings.ts";
 import { StateSources } from "./sources/drivers/state_sources.ts";
 import { MappedSources } from "./sources/mapped/runtime.ts";
 import { SOURCES } from "./sources/mod.ts";
@@ -76,7 +76,7 @@ export async function startApp(
   });
   const health = new Health(() => clock.monotonic(), metrics);
   const requests = new AbortController();
-  const api = createTransport(connection, { metrics });
+  const api = createTransport(connection, { metrics, environmentProxy: namesProxy() });
   const recording = new AbortController();
   const identity = identityOf(settings);
   const events = createEventRecorder({ api, signal: recording.signal, instance: identity, clock });

@@ -1,5 +1,5 @@
 /** The least permissions the program runs with. A test keeps the in-cluster set minimal. */
-import { SETTINGS } from "../../src/settings.ts";
+import { PROXY_ENV, SETTINGS } from "../../src/settings.ts";
 
 /** What npm packages in the bundle ask the environment for at their start. */
 const PACKAGE_ENV = ["LOG_STREAM", "LOG_TOKENS"];
@@ -21,7 +21,7 @@ export function podPermissions(files: readonly string[] = []): string[] {
   return [
     "--no-prompt",
     "--allow-net",
-    `--allow-env=${[...env, ...PACKAGE_ENV].sort().join(",")}`,
+    `--allow-env=${[...env, ...PROXY_ENV, ...PACKAGE_ENV].sort().join(",")}`,
     `--allow-read=${[SETTINGS.serviceAccountFolder.fallback, "/etc/zen-watcher", ...files].join(",")}`,
     "--allow-sys=hostname",
   ];

@@ -1,7 +1,7 @@
 /** Finds the cluster a command speaks to. */
 import { findConnection } from "../kube/connect.ts";
 import { createTransport, type Transport } from "../kube/transport.ts";
-import type { Settings } from "../settings.ts";
+import { namesProxy, type Settings } from "../settings.ts";
 import type { Arguments } from "./args.ts";
 
 /** `--kubeconfig` and `--context`, else as kubectl does. */
@@ -17,5 +17,5 @@ export async function connect(
     serviceHost: settings.serviceHost,
     servicePort: settings.servicePort,
   });
-  return createTransport(connection);
+  return createTransport(connection, { environmentProxy: namesProxy() });
 }

@@ -50,7 +50,7 @@ export function createHttp1(endpoint: Endpoint, { maxIdleMs = MAX_IDLE_MS } = {}
   };
   const keep = (socket: Socket) => {
     if (closed || idle.length >= MAX_IDLE_SOCKETS) return drop(socket);
-    socket.idleSinceMs = performance.now();
+    socket.idleSinceMs = Date.now();
     idle.push(socket);
     sweep ??= setTimeout(dropOld, maxIdleMs);
     // Bytes, an end or an error on a socket that was asked nothing: it is of no more use.
@@ -61,13 +61,13 @@ export function createHttp1(endpoint: Endpoint, { maxIdleMs = MAX_IDLE_MS } = {}
   };
   const dropOld = () => {
     clearTimeout(sweep);
-    const limit = performance.now() - maxIdleMs;
+    const limit = Date.now() - maxIdleMs;
     while (idle[0] && idle[0].idleSinceMs <= limit) drop(idle[0]);
     sweep = idle[0] ? setTimeout(dropOld, idle[0].idleSinceMs - limit) : undefined;
   };
   const takeIdle = (): Socket | undefined => {
-    // Timers stand still with the machine.
-    if (idle[0] && performance.now() - idle[0].idleSinceMs > 2 * maxIdleMs) dropOld();
+    // Timers stand still while the machine sleeps.
+    if (idle[0] && Date.now() - idle[0].idleSinceMs > maxIdleMs) dropOld();
     return idle.pop();
   };
 
@@ -81,6 +81,8 @@ export function createHttp1(endpoint: Endpoint, { maxIdleMs = MAX_IDLE_MS } = {}
       const abort = () => closeQuietly(socket.conn);
       signal.addEventListener("abort", abort, { once: true });
       try {
+        // It may have come between the end of the connecting and the listener above.
+        signal.throwIfAborted();
         await writeAll(socket.conn, bytes);
         const answer = await readAnswer(socket.inbox, request.maxBodyBytes);
         signal.throwIfAborted();
@@ -119,7 +121,7 @@ async function connect(
   return { conn, inbox: new Inbox(conn), idleSinceMs: 0 };
 }
 
-/** Opening a socket knows no signal: one that opens after the abort is closed again. */
+/** `Deno.connectTls` takes no signal: a socket that opens after the abort is closed again. */
 async function unlessAborted(opening: Promise<Deno.Conn>, signal: AbortSignal): Promise<Deno.Conn> {
   const aborted = Promise.withResolvers<never>();
   const abort = () => {

@@ -70,23 +70,30 @@ export class Inbox {
 
 const BUFFER_BYTES = 8 * 1024;
 const MAX_HEAD_BYTES = 64 * 1024;
+/** A Status is short; what is long is some proxy's page. */
+const MAX_ERROR_BYTES = 64 * 1024;
 const MAX_CHUNK_LINE_BYTES = 4 * 1024;
 const HEAD_END = "\r\n\r\n";
 const latin1 = new TextDecoder("latin1");
 
-/** Reads the next answer. Throws `NetworkError` where it is none, ends too early, or its body is over `maxBytes`. */
+/**
+ * Reads the next answer. Throws `NetworkError` where it is none, or a success whose body ends too early or is over
+ * `maxBytes`. The body of anything but a success that cannot be read is empty.
+ */
 export async function readAnswer(inbox: Inbox, maxBytes: number): Promise<Http1Answer> {
   let head = await readHead(inbox);
   // 100 Continue and its like announce the answer proper.
   while (head.status < 200) head = await readHead(inbox);
   const { status, headers, http11 } = head;
-  const header = (name: string) => headers.find(([known]) => known === name)?.[1];
-  const connection = header("connection")?.toLowerCase() ?? "";
-  const framing = framingOf(status, header);
-  const body = await readBody(inbox, { framing, maxBytes });
-  const keepAlive = http11 && framing !== "end" && !connection.includes("close") &&
-    inbox.bytes.length === 0;
-  return { status, headers, body, keepAlive };
+  const values = (name: string) => headers.filter(([known]) => known === name).map(([, value]) => value);
+  const framing = framingOf(status, values);
+  const body = status < 300
+    ? await readBody(inbox, { framing, maxBytes })
+    // The status line alone says enough, however its body ends.
+    : await readBody(inbox, { framing, maxBytes: MAX_ERROR_BYTES }).catch(() => undefined);
+  const keepAlive = http11 && framing !== "end" && body !== undefined && inbox.bytes.length === 0 &&
+    !values("connection").some((value) => value.toLowerCase().includes("close"));
+  return { status, headers, body: body ?? new Uint8Array(), keepAlive };
 }
 
 interface Head {
@@ -111,16 +118,16 @@ async function readHead(inbox: Inbox): Promise<Head> {
 type Framing = number | "chunked" | "end";
 
 /** RFC 9112, section 6.3. */
-function framingOf(status: number, header: (name: string) => string | undefined): Framing {
+function framingOf(status: number, values: (name: string) => readonly string[]): Framing {
   if (status === 204 || status === 304) return 0;
-  const coding = header("transfer-encoding")?.toLowerCase();
-  if (coding !== undefined) {
+  const coding = values("transfer-encoding").join(", ").toLowerCase();
+  if (coding !== "") {
     if (coding !== "chunked") throw garbled(`a transfer coding of "${coding}"`);
     return "chunked";
   }
-  const length = header("content-length");
+  const [length, ...others] = new Set(values("content-length"));
   if (length === undefined) return "end";
-  if (!/^[0-9]{1,15}$/.test(length)) throw garbled(`a length of "${length}"`);
+  if (others.length > 0 || !/^[0-9]{1,15}$/.test(length)) throw garbled(`a length of "${length}"`);
   return Number(length);
 }
 

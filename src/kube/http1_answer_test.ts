@@ -95,6 +95,27 @@ const ANSWERS: readonly { name: string; sent: string; status: number; body: stri
     keepAlive: false,
   },
   {
+    name: "a server that says so in its second header of that name",
+    sent: "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nConnection: close\r\ncontent-length: 1\r\n\r\nx",
+    status: 200,
+    body: "x",
+    keepAlive: false,
+  },
+  {
+    name: "an error whose body is cut off",
+    sent: "HTTP/1.1 422 Unprocessable Entity\r\ncontent-length: 100\r\n\r\n{",
+    status: 422,
+    body: "",
+    keepAlive: false,
+  },
+  {
+    name: "an error whose page is too long",
+    sent: `HTTP/1.1 502 Bad Gateway\r\ncontent-length: 70000\r\n\r\n${"x".repeat(70_000)}`,
+    status: 502,
+    body: "",
+    keepAlive: false,
+  },
+  {
     name: "HTTP/1.0",
     sent: "HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\nx",
     status: 200,
@@ -159,6 +180,12 @@ const REFUSED: readonly { name: string; sent: string; fault: string; says: strin
     sent: "HTTP/1.1 200 OK\r\ncontent-length: 0x5\r\n\r\n",
     fault: "garbled",
     says: 'a length of "0x5"',
+  },
+  {
+    name: "two lengths",
+    sent: "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
+    fault: "garbled",
+    says: "a length",
   },
   {
     name: "another coding",

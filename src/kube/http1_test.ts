@@ -158,6 +158,31 @@ Deno.test("Http1 ends with the signal's reason, before, during and after connect
   assertEquals(server.seen.flat().length, 1);
 });
 
+Deno.test("Http1 ends with the signal's reason at whatever step of connecting it comes", async () => {
+  await using server = peer(() => null);
+  using http1 = clientOf(server);
+  for (let steps = 0; steps < 12; steps++) {
+    const stop = new AbortController();
+    const connecting = Promise.withResolvers<void>();
+    const { connect } = Deno;
+    Deno.connect = ((options: Deno.ConnectOptions) => {
+      const opening = connect(options);
+      void opening.then(() => connecting.resolve());
+      return opening;
+    }) as typeof Deno.connect;
+    try {
+      const sending = http1.send(post(server.url, { signal: stop.signal }));
+      const rejected = assertRejects(() => sending, Error, "lost");
+      await connecting.promise;
+      for (let step = 0; step < steps; step++) await undefined;
+      stop.abort(new Error("lost"));
+      await rejected;
+    } finally {
+      Deno.connect = connect;
+    }
+  }
+});
+
 Deno.test("Http1 does not use a connection again whose answer was over the bound", async () => {
   const long = `HTTP/1.1 200 OK\r\ncontent-length: 2000\r\n\r\n${"x".repeat(2_000)}`;
   await using server = peer((connection) => connection === 0 ? long : OK);

@@ -29,7 +29,7 @@ export interface LaneRequest {
 export interface Answer {
   readonly status: number;
   header(name: string): string | undefined;
-  /** Of at most `maxBytes`; throws `NetworkError` `too_large`. */
+  /** Of at most `maxBytes`, or of what was read already; throws `NetworkError` `too_large`. */
   text(maxBytes: number): Promise<string>;
   readonly stream: ReadableStream<Uint8Array> | null;
 }
@@ -54,8 +54,11 @@ export interface Lanes {
   close(): void;
 }
 
-/** One HTTP/2 connection carries reads and watches; more are opened only for watches beyond `WATCHES_PER_LANE`. */
-export function createLanes(): Lanes {
+/**
+ * One HTTP/2 connection carries reads and watches; more are opened only for watches beyond `WATCHES_PER_LANE`.
+ * `environmentProxy`: the environment names a proxy, which fetch goes through by itself.
+ */
+export function createLanes({ environmentProxy }: { readonly environmentProxy: boolean }): Lanes {
   let lanes: Lane[] = [];
   let writing: Lane | undefined;
   let identity: string | undefined;
@@ -86,7 +89,7 @@ export function createLanes(): Lanes {
       if (wanted !== identity) close();
       identity = wanted;
       last = endpoint;
-      if (use === "write") return writing ??= writeLane(endpoint);
+      if (use === "write") return writing ??= writeLane(endpoint, environmentProxy);
       if (use === "read") return lanes[0] ?? add(endpoint);
       const lane = lanes.find((lane) => lane.watches < WATCHES_PER_LANE) ?? add(endpoint);
       lane.watches++;
@@ -105,8 +108,8 @@ function identityOf({ server, caPem, certPem, keyPem, proxyUrl }: Endpoint): str
   return JSON.stringify([server, caPem, certPem, keyPem, proxyUrl]);
 }
 
-function writeLane(endpoint: Endpoint): Lane {
-  if (endpoint.proxyUrl !== undefined) return fetchLane(endpoint, PROXIED_WRITES);
+function writeLane(endpoint: Endpoint, environmentProxy: boolean): Lane {
+  if (endpoint.proxyUrl !== undefined || environmentProxy) return fetchLane(endpoint, PROXIED_WRITES);
   const http1 = createHttp1(endpoint);
   return {
     watches: 0,

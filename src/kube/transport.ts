@@ -23,6 +23,8 @@ import { listQuery, resourceName, resourcePath, watchQuery, writeQuery } from ".
 export interface TransportOptions extends Partial<Omit<Wire, "connection" | "lanes">> {
   /** The longest line of a watch. */
   readonly maxLineBytes?: number;
+  /** The environment names a proxy (`HTTPS_PROXY` and its like). */
+  readonly environmentProxy?: boolean;
   /** Who we are in `managedFields`. */
   readonly fieldManager?: string;
   /** Requests on our own custom resources are counted here. */
@@ -39,8 +41,14 @@ const OUR_GROUP = "zen.kube-zen.io";
 
 /** Talks to the cluster of `connection`. One request, one answer; a 401 alone is tried twice, with fresh credentials. */
 export function createTransport(connection: Connection, options: TransportOptions = {}): Transport {
-  const { maxLineBytes = 4 * 1024 * 1024, fieldManager = "zen-watcher", metrics, ...rest } = options;
-  const lanes = createLanes();
+  const {
+    maxLineBytes = 4 * 1024 * 1024,
+    fieldManager = "zen-watcher",
+    environmentProxy = false,
+    metrics,
+    ...rest
+  } = options;
+  const lanes = createLanes({ environmentProxy });
   const wire = createWire(connection, lanes, rest);
   const measured = <T>(type: ResourceType, operation: string, run: () => Promise<T>) =>
     metrics && type.group === OUR_GROUP ? measure(metrics, { operation, clock: wire.clock, run }) : run();
