@@ -18,4 +18,6 @@ Deno.test("the answer counts every part that cannot be read, and says where too 
   assertEquals([some.status, some.body.received, some.body.errorCount], [200, 1, 150]);
   const many = await app.post("/falco/webhook", [alert, ...zeros(50_000)]);
   assertEquals([many.status, many.body.received, many.body.errorCount], [413, 1, 10_001]);
+  const lines = await app.post("/falco/webhook", `${JSON.stringify(alert)}\nnot json\n0\n`);
+  assertEquals([lines.status, lines.body.errors.length, lines.body.errorCount], [200, 2, 2]);
 });

@@ -6,7 +6,7 @@ import type { WatcherEvent } from "../kube/watcher.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { FiltersWatchOptions } from "./filters_watch.ts";
 import { formatPath, formatProblem } from "./problem.ts";
-import type { ReadyCondition } from "./ready_status.ts";
+import { keyOf, type ReadyCondition } from "./ready_status.ts";
 
 /** The resource as it is served. */
 export const OBSERVATION_FILTERS: ResourceType = {
@@ -79,6 +79,7 @@ export class ObservationFilters {
       case "apply":
         return this.#apply(place, event.object, await import("./filter_document.ts"));
       case "delete":
+        this.#options.ready.forget(event.object);
         if (place.entries.delete(keyOf(event.object))) this.#putInForce();
         return;
       case "synced":
@@ -229,10 +230,6 @@ export class ObservationFilters {
     }
     return place;
   }
-}
-
-function keyOf({ metadata }: KubeObject): string {
-  return `${metadata.namespace ?? ""}/${metadata.name ?? ""}`;
 }
 
 /** Our own status writes come back through the watch; the spec then is the same. */

@@ -26,7 +26,12 @@ export interface ReadyStatusOptions {
 export interface ReadyStatusWriter {
   /** Replaces what is not written yet for this object. Nothing happens on a follower or where nothing differs. */
   write(object: KubeObject, condition: ReadyCondition): void;
-  /** Writes, one after the other, until `signal` aborts; what is refused is tried again within two minutes. */
+  /** The object is gone: what is not written for it is not written any more. */
+  forget(object: KubeObject): void;
+  /**
+   * Writes, one after the other, until `signal` aborts; what is refused is tried again within two minutes, unless
+   * very many are.
+   */
   run(signal: AbortSignal): Promise<void>;
 }
 
@@ -42,6 +47,8 @@ interface Pending {
 const log = logger("status");
 /** What is wrong (a right, an admission policy) may stay so for days. */
 const REFUSED_WAIT = { initialMs: 2_000, maxMs: 60_000 };
+/** Refused ones that wait for another try; where more are, the next decision about them is the next try. */
+const MAX_REFUSED = 50;
 /** One object that the API server falls over must not hold up the others. */
 const MAX_ATTEMPTS = 5;
 const MAX_SLEEP_MS = 3_600_000;
@@ -58,7 +65,8 @@ export function createReadyStatusWriter(options: ReadyStatusOptions): ReadyStatu
     const woken = new AbortController();
     wake = () => woken.abort();
     signal.addEventListener("abort", wake, { once: true });
-    const dueAt = Math.min(...[...pending.values()].map((each) => each.dueAt));
+    let dueAt = Infinity;
+    for (const each of pending.values()) dueAt = Math.min(dueAt, each.dueAt);
     await wait(Math.min(MAX_SLEEP_MS, Math.max(0, dueAt - clock.monotonic())), woken.signal);
     signal.removeEventListener("abort", wake);
   }
@@ -73,13 +81,22 @@ export function createReadyStatusWriter(options: ReadyStatusOptions): ReadyStatu
       const fields = { kind: options.type.kind, namespace, name, error };
       log.warn("Status of a configuration resource could not be written: it is tried again", fields);
     }
+    let refused = 0;
+    for (const { waits } of pending.values()) if (waits) refused++;
+    if (refused >= MAX_REFUSED) return;
     const waits = next.waits ?? backoff(REFUSED_WAIT);
     pending.set(key, { ...next, waits, dueAt: clock.monotonic() + waits.next(retryAfterMsOf(error)) });
   }
 
+  /** The first that is due. */
+  function due(): [string, Pending] | undefined {
+    const now = clock.monotonic();
+    for (const entry of pending) if (entry[1].dueAt <= now) return entry;
+  }
+
   return {
     write(object, condition) {
-      const key = `${object.metadata.namespace ?? ""}/${object.metadata.name ?? ""}`;
+      const key = keyOf(object);
       if (!isLeader() || !differs(object, condition)) {
         pending.delete(key);
         return;
@@ -87,10 +104,10 @@ export function createReadyStatusWriter(options: ReadyStatusOptions): ReadyStatu
       pending.set(key, { object, condition, dueAt: -Infinity });
       wake();
     },
+    forget: (object) => void pending.delete(keyOf(object)),
     async run(signal) {
       while (!signal.aborted) {
-        const now = clock.monotonic();
-        const next = [...pending].find(([, { dueAt }]) => dueAt <= now);
+        const next = due();
         if (!next) {
           await idle(signal);
           continue;
@@ -100,6 +117,11 @@ export function createReadyStatusWriter(options: ReadyStatusOptions): ReadyStatu
       }
     },
   };
+}
+
+/** `namespace/name`. */
+export function keyOf({ metadata: { namespace = "", name = "" } }: KubeObject): string {
+  return `${namespace}/${name}`;
 }
 
 /** The error that another try may mend, if there was one. */

@@ -107,3 +107,21 @@ Deno.test("what is decided anew is written at once, also where the last one was 
     assertEquals(written, ["a"]);
   });
 });
+
+Deno.test("refused conditions wait in bounded number, and those of deleted objects not at all", async () => {
+  const answer = () => {
+    throw new ApiError("patch", 403, { reason: "Forbidden" });
+  };
+  await writing(answer, async ({ time, asked, ready }) => {
+    ready.write(filter("gone"), LOADED);
+    await settled();
+    ready.forget(filter("gone"));
+    for (let index = 0; index < 200; index++) ready.write(filter(`f-${index}`), LOADED);
+    await time.advance(10_000);
+    assertEquals(asked.filter((name) => name === "gone").length, 1);
+    assertEquals(new Set(asked).size, 201, "each is tried");
+    asked.length = 0;
+    await time.advance(300_000);
+    assertEquals(new Set(asked).size, 50);
+  });
+});

@@ -223,7 +223,8 @@ async function takeBody(c: Context, endpoint: WebhookEndpoint, options: WebhookO
     receivedAt: options.now(),
   };
   const answer = await endpoint.take(payload, { signal: deadline.signal, correlationId });
-  return answerResponse(c, { ...answer, errors: [...errors, ...answer.errors] });
+  const errorCount = errors.length + (answer.errorCount ?? answer.errors.length);
+  return answerResponse(c, { ...answer, errors: [...errors, ...answer.errors], errorCount });
 }
 
 /**
