@@ -80,9 +80,11 @@ Deno.test("the permissions of the image are what it uses, no more and no less", 
     granted.read?.toSorted(),
     `${read}`,
   );
-  // Addresses are settings, and known in the cluster alone: what is asked for is the API server and the ports listened on.
+  // Addresses are settings, and known in the cluster alone: what is asked for is the API server (to read from it by a URL,
+  // to write to it by a socket) and the ports listened on.
   assertEquals([...new Set(net?.map((each) => URL.canParse(each) ? new URL(each).origin : each))].sort(), [
     "127.0.0.1:0",
+    new URL(cluster.url).host,
     cluster.url,
   ]);
 });
