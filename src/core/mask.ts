@@ -14,18 +14,17 @@ import {
   quotedEnd,
 } from "./mask_scan.ts";
 import { commandOf, passwordFlag } from "./mask_commands.ts";
-import { isAuthScheme, isSentence } from "./mask_headers.ts";
+import { credentialsAt, isSentence } from "./mask_headers.ts";
 import { commandArguments, decoded } from "./mask_query.ts";
+import { isPath, isPlaceholder, isReference, looksLikePassword, looksRandom } from "./mask_values.ts";
 import {
   isFlagOfSecret,
   isHeaderOfSecret,
-  isKeyFile,
   isNameOfSecret,
   isPlainNameOfSecret,
   isValue,
   knownTokenEnd,
-  looksLikePassword,
-  looksRandom,
+  mayNameKeyFile,
   secretPathStart,
   TOKEN_INITIALS,
   TOKEN_WORDS,
@@ -39,8 +38,12 @@ const MAX_ASSIGNED = 64;
 
 /** The text with every value that looks like a secret replaced by `***`; masking again changes nothing. */
 export function mask(text: string): string {
+  return masked(text, false);
+}
+
+function masked(text: string, isArguments: boolean): string {
   if (!mayHoldSecret(text)) return text;
-  const scan = new Scan(text);
+  const scan = new Scan(text, isArguments);
   while (scan.index < text.length) step(scan);
   return scan.finish();
 }
@@ -53,8 +56,11 @@ class Scan {
   /** The command whose options these are, where it is one with a password flag. */
   command = "";
   wordStart = 0;
+  /** Up to where no `user:password` is: words in a word are not looked through again. */
+  withoutUser = 0;
 
-  constructor(readonly text: string) {}
+  /** With `isArguments` it is those of an address: looked at once, however deep addresses are in one another. */
+  constructor(readonly text: string, readonly isArguments: boolean) {}
 
   /** Replaces `[start, end)` by the mask and goes on at `end`. */
   hide(start: number, end: number): void {
@@ -99,11 +105,13 @@ function afterEquals(scan: Scan, index: number): void {
   const { text } = scan;
   const key = identifierBefore(text, index, scan.copied);
   if (key.name === "") return hideAssigned(scan, { nameEnd: beforeSpaces(text, index), valueAt: index + 1 });
-  if (key.name === "command" && "?&".includes(text[index - "command".length - 1] ?? " ")) {
+  if (
+    key.name === "command" && !scan.isArguments && "?&".includes(text[index - "command".length - 1] ?? " ")
+  ) {
     return hideArguments(scan, index + 1);
   }
   if (passwordFlag(scan.command, key.name) === "user") return hideAfterColon(scan, index + 1);
-  if (!isNameOfSecret(key.name) || isKeyFile(key.name, text.slice(index + 1, index + 2))) return;
+  if (!isNameOfSecret(key.name) || (mayNameKeyFile(key.name) && isPath(text, index + 1))) return;
   hideValue(scan, index + 1, key.startsWord ? "word" : "list");
 }
 
@@ -112,7 +120,7 @@ function hideArguments(scan: Scan, start: number): void {
   const ranges = commandArguments(scan.text, start);
   scan.index = ranges.at(-1)?.end ?? start;
   const line = ranges.map((range) => decoded(scan.text.slice(range.start, range.end))).join(" ");
-  if (mask(line) === line) return;
+  if (masked(line, true) === line) return;
   // What is typed first names the tool.
   for (const range of ranges.length === 1 ? ranges : ranges.slice(1)) scan.hide(range.start, range.end);
 }
@@ -130,9 +138,9 @@ function afterColon(scan: Scan, index: number): void {
   const { name } = identifierBefore(text, index, scan.copied);
   if (isHeaderOfSecret(name)) {
     const start = afterSpaces(text, index + 1);
-    return isSentence(text, { name, nameAt: index - name.length, start })
-      ? undefined
-      : hideHeader(scan, start);
+    if (isSentence(text, { name, nameAt: index - name.length, start })) return;
+    const { from, to } = credentialsAt(text, start);
+    return text.slice(from, to) === MASK || from === to ? undefined : scan.hide(from, to);
   }
   if (name === "pass" && text[index + 1] !== " ") return hideValue(scan, index + 1, "word"); // openssl -passin pass:x
   hideAssigned(scan, { nameEnd: beforeSpaces(text, index), valueAt: index + 1 });
@@ -149,6 +157,7 @@ function hideAssigned(scan: Scan, { nameEnd, valueAt }: { nameEnd: number; value
   if (!isPlainNameOfSecret(name)) return;
   const start = afterSpaces(text, valueAt);
   const end = afterIdentifier(text, start, MAX_ASSIGNED);
+  if (isPath(text, start)) return;
   if (isQuote(text[start]) || looksLikePassword(text.slice(start, end))) hideValue(scan, start, "list");
 }
 
@@ -163,7 +172,8 @@ function afterSpace(scan: Scan, index: number): void {
   if (word.startsWith("-")) {
     const flag = isFlagOfSecret(word) ? "next" : passwordFlag(scan.command, word);
     const value = text.slice(next, Math.min(afterWord(text, next), next + 16));
-    if (flag === "next" && (isValue(value) || isQuote(text[next]))) return hideValue(scan, next, "word");
+    const isGiven = flag === "next" || (flag === "cookie" && hasEquals(text, next));
+    if (isGiven && (isValue(value) || isQuote(text[next]))) return hideValue(scan, next, "word");
     if (flag === "user") return hideAfterColon(scan, next);
   } else {
     scan.command = commandOf(scan.command, shown);
@@ -207,42 +217,26 @@ function hideValue(scan: Scan, start: number, form: "word" | "list"): void {
   const escaped = text[start] === "\\" && isQuote(text[start + 1]) ? 1 : 0;
   if (isQuote(text[start + escaped])) {
     const open = start + escaped;
+    if (isReference(text, open + 1, "quoted")) return;
     const end = quotedEnd(text, open, escaped === 1);
     if (end > open + 1 && !isNoSecret(text.slice(open + 1, Math.min(end, open + 9)))) {
       scan.hide(open + 1, end);
     }
     return;
   }
-  const end = form === "word" ? afterWord(text, start) : afterIdentifier(text, start);
+  // Before the value's end is looked for: what is left alone is not consumed, and would be looked through again.
+  if (isReference(text, start, form) || isPlaceholder(text, start)) return;
+  let end = form === "word" ? afterWord(text, start) : afterIdentifier(text, start);
+  if (form === "list" && text.startsWith("${", start) && text[end] === "}") {
+    end = afterIdentifier(text, end + 1);
+  }
   if (end === start || isNoSecret(text.slice(start, Math.min(end, start + 8)))) return;
-  if (text[start] === "<" && text[end - 1] === ">") return; // <path/to/key>, of a manual
   scan.hide(start, end);
 }
 
-/** Constants, the mask itself, and what only opens: JSON's brackets, a shell's `$(…` and `${…`. */
+/** Constants, the mask itself, and what only opens: JSON's brackets. */
 function isNoSecret(value: string): boolean {
-  return ["true", "false", "null", "none", "nil", "{", "[", MASK].includes(value.toLowerCase()) ||
-    value.startsWith("$(") || value.startsWith("${");
-}
-
-/** A header's value: a scheme stays readable, its credentials go; else up to the end of the word or quote. */
-function hideHeader(scan: Scan, start: number): void {
-  const { text } = scan;
-  const end = afterWord(text, start);
-  const scheme = text.slice(start, Math.min(end, start + 20)).toLowerCase();
-  const credentials = afterSpaces(text, end);
-  const hasScheme = isAuthScheme(scheme) && credentials < text.length;
-  let from = hasScheme ? credentials : start;
-  let to = afterWord(text, from);
-  // Parameters go on after a comma or semicolon: `a=1; b=2`, `Credential=…, Signature=…`.
-  while (to > from && ",;".includes(text[to - 1] ?? " ") && to < text.length) {
-    const next = afterSpaces(text, to);
-    const after = afterWord(text, next);
-    if (after === next) break;
-    to = after;
-  }
-  if (text.slice(from, to) === MASK) from = to;
-  if (to > from) scan.hide(from, to);
+  return ["true", "false", "null", "none", "nil", "{", "[", MASK].includes(value.toLowerCase());
 }
 
 /** The password of `user:password@` in an address's authority. */
@@ -266,11 +260,19 @@ function hideUserInfo(scan: Scan, start: number): void {
 
 /** `-u user:password`. */
 function hideAfterColon(scan: Scan, start: number): void {
+  if (start < scan.withoutUser) return;
   const quote = isQuote(scan.text[start]) ? 1 : 0;
   const end = afterWord(scan.text, start + quote);
   let colon = start + quote;
   while (colon < end && scan.text[colon] !== ":") colon++;
   if (colon + 1 < end) scan.hide(colon + 1, end);
+  else scan.withoutUser = end;
+}
+
+/** True for `a=b` and `"a=b"`: without, what `curl -b` takes is the name of a file. */
+function hasEquals(text: string, start: number): boolean {
+  const end = isQuote(text[start]) ? quotedEnd(text, start, false) : afterWord(text, start);
+  return text.slice(start, end).includes("=");
 }
 
 function isScheme(word: string): boolean {

@@ -1,8 +1,11 @@
 /** Tools that take a password by a short flag of their own, and where in a command line their names stand. */
 import { isAlphanumericCode, isNameCode, isQuote } from "./mask_scan.ts";
 
-/** Where a flag's password is: attached to it, the next word, or after the colon of the next word's `user:password`. */
-export type PasswordPlace = "attached" | "next" | "user";
+/**
+ * Where a flag's password is: attached to it, the next word, after the colon of the next word's `user:password`, or
+ * the next word where that is a cookie and no file.
+ */
+export type PasswordPlace = "attached" | "next" | "user" | "cookie";
 
 const MYSQL = { "-p": "attached" } as const;
 const MONGO = { "-p": "next" } as const;
@@ -55,7 +58,7 @@ const FLAGS = new Map<string, Readonly<Record<string, PasswordPlace>>>(Object.en
   "az login": LOGIN,
   argocd: {},
   "argocd login": LOGIN,
-  curl: { "-u": "user", "--user": "user", "-U": "user", "--proxy-user": "user", "-b": "next" },
+  curl: { "-u": "user", "--user": "user", "-U": "user", "--proxy-user": "user", "-b": "cookie" },
   http: { "-a": "user" },
   https: { "-a": "user" },
   skopeo: { "--creds": "user", "--src-creds": "user", "--dest-creds": "user" },
@@ -87,7 +90,7 @@ export function passwordFlag(command: string, flag: string): PasswordPlace | und
   if (exact === "attached") return "next"; // the flag alone: people put a space there too
   if (exact !== undefined) return exact;
   if (flags?.[flag.slice(0, 2)] === "attached") return "attached";
-  return isCluster(flag) ? lastOf(flags, flag) : undefined;
+  return command !== "openssl" && isCluster(flag) ? lastOf(flags, flag) : undefined;
 }
 
 /** `-sku` ends with `-u`: the value of the last letter follows. */
@@ -96,7 +99,7 @@ function lastOf(flags: Readonly<Record<string, PasswordPlace>> | undefined, flag
   return last === "attached" ? undefined : last;
 }
 
-/** Single letters in one word: `-sku`, not `--user` and not `-ujoe:x`. */
+/** Single letters in one word: `-sku`, not `--user` and not `-ujoe:x`. OpenSSL has words there: `-check`. */
 function isCluster(flag: string): boolean {
   if (flag.length < 3 || flag.length > 6 || flag[0] !== "-") return false;
   for (let index = 1; index < flag.length; index++) {

@@ -89,6 +89,42 @@ const MASKED: readonly [string, string][] = [
   ['curl -d {"user":"me","password":"hunter2"}', 'curl -d {"user":"me","password":"***"}'],
   ["echo {'api_key': 'abc'}", "echo {'api_key': '***'}"],
   ['curl -d "{\\"password\\":\\"hunter2\\"}"', 'curl -d "{\\"password\\":\\"***\\"}"'],
+  // values that only look like a shell's references
+  ["app --password ${X:-hunter2} -v", "app --password *** -v"],
+  ['{"password": "${X:-hunter2}"}', '{"password": "***"}'],
+  ["{password=${X:-hunter2}}", "{password=***}"],
+  ["mysql -p'${X:-hunter2}' db", "mysql -p'***' db"],
+  ["REDIS_TOKEN=${T-hunter2} run", "REDIS_TOKEN=*** run"],
+  ["DB_PASSWORD=$(echo${x}hunter2) run", "DB_PASSWORD=*** run"],
+  ["--password=${USER}hunter2", "--password=***"],
+  ['--password="${USER} hunter2"', '--password="***"'],
+  ["my-client-key=/abcSECRET", "my-client-key=***"],
+  ["client-key: /abc+def1/x=", "client-key: ***"],
+  ["password: 1hunter2 token: v1hunter", "password: *** token: ***"],
+  ["token: 2026-01-01hunter2", "token: ***"],
+  ["curl -sb sid=hunter2 x", "curl -sb *** x"],
+  ["openssl enc -aes256 -k hunter2 -in x", "openssl enc -aes256 -k *** -in x"],
+  // headers without a scheme, and as other tools write them
+  ["Authorization: deadbeefcafe", "Authorization: ***"],
+  ["http x Authorization:hunterhunter", "http x Authorization:***"],
+  ["grpcurl -rpc-header authorization:hunter x", "grpcurl -rpc-header authorization:*** x"],
+  ["grpcurl -rpc-header authorization: hunter me", "grpcurl -rpc-header authorization: *** me"],
+  ["proxy_set_header Authorization: hunter", "proxy_set_header Authorization: ***"],
+  ["authorization: hunter", "authorization: ***"],
+  ["map[Accept:[x] Authorization:[hunterpass]]", "map[Accept:[x] Authorization:[***"],
+  ["map[Authorization:[Bearer hunterpass]]", "map[Authorization:[Bearer ***"],
+  ["Cookie: a; session=hunter2", "Cookie: ***"],
+  ["cookie: a; session=hunter2", "cookie: ***"],
+  [
+    `Cookie: .AspNetCore.OpenIdConnect.Nonce.CfDJ8${"x".repeat(64)}=N; .AspNetCore.Cookies=hunter2`,
+    "Cookie: ***",
+  ],
+  [`cookie: nonce${"x".repeat(64)}=N; session=hunter2`, "cookie: ***"],
+  // an address in an address's command is looked at as any other text
+  [
+    "/exec?command=curl&command=x?command=a&command=--token=hunter2",
+    "/exec?command=curl&command=***&command=***",
+  ],
   // tokens by their shape
   [`aws configure set ${AWS_KEY}`, "aws configure set ***"],
   [`found ${GITHUB_TOKEN}.`, "found ***"],
@@ -144,6 +180,13 @@ const UNTOUCHED: readonly string[] = [
   "jane create serviceaccounts/token kube-system/node-controller-12345 (201)",
   "jane delete secrets payments/db-credentials-2024-01 (200)",
   "/api/v1/namespaces/shop/pods/web/exec?command=ls&command=-p&container=web",
+  "--password=$(kubectl get secret) --token=$(DB_TOKEN) {password: ${PASSWORD}} '--password ${PASSWORD}'",
+  "curl -b cookies.txt -sb jar x",
+  "openssl rsa -check x.pem; openssl x509 -in c -check host",
+  "csrf-token:v1.2.3 vault-secret:1.13.0-alpine image=sealed-secret:v0.27.1 client-secret: v1.2.3",
+  "private-key: /etc/ssl/key1.pem",
+  "token: 2026-01-01T00:00:00Z",
+  "csrf-token: CVE-2020-11023, passwd: CVE2020",
 ];
 
 Deno.test("mask() leaves ordinary text alone", () => {
@@ -179,14 +222,36 @@ Deno.test("mask() is linear on text made to be slow", () => {
     "?command=mysql&command=a",
     "command=mysql ",
     "-----BEGIN PRIVATE KEY",
+    "?command=",
+    "?command=%3F",
+    "?command=a&",
+    "?command=a?command=mysql&command=-px",
+    "token=${",
+    "pass:${",
+    "pass:$(",
+    "pass:<",
+    "token=$(",
+    'token="${',
+    'token=\\"${',
+    "client-key=/",
+    "private-key:/",
+    "authorization: a ",
+    "Authorization:[",
     "https://hooks.slack.com/",
     "=",
     ":",
     "\\",
   ]; // deno-fmt-ignore
-  for (const unit of units) {
-    const text = `mysql ${unit.repeat(Math.ceil(1_000_000 / unit.length))}`;
-    // Quadratic work on a megabyte would not end within the test run; a length bound shows it ended sanely.
-    assert(mask(text).length <= text.length * 4, unit);
+  const commands: Record<string, readonly string[]> = {
+    mysql: units,
+    curl: ["--user=", "--user=a:", "-u ", "-b ", '-b "', "-u"],
+    skopeo: ["--creds=", "--creds=a:"],
+  };
+  for (const [command, repeated] of Object.entries(commands)) {
+    for (const unit of repeated) {
+      const text = `${command} ${unit.repeat(Math.ceil(1_000_000 / unit.length))}`;
+      // Quadratic work on a megabyte would not end within the test run; a length bound shows it ended sanely.
+      assert(mask(text).length <= text.length * 4, unit);
+    }
   }
 });

@@ -1,5 +1,6 @@
 /** The words that give a secret away: names of keys and headers, flags of known tools, shapes of tokens. */
 import { isAlphanumericCode, isNameCode } from "./mask_scan.ts";
+import { looksRandom } from "./mask_values.ts";
 
 /** A part of a name that makes its value a secret, wherever it ends one. */
 const SECRET_ENDINGS = ["password", "passwd", "passphrase", "passcode", "secret", "token", "apikey"];
@@ -131,9 +132,9 @@ function judgeName(name: string): boolean {
   return last.endsWith("pass") && last.length > 4 && name === name.toUpperCase(); // DBPASS
 }
 
-/** True for `--kubelet-client-key=/etc/…`: what the API server and kubelet call so is a file. */
-export function isKeyFile(name: string, firstOfValue: string): boolean {
-  return firstOfValue === "/" && name.toLowerCase().endsWith("client-key");
+/** True for `--kubelet-client-key`, which the API server and kubelet give a file: `/etc/…`. */
+export function mayNameKeyFile(name: string): boolean {
+  return name.toLowerCase().endsWith("client-key");
 }
 
 /** Last words of names that stand for a secret even before a colon, where sentences put other words. */
@@ -151,28 +152,6 @@ export function isPlainNameOfSecret(name: string): boolean {
 export function isHeaderOfSecret(name: string): boolean {
   const header = name.toLowerCase();
   return SECRET_HEADERS.has(header) || (header.startsWith("x-") && isNameOfSecret(name));
-}
-
-/** True for what no word of a language looks like: long, with a digit. */
-export function looksRandom(text: string): boolean {
-  if (text.length < 12) return false;
-  for (let index = 0; index < text.length; index++) {
-    const code = text.charCodeAt(index);
-    if (code >= 48 && code <= 57) return true;
-  }
-  return false;
-}
-
-/** True for what may be a password and is no word of a sentence: letters and digits. */
-export function looksLikePassword(text: string): boolean {
-  if (text.length < 4) return false;
-  let digits = 0, letters = 0;
-  for (let index = 0; index < text.length; index++) {
-    const code = text.charCodeAt(index);
-    if (code >= 48 && code <= 57) digits++;
-    else if (isAlphanumericCode(code)) letters++;
-  }
-  return digits > 0 && letters > 0;
 }
 
 /** Addresses whose path is the credential. */
