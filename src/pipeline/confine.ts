@@ -2,24 +2,22 @@
 import type { Origin } from "../core/event.ts";
 import type { Resource } from "../core/observation.ts";
 
-/** Kinds that belong to no namespace: nobody's report from inside one speaks of them. */
-const CLUSTER_SCOPED = new Set([
-  ...["node", "persistentvolume", "clusterrole", "clusterrolebinding", "storageclass", "priorityclass"],
-  ...[
-    "customresourcedefinition",
-    "apiservice",
-    "mutatingwebhookconfiguration",
-    "validatingwebhookconfiguration",
-  ],
-  ...[
-    "validatingadmissionpolicy",
-    "validatingadmissionpolicybinding",
-    "ingressclass",
-    "runtimeclass",
-    "csidriver",
-  ],
-  ...["csinode", "volumeattachment", "certificatesigningrequest", "clusterpolicy"],
+/** Kinds that belong to no namespace, lower-case: nobody's report from inside one speaks of them. */
+const CLUSTER_SCOPED: ReadonlySet<string> = new Set([
+  ...["namespace", "node", "persistentvolume", "componentstatus"],
+  ...["customresourcedefinition", "apiservice", "certificatesigningrequest"],
+  ...["mutatingadmissionpolicy", "mutatingadmissionpolicybinding", "mutatingwebhookconfiguration"],
+  ...["validatingadmissionpolicy", "validatingadmissionpolicybinding", "validatingwebhookconfiguration"],
+  ...["flowschema", "prioritylevelconfiguration", "priorityclass", "runtimeclass"],
+  ...["clusterrole", "clusterrolebinding", "podsecuritypolicy", "clusterpolicy"],
+  ...["ingressclass", "servicecidr", "deviceclass", "resourceslice"],
+  ...["storageclass", "csidriver", "csinode", "volumeattachment", "volumeattributesclass"],
 ]);
+
+/** True for a kind, in any case, that belongs to no namespace; not for `IPAddress`, which Cluster API has in namespaces. */
+export function isClusterScoped(kind: string): boolean {
+  return CLUSTER_SCOPED.has(kind.toLowerCase());
+}
 
 /** What an event may speak of, what it claimed beyond that, and the namespace it is bound to, if any. */
 export interface Confined {
@@ -39,7 +37,7 @@ export function confine(resource: Resource | undefined, origin: Origin): Confine
 
 function isForeign(resource: Resource, home: string): boolean {
   if (resource.namespace !== undefined && resource.namespace !== home) return true;
-  const kind = resource.kind?.toLowerCase() ?? "";
-  if (kind === "namespace") return resource.name !== undefined && resource.name !== home;
-  return CLUSTER_SCOPED.has(kind);
+  const { kind = "", name } = resource;
+  if (kind.toLowerCase() === "namespace") return name !== undefined && name !== home;
+  return isClusterScoped(kind);
 }

@@ -2,10 +2,10 @@
 import type { Drawn, DrawnEvent } from "../core/event.ts";
 import { isObject, type Json, type JsonObject } from "../core/json.ts";
 import type { Resource } from "../core/observation.ts";
+import { isClusterScoped } from "../pipeline/confine.ts";
 import { documentsIn, RESULTS_KEY } from "./results.ts";
 import { at, firstText, list, number, shapeOf, text, textAt, unread, withoutEmpty } from "./read.ts";
 import { alikeTwins, joined } from "./reports.ts";
-import { isClusterScoped } from "./kinds.ts";
 import { defineSource } from "./source.ts";
 import { subjectOf } from "./subjects.ts";
 

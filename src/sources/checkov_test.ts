@@ -41,6 +41,8 @@ Deno.test("checkov reads Kind.namespace.name at its first two dots, and no names
     kind: "ClusterRole",
     name: "system:x.y",
   });
+  assertEquals(resourceOf("FlowSchema.default.x")?.namespace, undefined);
+  assertEquals(resourceOf("IPAddress.capi.x"), { kind: "IPAddress", name: "x", namespace: "capi" });
   assertEquals(resourceOf("Deployment.shop.web (container 0)")?.name, "web");
   assertEquals(resourceOf("Deployment.web"), undefined);
 });

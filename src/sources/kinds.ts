@@ -55,7 +55,8 @@ const KINDS: ReadonlyMap<string, readonly [kind: string, apiVersion: string]> = 
   ["prioritylevelconfigurations", ["PriorityLevelConfiguration", "flowcontrol.apiserver.k8s.io/v1"]],
   ["ingressclasses", ["IngressClass", "networking.k8s.io/v1"]],
   ["ingresses", ["Ingress", "networking.k8s.io/v1"]],
-  ["ipaddresses", ["IPAddress", "networking.k8s.io/v1"]],
+  // No apiVersion: Cluster API has a kind of that name too, in namespaces.
+  ["ipaddresses", ["IPAddress", ""]],
   ["networkpolicies", ["NetworkPolicy", "networking.k8s.io/v1"]],
   ["servicecidrs", ["ServiceCIDR", "networking.k8s.io/v1"]],
   ["runtimeclasses", ["RuntimeClass", "node.k8s.io/v1"]],
@@ -83,44 +84,6 @@ const API_VERSIONS: ReadonlyMap<string, string> = new Map(KINDS.values());
 /** The built-in `apiVersion` of a kind, "" for a kind that is not built in. */
 export function apiVersionOf(kind: string): string {
   return API_VERSIONS.get(kind) ?? "";
-}
-
-const CLUSTER_SCOPED: ReadonlySet<string> = new Set([
-  "Namespace",
-  "Node",
-  "PersistentVolume",
-  "ComponentStatus",
-  "MutatingAdmissionPolicy",
-  "MutatingAdmissionPolicyBinding",
-  "MutatingWebhookConfiguration",
-  "ValidatingAdmissionPolicy",
-  "ValidatingAdmissionPolicyBinding",
-  "ValidatingWebhookConfiguration",
-  "CustomResourceDefinition",
-  "APIService",
-  "CertificateSigningRequest",
-  "FlowSchema",
-  "PriorityLevelConfiguration",
-  "IngressClass",
-  "IPAddress",
-  "ServiceCIDR",
-  "RuntimeClass",
-  "DeviceClass",
-  "ResourceSlice",
-  "PodSecurityPolicy",
-  "ClusterRoleBinding",
-  "ClusterRole",
-  "PriorityClass",
-  "CSIDriver",
-  "CSINode",
-  "StorageClass",
-  "VolumeAttachment",
-  "VolumeAttributesClass",
-]);
-
-/** True for a built-in kind that belongs to no namespace. */
-export function isClusterScoped(kind: string): boolean {
-  return CLUSTER_SCOPED.has(kind);
 }
 
 /** Where a resource is, as a payload says it. Absent or "" alike. */
