@@ -280,6 +280,9 @@ function crdOf({ apiVersion, kind, metadata }: JsonObject, spec: JsonObject): Js
   const plural = String(named ?? String(kind).toLowerCase());
   const scope = isObject(metadata) && metadata.namespace !== undefined ? "Namespaced" : "Cluster";
   const openAPIV3Schema = { type: "object", "x-kubernetes-preserve-unknown-fields": true };
+  // What the kind's own server can select by, as `type=Warning`.
+  const selector = isObject(spec.informer) ? String(spec.informer.fieldSelector ?? "") : "";
+  const selectableFields = selector === "" ? [] : [{ jsonPath: `.${selector.split("=", 1)[0]}` }];
   return {
     apiVersion: "apiextensions.k8s.io/v1",
     kind: "CustomResourceDefinition",
@@ -288,7 +291,13 @@ function crdOf({ apiVersion, kind, metadata }: JsonObject, spec: JsonObject): Js
       group,
       scope,
       names: { plural, singular: String(kind).toLowerCase(), kind: kind ?? "", listKind: `${kind}List` },
-      versions: [{ name: version, served: true, storage: true, schema: { openAPIV3Schema } }],
+      versions: [{
+        name: version,
+        served: true,
+        storage: true,
+        schema: { openAPIV3Schema },
+        selectableFields,
+      }],
     },
   };
 }

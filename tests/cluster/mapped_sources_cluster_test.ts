@@ -62,6 +62,7 @@ Deno.test("every example is taken without a warning, and its condition says how 
       gatekeeper: "False NotServed",
       "github-dependabot": "False SecretMissing",
       "kubernetes-events": "True InForce",
+      "kubernetes-events-k8s-io": "True InForce",
       kubescape: "False NotServed",
       polaris: "True InForce",
     };
