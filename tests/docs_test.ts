@@ -9,14 +9,19 @@ import { runCommand } from "../src/cli/commands.ts";
 import { helpOf } from "../src/cli/help.ts";
 import { isObject, type Json } from "../src/core/json.ts";
 import { FAIL_REASONS, FILTER_REASONS } from "../src/core/outcome.ts";
-import { readSettings, SETTINGS } from "../src/settings.ts";
+import { PROXY_ENV, readSettings, SETTINGS } from "../src/settings.ts";
 import { codeOf, commandsOf, type Page, readPage, readPages, resolveLink, ROOT } from "./support/docs.ts";
 import { kubectlProblem } from "./support/docs_kubectl.ts";
 import { metricProblems } from "./support/docs_metrics.ts";
 
 const pages = await readPages();
 const linked = [...pages, await readPage("README.md"), await readPage("examples/README.md")];
-const settings = new Set<string>(Object.values(SETTINGS).map(({ env }) => env));
+const settings = new Set<string>([
+  ...Object.values(SETTINGS).map(({ env }) => env),
+  // Read by the runtime.
+  ...PROXY_ENV,
+  "NO_PROXY",
+]);
 
 async function exists(path: string): Promise<boolean> {
   return await Deno.stat(join(ROOT, path)).then(() => true, () => false);

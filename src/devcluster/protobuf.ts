@@ -28,7 +28,9 @@ export function fromProtobuf(bytes: Uint8Array): string {
   const { typeMeta, raw } = decode("Unknown", bytes.subarray(MAGIC_BYTES));
   const type: JsonObject = Object(typeMeta);
   const kind = String(type.kind);
-  if (root.get(kind)) return JSON.stringify({ ...type, ...decode(kind, Uint8Array.fromBase64(String(raw ?? ""))) });
+  if (root.get(kind)) {
+    return JSON.stringify({ ...type, ...decode(kind, Uint8Array.fromBase64(String(raw ?? ""))) });
+  }
   const message = `protobuf of kind "${kind}" is not read here: send application/json`;
   throw new StatusError(415, "UnsupportedMediaType", message);
 }
