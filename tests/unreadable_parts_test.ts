@@ -19,5 +19,5 @@ Deno.test("the answer counts every part that cannot be read, and says where too 
   const many = await app.post("/falco/webhook", [alert, ...zeros(50_000)]);
   assertEquals([many.status, many.body.received, many.body.errorCount], [413, 1, 10_001]);
   const lines = await app.post("/falco/webhook", `${JSON.stringify(alert)}\nnot json\n0\n`);
-  assertEquals([lines.status, lines.body.errors.length, lines.body.errorCount], [200, 2, 2]);
+  assertEquals([lines.status, lines.body.received, lines.body.errorCount], [200, 1, 2]);
 });
