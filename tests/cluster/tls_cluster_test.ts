@@ -16,6 +16,7 @@ import { eventually } from "../support/eventually.ts";
 
 const cluster = await sharedEnvtest();
 const clusterPort = new URL(cluster.url).port;
+const HOW = ["read", "write"] as const;
 
 const SELF_SUBJECT_REVIEWS: ResourceType = {
   group: "authentication.k8s.io",
@@ -28,6 +29,10 @@ const SELF_SUBJECT_REVIEWS: ResourceType = {
 Deno.test("a Pod's connection trusts the cluster's CA", async () => {
   await using mount = await Mount.create();
   assertMatch(await probe(mount, { port: clusterPort, env: TLS_ENV }), /^answered v1\./);
+  assertEquals(
+    await probe(mount, { port: clusterPort, env: TLS_ENV, how: "write" }),
+    "answered SelfSubjectReview",
+  );
 });
 
 Deno.test("an impostor of a root in the system's store is refused and sees no token", async () => {
@@ -39,19 +44,23 @@ Deno.test("an impostor of a root in the system's store is refused and sees no to
 
   // Without those settings of `start` such a root is trusted beside the cluster's: this is what they are there for.
   const trusting = { DENO_TLS_CA_STORE: "system", SSL_CERT_FILE: store, SSL_CERT_DIR: "" };
-  assertEquals(await probe(mount, { port: impostor.port, env: trusting }), "answered impostor");
-  assertEquals(impostor.requests, 1);
+  for (const [index, how] of HOW.entries()) {
+    assertEquals(await probe(mount, { port: impostor.port, env: trusting, how }), "answered impostor");
+    assertEquals(impostor.requests, index + 1);
 
-  const answer = await probe(mount, { port: impostor.port, env: TLS_ENV });
-  assertMatch(answer, /^refused: .*(UnknownIssuer|certificate)/);
-  assertEquals(impostor.requests, 1, "the impostor got no further request");
+    const answer = await probe(mount, { port: impostor.port, env: TLS_ENV, how });
+    assertMatch(answer, /^refused: .*(UnknownIssuer|certificate)/);
+    assertEquals(impostor.requests, index + 1, "the impostor got no further request");
+  }
 });
 
 Deno.test("a server of the cluster's own CA but of another name is refused", async () => {
   await using impostor = new Impostor(cluster.authority, ["127.0.0.2"]);
   await using mount = await Mount.create();
-  const answer = await probe(mount, { port: impostor.port, env: TLS_ENV });
-  assertMatch(answer, /^refused: .*(NotValidForName|certificate)/);
+  for (const how of HOW) {
+    const answer = await probe(mount, { port: impostor.port, env: TLS_ENV, how });
+    assertMatch(answer, /^refused: .*(NotValidForName|certificate)/);
+  }
   assertEquals(impostor.requests, 0);
 });
 
@@ -222,7 +231,7 @@ class Impostor implements AsyncDisposable {
       { hostname: "127.0.0.1", port: 0, cert: certPem, key: keyPem, onListen: () => {} },
       () => {
         this.requests++;
-        return Response.json({ gitVersion: "impostor" });
+        return Response.json({ gitVersion: "impostor", metadata: {} });
       },
     );
   }
@@ -238,11 +247,15 @@ class Impostor implements AsyncDisposable {
 
 async function probe(
   mount: Mount,
-  { port, env }: { port: string; env: Readonly<Record<string, string>> },
+  { port, env, how = "read" }: {
+    port: string;
+    env: Readonly<Record<string, string>>;
+    how?: (typeof HOW)[number];
+  },
 ): Promise<string> {
   const program = new URL("./tls_probe.ts", import.meta.url).href;
   const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--no-check", program, mount.folder, "127.0.0.1", port],
+    args: ["run", "-A", "--no-check", program, mount.folder, "127.0.0.1", port, how],
     env,
   }).output();
   const decoder = new TextDecoder();

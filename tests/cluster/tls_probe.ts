@@ -1,12 +1,25 @@
-/** Asks an API server for its version as a Pod would: `tls_probe.ts FOLDER HOST PORT`. What a process trusts is decided when it starts. */
+/**
+ * Asks an API server for its version, or who it is that asks, as a Pod would: `tls_probe.ts FOLDER HOST PORT read|write`.
+ * What a process trusts is decided when it starts; what has a body is sent by another client than what has none.
+ */
 import { inClusterConnection } from "../../src/kube/auth.ts";
 import { createTransport } from "../../src/kube/transport.ts";
 
-const [folder = "", host = "", port = ""] = Deno.args;
+const [folder = "", host = "", port = "", how] = Deno.args;
+const REVIEWS = {
+  group: "authentication.k8s.io",
+  version: "v1",
+  plural: "selfsubjectreviews",
+  kind: "SelfSubjectReview",
+  namespaced: false,
+};
+
 using api = createTransport(await inClusterConnection({ host, port, folder }));
 try {
-  const { gitVersion } = await api.getPath("/version");
-  print(`answered ${gitVersion}`);
+  const answer = how === "write"
+    ? await api.create(REVIEWS, { metadata: {} })
+    : await api.getPath("/version");
+  print(`answered ${answer["gitVersion"] ?? answer["kind"]}`);
 } catch (error) {
   print(`refused: ${error instanceof Error ? error.message : error}`);
 }
