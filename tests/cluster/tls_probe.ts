@@ -2,6 +2,7 @@
  * Asks an API server for its version, or who it is that asks, as a Pod would: `tls_probe.ts FOLDER HOST PORT read|write`.
  * What a process trusts is decided when it starts; what has a body is sent by another client than what has none.
  */
+import type { KubeObject } from "../../src/kube/api.ts";
 import { inClusterConnection } from "../../src/kube/auth.ts";
 import { createTransport } from "../../src/kube/transport.ts";
 
@@ -16,10 +17,13 @@ const REVIEWS = {
 
 using api = createTransport(await inClusterConnection({ host, port, folder }));
 try {
-  const answer = how === "write"
-    ? await api.create(REVIEWS, { metadata: {} })
-    : await api.getPath("/version");
-  print(`answered ${answer["gitVersion"] ?? answer["kind"]}`);
+  if (how === "write") {
+    const { kind, gitVersion } = await api.create<KubeObject>(REVIEWS, { metadata: {} });
+    print(`answered ${gitVersion ?? kind}`);
+  } else {
+    const { gitVersion } = await api.getPath("/version");
+    print(`answered ${gitVersion}`);
+  }
 } catch (error) {
   print(`refused: ${error instanceof Error ? error.message : error}`);
 }
