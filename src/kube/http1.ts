@@ -1,6 +1,6 @@
 /**
  * HTTP/1.1 over kept-alive sockets, one request at a time on each, for requests with a body.
- * Own code because of what it costs: a create by Deno's fetch takes four to five times the processor time of one here
+ * Own code because of what it costs: a create by Deno's fetch takes nearly three times the processor time of one here
  * (docs/performance.md), and over HTTP/2 fetch leaves Nagle's algorithm on (denoland/deno#35581): 44 ms a body.
  */
 import type { Endpoint } from "./connection.ts";
