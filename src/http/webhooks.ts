@@ -256,8 +256,8 @@ function unreadable(c: Context, endpoint: WebhookEndpoint, errors: readonly Payl
 }
 
 /** 200 when all is decided, 503 while anything may still get in, 422 where nothing ever will, 400 where nothing could be read. */
-function answerResponse(c: Context, answer: Answer): Response {
-  const { received, created, deduped, filtered, failed, errors, errorCount = errors.length } = answer;
+function answerResponse(c: Context, answer: Required<Answer>): Response {
+  const { received, created, deduped, filtered, failed, errors, errorCount } = answer;
   const counts = { received, created, deduped, filtered, failed };
   const shown = errors.length > 0 ? { errors: errors.slice(0, MAX_ERRORS_SHOWN), errorCount } : {};
   if (answer.undecided > 0) {

@@ -52,21 +52,6 @@ const ANSWERS: readonly { name: string; sent: string; status: number; body: stri
     keepAlive: true,
   },
   {
-    name: "no reason phrase",
-    sent: "HTTP/1.1 200\r\ncontent-length: 0\r\n\r\n",
-    status: 200,
-    body: "",
-    keepAlive: true,
-  },
-  {
-    name: "chunks, with an extension and trailers",
-    sent:
-      "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3;a=b\r\nabc\r\nA\r\n0123456789\r\n0\r\nx: y\r\n\r\n",
-    status: 200,
-    body: "abc0123456789",
-    keepAlive: true,
-  },
-  {
     name: "an interim answer before the answer",
     sent: "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 409 Conflict\r\ncontent-length: 2\r\n\r\n{}",
     status: 409,
