@@ -14,7 +14,7 @@ import {
 } from "../src/kube/api.ts";
 import { retry } from "../src/kube/retry.ts";
 import { environment, SETTINGS } from "../src/settings.ts";
-import { CONFIGMAPS } from "../src/sources/drivers/configmap.ts";
+import { CONFIGMAPS } from "../src/sources/feeds/configmap.ts";
 import { BACKUP_KINDS } from "./support/backup_kinds.ts";
 import { openUsersCluster } from "./support/users_cluster.ts";
 

@@ -5,8 +5,8 @@
  */
 import { parseArgs } from "node:util";
 import { processIo } from "../src/cli/io.ts";
-import { isObject } from "../src/core/json.ts";
-import { ANNOTATIONS } from "../src/core/observation.ts";
+import { isObject } from "../src/model/json.ts";
+import { ANNOTATIONS } from "../src/model/observation.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../src/kube/api.ts";
 import { retry } from "../src/kube/retry.ts";
 import { OBSERVATIONS } from "../src/store/mod.ts";

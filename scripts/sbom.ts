@@ -5,7 +5,7 @@
  *
  * Packages of tests and scripts are not in it: what counts is what the entry reaches.
  */
-import { isObject, type JsonObject } from "../src/core/json.ts";
+import { isObject, type JsonObject } from "../src/model/json.ts";
 import { VERSION } from "../src/version.ts";
 
 const ROOT = new URL("../", import.meta.url);

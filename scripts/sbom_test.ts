@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { isObject, type JsonObject } from "../src/core/json.ts";
+import { isObject, type JsonObject } from "../src/model/json.ts";
 import config from "../deno.json" with { type: "json" };
 import { billOfMaterials } from "./sbom.ts";
 

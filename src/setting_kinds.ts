@@ -1,6 +1,6 @@
 /** How single settings are read: the kinds of value that an environment variable may hold, and what is wrong with others. */
-import { isNamespaceName } from "./core/names.ts";
-import { SOURCE_PATTERN } from "./core/observation.ts";
+import { isNamespaceName } from "./model/identity/names.ts";
+import { SOURCE_PATTERN } from "./model/observation.ts";
 
 /** How one environment variable is read. */
 export interface Setting<T> {

@@ -3,12 +3,12 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { backup } from "../scripts/backup.ts";
 import { restore } from "../scripts/restore.ts";
 import { createNamespaces, createOrReplace, installCrds } from "../scripts/support/feed.ts";
-import { OBSERVATION_FILTERS } from "../src/config/observation_filters.ts";
-import { isObject, type JsonObject } from "../src/core/json.ts";
+import { OBSERVATION_FILTERS } from "../src/filters/observation_filters.ts";
+import { isObject, type JsonObject } from "../src/model/json.ts";
 import { startTestCluster, type TestCluster } from "./support/test_cluster.ts";
-import { fixedConnection } from "../src/kube/connection.ts";
+import { fixedConnection } from "../src/kube/auth/connection.ts";
 import { createTransport, type Transport } from "../src/kube/transport.ts";
-import { CONFIGMAPS } from "../src/sources/drivers/configmap.ts";
+import { CONFIGMAPS } from "../src/sources/feeds/configmap.ts";
 import { OBSERVATIONS } from "../src/store/mod.ts";
 import { startTestApp } from "./support/app.ts";
 

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { createMetrics } from "../src/telemetry/metrics.ts";
-import { createBooks } from "../src/telemetry/record.ts";
+import { createBooks } from "../src/telemetry/accounting.ts";
 
 const NOTE = { correlationId: "c", fingerprint: "f", eventType: "e", identity: "i", receivedAt: 0 };
 

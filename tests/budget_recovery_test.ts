@@ -1,8 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
-import { isObject } from "../src/core/json.ts";
+import { isObject } from "../src/model/json.ts";
 import { startDevCluster } from "../src/devcluster/mod.ts";
-import { fixedConnection } from "../src/kube/connection.ts";
+import { fixedConnection } from "../src/kube/auth/connection.ts";
 import { createTransport } from "../src/kube/transport.ts";
 import { OBSERVATIONS } from "../src/store/mod.ts";
 import { alert } from "./support/alerts.ts";

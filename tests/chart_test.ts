@@ -1,9 +1,9 @@
 /** What can be said of the chart without Helm: values, schema, filters, dashboards, alerts. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { parse } from "yaml";
-import { readFilterDocuments } from "../src/config/filter_document.ts";
-import { isObject, type Json, type JsonObject } from "../src/core/json.ts";
-import { compileFilters } from "../src/pipeline/filter.ts";
+import { readFilterDocuments } from "../src/filters/document.ts";
+import { isObject, type Json, type JsonObject } from "../src/model/json.ts";
+import { compileFilters } from "../src/filters/filter.ts";
 import { SETTINGS } from "../src/settings.ts";
 import { createMetrics } from "../src/telemetry/metrics.ts";
 import { registerProcessMetrics } from "../src/telemetry/process.ts";

@@ -5,10 +5,10 @@ import { runCommand } from "../src/cli/commands.ts";
 import { CommandError, type Io, processIo } from "../src/cli/io.ts";
 import { readLiveConfig } from "../src/cli/live_config.ts";
 import { checkRbac, readRbac } from "../src/cli/rbac.ts";
-import type { Observation } from "../src/core/observation.ts";
+import type { Observation } from "../src/model/observation.ts";
 import type { ResourceType } from "../src/kube/api.ts";
 import { readSettings } from "../src/settings.ts";
-import { SOURCES } from "../src/sources/mod.ts";
+import { SOURCES } from "../src/sources/registry.ts";
 import { ScriptedApi } from "./support/scripted_api.ts";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));

@@ -1,11 +1,11 @@
 /** Findings of a source whose Ingester is there but not in force: nobody can say that they ended. */
 import { assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
-import { isObject, type JsonObject } from "../src/core/json.ts";
+import { isObject, type JsonObject } from "../src/model/json.ts";
 import { startTestCluster } from "./support/test_cluster.ts";
-import { fixedConnection } from "../src/kube/connection.ts";
+import { fixedConnection } from "../src/kube/auth/connection.ts";
 import { createTransport } from "../src/kube/transport.ts";
-import { INGESTERS } from "../src/sources/mapped/kinds.ts";
+import { INGESTERS } from "../src/mapped/kinds.ts";
 import { OBSERVATIONS } from "../src/store/mod.ts";
 import { startTestApp } from "./support/app.ts";
 import { eventually } from "./support/eventually.ts";

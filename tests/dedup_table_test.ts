@@ -1,6 +1,6 @@
 /** The table of cases of the product contract (identity, dedup, repeats), row by row, in its words. */
 import { assert, assertEquals } from "@std/assert";
-import { ANNOTATIONS, LABELS } from "../src/core/observation.ts";
+import { ANNOTATIONS, LABELS } from "../src/model/observation.ts";
 import { createRateLimiter } from "../src/pipeline/rate_limit.ts";
 import { NetworkError } from "../src/kube/api.ts";
 import { FakeKube } from "./support/fake_kube.ts";

@@ -1,7 +1,7 @@
 /** An API group that cannot be asked for is no uninstalled tool: what it reports is neither resolved nor collected. */
 import { assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
-import { fixedConnection } from "../src/kube/connection.ts";
+import { fixedConnection } from "../src/kube/auth/connection.ts";
 import { createTransport } from "../src/kube/transport.ts";
 import { startTestApp } from "./support/app.ts";
 import { eventually } from "./support/eventually.ts";

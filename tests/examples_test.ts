@@ -5,13 +5,13 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import type { NormalEvent, Payload } from "../src/core/event.ts";
-import { isObject, type Json } from "../src/core/json.ts";
-import type { Observation } from "../src/core/observation.ts";
-import type { PayloadError } from "../src/core/outcome.ts";
-import { compileFilters } from "../src/pipeline/filter.ts";
+import type { NormalEvent, Payload } from "../src/model/event.ts";
+import { isObject, type Json } from "../src/model/json.ts";
+import type { Observation } from "../src/model/observation.ts";
+import type { PayloadError } from "../src/model/outcome.ts";
+import { compileFilters } from "../src/filters/filter.ts";
 import { toObservation } from "../src/pipeline/normalize.ts";
-import type { ActiveSource } from "../src/sources/mapped/activate.ts";
+import type { ActiveSource } from "../src/mapped/activate.ts";
 import { exampleSource, inForce, loadExamples } from "./support/examples.ts";
 import { loadDocuments, loadPayloads, loadReportPayloads, pushedPayload } from "./support/load_fixture.ts";
 import { runtimeFor } from "./support/source_runtime.ts";

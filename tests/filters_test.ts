@@ -1,11 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { parseFilterDocuments } from "../src/config/filter_document.ts";
-import { formatProblem } from "../src/config/problem.ts";
-import { CATEGORIES, SEVERITIES } from "../src/core/observation.ts";
-import type { NormalEvent } from "../src/core/event.ts";
-import { compileFilterExpression } from "../src/pipeline/expression.ts";
-import { compileFilters, type FilterBlock, type FilterDocument } from "../src/pipeline/filter.ts";
+import { parseFilterDocuments } from "../src/filters/document.ts";
+import { formatProblem } from "../src/filters/problem.ts";
+import { CATEGORIES, SEVERITIES } from "../src/model/observation.ts";
+import type { NormalEvent } from "../src/model/event.ts";
+import { compileFilterExpression } from "../src/filters/expression.ts";
+import { compileFilters, type FilterBlock, type FilterDocument } from "../src/filters/filter.ts";
 import { normalEvent } from "./support/normal_event.ts";
 
 const FIXTURES = new URL("./fixtures/filters/", import.meta.url);

@@ -1,8 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { type Clock, systemClock } from "../src/core/clock.ts";
-import type { Drawn, DrawnEvent, Payload } from "../src/core/event.ts";
-import type { Outcome } from "../src/core/outcome.ts";
+import { type Clock, systemClock } from "../src/model/clock.ts";
+import type { Drawn, DrawnEvent, Payload } from "../src/model/event.ts";
+import type { Outcome } from "../src/model/outcome.ts";
 import { NetworkError } from "../src/kube/api.ts";
 import { createDedup } from "../src/pipeline/dedup.ts";
 import { createGate } from "../src/pipeline/gate.ts";

@@ -1,6 +1,6 @@
 /** Findings end and come back, seen by the whole program: on complete views only, after a grace, over restarts. */
 import { assert, assertEquals } from "@std/assert";
-import { isObject } from "../src/core/json.ts";
+import { isObject } from "../src/model/json.ts";
 import type { TestApp } from "./support/app.ts";
 import { accountsOf } from "./support/books.ts";
 import { type DevWorld, occurrencesOf, startDevWorld, STORED } from "./support/dev_world.ts";

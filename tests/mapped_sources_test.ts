@@ -1,18 +1,18 @@
 /** Ingesters and ObservationMappings live, on the embedded API server: what comes into force, and what their status says. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { parse } from "yaml";
-import type { Clock } from "../src/core/clock.ts";
-import { isObject, type JsonObject } from "../src/core/json.ts";
+import type { Clock } from "../src/model/clock.ts";
+import { isObject, type JsonObject } from "../src/model/json.ts";
 import { startTestCluster, type TestCluster } from "./support/test_cluster.ts";
 import type { KubeObject, ResourceType } from "../src/kube/api.ts";
-import { fixedConnection } from "../src/kube/connection.ts";
+import { fixedConnection } from "../src/kube/auth/connection.ts";
 import { backoff } from "../src/kube/retry.ts";
 import { createTransport, type Transport } from "../src/kube/transport.ts";
-import type { ActiveSource } from "../src/sources/mapped/activate.ts";
-import { INGESTERS, OBSERVATION_MAPPINGS } from "../src/sources/mapped/kinds.ts";
-import { MappedSources } from "../src/sources/mapped/runtime.ts";
+import type { ActiveSource } from "../src/mapped/activate.ts";
+import { INGESTERS, OBSERVATION_MAPPINGS } from "../src/mapped/kinds.ts";
+import { MappedSources } from "../src/mapped/runtime.ts";
 import type { SourceState } from "../src/sources/status.ts";
-import { SOURCES } from "../src/sources/mod.ts";
+import { SOURCES } from "../src/sources/registry.ts";
 import { createMetrics } from "../src/telemetry/metrics.ts";
 import { eventually } from "./support/eventually.ts";
 

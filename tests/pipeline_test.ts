@@ -1,9 +1,9 @@
 /** The program end to end on the embedded API server: what goes in through its real ways, and what a user then sees. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { fixedConnection } from "../src/kube/connection.ts";
+import { fixedConnection } from "../src/kube/auth/connection.ts";
 import { createTransport } from "../src/kube/transport.ts";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
-import type { JsonObject } from "../src/core/json.ts";
+import type { JsonObject } from "../src/model/json.ts";
 import { startTestApp, type TestApp, type TestAppOptions } from "./support/app.ts";
 import { eventually } from "./support/eventually.ts";
 import { startTestCluster, type TestCluster } from "./support/test_cluster.ts";

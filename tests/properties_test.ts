@@ -1,19 +1,19 @@
 /** What holds for every input, tried on inputs nobody thought of. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { canonicalJson } from "../src/core/canonical_json.ts";
-import { clean } from "../src/core/clean.ts";
-import { cleanText } from "../src/core/clean_json.ts";
-import type { DrawnEvent, SourceProfile } from "../src/core/event.ts";
-import { fingerprintOf } from "../src/core/fingerprint.ts";
-import { isObject, type Json } from "../src/core/json.ts";
-import { mask } from "../src/core/mask.ts";
-import { isLabelValue, isNamespaceName, labelValue } from "../src/core/names.ts";
-import type { Observation } from "../src/core/observation.ts";
-import { observationSchema } from "../src/core/observation_schema.ts";
-import { parseJson, parseJsonDocuments } from "../src/core/parse_json.ts";
-import { parseTime } from "../src/core/time.ts";
-import { jsonBytes, truncateObject } from "../src/core/truncate.ts";
+import { canonicalJson } from "../src/model/identity/canonical_json.ts";
+import { clean } from "../src/text/clean.ts";
+import { cleanText } from "../src/text/clean_json.ts";
+import type { DrawnEvent, SourceProfile } from "../src/model/event.ts";
+import { fingerprintOf } from "../src/model/identity/fingerprint.ts";
+import { isObject, type Json } from "../src/model/json.ts";
+import { mask } from "../src/text/mask.ts";
+import { isLabelValue, isNamespaceName, labelValue } from "../src/model/identity/names.ts";
+import type { Observation } from "../src/model/observation.ts";
+import { observationSchema } from "../src/model/observation_schema.ts";
+import { parseJson, parseJsonDocuments } from "../src/text/parse_json.ts";
+import { parseTime } from "../src/model/time.ts";
+import { jsonBytes, truncateObject } from "../src/text/truncate.ts";
 import { contentHashOf, normalize, type NormalizeContext, toObservation } from "../src/pipeline/normalize.ts";
 import { everyString, isLegal, json, jsonObject, retell, sameValue, text } from "./support/arbitraries.ts";
 

@@ -1,9 +1,9 @@
 /** Streams of pushed events: how many acts there are in them, whatever was repeated or sent again. */
 import { assertEquals } from "@std/assert";
-import type { NormalEvent } from "../src/core/event.ts";
-import type { Json, JsonObject } from "../src/core/json.ts";
-import { audit } from "../src/sources/audit.ts";
-import { falco } from "../src/sources/falco.ts";
+import type { NormalEvent } from "../src/model/event.ts";
+import type { Json, JsonObject } from "../src/model/json.ts";
+import { audit } from "../src/sources/audit/mod.ts";
+import { falco } from "../src/sources/falco/mod.ts";
 import type { SourceDefinition } from "../src/sources/source.ts";
 import { loadDocuments, pushedPayload } from "./support/load_fixture.ts";
 import { runtimeFor } from "./support/source_runtime.ts";

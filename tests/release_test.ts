@@ -1,7 +1,7 @@
 /** What can be said of the image and the release without a container runtime. */
 import { assert, assertEquals } from "@std/assert";
 import { parse } from "yaml";
-import { isObject } from "../src/core/json.ts";
+import { isObject } from "../src/model/json.ts";
 import { TLS_ENV } from "../scripts/support/permissions.ts";
 
 const ROOT = new URL("../", import.meta.url);

@@ -1,7 +1,7 @@
 /** Replicas of the whole program share an API server: what all of them are told is stored once, and counted each time. */
 import { assert, assertEquals } from "@std/assert";
-import type { Clock } from "../src/core/clock.ts";
-import { isObject, type JsonObject } from "../src/core/json.ts";
+import type { Clock } from "../src/model/clock.ts";
+import { isObject, type JsonObject } from "../src/model/json.ts";
 import { OBSERVATIONS } from "../src/store/mod.ts";
 import { alert, alertedPods, wantedPods } from "./support/alerts.ts";
 import type { TestApp } from "./support/app.ts";

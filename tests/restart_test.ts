@@ -2,8 +2,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { type Controller, startController } from "../scripts/support/controller.ts";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
-import { isObject } from "../src/core/json.ts";
-import { fixedConnection } from "../src/kube/connection.ts";
+import { isObject } from "../src/model/json.ts";
+import { fixedConnection } from "../src/kube/auth/connection.ts";
 import { createTransport, type Transport } from "../src/kube/transport.ts";
 import { alert, alertedPods, sendAlerts, wantedPods } from "./support/alerts.ts";
 import { accountsOf, closedBooks } from "./support/books.ts";

@@ -1,10 +1,10 @@
 /** Tools come and go: what `/tools/status` says of a resource that is removed, and that nobody keeps asking for it. */
 import { assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
-import { isObject } from "../src/core/json.ts";
+import { isObject } from "../src/model/json.ts";
 import type { ResourceType } from "../src/kube/api.ts";
-import { CONFIGMAPS } from "../src/sources/drivers/configmap.ts";
-import { fixedConnection } from "../src/kube/connection.ts";
+import { CONFIGMAPS } from "../src/sources/feeds/configmap.ts";
+import { fixedConnection } from "../src/kube/auth/connection.ts";
 import { createTransport } from "../src/kube/transport.ts";
 import { startTestApp, type TestApp } from "./support/app.ts";
 import { statusOf } from "./support/books.ts";

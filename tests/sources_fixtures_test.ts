@@ -4,11 +4,11 @@
  * then read the difference.
  */
 import { assert, assertEquals } from "@std/assert";
-import type { Json } from "../src/core/json.ts";
-import type { Observation } from "../src/core/observation.ts";
-import type { PayloadError } from "../src/core/outcome.ts";
+import type { Json } from "../src/model/json.ts";
+import type { Observation } from "../src/model/observation.ts";
+import type { PayloadError } from "../src/model/outcome.ts";
 import { toObservation } from "../src/pipeline/normalize.ts";
-import { SOURCES } from "../src/sources/mod.ts";
+import { SOURCES } from "../src/sources/registry.ts";
 import type { SourceDefinition } from "../src/sources/source.ts";
 import { type LoadedPayloads, loadPayloads } from "./support/load_fixture.ts";
 import { runtimeFor } from "./support/source_runtime.ts";

@@ -1,13 +1,13 @@
 /** Whatever a payload holds, a source does not throw, keeps what is readable, and yields what can be stored. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { clean } from "../src/core/clean.ts";
-import type { NormalEvent, Payload } from "../src/core/event.ts";
-import { isObject, type Json, type JsonObject } from "../src/core/json.ts";
-import { observationSchema } from "../src/core/observation_schema.ts";
-import { PAYLOAD_ERROR_REASONS } from "../src/core/outcome.ts";
+import { clean } from "../src/text/clean.ts";
+import type { NormalEvent, Payload } from "../src/model/event.ts";
+import { isObject, type Json, type JsonObject } from "../src/model/json.ts";
+import { observationSchema } from "../src/model/observation_schema.ts";
+import { PAYLOAD_ERROR_REASONS } from "../src/model/outcome.ts";
 import { toObservation } from "../src/pipeline/normalize.ts";
-import { SOURCES } from "../src/sources/mod.ts";
+import { SOURCES } from "../src/sources/registry.ts";
 import type { SourceDefinition } from "../src/sources/source.ts";
 import { loadPayloads } from "./support/load_fixture.ts";
 import { runtimeFor } from "./support/source_runtime.ts";

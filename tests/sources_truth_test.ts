@@ -3,14 +3,14 @@
  * each finding, one fingerprint for each identity, the tool's severities, the workloads it names.
  */
 import { assert, assertEquals } from "@std/assert";
-import type { DrawnEvent, NormalEvent, Payload } from "../src/core/event.ts";
-import { reportedWorkload } from "../src/core/names.ts";
-import type { PayloadError } from "../src/core/outcome.ts";
-import { checkov } from "../src/sources/checkov.ts";
-import { kubeBench } from "../src/sources/kube_bench.ts";
-import { kyverno } from "../src/sources/kyverno.ts";
+import type { DrawnEvent, NormalEvent, Payload } from "../src/model/event.ts";
+import { reportedWorkload } from "../src/model/identity/names.ts";
+import type { PayloadError } from "../src/model/outcome.ts";
+import { checkov } from "../src/sources/checkov/mod.ts";
+import { kubeBench } from "../src/sources/kube_bench/mod.ts";
+import { kyverno } from "../src/sources/kyverno/mod.ts";
 import type { SourceDefinition } from "../src/sources/source.ts";
-import { trivy } from "../src/sources/trivy.ts";
+import { trivy } from "../src/sources/trivy/mod.ts";
 import { loadPayloads } from "./support/load_fixture.ts";
 import { runtimeFor } from "./support/source_runtime.ts";
 

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { SEVERITIES, type Severity } from "../src/core/observation.ts";
+import { SEVERITIES, type Severity } from "../src/model/observation.ts";
 import type { BudgetState } from "../src/store/budget.ts";
 import { FakeKube } from "./support/fake_kube.ts";
 import { Leader, type LeaderOptions } from "./support/leader.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { sha256 } from "../src/core/fingerprint.ts";
-import { LABELS } from "../src/core/observation.ts";
+import { sha256 } from "../src/model/identity/fingerprint.ts";
+import { LABELS } from "../src/model/observation.ts";
 import { contentHashOf } from "../src/pipeline/normalize.ts";
 import { FingerprintTable } from "../src/store/fingerprint_table.ts";
 import { type IndexOptions, ObservationIndex, type StoredObservation } from "../src/store/mod.ts";

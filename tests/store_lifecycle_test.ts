@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { ANNOTATIONS } from "../src/core/observation.ts";
-import { sha256 } from "../src/core/fingerprint.ts";
+import { ANNOTATIONS } from "../src/model/observation.ts";
+import { sha256 } from "../src/model/identity/fingerprint.ts";
 import type { StoredObservation } from "../src/store/observations.ts";
 import { ViewBook } from "../src/store/view_book.ts";
 import { FakeKube } from "./support/fake_kube.ts";

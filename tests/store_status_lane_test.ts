@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { LABELS } from "../src/core/observation.ts";
+import { LABELS } from "../src/model/observation.ts";
 import { NetworkError } from "../src/kube/api.ts";
 import { DueQueue } from "../src/store/due_queue.ts";
 import { mergeDeltas } from "../src/store/status_lane.ts";

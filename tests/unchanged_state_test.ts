@@ -1,8 +1,8 @@
 /** The same state read again: after three restarts and a resync not one Observation is added, not one status written. */
 import { assert, assertEquals } from "@std/assert";
 import { parse } from "yaml";
-import { isObject, type JsonObject } from "../src/core/json.ts";
-import type { Account } from "../src/telemetry/record.ts";
+import { isObject, type JsonObject } from "../src/model/json.ts";
+import type { Account } from "../src/telemetry/accounting.ts";
 import type { TestApp } from "./support/app.ts";
 import { closedBooks } from "./support/books.ts";
 import { type DevWorld, occurrencesOf, startDevWorld } from "./support/dev_world.ts";

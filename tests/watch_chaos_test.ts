@@ -4,10 +4,10 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
-import { isObject } from "../src/core/json.ts";
-import { fixedConnection } from "../src/kube/connection.ts";
+import { isObject } from "../src/model/json.ts";
+import { fixedConnection } from "../src/kube/auth/connection.ts";
 import { createTransport, type Transport } from "../src/kube/transport.ts";
-import type { WatcherOptions } from "../src/kube/watcher.ts";
+import type { WatcherOptions } from "../src/kube/watch.ts";
 import { alert, alertedPods, sendAlerts, wantedPods } from "./support/alerts.ts";
 import { startTestApp, type TestApp } from "./support/app.ts";
 import { closedBooks, statusOf } from "./support/books.ts";

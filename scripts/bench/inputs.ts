@@ -1,10 +1,10 @@
 /** What is sent: alerts of Falco as the samples have them, audit batches, Trivy's reports, and bare Observations. */
-import type { Json, JsonObject } from "../../src/core/json.ts";
-import { isObject } from "../../src/core/json.ts";
-import type { NormalEvent } from "../../src/core/event.ts";
+import type { Json, JsonObject } from "../../src/model/json.ts";
+import { isObject } from "../../src/model/json.ts";
+import type { NormalEvent } from "../../src/model/event.ts";
 import type { KubeObject, ResourceType } from "../../src/kube/api.ts";
 import { toObservation } from "../../src/pipeline/observe.ts";
-import { falco } from "../../src/sources/falco.ts";
+import { falco } from "../../src/sources/falco/mod.ts";
 import type { SourceDefinition } from "../../src/sources/source.ts";
 import { profileOf, runtimeOf } from "../../src/sources/active.ts";
 import { readSettings } from "../../src/settings.ts";

@@ -1,5 +1,5 @@
 /** A process started with `--inspect`, asked over the inspector's protocol: collect garbage, heap in use, CPU profile. */
-import { isObject, type JsonObject } from "../../src/core/json.ts";
+import { isObject, type JsonObject } from "../../src/model/json.ts";
 
 export interface Inspector extends Disposable {
   /** Bytes in use after a full collection. */

@@ -1,15 +1,15 @@
 /** The pipeline alone, as the program wires it, in a process of its own: no socket, an API server that answers at once. */
 import process from "node:process";
 import { createPipeline } from "../../src/app/pipeline.ts";
-import { LiveFilters } from "../../src/config/live_filters.ts";
-import { systemClock } from "../../src/core/clock.ts";
-import type { JsonObject } from "../../src/core/json.ts";
-import { compileFilterExpression } from "../../src/pipeline/expression.ts";
-import type { FilterDocument } from "../../src/pipeline/filter.ts";
+import { LiveFilters } from "../../src/filters/live.ts";
+import { systemClock } from "../../src/model/clock.ts";
+import type { JsonObject } from "../../src/model/json.ts";
+import { compileFilterExpression } from "../../src/filters/expression.ts";
+import type { FilterDocument } from "../../src/filters/filter.ts";
 import { readSettings } from "../../src/settings.ts";
-import { falco } from "../../src/sources/falco.ts";
+import { falco } from "../../src/sources/falco/mod.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
-import { createBooks } from "../../src/telemetry/record.ts";
+import { createBooks } from "../../src/telemetry/accounting.ts";
 import { UNLIMITED } from "./controller.ts";
 import { alert, alertTemplate, runtimeFor } from "./inputs.ts";
 import { createInstantApi } from "./instant_api.ts";

@@ -1,8 +1,8 @@
 /** The API server under the benchmark: the embedded one, or a real one with its etcd. */
 import { parse } from "yaml";
-import { isObject, type JsonObject } from "../../src/core/json.ts";
+import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { ApiError, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
-import { fixedConnection } from "../../src/kube/connection.ts";
+import { fixedConnection } from "../../src/kube/auth/connection.ts";
 import { createTransport, type Transport } from "../../src/kube/transport.ts";
 import { startEnvtest } from "../../tests/support/envtest.ts";
 import { createNamespaces, createOrReplace, installCrds } from "../support/feed.ts";

@@ -1,8 +1,8 @@
 /** The schema of the chart's values, less the settings, which come from the program. */
 import { z } from "zod";
-import { filterBlockSchema } from "../../src/config/filter_schema.ts";
-import { isObject, type JsonObject } from "../../src/core/json.ts";
-import { SOURCE_PATTERN } from "../../src/core/observation.ts";
+import { filterBlockSchema } from "../../src/filters/schema.ts";
+import { isObject, type JsonObject } from "../../src/model/json.ts";
+import { SOURCE_PATTERN } from "../../src/model/observation.ts";
 
 const text: JsonObject = { type: "string" };
 const flag: JsonObject = { type: "boolean" };

@@ -1,7 +1,7 @@
 /** crds/: one file for each kind, from its zod schema. */
 import { stringify } from "yaml";
-import { observationCrd } from "../../src/core/crd.ts";
-import type { JsonObject } from "../../src/core/json.ts";
+import { observationCrd } from "../../src/model/crd.ts";
+import type { JsonObject } from "../../src/model/json.ts";
 import { type GeneratedFile, YAML_HEADER } from "./file.ts";
 
 /** File name in crds/ and the definition it holds. */

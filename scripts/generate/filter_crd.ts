@@ -1,7 +1,7 @@
 /** crds/observationfilter.yaml. */
 import { stringify } from "yaml";
-import { OBSERVATION_FILTER_CRD } from "../../src/config/filter_crd.ts";
-import { crdFor } from "../../src/core/crd.ts";
+import { OBSERVATION_FILTER_CRD } from "../../src/filters/crd.ts";
+import { crdFor } from "../../src/model/crd.ts";
 import { type GeneratedFile, YAML_HEADER } from "./file.ts";
 
 export function generateFilterCrd(): GeneratedFile[] {

@@ -1,13 +1,13 @@
 /** docs/reference/filters.md: every key, from the schema that reads it. */
 import { stringify } from "yaml";
 import { z } from "zod";
-import { MAX_SOURCES } from "../../src/config/filter_document.ts";
-import { filterBlockShape, MAX_LIST_VALUES, MAX_VALUE_LENGTH } from "../../src/config/filter_schema.ts";
-import { MAX_FILTERS } from "../../src/config/observation_filters.ts";
-import { MAX_TEXT_LENGTH } from "../../src/config/text.ts";
-import { CATEGORIES, SEVERITIES } from "../../src/core/observation.ts";
-import { MAX_EXPRESSION_LENGTH, MAX_PATTERN_LENGTH } from "../../src/pipeline/expression.ts";
-import { DIMENSIONS, SEVERITY_RANK } from "../../src/pipeline/filter_checks.ts";
+import { MAX_SOURCES } from "../../src/filters/document.ts";
+import { filterBlockShape, MAX_LIST_VALUES, MAX_VALUE_LENGTH } from "../../src/filters/schema.ts";
+import { MAX_FILTERS } from "../../src/filters/observation_filters.ts";
+import { MAX_TEXT_LENGTH } from "../../src/filters/config_text.ts";
+import { CATEGORIES, SEVERITIES } from "../../src/model/observation.ts";
+import { MAX_EXPRESSION_LENGTH, MAX_PATTERN_LENGTH } from "../../src/filters/expression.ts";
+import { DIMENSIONS, SEVERITY_RANK } from "../../src/filters/checks.ts";
 import { type GeneratedFile, markdown, table } from "./file.ts";
 
 export function generateFilters(): GeneratedFile[] {

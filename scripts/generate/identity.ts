@@ -1,5 +1,5 @@
 /** docs/reference/identity.md: what makes two events of a source the same. */
-import { SOURCES } from "../../src/sources/mod.ts";
+import { SOURCES } from "../../src/sources/registry.ts";
 import { type GeneratedFile, markdown, table } from "./file.ts";
 
 export function generateIdentity(): GeneratedFile[] {

@@ -1,7 +1,7 @@
 /** crds/ingester.yaml and crds/observationmapping.yaml. */
 import { stringify } from "yaml";
-import { crdFor } from "../../src/core/crd.ts";
-import { MAPPED_CRDS } from "../../src/sources/mapped/schema.ts";
+import { crdFor } from "../../src/model/crd.ts";
+import { MAPPED_CRDS } from "../../src/mapped/schema.ts";
 import { type GeneratedFile, YAML_HEADER } from "./file.ts";
 
 export function generateMappedCrds(): GeneratedFile[] {

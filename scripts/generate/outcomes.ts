@@ -3,7 +3,7 @@ import {
   FAIL_REASON_MEANINGS,
   FILTER_REASON_MEANINGS,
   PAYLOAD_ERROR_MEANINGS,
-} from "../../src/core/outcome.ts";
+} from "../../src/model/outcome.ts";
 import { type GeneratedFile, markdown, table } from "./file.ts";
 
 export function generateOutcomes(): GeneratedFile[] {

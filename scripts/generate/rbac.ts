@@ -1,7 +1,7 @@
-/** The rules of src/sources/rules.ts: for the chart as data, for people as docs/reference/rbac.md. */
+/** The rules of src/sources/rbac.ts: for the chart as data, for people as docs/reference/rbac.md. */
 import { stringify } from "yaml";
 import { readSettings } from "../../src/settings.ts";
-import { placedRules, rbacRules, type Rule } from "../../src/sources/rules.ts";
+import { placedRules, rbacRules, type Rule } from "../../src/sources/rbac.ts";
 import { type GeneratedFile, markdown, table, YAML_HEADER } from "./file.ts";
 
 export function generateRbac(): GeneratedFile[] {

@@ -1,5 +1,5 @@
 /** The table of sources in README.md, between its two markers. */
-import { SOURCES } from "../../src/sources/mod.ts";
+import { SOURCES } from "../../src/sources/registry.ts";
 import type { SourceDefinition } from "../../src/sources/source.ts";
 import { type GeneratedFile, table } from "./file.ts";
 

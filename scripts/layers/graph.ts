@@ -1,5 +1,5 @@
 /** The program's modules and what they import, as `deno info` sees them. */
-import { isObject, type JsonObject } from "../../src/core/json.ts";
+import { isObject, type JsonObject } from "../../src/model/json.ts";
 
 /** One import of a module. */
 export interface Import {

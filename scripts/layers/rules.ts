@@ -2,38 +2,41 @@
 import { codeOf } from "./code.ts";
 import type { Graph, Import, Module } from "./graph.ts";
 
-/** Lower layers first; those in one row know nothing of each other. */
+/** Lower layers first. A layer imports from itself and from lower rows; layers of one row do not import each other. */
 const LAYERS: readonly (readonly string[])[] = [
-  ["core"],
+  ["model"],
+  ["text"],
   ["pipeline"],
   ["telemetry"],
   ["kube"],
-  ["store", "config"],
+  ["store", "filters", "exceptions"],
   ["sources"],
+  ["mapped"],
   ["http"],
   ["app"],
+  ["read"],
+  ["ui"],
   ["cli"],
   ["main"],
 ];
 
-/** Packages that have one home. */
-const HOMES: Readonly<Record<string, string>> = {
-  "hono": "src/http/",
-  "prom-client": "src/telemetry/",
-  "@kubernetes/client-node": "src/kube/kubeconfig.ts",
+/** Packages that only one folder or file may import. */
+const HOMES: Readonly<Record<string, readonly string[]>> = {
+  "hono": ["src/http/", "src/ui/"],
+  "prom-client": ["src/telemetry/"],
+  "@kubernetes/client-node": ["src/kube/auth/kubeconfig.ts"],
 };
 
-/** Globals that have one home; tests and scripts are free. */
+/** Globals that only some files of the program may use; tests and scripts may use them all. */
 const GLOBAL_HOMES: readonly { readonly name: string; readonly allowed: (path: string) => boolean }[] = [
   { name: "Deno.env", allowed: (path) => path === "src/settings.ts" },
   { name: "Deno.args", allowed: (path) => path === "src/settings.ts" },
-  { name: "Deno", allowed: (path) => !["core", "pipeline"].includes(layerOf(path) ?? "") },
+  { name: "Deno", allowed: (path) => !["model", "text", "pipeline"].includes(layerOf(path) ?? "") },
 ];
 
 const ENTRY = "main.ts";
 const DEVCLUSTER = "src/devcluster/";
 const CLIENT_NODE = "@kubernetes/client-node";
-const MAX_LINES = 300;
 
 /** Every breach of a rule, one line each, sorted by file. */
 export function breaches(graph: Graph): string[] {
@@ -48,26 +51,54 @@ export function breaches(graph: Graph): string[] {
   if (devcluster) found.push(`the production entry reaches the development cluster: ${devcluster}`);
   const clientNode = chain(graph, (path) => path === CLIENT_NODE, { lazyToo: false });
   if (clientNode) found.push(`client-node is loaded at start: ${clientNode}`);
-  return found.sort();
+  return [...found, ...circles(graph)].sort();
 }
 
-/** Files that have grown too long to be read at once. */
-export function longFiles(texts: ReadonlyMap<string, string>): string[] {
-  return [...texts].map(([path, text]) => ({ path, lines: text.split("\n").length - 1 }))
-    .filter(({ lines }) => lines > MAX_LINES)
-    .map(({ path, lines }) => `${path} has ${lines} lines, more than ${MAX_LINES}`).sort();
+/** Import circles, lazy and type imports included: one line for each group of files that import each other. */
+export function circles(graph: Graph): string[] {
+  return components(graph).filter(({ length }) => length > 1)
+    .map((paths) => `import circle: ${paths.sort().join(", ")}`);
+}
+
+/** Strongly connected components (Tarjan, "Depth-first search and linear graph algorithms", 1972). */
+function components(graph: Graph): string[][] {
+  const found: string[][] = [];
+  const stack: string[] = [];
+  const state = new Map<string, { readonly index: number; low: number; onStack: boolean }>();
+  function visit(path: string): { readonly index: number; low: number; onStack: boolean } {
+    const node = { index: state.size, low: state.size, onStack: true };
+    state.set(path, node);
+    stack.push(path);
+    for (const { target } of graph.get(path)?.imports ?? []) {
+      if (!graph.has(target) || target === path) continue;
+      const next = state.get(target);
+      if (!next) node.low = Math.min(node.low, visit(target).low);
+      else if (next.onStack) node.low = Math.min(node.low, next.index);
+    }
+    if (node.low === node.index) {
+      const component = stack.splice(stack.indexOf(path));
+      for (const member of component) {
+        const memberNode = state.get(member);
+        if (memberNode) memberNode.onStack = false;
+      }
+      found.push(component);
+    }
+    return node;
+  }
+  for (const path of graph.keys()) if (!state.has(path)) visit(path);
+  return found;
 }
 
 function importBreaches(module: Module, { target, typeOnly }: Import): string[] {
   const { path } = module;
   const said = `${path} imports ${typeOnly ? "a type of " : ""}${target}`;
-  const home = Object.hasOwn(HOMES, target) ? HOMES[target] : undefined;
-  if (home !== undefined && path.startsWith("src/") && !path.startsWith(home)) {
-    return [`${said}: only ${home} may`];
+  const homes = Object.hasOwn(HOMES, target) ? HOMES[target] : undefined;
+  if (homes && path.startsWith("src/") && !homes.some((home) => path.startsWith(home))) {
+    return [`${said}: only ${homes.join(", ")} may`];
   }
   if (path.startsWith(DEVCLUSTER)) {
-    const fits = target.startsWith(DEVCLUSTER) || target === "src/core/json.ts" || !target.endsWith(".ts");
-    return fits ? [] : [`${said}: the development cluster may import src/core/json.ts alone`];
+    const fits = target.startsWith(DEVCLUSTER) || target === "src/model/json.ts" || !target.endsWith(".ts");
+    return fits ? [] : [`${said}: the development cluster may import src/model/json.ts alone`];
   }
   const from = layerOf(path);
   if (from === undefined) return [];

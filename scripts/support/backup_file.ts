@@ -1,5 +1,5 @@
 /** Reads the objects of a backup: one JSON object a line, or one List. */
-import { isObject, type Json } from "../../src/core/json.ts";
+import { isObject, type Json } from "../../src/model/json.ts";
 import type { KubeObject } from "../../src/kube/api.ts";
 
 /** Every object of the file, one at a time: a backup of one object a line is never in memory as a whole. */

@@ -1,8 +1,8 @@
 /** What a backup holds, and how an object is made fit to be created again. */
-import { OBSERVATION_FILTERS } from "../../src/config/observation_filters.ts";
+import { OBSERVATION_FILTERS } from "../../src/filters/observation_filters.ts";
 import type { KubeObject, ResourceType } from "../../src/kube/api.ts";
-import { CONFIGMAPS } from "../../src/sources/drivers/configmap.ts";
-import { INGESTERS, OBSERVATION_MAPPINGS } from "../../src/sources/mapped/kinds.ts";
+import { CONFIGMAPS } from "../../src/sources/feeds/configmap.ts";
+import { INGESTERS, OBSERVATION_MAPPINGS } from "../../src/mapped/kinds.ts";
 import { OBSERVATIONS } from "../../src/store/mod.ts";
 
 /** Configuration first: what a restore brings back is then judged by the filters that were in force. */

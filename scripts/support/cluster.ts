@@ -1,7 +1,7 @@
 /** The cluster a script works on: the embedded development API server, or one named explicitly. */
 import type { KubeApi } from "../../src/kube/api.ts";
-import { fixedConnection } from "../../src/kube/connection.ts";
-import { kubeconfigConnection } from "../../src/kube/kubeconfig.ts";
+import { fixedConnection } from "../../src/kube/auth/connection.ts";
+import { kubeconfigConnection } from "../../src/kube/auth/kubeconfig.ts";
 import { createTransport } from "../../src/kube/transport.ts";
 import { startDevCluster } from "../../src/devcluster/mod.ts";
 

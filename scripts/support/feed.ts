@@ -1,6 +1,6 @@
 /** Plays the samples in scripts/samples through the real ways in: the API server and the webhooks. */
 import { parse } from "yaml";
-import { isObject, type JsonObject } from "../../src/core/json.ts";
+import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
 
 const SAMPLES = new URL("../samples/", import.meta.url);

@@ -1,6 +1,6 @@
 /** The cluster an operator's script works on, found as kubectl finds it. */
 import type { KubeApi } from "../../src/kube/api.ts";
-import { findConnection } from "../../src/kube/connect.ts";
+import { findConnection } from "../../src/kube/auth/connect.ts";
 import { createTransport } from "../../src/kube/transport.ts";
 import { environment } from "../../src/settings.ts";
 

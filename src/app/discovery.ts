@@ -1,7 +1,7 @@
 /** The API server's resources as the state sources ask for them. */
 import type { KubeApi } from "../kube/api.ts";
 import { type DiscoveryWatch, watchDiscovery } from "../kube/discovery.ts";
-import type { Discovery, StateSource } from "../sources/drivers/state_sources.ts";
+import type { Discovery, StateSource } from "../sources/feeds/state_sources.ts";
 
 export interface PolledDiscovery extends Discovery, Pick<DiscoveryWatch, "run" | "refresh" | "types"> {}
 

@@ -1,5 +1,5 @@
 /** What the leader does to what is stored: lifecycle, garbage collection, the budget's evictions. */
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../model/clock.ts";
 import type { KubeApi } from "../kube/api.ts";
 import type { EventDraft } from "../kube/events.ts";
 import type { Runnable } from "../lifecycle.ts";

@@ -1,11 +1,11 @@
 /** Index, dedup, rate limit, store and intake of a process, wired. */
-import type { Clock } from "../core/clock.ts";
-import type { NormalEvent } from "../core/event.ts";
-import type { Observation } from "../core/observation.ts";
+import type { Clock } from "../model/clock.ts";
+import type { NormalEvent } from "../model/event.ts";
+import type { Observation } from "../model/observation.ts";
 import type { KubeApi } from "../kube/api.ts";
 import { sleep } from "../kube/retry.ts";
-import type { WatcherOptions } from "../kube/watcher.ts";
-import { watcher, type WatchState } from "../kube/watcher.ts";
+import type { WatcherOptions } from "../kube/watch.ts";
+import { watcher, type WatchState } from "../kube/watch.ts";
 import { createDedup, type Dedup } from "../pipeline/dedup.ts";
 import { createIntake, type Intake } from "../pipeline/intake.ts";
 import { contentHashOf } from "../pipeline/normalize.ts";
@@ -23,7 +23,7 @@ import {
 import { type Budget, type BudgetState, createBudget } from "../store/budget.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import type { Books } from "../telemetry/record.ts";
+import type { Books } from "../telemetry/accounting.ts";
 
 export interface PipelineOptions {
   readonly api: KubeApi;

@@ -2,7 +2,7 @@
 import type { Settings } from "../settings.ts";
 import type { SourceStates } from "../sources/status.ts";
 import { logger } from "../telemetry/logging.ts";
-import { type Account, type Books } from "../telemetry/record.ts";
+import { type Account, type Books } from "../telemetry/accounting.ts";
 
 const log = logger("app");
 const NO_EVENTS: Account = { events: 0, created: 0, deduped: 0, filtered: 0, failed: 0, inFlight: 0 };

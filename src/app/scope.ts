@@ -1,5 +1,5 @@
 /** This shard's part of the cluster (SPEC section 9). */
-import type { NormalEvent } from "../core/event.ts";
+import type { NormalEvent } from "../model/event.ts";
 import type { Settings } from "../settings.ts";
 
 export interface Scope {

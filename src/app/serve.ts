@@ -2,7 +2,7 @@
 import { createMetricsApp, type HttpApp } from "../http/app.ts";
 import { listen, type Listener } from "../http/server.ts";
 import type { Health } from "../health.ts";
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../model/clock.ts";
 import { sleep } from "../kube/retry.ts";
 import { type Runnable, RunnableGroup } from "../lifecycle.ts";
 import type { Settings } from "../settings.ts";

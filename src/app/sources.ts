@@ -1,15 +1,15 @@
 /** The sources in force: built-in ones, and those Ingesters and ObservationMappings add, wired to their drivers. */
-import type { NormalEvent } from "../core/event.ts";
-import type { PayloadError } from "../core/outcome.ts";
+import type { NormalEvent } from "../model/event.ts";
+import type { PayloadError } from "../model/outcome.ts";
 import type { Answer, WebhookEndpoint } from "../http/webhooks.ts";
 import type { Intake, IntakeResult, SourceRuntime } from "../pipeline/intake.ts";
 import type { Rate } from "../pipeline/rate_limit.ts";
 import type { Settings } from "../settings.ts";
 import { profileOf, runtimeOf } from "../sources/active.ts";
-import type { StateSource } from "../sources/drivers/state_sources.ts";
-import type { ActiveSource } from "../sources/mapped/activate.ts";
-import type { Claim } from "../sources/mapped/runtime.ts";
-import { SOURCES } from "../sources/mod.ts";
+import type { StateSource } from "../sources/feeds/state_sources.ts";
+import type { ActiveSource } from "../mapped/activate.ts";
+import type { Claim } from "../mapped/runtime.ts";
+import { SOURCES } from "../sources/registry.ts";
 import type { DrawContext, SourceDefinition } from "../sources/source.ts";
 import type { SourceStates } from "../sources/status.ts";
 import { DELETE_REASONS } from "../store/deletes.ts";

@@ -1,11 +1,11 @@
 import { assertEquals } from "@std/assert";
-import { systemClock } from "../core/clock.ts";
+import { systemClock } from "../model/clock.ts";
 import type { Intake } from "../pipeline/intake.ts";
 import { readSettings } from "../settings.ts";
-import type { ActiveSource } from "../sources/mapped/activate.ts";
-import { falco } from "../sources/falco.ts";
-import type { Claim } from "../sources/mapped/runtime.ts";
-import { kyverno } from "../sources/kyverno.ts";
+import type { ActiveSource } from "../mapped/activate.ts";
+import { falco } from "../sources/falco/mod.ts";
+import type { Claim } from "../mapped/runtime.ts";
+import { kyverno } from "../sources/kyverno/mod.ts";
 import type { SourceDefinition } from "../sources/source.ts";
 import { SourceStates } from "../sources/status.ts";
 import { createMetrics } from "../telemetry/metrics.ts";

@@ -1,6 +1,6 @@
 /** Arguments by kubectl's conventions. */
 import { parseArgs } from "node:util";
-import { didYouMean } from "../config/problem.ts";
+import { didYouMean } from "../filters/problem.ts";
 import { CommandError } from "./io.ts";
 
 const OPTIONS = {

@@ -1,9 +1,9 @@
 /** `zen-watcher test`: runs the cases of a folder through the server's own pipeline. */
 import { dirname, join } from "node:path";
-import type { Problem } from "../config/problem.ts";
-import { isObject } from "../core/json.ts";
-import type { PayloadError } from "../core/outcome.ts";
-import { compileFilters } from "../pipeline/filter.ts";
+import type { Problem } from "../filters/problem.ts";
+import { isObject } from "../model/json.ts";
+import type { PayloadError } from "../model/outcome.ts";
+import { compileFilters } from "../filters/filter.ts";
 import type { Settings } from "../settings.ts";
 import type { Arguments } from "./args.ts";
 import { outputOf, usage } from "./args.ts";

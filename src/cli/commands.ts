@@ -1,5 +1,5 @@
 /** Which command the arguments name, and what it is told. */
-import { didYouMean } from "../config/problem.ts";
+import { didYouMean } from "../filters/problem.ts";
 import { type Settings, SettingsError } from "../settings.ts";
 import { type Arguments, type OptionName, readArguments, usage } from "./args.ts";
 import { HELP, helpOf } from "./help.ts";

@@ -4,17 +4,17 @@ import {
   parseFilterDocuments,
   readFilterDocuments,
   readFilterSpec,
-} from "../config/filter_document.ts";
-import { formatReceived, type Issue, type Problem } from "../config/problem.ts";
-import type { TextDocument } from "../config/text.ts";
-import { isObject, type JsonObject } from "../core/json.ts";
-import { GROUP } from "../core/observation.ts";
+} from "../filters/document.ts";
+import { formatReceived, type Issue, type Problem } from "../filters/problem.ts";
+import type { TextDocument } from "../filters/config_text.ts";
+import { isObject, type JsonObject } from "../model/json.ts";
+import { GROUP } from "../model/observation.ts";
 import type { KubeObject } from "../kube/api.ts";
-import type { FilterDocument } from "../pipeline/filter.ts";
+import type { FilterDocument } from "../filters/filter.ts";
 import type { Settings } from "../settings.ts";
-import { compileMapped } from "../sources/mapped/compile.ts";
-import { refusalsOf } from "../sources/mapped/plan.ts";
-import { SOURCES } from "../sources/mod.ts";
+import { compileMapped } from "../mapped/compile.ts";
+import { refusalsOf } from "../mapped/plan.ts";
+import { SOURCES } from "../sources/registry.ts";
 import { itemType, readConfig } from "./input.ts";
 import type { FileProblem } from "./report.ts";
 

@@ -1,5 +1,5 @@
 /** Finds the cluster a command speaks to. */
-import { findConnection } from "../kube/connect.ts";
+import { findConnection } from "../kube/auth/connect.ts";
 import { createTransport, type Transport } from "../kube/transport.ts";
 import { namesProxy, type Settings } from "../settings.ts";
 import type { Arguments } from "./args.ts";

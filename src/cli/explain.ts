@@ -1,7 +1,7 @@
 /** `zen-watcher explain`: what the server would make of a payload, step by step, and why. */
-import type { PayloadError } from "../core/outcome.ts";
+import type { PayloadError } from "../model/outcome.ts";
 import type { KubeObject } from "../kube/api.ts";
-import { compileFilters, type FilterDocument } from "../pipeline/filter.ts";
+import { compileFilters, type FilterDocument } from "../filters/filter.ts";
 import type { Settings } from "../settings.ts";
 import { type Arguments, outputOf, usage } from "./args.ts";
 import { type ConfigFile, readConfigFile } from "./config_file.ts";

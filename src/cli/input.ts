@@ -1,15 +1,19 @@
 /** Files as people have them: JSON, YAML, NDJSON, values one after another, one object or a List. */
 import { basename } from "node:path";
-import { type Problem } from "../config/problem.ts";
-import { readDocuments as readTextDocuments, type TextDocument, type TextResult } from "../config/text.ts";
-import type { Payload } from "../core/event.ts";
-import { isObject, type Json, type JsonObject } from "../core/json.ts";
-import type { PayloadError } from "../core/outcome.ts";
-import { parseJsonDocuments } from "../core/parse_json.ts";
+import { type Problem } from "../filters/problem.ts";
+import {
+  readDocuments as readTextDocuments,
+  type TextDocument,
+  type TextResult,
+} from "../filters/config_text.ts";
+import type { Payload } from "../model/event.ts";
+import { isObject, type Json, type JsonObject } from "../model/json.ts";
+import type { PayloadError } from "../model/outcome.ts";
+import { parseJsonDocuments } from "../text/parse_json.ts";
 import type { KubeObject } from "../kube/api.ts";
 import { objectPayload } from "../sources/active.ts";
-import { bodyOf, type Documents, readDocuments } from "../sources/documents.ts";
-import { configMapPayload } from "../sources/drivers/configmap.ts";
+import { bodyOf, type Documents, readDocuments } from "../text/documents.ts";
+import { configMapPayload } from "../sources/feeds/configmap.ts";
 import type { SourceDefinition } from "../sources/source.ts";
 
 /** Longest file the commands take, in UTF-16 units. */

@@ -1,6 +1,6 @@
 /** Mistakes as a good compiler tells them: file, line, column, the line itself, a caret. */
 import { stringify } from "yaml";
-import type { Problem } from "../config/problem.ts";
+import type { Problem } from "../filters/problem.ts";
 import type { Format } from "./args.ts";
 
 /** A mistake in a file. */

@@ -1,12 +1,12 @@
 /** A case of `zen-watcher test`: an input, a source, filters, and what is expected of each event. */
 import * as z from "zod";
-import { type FilterResult, readFilterDocuments } from "../config/filter_document.ts";
-import { toIssues } from "../config/filter_schema.ts";
-import type { Issue, Problem } from "../config/problem.ts";
-import type { TextDocument } from "../config/text.ts";
-import type { Json } from "../core/json.ts";
-import { parseTime } from "../core/time.ts";
-import type { FilterDocument } from "../pipeline/filter.ts";
+import { type FilterResult, readFilterDocuments } from "../filters/document.ts";
+import { toIssues } from "../filters/schema.ts";
+import type { Issue, Problem } from "../filters/problem.ts";
+import type { TextDocument } from "../filters/config_text.ts";
+import type { Json } from "../model/json.ts";
+import { parseTime } from "../model/time.ts";
+import type { FilterDocument } from "../filters/filter.ts";
 
 /** Receipt of a payload where a case does not say. */
 const DEFAULT_RECEIVED_AT = "2026-01-01T00:00:00Z";

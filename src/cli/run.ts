@@ -1,6 +1,6 @@
 /** `zen-watcher run`: the controller, until SIGTERM or SIGINT. */
 import { startApp } from "../app.ts";
-import { findConnection } from "../kube/connect.ts";
+import { findConnection } from "../kube/auth/connect.ts";
 import type { Settings } from "../settings.ts";
 import { configureLogging, logger } from "../telemetry/logging.ts";
 import { VERSION } from "../version.ts";

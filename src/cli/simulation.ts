@@ -1,11 +1,11 @@
 /** The server's own pipeline over given payloads, off line: every step of every event, said. */
-import type { NormalEvent, Payload } from "../core/event.ts";
-import type { Observation } from "../core/observation.ts";
-import { FILTER_REASON_MEANINGS, type Outcome, type PayloadError } from "../core/outcome.ts";
+import type { NormalEvent, Payload } from "../model/event.ts";
+import type { Observation } from "../model/observation.ts";
+import { FILTER_REASON_MEANINGS, type Outcome, type PayloadError } from "../model/outcome.ts";
 import { createDedup } from "../pipeline/dedup.ts";
-import type { FilterSet } from "../pipeline/filter.ts";
+import type { FilterSet } from "../filters/filter.ts";
 import { excessOf, type SourceRuntime } from "../pipeline/intake.ts";
-import { decide, type Decision, type Steps } from "../pipeline/mod.ts";
+import { decide, type Decision, type Steps } from "../pipeline/decide.ts";
 import { toObservation } from "../pipeline/normalize.ts";
 import type { Generation, StoredIndex } from "../pipeline/ports.ts";
 

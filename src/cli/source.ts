@@ -1,15 +1,15 @@
 /** The source a command is told of: built in, or of an Ingester or ObservationMapping at hand. */
-import { didYouMean, formatPath } from "../config/problem.ts";
-import { isObject } from "../core/json.ts";
+import { didYouMean, formatPath } from "../filters/problem.ts";
+import { isObject } from "../model/json.ts";
 import type { KubeObject } from "../kube/api.ts";
-import type { FilterDocument } from "../pipeline/filter.ts";
+import type { FilterDocument } from "../filters/filter.ts";
 import type { SourceRuntime } from "../pipeline/intake.ts";
 import type { Settings } from "../settings.ts";
 import { profileOf, runtimeOf, type SourceOverrides } from "../sources/active.ts";
-import { type CompiledIngester, compileMapped } from "../sources/mapped/compile.ts";
-import { definitionOf } from "../sources/mapped/definition.ts";
-import { idOf } from "../sources/mapped/verdict.ts";
-import { sourceNamed, SOURCES } from "../sources/mod.ts";
+import { type CompiledIngester, compileMapped } from "../mapped/compile.ts";
+import { definitionOf } from "../mapped/definition.ts";
+import { idOf } from "../mapped/verdict.ts";
+import { sourceNamed, SOURCES } from "../sources/registry.ts";
 import type { SourceDefinition } from "../sources/source.ts";
 import { CommandError } from "./io.ts";
 

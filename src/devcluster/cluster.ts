@@ -1,4 +1,4 @@
-import { at, isObject, type Json, type JsonObject } from "../core/json.ts";
+import { at, isObject, type Json, type JsonObject } from "../model/json.ts";
 import { failure, invalid, refused } from "./errors.ts";
 import { isHeld, keyOf, meta, now, prepareNew, type Target } from "./objects.ts";
 import { builtIns, definedResource, type Definition, type Resource, resourceName } from "./resources.ts";

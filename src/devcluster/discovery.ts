@@ -1,4 +1,4 @@
-import type { JsonObject } from "../core/json.ts";
+import type { JsonObject } from "../model/json.ts";
 import { apiVersion, type Definition, type Version } from "./resources.ts";
 
 type Served = { readonly definition: Definition; readonly version: Version };

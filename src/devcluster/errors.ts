@@ -1,4 +1,4 @@
-import type { JsonObject } from "../core/json.ts";
+import type { JsonObject } from "../model/json.ts";
 
 /** One reason why an object is refused, as in `details.causes` of a Status. */
 export type Cause = { readonly reason: string; readonly message: string; readonly field: string };

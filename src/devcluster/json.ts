@@ -1,5 +1,5 @@
 import jsonpatch, { type Operation } from "fast-json-patch";
-import { isObject, type Json, type JsonObject } from "../core/json.ts";
+import { isObject, type Json, type JsonObject } from "../model/json.ts";
 import { badRequest, StatusError } from "./errors.ts";
 
 /** Parses JSON, or answers 400 with `problem` before the reason. */

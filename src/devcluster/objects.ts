@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
-import { at, isObject, type Json, type JsonObject } from "../core/json.ts";
+import { at, isObject, type Json, type JsonObject } from "../model/json.ts";
 import { badRequest, type Cause, cause, failure, invalid, refused, StatusError } from "./errors.ts";
 import { parse } from "./json.ts";
 import { apiVersion, type Resource, type Version } from "./resources.ts";

@@ -1,5 +1,5 @@
 import protobuf from "protobufjs";
-import type { JsonObject } from "../core/json.ts";
+import type { JsonObject } from "../model/json.ts";
 import { badRequest, StatusError } from "./errors.ts";
 
 const MAGIC_BYTES = 4;

@@ -1,4 +1,4 @@
-import type { JsonObject } from "../core/json.ts";
+import type { JsonObject } from "../model/json.ts";
 import type { Collection } from "./store.ts";
 
 /** A column of `kubectl get`: a JSONPath into the object. */

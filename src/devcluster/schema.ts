@@ -1,5 +1,5 @@
 import { RE2JS } from "re2js";
-import { at, isObject, type Json, type JsonObject } from "../core/json.ts";
+import { at, isObject, type Json, type JsonObject } from "../model/json.ts";
 import { type Cause, cause, refused } from "./errors.ts";
 
 const patterns = new Map<string, RE2JS>();

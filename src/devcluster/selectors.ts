@@ -1,4 +1,4 @@
-import { at, type Json, type JsonObject } from "../core/json.ts";
+import { at, type Json, type JsonObject } from "../model/json.ts";
 import { badRequest } from "./errors.ts";
 import type { Target } from "./objects.ts";
 

@@ -1,4 +1,4 @@
-import { isObject, type JsonObject } from "../core/json.ts";
+import { isObject, type JsonObject } from "../model/json.ts";
 import type { Cluster } from "./cluster.ts";
 import { discovery } from "./discovery.ts";
 import { StatusError } from "./errors.ts";

@@ -1,4 +1,4 @@
-import { isObject, type JsonObject } from "../core/json.ts";
+import { isObject, type JsonObject } from "../model/json.ts";
 import { StatusError } from "./errors.ts";
 
 /** One version of an object: its JSON without `apiVersion` and `kind`, so that all served versions share it. */

@@ -1,4 +1,4 @@
-import { at, type Json, type JsonObject } from "../core/json.ts";
+import { at, type Json, type JsonObject } from "../model/json.ts";
 import { meta } from "./objects.ts";
 import { AGE, type Column, type Version } from "./resources.ts";
 

@@ -1,4 +1,4 @@
-import { at, isObject, type Json, type JsonObject } from "../core/json.ts";
+import { at, isObject, type Json, type JsonObject } from "../model/json.ts";
 import type { Cluster } from "./cluster.ts";
 import { badRequest, cause, failure, invalid, refused, StatusError } from "./errors.ts";
 import { jsonPatch, mergePatch, parse } from "./json.ts";

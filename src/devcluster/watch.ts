@@ -1,4 +1,4 @@
-import type { JsonObject } from "../core/json.ts";
+import type { JsonObject } from "../model/json.ts";
 import type { StatusError } from "./errors.ts";
 import { keyOf, meta } from "./objects.ts";
 import { apiVersion } from "./resources.ts";

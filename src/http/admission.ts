@@ -1,6 +1,6 @@
 /** `POST /admission/validate`: an AdmissionReview v1 in, one out. */
 import type { Context } from "hono";
-import { parseJson } from "../core/parse_json.ts";
+import { parseJson } from "../text/parse_json.ts";
 import { logger } from "../telemetry/logging.ts";
 import { answerReview, judge, readReview } from "./admission_judge.ts";
 import { ByteBudget, readBody } from "./body.ts";

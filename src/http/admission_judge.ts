@@ -2,8 +2,8 @@
  * Who may write what zen-watcher alone may write: the same answers as the chart's ValidatingAdmissionPolicy and its
  * Gatekeeper template, for an AdmissionReview. Pure.
  */
-import { at, isObject, type Json, type JsonObject } from "../core/json.ts";
-import { GROUP, LABELS, PLURAL } from "../core/observation.ts";
+import { at, isObject, type Json, type JsonObject } from "../model/json.ts";
+import { GROUP, LABELS, PLURAL } from "../model/observation.ts";
 
 /** Labels and annotations of ours begin with it. */
 const OWN_PREFIX = `${GROUP}/`;

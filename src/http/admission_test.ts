@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { Hono } from "hono";
-import type { JsonObject } from "../core/json.ts";
+import type { JsonObject } from "../model/json.ts";
 import { configureLogging } from "../telemetry/logging.ts";
 import { ADMISSION_PATH, createAdmissionHandler } from "./admission.ts";
 import { judge, readReview } from "./admission_judge.ts";

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { createHmac } from "node:crypto";
 import type { Hono } from "hono";
-import { systemClock } from "../core/clock.ts";
-import type { Payload } from "../core/event.ts";
+import { systemClock } from "../model/clock.ts";
+import type { Payload } from "../model/event.ts";
 import { createMetrics, type Metrics } from "../telemetry/metrics.ts";
 import { WEBHOOK_STATUSES } from "../telemetry/series.ts";
 import { type Bindings, createHttpApp } from "./app.ts";

@@ -1,6 +1,6 @@
 import { BlockList, isIP } from "node:net";
 import { LRUCache } from "lru-cache";
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../model/clock.ts";
 
 /** A set of addresses and CIDRs. */
 export interface AddressSet {

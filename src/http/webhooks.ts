@@ -1,7 +1,7 @@
 import type { Context } from "hono";
-import type { Payload } from "../core/event.ts";
-import type { PayloadError } from "../core/outcome.ts";
-import { bodyOf, readDocuments } from "../sources/documents.ts";
+import type { Payload } from "../model/event.ts";
+import type { PayloadError } from "../model/outcome.ts";
+import { bodyOf, readDocuments } from "../text/documents.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { throttle } from "../telemetry/throttle.ts";

@@ -1,6 +1,6 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { Hono } from "hono";
-import type { JsonObject } from "../core/json.ts";
+import type { JsonObject } from "../model/json.ts";
 import { configureLogging } from "../telemetry/logging.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
 import { ByteBudget } from "./body.ts";

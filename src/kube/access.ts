@@ -1,5 +1,5 @@
 /** Who we are to the API server and what it lets us do. */
-import { isObject } from "../core/json.ts";
+import { isObject } from "../model/json.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "./api.ts";
 import { resourceName } from "./paths.ts";
 

@@ -1,5 +1,5 @@
 /** Everything an API server serves in one answer (Kubernetes 1.27 and later): one request a poll, not two a group. */
-import { isObject, type JsonObject } from "../core/json.ts";
+import { isObject, type JsonObject } from "../model/json.ts";
 import type { KubeApi } from "./api.ts";
 import { objects, type ServedType, type ServedTypes, text } from "./discovery_answer.ts";
 

@@ -1,5 +1,5 @@
 /** The seam to Kubernetes: everything above talks to the API server through `KubeApi` alone. */
-import type { Json, JsonObject } from "../core/json.ts";
+import type { Json, JsonObject } from "../model/json.ts";
 
 /** A served resource. `plural` as in the URL; `namespaced` false for cluster-scoped ones. */
 export interface ResourceType {

@@ -1,5 +1,5 @@
 /** Which resource types the cluster serves, and when that changes. */
-import { isObject, type JsonObject } from "../core/json.ts";
+import { isObject, type JsonObject } from "../model/json.ts";
 import { type Logger, logger } from "../telemetry/logging.ts";
 import { hasStatus, type KubeApi } from "./api.ts";
 import { servedAtOnce } from "./aggregated_discovery.ts";

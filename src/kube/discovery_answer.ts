@@ -1,5 +1,5 @@
 /** What discovery tells, and how its answers are read. */
-import { isObject, type JsonObject } from "../core/json.ts";
+import { isObject, type JsonObject } from "../model/json.ts";
 import type { ResourceType } from "./api.ts";
 
 /** A type as discovery describes it. */

@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { apiServer, status } from "../../tests/support/api_server.ts";
-import { fixedConnection } from "./connection.ts";
+import { fixedConnection } from "./auth/connection.ts";
 import { type DiscoveryChange, findType, served, type ServedType, watchDiscovery } from "./discovery.ts";
 import { createTransport } from "./transport.ts";
 

@@ -1,7 +1,7 @@
 /** Records Kubernetes Events: what an administrator should see in `kubectl describe`. Best effort, never in the way. */
 import { LRUCache } from "lru-cache";
-import { clean } from "../core/clean.ts";
-import { type Clock, systemClock } from "../core/clock.ts";
+import { clean } from "../text/clean.ts";
+import { type Clock, systemClock } from "../model/clock.ts";
 import { type Logger, logger } from "../telemetry/logging.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "./api.ts";
 import { retry, type Sleep, sleep } from "./retry.ts";

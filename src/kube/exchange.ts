@@ -1,8 +1,8 @@
 /** One HTTP exchange with the API server: credentials, the lane, the deadline, what its answer means. */
-import { type Clock, systemClock } from "../core/clock.ts";
-import { isObject, type Json, type JsonObject } from "../core/json.ts";
+import { type Clock, systemClock } from "../model/clock.ts";
+import { isObject, type Json, type JsonObject } from "../model/json.ts";
 import { ApiError, NetworkError, type StatusBody } from "./api.ts";
-import type { Connection, Endpoint } from "./connection.ts";
+import type { Connection, Endpoint } from "./auth/connection.ts";
 import { type Deadline, deadline } from "./deadline.ts";
 import type { Answer, Lane, Lanes } from "./lanes.ts";
 

@@ -3,7 +3,7 @@
  * Own code because of what it costs: a create by Deno's fetch takes nearly three times the processor time of one here
  * (docs/performance.md), and over HTTP/2 fetch leaves Nagle's algorithm on (denoland/deno#35581): 44 ms a body.
  */
-import type { Endpoint } from "./connection.ts";
+import type { Endpoint } from "./auth/connection.ts";
 import { type Http1Answer, Inbox, readAnswer } from "./http1_answer.ts";
 
 /** A request whose body is sent whole. */

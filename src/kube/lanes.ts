@@ -1,6 +1,6 @@
 /** The TLS clients under the transport: few sockets, replaced when they look dead or the credentials change. */
 import { readText } from "./body.ts";
-import type { Endpoint } from "./connection.ts";
+import type { Endpoint } from "./auth/connection.ts";
 import { createHttp1 } from "./http1.ts";
 
 /** API servers allow 100 to 250 streams on an HTTP/2 connection; one more request would wait for ever. */

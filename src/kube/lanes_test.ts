@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { apiServer, watchStream } from "../../tests/support/api_server.ts";
 import { type KubeObject, NetworkError, type ResourceType } from "./api.ts";
-import { type Endpoint, fixedConnection } from "./connection.ts";
+import { type Endpoint, fixedConnection } from "./auth/connection.ts";
 import { createTransport } from "./transport.ts";
 
 const PODS: ResourceType = { group: "", version: "v1", plural: "pods", kind: "Pod", namespaced: true };

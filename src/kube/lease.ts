@@ -1,5 +1,5 @@
 /** Leader election on a Lease, by client-go's rules: whoever keeps renewing leads; silence for its duration frees it. */
-import { type Clock, systemClock } from "../core/clock.ts";
+import { type Clock, systemClock } from "../model/clock.ts";
 import { type Logger, logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { hasStatus, type KubeApi, type KubeObject } from "./api.ts";

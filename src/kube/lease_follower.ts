@@ -2,7 +2,7 @@
 import type { KubeApi } from "./api.ts";
 import { LEASES, readRecord } from "./lease_record.ts";
 import type { Sleep } from "./retry.ts";
-import { watcher, type WatcherEvent } from "./watcher.ts";
+import { watcher, type WatcherEvent } from "./watch.ts";
 
 /** Waits that end early. */
 export interface LeaseFollower extends AsyncDisposable {

@@ -1,5 +1,5 @@
 /** The `Lease` object as leader election writes and reads it. */
-import { isObject } from "../core/json.ts";
+import { isObject } from "../model/json.ts";
 import type { KubeObject, ResourceType } from "./api.ts";
 
 export const LEASES: ResourceType = {

@@ -9,7 +9,7 @@ import {
 import { LEASE_PATH, leaseServer } from "../../tests/support/lease_server.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
 import type { KubeApi } from "./api.ts";
-import { fixedConnection } from "./connection.ts";
+import { fixedConnection } from "./auth/connection.ts";
 import { createLeaderElection, type LeaderElectionOptions, NotLeaderError } from "./lease.ts";
 import { microTime, readRecord } from "./lease_record.ts";
 import { sleep } from "./retry.ts";

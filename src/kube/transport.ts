@@ -1,5 +1,5 @@
 /** `KubeApi` over HTTP: reads and watches by HTTP/2, requests with a body by HTTP/1.1. */
-import { isObject, type Json, type JsonObject } from "../core/json.ts";
+import { isObject, type Json, type JsonObject } from "../model/json.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import {
   ApiError,
@@ -15,7 +15,7 @@ import {
   type WriteOptions,
 } from "./api.ts";
 import { readLines } from "./body.ts";
-import type { Connection } from "./connection.ts";
+import type { Connection } from "./auth/connection.ts";
 import { createWire, open, parseObject, type Request, request, type Wire } from "./exchange.ts";
 import { createLanes } from "./lanes.ts";
 import { listQuery, resourceName, resourcePath, watchQuery, writeQuery } from "./paths.ts";

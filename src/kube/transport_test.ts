@@ -2,7 +2,7 @@ import { assert, assertEquals, assertObjectMatch, assertRejects, assertStringInc
 import { apiServer, status, watchStream } from "../../tests/support/api_server.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
 import { ApiError, type KubeObject, NetworkError, type ResourceType } from "./api.ts";
-import { type Connection, type Endpoint, fixedConnection } from "./connection.ts";
+import { type Connection, type Endpoint, fixedConnection } from "./auth/connection.ts";
 import { createTransport, type TransportOptions } from "./transport.ts";
 
 const PODS: ResourceType = { group: "", version: "v1", plural: "pods", kind: "Pod", namespaced: true };

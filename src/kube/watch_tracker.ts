@@ -1,7 +1,7 @@
 /** What metrics and `onState` learn of a watcher. */
-import { type Clock, systemClock } from "../core/clock.ts";
+import { type Clock, systemClock } from "../model/clock.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import type { WatcherOptions, WatchErrorReason, WatchState } from "./watcher.ts";
+import type { WatcherOptions, WatchErrorReason, WatchState } from "./watch.ts";
 
 type WatchMetrics = NonNullable<WatcherOptions["metrics"]>;
 

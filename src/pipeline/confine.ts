@@ -1,6 +1,6 @@
 /** Keeps what a namespace's reports say to that namespace (SPEC section 13). */
-import type { Origin } from "../core/event.ts";
-import type { Resource } from "../core/observation.ts";
+import type { Origin } from "../model/event.ts";
+import type { Resource } from "../model/observation.ts";
 
 /** Kinds that belong to no namespace, lower-case: nobody's report from inside one speaks of them. */
 const CLUSTER_SCOPED: ReadonlySet<string> = new Set([

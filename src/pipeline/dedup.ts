@@ -1,7 +1,7 @@
 /** Which events repeat a stored Observation: findings while it exists, occurrences within a sliding window. */
 import { LRUCache } from "lru-cache";
-import type { NormalEvent } from "../core/event.ts";
-import type { Outcome } from "../core/outcome.ts";
+import type { NormalEvent } from "../model/event.ts";
+import type { Outcome } from "../model/outcome.ts";
 import type { Generation, StoredIndex, Written } from "./ports.ts";
 
 /** The sole right of this process to write one fingerprint, until settled. */

@@ -1,10 +1,10 @@
 /** One loop, one decision, one record: how the events of a payload get their outcomes. */
-import type { Clock } from "../core/clock.ts";
-import type { Drawn, DrawnEvent, NormalEvent, Payload } from "../core/event.ts";
-import { isObject } from "../core/json.ts";
-import type { Outcome, PayloadError } from "../core/outcome.ts";
+import type { Clock } from "../model/clock.ts";
+import type { Drawn, DrawnEvent, NormalEvent, Payload } from "../model/event.ts";
+import { isObject } from "../model/json.ts";
+import type { Outcome, PayloadError } from "../model/outcome.ts";
 import { createGate, type GateOptions } from "./gate.ts";
-import { decide, type Decision, type Steps } from "./mod.ts";
+import { decide, type Decision, type Steps } from "./decide.ts";
 import { createPace } from "./pace.ts";
 import type { ObservationStore, RateLimiter, Recorder, Ticket, WriteContext, Written } from "./ports.ts";
 import { count, countError, type IntakeResult, newTally, resultOf, type Tally } from "./tally.ts";

@@ -1,11 +1,11 @@
 /** Makes a tool's event legal, clean and bounded: what filters see and what is stored. */
-import { canonicalJson } from "../core/canonical_json.ts";
-import { clean, cutBytes, fitsBytes } from "../core/clean.ts";
-import { cleanObject, cleanText } from "../core/clean_json.ts";
-import type { DrawnEvent, NormalEvent, Origin, SourceProfile } from "../core/event.ts";
-import { hash32, sha256 } from "../core/fingerprint.ts";
-import { isObject, type Json, type JsonObject } from "../core/json.ts";
-import { eventTypeName, isNamespaceName, sourceName } from "../core/names.ts";
+import { canonicalJson } from "../model/identity/canonical_json.ts";
+import { clean, cutBytes, fitsBytes } from "../text/clean.ts";
+import { cleanObject, cleanText } from "../text/clean_json.ts";
+import type { DrawnEvent, NormalEvent, Origin, SourceProfile } from "../model/event.ts";
+import { hash32, sha256 } from "../model/identity/fingerprint.ts";
+import { isObject, type Json, type JsonObject } from "../model/json.ts";
+import { eventTypeName, isNamespaceName, sourceName } from "../model/identity/names.ts";
 import {
   CATEGORIES,
   type Category,
@@ -13,10 +13,10 @@ import {
   LIMITS,
   type Observation,
   type Resource,
-} from "../core/observation.ts";
-import { severityOf } from "../core/severity.ts";
-import { eventTime, formatTime, isPlausibleDetection, readTime } from "../core/time.ts";
-import { jsonBytes, truncateObject } from "../core/truncate.ts";
+} from "../model/observation.ts";
+import { severityOf } from "../model/severity.ts";
+import { eventTime, formatTime, isPlausibleDetection, readTime } from "../model/time.ts";
+import { jsonBytes, truncateObject } from "../text/truncate.ts";
 import { confine } from "./confine.ts";
 
 export { type ObserveContext, toObservation } from "./observe.ts";

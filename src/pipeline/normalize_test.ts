@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
-import type { DrawnEvent, Origin, SourceProfile } from "../core/event.ts";
-import { sha256 } from "../core/fingerprint.ts";
-import { ANNOTATIONS, LABELS } from "../core/observation.ts";
-import { observationSchema } from "../core/observation_schema.ts";
-import { jsonBytes } from "../core/truncate.ts";
+import type { DrawnEvent, Origin, SourceProfile } from "../model/event.ts";
+import { sha256 } from "../model/identity/fingerprint.ts";
+import { ANNOTATIONS, LABELS } from "../model/observation.ts";
+import { observationSchema } from "../model/observation_schema.ts";
+import { jsonBytes } from "../text/truncate.ts";
 import { contentHashOf, normalize, type NormalizeContext, toObservation } from "./normalize.ts";
 
 const RECEIPT = Date.UTC(2026, 0, 2, 3, 4, 5);

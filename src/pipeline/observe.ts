@@ -1,8 +1,15 @@
 /** The Observation that an event is stored as. */
-import type { NormalEvent } from "../core/event.ts";
-import { shortFingerprint } from "../core/fingerprint.ts";
-import { labelValue, observationName } from "../core/names.ts";
-import { ANNOTATIONS, API_VERSION, KIND, LABELS, MANAGED_BY, type Observation } from "../core/observation.ts";
+import type { NormalEvent } from "../model/event.ts";
+import { shortFingerprint } from "../model/identity/fingerprint.ts";
+import { labelValue, observationName } from "../model/identity/names.ts";
+import {
+  ANNOTATIONS,
+  API_VERSION,
+  KIND,
+  LABELS,
+  MANAGED_BY,
+  type Observation,
+} from "../model/observation.ts";
 
 /** What an Observation carries beside its event. */
 export interface ObserveContext {

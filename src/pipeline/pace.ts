@@ -1,5 +1,5 @@
 /** Long loops share the thread: between two slices everything else (probes, other requests) gets its turn. */
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../model/clock.ts";
 
 export interface Pace {
   /**

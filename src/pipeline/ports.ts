@@ -1,7 +1,7 @@
 /** The seams between the pure pipeline and the layers above that do I/O. */
-import type { NormalEvent } from "../core/event.ts";
-import type { Category, Severity } from "../core/observation.ts";
-import type { FilterReason, Outcome, PayloadError } from "../core/outcome.ts";
+import type { NormalEvent } from "../model/event.ts";
+import type { Category, Severity } from "../model/observation.ts";
+import type { FilterReason, Outcome, PayloadError } from "../model/outcome.ts";
 
 /** What dedup knows of one stored generation of a fingerprint. Times in ms since the epoch. */
 export interface Generation {

@@ -1,5 +1,5 @@
 /** A token bucket per source: whoever waits is served in order, and nothing is dropped here. */
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../model/clock.ts";
 import type { RateLimiter } from "./ports.ts";
 
 /** How fast a source may write. */

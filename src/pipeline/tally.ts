@@ -1,5 +1,5 @@
 /** What became of the events of one payload, counted. */
-import type { FailReason, FilterReason, Outcome, PayloadError } from "../core/outcome.ts";
+import type { FailReason, FilterReason, Outcome, PayloadError } from "../model/outcome.ts";
 
 /** Payload errors kept for the answer; all are counted. */
 const MAX_ERRORS_KEPT = 100;

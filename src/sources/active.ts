@@ -1,5 +1,5 @@
 /** A source in force: its definition with what the settings, or its Ingester, say of it. */
-import type { Origin, Payload, SourceProfile } from "../core/event.ts";
+import type { Origin, Payload, SourceProfile } from "../model/event.ts";
 import type { KubeObject } from "../kube/api.ts";
 import type { SourceRuntime } from "../pipeline/intake.ts";
 import { normalize } from "../pipeline/normalize.ts";

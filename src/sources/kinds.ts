@@ -1,5 +1,5 @@
 /** Kinds of the resources that audit-like payloads name by their plural alone. */
-import type { Resource } from "../core/observation.ts";
+import type { Resource } from "../model/observation.ts";
 
 /** plural → [kind, apiVersion]; the core group's and the built-in groups' resources. */
 const KINDS: ReadonlyMap<string, readonly [kind: string, apiVersion: string]> = new Map([

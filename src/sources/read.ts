@@ -1,7 +1,7 @@
 /** Small readers for JSON of any shape: never throw, never look up a prototype's keys. */
-import { cleanText } from "../core/clean_json.ts";
-import { at, type Json, type JsonObject } from "../core/json.ts";
-import type { PayloadError, PayloadErrorReason } from "../core/outcome.ts";
+import { cleanText } from "../text/clean_json.ts";
+import { at, type Json, type JsonObject } from "../model/json.ts";
+import type { PayloadError, PayloadErrorReason } from "../model/outcome.ts";
 
 /** A JSON value, or nothing. */
 export type Field = Json | undefined;

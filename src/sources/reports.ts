@@ -1,8 +1,8 @@
 /** Report objects in whatever they arrive: alone, in a list, in kubectl's and the tools' own wrappings. */
-import type { Drawn, DrawnEvent } from "../core/event.ts";
-import { isObject, type Json, type JsonObject } from "../core/json.ts";
+import type { Drawn, DrawnEvent } from "../model/event.ts";
+import { isObject, type Json, type JsonObject } from "../model/json.ts";
 import { at, type Field, shapeOf, textAt, unread } from "./read.ts";
-import type { PayloadError } from "../core/outcome.ts";
+import type { PayloadError } from "../model/outcome.ts";
 
 /** A report and where it was found, or what was found in its place. */
 export type FoundReport =

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
-import type { Drawn } from "../core/event.ts";
-import type { Json } from "../core/json.ts";
+import type { Drawn } from "../model/event.ts";
+import type { Json } from "../model/json.ts";
 import { alikeTwins, reportsIn } from "./reports.ts";
 
 const REPORT = { kind: "VulnerabilityReport", metadata: { name: "a" }, report: {} };

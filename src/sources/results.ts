@@ -1,8 +1,8 @@
 /** Result documents in ConfigMaps, as tools write them: one, several, after log lines, or the ConfigMap itself. */
-import { isObject, type Json, type JsonObject } from "../core/json.ts";
-import type { PayloadError } from "../core/outcome.ts";
-import type { Payload } from "../core/event.ts";
-import { readDocuments } from "./documents.ts";
+import { isObject, type Json, type JsonObject } from "../model/json.ts";
+import type { PayloadError } from "../model/outcome.ts";
+import type { Payload } from "../model/event.ts";
+import { readDocuments } from "../text/documents.ts";
 import { at, type Field, list, shapeOf, textAt, unread } from "./read.ts";
 import { joined } from "./reports.ts";
 

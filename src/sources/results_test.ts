@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import type { Json } from "../core/json.ts";
+import type { Json } from "../model/json.ts";
 import { documentsIn, withoutLogLines } from "./results.ts";
 
 function found(body: Json): unknown[] {

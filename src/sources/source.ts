@@ -1,5 +1,5 @@
-import type { Drawn, Payload, SourceKind } from "../core/event.ts";
-import type { Category, Severity } from "../core/observation.ts";
+import type { Drawn, Payload, SourceKind } from "../model/event.ts";
+import type { Category, Severity } from "../model/observation.ts";
 import type { ResourceType } from "../kube/api.ts";
 
 /** Reports read from the API server by list and watch. Types that are not served are simply absent. */

@@ -1,4 +1,4 @@
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../model/clock.ts";
 import { OTHER } from "../telemetry/labels.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 

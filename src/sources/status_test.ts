@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { systemClock } from "../core/clock.ts";
+import { systemClock } from "../model/clock.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
 import { SourceStates } from "./status.ts";
 

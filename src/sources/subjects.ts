@@ -1,7 +1,7 @@
 /** Whom a report speaks of, and which of its fields identify a finding. */
-import type { JsonObject } from "../core/json.ts";
-import { reportedWorkload } from "../core/names.ts";
-import type { Resource } from "../core/observation.ts";
+import type { JsonObject } from "../model/json.ts";
+import { reportedWorkload } from "../model/identity/names.ts";
+import type { Resource } from "../model/observation.ts";
 import { apiVersionOf } from "./kinds.ts";
 import { at, type Field, list, textAt, withoutEmpty } from "./read.ts";
 

@@ -1,7 +1,7 @@
 /** The storage budget: what is refused when it is used up, and what the leader evicts to get back under it. */
-import type { Clock } from "../core/clock.ts";
-import type { NormalEvent } from "../core/event.ts";
-import { SEVERITIES } from "../core/observation.ts";
+import type { Clock } from "../model/clock.ts";
+import type { NormalEvent } from "../model/event.ts";
+import { SEVERITIES } from "../model/observation.ts";
 import { type Sleep, sleep } from "../kube/retry.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";

@@ -5,7 +5,7 @@
  * is heard only once the holder was silent for `silenceMs`.
  */
 import { LRUCache } from "lru-cache";
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../model/clock.ts";
 
 /** Holders remembered; a forgotten one costs a write. */
 const MAX_HOLDERS = 10_000;

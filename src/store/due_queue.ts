@@ -1,5 +1,5 @@
 /** Work that is merged by key while it waits, done when due, at a bounded rate, and tried again when it fails. */
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../model/clock.ts";
 import { type Backoff, backoff, type Sleep, sleep } from "../kube/retry.ts";
 
 /** How one piece of work ended. `again`: time mends it; `refused`: somebody must, and it waits its own, longer time. */

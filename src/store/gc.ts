@@ -1,5 +1,5 @@
 /** Garbage collection: the leader deletes what has outlived its TTL. */
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../model/clock.ts";
 import { type Sleep, sleep } from "../kube/retry.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";

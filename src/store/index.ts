@@ -2,9 +2,9 @@
  * The projected index of stored Observations: one watch feeds it, our own writes are noted at once. It serves dedup,
  * budget, garbage collection, lifecycle and `active_events`. It saves calls; the API server stays the judge.
  */
-import { sha256 } from "../core/fingerprint.ts";
-import type { Observation } from "../core/observation.ts";
-import type { WatcherEvent } from "../kube/watcher.ts";
+import { sha256 } from "../model/identity/fingerprint.ts";
+import type { Observation } from "../model/observation.ts";
+import type { WatcherEvent } from "../kube/watch.ts";
 import type { Generation, StoredIndex } from "../pipeline/ports.ts";
 import { FingerprintTable, hexWords } from "./fingerprint_table.ts";
 import { parseName, project, type ProjectOptions, versionNumber } from "./projection.ts";

@@ -1,5 +1,5 @@
 /** What every background write of the leader has in common: the lease is checked first, and a pace is kept. */
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../model/clock.ts";
 import { type Sleep, sleep } from "../kube/retry.ts";
 
 export interface LeaderWritesOptions {

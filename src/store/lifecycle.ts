@@ -1,5 +1,5 @@
 /** The leader's watch over findings: what no complete view reports any more is Resolved after a grace. */
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../model/clock.ts";
 import { type Sleep, sleep } from "../kube/retry.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import type { ObservationIndex, Row } from "./index.ts";

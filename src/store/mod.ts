@@ -1,8 +1,8 @@
 /** The store of a process: index, write path and status lane as the pipeline uses them. */
-import type { Clock } from "../core/clock.ts";
+import type { Clock } from "../model/clock.ts";
 import type { KubeApi } from "../kube/api.ts";
 import type { Sleep } from "../kube/retry.ts";
-import type { WatcherEvent } from "../kube/watcher.ts";
+import type { WatcherEvent } from "../kube/watch.ts";
 import type { ObservationStore } from "../pipeline/ports.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";

@@ -1,5 +1,5 @@
 /** Observations through the `KubeApi`: the one place where both types meet. */
-import { GROUP, KIND, type Observation, PLURAL, VERSION } from "../core/observation.ts";
+import { GROUP, KIND, type Observation, PLURAL, VERSION } from "../model/observation.ts";
 import type { KubeObject, ResourceType } from "../kube/api.ts";
 
 /** The resource Observations are served as. */

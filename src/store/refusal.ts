@@ -1,5 +1,5 @@
 /** What an error of the API server means for a create, in words of a closed list. */
-import type { FailReason } from "../core/outcome.ts";
+import type { FailReason } from "../model/outcome.ts";
 import { ApiError, NetworkError } from "../kube/api.ts";
 import { isRetryable } from "../kube/retry.ts";
 

@@ -1,6 +1,6 @@
 /** Rows of the index: found by fingerprint, newest generation first, or by name. */
-import { observationName } from "../core/names.ts";
-import { CATEGORIES, type Category, SEVERITIES, type Severity } from "../core/observation.ts";
+import { observationName } from "../model/identity/names.ts";
+import { CATEGORIES, type Category, SEVERITIES, type Severity } from "../model/observation.ts";
 import type { Generation } from "../pipeline/ports.ts";
 import { Columns, Interned } from "./columns.ts";
 import { Chains, NONE } from "./chains.ts";

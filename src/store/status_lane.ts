@@ -2,8 +2,8 @@
  * Repeats in the background: each replica holds what it saw since its last write as a delta per object and adds it
  * later, so that no create waits for a count and a thousand repeats cost a few writes.
  */
-import type { Clock } from "../core/clock.ts";
-import type { NormalEvent } from "../core/event.ts";
+import type { Clock } from "../model/clock.ts";
+import type { NormalEvent } from "../model/event.ts";
 import { ApiError, type KubeApi } from "../kube/api.ts";
 import { isRetryable, type Sleep } from "../kube/retry.ts";
 import type { Generation, WriteContext } from "../pipeline/ports.ts";

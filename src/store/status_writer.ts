@@ -1,10 +1,10 @@
 /** Brings one Observation's status to what was seen: read, add, write with uid and resourceVersion, once more on conflict. */
-import { canonicalJson } from "../core/canonical_json.ts";
-import type { Clock } from "../core/clock.ts";
-import type { Json, JsonObject } from "../core/json.ts";
-import type { Observation, ObservationStatus } from "../core/observation.ts";
-import { ANNOTATIONS } from "../core/observation.ts";
-import { formatTime } from "../core/time.ts";
+import { canonicalJson } from "../model/identity/canonical_json.ts";
+import type { Clock } from "../model/clock.ts";
+import type { Json, JsonObject } from "../model/json.ts";
+import type { Observation, ObservationStatus } from "../model/observation.ts";
+import { ANNOTATIONS } from "../model/observation.ts";
+import { formatTime } from "../model/time.ts";
 import { hasStatus, type KubeApi } from "../kube/api.ts";
 import type { ObservationIndex } from "./index.ts";
 import { OBSERVATIONS, type StoredObservation } from "./observations.ts";

@@ -1,9 +1,9 @@
 /** The write path: one create under the name every replica would give it, and what to make of the API server's no. */
-import type { NormalEvent } from "../core/event.ts";
-import { ANNOTATIONS, LABELS, MANAGED_BY, type Observation } from "../core/observation.ts";
-import type { FailReason, Outcome } from "../core/outcome.ts";
-import { observationName } from "../core/names.ts";
-import { shortFingerprint } from "../core/fingerprint.ts";
+import type { NormalEvent } from "../model/event.ts";
+import { ANNOTATIONS, LABELS, MANAGED_BY, type Observation } from "../model/observation.ts";
+import type { FailReason, Outcome } from "../model/outcome.ts";
+import { observationName } from "../model/identity/names.ts";
+import { shortFingerprint } from "../model/identity/fingerprint.ts";
 import { hasStatus, type KubeApi } from "../kube/api.ts";
 import { backoff, retry, retryAfterMsOf, type Sleep, sleep } from "../kube/retry.ts";
 import { isOver, widen } from "../pipeline/dedup.ts";

@@ -3,7 +3,7 @@
  * Messages are constant, what varies are fields; repeats of one error are throttled.
  */
 import { configureSync, getLogger, type LogRecord } from "@logtape/logtape";
-import { clean } from "../core/clean.ts";
+import { clean } from "../text/clean.ts";
 import { throttle } from "./throttle.ts";
 
 export const LOG_LEVELS = ["DEBUG", "INFO", "WARN", "ERROR", "CRIT"] as const;

@@ -2,8 +2,8 @@
  * Series that stand at 0 before the first event: Prometheus counts what a series grows by, not that it appeared, so
  * `increase()` and `rate()` would miss the first event of each kind after every start.
  */
-import { type Category, SEVERITIES } from "../core/observation.ts";
-import { FAIL_REASONS, FILTER_REASONS } from "../core/outcome.ts";
+import { type Category, SEVERITIES } from "../model/observation.ts";
+import { FAIL_REASONS, FILTER_REASONS } from "../model/outcome.ts";
 import type { Metrics } from "./metrics.ts";
 
 /** Statuses that a webhook answers with, but for paths that are not there. */

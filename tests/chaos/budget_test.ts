@@ -6,7 +6,7 @@ import { startDevWorld, STORED } from "../support/dev_world.ts";
 import { eventually } from "../support/eventually.ts";
 import { changeReports, findingsOf, wantedFindings } from "../support/reports.ts";
 import { inForm, say } from "./form.ts";
-import { isObject } from "../../src/core/json.ts";
+import { isObject } from "../../src/model/json.ts";
 
 const BUDGET = inForm({ short: 1_500, long: 15_000 });
 const BURST = 200;

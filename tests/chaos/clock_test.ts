@@ -1,6 +1,6 @@
 /** Clocks that are wrong: replicas that disagree by minutes, and one that jumps by a month. */
 import { assert, assertEquals } from "@std/assert";
-import { isObject } from "../../src/core/json.ts";
+import { isObject } from "../../src/model/json.ts";
 import { alert, alertedPods, wantedPods } from "../support/alerts.ts";
 import { closedBooks } from "../support/books.ts";
 import { occurrencesOf, startDevWorld, STORED } from "../support/dev_world.ts";

@@ -1,7 +1,7 @@
 /** Replicas as processes of their own, each behind a fault proxy of its own, on one API server. */
 import { assertEquals } from "@std/assert";
 import { type Controller, startController } from "../../scripts/support/controller.ts";
-import { isObject } from "../../src/core/json.ts";
+import { isObject } from "../../src/model/json.ts";
 import type { KubeApi, ResourceType } from "../../src/kube/api.ts";
 import { accountsOf, closedBooks } from "../support/books.ts";
 import { eventually } from "../support/eventually.ts";

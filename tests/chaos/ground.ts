@@ -1,7 +1,7 @@
 /** What a fleet stands on: a real API server with a user of its own rules for each replica, or the embedded one. */
 import { join } from "node:path";
-import { isObject, type JsonObject } from "../../src/core/json.ts";
-import { fixedConnection } from "../../src/kube/connection.ts";
+import { isObject, type JsonObject } from "../../src/model/json.ts";
+import { fixedConnection } from "../../src/kube/auth/connection.ts";
 import { createTransport, type Transport } from "../../src/kube/transport.ts";
 import { type Envtest, startEnvtest } from "../support/envtest.ts";
 import { ensureNamespaces } from "../support/objects.ts";

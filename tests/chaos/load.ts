@@ -1,7 +1,7 @@
 /** What four kinds of sources bring while something breaks, and what must be stored of it. */
-import { isObject, type JsonObject } from "../../src/core/json.ts";
+import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
-import { CONFIGMAPS } from "../../src/sources/drivers/configmap.ts";
+import { CONFIGMAPS } from "../../src/sources/feeds/configmap.ts";
 import { alert } from "../support/alerts.ts";
 import { eventually } from "../support/eventually.ts";
 import { changeReports, insist } from "../support/reports.ts";

@@ -1,6 +1,6 @@
 /** Far more events than the API server takes, and it is away for most of the time; senders follow `Retry-After`. */
 import { assert, assertEquals } from "@std/assert";
-import type { JsonObject } from "../../src/core/json.ts";
+import type { JsonObject } from "../../src/model/json.ts";
 import { alert } from "../support/alerts.ts";
 import { eventually } from "../support/eventually.ts";
 import { Fleet } from "./fleet.ts";

@@ -1,7 +1,7 @@
 /** One fault after another under the load of four kinds of sources, and the table of what came of it. */
 import { assert, assertEquals } from "@std/assert";
 import { table } from "../../scripts/support/table.ts";
-import { isObject } from "../../src/core/json.ts";
+import { isObject } from "../../src/model/json.ts";
 import type { KubeApi } from "../../src/kube/api.ts";
 import { OBSERVATIONS } from "../../src/store/mod.ts";
 import { eventually } from "../support/eventually.ts";

@@ -1,4 +1,4 @@
-import { isObject } from "../../src/core/json.ts";
+import { isObject } from "../../src/model/json.ts";
 import type { KubeApi, KubeObject } from "../../src/kube/api.ts";
 import { OBSERVATIONS } from "../../src/store/mod.ts";
 

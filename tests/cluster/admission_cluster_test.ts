@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { Hono } from "hono";
 import { ADMISSION_PATH, createAdmissionHandler } from "../../src/http/admission.ts";
 import { judge, readReview } from "../../src/http/admission_judge.ts";
-import { isObject, type Json, type JsonObject } from "../../src/core/json.ts";
+import { isObject, type Json, type JsonObject } from "../../src/model/json.ts";
 import { ensureTool } from "../../scripts/tools.ts";
 import { applyObject, at, CHART, one, pathOf, renderChart, type Rendered } from "../support/chart.ts";
 import type { CertKey } from "../support/certs.ts";

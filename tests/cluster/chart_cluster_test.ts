@@ -1,9 +1,9 @@
 /** The chart against a real API server: every rendering applied without a warning, Pods under PSS restricted, a life with Helm. */
 import { assert, assertEquals, assertMatch, assertObjectMatch, assertRejects } from "@std/assert";
 import { parse } from "yaml";
-import { isObject, type JsonObject } from "../../src/core/json.ts";
+import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { readSettings } from "../../src/settings.ts";
-import { rbacRules } from "../../src/sources/rules.ts";
+import { rbacRules } from "../../src/sources/rbac.ts";
 import {
   applyObject,
   at,

@@ -1,8 +1,8 @@
 /** What the API server stores and gives back has the content hash of the event it was made of. */
 import { assertEquals } from "@std/assert";
-import type { DrawnEvent, SourceProfile } from "../../src/core/event.ts";
-import type { JsonObject } from "../../src/core/json.ts";
-import type { Observation } from "../../src/core/observation.ts";
+import type { DrawnEvent, SourceProfile } from "../../src/model/event.ts";
+import type { JsonObject } from "../../src/model/json.ts";
+import type { Observation } from "../../src/model/observation.ts";
 import { contentHashOf, normalize, toObservation } from "../../src/pipeline/normalize.ts";
 import { sharedEnvtest } from "../support/envtest.ts";
 

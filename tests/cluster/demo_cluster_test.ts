@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { startEnvtest } from "../support/envtest.ts";
 import { ensureNamespaces, listAll } from "../support/objects.ts";
-import { isObject } from "../../src/core/json.ts";
+import { isObject } from "../../src/model/json.ts";
 
 Deno.test("deno task demo --kubeconfig passes on a real API server, and again", async () => {
   await using cluster = await startEnvtest();

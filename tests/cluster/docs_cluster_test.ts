@@ -1,8 +1,8 @@
 /** `kubectl auth can-i` gives the answers that docs/security.md shows, on a real API server with zen-watcher's own rules. */
 import { assert, assertEquals } from "@std/assert";
 import { readSettings } from "../../src/settings.ts";
-import { SOURCES } from "../../src/sources/mod.ts";
-import { type Grant, rbacRules } from "../../src/sources/rules.ts";
+import { SOURCES } from "../../src/sources/registry.ts";
+import { type Grant, rbacRules } from "../../src/sources/rbac.ts";
 import { sharedEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { readPages } from "../support/docs.ts";

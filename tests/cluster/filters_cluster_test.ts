@@ -1,6 +1,6 @@
 /** Filters on a real API server: reloaded under load, and ObservationFilters with their conditions. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { isObject, type JsonObject } from "../../src/core/json.ts";
+import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { startTestApp } from "../support/app.ts";
 import { sharedEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";

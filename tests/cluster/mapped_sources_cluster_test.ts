@@ -1,10 +1,10 @@
 /** The shipped Ingesters on a real API server: taken as they are, in force, and their conditions written. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { isObject, type JsonObject } from "../../src/core/json.ts";
-import { systemClock } from "../../src/core/clock.ts";
-import { OBSERVATION_MAPPINGS } from "../../src/sources/mapped/kinds.ts";
-import { MappedSources } from "../../src/sources/mapped/runtime.ts";
-import { SOURCES } from "../../src/sources/mod.ts";
+import { isObject, type JsonObject } from "../../src/model/json.ts";
+import { systemClock } from "../../src/model/clock.ts";
+import { OBSERVATION_MAPPINGS } from "../../src/mapped/kinds.ts";
+import { MappedSources } from "../../src/mapped/runtime.ts";
+import { SOURCES } from "../../src/sources/registry.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 import { sharedEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";

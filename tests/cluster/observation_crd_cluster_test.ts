@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { isObject, type JsonObject } from "../../src/core/json.ts";
+import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { type Answer, type AskOptions, type Cluster } from "../support/cluster.ts";
 import { sharedEnvtest } from "../support/envtest.ts";
 

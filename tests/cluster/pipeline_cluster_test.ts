@@ -1,6 +1,6 @@
 /** The program end to end on a real API server: what the embedded one cannot do, or might be too kind about. */
 import { assert, assertEquals } from "@std/assert";
-import { isObject, type JsonObject } from "../../src/core/json.ts";
+import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { alert, alertedPods, wantedPods } from "../support/alerts.ts";
 import type { TestApp } from "../support/app.ts";
 import { closedBooks, statusOf } from "../support/books.ts";

@@ -12,7 +12,7 @@ import {
 import expected from "../../scripts/samples/expected.json" with { type: "json" };
 import { processIo } from "../../src/cli/io.ts";
 import { checkRbac } from "../../src/cli/rbac.ts";
-import { isObject, type JsonObject } from "../../src/core/json.ts";
+import { isObject, type JsonObject } from "../../src/model/json.ts";
 import type { Transport } from "../../src/kube/transport.ts";
 import { readSettings } from "../../src/settings.ts";
 import { closedBooks, statusOf } from "../support/books.ts";

@@ -1,7 +1,7 @@
 /** The whole program while its API server is killed and comes back. */
 import { assert, assertEquals } from "@std/assert";
 import { startController } from "../../scripts/support/controller.ts";
-import { isObject, type JsonObject } from "../../src/core/json.ts";
+import { isObject, type JsonObject } from "../../src/model/json.ts";
 import type { KubeApi, KubeObject, ResourceType } from "../../src/kube/api.ts";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";

@@ -1,6 +1,6 @@
 /** Backup and restore as docs/backup.md says, by users with the rights it names, with the chart's policy in force. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import type { JsonObject } from "../../src/core/json.ts";
+import type { JsonObject } from "../../src/model/json.ts";
 import { alert } from "../support/alerts.ts";
 import { startTestApp } from "../support/app.ts";
 import { at, one } from "../support/chart.ts";

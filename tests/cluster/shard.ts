@@ -1,6 +1,6 @@
 /** The whole program on a real API server that it shares with others: in namespaces of its own. */
 import { assert } from "@std/assert";
-import type { JsonObject } from "../../src/core/json.ts";
+import type { JsonObject } from "../../src/model/json.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
 import type { Cluster, Credentials } from "../support/cluster.ts";
 import { listAll } from "../support/objects.ts";

@@ -2,12 +2,12 @@ import { assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/
 import { join } from "node:path";
 import { parse, stringify } from "yaml";
 import { TLS_ENV } from "../../scripts/support/permissions.ts";
-import { systemClock } from "../../src/core/clock.ts";
-import { isObject, type JsonObject } from "../../src/core/json.ts";
+import { systemClock } from "../../src/model/clock.ts";
+import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { ApiError, type KubeApi, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
-import { inClusterConnection } from "../../src/kube/auth.ts";
-import { type Endpoint, fixedConnection } from "../../src/kube/connection.ts";
-import { kubeconfigConnection } from "../../src/kube/kubeconfig.ts";
+import { inClusterConnection } from "../../src/kube/auth/credentials.ts";
+import { type Endpoint, fixedConnection } from "../../src/kube/auth/connection.ts";
+import { kubeconfigConnection } from "../../src/kube/auth/kubeconfig.ts";
 import { createTransport } from "../../src/kube/transport.ts";
 import { type CertAuthority, createCertAuthority } from "../support/certs.ts";
 import type { Credentials } from "../support/cluster.ts";

@@ -1,6 +1,6 @@
 /** An upgrade from an older CRD of ours with Observations under it, and the way back. */
 import { assert, assertEquals } from "@std/assert";
-import { isObject, type JsonObject } from "../../src/core/json.ts";
+import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { alert } from "../support/alerts.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
 import { closedBooks, statusOf } from "../support/books.ts";

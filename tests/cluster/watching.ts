@@ -1,10 +1,10 @@
 /** What the watch-fault tests share: a watcher whose view can be held against the server's, and a stream of changes. */
 import type { KubeApi, KubeObject, ResourceType } from "../../src/kube/api.ts";
 import { ApiError, hasStatus } from "../../src/kube/api.ts";
-import { type Connection, fixedConnection } from "../../src/kube/connection.ts";
+import { type Connection, fixedConnection } from "../../src/kube/auth/connection.ts";
 import { backoff, retry } from "../../src/kube/retry.ts";
 import { createTransport, type Transport, type TransportOptions } from "../../src/kube/transport.ts";
-import { watcher, type WatcherOptions } from "../../src/kube/watcher.ts";
+import { watcher, type WatcherOptions } from "../../src/kube/watch.ts";
 import type { Cluster } from "../support/cluster.ts";
 import { eventually } from "../support/eventually.ts";
 

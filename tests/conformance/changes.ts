@@ -1,7 +1,7 @@
 import { assertEquals, assertObjectMatch, assertStringIncludes } from "@std/assert";
 import type { Case } from "./cases.ts";
 import { fieldsOf, JSON_PATCH, metadata } from "./server.ts";
-import type { JsonObject } from "../../src/core/json.ts";
+import type { JsonObject } from "../../src/model/json.ts";
 
 /** Changing objects: PUT, patches, dry runs. */
 export const changeCases: Case[] = [

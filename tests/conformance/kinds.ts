@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertObjectMatch } from "@std/assert";
 import type { Case } from "./cases.ts";
 import { fieldsOf, metadata, names } from "./server.ts";
-import type { JsonObject } from "../../src/core/json.ts";
+import type { JsonObject } from "../../src/model/json.ts";
 
 /** The built-in kinds we write and read, and what a server says of itself. */
 export const kindCases: Case[] = [

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertObjectMatch, assertStringIncludes } from "@std/assert";
 import type { Case } from "./cases.ts";
 import { metadata, names, type Scratch, type Server, TABLE } from "./server.ts";
-import type { JsonObject } from "../../src/core/json.ts";
+import type { JsonObject } from "../../src/model/json.ts";
 
 /** Lists: order, pages, selectors, tables. */
 export const listCases: Case[] = [

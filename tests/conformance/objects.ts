@@ -8,7 +8,7 @@ import {
 } from "@std/assert";
 import type { Case } from "./cases.ts";
 import { fieldsOf, metadata, names } from "./server.ts";
-import type { JsonObject } from "../../src/core/json.ts";
+import type { JsonObject } from "../../src/model/json.ts";
 
 /** Creating and deleting objects. */
 export const objectCases: Case[] = [

@@ -1,6 +1,6 @@
 /** A bare client for the conformance cases: plain HTTP, so that they judge the server and nothing of ours. */
 import { assert, assertEquals } from "@std/assert";
-import { type Json, type JsonObject } from "../../src/core/json.ts";
+import { type Json, type JsonObject } from "../../src/model/json.ts";
 
 /** Where a server is and how to be let in. */
 export interface Access {

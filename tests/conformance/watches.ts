@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertObjectMatch } from "@std/assert";
 import type { Case } from "./cases.ts";
 import { metadata, TABLE } from "./server.ts";
-import type { JsonObject } from "../../src/core/json.ts";
+import type { JsonObject } from "../../src/model/json.ts";
 
 /** Watches: from where, of what, and how they end. */
 export const watchCases: Case[] = [

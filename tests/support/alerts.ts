@@ -1,7 +1,7 @@
 /** Falco's alerts, one Pod each, and a sender that believes every 503. */
-import type { JsonObject } from "../../src/core/json.ts";
+import type { JsonObject } from "../../src/model/json.ts";
 import type { KubeObject } from "../../src/kube/api.ts";
-import { isObject } from "../../src/core/json.ts";
+import { isObject } from "../../src/model/json.ts";
 
 /** An alert about Pod `pod-<index>`; the same whenever it is sent again. */
 export function alert(namespace: string, index: number, time = new Date().toISOString()): JsonObject {

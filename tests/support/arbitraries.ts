@@ -1,6 +1,6 @@
 /** Inputs nobody thought of, and independent judgements of what becomes of them. */
 import fc from "fast-check";
-import type { Json, JsonObject } from "../../src/core/json.ts";
+import type { Json, JsonObject } from "../../src/model/json.ts";
 
 /** Any text: every script, controls, escapes, bidi, lone surrogates, and bits that mean something to a cleaner. */
 export const text = fc.oneof(

@@ -1,6 +1,6 @@
 /** The API server's audit log as a file, and what in it is of interest by the contract's rules, judged without `src/`. */
 import { join } from "node:path";
-import { isObject, type JsonObject } from "../../src/core/json.ts";
+import { isObject, type JsonObject } from "../../src/model/json.ts";
 
 const GROUP = "zen.kube-zen.io";
 const WRITES = ["create", "update", "patch", "delete", "deletecollection"];

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseAllDocuments } from "yaml";
 import { ensureTool } from "../../scripts/tools.ts";
-import { isObject, type Json, type JsonObject } from "../../src/core/json.ts";
+import { isObject, type Json, type JsonObject } from "../../src/model/json.ts";
 import type { Cluster, Credentials } from "./cluster.ts";
 
 export const CHART = fileURLToPath(new URL("../../helm/zen-watcher/", import.meta.url));

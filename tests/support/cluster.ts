@@ -1,6 +1,6 @@
 /** A real API server as the tests see it: its address, its users, and requests to it that owe nothing to src/. */
 import { parseAllDocuments, stringify } from "yaml";
-import { isObject, type Json, type JsonObject } from "../../src/core/json.ts";
+import { isObject, type Json, type JsonObject } from "../../src/model/json.ts";
 import { type CertAuthority, type CertKey, loadCertAuthority } from "./certs.ts";
 import { eventually } from "./eventually.ts";
 

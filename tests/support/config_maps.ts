@@ -1,5 +1,5 @@
 /** ConfigMaps of an embedded API server, for tests of the server itself. */
-import type { JsonObject } from "../../src/core/json.ts";
+import type { JsonObject } from "../../src/model/json.ts";
 import type { TestCluster } from "./test_cluster.ts";
 
 export const JSON_HEADERS = { "content-type": "application/json" };

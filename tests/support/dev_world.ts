@@ -2,10 +2,10 @@
 import { assert } from "@std/assert";
 import { type Controller, startController } from "../../scripts/support/controller.ts";
 import { createNamespaces, installCrds } from "../../scripts/support/feed.ts";
-import { isObject, type JsonObject } from "../../src/core/json.ts";
+import { isObject, type JsonObject } from "../../src/model/json.ts";
 import type { DevClusterOptions } from "../../src/devcluster/mod.ts";
 import { hasStatus, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
-import { fixedConnection } from "../../src/kube/connection.ts";
+import { fixedConnection } from "../../src/kube/auth/connection.ts";
 import { createTransport, type Transport } from "../../src/kube/transport.ts";
 import { startTestApp, type TestApp, type TestAppOptions } from "./app.ts";
 import { eventually } from "./eventually.ts";

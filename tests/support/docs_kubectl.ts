@@ -1,6 +1,6 @@
 /** kubectl commands as documentation shows them: is there such a resource? */
 import { builtIns } from "../../src/devcluster/resources.ts";
-import { SOURCES } from "../../src/sources/mod.ts";
+import { SOURCES } from "../../src/sources/registry.ts";
 
 /** Flags that take the next word as their value. */
 const VALUED = new Set([

@@ -1,10 +1,10 @@
 /** The manifests of `examples/`, as the program would run them. */
 import { parseAllDocuments } from "yaml";
-import { isObject } from "../../src/core/json.ts";
+import { isObject } from "../../src/model/json.ts";
 import type { KubeObject, ResourceType } from "../../src/kube/api.ts";
-import type { ActiveSource } from "../../src/sources/mapped/activate.ts";
-import { makePlan, type Plan, type PlanContext } from "../../src/sources/mapped/plan.ts";
-import { SOURCES } from "../../src/sources/mod.ts";
+import type { ActiveSource } from "../../src/mapped/activate.ts";
+import { makePlan, type Plan, type PlanContext } from "../../src/mapped/plan.ts";
+import { SOURCES } from "../../src/sources/registry.ts";
 
 const EXAMPLES = new URL("../../examples/", import.meta.url);
 

@@ -1,6 +1,6 @@
 /** Observations in memory behind `KubeApi`: optimistic concurrency, status subresource, preconditions; faults by script. */
-import { isObject, type Json, type JsonObject } from "../../src/core/json.ts";
-import type { Observation } from "../../src/core/observation.ts";
+import { isObject, type Json, type JsonObject } from "../../src/model/json.ts";
+import type { Observation } from "../../src/model/observation.ts";
 import {
   ApiError,
   type DeleteOptions,
@@ -14,7 +14,7 @@ import {
   type WatchFrame,
   type WriteOptions,
 } from "../../src/kube/api.ts";
-import type { WatcherEvent } from "../../src/kube/watcher.ts";
+import type { WatcherEvent } from "../../src/kube/watch.ts";
 import type { StoredObservation } from "../../src/store/observations.ts";
 
 /** A request as faults and the log see it. */

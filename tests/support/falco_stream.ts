@@ -3,7 +3,7 @@
  * of at most 44 s of repeats, and never again; seven of ten alerts are repeats. What varies between the repeats of an
  * identity is what does in Falco's output: times, event numbers, process ids, client ports.
  */
-import type { JsonObject } from "../../src/core/json.ts";
+import type { JsonObject } from "../../src/model/json.ts";
 
 export interface StreamOptions {
   readonly identities: number;

@@ -1,5 +1,5 @@
 /** Fault injection: the gate of an embedded API server, which knows nothing of it. */
-import { at, type Json, type JsonObject } from "../../src/core/json.ts";
+import { at, type Json, type JsonObject } from "../../src/model/json.ts";
 import { StatusError } from "../../src/devcluster/errors.ts";
 import type { Call, Passage } from "../../src/devcluster/mod.ts";
 

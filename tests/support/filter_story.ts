@@ -1,6 +1,6 @@
 /** Filters of a running program edited fifty times, every second time for the worse, while alerts come in. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import type { JsonObject } from "../../src/core/json.ts";
+import type { JsonObject } from "../../src/model/json.ts";
 import type { KubeApi, KubeObject, ResourceType } from "../../src/kube/api.ts";
 import { EVENTS } from "../../src/kube/events.ts";
 import type { TestApp } from "./app.ts";

@@ -1,5 +1,5 @@
 /** The chart as a cluster has it after `helm install`: everything but what needs Pods to mean something. */
-import type { JsonObject } from "../../src/core/json.ts";
+import type { JsonObject } from "../../src/model/json.ts";
 import {
   applyObject,
   at,

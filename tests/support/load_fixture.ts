@@ -1,12 +1,12 @@
 /** Files of fixtures as payloads: every form that tools, kubectl and loggers leave them in. */
 import { readYaml } from "../../src/cli/input.ts";
-import type { Origin, Payload } from "../../src/core/event.ts";
-import { isObject, type Json, type JsonObject } from "../../src/core/json.ts";
-import type { PayloadError } from "../../src/core/outcome.ts";
-import { parseJsonDocuments } from "../../src/core/parse_json.ts";
+import type { Origin, Payload } from "../../src/model/event.ts";
+import { isObject, type Json, type JsonObject } from "../../src/model/json.ts";
+import type { PayloadError } from "../../src/model/outcome.ts";
+import { parseJsonDocuments } from "../../src/text/parse_json.ts";
 import type { KubeObject } from "../../src/kube/api.ts";
-import { bodyOf, readDocuments } from "../../src/sources/documents.ts";
-import { configMapPayload } from "../../src/sources/drivers/configmap.ts";
+import { bodyOf, readDocuments } from "../../src/text/documents.ts";
+import { configMapPayload } from "../../src/sources/feeds/configmap.ts";
 import type { SourceDefinition } from "../../src/sources/source.ts";
 
 const FIXTURES = new URL("../fixtures/", import.meta.url);

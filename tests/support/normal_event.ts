@@ -1,4 +1,4 @@
-import type { NormalEvent } from "../../src/core/event.ts";
+import type { NormalEvent } from "../../src/model/event.ts";
 
 /** A normalised event for tests, with what the test cares about. */
 export function normalEvent(fields: Partial<NormalEvent> = {}): NormalEvent {

@@ -1,5 +1,5 @@
 /** Puts real objects on a real API server, as `kubectl apply --server-side` would. */
-import { isObject, type JsonObject } from "../../src/core/json.ts";
+import { isObject, type JsonObject } from "../../src/model/json.ts";
 import type { Cluster } from "./cluster.ts";
 import { eventually } from "./eventually.ts";
 

@@ -1,7 +1,7 @@
-import { sha256 } from "../../src/core/fingerprint.ts";
+import { sha256 } from "../../src/model/identity/fingerprint.ts";
 import { toObservation } from "../../src/pipeline/observe.ts";
-import type { NormalEvent } from "../../src/core/event.ts";
-import type { Observation } from "../../src/core/observation.ts";
+import type { NormalEvent } from "../../src/model/event.ts";
+import type { Observation } from "../../src/model/observation.ts";
 import type { StoredObservation } from "../../src/store/observations.ts";
 import { normalEvent } from "./normal_event.ts";
 

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { type Controller, startController } from "../../scripts/support/controller.ts";
 import { podPermissions, TLS_ENV, V8_FLAGS } from "../../scripts/support/permissions.ts";
-import { isObject, type Json, type JsonObject } from "../../src/core/json.ts";
+import { isObject, type Json, type JsonObject } from "../../src/model/json.ts";
 import { at } from "./chart.ts";
 import type { Cluster } from "./cluster.ts";
 

@@ -2,7 +2,7 @@
 import { assert } from "@std/assert";
 import { join } from "node:path";
 import { ensureTool } from "../../scripts/tools.ts";
-import { isObject } from "../../src/core/json.ts";
+import { isObject } from "../../src/model/json.ts";
 import { choosePorts } from "./control_plane.ts";
 import { Reaper, ServerProcess } from "./server_process.ts";
 

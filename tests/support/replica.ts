@@ -1,10 +1,10 @@
 /** One replica of the program around the pipeline and the store, on a fake API server and virtual time. */
-import type { Clock } from "../../src/core/clock.ts";
-import type { Drawn, DrawnEvent, NormalEvent, Payload, SourceProfile } from "../../src/core/event.ts";
-import type { Category, Severity } from "../../src/core/observation.ts";
-import type { Outcome, PayloadError } from "../../src/core/outcome.ts";
+import type { Clock } from "../../src/model/clock.ts";
+import type { Drawn, DrawnEvent, NormalEvent, Payload, SourceProfile } from "../../src/model/event.ts";
+import type { Category, Severity } from "../../src/model/observation.ts";
+import type { Outcome, PayloadError } from "../../src/model/outcome.ts";
 import type { KubeApi } from "../../src/kube/api.ts";
-import type { WatcherEvent } from "../../src/kube/watcher.ts";
+import type { WatcherEvent } from "../../src/kube/watch.ts";
 import { createDedup, type Dedup } from "../../src/pipeline/dedup.ts";
 import {
   createIntake,
@@ -12,7 +12,7 @@ import {
   type IntakeResult,
   type SourceRuntime,
 } from "../../src/pipeline/intake.ts";
-import type { Steps } from "../../src/pipeline/mod.ts";
+import type { Steps } from "../../src/pipeline/decide.ts";
 import { contentHashOf, normalize } from "../../src/pipeline/normalize.ts";
 import type { RateLimiter, Recorder } from "../../src/pipeline/ports.ts";
 import { createStore, ObservationIndex, type Store, type StoredObservation } from "../../src/store/mod.ts";

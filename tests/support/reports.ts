@@ -1,5 +1,5 @@
 /** Trivy's reports as a scanner that finds more and more would write them, and what must come of them. */
-import { isObject, type JsonObject } from "../../src/core/json.ts";
+import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { ApiError, hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
 import { backoff, retry } from "../../src/kube/retry.ts";
 

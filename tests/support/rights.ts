@@ -1,7 +1,7 @@
 /** The rights a test gives the program on a real API server: those generated for its settings, and no others. */
-import type { JsonObject } from "../../src/core/json.ts";
+import type { JsonObject } from "../../src/model/json.ts";
 import { readSettings } from "../../src/settings.ts";
-import { accessesOf, rbacRules } from "../../src/sources/rules.ts";
+import { accessesOf, rbacRules } from "../../src/sources/rbac.ts";
 import { at } from "./chart.ts";
 import type { Cluster } from "./cluster.ts";
 import { eventually } from "./eventually.ts";

@@ -1,5 +1,5 @@
 /** A KubeApi whose answers the test writes: lists from what it holds, watches fed by hand, faults on demand. */
-import type { Json } from "../../src/core/json.ts";
+import type { Json } from "../../src/model/json.ts";
 import {
   ApiError,
   type KubeApi,

@@ -2,7 +2,7 @@
  * The embedded API server as tests have it: with faults to put in force, a log of what it was asked, and a way to what it
  * stores without asking it.
  */
-import type { JsonObject } from "../../src/core/json.ts";
+import type { JsonObject } from "../../src/model/json.ts";
 import { type Call, DevCluster, type DevClusterOptions, type Passage } from "../../src/devcluster/mod.ts";
 import { apiVersion, type Resource } from "../../src/devcluster/resources.ts";
 import { type Fault, Faults, matches } from "./faults.ts";

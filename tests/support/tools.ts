@@ -1,5 +1,5 @@
 /** The tools' real reports and results, and how many different findings are in them, counted without `src/sources`. */
-import { isObject, type Json, type JsonObject } from "../../src/core/json.ts";
+import { isObject, type Json, type JsonObject } from "../../src/model/json.ts";
 import { loadDocuments, loadObjects } from "./load_fixture.ts";
 
 const FIXTURES = new URL("../fixtures/", import.meta.url);

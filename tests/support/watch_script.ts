@@ -1,8 +1,8 @@
 /** Scripts of lists and watches, and what a watcher makes of them. */
 import type { KubeObject, ResourceType } from "../../src/kube/api.ts";
-import { fixedConnection } from "../../src/kube/connection.ts";
+import { fixedConnection } from "../../src/kube/auth/connection.ts";
 import { createTransport, type TransportOptions } from "../../src/kube/transport.ts";
-import { watcher, type WatcherEvent, type WatcherOptions, type WatchState } from "../../src/kube/watcher.ts";
+import { watcher, type WatcherEvent, type WatcherOptions, type WatchState } from "../../src/kube/watch.ts";
 import { type ApiServer, type Seen, type WatchStream, watchStream } from "./api_server.ts";
 
 /** What is watched. */

@@ -1,6 +1,6 @@
 /** What the controller costs while nothing happens: start, idle, the size of what is stored. */
 import { parse } from "yaml";
-import type { JsonObject } from "../../../src/core/json.ts";
+import type { JsonObject } from "../../../src/model/json.ts";
 import { NAMESPACE } from "../access.ts";
 import { startBundle } from "../controller.ts";
 import { storedObservations, usageFigures, wait } from "../measure.ts";

@@ -1,0 +1,47 @@
+/** What the ObservationFilter's CRD is made of. */
+import * as z from "zod";
+import type { CrdOptions } from "../model/crd.ts";
+import { filterBlockShape } from "./schema.ts";
+
+/** `status` of an ObservationFilter. */
+const statusSchema = z.object({
+  conditions: z.array(z.object({
+    type: z.string(),
+    status: z.enum(["True", "False", "Unknown"]),
+    reason: z.string(),
+    message: z.string(),
+    observedGeneration: z.int().optional(),
+    lastTransitionTime: z.string().meta({ format: "date-time" }),
+  })).optional().describe("Ready: whether this spec is in force, and why not"),
+}).describe("How it stands, written by zen-watcher alone");
+
+/**
+ * Unknown keys are kept, not pruned: a misspelt key that vanished would leave a filter that says less than its author
+ * thinks. They reach zen-watcher, which refuses the spec and says which key it does not know. For the same reason
+ * values are checked there alone, where one place knows every form and case.
+ */
+const specSchema = z.looseObject({
+  targetSource: z.string().min(1).max(63).describe("The source it acts on, or * for all"),
+  ...filterBlockShape,
+}).describe("One filter: an event passes if every filter that applies to it passes it");
+
+export const OBSERVATION_FILTER_CRD: CrdOptions = {
+  kind: "ObservationFilter",
+  plural: "observationfilters",
+  version: "v1alpha1",
+  description: "Says which events are stored as Observations",
+  schema: { spec: specSchema, status: statusSchema },
+  columns: [
+    { name: "Source", path: ".spec.targetSource", type: "string" },
+    { name: "Mode", path: ".spec.mode", type: "string" },
+    { name: "Ready", path: '.status.conditions[?(@.type=="Ready")].status', type: "string" },
+    { name: "Reason", path: '.status.conditions[?(@.type=="Ready")].reason', type: "string" },
+    { name: "Age", path: ".metadata.creationTimestamp", type: "date" },
+    {
+      name: "Message",
+      path: '.status.conditions[?(@.type=="Ready")].message',
+      type: "string",
+      wide: true,
+    },
+  ],
+};

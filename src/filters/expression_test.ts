@@ -1,0 +1,83 @@
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { normalEvent } from "../../tests/support/normal_event.ts";
+import { compileFilterExpression, expressionCompiler, ExpressionError } from "./expression.ts";
+import { filterVariables } from "./checks.ts";
+
+const EVENT = normalEvent({
+  source: "falco",
+  resource: { kind: "Pod", name: "web-1", namespace: "prod" },
+  details: { score: 7.5, count: 3, tags: ["a", "b"], nested: { user: "root" }, text: "a".repeat(50) },
+});
+
+Deno.test("expression evaluates over the event's fields", () => {
+  const rows: [string, boolean][] = [
+    ['source == "falco" && severity in ["HIGH", "CRITICAL"]', true],
+    ['resource.kind == "Pod" && resource.name.startsWith("web-")', true],
+    ["details.score > 7 && details.count == 3", true],
+    ['details.tags.exists(tag, tag == "b")', true],
+    ['details.tags.filter(tag, tag != "a").exists(tag, tag == "a")', false],
+    ['details.nested.user != "root"', false],
+    ["has(details.missing)", false],
+    ["details.?missing.orValue(0) == 0", true],
+    ['category == "compliance" ? true : eventType == "vulnerability"', true],
+    ['resource.name.matches("^web-[0-9]+$")', true],
+    ['resource.name.matches("b-")', true],
+    ['details.tags.exists(tag, tag.matches("^B$"))', false],
+    ['duration("1h") > duration("30m")', true],
+  ];
+  for (const [text, expected] of rows) {
+    assertEquals(compileFilterExpression(text).evaluate(filterVariables(EVENT)), expected, text);
+  }
+});
+
+Deno.test("expression fails on a missing key, and on keys of the prototype", () => {
+  for (const text of ["details.missing == 1", "details.__proto__ == 1", 'details["constructor"] == 1']) {
+    const expression = compileFilterExpression(text);
+    assertThrows(() => expression.evaluate(filterVariables(EVENT)), ExpressionError, "no such key");
+  }
+});
+
+Deno.test("expression that cannot be true or false, or could cost too much, does not compile", () => {
+  const rows: [string, string][] = [
+    ["severity", "expected an expression of type bool, received string"],
+    ["details.flag", "received dyn; compare it"],
+    ["message == 'x'", "unknown variable: message"],
+    ["severity ==", "unexpected token: EOF"],
+    ["resource.namspace == 'x'", "no such key: namspace"],
+    ["source.matches('(')", "missing closing )"],
+    ["source.matches('(?<=a)\\\\1')", "error parsing regexp"],
+    ["details.a.all(x, details.b.all(y, x == y))", '"all" cannot stand inside'],
+    ["details.a.map(x, x + x).size() > 1", '"map" is not available'],
+    ["cel.bind(x, source, x == 'a')", '"bind" is not available'],
+    ["duration(details.d) > duration('1s')", '"duration" takes a literal'],
+    [`source == '${"x".repeat(2048)}'`, "expected at most 2048 characters"],
+    [`source in [${Array(300).fill("'a'").join(",")}]`, "exceeded"],
+    [`${"(".repeat(200)}true${")".repeat(200)}`, "exceeded"],
+  ];
+  for (const [text, message] of rows) {
+    const error = assertThrows(() => compileFilterExpression(text), ExpressionError);
+    assertStringIncludes(error.message.toLowerCase(), message.toLowerCase(), text);
+  }
+});
+
+Deno.test("expression says where in its text the mistake is", () => {
+  const error = assertThrows(
+    () => compileFilterExpression('source == "a" && sevrity == "b"'),
+    ExpressionError,
+  );
+  assertEquals(error.offset, 17);
+});
+
+Deno.test("expression matches in linear time where a backtracking RegExp would not end", () => {
+  const expression = compileFilterExpression('details.text.matches("^(a+)+$")');
+  const event = normalEvent({ details: { text: `${"a".repeat(8000)}!` } });
+  assertEquals(expression.evaluate(filterVariables(event)), false);
+});
+
+Deno.test("expressionCompiler() takes other variables", () => {
+  const compile = expressionCompiler({ item: "dyn", root: "dyn", key: "string" });
+  assertEquals(
+    compile('item.status == "FAIL"').evaluate({ item: { status: "FAIL" }, root: {}, key: "" }),
+    true,
+  );
+});

@@ -1,0 +1,165 @@
+/** The filters in force: one reference, swapped as a whole, with the figures of what it decided. */
+import type { Clock } from "../model/clock.ts";
+import { canonicalJson } from "../model/identity/canonical_json.ts";
+import type { NormalEvent } from "../model/event.ts";
+import { sha256 } from "../model/identity/fingerprint.ts";
+import type { Rejection } from "../pipeline/ports.ts";
+import {
+  ALLOW_ALL,
+  compileFilters,
+  type DocumentReason,
+  type FilterDocument,
+  type FilterNote,
+  type FilterSet,
+} from "./filter.ts";
+import { logger } from "../telemetry/logging.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+import { PassRate } from "./pass_rate.ts";
+
+/** Where documents come from; each provider's are replaced as a whole. */
+export const PROVIDERS = ["configMap", "observationFilters", "ingesters"] as const;
+export type Provider = typeof PROVIDERS[number];
+
+/** What `/tools/status` says of one document in force. */
+export interface DocumentReport {
+  readonly name: string;
+  readonly source: string;
+  readonly mode: "Enforce" | "Shadow";
+  /** Events dropped by this document (in Shadow: that it would drop), by reason. */
+  readonly dropped: Readonly<Partial<Record<DocumentReason, number>>>;
+  readonly expressionErrors: number;
+}
+
+export interface LiveFiltersOptions {
+  readonly metrics: Pick<
+    Metrics,
+    "filterDecisions" | "filterPassRate" | "filterLastReload" | "filterErrors" | "sourceLabel"
+  >;
+  readonly clock: Clock;
+  /** The documents in force changed: what was filtered may pass now. */
+  readonly onChange?: () => void;
+}
+
+interface Figures {
+  readonly dropped: Partial<Record<DocumentReason, number>>;
+  expressionErrors: number;
+}
+
+const PASS_RATE_WINDOW_MS = 300_000;
+
+const log = logger("filter");
+
+/** Judges events by the documents in force, and counts. */
+export class LiveFilters {
+  readonly #options: LiveFiltersOptions;
+  readonly #documents: Record<Provider, readonly FilterDocument[]> = {
+    configMap: [],
+    observationFilters: [],
+    ingesters: [],
+  };
+  readonly #figures = new Map<string, Figures>();
+  readonly #passRates = new Map<string, PassRate>();
+  #set: FilterSet = ALLOW_ALL;
+  #hash = hashOf([]);
+
+  constructor(options: LiveFiltersOptions) {
+    this.#options = options;
+  }
+
+  /** Puts a provider's documents in force, all at once. They were read, and their expressions compiled, before. */
+  replace(provider: Provider, documents: readonly FilterDocument[]): void {
+    const next = { ...this.#documents, [provider]: documents };
+    const set = compileFilters(PROVIDERS.flatMap((name) => next[name]));
+    this.#documents[provider] = documents;
+    const hash = hashOf(set.documents);
+    if (hash === this.#hash) return;
+    this.#set = set;
+    this.#hash = hash;
+    const names = new Set(set.documents.map((document) => document.name));
+    for (const name of this.#figures.keys()) if (!names.has(name)) this.#figures.delete(name);
+    this.#options.metrics.filterLastReload.set(this.#options.clock.now() / 1000);
+    log.info("Filters changed", { documents: names.size, hash });
+    this.#options.onChange?.();
+  }
+
+  /** The filters' no, or undefined; bound, to be one of the pipeline's steps. */
+  readonly filter = (event: NormalEvent): Rejection | undefined => {
+    const verdict = this.#set.evaluate(event);
+    const source = this.#options.metrics.sourceLabel(event.source);
+    this.#passRateOf(source).add(verdict.pass, this.#options.clock.now());
+    for (const note of verdict.notes ?? []) this.#note(source, note);
+    const { filterDecisions } = this.#options.metrics;
+    if (verdict.pass) {
+      filterDecisions.inc({ source, action: "pass", reason: "none" });
+      return undefined;
+    }
+    filterDecisions.inc({ source, action: "drop", reason: verdict.reason });
+    count(this.#figuresOf(verdict.document), verdict.reason);
+    return { reason: verdict.reason, document: verdict.document };
+  };
+
+  /** Sets `filter_pass_rate` to what it is now. */
+  publishPassRates(): void {
+    for (const [source, passRate] of this.#passRates) {
+      const rate = passRate.rate(this.#options.clock.now());
+      if (rate === undefined) this.#options.metrics.filterPassRate.remove({ source });
+      else this.#options.metrics.filterPassRate.set({ source }, rate);
+    }
+  }
+
+  /** Names the documents in force: equal where they are equal. */
+  get hash(): string {
+    return this.#hash;
+  }
+
+  /** The documents in force, and what each decided since it came into force. */
+  report(): readonly DocumentReport[] {
+    return this.#set.documents.map(({ name, source, block }) => {
+      const figures = this.#figures.get(name);
+      return {
+        name,
+        source,
+        mode: block.mode ?? "Enforce",
+        dropped: { ...figures?.dropped },
+        expressionErrors: figures?.expressionErrors ?? 0,
+      };
+    });
+  }
+
+  #note(source: string, note: FilterNote): void {
+    const { metrics } = this.#options;
+    const figures = this.#figuresOf(note.document);
+    if (note.kind === "shadow") {
+      metrics.filterDecisions.inc({ source, action: "shadow", reason: note.reason });
+      count(figures, note.reason);
+      return;
+    }
+    metrics.filterErrors.inc();
+    figures.expressionErrors++;
+    log.debug("Filter expression failed, the event is kept", {
+      source,
+      document: note.document,
+      error: note.message,
+    });
+  }
+
+  #figuresOf(document: string): Figures {
+    let figures = this.#figures.get(document);
+    if (!figures) this.#figures.set(document, figures = { dropped: {}, expressionErrors: 0 });
+    return figures;
+  }
+
+  #passRateOf(source: string): PassRate {
+    let passRate = this.#passRates.get(source);
+    if (!passRate) this.#passRates.set(source, passRate = new PassRate(PASS_RATE_WINDOW_MS));
+    return passRate;
+  }
+}
+
+function count(figures: Figures, reason: DocumentReason): void {
+  figures.dropped[reason] = (figures.dropped[reason] ?? 0) + 1;
+}
+
+function hashOf(documents: readonly FilterDocument[]): string {
+  return sha256(canonicalJson(JSON.parse(JSON.stringify(documents)))).slice(0, 16);
+}

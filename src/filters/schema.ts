@@ -1,0 +1,167 @@
+/** The schema of a filter block: the one place that says which keys there are and what they take. */
+import * as z from "zod";
+import { CATEGORIES, SEVERITIES } from "../model/observation.ts";
+import { MAX_EXPRESSION_LENGTH } from "./expression.ts";
+import { didYouMean, formatReceived, type Issue, type Path } from "./problem.ts";
+
+/** Most values in one list. */
+export const MAX_LIST_VALUES = 1000;
+/** Longest value in a list. */
+export const MAX_VALUE_LENGTH = 256;
+
+const MODES = ["Enforce", "Shadow"] as const;
+
+/** One of `values`, written in any case; read as it stands in `values`. */
+function anyCase<const T extends readonly [string, ...string[]]>(values: T) {
+  const canonical = new Map(values.map((value) => [value.toLowerCase(), value]));
+  return z.string({ error: `expected one of ${values.join("|")}` })
+    .transform((text) => canonical.get(text.toLowerCase()) ?? text)
+    .pipe(z.enum(values));
+}
+
+/** Text of a form, lower-cased first; `form` says in words what is expected. */
+function word(pattern: RegExp, form: string) {
+  return z.string()
+    .max(MAX_VALUE_LENGTH, `expected at most ${MAX_VALUE_LENGTH} characters`)
+    .refine((text) => pattern.test(text.toLowerCase()), { error: `expected ${form}` })
+    .transform((text) => text.toLowerCase());
+}
+
+function list<T extends z.ZodType>(element: T) {
+  return z.array(element)
+    .min(1, "expected at least one value (an absent key is no opinion)")
+    .max(MAX_LIST_VALUES, `expected at most ${MAX_LIST_VALUES} values`);
+}
+
+const severity = anyCase(SEVERITIES);
+const category = anyCase(CATEGORIES);
+const eventType = word(/^[a-z0-9]+([-_][a-z0-9]+)*$/, "an event type such as vulnerability or pod-exec");
+const namespace = word(/^[a-z0-9*]([a-z0-9*-]*[a-z0-9*])?$/, "a namespace, * for any run of characters");
+const kind = word(/^[a-z][a-z0-9]*$/, "a kind such as Pod (only namespaces take *)");
+const rule = word(
+  /^[^*\s]([^*]*[^*\s])?$/,
+  "a rule's id without spaces around it (only namespaces take *; use expression for patterns)",
+);
+
+/** Every key of a filter block. Descriptions go to the CRD and the reference. */
+export const filterBlockShape = {
+  enabled: z.boolean().describe("false drops every event of the source").optional(),
+  minSeverity: severity.describe("Drops what ranks below: CRITICAL > HIGH > MEDIUM > LOW > UNKNOWN")
+    .optional(),
+  includeSeverity: list(severity).describe("Keeps these severities alone").optional(),
+  excludeSeverity: list(severity).describe("Drops these severities").optional(),
+  includeEventTypes: list(eventType).describe("Keeps these event types alone").optional(),
+  excludeEventTypes: list(eventType).describe("Drops these event types").optional(),
+  includeNamespaces: list(namespace).describe(
+    "Keeps events whose resource is in these namespaces alone; * stands for any run of characters",
+  ).optional(),
+  excludeNamespaces: list(namespace).describe(
+    "Drops events whose resource is in these namespaces; * stands for any run of characters",
+  ).optional(),
+  includeKinds: list(kind).describe("Keeps events on these kinds of resource alone").optional(),
+  excludeKinds: list(kind).describe("Drops events on these kinds of resource").optional(),
+  ignoreKinds: list(kind).describe("The same as excludeKinds; both lists count if both are given").optional(),
+  includeCategories: list(category).describe("Keeps these categories alone").optional(),
+  excludeCategories: list(category).describe("Drops these categories").optional(),
+  includeRules: list(rule).describe(
+    "Keeps these rules alone, by the source's own id: CVE, checkID, policy or policy/rule, Falco rule, test number, check_id",
+  ).optional(),
+  excludeRules: list(rule).describe("Drops these rules, by the source's own id").optional(),
+  expression: z.string()
+    .min(1, "expected a CEL expression (an absent key is no opinion)")
+    .max(MAX_EXPRESSION_LENGTH, `expected at most ${MAX_EXPRESSION_LENGTH} characters`)
+    .describe(
+      "CEL over source, category, severity, eventType, resource, details: true keeps, false drops, an error keeps and is counted",
+    ).optional(),
+  mode: anyCase(MODES).describe("Enforce (default), or Shadow: counts what it would drop and drops nothing")
+    .optional(),
+};
+
+/** A filter block as it is written. */
+export const filterBlockSchema = z.strictObject(filterBlockShape);
+
+/** A source's name as a filter's target: lower-cased, or `*`. */
+export const targetSourceSchema = z.string()
+  .max(63, "expected at most 63 characters")
+  .refine((text) => text === "*" || /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/.test(text.toLowerCase()), {
+    error: "expected a source's name such as trivy, or *",
+  })
+  .transform((text) => text.toLowerCase());
+
+/** The issues of a failed parse in our words, one for each mistake. `keys` are what may stand at the root. */
+export function toIssues(error: z.ZodError, value: unknown, keys: readonly string[]): Issue[] {
+  return error.issues.flatMap((issue): Issue[] => {
+    const path = issue.path.filter((step) => typeof step !== "symbol");
+    if (issue.code === "unrecognized_keys") return issue.keys.map((key) => unknownKey([...path, key], keys));
+    const received = formatReceived(valueAt(value, path));
+    switch (issue.code) {
+      case "invalid_value":
+        return [{ path, message: `expected one of ${issue.values.join("|")}, received ${received}` }];
+      case "invalid_type": {
+        const expected = issue.message.startsWith("expected ")
+          ? issue.message
+          : `expected ${typeName(issue.expected)}`;
+        return [{ path, message: `${expected}, received ${received}${quotesHint(expected, received)}` }];
+      }
+      case "too_small":
+        return [{ path, message: `${bound(issue, "at least", issue.minimum)}, received ${received}` }];
+      case "too_big":
+        return [{ path, message: `${bound(issue, "at most", issue.maximum)}, received ${received}` }];
+      default:
+        return [{ path, message: `${issue.message}, received ${received}` }];
+    }
+  });
+}
+
+/** The issue of a key that is not known, with what it was probably meant to be. */
+export function unknownKey(path: Path, known: readonly string[]): Issue {
+  const guess = didYouMean(String(path.at(-1)), known);
+  return {
+    path,
+    at: "key",
+    message: `unknown key${guess === undefined ? "" : `; did you mean "${guess}"?`}`,
+  };
+}
+
+/** Our own words where the schema has some, else the bound itself. */
+function bound(
+  { message, origin, inclusive }: { message: string; origin: string; inclusive?: boolean },
+  words: string,
+  limit: number | bigint,
+): string {
+  if (message.startsWith("expected ")) return message;
+  const unit = origin === "string" ? " characters" : origin === "array" ? " values" : "";
+  return `expected ${inclusive === false ? `more than ${limit}` : `${words} ${limit}`}${unit}`;
+}
+
+const TYPE_NAMES: Readonly<Record<string, string>> = {
+  string: "a string",
+  number: "a number",
+  int: "a whole number",
+  boolean: "true or false",
+  array: "a list",
+  object: "an object",
+};
+
+function typeName(expected: string): string {
+  return TYPE_NAMES[expected] ?? expected;
+}
+
+/** YAML reads 4.10 as a number, so the test number 4.10 needs quotes; and "false" is no boolean. */
+function quotesHint(expected: string, received: string): string {
+  if (expected === "expected a string" && /^the (number|boolean) /.test(received)) {
+    return "; put it in quotes";
+  }
+  return expected === "expected true or false" && /^"(true|false)"$/.test(received)
+    ? "; take the quotes off"
+    : "";
+}
+
+function valueAt(value: unknown, path: Path): unknown {
+  let current = value;
+  for (const step of path) {
+    if (typeof current !== "object" || current === null || !Object.hasOwn(current, step)) return undefined;
+    current = (current as Readonly<Record<string | number, unknown>>)[step];
+  }
+  return current;
+}

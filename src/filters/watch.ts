@@ -1,0 +1,151 @@
+/** Watches the filter ConfigMap and the ObservationFilters; what is good goes into force at once, what is bad is said. */
+import type { Clock } from "../model/clock.ts";
+import type { KubeApi, KubeObject, ResourceType } from "../kube/api.ts";
+import { watcher, type WatcherEvent, type WatcherOptions, type WatchState } from "../kube/watch.ts";
+import { logger } from "../telemetry/logging.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+import { ConfigMapFilters, type ConfigMapFiltersReport, RELOAD_RESULTS } from "./configmap_filters.ts";
+import type { DocumentReport, LiveFilters } from "./live.ts";
+import {
+  OBSERVATION_FILTERS,
+  ObservationFilters,
+  type ObservationFiltersReport,
+} from "./observation_filters.ts";
+import type { ReadyStatusWriter } from "../kube/ready_status.ts";
+
+/** What a Kubernetes Event says, and of which object. */
+export interface FilterEvent {
+  readonly type: "Normal" | "Warning";
+  readonly reason: "FiltersRejected" | "FiltersLoaded" | "FiltersMissing";
+  readonly message: string;
+  readonly regarding: {
+    readonly apiVersion: string;
+    readonly kind: string;
+    readonly namespace: string;
+    readonly name: string;
+    readonly uid?: string;
+    readonly resourceVersion?: string;
+  };
+}
+
+export interface FiltersWatchOptions {
+  readonly api: KubeApi;
+  readonly filters: LiveFilters;
+  readonly clock: Clock;
+  readonly metrics: Pick<Metrics, "filterReload">;
+  readonly watcherOptions?: Partial<
+    Omit<WatcherOptions, "signal" | "namespace" | "fieldSelector" | "onState">
+  >;
+  readonly configMap: { readonly namespace: string; readonly name: string; readonly key: string };
+  readonly ownNamespace: string;
+  /** Namespaces of tenants whose ObservationFilters act; "" is all of them. Empty: TENANT_FILTERS is off. */
+  readonly tenantNamespaces: readonly string[];
+  /** Emits a Kubernetes Event; never throws. */
+  readonly emit: (event: FilterEvent) => void;
+  /** Writes `Ready` conditions; only the leader's writes anything. */
+  readonly ready: ReadyStatusWriter;
+}
+
+/** Filters as `/tools/status` shows them. */
+export interface FiltersReport {
+  readonly hash: string;
+  readonly documents: readonly DocumentReport[];
+  readonly configMap: ConfigMapFiltersReport;
+  readonly observationFilters: ObservationFiltersReport;
+}
+
+/** The watch that feeds the filters. */
+export interface FiltersWatch {
+  /** Runs until `signal` aborts. */
+  run(signal: AbortSignal): Promise<void>;
+  /** Resolves once the first read of every place is decided: loaded, refused, missing or forbidden. */
+  readonly firstReadDecided: Promise<void>;
+  status(): FiltersReport;
+  /** Writes every `Ready` condition that differs: called when this replica became leader. */
+  publishConditions(): void;
+}
+
+const CONFIG_MAPS: ResourceType = {
+  group: "",
+  version: "v1",
+  plural: "configmaps",
+  kind: "ConfigMap",
+  namespaced: true,
+};
+const PASS_RATE_INTERVAL_MS = 5_000;
+
+const log = logger("filter");
+
+/** Creates the watch; nothing is read before `run`. */
+export function createFiltersWatch(options: FiltersWatchOptions): FiltersWatch {
+  const { filters, configMap: { namespace, name }, ownNamespace, tenantNamespaces } = options;
+  // Prometheus sees the first refusal only where its series stood at 0 before.
+  for (const result of RELOAD_RESULTS) options.metrics.filterReload.inc({ result }, 0);
+  const configMap = new ConfigMapFilters(options);
+  const resources = new ObservationFilters(options);
+  const namespaces = tenantNamespaces.includes("") ? [""] : [...new Set([ownNamespace, ...tenantNamespaces])];
+  const first = [configMap.firstRead, ...namespaces.map((watched) => resources.firstReadOf(watched))];
+  const firstReadDecided = Promise.all(first).then(() => {
+    if (filters.report().length === 0) log.warn("No filters are in force: every event is allowed");
+  });
+
+  function configMapLoop(signal: AbortSignal): Promise<void> {
+    const scope = { namespace, fieldSelector: `metadata.name=${name}` };
+    return each(options, {
+      type: CONFIG_MAPS,
+      scope,
+      signal,
+      take: (event) => configMap.take(event),
+      resumed: () => configMap.resumed(),
+    });
+  }
+
+  function resourceLoop(watched: string, signal: AbortSignal): Promise<void> {
+    const scope = { namespace: watched };
+    return each(options, {
+      type: OBSERVATION_FILTERS,
+      scope,
+      signal,
+      take: (event) => resources.take(watched, event),
+      resumed: () => resources.resumed(watched),
+    });
+  }
+
+  return {
+    firstReadDecided,
+    async run(signal) {
+      const timer = setInterval(() => filters.publishPassRates(), PASS_RATE_INTERVAL_MS);
+      try {
+        const loops = namespaces.map((watched) => resourceLoop(watched, signal));
+        await Promise.all([configMapLoop(signal), ...loops, options.ready.run(signal)]);
+      } finally {
+        clearInterval(timer);
+      }
+    },
+    status: () => ({
+      hash: filters.hash,
+      documents: filters.report(),
+      configMap: configMap.report(),
+      observationFilters: resources.report(),
+    }),
+    publishConditions: () => resources.publishConditions(),
+  };
+}
+
+interface Loop {
+  readonly type: ResourceType;
+  readonly scope: Pick<WatcherOptions, "namespace" | "fieldSelector">;
+  readonly signal: AbortSignal;
+  readonly take: (event: WatcherEvent<KubeObject>) => Promise<void>;
+  /** After an error, with or without a new list. */
+  readonly resumed: () => void;
+}
+
+async function each(
+  options: FiltersWatchOptions,
+  { type, scope, signal, take, resumed }: Loop,
+): Promise<void> {
+  const onState = (state: WatchState) => state === "synced" && resumed();
+  const events = watcher(options.api, type, { ...options.watcherOptions, ...scope, signal, onState });
+  for await (const event of events) await take(event);
+}

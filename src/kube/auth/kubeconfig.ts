@@ -1,0 +1,207 @@
+/** A kubeconfig as a connection. The only file that loads client-node, and only when a kubeconfig is used: it costs 70 MB. */
+import type { KubeConfig } from "@kubernetes/client-node";
+import type { RequestOptions } from "node:https";
+import { dirname, resolve } from "node:path";
+import { type Clock, systemClock } from "../../model/clock.ts";
+import { isObject } from "../../model/json.ts";
+import { cached } from "./credentials.ts";
+import type { Connection, Endpoint } from "./connection.ts";
+
+export interface KubeconfigOptions {
+  /** The files, the first to name something wins, as with kubectl. */
+  readonly paths: readonly string[];
+  /** Instead of the files' current context. */
+  readonly context?: string;
+  readonly clock?: Clock;
+  readonly maxAgeMs?: number;
+}
+
+/** One reading of the files. Kept while their text stays: an exec plugin's token is cached in `config`. */
+interface Loaded {
+  readonly text: string;
+  readonly config: KubeConfig;
+  /** Token file of each user: client-node reads another spelling than kubectl writes. */
+  readonly tokenFiles: ReadonlyMap<string, string>;
+}
+
+/** Fresh reads after a 401 are at most this frequent: each may start an exec plugin. */
+const FRESH_AGE_MS = 2_000;
+
+/** The cluster of a context. Throws where it cannot be used, saying why. */
+export async function kubeconfigConnection(options: KubeconfigOptions): Promise<Connection> {
+  const { paths, clock = systemClock, maxAgeMs = 30_000 } = options;
+  const where = paths.join(", ");
+  let loaded = await load(paths, where);
+  // Pinned: another `kubectl config use-context` must not move a running program to another cluster.
+  const context = options.context ?? loaded.config.getCurrentContext();
+  const endpoint = cached({
+    clock,
+    maxAgeMs,
+    freshAgeMs: FRESH_AGE_MS,
+    async read(fresh) {
+      const now = await load(paths, where);
+      if (fresh || now.text !== loaded.text) loaded = now;
+      return await toEndpoint(loaded, { context, where });
+    },
+  });
+  await endpoint();
+  return {
+    description: `context "${context}" of ${where}`,
+    namespace: loaded.config.getContextObject(context)?.namespace || undefined,
+    endpoint,
+  };
+}
+
+async function load(paths: readonly string[], where: string): Promise<Loaded> {
+  const { KubeConfig } = await import("@kubernetes/client-node");
+  const config = new KubeConfig();
+  const tokenFiles = new Map<string, string>();
+  const texts: string[] = [];
+  for (const path of paths) {
+    try {
+      const text = await Deno.readTextFile(path);
+      const part = new KubeConfig();
+      part.loadFromString(text);
+      part.makePathsAbsolute(dirname(resolve(path)));
+      merge(config, part);
+      await collectTokenFiles(tokenFiles, { text, folder: dirname(resolve(path)) });
+      texts.push(text);
+    } catch (cause) {
+      // As with kubectl, a file of a list may be missing.
+      if (cause instanceof Deno.errors.NotFound && paths.length > 1) continue;
+      throw new Error(`Cannot read kubeconfig "${path}": ${reason(cause)}`, { cause });
+    }
+  }
+  if (texts.length === 0) throw new Error(`Cannot read kubeconfig "${where}": none of these files exists`);
+  return { text: texts.join("\0"), config, tokenFiles };
+}
+
+/** Adds what is not there yet. `mergeConfig` of client-node refuses duplicates and lets the last context win. */
+function merge(into: KubeConfig, part: KubeConfig): void {
+  into.clusters ??= [];
+  into.users ??= [];
+  into.contexts ??= [];
+  for (const cluster of part.clusters) {
+    if (into.getCluster(cluster.name)) continue;
+    // client-node takes a server without TLS only where verification is off; there is nothing to verify.
+    into.addCluster(isPlain(cluster) ? { ...cluster, skipTLSVerify: true } : cluster);
+  }
+  for (const user of part.users) if (!into.getUser(user.name)) into.addUser(user);
+  for (const context of part.contexts) if (!into.getContextObject(context.name)) into.addContext(context);
+  if (!into.currentContext && part.currentContext) into.setCurrentContext(part.currentContext);
+}
+
+function isPlain({ server }: { readonly server: string }): boolean {
+  return server.startsWith("http://");
+}
+
+async function collectTokenFiles(
+  into: Map<string, string>,
+  { text, folder }: { readonly text: string; readonly folder: string },
+): Promise<void> {
+  // A module of our own: imported directly, a CommonJS package has no named exports in a bundle.
+  const { parse } = await import("./yaml.ts");
+  const document: unknown = parse(text);
+  const users = isObject(document) ? document["users"] : undefined;
+  for (const entry of Array.isArray(users) ? users : []) {
+    if (!isObject(entry) || !isObject(entry["user"]) || typeof entry["name"] !== "string") continue;
+    const path = entry["user"]["tokenFile"];
+    if (typeof path === "string" && !into.has(entry["name"])) into.set(entry["name"], resolve(folder, path));
+  }
+}
+
+async function toEndpoint(
+  { config, tokenFiles }: Loaded,
+  { context, where }: { readonly context: string; readonly where: string },
+): Promise<Endpoint> {
+  const cannot = (why: string, cause?: unknown) =>
+    new Error(`Cannot use context "${context}" of ${where}: ${why}`, { cause });
+  if (!context) {
+    throw new Error(`Cannot use kubeconfig ${where}: it has no current context; name one with --context`);
+  }
+  if (!config.getContextObject(context)) throw cannot("there is no such context");
+  config.setCurrentContext(context);
+  const cluster = config.getCurrentCluster();
+  if (!cluster) throw cannot("its cluster is not defined");
+  if (cluster.skipTLSVerify && !isPlain(cluster)) {
+    throw cannot(
+      "insecure-skip-tls-verify is not supported, since anyone could then read the credentials: give " +
+        "the cluster's certificate-authority instead",
+    );
+  }
+  // The runtime's TLS takes the name from the URL alone.
+  if (cluster.tlsServerName) {
+    throw cannot("tls-server-name is not supported: use a server address that is in its certificate");
+  }
+
+  const applied: RequestOptions = {};
+  try {
+    await config.applyToHTTPSOptions(applied);
+    const userName = config.getCurrentUser()?.name ?? "";
+    const tokenFile = tokenFiles.get(userName);
+    const headers = headersOf(applied);
+    if (tokenFile !== undefined) {
+      headers.set("authorization", `Bearer ${(await Deno.readTextFile(tokenFile)).trim()}`);
+    }
+    return compose({
+      server: cluster.server,
+      proxyUrl: cluster.proxyUrl,
+      applied,
+      headers,
+      caPem: await caOf(cluster),
+    });
+  } catch (cause) {
+    throw cannot(reason(cause), cause);
+  }
+}
+
+function compose({ server, proxyUrl, applied, headers, caPem }: {
+  readonly server: string;
+  readonly proxyUrl: string | undefined;
+  readonly applied: RequestOptions;
+  readonly headers: Headers;
+  readonly caPem: string | undefined;
+}): Endpoint {
+  const authorization = headers.get("authorization");
+  headers.delete("authorization");
+  const certPem = pemOf(applied.cert);
+  const keyPem = pemOf(applied.key);
+  return {
+    server,
+    headers: Object.fromEntries(headers),
+    ...(authorization === null ? {} : { authorization }),
+    ...(caPem === undefined ? {} : { caPem }),
+    ...(certPem === undefined ? {} : { certPem }),
+    ...(keyPem === undefined ? {} : { keyPem }),
+    ...(proxyUrl ? { proxyUrl } : {}),
+  };
+}
+
+/** client-node leaves the CA out for a context without a user. */
+async function caOf(
+  cluster: { readonly caFile?: string; readonly caData?: string },
+): Promise<string | undefined> {
+  if (cluster.caFile) return await Deno.readTextFile(cluster.caFile);
+  return cluster.caData ? atob(cluster.caData) : undefined;
+}
+
+function headersOf(applied: RequestOptions): Headers {
+  const headers = new Headers();
+  for (const [name, value] of Object.entries(applied.headers ?? {})) {
+    if (value !== undefined && value !== null) headers.set(name, String(value));
+  }
+  if (applied.auth && !headers.has("authorization")) {
+    const bytes = new TextEncoder().encode(applied.auth);
+    headers.set("authorization", `Basic ${btoa(String.fromCharCode(...bytes))}`);
+  }
+  return headers;
+}
+
+function pemOf(value: unknown): string | undefined {
+  if (typeof value === "string") return value || undefined;
+  return value instanceof Uint8Array ? new TextDecoder().decode(value) : undefined;
+}
+
+function reason(cause: unknown): string {
+  return (cause instanceof Error ? cause.message : String(cause)).trim() || "no reason given";
+}

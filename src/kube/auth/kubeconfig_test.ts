@@ -1,0 +1,215 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { apiServer, status } from "../../../tests/support/api_server.ts";
+import { findConnection } from "./connect.ts";
+import { kubeconfigConnection } from "./kubeconfig.ts";
+import { createTransport } from "../transport.ts";
+
+const TLS_FOLDER = new URL("../../../tests/fixtures/tls/", import.meta.url);
+const pem = (name: string) => Deno.readTextFileSync(new URL(name, TLS_FOLDER));
+
+interface Parts {
+  readonly cluster?: Record<string, unknown>;
+  readonly user?: Record<string, unknown>;
+  readonly context?: Record<string, unknown>;
+  readonly name?: string;
+}
+
+/** A kubeconfig of one context; JSON is YAML. */
+function config({ cluster = {}, user = {}, context = {}, name = "dev" }: Parts): string {
+  return JSON.stringify({
+    apiVersion: "v1",
+    kind: "Config",
+    "current-context": name,
+    clusters: [{ name, cluster: { server: "https://127.0.0.1:6443", ...cluster } }],
+    users: [{ name, user }],
+    contexts: [{ name, context: { cluster: name, user: name, ...context } }],
+  });
+}
+
+/** A folder that goes away with the test. */
+async function folder(): Promise<AsyncDisposable & { write(name: string, text: string): Promise<string> }> {
+  const path = await Deno.makeTempDir();
+  return {
+    async write(name, text) {
+      await Deno.writeTextFile(`${path}/${name}`, text);
+      return `${path}/${name}`;
+    },
+    [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }),
+  };
+}
+
+const endpointOf = async (path: string, context?: string) => {
+  const connection = await kubeconfigConnection({ paths: [path], ...(context ? { context } : {}) });
+  return await connection.endpoint();
+};
+
+Deno.test("kubeconfigConnection() takes CA, certificate and key from data or from files beside", async () => {
+  await using dir = await folder();
+  for (const name of ["ca.pem", "client.pem", "client.key"]) await dir.write(name, pem(name));
+  const byData = await dir.write(
+    "data",
+    config({
+      cluster: { "certificate-authority-data": btoa(pem("ca.pem")) },
+      user: {
+        "client-certificate-data": btoa(pem("client.pem")),
+        "client-key-data": btoa(pem("client.key")),
+      },
+    }),
+  );
+  const byFile = await dir.write(
+    "file",
+    config({
+      cluster: { "certificate-authority": "ca.pem" },
+      user: { "client-certificate": "client.pem", "client-key": "client.key" },
+    }),
+  );
+  const expected = {
+    server: "https://127.0.0.1:6443",
+    headers: {},
+    caPem: pem("ca.pem"),
+    certPem: pem("client.pem"),
+    keyPem: pem("client.key"),
+  };
+  assertEquals(await endpointOf(byData), expected);
+  assertEquals(await endpointOf(byFile), expected);
+});
+
+Deno.test("kubeconfigConnection() takes tokens, token files, passwords, impersonation, a proxy and the namespace", async () => {
+  await using dir = await folder();
+  await dir.write("token", "from-file\n");
+  const authorization = async (user: Record<string, unknown>) =>
+    (await endpointOf(await dir.write("config", config({ user })))).authorization;
+  assertEquals(await authorization({ token: "t" }), "Bearer t");
+  assertEquals(await authorization({ token: "t", tokenFile: "token" }), "Bearer from-file");
+  assertEquals(await authorization({ username: "ü", password: "p" }), `Basic ${btoa("\xc3\xbc:p")}`);
+  const path = await dir.write(
+    "config",
+    config({
+      cluster: { "proxy-url": "http://127.0.0.1:3128" },
+      user: { token: "t", as: "jane" },
+      context: { namespace: "zen-system" },
+    }),
+  );
+  const connection = await kubeconfigConnection({ paths: [path] });
+  const endpoint = await connection.endpoint();
+  assertEquals(endpoint.proxyUrl, "http://127.0.0.1:3128");
+  assertEquals(endpoint.headers, { "impersonate-user": "jane" });
+  assertEquals(connection.namespace, "zen-system");
+  assertEquals(connection.description, `context "dev" of ${path}`);
+});
+
+Deno.test("kubeconfigConnection() runs an exec plugin once, and again when its token is refused", async () => {
+  await using dir = await folder();
+  const counter = await dir.write("runs", "");
+  const program = `Deno.writeTextFileSync(Deno.args[0], "x", { append: true });
+    const token = "run-" + Deno.readTextFileSync(Deno.args[0]).length;
+    console.log(JSON.stringify({ apiVersion: "client.authentication.k8s.io/v1", kind: "ExecCredential", status: { token } }));`;
+  const exec = {
+    apiVersion: "client.authentication.k8s.io/v1",
+    command: Deno.execPath(),
+    args: ["run", "-A", await dir.write("plugin.ts", program), counter],
+  };
+  await using server = apiServer(({ headers }) =>
+    headers.get("authorization") === "Bearer run-2" ? Response.json({ ok: "yes" }) : status(401)
+  );
+  const path = await dir.write("config", config({ cluster: { server: server.url }, user: { exec } }));
+  let now = 0;
+  const clock = { now: () => now, monotonic: () => now };
+  const connection = await kubeconfigConnection({ paths: [path], clock });
+  now += 40_000;
+  assertEquals(
+    (await connection.endpoint()).authorization,
+    "Bearer run-1",
+    "the files were read again, the plugin not",
+  );
+  now += 5_000;
+  using api = createTransport(connection);
+  assertEquals(await api.getPath("/version"), { ok: "yes" });
+  assertEquals(await Deno.readTextFile(counter), "xx");
+});
+
+Deno.test("kubeconfigConnection() follows changes of the file within its context, not to another one", async () => {
+  await using dir = await folder();
+  const path = await dir.write("config", config({ user: { token: "one" } }));
+  let now = 0;
+  const connection = await kubeconfigConnection({
+    paths: [path],
+    clock: { now: () => now, monotonic: () => now },
+  });
+  const both = JSON.parse(config({ user: { token: "two" } }));
+  both["current-context"] = "other";
+  await dir.write("config", JSON.stringify(both));
+  assertEquals((await connection.endpoint()).authorization, "Bearer one");
+  now += 31_000;
+  assertEquals((await connection.endpoint()).authorization, "Bearer two");
+});
+
+Deno.test("kubeconfigConnection() merges files as kubectl does: the first to name something wins, one may be missing", async () => {
+  await using dir = await folder();
+  const first = await dir.write("first", config({ user: { token: "first" } }));
+  const second = await dir.write("second", config({ user: { token: "second" } }));
+  const third = await dir.write("third", config({ user: { token: "third" }, name: "prod" }));
+  const paths = [first, `${first}-gone`, second, third];
+  const token = async (context?: string) => {
+    const connection = await kubeconfigConnection({ paths, ...(context ? { context } : {}) });
+    return (await connection.endpoint()).authorization;
+  };
+  assertEquals(await token(), "Bearer first");
+  assertEquals(await token("prod"), "Bearer third");
+});
+
+Deno.test("kubeconfigConnection() keeps the CA of a context without a user", async () => {
+  await using dir = await folder();
+  const parsed = JSON.parse(config({ cluster: { "certificate-authority-data": btoa(pem("ca.pem")) } }));
+  delete parsed.contexts[0].context.user;
+  assertEquals((await endpointOf(await dir.write("config", JSON.stringify(parsed)))).caPem, pem("ca.pem"));
+});
+
+Deno.test("kubeconfigConnection() refuses what it cannot use and says why", async () => {
+  await using dir = await folder();
+  const refused = async (text: string, why: string, context?: string) => {
+    const path = await dir.write("config", text);
+    await assertRejects(() => endpointOf(path, context), Error, why);
+  };
+  await refused(
+    config({ cluster: { "insecure-skip-tls-verify": true } }),
+    "insecure-skip-tls-verify is not supported",
+  );
+  await refused(config({ cluster: { "tls-server-name": "x" } }), "tls-server-name is not supported");
+  await refused(config({ user: { tokenFile: "gone" } }), 'Cannot use context "dev"');
+  await refused(config({}), 'Cannot use context "nope"', "nope");
+  await refused(config({ name: "" }), "Cannot read kubeconfig");
+  await refused("{}", "no current context");
+  await refused("{", "Cannot read kubeconfig");
+  await assertRejects(
+    () => kubeconfigConnection({ paths: ["/does/not/exist"] }),
+    Error,
+    "Cannot read kubeconfig",
+  );
+});
+
+Deno.test("findConnection() looks where kubectl looks, in that order", async () => {
+  await using dir = await folder();
+  const explicit = await dir.write("explicit", config({ name: "explicit" }));
+  const fromEnv = await dir.write("env", config({ name: "env" }));
+  const home = await Deno.makeTempDir();
+  await using _cleanup = { [Symbol.asyncDispose]: () => Deno.remove(home, { recursive: true }) };
+  await Deno.mkdir(`${home}/.kube`);
+  await Deno.writeTextFile(`${home}/.kube/config`, config({ name: "home" }));
+  const account = await Deno.makeTempDir({ dir: home });
+  for (const name of ["token", "ca.crt", "namespace"]) await Deno.writeTextFile(`${account}/${name}`, name);
+
+  const pod = { serviceHost: "10.0.0.1", servicePort: "443", serviceAccountFolder: account };
+  const everything = { kubeconfigEnv: fromEnv, home, ...pod };
+  const found = async (choice: Parameters<typeof findConnection>[0]) =>
+    (await findConnection(choice)).description;
+  assertEquals(await found({ ...everything, kubeconfig: explicit }), `context "explicit" of ${explicit}`);
+  assertEquals(await found({ ...everything, context: "env" }), `context "env" of ${fromEnv}`);
+  assertEquals(await found(everything), "the cluster of this Pod (https://10.0.0.1:443)");
+  assertEquals(await found({ ...everything, serviceHost: undefined }), `context "env" of ${fromEnv}`);
+  assertEquals(
+    await found({ ...pod, home, serviceAccountFolder: home }),
+    `context "home" of ${home}/.kube/config`,
+  );
+  await assertRejects(() => found({ home: account }), Error, "Cannot find a cluster");
+});

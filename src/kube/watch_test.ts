@@ -1,0 +1,302 @@
+import { assertEquals } from "@std/assert";
+import { apiServer, type Seen, status, type WatchStream } from "../../tests/support/api_server.ts";
+import { isApply, list, object, observe, REPORTS, script, told } from "../../tests/support/watch_script.ts";
+import { createMetrics } from "../telemetry/metrics.ts";
+import type { KubeObject } from "./api.ts";
+import { fixedConnection } from "./auth/connection.ts";
+import { backoff } from "./retry.ts";
+import { createTransport } from "./transport.ts";
+import { reasonOf, watcher, type WatchState } from "./watch.ts";
+
+Deno.test("watcher() lists page by page, then watches from the list's resourceVersion", async () => {
+  const { asked, answer } = script(
+    [() => list("4", [object("a", "1")], "more"), () => list("5", [object("b", "2")])],
+    [(stream) => {
+      stream.send("MODIFIED", object("a", "6"));
+      stream.send("DELETED", object("b", "7"));
+      stream.send("ADDED", object("c", "8"));
+    }],
+  );
+  await using server = apiServer(answer);
+  const { told, states } = await observe(server, isApply("c"), { namespace: "ns", labelSelector: "x=y" });
+  assertEquals(told, ["init", "apply a", "apply b", "synced 5", "apply a", "delete b", "apply c"]);
+  assertEquals(asked, ["list", "list more", "watch 5"]);
+  assertEquals(states, ["listing", "synced"]);
+  assertEquals(server.seen[0]!.path, "/apis/example.test/v1/namespaces/ns/reports");
+  assertEquals(String(server.seen[0]!.query), "labelSelector=x%3Dy&limit=500");
+  assertEquals(server.seen[2]!.query.get("allowWatchBookmarks"), "true");
+  assertEquals(server.seen[2]!.query.get("timeoutSeconds"), "319");
+});
+
+Deno.test("watcher() drops managedFields and names the kind of listed objects", async () => {
+  const listed = { metadata: { name: "a", managedFields: [{ manager: "kubectl" }] } };
+  const { answer } = script([() => list("1", [listed])], [
+    (stream) =>
+      stream.send("ADDED", { kind: "Own", apiVersion: "own/v1", metadata: { name: "b", managedFields: [] } }),
+  ]);
+  await using server = apiServer(answer);
+  const objects: KubeObject[] = [];
+  await observe(server, (event) => {
+    if (event.type === "apply") objects.push(event.object);
+    return isApply("b")(event);
+  });
+  assertEquals(objects, [
+    { metadata: { name: "a" }, apiVersion: "example.test/v1", kind: "Report" },
+    { kind: "Own", apiVersion: "own/v1", metadata: { name: "b" } },
+  ]);
+});
+
+Deno.test("watcher() resumes after the server ends a watch, from the last bookmark, without a new list", async () => {
+  const { asked, answer } = script([() => list("5", [])], [
+    (stream) => {
+      stream.send("BOOKMARK", object("", "17"));
+      stream.end();
+    },
+    (stream) => stream.send("ADDED", object("a", "18")),
+  ]);
+  await using server = apiServer(answer);
+  const { told } = await observe(server, isApply("a"));
+  assertEquals(told, ["init", "synced 5", "apply a"]);
+  assertEquals(asked, ["list", "watch 5", "watch 17"]);
+});
+
+Deno.test("watcher() relists after 410, as an answer or as a frame, and resumes from the new resourceVersion", async () => {
+  const { asked, answer } = script([
+    () => list("5", [object("a", "1")]),
+    () => list("20", []),
+    () => list("30", []),
+  ], [
+    () => status(410, { reason: "Expired" }),
+    (stream) => stream.send("ERROR", { kind: "Status", code: 410, reason: "Gone", message: "too old" }),
+    (stream) => stream.send("ADDED", object("z", "31")),
+  ]);
+  await using server = apiServer(answer);
+  const { told } = await observe(server, isApply("z"));
+  assertEquals(told, [
+    "init",
+    "apply a",
+    "synced 5",
+    "failing: expired",
+    "init",
+    "synced 20",
+    "failing: expired",
+    "init",
+    "synced 30",
+    "apply z",
+  ]);
+  assertEquals(asked, ["list", "watch 5", "list", "watch 20", "list", "watch 30"]);
+});
+
+Deno.test("watcher() starts the list over when its continue token expires", async () => {
+  const { asked, answer } = script([
+    () => list("5", [object("a", "1")], "more"),
+    () => status(410, { reason: "Expired" }),
+    () => list("9", [object("b", "8")]),
+  ], []);
+  await using server = apiServer(answer);
+  const { told } = await observe(server, (event) => event.type === "synced");
+  assertEquals(told, ["init", "apply a", "failing: expired", "init", "apply b", "synced 9"]);
+  assertEquals(asked, ["list", "list more", "list"]);
+});
+
+Deno.test("watcher() backs off on errors for ever, further each time, and says how the resource stands", async () => {
+  const refusals = [500, 503, 429, 403, 404, 401, 401].map((code) => () => status(code));
+  const { answer } = script([...refusals, () => new Response("{"), () => list("1", [])], []);
+  await using server = apiServer(answer);
+  const { told, states, waits } = await observe(server, (event) => event.type === "synced");
+  assertEquals(told.filter((word) => word !== "init"), [
+    "failing: server",
+    "failing: server",
+    "failing: throttled",
+    "forbidden: forbidden",
+    "absent: absent",
+    "failing: unauthorized",
+    "failing: garbled",
+    "synced 1",
+  ]);
+  assertEquals(waits, [250, 500, 1_000, 250, 500, 2_000, 4_000]);
+  assertEquals(states.filter((state) => state !== "listing"), [
+    "failing",
+    "failing",
+    "failing",
+    "forbidden",
+    "absent",
+    "failing",
+    "failing",
+    "synced",
+  ]);
+});
+
+Deno.test("watcher() honours the Retry-After of a list and of an ERROR frame", async () => {
+  const { answer } = script([() => status(429, {}, { "retry-after": "2" }), () => list("1", [])], [
+    (stream) => stream.send("ERROR", { code: 429, details: { retryAfterSeconds: 3 } }),
+    (stream) => stream.send("ADDED", object("a", "2")),
+  ]);
+  await using server = apiServer(answer);
+  const waits = backoff({ random: () => 0 });
+  assertEquals((await observe(server, isApply("a"), { backoff: waits })).waits, [2_000, 3_000]);
+});
+
+Deno.test("watcher() goes on from where it was after a broken connection, and says it is synced again", async () => {
+  const { asked, answer } = script([() => list("5", [])], [
+    (stream) => stream.send("ADDED", object("a", "6")),
+    () => status(503),
+    (stream) => stream.send("ADDED", object("b", "7")),
+  ]);
+  await using server = apiServer(answer);
+  const { told, states } = await observe(server, isApply("b"), { idleMs: 400 });
+  assertEquals(told, ["init", "synced 5", "apply a", "failing: timeout", "failing: server", "apply b"]);
+  assertEquals(asked, ["list", "watch 5", "watch 6", "watch 6"]);
+  assertEquals(states, ["listing", "synced", "failing", "synced"]);
+});
+
+Deno.test("watcher() relists when a line cannot be read, which a resumed watch would only meet again", async () => {
+  const { asked, answer } = script([() => list("5", []), () => list("7", []), () => list("9", [])], [
+    (stream) => stream.raw("x".repeat(600)),
+    (stream) => stream.raw("{garbled\n"),
+    (stream) => stream.send("ADDED", object("a", "10")),
+  ]);
+  await using server = apiServer(answer);
+  const { told } = await observe(server, isApply("a"), { transport: { maxLineBytes: 500 } });
+  assertEquals(told, [
+    "init",
+    "synced 5",
+    "failing: too_large",
+    "init",
+    "synced 7",
+    "failing: garbled",
+    "init",
+    "synced 9",
+    "apply a",
+  ]);
+  assertEquals(asked, ["list", "watch 5", "list", "watch 7", "list", "watch 9"]);
+});
+
+Deno.test("watcher() does not count the consumer's own time as silence", async () => {
+  const both = (stream: WatchStream) => {
+    stream.send("ADDED", object("slow", "6"));
+    stream.send("ADDED", object("next", "7"));
+  };
+  await using server = apiServer(script([() => list("5", [])], Array(100).fill(both)).answer);
+  using api = createTransport(fixedConnection({ server: server.url }));
+  const stop = new AbortController();
+  const idleMs = 50;
+  let after: string | undefined;
+  for await (const event of watcher(api, REPORTS, { signal: stop.signal, idleMs })) {
+    if (after === "") {
+      after = told(event);
+      stop.abort();
+    } else if (isApply("slow")(event)) {
+      after = "";
+      await new Promise((resolve) => setTimeout(resolve, 2 * idleMs));
+    }
+  }
+  assertEquals(after, "apply next");
+});
+
+Deno.test("watcher() asks for smaller pages when one is too large, and for full ones again afterwards", async () => {
+  const { answer } = script([
+    () => list("1", [object("x".repeat(2_000), "1")]),
+    () => list("1", [object("a", "1")]),
+  ], [() => status(410)]);
+  await using server = apiServer(answer);
+  let synced = 0;
+  const { told } = await observe(server, (event) => event.type === "synced" && ++synced === 2, {
+    pageSize: 100,
+    transport: { maxBodyBytes: 1_000 },
+  });
+  assertEquals(told, [
+    "init",
+    "failing: too_large",
+    "init",
+    "apply a",
+    "synced 1",
+    "failing: expired",
+    "init",
+    "synced 99",
+  ]);
+  const limits = server.seen.filter(({ query }) => !query.has("watch")).map(({ query }) =>
+    query.get("limit")
+  );
+  assertEquals(limits, ["100", "25", "100"]);
+});
+
+Deno.test("watcher() starts over with short waits only after a watch that lived", async () => {
+  let now = 0;
+  const lives = [0, 0, 20_000, 0];
+  const { answer } = script([() => list("5", [])], [
+    ...lives.map((life) => (stream: WatchStream) => {
+      now += life;
+      stream.send("ERROR", { code: 500 });
+    }),
+    (stream) => stream.send("ADDED", object("a", "6")),
+  ]);
+  await using server = apiServer(answer);
+  const clock = { now: () => now, monotonic: () => now };
+  assertEquals((await observe(server, isApply("a"), { clock })).waits, [250, 500, 250, 500]);
+});
+
+Deno.test("watcher() pauses before asking again a server that ends every watch at once", async () => {
+  const end = (stream: WatchStream) => stream.end();
+  const { answer } = script([() => list("5", [])], [
+    end,
+    end,
+    (stream) => stream.send("ADDED", object("a", "6")),
+  ]);
+  await using server = apiServer(answer);
+  assertEquals((await observe(server, isApply("a"))).waits, [250, 500]);
+});
+
+Deno.test("watcher() ends at once when aborted while it waits for a frame, for a back-off, or before it begins", async () => {
+  const { answer } = script([() => list("5", [])], []);
+  await using server = apiServer(answer);
+  using api = createTransport(fixedConnection({ server: server.url }));
+  const stop = new AbortController();
+  const opened = (state: WatchState) => state === "synced" && queueMicrotask(() => stop.abort());
+  await Array.fromAsync(watcher(api, REPORTS, { signal: stop.signal, onState: opened }));
+  assertEquals(await Array.fromAsync(watcher(api, REPORTS, { signal: stop.signal })), []);
+
+  await using refusing = apiServer(() => status(503));
+  using denied = createTransport(fixedConnection({ server: refusing.url }));
+  const halt = new AbortController();
+  const waits = backoff({ initialMs: 3_600_000, maxMs: 3_600_000, random: () => 1 });
+  for await (const event of watcher(denied, REPORTS, { signal: halt.signal, backoff: waits })) {
+    if (event.type === "error") setTimeout(() => halt.abort());
+  }
+});
+
+Deno.test("watcher() counts reconnects, shows when it heard last, and is synced only when all of its namespaces are", async () => {
+  const metrics = createMetrics();
+  const gauge = async (name: "informerSynced" | "watchLastActivity") => (await metrics[name].get()).values;
+  await using server = apiServer(({ path, query }) => {
+    if (query.has("watch")) {
+      return path.includes("/bad/") ? status(500) : script([], []).answer({ query } as Seen);
+    }
+    return path.includes("/bad/") ? status(403) : list("5", []);
+  });
+  using api = createTransport(fixedConnection({ server: server.url }));
+  const clock = { now: () => 5_000, monotonic: () => 0 };
+  const stop = new AbortController();
+  const options = { signal: stop.signal, metrics, clock };
+  const good = watcher(api, REPORTS, { ...options, namespace: "good" });
+  assertEquals((await good.next()).value?.type, "init");
+  assertEquals((await good.next()).value?.type, "synced");
+  assertEquals((await gauge("informerSynced")).map(({ value }) => value), [1]);
+  assertEquals((await gauge("watchLastActivity")).map(({ value }) => value), [5]);
+  const bad = watcher(api, REPORTS, { ...options, namespace: "bad" });
+  assertEquals((await bad.next()).value?.type, "init");
+  assertEquals((await bad.next()).value?.type, "error");
+  assertEquals((await gauge("informerSynced")).map(({ value }) => value), [0]);
+  await bad.return();
+  assertEquals((await gauge("informerSynced")).map(({ value }) => value), [1]);
+  await good.return();
+  assertEquals(await gauge("informerSynced"), []);
+  const { values } = await metrics.watchReconnects.get();
+  assertEquals(values.map(({ labels, value }) => [labels, value]), [
+    [{ resource: "reports.example.test", reason: "forbidden" }, 1],
+  ]);
+});
+
+Deno.test("reasonOf() names anything else an error", () => {
+  assertEquals(reasonOf(new TypeError("x")), "error");
+});

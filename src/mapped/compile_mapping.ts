@@ -1,0 +1,114 @@
+/** Compiles a mapping's values and expressions, each mistake with the path to it. */
+import type { Issue, Path } from "../filters/problem.ts";
+import { CATEGORIES, type Category, EVENT_TYPE_PATTERN, LIMITS } from "../model/observation.ts";
+import { type Expression, expressionCompiler, ExpressionError } from "../filters/expression.ts";
+import { categoryOf, type CompiledMapping } from "./draw.ts";
+import { compileForEach, compileValue, isPath, PathError, type Value } from "./path.ts";
+import { type MappingSpec, severityKey } from "./schema.ts";
+
+export type MappingResult =
+  | { readonly ok: true; readonly value: CompiledMapping }
+  | { readonly ok: false; readonly problems: readonly Issue[] };
+
+/** Compiles each value, so that all mistakes are told at once. */
+export function compileMapping(
+  spec: MappingSpec,
+  { source, path }: { source: string; path: Path },
+): MappingResult {
+  const issues: Issue[] = [];
+  const attempt = <T>(at: Path, compile: () => T): T | undefined => {
+    try {
+      return compile();
+    } catch (error) {
+      if (!(error instanceof PathError) && !(error instanceof ExpressionError)) throw error;
+      issues.push({ path: [...path, ...at], message: error.message });
+      return undefined;
+    }
+  };
+  const value = (text: string | undefined, at: Path): Value =>
+    (text === undefined ? undefined : attempt(at, () => compileValue(text))) ?? NOTHING;
+  const condition = (text: string | undefined, at: Path): Expression | undefined =>
+    text === undefined ? undefined : attempt(at, () => compileWithPlace(text));
+  const { forEach, resource = {}, details = {}, identity, category = "security" } = spec;
+  const compiled: CompiledMapping = {
+    forEach: forEach === undefined ? undefined : attempt(["forEach"], () => compileForEach(forEach)),
+    when: condition(spec.when, ["when"]),
+    resolvedWhen: condition(spec.resolvedWhen, ["resolvedWhen"]),
+    severity: value(spec.severity, ["severity"]),
+    category: value(category, ["category"]),
+    categories: categoriesOf(category),
+    eventType: value(spec.eventType ?? source, ["eventType"]),
+    message: value(spec.message, ["message"]),
+    rule: value(spec.rule, ["rule"]),
+    detectedAt: value(spec.detectedAt, ["detectedAt"]),
+    resource: {
+      apiVersion: value(resource.apiVersion, ["resource", "apiVersion"]),
+      kind: value(resource.kind, ["resource", "kind"]),
+      name: value(resource.name, ["resource", "name"]),
+      namespace: value(resource.namespace, ["resource", "namespace"]),
+    },
+    details: Object.entries(details).map(([name, text]) => [name, value(text, ["details", name])]),
+    identity: identity?.map((text, index) => [text, value(text, ["identity", index])]),
+  };
+  issues.push(...literalIssues(spec, path), ...severityIssues(spec, path));
+  return issues.length > 0 ? { ok: false, problems: issues } : { ok: true, value: compiled };
+}
+
+function categoriesOf(category: string): readonly Category[] {
+  if (isPath(category)) return CATEGORIES;
+  const literal = categoryOf(category);
+  return literal === undefined ? [] : [literal];
+}
+
+const NOTHING: Value = () => undefined;
+
+/** A mistake's message says where in the expression it is. */
+function compileWithPlace(text: string): Expression {
+  try {
+    return compileCondition(text);
+  } catch (error) {
+    if (!(error instanceof ExpressionError) || error.offset === undefined) throw error;
+    const place = `at character ${error.offset + 1} of ${JSON.stringify(text)}`;
+    throw new ExpressionError(`${error.message} ${place}`, error.offset);
+  }
+}
+
+const compileCondition = expressionCompiler({ item: "dyn", root: "dyn", key: "string" });
+
+/** Words are read in any case, so two that differ by it alone would contradict each other unseen. */
+function severityIssues({ severityMap = {} }: MappingSpec, path: Path): Issue[] {
+  const issues: Issue[] = [];
+  const first = new Map<string, string>();
+  for (const word of Object.keys(severityMap)) {
+    const twin = first.get(severityKey(word));
+    if (twin === undefined) first.set(severityKey(word), word);
+    else {
+      const message = `is the same word as ${JSON.stringify(twin)}`;
+      issues.push({ path: [...path, "severityMap", word], at: "key", message });
+    }
+  }
+  return issues;
+}
+
+/** What can only be wrong in a literal is told at load, not with every event. */
+function literalIssues({ category, eventType, identity }: MappingSpec, path: Path): Issue[] {
+  const issues: Issue[] = [];
+  if (
+    category !== undefined && categoriesOf(category).length === 0
+  ) {
+    const message = `expected one of ${CATEGORIES.join("|")} or a path, received ${JSON.stringify(category)}`;
+    issues.push({ path: [...path, "category"], message });
+  }
+  const legal = (word: string) => word.length <= LIMITS.eventType && EVENT_TYPE_PATTERN.test(word);
+  if (eventType !== undefined && !isPath(eventType) && !legal(eventType)) {
+    const message = `expected lower-case words joined by - or _, or a path, received ${
+      JSON.stringify(eventType)
+    }`;
+    issues.push({ path: [...path, "eventType"], message });
+  }
+  if (identity !== undefined && !identity.some(isPath)) {
+    const message = "expected at least one path: literals alone make every finding the same";
+    issues.push({ path: [...path, "identity"], message });
+  }
+  return issues;
+}

@@ -1,0 +1,178 @@
+/** The mapper of every Ingester: a compiled mapping as a pure generator. */
+import type { Drawn, DrawnEvent, Payload } from "../model/event.ts";
+import type { Json, JsonObject } from "../model/json.ts";
+import { CATEGORIES, type Category, type Resource } from "../model/observation.ts";
+import type { Expression } from "../filters/expression.ts";
+import { kindInAnyCase } from "../sources/kinds.ts";
+import { type Field, shapeOf, text, unread, withoutEmpty } from "../sources/read.ts";
+import { type Each, type ForEach, type Level, rootLevel, rootOf, type Value } from "./path.ts";
+
+/** A mapping ready to run. */
+export interface CompiledMapping {
+  /** Undefined: the payload itself is the one item. */
+  readonly forEach: ForEach | undefined;
+  readonly when: Expression | undefined;
+  readonly resolvedWhen: Expression | undefined;
+  readonly severity: Value;
+  readonly category: Value;
+  /** What `category` can come to: all of them where it is a path. */
+  readonly categories: readonly Category[];
+  readonly eventType: Value;
+  readonly message: Value;
+  readonly rule: Value;
+  readonly detectedAt: Value;
+  readonly resource: Readonly<Record<keyof Resource, Value>>;
+  readonly details: readonly (readonly [name: string, value: Value])[];
+  /** Undefined: event type, resource, message and, in a map, the key. */
+  readonly identity: readonly (readonly [text: string, value: Value])[] | undefined;
+}
+
+/** Above this a number is a Unix time in milliseconds, below it in seconds: the year 5138 and March 1973. */
+const FIRST_MILLISECONDS = 1e11;
+
+/** Most items of one payload, whatever `when` makes of them: a body of zeros alone holds eight million. */
+export const MAX_ITEMS = 200_000;
+
+/** Draws the events of a payload. A document that is a list of payloads is read one by one. */
+export function* drawMapped(mapping: CompiledMapping, { body, origin }: Payload): Iterable<Drawn> {
+  let items = 0;
+  for (const each of itemsOf(mapping, body)) {
+    if (++items > MAX_ITEMS) {
+      return yield unread("too_many_events", "", `more than ${MAX_ITEMS} items, the rest is not taken`);
+    }
+    if ("found" in each) {
+      yield unread("wrong_shape", each.path, `expected a list or a map, received ${shapeOf(each.found)}`);
+      continue;
+    }
+    const drawn = drawItem(mapping, { item: each.item, origin });
+    if (drawn !== undefined) yield drawn;
+  }
+}
+
+function* itemsOf({ forEach }: CompiledMapping, body: Json): Iterable<Each> {
+  for (const payload of payloadsOf(body, forEach?.beginsAtList ?? false)) {
+    if (forEach) yield* forEach.items(payload);
+    else yield { item: payload };
+  }
+}
+
+/** Documents one after another arrive as an array, and many tools send one themselves. */
+function payloadsOf(body: Json, isOne: boolean): readonly Level[] {
+  if (isOne || !Array.isArray(body)) return [rootLevel(body)];
+  return body.map((document, index) => rootLevel(document, `[${index}]`));
+}
+
+interface Place {
+  readonly item: Level;
+  readonly origin: Payload["origin"];
+}
+
+function drawItem(mapping: CompiledMapping, place: Place): Drawn | undefined {
+  const { item } = place;
+  let resolved = false;
+  try {
+    if (mapping.when && !mapping.when.evaluate(variablesOf(item))) return undefined;
+    resolved = mapping.resolvedWhen?.evaluate(variablesOf(item)) ?? false;
+  } catch (error) {
+    return unread("mapping", item.path, error instanceof Error ? error.message : String(error));
+  }
+  const category = categoryOf(text(mapping.category(item)));
+  if (category === undefined) {
+    const said = JSON.stringify(text(mapping.category(item)).slice(0, 80));
+    return unread(
+      "invalid_value",
+      item.path,
+      `expected a category of ${CATEGORIES.join("|")}, received ${said}`,
+    );
+  }
+  const event = toEvent(mapping, { ...place, category });
+  if (event === undefined) {
+    return unread("missing_field", item.path, "none of the identity's values is there");
+  }
+  return { event: resolved ? { ...event, resolved } : event };
+}
+
+function variablesOf(item: Level): Readonly<Record<string, unknown>> {
+  return { item: item.value, root: rootOf(item).value, key: item.key };
+}
+
+/** The category of a word in any case. */
+export function categoryOf(word: string): Category | undefined {
+  return CATEGORIES.find((category) => category === word.toLowerCase());
+}
+
+function toEvent(
+  mapping: CompiledMapping,
+  { item, origin, category }: Place & { category: Category },
+): DrawnEvent | undefined {
+  const resource = resourceOf(mapping, item);
+  const detectedAt = timeOf(mapping.detectedAt(item));
+  const eventType = text(mapping.eventType(item));
+  const message = text(mapping.message(item));
+  const rule = text(mapping.rule(item));
+  const identity = mapping.identity
+    ? chosenIdentity(mapping.identity, item)
+    : defaultIdentity({ item, origin, eventType, message, resource });
+  if (identity === undefined) return undefined;
+  return {
+    category,
+    severity: text(mapping.severity(item)) || null,
+    eventType,
+    message,
+    rules: rule === "" ? [] : [rule],
+    ...(resource ? { resource } : {}),
+    details: withoutEmpty(Object.fromEntries(mapping.details.map(([name, value]) => [name, value(item)]))),
+    ...(detectedAt === undefined ? {} : { detectedAt }),
+    identity,
+  };
+}
+
+function resourceOf({ resource }: CompiledMapping, item: Level): Resource | undefined {
+  const read = (value: Value) => text(value(item));
+  const known = kindInAnyCase(read(resource.kind));
+  const apiVersion = read(resource.apiVersion) || known.apiVersion;
+  const name = read(resource.name);
+  const namespace = read(resource.namespace);
+  if (known.kind === "" && name === "" && namespace === "") return undefined;
+  return {
+    ...(apiVersion === "" ? {} : { apiVersion }),
+    ...(known.kind === "" ? {} : { kind: known.kind }),
+    ...(name === "" ? {} : { name }),
+    ...(namespace === "" ? {} : { namespace }),
+  };
+}
+
+/** A list's index tells nothing that lasts: the same finding may stand elsewhere in the next report. */
+function defaultIdentity(
+  { item, origin, eventType, message, resource }: {
+    item: Level;
+    origin: Payload["origin"];
+    eventType: string;
+    message: string;
+    resource: Resource | undefined;
+  },
+): JsonObject {
+  const inMap = item.parent !== undefined && item.path.endsWith(`.${item.key}`);
+  return withoutEmpty({
+    eventType,
+    message,
+    key: inMap ? item.key : "",
+    resource: resource ? withoutEmpty(resource) : null,
+    object: resource?.name ? "" : [origin.namespace, origin.name].filter((part) => part).join("/"),
+  });
+}
+
+/** By place and by the text of the value, so that two values of one item never trade places unseen. */
+function chosenIdentity(
+  values: NonNullable<CompiledMapping["identity"]>,
+  item: Level,
+): JsonObject | undefined {
+  const found = values.map(([name, value]): [string, Json] => [name, value(item) ?? null]);
+  return found.every(([, part]) => part === null) ? undefined : Object.fromEntries(found);
+}
+
+function timeOf(value: Field): string | number | undefined {
+  if (typeof value === "string") return value;
+  if (typeof value !== "number" || !Number.isFinite(value)) return undefined;
+  return Math.abs(value) < FIRST_MILLISECONDS ? value * 1_000 : value;
+}

@@ -1,0 +1,18 @@
+/** The two kinds that are sources by configuration. */
+import { GROUP } from "../model/observation.ts";
+import type { ResourceType } from "../kube/api.ts";
+
+export const MAPPED_VERSION = "v1alpha1";
+
+export const INGESTERS: ResourceType = {
+  group: GROUP,
+  version: MAPPED_VERSION,
+  plural: "ingesters",
+  kind: "Ingester",
+  namespaced: true,
+};
+export const OBSERVATION_MAPPINGS: ResourceType = {
+  ...INGESTERS,
+  plural: "observationmappings",
+  kind: "ObservationMapping",
+};

@@ -1,0 +1,209 @@
+/**
+ * The mapping language: a value is a literal, or paths into the payload. `.a.b[0]` starts at the item, `$.a` at the
+ * payload, `^.a` at the item's parent (`^^.a` at its grandparent), `@key` is the item's key or index. `p | q` takes the
+ * first that says something; `p ? "x"` is x where p says something. Compiled once, evaluated for every item.
+ */
+import { isObject, type Json } from "../model/json.ts";
+import type { Field } from "../sources/read.ts";
+import { type Joins, parseSteps, PathError, split, type Step, unquoted } from "./path_syntax.ts";
+
+export { PathError };
+
+/** Longest value or forEach, in UTF-16 units. */
+export const MAX_VALUE_LENGTH = 512;
+const MAX_ALTERNATIVES = 8;
+
+/** What an item stands in: itself, its key, and the level above it; the payload is the outermost. */
+export interface Level {
+  readonly value: Json;
+  /** Key or index in the level above; "" for the payload. */
+  readonly key: string;
+  /** From the payload, for messages: `Results[3].Results.hostIPC`. */
+  readonly path: string;
+  readonly parent: Level | undefined;
+}
+
+/** A compiled value. Undefined where the payload says nothing: absent, null or "". */
+export type Value = (item: Level) => Field;
+
+/** What a forEach yields: an item, or why a place that should hold items cannot. */
+export type Each = { readonly item: Level } | { readonly path: string; readonly found: Json };
+
+/** A compiled forEach. */
+export interface ForEach {
+  /** True where it begins at a list: a payload that is a list is then one, else a list of payloads. */
+  readonly beginsAtList: boolean;
+  items(payload: Level): Iterable<Each>;
+}
+
+/** A payload as a level; `path` is where it stands among several. */
+export function rootLevel(body: Json, path = ""): Level {
+  return { value: body, key: "", path, parent: undefined };
+}
+
+/** The payload an item comes from. */
+export function rootOf(item: Level): Level {
+  let level = item;
+  while (level.parent) level = level.parent;
+  return level;
+}
+
+/** True where a value is a path, not a literal. */
+export function isPath(text: string): boolean {
+  const first = text.trimStart().charAt(0);
+  return first === "." || first === "$" || first === "^" || first === "@";
+}
+
+/** Compiles a path or literal; throws `PathError`. */
+export function compileValue(text: string): Value {
+  if (text.length > MAX_VALUE_LENGTH) throw new PathError(`expected at most ${MAX_VALUE_LENGTH} characters`);
+  if (!isPath(text)) return () => text === "" ? undefined : text;
+  const alternatives = split(text, "|").map(compileAlternative);
+  if (alternatives.length > MAX_ALTERNATIVES) {
+    throw new PathError(`expected at most ${MAX_ALTERNATIVES} alternatives, received ${alternatives.length}`);
+  }
+  return (item) => {
+    for (const alternative of alternatives) {
+      const found = alternative(item);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  };
+}
+
+/** Compiles where items are: `.a.b[*]`, over arrays and maps, several levels; `p | q` takes both. */
+export function compileForEach(text: string): ForEach {
+  if (text.length > MAX_VALUE_LENGTH) throw new PathError(`expected at most ${MAX_VALUE_LENGTH} characters`);
+  const places = split(text, "|").map(compilePlace);
+  return {
+    beginsAtList: places.some(([first]) => first?.kind !== "keys"),
+    *items(payload) {
+      for (const steps of places) yield* descend(payload, steps);
+    },
+  };
+}
+
+function compileAlternative(text: string): Value {
+  const [condition = "", consequence, ...more] = split(text, "?");
+  if (more.length > 0) throw new PathError(`expected one "?" in ${JSON.stringify(text)}`);
+  const tested = compileOne(condition);
+  if (consequence === undefined) return tested;
+  const value = compileOne(consequence);
+  return (item) => tested(item) === undefined ? undefined : value(item);
+}
+
+function compileOne(text: string): Value {
+  const quoted = unquoted(text);
+  if (quoted !== undefined) return () => quoted === "" ? undefined : quoted;
+  if (text === "") throw new PathError("expected a path or a literal in quotes, received nothing");
+  if (!isPath(text)) {
+    throw new PathError(`expected a path or a literal in quotes, received ${JSON.stringify(text)}`);
+  }
+  let ups = 0;
+  while (text.charAt(ups) === "^") ups++;
+  const rest = text.slice(ups);
+  if (rest === "@key") return (item) => saying(above(item, ups)?.key);
+  const fromRoot = ups === 0 && rest.startsWith("$");
+  const steps = parseSteps(fromRoot ? rest.slice(1) : rest, text);
+  if (steps.some((step) => step.kind === "each")) {
+    throw new PathError(`expected [*] in forEach alone, received ${JSON.stringify(text)}`);
+  }
+  return (item) => {
+    const start = fromRoot ? rootOf(item) : above(item, ups);
+    return start === undefined ? undefined : saying(follow(start.value, steps));
+  };
+}
+
+function above(item: Level, ups: number): Level | undefined {
+  let level: Level | undefined = item;
+  for (let count = 0; count < ups && level; count++) level = level.parent;
+  return level;
+}
+
+/** null and "" say nothing. */
+function saying(value: Field): Field {
+  return value === null || value === "" ? undefined : value;
+}
+
+function compilePlace(text: string): readonly Step[] {
+  const steps = parseSteps(text.startsWith("$") ? text.slice(1) : text, text);
+  if (!steps.some((step) => step.kind === "each")) {
+    throw new PathError(`expected a path with [*] such as .items[*], received ${JSON.stringify(text)}`);
+  }
+  return steps;
+}
+
+function follow(start: Json, steps: readonly Step[]): Field {
+  let value: Field = start;
+  for (const step of steps) {
+    if (value === undefined) return undefined;
+    if (step.kind === "index") value = Array.isArray(value) ? value[step.index] : undefined;
+    else if (step.kind === "keys") value = followKeys(value, step.joins)?.value;
+  }
+  return value;
+}
+
+/** The longest literal key that is there wins at each position: `.k8s.pod.name` finds `"k8s.pod.name"` first. */
+function followKeys(
+  start: Json,
+  joins: readonly Joins[],
+): { readonly value: Json; readonly path: string } | undefined {
+  let value: Json = start;
+  let path = "";
+  let position = 0;
+  while (position < joins.length) {
+    if (!isObject(value)) return undefined;
+    const holder = value;
+    const found = joins[position]?.find(({ key }) => Object.hasOwn(holder, key));
+    const next = found && holder[found.key];
+    if (found === undefined || next === undefined) return undefined;
+    value = next;
+    path += `.${found.key}`;
+    position = found.next;
+  }
+  return { value, path };
+}
+
+/** Walks to every item; each `[*]` opens a level. A place that is absent or null holds no items. */
+function* descend(level: Level, steps: readonly Step[]): Iterable<Each> {
+  let value: Json = level.value;
+  let path = level.path;
+  for (const [index, step] of steps.entries()) {
+    if (step.kind === "each") {
+      yield* members({ value, path, parent: level }, steps.slice(index + 1));
+      return;
+    }
+    if (step.kind === "keys") {
+      const found = followKeys(value, step.joins);
+      if (found === undefined) return;
+      value = found.value;
+      path += found.path;
+    } else {
+      const member: Field = Array.isArray(value) ? value[step.index] : undefined;
+      if (member === undefined) return;
+      value = member;
+      path += `[${step.index}]`;
+    }
+  }
+  yield { item: value === level.value ? level : { value, key: level.key, path, parent: level.parent } };
+}
+
+interface Holder {
+  readonly value: Json;
+  readonly path: string;
+  readonly parent: Level;
+}
+
+function* members({ value, path, parent }: Holder, rest: readonly Step[]): Iterable<Each> {
+  if (value === null) return;
+  const place = path.startsWith(".") ? path.slice(1) : path;
+  if (Array.isArray(value)) {
+    for (const [index, member] of value.entries()) {
+      yield* descend({ value: member, key: String(index), path: `${place}[${index}]`, parent }, rest);
+    }
+  } else if (isObject(value)) {
+    for (const [key, member] of Object.entries(value)) {
+      yield* descend({ value: member, key, path: place === "" ? key : `${place}.${key}`, parent }, rest);
+    }
+  } else yield { path: place, found: value };
+}

@@ -1,0 +1,100 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import type { Json } from "../model/json.ts";
+import { compileForEach, compileValue, PathError, rootLevel } from "./path.ts";
+
+const value = (text: string, body: Json) => compileValue(text)(rootLevel(body));
+
+/** Each item's `path key value`, and for each `ask` its value. */
+function walk(forEach: string, body: Json, ask = "."): string[] {
+  const read = compileValue(ask);
+  return [...compileForEach(forEach).items(rootLevel(body))].map((each) =>
+    "item" in each ? `${each.item.path} ${each.item.key} ${JSON.stringify(read(each.item))}` : `?${each.path}`
+  );
+}
+
+Deno.test("a value that is no path is a literal, whatever it holds", () => {
+  assertEquals(value("a | b? [0]", {}), "a | b? [0]");
+  assertEquals(value("", {}), undefined);
+});
+
+Deno.test("a path reads keys, indexes and quoted keys; null and empty say nothing", () => {
+  const body = { a: { b: [{ c: 1 }, { "x.y]": "z" }], n: null, e: "" } };
+  assertEquals(value(".a.b[0].c", body), 1);
+  assertEquals(value('.a.b[1]["x.y]"]', body), "z");
+  assertEquals(value("$.a.b[1]['x.y]']", body), "z");
+  assertEquals(value(".a.n", body), undefined);
+  assertEquals(value(".a.e", body), undefined);
+  assertEquals(value(".a.b.c", body), undefined);
+  assertEquals(value(".a.b[7]", body), undefined);
+  assertEquals(value(".", 5), 5);
+});
+
+Deno.test("a path tries the literal dotted key first", () => {
+  const labels = { "kubescape.io/workload-kind": "Pod", kubescape: { "io/workload-kind": "no" } };
+  assertEquals(value(".labels.kubescape.io/workload-kind", { labels }), "Pod");
+  assertEquals(value(".f.k8s.pod.name", { f: { "k8s.pod.name": "a", k8s: { pod: { name: "b" } } } }), "a");
+  assertEquals(value(".f.k8s.pod.name", { f: { k8s: { "pod.name": "b" } } }), "b");
+});
+
+Deno.test("a path never reaches a prototype", () => {
+  for (const key of ["__proto__", "constructor", "toString"]) assertEquals(value(`.${key}`, {}), undefined);
+  const own = JSON.parse('{"__proto__": {"a": 1}}') as Json;
+  assertEquals(value(".__proto__.a", own), 1);
+});
+
+Deno.test("alternatives take the first that says something, and ? picks a value by another's presence", () => {
+  const text = '.pod ? "Pod" | .node ? "Node" | .kind | "None"';
+  assertEquals(value(text, { pod: "p", node: "n" }), "Pod");
+  assertEquals(value(text, { node: "n" }), "Node");
+  assertEquals(value(text, { kind: "Job" }), "Job");
+  assertEquals(value(text, {}), "None");
+  assertEquals(value(".a ? .b", { a: 1, b: 2 }), 2);
+});
+
+Deno.test("forEach goes over arrays and maps, with the key at hand", () => {
+  assertEquals(walk(".a[*]", { a: [5, 6] }), ["a[0] 0 5", "a[1] 1 6"]);
+  assertEquals(walk(".a[*]", { a: { x: 5, y: 6 } }, "@key"), ['a.x x "x"', 'a.y y "y"']);
+  assertEquals(walk("$[*]", [1]), ["[0] 0 1"]);
+  assertEquals(walk(".a[*].b", { a: [{ b: 1 }, {}] }), ["a[0].b 0 1"]);
+});
+
+Deno.test("forEach goes through several levels, each with its parents in reach", () => {
+  const body = {
+    t: "T",
+    Results: [{ Name: "w", Results: { hostPID: { ok: 1 } } }, { Name: "v", Results: {} }],
+  };
+  const each = ".Results[*].Results[*]";
+  assertEquals(walk(each, body, ".ok"), ["Results[0].Results.hostPID hostPID 1"]);
+  assertEquals(walk(each, body, "^.Name"), ['Results[0].Results.hostPID hostPID "w"']);
+  assertEquals(walk(each, body, "^@key"), ['Results[0].Results.hostPID hostPID "0"']);
+  assertEquals(walk(each, body, "^^.t"), ['Results[0].Results.hostPID hostPID "T"']);
+  assertEquals(walk(each, body, "$.t"), ['Results[0].Results.hostPID hostPID "T"']);
+  assertEquals(walk(each, body, "^^^.t"), ["Results[0].Results.hostPID hostPID undefined"]);
+  assertEquals(walk(".a[*][*]", { a: [[1, 2], [3]] }), ["a[0][0] 0 1", "a[0][1] 1 2", "a[1][0] 0 3"]);
+});
+
+Deno.test("forEach takes several places, none where nothing is, and tells of a place that cannot hold items", () => {
+  assertEquals(walk(".a[*] | .b.c[*]", { a: [1], b: { c: [2] } }), ["a[0] 0 1", "b.c[0] 0 2"]);
+  assertEquals(walk(".a[*]", {}), []);
+  assertEquals(walk(".a[*]", { a: null }), []);
+  assertEquals(walk(".a[*]", { a: "x" }), ["?a"]);
+});
+
+Deno.test("a mistake in a value or forEach is told where it stands", () => {
+  for (
+    const [text, message] of [
+      [".a..b", 'expected .key or [0] at "..b" in ".a..b"'],
+      [".a[x]", 'expected [0], ["key"] or [*] at "[x]" in ".a[x]"'],
+      [".a[*]", 'expected [*] in forEach alone, received ".a[*]"'],
+      [".a | b", 'expected a path or a literal in quotes, received "b"'],
+      [".a | ", "expected a path or a literal in quotes, received nothing"],
+      ['.a["b', 'expected a closing " in ".a[\\"b"'],
+      [".a ? 'x' ? 'y'", 'expected one "?"'],
+      [`.${"a.".repeat(17)}b`, "expected at most 16 steps"],
+      ["x".repeat(513), "expected at most 512 characters"],
+      [".a b", 'expected .key or [0] at " b"'],
+      ["$a", 'expected .key or [0] at "a" in "$a"'],
+    ] as const
+  ) assertThrows(() => compileValue(text), PathError, message);
+  assertThrows(() => compileForEach(".a"), PathError, "expected a path with [*]");
+});

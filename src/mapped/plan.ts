@@ -1,0 +1,179 @@
+/** Which Ingesters and ObservationMappings are in force. Pure: objects in, sources and verdicts out. */
+import { formatPath } from "../filters/problem.ts";
+import type { KubeObject } from "../kube/api.ts";
+import {
+  type Refusal,
+  refuseConfigMaps,
+  refuseNamespace,
+  refusePath,
+  refuseSource,
+  refuseTarget,
+  type TrustContext,
+} from "./trust.ts";
+import { activate, type ActivateContext, type ActiveSource, type Good } from "./activate.ts";
+import { type CompiledIngester, compileMapped, type CompileResult } from "./compile.ts";
+import { disabled, idOf, type Verdict } from "./verdict.ts";
+
+/** What a plan is made with. */
+export interface PlanContext extends ActivateContext {
+  readonly trust: TrustContext;
+  /** What each object last had in force, by id: stays while a newer version of it is refused. */
+  readonly lastGood: ReadonlyMap<string, Good>;
+}
+
+export interface Plan {
+  readonly active: readonly ActiveSource[];
+  /** By id; every object has one. */
+  readonly verdicts: ReadonlyMap<string, Verdict>;
+  readonly good: ReadonlyMap<string, Good>;
+}
+
+/** Decides on all objects at once, the oldest first: it keeps the source and path that several claim. */
+export function makePlan(objects: readonly KubeObject[], context: PlanContext): Plan {
+  const claims = new Map<string, string>();
+  const active: ActiveSource[] = [];
+  const verdicts = new Map<string, Verdict>();
+  const good = new Map<string, Good>();
+  for (const object of [...objects].sort(byAge)) {
+    const id = idOf(object);
+    const decision = decide(object, { context, claims });
+    const inForce = decision.inForce;
+    if (inForce) {
+      good.set(id, inForce);
+      for (const claim of claimsOf(inForce.compiled)) claims.set(claim, id);
+    }
+    const source = inForce && activate(object, { context, good: inForce });
+    if (source?.active) active.push(source.active);
+    verdicts.set(id, decision.refused ?? source?.verdict ?? disabled());
+  }
+  return { active, verdicts, good };
+}
+
+interface Deciding {
+  readonly context: PlanContext;
+  readonly claims: ReadonlyMap<string, string>;
+}
+
+interface Decision {
+  readonly inForce?: Good;
+  readonly refused?: Verdict;
+}
+
+/** The object's own version if it is good, else the last good one with the reason why. */
+function decide(object: KubeObject, { context, claims }: Deciding): Decision {
+  const id = idOf(object);
+  const foreign = refuseNamespace(object.metadata.namespace ?? "", context.trust);
+  if (foreign) return { refused: verdictOf([foreign]) };
+  const { uid = "", generation = 0 } = object.metadata;
+  const compiled = compileMapped(object);
+  const problem = problemOf(object, { compiled, context, claims });
+  if (!problem && compiled.ok) {
+    return compiled.value.enabled
+      ? { inForce: { uid, generation, compiled: compiled.value } }
+      : { refused: disabled() };
+  }
+  const refused = problem ?? disabled();
+  const last = context.lastGood.get(id);
+  if (last === undefined || last.uid !== uid || takenBy(last.compiled, claims)) return { refused };
+  const stays = `; generation ${last.generation} stays in force`;
+  return { inForce: last, refused: { ...refused, message: refused.message + stays } };
+}
+
+function problemOf(
+  object: KubeObject,
+  { compiled, context, claims }: Deciding & { readonly compiled: CompileResult },
+): Verdict | undefined {
+  if (!compiled.ok) return verdictOf(compiled.problems.map((issue) => ({ reason: "Invalid", ...issue })));
+  const refusals = refusalsOf(object, { ingester: compiled.value, context });
+  if (refusals.length > 0) return verdictOf(refusals);
+  if (!compiled.value.enabled) return undefined;
+  const taken = takenBy(compiled.value, claims);
+  if (taken === undefined) return undefined;
+  const [what = "", name = ""] = taken.claim.split(" ");
+  return {
+    ready: false,
+    reason: what === "path" ? "PathTaken" : "SourceTaken",
+    message: `the ${what} "${name}" belongs to the older ${taken.by}`,
+  };
+}
+
+/** What an Ingester may not reach, or not say of a built-in source. */
+export function refusalsOf(
+  object: KubeObject,
+  { ingester, context }: {
+    readonly ingester: CompiledIngester;
+    readonly context: Pick<PlanContext, "builtins" | "trust">;
+  },
+): readonly { readonly reason: string; readonly path: Refusal["path"]; readonly message: string }[] {
+  const { input, source, mapping, kind, windowSeconds, rateLimit } = ingester;
+  const isMapping = object.kind === "ObservationMapping";
+  const refusals: ({ reason: string; path: Refusal["path"]; message: string } | undefined)[] = [];
+  const sourcePath = ["spec", isMapping ? "sourceName" : "source"];
+  if (mapping) refusals.push(refuseSource(source, sourcePath));
+  else {
+    const builtin = context.builtins.get(source);
+    if (!builtin) {
+      const known = [...context.builtins.keys()].join("|");
+      const message = `expected a mapping, since "${source}" is no built-in source (${known})`;
+      refusals.push({ reason: "Invalid", path: ["spec", "mapping"], message });
+    } else if (kind !== undefined && kind !== builtin.kind) {
+      const message = `expected ${builtin.kind}, which ${source} is, or nothing`;
+      refusals.push({ reason: "Invalid", path: ["spec", "kind"], message });
+    } else if (windowSeconds !== undefined && (builtin.kind === "finding" || builtin.window)) {
+      refusals.push({
+        reason: "Invalid",
+        path: ["spec", "window"],
+        message: `expected nothing: ${source} has no window`,
+      });
+    }
+  }
+  if (!mapping && rateLimit) {
+    const message = `expected nothing: a door shares the rate of ${source}`;
+    refusals.push({ reason: "Invalid", path: ["spec", "rateLimit"], message });
+  }
+  if (input.type === "informer") {
+    const { group, resource, kind: byKind } = input;
+    const path = ["spec", ...(isMapping ? ["kind"] : ["informer", "resource"])];
+    refusals.push(refuseTarget({ group, resource: resource ?? `${byKind ?? ""}s` }, path));
+  } else if (input.type === "configmap") {
+    const ingesterNamespace = object.metadata.namespace ?? "";
+    refusals.push(refuseConfigMaps(input.namespace, { ingesterNamespace, trust: context.trust }));
+  } else refusals.push(refusePath(input.path));
+  return refusals.filter((refusal) => refusal !== undefined);
+}
+
+/** What only one may have. A door adds to a source and claims none. */
+function claimsOf({ source, mapping, input }: CompiledIngester): string[] {
+  return [
+    ...(mapping ? [`source ${source}`] : []),
+    ...(input.type === "webhook" ? [`path ${input.path}`] : []),
+  ];
+}
+
+function takenBy(
+  ingester: CompiledIngester,
+  claims: ReadonlyMap<string, string>,
+): { claim: string; by: string } | undefined {
+  for (const claim of claimsOf(ingester)) {
+    const by = claims.get(claim);
+    if (by !== undefined) return { claim, by };
+  }
+  return undefined;
+}
+
+const MAX_TOLD = 5;
+
+function verdictOf(
+  problems: readonly { readonly reason: string; readonly path: Refusal["path"]; readonly message: string }[],
+): Verdict {
+  const told = problems.slice(0, MAX_TOLD).map(({ path, message }) => `at ${formatPath(path)}: ${message}`);
+  const more = problems.length > MAX_TOLD ? `; and ${problems.length - MAX_TOLD} more` : "";
+  return { ready: false, reason: problems[0]?.reason ?? "Invalid", message: told.join("; ") + more };
+}
+
+function byAge(a: KubeObject, b: KubeObject): number {
+  const [first, second] = [a, b].map((object) =>
+    `${object.metadata.creationTimestamp ?? ""} ${idOf(object)}`
+  );
+  return first === second ? 0 : (first ?? "") < (second ?? "") ? -1 : 1;
+}

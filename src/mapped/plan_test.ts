@@ -1,0 +1,246 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { planContext } from "../../tests/support/examples.ts";
+import { pushedPayload } from "../../tests/support/load_fixture.ts";
+import { runtimeFor } from "../../tests/support/source_runtime.ts";
+import type { JsonObject } from "../model/json.ts";
+import type { KubeObject } from "../kube/api.ts";
+import { compileFilters } from "../filters/filter.ts";
+import type { SourceOverrides } from "../sources/active.ts";
+import { makePlan, type PlanContext } from "./plan.ts";
+
+interface Given {
+  readonly age?: number;
+  readonly namespace?: string;
+  readonly generation?: number;
+}
+
+/** An Ingester of this name; a greater `age` is an older one. */
+function ingester(
+  name: string,
+  spec: JsonObject,
+  { age = 0, namespace = "zen-system", generation = 1 }: Given = {},
+): KubeObject {
+  return {
+    kind: "Ingester",
+    metadata: {
+      name,
+      namespace,
+      uid: `uid-${name}`,
+      generation,
+      creationTimestamp: `2026-11-${20 - age}T00:00:00Z`,
+    },
+    spec,
+  };
+}
+
+const pushed = (source: string, path: string, more: JsonObject = {}): JsonObject => ({
+  source,
+  type: "webhook",
+  webhook: { path },
+  mapping: {},
+  ...more,
+});
+
+/** `reason: message` by name, `*` before what is ready. */
+function verdicts(
+  objects: readonly KubeObject[],
+  context: PlanContext = planContext(),
+): Record<string, string> {
+  const { verdicts } = makePlan(objects, context);
+  return Object.fromEntries(
+    [...verdicts].map((
+      [id, { ready, reason, message }],
+    ) => [id.split("/")[1] ?? "", `${ready ? "*" : ""}${reason}: ${message}`]),
+  );
+}
+
+Deno.test("of two that claim one source or path the older keeps it, whatever the order they come in", () => {
+  const objects = [
+    ingester("young", pushed("tool", "/a")),
+    ingester("old", pushed("tool", "/b"), { age: 2 }),
+    ingester("path", pushed("other", "/b"), { age: 1 }),
+    ingester("free", pushed("third", "/c")),
+  ];
+  for (const given of [objects, objects.toReversed()]) {
+    assertEquals(verdicts(given), {
+      old: "*InForce: takes what is posted to /b",
+      path: 'PathTaken: the path "/b" belongs to the older Ingester zen-system/old',
+      free: "*InForce: takes what is posted to /c",
+      young: 'SourceTaken: the source "tool" belongs to the older Ingester zen-system/old',
+    });
+  }
+});
+
+Deno.test("what is disabled claims nothing", () => {
+  const told = verdicts([
+    ingester("off", pushed("tool", "/a", { enabled: false }), { age: 1 }),
+    ingester("on", pushed("tool", "/a")),
+  ]);
+  assertEquals(told, { off: "Disabled: spec.enabled is false", on: "*InForce: takes what is posted to /a" });
+});
+
+Deno.test("a mapping that reaches too far is refused with the reason", () => {
+  const informer = (resource: string, group = "") => ({
+    source: "tool",
+    type: "informer",
+    informer: { group, version: "v1", resource },
+    mapping: {},
+  });
+  const reasons = verdicts([
+    ingester("secrets", informer("secrets")),
+    ingester("own", informer("observations", "zen.kube-zen.io")),
+    ingester("falco", pushed("falco", "/x")),
+    ingester("foreign", pushed("tool", "/x"), { namespace: "team" }),
+    ingester("maps", {
+      source: "t",
+      type: "configmap",
+      configmap: { namespace: "kube-system", labelSelector: "a", key: "k" },
+      mapping: {},
+    }),
+    ingester("route", pushed("tool", "/metrics/x")),
+    ingester("unknown", { source: "tool", type: "webhook", webhook: { path: "/y" } }),
+  ]);
+  assertEquals(reasons, {
+    secrets: "ForbiddenTarget: at spec.informer.resource: no source reads secrets",
+    own:
+      "ForbiddenTarget: at spec.informer.resource: no source reads the group zen.kube-zen.io: its own Observations would feed it",
+    falco:
+      'ReservedSource: at spec.source: "falco" is a built-in source: no mapping may produce its findings',
+    foreign:
+      "NamespaceNotTrusted: at metadata.namespace: only zen-system and TRUSTED_CONFIG_NAMESPACES are obeyed, this is team",
+    maps:
+      "ForbiddenTarget: at spec.configmap.namespace: the ConfigMaps of kube-system are not this Ingester's to read: " +
+      "put them in zen-system, or name the namespace in TRUSTED_CONFIG_NAMESPACES",
+    route: "PathReserved: at spec.webhook.path: /metrics is zen-watcher's own",
+    unknown: 'Invalid: at spec.mapping: expected a mapping, since "tool" is no built-in source ' +
+      "(trivy|kyverno|falco|audit|kube-bench|checkov)",
+  });
+  const trusting = planContext({ trust: { ...planContext().trust, trustedNamespaces: ["team"] } });
+  assertMatch(
+    verdicts([ingester("foreign", pushed("tool", "/x"), { namespace: "team" })], trusting).foreign ?? "",
+    /^\*InForce/,
+  );
+});
+
+Deno.test("an ObservationMapping of Secrets is refused by its kind, and of what has no such resource waits", () => {
+  const mapping = (kind: string): KubeObject => ({
+    kind: "ObservationMapping",
+    metadata: { name: kind.toLowerCase(), namespace: "zen-system", uid: kind },
+    spec: { sourceName: kind.toLowerCase(), version: "v1", kind, mappings: {} },
+  });
+  const context = planContext({
+    served: () => ({ state: "absent", reason: "NotServed", message: "not served" }),
+  });
+  assertEquals(verdicts([mapping("Secret"), mapping("Widget")], context), {
+    secret: "ForbiddenTarget: at spec.kind: no source reads secrets",
+    widget: "NotServed: not served",
+  });
+});
+
+Deno.test("a bad new version leaves the last good one in force, and says so", () => {
+  const good = makePlan([ingester("x", pushed("tool", "/a"))], planContext()).good;
+  const bad = ingester("x", pushed("tool", "/a", { mapping: { message: ".a[" } }), { generation: 2 });
+  const plan = makePlan([bad], planContext({ lastGood: good }));
+  assertEquals(plan.active.map(({ id, revision }) => [id, revision]), [[
+    "Ingester zen-system/x",
+    "uid-x/1/",
+  ]]);
+  assertEquals(plan.verdicts.get("Ingester zen-system/x"), {
+    ready: false,
+    reason: "Invalid",
+    message:
+      'at spec.mapping.message: expected [0], ["key"] or [*] at "[" in ".a["; generation 1 stays in force',
+  });
+  assertEquals(makePlan([bad], planContext()).active, []);
+  const off = ingester("x", pushed("tool", "/a", { enabled: false }), { generation: 3 });
+  assertEquals(makePlan([off], planContext({ lastGood: good })).active, []);
+  const another = { ...bad, metadata: { ...bad.metadata, uid: "another" } };
+  assertEquals(makePlan([another], planContext({ lastGood: good })).active, []);
+  assertEquals(makePlan([], planContext({ lastGood: good })).good.size, 0);
+});
+
+Deno.test("a built-in source without a mapping gets one more door, and keeps its own mapper", () => {
+  const door = ingester("door", { source: "falco", type: "webhook", webhook: { path: "/ingest/falco" } });
+  const twin = ingester("twin", {
+    source: "falco",
+    type: "webhook",
+    webhook: { path: "/ingest/falco2" },
+    window: "5m",
+  });
+  const { active } = makePlan([door, twin], planContext());
+  const [first, second] = active;
+  assertEquals(active.map(({ definition }) => [definition.name, definition.kind]), [["falco", "occurrence"], [
+    "falco",
+    "occurrence",
+  ]]);
+  assertEquals(first?.definition.input, { type: "webhook", path: "/ingest/falco" });
+  assertEquals(second?.overrides, { windowSeconds: 300, door: "Ingester zen-system/twin" });
+  const payload = { body: { rule: "R" }, origin: { confined: false }, receivedAt: 0 };
+  assertEquals([...first?.definition.toEvents(payload, { ownUser: "" }) ?? []].length, 1);
+  assertMatch(
+    verdicts([{ ...door, spec: { ...(door.spec as JsonObject), kind: "finding" } }]).door ?? "",
+    /at spec.kind: expected occurrence/,
+  );
+});
+
+Deno.test("a webhook without its Secret stays closed and says why", () => {
+  const object = ingester(
+    "x",
+    pushed("tool", "/a", { webhook: { path: "/a", auth: { type: "bearer", secretName: "s" } } }),
+  );
+  let state: { token?: string; problem?: string } = { problem: 'there is no Secret "zen-system/s"' };
+  const plan = makePlan([object], planContext({ secret: () => state }));
+  const auth = plan.active[0]?.auth;
+  if (auth?.type !== "bearer") throw new Error("expected bearer");
+  assertEquals(auth.secret(), undefined);
+  assertEquals(plan.verdicts.get("Ingester zen-system/x")?.reason, "SecretMissing");
+  state = { token: "hunter2hunter2" };
+  assertEquals(auth.secret(), "hunter2hunter2");
+});
+
+Deno.test("a webhook that says nothing of auth wants the settings' token, and only none opens it", () => {
+  const authOf = (webhook: JsonObject) =>
+    makePlan([ingester("x", pushed("tool", "/a", { webhook }))], planContext()).active[0]?.auth;
+  assertEquals(authOf({ path: "/a" }), { type: "default" });
+  assertEquals(authOf({ path: "/a", auth: { type: "none" } }), { type: "none" });
+});
+
+Deno.test("objects speak only of their namespace, Events of any resource", () => {
+  const confined = (group: string, resource: string) =>
+    makePlan([
+      ingester("x", {
+        source: "tool",
+        type: "informer",
+        informer: { group, version: "v1", resource },
+        mapping: {},
+      }),
+    ], planContext()).active[0]?.confined;
+  assertEquals(confined("cert-manager.io", "certificates"), true);
+  assertEquals(confined("", "events"), false);
+  assertEquals(confined("events.k8s.io", "events"), false);
+  assertEquals(confined("example.com", "events"), true);
+});
+
+Deno.test("a door's own filter acts on what comes through it, not on the built-in source", () => {
+  const spec = {
+    source: "falco",
+    type: "webhook",
+    webhook: { path: "/x" },
+    filters: { minSeverity: "HIGH" },
+  };
+  const [door] = makePlan([ingester("door", spec)], planContext()).active;
+  if (!door?.filter) throw new Error("expected a filter");
+  const filter = compileFilters([door.filter]);
+  const payload = pushedPayload({ rule: "R", priority: "Notice" });
+  const passes = (overrides: SourceOverrides) => {
+    const runtime = runtimeFor(door.definition, overrides);
+    return [...runtime.draw(payload)].map((drawn) =>
+      "event" in drawn && filter.evaluate(runtime.normalize(drawn.event, payload)).pass
+    );
+  };
+  assertEquals(passes(door.overrides), [false]);
+  assertEquals(passes({}), [true]);
+  const limited =
+    verdicts([ingester("door", { ...spec, rateLimit: { requestsPerSecond: 1, burst: 1 } })]).door ?? "";
+  assertMatch(limited, /at spec.rateLimit: expected nothing: a door shares the rate of falco/);
+});

@@ -1,0 +1,208 @@
+/** What Ingester and ObservationMapping take: the one place their fields are declared, for the CRDs and for reading. */
+import * as z from "zod";
+import { filterBlockSchema } from "../filters/schema.ts";
+import { type CrdOptions, type PrinterColumn } from "../model/crd.ts";
+import { LIMITS, SEVERITIES, type Severity, SOURCE_PATTERN } from "../model/observation.ts";
+import { MAX_EXPRESSION_LENGTH } from "../filters/expression.ts";
+import { MAPPED_VERSION } from "./kinds.ts";
+import { MAX_VALUE_LENGTH } from "./path.ts";
+
+const LABEL_PART = /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/;
+const PATH = /^(\/[a-z0-9]([-a-z0-9_]*[a-z0-9])?)+$/;
+const DURATION = /^([0-9]+(s|m|h))+$/;
+
+const KEEPS_UNKNOWN = { "x-kubernetes-preserve-unknown-fields": true };
+
+/**
+ * Keys it does not know are refused here. The API server keeps them, else a misspelt one would vanish before anybody
+ * could say so: a filter or identity that says less than its author thinks, in a source that is called ready.
+ */
+const closed = <T extends z.ZodRawShape>(shape: T) => z.strictObject(shape).meta(KEEPS_UNKNOWN);
+
+const value = (what: string) =>
+  z.string().max(MAX_VALUE_LENGTH, `expected at most ${MAX_VALUE_LENGTH} characters`)
+    .describe(`${what}: a literal, or a path (.from.item, $.from.payload, ^.from.parent, @key)`);
+
+const expression = (what: string) =>
+  z.string().min(1, "expected a CEL expression").max(MAX_EXPRESSION_LENGTH)
+    .describe(`CEL over item, root and key: ${what}`);
+
+const sourceName = z.string().min(1, "expected a source's name").max(LIMITS.source)
+  .regex(SOURCE_PATTERN, "expected lower-case letters, digits and -")
+  .describe("Name of the source; a built-in one's without a mapping is one more door to it");
+
+const severityWord = z.string({ error: `expected one of ${SEVERITIES.join("|")}` })
+  .transform((text) => SEVERITIES.find((severity) => severity === text.toUpperCase()) ?? text)
+  .pipe(z.enum(SEVERITIES));
+
+/** How words of a severityMap are compared. */
+export function severityKey(word: string): string {
+  return word.trim().toLowerCase();
+}
+
+const severityMap = z.record(z.string().max(63), severityWord)
+  .refine((map) => Object.keys(map).length <= 64, "expected at most 64 words")
+  .describe("The tool's word for a severity, in any case, to CRITICAL, HIGH, MEDIUM, LOW or UNKNOWN")
+  .optional();
+
+const identity = z.array(value("Part of the identity")).min(1, "expected at least one value").max(16)
+  .describe("What tells one finding from another, instead of event type, resource, message and key")
+  .optional();
+
+const mappingShape = {
+  forEach: z.string().min(1, "expected a path with [*]").max(MAX_VALUE_LENGTH)
+    .describe("Where items are: .items[*], over lists and maps, several levels; p | q takes both").optional(),
+  when: expression("false means that the item is no finding").optional(),
+  resolvedWhen: expression("true means that a pushed finding is over").optional(),
+  severity: value("The tool's word for the severity").optional(),
+  category: value("security (default), compliance, operations, performance or cost").optional(),
+  eventType: value("Kind of finding; its default is the source's name").optional(),
+  message: value("One line for humans").optional(),
+  rule: value("The tool's own id of the rule, for filters").optional(),
+  detectedAt: value("When the tool detected it: RFC 3339, or a Unix time").optional(),
+  resource: closed({
+    apiVersion: value("apiVersion").optional(),
+    kind: value("kind").optional(),
+    name: value("name").optional(),
+    namespace: value("namespace").optional(),
+  }).describe("What is affected").optional(),
+  details: z.record(
+    z.string().max(63).regex(/^[A-Za-z0-9][A-Za-z0-9_.-]*$/, "expected letters, digits, _ . -"),
+    value("A detail"),
+  )
+    .refine((details) => Object.keys(details).length <= 64, "expected at most 64 details")
+    .describe("What else to keep").optional(),
+};
+
+const mappingSchema = closed({ ...mappingShape, severityMap, identity })
+  .describe("How an item becomes an Observation");
+
+const informerSchema = closed({
+  group: z.string().max(253).regex(
+    /^$|^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/,
+    "expected an API group such as apps",
+  )
+    .describe("API group; absent for the core group").optional(),
+  version: z.string().min(1).max(63).regex(LABEL_PART, "expected a version such as v1"),
+  resource: z.string().min(1).max(63).regex(
+    /^\*$|^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/,
+    "expected a plural such as pods, or *",
+  )
+    .describe("Plural of the resource; * for every resource of the group"),
+  namespace: z.string().max(63).describe("One namespace; absent for all").optional(),
+  labelSelector: z.string().max(1024).optional(),
+  fieldSelector: z.string().max(1024).optional(),
+}).describe("Objects read by list and watch");
+
+const webhookSchema = closed({
+  path: z.string().max(128).regex(PATH, "expected a path such as /ingest/my-tool")
+    .describe("Where the tool posts to"),
+  auth: closed({
+    type: z.enum(["none", "bearer", "hmac"]).describe("hmac: X-Hub-Signature-256 over the body"),
+    secretName: z.string().min(1).max(253).regex(LABEL_PART, "expected the name of a Secret")
+      .describe("Secret of the same namespace with the key token, labelled zen.kube-zen.io/webhook-auth")
+      .optional(),
+  }).describe("How senders show who they are; by default the token of the settings (WEBHOOK_AUTH_TOKEN)")
+    .optional(),
+}).describe("Events pushed over HTTP");
+
+const configmapSchema = closed({
+  namespace: z.string().min(1).max(63).describe("Its namespace; absent for the Ingester's own").optional(),
+  labelSelector: z.string().min(1, "expected a label selector").max(1024),
+  key: z.string().min(1).max(253).describe("Key whose value is JSON"),
+}).describe("Results kept in labelled ConfigMaps");
+
+/** `spec` of an Ingester. */
+export const ingesterSpecSchema = closed({
+  source: sourceName,
+  type: z.enum(["informer", "webhook", "configmap"]).describe(
+    "How payloads arrive; the block of that name says where",
+  ),
+  informer: informerSchema.optional(),
+  webhook: webhookSchema.optional(),
+  configmap: configmapSchema.optional(),
+  kind: z.enum(["finding", "occurrence"]).describe("A state (default), or an act").optional(),
+  mapping: mappingSchema.optional(),
+  filters: filterBlockSchema.meta(KEEPS_UNKNOWN).describe("A filter for this source alone").optional(),
+  window: z.string().max(32).regex(DURATION, "expected a duration such as 90s or 1h30m")
+    .describe("How long repeats of an occurrence count as one").optional(),
+  rateLimit: closed({
+    requestsPerSecond: z.number().positive().max(100_000).describe("Observations a second"),
+    burst: z.int().min(1).max(1_000_000),
+  }).describe("How fast this source may write").optional(),
+  ttlSeconds: z.int().min(1).max(LIMITS.ttlSeconds).describe("How long its Observations are kept").optional(),
+  enabled: z.boolean().describe("false takes it out of force").optional(),
+}).describe("One more source");
+
+/** `spec` of an ObservationMapping. */
+export const observationMappingSpecSchema = closed({
+  sourceName,
+  group: informerSchema.shape.group,
+  version: informerSchema.shape.version,
+  kind: z.string().min(1).max(63).regex(/^[A-Z][A-Za-z0-9]*$/, "expected a kind such as Certificate")
+    .describe("Kind of the objects; its plural is looked up"),
+  mappings: closed(mappingShape).describe("How an object becomes Observations"),
+  severityMap,
+  identity,
+  enabled: z.boolean().describe("false takes it out of force").optional(),
+}).describe("One more source, of objects of one kind");
+
+const conditionSchema = z.object({
+  type: z.string(),
+  status: z.enum(["True", "False", "Unknown"]),
+  reason: z.string(),
+  message: z.string(),
+  observedGeneration: z.int().optional(),
+  lastTransitionTime: z.string().meta({ format: "date-time" }),
+});
+
+/** `status` of both. */
+export const mappedStatusSchema = z.object({
+  conditions: z.array(conditionSchema).optional().describe("Ready: whether it is in force, and why not"),
+  lastEventAt: z.string().meta({ format: "date-time" }).optional().describe("When it last brought an event"),
+  eventsTotal: z.int().min(0).optional().describe("Events it brought"),
+}).describe("How it stands, written by zen-watcher alone");
+
+export type IngesterSpec = z.output<typeof ingesterSpecSchema>;
+export type MappingSpec = z.output<typeof mappingSchema>;
+export type ObservationMappingSpec = z.output<typeof observationMappingSpecSchema>;
+export type MappedStatus = z.output<typeof mappedStatusSchema>;
+export type Condition = z.output<typeof conditionSchema>;
+export type SeverityMap = Readonly<Record<string, Severity>>;
+
+const STATE_COLUMNS: readonly PrinterColumn[] = [
+  { name: "Ready", path: '.status.conditions[?(@.type=="Ready")].status', type: "string" },
+  { name: "Reason", path: '.status.conditions[?(@.type=="Ready")].reason', type: "string" },
+  { name: "Events", path: ".status.eventsTotal", type: "integer" },
+  { name: "Last", path: ".status.lastEventAt", type: "date" },
+  { name: "Age", path: ".metadata.creationTimestamp", type: "date" },
+  { name: "Message", path: '.status.conditions[?(@.type=="Ready")].message', type: "string", wide: true },
+];
+
+/** What the CRDs are made of. */
+export const MAPPED_CRDS: Readonly<Record<string, CrdOptions>> = {
+  ingester: {
+    kind: "Ingester",
+    plural: "ingesters",
+    version: MAPPED_VERSION,
+    description: "Takes in what one more tool reports, by configuration alone",
+    schema: { spec: ingesterSpecSchema, status: mappedStatusSchema },
+    columns: [
+      { name: "Source", path: ".spec.source", type: "string" },
+      { name: "Type", path: ".spec.type", type: "string" },
+      ...STATE_COLUMNS,
+    ],
+  },
+  observationmapping: {
+    kind: "ObservationMapping",
+    plural: "observationmappings",
+    version: MAPPED_VERSION,
+    description: "Takes in objects of one kind, by configuration alone",
+    schema: { spec: observationMappingSpecSchema, status: mappedStatusSchema },
+    columns: [
+      { name: "Source", path: ".spec.sourceName", type: "string" },
+      { name: "Kind", path: ".spec.kind", type: "string" },
+      ...STATE_COLUMNS,
+    ],
+  },
+};

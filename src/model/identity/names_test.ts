@@ -1,0 +1,92 @@
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import {
+  cronJobOfJob,
+  deploymentOfPod,
+  deploymentOfReplicaSet,
+  eventTypeName,
+  isLabelValue,
+  isNamespaceName,
+  labelValue,
+  observationName,
+  reportedWorkload,
+  sourceName,
+} from "./names.ts";
+import { EVENT_TYPE_PATTERN, SOURCE_PATTERN } from "../observation.ts";
+
+Deno.test("observationName() is the source, 128 bits of the fingerprint and an occurrence's generation", () => {
+  const fingerprint = "0123456789abcdef".repeat(4);
+  assertEquals(observationName("trivy", fingerprint, 0), "trivy-0123456789abcdef0123456789abcdef");
+  assertEquals(observationName("falco", fingerprint, 12), "falco-0123456789abcdef0123456789abcdef-12");
+});
+
+Deno.test("labelValue() keeps what is legal and tells apart what it has to change", () => {
+  for (const legal of ["", "a", "HIGH", "runtime-threat", "a.b_c-d", "0".repeat(63)]) {
+    assertEquals(labelValue(legal), legal);
+  }
+  for (const illegal of ["-a", "a-", "a/b", "a:b", "system:node", "ü", "a b", "0".repeat(64), "___", "😀"]) {
+    const value = labelValue(illegal);
+    assert(value !== "" && isLabelValue(value), `${illegal} became ${value}`);
+    assertEquals(labelValue(illegal), value);
+  }
+  assertEquals(labelValue("guestbook/require-owner").slice(0, 24), "guestbook-require-owner-");
+  assertNotEquals(labelValue("a/b"), labelValue("a:b"));
+  assertNotEquals(labelValue(`${"x".repeat(70)}1`), labelValue(`${"x".repeat(70)}2`));
+});
+
+Deno.test("sourceName() and eventTypeName() make legal names of any tool's word", () => {
+  assertEquals(sourceName("Trivy Operator (v0.1)"), "trivy-operator-v0-1");
+  assertEquals(sourceName("a_b"), "a-b");
+  assertEquals(eventTypeName("Policy_Violation"), "policy_violation");
+  assertEquals(eventTypeName("__a _ b--"), "a-b");
+  for (const word of ["--", "", "😀", "İ"]) assertEquals(sourceName(word), "");
+  for (const word of ["x".repeat(100), `${"x".repeat(62)}--y`, "K", "ß9", "a.b.c", "9"]) {
+    const source = sourceName(word), eventType = eventTypeName(word);
+    assert(source === "" || (SOURCE_PATTERN.test(source) && source.length <= 63), source);
+    assert(eventType === "" || (EVENT_TYPE_PATTERN.test(eventType) && eventType.length <= 63), eventType);
+  }
+});
+
+Deno.test("isNamespaceName() takes DNS-1123 labels alone", () => {
+  for (const name of ["a", "kube-system", "0", "x".repeat(63)]) assert(isNamespaceName(name), name);
+  for (const name of ["", "-a", "a-", "A", "a.b", "a/b", "../x", "x".repeat(64), "ä"]) {
+    assert(!isNamespaceName(name), name);
+  }
+});
+
+Deno.test("a workload's generated name loses what Kubernetes added, and only that", () => {
+  const cases: [string | undefined, string | undefined][] = [
+    [deploymentOfReplicaSet("web-5d59d67564"), "web"],
+    [deploymentOfReplicaSet("my-web-app-6799fc88d8"), "my-web-app"],
+    [deploymentOfReplicaSet("standalone"), undefined],
+    [deploymentOfReplicaSet("redis-db"), undefined],
+    [deploymentOfReplicaSet("web-frontend"), undefined],
+    [deploymentOfReplicaSet("-5d59d67564"), undefined],
+    [deploymentOfPod("web-5d59d67564-x2vbn"), "web"],
+    [deploymentOfPod("web-x2vbn"), undefined],
+    [cronJobOfJob("backup-28392845"), "backup"],
+    [cronJobOfJob("backup-1620000000"), "backup"],
+    [cronJobOfJob("migrate-42"), undefined],
+    [cronJobOfJob("backup-2839284x"), undefined],
+  ];
+  for (const [actual, expected] of cases) assertEquals(actual, expected);
+});
+
+Deno.test("reportedWorkload() names the Deployment of a ReplicaSet and the CronJob of a Job", () => {
+  assertEquals(
+    reportedWorkload({
+      apiVersion: "apps/v1",
+      kind: "ReplicaSet",
+      name: "web-5d59d67564",
+      namespace: "shop",
+    }),
+    { apiVersion: "apps/v1", kind: "Deployment", name: "web", namespace: "shop" },
+  );
+  assertEquals(reportedWorkload({ kind: "Job", name: "backup-28392845" }), {
+    apiVersion: "batch/v1",
+    kind: "CronJob",
+    name: "backup",
+  });
+  const pod = { kind: "Pod", name: "web-5d59d67564" };
+  assertEquals(reportedWorkload(pod), pod);
+  assertEquals(reportedWorkload({}), {});
+});

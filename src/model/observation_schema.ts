@@ -1,0 +1,53 @@
+/**
+ * The schema of the Observation: the single source of its TypeScript type, its CRD and its validation. The running
+ * program needs its types alone; the API server validates.
+ */
+import * as z from "zod";
+import { isObject, type JsonObject } from "./json.ts";
+import { CATEGORIES, EVENT_TYPE_PATTERN, LIMITS, PHASES, SEVERITIES, SOURCE_PATTERN } from "./terms.ts";
+import { parseTime } from "./time.ts";
+
+/** One writer writes it as a whole: `managedFields`, which are stored too, name it and not each field in it. */
+const ATOMIC = { "x-kubernetes-map-type": "atomic" };
+
+const time = () =>
+  z.string().max(64).refine((text) => parseTime(text) !== undefined, "expected an RFC 3339 time")
+    .meta({ format: "date-time" });
+
+/** What is affected. */
+export const resourceSchema = z.object({
+  apiVersion: z.string().max(LIMITS.apiVersion).optional(),
+  kind: z.string().max(LIMITS.kind).optional(),
+  name: z.string().max(LIMITS.name).optional(),
+  namespace: z.string().max(LIMITS.namespace).optional(),
+}).describe("What is affected");
+
+/** What was found. */
+export const specSchema = z.object({
+  source: z.string().max(LIMITS.source).regex(SOURCE_PATTERN).describe("The tool that reported it"),
+  category: z.enum(CATEGORIES).describe("The field of work it belongs to"),
+  severity: z.enum(SEVERITIES).describe("How bad it is"),
+  eventType: z.string().max(LIMITS.eventType).regex(EVENT_TYPE_PATTERN).describe("The kind of finding"),
+  message: z.string().max(LIMITS.message).optional().describe("One line for humans"),
+  resource: resourceSchema.optional(),
+  details: z.custom<JsonObject>(isObject, "expected an object").optional()
+    .meta({ type: "object", "x-kubernetes-preserve-unknown-fields": true })
+    .describe("What the tool says of it, at most 8 KiB of JSON; `truncated: true` where more was said"),
+  detectedAt: time().optional().describe("When the tool detected it"),
+  ttlSecondsAfterCreation: z.int().min(1).max(LIMITS.ttlSeconds).optional()
+    .describe("Deleted this long after its creation unless its source still reports it"),
+}).describe("What was found").meta(ATOMIC);
+
+/** What became of it. A fresh object's status comes from these defaults, without a write. */
+export const statusSchema = z.object({
+  phase: z.enum(PHASES).default("Active").describe("Resolved once its source no longer reports it"),
+  occurrences: z.int().min(1).default(1).describe("How often it was reported"),
+  processed: z.boolean().default(true).describe("Stored and indexed by zen-watcher"),
+  lastProcessedAt: time().optional().describe("When this status was last written"),
+  firstSeenAt: time().optional().describe("Time of the first event"),
+  lastSeenAt: time().optional().describe("Time of the latest event"),
+  resolvedAt: time().optional().describe("When it became Resolved"),
+}).describe("What became of it, written by zen-watcher alone").meta(ATOMIC);
+
+/** The whole object, less what Kubernetes itself checks. */
+export const observationSchema = z.object({ spec: specSchema, status: statusSchema.optional() });

@@ -1,0 +1,60 @@
+/** The words and limits of the Observation: group, labels, annotations, enumerations, lengths. */
+
+export const GROUP = "zen.kube-zen.io";
+export const VERSION = "v1";
+export const KIND = "Observation";
+export const PLURAL = "observations";
+export const API_VERSION = `${GROUP}/${VERSION}`;
+/** Value of the `app.kubernetes.io/managed-by` label, and the field manager of every write. */
+export const MANAGED_BY = "zen-watcher";
+
+export const CATEGORIES = ["security", "compliance", "operations", "performance", "cost"] as const;
+export const SEVERITIES = ["CRITICAL", "HIGH", "MEDIUM", "LOW", "UNKNOWN"] as const;
+export const PHASES = ["Active", "Resolved"] as const;
+
+export type Category = typeof CATEGORIES[number];
+export type Severity = typeof SEVERITIES[number];
+export type Phase = typeof PHASES[number];
+
+/** Keys of the labels every Observation carries. */
+export const LABELS = {
+  source: `${GROUP}/source`,
+  severity: `${GROUP}/severity`,
+  category: `${GROUP}/category`,
+  eventType: `${GROUP}/event-type`,
+  /** `finding` or `occurrence`. */
+  kind: `${GROUP}/kind`,
+  /** The first 128 bits of the fingerprint, 32 hex digits. */
+  fingerprint: `${GROUP}/fingerprint`,
+  instance: `${GROUP}/instance`,
+  managedBy: "app.kubernetes.io/managed-by",
+} as const;
+
+/** Keys of annotations; every Observation carries the first three. */
+export const ANNOTATIONS = {
+  /** All 64 hex digits. */
+  fingerprint: `${GROUP}/fingerprint`,
+  /** The text the fingerprint is the SHA-256 of, where it is short enough. */
+  identity: `${GROUP}/identity`,
+  /** Whose create this was: tells an answer that got lost from another writer's object. */
+  eventId: `${GROUP}/event-id`,
+  /** The Ingester whose webhook a finding of a built-in source was pushed through: no view of that source tells of its end. */
+  pushedThrough: `${GROUP}/pushed-through`,
+} as const;
+
+/** The limits of section 1, in UTF-16 units (never fewer than Kubernetes' code points) and bytes. */
+export const LIMITS = {
+  source: 63,
+  eventType: 63,
+  message: 1024,
+  detailsBytes: 8192,
+  annotationBytes: 1024,
+  apiVersion: 253,
+  kind: 63,
+  name: 253,
+  namespace: 63,
+  ttlSeconds: 31_536_000,
+} as const;
+
+export const SOURCE_PATTERN = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
+export const EVENT_TYPE_PATTERN = /^[a-z0-9]+([-_][a-z0-9]+)*$/;

@@ -1,0 +1,184 @@
+/** Checkov's results: failed checks of manifests, Terraform, Dockerfiles. */
+import type { Drawn, DrawnEvent } from "../../model/event.ts";
+import { isObject, type Json, type JsonObject } from "../../model/json.ts";
+import type { Resource } from "../../model/observation.ts";
+import { isClusterScoped } from "../../pipeline/confine.ts";
+import { documentsIn, RESULTS_KEY } from "../results.ts";
+import { at, firstText, list, number, shapeOf, text, textAt, unread, withoutEmpty } from "../read.ts";
+import { alikeTwins, joined } from "../reports.ts";
+import { defineSource } from "../source.ts";
+import { subjectOf } from "../subjects.ts";
+
+/** Runs in arrays in arrays: several documents, each an array, are as deep as tools go. */
+const MAX_DEPTH = 4;
+/** Frameworks whose resources are `Kind.namespace.name`. */
+const KUBERNETES_FRAMEWORKS: ReadonlySet<string> = new Set(["kubernetes", "helm", "kustomize"]);
+
+/** Failed checks of infrastructure as code. */
+export const checkov = defineSource({
+  name: "checkov",
+  kind: "finding",
+  input: {
+    type: "configmap",
+    namespace: "checkov",
+    namespaceEnv: "CHECKOV_NAMESPACE",
+    labelSelector: "app=checkov",
+    key: RESULTS_KEY,
+  },
+  categories: ["security"],
+  summary: "Static analysis results of Checkov, kept in ConfigMaps",
+  identity: { "static-analysis": ["framework", "checkID", "resource", "file", "document"] },
+  *toEvents(payload): Iterable<Drawn> {
+    for (const found of documentsIn(payload)) {
+      if ("error" in found) yield found;
+      else {
+        yield* alikeTwins(
+          fromDocument(found.document, { path: found.path, depth: 0, holder: found.holder.name }),
+        );
+      }
+    }
+  },
+});
+
+interface Place {
+  readonly path: string;
+  readonly depth: number;
+  /** Name of the ConfigMap. */
+  readonly holder: string;
+}
+
+/** One framework's run, an array of runs, several of these, or the flat counts of a run that found nothing. */
+function* fromDocument(document: Json, { path, depth, holder }: Place): Generator<Drawn> {
+  if (depth > MAX_DEPTH || (!Array.isArray(document) && !isObject(document))) {
+    yield unread("wrong_shape", path, `expected Checkov results, received ${shapeOf(document)}`);
+    return;
+  }
+  if (Array.isArray(document)) {
+    for (const [index, item] of document.entries()) {
+      yield* fromDocument(item, { path: `${path}[${index}]`, depth: depth + 1, holder });
+    }
+    return;
+  }
+  const results = at(document, "results");
+  if (results === undefined || results === null) {
+    if (!saysNothingFailed(document)) {
+      yield unread(
+        "missing_field",
+        joined(path, "results"),
+        `expected an object, received ${shapeOf(results)}`,
+      );
+    }
+    return;
+  }
+  if (!isObject(results)) {
+    yield unread("wrong_shape", joined(path, "results"), `expected an object, received ${shapeOf(results)}`);
+    return;
+  }
+  const failed = at(results, "failed_checks");
+  const failedPath = joined(path, "results.failed_checks");
+  if (Array.isArray(failed)) {
+    const framework = textAt(document, "check_type").toLowerCase();
+    for (const [index, check] of failed.entries()) {
+      yield* fromCheck(check, { path: `${failedPath}[${index}]`, framework, holder });
+    }
+  } else if (failed !== undefined && failed !== null) {
+    yield unread("wrong_shape", failedPath, `expected an array, received ${shapeOf(failed)}`);
+  } else if (!saysNothingFailed(at(document, "summary"))) {
+    yield unread("missing_field", failedPath, "expected an array");
+  }
+}
+
+/** `{"passed": 0, "failed": 0, …}`: a complete view of nothing. */
+function saysNothingFailed(counts: Json | undefined): boolean {
+  return number(at(counts, "failed")) === 0;
+}
+
+interface CheckContext {
+  readonly path: string;
+  readonly framework: string;
+  readonly holder: string;
+}
+
+function* fromCheck(check: Json, { path, framework, holder }: CheckContext): Generator<Drawn> {
+  if (!isObject(check)) {
+    yield unread("wrong_shape", path, `expected an object, received ${shapeOf(check)}`);
+    return;
+  }
+  if (firstText(textAt(check, "check_id"), textAt(check, "check_name")) === "") {
+    yield unread("missing_field", `${path}.check_id`, "expected the id of a check");
+    return;
+  }
+  yield { event: toEvent(check, { framework, holder }) };
+}
+
+function toEvent(check: JsonObject, { framework, holder }: Omit<CheckContext, "path">): DrawnEvent {
+  const checkID = firstText(textAt(check, "check_id"), textAt(check, "check_name"));
+  const title = textAt(check, "check_name");
+  const named = textAt(check, "resource");
+  const file = textAt(check, "file_path");
+  const resource = kubernetesResource(named, { framework, checkID });
+  const place = placeOf({ framework, named, file });
+  return {
+    category: "security",
+    severity: firstText(text(at(check, "severity")), "medium"),
+    eventType: "static-analysis",
+    message: `${checkID}${title === "" || title === checkID ? "" : ` ${title}`}${
+      place === "" ? "" : `: ${place}`
+    }`,
+    rules: [checkID],
+    ...(resource ? { resource } : {}),
+    details: withoutEmpty({
+      checkID,
+      title,
+      framework,
+      resource: named,
+      file,
+      lines: lineRange(check),
+      checkClass: textAt(check, "check_class"),
+      guideline: textAt(check, "guideline"),
+    }),
+    identity: withoutEmpty({
+      framework,
+      checkID,
+      resource: named,
+      file,
+      // Two repositories have a Dockerfile each; a cluster has one resource of a name.
+      document: resource ? "" : holder,
+    }),
+  };
+}
+
+/** Where a person looks. A Dockerfile's resources are named by its path, a secret by a hash. */
+function placeOf({ framework, named, file }: { framework: string; named: string; file: string }): string {
+  if (file === "") return named;
+  if (named === "" || framework === "secrets") return file;
+  return named.startsWith(file) ? named : `${named} in ${file}`;
+}
+
+/** `[17, 30]` as `17-30`. */
+function lineRange(check: JsonObject): string {
+  const lines = list(at(check, "file_line_range")).map(number);
+  return lines.length === 2 && lines.every((line) => line !== undefined) ? lines.join("-") : "";
+}
+
+interface Framework {
+  readonly framework: string;
+  readonly checkID: string;
+}
+
+/** `Kind.namespace.name`, whose name may hold dots. Checkov writes `default` also for kinds that have no namespace. */
+function kubernetesResource(named: string, { framework, checkID }: Framework): Resource | undefined {
+  const isKubernetes = framework === ""
+    ? checkID.startsWith("CKV_K8S_") || checkID.startsWith("CKV2_K8S_")
+    : KUBERNETES_FRAMEWORKS.has(framework);
+  if (!isKubernetes) return undefined;
+  const afterKind = named.indexOf(".");
+  const afterNamespace = named.indexOf(".", afterKind + 1);
+  if (afterKind < 1 || afterNamespace < 0) return undefined;
+  const kind = named.slice(0, afterKind);
+  const namespace = named.slice(afterKind + 1, afterNamespace);
+  // Old releases append ` (container 0)`.
+  const [name = ""] = named.slice(afterNamespace + 1).split(" ", 1);
+  if (name === "") return undefined;
+  return subjectOf({ kind, name, namespace: isClusterScoped(kind) ? "" : namespace });
+}

@@ -1,0 +1,115 @@
+import { assertEquals } from "@std/assert";
+import type { DrawnEvent } from "../../model/event.ts";
+import type { Json, JsonObject } from "../../model/json.ts";
+import type { PayloadError } from "../../model/outcome.ts";
+import { checkov } from "./mod.ts";
+
+function draw(body: Json, name = "checkov-results"): { events: DrawnEvent[]; errors: PayloadError[] } {
+  const origin = { confined: false, namespace: "checkov", name };
+  const drawn = [...checkov.toEvents({ body, origin, receivedAt: 0 }, { ownUser: "" })];
+  return {
+    events: drawn.flatMap((item) => "event" in item ? [item.event] : []),
+    errors: drawn.flatMap((item) => "error" in item ? [item.error] : []),
+  };
+}
+
+function run(framework: string, ...failed: Json[]): JsonObject {
+  return { check_type: framework, results: { failed_checks: failed } };
+}
+
+function check(fields: JsonObject = {}): JsonObject {
+  return {
+    check_id: "CKV_K8S_1",
+    check_name: "Ensure",
+    resource: "Pod.shop.web",
+    file_path: "/a.yaml",
+    severity: null,
+    ...fields,
+  };
+}
+
+Deno.test("checkov reads Kind.namespace.name at its first two dots, and no namespace for kinds that have none", () => {
+  const resourceOf = (resource: string) => draw(run("kubernetes", check({ resource }))).events[0]?.resource;
+  assertEquals(resourceOf("Pod.shop.web.app-web"), {
+    apiVersion: "v1",
+    kind: "Pod",
+    name: "web.app-web",
+    namespace: "shop",
+  });
+  assertEquals(resourceOf("ClusterRole.default.system:x.y"), {
+    apiVersion: "rbac.authorization.k8s.io/v1",
+    kind: "ClusterRole",
+    name: "system:x.y",
+  });
+  assertEquals(resourceOf("FlowSchema.default.x")?.namespace, undefined);
+  assertEquals(resourceOf("IPAddress.capi.x"), { kind: "IPAddress", name: "x", namespace: "capi" });
+  assertEquals(resourceOf("Deployment.shop.web (container 0)")?.name, "web");
+  assertEquals(resourceOf("Deployment.web"), undefined);
+});
+
+Deno.test("checkov has no resource for other frameworks: file and resource are in details", () => {
+  const [event] = draw(
+    run(
+      "terraform",
+      check({ check_id: "CKV_AWS_1", resource: "module.a.aws_s3_bucket.b", file_path: "/s3.tf" }),
+    ),
+  ).events;
+  assertEquals(event?.resource, undefined);
+  assertEquals([event?.details.resource, event?.details.file], ["module.a.aws_s3_bucket.b", "/s3.tf"]);
+});
+
+Deno.test("checkov rates by the check's severity where given, else MEDIUM", () => {
+  assertEquals(
+    draw(run("kubernetes", check(), check({ severity: "LOW" }))).events.map(({ severity }) => severity),
+    ["medium", "LOW"],
+  );
+});
+
+Deno.test("checkov keeps a finding's identity when lines move, and tells resources, files and repositories apart", () => {
+  const identity = (fields: JsonObject, name?: string) =>
+    JSON.stringify(
+      draw(run("dockerfile", check({ resource: "/Dockerfile.", file_path: "/Dockerfile", ...fields })), name)
+        .events[0]?.identity,
+    );
+  assertEquals(identity({ file_line_range: [1, 2] }), identity({ file_line_range: [5, 9] }));
+  const different = [
+    identity({}),
+    identity({ resource: "/Dockerfile.RUN" }),
+    identity({ file_path: "/b/Dockerfile" }),
+    identity({}, "other"),
+  ];
+  assertEquals(new Set(different).size, 4);
+});
+
+Deno.test("checkov gives a cluster's resource one identity whichever document reports it", () => {
+  const of = (name: string) => draw(run("kubernetes", check()), name).events[0]?.identity;
+  assertEquals(of("one"), of("two"));
+});
+
+Deno.test("checkov reads an object, a list, and the flat counts of a run that found nothing", () => {
+  assertEquals(draw([run("kubernetes", check()), run("terraform", check())]).events.length, 2);
+  assertEquals(draw({ passed: 0, failed: 0, checkov_version: "3" }), { events: [], errors: [] });
+  assertEquals(draw([]), { events: [], errors: [] });
+  assertEquals(draw({ check_type: "helm", results: {}, summary: { failed: 0 } }), { events: [], errors: [] });
+});
+
+Deno.test("checkov keeps what it can read and says where it could not", () => {
+  const { events, errors } = draw([
+    run("kubernetes", check(), "x", {}),
+    { check_type: "helm", results: { failed_checks: "x" } },
+    { check_type: "helm", results: [] },
+    { check_type: "helm", results: {}, summary: { failed: 3 } },
+    { failed: 2 },
+    null,
+  ]);
+  assertEquals(events.length, 1);
+  assertEquals(errors.map(({ reason, path }) => `${reason} ${path}`), [
+    "wrong_shape [0].results.failed_checks[1]",
+    "missing_field [0].results.failed_checks[2].check_id",
+    "wrong_shape [1].results.failed_checks",
+    "wrong_shape [2].results",
+    "missing_field [3].results.failed_checks",
+    "missing_field [4].results",
+    "wrong_shape [5]",
+  ]);
+});

@@ -1,0 +1,203 @@
+/** Falco's `http_output`: one alert a request, or an array of them. */
+import type { Drawn, DrawnEvent } from "../../model/event.ts";
+import { isObject, type Json, type JsonObject } from "../../model/json.ts";
+import type { Resource } from "../../model/observation.ts";
+import { field, lastingFields, shownFields } from "./fields.ts";
+import { resourceOf } from "../kinds.ts";
+import { at, type Field, firstText, number, shapeOf, text, texts, unread, withoutEmpty } from "../read.ts";
+import { defineSource } from "../source.ts";
+import { subjectOf } from "../subjects.ts";
+
+const PLAIN_TEXT_HINT = "set json_output: true in falco.yaml";
+
+/** Runtime alerts of Falco. */
+export const falco = defineSource({
+  name: "falco",
+  kind: "occurrence",
+  input: { type: "webhook", path: "/falco/webhook" },
+  categories: ["security", "operations"],
+  summary: "Falco alerts on system calls, audit events and plugins, pushed by its http_output",
+  unreadableHint: PLAIN_TEXT_HINT,
+  identity: {
+    "runtime-threat": ["rule", "priority", "resource", "fields"],
+    "falco-internal": ["rule", "priority", "resource", "fields"],
+  },
+  *toEvents({ body }): Iterable<Drawn> {
+    if (!Array.isArray(body)) {
+      yield draw(body, "");
+      return;
+    }
+    for (const [index, item] of body.entries()) yield draw(item, `[${index}]`);
+  },
+});
+
+function draw(body: Json, path: string): Drawn {
+  if (typeof body === "string") {
+    return unread(
+      "wrong_shape",
+      path,
+      `expected a Falco alert as JSON, received plain text: ${PLAIN_TEXT_HINT}`,
+    );
+  }
+  if (!isObject(body)) {
+    return unread("wrong_shape", path, `expected a Falco alert, received ${shapeOf(body)}`);
+  }
+  const alert = readAlert(body);
+  if (alert.rule === "") {
+    return unread("missing_field", path === "" ? "rule" : `${path}.rule`, "expected the name of a rule");
+  }
+  return { event: toEvent(alert) };
+}
+
+/** An alert with its absent parts made empty. */
+interface Alert {
+  readonly rule: string;
+  /** As the tool says it, "" where it does not. */
+  readonly priority: string;
+  readonly source: string;
+  readonly hostname: string;
+  readonly output: string;
+  readonly time: string;
+  readonly tags: readonly string[];
+  readonly fields: JsonObject;
+}
+
+function readAlert(body: JsonObject): Alert {
+  const fields = either(body, "output_fields") ?? either(body, "outputFields");
+  return {
+    rule: text(either(body, "rule")),
+    priority: text(either(body, "priority")),
+    source: text(either(body, "source")),
+    hostname: text(either(body, "hostname")),
+    output: text(either(body, "output")),
+    time: text(either(body, "time")),
+    tags: texts(either(body, "tags")),
+    fields: isObject(fields) ? fields : {},
+  };
+}
+
+/** A field by its name, or as Go's unmarked structs spell it: `Rule`. */
+function either(body: JsonObject, name: string): Field {
+  return at(body, name) ?? at(body, name.charAt(0).toUpperCase() + name.slice(1));
+}
+
+function toEvent(alert: Alert): DrawnEvent {
+  const internal = isInternal(alert);
+  const resource = internal ? undefined : affected(alert);
+  const detectedAt = alert.time || eventTimeMs(alert.fields);
+  return {
+    category: internal ? "operations" : "security",
+    severity: alert.priority || null,
+    eventType: internal ? "falco-internal" : "runtime-threat",
+    message: firstText(sentenceOf(alert), alert.rule),
+    rules: [alert.rule],
+    ...(resource ? { resource } : {}),
+    details: detailsOf(alert),
+    ...(detectedAt ? { detectedAt } : {}),
+    identity: {
+      rule: alert.rule,
+      priority: priorityWord(alert.priority),
+      resource: resource ? withoutEmpty(resource) : {},
+      fields: lastingFields(alert.fields),
+    },
+  };
+}
+
+function isInternal(alert: Alert): boolean {
+  return alert.source === "internal" || alert.rule.toLowerCase().startsWith("falco internal:");
+}
+
+function affected({ fields, source, hostname }: Alert): Resource | undefined {
+  const audited = text(field(fields, "ka.target.resource"));
+  if (source === "k8s_audit" || (source === "" && audited !== "")) {
+    const name = text(field(fields, "ka.target.name"));
+    const namespace = text(field(fields, "ka.target.namespace"));
+    // Rules about one kind (Ingress without TLS, NodePort) leave out its name: the namespace is still known.
+    if (audited === "") return name + namespace === "" ? undefined : subjectOf({ kind: "", name, namespace });
+    return resourceOf({ plural: audited, name, namespace });
+  }
+  const pod = firstText(text(field(fields, "k8s.pod.name")), text(field(fields, "k8smeta.pod.name")));
+  const namespace = firstText(text(field(fields, "k8s.ns.name")), text(field(fields, "k8smeta.ns.name")));
+  if (pod !== "") return resourceOf({ plural: "pods", name: pod, namespace });
+  return hostname !== "" && isSyscall(source) ? resourceOf({ plural: "nodes", name: hostname }) : undefined;
+}
+
+/** Falco before 0.31 knew system calls alone and named no source. */
+function isSyscall(source: string): boolean {
+  return source === "syscall" || source === "syscalls" || source === "";
+}
+
+function detailsOf(alert: Alert): JsonObject {
+  return withoutEmpty({
+    rule: alert.rule,
+    priority: alert.priority,
+    source: alert.source,
+    hostname: alert.hostname,
+    tags: [...alert.tags],
+    mitreTactics: alert.tags.map(tacticOf).filter((tactic) => tactic !== ""),
+    mitreTechniques: alert.tags.map(techniqueOf).filter((technique) => technique !== ""),
+    ...shownFields(alert.fields),
+  });
+}
+
+/** `mitre_credential_access` → `credential_access`; `TA0005-defense-evasion` → `TA0005`. */
+function tacticOf(tag: string): string {
+  if (tag.startsWith("mitre_")) return tag.slice("mitre_".length);
+  const id = tag.split("-", 1)[0] ?? "";
+  return id.startsWith("TA") && isDigits(id.slice(2), 4) ? id : "";
+}
+
+/** `T1548.001` → itself; `T1562-impair-defenses` → `T1562`. */
+function techniqueOf(tag: string): string {
+  const id = tag.split("-", 1)[0] ?? "";
+  const [technique = "", part, ...more] = id.split(".");
+  const named = technique.startsWith("T") && isDigits(technique.slice(1), 4);
+  return named && more.length === 0 && (part === undefined || isDigits(part, 3)) ? id : "";
+}
+
+function isDigits(word: string, length: number): boolean {
+  return word.length === length && isMadeOf(word, "0123456789");
+}
+
+function isMadeOf(word: string, alphabet: string): boolean {
+  for (const char of word) if (!alphabet.includes(char)) return false;
+  return true;
+}
+
+function priorityWord(priority: string): string {
+  const word = priority.trim().toLowerCase();
+  return word === "info" ? "informational" : word;
+}
+
+/**
+ * Falco begins `output` with the time and the priority: both are fields of their own, and the time is never the same.
+ * Today's rules end it with ` | ` and the output fields, which come by themselves too.
+ */
+function sentenceOf({ output, priority, fields }: Alert): string {
+  let rest = output.trim();
+  const colon = rest.indexOf(": ");
+  if (colon > 0 && isTimePrefix(rest.slice(0, colon))) rest = rest.slice(colon + 2).trimStart();
+  if (priority !== "" && rest.startsWith(`${priority} `)) rest = rest.slice(priority.length + 1).trimStart();
+  return Object.keys(fields).length > 0 ? withoutFields(rest) : rest;
+}
+
+/** The fields follow the first ` | ` that has a `key=` after it: a shell's pipe has a command there. */
+function withoutFields(output: string): string {
+  for (let bar = output.indexOf(" | "); bar >= 0; bar = output.indexOf(" | ", bar + 1)) {
+    const [word = ""] = output.slice(bar + 3, bar + 67).split(" ", 1);
+    if (word.includes("=")) return output.slice(0, bar).trimEnd();
+  }
+  return output;
+}
+
+/** `09:15:40.698757000` or `2026-11-01T00:00:01.686701548+0000`. */
+function isTimePrefix(prefix: string): boolean {
+  return prefix.length >= 8 && prefix.length <= 40 && prefix.includes(":") &&
+    isMadeOf(prefix, "0123456789T:.+-Z");
+}
+
+/** `evt.time` counts nanoseconds; as a number it has lost the last digits, not the milliseconds. */
+function eventTimeMs(fields: JsonObject): number | undefined {
+  const nanoseconds = number(field(fields, "evt.time")) ?? number(field(fields, "evt.time.iso8601"));
+  return nanoseconds === undefined ? undefined : Math.floor(nanoseconds / 1e6);
+}

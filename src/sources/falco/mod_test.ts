@@ -1,0 +1,267 @@
+import { assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
+import type { Drawn, DrawnEvent } from "../../model/event.ts";
+import type { Json, JsonObject } from "../../model/json.ts";
+import { falco } from "./mod.ts";
+
+function drawn(body: Json): Drawn[] {
+  const payload = { body, origin: { confined: false }, receivedAt: 0 };
+  return [...falco.toEvents(payload, { ownUser: "" })];
+}
+
+function event(body: Json): DrawnEvent {
+  const [first] = drawn(body);
+  if (first === undefined || !("event" in first)) throw new Error(`no event: ${JSON.stringify(first)}`);
+  return first.event;
+}
+
+function alert(fields: JsonObject, rest: JsonObject = {}): JsonObject {
+  return {
+    rule: "R",
+    priority: "Warning",
+    source: "syscall",
+    hostname: "node-1",
+    output_fields: fields,
+    ...rest,
+  };
+}
+
+const idOf = (body: Json) => JSON.stringify(event(body).identity);
+
+Deno.test("falco takes a rule spelled `Rule`, and names the Pod", () => {
+  const test = event({
+    output: "Test",
+    priority: "Critical",
+    Rule: "Test Terminate",
+    output_fields: { "k8s.pod.name": "test", "k8s.ns.name": "default" },
+  });
+  assertEquals(test.rules, ["Test Terminate"]);
+  assertEquals(test.resource, { apiVersion: "v1", kind: "Pod", name: "test", namespace: "default" });
+  assertEquals(test.message, "Test");
+});
+
+Deno.test("falco reads a nested path where the dotted key is not there, and the literal key first", () => {
+  const nested = event(alert({ k8s: { pod: { name: "a" }, ns: { name: "n" } } }));
+  assertEquals(nested.resource, { apiVersion: "v1", kind: "Pod", name: "a", namespace: "n" });
+  const both = event(alert({ k8s: { pod: { name: "a" }, ns: { name: "n" } }, "k8s.pod.name": "b" }));
+  assertEquals(both.resource?.name, "b");
+});
+
+Deno.test("falco names the Node where a system call has no Pod, and nothing for other sources", () => {
+  const node = { apiVersion: "v1", kind: "Node", name: "node-1" };
+  assertEquals(event(alert({ "container.id": "host", "k8s.pod.name": null })).resource, node);
+  assertEquals(event(alert({ "k8s.pod.name": "<NA>" })).resource, node);
+  assertEquals(event(alert({}, { source: "gcp_auditlog" })).resource, undefined);
+  assertEquals(event(alert({}, { source: "internal" })).resource, undefined);
+});
+
+Deno.test("falco names what is known of an audit event's target whose kind its rule leaves out", () => {
+  const target = (fields: JsonObject) => event(alert(fields, { source: "k8s_audit" })).resource;
+  assertEquals(target({ "ka.target.name": "web", "ka.target.namespace": "shop" }), {
+    name: "web",
+    namespace: "shop",
+  });
+  assertEquals(target({ "ka.target.namespace": "shop", "ka.target.name": null }), { namespace: "shop" });
+  assertEquals(target({ "ka.user.name": "me", "ka.target.name": "<NA>" }), undefined);
+});
+
+Deno.test("falco's repeats are told by nothing that numbers a thread, a descriptor or a client's port", () => {
+  const repeat = (n: number) =>
+    idOf(alert({
+      "proc.loginshellid": n,
+      "thread.nametid": `sh:${n}`,
+      "fd.uid": `${n}3`,
+      "fd.cproto": `${40_000 + n}`,
+      "evt.arg.tuple": `10.0.0.1:${40_000 + n}->1.2.3.4:80`,
+      evt: { time: n, num: n, type: "connect" },
+      proc: { pid: n, name: "sh" },
+    }));
+  assertEquals(repeat(1), repeat(2));
+  const other = (fields: JsonObject) => idOf(alert(fields));
+  const polluted = JSON.parse(
+    '{"__proto__": {"x": 1}, "proc": {"__proto__": 1, "name": "sh"}}',
+  ) as JsonObject;
+  assertEquals(other(polluted), other({ "proc.name": "sh" }));
+  assertNotEquals(other({ proc: { name: "sh" } }), other({ proc: { name: "cat" } }));
+  assertNotEquals(
+    other({ "evt.arg.tuple": "10.0.0.1:40000->1.2.3.4:80" }),
+    other({ "evt.arg.tuple": "10.0.0.1:40000->1.2.3.5:80" }),
+  );
+});
+
+Deno.test("falco turns the plural of an audit event's target into its kind", () => {
+  const target = (resource: string) =>
+    event(alert({
+      "ka.target.resource": resource,
+      "ka.target.name": "x",
+      "ka.target.namespace": "ns",
+    }, { source: "k8s_audit" })).resource;
+  assertEquals(target("pods"), { apiVersion: "v1", kind: "Pod", name: "x", namespace: "ns" });
+  assertEquals(target("volumeattachments")?.kind, "VolumeAttachment");
+  assertEquals(target("ingresses")?.kind, "Ingress");
+  assertEquals(target("nodepools"), { kind: "Nodepool", name: "x", namespace: "ns" });
+  assertEquals(target("proxies")?.kind, "Proxy");
+  assertEquals(target("ipaddresses")?.kind, "IPAddress");
+  assertEquals(target("mutatingadmissionpolicies")?.kind, "MutatingAdmissionPolicy");
+});
+
+Deno.test("falco's internal events are operations, and no threat", () => {
+  for (
+    const body of [
+      { rule: "Falco internal: syscall event drop", priority: "Debug", output_fields: { n_drops: 3 } },
+      { rule: "any", priority: "Debug", source: "internal" },
+    ]
+  ) {
+    const { eventType, category, resource } = event(body);
+    assertEquals([eventType, category, resource], ["falco-internal", "operations", undefined]);
+  }
+});
+
+Deno.test("falco leaves what varies between repeats out of the identity", () => {
+  const first = alert({
+    "evt.time": 1,
+    "evt.num": 1,
+    "evt.time.iso8601": 1,
+    "proc.pid": 7,
+    "proc.ppid": 6,
+    "proc.apid[2]": 5,
+    "proc.vpid": 4,
+    "thread.tid": 3,
+    "container.start_ts": 2,
+    "proc.name": "nc",
+    "proc.pid.ts": 9,
+    "fd.name": "10.0.0.1:39248->10.0.0.2:443",
+    "fd.cport": 39248,
+    "fd.lport": 39248,
+    "fd.rport": 443,
+  });
+  const second = alert({
+    "evt.time": 2,
+    "evt.num": 2,
+    "evt.time.iso8601": 2,
+    "proc.pid": 8,
+    "proc.ppid": 7,
+    "proc.apid[2]": 6,
+    "proc.vpid": 5,
+    "thread.tid": 4,
+    "container.start_ts": 3,
+    "proc.name": "nc",
+    "proc.pid.ts": 8,
+    "fd.name": "10.0.0.1:50001->10.0.0.2:443",
+    "fd.cport": 50001,
+    "fd.lport": 50001,
+    "fd.rport": 443,
+  });
+  assertEquals(idOf(first), idOf({ ...second, output: "another time", time: "2026-11-01T00:00:01Z" }));
+  assertEquals(event(first).identity.fields, {
+    "proc.name": "nc",
+    "fd.name": "10.0.0.1->10.0.0.2:443",
+    "fd.rport": 443,
+  });
+});
+
+Deno.test("falco keeps apart what differs: rule, priority, process, server port, node", () => {
+  const base = alert({ "proc.cmdline": "cat /etc/shadow", "fd.name": "::1:5->::2:443" });
+  const others = [
+    { ...base, rule: "S" },
+    { ...base, priority: "Error" },
+    { ...base, hostname: "node-2" },
+    alert({ "proc.cmdline": "cat /etc/passwd", "fd.name": "::1:5->::2:443" }),
+    alert({ "proc.cmdline": "cat /etc/shadow", "fd.name": "::1:5->::2:444" }),
+  ];
+  assertEquals(new Set([base, ...others].map(idOf)).size, 6);
+  assertEquals(idOf({ ...base, priority: "INFO" }), idOf({ ...base, priority: "Informational" }));
+  assertEquals(idOf(alert({ "proc.cmdline": "cat /etc/shadow", "fd.name": "::1:9->::2:443" })), idOf(base));
+});
+
+Deno.test("falco finds the client's port by the direction of the call, then by its range", () => {
+  const fields = (given: JsonObject) => event(alert(given)).identity.fields;
+  assertEquals(fields({ "evt.type": "connect", "fd.lport": 1, "fd.rport": 2 }), {
+    "evt.type": "connect",
+    "fd.rport": 2,
+  });
+  assertEquals(fields({ "evt.type": "accept4", "fd.lport": 1, "fd.rport": 2 }), {
+    "evt.type": "accept4",
+    "fd.lport": 1,
+  });
+  assertEquals(fields({ "fd.lport": 22, "fd.rport": 40001 }), { "fd.lport": 22 });
+  assertEquals(fields({ "fd.sport": "22", "fd.lport": "22", "fd.rport": "80" }), {
+    "fd.sport": "22",
+    "fd.lport": "22",
+  });
+});
+
+Deno.test("falco's message is the output without its time, priority and appended fields, else the rule", () => {
+  const output = (words: string) => event(alert({}, { output: words })).message;
+  assertEquals(output("09:15:40.698757000: Warning K8s operation (x: y)"), "K8s operation (x: y)");
+  assertEquals(output("2026-11-01T00:00:01.686701548+0000: Warning seen"), "seen");
+  assertEquals(output("file: Warning"), "file: Warning");
+  assertEquals(output(""), "R");
+  assertEquals(output("12:00:00.000000000: Warning A shell | user=root a|b=c"), "A shell | user=root a|b=c");
+  const withFields = (words: string) => event(alert({ "user.name": "root" }, { output: words })).message;
+  assertEquals(withFields("12:00:00.0: Warning A shell | user=root"), "A shell");
+  assertEquals(withFields("Shell (command=curl x | sh user=root)"), "Shell (command=curl x | sh user=root)");
+  assertEquals(withFields("Ran curl x | sh | user=root a=b"), "Ran curl x | sh");
+});
+
+Deno.test("falco shows tags, MITRE ids and an allow-list of fields", () => {
+  const { details } = event(alert({
+    "proc.cmdline": "id",
+    "proc.env": "TOKEN=x",
+    "evt.args": "a",
+    "proc.aname[2]": "sudo",
+    "user.uid": 0,
+    "fd.name": null,
+  }, {
+    tags: [
+      "T1548.001",
+      "mitre_privilege_escalation",
+      "T1562-impair-defenses",
+      "TA0005-defense-evasion",
+      "Test",
+    ],
+  }));
+  assertEquals(details, {
+    rule: "R",
+    priority: "Warning",
+    source: "syscall",
+    hostname: "node-1",
+    tags: [
+      "T1548.001",
+      "mitre_privilege_escalation",
+      "T1562-impair-defenses",
+      "TA0005-defense-evasion",
+      "Test",
+    ],
+    mitreTactics: ["privilege_escalation", "TA0005"],
+    mitreTechniques: ["T1548.001", "T1562"],
+    "proc.cmdline": "id",
+    "user.uid": 0,
+    "proc.aname[2]": "sudo",
+  });
+});
+
+Deno.test("falco takes the time of the alert, else evt.time in nanoseconds", () => {
+  assertEquals(
+    event(alert({ "evt.time": 5 }, { time: "2026-11-01T00:00:01Z" })).detectedAt,
+    "2026-11-01T00:00:01Z",
+  );
+  assertEquals(event(alert({ "evt.time": 1793491201686701548 })).detectedAt, 1793491201686);
+  assertEquals("detectedAt" in event(alert({})), false);
+});
+
+Deno.test("falco reads the rest of an array whose items are not all alerts", () => {
+  const read = drawn([alert({}), 7, { priority: "Error" }, alert({})]);
+  assertEquals(read.map((item) => "event" in item ? "event" : `${item.error.reason} ${item.error.path}`), [
+    "event",
+    "wrong_shape [1]",
+    "missing_field [2].rule",
+    "event",
+  ]);
+});
+
+Deno.test("falco says which setting turns plain text into JSON", () => {
+  const [read] = drawn("14:50:34: Warning Sensitive file opened");
+  if (read === undefined || !("error" in read)) throw new Error("expected an error");
+  assertEquals(read.error.reason, "wrong_shape");
+  assertStringIncludes(read.error.message, "json_output: true");
+});

@@ -1,0 +1,224 @@
+/**
+ * What zen-watcher asks of the API server, derived from the registry of sources: the one list behind the chart's RBAC,
+ * `zen-watcher check --rbac` and the documentation. Pure.
+ */
+import { GROUP, PLURAL } from "../model/observation.ts";
+import type { Access } from "../kube/access.ts";
+import { SOURCES } from "./registry.ts";
+import type { SourceDefinition } from "./source.ts";
+
+/**
+ * Where a rule is granted: for the whole cluster; in each watched namespace (in all, where there is no list); only to
+ * the shard that takes what has no namespace; where ObservationFilters are obeyed; or in one namespace, that of the
+ * controller, of the filter ConfigMap or of a source's ConfigMaps.
+ */
+export type Place = "cluster" | "watched" | "clusterScoped" | "tenants" | "own" | "filters" | ConfigMapPlace;
+
+/** Places named by the environment variable that says which namespace it is. */
+export type ConfigMapPlace = "KUBE_BENCH_NAMESPACE" | "CHECKOV_NAMESPACE";
+
+/** The object a rule is limited to, where its name is known before it is there. */
+export type RuleName = "lease" | "filterConfigMap";
+
+/** One rule of RBAC and the place it is for. No wildcards. */
+export interface PlacedRule {
+  readonly place: Place;
+  readonly group: string;
+  /** Plurals; `observations/status` for a subresource. */
+  readonly resources: readonly string[];
+  readonly name?: RuleName;
+  readonly verbs: readonly string[];
+  /** Who needs it, for people: `source trivy`. */
+  readonly by: string;
+}
+
+/** A rule as RBAC writes it, with the reason beside it. */
+export interface Rule {
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly resourceNames?: readonly string[];
+  readonly verbs: readonly string[];
+  readonly by: string;
+}
+
+/** The rules of one namespace; of a ClusterRole where it is "". */
+export interface Grant {
+  readonly namespace: string;
+  readonly rules: readonly Rule[];
+}
+
+/** What the resolution of places and names depends on: a part of the settings. */
+export interface RuleSettings {
+  readonly podNamespace: string;
+  readonly instance: string;
+  readonly watchNamespaces: readonly string[];
+  readonly watchClusterScoped: boolean | undefined;
+  readonly filterConfigMapName: string;
+  /** "": the controller's own. */
+  readonly filterConfigMapNamespace: string;
+  readonly kubeBenchNamespace: string;
+  readonly checkovNamespace: string;
+  readonly tenantFilters: boolean;
+}
+
+const READ = ["get", "list", "watch"];
+const CONFIGURATION = ["ingesters", "observationmappings"];
+const FILTERS = "observationfilters";
+
+const OWN_RULES: readonly PlacedRule[] = [
+  // The index of what is stored, and so dedup and the budget, spans the cluster whatever this shard watches.
+  {
+    place: "cluster",
+    group: GROUP,
+    resources: [PLURAL],
+    verbs: [...READ, "create", "patch", "delete"],
+    by: "Observations",
+  },
+  { place: "cluster", group: GROUP, resources: [`${PLURAL}/status`], verbs: ["patch"], by: "Observations" },
+  // In all namespaces: an Ingester nobody obeys is told so on its own status.
+  { place: "cluster", group: GROUP, resources: CONFIGURATION, verbs: READ, by: "sources by configuration" },
+  {
+    place: "cluster",
+    group: GROUP,
+    resources: CONFIGURATION.map((plural) => `${plural}/status`),
+    verbs: ["patch"],
+    by: "sources by configuration",
+  },
+  { place: "tenants", group: GROUP, resources: [FILTERS], verbs: READ, by: "filters" },
+  { place: "tenants", group: GROUP, resources: [`${FILTERS}/status`], verbs: ["patch"], by: "filters" },
+  {
+    place: "filters",
+    group: "",
+    resources: ["configmaps"],
+    name: "filterConfigMap",
+    verbs: READ,
+    by: "filters",
+  },
+  // A name cannot be known to the authorizer before the object is there: create stands alone.
+  {
+    place: "own",
+    group: "coordination.k8s.io",
+    resources: ["leases"],
+    verbs: ["create"],
+    by: "leader election",
+  },
+  {
+    place: "own",
+    group: "coordination.k8s.io",
+    resources: ["leases"],
+    name: "lease",
+    verbs: [...READ, "update"],
+    by: "leader election",
+  },
+  { place: "own", group: "", resources: ["events"], verbs: ["create", "patch"], by: "Events" },
+  { place: "filters", group: "", resources: ["events"], verbs: ["create", "patch"], by: "Events" },
+];
+
+/** Every rule with its place: what the chart's templates are generated from. */
+export function placedRules(sources: readonly SourceDefinition[] = SOURCES): PlacedRule[] {
+  return [...OWN_RULES, ...sources.flatMap(sourceRules)];
+}
+
+/** The rules a program of these settings needs, by namespace: the ClusterRole first. */
+export function rbacRules(settings: RuleSettings, sources: readonly SourceDefinition[] = SOURCES): Grant[] {
+  const grants = new Map<string, Rule[]>([["", []]]);
+  for (const placed of placedRules(sources)) {
+    for (const namespace of namespacesOf(placed.place, settings)) {
+      const rules = grants.get(namespace) ?? [];
+      grants.set(namespace, rules);
+      const rule = ruleOf(placed, settings);
+      if (!rules.some((known) => isSame(known, rule))) rules.push(rule);
+    }
+  }
+  return [...grants].map(([namespace, rules]) => ({ namespace, rules }));
+}
+
+/** Each thing the grants allow, one verb at a time, as an access review asks. */
+export function accessesOf(grants: readonly Grant[]): (Access & { readonly by: string })[] {
+  return grants.flatMap(({ namespace, rules }) => rules.flatMap((rule) => accessesOfRule(rule, namespace)));
+}
+
+/** The lease's name in a shard set. */
+export function leaseName(instance: string): string {
+  return instance === "default" ? "zen-watcher-leader-election" : `zen-watcher-leader-election-${instance}`;
+}
+
+function sourceRules({ name, input }: SourceDefinition): PlacedRule[] {
+  const by = `source ${name}`;
+  if (input.type === "webhook") return [];
+  if (input.type === "configmap") {
+    return [{
+      place: configMapPlace(input.namespaceEnv),
+      group: "",
+      resources: ["configmaps"],
+      verbs: READ,
+      by,
+    }];
+  }
+  const groups = Map.groupBy(input.resources, ({ group, namespaced }) => JSON.stringify([group, namespaced]));
+  return [...groups.values()].map((types) => ({
+    place: types[0]?.namespaced ? "watched" : "clusterScoped",
+    group: types[0]?.group ?? "",
+    // Versions of one resource need one rule.
+    resources: [...new Set(types.map(({ plural }) => plural))],
+    verbs: READ,
+    by,
+  }));
+}
+
+function configMapPlace(variable: string): ConfigMapPlace {
+  if (variable === "KUBE_BENCH_NAMESPACE" || variable === "CHECKOV_NAMESPACE") return variable;
+  throw new Error(`Cannot place the rule for "${variable}": no setting of that name tells a namespace`);
+}
+
+function namespacesOf(place: Place, settings: RuleSettings): readonly string[] {
+  const { podNamespace, watchNamespaces, watchClusterScoped } = settings;
+  switch (place) {
+    case "cluster":
+      return [""];
+    case "watched":
+      return watchNamespaces.length === 0 ? [""] : watchNamespaces;
+    case "clusterScoped":
+      return watchClusterScoped ?? watchNamespaces.length === 0 ? [""] : [];
+    case "tenants":
+      if (!settings.tenantFilters) return [podNamespace];
+      return watchNamespaces.length === 0 ? [""] : [...new Set([podNamespace, ...watchNamespaces])];
+    case "own":
+      return [podNamespace];
+    case "filters":
+      return [settings.filterConfigMapNamespace || podNamespace];
+    case "KUBE_BENCH_NAMESPACE":
+      return [settings.kubeBenchNamespace];
+    case "CHECKOV_NAMESPACE":
+      return [settings.checkovNamespace];
+  }
+}
+
+function ruleOf({ group, resources, name, verbs, by }: PlacedRule, settings: RuleSettings): Rule {
+  const names: Readonly<Record<RuleName, string>> = {
+    lease: leaseName(settings.instance),
+    filterConfigMap: settings.filterConfigMapName,
+  };
+  return { apiGroups: [group], resources, ...(name && { resourceNames: [names[name]] }), verbs, by };
+}
+
+function isSame({ by: _a, ...a }: Rule, { by: _b, ...b }: Rule): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
+function accessesOfRule({ apiGroups, resources, resourceNames, verbs, by }: Rule, namespace: string) {
+  return apiGroups.flatMap((group) =>
+    resources.flatMap((path) => {
+      const [resource = "", subresource] = path.split("/");
+      const what = {
+        group,
+        resource,
+        ...(subresource !== undefined && { subresource }),
+        ...(namespace !== "" && { namespace }),
+      };
+      return (resourceNames ?? [undefined]).flatMap((name) =>
+        verbs.map((verb) => ({ verb, ...what, ...(name !== undefined && { name }), by }))
+      );
+    })
+  );
+}

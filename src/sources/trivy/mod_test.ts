@@ -1,0 +1,226 @@
+import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
+import type { DrawnEvent } from "../../model/event.ts";
+import type { Json, JsonObject } from "../../model/json.ts";
+import type { PayloadError } from "../../model/outcome.ts";
+import { trivy } from "./mod.ts";
+
+interface Drawing {
+  readonly events: DrawnEvent[];
+  readonly errors: PayloadError[];
+}
+
+function draw(body: Json): Drawing {
+  const drawn = [...trivy.toEvents({ body, origin: { confined: false }, receivedAt: 0 }, { ownUser: "" })];
+  return {
+    events: drawn.flatMap((item) => "event" in item ? [item.event] : []),
+    errors: drawn.flatMap((item) => "error" in item ? [item.error] : []),
+  };
+}
+
+interface Workload {
+  readonly kind?: string;
+  readonly owner: string;
+  readonly ownerKind?: string;
+  readonly container?: string;
+}
+
+function report(workload: Workload, content: JsonObject): JsonObject {
+  const { kind = "VulnerabilityReport", owner, ownerKind = "ReplicaSet", container = "app" } = workload;
+  return {
+    apiVersion: "aquasecurity.github.io/v1alpha1",
+    kind,
+    metadata: {
+      name: `${ownerKind.toLowerCase()}-${owner}-${container}`,
+      namespace: "shop",
+      uid: `uid-of-${owner}`,
+      labels: {
+        "trivy-operator.resource.kind": ownerKind,
+        "trivy-operator.resource.name": owner,
+        "trivy-operator.resource.namespace": "shop",
+        "trivy-operator.container.name": container,
+      },
+    },
+    report: { artifact: { repository: "shop/cart", tag: "1.0" }, ...content },
+  };
+}
+
+function vulnerability(fields: JsonObject = {}): JsonObject {
+  return {
+    vulnerabilityID: "CVE-2024-1",
+    resource: "openssl",
+    installedVersion: "3.0.1",
+    fixedVersion: "",
+    severity: "HIGH",
+    title: "A title",
+    score: 7.5,
+    ...fields,
+  };
+}
+
+function onlyEvent(body: Json): DrawnEvent {
+  const { events, errors } = draw(body);
+  assertEquals([events.length, errors], [1, []]);
+  return events[0] as DrawnEvent;
+}
+
+function identityOf(body: Json): JsonObject {
+  return onlyEvent(body).identity;
+}
+
+Deno.test("trivy gives the same finding the same identity after a rollout, with another score, image, report and time", () => {
+  const before = report({ owner: "cart-7d9c5b8f4" }, {
+    vulnerabilities: [vulnerability()],
+    updateTimestamp: "2024-01-01T00:00:00Z",
+  });
+  const after = report({ owner: "cart-6bdfb749d" }, {
+    artifact: { repository: "shop/cart", tag: "1.1" },
+    vulnerabilities: [vulnerability({ score: 9.8 })],
+    updateTimestamp: "2025-01-01T00:00:00Z",
+  });
+  assertEquals(identityOf(before), identityOf(after));
+});
+
+Deno.test("trivy tells packages, versions, purls, paths, files, containers and workloads apart", () => {
+  const identities = [
+    ...[{}, { resource: "libssl" }, { installedVersion: "3.0.2" }, { packagePURL: "pkg:deb/openssl" }].map((
+      fields,
+    ) => report({ owner: "cart-7d9c5b8f4" }, { vulnerabilities: [vulnerability(fields)] })),
+    ...[{ packagePath: "a.jar" }, { target: "usr/bin/a", class: "lang-pkgs" }].map((fields) =>
+      report({ owner: "cart-7d9c5b8f4" }, { vulnerabilities: [vulnerability(fields)] })
+    ),
+    report({ owner: "cart-7d9c5b8f4", container: "sidecar" }, { vulnerabilities: [vulnerability()] }),
+    report({ owner: "cart", ownerKind: "StatefulSet" }, { vulnerabilities: [vulnerability()] }),
+  ].map((body) => JSON.stringify(identityOf(body)));
+  assertEquals(new Set(identities).size, identities.length);
+});
+
+Deno.test("trivy leaves the image out of a system package's target", () => {
+  const targets = ["shop/cart:1.0 (debian 12.1)", "shop/cart:1.1 (debian 12.2)"].map((target) =>
+    identityOf(report({ owner: "cart-7d9c5b8f4" }, { vulnerabilities: [vulnerability({ target })] }))
+  );
+  assertEquals(targets[0], targets[1]);
+});
+
+Deno.test("trivy reads one check in every spelling of its id, and lets filters use any of them", () => {
+  const checks = ["KSV001", "KSV-0001", "AVD-KSV-0001", "ksv0001"].map((checkID) =>
+    onlyEvent(
+      report({ kind: "ConfigAuditReport", owner: "cart-7d9c5b8f4" }, {
+        checks: [{ checkID, severity: "LOW", success: false, title: "T", messages: ["m"] }],
+      }),
+    )
+  );
+  assertEquals(new Set(checks.map((event) => JSON.stringify(event.identity))).size, 1);
+  for (const event of checks) {
+    for (const id of ["KSV001", "KSV-0001", "AVD-KSV-0001"]) {
+      assert(event.rules.includes(id), `${event.rules} lacks ${id}`);
+    }
+  }
+});
+
+Deno.test("trivy draws a failed check once for its messages, whatever their order, and a passed one never", () => {
+  const check = (messages: string[], success: Json = false) => ({
+    checkID: "KSV011",
+    severity: "LOW",
+    success,
+    messages,
+  });
+  const { events, errors } = draw(
+    report({ kind: "ConfigAuditReport", owner: "cart-7d9c5b8f4" }, {
+      checks: [
+        check(["a", "b"]),
+        check(["b", "a"]),
+        check(["c"]),
+        check(["d"], true),
+        check([""]),
+        check(["e"], "maybe"),
+      ],
+    }),
+  );
+  const identities = new Set(events.map((event) => JSON.stringify(event.identity)));
+  assertEquals([events.length, identities.size], [4, 3]);
+  assertEquals(errors.map(({ reason, path }) => `${reason} ${path}`), [
+    "invalid_value report.checks[5].success",
+  ]);
+});
+
+Deno.test("trivy tells a check's messages of the Deployment, not of its ReplicaSet", () => {
+  const body = (owner: string) =>
+    report({ kind: "ConfigAuditReport", owner }, {
+      checks: [{
+        checkID: "KSV001",
+        severity: "MEDIUM",
+        success: false,
+        title: "T",
+        messages: [`Container 'app' of ReplicaSet '${owner}' should not`],
+      }],
+    });
+  const before = onlyEvent(body("cart-7d9c5b8f4"));
+  const after = onlyEvent(body("cart-6bdfb749d"));
+  assertEquals(before.identity, after.identity);
+  assertEquals(before.message, "T: Container 'app' of Deployment 'cart' should not");
+  assertEquals(after.message, before.message);
+  assertEquals(before.details.reportedOwner, { kind: "ReplicaSet", name: "cart-7d9c5b8f4" });
+  assert(trivy.volatileDetails?.includes("reportedOwner"));
+});
+
+Deno.test("trivy never copies what a secret's rule matched", () => {
+  const event = onlyEvent(
+    report({ kind: "ExposedSecretReport", owner: "cart-7d9c5b8f4" }, {
+      secrets: [{
+        ruleID: "github-pat",
+        title: "GitHub",
+        severity: "CRITICAL",
+        target: "/a",
+        match: "ghp_MATCHED",
+      }],
+    }),
+  );
+  assert(!JSON.stringify(event).includes("MATCHED"));
+  assertEquals([event.rules, event.details.path], [["github-pat"], "/a"]);
+});
+
+Deno.test("trivy keeps what it can read and says where it could not", () => {
+  const { events, errors } = draw([
+    report({ owner: "cart-7d9c5b8f4" }, {
+      vulnerabilities: [7, vulnerability({ severity: { no: "word" } }), { title: "x" }],
+    }),
+    report({ owner: "cart-7d9c5b8f4" }, { vulnerabilities: "many" }),
+    report({ owner: "cart-7d9c5b8f4" }, {}),
+    report({ owner: "cart-7d9c5b8f4" }, { vulnerabilities: null }),
+    { kind: "VulnerabilityReport" },
+    { kind: "Pod" },
+  ]);
+  assertEquals(events.map((event) => event.severity), [null]);
+  assertEquals(errors.map(({ reason, path }) => `${reason} ${path}`), [
+    "wrong_shape [0].report.vulnerabilities[0]",
+    "missing_field [0].report.vulnerabilities[2].vulnerabilityID",
+    "wrong_shape [1].report.vulnerabilities",
+    "missing_field [2].report.vulnerabilities",
+    "missing_field [4].report",
+    "wrong_shape [5].kind",
+  ]);
+});
+
+Deno.test("trivy reads no compliance reports and no bills of material", () => {
+  for (
+    const kind of [
+      "ClusterComplianceReport",
+      "ClusterComplianceDetailReport",
+      "SbomReport",
+      "ClusterSbomReport",
+    ]
+  ) {
+    assertEquals(draw({ kind, report: { checks: [{ checkID: "KSV001", success: false }] } }), {
+      events: [],
+      errors: [],
+    });
+  }
+});
+
+Deno.test("trivy says the fix and the package in its message", () => {
+  const event = onlyEvent(
+    report({ owner: "cart-7d9c5b8f4" }, { vulnerabilities: [vulnerability({ fixedVersion: "3.0.9" })] }),
+  );
+  assertStringIncludes(event.message, "CVE-2024-1 in openssl 3.0.1 (fixed in 3.0.9)");
+  assertNotEquals(event.details.score, undefined);
+});

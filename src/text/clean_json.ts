@@ -1,0 +1,98 @@
+/** Makes JSON from anywhere safe to store: every string and key cleaned, secrets masked, size and depth bounded. */
+import { clean, cleanUrl, cut, isActiveUrl } from "./clean.ts";
+import type { Json, JsonObject } from "../model/json.ts";
+import { mask } from "./mask.ts";
+
+const MAX_DEPTH = 64;
+const MAX_NODES = 10_000;
+const MAX_KEY = 128;
+/** How much more than its limit of a text is masked, so that no half of a secret is left at the cut. */
+const MASK_MARGIN = 256;
+
+/** A cleaned object, and whether anything of it had to be left out. */
+export interface CleanedObject {
+  readonly value: JsonObject;
+  readonly truncated: boolean;
+}
+
+/** One line of text: cleaned, masked, at most `limit` UTF-16 units. */
+export function cleanText(text: string, limit: number): string {
+  return cut(mask(clean(text, limit + MASK_MARGIN)), limit).trimEnd();
+}
+
+/** How far an object is cleaned. */
+export interface CleanOptions {
+  /** Longest string kept whole, in UTF-16 units. */
+  readonly maxString: number;
+  /** True where viewers may make links of its members: addresses that are not of the web are left out. */
+  readonly links: boolean;
+}
+
+/** The object with every key and string cleaned and masked; depth 64, 10,000 values. Nulls and `__proto__` are left out. */
+export function cleanObject(value: unknown, { maxString, links }: CleanOptions): CleanedObject {
+  const budget = { maxString, links, nodes: MAX_NODES, truncated: false };
+  const cleaned = typeof value === "object" && value !== null && !Array.isArray(value)
+    ? cleanMembers(value, budget, 1)
+    : {};
+  return { value: cleaned, truncated: budget.truncated };
+}
+
+interface Budget extends CleanOptions {
+  nodes: number;
+  truncated: boolean;
+}
+
+function cleanValue(value: unknown, budget: Budget, depth: number): Json | undefined {
+  if (budget.nodes-- <= 0) return leaveOut(budget);
+  if (typeof value === "string") {
+    const text = cleanText(value, budget.maxString);
+    if (text.length >= budget.maxString - 1 && value.length > budget.maxString) budget.truncated = true;
+    return budget.links && isActiveUrl(text) ? undefined : text;
+  }
+  if (typeof value === "number") {
+    return Number.isFinite(value) ? (Object.is(value, -0) ? 0 : value) : undefined;
+  }
+  if (typeof value === "boolean") return value;
+  if (typeof value !== "object" || value === null) return undefined;
+  if (depth >= MAX_DEPTH) return leaveOut(budget);
+  return Array.isArray(value) ? cleanItems(value, budget, depth + 1) : cleanMembers(value, budget, depth + 1);
+}
+
+function cleanItems(items: readonly unknown[], budget: Budget, depth: number): Json[] {
+  const result: Json[] = [];
+  for (const item of items) {
+    const cleaned = cleanValue(item, budget, depth);
+    if (cleaned !== undefined) result.push(cleaned);
+    if (budget.nodes <= 0) break;
+  }
+  return result;
+}
+
+function cleanMembers(object: object, budget: Budget, depth: number): JsonObject {
+  const result: JsonObject = {};
+  for (const [key, member] of Object.entries(object)) {
+    const name = clean(key, MAX_KEY);
+    if (name === "" || name === "__proto__" || Object.hasOwn(result, name)) continue;
+    const cleaned = budget.links && typeof member === "string" && isLinkName(name)
+      ? cleanLink(member)
+      : cleanValue(member, budget, depth);
+    if (cleaned !== undefined) result[name] = cleaned;
+    if (budget.nodes <= 0) break;
+  }
+  return result;
+}
+
+function cleanLink(text: string): string | undefined {
+  const url = cleanUrl(text);
+  return url === undefined ? undefined : mask(url);
+}
+
+/** Members that viewers make links of. */
+function isLinkName(name: string): boolean {
+  const lower = name.toLowerCase();
+  return lower.endsWith("link") || lower.endsWith("url") || lower.endsWith("href") || lower === "guideline";
+}
+
+function leaveOut(budget: Budget): undefined {
+  budget.truncated = true;
+}
