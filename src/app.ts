@@ -168,14 +168,8 @@ export async function startApp(
       stateSources.set(sources.stateSources);
       discovery.refresh();
     },
-    stateOf: ({ definition: { name, input }, overrides: { door } }) =>
-      states.state(
-        name,
-        door === undefined
-          ? undefined
-          : (resource) =>
-            resource.endsWith(`(${door})`) || (input.type === "webhook" && resource === input.path),
-      ),
+    stateOf: ({ definition: { name }, overrides: { door } }) =>
+      states.state(name, door === undefined ? undefined : ({ ingester }) => ingester === door),
     isLeader: () => leader.isLeader(),
     clock,
     metrics,

@@ -8,7 +8,7 @@ import { Leader, type LeaderOptions } from "./support/leader.ts";
 import { storedObservation } from "./support/observation.ts";
 import { VirtualTime } from "./support/virtual_time.ts";
 
-const REPORTS = "vulnerabilityreports.aquasecurity.github.io";
+const REPORTS = { source: "trivy", resource: "vulnerabilityreports.aquasecurity.github.io" };
 const GRACE_MS = 600_000;
 
 interface It {
@@ -38,7 +38,7 @@ async function leading(test: (it: It) => Promise<void>, options: Partial<LeaderO
     const events = ids.map((id) => ({ identity: { id }, message: String(id), eventType: "vulnerability" }));
     const context = { kind: "finding", pushed: false, origin: key, profile: { name: "trivy" } } as const;
     const { fingerprints } = await leader.take(events, context);
-    leader.lifecycle.view("trivy", REPORTS, { key, fingerprints, readable });
+    leader.lifecycle.report(REPORTS, { key, fingerprints, readable });
   }
   try {
     await test({
@@ -47,9 +47,9 @@ async function leading(test: (it: It) => Promise<void>, options: Partial<LeaderO
       leader,
       report,
       async list(reports) {
-        leader.lifecycle.begin("trivy", REPORTS);
+        leader.lifecycle.begin(REPORTS);
         for (const [key, ids] of Object.entries(reports)) await report(key, ids);
-        leader.lifecycle.complete("trivy", REPORTS);
+        leader.lifecycle.complete(REPORTS);
       },
       phases: () =>
         Object.fromEntries(
@@ -100,7 +100,7 @@ Deno.test("a daily deletion and rebuild of all reports leaves every Observation 
   leading(async ({ time, leader, list, report, kube }) => {
     await list({ "prod/web": ["a", "b"], "prod/db": ["b", "c"] });
     const before = kube.stored;
-    for (const key of ["prod/web", "prod/db"]) leader.lifecycle.gone("trivy", REPORTS, key);
+    for (const key of ["prod/web", "prod/db"]) leader.lifecycle.gone(REPORTS, key);
     await time.advance(GRACE_MS - 60_000);
     await report("prod/db", ["b", "c"]);
     await report("prod/web", ["a", "b"]);
@@ -111,10 +111,10 @@ Deno.test("a daily deletion and rebuild of all reports leaves every Observation 
 Deno.test("a finding that one of two reports still names is not missing", () =>
   leading(async ({ time, leader, list, phases }) => {
     await list({ "prod/web": ["a"], "prod/db": ["a"] });
-    leader.lifecycle.gone("trivy", REPORTS, "prod/web");
+    leader.lifecycle.gone(REPORTS, "prod/web");
     await time.advance(GRACE_MS * 2);
     assertEquals(phases(), { a: "Active 1" });
-    leader.lifecycle.gone("trivy", REPORTS, "prod/db");
+    leader.lifecycle.gone(REPORTS, "prod/db");
     await time.advance(GRACE_MS + 31_000);
     assertEquals(phases(), { a: "Resolved 1" });
   }));
@@ -130,7 +130,7 @@ Deno.test("a list ends what it does not show", () =>
 Deno.test("an interrupted list ends nothing", () =>
   leading(async ({ time, leader, list, report, phases }) => {
     await list({ "prod/web": ["a"], "prod/db": ["b"] });
-    leader.lifecycle.begin("trivy", REPORTS);
+    leader.lifecycle.begin(REPORTS);
     await report("prod/db", ["b"]);
     await time.advance(GRACE_MS * 3);
     assertEquals(phases(), { a: "Active 1", b: "Active 1" });
@@ -151,7 +151,7 @@ for (const why of ["unreadable", "absent"] as const) {
   Deno.test(`a resource that is lost (${why}) resolves nothing`, () =>
     leading(async ({ time, leader, list, phases }) => {
       await list({ "prod/web": ["a"] });
-      leader.lifecycle.lost("trivy", REPORTS, why);
+      leader.lifecycle.lost(REPORTS, why);
       await time.advance(GRACE_MS * 3);
       assertEquals(phases(), { a: "Active 1" });
       await list({});
@@ -163,10 +163,10 @@ for (const why of ["unreadable", "absent"] as const) {
 Deno.test("a CRD that is uninstalled, its reports first as an API server does it, resolves nothing", () =>
   leading(async ({ time, leader, list, phases }) => {
     await list({ "prod/web": ["a"], "prod/db": ["b", "c"] });
-    leader.lifecycle.gone("trivy", REPORTS, "prod/web");
+    leader.lifecycle.gone(REPORTS, "prod/web");
     await list({});
     await time.advance(30_000);
-    leader.lifecycle.lost("trivy", REPORTS, "absent");
+    leader.lifecycle.lost(REPORTS, "absent");
     await time.advance(GRACE_MS * 3);
     assertEquals(phases(), { a: "Active 1", b: "Active 1", c: "Active 1" });
     assertEquals(leader.lifecycle.standing(rowOf("trivy")), "absent");
@@ -182,16 +182,16 @@ Deno.test("a CRD that is uninstalled, its reports first as an API server does it
 Deno.test("what ended long before its resource is uninstalled stays resolved, and what came back counts once", () =>
   leading(async ({ time, leader, list, report, phases }) => {
     await list({ "prod/web": ["a"], "prod/db": ["b"] });
-    leader.lifecycle.gone("trivy", REPORTS, "prod/web");
-    leader.lifecycle.gone("trivy", REPORTS, "prod/db");
+    leader.lifecycle.gone(REPORTS, "prod/web");
+    leader.lifecycle.gone(REPORTS, "prod/db");
     await report("prod/db", ["b"]);
     await time.advance(GRACE_MS + 31_000);
     assertEquals(phases(), { a: "Resolved 1", b: "Active 1" });
-    leader.lifecycle.lost("trivy", REPORTS, "absent");
+    leader.lifecycle.lost(REPORTS, "absent");
     await time.advance(GRACE_MS * 3);
     assertEquals(phases(), { a: "Resolved 1", b: "Active 1" });
     await list({ "prod/db": ["b"] });
-    leader.lifecycle.gone("trivy", REPORTS, "prod/db");
+    leader.lifecycle.gone(REPORTS, "prod/db");
     await time.advance(GRACE_MS + 31_000);
     assertEquals(phases(), { a: "Resolved 1", b: "Resolved 1" }, "no reporter is counted twice");
   }));
@@ -260,9 +260,9 @@ Deno.test("after a restart a document that cannot be read holds what it may repo
   leading(async ({ time, list, leader, report, phases, nextTerm }) => {
     await list({ "prod/web": ["a"], "prod/db": ["b"] });
     await nextTerm();
-    leader.lifecycle.begin("trivy", REPORTS);
-    leader.lifecycle.view("trivy", REPORTS, { key: "zen-system/web", fingerprints: [], readable: false });
-    leader.lifecycle.complete("trivy", REPORTS);
+    leader.lifecycle.begin(REPORTS);
+    leader.lifecycle.report(REPORTS, { key: "zen-system/web", fingerprints: [], readable: false });
+    leader.lifecycle.complete(REPORTS);
     await time.advance(GRACE_MS * 3);
     assertEquals(phases(), { a: "Active 1", b: "Active 1" });
     await report("zen-system/web", ["b"]);
@@ -274,13 +274,13 @@ Deno.test("after a restart an uninstalled resource resolves nothing of what only
   leading(async ({ time, list, leader, phases, nextTerm }) => {
     await list({ "prod/web": ["a"] });
     await nextTerm();
-    leader.lifecycle.lost("trivy", REPORTS, "absent");
-    leader.lifecycle.begin("trivy", "configauditreports.aquasecurity.github.io");
-    leader.lifecycle.complete("trivy", "configauditreports.aquasecurity.github.io");
+    leader.lifecycle.lost(REPORTS, "absent");
+    leader.lifecycle.begin({ ...REPORTS, resource: "configauditreports.aquasecurity.github.io" });
+    leader.lifecycle.complete({ ...REPORTS, resource: "configauditreports.aquasecurity.github.io" });
     await time.advance(GRACE_MS * 3);
     assertEquals(phases(), { a: "Active 1" });
   }, {
-    eventTypesOf: (_source, resource) =>
+    eventTypesOf: ({ resource }) =>
       resource.startsWith("vulnerability") ? ["vulnerability"] : ["misconfiguration"],
   }));
 
@@ -288,11 +288,11 @@ Deno.test("one resource that is still being listed keeps the whole source from r
   leading(async ({ time, list, leader, phases, nextTerm }) => {
     await list({ "prod/web": ["a"] });
     await nextTerm();
-    leader.lifecycle.begin("trivy", "clustervulnerabilityreports.aquasecurity.github.io");
+    leader.lifecycle.begin({ ...REPORTS, resource: "clustervulnerabilityreports.aquasecurity.github.io" });
     await list({});
     await time.advance(GRACE_MS * 2);
     assertEquals(phases(), { a: "Active 1" });
-    leader.lifecycle.complete("trivy", "clustervulnerabilityreports.aquasecurity.github.io");
+    leader.lifecycle.complete({ ...REPORTS, resource: "clustervulnerabilityreports.aquasecurity.github.io" });
     await time.advance(GRACE_MS + 62_000);
     assertEquals(phases(), { a: "Resolved 1" });
   }));
@@ -326,7 +326,7 @@ Deno.test("a finding that comes back while it is being resolved ends Active", ()
     kube.script = {
       before: ({ verb }) => {
         if (verb === "patch") {
-          leader.lifecycle.view("trivy", REPORTS, { key: "prod/web", fingerprints, readable: true });
+          leader.lifecycle.report(REPORTS, { key: "prod/web", fingerprints, readable: true });
         }
       },
     };
@@ -336,15 +336,15 @@ Deno.test("a finding that comes back while it is being resolved ends Active", ()
 
 Deno.test("a hundred views of a hundred findings each cost half a megabyte at most", () => {
   const book = new ViewBook({ seconds: () => 0, sharedNamespaces: [] });
-  book.begin("trivy", REPORTS);
+  book.begin(REPORTS);
   for (let report = 0; report < 100; report++) {
     const fingerprints = Array.from({ length: 100 }, (_, id) => sha256(`${report}/${id}`));
-    book.view("trivy", REPORTS, { key: `prod/report-${report}`, fingerprints, readable: true });
+    book.report(REPORTS, { key: `prod/report-${report}`, fingerprints, readable: true });
   }
-  book.complete("trivy", REPORTS);
+  book.complete(REPORTS);
   assertEquals(book.documents, 100);
   assert(book.byteLength <= 500_000, `${book.byteLength} bytes per 10,000 findings`);
-  for (let report = 0; report < 100; report++) book.gone("trivy", REPORTS, `prod/report-${report}`);
+  for (let report = 0; report < 100; report++) book.gone(REPORTS, `prod/report-${report}`);
   book.forgetEndedBefore(1);
   assert(book.byteLength < 5_000, `${book.byteLength} bytes once they are gone`);
 });

@@ -53,7 +53,7 @@ export function createKeeping(options: KeepingOptions): Keeping {
     sharedNamespaces,
     inScope,
     viewSourceOf: (source) => sources.viewSourceOf(source),
-    eventTypesOf: (source, resource) => sources.eventTypesOf(source, resource),
+    eventTypesOf: (view) => sources.eventTypesOf(view),
   });
   const deletes = createDeletes({
     api,

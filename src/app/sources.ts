@@ -1,6 +1,7 @@
 /** The sources in force: built-in ones, and those Ingesters and ObservationMappings add, wired to their drivers. */
 import type { NormalEvent } from "../model/event.ts";
 import type { PayloadError } from "../model/outcome.ts";
+import type { ViewKey } from "../model/view.ts";
 import type { Answer, WebhookEndpoint } from "../http/webhooks.ts";
 import type { Intake, IntakeResult, SourceRuntime } from "../pipeline/intake.ts";
 import type { Rate } from "../pipeline/rate_limit.ts";
@@ -78,9 +79,11 @@ export class SourceSet {
     const names = new Set(
       [...SOURCES, ...mapped.map(({ definition }) => definition)].map(({ name }) => name),
     );
-    for (const { definition: { name, input } } of this.#mapped) {
+    for (const { definition: { name, input }, overrides } of this.#mapped) {
       if (!names.has(name)) states.remove(name);
-      else if (input.type === "webhook") states.forget(name, input.path);
+      else if (input.type === "webhook") {
+        states.forget(pathView(name, { path: input.path, ingester: overrides.door }));
+      }
     }
     this.#mapped = mapped;
     const endpoints = new Map(this.#builtinEndpoints);
@@ -94,7 +97,13 @@ export class SourceSet {
         const { path } = definition.input;
         endpoints.set(
           path,
-          this.#endpointOf(definition, { path, runtime, auth: source.auth, id: source.id }),
+          this.#endpointOf(definition, {
+            path,
+            runtime,
+            auth: source.auth,
+            id: source.id,
+            ingester: source.overrides.door,
+          }),
         );
       } else stateSources.push(this.#mappedState(source, runtime));
     }
@@ -136,8 +145,8 @@ export class SourceSet {
     return definition && definition.input.type !== "webhook" ? definition.name : undefined;
   }
 
-  /** What a resource (`plural.group`) of a source may report; undefined: any event type. */
-  eventTypesOf(source: string, resource: string): readonly string[] | undefined {
+  /** The event types a view may report; undefined: any. */
+  eventTypesOf({ source, resource }: Pick<ViewKey, "source" | "resource">): readonly string[] | undefined {
     return this.#definition(source)?.reports?.[resource.split(".")[0] ?? ""];
   }
 
@@ -214,15 +223,17 @@ export class SourceSet {
 
   #endpointOf(
     { name, unreadableHint }: SourceDefinition,
-    { path, runtime, auth, id }: {
+    { path, runtime, auth, id, ingester }: {
       path: string;
       runtime: SourceRuntime;
       auth: WebhookEndpoint["auth"];
       id?: string;
+      /** Set where this is one more webhook of a built-in source. */
+      ingester?: string | undefined;
     },
   ): WebhookEndpoint {
     const { settings, states, payloadError, intake, noteEvents, random = Math.random } = this.#options;
-    states.set(name, path, "serving");
+    states.set(pathView(name, { path, ingester }), "serving");
     return {
       path,
       source: name,
@@ -239,6 +250,13 @@ export class SourceSet {
       unreadable: (error, correlationId) => payloadError(name, error, correlationId),
     };
   }
+}
+
+function pathView(
+  source: string,
+  { path, ingester }: { readonly path: string; readonly ingester: string | undefined },
+): ViewKey {
+  return { source, resource: path, ...(ingester === undefined ? {} : { ingester }) };
 }
 
 function answerOf(result: IntakeResult, random: () => number): Answer {

@@ -69,7 +69,7 @@ Deno.test("a door that is gone leaves no path behind in the status of its source
     "Ingester zen-system/edge",
   );
   sources.setMapped([door]);
-  assertEquals(states.report().falco?.resources?.["/ingest/edge"], "serving");
+  assertEquals(states.report().falco?.resources?.["/ingest/edge (Ingester zen-system/edge)"], "serving");
   assertEquals(sources.endpoints.has("/ingest/edge"), true);
   sources.setMapped([]);
   assertEquals(states.report(), before);

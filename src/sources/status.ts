@@ -1,4 +1,5 @@
 import type { Clock } from "../model/clock.ts";
+import { viewId, type ViewKey, viewName } from "../model/view.ts";
 import { OTHER } from "../telemetry/labels.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
@@ -38,7 +39,8 @@ const ORDER: readonly SourceState[] = [
 interface Entry {
   readonly kind: string;
   readonly input: string;
-  readonly resources: Map<string, SourceState>;
+  /** By the ids of their views. */
+  readonly views: Map<string, { readonly view: ViewKey; readonly state: SourceState }>;
   lastEventAtMs?: number;
   lagMs?: number;
   lastError?: { class: string; atMs: number };
@@ -57,7 +59,7 @@ export class SourceStates {
 
   /** A source came into force. */
   add(source: string, { kind, input }: { kind: string; input: string }): void {
-    if (!this.#entries.has(source)) this.#entries.set(source, { kind, input, resources: new Map() });
+    if (!this.#entries.has(source)) this.#entries.set(source, { kind, input, views: new Map() });
     this.#publish(source);
   }
 
@@ -68,15 +70,16 @@ export class SourceStates {
     else this.#metrics.watcherStatus.remove({ watcher });
   }
 
-  /** One of a source's resources (or its only input) changed its state. */
-  set(source: string, resource: string, state: SourceState): void {
-    this.#entries.get(source)?.resources.set(resource, state);
-    this.#publish(source);
+  /** Sets the state of one view or webhook path. */
+  set(view: ViewKey, state: SourceState): void {
+    this.#entries.get(view.source)?.views.set(viewId(view), { view, state });
+    this.#publish(view.source);
   }
 
-  forget(source: string, resource: string): void {
-    this.#entries.get(source)?.resources.delete(resource);
-    this.#publish(source);
+  /** Removes a view or webhook path that is not in force any more. */
+  forget(view: ViewKey): void {
+    this.#entries.get(view.source)?.views.delete(viewId(view));
+    this.#publish(view.source);
   }
 
   /** Events of this source got their outcomes. */
@@ -94,10 +97,10 @@ export class SourceStates {
     if (entry) entry.lastError = { class: errorClass, atMs: this.#clock.now() };
   }
 
-  /** The worst state of a source, or of those of its resources that `among` picks. */
-  state(source: string, among: (resource: string) => boolean = () => true): SourceState {
-    const resources = [...this.#entries.get(source)?.resources ?? []].filter(([resource]) => among(resource));
-    const states = new Set(resources.map(([, state]) => state));
+  /** The worst state of a source, or of those of its views that `among` picks. */
+  state(source: string, among: (view: ViewKey) => boolean = () => true): SourceState {
+    const views = [...this.#entries.get(source)?.views.values() ?? []].filter(({ view }) => among(view));
+    const states = new Set(views.map(({ state }) => state));
     return ORDER.find((state) => states.has(state)) ?? "standby";
   }
 
@@ -107,7 +110,13 @@ export class SourceStates {
       kind: entry.kind,
       input: entry.input,
       state: this.state(source),
-      ...(entry.resources.size > 1 ? { resources: Object.fromEntries(entry.resources) } : {}),
+      ...(entry.views.size > 1
+        ? {
+          resources: Object.fromEntries(
+            [...entry.views.values()].map(({ view, state }) => [viewName(view), state]),
+          ),
+        }
+        : {}),
       ...(entry.lastEventAtMs === undefined ? {} : { lastEventAt: iso(entry.lastEventAtMs) }),
       ...(entry.lagMs === undefined ? {} : { lagMs: entry.lagMs }),
       ...(entry.lastError

@@ -10,7 +10,7 @@ Deno.test("SourceStates shows sources beyond 100 as one watcher, 1 while each of
   const states = new SourceStates(metrics, systemClock);
   for (let index = 0; index < 150; index++) {
     states.add(`tool-${index}`, KIND);
-    states.set(`tool-${index}`, "/ingest", "serving");
+    states.set({ source: `tool-${index}`, resource: "/ingest" }, "serving");
     states.failed(`tool-${index}`, "payload");
   }
   const status = async () => {
@@ -21,7 +21,7 @@ Deno.test("SourceStates shows sources beyond 100 as one watcher, 1 while each of
   assertEquals([Object.keys(await status()).length, errors.length], [101, 101]);
   assertEquals(errors.find(({ labels }) => labels.watcher === "other")?.value, 50);
   assertEquals((await status())["other"], 1);
-  states.set("tool-120", "/ingest", "failing");
+  states.set({ source: "tool-120", resource: "/ingest" }, "failing");
   assertEquals((await status())["other"], 0);
   states.remove("tool-120");
   states.remove("tool-3");

@@ -1,14 +1,13 @@
 /** The leader's watch over findings: what no complete view reports any more is Resolved after a grace. */
 import type { Clock } from "../model/clock.ts";
+import type { Views } from "../model/view.ts";
 import { type Sleep, sleep } from "../kube/retry.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import type { ObservationIndex, Row } from "./index.ts";
 import { createLeaderWrites } from "./leader_writes.ts";
 import type { StatusDelta, StatusWriter, Target } from "./status_writer.ts";
 import { FingerprintTable, hexWords } from "./fingerprint_table.ts";
-import { type Standing, type View, ViewBook, type ViewBookOptions } from "./view_book.ts";
-
-export type { View } from "./view_book.ts";
+import { type Standing, ViewBook, type ViewBookOptions } from "./view_book.ts";
 
 export interface LifecycleOptions extends Pick<ViewBookOptions, "eventTypesOf" | "sharedNamespaces"> {
   readonly index: ObservationIndex;
@@ -29,13 +28,8 @@ export interface LifecycleOptions extends Pick<ViewBookOptions, "eventTypesOf" |
 /** How a finding stands: `none` where it was pushed and no view reports it. */
 export type FindingStanding = Standing["kind"] | "none";
 
-/** The leader's lifecycle of findings. Its `Views` side is what drivers of state sources tell. */
-export interface Lifecycle {
-  begin(source: string, resource: string): void;
-  view(source: string, resource: string, view: View): void;
-  gone(source: string, resource: string, key: string): void;
-  complete(source: string, resource: string): void;
-  lost(source: string, resource: string, why: "absent" | "unreadable"): void;
+/** The leader's lifecycle of findings. Feeds of state sources call its `Views` side. */
+export interface Lifecycle extends Views {
   /** How a stored finding stands in this term. */
   standing(row: Pick<Row, "source" | "eventType" | "namespace" | "fingerprint" | "pushed">): FindingStanding;
   /** Resolves what is due now; resolves with how many were. */
@@ -143,11 +137,11 @@ export function createLifecycle(options: LifecycleOptions): Lifecycle {
   }
 
   return {
-    begin: (source, resource) => book.begin(source, resource),
-    view: (source, resource, view) => book.view(source, resource, view),
-    gone: (source, resource, key) => book.gone(source, resource, key),
-    complete: (source, resource) => book.complete(source, resource),
-    lost: (source, resource, why) => book.lost(source, resource, why),
+    begin: (view) => book.begin(view),
+    report: (view, findings) => book.report(view, findings),
+    gone: (view, key) => book.gone(view, key),
+    complete: (view) => book.complete(view),
+    lost: (view, why) => book.lost(view, why),
     standing: (row) => standingOf(row).kind,
     evaluate,
     async run(signal) {

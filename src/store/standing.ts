@@ -1,4 +1,5 @@
 /** How a finding stands with its source, and what is to be thought of one that no view has spoken of. */
+import type { ViewKey } from "../model/view.ts";
 
 /**
  * How a finding stands with its source: `reported`; `ended` by a readable view (at that time); `unheard` of by
@@ -17,37 +18,39 @@ export interface Asked {
   readonly fingerprint: string;
 }
 
-/** What is known of a resource whose documents report findings. */
-export type ResourceState = "pending" | "complete" | "absent" | "unreadable";
+/** What is known of a view. */
+export type ViewState = "pending" | "complete" | "absent" | "unreadable";
 
-export interface SeenResource {
-  readonly state: ResourceState;
+/** A view as far as its silence about a finding is judged by it. */
+export interface SeenView {
+  readonly key: ViewKey;
+  readonly state: ViewState;
   /** Documents never read in full: what they may report is not known. */
   readonly blind: ReadonlySet<string>;
 }
 
 export interface UnheardOptions {
-  /** The event types a resource of a source may report; undefined: any. */
-  readonly eventTypesOf?: (source: string, resource: string) => readonly string[] | undefined;
+  /** The event types a view may report; undefined: any. */
+  readonly eventTypesOf?: (view: ViewKey) => readonly string[] | undefined;
   /** Namespaces that hold Observations of other namespaces' findings (our own, OBSERVATION_NAMESPACE). */
   readonly sharedNamespaces: readonly string[];
 }
 
 const CONFIGMAPS = "configmaps";
 
-/** How a finding stands that none of these resources of its source has reported. */
+/** How a finding stands that none of these views of its source has reported. */
 export function standingOfUnheard(
-  resources: ReadonlyMap<string, SeenResource>,
-  { source, eventType, namespace }: Omit<Asked, "fingerprint">,
+  views: Iterable<SeenView>,
+  { eventType, namespace }: Pick<Asked, "eventType" | "namespace">,
   { eventTypesOf, sharedNamespaces }: UnheardOptions,
 ): "unheard" | "absent" | "pending" {
   let complete = false;
-  for (const [resource, view] of resources) {
-    const types = eventTypesOf?.(source, resource);
+  for (const view of views) {
+    const types = eventTypesOf?.(view.key);
     if (types && !types.includes(eventType)) continue;
     if (view.state === "pending" || view.state === "unreadable") return "pending";
     if (view.state === "absent") continue;
-    const holdsAll = resource.split(" ", 1)[0] === CONFIGMAPS || sharedNamespaces.includes(namespace);
+    const holdsAll = view.key.resource === CONFIGMAPS || sharedNamespaces.includes(namespace);
     if (view.blind.size > 0 && (holdsAll || mayReport(view, namespace))) return "pending";
     complete = true;
   }
@@ -55,7 +58,7 @@ export function standingOfUnheard(
 }
 
 /** True where a document that was never read may report findings of that namespace. */
-function mayReport({ blind }: SeenResource, namespace: string): boolean {
+function mayReport({ blind }: SeenView, namespace: string): boolean {
   for (const key of blind) {
     const slash = key.indexOf("/");
     if (slash < 0 || key.slice(0, slash) === namespace) return true;

@@ -3,25 +3,18 @@
  * document. A finding's 64 bits are kept by each document that reports it (8 bytes) and by its source (18 to 36 bytes):
  * 0.26 to 0.44 MB per 10,000 findings, and a key per document.
  */
+import { type ReportedFindings, viewId, type ViewKey } from "../model/view.ts";
 import { FingerprintTable, hexWords, packed, union, word } from "./fingerprint_table.ts";
 import {
   type Asked,
-  type ResourceState,
-  type SeenResource,
+  type SeenView,
   type Standing,
   standingOfUnheard,
   type UnheardOptions,
+  type ViewState,
 } from "./standing.ts";
 
 export type { Asked, Standing } from "./standing.ts";
-
-/** What a document reports. */
-export interface View {
-  readonly key: string;
-  readonly fingerprints: readonly string[];
-  /** False where part of it could not be read: it then only adds, and takes nothing back. */
-  readonly readable: boolean;
-}
 
 export interface ViewBookOptions extends UnheardOptions {
   /** Seconds on a monotonic clock. */
@@ -43,8 +36,8 @@ interface Removed {
   readonly atSeconds: number;
 }
 
-interface ResourceBook extends SeenResource {
-  state: ResourceState;
+interface ViewOfDocuments extends SeenView {
+  state: ViewState;
   round: number;
   readonly documents: Map<string, Document>;
   readonly blind: Set<string>;
@@ -53,7 +46,8 @@ interface ResourceBook extends SeenResource {
 }
 
 interface SourceBook {
-  readonly resources: Map<string, ResourceBook>;
+  /** By their ids. */
+  readonly views: Map<string, ViewOfDocuments>;
   /** Reporters of each finding. */
   readonly reporters: FingerprintTable;
   /** Reporters of resources that are not served any more. */
@@ -72,56 +66,56 @@ export class ViewBook {
   }
 
   /** A full list begins: what it does not show until `complete` is gone. */
-  begin(source: string, resource: string): void {
-    const book = this.#resource(source, resource);
-    this.#revive(source, book);
-    book.round++;
-    if (book.state !== "complete") book.state = "pending";
+  begin(key: ViewKey): void {
+    const view = this.#view(key);
+    this.#revive(view);
+    view.round++;
+    if (view.state !== "complete") view.state = "pending";
   }
 
   /** A document replaces what it reported before. */
-  view(source: string, resource: string, { key, fingerprints, readable }: View): void {
-    const book = this.#resource(source, resource);
-    const before = book.documents.get(key);
+  report(of: ViewKey, { key, fingerprints, readable }: ReportedFindings): void {
+    const view = this.#view(of);
+    const before = view.documents.get(key);
     const said = packed(fingerprints);
     const now = readable || !before ? said : union(before.fingerprints, said);
     const blind = !readable && (before?.blind ?? true);
-    book.documents.set(key, { fingerprints: now, round: book.round, blind });
-    book.removed.delete(key);
-    if (blind) book.blind.add(key);
-    else book.blind.delete(key);
-    const absent = book.state === "absent";
-    this.#count(source, now, { by: 1, absent });
-    if (before) this.#count(source, before.fingerprints, { by: -1, absent });
+    view.documents.set(key, { fingerprints: now, round: view.round, blind });
+    view.removed.delete(key);
+    if (blind) view.blind.add(key);
+    else view.blind.delete(key);
+    const absent = view.state === "absent";
+    this.#count(of.source, now, { by: 1, absent });
+    if (before) this.#count(of.source, before.fingerprints, { by: -1, absent });
   }
 
   /** A document was deleted. */
-  gone(source: string, resource: string, key: string): void {
-    this.#forget(source, this.#resource(source, resource), key);
+  gone(view: ViewKey, key: string): void {
+    this.#forget(this.#view(view), key);
   }
 
   /** The full list is in and evaluated. */
-  complete(source: string, resource: string): void {
-    const book = this.#resource(source, resource);
-    this.#revive(source, book);
-    for (const [key, { round }] of book.documents) {
-      if (round !== book.round) this.#forget(source, book, key);
+  complete(key: ViewKey): void {
+    const view = this.#view(key);
+    this.#revive(view);
+    for (const [document, { round }] of view.documents) {
+      if (round !== view.round) this.#forget(view, document);
     }
-    book.state = "complete";
+    view.state = "complete";
   }
 
   /** The resource cannot be seen: it counts as still reporting. `absent`: it is not served any more. */
-  lost(source: string, resource: string, why: "absent" | "unreadable"): void {
-    const book = this.#resource(source, resource);
-    if (why === "unreadable") this.#revive(source, book);
-    else if (book.state !== "absent") {
-      for (const { fingerprints } of book.documents.values()) {
-        this.#count(source, fingerprints, { by: 1, absent: true });
-        this.#count(source, fingerprints, { by: -1, absent: false });
+  lost(key: ViewKey, why: "absent" | "unreadable"): void {
+    const view = this.#view(key);
+    if (why === "unreadable") this.#revive(view);
+    else if (view.state !== "absent") {
+      for (const { fingerprints } of view.documents.values()) {
+        this.#count(key.source, fingerprints, { by: 1, absent: true });
+        this.#count(key.source, fingerprints, { by: -1, absent: false });
       }
-      this.#restore(source, book);
+      this.#restore(view);
     }
-    book.state = why;
+    view.state = why;
   }
 
   /** True where a resource that is served reports the finding: the cheap question that most are settled by. */
@@ -138,14 +132,14 @@ export class ViewBook {
     if (book.absent.get(high, low) !== undefined) return { kind: "absent" };
     const atSeconds = book.ended.get(high, low);
     if (atSeconds !== undefined) return { kind: "ended", atSeconds };
-    return { kind: standingOfUnheard(book.resources, { source, eventType, namespace }, this.#options) };
+    return { kind: standingOfUnheard(book.views.values(), { eventType, namespace }, this.#options) };
   }
 
   /** Drops ends older than this: whatever was stored of them is settled. */
   forgetEndedBefore(seconds: number): void {
-    for (const { ended, resources } of this.#sources.values()) {
+    for (const { ended, views } of this.#sources.values()) {
       ended.keep((at) => at >= seconds);
-      for (const { removed } of resources.values()) {
+      for (const { removed } of views.values()) {
         for (const [key, { atSeconds }] of removed) if (atSeconds < seconds) removed.delete(key);
       }
     }
@@ -159,8 +153,8 @@ export class ViewBook {
   /** Documents known. */
   get documents(): number {
     let sum = 0;
-    for (const { resources } of this.#sources.values()) {
-      for (const { documents } of resources.values()) sum += documents.size;
+    for (const { views } of this.#sources.values()) {
+      for (const { documents } of views.values()) sum += documents.size;
     }
     return sum;
   }
@@ -168,9 +162,9 @@ export class ViewBook {
   /** Bytes of fingerprints held, less the documents' keys. */
   get byteLength(): number {
     let sum = 0;
-    for (const { resources, reporters, absent, ended } of this.#sources.values()) {
+    for (const { views, reporters, absent, ended } of this.#sources.values()) {
       sum += reporters.byteLength + absent.byteLength + ended.byteLength;
-      for (const { documents, removed } of resources.values()) {
+      for (const { documents, removed } of views.values()) {
         for (const { fingerprints } of documents.values()) sum += fingerprints.byteLength;
         for (const { document } of removed.values()) sum += document.fingerprints.byteLength;
       }
@@ -179,36 +173,36 @@ export class ViewBook {
   }
 
   /** What a resource that was absent reported counts again. */
-  #revive(source: string, book: ResourceBook): void {
-    if (book.state !== "absent") return;
-    book.state = "pending";
-    for (const { fingerprints } of book.documents.values()) {
-      this.#count(source, fingerprints, { by: 1, absent: false });
-      this.#count(source, fingerprints, { by: -1, absent: true });
+  #revive(view: ViewOfDocuments): void {
+    if (view.state !== "absent") return;
+    view.state = "pending";
+    for (const { fingerprints } of view.documents.values()) {
+      this.#count(view.key.source, fingerprints, { by: 1, absent: false });
+      this.#count(view.key.source, fingerprints, { by: -1, absent: true });
     }
   }
 
-  #forget(source: string, book: ResourceBook, key: string): void {
-    const document = book.documents.get(key);
-    book.documents.delete(key);
-    book.blind.delete(key);
+  #forget(view: ViewOfDocuments, key: string): void {
+    const document = view.documents.get(key);
+    view.documents.delete(key);
+    view.blind.delete(key);
     if (!document) return;
-    this.#count(source, document.fingerprints, { by: -1, absent: book.state === "absent" });
-    if (book.state !== "absent") book.removed.set(key, { document, atSeconds: this.#options.seconds() });
+    this.#count(view.key.source, document.fingerprints, { by: -1, absent: view.state === "absent" });
+    if (view.state !== "absent") view.removed.set(key, { document, atSeconds: this.#options.seconds() });
   }
 
   /** What went just before its resource did was not ended by its tool. */
-  #restore(source: string, book: ResourceBook): void {
-    const { ended } = this.#source(source);
-    for (const [key, { document }] of book.removed) {
-      book.documents.set(key, document);
+  #restore(view: ViewOfDocuments): void {
+    const { ended } = this.#source(view.key.source);
+    for (const [key, { document }] of view.removed) {
+      view.documents.set(key, document);
       const { fingerprints } = document;
-      this.#count(source, fingerprints, { by: 1, absent: true });
+      this.#count(view.key.source, fingerprints, { by: 1, absent: true });
       for (let at = 0; at < fingerprints.length; at += 2) {
         ended.delete(fingerprints[at] ?? 0, fingerprints[at + 1] ?? 0);
       }
     }
-    book.removed.clear();
+    view.removed.clear();
   }
 
   #count(source: string, fingerprints: Uint32Array, { by, absent }: { by: 1 | -1; absent: boolean }): void {
@@ -240,7 +234,7 @@ export class ViewBook {
     let book = this.#sources.get(source);
     if (!book) {
       book = {
-        resources: new Map(),
+        views: new Map(),
         reporters: new FingerprintTable(),
         absent: new FingerprintTable(),
         ended: new FingerprintTable(),
@@ -250,13 +244,14 @@ export class ViewBook {
     return book;
   }
 
-  #resource(source: string, resource: string): ResourceBook {
-    const { resources } = this.#source(source);
-    let book = resources.get(resource);
-    if (!book) {
-      book = { state: "pending", round: 0, documents: new Map(), blind: new Set(), removed: new Map() };
-      resources.set(resource, book);
+  #view(key: ViewKey): ViewOfDocuments {
+    const { views } = this.#source(key.source);
+    const id = viewId(key);
+    let view = views.get(id);
+    if (!view) {
+      view = { key, state: "pending", round: 0, documents: new Map(), blind: new Set(), removed: new Map() };
+      views.set(id, view);
     }
-    return book;
+    return view;
   }
 }

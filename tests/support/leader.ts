@@ -4,6 +4,7 @@ import { createLifecycle } from "../../src/store/lifecycle.ts";
 import { type BudgetOptions, createBudget } from "../../src/store/budget.ts";
 import { createDeletes } from "../../src/store/deletes.ts";
 import { createGc } from "../../src/store/gc.ts";
+import type { ViewKey } from "../../src/model/view.ts";
 import type { Row } from "../../src/store/index.ts";
 import type { FakeKube } from "./fake_kube.ts";
 import { Replica } from "./replica.ts";
@@ -21,7 +22,7 @@ export interface LeaderOptions {
   readonly budget?: Partial<BudgetOptions>;
   readonly perSecond?: number;
   readonly timeoutMs?: number;
-  readonly eventTypesOf?: (source: string, resource: string) => readonly string[] | undefined;
+  readonly eventTypesOf?: (view: ViewKey) => readonly string[] | undefined;
   readonly inScope?: (namespace: string) => boolean;
 }
 

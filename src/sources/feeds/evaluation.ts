@@ -1,5 +1,6 @@
 /** How one state document (a report, a ConfigMap) is evaluated, and tried again while it cannot be stored. */
 import type { Payload } from "../../model/event.ts";
+import { type ViewKey, viewName, type Views } from "../../model/view.ts";
 import type { KubeObject } from "../../kube/api.ts";
 import { type Backoff, backoff, type Sleep, sleep } from "../../kube/retry.ts";
 import type { Intake, IntakeResult, SourceRuntime } from "../../pipeline/intake.ts";
@@ -7,31 +8,9 @@ import { logger } from "../../telemetry/logging.ts";
 
 const log = logger("sources");
 
-/**
- * Which documents report what, as lifecycle keeps it. `view` replaces what a document reported; `readable` false
- * (a garbled document) only adds, so that nothing is resolved by what could not be read.
- */
-export interface Views {
-  /** A full list begins. What it does not show until `complete` is gone. */
-  begin(source: string, resource: string): void;
-  view(source: string, resource: string, view: View): void;
-  gone(source: string, resource: string, key: string): void;
-  /** The full list is in and evaluated. */
-  complete(source: string, resource: string): void;
-  /** The resource cannot be seen (forbidden, failing): it counts as still reporting. `absent`: it is not served any more. */
-  lost(source: string, resource: string, why: "absent" | "unreadable"): void;
-}
-
-export interface View {
-  readonly key: string;
-  readonly fingerprints: readonly string[];
-  readonly readable: boolean;
-}
-
 export interface EvaluatorOptions {
   readonly source: SourceRuntime;
-  /** `vulnerabilityreports.aquasecurity.github.io`. */
-  readonly resource: string;
+  readonly view: ViewKey;
   readonly intake: Intake;
   readonly views: Views;
   /** The payload in an object, and whether all of it could be read; undefined where there is none. */
@@ -67,7 +46,8 @@ export function keyOf({ metadata }: KubeObject): string {
 
 /** Creates the evaluator of one resource of a source. */
 export function createEvaluator(options: EvaluatorOptions): Evaluator {
-  const { source, resource, intake, views, signal } = options;
+  const { source, view, intake, views, signal } = options;
+  const resource = viewName(view);
   const { retryBackoff = backoff({ initialMs: 1_000, maxMs: 60_000 }), sleep: wait = sleep } = options;
   const waiting = new Set<string>();
   let wake: () => void = () => {};
@@ -80,7 +60,7 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
     const before = lanes.get(key) ?? Promise.resolve();
     const mine = before.then(step).catch((error) => {
       log.error("Document could not be evaluated", { source: source.name, resource, key, error });
-      views.view(source.name, resource, { key, fingerprints: [], readable: false });
+      views.report(view, { key, fingerprints: [], readable: false });
       waiting.add(key);
       wake();
     }).finally(() => {
@@ -104,7 +84,7 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
     const found = options.payloadOf(object);
     if (!found) {
       // What cannot be read is no end of what it reported.
-      views.view(source.name, resource, { key, fingerprints: [], readable: false });
+      views.report(view, { key, fingerprints: [], readable: false });
       return;
     }
     const { payload } = found;
@@ -112,7 +92,7 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
     const result = await intake.take(source, payload, { signal, correlationId });
     if (signal.aborted) return;
     options.onTaken?.(result, payload);
-    views.view(source.name, resource, {
+    views.report(view, {
       key,
       fingerprints: result.fingerprints,
       readable: found.readable && result.payloadErrorCount === 0,
@@ -136,7 +116,7 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
 
   function forget(key: string): void {
     waiting.delete(key);
-    views.gone(source.name, resource, key);
+    views.gone(view, key);
   }
 
   async function run(): Promise<void> {

@@ -1,12 +1,13 @@
 /** One watched resource of a state source: a full evaluation at the start and at each resync, then change by change. */
 import type { Clock } from "../../model/clock.ts";
+import { viewName, type Views } from "../../model/view.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../../kube/api.ts";
 import { backoff } from "../../kube/retry.ts";
-import { watcher, type WatcherOptions, type WatchState } from "../../kube/watch.ts";
+import { watcher, type WatcherOptions } from "../../kube/watch.ts";
 import { logger } from "../../telemetry/logging.ts";
 import type { Metrics } from "../../telemetry/metrics.ts";
 import type { SourceStates } from "../status.ts";
-import { createEvaluator, type EvaluatorOptions, type Views } from "./evaluation.ts";
+import { createEvaluator, type EvaluatorOptions } from "./evaluation.ts";
 
 /** What tests shorten. */
 export type WatcherTuning = Pick<
@@ -15,11 +16,9 @@ export type WatcherTuning = Pick<
 >;
 
 export interface InformerOptions
-  extends Pick<EvaluatorOptions, "source" | "intake" | "payloadOf" | "onTaken"> {
+  extends Pick<EvaluatorOptions, "source" | "view" | "intake" | "payloadOf" | "onTaken"> {
   readonly api: KubeApi;
   readonly type: ResourceType;
-  /** What this list and watch is called in states and views: `plural.group`, with `/namespace` where there are several. */
-  readonly resource: string;
   readonly scope?: Pick<WatcherOptions, "namespace" | "labelSelector" | "fieldSelector">;
   readonly views: Views;
   readonly states: SourceStates;
@@ -46,7 +45,7 @@ export function resourceName({ plural, group }: Pick<ResourceType, "plural" | "g
 
 /** Runs until `signal` aborts. */
 export async function runInformer(options: InformerOptions, signal: AbortSignal): Promise<void> {
-  const { type, resource, api } = options;
+  const { type, api } = options;
   const evaluator = createEvaluator({
     ...options,
     signal,
@@ -54,7 +53,7 @@ export async function runInformer(options: InformerOptions, signal: AbortSignal)
   });
   const retries = evaluator.run();
   try {
-    while (!signal.aborted) await runRound(options, { resource, evaluator, signal });
+    while (!signal.aborted) await runRound(options, { evaluator, signal });
   } finally {
     await evaluator.idle();
     await retries;
@@ -62,14 +61,13 @@ export async function runInformer(options: InformerOptions, signal: AbortSignal)
 }
 
 interface Round {
-  readonly resource: string;
   readonly evaluator: ReturnType<typeof createEvaluator>;
   readonly signal: AbortSignal;
 }
 
 /** One list and the watch after it, until the next resync or a call for re-evaluation. */
-async function runRound(options: InformerOptions, { resource, evaluator, signal }: Round): Promise<void> {
-  const { source, views, metrics, clock } = options;
+async function runRound(options: InformerOptions, { evaluator, signal }: Round): Promise<void> {
+  const { source, view, states, views, metrics, clock } = options;
   const restart = new AbortController();
   let listed = false;
   let wanted = false;
@@ -93,7 +91,7 @@ async function runRound(options: InformerOptions, { resource, evaluator, signal 
       clock,
       onState: (state) => {
         // An informer that has been told to end no longer speaks for the resource.
-        if (!signal.aborted) noteState(options, resource, state);
+        if (!signal.aborted) states.set(view, state);
       },
     });
     for await (const event of events) {
@@ -101,7 +99,7 @@ async function runRound(options: InformerOptions, { resource, evaluator, signal 
         case "init":
           startedAt = clock.monotonic();
           listed = false;
-          views.begin(source.name, resource);
+          views.begin(view);
           break;
         case "apply":
           await evaluator.evaluate(event.object);
@@ -115,13 +113,13 @@ async function runRound(options: InformerOptions, { resource, evaluator, signal 
             { watcher: metrics.sourceLabel(source.name) },
             (clock.monotonic() - startedAt) / 1_000,
           );
-          if (!round.aborted) views.complete(source.name, resource);
+          if (!round.aborted) views.complete(view);
           listed = true;
           if (wanted) restart.abort();
           timer ??= setTimeout(again, options.resyncMs);
           break;
         case "error":
-          noteError(options, resource, event);
+          noteError(options, event);
           break;
       }
     }
@@ -130,18 +128,13 @@ async function runRound(options: InformerOptions, { resource, evaluator, signal 
   }
 }
 
-function noteState({ source, states }: InformerOptions, resource: string, state: WatchState): void {
-  states.set(source.name, resource, state);
-}
-
 function noteError(
-  { source, views, states }: InformerOptions,
-  resource: string,
+  { source, view, views, states }: InformerOptions,
   { error, reason, state }: { error: unknown; reason: string; state: "absent" | "forbidden" | "failing" },
 ): void {
   states.failed(source.name, reason);
-  if (state !== "failing") views.lost(source.name, resource, state === "absent" ? "absent" : "unreadable");
-  const fields = { source: source.name, resource, reason, error };
+  if (state !== "failing") views.lost(view, state === "absent" ? "absent" : "unreadable");
+  const fields = { source: source.name, resource: viewName(view), reason, error };
   if (state === "failing") log.warn("Watch broke and goes on", fields);
   else log.info("Resource cannot be read", { ...fields, state });
 }

@@ -20,7 +20,7 @@ const TYPE = {
   namespaced: true,
 };
 const REPORTS = 20;
-const RESOURCE = "vulnerabilityreports.aquasecurity.github.io";
+const VIEW = { source: "trivy", resource: "vulnerabilityreports.aquasecurity.github.io" };
 
 Deno.test("what may not be read is asked for less and less often, and read soon after it may be", async () => {
   const time = new VirtualTime();
@@ -41,10 +41,10 @@ Deno.test("what may not be read is asked for less and less often, and read soon 
   const running = runInformer({
     api,
     type: TYPE,
-    resource: RESOURCE,
+    view: VIEW,
     source: runtimeFor(trivy),
     intake: { writing: 0, take: () => Promise.reject(new Error("there is nothing to be taken in")) },
-    views: { begin: nothing, view: nothing, gone: nothing, complete: nothing, lost: nothing },
+    views: { begin: nothing, report: nothing, gone: nothing, complete: nothing, lost: nothing },
     states,
     payloadOf: () => undefined,
     resyncMs: 3_600_000,
@@ -93,12 +93,12 @@ Deno.test("calls to evaluate again that come faster than an evaluation is done d
   const running = runInformer({
     api,
     type: TYPE,
-    resource: RESOURCE,
+    view: VIEW,
     source: runtimeFor(trivy),
     intake,
     views: {
       begin: () => {},
-      view: () => {},
+      report: () => {},
       gone: () => {},
       complete: () => void takenAtCompletion.push(taken),
       lost: () => {},

@@ -1,6 +1,7 @@
 /** Reads every state source on the leader: one informer for each resource of theirs that is served. */
 import type { Clock } from "../../model/clock.ts";
 import type { PayloadError } from "../../model/outcome.ts";
+import { viewId, type ViewKey, viewName, type Views } from "../../model/view.ts";
 import type { KubeApi, KubeObject, ResourceType } from "../../kube/api.ts";
 import type { WatcherOptions } from "../../kube/watch.ts";
 import type { Intake, SourceRuntime } from "../../pipeline/intake.ts";
@@ -10,7 +11,7 @@ import { objectPayload } from "../active.ts";
 import type { ConfigMapInput, InformerInput } from "../source.ts";
 import type { SourceStates } from "../status.ts";
 import { configMapPayload, CONFIGMAPS } from "./configmap.ts";
-import type { EvaluatorOptions, Views } from "./evaluation.ts";
+import type { EvaluatorOptions } from "./evaluation.ts";
 import { type InformerOptions, resourceName, runInformer } from "./informer.ts";
 
 /** A state source in force. */
@@ -57,15 +58,11 @@ export interface StateSourcesOptions {
   readonly watcherOptions?: InformerOptions["watcherOptions"];
 }
 
-/** One list and watch of a source. */
-interface Watched {
-  readonly type: ResourceType;
-  /** Undefined: all namespaces. */
-  readonly namespace?: string;
+/** A view, and the served type it is read as, or why it is not: not served, or discovery could not tell. */
+interface Place {
+  readonly view: ViewKey;
+  readonly type: ResourceType | "absent" | "unknown";
 }
-
-/** Where a resource is read, or why not: it is not served, or nobody could say whether it is. */
-type Place = Watched | "absent" | "unknown";
 
 interface Running {
   readonly type: ResourceType;
@@ -75,10 +72,10 @@ interface Running {
 
 /** A source being read. */
 interface Reading {
-  readonly source: string;
+  /** By the ids of their views. */
   readonly informers: Map<string, Running>;
-  /** The resources whose state is told, absent ones too. */
-  told: readonly string[];
+  /** The views whose state is told, absent ones too. */
+  told: readonly ViewKey[];
 }
 
 const log = logger("sources");
@@ -128,81 +125,87 @@ export class StateSources {
     this.#closeViews(before);
   }
 
-  /** What configuration no longer reads reports nothing any more, and nobody saw its findings end. */
+  /** Views that configuration removed report nothing any more; the end of their findings was not observed. */
   #closeViews(before: readonly Reading[]): void {
     const readings = [...this.#readings.values()];
-    for (const { source, told } of before.filter((reading) => !readings.includes(reading))) {
-      const kept = readings.filter((reading) => reading.source === source).flatMap((reading) => reading.told);
-      for (const resource of told) {
-        if (!kept.includes(resource)) this.#options.views.lost(source, resource, "absent");
+    const kept = new Set(readings.flatMap(({ told }) => told.map(viewId)));
+    for (const { told } of before.filter((reading) => !readings.includes(reading))) {
+      for (const view of told) {
+        if (!kept.has(viewId(view))) this.#options.views.lost(view, "absent");
       }
     }
   }
 
   #reconcileSource(id: string, source: StateSource): void {
     const reading = this.#readings.get(id) ??
-      { source: source.runtime.name, informers: new Map<string, Running>(), told: [] };
+      { informers: new Map<string, Running>(), told: [] };
     this.#readings.set(id, reading);
     const { informers } = reading;
-    const served = this.#served(source);
-    reading.told = [...served.keys()];
+    const places = this.#places(source);
+    reading.told = places.map(({ view }) => view);
     const { states, views } = this.#options;
-    for (const [resource, place] of served) {
-      const watched = typeof place === "string" ? undefined : place;
-      const present = informers.get(resource);
-      if (watched && present?.type.version === watched.type.version) continue;
-      if (present) void this.#end(informers, resource);
-      if (watched) informers.set(resource, this.#start(source, { resource, ...watched }));
+    for (const { view, type } of places) {
+      const id = viewId(view);
+      const present = informers.get(id);
+      const served = typeof type === "string" ? undefined : type;
+      if (served && present?.type.version === served.version) continue;
+      if (present) void this.#end(informers, id);
+      if (served) informers.set(id, this.#start(source, { view, type: served }));
       else {
-        states.set(source.runtime.name, resource, place === "absent" ? "absent" : "failing");
-        views.lost(source.runtime.name, resource, place === "absent" ? "absent" : "unreadable");
+        states.set(view, type === "absent" ? "absent" : "failing");
+        views.lost(view, type === "absent" ? "absent" : "unreadable");
       }
     }
   }
 
-  /** What to watch, by a name of its own: the first served version of each resource, once or per namespace. */
-  #served({ input, scope, door }: StateSource): ReadonlyMap<string, Place> {
-    // A list is a complete view of what it is called: what the source itself reads must not be taken for a door's.
-    const through = door === undefined ? "" : ` (${door})`;
+  /** What to watch: the first served version of each resource, once or per namespace. */
+  #places({ input, runtime, scope, door }: StateSource): readonly Place[] {
+    // A list is a complete view of its key: an Ingester's list must not stand for that of the source itself.
+    const ingester = door === undefined ? {} : { ingester: door };
     if (input.type === "configmap") {
-      return new Map([[`${CONFIGMAPS.plural}${through}`, { type: CONFIGMAPS, namespace: input.namespace }]]);
+      return [{ view: { source: runtime.name, resource: CONFIGMAPS.plural, ...ingester }, type: CONFIGMAPS }];
     }
     const { namespaces, clusterScoped, discovery } = this.#options;
-    const served = new Map<string, Place>();
-    const place = (resource: string, watched: Watched) => {
-      const before = served.get(resource) ?? "absent";
+    const places = new Map<string, Place>();
+    const place = (type: ResourceType, namespace?: string) => {
+      const view: ViewKey = {
+        source: runtime.name,
+        resource: resourceName(type),
+        ...(namespace === undefined ? {} : { namespace }),
+        ...ingester,
+      };
+      const before = places.get(viewId(view))?.type ?? "absent";
       if (typeof before !== "string") return;
-      const isServed = watched.type.group === "" || discovery.serves(watched.type);
-      served.set(resource, isServed ? watched : isServed === undefined ? "unknown" : before);
+      const isServed = type.group === "" || discovery.serves(type);
+      places.set(viewId(view), { view, type: isServed ? type : isServed === undefined ? "unknown" : before });
     };
     for (const type of input.resources) {
-      const resource = `${resourceName(type)}${through}`;
       if (!type.namespaced || namespaces.length === 0 || scope.namespace) {
-        if (type.namespaced || clusterScoped) place(resource, { type });
+        if (type.namespaced || clusterScoped) place(type);
         continue;
       }
-      for (const namespace of namespaces) {
-        place(`${resourceName(type)}/${namespace}${through}`, { type, namespace });
-      }
+      for (const namespace of namespaces) place(type, namespace);
     }
-    return served;
+    return [...places.values()];
   }
 
   #start(
     source: StateSource,
-    { resource, type, namespace }: Watched & { readonly resource: string },
+    { view, type }: { readonly view: ViewKey; readonly type: ResourceType },
   ): Running {
     const { states, configMapPollMs, resyncMs } = this.#options;
     const abort = new AbortController();
     const { input, runtime } = source;
-    states.set(runtime.name, resource, "listing");
-    const scope = input.type === "configmap" ? { labelSelector: input.labelSelector } : source.scope;
+    states.set(view, "listing");
+    const scope = input.type === "configmap"
+      ? { labelSelector: input.labelSelector, namespace: input.namespace }
+      : { ...source.scope, ...(view.namespace === undefined ? {} : { namespace: view.namespace }) };
     const options: InformerOptions = {
       ...this.#options,
       source: runtime,
       type,
-      resource,
-      scope: namespace === undefined ? scope : { ...scope, namespace },
+      view,
+      scope,
       resyncMs: input.type === "configmap" ? Math.min(configMapPollMs, resyncMs) : resyncMs,
       payloadOf: this.#payloadOf(source),
       onTaken: (result, payload) => {
@@ -217,7 +220,7 @@ export class StateSources {
     };
     const done = runInformer(options, abort.signal).catch((error) => {
       states.failed(runtime.name, "internal");
-      log.crit("Reading a source ended", { source: runtime.name, resource, error });
+      log.crit("Reading a source ended", { source: runtime.name, resource: viewName(view), error });
     });
     return { type, abort, done };
   }
@@ -241,15 +244,15 @@ export class StateSources {
     const reading = this.#readings.get(id);
     if (!reading) return;
     this.#readings.delete(id);
-    const { source, informers, told } = reading;
-    // Now, not when the informers have ended: by then their successor may have said how it stands.
-    for (const resource of told) this.#options.states.forget(source, resource);
-    await Promise.all([...informers.keys()].map((resource) => this.#end(informers, resource)));
+    const { informers, told } = reading;
+    // At once, not when the informers have ended: by then their successors may have set states.
+    for (const view of told) this.#options.states.forget(view);
+    await Promise.all([...informers.keys()].map((id) => this.#end(informers, id)));
   }
 
-  async #end(informers: Map<string, Running>, resource: string): Promise<void> {
-    const informer = informers.get(resource);
-    informers.delete(resource);
+  async #end(informers: Map<string, Running>, view: string): Promise<void> {
+    const informer = informers.get(view);
+    informers.delete(view);
     informer?.abort.abort();
     await informer?.done;
   }

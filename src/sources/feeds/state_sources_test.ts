@@ -2,13 +2,13 @@ import { assertEquals } from "@std/assert";
 import { eventually } from "../../../tests/support/eventually.ts";
 import { ScriptedApi } from "../../../tests/support/scripted_api.ts";
 import { systemClock } from "../../model/clock.ts";
+import { type ViewKey, viewName, type Views } from "../../model/view.ts";
 import type { Intake } from "../../pipeline/intake.ts";
 import { createMetrics } from "../../telemetry/metrics.ts";
 import { runtimeFor } from "../../../tests/support/source_runtime.ts";
 import { kubeBench } from "../kube_bench/mod.ts";
 import { SourceStates } from "../status.ts";
 import { trivy } from "../trivy/mod.ts";
-import type { Views } from "./evaluation.ts";
 import { type StateSource, StateSources } from "./state_sources.ts";
 
 const DOOR = "Ingester zen-system/edge";
@@ -30,13 +30,13 @@ const THROUGH: StateSource = { ...BUILT_IN, id: DOOR, revision: "1", door: DOOR 
 
 Deno.test("a door to a built-in source has a view of its own, which closes with it", async () => {
   const seen: string[] = [];
-  const note = (word: string) => (_source: string, resource: string) => void seen.push(`${word} ${resource}`);
+  const note = (word: string) => (view: ViewKey) => void seen.push(`${word} ${viewName(view)}`);
   const views: Views = {
     begin: note("begin"),
-    view: () => {},
+    report: () => {},
     gone: () => {},
     complete: note("complete"),
-    lost: (_source, resource, why) => void seen.push(`${why} ${resource}`),
+    lost: (view, why) => note(why)(view),
   };
   const metrics = createMetrics();
   const sources = new StateSources({
@@ -89,10 +89,10 @@ Deno.test("a resource whose group could not be asked for is not absent: nothing 
     intake: NO_INTAKE,
     views: {
       begin: nothing,
-      view: nothing,
+      report: nothing,
       gone: nothing,
       complete: nothing,
-      lost: (_source, _resource, why) => void told.push(why),
+      lost: (_view, why) => void told.push(why),
     },
     states,
     payloadError: nothing,
