@@ -2,10 +2,8 @@
  * Writes every generated file of the repository; with `--check` writes nothing and fails with the list of those
  * that are stale. A generator is one file in scripts/generate/ and one line here.
  */
-import { generateAlerts } from "./generate/alerts.ts";
 import { generateChart } from "./generate/chart.ts";
 import { generateCrds } from "./generate/crds.ts";
-import { generateDashboards } from "./generate/dashboards.ts";
 import type { GeneratedFile } from "./generate/file.ts";
 import { generateFilterCrd } from "./generate/filter_crd.ts";
 import { generateFilters } from "./generate/filters.ts";
@@ -18,10 +16,8 @@ import { generateReadme } from "./generate/readme.ts";
 import { generateSettings } from "./generate/settings.ts";
 
 const GENERATORS: readonly (() => GeneratedFile[] | Promise<GeneratedFile[]>)[] = [
-  generateAlerts,
   generateChart,
   generateCrds,
-  generateDashboards,
   generateFilterCrd,
   generateFilters,
   generateIdentity,

@@ -172,6 +172,55 @@ Deno.test("dashboards render text: no HTML panel, no link made of data", async (
   }
 });
 
+Deno.test("dashboards are called as their files, and no two panels of one overlap", async () => {
+  for (const [name, dashboard] of await dashboards()) {
+    assertEquals(dashboard.uid, `zen-watcher-${name.replace(".json", "")}`);
+    const places = panelsOf(dashboard).map(({ title, gridPos }) => {
+      assert(isObject(gridPos), `${title} of ${name}`);
+      const [x = 0, y = 0, w = 0, h = 0] = ["x", "y", "w", "h"].map((key) => Number(gridPos[key]));
+      assert(x >= 0 && w > 0 && h > 0 && x + w <= 24, `${title} of ${name} is wider than the page`);
+      return { title, x, y, right: x + w, bottom: y + h };
+    });
+    for (const [index, one] of places.entries()) {
+      const other = places.slice(index + 1).find((each) =>
+        each.x < one.right && one.x < each.right && each.y < one.bottom && one.y < each.bottom
+      );
+      assert(!other, `${one.title} and ${other?.title} of ${name} overlap`);
+    }
+  }
+});
+
+Deno.test("every objective burns at four rates, over the windows that its recordings name", async () => {
+  const rules = await alertRules();
+  for (const { record, expr } of rules) {
+    const [, window] = /:error_ratio_(\w+)$/.exec(record ?? "") ?? [];
+    if (window === undefined) continue;
+    assertEquals(
+      new Set([...expr.matchAll(/\[(\w+)\]/g)].map(([, each]) => each)),
+      new Set([window]),
+      record,
+    );
+  }
+  const burns: Record<string, string[]> = {};
+  for (const { expr, rule } of rules) {
+    const name = isObject(rule) ? String(rule.alert) : "";
+    if (!name.startsWith("ZenWatcherBurn")) continue;
+    const one = String
+      .raw`zen_watcher:(\w+):error_ratio_(\w+)\{job="zen-watcher-job"\} > ([\d.]+) \* ([\d.]+)`;
+    const [, objective = "", long, rate, budget, other, short, otherRate, otherBudget] =
+      new RegExp(`^${one} and ${one}$`).exec(expr) ?? [];
+    assertEquals([other, otherRate, otherBudget], [objective, rate, budget], name);
+    assert(name.endsWith(`${long}`), name);
+    assertMatch(
+      JSON.stringify(rule),
+      new RegExp(`budget of ${100 - Number(budget) * 100} % burns ${rate} times`),
+    );
+    (burns[objective] ??= []).push(`${long}/${short} ${rate}`);
+  }
+  const each = ["1h/5m 14.4", "6h/30m 6", "1d/2h 3", "3d/6h 1"];
+  assertEquals(burns, { availability: each, event_latency: each, http_latency: each });
+});
+
 Deno.test("every alert has a severity, a sentence and a runbook that is there", async () => {
   const alerts = (await alertRules()).filter(({ record }) => record === undefined);
   assert(alerts.length > 20);
