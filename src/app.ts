@@ -22,8 +22,8 @@ import { addressSet, clientLimit } from "./http/client.ts";
 import type { Connection } from "./kube/auth/connection.ts";
 import { createEventRecorder } from "./kube/events.ts";
 import { createLeaderElection } from "./kube/lease.ts";
-import { createTransport } from "./kube/transport.ts";
-import type { WatcherOptions } from "./kube/watch.ts";
+import { createKubeClient } from "./kube/client.ts";
+import type { WatchOptions } from "./kube/watch.ts";
 import { every, RunnableGroup, untilAborted } from "./lifecycle.ts";
 import { namesProxy, type Settings } from "./settings.ts";
 import { StateSources } from "./sources/feeds/state_sources.ts";
@@ -41,7 +41,7 @@ export interface AppOptions {
   readonly connection: Connection;
   readonly clock?: Clock;
   /** What tests shorten. */
-  readonly watcherOptions?: Partial<Omit<WatcherOptions, "signal">>;
+  readonly watcherOptions?: Partial<Omit<WatchOptions, "signal">>;
 }
 
 /** A running program. */
@@ -76,7 +76,7 @@ export async function startApp(
   });
   const health = new Health(() => clock.monotonic(), metrics);
   const requests = new AbortController();
-  const api = createTransport(connection, { metrics, environmentProxy: namesProxy() });
+  const api = createKubeClient(connection, { metrics, environmentProxy: namesProxy() });
   const recording = new AbortController();
   const identity = identityOf(settings);
   const events = createEventRecorder({ api, signal: recording.signal, instance: identity, clock });

@@ -7,7 +7,7 @@ import { OBSERVATION_FILTERS } from "../src/filters/observation_filters.ts";
 import { isObject, type JsonObject } from "../src/model/json.ts";
 import { startTestCluster, type TestCluster } from "./support/test_cluster.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";
-import { createTransport, type Transport } from "../src/kube/transport.ts";
+import { createKubeClient, type KubeClient } from "../src/kube/client.ts";
 import { CONFIGMAPS } from "../src/sources/feeds/configmap.ts";
 import { OBSERVATIONS } from "../src/store/mod.ts";
 import { startTestApp } from "./support/app.ts";
@@ -22,12 +22,12 @@ const ALERT = {
 
 interface World extends AsyncDisposable {
   readonly server: TestCluster;
-  readonly api: Transport;
+  readonly api: KubeClient;
 }
 
 async function world(namespaces: readonly string[]): Promise<World> {
   const server = startTestCluster();
-  const api = createTransport(fixedConnection({ server: server.url }));
+  const api = createKubeClient(fixedConnection({ server: server.url }));
   await installCrds(api);
   for (const name of namespaces) {
     await api.create(NAMESPACES, { apiVersion: "v1", kind: "Namespace", metadata: { name } });

@@ -3,7 +3,7 @@ import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { isObject } from "../src/model/json.ts";
 import { startDevCluster } from "../src/devcluster/mod.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";
-import { createTransport } from "../src/kube/transport.ts";
+import { createKubeClient } from "../src/kube/client.ts";
 import { OBSERVATIONS } from "../src/store/mod.ts";
 import { alert } from "./support/alerts.ts";
 import { startTestApp } from "./support/app.ts";
@@ -12,7 +12,7 @@ import { eventually } from "./support/eventually.ts";
 
 Deno.test("the storage budget has room again without anybody reading the metrics", async () => {
   await using server = startDevCluster();
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system", "shop"]);
   await using app = await startTestApp({ server: server.url, env: { OBSERVATION_MAX_TOTAL: "4" } });

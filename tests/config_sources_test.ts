@@ -4,7 +4,7 @@ import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { isObject, type JsonObject } from "../src/model/json.ts";
 import { startTestCluster } from "./support/test_cluster.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";
-import { createTransport } from "../src/kube/transport.ts";
+import { createKubeClient } from "../src/kube/client.ts";
 import { INGESTERS } from "../src/mapped/kinds.ts";
 import { OBSERVATIONS } from "../src/store/mod.ts";
 import { startTestApp } from "./support/app.ts";
@@ -15,7 +15,7 @@ const STORED = "observations.zen.kube-zen.io";
 
 Deno.test("a broken Ingester, at a restart, resolves nothing of its source", async () => {
   await using server = startTestCluster();
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system", "shop"]);
   // Policy reports name tools too: of one that nothing configures, they are the view.
@@ -62,7 +62,7 @@ Deno.test("a broken Ingester, at a restart, resolves nothing of its source", asy
 
 Deno.test("at a restart the findings of an Ingester whose CRD is uninstalled end by their TTL, unresolved", async () => {
   await using server = startTestCluster();
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system", "shop"]);
   for (const source of ["uninstalled", "broken"]) {

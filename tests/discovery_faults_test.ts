@@ -2,7 +2,7 @@
 import { assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";
-import { createTransport } from "../src/kube/transport.ts";
+import { createKubeClient } from "../src/kube/client.ts";
 import { startTestApp } from "./support/app.ts";
 import { eventually } from "./support/eventually.ts";
 import { changeReports } from "./support/reports.ts";
@@ -12,7 +12,7 @@ const OBSERVATIONS = "observations.zen.kube-zen.io";
 
 Deno.test("a group that discovery cannot be asked for at the start is failing, not absent, and no finding expires for it", async () => {
   await using server = startTestCluster();
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system", "shop"]);
   const env = { DISCOVERY_INTERVAL: "100ms", OBSERVATION_TTL_SECONDS: "1" };

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { createNamespaces, feedObjects, installCrds } from "../scripts/support/feed.ts";
 import { startTestCluster } from "./support/test_cluster.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";
-import { createTransport } from "../src/kube/transport.ts";
+import { createKubeClient } from "../src/kube/client.ts";
 import { startTestApp, type TestApp } from "./support/app.ts";
 import { type Block, commandsOf, readPages, ROOT } from "./support/docs.ts";
 import { eventually } from "./support/eventually.ts";
@@ -83,7 +83,7 @@ async function play(path: string, blocks: readonly Block[]): Promise<void> {
 async function openWorld(): Promise<World> {
   await using opened = new AsyncDisposableStack();
   const server = opened.use(startTestCluster());
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system", "kube-bench", "checkov", "shop"]);
   const app = opened.use(await startTestApp({ server: server.url }));

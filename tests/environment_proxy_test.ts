@@ -5,10 +5,10 @@ const SRC = new URL("../src/", import.meta.url).href;
 
 /** Reads, then writes, as the commands and the server do; the proxy refuses both. */
 const PROGRAM = `
-  const { createTransport } = await import("${SRC}kube/transport.ts");
-  const { fixedConnection } = await import("${SRC}kube/connection.ts");
+  const { createKubeClient } = await import("${SRC}kube/client.ts");
+  const { fixedConnection } = await import("${SRC}kube/auth/connection.ts");
   const { namesProxy } = await import("${SRC}settings.ts");
-  const api = createTransport(fixedConnection({ server: "https://cluster.invalid:6443" }), {
+  const api = createKubeClient(fixedConnection({ server: "https://cluster.invalid:6443" }), {
     environmentProxy: namesProxy(),
   });
   const type = { group: "", version: "v1", plural: "pods", kind: "Pod", namespaced: true };

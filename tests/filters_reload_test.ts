@@ -3,13 +3,13 @@ import { assert } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { startDevCluster } from "../src/devcluster/mod.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";
-import { createTransport } from "../src/kube/transport.ts";
+import { createKubeClient } from "../src/kube/client.ts";
 import { startTestApp } from "./support/app.ts";
 import { playFilterStory } from "./support/filter_story.ts";
 
 Deno.test("fifty edits of the filters under 200 alerts/s: the last good one in force at every moment", async () => {
   await using server = startDevCluster();
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system"]);
   await using app = await startTestApp({ server: server.url });

@@ -8,7 +8,7 @@ import type { NormalEvent } from "../src/model/event.ts";
 import type { JsonObject } from "../src/model/json.ts";
 import { FAIL_REASONS, FILTER_REASONS, type Outcome } from "../src/model/outcome.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";
-import { createTransport } from "../src/kube/transport.ts";
+import { createKubeClient } from "../src/kube/client.ts";
 import { readSettings } from "../src/settings.ts";
 import type { ActiveSource } from "../src/mapped/activate.ts";
 import { compileMapped } from "../src/mapped/compile.ts";
@@ -184,7 +184,7 @@ Deno.test("sources beyond the cap of labels open no series of their own", async 
 
 Deno.test("a first CRITICAL alert is an increase for Prometheus, again after a restart", async () => {
   await using server = await startTestCluster();
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system", "shop"]);
   const shell: JsonObject = {
@@ -216,7 +216,7 @@ Deno.test("a first CRITICAL alert is an increase for Prometheus, again after a r
 
 Deno.test("a first refused filter document is an increase for Prometheus", async () => {
   await using server = await startTestCluster();
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system"]);
   await using app = await startTestApp({ server: server.url });

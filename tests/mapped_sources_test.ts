@@ -7,7 +7,7 @@ import { startTestCluster, type TestCluster } from "./support/test_cluster.ts";
 import type { KubeObject, ResourceType } from "../src/kube/api.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";
 import { backoff } from "../src/kube/retry.ts";
-import { createTransport, type Transport } from "../src/kube/transport.ts";
+import { createKubeClient, type KubeClient } from "../src/kube/client.ts";
 import type { ActiveSource } from "../src/mapped/activate.ts";
 import { INGESTERS, OBSERVATION_MAPPINGS } from "../src/mapped/kinds.ts";
 import { MappedSources } from "../src/mapped/runtime.ts";
@@ -66,11 +66,11 @@ interface Replica extends AsyncDisposable {
 class World implements AsyncDisposable {
   readonly clock = new TestClock();
   readonly server: TestCluster;
-  readonly api: Transport;
+  readonly api: KubeClient;
 
   constructor(server: TestCluster) {
     this.server = server;
-    this.api = createTransport(fixedConnection({ server: server.url }));
+    this.api = createKubeClient(fixedConnection({ server: server.url }));
   }
 
   replica({ leader = true } = {}): Replica {

@@ -1,7 +1,7 @@
 /** The program end to end on the embedded API server: what goes in through its real ways, and what a user then sees. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { fixedConnection } from "../src/kube/auth/connection.ts";
-import { createTransport } from "../src/kube/transport.ts";
+import { createKubeClient } from "../src/kube/client.ts";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import type { JsonObject } from "../src/model/json.ts";
 import { startTestApp, type TestApp, type TestAppOptions } from "./support/app.ts";
@@ -29,7 +29,7 @@ const SHELL = {
 /** A cluster with CRDs and namespaces. */
 async function cluster(): Promise<TestCluster> {
   const server = await startTestCluster();
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system", "shop"]);
   return server;
@@ -99,7 +99,7 @@ Deno.test("a Falco alert posted twice is one Observation with two occurrences", 
 
 Deno.test("a Trivy report is one Observation per distinct key, and a restart adds and writes nothing", async () => {
   await using server = await cluster();
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   const twice = { ...vulnerability("CVE-2026-2"), installedVersion: "1.1.1m" };
   const items = [
     vulnerability("CVE-2026-1"),
@@ -131,7 +131,7 @@ Deno.test("a Trivy report is one Observation per distinct key, and a restart add
 
 Deno.test("the program reads reports whose CRD is installed after its start", async () => {
   await using server = await startTestCluster();
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system", "shop"]);
   const crd = {
@@ -199,7 +199,7 @@ Deno.test("bad input gets a clear answer, is counted, and the program goes on", 
     assert(!message.includes("\\u001b") && !message.includes("\u202E"));
   });
   await t.step("a report with fields missing is counted and its readable parts are kept", async () => {
-    using api = createTransport(fixedConnection({ server: server.url }));
+    using api = createKubeClient(fixedConnection({ server: server.url }));
     const broken = report("replicaset-broken", [{ severity: "HIGH" }, vulnerability("CVE-2026-9")]);
     await api.create(VULNERABILITY_REPORTS, broken);
     await eventually("the readable finding", () => namesOf(server).some((name) => name.startsWith("trivy-")));

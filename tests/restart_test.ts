@@ -4,7 +4,7 @@ import { type Controller, startController } from "../scripts/support/controller.
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { isObject } from "../src/model/json.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";
-import { createTransport, type Transport } from "../src/kube/transport.ts";
+import { createKubeClient, type KubeClient } from "../src/kube/client.ts";
 import { alert, alertedPods, sendAlerts, wantedPods } from "./support/alerts.ts";
 import { accountsOf, closedBooks } from "./support/books.ts";
 import { eventually } from "./support/eventually.ts";
@@ -21,13 +21,13 @@ const FOUND = 6;
 /** A server with our CRDs, and the file the program finds it by. */
 class Cluster implements AsyncDisposable {
   readonly server: TestCluster;
-  readonly api: Transport;
+  readonly api: KubeClient;
   readonly #folder: string;
 
   constructor(server: TestCluster, folder: string) {
     this.server = server;
     this.#folder = folder;
-    this.api = createTransport(fixedConnection({ server: server.url }));
+    this.api = createKubeClient(fixedConnection({ server: server.url }));
   }
 
   /** Under one name each time, as a container restarted in its Pod has: the lease is its own. */

@@ -3,7 +3,7 @@ import { assertEquals } from "@std/assert";
 import { installCrds } from "../scripts/support/feed.ts";
 import { startDevCluster } from "../src/devcluster/mod.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";
-import { createTransport } from "../src/kube/transport.ts";
+import { createKubeClient } from "../src/kube/client.ts";
 import { startTestApp } from "./support/app.ts";
 import { eventually } from "./support/eventually.ts";
 
@@ -17,7 +17,7 @@ const STALLED: Readonly<Record<string, string>> = {
 for (const [name, bytes] of Object.entries(STALLED)) {
   Deno.test(`told to stop, the program does not wait for the rest of ${name}`, async () => {
     await using server = startDevCluster();
-    using api = createTransport(fixedConnection({ server: server.url }));
+    using api = createKubeClient(fixedConnection({ server: server.url }));
     await installCrds(api);
     // Falco's requests are held for a minute: longer than a Pod is given to end.
     const app = await startTestApp({ server: server.url, env: { HTTP_SHUTDOWN_TIMEOUT: "100ms" } });

@@ -5,7 +5,7 @@ import { isObject } from "../src/model/json.ts";
 import type { ResourceType } from "../src/kube/api.ts";
 import { CONFIGMAPS } from "../src/sources/feeds/configmap.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";
-import { createTransport } from "../src/kube/transport.ts";
+import { createKubeClient } from "../src/kube/client.ts";
 import { startTestApp, type TestApp } from "./support/app.ts";
 import { statusOf } from "./support/books.ts";
 import { eventually } from "./support/eventually.ts";
@@ -24,7 +24,7 @@ const OBSERVATIONS = "observations.zen.kube-zen.io";
 
 Deno.test("a resource that is removed is a state, nobody asks for it again, and it is read when it is back", async () => {
   await using server = startTestCluster();
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system", "shop"]);
   await using app = await startTestApp({ server: server.url, env: { DISCOVERY_INTERVAL: "100ms" } });
@@ -60,7 +60,7 @@ Deno.test("a resource that is removed is a state, nobody asks for it again, and 
 
 Deno.test("what could not be read is the last error of its source, pushed or pulled, and counted once", async () => {
   await using server = startTestCluster();
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system", "kube-bench"]);
   await using app = await startTestApp({ server: server.url, env: { DISCOVERY_INTERVAL: "100ms" } });

@@ -4,7 +4,7 @@ import { request } from "node:https";
 import type { TLSSocket } from "node:tls";
 import { startDevCluster } from "../src/devcluster/mod.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";
-import { createTransport } from "../src/kube/transport.ts";
+import { createKubeClient } from "../src/kube/client.ts";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { listenTls } from "../src/http/tls.ts";
 import { startTestApp } from "./support/app.ts";
@@ -66,7 +66,7 @@ async function certified(env: Readonly<Record<string, string>>, strangers: strin
   });
   await using cluster = await startDevCluster();
   {
-    using api = createTransport(fixedConnection({ server: cluster.url }));
+    using api = createKubeClient(fixedConnection({ server: cluster.url }));
     await installCrds(api);
     await createNamespaces(api, ["zen-system"]);
   }

@@ -3,12 +3,12 @@ import { assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { startDevCluster } from "../src/devcluster/mod.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";
-import { createTransport } from "../src/kube/transport.ts";
+import { createKubeClient } from "../src/kube/client.ts";
 import { startTestApp } from "./support/app.ts";
 
 Deno.test("the answer counts every part that cannot be read, and says where too many of them ended it", async () => {
   await using server = startDevCluster();
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system"]);
   await using app = await startTestApp({ server: server.url });

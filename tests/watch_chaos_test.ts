@@ -6,8 +6,8 @@ import { assert, assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { isObject } from "../src/model/json.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";
-import { createTransport, type Transport } from "../src/kube/transport.ts";
-import type { WatcherOptions } from "../src/kube/watch.ts";
+import { createKubeClient, type KubeClient } from "../src/kube/client.ts";
+import type { WatchOptions } from "../src/kube/watch.ts";
 import { alert, alertedPods, sendAlerts, wantedPods } from "./support/alerts.ts";
 import { startTestApp, type TestApp } from "./support/app.ts";
 import { closedBooks, statusOf } from "./support/books.ts";
@@ -24,7 +24,7 @@ const REPORTS = 20;
 const CHANGES = 5;
 
 interface RunOptions {
-  readonly watcherOptions?: Partial<WatcherOptions>;
+  readonly watcherOptions?: Partial<WatchOptions>;
   readonly bookmarkMs?: number;
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -32,10 +32,10 @@ interface RunOptions {
 /** A program that has read its first reports. */
 class Run implements AsyncDisposable {
   readonly server: TestCluster;
-  readonly api: Transport;
+  readonly api: KubeClient;
   readonly app: TestApp;
 
-  constructor(parts: { server: TestCluster; api: Transport; app: TestApp }) {
+  constructor(parts: { server: TestCluster; api: KubeClient; app: TestApp }) {
     this.server = parts.server;
     this.api = parts.api;
     this.app = parts.app;
@@ -101,7 +101,7 @@ class Run implements AsyncDisposable {
 
 async function start({ watcherOptions, bookmarkMs, env }: RunOptions = {}): Promise<Run> {
   const server = startTestCluster(bookmarkMs === undefined ? {} : { bookmarkMs });
-  const api = createTransport(fixedConnection({ server: server.url }));
+  const api = createKubeClient(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system", NAMESPACE]);
   const app = await startTestApp({

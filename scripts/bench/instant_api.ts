@@ -6,7 +6,7 @@ import {
   type KubeObject,
   type ResourceType,
   type WatchFrame,
-  type WatchOptions,
+  type WatchRequestOptions,
 } from "../../src/kube/api.ts";
 
 export function createInstantApi(): KubeApi {
@@ -36,7 +36,7 @@ export function createInstantApi(): KubeApi {
     replace: never,
     patch: never,
     delete: () => Promise.resolve(),
-    async *watch<T extends KubeObject>(_type: ResourceType, { signal, onOpen }: WatchOptions = {}) {
+    async *watch<T extends KubeObject>(_type: ResourceType, { signal, onOpen }: WatchRequestOptions = {}) {
       onOpen?.();
       signal?.addEventListener("abort", () => wake(), { once: true });
       while (!signal?.aborted) {

@@ -3,7 +3,7 @@ import { parse } from "yaml";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { ApiError, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
 import { fixedConnection } from "../../src/kube/auth/connection.ts";
-import { createTransport, type Transport } from "../../src/kube/transport.ts";
+import { createKubeClient, type KubeClient } from "../../src/kube/client.ts";
 import { startEnvtest } from "../../tests/support/envtest.ts";
 import { createNamespaces, createOrReplace, installCrds } from "../support/feed.ts";
 import { type Access, CONTROLLER_NAMESPACE, NAMESPACE, OBSERVATIONS_PATH } from "./access.ts";
@@ -26,7 +26,7 @@ export interface BenchServer extends AsyncDisposable {
   readonly access: Access;
   /** As an administrator, whose requests are not counted on the real server. */
   readonly admin: Access;
-  readonly api: Transport;
+  readonly api: KubeClient;
   /** The processes that make it up. */
   readonly pids: readonly number[];
   requests(): Promise<RequestTotals>;
@@ -107,7 +107,7 @@ async function openReal(): Promise<BenchServer> {
 }
 
 /** The controller's ServiceAccount with the rights the chart gives it, in all namespaces. */
-async function grant(api: Transport): Promise<void> {
+async function grant(api: KubeClient): Promise<void> {
   const RBAC = "rbac.authorization.k8s.io";
   const metadata = { name: SERVICE_ACCOUNT };
   const account = {
@@ -145,8 +145,8 @@ function type(group: string, plural: string, kind: string, namespaced: boolean):
   return { group, version: "v1", plural, kind, namespaced };
 }
 
-function transportOf({ url, caPem, token }: Access): Transport {
-  return createTransport(
+function transportOf({ url, caPem, token }: Access): KubeClient {
+  return createKubeClient(
     fixedConnection({ server: url, authorization: `Bearer ${token}`, caPem }),
     { fieldManager: "bench", requestDeadlineMs: 300_000 },
   );

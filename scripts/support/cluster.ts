@@ -2,7 +2,7 @@
 import type { KubeApi } from "../../src/kube/api.ts";
 import { fixedConnection } from "../../src/kube/auth/connection.ts";
 import { kubeconfigConnection } from "../../src/kube/auth/kubeconfig.ts";
-import { createTransport } from "../../src/kube/transport.ts";
+import { createKubeClient } from "../../src/kube/client.ts";
 import { startDevCluster } from "../../src/devcluster/mod.ts";
 
 export interface Cluster extends AsyncDisposable {
@@ -27,7 +27,7 @@ export async function openCluster({ kubeconfig, context, port = 0 }: ClusterOpti
   const folder = await Deno.makeTempDir({ prefix: "zen-watcher-" });
   const path = `${folder}/kubeconfig`;
   await Deno.writeTextFile(path, embedded.kubeconfig());
-  const api = createTransport(fixedConnection({ server: embedded.url }));
+  const api = createKubeClient(fixedConnection({ server: embedded.url }));
   return {
     api,
     description: `embedded development API server at ${embedded.url}`,
@@ -46,7 +46,7 @@ async function openNamed(kubeconfig: string | undefined, context: string | undef
     paths: [path],
     ...(context === undefined ? {} : { context }),
   });
-  const api = createTransport(connection);
+  const api = createKubeClient(connection);
   return {
     api,
     description: connection.description,

@@ -1,7 +1,7 @@
 /** The cluster an operator's script works on, found as kubectl finds it. */
 import type { KubeApi } from "../../src/kube/api.ts";
 import { findConnection } from "../../src/kube/auth/connect.ts";
-import { createTransport } from "../../src/kube/transport.ts";
+import { createKubeClient } from "../../src/kube/client.ts";
 import { environment } from "../../src/settings.ts";
 
 export interface UsersCluster extends Disposable {
@@ -24,6 +24,6 @@ export async function openUsersCluster(
     serviceHost: environment("KUBERNETES_SERVICE_HOST"),
     servicePort: environment("KUBERNETES_SERVICE_PORT"),
   });
-  const api = createTransport(connection);
+  const api = createKubeClient(connection);
   return { api, description: connection.description, [Symbol.dispose]: () => api.close() };
 }

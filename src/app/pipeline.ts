@@ -4,8 +4,8 @@ import type { NormalEvent } from "../model/event.ts";
 import type { Observation } from "../model/observation.ts";
 import type { KubeApi } from "../kube/api.ts";
 import { sleep } from "../kube/retry.ts";
-import type { WatcherOptions } from "../kube/watch.ts";
-import { watcher, type WatchState } from "../kube/watch.ts";
+import type { WatchOptions } from "../kube/watch.ts";
+import { watch, type WatchState } from "../kube/watch.ts";
 import { createDedup, type Dedup } from "../pipeline/dedup.ts";
 import { createIntake, type Intake } from "../pipeline/intake.ts";
 import { contentHashOf } from "../pipeline/normalize.ts";
@@ -40,7 +40,7 @@ export interface PipelineOptions {
   /** The storage budget is used up, or has room again. */
   readonly onBudget: (state: BudgetState) => void;
   readonly onIndexState: (state: WatchState) => void;
-  readonly watcherOptions?: Partial<WatcherOptions> | undefined;
+  readonly watcherOptions?: Partial<WatchOptions> | undefined;
 }
 
 export interface Pipeline {
@@ -124,7 +124,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     runIndex(signal) {
       return feedIndex(
         index,
-        watcher<StoredObservation>(api, OBSERVATIONS, {
+        watch<StoredObservation>(api, OBSERVATIONS, {
           ...options.watcherOptions,
           signal,
           clock,

@@ -1,6 +1,6 @@
 /** Finds the cluster a command speaks to. */
 import { findConnection } from "../kube/auth/connect.ts";
-import { createTransport, type Transport } from "../kube/transport.ts";
+import { createKubeClient, type KubeClient } from "../kube/client.ts";
 import { namesProxy, type Settings } from "../settings.ts";
 import type { Arguments } from "./args.ts";
 
@@ -8,7 +8,7 @@ import type { Arguments } from "./args.ts";
 export async function connect(
   { kubeconfig, context }: Pick<Arguments, "kubeconfig" | "context">,
   settings: Settings,
-): Promise<Transport> {
+): Promise<KubeClient> {
   const connection = await findConnection({
     kubeconfig,
     context,
@@ -17,5 +17,5 @@ export async function connect(
     serviceHost: settings.serviceHost,
     servicePort: settings.servicePort,
   });
-  return createTransport(connection, { environmentProxy: namesProxy() });
+  return createKubeClient(connection, { environmentProxy: namesProxy() });
 }

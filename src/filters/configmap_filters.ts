@@ -1,7 +1,7 @@
 /** The filters of the ConfigMap: one text, of which the last good one is in force. */
 import type { FilterDocument } from "./filter.ts";
 import type { KubeObject } from "../kube/api.ts";
-import type { WatcherEvent } from "../kube/watch.ts";
+import type { WatchEvent } from "../kube/watch.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { FilterEvent, FiltersWatchOptions } from "./watch.ts";
 import { LastGood } from "./last_good.ts";
@@ -59,7 +59,7 @@ export class ConfigMapFilters {
     return this.#decided.promise;
   }
 
-  async take(event: WatcherEvent<KubeObject>): Promise<void> {
+  async take(event: WatchEvent<KubeObject>): Promise<void> {
     switch (event.type) {
       case "init":
         this.#present = false;
@@ -132,7 +132,7 @@ export class ConfigMapFilters {
     this.#bad("missing", [{ path: "", message: "the ConfigMap does not exist" }]);
   }
 
-  #failed({ state, error }: Extract<WatcherEvent, { type: "error" }>): void {
+  #failed({ state, error }: Extract<WatchEvent, { type: "error" }>): void {
     // What time mends decides nothing: the watch goes on, and readiness waits for its first answer.
     if (state === "failing" || this.#state === "unreadable") return;
     const message = error instanceof Error ? error.message : String(error);

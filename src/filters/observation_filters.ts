@@ -2,7 +2,7 @@
 import { GROUP } from "../model/observation.ts";
 import type { FilterDocument } from "./filter.ts";
 import type { KubeObject, ResourceType } from "../kube/api.ts";
-import type { WatcherEvent } from "../kube/watch.ts";
+import type { WatchEvent } from "../kube/watch.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { FiltersWatchOptions } from "./watch.ts";
 import { formatPath, formatProblem } from "./problem.ts";
@@ -70,7 +70,7 @@ export class ObservationFilters {
   }
 
   /** Takes what the watch of `namespace` ("": all) tells. */
-  async take(namespace: string, event: WatcherEvent<KubeObject>): Promise<void> {
+  async take(namespace: string, event: WatchEvent<KubeObject>): Promise<void> {
     const place = this.#place(namespace);
     switch (event.type) {
       case "init":

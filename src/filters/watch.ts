@@ -1,7 +1,7 @@
 /** Watches the filter ConfigMap and the ObservationFilters; what is good goes into force at once, what is bad is said. */
 import type { Clock } from "../model/clock.ts";
 import type { KubeApi, KubeObject, ResourceType } from "../kube/api.ts";
-import { watcher, type WatcherEvent, type WatcherOptions, type WatchState } from "../kube/watch.ts";
+import { watch, type WatchEvent, type WatchOptions, type WatchState } from "../kube/watch.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { ConfigMapFilters, type ConfigMapFiltersReport, RELOAD_RESULTS } from "./configmap_filters.ts";
@@ -34,7 +34,7 @@ export interface FiltersWatchOptions {
   readonly clock: Clock;
   readonly metrics: Pick<Metrics, "filterReload">;
   readonly watcherOptions?: Partial<
-    Omit<WatcherOptions, "signal" | "namespace" | "fieldSelector" | "onState">
+    Omit<WatchOptions, "signal" | "namespace" | "fieldSelector" | "onState">
   >;
   readonly configMap: { readonly namespace: string; readonly name: string; readonly key: string };
   readonly ownNamespace: string;
@@ -134,9 +134,9 @@ export function createFiltersWatch(options: FiltersWatchOptions): FiltersWatch {
 
 interface Loop {
   readonly type: ResourceType;
-  readonly scope: Pick<WatcherOptions, "namespace" | "fieldSelector">;
+  readonly scope: Pick<WatchOptions, "namespace" | "fieldSelector">;
   readonly signal: AbortSignal;
-  readonly take: (event: WatcherEvent<KubeObject>) => Promise<void>;
+  readonly take: (event: WatchEvent<KubeObject>) => Promise<void>;
   /** After an error, with or without a new list. */
   readonly resumed: () => void;
 }
@@ -146,6 +146,6 @@ async function each(
   { type, scope, signal, take, resumed }: Loop,
 ): Promise<void> {
   const onState = (state: WatchState) => state === "synced" && resumed();
-  const events = watcher(options.api, type, { ...options.watcherOptions, ...scope, signal, onState });
+  const events = watch(options.api, type, { ...options.watcherOptions, ...scope, signal, onState });
   for await (const event of events) await take(event);
 }

@@ -3,7 +3,7 @@ import { apiServer, status } from "../../tests/support/api_server.ts";
 import { type Access, canI, describeAccess, missingAccess, whoAmI } from "./access.ts";
 import { ApiError, type KubeObject } from "./api.ts";
 import { fixedConnection } from "./auth/connection.ts";
-import { createTransport } from "./transport.ts";
+import { createKubeClient } from "./client.ts";
 
 /** Answers reviews; `denied` lists what is not allowed, in `describeAccess` words. */
 function authorizer(denied: readonly string[]) {
@@ -37,7 +37,7 @@ Deno.test("missingAccess() tells what is not allowed, in the order asked", async
     "patch observations.zen.kube-zen.io/status",
     'get configmaps "zen-watcher-filter" in namespace "zen-system"',
   ]));
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   const missing = await missingAccess(api, wanted);
   assertEquals(missing.map(({ access }) => access), wanted.slice(1, 4));
   assertEquals(missing[0]!.reason, "no RBAC policy matched");
@@ -47,7 +47,7 @@ Deno.test("missingAccess() tells what is not allowed, in the order asked", async
 
 Deno.test("canI() does not take a malformed answer for a yes", async () => {
   await using server = apiServer(() => Response.json({ status: { allowed: "true" } }));
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   assertEquals(await canI(api, access("create")), { access: access("create"), allowed: false, reason: "" });
 });
 
@@ -58,7 +58,7 @@ Deno.test("whoAmI() tells user and groups, nothing on a server too old to say, a
   };
   const answers = [() => Response.json({ status: { userInfo } }), () => status(404), () => status(500)];
   await using server = apiServer((_seen, index) => answers[index]!());
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   assertEquals(await whoAmI(api), userInfo);
   assertEquals(await whoAmI(api), undefined);
   await assertRejects(() => whoAmI(api), ApiError);

@@ -89,7 +89,7 @@ export interface ListOptions extends RequestOptions {
   readonly resourceVersionMatch?: "NotOlderThan" | "Exact";
 }
 
-export interface WatchOptions extends RequestOptions {
+export interface WatchRequestOptions extends RequestOptions {
   readonly labelSelector?: string;
   readonly fieldSelector?: string;
   readonly resourceVersion?: string;
@@ -131,7 +131,10 @@ export interface KubeApi {
     options: PatchOptions,
   ): Promise<T>;
   delete(type: ResourceType, name: string, options?: DeleteOptions): Promise<void>;
-  watch<T extends KubeObject>(type: ResourceType, options?: WatchOptions): AsyncIterable<WatchFrame<T>>;
+  watch<T extends KubeObject>(
+    type: ResourceType,
+    options?: WatchRequestOptions,
+  ): AsyncIterable<WatchFrame<T>>;
   /** GET of any path (discovery, /version, /readyz), parsed as JSON where it is JSON, else `{text}`. */
   getPath(path: string, options?: PathOptions): Promise<JsonObject>;
 }

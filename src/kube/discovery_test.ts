@@ -2,7 +2,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { apiServer, status } from "../../tests/support/api_server.ts";
 import { fixedConnection } from "./auth/connection.ts";
 import { type DiscoveryChange, findType, served, type ServedType, watchDiscovery } from "./discovery.ts";
-import { createTransport } from "./transport.ts";
+import { createKubeClient } from "./client.ts";
 
 type Group = Record<string, readonly (readonly [plural: string, kind: string])[]>;
 
@@ -41,7 +41,7 @@ Deno.test("served() tells the types of all versions of the groups that are there
       v1alpha1: [["policyreports", "PolicyReport"]],
     },
   }));
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   const { types, failures } = await served(api, ["", "wgpolicyk8s.io", "absent.test", ""]);
   assertEquals(names(types), [
     "configmaps.v1.",
@@ -68,7 +68,7 @@ Deno.test("served() goes on past groups and versions that cannot be read", async
     "half.test": { v1: [], v1beta1: [["things", "Thing"]] },
     "up.test": { v1: [["reports", "Report"]] },
   }));
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   const { types, failures } = await served(api, ["down.test", "half.test", "up.test"]);
   assertEquals(names(types), ["things.v1beta1.half.test", "reports.v1.up.test"]);
   assertEquals([...failures.keys()], ["down.test", "half.test/v1"]);
@@ -76,7 +76,7 @@ Deno.test("served() goes on past groups and versions that cannot be read", async
 
 Deno.test("served() stops when aborted", async () => {
   await using server = apiServer(answer({}));
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   await assertRejects(
     () => served(api, ["a.test"], { signal: AbortSignal.abort(new Error("enough")) }),
     Error,
@@ -112,7 +112,7 @@ Deno.test("findType() finds by kind, plural or singular, irregular plurals too, 
 Deno.test("watchDiscovery() reports what comes and goes, and keeps what it cannot read", async () => {
   const groups: Record<string, Group | null> = { "a.test": { v1: [["as", "A"]] } };
   await using server = apiServer((seen) => answer(groups)(seen));
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   const stop = new AbortController();
   const changes: Pick<DiscoveryChange, "added" | "removed">[] = [];
   const waits: number[] = [];
@@ -147,7 +147,7 @@ Deno.test("watchDiscovery() reports the first poll though nothing is served, and
   const groups: Record<string, Group> = {};
   const wanted = ["a.test"];
   await using server = apiServer((seen) => answer(groups)(seen));
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   const stop = new AbortController();
   const added: string[][] = [];
   const discovery = watchDiscovery(api, {
@@ -200,7 +200,7 @@ Deno.test("served() takes all groups from one answer where the API server gives 
     if (path === "/apis") return Response.json(aggregated);
     return answer({ "": { v1: [["configmaps", "ConfigMap"]] } })({ path });
   });
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   const { types, failures } = await served(api, ["wgpolicyk8s.io", "down.test", "absent.test", ""]);
   assertEquals(names(types), [
     "configmaps.v1.",

@@ -2,7 +2,7 @@ import { assertEquals, assertNotEquals, assertObjectMatch } from "@std/assert";
 import { apiServer, type Seen, status } from "../../tests/support/api_server.ts";
 import { fixedConnection } from "./auth/connection.ts";
 import { createEventRecorder, type EventDraft, type EventRecorderOptions } from "./events.ts";
-import { createTransport } from "./transport.ts";
+import { createKubeClient } from "./client.ts";
 
 const FILTER: EventDraft = {
   regarding: {
@@ -18,7 +18,7 @@ const FILTER: EventDraft = {
 };
 
 function recorderTo(server: { url: string }, options: Partial<EventRecorderOptions> = {}) {
-  const api = createTransport(fixedConnection({ server: server.url }));
+  const api = createKubeClient(fixedConnection({ server: server.url }));
   const stop = new AbortController();
   let monotonic = 0;
   const waits: number[] = [];

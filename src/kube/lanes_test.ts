@@ -2,7 +2,7 @@ import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/asser
 import { apiServer, watchStream } from "../../tests/support/api_server.ts";
 import { type KubeObject, NetworkError, type ResourceType } from "./api.ts";
 import { type Endpoint, fixedConnection } from "./auth/connection.ts";
-import { createTransport } from "./transport.ts";
+import { createKubeClient } from "./client.ts";
 
 const PODS: ResourceType = { group: "", version: "v1", plural: "pods", kind: "Pod", namespaced: true };
 const POD: KubeObject = { metadata: { name: "a" } };
@@ -18,7 +18,7 @@ Deno.test("transport reads and watches over one connection", async () => {
     ({ query }) => query.has("watch") ? stream.response : Response.json(POD),
     TLS,
   );
-  using api = createTransport(fixedConnection({ server: server.url, caPem: CA }));
+  using api = createKubeClient(fixedConnection({ server: server.url, caPem: CA }));
   await api.get(PODS, "first");
   for await (const _frame of api.watch(PODS)) {
     await Promise.all(Array.from({ length: 20 }, (_, index) => api.get(PODS, `pod-${index}`)));
@@ -30,7 +30,7 @@ Deno.test("transport reads and watches over one connection", async () => {
 
 Deno.test("transport sends bodies over connections that are used again, and as HTTP/1.1", async () => {
   await using server = apiServer(({ body }) => Response.json(body ?? POD), TLS);
-  using api = createTransport(fixedConnection({ server: server.url, caPem: CA }));
+  using api = createKubeClient(fixedConnection({ server: server.url, caPem: CA }));
   await api.get(PODS, "a");
   for (let index = 0; index < 5; index++) await api.create(PODS, POD);
   const ports = server.seen.map(({ port }) => port);
@@ -42,14 +42,14 @@ Deno.test("transport sends bodies over connections that are used again, and as H
 
 Deno.test("transport refuses a server of another authority", async () => {
   await using server = apiServer(() => Response.json(POD), TLS);
-  using api = createTransport(fixedConnection({ server: server.url, caPem: pem("other_ca.pem") }));
+  using api = createKubeClient(fixedConnection({ server: server.url, caPem: pem("other_ca.pem") }));
   await assertRejects(() => api.get(PODS, "a"), NetworkError, "certificate");
   assertEquals(server.seen.length, 0);
 });
 
 Deno.test("transport trusts every certificate of a bundle", async () => {
   await using server = apiServer(() => Response.json(POD), TLS);
-  using api = createTransport(fixedConnection({ server: server.url, caPem: `${pem("other_ca.pem")}${CA}` }));
+  using api = createKubeClient(fixedConnection({ server: server.url, caPem: `${pem("other_ca.pem")}${CA}` }));
   assertEquals((await api.get(PODS, "a")).metadata.name, "a");
 });
 
@@ -62,7 +62,7 @@ Deno.test("transport takes a new connection after a request ran out of time; the
     limit.abort(new NetworkError("Cannot get the stuck pod: nothing came", { fault: "timeout" }));
     return new Promise<Response>(() => {});
   }, TLS);
-  using api = createTransport(fixedConnection({ server: server.url, caPem: CA }));
+  using api = createKubeClient(fixedConnection({ server: server.url, caPem: CA }));
   stream.send("ADDED", POD);
   const names: (string | undefined)[] = [];
   for await (const frame of api.watch<KubeObject>(PODS)) {
@@ -82,7 +82,7 @@ Deno.test("transport takes a new connection after a request ran out of time; the
 Deno.test("transport connects anew only when the certificates change", async () => {
   await using server = apiServer(() => Response.json(POD), TLS);
   let endpoint: Endpoint = { server: server.url, caPem: CA, authorization: "Bearer 1" };
-  using api = createTransport({
+  using api = createKubeClient({
     description: "test",
     namespace: undefined,
     endpoint: () => Promise.resolve(endpoint),
@@ -104,7 +104,7 @@ Deno.test("transport opens another connection for watches beyond what one can ca
       query.has("watch") ? streams[Number(query.get("timeoutSeconds")) - 1]!.response : Response.json(POD),
     TLS,
   );
-  using api = createTransport(fixedConnection({ server: server.url, caPem: CA }));
+  using api = createKubeClient(fixedConnection({ server: server.url, caPem: CA }));
   await api.get(PODS, "a");
   for (const stream of streams) stream.send("ADDED", POD);
   const watches = streams.map((_stream, index) =>

@@ -2,7 +2,7 @@
 import type { KubeApi } from "./api.ts";
 import { LEASES, readRecord } from "./lease_record.ts";
 import type { Sleep } from "./retry.ts";
-import { watcher, type WatcherEvent } from "./watch.ts";
+import { watch, type WatchEvent } from "./watch.ts";
 
 /** Waits that end early. */
 export interface LeaseFollower extends AsyncDisposable {
@@ -29,7 +29,7 @@ export function followLease(options: {
   if (signal.aborted) end();
   const following = (async () => {
     const scope = { namespace, fieldSelector: `metadata.name=${name}` };
-    for await (const event of watcher(api, LEASES, { ...scope, signal: stop.signal })) {
+    for await (const event of watch(api, LEASES, { ...scope, signal: stop.signal })) {
       if (isFreed(event)) wake.abort();
     }
   })();
@@ -46,7 +46,7 @@ export function followLease(options: {
   };
 }
 
-function isFreed(event: WatcherEvent): boolean {
+function isFreed(event: WatchEvent): boolean {
   return event.type === "delete" ||
     (event.type === "apply" && readRecord(event.object).holderIdentity === "");
 }

@@ -13,7 +13,7 @@ import { fixedConnection } from "./auth/connection.ts";
 import { createLeaderElection, type LeaderElectionOptions, NotLeaderError } from "./lease.ts";
 import { microTime, readRecord } from "./lease_record.ts";
 import { sleep } from "./retry.ts";
-import { createTransport } from "./transport.ts";
+import { createKubeClient } from "./client.ts";
 
 function virtualTime() {
   let monotonic = 0;
@@ -34,7 +34,7 @@ interface Started {
 
 /** A candidate whose leadership a test can await. Its sleeps pass at once and move its clock. */
 function candidate(server: ApiServer, options: Partial<LeaderElectionOptions> & { api?: KubeApi } = {}) {
-  const api = createTransport(fixedConnection({ server: server.url }));
+  const api = createKubeClient(fixedConnection({ server: server.url }));
   const clock = virtualTime();
   const metrics = createMetrics();
   const stop = new AbortController();

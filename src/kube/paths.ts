@@ -1,5 +1,5 @@
 /** Kubernetes URLs. */
-import type { ListOptions, ResourceType, WatchOptions, WriteOptions } from "./api.ts";
+import type { ListOptions, ResourceType, WatchRequestOptions, WriteOptions } from "./api.ts";
 
 /** `/api/v1` or `/apis/<group>/<version>`. */
 export function groupPath({ group, version }: Pick<ResourceType, "group" | "version">): string {
@@ -39,7 +39,7 @@ export function listQuery(options: ListOptions): URLSearchParams {
 }
 
 /** Query of a watch. */
-export function watchQuery(options: WatchOptions): URLSearchParams {
+export function watchQuery(options: WatchRequestOptions): URLSearchParams {
   return query({
     watch: "true",
     labelSelector: options.labelSelector,

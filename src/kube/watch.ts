@@ -22,7 +22,7 @@ export type WatchState = "listing" | "synced" | "absent" | "forbidden" | "failin
  * What a watcher tells. From `init` to `synced` come all objects there are, one `apply` each: what was known before and
  * is not among them is gone. A new `init` at any time starts over. After `error` the watcher goes on by itself.
  */
-export type WatcherEvent<T extends KubeObject = KubeObject> =
+export type WatchEvent<T extends KubeObject = KubeObject> =
   | { readonly type: "init" }
   | { readonly type: "apply"; readonly object: T }
   | { readonly type: "synced"; readonly resourceVersion: string }
@@ -50,7 +50,7 @@ export type WatchErrorReason =
   | "too_large"
   | "error";
 
-export interface WatcherOptions {
+export interface WatchOptions {
   readonly signal: AbortSignal;
   /** "" or absent: all namespaces. */
   readonly namespace?: string;
@@ -75,10 +75,10 @@ export interface WatcherOptions {
 }
 
 interface Run
-  extends Required<Omit<WatcherOptions, "metrics" | "namespace" | "labelSelector" | "fieldSelector">> {
+  extends Required<Omit<WatchOptions, "metrics" | "namespace" | "labelSelector" | "fieldSelector">> {
   readonly api: KubeApi;
   readonly type: ResourceType;
-  readonly scope: Pick<WatcherOptions, "namespace" | "labelSelector" | "fieldSelector">;
+  readonly scope: Pick<WatchOptions, "namespace" | "labelSelector" | "fieldSelector">;
   readonly tracker: WatchTracker;
   /** Shrinks when a page is too large or too slow. */
   page: number;
@@ -87,11 +87,11 @@ interface Run
 }
 
 /** Watches a resource until `signal` aborts: relists on 410, backs off on errors, never gives up. */
-export async function* watcher<T extends KubeObject = KubeObject>(
+export async function* watch<T extends KubeObject = KubeObject>(
   api: KubeApi,
   type: ResourceType,
-  options: WatcherOptions,
-): AsyncGenerator<WatcherEvent<T>, void, undefined> {
+  options: WatchOptions,
+): AsyncGenerator<WatchEvent<T>, void, undefined> {
   using tracker = trackWatch(resourceName(type), options);
   const run = createRun({ api, type, options, tracker });
   while (!run.signal.aborted) {
@@ -119,7 +119,7 @@ export async function* watcher<T extends KubeObject = KubeObject>(
 function createRun({ api, type, options, tracker }: {
   api: KubeApi;
   type: ResourceType;
-  options: WatcherOptions;
+  options: WatchOptions;
   tracker: WatchTracker;
 }): Run {
   const { namespace, labelSelector, fieldSelector, random = Math.random } = options;
@@ -149,7 +149,7 @@ function createRun({ api, type, options, tracker }: {
 }
 
 /** Lists page by page and holds no more than one. A `continue` token that expired is a 410: the list starts over. */
-async function* listAll<T extends KubeObject>(run: Run): AsyncGenerator<WatcherEvent<T>, void, undefined> {
+async function* listAll<T extends KubeObject>(run: Run): AsyncGenerator<WatchEvent<T>, void, undefined> {
   run.tracker.state("listing");
   let next: string | undefined;
   let resourceVersion: string;
@@ -181,7 +181,7 @@ async function listPage<T extends KubeObject>(run: Run, next: string | undefined
   }
 }
 
-async function* watchOnce<T extends KubeObject>(run: Run): AsyncGenerator<WatcherEvent<T>, void, undefined> {
+async function* watchOnce<T extends KubeObject>(run: Run): AsyncGenerator<WatchEvent<T>, void, undefined> {
   const began = run.clock.monotonic();
   using idle = deadline(run.idleMs, `watch ${resourceName(run.type)}`, run.signal);
   try {
@@ -250,7 +250,7 @@ function toApiError(status: StatusBody, type: ResourceType): ApiError {
   );
 }
 
-function toErrorEvent(error: unknown): Extract<WatcherEvent<never>, { type: "error" }> {
+function toErrorEvent(error: unknown): Extract<WatchEvent<never>, { type: "error" }> {
   const reason = reasonOf(error);
   return {
     type: "error",

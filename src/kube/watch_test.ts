@@ -5,10 +5,10 @@ import { createMetrics } from "../telemetry/metrics.ts";
 import type { KubeObject } from "./api.ts";
 import { fixedConnection } from "./auth/connection.ts";
 import { backoff } from "./retry.ts";
-import { createTransport } from "./transport.ts";
-import { reasonOf, watcher, type WatchState } from "./watch.ts";
+import { createKubeClient } from "./client.ts";
+import { reasonOf, watch, type WatchState } from "./watch.ts";
 
-Deno.test("watcher() lists page by page, then watches from the list's resourceVersion", async () => {
+Deno.test("watch() lists page by page, then watches from the list's resourceVersion", async () => {
   const { asked, answer } = script(
     [() => list("4", [object("a", "1")], "more"), () => list("5", [object("b", "2")])],
     [(stream) => {
@@ -28,7 +28,7 @@ Deno.test("watcher() lists page by page, then watches from the list's resourceVe
   assertEquals(server.seen[2]!.query.get("timeoutSeconds"), "319");
 });
 
-Deno.test("watcher() drops managedFields and names the kind of listed objects", async () => {
+Deno.test("watch() drops managedFields and names the kind of listed objects", async () => {
   const listed = { metadata: { name: "a", managedFields: [{ manager: "kubectl" }] } };
   const { answer } = script([() => list("1", [listed])], [
     (stream) =>
@@ -46,7 +46,7 @@ Deno.test("watcher() drops managedFields and names the kind of listed objects", 
   ]);
 });
 
-Deno.test("watcher() resumes after the server ends a watch, from the last bookmark, without a new list", async () => {
+Deno.test("watch() resumes after the server ends a watch, from the last bookmark, without a new list", async () => {
   const { asked, answer } = script([() => list("5", [])], [
     (stream) => {
       stream.send("BOOKMARK", object("", "17"));
@@ -60,7 +60,7 @@ Deno.test("watcher() resumes after the server ends a watch, from the last bookma
   assertEquals(asked, ["list", "watch 5", "watch 17"]);
 });
 
-Deno.test("watcher() relists after 410, as an answer or as a frame, and resumes from the new resourceVersion", async () => {
+Deno.test("watch() relists after 410, as an answer or as a frame, and resumes from the new resourceVersion", async () => {
   const { asked, answer } = script([
     () => list("5", [object("a", "1")]),
     () => list("20", []),
@@ -87,7 +87,7 @@ Deno.test("watcher() relists after 410, as an answer or as a frame, and resumes 
   assertEquals(asked, ["list", "watch 5", "list", "watch 20", "list", "watch 30"]);
 });
 
-Deno.test("watcher() starts the list over when its continue token expires", async () => {
+Deno.test("watch() starts the list over when its continue token expires", async () => {
   const { asked, answer } = script([
     () => list("5", [object("a", "1")], "more"),
     () => status(410, { reason: "Expired" }),
@@ -99,7 +99,7 @@ Deno.test("watcher() starts the list over when its continue token expires", asyn
   assertEquals(asked, ["list", "list more", "list"]);
 });
 
-Deno.test("watcher() backs off on errors for ever, further each time, and says how the resource stands", async () => {
+Deno.test("watch() backs off on errors for ever, further each time, and says how the resource stands", async () => {
   const refusals = [500, 503, 429, 403, 404, 401, 401].map((code) => () => status(code));
   const { answer } = script([...refusals, () => new Response("{"), () => list("1", [])], []);
   await using server = apiServer(answer);
@@ -127,7 +127,7 @@ Deno.test("watcher() backs off on errors for ever, further each time, and says h
   ]);
 });
 
-Deno.test("watcher() honours the Retry-After of a list and of an ERROR frame", async () => {
+Deno.test("watch() honours the Retry-After of a list and of an ERROR frame", async () => {
   const { answer } = script([() => status(429, {}, { "retry-after": "2" }), () => list("1", [])], [
     (stream) => stream.send("ERROR", { code: 429, details: { retryAfterSeconds: 3 } }),
     (stream) => stream.send("ADDED", object("a", "2")),
@@ -137,7 +137,7 @@ Deno.test("watcher() honours the Retry-After of a list and of an ERROR frame", a
   assertEquals((await observe(server, isApply("a"), { backoff: waits })).waits, [2_000, 3_000]);
 });
 
-Deno.test("watcher() goes on from where it was after a broken connection, and says it is synced again", async () => {
+Deno.test("watch() goes on from where it was after a broken connection, and says it is synced again", async () => {
   const { asked, answer } = script([() => list("5", [])], [
     (stream) => stream.send("ADDED", object("a", "6")),
     () => status(503),
@@ -150,7 +150,7 @@ Deno.test("watcher() goes on from where it was after a broken connection, and sa
   assertEquals(states, ["listing", "synced", "failing", "synced"]);
 });
 
-Deno.test("watcher() relists when a line cannot be read, which a resumed watch would only meet again", async () => {
+Deno.test("watch() relists when a line cannot be read, which a resumed watch would only meet again", async () => {
   const { asked, answer } = script([() => list("5", []), () => list("7", []), () => list("9", [])], [
     (stream) => stream.raw("x".repeat(600)),
     (stream) => stream.raw("{garbled\n"),
@@ -172,17 +172,17 @@ Deno.test("watcher() relists when a line cannot be read, which a resumed watch w
   assertEquals(asked, ["list", "watch 5", "list", "watch 7", "list", "watch 9"]);
 });
 
-Deno.test("watcher() does not count the consumer's own time as silence", async () => {
+Deno.test("watch() does not count the consumer's own time as silence", async () => {
   const both = (stream: WatchStream) => {
     stream.send("ADDED", object("slow", "6"));
     stream.send("ADDED", object("next", "7"));
   };
   await using server = apiServer(script([() => list("5", [])], Array(100).fill(both)).answer);
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   const stop = new AbortController();
   const idleMs = 50;
   let after: string | undefined;
-  for await (const event of watcher(api, REPORTS, { signal: stop.signal, idleMs })) {
+  for await (const event of watch(api, REPORTS, { signal: stop.signal, idleMs })) {
     if (after === "") {
       after = told(event);
       stop.abort();
@@ -194,7 +194,7 @@ Deno.test("watcher() does not count the consumer's own time as silence", async (
   assertEquals(after, "apply next");
 });
 
-Deno.test("watcher() asks for smaller pages when one is too large, and for full ones again afterwards", async () => {
+Deno.test("watch() asks for smaller pages when one is too large, and for full ones again afterwards", async () => {
   const { answer } = script([
     () => list("1", [object("x".repeat(2_000), "1")]),
     () => list("1", [object("a", "1")]),
@@ -221,7 +221,7 @@ Deno.test("watcher() asks for smaller pages when one is too large, and for full 
   assertEquals(limits, ["100", "25", "100"]);
 });
 
-Deno.test("watcher() starts over with short waits only after a watch that lived", async () => {
+Deno.test("watch() starts over with short waits only after a watch that lived", async () => {
   let now = 0;
   const lives = [0, 0, 20_000, 0];
   const { answer } = script([() => list("5", [])], [
@@ -236,7 +236,7 @@ Deno.test("watcher() starts over with short waits only after a watch that lived"
   assertEquals((await observe(server, isApply("a"), { clock })).waits, [250, 500, 250, 500]);
 });
 
-Deno.test("watcher() pauses before asking again a server that ends every watch at once", async () => {
+Deno.test("watch() pauses before asking again a server that ends every watch at once", async () => {
   const end = (stream: WatchStream) => stream.end();
   const { answer } = script([() => list("5", [])], [
     end,
@@ -247,25 +247,25 @@ Deno.test("watcher() pauses before asking again a server that ends every watch a
   assertEquals((await observe(server, isApply("a"))).waits, [250, 500]);
 });
 
-Deno.test("watcher() ends at once when aborted while it waits for a frame, for a back-off, or before it begins", async () => {
+Deno.test("watch() ends at once when aborted while it waits for a frame, for a back-off, or before it begins", async () => {
   const { answer } = script([() => list("5", [])], []);
   await using server = apiServer(answer);
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   const stop = new AbortController();
   const opened = (state: WatchState) => state === "synced" && queueMicrotask(() => stop.abort());
-  await Array.fromAsync(watcher(api, REPORTS, { signal: stop.signal, onState: opened }));
-  assertEquals(await Array.fromAsync(watcher(api, REPORTS, { signal: stop.signal })), []);
+  await Array.fromAsync(watch(api, REPORTS, { signal: stop.signal, onState: opened }));
+  assertEquals(await Array.fromAsync(watch(api, REPORTS, { signal: stop.signal })), []);
 
   await using refusing = apiServer(() => status(503));
-  using denied = createTransport(fixedConnection({ server: refusing.url }));
+  using denied = createKubeClient(fixedConnection({ server: refusing.url }));
   const halt = new AbortController();
   const waits = backoff({ initialMs: 3_600_000, maxMs: 3_600_000, random: () => 1 });
-  for await (const event of watcher(denied, REPORTS, { signal: halt.signal, backoff: waits })) {
+  for await (const event of watch(denied, REPORTS, { signal: halt.signal, backoff: waits })) {
     if (event.type === "error") setTimeout(() => halt.abort());
   }
 });
 
-Deno.test("watcher() counts reconnects, shows when it heard last, and is synced only when all of its namespaces are", async () => {
+Deno.test("watch() counts reconnects, shows when it heard last, and is synced only when all of its namespaces are", async () => {
   const metrics = createMetrics();
   const gauge = async (name: "informerSynced" | "watchLastActivity") => (await metrics[name].get()).values;
   await using server = apiServer(({ path, query }) => {
@@ -274,16 +274,16 @@ Deno.test("watcher() counts reconnects, shows when it heard last, and is synced 
     }
     return path.includes("/bad/") ? status(403) : list("5", []);
   });
-  using api = createTransport(fixedConnection({ server: server.url }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
   const clock = { now: () => 5_000, monotonic: () => 0 };
   const stop = new AbortController();
   const options = { signal: stop.signal, metrics, clock };
-  const good = watcher(api, REPORTS, { ...options, namespace: "good" });
+  const good = watch(api, REPORTS, { ...options, namespace: "good" });
   assertEquals((await good.next()).value?.type, "init");
   assertEquals((await good.next()).value?.type, "synced");
   assertEquals((await gauge("informerSynced")).map(({ value }) => value), [1]);
   assertEquals((await gauge("watchLastActivity")).map(({ value }) => value), [5]);
-  const bad = watcher(api, REPORTS, { ...options, namespace: "bad" });
+  const bad = watch(api, REPORTS, { ...options, namespace: "bad" });
   assertEquals((await bad.next()).value?.type, "init");
   assertEquals((await bad.next()).value?.type, "error");
   assertEquals((await gauge("informerSynced")).map(({ value }) => value), [0]);

@@ -1,9 +1,9 @@
 /** What metrics and `onState` learn of a watcher. */
 import { type Clock, systemClock } from "../model/clock.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import type { WatcherOptions, WatchErrorReason, WatchState } from "./watch.ts";
+import type { WatchErrorReason, WatchOptions, WatchState } from "./watch.ts";
 
-type WatchMetrics = NonNullable<WatcherOptions["metrics"]>;
+type WatchMetrics = NonNullable<WatchOptions["metrics"]>;
 
 /** The telemetry of one watcher. */
 export interface WatchTracker extends Disposable {

@@ -3,7 +3,7 @@ import type { Clock } from "../model/clock.ts";
 import { isObject } from "../model/json.ts";
 import type { KubeApi, KubeObject, ResourceType } from "../kube/api.ts";
 import { type Sleep, sleep } from "../kube/retry.ts";
-import { watcher, type WatcherEvent, type WatcherOptions } from "../kube/watch.ts";
+import { watch, type WatchEvent, type WatchOptions } from "../kube/watch.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { SourceDefinition } from "../sources/source.ts";
@@ -35,7 +35,7 @@ export interface MappedOptions {
   readonly countersMs?: number;
   readonly sleep?: Sleep;
   readonly watcherOptions?: Pick<
-    WatcherOptions,
+    WatchOptions,
     "idleMs" | "backoff" | "deniedBackoff" | "timeoutSeconds" | "random"
   >;
 }
@@ -115,7 +115,7 @@ export class MappedSources {
     let listing = new Map<string, KubeObject>();
     let isListing = false;
     const { api, clock, metrics, watcherOptions } = this.#options;
-    for await (const event of watcher(api, type, { ...watcherOptions, signal, clock, metrics })) {
+    for await (const event of watch(api, type, { ...watcherOptions, signal, clock, metrics })) {
       if (event.type === "init") {
         listing = new Map();
         isListing = true;
@@ -139,7 +139,7 @@ export class MappedSources {
 
   #change(
     objects: Map<string, KubeObject>,
-    { type, event }: { type: ResourceType; event: Extract<WatcherEvent, { type: "apply" | "delete" }> },
+    { type, event }: { type: ResourceType; event: Extract<WatchEvent, { type: "apply" | "delete" }> },
   ): void {
     // Items of a list carry no kind.
     const object = { ...event.object, kind: type.kind };

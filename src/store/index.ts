@@ -4,7 +4,7 @@
  */
 import { sha256 } from "../model/identity/fingerprint.ts";
 import type { Observation } from "../model/observation.ts";
-import type { WatcherEvent } from "../kube/watch.ts";
+import type { WatchEvent } from "../kube/watch.ts";
 import type { Generation, StoredIndex } from "../pipeline/ports.ts";
 import { FingerprintTable, hexWords } from "./fingerprint_table.ts";
 import { parseName, project, type ProjectOptions, versionNumber } from "./projection.ts";
@@ -93,7 +93,7 @@ export class ObservationIndex implements StoredIndex {
   }
 
   /** Takes one event of the watch of Observations. */
-  take(event: WatcherEvent<Observation>): void {
+  take(event: WatchEvent<Observation>): void {
     switch (event.type) {
       case "init":
         this.#epoch = this.#epoch === EPOCHS ? 1 : this.#epoch + 1;

@@ -2,7 +2,7 @@
 import type { Clock } from "../model/clock.ts";
 import type { KubeApi } from "../kube/api.ts";
 import type { Sleep } from "../kube/retry.ts";
-import type { WatcherEvent } from "../kube/watch.ts";
+import type { WatchEvent } from "../kube/watch.ts";
 import type { ObservationStore } from "../pipeline/ports.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -52,7 +52,7 @@ export function createStore(options: StoreOptions): Store {
 /** Feeds the index from the watch of Observations until that ends. */
 export async function feedIndex(
   index: ObservationIndex,
-  events: AsyncIterable<WatcherEvent<StoredObservation>>,
+  events: AsyncIterable<WatchEvent<StoredObservation>>,
 ): Promise<void> {
   for await (const event of events) index.take(event);
 }

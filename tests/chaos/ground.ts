@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { fixedConnection } from "../../src/kube/auth/connection.ts";
-import { createTransport, type Transport } from "../../src/kube/transport.ts";
+import { createKubeClient, type KubeClient } from "../../src/kube/client.ts";
 import { type Envtest, startEnvtest } from "../support/envtest.ts";
 import { ensureNamespaces } from "../support/objects.ts";
 import { giveOwnRules } from "../support/rights.ts";
@@ -44,13 +44,13 @@ export interface AuditedWrite {
 /** A real kube-apiserver and etcd. */
 export class RealGround implements Ground, AsyncDisposable {
   readonly envtest: Envtest;
-  readonly api: Transport;
+  readonly api: KubeClient;
   readonly #auditFolder: string;
 
   constructor(envtest: Envtest, auditFolder: string) {
     this.envtest = envtest;
     this.#auditFolder = auditFolder;
-    this.api = createTransport(fixedConnection({
+    this.api = createKubeClient(fixedConnection({
       server: envtest.url,
       caPem: envtest.caPem,
       authorization: `Bearer ${envtest.user("admin").token}`,
@@ -140,7 +140,7 @@ export class EmbeddedGround implements Ground, AsyncDisposable {
     return new EmbeddedGround(await startDevWorld({ namespaces: ["kube-bench"] }), folder);
   }
 
-  get api(): Transport {
+  get api(): KubeClient {
     return this.world.api;
   }
 

@@ -6,7 +6,7 @@ import { ensureTool } from "../../scripts/tools.ts";
 import type { JsonObject } from "../../src/model/json.ts";
 import { startDevCluster } from "../../src/devcluster/mod.ts";
 import { fixedConnection } from "../../src/kube/auth/connection.ts";
-import { createTransport } from "../../src/kube/transport.ts";
+import { createKubeClient } from "../../src/kube/client.ts";
 import { startTestApp } from "../support/app.ts";
 import { CHART } from "../support/chart.ts";
 import { eventually } from "../support/eventually.ts";
@@ -28,7 +28,7 @@ Deno.test("promtool finds the rules right, and each alert fires where it must an
 
 Deno.test("every query of every dashboard and alert is answered by a Prometheus that scrapes the program", async () => {
   await using cluster = await startDevCluster({ port: 0 });
-  using api = createTransport(fixedConnection({ server: cluster.url }));
+  using api = createKubeClient(fixedConnection({ server: cluster.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system"]);
   await using app = await startTestApp({ server: cluster.url });

@@ -13,7 +13,7 @@ import expected from "../../scripts/samples/expected.json" with { type: "json" }
 import { processIo } from "../../src/cli/io.ts";
 import { checkRbac } from "../../src/cli/rbac.ts";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
-import type { Transport } from "../../src/kube/transport.ts";
+import type { KubeClient } from "../../src/kube/client.ts";
 import { readSettings } from "../../src/settings.ts";
 import { closedBooks, statusOf } from "../support/books.ts";
 import { applyObject, at, one, pathOf, type Rendered } from "../support/chart.ts";
@@ -169,7 +169,7 @@ function accesses(role: Rendered, rule: JsonObject): string[] {
 }
 
 /** What `check --rbac` prints as missing. */
-async function missing(api: Transport): Promise<string[]> {
+async function missing(api: KubeClient): Promise<string[]> {
   let out = "";
   const io = { ...processIo, stdout: (text: string) => void (out += text) };
   const example = new URL("../../examples/alertmanager.yaml", import.meta.url);

@@ -8,7 +8,7 @@ import { ApiError, type KubeApi, type KubeObject, type ResourceType } from "../.
 import { inClusterConnection } from "../../src/kube/auth/credentials.ts";
 import { type Endpoint, fixedConnection } from "../../src/kube/auth/connection.ts";
 import { kubeconfigConnection } from "../../src/kube/auth/kubeconfig.ts";
-import { createTransport } from "../../src/kube/transport.ts";
+import { createKubeClient } from "../../src/kube/client.ts";
 import { type CertAuthority, createCertAuthority } from "../support/certs.ts";
 import type { Credentials } from "../support/cluster.ts";
 import { sharedEnvtest } from "../support/envtest.ts";
@@ -107,7 +107,7 @@ Deno.test("a revoked ServiceAccount token is read anew on the 401 and the reques
     clock,
   });
   assertEquals(connection.namespace, namespace);
-  using api = createTransport(connection);
+  using api = createKubeClient(connection);
   const before = await whoAmI(api);
   assertEquals(before.username, `system:serviceaccount:${namespace}:watcher`);
 
@@ -130,7 +130,7 @@ Deno.test("a kubeconfig's contexts are its users: a token, a certificate", async
     certificate: cluster.clientCert("alice", ["dev"]),
   });
   for (const [context, user] of [["token", "viewer"], ["certificate", "alice"]] as const) {
-    using api = createTransport(await kubeconfigConnection({ paths: [file.path], context }));
+    using api = createKubeClient(await kubeconfigConnection({ paths: [file.path], context }));
     assertEquals((await whoAmI(api)).username, user);
   }
 });
@@ -139,7 +139,7 @@ Deno.test("a kubeconfig's token replaced in the file is read anew on the 401", a
   await using file = await KubeconfigFile.create({ token: { token: "revoked" } });
   let skippedMs = 0;
   const clock = { ...systemClock, monotonic: () => performance.now() + skippedMs };
-  using api = createTransport(await kubeconfigConnection({ paths: [file.path], context: "token", clock }));
+  using api = createKubeClient(await kubeconfigConnection({ paths: [file.path], context: "token", clock }));
   const error = await assertRejects(() => whoAmI(api), ApiError);
   assertEquals(error.status, 401);
   await file.write({ token: cluster.user("operator") });
@@ -263,7 +263,7 @@ async function probe(
 }
 
 function transport(credentials: Partial<Endpoint>) {
-  return createTransport(fixedConnection({ server: cluster.url, caPem: cluster.caPem, ...credentials }));
+  return createKubeClient(fixedConnection({ server: cluster.url, caPem: cluster.caPem, ...credentials }));
 }
 
 async function whoAmI(api: KubeApi): Promise<JsonObject> {

@@ -4,7 +4,7 @@
  */
 import type { KubeObject } from "../../src/kube/api.ts";
 import { inClusterConnection } from "../../src/kube/auth/credentials.ts";
-import { createTransport } from "../../src/kube/transport.ts";
+import { createKubeClient } from "../../src/kube/client.ts";
 
 const [folder = "", host = "", port = "", how] = Deno.args;
 const REVIEWS = {
@@ -15,7 +15,7 @@ const REVIEWS = {
   namespaced: false,
 };
 
-using api = createTransport(await inClusterConnection({ host, port, folder }));
+using api = createKubeClient(await inClusterConnection({ host, port, folder }));
 try {
   if (how === "write") {
     const { kind, gitVersion } = await api.create<KubeObject>(REVIEWS, { metadata: {} });

@@ -9,7 +9,7 @@ const target = { hostname: "127.0.0.1", port: Number(new URL(cluster.url).port) 
 // The suite's own server is gone with the last test, not only with the process.
 Deno.test.afterAll(() => cluster[Symbol.asyncDispose]());
 
-Deno.test("watcher() survives resets in the middle of 2,000 changes: nothing missed, nothing doubled", async () => {
+Deno.test("watch() survives resets in the middle of 2,000 changes: nothing missed, nothing doubled", async () => {
   const namespace = await cluster.createNamespace("reset");
   await using proxy = await startFaultProxy(target);
   using direct = transportTo(cluster);
@@ -36,7 +36,7 @@ Deno.test("watcher() survives resets in the middle of 2,000 changes: nothing mis
   assertEquals(informed.doubled, 0);
 });
 
-Deno.test("watcher() leaves a half-open connection after its idle guard and catches up", async () => {
+Deno.test("watch() leaves a half-open connection after its idle guard and catches up", async () => {
   const namespace = await cluster.createNamespace("half-open");
   await using proxy = await startFaultProxy(target);
   using direct = transportTo(cluster);
@@ -59,7 +59,7 @@ Deno.test("watcher() leaves a half-open connection after its idle guard and catc
   assertEquals(informed.doubled, 0);
 });
 
-Deno.test("watcher() waits out an API server that cannot be reached", async () => {
+Deno.test("watch() waits out an API server that cannot be reached", async () => {
   const namespace = await cluster.createNamespace("away");
   await using proxy = await startFaultProxy(target);
   using direct = transportTo(cluster);
@@ -77,7 +77,7 @@ Deno.test("watcher() waits out an API server that cannot be reached", async () =
   assert(informed.errors.every((reason) => reason === "unreachable"), informed.errors.join());
 });
 
-Deno.test("watcher() relists after the 410 of a server whose history begins later", async () => {
+Deno.test("watch() relists after the 410 of a server whose history begins later", async () => {
   const namespace = await cluster.createNamespace("expired");
   await using proxy = await startFaultProxy(target);
   using direct = transportTo(cluster);

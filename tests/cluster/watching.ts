@@ -3,8 +3,8 @@ import type { KubeApi, KubeObject, ResourceType } from "../../src/kube/api.ts";
 import { ApiError, hasStatus } from "../../src/kube/api.ts";
 import { type Connection, fixedConnection } from "../../src/kube/auth/connection.ts";
 import { backoff, retry } from "../../src/kube/retry.ts";
-import { createTransport, type Transport, type TransportOptions } from "../../src/kube/transport.ts";
-import { watcher, type WatcherOptions } from "../../src/kube/watch.ts";
+import { createKubeClient, type KubeClient, type KubeClientOptions } from "../../src/kube/client.ts";
+import { watch, type WatchOptions } from "../../src/kube/watch.ts";
 import type { Cluster } from "../support/cluster.ts";
 import { eventually } from "../support/eventually.ts";
 
@@ -31,9 +31,9 @@ export function connectionTo(
 }
 
 /** The production transport over such a connection. */
-export function transportTo(cluster: Cluster, options: TransportOptions & Way = {}): Transport {
+export function transportTo(cluster: Cluster, options: KubeClientOptions & Way = {}): KubeClient {
   const { token, server, ...rest } = options;
-  return createTransport(connectionTo(cluster, { token, server }), rest);
+  return createKubeClient(connectionTo(cluster, { token, server }), rest);
 }
 
 /** Keeps what a watcher tells of the ConfigMaps of a namespace, as name → resourceVersion. */
@@ -47,7 +47,7 @@ export class Informed implements AsyncDisposable {
   readonly #stop = new AbortController();
   readonly #running: Promise<void>;
 
-  constructor(api: KubeApi, namespace: string, options: Partial<WatcherOptions> = {}) {
+  constructor(api: KubeApi, namespace: string, options: Partial<WatchOptions> = {}) {
     this.#running = this.#run(api, { ...options, namespace, signal: this.#stop.signal });
   }
 
@@ -81,9 +81,9 @@ export class Informed implements AsyncDisposable {
     await this.#running;
   }
 
-  async #run(api: KubeApi, options: WatcherOptions): Promise<void> {
+  async #run(api: KubeApi, options: WatchOptions): Promise<void> {
     let listing: Map<string, string> | undefined;
-    for await (const event of watcher(api, CONFIG_MAPS, options)) {
+    for await (const event of watch(api, CONFIG_MAPS, options)) {
       switch (event.type) {
         case "init":
           listing = new Map();

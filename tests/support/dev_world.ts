@@ -6,7 +6,7 @@ import { isObject, type JsonObject } from "../../src/model/json.ts";
 import type { DevClusterOptions } from "../../src/devcluster/mod.ts";
 import { hasStatus, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
 import { fixedConnection } from "../../src/kube/auth/connection.ts";
-import { createTransport, type Transport } from "../../src/kube/transport.ts";
+import { createKubeClient, type KubeClient } from "../../src/kube/client.ts";
 import { startTestApp, type TestApp, type TestAppOptions } from "./app.ts";
 import { eventually } from "./eventually.ts";
 import { startTestCluster, type TestCluster } from "./test_cluster.ts";
@@ -26,14 +26,14 @@ const SERVER_SET = ["uid", "resourceVersion", "creationTimestamp", "managedField
 /** See `startDevWorld()`. */
 export class DevWorld implements AsyncDisposable {
   readonly server: TestCluster;
-  readonly api: Transport;
+  readonly api: KubeClient;
   readonly kubeconfig: string;
   readonly #types = new Map<string, ResourceType>();
 
   constructor(server: TestCluster, kubeconfig: string) {
     this.server = server;
     this.kubeconfig = kubeconfig;
-    this.api = createTransport(fixedConnection({ server: server.url }));
+    this.api = createKubeClient(fixedConnection({ server: server.url }));
   }
 
   /** A replica in this process. */

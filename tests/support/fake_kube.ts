@@ -14,7 +14,7 @@ import {
   type WatchFrame,
   type WriteOptions,
 } from "../../src/kube/api.ts";
-import type { WatcherEvent } from "../../src/kube/watch.ts";
+import type { WatchEvent } from "../../src/kube/watch.ts";
 import type { StoredObservation } from "../../src/store/observations.ts";
 
 /** A request as faults and the log see it. */
@@ -39,7 +39,7 @@ export class FakeKube implements KubeApi {
   script: Script = {};
   readonly #now: () => number;
   readonly #objects = new Map<string, StoredObservation>();
-  readonly #listeners = new Set<(event: WatcherEvent<StoredObservation>) => void>();
+  readonly #listeners = new Set<(event: WatchEvent<StoredObservation>) => void>();
   #version = 0;
 
   constructor(now: () => number) {
@@ -60,7 +60,7 @@ export class FakeKube implements KubeApi {
   }
 
   /** Lists and watches, as the watcher tells it. Returns how to stop. */
-  feed(take: (event: WatcherEvent<StoredObservation>) => void): () => void {
+  feed(take: (event: WatchEvent<StoredObservation>) => void): () => void {
     take({ type: "init" });
     for (const object of this.stored) take({ type: "apply", object });
     take({ type: "synced", resourceVersion: String(this.#version) });

@@ -4,7 +4,7 @@ import type { Drawn, DrawnEvent, NormalEvent, Payload, SourceProfile } from "../
 import type { Category, Severity } from "../../src/model/observation.ts";
 import type { Outcome, PayloadError } from "../../src/model/outcome.ts";
 import type { KubeApi } from "../../src/kube/api.ts";
-import type { WatcherEvent } from "../../src/kube/watch.ts";
+import type { WatchEvent } from "../../src/kube/watch.ts";
 import { createDedup, type Dedup } from "../../src/pipeline/dedup.ts";
 import {
   createIntake,
@@ -52,7 +52,7 @@ export class Replica {
   lagging = false;
   evictions = 0;
   readonly #clock: Clock;
-  readonly #late: WatcherEvent<StoredObservation>[] = [];
+  readonly #late: WatchEvent<StoredObservation>[] = [];
   readonly #abort = new AbortController();
   readonly #kube: FakeKube;
   readonly #running: Promise<void>;

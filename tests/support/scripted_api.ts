@@ -9,7 +9,7 @@ import {
   type RequestOptions,
   type ResourceType,
   type WatchFrame,
-  type WatchOptions,
+  type WatchRequestOptions,
 } from "../../src/kube/api.ts";
 
 /** A patch the program sent. */
@@ -88,7 +88,7 @@ export class ScriptedApi implements KubeApi {
 
   async *watch<T extends KubeObject>(
     { plural }: ResourceType,
-    options: WatchOptions = {},
+    options: WatchRequestOptions = {},
   ): AsyncGenerator<WatchFrame<T>> {
     const error = this.#fault(plural);
     if (error) throw error;

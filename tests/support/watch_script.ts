@@ -1,8 +1,8 @@
 /** Scripts of lists and watches, and what a watcher makes of them. */
 import type { KubeObject, ResourceType } from "../../src/kube/api.ts";
 import { fixedConnection } from "../../src/kube/auth/connection.ts";
-import { createTransport, type TransportOptions } from "../../src/kube/transport.ts";
-import { watcher, type WatcherEvent, type WatcherOptions, type WatchState } from "../../src/kube/watch.ts";
+import { createKubeClient, type KubeClientOptions } from "../../src/kube/client.ts";
+import { watch, type WatchEvent, type WatchOptions, type WatchState } from "../../src/kube/watch.ts";
 import { type ApiServer, type Seen, type WatchStream, watchStream } from "./api_server.ts";
 
 /** What is watched. */
@@ -50,14 +50,14 @@ export interface Observed {
 /** Watches until `until` says so; what it saw, in short words. */
 export async function observe(
   server: ApiServer,
-  until: (event: WatcherEvent, told: string[]) => boolean,
-  options: Partial<WatcherOptions> & { transport?: TransportOptions } = {},
+  until: (event: WatchEvent, told: string[]) => boolean,
+  options: Partial<WatchOptions> & { transport?: KubeClientOptions } = {},
 ): Promise<Observed> {
   const { transport, ...rest } = options;
-  using api = createTransport(fixedConnection({ server: server.url }), transport);
+  using api = createKubeClient(fixedConnection({ server: server.url }), transport);
   const stop = new AbortController();
   const observed: Observed = { told: [], states: [], waits: [] };
-  const events = watcher(api, REPORTS, {
+  const events = watch(api, REPORTS, {
     signal: stop.signal,
     random: () => 1,
     sleep: (ms) => (observed.waits.push(ms), Promise.resolve()),
@@ -72,12 +72,12 @@ export async function observe(
 }
 
 /** An event in short words. */
-export function told(event: WatcherEvent): string {
+export function told(event: WatchEvent): string {
   if (event.type === "apply" || event.type === "delete") return `${event.type} ${event.object.metadata.name}`;
   if (event.type === "synced") return `synced ${event.resourceVersion}`;
   return event.type === "error" ? `${event.state}: ${event.reason}` : event.type;
 }
 
 /** Stops at the `apply` of an object. */
-export const isApply = (name: string) => (event: WatcherEvent) =>
+export const isApply = (name: string) => (event: WatchEvent) =>
   event.type === "apply" && event.object.metadata.name === name;

@@ -2,7 +2,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { apiServer, status } from "../../../tests/support/api_server.ts";
 import { findConnection } from "./connect.ts";
 import { kubeconfigConnection } from "./kubeconfig.ts";
-import { createTransport } from "../transport.ts";
+import { createKubeClient } from "../client.ts";
 
 const TLS_FOLDER = new URL("../../../tests/fixtures/tls/", import.meta.url);
 const pem = (name: string) => Deno.readTextFileSync(new URL(name, TLS_FOLDER));
@@ -123,7 +123,7 @@ Deno.test("kubeconfigConnection() runs an exec plugin once, and again when its t
     "the files were read again, the plugin not",
   );
   now += 5_000;
-  using api = createTransport(connection);
+  using api = createKubeClient(connection);
   assertEquals(await api.getPath("/version"), { ok: "yes" });
   assertEquals(await Deno.readTextFile(counter), "xx");
 });

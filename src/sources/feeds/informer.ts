@@ -3,7 +3,7 @@ import type { Clock } from "../../model/clock.ts";
 import { viewName, type Views } from "../../model/view.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../../kube/api.ts";
 import { backoff } from "../../kube/retry.ts";
-import { watcher, type WatcherOptions } from "../../kube/watch.ts";
+import { watch, type WatchOptions } from "../../kube/watch.ts";
 import { logger } from "../../telemetry/logging.ts";
 import type { Metrics } from "../../telemetry/metrics.ts";
 import type { SourceStates } from "../status.ts";
@@ -11,7 +11,7 @@ import { createEvaluator, type EvaluatorOptions } from "./evaluation.ts";
 
 /** What tests shorten. */
 export type WatcherTuning = Pick<
-  WatcherOptions,
+  WatchOptions,
   "idleMs" | "pageSize" | "timeoutSeconds" | "random" | "backoff" | "sleep"
 >;
 
@@ -19,7 +19,7 @@ export interface InformerOptions
   extends Pick<EvaluatorOptions, "source" | "view" | "intake" | "payloadOf" | "onTaken"> {
   readonly api: KubeApi;
   readonly type: ResourceType;
-  readonly scope?: Pick<WatcherOptions, "namespace" | "labelSelector" | "fieldSelector">;
+  readonly scope?: Pick<WatchOptions, "namespace" | "labelSelector" | "fieldSelector">;
   readonly views: Views;
   readonly states: SourceStates;
   /** Full evaluations happen this often. */
@@ -82,7 +82,7 @@ async function runRound(options: InformerOptions, { evaluator, signal }: Round):
   let startedAt = clock.monotonic();
   try {
     const { random } = options.watcherOptions ?? {};
-    const events = watcher<KubeObject>(options.api, options.type, {
+    const events = watch<KubeObject>(options.api, options.type, {
       deniedBackoff: backoff({ maxMs: DENIED_MS, ...(random && { random }) }),
       ...options.scope,
       ...options.watcherOptions,

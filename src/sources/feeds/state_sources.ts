@@ -3,7 +3,7 @@ import type { Clock } from "../../model/clock.ts";
 import type { PayloadError } from "../../model/outcome.ts";
 import { viewId, type ViewKey, viewName, type Views } from "../../model/view.ts";
 import type { KubeApi, KubeObject, ResourceType } from "../../kube/api.ts";
-import type { WatcherOptions } from "../../kube/watch.ts";
+import type { WatchOptions } from "../../kube/watch.ts";
 import type { Intake, SourceRuntime } from "../../pipeline/intake.ts";
 import { logger } from "../../telemetry/logging.ts";
 import type { Metrics } from "../../telemetry/metrics.ts";
@@ -26,7 +26,7 @@ export interface StateSource {
   readonly door?: string;
   /** False for core Events and ConfigMaps, which may speak of any resource. */
   readonly confined: boolean;
-  readonly scope: Pick<WatcherOptions, "namespace" | "labelSelector" | "fieldSelector">;
+  readonly scope: Pick<WatchOptions, "namespace" | "labelSelector" | "fieldSelector">;
   readonly onEvents?: (count: number) => void;
 }
 

@@ -11,7 +11,7 @@ import {
   NetworkError,
   type ResourceType,
   type WatchFrame,
-  type WatchOptions,
+  type WatchRequestOptions,
   type WriteOptions,
 } from "./api.ts";
 import { readLines } from "./body.ts";
@@ -20,7 +20,7 @@ import { createWire, open, parseObject, type Request, request, type Wire } from 
 import { createLanes } from "./lanes.ts";
 import { listQuery, resourceName, resourcePath, watchQuery, writeQuery } from "./paths.ts";
 
-export interface TransportOptions extends Partial<Omit<Wire, "connection" | "lanes">> {
+export interface KubeClientOptions extends Partial<Omit<Wire, "connection" | "lanes">> {
   /** The longest line of a watch. */
   readonly maxLineBytes?: number;
   /** The environment names a proxy (`HTTPS_PROXY` and its like). */
@@ -32,7 +32,7 @@ export interface TransportOptions extends Partial<Omit<Wire, "connection" | "lan
 }
 
 /** A `KubeApi` that holds sockets. */
-export interface Transport extends KubeApi, Disposable {
+export interface KubeClient extends KubeApi, Disposable {
   /** No more requests. What is in flight goes on: abort its signal. */
   close(): void;
 }
@@ -40,7 +40,7 @@ export interface Transport extends KubeApi, Disposable {
 const OUR_GROUP = "zen.kube-zen.io";
 
 /** Talks to the cluster of `connection`. One request, one answer; a 401 alone is tried twice, with fresh credentials. */
-export function createTransport(connection: Connection, options: TransportOptions = {}): Transport {
+export function createKubeClient(connection: Connection, options: KubeClientOptions = {}): KubeClient {
   const {
     maxLineBytes = 4 * 1024 * 1024,
     fieldManager = "zen-watcher",
@@ -167,7 +167,7 @@ async function remove(
 async function* watch<T extends KubeObject>(
   wire: Wire,
   type: ResourceType,
-  options: WatchOptions & {
+  options: WatchRequestOptions & {
     readonly maxLineBytes: number;
     readonly opened: (run: () => ReturnType<typeof open>) => ReturnType<typeof open>;
   },

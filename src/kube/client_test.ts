@@ -3,7 +3,7 @@ import { apiServer, status, watchStream } from "../../tests/support/api_server.t
 import { createMetrics } from "../telemetry/metrics.ts";
 import { ApiError, type KubeObject, NetworkError, type ResourceType } from "./api.ts";
 import { type Connection, type Endpoint, fixedConnection } from "./auth/connection.ts";
-import { createTransport, type TransportOptions } from "./transport.ts";
+import { createKubeClient, type KubeClientOptions } from "./client.ts";
 
 const PODS: ResourceType = { group: "", version: "v1", plural: "pods", kind: "Pod", namespaced: true };
 const OURS: ResourceType = {
@@ -15,15 +15,15 @@ const OURS: ResourceType = {
 };
 const POD: KubeObject = { apiVersion: "v1", kind: "Pod", metadata: { name: "a", namespace: "ns" } };
 
-function transportTo(server: { url: string }, options: TransportOptions = {}) {
-  return createTransport(fixedConnection({ server: server.url }), options);
+function transportTo(server: { url: string }, options: KubeClientOptions = {}) {
+  return createKubeClient(fixedConnection({ server: server.url }), options);
 }
 
 Deno.test("transport builds the path, query and body of each kind of request", async () => {
   await using server = apiServer(({ query }) =>
     Response.json(query.has("limit") ? { metadata: { resourceVersion: "1" }, items: null } : POD)
   );
-  using api = createTransport(fixedConnection({ server: `${server.url}/base/`, authorization: "Bearer t" }));
+  using api = createKubeClient(fixedConnection({ server: `${server.url}/base/`, authorization: "Bearer t" }));
   const list = await api.list(OURS, {
     limit: 5,
     continue: "a b",
@@ -147,7 +147,7 @@ Deno.test("transport reloads credentials once on 401 and sends the request again
       ? Response.json(body)
       : status(401, { reason: "Unauthorized" })
   );
-  using api = createTransport(connection(server.url));
+  using api = createKubeClient(connection(server.url));
   assertEquals((await api.create(PODS, POD)).metadata.name, "a");
   assertEquals(fresh, [false, true]);
   assertEquals(server.seen.map(({ body }) => body), [POD, POD]);
@@ -161,7 +161,7 @@ Deno.test("transport reports a 401 that fresh credentials do not mend, after two
 });
 
 Deno.test("transport says why credentials cannot be had", async () => {
-  using api = createTransport({
+  using api = createKubeClient({
     description: "test",
     namespace: undefined,
     endpoint: () => Promise.reject(new Error('Cannot read "token": gone')),
