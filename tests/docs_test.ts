@@ -1,6 +1,6 @@
 /**
- * What the documentation names is there: pages, files, settings, metrics and their labels, fields, resources, commands,
- * flags, values of the chart. Blocks marked `yaml filters` and our own kinds are checked by `zen-watcher check`.
+ * Everything that the documentation names exists: pages, files, settings, metrics and their labels, fields, resources,
+ * commands, flags, chart values. `zen-watcher check` checks blocks marked `yaml filters` and resources of our own kinds.
  */
 import { assertEquals } from "@std/assert";
 import { join } from "node:path";
@@ -14,11 +14,20 @@ import { codeOf, commandsOf, type Page, readPage, readPages, resolveLink, ROOT }
 import { kubectlProblem } from "./support/docs_kubectl.ts";
 import { metricProblems } from "./support/docs_metrics.ts";
 
-const pages = await readPages();
-const linked = [...pages, await readPage("README.md"), await readPage("examples/README.md")];
+const docs = await readPages();
+const around = [
+  "README.md",
+  "CONTRIBUTING.md",
+  "SECURITY.md",
+  "CHANGELOG.md",
+  "CODE_OF_CONDUCT.md",
+  "examples/README.md",
+  "examples/rules/README.md",
+];
+const pages = [...docs, ...await Promise.all(around.map(readPage))];
 const settings = new Set<string>([
   ...Object.values(SETTINGS).map(({ env }) => env),
-  // Read by the runtime.
+  // The runtime reads these.
   ...PROXY_ENV,
   "NO_PROXY",
 ]);
@@ -27,14 +36,14 @@ async function exists(path: string): Promise<boolean> {
   return await Deno.stat(join(ROOT, path)).then(() => true, () => false);
 }
 
-/** One line for each thing that is not there. */
+/** One line for each thing that is missing. */
 function each(check: (page: Page) => Iterable<string>): string[] {
   return pages.flatMap((page) => [...check(page)]);
 }
 
 Deno.test("docs: every link leads to a page and a heading", async () => {
   const broken: string[] = [];
-  for (const page of linked) {
+  for (const page of pages) {
     for (const link of page.links) {
       if (/^https?:\/\//.test(link)) continue;
       const { path, anchor } = resolveLink(page, link);
@@ -53,7 +62,7 @@ Deno.test("docs: every page is in the index", () => {
   const reached = new Set(
     [index, runbooks].flatMap((page) => page ? page.links.map((link) => resolveLink(page, link).path) : []),
   );
-  const lost = pages.filter(({ path }) => path !== index?.path && !reached.has(path)).map(({ path }) => path);
+  const lost = docs.filter(({ path }) => path !== index?.path && !reached.has(path)).map(({ path }) => path);
   assertEquals(lost, []);
 });
 
@@ -66,7 +75,7 @@ Deno.test("docs: every alert of the chart has its runbook", async () => {
   assertEquals(named.filter((path) => !paths.has(path)), []);
 });
 
-Deno.test("docs: every file of the repository that is named is there", async () => {
+Deno.test("docs: every path of the repository that a page names exists", async () => {
   const missing: string[] = [];
   const path = /(?:^|[\s'"=(`])((?:docs|examples|scripts|src|tests|crds|helm)\/[\w./-]*)/g;
   for (const page of pages) {
@@ -88,7 +97,7 @@ Deno.test("docs: every environment variable is a setting, or one the scripts rea
   }
   const unknown = each(function* ({ path, text }) {
     const own = new Set([...text.matchAll(/^\s*([A-Z_]+)=/gm)].map(([, name]) => name));
-    for (const [name] of text.matchAll(/\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b/g)) {
+    for (const [name] of text.matchAll(/\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b(?!\.md)/g)) {
       if (!settings.has(name) && !read.has(name) && !own.has(name)) yield `${path}: ${name}`;
     }
   });
@@ -170,14 +179,16 @@ Deno.test("docs: every command and flag of zen-watcher, every task and script is
         const help = helpOf(name);
         if (help === undefined) wrong.push(`${path}: ${command}: no such command`);
         for (const flag of flags(rest)) {
-          if (help !== undefined && !help.includes(flag)) wrong.push(`${path}: ${command}: no flag ${flag}`);
+          if (help !== undefined && flag !== "-h" && !help.includes(flag)) {
+            wrong.push(`${path}: ${command}: no flag ${flag}`);
+          }
         }
       }
       for (const [used] of command.matchAll(/deno@[\d.]+/g)) {
         if (used !== version) wrong.push(`${path}: ${command}: README.md has ${version}`);
       }
       const task = / task ([\w:]+)/.exec(command)?.[1];
-      if (program === "npx" && task !== undefined && deno.tasks[task] === undefined) {
+      if ((program === "npx" || program === "deno") && task !== undefined && deno.tasks[task] === undefined) {
         wrong.push(`${path}: no task ${task}`);
       }
       const script = /\b(scripts\/(?:backup|restore)\.ts)(.*)/.exec(command);

@@ -1,4 +1,4 @@
-/** What can be said of the image and the release without a container runtime. */
+/** Tests of the image, the workflows and the dependency bot that need no container runtime. */
 import { assert, assertEquals } from "@std/assert";
 import { parse } from "yaml";
 import { isObject } from "../src/model/json.ts";
@@ -31,20 +31,72 @@ Deno.test("what the build copies is in the context, and nothing else is", async 
   assert(ignore.includes("*"));
 });
 
-Deno.test("the release asks for no right it does not use, and takes actions by commit alone", async () => {
-  const workflow: unknown = parse(await read(".github/workflows/release.yaml"));
-  assert(isObject(workflow) && isObject(workflow.jobs));
-  assertEquals(workflow.permissions, {});
-  const uses = [...(await read(".github/workflows/release.yaml")).matchAll(/uses: (.*)$/gm)].map((
-    [, what = ""],
-  ) => what);
-  assert(uses.length > 0);
-  for (const what of uses) assert(/^[a-z-]+\/[a-z-]+@[0-9a-f]{40} # v[0-9.]+$/.test(what), what);
-  for (const [name, job] of Object.entries(workflow.jobs)) {
-    assert(isObject(job) && isObject(job.permissions), name);
-    for (const needed of [job.needs ?? []].flat()) assert(String(needed) in workflow.jobs, `${needed}`);
+Deno.test("workflows: every job declares its permissions and pins its actions by commit", async () => {
+  const names: string[] = [];
+  for await (const { name } of Deno.readDir(new URL(".github/workflows/", ROOT))) names.push(name);
+  assert(names.length > 1);
+  for (const name of names) {
+    const text = await read(`.github/workflows/${name}`);
+    const { permissions, jobs } = await workflow(name);
+    assertEquals(permissions, {}, name);
+    for (const [, what = ""] of text.matchAll(/uses: (.*)$/gm)) {
+      const pinned = /^[a-z-]+\/[a-z-]+@[0-9a-f]{40} # v[0-9.]+$/.test(what);
+      assert(pinned || what === "./.github/workflows/verify.yaml", `${name}: ${what}`);
+    }
+    for (const [job, { permissions, needs }] of Object.entries(jobs)) {
+      assert(isObject(permissions), `${name}: ${job}`);
+      for (const needed of [needs ?? []].flat()) assert(String(needed) in jobs, `${name}: ${job}: ${needed}`);
+    }
   }
 });
+
+Deno.test("workflows: the gate runs on pull requests and on pushes to main, and before anything is released", async () => {
+  const verify = await workflow("verify.yaml");
+  assert("pull_request" in verify.on);
+  assertEquals(verify.on.push, { branches: ["main"] });
+  assert(verify.jobs.gate?.steps?.some(({ run }) => run === ".ci/run"));
+  const { jobs } = await workflow("release.yaml");
+  assertEquals(jobs.verify?.uses, "./.github/workflows/verify.yaml");
+  const behind = (job: string): boolean =>
+    job === "verify" || [jobs[job]?.needs ?? []].flat().some((needed) => behind(needed));
+  for (const [name, { permissions }] of Object.entries(jobs)) {
+    if (Object.values(permissions).includes("write")) assert(behind(name), name);
+  }
+});
+
+Deno.test("dependencies: Renovate finds every place that pins the version of Deno", async () => {
+  const { customManagers: [manager] } = JSON.parse(await read(".github/renovate.json"));
+  const patterns = manager.managerFilePatterns.map((pattern: string) => new RegExp(pattern.slice(1, -1)));
+  const pins = new RegExp(manager.matchStrings[0], "g");
+  const { stdout } = await new Deno.Command("git", {
+    args: ["grep", "-lE", "deno@[0-9]", "--", ".", ":!tests"],
+    cwd: ROOT,
+  }).output();
+  const files = new TextDecoder().decode(stdout).trim().split("\n");
+  assert(files.includes("README.md") && files.includes("Dockerfile"));
+  for (const file of files) {
+    assert(patterns.some((pattern: RegExp) => pattern.test(file)), file);
+    const text = await read(file);
+    assertEquals(text.match(/deno@[0-9.]+/g)?.length, text.match(pins)?.length, file);
+  }
+});
+
+interface Workflow {
+  readonly on: Readonly<Record<string, unknown>>;
+  readonly permissions: unknown;
+  readonly jobs: Readonly<Record<string, Job>>;
+}
+
+interface Job {
+  readonly permissions: Readonly<Record<string, string>>;
+  readonly needs?: string | string[];
+  readonly uses?: string;
+  readonly steps?: readonly { readonly run?: string }[];
+}
+
+async function workflow(name: string): Promise<Workflow> {
+  return parse(await read(`.github/workflows/${name}`));
+}
 
 async function read(path: string): Promise<string> {
   return await Deno.readTextFile(new URL(path, ROOT));
