@@ -1,15 +1,14 @@
 import { assertEquals } from "@std/assert";
 import { createMetrics } from "../src/telemetry/metrics.ts";
 import { createBooks } from "../src/telemetry/accounting.ts";
-
-const NOTE = { correlationId: "c", fingerprint: "f", eventType: "e", identity: "i", receivedAt: 0 };
+import { normalEvent } from "./support/normal_event.ts";
 
 Deno.test("createBooks() counts beyond 100 sources as other, but the built-in ones always by name", () => {
   const books = createBooks(createMetrics(), () => 0, { known: ["falco"] });
   for (let i = 0; i < 150; i++) {
-    books.open(`tool-${i}`, "security", "HIGH", NOTE).settle({ kind: "created" });
+    books.open(normalEvent(), { source: `tool-${i}`, correlationId: "" }).settle({ kind: "created" });
   }
-  books.open("falco", "security", "HIGH", NOTE).settle({ kind: "deduped" });
+  books.open(normalEvent(), { source: "falco", correlationId: "" }).settle({ kind: "deduped" });
   const accounts = books.accounts();
   assertEquals(Object.keys(accounts).length, 101);
   assertEquals([accounts["other"]?.created, accounts["falco"]?.deduped], [51, 1]);

@@ -1,7 +1,7 @@
 /** The table of cases of the product contract (identity, dedup, repeats), row by row, in its words. */
 import { assert, assertEquals } from "@std/assert";
 import { ANNOTATIONS, LABELS } from "../src/model/observation.ts";
-import { createRateLimiter } from "../src/pipeline/rate_limit.ts";
+import { createRateLimiter } from "../src/pipeline/limits.ts";
 import { NetworkError } from "../src/kube/api.ts";
 import { FakeKube } from "./support/fake_kube.ts";
 import { Replica, type ReplicaOptions } from "./support/replica.ts";
@@ -282,12 +282,12 @@ Deno.test("audit batch sent again after 80 s: every event deduped", async () => 
 
 Deno.test("batch larger than the burst, retried: each retry advances; ends all written, none doubled", async () => {
   await using it = world();
-  const limiter = createRateLimiter({
+  const rate = createRateLimiter({
     clock: it.time,
     rate: { perSecond: 10, burst: 50 },
     timer: it.time.timer,
   });
-  const a = it.replica({ limiter });
+  const a = it.replica({ rate });
   const batch = Array.from({ length: 200 }, (_, index) => ({ identity: { index } }));
   const written: number[] = [];
   for (let attempt = 0; written.at(-1) !== 200; attempt++) {

@@ -29,6 +29,8 @@ type Counts = Readonly<Record<typeof OUTCOMES[number], number>>;
 
 interface Explained {
   readonly counts: Counts;
+  /** Parts that cannot be read. */
+  readonly errors: number;
   readonly observations: readonly Json[];
   /** Where those go. */
   readonly namespaces: readonly string[];
@@ -64,11 +66,15 @@ async function explain(file: string, { source, ingester }: Door, text?: string):
     run: () => Promise.reject(new Error("Cannot run here")),
   });
   const explanation: unknown = JSON.parse(out);
-  assert(isObject(explanation) && Array.isArray(explanation.events), out);
+  assert(
+    isObject(explanation) && Array.isArray(explanation.events) && Array.isArray(explanation.errors),
+    out,
+  );
   const events = explanation.events.filter(isObject);
   const observations = events.flatMap(({ observation }) => isObject(observation) ? [observation] : []);
   return {
     counts: countsOf((outcome) => events.filter((event) => event.outcome === outcome).length),
+    errors: explanation.errors.length,
     observations: comparable(observations),
     namespaces: observations.map((observation) => String(metadataOf(observation).namespace)),
     events: events.length,
@@ -101,6 +107,7 @@ function comparable(observations: readonly JsonObject[]): Json[] {
 class Running implements AsyncDisposable {
   readonly world: DevWorld;
   readonly app: TestApp;
+  #unreadBefore = 0;
   #before: Counts = { created: 0, deduped: 0, filtered: 0, failed: 0 };
 
   constructor(world: DevWorld, app: TestApp) {
@@ -120,6 +127,14 @@ class Running implements AsyncDisposable {
     const before = this.#before;
     this.#before = all;
     return countsOf((outcome) => all[outcome] - before[outcome]);
+  }
+
+  /** Parts that could not be read since it was last asked. */
+  async unread(): Promise<number> {
+    const all = await this.app.metric("payload_errors_total");
+    const before = this.#unreadBefore;
+    this.#unreadBefore = all;
+    return all - before;
   }
 
   /** Nothing is stored, and the program knows it. */
@@ -198,6 +213,7 @@ async function agrees(run: Running, file: string, door: Door): Promise<number> {
   const counts = await run.settled(explained.events);
   const where = file.slice(ROOT.length);
   assertEquals(counts, explained.counts, where);
+  assertEquals(await run.unread(), explained.errors, where);
   assertEquals(comparable(run.world.observations()), explained.observations, where);
   await run.world.delete(objects);
   await run.empty();
@@ -228,6 +244,17 @@ for (const { name, input } of SOURCES) {
     }
   });
 }
+
+Deno.test("explain says of requests that hold no event what the running program makes of them", async () => {
+  await using run = await running();
+  const door: Door = { source: "falco", input: "webhook", place: "/falco/webhook", label: "falco" };
+  for (const body of ["", "[]", "06:00:00: Notice A shell", '[{"rule"', "{}", "[[]]", '"text"']) {
+    const { status } = await run.app.post(door.place, body);
+    assert([200, 400].includes(status), `${status}`);
+    const { counts, errors, events } = await explain("-", door, body);
+    assertEquals([await run.settled(events), await run.unread()], [counts, errors], body);
+  }
+});
 
 /** The manifest's source with a door that is open, as a kind the server serves. */
 async function install(
@@ -311,6 +338,7 @@ for await (const { name } of Deno.readDir(`${ROOT}examples`)) {
     const ingester: unknown = parse(await Deno.readTextFile(`${ROOT}examples/${name}`));
     assert(isObject(ingester) && sourceNamed(manifest) === undefined);
     const door = { ...await install(run, ingester, files), ingester: `${ROOT}examples/${name}` };
+    await run.unread(); // The path was tried with a request that holds nothing.
     for (const file of files) await agrees(run, file, door);
   });
 }

@@ -103,9 +103,7 @@ for (const source of SOURCES) {
       if (event.source !== source.name) continue; // A tool that it speaks for is known with its first event only.
       categories.add(event.category);
       for (const outcome of OUTCOMES) {
-        const { category, severity, fingerprint, eventType, identity, receivedAt } = event;
-        const note = { correlationId: "", fingerprint, eventType, identity, receivedAt };
-        books.open(source.name, category, severity, note).settle(outcome);
+        books.open(event, { source: source.name, correlationId: "" }).settle(outcome);
       }
     }
     const after = samplesOf(await metrics.registry.metrics());

@@ -1,22 +1,25 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { type Clock, systemClock } from "../src/model/clock.ts";
+import { systemClock } from "../src/model/clock.ts";
 import type { Drawn, DrawnEvent, Payload } from "../src/model/event.ts";
 import type { Outcome } from "../src/model/outcome.ts";
 import { NetworkError } from "../src/kube/api.ts";
 import { createDedup } from "../src/pipeline/dedup.ts";
-import { createGate } from "../src/pipeline/gate.ts";
 import { createIntake, MAX_EVENTS_PER_PAYLOAD, type SourceRuntime } from "../src/pipeline/intake.ts";
 import type { ObservationStore, Recorder } from "../src/pipeline/ports.ts";
-import { createRateLimiter } from "../src/pipeline/rate_limit.ts";
+import {
+  createLimits,
+  createRateLimiter,
+  createWriteSlots,
+  type Limits,
+  NO_LIMITS,
+} from "../src/pipeline/limits.ts";
 import { apiError, FakeKube } from "./support/fake_kube.ts";
 import { normalEvent } from "./support/normal_event.ts";
 import { Replica } from "./support/replica.ts";
 import { settled, VirtualTime } from "./support/virtual_time.ts";
 
 const PAYLOAD: Payload = { body: null, origin: { confined: false }, receivedAt: 0 };
-/** No slice of work ever ends: turns of the event loop are the test's own. */
-const STILL: Clock = { now: () => 0, monotonic: () => 0 };
 const NO_DEADLINE = new AbortController().signal;
 
 function drawn(id: number): Drawn {
@@ -90,16 +93,14 @@ function heldStore() {
   return { store, waiting };
 }
 
-function intakeOn(store: ObservationStore, clock: Clock = STILL) {
+function intakeOn(store: ObservationStore, limits: Limits = NO_LIMITS) {
   const recorder = books();
   const dedup = createDedup({ index: { newest: () => undefined }, maxSize: 100 });
   const intake = createIntake({
     steps: { filter: () => undefined, inScope: () => true, admits: () => true, dedup },
-    limiter: { take: () => Promise.resolve(true) },
+    limits,
     store,
     recorder,
-    clock,
-    writes: { limit: 8, perSource: 6 },
   });
   return { intake, recorder, dedup };
 }
@@ -118,6 +119,30 @@ Deno.test("twins share one create: the first is created, the others are deduped"
   const [first, second] = await taken;
   assertEquals([first.created, first.deduped, second.deduped], [1, 2, 3]);
   assertEquals([recorder.open_, waiting.length], [0, 1]);
+});
+
+Deno.test("createIntake() filters a twin once, though dedup is asked again after the shared create", async () => {
+  const { store, waiting } = heldStore();
+  let filtered = 0;
+  const intake = createIntake({
+    steps: {
+      filter: () => void filtered++,
+      inScope: () => true,
+      admits: () => true,
+      dedup: createDedup({ index: { newest: () => undefined }, maxSize: 100 }),
+    },
+    limits: NO_LIMITS,
+    store,
+    recorder: books(),
+  });
+  const taken = intake.take(source("falco", () => [drawn(1), drawn(1), drawn(1)]), PAYLOAD, {
+    signal: NO_DEADLINE,
+    correlationId: "",
+  });
+  await settled();
+  waiting[0]?.write();
+  const { created, deduped } = await taken;
+  assertEquals([created, deduped, filtered], [1, 2, 3]);
 });
 
 Deno.test("if the shared create fails, all twins fail alike, and nothing remembers it", async () => {
@@ -218,10 +243,9 @@ Deno.test("a step that throws fails its event as internal, and no other", async 
       admits: () => true,
       dedup,
     },
-    limiter: { take: () => Promise.resolve(true) },
+    limits: NO_LIMITS,
     store,
     recorder,
-    clock: STILL,
   });
   const taken = intake.take(source("falco", () => [drawn(1), drawn(2)]), PAYLOAD, {
     signal: NO_DEADLINE,
@@ -248,7 +272,8 @@ Deno.test("fingerprints of a pulled payload name what holds: filtered findings t
 
 Deno.test("a sync of thousands of findings does not keep an alert waiting", async () => {
   const { store, waiting } = heldStore();
-  const { intake } = intakeOn(store);
+  const slots = createWriteSlots({ limit: 8, perSource: 6 });
+  const { intake } = intakeOn(store, { ...NO_LIMITS, slots });
   function* many() {
     for (let id = 0; id < 5_000; id++) yield drawn(id);
   }
@@ -272,31 +297,6 @@ Deno.test("a sync of thousands of findings does not keep an alert waiting", asyn
   assertEquals((await sync).received, 5_000);
 });
 
-Deno.test("gate lets sources take turns, whatever the length of their queues", async () => {
-  const gate = createGate({ limit: 1, perSource: 1 });
-  const order: string[] = [];
-  const enter = async (name: string) => {
-    if (!await gate.enter(name, NO_DEADLINE)) return;
-    order.push(name);
-    await Promise.resolve();
-    gate.leave(name);
-  };
-  await Promise.all(["a", "a", "a", "a", "b", "b", "c"].map(enter));
-  assertEquals(order, ["a", "a", "b", "c", "a", "b", "a"]);
-  assertEquals(gate.inside, 0);
-});
-
-Deno.test("gate: who gives up waiting takes no room", async () => {
-  const gate = createGate({ limit: 1, perSource: 1 });
-  await gate.enter("a", NO_DEADLINE);
-  const giveUp = new AbortController();
-  const waiting = gate.enter("a", giveUp.signal);
-  giveUp.abort();
-  assertEquals(await waiting, false);
-  gate.leave("a");
-  assertEquals([gate.inside, await gate.enter("b", NO_DEADLINE)], [0, true]);
-});
-
 Deno.test("thousands of duplicates leave the event loop its turns", async () => {
   const { intake } = intakeOn({
     write: (event, generation) =>
@@ -317,7 +317,7 @@ Deno.test("thousands of duplicates leave the event loop its turns", async () => 
       const end = performance.now() + 0.1;
       while (performance.now() < end);
     },
-  }, systemClock);
+  }, createLimits({ clock: systemClock, rate: { perSecond: 1, burst: 1 } }));
   let turns = 0;
   const probe = setInterval(() => turns++, 1);
   const taken = intake.take(
@@ -360,7 +360,7 @@ Deno.test("the books balance under random mixes of everything (property)", async
     const newReplica = () =>
       new Replica(kube, {
         time,
-        limiter: createRateLimiter({ clock: time, rate: { perSecond: 5, burst: 10 }, timer: time.timer }),
+        rate: createRateLimiter({ clock: time, rate: { perSecond: 5, burst: 10 }, timer: time.timer }),
         steps: {
           filter: ({ fingerprint }) => fingerprint.endsWith("0") ? { reason: "min_severity" } : undefined,
           admits: ({ fingerprint }) => !fingerprint.endsWith("1"),
@@ -398,7 +398,7 @@ Deno.test("the books balance under random mixes of everything (property)", async
         assertEquals(outcomes.length, 1, "exactly one outcome");
         if (outcomes[0]?.kind === "created") created++;
       }
-      assertEquals([replica.dedup.inFlight, replica.intake.writing, replica.index.size], [
+      assertEquals([replica.dedup.inFlight, replica.slots.taken, replica.index.size], [
         0,
         0,
         kube.stored.length,

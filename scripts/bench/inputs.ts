@@ -3,7 +3,7 @@ import type { Json, JsonObject } from "../../src/model/json.ts";
 import { isObject } from "../../src/model/json.ts";
 import type { NormalEvent } from "../../src/model/event.ts";
 import type { KubeObject, ResourceType } from "../../src/kube/api.ts";
-import { toObservation } from "../../src/pipeline/observe.ts";
+import { toObservation } from "../../src/pipeline/normalize.ts";
 import { falco } from "../../src/sources/falco/mod.ts";
 import type { SourceDefinition } from "../../src/sources/source.ts";
 import { profileOf, runtimeOf } from "../../src/sources/active.ts";

@@ -10,7 +10,7 @@ import { createDedup, type Dedup } from "../pipeline/dedup.ts";
 import { createIntake, type Intake } from "../pipeline/intake.ts";
 import { contentHashOf } from "../pipeline/normalize.ts";
 import type { Rejection } from "../pipeline/ports.ts";
-import { createRateLimiter, type Rate } from "../pipeline/rate_limit.ts";
+import { createLimits, type Limits, type Rate } from "../pipeline/limits.ts";
 import type { Settings } from "../settings.ts";
 import {
   createStore,
@@ -98,6 +98,11 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     burst: settings.dedupRateBurst,
     onChange: options.onBudget,
   });
+  const limits = createLimits({
+    clock,
+    rate: { perSecond: settings.dedupMaxRatePerSource, burst: settings.dedupRateBurst },
+    rateOf: options.rateOf,
+  });
   const intake = createIntake({
     steps: {
       filter: options.filter,
@@ -105,14 +110,9 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       dedup,
       admits: (event) => budget.admits(event),
     },
-    limiter: createRateLimiter({
-      clock,
-      rate: { perSecond: settings.dedupMaxRatePerSource, burst: settings.dedupRateBurst },
-      rateOf: options.rateOf,
-    }),
+    limits,
     store,
     recorder: books,
-    clock,
   });
 
   return {
@@ -147,17 +147,17 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       openWindows: dedup.usage(),
       statusWritesPending: store.lane.size,
     }),
-    publish: () => publish({ index, dedup, intake, store, budget, metrics }),
+    publish: () => publish({ index, dedup, limits, store, budget, metrics }),
   };
 }
 
 function publish(
-  parts: Pick<Pipeline, "index" | "dedup" | "intake" | "store" | "budget"> & { metrics: Metrics },
+  parts: Pick<Pipeline, "index" | "dedup" | "store" | "budget"> & { limits: Limits; metrics: Metrics },
 ): void {
-  const { index, dedup, intake, store, budget, metrics } = parts;
+  const { index, dedup, limits, store, budget, metrics } = parts;
   budget.observe();
   metrics.dedupCacheUsage.set(dedup.usage());
-  metrics.tasks.set(intake.writing + store.lane.size);
+  metrics.tasks.set(limits.slots.taken + store.lane.size);
   metrics.activeEvents.reset();
   for (const { category, severity, count } of index.tallies.active()) {
     metrics.activeEvents.set({ category, severity }, count);

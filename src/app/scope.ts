@@ -10,7 +10,9 @@ export interface Scope {
 }
 
 /** WATCH_NAMESPACE and WATCH_CLUSTER_SCOPED; the latter is by default true where there is no list. */
-export function scopeOf({ watchNamespaces, watchClusterScoped }: Settings): Scope {
+export function scopeOf(
+  { watchNamespaces, watchClusterScoped }: Pick<Settings, "watchNamespaces" | "watchClusterScoped">,
+): Scope {
   return { namespaces: watchNamespaces, clusterScoped: watchClusterScoped ?? watchNamespaces.length === 0 };
 }
 

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { confine } from "../pipeline/confine.ts";
+import { confine } from "../pipeline/normalize.ts";
 import { readSettings } from "../settings.ts";
 import { inScope, scopeOf } from "./scope.ts";
 

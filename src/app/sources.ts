@@ -4,7 +4,7 @@ import type { PayloadError } from "../model/outcome.ts";
 import type { ViewKey } from "../model/view.ts";
 import type { Answer, WebhookEndpoint } from "../http/webhooks.ts";
 import type { Intake, IntakeResult, SourceRuntime } from "../pipeline/intake.ts";
-import type { Rate } from "../pipeline/rate_limit.ts";
+import type { Rate } from "../pipeline/limits.ts";
 import type { Settings } from "../settings.ts";
 import { profileOf, runtimeOf } from "../sources/active.ts";
 import type { StateSource } from "../sources/feeds/state_sources.ts";

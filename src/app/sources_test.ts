@@ -13,7 +13,6 @@ import { SourceSet } from "./sources.ts";
 
 const NO_INTAKE: Intake = {
   take: () => Promise.reject(new Error("nothing was to be taken in")),
-  writing: 0,
 };
 
 const CLAIMS: Readonly<Record<string, Claim>> = { broken: "open", off: "disabled", uninstalled: "absent" };

@@ -12,7 +12,7 @@ import { type Payloads, readConfig, readPayloads, valuePayloads } from "./input.
 import { CommandError, type Io } from "./io.ts";
 import { differences } from "./partial_match.ts";
 import { plural, render, renderProblem } from "./report.ts";
-import { createSimulation, type ExplainedEvent } from "./simulation.ts";
+import { createDryRun, type ExplainedEvent } from "./operate/dry_run.ts";
 import { chooseSource } from "./source.ts";
 import { readCase, type RuleCase, type Step } from "./rule_case.ts";
 
@@ -117,19 +117,14 @@ async function simulate(
     : (await readGoodConfig(beside(rule.ingesterFile), context)).mapped;
   const { definition, runtime, filter } = chooseSource(rule.source, { named, settings });
   const filters = compileFilters([...rule.filters, ...filterFile, ...(filter ? [filter] : [])]);
-  const simulation = createSimulation({ runtime, filters, instance: settings.instance });
-  const events: ExplainedEvent[] = [];
+  const dryRun = createDryRun({ runtime, filters, settings });
   const errors: PayloadError[] = [];
   for (const step of rule.inputs) {
     const read = await payloadsOf(step, { definition, beside, context });
     errors.push(...read.errors);
-    for (const payload of read.payloads) {
-      const simulated = simulation.take(payload);
-      events.push(...simulated.events);
-      errors.push(...simulated.errors);
-    }
+    for (const payload of read.payloads) await dryRun.take(payload);
   }
-  return { events, errors };
+  return { events: dryRun.events, errors: [...errors, ...dryRun.errors] };
 }
 
 async function payloadsOf(

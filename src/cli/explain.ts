@@ -10,7 +10,7 @@ import { readPayloads } from "./input.ts";
 import { CommandError, type Io } from "./io.ts";
 import { type LiveConfig, readLiveConfig } from "./live_config.ts";
 import { plural, render, renderProblem } from "./report.ts";
-import { createSimulation, type ExplainedEvent } from "./simulation.ts";
+import { createDryRun, type ExplainedEvent } from "./operate/dry_run.ts";
 import { chooseSource } from "./source.ts";
 
 /** What `-o json` prints. */
@@ -90,19 +90,14 @@ async function explainFiles(
 ): Promise<Explanation> {
   const { definition, runtime, filter } = chooseSource(source, { ...config, settings });
   const filters = compileFilters([...config.filters, ...(filter ? [filter] : [])]);
-  const simulation = createSimulation({ runtime, filters, instance: settings.instance });
-  const events: ExplainedEvent[] = [];
+  const dryRun = createDryRun({ runtime, filters, settings });
   const errors: PayloadError[] = [];
   let deleted = 0;
   for (const path of files) {
     const read = readPayloads({ path, text: await io.readText(path) }, { definition, receivedAt: io.now() });
     errors.push(...read.errors);
     deleted += read.deleted;
-    for (const payload of read.payloads) {
-      const simulated = simulation.take(payload);
-      for (const event of simulated.events) events.push(event);
-      for (const error of simulated.errors) errors.push(error);
-    }
+    for (const payload of read.payloads) await dryRun.take(payload);
   }
   if (deleted > 0) {
     io.stderr(
@@ -111,7 +106,7 @@ async function explainFiles(
       }: what a watch tells as deleted reports nothing any more\n`,
     );
   }
-  return { source, events, errors };
+  return { source, events: dryRun.events, errors: [...errors, ...dryRun.errors] };
 }
 
 function renderExplanation({ source, events, errors }: Explanation): string {

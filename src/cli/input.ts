@@ -12,7 +12,7 @@ import type { PayloadError } from "../model/outcome.ts";
 import { parseJsonDocuments } from "../text/parse_json.ts";
 import type { KubeObject } from "../kube/api.ts";
 import { objectPayload } from "../sources/active.ts";
-import { bodyOf, type Documents, readDocuments } from "../text/documents.ts";
+import { type Documents, EMPTY_BODY, readDocuments, requestBodyOf } from "../text/documents.ts";
 import { configMapPayload } from "../sources/feeds/configmap.ts";
 import type { SourceDefinition } from "../sources/source.ts";
 
@@ -81,12 +81,11 @@ function toPayloads(
   { definition, receivedAt }: { readonly definition: SourceDefinition; readonly receivedAt: number },
 ): Payloads {
   if (definition.input.type === "webhook") {
-    const body = bodyOf({ documents, errors });
-    return {
-      payloads: body === undefined ? [] : [{ body, origin: { confined: false }, receivedAt }],
-      errors,
-      deleted: 0,
-    };
+    const body = requestBodyOf({ documents, errors });
+    if (body === undefined) {
+      return { payloads: [], errors: errors.length > 0 ? errors : [EMPTY_BODY], deleted: 0 };
+    }
+    return { payloads: [{ body, origin: { confined: false }, receivedAt }], errors, deleted: 0 };
   }
   const objects: KubeObject[] = [];
   const all = [...errors];

@@ -1,7 +1,7 @@
 import type { Context } from "hono";
 import type { Payload } from "../model/event.ts";
 import type { PayloadError } from "../model/outcome.ts";
-import { bodyOf, readDocuments } from "../text/documents.ts";
+import { EMPTY_BODY, readDocuments, requestBodyOf } from "../text/documents.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { throttle } from "../telemetry/throttle.ts";
@@ -214,9 +214,8 @@ async function takeBody(c: Context, endpoint: WebhookEndpoint, options: WebhookO
   const documents = readDocuments(new TextDecoder().decode(body.bytes));
   const { errors } = documents;
   for (const error of errors) endpoint.unreadable(error, correlationId);
-  const parsed = bodyOf(documents);
-  const isEmpty = parsed === undefined || (Array.isArray(parsed) && parsed.length === 0);
-  if (isEmpty) return unreadable(c, endpoint, errors);
+  const parsed = requestBodyOf(documents);
+  if (parsed === undefined) return unreadable(c, endpoint, errors);
   const payload: Payload = {
     body: parsed,
     origin: { confined: false },
@@ -248,9 +247,8 @@ function deadlineOf(outer: AbortSignal, ms: number): Disposable & { readonly sig
 
 /** Nothing in the body is JSON. */
 function unreadable(c: Context, endpoint: WebhookEndpoint, errors: readonly PayloadError[]): Response {
-  const empty: PayloadError = { reason: "unreadable", path: "", message: "it is empty" };
-  const error = errors[0] ?? empty;
-  if (errors.length === 0) endpoint.unreadable(empty, requestIdOf(c));
+  const error = errors[0] ?? EMPTY_BODY;
+  if (errors.length === 0) endpoint.unreadable(EMPTY_BODY, requestIdOf(c));
   const hint = endpoint.unreadableHint ? `. ${endpoint.unreadableHint}` : "";
   return problem(c, new Refusal(400, `Cannot read the body: ${error.message}${hint}`), { path: error.path });
 }

@@ -2,9 +2,9 @@
 import type { NormalEvent } from "../model/event.ts";
 import type { FilterReason, Outcome } from "../model/outcome.ts";
 import type { Dedup, Reservation } from "./dedup.ts";
-import type { Generation, Rejection } from "./ports.ts";
+import type { Generation, Rejection, Step } from "./ports.ts";
 
-/** What becomes of an event; `store/` settles a write, a join decides again once its twin is settled. */
+/** What becomes of an event. The intake settles a write's reservation, and decides a join again once the twin is settled. */
 export type Decision =
   | { readonly kind: "drop"; readonly reason: FilterReason; readonly document?: string }
   | { readonly kind: "duplicate"; readonly into: Generation }
@@ -13,33 +13,49 @@ export type Decision =
 
 /** The steps of a decision, injected. */
 export interface Steps {
-  /** The documents' verdict: undefined lets the event through. */
-  filter(event: NormalEvent): Rejection | undefined;
   /** False outside this shard's namespaces. */
   inScope(event: NormalEvent): boolean;
+  /** The filters' verdict; undefined lets the event through. */
+  filter(event: NormalEvent): Rejection | undefined;
   readonly dedup: Dedup;
   /** False where the event would be the next to be evicted. */
   admits(event: NormalEvent): boolean;
 }
 
-/** Decides one event. */
-export function decide(event: NormalEvent, steps: Steps): Decision {
-  return screen(event, steps) ?? settle(event, steps);
-}
-
-/** The steps before dedup: what is no news, not ours, or filtered. */
-export function screen(event: NormalEvent, steps: Steps): Decision & { kind: "drop" } | undefined {
+/** Decides one event. `onStep` is told of each step as it is taken. */
+export function decide(event: NormalEvent, steps: Steps, onStep?: (step: Step) => void): Decision {
+  onStep?.({ step: "draw", drop: event.drop });
   if (event.drop) return { kind: "drop", reason: event.drop };
-  if (!steps.inScope(event)) return { kind: "drop", reason: "out_of_scope" };
+  const inScope = steps.inScope(event);
+  onStep?.({ step: "scope", inScope });
+  if (!inScope) return { kind: "drop", reason: "out_of_scope" };
   const rejection = steps.filter(event);
-  return rejection && { kind: "drop", ...rejection };
+  onStep?.({ step: "filter", rejection });
+  if (rejection) return { kind: "drop", ...rejection };
+  return dedup(event, steps, onStep);
 }
 
-function settle(event: NormalEvent, { dedup, admits }: Steps): Decision {
-  const decision = dedup.decide(event);
-  // The budget is asked last: a repeat needs no room, nor does the end of a finding. Whether that is stored, the store
-  // asks the API server: another replica may have written it just now.
-  if (decision.kind !== "write" || event.resolved || admits(event)) return decision;
+/**
+ * The steps from dedup on. They are taken again after a twin was written; the ones before are not, so that filters count
+ * an event once.
+ */
+export function dedup(event: NormalEvent, steps: Steps, onStep?: (step: Step) => void): Decision {
+  const decision = steps.dedup.decide(event);
+  if (decision.kind === "join") {
+    onStep?.({ step: "dedup", verdict: "twin" });
+    return decision;
+  }
+  if (decision.kind === "duplicate") {
+    onStep?.({ step: "dedup", verdict: "duplicate", into: decision.into });
+    return decision;
+  }
+  onStep?.({ step: "dedup", verdict: "new", generation: decision.generation });
+  // The end of a finding needs no room, and a repeat is past this step. Whether that finding is stored, the store finds
+  // out: another replica may have written it just now.
+  if (event.resolved) return decision;
+  const admitted = steps.admits(event);
+  onStep?.({ step: "budget", admitted });
+  if (admitted) return decision;
   decision.reservation.settle({ outcome: { kind: "filtered", reason: "budget" } });
   return { kind: "drop", reason: "budget" };
 }

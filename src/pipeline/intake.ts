@@ -1,22 +1,20 @@
-/** One loop, one decision, one record: how the events of a payload get their outcomes. */
-import type { Clock } from "../model/clock.ts";
+/** One loop, one decision, one settlement: how the events of a payload get their outcomes. */
 import type { Drawn, DrawnEvent, NormalEvent, Payload } from "../model/event.ts";
 import { isObject } from "../model/json.ts";
-import type { Outcome, PayloadError } from "../model/outcome.ts";
-import { createGate, type GateOptions } from "./gate.ts";
-import { decide, type Decision, type Steps } from "./decide.ts";
-import { createPace } from "./pace.ts";
-import type { ObservationStore, RateLimiter, Recorder, Ticket, WriteContext, Written } from "./ports.ts";
-import { count, countError, type IntakeResult, newTally, resultOf, type Tally } from "./tally.ts";
+import type { FailReason, FilterReason, Outcome, PayloadError } from "../model/outcome.ts";
+import { decide, type Decision, dedup, type Steps } from "./decide.ts";
+import type { Limits } from "./limits.ts";
+import type { ObservationStore, Recorder, Ticket, WriteContext, Written } from "./ports.ts";
 
-export type { IntakeResult } from "./tally.ts";
-
+/** Events, and parts that cannot be read, taken from one payload. */
 export const MAX_EVENTS_PER_PAYLOAD = 10_000;
+/** Payload errors kept for the answer; all are counted. */
+const MAX_ERRORS_KEPT = 100;
 
-/** A source as it runs: its generator, and the profile its events are normalised by. */
+/** A source as it runs: its generator, and how its events are normalised. */
 export interface SourceRuntime {
   readonly name: string;
-  /** True for webhooks: they wait no longer than their deadline. */
+  /** True for webhooks: their events wait no longer than the request's deadline. */
   readonly pushed: boolean;
   draw(payload: Payload): Iterable<Drawn>;
   normalize(drawn: DrawnEvent, payload: Payload): NormalEvent;
@@ -33,28 +31,45 @@ export interface TakeContext {
 
 export interface IntakeOptions {
   readonly steps: Steps;
-  readonly limiter: RateLimiter;
+  readonly limits: Limits;
   readonly store: ObservationStore;
   readonly recorder: Recorder;
-  readonly clock: Clock;
-  /** Writes under way at once. */
-  readonly writes?: GateOptions;
 }
 
 /** Takes payloads in. */
 export interface Intake {
   /** Resolves once every event of the payload has its outcome. Never rejects. */
   take(source: SourceRuntime, payload: Payload, context: TakeContext): Promise<IntakeResult>;
-  /** Writes under way. */
-  readonly writing: number;
 }
 
-/** A payload on its way. */
+/** What became of a payload. */
+export interface IntakeResult {
+  readonly received: number;
+  readonly created: number;
+  readonly deduped: number;
+  readonly filtered: number;
+  readonly failed: number;
+  readonly byReason: {
+    readonly filtered: Readonly<Partial<Record<FilterReason, number>>>;
+    readonly failed: Readonly<Partial<Record<FailReason, number>>>;
+  };
+  /** Events that time or an admin can still get in: `failed{unavailable}`, `failed{internal}` and `filtered{rate_limit}`. */
+  readonly undecided: number;
+  /** The first of them; `payloadErrorCount` counts all. */
+  readonly payloadErrors: readonly PayloadError[];
+  readonly payloadErrorCount: number;
+  /** The findings that hold now by this payload, filtered ones too. Empty for pushed payloads. */
+  readonly fingerprints: readonly string[];
+}
+
+/** A payload under way. */
 interface Batch {
   readonly source: SourceRuntime;
   readonly write: WriteContext;
   readonly tally: Tally;
-  /** Set by the first token that did not come in time: what comes after it was not written for the same reason. */
+  /** Writes, and waits for twins. They never reject; each may add further ones. */
+  readonly underWay: Promise<void>[];
+  /** Set by the first token that did not come in time: the events after it are not written for the same reason. */
   throttled: boolean;
 }
 
@@ -67,48 +82,20 @@ interface Entry {
 
 type WriteDecision = Decision & { kind: "write" };
 
-/**
- * Why nothing further of a payload is taken, once it has brought what one may. What cannot be read is bounded as events
- * are: eight million mistakes in one body would hold up everything else for minutes.
- */
-export function excessOf(
-  drawn: Drawn,
-  { events, errors }: { readonly events: number; readonly errors: number },
-): PayloadError | undefined {
-  const [count, what] = "error" in drawn ? [errors, "parts that cannot be read"] : [events, "events"];
-  if (count < MAX_EVENTS_PER_PAYLOAD) return undefined;
-  const message = `more than ${MAX_EVENTS_PER_PAYLOAD} ${what}, the rest is not taken`;
-  return { reason: "too_many_events", path: "", message };
-}
-
 /** Creates the intake of a process. */
-export function createIntake(options: IntakeOptions): Intake {
-  const { steps, limiter, store, recorder, clock } = options;
-  const gate = createGate(options.writes ?? { limit: 32, perSource: 24 });
-  const pace = createPace(clock);
-
+export function createIntake({ steps, limits, store, recorder }: IntakeOptions): Intake {
   async function take(source: SourceRuntime, payload: Payload, context: TakeContext): Promise<IntakeResult> {
     const { signal, correlationId, origin = originOf(source, payload) } = context;
-    const tally = newTally();
-    const batch: Batch = {
-      source,
-      write: { signal, correlationId, origin, pushed: source.pushed },
-      tally,
-      throttled: false,
-    };
-    const underWay: Promise<void>[] = [];
-    if (source.pushed) pace.arrived();
+    const write: WriteContext = { signal, correlationId, origin, pushed: source.pushed };
+    const batch: Batch = { source, write, tally: newTally(), underWay: [], throttled: false };
+    if (source.pushed) limits.slices.arrived();
     for (const event of drawEvents(batch, payload)) {
-      await pace.turn();
+      await limits.slices.turn();
       const entry = open(event, batch);
-      const decision = decided(entry);
-      if (decision.kind === "join") underWay.push(followTwin(entry, decision.settled));
-      else if (decision.kind !== "write") settleNow(entry, decision);
-      // Tokens and turns are waited for here, one event after the other: that is their order.
-      else if (await mayWrite(entry, decision)) underWay.push(write(entry, decision));
+      await carryOut(entry, decide);
     }
-    await Promise.all(underWay);
-    return resultOf(tally);
+    for (const work of batch.underWay) await work;
+    return resultOf(batch.tally);
   }
 
   /** Draws and normalises; what cannot be read is an error of the source, its readable parts are kept. */
@@ -116,7 +103,7 @@ export function createIntake(options: IntakeOptions): Intake {
     const { source, tally } = batch;
     try {
       for (const drawn of source.draw(payload)) {
-        const excess = excessOf(drawn, { events: tally.received, errors: tally.errorCount });
+        const excess = excessOf(drawn, tally);
         if (excess) return payloadError(batch, excess);
         if ("error" in drawn) payloadError(batch, drawn.error);
         else {
@@ -125,11 +112,8 @@ export function createIntake(options: IntakeOptions): Intake {
         }
       }
     } catch (error) {
-      payloadError(batch, {
-        reason: "wrong_shape",
-        path: "",
-        message: `Cannot draw further events: ${messageOf(error)}`,
-      });
+      const message = `Cannot draw further events: ${messageOf(error)}`;
+      payloadError(batch, { reason: "wrong_shape", path: "", message });
     }
   }
 
@@ -149,77 +133,73 @@ export function createIntake(options: IntakeOptions): Intake {
   }
 
   function open(event: NormalEvent, batch: Batch): Entry {
-    const { source, category, severity, fingerprint, eventType, identity, receivedAt } = event;
-    const { tally, write: { correlationId } } = batch;
-    const note = { correlationId, fingerprint, eventType, identity, receivedAt };
+    const { source, tally, write: { correlationId } } = batch;
     tally.received++;
-    if (event.kind === "finding" && !event.resolved && !batch.source.pushed) {
-      tally.fingerprints.push(fingerprint);
+    if (event.kind === "finding" && !event.resolved && !source.pushed) {
+      tally.fingerprints.push(event.fingerprint);
     }
-    return { event, batch, ticket: recorder.open(source, category, severity, note) };
+    return { event, batch, ticket: recorder.open(event, { source: source.name, correlationId }) };
   }
 
-  function decided({ event }: Entry): Decision | { kind: "defect"; message: string } {
+  /** Decides and acts. Resolves as soon as the next event may: tokens and write slots are taken in the order of events. */
+  async function carryOut(entry: Entry, decideBy: typeof decide): Promise<void> {
+    const { event, batch, ticket } = entry;
+    let decision: Decision;
     try {
-      return decide(event, steps);
+      decision = decideBy(event, steps, ticket.step);
     } catch (error) {
-      return { kind: "defect", message: messageOf(error) };
+      return settle(entry, { kind: "failed", reason: "internal", message: messageOf(error) });
     }
-  }
-
-  function settleNow(
-    entry: Entry,
-    decision: Exclude<ReturnType<typeof decided>, { kind: "write" | "join" }>,
-  ): void {
     switch (decision.kind) {
       case "drop":
         return settle(entry, { kind: "filtered", reason: decision.reason }, decision.document);
       case "duplicate":
-        store.repeat(entry.event, decision.into, entry.batch.write);
+        store.repeat(event, decision.into, batch.write);
         return settle(entry, { kind: "deduped" });
-      case "defect":
-        return settle(entry, { kind: "failed", reason: "internal", message: decision.message });
+      case "join":
+        batch.underWay.push(followTwin(entry, decision.settled));
+        return;
+      case "write":
+        if (await mayWrite(entry, decision)) batch.underWay.push(write(entry, decision));
     }
   }
 
-  /** Takes a token and a turn at the gate; where neither comes in time, settles the event and says false. */
-  async function mayWrite(entry: Entry, decision: WriteDecision): Promise<boolean> {
+  /** Takes a token and a write slot; where one of them does not come in time, settles the event and says false. */
+  async function mayWrite(entry: Entry, { reservation }: WriteDecision): Promise<boolean> {
     const { batch } = entry;
     const { source, write: { signal } } = batch;
-    if (!signal.aborted && !await limiter.take(source.name, signal) && source.pushed) batch.throttled = true;
-    if (!signal.aborted && await gate.enter(source.name, signal)) return true;
-    const outcome: Outcome = batch.throttled
-      ? { kind: "filtered", reason: "rate_limit" }
-      : { kind: "failed", reason: "unavailable", message: "not written before the deadline" };
-    decision.reservation.settle({ outcome });
+    if (!signal.aborted && !await limits.rate.take(source.name, signal) && source.pushed) {
+      batch.throttled = true;
+    }
+    if (!signal.aborted && await limits.slots.take(source.name, signal)) return true;
+    const outcome: Outcome = batch.throttled ? { kind: "filtered", reason: "rate_limit" } : TOO_LATE;
+    reservation.settle({ outcome });
     settle(entry, outcome);
     return false;
   }
 
   async function write(entry: Entry, { generation, reservation }: WriteDecision): Promise<void> {
-    const { event, batch } = entry;
+    const { event, batch, ticket } = entry;
     let written: Written;
     try {
       written = await store.write(event, generation, batch.write);
     } catch (error) {
       written = { outcome: { kind: "failed", reason: "internal", message: messageOf(error) } };
     } finally {
-      gate.leave(batch.source.name);
+      limits.slots.release(batch.source.name);
     }
+    ticket.step?.({ step: "write", written });
     reservation.settle(written);
     settle(entry, written.outcome);
   }
 
-  /** A twin fails as the first one failed; else it is decided again: the first one is stored, or was an end that ended nothing. */
+  /** A twin fails as the first one failed. Else dedup is asked again: the first one is stored, or ended nothing. */
   async function followTwin(entry: Entry, settled: Promise<Outcome>): Promise<void> {
     const outcome = await inTime(settled, entry.batch.write.signal);
     const fails = outcome.kind === "failed" ||
       (outcome.kind === "filtered" && outcome.reason === "rate_limit");
-    if (fails) return settle(entry, outcome);
-    const decision = decided(entry);
-    if (decision.kind === "join") return followTwin(entry, decision.settled);
-    if (decision.kind !== "write") return settleNow(entry, decision);
-    if (await mayWrite(entry, decision)) await write(entry, decision);
+    if (fails) settle(entry, outcome);
+    else await carryOut(entry, dedup);
   }
 
   function settle({ batch: { tally }, ticket }: Entry, outcome: Outcome, document?: string): void {
@@ -227,19 +207,19 @@ export function createIntake(options: IntakeOptions): Intake {
     count(tally, outcome);
   }
 
-  return {
-    take,
-    get writing() {
-      return gate.inside;
-    },
-  };
+  return { take };
 }
+
+const TOO_LATE: Outcome = {
+  kind: "failed",
+  reason: "unavailable",
+  message: "not written before the deadline",
+};
 
 /** The twin's outcome; its deadline may lie beyond ours. */
 function inTime(settled: Promise<Outcome>, signal: AbortSignal): Promise<Outcome> {
   return new Promise((resolve) => {
-    const late = () =>
-      resolve({ kind: "failed", reason: "unavailable", message: "not written before the deadline" });
+    const late = () => resolve(TOO_LATE);
     if (signal.aborted) return late();
     signal.addEventListener("abort", late, { once: true });
     void settled.then((outcome) => {
@@ -249,7 +229,18 @@ function inTime(settled: Promise<Outcome>, signal: AbortSignal): Promise<Outcome
   });
 }
 
-/** Two reports of one name, of different kinds (both report APIs write such), are two origins. */
+/**
+ * Why nothing further of a payload is taken, if so. Parts that cannot be read are bounded as events are: eight million
+ * mistakes in one body would hold up everything else for minutes.
+ */
+function excessOf(drawn: Drawn, { received, errorCount }: Tally): PayloadError | undefined {
+  const [count, what] = "error" in drawn ? [errorCount, "parts that cannot be read"] : [received, "events"];
+  if (count < MAX_EVENTS_PER_PAYLOAD) return undefined;
+  const message = `more than ${MAX_EVENTS_PER_PAYLOAD} ${what}, the rest is not taken`;
+  return { reason: "too_many_events", path: "", message };
+}
+
+/** Reports of one name and different kinds are different origins: both report APIs write such. */
 function originOf(source: SourceRuntime, { origin, body }: Payload): string {
   const kind = isObject(body) ? `${body["apiVersion"] ?? ""}/${body["kind"] ?? ""}` : "";
   return `${source.name} ${kind} ${origin.namespace ?? ""}/${origin.name ?? ""}`;
@@ -257,4 +248,72 @@ function originOf(source: SourceRuntime, { origin, body }: Payload): string {
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+/** What became of a payload so far. */
+interface Tally {
+  received: number;
+  created: number;
+  deduped: number;
+  readonly filtered: Partial<Record<FilterReason, number>>;
+  readonly failed: Partial<Record<FailReason, number>>;
+  readonly errors: PayloadError[];
+  errorCount: number;
+  readonly fingerprints: string[];
+}
+
+function newTally(): Tally {
+  return {
+    received: 0,
+    created: 0,
+    deduped: 0,
+    filtered: {},
+    failed: {},
+    errors: [],
+    errorCount: 0,
+    fingerprints: [],
+  };
+}
+
+function count(tally: Tally, outcome: Outcome): void {
+  switch (outcome.kind) {
+    case "created":
+    case "deduped":
+      tally[outcome.kind]++;
+      return;
+    case "filtered":
+      tally.filtered[outcome.reason] = (tally.filtered[outcome.reason] ?? 0) + 1;
+      return;
+    case "failed":
+      tally.failed[outcome.reason] = (tally.failed[outcome.reason] ?? 0) + 1;
+      return;
+  }
+}
+
+function countError(tally: Tally, error: PayloadError): void {
+  tally.errorCount++;
+  if (tally.errors.length < MAX_ERRORS_KEPT) tally.errors.push(error);
+  // The sender must learn of it, else it believes that everything was taken.
+  else if (error.reason === "too_many_events") tally.errors[MAX_ERRORS_KEPT - 1] = error;
+}
+
+function resultOf(
+  { received, created, deduped, filtered, failed, errors, errorCount, fingerprints }: Tally,
+): IntakeResult {
+  return {
+    received,
+    created,
+    deduped,
+    filtered: total(filtered),
+    failed: total(failed),
+    byReason: { filtered, failed },
+    undecided: (failed.unavailable ?? 0) + (failed.internal ?? 0) + (filtered.rate_limit ?? 0),
+    payloadErrors: errors,
+    payloadErrorCount: errorCount,
+    fingerprints,
+  };
+}
+
+function total(counts: Readonly<Partial<Record<string, number>>>): number {
+  return Object.values(counts).reduce<number>((sum, count) => sum + (count ?? 0), 0);
 }

@@ -1,25 +1,33 @@
-/** Makes a tool's event legal, clean and bounded: what filters see and what is stored. */
+/** Makes a tool's event legal, clean and bounded: what filters see, and the Observation it is stored as. */
 import { canonicalJson } from "../model/identity/canonical_json.ts";
 import { clean, cutBytes, fitsBytes } from "../text/clean.ts";
 import { cleanObject, cleanText } from "../text/clean_json.ts";
 import type { DrawnEvent, NormalEvent, Origin, SourceProfile } from "../model/event.ts";
-import { hash32, sha256 } from "../model/identity/fingerprint.ts";
+import { hash32, sha256, shortFingerprint } from "../model/identity/fingerprint.ts";
+import { isClusterScoped } from "../model/cluster_scoped.ts";
 import { isObject, type Json, type JsonObject } from "../model/json.ts";
-import { eventTypeName, isNamespaceName, sourceName } from "../model/identity/names.ts";
 import {
+  eventTypeName,
+  isNamespaceName,
+  labelValue,
+  observationName,
+  sourceName,
+} from "../model/identity/names.ts";
+import {
+  ANNOTATIONS,
+  API_VERSION,
   CATEGORIES,
   type Category,
+  KIND,
   LABELS,
   LIMITS,
+  MANAGED_BY,
   type Observation,
   type Resource,
 } from "../model/observation.ts";
 import { severityOf } from "../model/severity.ts";
 import { eventTime, formatTime, isPlausibleDetection, readTime } from "../model/time.ts";
 import { jsonBytes, truncateObject } from "../text/truncate.ts";
-import { confine } from "./confine.ts";
-
-export { type ObserveContext, toObservation } from "./observe.ts";
 
 const MAX_RULES = 32;
 const MAX_RULE = 512;
@@ -222,4 +230,83 @@ function isCategory(value: unknown): value is Category {
 
 function isDrop(value: unknown): value is NonNullable<NormalEvent["drop"]> {
   return value === "not_relevant" || value === "own_write";
+}
+
+/** The resource an event may name, what it claimed beyond that, and the namespace it is bound to, if any. */
+export interface Confined {
+  readonly resource?: Resource;
+  readonly claimed?: Resource;
+  readonly namespace?: string;
+}
+
+/**
+ * Keeps what a namespace's reports say to that namespace (SPEC section 13): a foreign resource becomes `claimed`, an absent
+ * namespace is the report's.
+ */
+export function confine(resource: Resource | undefined, origin: Origin): Confined {
+  const home = origin.namespace;
+  if (!origin.confined || !home) return resource ? { resource } : {};
+  if (!resource) return { resource: { namespace: home }, namespace: home };
+  if (isForeign(resource, home)) return { resource: { namespace: home }, claimed: resource, namespace: home };
+  return { resource: { ...resource, namespace: home }, namespace: home };
+}
+
+function isForeign(resource: Resource, home: string): boolean {
+  if (resource.namespace !== undefined && resource.namespace !== home) return true;
+  const { kind = "", name } = resource;
+  if (kind.toLowerCase() === "namespace") return name !== undefined && name !== home;
+  return isClusterScoped(kind);
+}
+
+/** What an Observation carries beside its event. */
+export interface ObserveContext {
+  /** INSTANCE: the shard set it belongs to. */
+  readonly instance: string;
+  /** Unique to this create, the same in its retries. */
+  readonly eventId: string;
+  /** Set where it does not go to the event's own namespace (gone or terminating). */
+  readonly namespace?: string;
+  /** True where it was pushed, not read from a view. */
+  readonly pushed?: boolean;
+}
+
+/** The object to create for generation `generation` of the event (0 for a finding). */
+export function toObservation(event: NormalEvent, generation: number, context: ObserveContext): Observation {
+  return {
+    apiVersion: API_VERSION,
+    kind: KIND,
+    metadata: {
+      name: observationName(event.source, event.fingerprint, generation),
+      namespace: context.namespace ?? event.namespace,
+      labels: {
+        [LABELS.managedBy]: MANAGED_BY,
+        [LABELS.source]: labelValue(event.source),
+        [LABELS.severity]: event.severity,
+        [LABELS.category]: event.category,
+        [LABELS.eventType]: labelValue(event.eventType),
+        [LABELS.kind]: event.kind,
+        [LABELS.fingerprint]: shortFingerprint(event.fingerprint),
+        [LABELS.instance]: labelValue(context.instance),
+      },
+      annotations: {
+        [ANNOTATIONS.fingerprint]: event.fingerprint,
+        [ANNOTATIONS.identity]: event.identity,
+        [ANNOTATIONS.eventId]: context.eventId,
+        ...(context.pushed && event.kind === "finding" && event.door !== undefined && {
+          [ANNOTATIONS.pushedThrough]: event.door,
+        }),
+      },
+    },
+    spec: {
+      source: event.source,
+      category: event.category,
+      severity: event.severity,
+      eventType: event.eventType,
+      message: event.message,
+      ...(event.resource && { resource: event.resource }),
+      ...(Object.keys(event.details).length > 0 && { details: event.details }),
+      detectedAt: event.detectedAt,
+      ttlSecondsAfterCreation: event.ttlSeconds,
+    },
+  };
 }

@@ -1,10 +1,11 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import type { DrawnEvent, Origin, SourceProfile } from "../model/event.ts";
+import { isClusterScoped } from "../model/cluster_scoped.ts";
 import { sha256 } from "../model/identity/fingerprint.ts";
 import { ANNOTATIONS, LABELS } from "../model/observation.ts";
 import { observationSchema } from "../model/observation_schema.ts";
 import { jsonBytes } from "../text/truncate.ts";
-import { contentHashOf, normalize, type NormalizeContext, toObservation } from "./normalize.ts";
+import { confine, contentHashOf, normalize, type NormalizeContext, toObservation } from "./normalize.ts";
 
 const RECEIPT = Date.UTC(2026, 0, 2, 3, 4, 5);
 const HOUR = 3_600_000;
@@ -301,4 +302,26 @@ Deno.test("normalize() reckons an act kept in an object by its own time, however
   assertEquals(normal({ detectedAt }, occurrence).at, RECEIPT - 5 * HOUR);
   assertEquals(normal({ detectedAt }, { ...occurrence, origin: PUSHED }).at, RECEIPT);
   assertEquals(normal({ detectedAt: "no time" }, occurrence).at, RECEIPT);
+});
+
+const CONFINED = { namespace: "shop", name: "report", confined: true };
+
+Deno.test("confine() lets a namespace's report claim no cluster-scoped resource, in whatever case its kind is", () => {
+  const kinds = ["Node", "FlowSchema", "flowschema", "ServiceCIDR", "ResourceSlice", "VolumeAttributesClass"];
+  for (const kind of [...kinds, "MutatingAdmissionPolicyBinding", "PriorityLevelConfiguration"]) {
+    const resource = { kind, name: "x" };
+    assertEquals(isClusterScoped(kind), true, kind);
+    assertEquals(
+      confine(resource, CONFINED),
+      { resource: { namespace: "shop" }, claimed: resource, namespace: "shop" },
+      kind,
+    );
+  }
+});
+
+Deno.test("confine() lets a namespace's report name its own namespace, and kinds that are namespaced somewhere", () => {
+  for (const resource of [{ kind: "Namespace", name: "shop" }, { kind: "IPAddress", name: "x" }]) {
+    assertEquals(confine(resource, CONFINED).resource, { ...resource, namespace: "shop" });
+  }
+  assertEquals(confine({ kind: "Namespace", name: "bank" }, CONFINED).resource, { namespace: "shop" });
 });

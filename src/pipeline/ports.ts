@@ -1,6 +1,5 @@
-/** The seams between the pure pipeline and the layers above that do I/O. */
+/** What the pipeline needs of the layers above it that do I/O. */
 import type { NormalEvent } from "../model/event.ts";
-import type { Category, Severity } from "../model/observation.ts";
 import type { FilterReason, Outcome, PayloadError } from "../model/outcome.ts";
 
 /** What dedup knows of one stored generation of a fingerprint. Times in ms since the epoch. */
@@ -21,14 +20,14 @@ export interface StoredIndex {
   newest(fingerprint: string): Generation | undefined;
 }
 
-/** What is at stake while an event is written. */
+/** What a write is done for. */
 export interface WriteContext {
   /** Aborted at the request's deadline or at shutdown. */
   readonly signal: AbortSignal;
   readonly correlationId: string;
-  /** Who says so: one report, ConfigMap or endpoint. Two origins of one finding must not overwrite each other for ever. */
+  /** The report, ConfigMap or endpoint that the event came from. Two origins of one finding must not overwrite each other for ever. */
   readonly origin: string;
-  /** True where no view lists what still holds (webhooks): such a finding lives by its lastSeenAt. */
+  /** True for webhooks: no view lists what still holds, so such a finding lives by its lastSeenAt. */
   readonly pushed: boolean;
 }
 
@@ -38,18 +37,12 @@ export interface Written {
   readonly generation?: Generation;
 }
 
-/** Settles writes and takes notes of repeats. Implemented by store/. */
+/** Writes events and counts repeats. Implemented by store/. */
 export interface ObservationStore {
   /** Creates generation `generation` (0: finding) of `event`, or finds that it is already there. Never throws. */
   write(event: NormalEvent, generation: number, context: WriteContext): Promise<Written>;
-  /** An event deduped into a stored generation: counts it, refreshes lastSeenAt, replaces changed content, reactivates. */
+  /** An event deduped into a stored generation: counts it, refreshes lastSeenAt, replaces changed content, reactivates. Never throws. */
   repeat(event: NormalEvent, into: Generation, context: Pick<WriteContext, "origin" | "pushed">): void;
-}
-
-/** A write that only a rejected deadline may cut short, one token an event, per source. */
-export interface RateLimiter {
-  /** Resolves true with a token taken, false where `signal` aborted first. */
-  take(source: string, signal: AbortSignal): Promise<boolean>;
 }
 
 /** A filter's no: the reason, and the document that says so. */
@@ -58,24 +51,36 @@ export interface Rejection {
   readonly document?: string;
 }
 
+/** One step of an event's way, with what it came to. In order: draw, scope, filter, dedup, budget, write. */
+export type Step =
+  /** `drop` is the source's own verdict. */
+  | { readonly step: "draw"; readonly drop: FilterReason | undefined }
+  | { readonly step: "scope"; readonly inScope: boolean }
+  | { readonly step: "filter"; readonly rejection: Rejection | undefined }
+  | { readonly step: "dedup"; readonly verdict: "duplicate"; readonly into: Generation }
+  | { readonly step: "dedup"; readonly verdict: "new"; readonly generation: number }
+  /** An event of the same fingerprint is being written: dedup is asked again once that has ended. */
+  | { readonly step: "dedup"; readonly verdict: "twin" }
+  | { readonly step: "budget"; readonly admitted: boolean }
+  | { readonly step: "write"; readonly written: Written };
+
 /** One event in the books. */
 export interface Ticket {
+  /** Follows the event's way; absent where only the outcome counts. */
+  readonly step?: (step: Step) => void;
   /** Closes it. Outcomes are final: called once. */
   settle(outcome: Outcome, document?: string): void;
 }
 
-/** What is known of an event for its log line. */
-export interface EventNote {
+/** Where an event came in. */
+export interface EventContext {
+  /** The source whose payload it was drawn from; the event's own may be a tool that this source speaks for. */
+  readonly source: string;
   readonly correlationId: string;
-  readonly fingerprint: string;
-  readonly eventType: string;
-  /** The identity, readable: what a failed event is looked up by. */
-  readonly identity: string;
-  readonly receivedAt: number;
 }
 
 /** The books (SPEC section 2): every event is opened once and settled once. Implemented by telemetry/. */
 export interface Recorder {
-  open(source: string, category: Category, severity: Severity, note: EventNote): Ticket;
+  open(event: NormalEvent, context: EventContext): Ticket;
   payloadError(source: string, error: PayloadError, correlationId: string): void;
 }

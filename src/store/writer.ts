@@ -7,7 +7,7 @@ import { shortFingerprint } from "../model/identity/fingerprint.ts";
 import { hasStatus, type KubeApi } from "../kube/api.ts";
 import { backoff, retry, retryAfterMsOf, type Sleep, sleep } from "../kube/retry.ts";
 import { isOver, widen } from "../pipeline/dedup.ts";
-import { toObservation } from "../pipeline/observe.ts";
+import { toObservation } from "../pipeline/normalize.ts";
 import type { Generation, WriteContext, Written } from "../pipeline/ports.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { ObservationIndex } from "./index.ts";

@@ -1,7 +1,8 @@
 /** Every outcome becomes metrics and a log line here, and nowhere else: no event ends unseen, none is counted twice. */
-import type { Category, Severity } from "../model/observation.ts";
+import type { NormalEvent } from "../model/event.ts";
+import type { Category } from "../model/observation.ts";
 import type { Outcome, PayloadError, PayloadErrorReason } from "../model/outcome.ts";
-import type { EventNote, Recorder, Ticket } from "../pipeline/ports.ts";
+import type { EventContext, Recorder, Ticket } from "../pipeline/ports.ts";
 import { logger } from "./logging.ts";
 import type { Metrics } from "./metrics.ts";
 
@@ -51,7 +52,9 @@ export function createBooks(
     return tally;
   };
 
-  function open(source: string, category: Category, severity: Severity, note: EventNote): Ticket {
+  function open(event: NormalEvent, context: EventContext): Ticket {
+    const { source } = context;
+    const { category, severity, fingerprint, receivedAt } = event;
     const label = labelOf(source);
     const tally = tallyOf(label);
     tally.events++;
@@ -61,20 +64,20 @@ export function createBooks(
     let settled = false;
     return {
       settle(outcome, document) {
-        if (settled) throw new Error(`Cannot settle event "${note.fingerprint}": it has its outcome already`);
+        if (settled) throw new Error(`Cannot settle event "${fingerprint}": it has its outcome already`);
         settled = true;
         tally.inFlight--;
         tally[outcome.kind]++;
         metrics.eventsInFlight.set({ source: label }, tally.inFlight);
         metrics.eventProcessingDuration.observe(
           { source: label },
-          Math.max(0, now() - note.receivedAt) / 1_000,
+          Math.max(0, now() - receivedAt) / 1_000,
         );
         count(metrics, { label, category, outcome });
         if (tally.created + tally.deduped > 0) {
           metrics.dedupEffectiveness.set({ source: label }, tally.deduped / (tally.created + tally.deduped));
         }
-        say(source, { outcome, note, document });
+        say(event, { outcome, context, document });
       },
     };
   }
@@ -112,17 +115,13 @@ function count(metrics: Metrics, event: { label: string; category: Category; out
   }
 }
 
-function say(source: string, { outcome, note, document }: {
+function say({ eventType, fingerprint, identity }: NormalEvent, { outcome, context, document }: {
   outcome: Outcome;
-  note: EventNote;
+  context: EventContext;
   document: string | undefined;
 }): void {
-  const fields = {
-    source,
-    eventType: note.eventType,
-    fingerprint: note.fingerprint,
-    correlationId: note.correlationId,
-  };
+  const { source, correlationId } = context;
+  const fields = { source, eventType, fingerprint, correlationId };
   switch (outcome.kind) {
     case "created":
       return log.debug("Event created an Observation", fields);
@@ -131,7 +130,7 @@ function say(source: string, { outcome, note, document }: {
     case "filtered":
       return log.debug("Event filtered", { ...fields, reason: outcome.reason, document });
     case "failed": {
-      const failure = { ...fields, reason: outcome.reason, identity: note.identity, error: outcome.message };
+      const failure = { ...fields, reason: outcome.reason, identity, error: outcome.message };
       // What time mends will come again; what nothing mends is lost unless somebody reads this line.
       return outcome.reason === "unavailable"
         ? log.warn("Event could not be stored now", failure)

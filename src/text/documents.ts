@@ -29,7 +29,16 @@ export function readDocuments(text: string): Documents {
   return { documents, errors };
 }
 
+/** A request that holds no document. */
+export const EMPTY_BODY: PayloadError = { reason: "unreadable", path: "", message: "it is empty" };
+
 /** The body of a payload: its one document, or all of them as an array. */
 export function bodyOf({ documents }: Documents): Json | undefined {
   return documents.length > 1 ? [...documents] : documents[0];
+}
+
+/** The body of a request, as webhooks take it; undefined for no document and for an empty list, which hold no event. */
+export function requestBodyOf(documents: Documents): Json | undefined {
+  const body = bodyOf(documents);
+  return Array.isArray(body) && body.length === 0 ? undefined : body;
 }

@@ -1,5 +1,5 @@
 import { sha256 } from "../../src/model/identity/fingerprint.ts";
-import { toObservation } from "../../src/pipeline/observe.ts";
+import { toObservation } from "../../src/pipeline/normalize.ts";
 import type { NormalEvent } from "../../src/model/event.ts";
 import type { Observation } from "../../src/model/observation.ts";
 import type { StoredObservation } from "../../src/store/observations.ts";

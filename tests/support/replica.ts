@@ -1,7 +1,6 @@
 /** One replica of the program around the pipeline and the store, on a fake API server and virtual time. */
 import type { Clock } from "../../src/model/clock.ts";
 import type { Drawn, DrawnEvent, NormalEvent, Payload, SourceProfile } from "../../src/model/event.ts";
-import type { Category, Severity } from "../../src/model/observation.ts";
 import type { Outcome, PayloadError } from "../../src/model/outcome.ts";
 import type { KubeApi } from "../../src/kube/api.ts";
 import type { WatchEvent } from "../../src/kube/watch.ts";
@@ -14,7 +13,8 @@ import {
 } from "../../src/pipeline/intake.ts";
 import type { Steps } from "../../src/pipeline/decide.ts";
 import { contentHashOf, normalize } from "../../src/pipeline/normalize.ts";
-import type { RateLimiter, Recorder } from "../../src/pipeline/ports.ts";
+import { createWriteSlots, NO_LIMITS, type RateLimiter, type WriteSlots } from "../../src/pipeline/limits.ts";
+import type { Recorder } from "../../src/pipeline/ports.ts";
 import { createStore, ObservationIndex, type Store, type StoredObservation } from "../../src/store/mod.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 import type { FakeKube } from "./fake_kube.ts";
@@ -26,7 +26,8 @@ export interface ReplicaOptions {
   readonly clock?: Clock;
   readonly maxSize?: number;
   readonly steps?: Partial<Pick<Steps, "filter" | "inScope" | "admits">>;
-  readonly limiter?: RateLimiter;
+  /** Unlimited by default. */
+  readonly rate?: RateLimiter;
   /** Where the index starts without its list. */
   readonly unlisted?: boolean;
   readonly api?: KubeApi;
@@ -44,6 +45,7 @@ export class Replica {
   readonly dedup: Dedup;
   readonly store: Store;
   readonly intake: Intake;
+  readonly slots: WriteSlots = createWriteSlots({ limit: 32, perSource: 24 });
   readonly books: Settled[] = [];
   readonly payloadErrors: PayloadError[] = [];
   readonly metrics = createMetrics();
@@ -93,11 +95,10 @@ export class Replica {
         ...options.steps,
         dedup: this.dedup,
       },
-      limiter: options.limiter ?? { take: () => Promise.resolve(true) },
+      // No slice ever ends: turns of the real event loop are not part of virtual time.
+      limits: { ...NO_LIMITS, slots: this.slots, ...(options.rate && { rate: options.rate }) },
       store: this.store,
       recorder: this.#recorder(),
-      // No slice ever ends: turns of the real event loop are not part of virtual time.
-      clock: { now: () => clock.now(), monotonic: () => 0 },
     });
     this.#running = this.store.lane.run(this.#abort.signal);
     if (!options.unlisted) this.list();
@@ -154,7 +155,7 @@ export class Replica {
 
   #recorder(): Recorder {
     return {
-      open: (source: string, _category: Category, _severity: Severity) => {
+      open: (_event, { source }) => {
         const settled: Settled = { source, outcomes: [] };
         this.books.push(settled);
         return { settle: (outcome) => void settled.outcomes.push(outcome) };

@@ -2,7 +2,7 @@
 import type { Drawn, DrawnEvent } from "../../model/event.ts";
 import { isObject, type Json, type JsonObject } from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
-import { isClusterScoped } from "../../pipeline/confine.ts";
+import { isClusterScoped } from "../../model/cluster_scoped.ts";
 import { documentsIn, RESULTS_KEY } from "../results.ts";
 import { at, firstText, list, number, shapeOf, text, textAt, unread, withoutEmpty } from "../read.ts";
 import { alikeTwins, joined } from "../reports.ts";

@@ -43,7 +43,7 @@ Deno.test("what may not be read is asked for less and less often, and read soon 
     type: TYPE,
     view: VIEW,
     source: runtimeFor(trivy),
-    intake: { writing: 0, take: () => Promise.reject(new Error("there is nothing to be taken in")) },
+    intake: { take: () => Promise.reject(new Error("there is nothing to be taken in")) },
     views: { begin: nothing, report: nothing, gone: nothing, complete: nothing, lost: nothing },
     states,
     payloadOf: () => undefined,
@@ -78,7 +78,6 @@ Deno.test("calls to evaluate again that come faster than an evaluation is done d
   let taken = 0;
   const takenAtCompletion: number[] = [];
   const intake: Intake = {
-    writing: 0,
     async take() {
       await new Promise((resolve) => setTimeout(resolve, 1));
       taken++;

@@ -127,5 +127,4 @@ const REPORTS = [{
 /** There are no ConfigMaps to take in. */
 const NO_INTAKE: Intake = {
   take: () => Promise.reject(new Error("nothing was to be taken in")),
-  writing: 0,
 };

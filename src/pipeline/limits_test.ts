@@ -1,5 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { createRateLimiter, type Rate } from "./rate_limit.ts";
+import { createRateLimiter, createTimeSlices, createWriteSlots, type Rate } from "./limits.ts";
+
+const NO_DEADLINE = new AbortController().signal;
 
 /** Time that moves only when told, and the timers that hang on it. */
 function virtualTime() {
@@ -41,7 +43,7 @@ function setup(
   return { time, limiter, taken, take };
 }
 
-Deno.test("rate limit lets a burst through, then one token at a time, in order", async () => {
+Deno.test("createRateLimiter() lets a burst through, then one token at a time, in order", async () => {
   const { time, taken, take } = setup({ perSecond: 10, burst: 2 });
   for (const name of ["a", "b", "c", "d"]) take(name);
   await time.advance(0);
@@ -56,7 +58,7 @@ Deno.test("rate limit lets a burst through, then one token at a time, in order",
   assertEquals(time.timers.size, 0);
 });
 
-Deno.test("rate limit refills up to the burst and no further", async () => {
+Deno.test("createRateLimiter() refills up to the burst and no further", async () => {
   const { time, taken, take } = setup({ perSecond: 100, burst: 3 });
   for (const name of ["a", "b", "c"]) take(name);
   await time.advance(3_600_000);
@@ -65,7 +67,7 @@ Deno.test("rate limit refills up to the burst and no further", async () => {
   assertEquals(taken.length, 6);
 });
 
-Deno.test("rate limit waits end at the abort, cost no token and leave the order of the others", async () => {
+Deno.test("createRateLimiter() ends a wait at the abort, without a token and without a change of order", async () => {
   const { time, taken, take } = setup({ perSecond: 1, burst: 1 });
   const leaving = new AbortController();
   take("a");
@@ -80,7 +82,7 @@ Deno.test("rate limit waits end at the abort, cost no token and leave the order 
   assertEquals(time.timers.size, 0);
 });
 
-Deno.test("rate limit holds no timer once the last waiter has gone", async () => {
+Deno.test("createRateLimiter() holds no timer once the last waiter has gone", async () => {
   const { time, take } = setup({ perSecond: 1, burst: 1 });
   const leaving = new AbortController();
   take("a");
@@ -91,7 +93,7 @@ Deno.test("rate limit holds no timer once the last waiter has gone", async () =>
   assertEquals(time.timers.size, 0);
 });
 
-Deno.test("rate limit keeps sources apart and takes a source's own rate, changed while it waits", async () => {
+Deno.test("createRateLimiter() keeps sources apart and follows a source's own rate while it waits", async () => {
   let own: Rate = { perSecond: 0.01, burst: 1 };
   const { time, taken, take } = setup({ perSecond: 1, burst: 1 }, {
     rateOf: (source) => source === "slow" ? own : undefined,
@@ -108,7 +110,7 @@ Deno.test("rate limit keeps sources apart and takes a source's own rate, changed
   assertEquals(taken, ["slow 1", "falco 1", "slow 2"]);
 });
 
-Deno.test("rate limit forgets the source idle longest, never one that somebody waits for", async () => {
+Deno.test("createRateLimiter() forgets the source idle longest, never one with waiters", async () => {
   const { time, taken, take } = setup({ perSecond: 0.5, burst: 1 }, { maxSources: 2 });
   take("w1", "waited");
   take("w2", "waited");
@@ -119,4 +121,91 @@ Deno.test("rate limit forgets the source idle longest, never one that somebody w
   assertEquals(taken, ["w1", "x", "y", "z", "x again"]);
   await time.advance(4000);
   assertEquals(taken.slice(5), ["w2", "w3"]);
+});
+
+Deno.test("createWriteSlots() lets sources take turns, whatever the length of their queues", async () => {
+  const slots = createWriteSlots({ limit: 1, perSource: 1 });
+  const order: string[] = [];
+  const write = async (source: string) => {
+    if (!await slots.take(source, NO_DEADLINE)) return;
+    order.push(source);
+    await Promise.resolve();
+    slots.release(source);
+  };
+  await Promise.all(["a", "a", "a", "a", "b", "b", "c"].map(write));
+  assertEquals(order, ["a", "a", "b", "c", "a", "b", "a"]);
+  assertEquals(slots.taken, 0);
+});
+
+Deno.test("createWriteSlots() gives no slot to a waiter that gave up", async () => {
+  const slots = createWriteSlots({ limit: 1, perSource: 1 });
+  await slots.take("a", NO_DEADLINE);
+  const giveUp = new AbortController();
+  const waiting = slots.take("a", giveUp.signal);
+  giveUp.abort();
+  assertEquals(await waiting, false);
+  slots.release("a");
+  assertEquals([slots.taken, await slots.take("b", NO_DEADLINE)], [0, true]);
+});
+
+/** A clock that moves only when told. */
+function handClock() {
+  let at = 0;
+  return { now: () => at, monotonic: () => at, advance: (ms: number) => at += ms };
+}
+
+Deno.test("createTimeSlices() counts no idle time as work", async () => {
+  const clock = handClock();
+  const slices = createTimeSlices(clock);
+  for (let request = 0; request < 100; request++) {
+    clock.advance(1_000);
+    slices.arrived();
+    assertEquals(slices.turn(), undefined);
+  }
+  clock.advance(9);
+  assertEquals(slices.turn(), undefined, "the slice lasts");
+  clock.advance(1);
+  const wait = slices.turn();
+  assertEquals(wait instanceof Promise, true, "the slice is over");
+  await wait;
+});
+
+Deno.test("createTimeSlices() gives a loop that waited a whole slice, not one step of it", async () => {
+  const clock = handClock();
+  const slices = createTimeSlices(clock);
+  let waits = 0;
+  const loop = async () => {
+    for (let step = 0; step < 100; step++) {
+      const turn = slices.turn();
+      if (turn) {
+        waits++;
+        await turn;
+      }
+      clock.advance(1);
+    }
+  };
+  await Promise.all([loop(), loop()]);
+  // 200 ms of work in slices of 10 ms.
+  assertEquals(waits <= 22, true, `${waits} turns`);
+  assertEquals(waits >= 18, true, `${waits} turns`);
+});
+
+Deno.test("createTimeSlices() gives the event loop a turn after each slice", async () => {
+  const clock = handClock();
+  const slices = createTimeSlices(clock);
+  let turns = 0;
+  let done = false;
+  const others = (async () => {
+    while (!done) {
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      turns++;
+    }
+  })();
+  for (let step = 0; step < 50; step++) {
+    await slices.turn();
+    clock.advance(10);
+  }
+  done = true;
+  await others;
+  assertEquals(turns >= 20, true, `${turns} turns of the event loop`);
 });
