@@ -43,9 +43,9 @@ class TestClock implements Clock {
   monotonic = () => this.#now;
 
   sleep = (_ms: number, signal?: AbortSignal): Promise<void> => {
-    const { promise, resolve } = Promise.withResolvers<void>();
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.#waiting.add(resolve);
-    signal?.addEventListener("abort", () => resolve(), { once: true });
+    signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
     return promise;
   };
 

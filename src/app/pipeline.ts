@@ -51,7 +51,10 @@ export interface Pipeline {
   readonly budget: Budget;
   /** Feeds the index until `signal` aborts. */
   runIndex(signal: AbortSignal): Promise<void>;
-  /** Resolves once the index is complete, or after 30 s: a finding may be stored in another namespace than its own. */
+  /**
+   * Resolves once the index is complete, or after 30 s: a finding may be stored in another namespace than its own.
+   * Rejects with the signal's reason when it aborts.
+   */
   indexed(signal: AbortSignal): Promise<void>;
   /** Brings the gauges up to date that are read rather than counted. */
   publish(): void;
@@ -134,7 +137,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       );
     },
     async indexed(signal) {
-      for (let waits = 0; !index.complete && !signal.aborted && waits < INDEX_WAITS; waits++) {
+      for (let waits = 0; !index.complete && waits < INDEX_WAITS; waits++) {
         await sleep(INDEX_POLL_MS, signal);
       }
     },

@@ -1,6 +1,6 @@
 import type { Health } from "../health.ts";
 import { ApiError, type KubeApi } from "../kube/api.ts";
-import { backoff, retryAfterMsOf, sleep } from "../kube/retry.ts";
+import { backoff, elapsed, retryAfterMsOf } from "../kube/retry.ts";
 import { untilAborted } from "../lifecycle.ts";
 import { OBSERVATIONS } from "../store/mod.ts";
 import { logger } from "../telemetry/logging.ts";
@@ -21,7 +21,7 @@ export async function probeApi(
   },
 ): Promise<void> {
   const waits = backoff();
-  while (!signal.aborted) {
+  for (;;) {
     try {
       await api.list(OBSERVATIONS, { limit: 1, signal });
       await onReached();
@@ -32,7 +32,7 @@ export async function probeApi(
       if (signal.aborted) return;
       health.set("api", error instanceof ApiError);
       log.warn("Waiting for the API server and the Observation CRD", { error });
-      await sleep(waits.next(retryAfterMsOf(error)), signal);
+      if (!await elapsed(waits.next(retryAfterMsOf(error)), { signal })) return;
     }
   }
 }

@@ -3,7 +3,7 @@ import { createMetricsApp, type HttpApp } from "../http/app.ts";
 import { listen, type Listener } from "../http/server.ts";
 import type { Health } from "../health.ts";
 import type { Clock } from "../model/clock.ts";
-import { sleep } from "../kube/retry.ts";
+import { settledWithin, sleep } from "../kube/retry.ts";
 import { type Runnable, RunnableGroup } from "../lifecycle.ts";
 import type { Settings } from "../settings.ts";
 import { logger } from "../telemetry/logging.ts";
@@ -106,18 +106,18 @@ async function stop(
   log.info("Stopped");
 }
 
-/** Resolves once every request is answered; past the time-out they are ended, and nobody waits for who does not hang up. */
+/**
+ * Resolves once every request is answered. Past the time-out the requests are ended, and a connection that does not
+ * close then is not waited for.
+ */
 async function finishRequests(
   listeners: readonly Listener[],
   { requests, timeoutMs }: { readonly requests: AbortController; readonly timeoutMs: number },
 ): Promise<void> {
-  const done = new AbortController();
-  void Promise.all(listeners.map((listener) => listener.shutdown())).finally(() => done.abort());
-  await sleep(timeoutMs, done.signal);
-  if (done.signal.aborted) return;
+  const finished = Promise.all(listeners.map((listener) => listener.shutdown()));
+  if (await settledWithin(finished, timeoutMs)) return;
   log.warn("Requests under way did not finish in time", { timeoutMs });
   requests.abort(new DOMException("shutting down", "AbortError"));
-  await sleep(LAST_ANSWERS_MS, done.signal);
   // A sender that neither ends its body nor reads its answer must not cost the last status writes.
-  if (!done.signal.aborted) log.warn("Connections did not close in time");
+  if (!await settledWithin(finished, LAST_ANSWERS_MS)) log.warn("Connections did not close in time");
 }

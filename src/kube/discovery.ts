@@ -5,7 +5,7 @@ import { hasStatus, type KubeApi } from "./api.ts";
 import { servedAtOnce } from "./aggregated_discovery.ts";
 import { objects, type ServedType, type ServedTypes, text } from "./discovery_answer.ts";
 import { groupPath } from "./paths.ts";
-import { backoff, type Sleep, sleep } from "./retry.ts";
+import { backoff, elapsed, type Sleep } from "./retry.ts";
 
 export type { ServedType, ServedTypes } from "./discovery_answer.ts";
 
@@ -141,7 +141,7 @@ export interface DiscoveryWatch {
 /** Polls every 30 s, sooner after failures. What could not be read is taken to be as it was. */
 export function watchDiscovery(api: KubeApi, options: DiscoveryOptions): DiscoveryWatch {
   const { groups, onChange, intervalMs = 30_000, random = Math.random, log = logger("discovery") } = options;
-  const wait = options.sleep ?? sleep;
+  const { sleep } = options;
   let types: readonly ServedType[] = [];
   let unknownBefore: string | undefined;
   let wake = new AbortController();
@@ -170,7 +170,7 @@ export function watchDiscovery(api: KubeApi, options: DiscoveryOptions): Discove
         try {
           const complete = await poll(signal);
           if (complete) waits.reset();
-          await wait(complete ? intervalMs : waits.next(), wake.signal);
+          await elapsed(complete ? intervalMs : waits.next(), { signal: wake.signal, sleep });
         } catch (error) {
           if (!signal.aborted) throw error;
         }

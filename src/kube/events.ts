@@ -4,7 +4,7 @@ import { clean } from "../text/clean.ts";
 import { type Clock, systemClock } from "../model/clock.ts";
 import { type Logger, logger } from "../telemetry/logging.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "./api.ts";
-import { retry, type Sleep, sleep } from "./retry.ts";
+import { elapsed, retry, type Sleep } from "./retry.ts";
 
 export const EVENTS: ResourceType = {
   group: "",
@@ -75,23 +75,22 @@ const MAX_MESSAGE = 1_000;
 /** A recorder that holds at most 100 Events back and writes 25 at once, then one every 5 s. */
 export function createEventRecorder(options: EventRecorderOptions): EventRecorder {
   const { signal, clock = systemClock, burst = 25, refillMs = 5_000, log = logger("events") } = options;
-  const wait = options.sleep ?? sleep;
+  const { sleep } = options;
   const pending = new Map<string, Pending>();
   const written = new LRUCache<string, Written>({ max: MAX_WRITTEN });
   let spentUntilMs = -Infinity;
   let draining: Promise<void> | undefined;
 
-  /** Each write moves `spentUntilMs` on by one refill; it may run ahead of the clock by a burst. */
-  const takeTurn = async () => {
+  /** Each write moves `spentUntilMs` on by one refill; it may run ahead of the clock by a burst. False once aborted. */
+  const takeTurn = async (): Promise<boolean> => {
     const now = clock.monotonic();
     spentUntilMs = Math.max(spentUntilMs, now) + refillMs;
     const waitMs = spentUntilMs - now - burst * refillMs;
-    if (waitMs > 0) await wait(waitMs, signal);
+    return waitMs <= 0 || await elapsed(waitMs, { signal, sleep });
   };
 
   const drain = async () => {
-    while (pending.size > 0 && !signal.aborted) {
-      await takeTurn();
+    while (pending.size > 0 && await takeTurn()) {
       const [key, next] = pending.entries().next().value ?? [];
       if (key === undefined || next === undefined || signal.aborted) break;
       pending.delete(key);

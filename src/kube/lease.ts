@@ -6,7 +6,7 @@ import { hasStatus, type KubeApi, type KubeObject } from "./api.ts";
 import { deadline } from "./deadline.ts";
 import { followLease } from "./lease_follower.ts";
 import { type LeaseRecord, LEASES, microTime, readRecord, withRecord } from "./lease_record.ts";
-import { type Sleep, sleep } from "./retry.ts";
+import { elapsed, settledWithin, type Sleep, sleep } from "./retry.ts";
 
 export interface LeaderElectionOptions {
   readonly api: KubeApi;
@@ -143,7 +143,7 @@ async function lead(election: Election, signal: AbortSignal): Promise<void> {
   metrics?.isLeader.set(0);
   // When the lease was lost another term may follow: it must not meet the work of this one.
   const stoppedMs = clock.monotonic();
-  if (stopping) await settled(working, { graceMs: stopGraceMs / 2, sleep });
+  if (stopping) await settledWithin(working, stopGraceMs / 2, { sleep });
   else await working;
   const held = holds(election);
   election.leadUntilMs = -Infinity;
@@ -156,8 +156,8 @@ async function lead(election: Election, signal: AbortSignal): Promise<void> {
 async function renewUntilLost(election: Election, signal: AbortSignal): Promise<void> {
   const { clock, retryMs, sleep, log, namespace, name } = election.options;
   while (holds(election)) {
-    await sleep(Math.min(retryMs, Math.max(0, election.leadUntilMs - clock.monotonic())), signal);
-    if (signal.aborted || !holds(election)) return;
+    const pauseMs = Math.min(retryMs, Math.max(0, election.leadUntilMs - clock.monotonic()));
+    if (!await elapsed(pauseMs, { signal, sleep }) || !holds(election)) return;
     try {
       if (!await tryAcquireOrRenew(election, signal)) {
         election.leadUntilMs = -Infinity;
@@ -289,13 +289,4 @@ function freeAtMs({ observed, options }: Election): number {
   const { leaseDurationSeconds } = observed.record;
   return observed.sinceMs +
     (leaseDurationSeconds > 0 ? leaseDurationSeconds * 1_000 : options.leaseDurationMs);
-}
-
-async function settled(
-  work: Promise<void>,
-  { graceMs, sleep }: { readonly graceMs: number; readonly sleep: Sleep },
-): Promise<void> {
-  const grace = new AbortController();
-  await Promise.race([work, sleep(graceMs, grace.signal)]);
-  grace.abort();
 }

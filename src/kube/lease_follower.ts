@@ -1,7 +1,7 @@
 /** Watches a lease for the moment it becomes free, so that a takeover need not wait for the next try. */
 import type { KubeApi } from "./api.ts";
 import { LEASES, readRecord } from "./lease_record.ts";
-import type { Sleep } from "./retry.ts";
+import { elapsed, type Sleep } from "./retry.ts";
 import { watch, type WatchEvent } from "./watch.ts";
 
 /** Waits that end early. */
@@ -35,8 +35,8 @@ export function followLease(options: {
   })();
   return {
     async wait(ms) {
-      await sleep(ms, wake.signal);
-      if (wake.signal.aborted && !stop.signal.aborted) wake = new AbortController();
+      const woken = !await elapsed(ms, { signal: wake.signal, sleep });
+      if (woken && !stop.signal.aborted) wake = new AbortController();
     },
     async [Symbol.asyncDispose]() {
       signal.removeEventListener("abort", end);

@@ -2,7 +2,7 @@
 import { isObject, type JsonObject } from "../model/json.ts";
 import type { Clock } from "../model/clock.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "./api.ts";
-import { type Backoff, backoff, retry, retryAfterMsOf, type Sleep, sleep } from "./retry.ts";
+import { type Backoff, backoff, elapsed, retry, retryAfterMsOf, type Sleep } from "./retry.ts";
 import { logger } from "../telemetry/logging.ts";
 
 /** What `Ready` says. */
@@ -55,8 +55,7 @@ const MAX_SLEEP_MS = 3_600_000;
 
 /** Creates the writer of one resource type. */
 export function createReadyStatusWriter(options: ReadyStatusOptions): ReadyStatusWriter {
-  const { clock, isLeader } = options;
-  const wait = options.sleep ?? sleep;
+  const { clock, isLeader, sleep } = options;
   const pending = new Map<string, Pending>();
   let wake = () => {};
 
@@ -67,7 +66,8 @@ export function createReadyStatusWriter(options: ReadyStatusOptions): ReadyStatu
     signal.addEventListener("abort", wake, { once: true });
     let dueAt = Infinity;
     for (const each of pending.values()) dueAt = Math.min(dueAt, each.dueAt);
-    await wait(Math.min(MAX_SLEEP_MS, Math.max(0, dueAt - clock.monotonic())), woken.signal);
+    const pauseMs = Math.min(MAX_SLEEP_MS, Math.max(0, dueAt - clock.monotonic()));
+    await elapsed(pauseMs, { signal: woken.signal, sleep });
     signal.removeEventListener("abort", wake);
   }
 

@@ -1,21 +1,51 @@
-/** Waiting and trying again: full-jitter back-off, `Retry-After`, sleeps that an abort ends. */
+/** Waiting and trying again: sleeps that an abort ends, full-jitter back-off, `Retry-After`. */
 import { ApiError, NetworkError } from "./api.ts";
 
-/** Waits; resolves after `ms`, or at once when `signal` aborts. Never rejects: look at `signal` afterwards. */
+/** Waits. Rejects with the signal's reason when it aborts. */
 export type Sleep = (ms: number, signal?: AbortSignal) => Promise<void>;
 
-/** The real `Sleep`: its timer is gone as soon as the wait is over, however it ended. */
+/** The real `Sleep`. It leaves no timer and no listener behind. */
 export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
-  if (signal?.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
-    const done = () => {
+  if (signal?.aborted) return Promise.reject(signal.reason);
+  return new Promise((resolve, reject) => {
+    const abort = () => {
       clearTimeout(timer);
-      signal?.removeEventListener("abort", done);
-      resolve();
+      reject(signal?.reason);
     };
-    const timer = setTimeout(done, ms);
-    signal?.addEventListener("abort", done, { once: true });
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", abort);
+      resolve();
+    }, ms);
+    signal?.addEventListener("abort", abort, { once: true });
   });
+}
+
+/**
+ * Waits; true after `ms`, false as soon as `signal` aborts. For loops that end with their signal:
+ * `while (await elapsed(TICK_MS, { signal })) await tick();`
+ */
+export async function elapsed(
+  ms: number,
+  options: { readonly signal?: AbortSignal | undefined; readonly sleep?: Sleep | undefined },
+): Promise<boolean> {
+  const { signal, sleep: wait = sleep } = options;
+  try {
+    await wait(ms, signal);
+  } catch (error) {
+    if (!signal?.aborted) throw error;
+  }
+  return !signal?.aborted;
+}
+
+/** True if `work` settles, one way or the other, within `ms`. It goes on if it does not. */
+export async function settledWithin(
+  work: Promise<unknown>,
+  ms: number,
+  options: { readonly sleep?: Sleep } = {},
+): Promise<boolean> {
+  const settled = new AbortController();
+  void work.then(() => settled.abort(), () => settled.abort());
+  return !await elapsed(ms, { ...options, signal: settled.signal });
 }
 
 export interface BackoffOptions {
@@ -84,7 +114,6 @@ export interface RetryOptions {
 export async function retry<T>(fn: (attempt: number) => Promise<T>, options: RetryOptions = {}): Promise<T> {
   const { signal, retryable = isRetryable, maxAttempts = Infinity, onRetry } = options;
   const waits = options.backoff ?? backoff();
-  const wait = options.sleep ?? sleep;
   signal?.throwIfAborted();
   for (let attempt = 1;; attempt++) {
     try {
@@ -93,8 +122,7 @@ export async function retry<T>(fn: (attempt: number) => Promise<T>, options: Ret
       if (signal?.aborted || attempt >= maxAttempts || !retryable(error)) throw error;
       const waitMs = waits.next(retryAfterMsOf(error));
       onRetry?.(error, attempt, waitMs);
-      await wait(waitMs, signal);
-      if (signal?.aborted) throw error;
+      if (!await elapsed(waitMs, { signal, sleep: options.sleep })) throw error;
     }
   }
 }

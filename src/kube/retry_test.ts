@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import { ApiError, NetworkError } from "./api.ts";
-import { backoff, isRetryable, retry, sleep } from "./retry.ts";
+import { backoff, elapsed, isRetryable, retry, settledWithin, sleep } from "./retry.ts";
 
 const busy = (retryAfterMs?: number) => new ApiError("list pods", 429, {}, retryAfterMs);
 
@@ -87,10 +87,30 @@ Deno.test("retry() does not begin once aborted", async () => {
   assertEquals(calls, 0);
 });
 
-Deno.test("sleep() ends at once on an abort and leaves no timer", async () => {
+Deno.test("sleep() rejects with the signal's reason when it aborts, before or while it waits, and leaves no timer", async () => {
   const stop = new AbortController();
   const asleep = sleep(3_600_000, stop.signal);
+  stop.abort(new Error("stopped"));
+  await assertRejects(() => asleep, Error, "stopped");
+  await assertRejects(() => sleep(3_600_000, stop.signal), Error, "stopped");
+});
+
+Deno.test("elapsed() is true after the wait, false as soon as the signal aborts, and passes other faults on", async () => {
+  assertEquals(await elapsed(0, { signal: new AbortController().signal }), true);
+  assertEquals(await elapsed(0, {}), true);
+  const stop = new AbortController();
+  const waiting = elapsed(3_600_000, { signal: stop.signal });
   stop.abort();
-  await asleep;
-  await sleep(3_600_000, stop.signal);
+  assertEquals(await waiting, false);
+  assertEquals(await elapsed(0, { signal: stop.signal }), false);
+  const broken = () => Promise.reject(new TypeError("no clock"));
+  await assertRejects(() => elapsed(0, { sleep: broken }), TypeError, "no clock");
+});
+
+Deno.test("settledWithin() waits for work that ends, well or not, and no longer than it may", async () => {
+  assertEquals(await settledWithin(Promise.resolve(), 3_600_000), true);
+  assertEquals(await settledWithin(Promise.reject(new Error("failed")), 3_600_000), true);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  assertEquals(await settledWithin(promise, 0), false);
+  resolve();
 });

@@ -12,7 +12,7 @@ import {
 } from "./api.ts";
 import { type Deadline, deadline } from "./deadline.ts";
 import { resourceName } from "./paths.ts";
-import { type Backoff, backoff, isRetryable, retryAfterMsOf, type Sleep, sleep } from "./retry.ts";
+import { type Backoff, backoff, elapsed, isRetryable, retryAfterMsOf, type Sleep, sleep } from "./retry.ts";
 import { trackWatch, type WatchTracker } from "./watch_tracker.ts";
 
 /** How a watched resource stands. */
@@ -111,7 +111,7 @@ export async function* watch<T extends KubeObject = KubeObject>(
       if (needsList(event.reason)) run.resourceVersion = undefined;
       yield event;
       const waits = event.state === "failing" ? run.backoff : run.deniedBackoff;
-      await run.sleep(waits.next(retryAfterMsOf(error)), run.signal);
+      await elapsed(waits.next(retryAfterMsOf(error)), run);
     }
   }
 }
@@ -203,7 +203,7 @@ async function* watchOnce<T extends KubeObject>(run: Run): AsyncGenerator<WatchE
     throw error;
   }
   // A server that closes every watch at once must not be asked again and again without a pause.
-  if (!resetIfHealthy(run, began)) await run.sleep(run.backoff.next(), run.signal);
+  if (!resetIfHealthy(run, began)) await elapsed(run.backoff.next(), run);
 }
 
 function openWatch<T extends KubeObject>(run: Run, idle: Deadline) {

@@ -2,7 +2,7 @@
 import type { Clock } from "../model/clock.ts";
 import { isObject } from "../model/json.ts";
 import type { KubeApi, KubeObject, ResourceType } from "../kube/api.ts";
-import { type Sleep, sleep } from "../kube/retry.ts";
+import { elapsed, type Sleep } from "../kube/retry.ts";
 import { watch, type WatchEvent, type WatchOptions } from "../kube/watch.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -179,11 +179,8 @@ export class MappedSources {
   }
 
   async #tickAlways(signal: AbortSignal): Promise<void> {
-    const wait = this.#options.sleep ?? sleep;
-    while (!signal.aborted) {
-      await wait(TICK_MS, signal).catch(() => {});
-      if (!signal.aborted) await this.#tick(signal);
-    }
+    const { sleep } = this.#options;
+    while (await elapsed(TICK_MS, { signal, sleep })) await this.#tick(signal);
   }
 
   async #tick(signal: AbortSignal): Promise<void> {

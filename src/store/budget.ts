@@ -2,7 +2,7 @@
 import type { Clock } from "../model/clock.ts";
 import type { NormalEvent } from "../model/event.ts";
 import { SEVERITIES } from "../model/observation.ts";
-import { type Sleep, sleep } from "../kube/retry.ts";
+import { elapsed, type Sleep } from "../kube/retry.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { type Deletes, errorType } from "./deletes.ts";
@@ -200,10 +200,9 @@ export function createBudget(options: BudgetOptions): Budget {
       if (state === "full" && usage() < RECOVERED) become("room");
     },
     evict,
-    async run(deletes, signal, { sleep: wait = sleep } = {}) {
-      while (!signal.aborted) {
-        await wait(CHECK_MS, signal);
-        if (signal.aborted || !index.complete || excess() <= 0) continue;
+    async run(deletes, signal, { sleep } = {}) {
+      while (await elapsed(CHECK_MS, { signal, sleep })) {
+        if (!index.complete || excess() <= 0) continue;
         const startedAt = clock.monotonic();
         try {
           const evicted = await evict(deletes, signal);

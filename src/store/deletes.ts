@@ -1,6 +1,6 @@
 /** Deletes of the leader: paced, each only of the very object that was judged. */
 import { ApiError, hasStatus, type KubeApi, NetworkError } from "../kube/api.ts";
-import { backoff, isRetryable, retryAfterMsOf, sleep } from "../kube/retry.ts";
+import { backoff, elapsed, isRetryable, retryAfterMsOf } from "../kube/retry.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { ObservationIndex, Row } from "./index.ts";
 import { createLeaderWrites, type LeaderWritesOptions } from "./leader_writes.ts";
@@ -40,8 +40,7 @@ export interface Deletes {
 
 /** Creates the deletes of a process. */
 export function createDeletes(options: DeletesOptions): Deletes {
-  const { api, index, metrics, concurrency = 8 } = options;
-  const wait = options.sleep ?? sleep;
+  const { api, index, metrics, concurrency = 8, sleep } = options;
   const writes = createLeaderWrites(options);
   // Prometheus sees the first error only where its series stood at 0 before.
   for (const error_type of ERROR_TYPES) metrics.gcErrors.inc({ operation: "delete", error_type }, 0);
@@ -79,7 +78,7 @@ export function createDeletes(options: DeletesOptions): Deletes {
       const result = await one(row, reason, signal);
       if (typeof result === "boolean") return result;
       if (attempt >= MAX_ATTEMPTS) return false;
-      await wait(waits.next(result.retryAfterMs), signal);
+      if (!await elapsed(waits.next(result.retryAfterMs), { signal, sleep })) return false;
     }
   }
 

@@ -1,6 +1,6 @@
 /** Work that is merged by key while it waits, done when due, at a bounded rate, and tried again when it fails. */
 import type { Clock } from "../model/clock.ts";
-import { type Backoff, backoff, type Sleep, sleep } from "../kube/retry.ts";
+import { type Backoff, backoff, elapsed, type Sleep } from "../kube/retry.ts";
 
 /** How one piece of work ended. `again`: time mends it; `refused`: somebody must, and it waits its own, longer time. */
 export type WorkResult = "done" | "again" | "refused";
@@ -33,7 +33,6 @@ const REFUSED_WAIT = { initialMs: 5_000, maxMs: 300_000 };
 /** A queue of due work. */
 export class DueQueue<T> {
   readonly #options: DueQueueOptions<T>;
-  readonly #sleep: Sleep;
   readonly #waiting = new Map<string, Waiting<T>>();
   readonly #busy = new Map<string, T>();
   readonly #retries = backoff({ initialMs: 500, maxMs: 10_000 });
@@ -43,7 +42,6 @@ export class DueQueue<T> {
 
   constructor(options: DueQueueOptions<T>) {
     this.#options = options;
-    this.#sleep = options.sleep ?? sleep;
   }
 
   /** Keys that wait or are at work. */
@@ -91,12 +89,11 @@ export class DueQueue<T> {
 
   /** Does what is due until `signal` aborts. */
   async run(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
+    do {
       if (this.size === 0) await this.#woken(signal);
       const dueBy = this.#options.clock.monotonic();
       await this.#all({ signal, dueBy, paced: true, refused: true });
-      if (!signal.aborted) await this.#sleep(TICK_MS, signal);
-    }
+    } while (await this.#elapsed(TICK_MS, signal));
   }
 
   /**
@@ -107,7 +104,9 @@ export class DueQueue<T> {
     for (let refused = true; this.size > (refused ? 0 : this.#refused) && !signal.aborted; refused = false) {
       const before = this.size;
       await this.#all({ signal, dueBy: Infinity, paced: false, refused });
-      if (this.size >= before && this.size > this.#refused) await this.#sleep(this.#retries.next(), signal);
+      if (this.size >= before && this.size > this.#refused) {
+        await this.#elapsed(this.#retries.next(), signal);
+      }
     }
   }
 
@@ -126,8 +125,7 @@ export class DueQueue<T> {
     }
     const worker = async () => {
       for (let key = due.pop(); key !== undefined && !signal.aborted; key = due.pop()) {
-        if (paced) await this.#paced(signal);
-        await this.#do(key, signal);
+        if (!paced || await this.#paced(signal)) await this.#do(key, signal);
       }
     };
     due.reverse();
@@ -158,12 +156,16 @@ export class DueQueue<T> {
     }
   }
 
-  /** Starts are spread evenly: a burst of due work must not crowd out creates. */
-  async #paced(signal: AbortSignal): Promise<void> {
+  /** Spreads starts evenly: a burst of due work must not crowd out creates. False where `signal` aborted first. */
+  async #paced(signal: AbortSignal): Promise<boolean> {
     const now = this.#options.clock.monotonic();
     const startAt = Math.max(now, this.#nextStartAt);
     this.#nextStartAt = startAt + 1_000 / this.#options.perSecond;
-    if (startAt > now) await this.#sleep(startAt - now, signal);
+    return startAt <= now || await this.#elapsed(startAt - now, signal);
+  }
+
+  #elapsed(ms: number, signal: AbortSignal): Promise<boolean> {
+    return elapsed(ms, { signal, sleep: this.#options.sleep });
   }
 
   #woken(signal: AbortSignal): Promise<void> {

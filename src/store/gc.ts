@@ -1,6 +1,6 @@
 /** Garbage collection: the leader deletes what has outlived its TTL. */
 import type { Clock } from "../model/clock.ts";
-import { type Sleep, sleep } from "../kube/retry.ts";
+import { elapsed, type Sleep } from "../kube/retry.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { type Deletes, errorType } from "./deletes.ts";
@@ -38,8 +38,7 @@ const READY_POLL_MS = 500;
 
 /** Creates the collector of a process. */
 export function createGc(options: GcOptions): Gc {
-  const { index, deletes, clock, log, metrics, standing } = options;
-  const wait = options.sleep ?? sleep;
+  const { index, deletes, clock, log, metrics, standing, sleep } = options;
   for (const error_type of ["timeout", "internal"]) {
     metrics.gcErrors.inc({ operation: "collect", error_type }, 0);
   }
@@ -51,8 +50,8 @@ export function createGc(options: GcOptions): Gc {
     const done = new AbortController();
     const end = () => late.abort();
     signal.addEventListener("abort", end, { once: true });
-    void wait(options.timeoutMs, done.signal).then(() => {
-      if (done.signal.aborted) return;
+    void elapsed(options.timeoutMs, { signal: done.signal, sleep }).then((isLate) => {
+      if (!isLate) return;
       metrics.gcErrors.inc({ operation: "collect", error_type: "timeout" });
       end();
     });
@@ -77,8 +76,7 @@ export function createGc(options: GcOptions): Gc {
     const now = clock.now();
     let scanned = 0;
     for (const slot of index.slots()) {
-      if (++scanned % SCAN_SLICE === 0) await wait(0, signal);
-      if (signal.aborted) break;
+      if (++scanned % SCAN_SLICE === 0 && !await elapsed(0, { signal, sleep })) break;
       if (index.rows.has(slot) && isExpired(slot, now)) expired.push(slot);
     }
     return expired;
@@ -106,11 +104,8 @@ export function createGc(options: GcOptions): Gc {
     collect,
     async run(signal) {
       const ready = () => index.complete && (options.ready?.() ?? true);
-      while (!ready() && !signal.aborted) await wait(READY_POLL_MS, signal);
-      while (!signal.aborted) {
-        await collect(signal);
-        await wait(options.intervalMs, signal);
-      }
+      while (!ready()) if (!await elapsed(READY_POLL_MS, { signal, sleep })) return;
+      do await collect(signal); while (await elapsed(options.intervalMs, { signal, sleep }));
     },
   };
 }

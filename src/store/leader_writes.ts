@@ -1,6 +1,6 @@
 /** What every background write of the leader has in common: the lease is checked first, and a pace is kept. */
 import type { Clock } from "../model/clock.ts";
-import { type Sleep, sleep } from "../kube/retry.ts";
+import { elapsed, type Sleep } from "../kube/retry.ts";
 
 export interface LeaderWritesOptions {
   readonly clock: Clock;
@@ -18,15 +18,14 @@ export interface LeaderWrites {
 
 /** Creates a pace for leader writes: evenly spread starts, no bursts. */
 export function createLeaderWrites(options: LeaderWritesOptions): LeaderWrites {
-  const { clock, assertLeader, perSecond } = options;
-  const wait = options.sleep ?? sleep;
+  const { clock, assertLeader, perSecond, sleep } = options;
   let nextAt = 0;
   return {
     async turn(signal) {
       const now = clock.monotonic();
       const startAt = Math.max(now, nextAt);
       nextAt = startAt + 1_000 / perSecond;
-      if (startAt > now) await wait(startAt - now, signal);
+      if (startAt > now && !await elapsed(startAt - now, { signal, sleep })) return false;
       if (signal.aborted) return false;
       assertLeader();
       return true;

@@ -1,7 +1,7 @@
 /** The leader's watch over findings: what no complete view reports any more is Resolved after a grace. */
 import type { Clock } from "../model/clock.ts";
 import type { Views } from "../model/view.ts";
-import { type Sleep, sleep } from "../kube/retry.ts";
+import { elapsed, type Sleep } from "../kube/retry.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import type { ObservationIndex, Row } from "./index.ts";
 import { createLeaderWrites } from "./leader_writes.ts";
@@ -46,7 +46,7 @@ const NOTHING: StatusDelta = { occurrences: 0, firstSeenAt: Infinity, lastSeenAt
 /** Creates the lifecycle of a process; its book starts anew with each term. */
 export function createLifecycle(options: LifecycleOptions): Lifecycle {
   const { index, writer, clock, log, graceSeconds } = options;
-  const wait = options.sleep ?? sleep;
+  const { sleep } = options;
   const writes = createLeaderWrites({ ...options, perSecond: options.resolvesPerSecond ?? 50 });
   const seconds = () => Math.floor(clock.monotonic() / 1_000);
   const returned = new Set<string>();
@@ -98,8 +98,7 @@ export function createLifecycle(options: LifecycleOptions): Lifecycle {
     let resolved = 0;
     let scanned = 0;
     for (const slot of index.slots()) {
-      if (++scanned % SCAN_SLICE === 0) await wait(0, signal);
-      if (signal.aborted) return resolved;
+      if (++scanned % SCAN_SLICE === 0 && !await elapsed(0, { signal, sleep })) return resolved;
       if (!index.rows.has(slot) || !index.rows.finding(slot) || index.rows.resolved(slot)) continue;
       if (isReported(slot)) continue;
       const row = index.rows.row(slot);
@@ -148,9 +147,8 @@ export function createLifecycle(options: LifecycleOptions): Lifecycle {
       book = newBook();
       unheardSince = new FingerprintTable();
       const tickMs = Math.max(200, Math.min(MAX_TICK_MS, graceSeconds * 1_000 / 4));
-      while (!signal.aborted) {
-        await wait(tickMs, signal);
-        if (!index.complete || signal.aborted) continue;
+      while (await elapsed(tickMs, { signal, sleep })) {
+        if (!index.complete) continue;
         try {
           await evaluate(signal);
         } catch (error) {

@@ -1,11 +1,12 @@
 /** The write path: one create under the name every replica would give it, and what to make of the API server's no. */
+import { errorMessage } from "../model/error_message.ts";
 import type { NormalEvent } from "../model/event.ts";
 import { ANNOTATIONS, LABELS, MANAGED_BY, type Observation } from "../model/observation.ts";
 import type { FailReason, Outcome } from "../model/outcome.ts";
 import { observationName } from "../model/identity/names.ts";
 import { shortFingerprint } from "../model/identity/fingerprint.ts";
 import { hasStatus, type KubeApi } from "../kube/api.ts";
-import { backoff, retry, retryAfterMsOf, type Sleep, sleep } from "../kube/retry.ts";
+import { backoff, elapsed, retry, retryAfterMsOf, type Sleep } from "../kube/retry.ts";
 import { isOver, widen } from "../pipeline/dedup.ts";
 import { toObservation } from "../pipeline/normalize.ts";
 import type { Generation, WriteContext, Written } from "../pipeline/ports.ts";
@@ -63,8 +64,7 @@ type Created = { readonly observation: StoredObservation } | { readonly exists: 
 
 /** Creates the writer of a process. */
 export function createWriter(options: WriterOptions): Writer {
-  const { api, index, lane, metrics, instance, ownNamespace } = options;
-  const wait = options.sleep ?? sleep;
+  const { api, index, lane, metrics, instance, ownNamespace, sleep } = options;
   const newBackoff = () => backoff(options.random ? { random: options.random } : {});
 
   async function write(event: NormalEvent, generation: number, context: WriteContext): Promise<Written> {
@@ -115,8 +115,8 @@ export function createWriter(options: WriterOptions): Writer {
   async function create(job: Job, generation: number): Promise<Created> {
     const { event, context: { signal, pushed } } = job;
     const waits = newBackoff();
+    if (signal.aborted) return { outcome: unavailable("not written before the deadline") };
     for (let attempt = 1;; attempt++) {
-      if (signal.aborted) return { outcome: unavailable("not written before the deadline") };
       const { namespace, eventId } = job;
       try {
         const object = toObservation(event, generation, { instance, eventId, namespace, pushed });
@@ -125,7 +125,7 @@ export function createWriter(options: WriterOptions): Writer {
         };
       } catch (error) {
         if (signal.aborted) {
-          return { outcome: unavailable(`not written before the deadline: ${messageOf(error)}`) };
+          return { outcome: unavailable(`not written before the deadline: ${errorMessage(error)}`) };
         }
         const refusal = refusalOf(error);
         metrics.observationsCreateErrors.inc({
@@ -136,16 +136,18 @@ export function createWriter(options: WriterOptions): Writer {
           case "exists":
             return { exists: true };
           case "final":
-            return { outcome: failed(refusal.reason, messageOf(error)) };
+            return { outcome: failed(refusal.reason, errorMessage(error)) };
           case "no_namespace":
-            if (job.namespace === ownNamespace) return { outcome: unavailable(messageOf(error)) };
+            if (job.namespace === ownNamespace) return { outcome: unavailable(errorMessage(error)) };
             job.namespace = ownNamespace;
             break;
           case "later":
             if (!pushed && attempt >= (MAX_PULLED_ATTEMPTS[refusal.label] ?? Infinity)) {
-              return { outcome: unavailable(messageOf(error)) };
+              return { outcome: unavailable(errorMessage(error)) };
             }
-            await wait(waits.next(retryAfterMsOf(error)), signal);
+            if (!await elapsed(waits.next(retryAfterMsOf(error)), { signal, sleep })) {
+              return { outcome: unavailable(`not written before the deadline: ${errorMessage(error)}`) };
+            }
         }
       }
     }
@@ -221,7 +223,7 @@ export function createWriter(options: WriterOptions): Writer {
   }
 
   function retryOptions(signal: AbortSignal) {
-    return { signal, sleep: wait, backoff: newBackoff() };
+    return { signal, backoff: newBackoff(), ...(sleep && { sleep }) };
   }
 
   /** What is stored, and what this replica saw since and has not written yet. */
@@ -274,11 +276,11 @@ function conflict(job: Job, generation: number, holder?: Observation): Outcome {
 }
 
 function outcomeOf(error: unknown, signal: AbortSignal): Outcome {
-  if (signal.aborted) return unavailable(`not written before the deadline: ${messageOf(error)}`);
+  if (signal.aborted) return unavailable(`not written before the deadline: ${errorMessage(error)}`);
   const refusal = refusalOf(error);
   return failed(
     refusal.kind === "final" && refusal.reason === "internal" ? "internal" : "unavailable",
-    messageOf(error),
+    errorMessage(error),
   );
 }
 
@@ -288,8 +290,4 @@ function unavailable(message: string): Outcome {
 
 function failed(reason: FailReason, message: string): Outcome {
   return { kind: "failed", reason, message };
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

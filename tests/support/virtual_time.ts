@@ -28,29 +28,26 @@ export class VirtualTime implements Clock {
     return { now: () => this.now() + byMs, monotonic: () => this.monotonic() };
   }
 
-  /** Stands in for `sleep` of kube/retry.ts. */
+  /** Stands in for `sleep` of kube/retry.ts: rejects with the signal's reason when it aborts. */
   readonly sleep = (ms: number, signal?: AbortSignal): Promise<void> => {
-    if (signal?.aborted) return Promise.resolve();
-    return new Promise((resolve) => {
-      const sleeper: Sleeper = {
-        at: this.#passedMs + Math.max(ms, 0),
-        wake: () => {
-          this.#sleepers.delete(sleeper);
-          signal?.removeEventListener("abort", sleeper.wake);
-          resolve();
-        },
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    return new Promise((resolve, reject) => {
+      const end = (settle: () => void) => () => {
+        this.#sleepers.delete(sleeper);
+        signal?.removeEventListener("abort", abort);
+        settle();
       };
+      const abort = end(() => reject(signal?.reason));
+      const sleeper: Sleeper = { at: this.#passedMs + Math.max(ms, 0), wake: end(resolve) };
       this.#sleepers.add(sleeper);
-      signal?.addEventListener("abort", sleeper.wake, { once: true });
+      signal?.addEventListener("abort", abort, { once: true });
     });
   };
 
   /** Calls back after so many ms; returns what cancels it. */
   readonly timer = (callback: () => void, ms: number): () => void => {
     const cancelled = new AbortController();
-    void this.sleep(ms, cancelled.signal).then(() => {
-      if (!cancelled.signal.aborted) callback();
-    });
+    this.sleep(ms, cancelled.signal).then(callback, () => {});
     return () => cancelled.abort();
   };
 

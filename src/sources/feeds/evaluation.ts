@@ -2,7 +2,7 @@
 import type { Payload } from "../../model/event.ts";
 import { type ViewKey, viewName, type Views } from "../../model/view.ts";
 import type { KubeObject } from "../../kube/api.ts";
-import { type Backoff, backoff, type Sleep, sleep } from "../../kube/retry.ts";
+import { type Backoff, backoff, elapsed, type Sleep } from "../../kube/retry.ts";
 import type { Intake, IntakeResult, SourceRuntime } from "../../pipeline/intake.ts";
 import { logger } from "../../telemetry/logging.ts";
 
@@ -48,7 +48,7 @@ export function keyOf({ metadata }: KubeObject): string {
 export function createEvaluator(options: EvaluatorOptions): Evaluator {
   const { source, view, intake, views, signal } = options;
   const resource = viewName(view);
-  const { retryBackoff = backoff({ initialMs: 1_000, maxMs: 60_000 }), sleep: wait = sleep } = options;
+  const { retryBackoff = backoff({ initialMs: 1_000, maxMs: 60_000 }), sleep } = options;
   const waiting = new Set<string>();
   let wake: () => void = () => {};
   signal.addEventListener("abort", () => wake(), { once: true });
@@ -126,7 +126,7 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
         await new Promise<void>((resolve) => wake = resolve);
         continue;
       }
-      await wait(retryBackoff.next(), signal);
+      if (!await elapsed(retryBackoff.next(), { signal, sleep })) return;
       for (const key of [...waiting]) {
         if (signal.aborted) return;
         await inTurn(key, () => retryOne(key));
