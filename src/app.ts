@@ -1,11 +1,10 @@
 /** The composition root: the only place where everything is wired, started and stopped in order. */
 import { createDiscovery, groupsOf } from "./app/discovery.ts";
 import { identityOf } from "./app/election.ts";
-import { budgetEvent, createKeeping } from "./app/keeping.ts";
 import { createOwnUser } from "./app/own_user.ts";
 import { createPipeline } from "./app/pipeline.ts";
 import { probeApi } from "./app/readiness.ts";
-import { inScope, scopeOf } from "./app/scope.ts";
+import { inScope, keepsIn, scopeOf } from "./app/scope.ts";
 import { serve } from "./app/serve.ts";
 import { sourcesReport, warnIfOpen } from "./app/reports.ts";
 import { SourceSet } from "./app/sources.ts";
@@ -31,6 +30,10 @@ import { MappedSources } from "./mapped/runtime.ts";
 import { SOURCES } from "./sources/registry.ts";
 import { leaseName } from "./sources/rbac.ts";
 import { SourceStates } from "./sources/status.ts";
+import { budgetEvent } from "./store/budget.ts";
+import { createExpiry } from "./store/expiry.ts";
+import { createFindings } from "./store/findings.ts";
+import { logger } from "./telemetry/logging.ts";
 import { createMetrics, type Metrics } from "./telemetry/metrics.ts";
 import { registerProcessMetrics } from "./telemetry/process.ts";
 import { type Books, createBooks } from "./telemetry/accounting.ts";
@@ -61,6 +64,7 @@ const MIB = 2 ** 20;
 /** Bodies of webhook requests in memory at once. */
 const BODY_BUDGET_BYTES = 64 * MIB;
 const BEAT_MS = 1_000;
+const DELETES_PER_SECOND = 200;
 
 /** Starts the program. Throws where it cannot even start: a bad setting, a port in use, an unreadable token. */
 export async function startApp(
@@ -105,7 +109,7 @@ export async function startApp(
     rateOf: (source) => sources.rateOf(source),
     volatileDetailsOf: (source) => sources.volatileDetailsOf(source),
     onBudget: (state) => {
-      events.record(budgetEvent(settings, state));
+      events.record(budgetEvent(settings.podNamespace, state));
       // What was refused while there was no room may be written now.
       if (state === "room") stateSources.reevaluate();
     },
@@ -128,22 +132,43 @@ export async function startApp(
     metrics,
     onStarted: (signal) => leaderWork(signal),
   });
-  const keeping = createKeeping({
-    api,
-    settings,
-    metrics,
+  const { index, updates } = pipeline.store;
+  const sharedNamespaces = [settings.podNamespace, settings.observationNamespace].filter(Boolean);
+  /** What both leader parts of the store need. */
+  const leading = {
+    index,
     clock,
-    pipeline,
-    sources,
-    sourceLabel: books.sourceLabel,
     assertLeader: () => leader.assertLeader(),
-    sourcesKnown: () => sourcesKnown,
+    inScope: (namespace: string) => keepsIn(namespace, scope, sharedNamespaces),
+  };
+  const findings = createFindings({
+    ...leading,
+    updates,
+    log: logger("findings"),
+    graceSeconds: settings.resolveGraceSeconds,
+    sharedNamespaces,
+    viewSourceOf: (source) => sources.viewSourceOf(source),
+    eventTypesOf: (view) => sources.eventTypesOf(view),
+  });
+  const expiry = createExpiry({
+    ...leading,
+    api,
+    metrics,
+    log: logger("expiry"),
+    budget: pipeline.budget,
+    sourceLabel: books.sourceLabel,
+    stateOf: (row) => findings.state(row),
+    ttlSeconds: settings.observationTtlSeconds,
+    ready: () => sourcesKnown,
+    intervalMs: settings.gcIntervalMs,
+    timeoutMs: settings.gcTimeoutMs,
+    perSecond: DELETES_PER_SECOND,
   });
   const stateSources = new StateSources({
     api,
     discovery,
     intake: pipeline.intake,
-    views: keeping.lifecycle,
+    views: findings,
     states,
     payloadError: books.payloadError,
     ...scope,
@@ -178,10 +203,11 @@ export async function startApp(
 
   let sourcesKnown = false;
   mapped.settled.then(() => sourcesKnown = true);
-  /** The leader's part: the lifecycle's book is opened before the first view is told. */
+  /** The leader's part. Findings start their term before the first view is reported. */
   async function leaderWork(signal: AbortSignal): Promise<void> {
     const group = new RunnableGroup([
-      ...keeping.runnables,
+      { name: "findings", run: (inner) => findings.run(inner) },
+      { name: "expiry", run: (inner) => expiry.run(inner) },
       {
         name: "state sources",
         async run(inner) {
@@ -270,7 +296,7 @@ export async function startApp(
     leading: [{ name: "leader election", run: (signal) => leader.run(signal) }],
     core: [
       { name: "event loop", run: (signal) => every(BEAT_MS, () => health.beat("event loop"), signal) },
-      { name: "status lane", run: (signal) => pipeline.store.lane.run(signal) },
+      { name: "repeats", run: (signal) => pipeline.store.repeats.run(signal) },
       { name: "storage budget", run: (signal) => every(BEAT_MS, () => pipeline.budget.observe(), signal) },
       { name: "index", run: (signal) => pipeline.runIndex(signal) },
       {

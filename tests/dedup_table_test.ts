@@ -243,7 +243,7 @@ Deno.test("repeat flushed to a deleted object: delta dropped, key cleared, nothi
   it.kube.remove(metadata.namespace ?? "", metadata.name ?? "");
   await it.time.advance(6_000);
   assertEquals(it.kube.stored, []);
-  assertEquals(a.store.lane.size, 0);
+  assertEquals(a.store.repeats.size, 0);
   await a.take([ALERT]);
   assertEquals(outcomes(a), ["created", "deduped", "created"]);
   a.catchUp();

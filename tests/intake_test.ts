@@ -393,7 +393,7 @@ Deno.test("the books balance under random mixes of everything (property)", async
     queue.length = 0;
     let created = 0;
     for (const replica of replicas) {
-      await replica.store.lane.flush(NO_DEADLINE);
+      await replica.store.repeats.flush(NO_DEADLINE);
       for (const { outcomes } of replica.books) {
         assertEquals(outcomes.length, 1, "exactly one outcome");
         if (outcomes[0]?.kind === "created") created++;

@@ -34,7 +34,7 @@ async function leading(
       kube,
       leader,
       async evict() {
-        const evicted = leader.budget.evict(leader.deletes, NEVER);
+        const evicted = leader.expiry.evict(NEVER);
         await time.advance(10_000);
         return await evicted;
       },
@@ -114,7 +114,7 @@ Deno.test("a flood of forged CRITICALs from one webhook does not push out other 
     ],
     async ({ time, leader, kube, evict, left }) => {
       const end = new AbortController();
-      const running = leader.budget.run(leader.deletes, end.signal, { sleep: time.sleep });
+      const running = leader.expiry.run(end.signal);
       for (let flood = 0; flood < 40; flood++) {
         for (let id = 0; id < 5; id++) {
           const forged = { source: "falco", severity: "CRITICAL", kind: "occurrence" } as const;
@@ -200,7 +200,7 @@ Deno.test("eviction stops once the lease may be another's", () =>
   leading(many(120, "trivy"), async ({ leader, time, kube }) => {
     leader.leads = false;
     const end = new AbortController();
-    const running = leader.budget.run(leader.deletes, end.signal, { sleep: time.sleep });
+    const running = leader.expiry.run(end.signal);
     await time.advance(5_000);
     end.abort();
     await running;

@@ -128,7 +128,7 @@ export function usageFigures(usage: Usage, events: number): Figures {
   };
 }
 
-/** Waits until the status lane has written what is due. */
+/** Waits until no status write is due. */
 export async function untilQuiet(bundle: Bundle): Promise<void> {
   for (const deadline = performance.now() + QUIET_MS; performance.now() < deadline;) {
     const { storage } = await bundle.status();

@@ -42,7 +42,7 @@ async function measure(question: PipelineQuestion): Promise<PipelineAnswer> {
   const stop = new AbortController();
   const pipeline = createWired(question);
   const index = pipeline.runIndex(stop.signal);
-  while (!pipeline.index.complete) await new Promise((resolve) => setTimeout(resolve, 1));
+  while (!pipeline.store.index.complete) await new Promise((resolve) => setTimeout(resolve, 1));
   const runtime = runtimeFor(falco);
   const template = await alertTemplate();
   let number = 0;

@@ -12,14 +12,7 @@ import { contentHashOf } from "../pipeline/normalize.ts";
 import type { Rejection } from "../pipeline/ports.ts";
 import { createLimits, type Limits, type Rate } from "../pipeline/limits.ts";
 import type { Settings } from "../settings.ts";
-import {
-  createStore,
-  feedIndex,
-  ObservationIndex,
-  OBSERVATIONS,
-  type Store,
-  type StoredObservation,
-} from "../store/mod.ts";
+import { createStore, feedIndex, OBSERVATIONS, type Store, type StoredObservation } from "../store/mod.ts";
 import { type Budget, type BudgetState, createBudget } from "../store/budget.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -44,7 +37,6 @@ export interface PipelineOptions {
 }
 
 export interface Pipeline {
-  readonly index: ObservationIndex;
   readonly dedup: Dedup;
   readonly store: Store;
   readonly intake: Intake;
@@ -52,7 +44,7 @@ export interface Pipeline {
   /** Feeds the index until `signal` aborts. */
   runIndex(signal: AbortSignal): Promise<void>;
   /**
-   * Resolves once the index is complete, or after 30 s: a finding may be stored in another namespace than its own.
+   * Resolves once the index is complete, or after 30 s: it alone finds what is stored in another namespace.
    * Rejects with the signal's reason when it aborts.
    */
   indexed(signal: AbortSignal): Promise<void>;
@@ -70,20 +62,11 @@ export function createPipeline(options: PipelineOptions): Pipeline {
   const { api, settings, metrics, books, clock } = options;
   const contentHash = (observation: Observation) =>
     contentHashOf(observation, options.volatileDetailsOf(observation.spec.source));
-  const index: ObservationIndex = new ObservationIndex({
-    instance: settings.instance,
+  const store: Store = createStore({
+    api,
+    clock,
     contentHash,
     onGone: (fingerprint, generation) => dedup.forget(fingerprint, generation),
-  });
-  const dedup: Dedup = createDedup({
-    index,
-    maxSize: settings.dedupMaxSize,
-    onEvict: () => metrics.dedupEvictions.inc(),
-  });
-  const store = createStore({
-    api,
-    index,
-    clock,
     log: logger("store"),
     metrics,
     instance: settings.instance,
@@ -91,9 +74,14 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     sourceLabel: books.sourceLabel,
     contentSilenceMs: 2 * settings.resyncIntervalMs,
   });
+  const { index, repeats } = store;
+  const dedup: Dedup = createDedup({
+    index,
+    maxSize: settings.dedupMaxSize,
+    onEvict: () => metrics.dedupEvictions.inc(),
+  });
   const budget = createBudget({
     index,
-    clock,
     log: logger("budget"),
     metrics,
     maxCount: settings.observationMaxTotal,
@@ -119,7 +107,6 @@ export function createPipeline(options: PipelineOptions): Pipeline {
   });
 
   return {
-    index,
     dedup,
     store,
     intake,
@@ -148,19 +135,19 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       notOurs: index.foreign,
       budget: { state: budget.state, usage: budget.usage() },
       openWindows: dedup.usage(),
-      statusWritesPending: store.lane.size,
+      statusWritesPending: repeats.size,
     }),
-    publish: () => publish({ index, dedup, limits, store, budget, metrics }),
+    publish: () => publish({ dedup, limits, store, budget, metrics }),
   };
 }
 
 function publish(
-  parts: Pick<Pipeline, "index" | "dedup" | "store" | "budget"> & { limits: Limits; metrics: Metrics },
+  parts: Pick<Pipeline, "dedup" | "store" | "budget"> & { limits: Limits; metrics: Metrics },
 ): void {
-  const { index, dedup, limits, store, budget, metrics } = parts;
+  const { dedup, limits, store: { index, repeats }, budget, metrics } = parts;
   budget.observe();
   metrics.dedupCacheUsage.set(dedup.usage());
-  metrics.tasks.set(limits.slots.taken + store.lane.size);
+  metrics.tasks.set(limits.slots.taken + repeats.size);
   metrics.activeEvents.reset();
   for (const { category, severity, count } of index.tallies.active()) {
     metrics.activeEvents.set({ category, severity }, count);

@@ -100,7 +100,7 @@ async function stop(
   const finishBy = clock.monotonic() + settings.httpShutdownTimeoutMs;
   await finishRequests(listeners, { requests, timeoutMs: settings.httpShutdownTimeoutMs });
   const leftMs = finishBy - clock.monotonic();
-  await pipeline.store.lane.flush(AbortSignal.timeout(Math.max(LEAST_FLUSH_MS, Math.floor(leftMs))));
+  await pipeline.store.repeats.flush(AbortSignal.timeout(Math.max(LEAST_FLUSH_MS, Math.floor(leftMs))));
   await groups.core.stop();
   close();
   log.info("Stopped");

@@ -1,24 +1,20 @@
-/** The storage budget: what is refused when it is used up, and what the leader evicts to get back under it. */
-import type { Clock } from "../model/clock.ts";
+/** The storage budget: which events are refused when it is used up, and which Observations are the next to be evicted. */
 import type { NormalEvent } from "../model/event.ts";
 import { SEVERITIES } from "../model/observation.ts";
-import { elapsed, type Sleep } from "../kube/retry.ts";
+import type { EventDraft } from "../kube/events.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import { type Deletes, errorType } from "./deletes.ts";
-import type { ObservationIndex, Row } from "./index.ts";
-import type { SourceTally } from "./tallies.ts";
+import type { Entry, ObservationIndex, Row, SourceTally } from "./index/mod.ts";
 
 export interface BudgetOptions {
   readonly index: ObservationIndex;
-  readonly clock: Clock;
   readonly log: Logger;
-  readonly metrics: Pick<Metrics, "storageBudgetUsage" | "gcErrors">;
+  readonly metrics: Pick<Metrics, "storageBudgetUsage">;
   readonly maxCount: number;
   readonly maxBytes: number;
   /** How far a replica may overshoot while the leader makes room: DEDUP_RATE_BURST. */
   readonly burst: number;
-  /** Told when the budget is used up, and when there is room again. */
+  /** Called when the budget is used up, and when there is room again. */
   readonly onChange?: (state: BudgetState) => void;
 }
 
@@ -34,15 +30,12 @@ export interface Budget {
   readonly state: BudgetState;
   /** Sets the gauge and sees whether there is room again. Call it every few seconds on every replica. */
   observe(): void;
-  /** Evicts until within the budget; resolves with how many were deleted. The leader's. */
-  evict(deletes: Deletes, signal: AbortSignal): Promise<number>;
-  /** Evicts whenever it is exceeded, until `signal` aborts. The leader's. */
-  run(deletes: Deletes, signal: AbortSignal, options?: { readonly sleep?: Sleep }): Promise<void>;
+  /** The next to be evicted, in order; none while the budget is kept. */
+  victims(): readonly Row[];
 }
 
 /** There is room again below this share: a recovery is announced once, not at every delete. */
 const RECOVERED = 0.95;
-const CHECK_MS = 1_000;
 /** Victims chosen in one scan. */
 const BATCH = 500;
 /** From the first to be evicted to the last. */
@@ -57,9 +50,8 @@ interface Group {
 
 /** Creates the budget of a process. */
 export function createBudget(options: BudgetOptions): Budget {
-  const { index, clock, log, metrics, maxCount, maxBytes, burst } = options;
+  const { index, log, metrics, maxCount, maxBytes, burst } = options;
   let state: BudgetState = "room";
-  metrics.gcErrors.inc({ operation: "evict", error_type: "internal" }, 0);
 
   function become(next: BudgetState): void {
     if (next === state) return;
@@ -159,34 +151,14 @@ export function createBudget(options: BudgetOptions): Budget {
 
   /** The oldest `count` of a group. */
   function oldest({ source, severity, resolved }: Group, count: number): Row[] {
-    const { rows } = index;
-    const slots: number[] = [];
-    for (const slot of index.slots()) {
-      if (
-        rows.severity(slot) === severity && rows.resolved(slot) === resolved && rows.source(slot) === source
-      ) {
-        slots.push(slot);
+    const group: Entry[] = [];
+    for (const entry of index.entries()) {
+      if (entry.severity === severity && entry.isResolved === resolved && entry.source === source) {
+        group.push(entry);
       }
     }
-    const { createdAtSeconds } = rows.columns;
-    slots.sort((a, b) => (createdAtSeconds[a] ?? 0) - (createdAtSeconds[b] ?? 0));
-    return slots.slice(0, count).map((slot) => rows.row(slot));
-  }
-
-  async function evict(deletes: Deletes, signal: AbortSignal): Promise<number> {
-    let evicted = 0;
-    while (!signal.aborted) {
-      const over = excess();
-      const group = over > 0 ? nextGroup() : undefined;
-      if (!group) break;
-      become("full");
-      const count = Math.min(BATCH, over, group.resolved ? over : room(group));
-      const deleted = await deletes.all(oldest(group, count), "budget", signal);
-      evicted += deleted;
-      // Every one failed or had changed: not the same again at once.
-      if (deleted === 0) break;
-    }
-    return evicted;
+    group.sort((a, b) => a.createdAt - b.createdAt);
+    return group.slice(0, count).map((entry) => entry.row());
   }
 
   return {
@@ -199,20 +171,25 @@ export function createBudget(options: BudgetOptions): Budget {
       metrics.storageBudgetUsage.set(usage());
       if (state === "full" && usage() < RECOVERED) become("room");
     },
-    evict,
-    async run(deletes, signal, { sleep } = {}) {
-      while (await elapsed(CHECK_MS, { signal, sleep })) {
-        if (!index.complete || excess() <= 0) continue;
-        const startedAt = clock.monotonic();
-        try {
-          const evicted = await evict(deletes, signal);
-          log.info("Observations evicted", { evicted, seconds: (clock.monotonic() - startedAt) / 1_000 });
-        } catch (error) {
-          if (signal.aborted) return;
-          metrics.gcErrors.inc({ operation: "evict", error_type: errorType(error) });
-          log.warn("Eviction ended early", { error });
-        }
-      }
+    victims() {
+      const over = excess();
+      const group = over > 0 ? nextGroup() : undefined;
+      if (!group) return [];
+      become("full");
+      return oldest(group, Math.min(BATCH, over, group.resolved ? over : room(group)));
     },
+  };
+}
+
+/** The Event that says that the budget is used up or has room again, on the controller's own namespace. */
+export function budgetEvent(ownNamespace: string, state: BudgetState): EventDraft {
+  const full = state === "full";
+  return {
+    regarding: { apiVersion: "v1", kind: "Namespace", name: ownNamespace, namespace: ownNamespace },
+    type: full ? "Warning" : "Normal",
+    reason: full ? "StorageBudgetReached" : "StorageBudgetRecovered",
+    message: full
+      ? "The storage budget is used up: the least important Observations go first (OBSERVATION_MAX_TOTAL, OBSERVATION_MAX_BYTES)"
+      : "The storage budget has room again",
   };
 }

@@ -2,9 +2,9 @@
 import { ApiError, hasStatus, type KubeApi, NetworkError } from "../kube/api.ts";
 import { backoff, elapsed, isRetryable, retryAfterMsOf } from "../kube/retry.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import type { ObservationIndex, Row } from "./index.ts";
-import { createLeaderWrites, type LeaderWritesOptions } from "./leader_writes.ts";
+import type { ObservationIndex, Row } from "./index/mod.ts";
 import { OBSERVATIONS } from "./observations.ts";
+import { createSpacing, type SpacingOptions } from "./write_spacing.ts";
 
 /** Values of the label `reason` of `observations_deleted_total`. */
 export const DELETE_REASONS = ["expired", "budget"] as const;
@@ -16,11 +16,13 @@ const ERROR_TYPES = [
   ...["throttled", "forbidden", "unauthorized", "server", "rejected", "internal"] as const,
 ];
 
-export interface DeletesOptions extends LeaderWritesOptions {
+export interface DeletesOptions extends SpacingOptions {
   readonly api: KubeApi;
   readonly index: ObservationIndex;
   readonly metrics: Pick<Metrics, "observationsDeleted" | "gcErrors">;
   readonly sourceLabel: (source: string) => string;
+  /** Throws where the lease may be another's by now. */
+  readonly assertLeader: () => void;
   readonly concurrency?: number;
   readonly random?: () => number;
 }
@@ -34,14 +36,14 @@ const MAX_ATTEMPTS = 3;
 
 /** Deletes Observations. */
 export interface Deletes {
-  /** Deletes rows until all are tried or `signal` aborts; resolves with how many are gone. Throws once we do not lead any more. */
+  /** Deletes rows until all are tried or `signal` aborts; resolves with how many are gone. Throws once another replica may lead. */
   all(rows: Iterable<Row>, reason: DeleteReason, signal: AbortSignal): Promise<number>;
 }
 
 /** Creates the deletes of a process. */
 export function createDeletes(options: DeletesOptions): Deletes {
   const { api, index, metrics, concurrency = 8, sleep } = options;
-  const writes = createLeaderWrites(options);
+  const turn = createSpacing(options);
   // Prometheus sees the first error only where its series stood at 0 before.
   for (const error_type of ERROR_TYPES) metrics.gcErrors.inc({ operation: "delete", error_type }, 0);
 
@@ -74,7 +76,8 @@ export function createDeletes(options: DeletesOptions): Deletes {
   async function inTurn(row: Row, reason: DeleteReason, signal: AbortSignal): Promise<boolean> {
     const waits = backoff(options.random ? { random: options.random } : {});
     for (let attempt = 1;; attempt++) {
-      if (!await writes.turn(signal)) return false;
+      if (!await turn(signal)) return false;
+      options.assertLeader();
       const result = await one(row, reason, signal);
       if (typeof result === "boolean") return result;
       if (attempt >= MAX_ATTEMPTS) return false;

@@ -1,8 +1,9 @@
 /** Work that is merged by key while it waits, done when due, at a bounded rate, and tried again when it fails. */
 import type { Clock } from "../model/clock.ts";
 import { type Backoff, backoff, elapsed, type Sleep } from "../kube/retry.ts";
+import { createSpacing } from "./write_spacing.ts";
 
-/** How one piece of work ended. `again`: time mends it; `refused`: somebody must, and it waits its own, longer time. */
+/** How one piece of work ended. `again`: time mends it; `refused`: an admin must, and it waits its own, longer time. */
 export type WorkResult = "done" | "again" | "refused";
 
 export interface DueQueueOptions<T> {
@@ -10,7 +11,7 @@ export interface DueQueueOptions<T> {
   /** Does the work; what is not done is put back, merged with what came meanwhile. Never rejects. */
   work(key: string, item: T, signal: AbortSignal): Promise<WorkResult>;
   merge(older: T, newer: T): T;
-  /** Told of refused work that is dropped, since half the queue is refused work: the rest is for other keys. */
+  /** Called with refused work that is dropped: refused work may fill half the queue, the rest is for other keys. */
   dropped(item: T): void;
   /** Keys that may wait; `add` refuses more. */
   readonly maxSize: number;
@@ -22,7 +23,7 @@ export interface DueQueueOptions<T> {
 interface Waiting<T> {
   item: T;
   dueAt: number;
-  /** Of refused work: it is due no earlier, whatever comes for its key. */
+  /** Of refused work: new work for its key does not make it due earlier. */
   readonly refused?: { readonly untilAt: number; readonly waits: Backoff };
 }
 
@@ -33,15 +34,16 @@ const REFUSED_WAIT = { initialMs: 5_000, maxMs: 300_000 };
 /** A queue of due work. */
 export class DueQueue<T> {
   readonly #options: DueQueueOptions<T>;
+  readonly #turn: (signal: AbortSignal) => Promise<boolean>;
   readonly #waiting = new Map<string, Waiting<T>>();
   readonly #busy = new Map<string, T>();
   readonly #retries = backoff({ initialMs: 500, maxMs: 10_000 });
   #refused = 0;
-  #nextStartAt = 0;
   #wake: (() => void) | undefined;
 
   constructor(options: DueQueueOptions<T>) {
     this.#options = options;
+    this.#turn = createSpacing(options);
   }
 
   /** Keys that wait or are at work. */
@@ -125,7 +127,7 @@ export class DueQueue<T> {
     }
     const worker = async () => {
       for (let key = due.pop(); key !== undefined && !signal.aborted; key = due.pop()) {
-        if (!paced || await this.#paced(signal)) await this.#do(key, signal);
+        if (!paced || await this.#turn(signal)) await this.#do(key, signal);
       }
     };
     due.reverse();
@@ -154,14 +156,6 @@ export class DueQueue<T> {
       this.#waiting.delete(key);
       this.#options.dropped(item);
     }
-  }
-
-  /** Spreads starts evenly: a burst of due work must not crowd out creates. False where `signal` aborted first. */
-  async #paced(signal: AbortSignal): Promise<boolean> {
-    const now = this.#options.clock.monotonic();
-    const startAt = Math.max(now, this.#nextStartAt);
-    this.#nextStartAt = startAt + 1_000 / this.#options.perSecond;
-    return startAt <= now || await this.#elapsed(startAt - now, signal);
   }
 
   #elapsed(ms: number, signal: AbortSignal): Promise<boolean> {

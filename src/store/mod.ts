@@ -1,4 +1,4 @@
-/** The store of a process: index, write path and status lane as the pipeline uses them. */
+/** The store of a process, as every replica runs it: index, creates, repeats. */
 import type { Clock } from "../model/clock.ts";
 import type { KubeApi } from "../kube/api.ts";
 import type { Sleep } from "../kube/retry.ts";
@@ -6,26 +6,24 @@ import type { WatchEvent } from "../kube/watch.ts";
 import type { ObservationStore } from "../pipeline/ports.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import type { ObservationIndex } from "./index.ts";
+import { type IndexOptions, ObservationIndex } from "./index/mod.ts";
 import type { StoredObservation } from "./observations.ts";
-import { createStatusLane, type StatusLane } from "./status_lane.ts";
+import { createRepeats, type Repeats } from "./repeats.ts";
+import { createUpdates, type Updates } from "./updates.ts";
 import { createWriter } from "./writer.ts";
 
-export { type IndexOptions, ObservationIndex, type Row } from "./index.ts";
+export { ObservationIndex } from "./index/mod.ts";
 export { OBSERVATIONS, type StoredObservation } from "./observations.ts";
-export type { StatusLane } from "./status_lane.ts";
 
-export interface StoreOptions {
+export interface StoreOptions extends IndexOptions {
   readonly api: KubeApi;
-  readonly index: ObservationIndex;
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Pick<Metrics, "observationsCreateErrors">;
-  readonly instance: string;
   readonly ownNamespace: string;
   /** A source as a label value: beyond a bounded number of them `other`. */
   readonly sourceLabel: (source: string) => string;
-  /** How long a report may be silent before another one's words replace what it said: twice the resync interval. */
+  /** How long a report may be silent before another one's content replaces what it said: twice the resync interval. */
   readonly contentSilenceMs: number;
   /** Unique to each write; by default a UUID. */
   readonly newEventId?: () => string;
@@ -33,20 +31,20 @@ export interface StoreOptions {
   readonly sleep?: Sleep;
 }
 
-/** Writes, repeats, and the lane that runs in the background. */
+/** What is stored: the index of it, its creates and its changes. */
 export interface Store extends ObservationStore {
-  readonly lane: StatusLane;
+  readonly index: ObservationIndex;
+  readonly updates: Updates;
+  readonly repeats: Repeats;
 }
 
 /** Creates the store of a process. */
 export function createStore(options: StoreOptions): Store {
-  const lane = createStatusLane(options);
-  const writer = createWriter({ newEventId: () => crypto.randomUUID(), ...options, lane });
-  return {
-    lane,
-    write: writer.write,
-    repeat: (event, into, context) => lane.repeat(event, into, context),
-  };
+  const index = new ObservationIndex(options);
+  const updates = createUpdates({ ...options, index });
+  const repeats = createRepeats({ ...options, index, updates });
+  const write = createWriter({ newEventId: () => crypto.randomUUID(), ...options, index, repeats });
+  return { index, updates, repeats, write, repeat: repeats.add };
 }
 
 /** Feeds the index from the watch of Observations until that ends. */

@@ -1,4 +1,4 @@
-/** The write path: one create under the name every replica would give it, and what to make of the API server's no. */
+/** The write path: one create under the name that every replica would give it, and what follows from the API server's refusal. */
 import { errorMessage } from "../model/error_message.ts";
 import type { NormalEvent } from "../model/event.ts";
 import { ANNOTATIONS, LABELS, MANAGED_BY, type Observation } from "../model/observation.ts";
@@ -9,18 +9,18 @@ import { hasStatus, type KubeApi } from "../kube/api.ts";
 import { backoff, elapsed, retry, retryAfterMsOf, type Sleep } from "../kube/retry.ts";
 import { isOver, widen } from "../pipeline/dedup.ts";
 import { toObservation } from "../pipeline/normalize.ts";
-import type { Generation, WriteContext, Written } from "../pipeline/ports.ts";
+import type { Generation, ObservationStore, WriteContext, Written } from "../pipeline/ports.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import type { ObservationIndex } from "./index.ts";
+import type { ObservationIndex } from "./index/mod.ts";
 import { OBSERVATIONS, type StoredObservation } from "./observations.ts";
-import { parseName, seenTimes } from "./projection.ts";
+import { parseName, seenTimes } from "./index/projection.ts";
 import { type CreateErrorReason, refusalOf } from "./refusal.ts";
-import type { StatusLane } from "./status_lane.ts";
+import type { Repeats } from "./repeats.ts";
 
 export interface WriterOptions {
   readonly api: KubeApi;
   readonly index: ObservationIndex;
-  readonly lane: StatusLane;
+  readonly repeats: Repeats;
   readonly metrics: Pick<Metrics, "observationsCreateErrors">;
   /** INSTANCE: the shard set the Observations belong to. */
   readonly instance: string;
@@ -32,12 +32,6 @@ export interface WriterOptions {
   readonly newEventId: () => string;
   readonly random?: () => number;
   readonly sleep?: Sleep;
-}
-
-/** Writes events. */
-export interface Writer {
-  /** See `ObservationStore.write`. */
-  write(event: NormalEvent, generation: number, context: WriteContext): Promise<Written>;
 }
 
 const MAX_ROUNDS = 5;
@@ -62,26 +56,26 @@ type Created = { readonly observation: StoredObservation } | { readonly exists: 
   readonly outcome: Outcome;
 };
 
-/** Creates the writer of a process. */
-export function createWriter(options: WriterOptions): Writer {
-  const { api, index, lane, metrics, instance, ownNamespace, sleep } = options;
+/** Creates the `write` of the store of a process (see `ObservationStore`). */
+export function createWriter(options: WriterOptions): ObservationStore["write"] {
+  const { api, index, repeats, metrics, instance, ownNamespace, sleep } = options;
   const newBackoff = () => backoff(options.random ? { random: options.random } : {});
 
   async function write(event: NormalEvent, generation: number, context: WriteContext): Promise<Written> {
     const job: Job = { event, context, eventId: options.newEventId(), namespace: event.namespace };
     try {
       if (event.resolved) return await endStored(job);
-      if (generation <= 1) return await settle(job, generation);
+      if (generation <= 1) return await createFrom(job, generation);
       const newest = await newestStored(job, generation - 1);
       if (newest && !isOver(newest, event)) return repeated(job, newest);
-      return await settle(job, (newest?.generation ?? 0) + 1);
+      return await createFrom(job, (newest?.generation ?? 0) + 1);
     } catch (error) {
       return { outcome: outcomeOf(error, context.signal) };
     }
   }
 
-  /** Creates; where the name is taken finds out by whom, and goes on to the next generation where that is right. */
-  async function settle(job: Job, first: number): Promise<Written> {
+  /** Creates; where the name is taken reads the holder, and goes on to the next generation where that is right. */
+  async function createFrom(job: Job, first: number): Promise<Written> {
     let generation = first;
     for (let round = 0; round < MAX_ROUNDS; round++) {
       const created = await create(job, generation);
@@ -107,11 +101,11 @@ export function createWriter(options: WriterOptions): Writer {
   }
 
   function repeated({ event, context }: Job, into: Generation): Written {
-    lane.repeat(event, into, context);
+    repeats.add(event, into, context);
     return { outcome: { kind: "deduped" }, generation: widen(into, event) };
   }
 
-  /** One create, tried until it is answered for good, `signal` aborts, or our own namespace is refused too. */
+  /** One create, tried until it has a final answer, `signal` aborts, or our own namespace is refused too. */
   async function create(job: Job, generation: number): Promise<Created> {
     const { event, context: { signal, pushed } } = job;
     const waits = newBackoff();
@@ -235,13 +229,13 @@ export function createWriter(options: WriterOptions): Writer {
       name,
       generation: parseName(name)?.generation ?? 0,
       firstSeenAt,
-      lastSeenAt: Math.max(lastSeenAt, lane.pendingLastSeenAt(namespace, name) ?? -Infinity),
+      lastSeenAt: Math.max(lastSeenAt, repeats.pendingLastSeenAt(namespace, name) ?? -Infinity),
       active: observation.status?.phase !== "Resolved",
       contentHash: index.contentHashOf(observation),
     };
   }
 
-  return { write };
+  return write;
 }
 
 function nameOf({ event }: Job, generation: number): string {

@@ -1,11 +1,9 @@
 /** The leader's part of the store on a fake API server and virtual time. */
-import type { FindingStanding, Lifecycle } from "../../src/store/lifecycle.ts";
-import { createLifecycle } from "../../src/store/lifecycle.ts";
-import { type BudgetOptions, createBudget } from "../../src/store/budget.ts";
-import { createDeletes } from "../../src/store/deletes.ts";
-import { createGc } from "../../src/store/gc.ts";
+import { type Budget, type BudgetOptions, createBudget } from "../../src/store/budget.ts";
+import { createExpiry, type Expiry } from "../../src/store/expiry.ts";
+import { createFindings, type Findings, type FindingState } from "../../src/store/findings.ts";
 import type { ViewKey } from "../../src/model/view.ts";
-import type { Row } from "../../src/store/index.ts";
+import type { Row } from "../../src/store/index/mod.ts";
 import type { FakeKube } from "./fake_kube.ts";
 import { Replica } from "./replica.ts";
 import type { VirtualTime } from "./virtual_time.ts";
@@ -18,7 +16,7 @@ export interface LeaderOptions {
   readonly kube: FakeKube;
   readonly time: VirtualTime;
   readonly graceSeconds?: number;
-  readonly standing?: (row: Row) => FindingStanding;
+  readonly stateOf?: (row: Row) => FindingState;
   readonly budget?: Partial<BudgetOptions>;
   readonly perSecond?: number;
   readonly timeoutMs?: number;
@@ -28,10 +26,9 @@ export interface LeaderOptions {
 
 /** A replica that leads. */
 export class Leader extends Replica {
-  readonly lifecycle: Lifecycle;
-  readonly gc: ReturnType<typeof createGc>;
-  readonly deletes: ReturnType<typeof createDeletes>;
-  readonly budget: ReturnType<typeof createBudget>;
+  readonly findings: Findings;
+  readonly budget: Budget;
+  readonly expiry: Expiry;
   leads = true;
 
   constructor(options: LeaderOptions) {
@@ -49,29 +46,26 @@ export class Leader extends Replica {
       assertLeader,
       ...(options.inScope && { inScope: options.inScope }),
     };
-    this.lifecycle = createLifecycle({
+    this.findings = createFindings({
       ...common,
-      writer: this.store.lane.writer,
+      updates: this.store.updates,
       graceSeconds,
       viewSourceOf: (source) => PUSHED.includes(source) ? undefined : source,
       sharedNamespaces: ["zen-system"],
       resolvesPerSecond: 1_000,
       ...(eventTypesOf && { eventTypesOf }),
     });
-    this.deletes = createDeletes({
+    this.budget = createBudget({ ...common, maxCount: 100, maxBytes: 2 ** 30, burst: 10, ...options.budget });
+    this.expiry = createExpiry({
       ...common,
       api: kube,
+      budget: this.budget,
       sourceLabel: (source) => source,
       perSecond: options.perSecond ?? 1_000,
-    });
-    this.gc = createGc({
-      ...common,
-      deletes: this.deletes,
-      standing: options.standing ?? this.lifecycle.standing,
+      stateOf: options.stateOf ?? this.findings.state,
       ttlSeconds: 604_800,
       intervalMs: 3_600_000,
       timeoutMs: options.timeoutMs ?? 300_000,
     });
-    this.budget = createBudget({ ...common, maxCount: 100, maxBytes: 2 ** 30, burst: 10, ...options.budget });
   }
 }

@@ -15,7 +15,12 @@ import type { Steps } from "../../src/pipeline/decide.ts";
 import { contentHashOf, normalize } from "../../src/pipeline/normalize.ts";
 import { createWriteSlots, NO_LIMITS, type RateLimiter, type WriteSlots } from "../../src/pipeline/limits.ts";
 import type { Recorder } from "../../src/pipeline/ports.ts";
-import { createStore, ObservationIndex, type Store, type StoredObservation } from "../../src/store/mod.ts";
+import {
+  createStore,
+  type ObservationIndex,
+  type Store,
+  type StoredObservation,
+} from "../../src/store/mod.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 import type { FakeKube } from "./fake_kube.ts";
 import type { VirtualTime } from "./virtual_time.ts";
@@ -64,19 +69,10 @@ export class Replica {
     const { time, clock = time } = options;
     this.#kube = kube;
     this.#clock = clock;
-    this.index = new ObservationIndex({
-      instance: "default",
-      contentHash: (observation) => contentHashOf(observation, []),
-      onGone: (fingerprint, generation) => this.dedup.forget(fingerprint, generation),
-    });
-    this.dedup = createDedup({
-      index: this.index,
-      maxSize: options.maxSize ?? 10_000,
-      onEvict: () => this.evictions++,
-    });
     this.store = createStore({
       api: options.api ?? kube,
-      index: this.index,
+      contentHash: (observation) => contentHashOf(observation, []),
+      onGone: (fingerprint, generation) => this.dedup.forget(fingerprint, generation),
       clock,
       log: this.#log(),
       metrics: this.metrics,
@@ -86,6 +82,12 @@ export class Replica {
       contentSilenceMs: 7_200_000,
       sleep: time.sleep,
       random: () => 0.5,
+    });
+    this.index = this.store.index;
+    this.dedup = createDedup({
+      index: this.index,
+      maxSize: options.maxSize ?? 10_000,
+      onEvict: () => this.evictions++,
     });
     this.intake = createIntake({
       steps: {
@@ -100,7 +102,7 @@ export class Replica {
       store: this.store,
       recorder: this.#recorder(),
     });
-    this.#running = this.store.lane.run(this.#abort.signal);
+    this.#running = this.store.repeats.run(this.#abort.signal);
     if (!options.unlisted) this.list();
   }
 
@@ -142,7 +144,7 @@ export class Replica {
 
   /** Ends like a process that is told to. */
   async stop(): Promise<void> {
-    await this.store.lane.flush(new AbortController().signal);
+    await this.store.repeats.flush(new AbortController().signal);
     await this.kill();
   }
 

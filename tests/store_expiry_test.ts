@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { ApiError } from "../src/kube/api.ts";
-import type { FindingStanding } from "../src/store/lifecycle.ts";
+import type { FindingState } from "../src/store/findings.ts";
 import { apiError, FakeKube } from "./support/fake_kube.ts";
 import { Leader, type LeaderOptions } from "./support/leader.ts";
 import { type ObservationFields, storedObservation } from "./support/observation.ts";
@@ -58,7 +58,7 @@ Deno.test("an occurrence expires its TTL after its creation, whatever was seen o
       { ...OLD, id: 2, ttlSeconds: 3_600, createdAt: now - 3_599_000 },
     ],
     async ({ time, kube, leader }) => {
-      const collected = leader.gc.collect(NEVER);
+      const collected = leader.expiry.collect(NEVER);
       await time.advance(1_000);
       assertEquals([await collected, kube.stored.length, leader.index.size], [1, 1, 1]);
       assertEquals(await deleted(leader), { "falco expired": 1 });
@@ -73,25 +73,25 @@ Deno.test("without a TTL of its own an Observation has the default", () =>
         const { ttlSecondsAfterCreation: _ttl, ...spec } = object.spec;
         kube.put({ ...object, spec });
       }
-      const collected = leader.gc.collect(NEVER);
+      const collected = leader.expiry.collect(NEVER);
       await time.advance(1_000);
       assertEquals(await collected, 1);
     },
   ));
 
-const FINDING_CASES: readonly (readonly [FindingStanding, "Active" | "Resolved", string, boolean])[] = [
+const FINDING_CASES: readonly (readonly [FindingState, "Active" | "Resolved", string, boolean])[] = [
   ["reported", "Active", "an Active finding that its source still reports lives on", false],
-  ["pending", "Active", "none expires before its source's first complete evaluation", false],
-  ["pending", "Resolved", "nor does a Resolved one", false],
+  ["unknown", "Active", "none expires before its source's first complete evaluation", false],
+  ["unknown", "Resolved", "nor does a Resolved one", false],
   ["ended", "Active", "one that ended is Resolved first", false],
-  ["unheard", "Active", "so is one that nothing reports any more", false],
+  ["unseen", "Active", "so is one that nothing reports any more", false],
   ["absent", "Active", "one of an uninstalled resource does not count as reported", true],
   ["reported", "Resolved", "a Resolved one goes its TTL after resolvedAt", true],
   ["ended", "Resolved", "whatever its source says", true],
 ];
 
-for (const [standing, phase, title, expires] of FINDING_CASES) {
-  Deno.test(`GC: ${title} (${standing}, ${phase})`, () =>
+for (const [state, phase, title, expires] of FINDING_CASES) {
+  Deno.test(`GC: ${title} (${state}, ${phase})`, () =>
     leading(
       (now) => [{
         source: "trivy",
@@ -103,12 +103,12 @@ for (const [standing, phase, title, expires] of FINDING_CASES) {
         },
       }],
       async ({ time, kube, leader }) => {
-        const collected = leader.gc.collect(NEVER);
+        const collected = leader.expiry.collect(NEVER);
         await time.advance(1_000);
         await collected;
         assertEquals(kube.stored.length, expires ? 0 : 1);
       },
-      { standing: () => standing },
+      { stateOf: () => state },
     ));
 }
 
@@ -119,7 +119,7 @@ Deno.test("GC leaves what lies in another shard's namespaces", () =>
       { ...OLD, id: 2, namespace: "pay", createdAt: now - 30 * DAY_MS },
     ],
     async ({ time, kube, leader }) => {
-      const collected = leader.gc.collect(NEVER);
+      const collected = leader.expiry.collect(NEVER);
       await time.advance(1_000);
       assertEquals(await collected, 1);
       assertEquals(kube.stored.map(({ metadata }) => metadata.namespace), ["pay"]);
@@ -136,13 +136,13 @@ Deno.test("a Resolved finding's TTL runs from resolvedAt", () =>
       status: { phase: "Resolved", resolvedAt: new Date(now - 3_000_000).toISOString() },
     }],
     async ({ time, leader }) => {
-      assertEquals(await leader.gc.collect(NEVER), 0);
+      assertEquals(await leader.expiry.collect(NEVER), 0);
       await time.advance(600_000);
-      const collected = leader.gc.collect(NEVER);
+      const collected = leader.expiry.collect(NEVER);
       await time.advance(1_000);
       assertEquals(await collected, 1);
     },
-    { standing: () => "reported" },
+    { stateOf: () => "reported" },
   ));
 
 Deno.test("a pushed finding's TTL runs from lastSeenAt", () =>
@@ -154,9 +154,9 @@ Deno.test("a pushed finding's TTL runs from lastSeenAt", () =>
       status: { lastSeenAt: new Date(now - 3_000_000).toISOString() },
     }],
     async ({ time, leader }) => {
-      assertEquals(await leader.gc.collect(NEVER), 0);
+      assertEquals(await leader.expiry.collect(NEVER), 0);
       await time.advance(600_000);
-      const collected = leader.gc.collect(NEVER);
+      const collected = leader.expiry.collect(NEVER);
       await time.advance(1_000);
       assertEquals(await collected, 1);
     },
@@ -169,12 +169,12 @@ Deno.test("GC deletes only what it judged: what changed meanwhile is left to the
         if (verb === "delete") kube.put(kube.stored[0]!);
       },
     };
-    const collected = leader.gc.collect(NEVER);
+    const collected = leader.expiry.collect(NEVER);
     await time.advance(1_000);
     assertEquals([await collected, kube.stored.length], [0, 1]);
     assertEquals(await errors(leader), [], "no error: the server did what it was asked to");
     kube.script = {};
-    const again = leader.gc.collect(NEVER);
+    const again = leader.expiry.collect(NEVER);
     await time.advance(1_000);
     assertEquals(await again, 1);
   }));
@@ -184,7 +184,7 @@ Deno.test("GC keeps its pace, also when a clock moved by a month makes everythin
     (now) => Array.from({ length: 200 }, (_, id) => ({ ...OLD, id, createdAt: now })),
     async ({ time, kube, leader }) => {
       await time.advance(31 * DAY_MS);
-      const collected = leader.gc.collect(NEVER);
+      const collected = leader.expiry.collect(NEVER);
       await time.advance(5_000);
       assert(kube.count("delete") <= 51 && kube.count("delete") >= 49, `${kube.count("delete")} in 5 s`);
       await time.advance(20_000);
@@ -197,12 +197,12 @@ Deno.test("GC ends at its time-out, counted, and goes on in the next round", () 
   leading(
     (now) => Array.from({ length: 50 }, (_, id) => ({ ...OLD, id, createdAt: now - 30 * DAY_MS })),
     async ({ time, kube, leader }) => {
-      const collected = leader.gc.collect(NEVER);
+      const collected = leader.expiry.collect(NEVER);
       await time.advance(3_000);
       const first = await collected;
       assert(first >= 15 && first <= 25, `${first}`);
       assertEquals(await errors(leader), ["collect timeout 1"]);
-      const second = leader.gc.collect(NEVER);
+      const second = leader.expiry.collect(NEVER);
       await time.advance(2_100);
       assertEquals(kube.stored.length, 50 - first - await second);
     },
@@ -212,7 +212,7 @@ Deno.test("GC ends at its time-out, counted, and goes on in the next round", () 
 Deno.test("GC deletes nothing once the lease may be another's", () =>
   leading((now) => [{ ...OLD, createdAt: now - 30 * DAY_MS }], async ({ time, kube, leader }) => {
     leader.leads = false;
-    const collected = leader.gc.collect(NEVER);
+    const collected = leader.expiry.collect(NEVER);
     await time.advance(1_000);
     assertEquals([await collected, kube.count("delete")], [0, 0]);
   }));
@@ -230,7 +230,7 @@ Deno.test("errors of GC are counted by operation and type, and it goes on", () =
       };
       const series = async () => (await leader.metrics.gcErrors.get()).values.length;
       const before = await series();
-      const collected = leader.gc.collect(NEVER);
+      const collected = leader.expiry.collect(NEVER);
       await time.advance(1_000);
       assertEquals(await collected, 2, "a server's fault is tried again, a refusal is not");
       assertEquals((await errors(leader)).sort(), ["delete forbidden 1", "delete server 1"]);
@@ -246,7 +246,7 @@ Deno.test("GC leaves an API server alone for as long as it asks, and gives an ob
         if (verb === "delete" && refusals-- > 0) throw new ApiError("delete", 429, {}, 10_000);
       },
     };
-    const collected = leader.gc.collect(NEVER);
+    const collected = leader.expiry.collect(NEVER);
     await time.advance(9_900);
     assertEquals(kube.count("delete"), 1);
     await time.advance(15_000);
@@ -254,7 +254,7 @@ Deno.test("GC leaves an API server alone for as long as it asks, and gives an ob
 
     kube.put(storedObservation({ ...OLD, id: 2, createdAt: time.now() - 30 * DAY_MS }));
     refusals = Infinity;
-    const never = leader.gc.collect(NEVER);
+    const never = leader.expiry.collect(NEVER);
     await time.advance(60_000);
     assertEquals([await never, kube.count("delete"), kube.stored.length], [0, 6, 1]);
   }));
@@ -262,7 +262,7 @@ Deno.test("GC leaves an API server alone for as long as it asks, and gives an ob
 Deno.test("GC runs at the start and at every interval, not before the index is complete", () =>
   leading(() => [], async ({ time, leader }) => {
     const end = new AbortController();
-    const running = leader.gc.run(end.signal);
+    const running = leader.expiry.run(end.signal);
     const runs = async () => (await leader.metrics.gcRuns.get()).values[0]?.value ?? 0;
     await time.advance(1_000);
     assertEquals(await runs(), 1);
@@ -277,7 +277,7 @@ Deno.test("a deleted Observation closes its window: the next event creates", () 
     const long = { profile: { windowMs: 30 * DAY_MS, ttlSeconds: 60 } };
     await leader.take([{}], long);
     await time.advance(61_000);
-    const collected = leader.gc.collect(NEVER);
+    const collected = leader.expiry.collect(NEVER);
     await time.advance(1_000);
     assertEquals(await collected, 1);
     assertEquals((await leader.take([{}], long)).created, 1);

@@ -2,7 +2,6 @@ import { assert, assertEquals } from "@std/assert";
 import { ANNOTATIONS } from "../src/model/observation.ts";
 import { sha256 } from "../src/model/identity/fingerprint.ts";
 import type { StoredObservation } from "../src/store/observations.ts";
-import { ViewBook } from "../src/store/view_book.ts";
 import { FakeKube } from "./support/fake_kube.ts";
 import { Leader, type LeaderOptions } from "./support/leader.ts";
 import { storedObservation } from "./support/observation.ts";
@@ -29,7 +28,7 @@ async function leading(test: (it: It) => Promise<void>, options: Partial<LeaderO
   const kube = new FakeKube(() => time.now());
   const leader = new Leader({ time, kube, ...options });
   let term = new AbortController();
-  let running = leader.lifecycle.run(term.signal);
+  let running = leader.findings.run(term.signal);
   async function report(
     key: string,
     ids: readonly (string | number)[],
@@ -38,7 +37,7 @@ async function leading(test: (it: It) => Promise<void>, options: Partial<LeaderO
     const events = ids.map((id) => ({ identity: { id }, message: String(id), eventType: "vulnerability" }));
     const context = { kind: "finding", pushed: false, origin: key, profile: { name: "trivy" } } as const;
     const { fingerprints } = await leader.take(events, context);
-    leader.lifecycle.report(REPORTS, { key, fingerprints, readable });
+    leader.findings.report(REPORTS, { key, fingerprints, readable });
   }
   try {
     await test({
@@ -47,9 +46,9 @@ async function leading(test: (it: It) => Promise<void>, options: Partial<LeaderO
       leader,
       report,
       async list(reports) {
-        leader.lifecycle.begin(REPORTS);
+        leader.findings.begin(REPORTS);
         for (const [key, ids] of Object.entries(reports)) await report(key, ids);
-        leader.lifecycle.complete(REPORTS);
+        leader.findings.complete(REPORTS);
       },
       phases: () =>
         Object.fromEntries(
@@ -60,7 +59,7 @@ async function leading(test: (it: It) => Promise<void>, options: Partial<LeaderO
         term.abort();
         await running;
         term = new AbortController();
-        running = leader.lifecycle.run(term.signal);
+        running = leader.findings.run(term.signal);
       },
     });
   } finally {
@@ -100,7 +99,7 @@ Deno.test("a daily deletion and rebuild of all reports leaves every Observation 
   leading(async ({ time, leader, list, report, kube }) => {
     await list({ "prod/web": ["a", "b"], "prod/db": ["b", "c"] });
     const before = kube.stored;
-    for (const key of ["prod/web", "prod/db"]) leader.lifecycle.gone(REPORTS, key);
+    for (const key of ["prod/web", "prod/db"]) leader.findings.gone(REPORTS, key);
     await time.advance(GRACE_MS - 60_000);
     await report("prod/db", ["b", "c"]);
     await report("prod/web", ["a", "b"]);
@@ -111,10 +110,10 @@ Deno.test("a daily deletion and rebuild of all reports leaves every Observation 
 Deno.test("a finding that one of two reports still names is not missing", () =>
   leading(async ({ time, leader, list, phases }) => {
     await list({ "prod/web": ["a"], "prod/db": ["a"] });
-    leader.lifecycle.gone(REPORTS, "prod/web");
+    leader.findings.gone(REPORTS, "prod/web");
     await time.advance(GRACE_MS * 2);
     assertEquals(phases(), { a: "Active 1" });
-    leader.lifecycle.gone(REPORTS, "prod/db");
+    leader.findings.gone(REPORTS, "prod/db");
     await time.advance(GRACE_MS + 31_000);
     assertEquals(phases(), { a: "Resolved 1" });
   }));
@@ -130,7 +129,7 @@ Deno.test("a list ends what it does not show", () =>
 Deno.test("an interrupted list ends nothing", () =>
   leading(async ({ time, leader, list, report, phases }) => {
     await list({ "prod/web": ["a"], "prod/db": ["b"] });
-    leader.lifecycle.begin(REPORTS);
+    leader.findings.begin(REPORTS);
     await report("prod/db", ["b"]);
     await time.advance(GRACE_MS * 3);
     assertEquals(phases(), { a: "Active 1", b: "Active 1" });
@@ -151,7 +150,7 @@ for (const why of ["unreadable", "absent"] as const) {
   Deno.test(`a resource that is lost (${why}) resolves nothing`, () =>
     leading(async ({ time, leader, list, phases }) => {
       await list({ "prod/web": ["a"] });
-      leader.lifecycle.lost(REPORTS, why);
+      leader.findings.lost(REPORTS, why);
       await time.advance(GRACE_MS * 3);
       assertEquals(phases(), { a: "Active 1" });
       await list({});
@@ -163,13 +162,13 @@ for (const why of ["unreadable", "absent"] as const) {
 Deno.test("a CRD that is uninstalled, its reports first as an API server does it, resolves nothing", () =>
   leading(async ({ time, leader, list, phases }) => {
     await list({ "prod/web": ["a"], "prod/db": ["b", "c"] });
-    leader.lifecycle.gone(REPORTS, "prod/web");
+    leader.findings.gone(REPORTS, "prod/web");
     await list({});
     await time.advance(30_000);
-    leader.lifecycle.lost(REPORTS, "absent");
+    leader.findings.lost(REPORTS, "absent");
     await time.advance(GRACE_MS * 3);
     assertEquals(phases(), { a: "Active 1", b: "Active 1", c: "Active 1" });
-    assertEquals(leader.lifecycle.standing(rowOf("trivy")), "absent");
+    assertEquals(leader.findings.state(rowOf("trivy")), "absent");
     await list({ "prod/db": ["b"] });
     await time.advance(GRACE_MS + 31_000);
     assertEquals(
@@ -182,16 +181,16 @@ Deno.test("a CRD that is uninstalled, its reports first as an API server does it
 Deno.test("what ended long before its resource is uninstalled stays resolved, and what came back counts once", () =>
   leading(async ({ time, leader, list, report, phases }) => {
     await list({ "prod/web": ["a"], "prod/db": ["b"] });
-    leader.lifecycle.gone(REPORTS, "prod/web");
-    leader.lifecycle.gone(REPORTS, "prod/db");
+    leader.findings.gone(REPORTS, "prod/web");
+    leader.findings.gone(REPORTS, "prod/db");
     await report("prod/db", ["b"]);
     await time.advance(GRACE_MS + 31_000);
     assertEquals(phases(), { a: "Resolved 1", b: "Active 1" });
-    leader.lifecycle.lost(REPORTS, "absent");
+    leader.findings.lost(REPORTS, "absent");
     await time.advance(GRACE_MS * 3);
     assertEquals(phases(), { a: "Resolved 1", b: "Active 1" });
     await list({ "prod/db": ["b"] });
-    leader.lifecycle.gone(REPORTS, "prod/db");
+    leader.findings.gone(REPORTS, "prod/db");
     await time.advance(GRACE_MS + 31_000);
     assertEquals(phases(), { a: "Resolved 1", b: "Resolved 1" }, "no reporter is counted twice");
   }));
@@ -209,7 +208,7 @@ Deno.test("after a restart the grace starts anew, also for what this term never 
     assertEquals(phases(), { a: "Active 1", b: "Active 1" });
     await time.advance(120_000);
     assertEquals(phases(), { a: "Active 1", b: "Resolved 1" });
-    assertEquals(leader.lifecycle.standing(rowOf("trivy")), "unheard");
+    assertEquals(leader.findings.state(rowOf("trivy")), "unseen");
   }));
 
 Deno.test("what came by a webhook door is no part of its source's views: it lives by its TTL from lastSeenAt", () =>
@@ -236,19 +235,19 @@ Deno.test("what came by a webhook door is no part of its source's views: it live
     await time.advance(GRACE_MS * 3);
     assertEquals(phases(), { a: "Active 1", p: "Active 1" }, "the list is silent about it");
     await report("prod/web", ["a", "p"]);
-    assertEquals(leader.lifecycle.standing(rowOfPushed()!), "reported");
+    assertEquals(leader.findings.state(rowOfPushed()!), "reported");
     await report("prod/web", []);
     await time.advance(GRACE_MS * 3);
     assertEquals(phases(), { a: "Resolved 1", p: "Active 1" });
     await nextTerm();
-    assertEquals(leader.lifecycle.standing(rowOfPushed()!), "none", "nor does it wait for a first list");
+    assertEquals(leader.findings.state(rowOfPushed()!), "unwatched", "nor does it wait for a first list");
     await time.advance(80_000_000);
     await push();
     await time.advance(80_000_000);
-    await leader.gc.collect(new AbortController().signal);
+    await leader.expiry.collect(new AbortController().signal);
     assertEquals(kube.stored.filter(isPushed).length, 1, "heard of within its TTL");
     await time.advance(7_000_000);
-    await leader.gc.collect(new AbortController().signal);
+    await leader.expiry.collect(new AbortController().signal);
     assertEquals(kube.stored.filter(isPushed).length, 0);
   }));
 
@@ -260,9 +259,9 @@ Deno.test("after a restart a document that cannot be read holds what it may repo
   leading(async ({ time, list, leader, report, phases, nextTerm }) => {
     await list({ "prod/web": ["a"], "prod/db": ["b"] });
     await nextTerm();
-    leader.lifecycle.begin(REPORTS);
-    leader.lifecycle.report(REPORTS, { key: "zen-system/web", fingerprints: [], readable: false });
-    leader.lifecycle.complete(REPORTS);
+    leader.findings.begin(REPORTS);
+    leader.findings.report(REPORTS, { key: "zen-system/web", fingerprints: [], readable: false });
+    leader.findings.complete(REPORTS);
     await time.advance(GRACE_MS * 3);
     assertEquals(phases(), { a: "Active 1", b: "Active 1" });
     await report("zen-system/web", ["b"]);
@@ -274,9 +273,9 @@ Deno.test("after a restart an uninstalled resource resolves nothing of what only
   leading(async ({ time, list, leader, phases, nextTerm }) => {
     await list({ "prod/web": ["a"] });
     await nextTerm();
-    leader.lifecycle.lost(REPORTS, "absent");
-    leader.lifecycle.begin({ ...REPORTS, resource: "configauditreports.aquasecurity.github.io" });
-    leader.lifecycle.complete({ ...REPORTS, resource: "configauditreports.aquasecurity.github.io" });
+    leader.findings.lost(REPORTS, "absent");
+    leader.findings.begin({ ...REPORTS, resource: "configauditreports.aquasecurity.github.io" });
+    leader.findings.complete({ ...REPORTS, resource: "configauditreports.aquasecurity.github.io" });
     await time.advance(GRACE_MS * 3);
     assertEquals(phases(), { a: "Active 1" });
   }, {
@@ -288,11 +287,11 @@ Deno.test("one resource that is still being listed keeps the whole source from r
   leading(async ({ time, list, leader, phases, nextTerm }) => {
     await list({ "prod/web": ["a"] });
     await nextTerm();
-    leader.lifecycle.begin({ ...REPORTS, resource: "clustervulnerabilityreports.aquasecurity.github.io" });
+    leader.findings.begin({ ...REPORTS, resource: "clustervulnerabilityreports.aquasecurity.github.io" });
     await list({});
     await time.advance(GRACE_MS * 2);
     assertEquals(phases(), { a: "Active 1" });
-    leader.lifecycle.complete({ ...REPORTS, resource: "clustervulnerabilityreports.aquasecurity.github.io" });
+    leader.findings.complete({ ...REPORTS, resource: "clustervulnerabilityreports.aquasecurity.github.io" });
     await time.advance(GRACE_MS + 62_000);
     assertEquals(phases(), { a: "Resolved 1" });
   }));
@@ -326,28 +325,13 @@ Deno.test("a finding that comes back while it is being resolved ends Active", ()
     kube.script = {
       before: ({ verb }) => {
         if (verb === "patch") {
-          leader.lifecycle.report(REPORTS, { key: "prod/web", fingerprints, readable: true });
+          leader.findings.report(REPORTS, { key: "prod/web", fingerprints, readable: true });
         }
       },
     };
     await time.advance(GRACE_MS + 31_000);
     assertEquals(phases(), { a: "Active 2" });
   }));
-
-Deno.test("a hundred views of a hundred findings each cost half a megabyte at most", () => {
-  const book = new ViewBook({ seconds: () => 0, sharedNamespaces: [] });
-  book.begin(REPORTS);
-  for (let report = 0; report < 100; report++) {
-    const fingerprints = Array.from({ length: 100 }, (_, id) => sha256(`${report}/${id}`));
-    book.report(REPORTS, { key: `prod/report-${report}`, fingerprints, readable: true });
-  }
-  book.complete(REPORTS);
-  assertEquals(book.documents, 100);
-  assert(book.byteLength <= 500_000, `${book.byteLength} bytes per 10,000 findings`);
-  for (let report = 0; report < 100; report++) book.gone(REPORTS, `prod/report-${report}`);
-  book.forgetEndedBefore(1);
-  assert(book.byteLength < 5_000, `${book.byteLength} bytes once they are gone`);
-});
 
 function rowOf(source: string) {
   const { metadata: { namespace = "" }, spec: { eventType } } = storedObservation();

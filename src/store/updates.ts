@@ -1,4 +1,4 @@
-/** Brings one Observation's status to what was seen: read, add, write with uid and resourceVersion, once more on conflict. */
+/** Changes of single stored Observations: read, patch with uid and resourceVersion, once more on conflict. */
 import { canonicalJson } from "../model/identity/canonical_json.ts";
 import type { Clock } from "../model/clock.ts";
 import type { Json, JsonObject } from "../model/json.ts";
@@ -6,9 +6,9 @@ import type { Observation, ObservationStatus } from "../model/observation.ts";
 import { ANNOTATIONS } from "../model/observation.ts";
 import { formatTime } from "../model/time.ts";
 import { hasStatus, type KubeApi } from "../kube/api.ts";
-import type { ObservationIndex } from "./index.ts";
+import type { ObservationIndex } from "./index/mod.ts";
 import { OBSERVATIONS, type StoredObservation } from "./observations.ts";
-import { seenTimes } from "./projection.ts";
+import { seenTimes } from "./index/projection.ts";
 
 /** What is to be added to a status; a delta, so that replicas add up. */
 export interface StatusDelta {
@@ -23,6 +23,9 @@ export interface StatusDelta {
   readonly kept?: boolean;
 }
 
+/** The delta that changes nothing. */
+export const NO_CHANGE: StatusDelta = { occurrences: 0, firstSeenAt: Infinity, lastSeenAt: -Infinity };
+
 /** The object a delta is for. */
 export interface Target {
   readonly namespace: string;
@@ -33,19 +36,20 @@ export interface Target {
   readonly uid?: string | undefined;
 }
 
-export interface StatusWriterOptions {
+export interface UpdatesOptions {
   readonly api: KubeApi;
   readonly index: ObservationIndex;
   readonly clock: Clock;
 }
 
-export type WriteResult = "written" | "unchanged" | "gone";
+export type UpdateResult = "written" | "unchanged" | "gone";
 
-/** Reads and writes single Observations. Methods throw what the `KubeApi` throws, but for what they can settle. */
-export interface StatusWriter {
-  apply(target: Target, delta: StatusDelta, signal: AbortSignal): Promise<WriteResult>;
+/** Reads and patches single Observations. Throws what the `KubeApi` throws, but for conflicts and what is gone. */
+export interface Updates {
+  /** Adds a delta to the status. */
+  addToStatus(target: Target, delta: StatusDelta, signal: AbortSignal): Promise<UpdateResult>;
   /** Replaces what a finding says. */
-  replaceContent(target: Target, content: Content, signal: AbortSignal): Promise<WriteResult>;
+  replaceContent(target: Target, content: Content, signal: AbortSignal): Promise<UpdateResult>;
 }
 
 /** What a finding says: the part of its spec that may change. */
@@ -59,13 +63,13 @@ const MAX_CONFLICTS = 5;
 
 type Patch = { readonly type: "merge" | "json"; readonly body: Json; readonly subresource?: "status" };
 
-/** Creates the writer of a process. */
-export function createStatusWriter({ api, index, clock }: StatusWriterOptions): StatusWriter {
+/** Creates the updates of a process. */
+export function createUpdates({ api, index, clock }: UpdatesOptions): Updates {
   async function patch(
     target: Target,
     patchFor: (observation: StoredObservation) => Patch | undefined,
     signal: AbortSignal,
-  ): Promise<WriteResult> {
+  ): Promise<UpdateResult> {
     for (let conflicts = 0;; conflicts++) {
       const observation = await read(target, signal);
       if (!observation) return "gone";
@@ -109,7 +113,7 @@ export function createStatusWriter({ api, index, clock }: StatusWriterOptions): 
   }
 
   return {
-    apply: (target, delta, signal) =>
+    addToStatus: (target, delta, signal) =>
       patch(target, (observation) => statusPatch(observation, delta, clock.now()), signal),
     replaceContent: (target, content, signal) =>
       patch(target, (observation) => contentPatch(observation, content), signal),
@@ -134,7 +138,7 @@ function mergedStatus(observation: Observation, delta: StatusDelta): JsonObject 
   const resolved = status.phase === "Resolved";
   const returns = resolved && delta.returned !== undefined;
   const resolves = !resolved && delta.resolvedAt !== undefined && delta.returned === undefined;
-  // A return that another replica has written already is no news, nor is its time.
+  // Another replica has written this return already, with its time.
   if (delta.returned !== undefined && !resolved && delta.occurrences === 0) return undefined;
   const occurrences = delta.occurrences + (returns ? delta.returned ?? 0 : 0);
   if (delta.kept && delta.lastSeenAt <= seen.lastSeenAt) return undefined;

@@ -1,5 +1,5 @@
 /** Sums over the index, kept as rows come and go. */
-import { CATEGORIES, type Category, SEVERITIES, type Severity } from "../model/observation.ts";
+import { CATEGORIES, type Category, SEVERITIES, type Severity } from "../../model/observation.ts";
 
 /** What is counted of one row. */
 export interface Counted {

@@ -4,25 +4,19 @@
  */
 import type { Clock } from "../model/clock.ts";
 import type { NormalEvent } from "../model/event.ts";
-import { ApiError, type KubeApi } from "../kube/api.ts";
+import { ApiError } from "../kube/api.ts";
 import { isRetryable, type Sleep } from "../kube/retry.ts";
 import type { Generation, WriteContext } from "../pipeline/ports.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import { throttle } from "../telemetry/throttle.ts";
-import { ContentHold } from "./content_hold.ts";
+import { ContentOrigins } from "./content_origins.ts";
 import { DueQueue, type WorkResult } from "./due_queue.ts";
-import type { ObservationIndex } from "./index.ts";
+import type { ObservationIndex } from "./index/mod.ts";
 import { isForbidden } from "./refusal.ts";
-import {
-  type Content,
-  createStatusWriter,
-  type StatusDelta,
-  type StatusWriter,
-  type Target,
-} from "./status_writer.ts";
+import { type Content, NO_CHANGE, type StatusDelta, type Target, type Updates } from "./updates.ts";
 
-export interface StatusLaneOptions {
-  readonly api: KubeApi;
+export interface RepeatsOptions {
+  readonly updates: Updates;
   readonly index: ObservationIndex;
   readonly clock: Clock;
   readonly log: Logger;
@@ -36,17 +30,18 @@ export interface StatusLaneOptions {
 /** What repeats come with. */
 export type RepeatContext = Pick<WriteContext, "origin" | "pushed">;
 
-/** The background lane of a process. */
-export interface StatusLane {
-  repeat(event: NormalEvent, into: Generation, context: RepeatContext): void;
+/** The repeats of a process that are not written yet. */
+export interface Repeats {
+  /** An event was deduped into a stored generation. */
+  add(event: NormalEvent, into: Generation, context: RepeatContext): void;
   /** When the object was last seen by what is not written yet. */
   pendingLastSeenAt(namespace: string, name: string): number | undefined;
   /** Writes what is due until `signal` aborts; afterwards `flush` writes the rest. */
   run(signal: AbortSignal): Promise<void>;
   /** Writes everything, until done or `signal` aborts. */
   flush(signal: AbortSignal): Promise<void>;
+  /** Writes that wait or are under way. */
   readonly size: number;
-  readonly writer: StatusWriter;
 }
 
 /** `lastSeenAt` reaches the API server within this, or a quarter of a shorter window. */
@@ -58,7 +53,6 @@ const TRANSITION_DELAY_MS = 500;
 const TTL_SHARE = 20;
 /** One line in this time, however many writes are refused. */
 const REFUSED_LOG_MS = 60_000;
-const NEVER = { occurrences: 0, firstSeenAt: Infinity, lastSeenAt: -Infinity };
 
 interface Work<T> {
   readonly target: Target;
@@ -70,11 +64,10 @@ interface Said {
   readonly origin: string;
 }
 
-/** Creates the lane of a process. */
-export function createStatusLane(options: StatusLaneOptions): StatusLane {
-  const { api, index, clock, log, maxSize = 20_000, writesPerSecond = 200 } = options;
-  const writer = createStatusWriter({ api, index, clock });
-  const hold = new ContentHold(clock, options.contentSilenceMs);
+/** Creates the repeats of a process. */
+export function createRepeats(options: RepeatsOptions): Repeats {
+  const { updates, index, clock, log, maxSize = 20_000, writesPerSecond = 200 } = options;
+  const origins = new ContentOrigins(clock, options.contentSilenceMs);
   const common = {
     clock,
     maxSize,
@@ -86,13 +79,13 @@ export function createStatusLane(options: StatusLaneOptions): StatusLane {
   const statuses = new DueQueue<Work<StatusDelta>>({
     ...common,
     work: (_key, { target, value }, signal) =>
-      attempt(target, () => writer.apply(target, value, signal), signal),
+      attempt(target, () => updates.addToStatus(target, value, signal), signal),
     merge: (older, newer) => ({ target: older.target, value: mergeDeltas(older.value, newer.value) }),
   });
   const contents = new DueQueue<Work<Said>>({
     ...common,
     work: (_key, { target, value }, signal) =>
-      attempt(target, () => writer.replaceContent(target, value.content, signal), signal),
+      attempt(target, () => updates.replaceContent(target, value.content, signal), signal),
     merge: (_older, newer) => newer,
   });
 
@@ -117,7 +110,7 @@ export function createStatusLane(options: StatusLaneOptions): StatusLane {
     }
   }
 
-  /** Nothing but an admin mends it, and each of thousands of writes would say the same. */
+  /** Only an admin can mend it, and each of thousands of writes would log the same. */
   function sayRefused({ namespace, name }: Target, error: unknown): void {
     if (sayings("refused") === undefined) return;
     const waiting = statuses.refused + contents.refused + 1;
@@ -133,7 +126,7 @@ export function createStatusLane(options: StatusLaneOptions): StatusLane {
     log.error("Status could not be written: what it said is lost", { namespace, name, error });
   }
 
-  function add(into: Generation, event: NormalEvent, delta: StatusDelta, delayMs: number): void {
+  function queue(into: Generation, event: NormalEvent, delta: StatusDelta, delayMs: number): void {
     const key = keyOf(into);
     const target = statuses.waiting(key)?.target ?? targetOf(into, event);
     if (statuses.add(key, { target, value: delta }, delayMs)) return;
@@ -149,7 +142,7 @@ export function createStatusLane(options: StatusLaneOptions): StatusLane {
 
   function repeatOccurrence(event: NormalEvent, into: Generation, { pushed }: RepeatContext): void {
     if (event.windowMs === Infinity) return;
-    // An act kept in an object is read again at every resync: only what happened later is a repeat.
+    // An act kept in an object is read again at every resync: only a later one is a repeat.
     if (!pushed && event.at <= into.lastSeenAt) return;
     const within = event.at >= into.firstSeenAt - event.windowMs;
     const delta = {
@@ -159,49 +152,48 @@ export function createStatusLane(options: StatusLaneOptions): StatusLane {
       ...(pushed ? {} : { kept: true }),
     };
     if (delta.occurrences === 0 && event.at <= into.lastSeenAt && event.at >= into.firstSeenAt) return;
-    add(into, event, delta, Math.min(FLUSH_MS, event.windowMs / 4));
+    queue(into, event, delta, Math.min(FLUSH_MS, event.windowMs / 4));
   }
 
   function repeatFinding(event: NormalEvent, into: Generation, context: RepeatContext): void {
     if (event.resolved) {
-      // Known to be Resolved or not: what made it Active again may not be written, or not be watched, yet.
-      add(into, event, { ...NEVER, resolvedAt: event.at }, TRANSITION_DELAY_MS);
+      // Also where the index holds it as Resolved: a return may not be written, or not be watched, yet.
+      queue(into, event, { ...NO_CHANGE, resolvedAt: event.at }, TRANSITION_DELAY_MS);
       return;
     }
-    // What waits to be resolved is not any more: the later word counts, whatever the index still says.
+    // A report after a resolution that is not written yet counts, whatever the index still holds.
     if (!into.active || statuses.pending(keyOf(into))?.value.resolvedAt !== undefined) {
       const returned = event.countRepeats ? 1 : 0;
-      add(into, event, { ...NEVER, lastSeenAt: event.at, returned }, TRANSITION_DELAY_MS);
+      queue(into, event, { ...NO_CHANGE, lastSeenAt: event.at, returned }, TRANSITION_DELAY_MS);
     } else if (context.pushed && event.at - into.lastSeenAt > event.ttlSeconds * 1_000 / TTL_SHARE) {
-      add(into, event, { ...NEVER, lastSeenAt: event.at }, FLUSH_MS);
+      queue(into, event, { ...NO_CHANGE, lastSeenAt: event.at }, FLUSH_MS);
     }
-    hear(event, into, context.origin);
+    takeContent(event, into, context.origin);
   }
 
-  /** See content_hold.ts for who is heard. */
-  function hear(event: NormalEvent, into: Generation, origin: string): void {
+  /** Replaces the stored content where the event's differs and its origin may. */
+  function takeContent(event: NormalEvent, into: Generation, origin: string): void {
     const key = keyOf(into);
     const { fingerprint, message, details, contentHash } = event;
     if (contentHash === into.contentHash) {
       const waiting = contents.pending(key);
       if (waiting && waiting.value.origin !== origin) {
         contents.drop(key);
-        hold.hold(fingerprint, origin);
+        origins.set(fingerprint, origin);
       } else {
-        hold.confirm(fingerprint, origin);
+        origins.confirm(fingerprint, origin);
       }
-    } else if (hold.heard(fingerprint, origin)) {
+    } else if (origins.mayReplace(fingerprint, origin)) {
       const work = {
         target: targetOf(into, event),
         value: { content: { message, details, contentHash }, origin },
       };
-      if (contents.add(key, work, CONTENT_DELAY_MS)) hold.hold(fingerprint, origin);
+      if (contents.add(key, work, CONTENT_DELAY_MS)) origins.set(fingerprint, origin);
     }
   }
 
   return {
-    writer,
-    repeat(event, into, context) {
+    add(event, into, context) {
       if (event.kind === "occurrence") repeatOccurrence(event, into, context);
       else repeatFinding(event, into, context);
     },

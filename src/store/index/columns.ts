@@ -2,10 +2,7 @@
 
 const FIRST_CAPACITY = 1_024;
 
-/**
- * Columns grow together by doubling. 99 bytes a slot, and 8 for its share of the hash table: what a million
- * Observations cost is known beforehand.
- */
+/** Columns grow together by doubling: 99 bytes a slot. */
 export class Columns {
   capacity = FIRST_CAPACITY;
   /** Four words each. */
@@ -37,41 +34,29 @@ export class Columns {
   /** Doubles the capacity. */
   grow(): void {
     this.capacity *= 2;
-    const { capacity } = this;
-    this.fingerprint = widened(this.fingerprint, new Uint32Array(capacity * 4));
-    this.uid = widened(this.uid, new Uint32Array(capacity * 4));
-    this.resourceVersion = widened(this.resourceVersion, new Float64Array(capacity));
-    this.firstSeenAt = widened(this.firstSeenAt, new Float64Array(capacity));
-    this.lastSeenAt = widened(this.lastSeenAt, new Float64Array(capacity));
-    this.createdAtSeconds = widened(this.createdAtSeconds, new Uint32Array(capacity));
-    this.resolvedAtSeconds = widened(this.resolvedAtSeconds, new Uint32Array(capacity));
-    this.ttlSeconds = widened(this.ttlSeconds, new Uint32Array(capacity));
-    this.bytes = widened(this.bytes, new Uint32Array(capacity));
-    this.generation = widened(this.generation, new Uint32Array(capacity));
-    this.contentHash = widened(this.contentHash, new Uint32Array(capacity));
-    this.namespace = widened(this.namespace, new Uint32Array(capacity));
-    this.next = widened(this.next, new Uint32Array(capacity));
-    this.source = widened(this.source, new Uint32Array(capacity));
-    this.eventType = widened(this.eventType, new Uint32Array(capacity));
-    this.traits = widened(this.traits, new Uint16Array(capacity));
-    this.epoch = widened(this.epoch, new Uint8Array(capacity));
+    for (const [name, column] of this.#columns()) Object.assign(this, { [name]: doubled(column) });
   }
 
   /** Bytes held. */
   get byteLength(): number {
-    return Object.values(this).reduce<number>(
-      (sum, column) => sum + (ArrayBuffer.isView(column) ? column.byteLength : 0),
-      0,
-    );
+    return this.#columns().reduce((sum, [, { byteLength }]) => sum + byteLength, 0);
+  }
+
+  #columns(): [string, Column][] {
+    return Object.entries(this).filter((entry): entry is [string, Column] => ArrayBuffer.isView(entry[1]));
   }
 }
 
-function widened<T extends { set(from: ArrayLike<number>): void }>(from: ArrayLike<number>, to: T): T {
-  to.set(from);
-  return to;
+type Column = Uint8Array | Uint16Array | Uint32Array | Float64Array;
+
+function doubled(column: Column): Column {
+  const Wider = column.constructor as new (length: number) => Column;
+  const wider = new Wider(column.length * 2);
+  wider.set(column);
+  return wider;
 }
 
-/** Strings kept once, with the number of their users: what nobody uses any more is forgotten. */
+/** Strings kept once, with the number of their users; a text without users is dropped. */
 export class Interned {
   readonly #ids = new Map<string, number>();
   readonly #texts: (string | undefined)[] = [];

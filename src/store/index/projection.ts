@@ -1,6 +1,6 @@
 /** What the index keeps of an Observation, and whether it is one of ours at all. */
 import { Buffer } from "node:buffer";
-import { labelValue, observationName } from "../model/identity/names.ts";
+import { labelValue, observationName } from "../../model/identity/names.ts";
 import {
   ANNOTATIONS,
   CATEGORIES,
@@ -8,9 +8,9 @@ import {
   MANAGED_BY,
   type Observation,
   SEVERITIES,
-} from "../model/observation.ts";
-import { parseTime } from "../model/time.ts";
-import { hexWords } from "./fingerprint_table.ts";
+} from "../../model/observation.ts";
+import { parseTime } from "../../model/time.ts";
+import { hexWords } from "../fingerprint_key.ts";
 
 const HOUR_MS = 3_600_000;
 const FUTURE_MS = 6 * 60_000;

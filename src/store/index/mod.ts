@@ -2,16 +2,16 @@
  * The projected index of stored Observations: one watch feeds it, our own writes are noted at once. It serves dedup,
  * budget, garbage collection, lifecycle and `active_events`. It saves calls; the API server stays the judge.
  */
-import { sha256 } from "../model/identity/fingerprint.ts";
-import type { Observation } from "../model/observation.ts";
-import type { WatchEvent } from "../kube/watch.ts";
-import type { Generation, StoredIndex } from "../pipeline/ports.ts";
-import { FingerprintTable, hexWords } from "./fingerprint_table.ts";
+import { sha256 } from "../../model/identity/fingerprint.ts";
+import type { Observation } from "../../model/observation.ts";
+import type { WatchEvent } from "../../kube/watch.ts";
+import type { Generation, StoredIndex } from "../../pipeline/ports.ts";
+import { fingerprintKey } from "../fingerprint_key.ts";
 import { parseName, project, type ProjectOptions, versionNumber } from "./projection.ts";
-import { NONE, type Row, Rows } from "./rows.ts";
+import { Entry, NONE, type Row, Rows } from "./rows.ts";
 import type { Tallies } from "./tallies.ts";
 
-export type { Row } from "./rows.ts";
+export type { Entry, Row } from "./rows.ts";
 export type { SourceTally } from "./tallies.ts";
 
 /** Lists are told apart by a byte; 0 marks a free slot. */
@@ -24,11 +24,10 @@ export interface IndexOptions extends ProjectOptions {
 
 /** The index of a process. */
 export class ObservationIndex implements StoredIndex {
-  /** For scans that must not make every object a `Row`. Read only. */
-  readonly rows = new Rows();
+  readonly #rows = new Rows();
   readonly #options: IndexOptions;
   /** Objects left out, by a hash of where they are; values: the list they were last seen in. */
-  readonly #foreign = new FingerprintTable();
+  readonly #foreign = new Map<number, number>();
   #epoch = 1;
   /** The newest resourceVersion the watch told of. */
   #watched = 0;
@@ -46,12 +45,12 @@ export class ObservationIndex implements StoredIndex {
 
   /** Stored Observations of this instance. */
   get size(): number {
-    return this.rows.tallies.count;
+    return this.#rows.tallies.count;
   }
 
   /** Counts and bytes in all, by source, and of Active ones by category and severity. */
   get tallies(): Tallies {
-    return this.rows.tallies;
+    return this.#rows.tallies;
   }
 
   /** Objects that are left out: not managed by us, of another instance, or not of our making by their names. */
@@ -61,35 +60,34 @@ export class ObservationIndex implements StoredIndex {
 
   /** Bytes held outside the JavaScript heap. */
   get byteLength(): number {
-    return this.rows.byteLength + this.#foreign.byteLength;
+    return this.#rows.byteLength;
   }
 
   newest(fingerprint: string): Generation | undefined {
-    const slot = this.rows.newest(fingerprint);
-    return slot === NONE ? undefined : this.rows.generation(slot, fingerprint);
+    const slot = this.#rows.newest(fingerprint);
+    return slot === NONE ? undefined : this.#rows.generationOf(slot, fingerprint);
   }
 
   /** The object of that name, where it is known. */
   find(namespace: string, name: string): Row | undefined {
-    const slot = this.rows.find(namespace, name);
-    return slot === NONE ? undefined : this.rows.row(slot);
+    const slot = this.#rows.find(namespace, name);
+    return slot === NONE ? undefined : this.#rows.row(slot);
   }
 
   uidOf(namespace: string, name: string): string | undefined {
-    const slot = this.rows.find(namespace, name);
-    return slot === NONE ? undefined : this.rows.uid(slot);
+    const slot = this.#rows.find(namespace, name);
+    return slot === NONE ? undefined : this.#rows.uid(slot);
   }
 
   /** The hash of what an Observation says, comparable to an event's. */
   contentHashOf(observation: Observation): number {
     const slot = this.#slotOfVersion(observation);
-    const known = slot === NONE ? undefined : this.rows.columns.contentHash[slot];
-    return known ?? this.#options.contentHash(observation);
+    return slot === NONE ? this.#options.contentHash(observation) : this.#rows.contentHash(slot);
   }
 
-  /** Slots in use. Rows may be removed meanwhile; added ones may be missed. */
-  *slots(): Generator<number> {
-    for (let slot = 0; slot < this.rows.end; slot++) if (this.rows.has(slot)) yield slot;
+  /** All that is stored. Entries may be removed meanwhile; added ones may be missed. */
+  *entries(): Generator<Entry> {
+    for (const slot of this.#slots()) yield new Entry(this.#rows, slot);
   }
 
   /** Takes one event of the watch of Observations. */
@@ -122,9 +120,9 @@ export class ObservationIndex implements StoredIndex {
 
   /** Notes that the API server has no such object any more; with a uid: only that one. */
   forget(namespace: string, name: string, uid?: string): void {
-    const slot = this.rows.find(namespace, name);
+    const slot = this.#rows.find(namespace, name);
     if (slot !== NONE) {
-      if (uid === undefined || this.rows.hasUid(slot, uid)) this.#remove(slot);
+      if (uid === undefined || this.#rows.hasUid(slot, uid)) this.#remove(slot);
       return;
     }
     // A window may know an object that the index has not seen yet.
@@ -141,21 +139,22 @@ export class ObservationIndex implements StoredIndex {
     if (!this.#listing && this.#slotOfVersion(observation) !== NONE) return;
     const { namespace = "", name = "" } = observation.metadata;
     const projection = project(observation, this.#options);
-    const slot = this.rows.find(namespace, name);
+    const slot = this.#rows.find(namespace, name);
     if (typeof projection === "string") {
       if (slot !== NONE) this.#remove(slot);
-      return this.#foreign.set(...placeKey(namespace, name), this.#epoch);
+      this.#foreign.set(placeKey(namespace, name), this.#epoch);
+      return;
     }
     if (slot === NONE) {
-      if (this.#foreign.size > 0) this.#foreign.delete(...placeKey(namespace, name));
+      if (this.#foreign.size > 0) this.#foreign.delete(placeKey(namespace, name));
       // The watch is past this answer of ours already: had the object lived on, it would be here.
       if (!(ownWrite && projection.resourceVersion <= this.#watched)) {
-        this.rows.insert(projection, this.#epoch);
+        this.#rows.insert(projection, this.#epoch);
       }
-    } else if (projection.resourceVersion < (this.rows.columns.resourceVersion[slot] ?? NaN)) {
-      this.rows.columns.epoch[slot] = this.#epoch;
+    } else if (projection.resourceVersion < this.#rows.resourceVersion(slot)) {
+      this.#rows.setEpoch(slot, this.#epoch);
     } else {
-      this.rows.update(slot, projection, this.#epoch);
+      this.#rows.update(slot, projection, this.#epoch);
     }
   }
 
@@ -163,33 +162,36 @@ export class ObservationIndex implements StoredIndex {
   #slotOfVersion(
     { metadata: { namespace = "", name = "", uid = "", resourceVersion } }: Observation,
   ): number {
-    const slot = this.rows.find(namespace, name);
-    if (slot === NONE || !this.rows.hasUid(slot, uid)) return NONE;
-    const { epoch, resourceVersion: versions } = this.rows.columns;
-    return versions[slot] === versionNumber(resourceVersion) && epoch[slot] === this.#epoch ? slot : NONE;
+    const slot = this.#rows.find(namespace, name);
+    if (slot === NONE || !this.#rows.hasUid(slot, uid)) return NONE;
+    const isSame = this.#rows.resourceVersion(slot) === versionNumber(resourceVersion) &&
+      this.#rows.epoch(slot) === this.#epoch;
+    return isSame ? slot : NONE;
   }
 
   #delete({ metadata: { namespace = "", name = "", uid } }: Observation): void {
-    this.#foreign.delete(...placeKey(namespace, name));
+    this.#foreign.delete(placeKey(namespace, name));
     this.forget(namespace, name, uid);
+  }
+
+  *#slots(): Generator<number> {
+    for (let slot = 0; slot < this.#rows.end; slot++) if (this.#rows.has(slot)) yield slot;
   }
 
   /** After a full list: what it did not name is gone. */
   #sweep(): void {
-    const { epoch } = this.rows.columns;
-    for (const slot of this.slots()) if (epoch[slot] !== this.#epoch) this.#remove(slot);
-    this.#foreign.keep((seenIn) => seenIn === this.#epoch);
+    for (const slot of this.#slots()) if (this.#rows.epoch(slot) !== this.#epoch) this.#remove(slot);
+    for (const [key, seenIn] of this.#foreign) if (seenIn !== this.#epoch) this.#foreign.delete(key);
   }
 
   #remove(slot: number): void {
-    const fingerprint = this.rows.fingerprint(slot);
-    const generation = this.rows.columns.generation[slot] ?? 0;
-    this.rows.remove(slot);
+    const fingerprint = this.#rows.fingerprint(slot);
+    const generation = this.#rows.generation(slot);
+    this.#rows.remove(slot);
     this.#options.onGone?.(fingerprint, generation);
   }
 }
 
-function placeKey(namespace: string, name: string): [number, number] {
-  const [high = 0, low = 0] = hexWords(sha256(`${namespace}/${name}`), 2);
-  return [high, low];
+function placeKey(namespace: string, name: string): number {
+  return fingerprintKey(sha256(`${namespace}/${name}`));
 }

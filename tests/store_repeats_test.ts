@@ -2,8 +2,8 @@ import { assert, assertEquals } from "@std/assert";
 import { LABELS } from "../src/model/observation.ts";
 import { NetworkError } from "../src/kube/api.ts";
 import { DueQueue } from "../src/store/due_queue.ts";
-import { mergeDeltas } from "../src/store/status_lane.ts";
-import { statusPatch } from "../src/store/status_writer.ts";
+import { mergeDeltas } from "../src/store/repeats.ts";
+import { statusPatch } from "../src/store/updates.ts";
 import { apiError, type FakeCall, FakeKube } from "./support/fake_kube.ts";
 import { storedObservation } from "./support/observation.ts";
 import { Replica, type ReplicaOptions, type TakeOptions } from "./support/replica.ts";
@@ -42,7 +42,10 @@ async function resolveIt(replica: Replica, kube: FakeKube, at: number): Promise<
   const fingerprint = kube.stored[0]?.metadata.labels?.[LABELS.fingerprint] ?? "";
   const delta = { occurrences: 0, firstSeenAt: Infinity, lastSeenAt: -Infinity, resolvedAt: at };
   const target = { namespace, name, uid, fingerprint };
-  assertEquals(await replica.store.lane.writer.apply(target, delta, new AbortController().signal), "written");
+  assertEquals(
+    await replica.store.updates.addToStatus(target, delta, new AbortController().signal),
+    "written",
+  );
 }
 
 Deno.test("a thousand repeats: one Observation, occurrences 1000, at most a few dozen status writes", () =>
@@ -250,7 +253,7 @@ Deno.test("status writes survive an API server that is away", () =>
     kube.script = {};
     await time.advance(20_000);
     assertEquals(status(kube).occurrences, 3);
-    assertEquals(replica.store.lane.size, 0);
+    assertEquals(replica.store.repeats.size, 0);
   }));
 
 /** Patches are answered so, but for those of objects that `but` names. */
@@ -270,7 +273,7 @@ Deno.test("status writes that nothing mends are given up, loudly", () =>
     kube.script = refusing(() => apiError("patch", 422, "Invalid"));
     await replica.take([ALERT]);
     await time.advance(6_000);
-    assertEquals([replica.store.lane.size, errorsOf(replica)], [0, 1]);
+    assertEquals([replica.store.repeats.size, errorsOf(replica)], [0, 1]);
   }));
 
 const DENIALS: readonly (readonly [string, () => Error])[] = [
@@ -301,13 +304,13 @@ for (const [by, error] of DENIALS) {
         verb === "patch" && name === refused?.metadata.name
       );
       assert(tries.length <= 60, `${tries.length} tries in half an hour`);
-      assertEquals(replica.store.lane.size, 1);
+      assertEquals(replica.store.repeats.size, 1);
       assert(errorsOf(replica) <= 30, `${errorsOf(replica)} lines in half an hour`);
       kube.script = {};
       await time.advance(301_000);
       const phase = kube.stored.find(({ metadata }) => metadata.name === refused?.metadata.name)?.status
         ?.phase;
-      assertEquals([phase, replica.store.lane.size], ["Resolved", 0]);
+      assertEquals([phase, replica.store.repeats.size], ["Resolved", 0]);
     }));
 }
 
@@ -349,18 +352,18 @@ Deno.test("flush tries refused status writes once more, and says what is lost", 
     await time.advance(10_000);
     const before = kube.count("patch/status");
     assert(before > 0);
-    await replica.store.lane.flush(new AbortController().signal);
+    await replica.store.repeats.flush(new AbortController().signal);
     assertEquals(kube.count("patch/status"), before + 1);
     assertEquals(replica.logged.at(-1)?.message.startsWith("Status writes are left undone"), true);
     kube.script = {};
-    await replica.store.lane.flush(new AbortController().signal);
+    await replica.store.repeats.flush(new AbortController().signal);
     assertEquals(status(kube).occurrences, 2);
   }));
 
 Deno.test("flush at shutdown writes what is not due yet", () =>
   withReplica(async ({ kube, replica }) => {
     await replica.take([ALERT, ALERT, ALERT]);
-    await replica.store.lane.flush(new AbortController().signal);
+    await replica.store.repeats.flush(new AbortController().signal);
     assertEquals(status(kube).occurrences, 3);
   }));
 
@@ -373,11 +376,11 @@ Deno.test("flush ends with its signal while the API server is away", () =>
       },
     };
     const limit = new AbortController();
-    const flushed = replica.store.lane.flush(limit.signal);
+    const flushed = replica.store.repeats.flush(limit.signal);
     await time.advance(3_000);
     limit.abort();
     await flushed;
-    assertEquals(replica.store.lane.size, 1);
+    assertEquals(replica.store.repeats.size, 1);
   }));
 
 Deno.test("of a return and a resolution the later one counts; counts add up", () => {

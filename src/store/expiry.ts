@@ -1,0 +1,165 @@
+/** The leader deletes Observations: those that have outlived their TTL, and those that the storage budget evicts. */
+import { elapsed } from "../kube/retry.ts";
+import type { Logger } from "../telemetry/logging.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+import type { Budget } from "./budget.ts";
+import { createDeletes, type DeletesOptions, errorType } from "./deletes.ts";
+import type { FindingState } from "./findings.ts";
+import type { Entry, Row } from "./index/mod.ts";
+
+export interface ExpiryOptions extends DeletesOptions {
+  readonly budget: Budget;
+  readonly log: Logger;
+  readonly metrics: DeletesOptions["metrics"] & Pick<Metrics, "gcRuns" | "gcDuration">;
+  readonly stateOf: (row: Row) => FindingState;
+  /** False for namespaces of another shard. */
+  readonly inScope?: (namespace: string) => boolean;
+  /** OBSERVATION_TTL_SECONDS, for Observations without a TTL of their own. */
+  readonly ttlSeconds: number;
+  readonly intervalMs: number;
+  readonly timeoutMs: number;
+  /** False while it is not known which sources have views: a finding of theirs must not be taken for a pushed one. */
+  readonly ready?: () => boolean;
+}
+
+/** The expiry of a process. */
+export interface Expiry {
+  /** Deletes what has outlived its TTL once, within the time-out; resolves with how many were deleted. */
+  collect(signal: AbortSignal): Promise<number>;
+  /** Evicts until within the budget; resolves with how many were deleted. */
+  evict(signal: AbortSignal): Promise<number>;
+  /**
+   * Until `signal` aborts: collects as soon as the index is complete and `ready`, then at every interval; evicts
+   * whenever the budget is exceeded.
+   */
+  run(signal: AbortSignal): Promise<void>;
+}
+
+const SCAN_SLICE = 5_000;
+const READY_POLL_MS = 500;
+const BUDGET_CHECK_MS = 1_000;
+
+/** Creates the expiry of a process. */
+export function createExpiry(options: ExpiryOptions): Expiry {
+  const { index, budget, clock, log, metrics, stateOf, sleep } = options;
+  const deletes = createDeletes(options);
+  for (const error_type of ["timeout", "internal"]) {
+    metrics.gcErrors.inc({ operation: "collect", error_type }, 0);
+  }
+  metrics.gcErrors.inc({ operation: "evict", error_type: "internal" }, 0);
+
+  async function collect(signal: AbortSignal): Promise<number> {
+    const startedAt = clock.monotonic();
+    metrics.gcRuns.inc();
+    const late = new AbortController();
+    const done = new AbortController();
+    const end = () => late.abort();
+    signal.addEventListener("abort", end, { once: true });
+    void elapsed(options.timeoutMs, { signal: done.signal, sleep }).then((isLate) => {
+      if (!isLate) return;
+      metrics.gcErrors.inc({ operation: "collect", error_type: "timeout" });
+      end();
+    });
+    try {
+      const expired = await findExpired(late.signal);
+      return await deletes.all(stillExpired(expired), "expired", late.signal);
+    } catch (error) {
+      if (signal.aborted) return 0;
+      metrics.gcErrors.inc({ operation: "collect", error_type: errorType(error) });
+      log.warn("Garbage collection ended early", { error });
+      return 0;
+    } finally {
+      done.abort();
+      signal.removeEventListener("abort", end);
+      metrics.gcDuration.observe((clock.monotonic() - startedAt) / 1_000);
+    }
+  }
+
+  /** Entries, not rows: a million of them may be due at once. */
+  async function findExpired(signal: AbortSignal): Promise<Entry[]> {
+    const expired: Entry[] = [];
+    const now = clock.now();
+    let scanned = 0;
+    for (const entry of index.entries()) {
+      if (++scanned % SCAN_SLICE === 0 && !await elapsed(0, { signal, sleep })) break;
+      if (entry.exists && isExpired(entry, now)) expired.push(entry);
+    }
+    return expired;
+  }
+
+  function* stillExpired(entries: readonly Entry[]): Generator<Row> {
+    for (const entry of entries) {
+      if (entry.exists && isExpired(entry, clock.now())) yield entry.row();
+    }
+  }
+
+  function isExpired(entry: Entry, now: number): boolean {
+    const ttlMs = (entry.ttlSeconds || options.ttlSeconds) * 1_000;
+    // Whatever the TTL runs from, it is not before the creation.
+    if (entry.createdAt + ttlMs > now) return false;
+    if (options.inScope?.(entry.namespace) === false) return false;
+    if (!entry.isFinding) return true;
+    const row = entry.row();
+    return now >= livesFrom(row, stateOf(row)) + ttlMs;
+  }
+
+  async function evict(signal: AbortSignal): Promise<number> {
+    let evicted = 0;
+    while (!signal.aborted) {
+      const victims = budget.victims();
+      if (victims.length === 0) break;
+      const deleted = await deletes.all(victims, "budget", signal);
+      evicted += deleted;
+      // All failed or had changed: they are not tried again at once.
+      if (deleted === 0) break;
+    }
+    return evicted;
+  }
+
+  async function runCollections(signal: AbortSignal): Promise<void> {
+    const ready = () => index.complete && (options.ready?.() ?? true);
+    while (!ready()) if (!await elapsed(READY_POLL_MS, { signal, sleep })) return;
+    do await collect(signal); while (await elapsed(options.intervalMs, { signal, sleep }));
+  }
+
+  async function runEvictions(signal: AbortSignal): Promise<void> {
+    while (await elapsed(BUDGET_CHECK_MS, { signal, sleep })) {
+      if (!index.complete) continue;
+      const startedAt = clock.monotonic();
+      try {
+        const evicted = await evict(signal);
+        if (evicted === 0) continue;
+        log.info("Observations evicted", { evicted, seconds: (clock.monotonic() - startedAt) / 1_000 });
+      } catch (error) {
+        if (signal.aborted) return;
+        metrics.gcErrors.inc({ operation: "evict", error_type: errorType(error) });
+        log.warn("Eviction ended early", { error });
+      }
+    }
+  }
+
+  return {
+    collect,
+    evict,
+    async run(signal) {
+      await Promise.all([runCollections(signal), runEvictions(signal)]);
+    },
+  };
+}
+
+/** When the TTL of a finding begins; never (Infinity) while it is, or may be, reported. */
+function livesFrom(row: Row, state: FindingState): number {
+  if (state === "unknown") return Infinity;
+  if (!row.active) return row.resolvedAt;
+  switch (state) {
+    case "unwatched":
+      return Math.max(row.createdAt, row.lastSeenAt);
+    case "absent":
+      return row.createdAt;
+    // One that ended or is unseen is Resolved after its grace, and its TTL runs from there.
+    case "reported":
+    case "ended":
+    case "unseen":
+      return Infinity;
+  }
+}

@@ -1,0 +1,386 @@
+/** Rows of the index: found by fingerprint, newest generation first, or by name. */
+import { observationName } from "../../model/identity/names.ts";
+import { CATEGORIES, type Category, SEVERITIES, type Severity } from "../../model/observation.ts";
+import type { Generation } from "../../pipeline/ports.ts";
+import { Columns, Interned } from "./columns.ts";
+import { hexWords, keyOfWords } from "../fingerprint_key.ts";
+import { hexText, parseName, type Projection, uidText, uidWords } from "./projection.ts";
+import { type Counted, Tallies } from "./tallies.ts";
+
+const SEVERITY_BITS = 7;
+const CATEGORY_SHIFT = 3;
+const RESOLVED = 1 << 6;
+const FINDING = 1 << 7;
+const PUSHED = 1 << 8;
+
+/** No such slot. */
+export const NONE = -1;
+
+/** One stored Observation as the index knows it. */
+export interface Row extends Generation {
+  readonly source: string;
+  readonly eventType: string;
+  readonly kind: "finding" | "occurrence";
+  readonly severity: Severity;
+  readonly category: Category;
+  /** 32 hex digits. */
+  readonly fingerprint: string;
+  readonly uid: string;
+  /** Undefined where the server's is no number. */
+  readonly resourceVersion: string | undefined;
+  readonly createdAt: number;
+  /** 0 while Active. */
+  readonly resolvedAt: number;
+  /** 0: none of its own. */
+  readonly ttlSeconds: number;
+  readonly bytes: number;
+  /** True for a finding that came through a webhook door to its source: the views of that source are silent about it. */
+  readonly pushed: boolean;
+}
+
+/**
+ * Rows in slots. Objects of one key form a chain through the column `next`, from the newest generation to the oldest; the
+ * chain of a key holds one fingerprint, unless two share their first 53 bits.
+ */
+export class Rows {
+  readonly #columns = new Columns();
+  readonly tallies = new Tallies();
+  readonly #sources = new Interned();
+  readonly #eventTypes = new Interned();
+  readonly #namespaces = new Interned();
+  /** The slot of the first of each chain. */
+  readonly #heads = new Map<number, number>();
+  #used = 0;
+  #free = 0;
+
+  /** Bytes of the columns, which lie outside the JavaScript heap. */
+  get byteLength(): number {
+    return this.#columns.byteLength;
+  }
+
+  /** One past the highest slot ever used. */
+  get end(): number {
+    return this.#used;
+  }
+
+  has(slot: number): boolean {
+    return slot < this.#used && this.#columns.epoch[slot] !== 0;
+  }
+
+  source(slot: number): string {
+    return this.#sources.text(this.#columns.source[slot] ?? 0);
+  }
+
+  eventType(slot: number): string {
+    return this.#eventTypes.text(this.#columns.eventType[slot] ?? 0);
+  }
+
+  namespace(slot: number): string {
+    return this.#namespaces.text(this.#columns.namespace[slot] ?? 0);
+  }
+
+  resolved(slot: number): boolean {
+    return ((this.#columns.traits[slot] ?? 0) & RESOLVED) !== 0;
+  }
+
+  finding(slot: number): boolean {
+    return ((this.#columns.traits[slot] ?? 0) & FINDING) !== 0;
+  }
+
+  /** Index into SEVERITIES. */
+  severity(slot: number): number {
+    return (this.#columns.traits[slot] ?? 0) & SEVERITY_BITS;
+  }
+
+  /** 32 hex digits. */
+  fingerprint(slot: number): string {
+    return hexText(this.#columns.fingerprint.subarray(slot * 4, slot * 4 + 4));
+  }
+
+  uid(slot: number): string {
+    return uidText(this.#columns.uid.subarray(slot * 4, slot * 4 + 4));
+  }
+
+  pushed(slot: number): boolean {
+    return ((this.#columns.traits[slot] ?? 0) & PUSHED) !== 0;
+  }
+
+  createdAt(slot: number): number {
+    return (this.#columns.createdAtSeconds[slot] ?? 0) * 1_000;
+  }
+
+  ttlSeconds(slot: number): number {
+    return this.#columns.ttlSeconds[slot] ?? 0;
+  }
+
+  generation(slot: number): number {
+    return this.#columns.generation[slot] ?? 0;
+  }
+
+  /** NaN where the server's is no number. */
+  resourceVersion(slot: number): number {
+    return this.#columns.resourceVersion[slot] ?? NaN;
+  }
+
+  contentHash(slot: number): number {
+    return this.#columns.contentHash[slot] ?? 0;
+  }
+
+  /** The list in which the object was last seen. */
+  epoch(slot: number): number {
+    return this.#columns.epoch[slot] ?? 0;
+  }
+
+  setEpoch(slot: number, epoch: number): void {
+    this.#columns.epoch[slot] = epoch;
+  }
+
+  /** The key of the fingerprint (see fingerprint_key.ts). */
+  key(slot: number): number {
+    const { fingerprint } = this.#columns;
+    return keyOfWords(fingerprint[slot * 4] ?? 0, fingerprint[slot * 4 + 1] ?? 0);
+  }
+
+  row(slot: number): Row {
+    const columns = this.#columns;
+    const traits = columns.traits[slot] ?? 0;
+    const source = this.source(slot);
+    const fingerprint = this.fingerprint(slot);
+    const generation = this.generation(slot);
+    const resourceVersion = this.resourceVersion(slot);
+    return {
+      namespace: this.namespace(slot),
+      name: observationName(source, fingerprint, generation),
+      source,
+      eventType: this.eventType(slot),
+      kind: traits & FINDING ? "finding" : "occurrence",
+      severity: SEVERITIES[traits & SEVERITY_BITS] ?? "UNKNOWN",
+      category: CATEGORIES[(traits >> CATEGORY_SHIFT) & 7] ?? "security",
+      fingerprint,
+      generation,
+      uid: this.uid(slot),
+      resourceVersion: Number.isNaN(resourceVersion) ? undefined : String(resourceVersion),
+      createdAt: this.createdAt(slot),
+      firstSeenAt: columns.firstSeenAt[slot] ?? 0,
+      lastSeenAt: columns.lastSeenAt[slot] ?? 0,
+      resolvedAt: (columns.resolvedAtSeconds[slot] ?? 0) * 1_000,
+      active: !this.resolved(slot),
+      ttlSeconds: this.ttlSeconds(slot),
+      bytes: columns.bytes[slot] ?? 0,
+      contentHash: this.contentHash(slot),
+      pushed: this.pushed(slot),
+    };
+  }
+
+  /** The part of a row that dedup reads of each event. `fingerprint` is the slot's, in hex. */
+  generationOf(slot: number, fingerprint: string): Generation {
+    const { firstSeenAt, lastSeenAt } = this.#columns;
+    const generation = this.generation(slot);
+    return {
+      namespace: this.namespace(slot),
+      name: observationName(this.source(slot), fingerprint, generation),
+      generation,
+      firstSeenAt: firstSeenAt[slot] ?? 0,
+      lastSeenAt: lastSeenAt[slot] ?? 0,
+      active: !this.resolved(slot),
+      contentHash: this.contentHash(slot),
+    };
+  }
+
+  /** The newest generation of a fingerprint, or NONE. */
+  newest(fingerprint: string): number {
+    return this.#first(hexWords(fingerprint, 4), () => true);
+  }
+
+  /** The slot of an object by its name, or NONE. */
+  find(namespace: string, name: string): number {
+    const named = parseName(name);
+    if (!named) return NONE;
+    const { source, generation, fingerprint } = named;
+    return this.#first(
+      hexWords(fingerprint, 4),
+      (slot) =>
+        this.generation(slot) === generation && this.source(slot) === source &&
+        this.namespace(slot) === namespace,
+    );
+  }
+
+  hasUid(slot: number, uid: string): boolean {
+    const words = uidWords(uid);
+    return words?.every((word, index) => this.#columns.uid[slot * 4 + index] === word) ?? false;
+  }
+
+  insert(projection: Projection, epoch: number): void {
+    const slot = this.#takeSlot();
+    this.#write(slot, projection, epoch);
+    this.#link(slot);
+  }
+
+  update(slot: number, projection: Projection, epoch: number): void {
+    const { source, eventType, namespace } = this.#columns;
+    const [oldSource = 0, oldType = 0, oldNamespace = 0] = [source[slot], eventType[slot], namespace[slot]];
+    this.tallies.remove(this.#counted(slot));
+    this.#write(slot, projection, epoch);
+    this.#release(oldSource, oldType, oldNamespace);
+  }
+
+  remove(slot: number): void {
+    const columns = this.#columns;
+    this.tallies.remove(this.#counted(slot));
+    this.#unlink(slot);
+    this.#release(columns.source[slot] ?? 0, columns.eventType[slot] ?? 0, columns.namespace[slot] ?? 0);
+    columns.epoch[slot] = 0;
+    columns.next[slot] = this.#free;
+    this.#free = slot + 1;
+  }
+
+  #write(slot: number, projection: Projection, epoch: number): void {
+    const columns = this.#columns;
+    columns.fingerprint.set(projection.fingerprint, slot * 4);
+    columns.uid.set(projection.uid, slot * 4);
+    columns.resourceVersion[slot] = projection.resourceVersion;
+    columns.firstSeenAt[slot] = projection.firstSeenAt;
+    columns.lastSeenAt[slot] = projection.lastSeenAt;
+    columns.createdAtSeconds[slot] = projection.createdAt / 1_000;
+    columns.resolvedAtSeconds[slot] = projection.resolvedAt / 1_000;
+    columns.ttlSeconds[slot] = projection.ttlSeconds;
+    columns.bytes[slot] = projection.bytes;
+    columns.generation[slot] = projection.generation;
+    columns.contentHash[slot] = projection.contentHash;
+    columns.source[slot] = this.#sources.take(projection.source);
+    columns.eventType[slot] = this.#eventTypes.take(projection.eventType);
+    columns.namespace[slot] = this.#namespaces.take(projection.namespace);
+    columns.traits[slot] = projection.severity | (projection.category << CATEGORY_SHIFT) |
+      (projection.resolved ? RESOLVED : 0) | (projection.finding ? FINDING : 0) |
+      (projection.pushed ? PUSHED : 0);
+    columns.epoch[slot] = epoch;
+    this.tallies.add(this.#counted(slot));
+  }
+
+  #release(source: number, eventType: number, namespace: number): void {
+    this.#sources.release(source);
+    this.#eventTypes.release(eventType);
+    this.#namespaces.release(namespace);
+  }
+
+  #counted(slot: number): Counted {
+    const traits = this.#columns.traits[slot] ?? 0;
+    return {
+      source: this.source(slot),
+      severity: traits & SEVERITY_BITS,
+      category: (traits >> CATEGORY_SHIFT) & 7,
+      resolved: (traits & RESOLVED) !== 0,
+      bytes: this.#columns.bytes[slot] ?? 0,
+    };
+  }
+
+  /** The first slot of a fingerprint's chain that passes, or NONE. */
+  #first(words: readonly number[], passes: (slot: number) => boolean): number {
+    let slot = this.#heads.get(keyOfWords(words[0] ?? 0, words[1] ?? 0)) ?? NONE;
+    while (slot !== NONE && !(this.#hasFingerprint(slot, words) && passes(slot))) slot = this.#older(slot);
+    return slot;
+  }
+
+  #hasFingerprint(slot: number, words: readonly number[]): boolean {
+    const { fingerprint } = this.#columns;
+    return words.every((word, index) => fingerprint[slot * 4 + index] === word);
+  }
+
+  #older(slot: number): number {
+    return (this.#columns.next[slot] ?? 0) - 1;
+  }
+
+  /** Puts a slot, whose columns are written, into its chain. */
+  #link(slot: number): void {
+    const key = this.key(slot);
+    let newer = NONE;
+    let older = this.#heads.get(key) ?? NONE;
+    while (older !== NONE && this.generation(older) > this.generation(slot)) {
+      newer = older;
+      older = this.#older(older);
+    }
+    this.#columns.next[slot] = older + 1;
+    if (newer === NONE) this.#heads.set(key, slot);
+    else this.#columns.next[newer] = slot + 1;
+  }
+
+  /** Takes a slot out of its chain. */
+  #unlink(slot: number): void {
+    const key = this.key(slot);
+    const older = this.#older(slot);
+    let newer = this.#heads.get(key) ?? NONE;
+    if (newer === slot) {
+      if (older === NONE) this.#heads.delete(key);
+      else this.#heads.set(key, older);
+      return;
+    }
+    while (newer !== NONE && this.#older(newer) !== slot) newer = this.#older(newer);
+    if (newer !== NONE) this.#columns.next[newer] = older + 1;
+  }
+
+  #takeSlot(): number {
+    if (this.#free > 0) {
+      const slot = this.#free - 1;
+      this.#free = this.#columns.next[slot] ?? 0;
+      return slot;
+    }
+    if (this.#used === this.#columns.capacity) this.#columns.grow();
+    return this.#used++;
+  }
+}
+
+/** A stored Observation read in place during a scan: what the index takes in meanwhile shows at once. */
+export class Entry {
+  readonly #rows: Rows;
+  readonly #slot: number;
+
+  constructor(rows: Rows, slot: number) {
+    this.#rows = rows;
+    this.#slot = slot;
+  }
+
+  /** False once it is gone. */
+  get exists(): boolean {
+    return this.#rows.has(this.#slot);
+  }
+
+  get source(): string {
+    return this.#rows.source(this.#slot);
+  }
+
+  get namespace(): string {
+    return this.#rows.namespace(this.#slot);
+  }
+
+  get isFinding(): boolean {
+    return this.#rows.finding(this.#slot);
+  }
+
+  get isResolved(): boolean {
+    return this.#rows.resolved(this.#slot);
+  }
+
+  /** Index into SEVERITIES. */
+  get severity(): number {
+    return this.#rows.severity(this.#slot);
+  }
+
+  get createdAt(): number {
+    return this.#rows.createdAt(this.#slot);
+  }
+
+  /** 0: none of its own. */
+  get ttlSeconds(): number {
+    return this.#rows.ttlSeconds(this.#slot);
+  }
+
+  /** See fingerprint_key.ts. */
+  get fingerprintKey(): number {
+    return this.#rows.key(this.#slot);
+  }
+
+  /** A copy of all fields as they are now. */
+  row(): Row {
+    return this.#rows.row(this.#slot);
+  }
+}
