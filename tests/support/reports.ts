@@ -84,7 +84,8 @@ async function writeReport(
   }
 }
 
-function vulnerabilityReport(namespace: string, index: number, found: number): KubeObject {
+/** A report with so many vulnerabilities. */
+export function vulnerabilityReport(namespace: string, index: number, found: number): KubeObject {
   return {
     apiVersion: "aquasecurity.github.io/v1alpha1",
     kind: "VulnerabilityReport",
