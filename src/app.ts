@@ -24,7 +24,7 @@ import { createLeaderElection } from "./kube/lease.ts";
 import { createKubeClient } from "./kube/client.ts";
 import type { WatchOptions } from "./kube/watch.ts";
 import { every, RunnableGroup, untilAborted } from "./lifecycle.ts";
-import { namesProxy, type Settings } from "./settings.ts";
+import type { Settings } from "./settings.ts";
 import { StateSources } from "./sources/feeds/state_sources.ts";
 import { MappedSources } from "./mapped/runtime.ts";
 import { SOURCES } from "./sources/registry.ts";
@@ -80,7 +80,7 @@ export async function startApp(
   });
   const health = new Health(() => clock.monotonic(), metrics);
   const requests = new AbortController();
-  const api = createKubeClient(connection, { metrics, environmentProxy: namesProxy() });
+  const api = createKubeClient(connection, { metrics });
   const recording = new AbortController();
   const identity = identityOf(settings);
   const events = createEventRecorder({ api, signal: recording.signal, instance: identity, clock });

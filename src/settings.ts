@@ -223,11 +223,6 @@ function checkTls({ tlsCertFile, tlsKeyFile, tlsClientCaFile }: Settings): void 
 /** What the runtime's fetch takes a proxy from, beside `NO_PROXY`. */
 export const PROXY_ENV = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
 
-/** Whether the environment names a proxy to the API server, as kubectl reads it. */
-export function namesProxy(env: (name: string) => string | undefined = environment): boolean {
-  return PROXY_ENV.some((name) => Boolean(env(name)));
-}
-
 /** A variable of the process's environment. */
 export function environment(name: string): string | undefined {
   return Deno.env.get(name);

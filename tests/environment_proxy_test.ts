@@ -3,21 +3,19 @@ import { assertEquals } from "@std/assert";
 
 const SRC = new URL("../src/", import.meta.url).href;
 
-/** Reads, then writes, as the commands and the server do; the proxy refuses both. */
+/** Reads, writes and watches; the proxy refuses all three. */
 const PROGRAM = `
   const { createKubeClient } = await import("${SRC}kube/client.ts");
   const { fixedConnection } = await import("${SRC}kube/auth/connection.ts");
-  const { namesProxy } = await import("${SRC}settings.ts");
-  const api = createKubeClient(fixedConnection({ server: "https://cluster.invalid:6443" }), {
-    environmentProxy: namesProxy(),
-  });
+  const api = createKubeClient(fixedConnection({ server: "https://cluster.invalid:6443" }));
   const type = { group: "", version: "v1", plural: "pods", kind: "Pod", namespaced: true };
   await api.get(type, "a", { namespace: "ns" }).catch(() => {});
   await api.create(type, { metadata: { name: "a", namespace: "ns" } }).catch(() => {});
+  await api.watch(type)[Symbol.asyncIterator]().next().catch(() => {});
   Deno.exit(0);
 `;
 
-Deno.test("reads and writes alike go through the proxy that the environment names", async () => {
+Deno.test("reads, writes and watches go through the proxy that the environment names", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const asked: string[] = [];
   const proxying = (async () => {
@@ -44,5 +42,5 @@ Deno.test("reads and writes alike go through the proxy that the environment name
   await proxying;
   assertEquals(success, true, new TextDecoder().decode(stderr));
   const connect = "CONNECT cluster.invalid:6443 HTTP/1.1";
-  assertEquals(asked, [connect, connect]);
+  assertEquals(asked, [connect, connect, connect]);
 });

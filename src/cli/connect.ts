@@ -1,7 +1,7 @@
 /** Finds the cluster a command speaks to. */
 import { findConnection } from "../kube/auth/connect.ts";
 import { createKubeClient, type KubeClient } from "../kube/client.ts";
-import { namesProxy, type Settings } from "../settings.ts";
+import type { Settings } from "../settings.ts";
 import type { Arguments } from "./args.ts";
 
 /** `--kubeconfig` and `--context`, else as kubectl does. */
@@ -17,5 +17,5 @@ export async function connect(
     serviceHost: settings.serviceHost,
     servicePort: settings.servicePort,
   });
-  return createKubeClient(connection, { environmentProxy: namesProxy() });
+  return createKubeClient(connection);
 }

@@ -1,4 +1,6 @@
-/** `KubeApi` over HTTP: reads and watches by HTTP/2, requests with a body by HTTP/1.1. */
+/** `KubeApi` over Deno's fetch: requests by HTTP/1.1, watches by HTTP/2. */
+import { type Clock, systemClock } from "../model/clock.ts";
+import { errorMessage } from "../model/error_message.ts";
 import { isObject, type Json, type JsonObject } from "../model/json.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import {
@@ -10,59 +12,66 @@ import {
   type ListOptions,
   NetworkError,
   type ResourceType,
+  type StatusBody,
   type WatchFrame,
   type WatchRequestOptions,
   type WriteOptions,
 } from "./api.ts";
-import { readLines } from "./body.ts";
-import type { Connection } from "./auth/connection.ts";
-import { createWire, open, parseObject, type Request, request, type Wire } from "./exchange.ts";
-import { createLanes } from "./lanes.ts";
+import type { Connection, Endpoint } from "./auth/connection.ts";
+import { readLines, readText } from "./body.ts";
 import { listQuery, resourceName, resourcePath, watchQuery, writeQuery } from "./paths.ts";
+import { type Deadline, deadline } from "./retry.ts";
 
-export interface KubeClientOptions extends Partial<Omit<Wire, "connection" | "lanes">> {
+/** How a client talks, and what it counts. */
+export interface KubeClientOptions {
+  readonly userAgent?: string;
+  /** The `fieldManager` of every write. */
+  readonly fieldManager?: string;
+  /** The longest time from sending a request to the end of its answer, or to the begin of a watch. */
+  readonly requestDeadlineMs?: number;
+  /** The longest body of an answer. */
+  readonly maxBodyBytes?: number;
   /** The longest line of a watch. */
   readonly maxLineBytes?: number;
-  /** The environment names a proxy (`HTTPS_PROXY` and its like). */
-  readonly environmentProxy?: boolean;
-  /** Who we are in `managedFields`. */
-  readonly fieldManager?: string;
-  /** Requests on our own custom resources are counted here. */
+  /** How long an unused connection is kept. */
+  readonly idleConnectionMs?: number;
+  readonly clock?: Clock;
+  /** Counts requests for our own custom resources. */
   readonly metrics?: Pick<Metrics, "crdOperations" | "crdOperationDuration">;
 }
 
-/** A `KubeApi` that holds sockets. */
+/** A `KubeApi` that holds connections. */
 export interface KubeClient extends KubeApi, Disposable {
-  /** No more requests. What is in flight goes on: abort its signal. */
+  /** Takes no more requests. Those in flight go on: abort their signals. */
   close(): void;
 }
 
 const OUR_GROUP = "zen.kube-zen.io";
+const MAX_ERROR_BYTES = 64 * 1024;
 
-/** Talks to the cluster of `connection`. One request, one answer; a 401 alone is tried twice, with fresh credentials. */
+/** Talks to the cluster of `connection`. Sends each request once; after a 401 once more, with fresh credentials. */
 export function createKubeClient(connection: Connection, options: KubeClientOptions = {}): KubeClient {
-  const {
-    maxLineBytes = 4 * 1024 * 1024,
-    fieldManager = "zen-watcher",
-    environmentProxy = false,
-    metrics,
-    ...rest
-  } = options;
-  const lanes = createLanes({ environmentProxy });
-  const wire = createWire(connection, lanes, rest);
+  const wire: Wire = {
+    connection,
+    pools: createPools(options.idleConnectionMs ?? 30_000),
+    userAgent: options.userAgent ?? "zen-watcher",
+    requestDeadlineMs: options.requestDeadlineMs ?? 30_000,
+    maxBodyBytes: options.maxBodyBytes ?? 64 * 1024 * 1024,
+    maxLineBytes: options.maxLineBytes ?? 4 * 1024 * 1024,
+    clock: options.clock ?? systemClock,
+  };
+  const { fieldManager = "zen-watcher", metrics } = options;
   const measured = <T>(type: ResourceType, operation: string, run: () => Promise<T>) =>
     metrics && type.group === OUR_GROUP ? measure(metrics, { operation, clock: wire.clock, run }) : run();
 
-  const write = async <T extends KubeObject>(
+  function write<T extends KubeObject>(
     type: ResourceType,
     operation: "create" | "update" | "patch",
-    options: WriteOptions,
-    parts: Pick<Request, "method" | "path" | "contentType" | "doing"> & { readonly body: Json },
-  ): Promise<T> =>
-    await measured(type, operation, () => {
-      const query = writeQuery(options, fieldManager);
-      return object<T>(wire, { ...parts, query, signal: options.signal });
-    });
+    request: Request & WriteOptions,
+  ): Promise<T> {
+    const query = writeQuery(request, fieldManager);
+    return measured(type, operation, () => requestObject<T>(wire, { ...request, query }));
+  }
 
   return {
     list: (type, options = {}) => measured(type, "list", () => list(wire, type, options)),
@@ -71,58 +80,88 @@ export function createKubeClient(connection: Connection, options: KubeClientOpti
       measured(type, "get", () => {
         const path = resourcePath(type, { namespace: options.namespace, name });
         const doing = `get ${named(type, options.namespace, name)}`;
-        return object(wire, { method: "GET", path, signal: options.signal, doing });
+        return requestObject(wire, { method: "GET", path, signal: options.signal, doing });
       }),
 
-    create(type, body, options = {}) {
+    async create<T extends KubeObject>(type: ResourceType, body: T, options: WriteOptions = {}) {
       const namespace = options.namespace ?? body.metadata.namespace;
+      const { name } = body.metadata;
+      const { subresource } = options;
       const path = resourcePath(type, {
         namespace,
-        ...(options.subresource ? subresource(body, options) : {}),
+        ...(subresource ? { name: name ?? "", subresource } : {}),
       });
-      const doing = `create ${named(type, namespace, body.metadata.name)}`;
-      return write(type, "create", options, { method: "POST", path, body: body as JsonObject, doing });
+      const doing = `create ${named(type, namespace, name)}`;
+      const request = { ...options, method: "POST" as const, path, body: body as JsonObject, doing };
+      const answer = await write<T>(type, "create", request);
+      if (name === undefined || answer.metadata.name === name) return answer;
+      throw garbled(doing, `the answer is about "${answer.metadata.name ?? ""}"`);
     },
 
     replace(type, body, options = {}) {
+      const { name = "" } = body.metadata;
       const namespace = options.namespace ?? body.metadata.namespace;
-      const path = resourcePath(type, { namespace, ...subresource(body, options) });
-      const doing = `replace ${named(type, namespace, body.metadata.name)}`;
-      return write(type, "update", options, { method: "PUT", path, body: body as JsonObject, doing });
+      const path = resourcePath(type, { ...options, namespace, name });
+      const doing = `replace ${named(type, namespace, name)}`;
+      return write(type, "update", { ...options, method: "PUT", path, body: body as JsonObject, doing });
     },
 
     patch(type, name, patch, options) {
       const path = resourcePath(type, { ...options, name });
-      const contentType = `application/${options.type === "merge" ? "merge-patch" : "json-patch"}+json`;
+      const contentType = `application/${options.type}-patch+json`;
       const doing = `patch ${named(type, options.namespace, name)}`;
-      return write(type, "patch", options, { method: "PATCH", path, body: patch, contentType, doing });
+      return write(type, "patch", { ...options, method: "PATCH", path, body: patch, contentType, doing });
     },
 
     delete: (type, name, options = {}) =>
       measured(type, "delete", () => remove(wire, type, { ...options, name })),
 
-    watch: (type, options = {}) => {
-      const opened = (run: () => ReturnType<typeof open>) => measured(type, "watch", run);
-      return watch(wire, type, { ...options, maxLineBytes, opened });
-    },
+    watch: (type, options = {}) =>
+      watch(wire, type, { ...options, opened: (run) => measured(type, "watch", run) }),
 
     async getPath(path, options = {}) {
       const doing = `get "${path}"`;
-      const { signal, accept } = options;
-      const sent = {
-        method: "GET" as const,
-        path,
-        signal,
-        doing,
-        ...(accept === undefined ? {} : { accept }),
-      };
-      const { text } = await request(wire, sent);
+      const text = await requestText(wire, { ...options, method: "GET", path, doing });
       return text.trimStart().startsWith("{") ? parseObject(text, doing) : { text };
     },
 
-    close: lanes.close,
-    [Symbol.dispose]: lanes.close,
+    close: wire.pools.close,
+    [Symbol.dispose]: wire.pools.close,
   };
+}
+
+/** What the requests of a client have in common. */
+interface Wire {
+  readonly connection: Connection;
+  readonly pools: Pools;
+  readonly userAgent: string;
+  readonly requestDeadlineMs: number;
+  readonly maxBodyBytes: number;
+  readonly maxLineBytes: number;
+  readonly clock: Clock;
+}
+
+interface Request {
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+  readonly path: string;
+  readonly query?: URLSearchParams;
+  readonly body?: Json;
+  /** JSON by default. */
+  readonly contentType?: string;
+  /** JSON by default. */
+  readonly accept?: string;
+  readonly signal?: AbortSignal | undefined;
+  readonly isWatch?: boolean;
+  /** For errors: `create observations "zen-system/a"`. */
+  readonly doing: string;
+}
+
+/** An answer whose body is unread. The body must be read or cancelled before the exchange is disposed of. */
+interface Exchange extends Disposable {
+  readonly response: Response;
+  readonly limit: Deadline;
+  /** Turns an error of reading the body into an `ApiError`, a `NetworkError` or the caller's abort. */
+  failure(error: unknown): unknown;
 }
 
 async function list<T extends KubeObject>(
@@ -132,19 +171,14 @@ async function list<T extends KubeObject>(
 ): Promise<KubeList<T>> {
   const doing = `list ${named(type, options.namespace)}`;
   const path = resourcePath(type, { namespace: options.namespace });
-  const parsed = await object<KubeObject>(wire, {
-    method: "GET",
-    path,
-    query: listQuery(options),
-    signal: options.signal,
-    doing,
-  });
+  const query = listQuery(options);
+  const answer = await requestObject(wire, { method: "GET", path, query, signal: options.signal, doing });
   // Go writes an empty list as null.
-  const items: unknown = parsed["items"] ?? [];
-  if (Array.isArray(items) && items.every((item): item is T => isKubeObject<T>(item))) {
-    return { metadata: parsed.metadata as KubeList["metadata"], items };
+  const items: unknown = answer["items"] ?? [];
+  if (!Array.isArray(items) || !items.every((item): item is T => isKubeObject<T>(item))) {
+    throw garbled(doing, "the answer is no list of objects");
   }
-  throw new NetworkError(`Cannot ${doing}: the answer is no list of objects`, { fault: "garbled" });
+  return { metadata: answer.metadata as KubeList["metadata"], items };
 }
 
 async function remove(
@@ -152,54 +186,55 @@ async function remove(
   type: ResourceType,
   { name, namespace, preconditions, signal }: DeleteOptions & { readonly name: string },
 ): Promise<void> {
+  const body = {
+    apiVersion: "v1",
+    kind: "DeleteOptions",
+    propagationPolicy: "Background",
+    ...(preconditions ? { preconditions: { ...preconditions } } : {}),
+  };
   const path = resourcePath(type, { namespace, name });
-  const body = { apiVersion: "v1", kind: "DeleteOptions", propagationPolicy: "Background" };
-  const doing = `delete ${named(type, namespace, name)}`;
-  await request(wire, {
+  await requestText(wire, {
     method: "DELETE",
     path,
-    body: preconditions ? { ...body, preconditions: { ...preconditions } } : body,
+    body,
     signal,
-    doing,
+    doing: `delete ${named(type, namespace, name)}`,
   });
 }
 
 async function* watch<T extends KubeObject>(
   wire: Wire,
   type: ResourceType,
-  options: WatchRequestOptions & {
-    readonly maxLineBytes: number;
-    readonly opened: (run: () => ReturnType<typeof open>) => ReturnType<typeof open>;
-  },
+  options: WatchRequestOptions & { readonly opened: (run: () => Promise<Exchange>) => Promise<Exchange> },
 ): AsyncGenerator<WatchFrame<T>> {
   const { signal, namespace } = options;
   const doing = `watch ${named(type, namespace)}`;
   const path = resourcePath(type, { namespace });
   const query = watchQuery(options);
   using exchange = await options.opened(() =>
-    open(wire, { method: "GET", path, query, signal, doing }, { watch: true })
+    open(wire, { method: "GET", path, query, signal, isWatch: true, doing })
   );
-  // The deadline was for the answer to begin. A stream that falls silent is the watcher's business.
-  exchange.limit.clear();
+  const { response: { body }, limit } = exchange;
+  // The deadline is for the answer to begin. The reader of the watch decides when a silent stream is dead.
+  limit.clear();
   try {
     options.onOpen?.();
-    if (exchange.answer.stream === null) return;
-    for await (const line of readLines(exchange.answer.stream, options.maxLineBytes)) {
-      yield toFrame<T>(parseObject(line, doing), doing);
+    if (body === null) return;
+    for await (const line of readLines(body, wire.maxLineBytes)) {
+      const frame = parseObject(line, doing);
+      if (!isFrame<T>(frame)) throw garbled(doing, "a line is no watch event");
+      yield frame;
     }
   } catch (error) {
     throw exchange.failure(error);
   } finally {
-    exchange.limit.abort(new DOMException("The watch was left", "AbortError"));
+    limit.abort(new DOMException("The watch was left", "AbortError"));
   }
 }
 
-function toFrame<T extends KubeObject>(value: JsonObject, doing: string): WatchFrame<T> {
-  if (isFrame<T>(value)) return value;
-  throw new NetworkError(`Cannot ${doing}: a line is no watch event`, { fault: "garbled" });
-}
+const FRAME_TYPES: ReadonlySet<unknown> = new Set(["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]);
 
-/** The API server is trusted for the type of what it stores; consumers parse what was put into it. */
+/** Checks no more than the envelope: the API server is trusted for the type of what it stores, and consumers parse it. */
 function isFrame<T extends KubeObject>(value: unknown): value is WatchFrame<T> {
   return isObject(value) && FRAME_TYPES.has(value["type"]) &&
     (value["type"] === "ERROR" ? isObject(value["object"]) : isKubeObject(value["object"]));
@@ -209,31 +244,155 @@ function isKubeObject<T extends KubeObject>(value: unknown): value is T {
   return isObject(value) && isObject(value["metadata"]);
 }
 
-const FRAME_TYPES: ReadonlySet<unknown> = new Set(["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]);
-
-async function object<T extends KubeObject>(wire: Wire, sent: Request): Promise<T> {
-  const { text } = await request(wire, sent);
-  const value = parseObject(text, sent.doing);
+async function requestObject<T extends KubeObject>(wire: Wire, request: Request): Promise<T> {
+  const value = parseObject(await requestText(wire, request), request.doing);
   value["metadata"] ??= {};
   if (isKubeObject<T>(value)) return value;
-  throw new NetworkError(`Cannot ${sent.doing}: the answer is no object`, { fault: "garbled" });
+  throw garbled(request.doing, "the answer is no object");
 }
 
-function subresource(body: KubeObject, options: WriteOptions) {
+/** Sends, and reads the text of a successful answer. */
+async function requestText(wire: Wire, request: Request): Promise<string> {
+  using exchange = await open(wire, request);
+  try {
+    return await readText(exchange.response, wire.maxBodyBytes);
+  } catch (error) {
+    throw exchange.failure(error);
+  }
+}
+
+/** Sends. Reads the credentials anew after a 401 and sends once more. Throws `ApiError` for any answer but a success. */
+async function open(wire: Wire, request: Request): Promise<Exchange> {
+  const first = await send(wire, request, { fresh: false });
+  if (first.response.ok) return first;
+  const error = await toApiError(wire, request, first);
+  if (error.status !== 401) throw error;
+  const second = await send(wire, request, { fresh: true });
+  if (second.response.ok) return second;
+  throw await toApiError(wire, request, second);
+}
+
+async function send(
+  wire: Wire,
+  request: Request,
+  credentials: { readonly fresh: boolean },
+): Promise<Exchange> {
+  const { doing, method, signal, isWatch = false } = request;
+  signal?.throwIfAborted();
+  const limit = deadline(wire.requestDeadlineMs, doing, signal);
+  let pool: Pool | undefined;
+  const dispose = () => {
+    limit[Symbol.dispose]();
+    if (pool && isWatch) wire.pools.release(pool);
+  };
+  const failure = (error: unknown): unknown => {
+    const reason = limit.signal.aborted ? limit.signal.reason : error;
+    // A connection on which a request ran out of time may be half open: no other request should wait for it.
+    if (pool && reason instanceof NetworkError && reason.fault === "timeout") wire.pools.retire(pool);
+    if (limit.signal.aborted || reason instanceof NetworkError) return reason;
+    // The message of fetch is "fetch failed"; its cause says why.
+    const why = error instanceof TypeError && error.cause !== undefined ? error.cause : error;
+    return new NetworkError(`Cannot ${doing}: ${errorMessage(why)}`, { cause: error });
+  };
+  try {
+    const endpoint = await wire.connection.endpoint(credentials);
+    pool = wire.pools.take(endpoint, isWatch);
+    const response = await fetch(urlOf(endpoint, request), {
+      method,
+      headers: headersOf(endpoint, request, wire.userAgent),
+      body: request.body === undefined ? null : JSON.stringify(request.body),
+      client: pool.client,
+      signal: limit.signal,
+      // A redirect would take the credentials to another host.
+      redirect: "manual",
+    });
+    return { response, limit, failure, [Symbol.dispose]: dispose };
+  } catch (error) {
+    const reason = failure(error);
+    dispose();
+    throw reason;
+  }
+}
+
+function urlOf(endpoint: Endpoint, { path, query }: Request): string {
+  const search = query === undefined ? "" : `?${query}`;
+  return `${endpoint.server.replace(/\/+$/, "")}${path}${search}`;
+}
+
+function headersOf(endpoint: Endpoint, request: Request, userAgent: string): Record<string, string> {
   return {
-    name: body.metadata.name ?? "",
-    ...(options.subresource ? { subresource: options.subresource } : {}),
+    ...endpoint.headers,
+    accept: request.accept ?? "application/json",
+    "user-agent": userAgent,
+    ...(endpoint.authorization === undefined ? {} : { authorization: endpoint.authorization }),
+    ...(request.body === undefined ? {} : { "content-type": request.contentType ?? "application/json" }),
   };
 }
 
+/** Reads and disposes of an answer that is no success. */
+async function toApiError(wire: Wire, request: Request, refused: Exchange): Promise<ApiError> {
+  using exchange = refused;
+  const { status, headers } = exchange.response;
+  let text = "";
+  try {
+    text = await readText(exchange.response, MAX_ERROR_BYTES);
+  } catch (error) {
+    const failure = exchange.failure(error);
+    // The status counts however its body ends, unless the caller aborted.
+    if (!(failure instanceof NetworkError)) throw failure;
+  }
+  const body = toStatus(text);
+  return new ApiError(request.doing, status, body, retryAfterMs(headers, body, wire.clock));
+}
+
+/** A `Status`, or the begin of a proxy's page as its message. */
+function toStatus(text: string): StatusBody {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (isObject(value)) return value;
+  } catch {
+    // "404 page not found", or HTML.
+  }
+  const message = text.trim().slice(0, 300);
+  return message === "" ? {} : { message };
+}
+
+/** The wait of the `Retry-After` header, in seconds or a date, or else of the Status. */
+function retryAfterMs(headers: Headers, body: StatusBody, clock: Clock): number | undefined {
+  const header = headers.get("retry-after")?.trim();
+  if (header) {
+    const seconds = Number(header);
+    if (Number.isFinite(seconds)) return Math.max(0, seconds * 1_000);
+    const date = Date.parse(header);
+    if (!Number.isNaN(date)) return Math.max(0, date - clock.now());
+  }
+  const seconds = body.details?.retryAfterSeconds;
+  return typeof seconds === "number" && seconds > 0 ? seconds * 1_000 : undefined;
+}
+
+function parseObject(text: string, doing: string): JsonObject {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw garbled(doing, "the answer is not JSON", cause);
+  }
+  if (isObject(value)) return value;
+  throw garbled(doing, "the answer is not a JSON object");
+}
+
+function garbled(doing: string, why: string, cause?: unknown): NetworkError {
+  return new NetworkError(`Cannot ${doing}: ${why}`, { cause, fault: "garbled" });
+}
+
 function named(type: ResourceType, namespace?: string, name?: string): string {
-  const place = [namespace, name].filter((part) => part !== undefined && part !== "").join("/");
+  const place = [namespace, name].filter(Boolean).join("/");
   return place === "" ? resourceName(type) : `${resourceName(type)} "${place}"`;
 }
 
 async function measure<T>(
   metrics: Pick<Metrics, "crdOperations" | "crdOperationDuration">,
-  { operation, clock, run }: { operation: string; clock: Wire["clock"]; run: () => Promise<T> },
+  { operation, clock, run }: { operation: string; clock: Clock; run: () => Promise<T> },
 ): Promise<T> {
   const began = clock.monotonic();
   let status = "success";
@@ -245,5 +404,120 @@ async function measure<T>(
   } finally {
     metrics.crdOperations.inc({ operation, status });
     metrics.crdOperationDuration.observe({ operation }, (clock.monotonic() - began) / 1_000);
+  }
+}
+
+/** API servers allow 100 to 250 streams on an HTTP/2 connection; one watch more would wait for ever. */
+const WATCHES_PER_POOL = 64;
+/** As many as there are writes at a time. */
+const MAX_IDLE_CONNECTIONS = 32;
+
+/** A TLS client with its connections. */
+interface Pool {
+  readonly client: Deno.HttpClient;
+  watches: number;
+}
+
+/**
+ * The connections to one endpoint. Requests have HTTP/1.1: over HTTP/2 Deno's fetch leaves Nagle's algorithm on
+ * (denoland/deno#35581), and each body waits 40 ms. Watches have HTTP/2, many on a connection, and none of their own
+ * with requests: streams that are not read fill the window of a connection and stop all others on it.
+ */
+interface Pools {
+  /** A pool for the next request. That of a watch must be given back to `release`. */
+  take(endpoint: Endpoint, isWatch: boolean): Pool;
+  release(pool: Pool): void;
+  /** Uses a pool for no further request. Those in flight go on. */
+  retire(pool: Pool): void;
+  close(): void;
+}
+
+function createPools(idleConnectionMs: number): Pools {
+  let requests: Pool | undefined;
+  let watches: Pool[] = [];
+  let identity: string | undefined;
+  /** Connections return one object until something is read anew: most requests need no comparison. */
+  let last: Endpoint | undefined;
+
+  let isClosed = false;
+
+  const closeAll = () => {
+    for (const { client } of [...(requests ? [requests] : []), ...watches]) client.close();
+    requests = undefined;
+    watches = [];
+  };
+  const retire = (pool: Pool) => {
+    if (pool === requests) requests = undefined;
+    else if (watches.includes(pool)) watches = watches.filter((other) => other !== pool);
+    else return;
+    pool.client.close();
+  };
+  const use = (endpoint: Endpoint) => {
+    if (endpoint === last) return;
+    checkHeaders(endpoint);
+    const { server, caPem, certPem, keyPem, proxyUrl } = endpoint;
+    const wanted = JSON.stringify([server, caPem, certPem, keyPem, proxyUrl]);
+    if (wanted !== identity) closeAll();
+    identity = wanted;
+    last = endpoint;
+  };
+
+  return {
+    take(endpoint, isWatch) {
+      if (isClosed) throw new Error("the client is closed");
+      use(endpoint);
+      if (!isWatch) {
+        return requests ??= openPool(endpoint, {
+          http2: false,
+          poolMaxIdlePerHost: MAX_IDLE_CONNECTIONS,
+          poolIdleTimeout: idleConnectionMs,
+        });
+      }
+      let pool = watches.find((pool) => pool.watches < WATCHES_PER_POOL);
+      // An idle connection is one without watches, and that is closed: no time-out of the runtime's.
+      if (!pool) watches.push(pool = openPool(endpoint, { http2: true, poolIdleTimeout: false }));
+      pool.watches++;
+      return pool;
+    },
+    release(pool) {
+      if (--pool.watches === 0) retire(pool);
+    },
+    retire,
+    close() {
+      isClosed = true;
+      closeAll();
+    },
+  };
+}
+
+/**
+ * `caCerts` ADDS to the runtime's default roots. What makes the cluster's CA the only one trusted is the environment
+ * of the process: DENO_TLS_CA_STORE=system with SSL_CERT_FILE naming an empty file and SSL_CERT_DIR nothing, set in
+ * the image and by the start task before the runtime reads them; it cannot be set from inside.
+ */
+function openPool(
+  { caPem, certPem, keyPem, proxyUrl }: Endpoint,
+  options: Deno.CreateHttpClientOptions,
+): Pool {
+  // The runtime ignores what is no certificate, and would then trust its default roots alone.
+  if (caPem !== undefined && !caPem.includes("-----BEGIN CERTIFICATE-----")) {
+    throw new TypeError("the certificate authority of the cluster holds no PEM certificate");
+  }
+  const all: Deno.CreateHttpClientOptions = {
+    ...options,
+    ...(caPem === undefined ? {} : { caCerts: [caPem] }),
+    ...(proxyUrl === undefined ? {} : { proxy: { url: proxyUrl } }),
+  };
+  const isNamed = certPem !== undefined && keyPem !== undefined;
+  const client = Deno.createHttpClient(isNamed ? { ...all, cert: certPem, key: keyPem } : all);
+  return { client, watches: 0 };
+}
+
+/** fetch refuses such a header too, but its message shows the value: a token would be in the log. */
+function checkHeaders({ authorization = "", headers = {} }: Endpoint): void {
+  for (const [name, value] of Object.entries({ authorization, ...headers })) {
+    if (/[^\t\x20-\x7e\x80-\xff]/.test(value)) {
+      throw new TypeError(`the header "${name}" has a character in it that HTTP does not allow`);
+    }
   }
 }

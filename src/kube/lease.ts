@@ -3,10 +3,9 @@ import { type Clock, systemClock } from "../model/clock.ts";
 import { type Logger, logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { hasStatus, type KubeApi, type KubeObject } from "./api.ts";
-import { deadline } from "./deadline.ts";
 import { followLease } from "./lease_follower.ts";
 import { type LeaseRecord, LEASES, microTime, readRecord, withRecord } from "./lease_record.ts";
-import { elapsed, settledWithin, type Sleep, sleep } from "./retry.ts";
+import { deadline, elapsed, settledWithin, type Sleep, sleep } from "./retry.ts";
 
 export interface LeaderElectionOptions {
   readonly api: KubeApi;

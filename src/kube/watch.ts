@@ -10,9 +10,18 @@ import {
   type ResourceType,
   type StatusBody,
 } from "./api.ts";
-import { type Deadline, deadline } from "./deadline.ts";
 import { resourceName } from "./paths.ts";
-import { type Backoff, backoff, elapsed, isRetryable, retryAfterMsOf, type Sleep, sleep } from "./retry.ts";
+import {
+  type Backoff,
+  backoff,
+  type Deadline,
+  deadline,
+  elapsed,
+  isRetryable,
+  retryAfterMsOf,
+  type Sleep,
+  sleep,
+} from "./retry.ts";
 import { trackWatch, type WatchTracker } from "./watch_tracker.ts";
 
 /** How a watched resource stands. */

@@ -96,7 +96,7 @@ Deno.test("watch() relists after the 410 of a server whose history begins later"
   assertEquals(informed.lists, 2);
 });
 
-Deno.test("the transport survives GOAWAY in the middle of 3,000 writes", async () => {
+Deno.test("KubeClient survives GOAWAY in the middle of 3,000 writes", async () => {
   await using leaving = await startEnvtest({ goawayChance: 0.02 });
   const namespace = await leaving.createNamespace("goaway");
   await using proxy = await startFaultProxy({
