@@ -17,6 +17,7 @@ import { installed, openWorkplace, type Workplace } from "./support/workplace.ts
 /** What a page shows its readers, beyond that every command of it succeeds. */
 const SAYS: Readonly<Record<string, readonly string[]>> = {
   "docs/backup.md": [" Observation", " there already, 0 of other kinds, 0 failed"],
+  "docs/debugging.md": ["created    shop/falco-", "debug-1"],
   "docs/filters.md": ["1 document checked: 0 mistakes", " passed, 0 failed", "zen-system/zen-watcher-filter"],
   "docs/ha.md": ['"isLeader": true'],
   "docs/install.md": ["observations.zen.kube-zen.io", '"falco": "serving"', "trivy-"],

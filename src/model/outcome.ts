@@ -20,21 +20,22 @@ export const FILTER_REASON_MEANINGS = {
   include_rules: "not in `includeRules`",
   exclude_rules: "in `excludeRules`",
   expression: "the document's `expression` is false",
-  not_relevant: "the audit rules name no act of interest, or the end of a finding that is not stored",
-  own_write: "an audit event of zen-watcher's own requests",
+  not_relevant: "no audit rule matches, or it resolves a finding that is not stored",
+  own_write: "an audit event about a request of zen-watcher itself",
   out_of_scope: "outside this shard's namespaces",
-  budget: "would be the next to be evicted",
-  rate_limit: "not written before the request's deadline; the sender is told to come again",
+  budget: "the storage budget is used up, and this event would be the next to be deleted",
+  rate_limit:
+    "the source's rate limit did not allow the write before the request's deadline; the sender gets 503",
 } as const;
 export type FilterReason = keyof typeof FILTER_REASON_MEANINGS;
 export const FILTER_REASONS: readonly FilterReason[] = wordsOf(FILTER_REASON_MEANINGS);
 
 /** Why an event failed, and what each word means. */
 export const FAIL_REASON_MEANINGS = {
-  unavailable: "time or an admin can mend it: the sender is told to come again",
-  invalid: "the API server's schema refuses it, for ever",
-  too_large: "the object is larger than the API server takes",
-  name_conflict: "the name is taken by an object that is not this finding",
+  unavailable: "not possible now: a missing right, a refusal or an outage; the sender gets 503",
+  invalid: "the API server's schema refuses it",
+  too_large: "the object is larger than the API server accepts",
+  name_conflict: "another object has the name of this Observation",
   internal: "a defect of zen-watcher",
 } as const;
 export type FailReason = keyof typeof FAIL_REASON_MEANINGS;
@@ -51,7 +52,7 @@ export type Outcome =
 export const PAYLOAD_ERROR_MEANINGS = {
   unreadable: "not JSON, or garbled",
   wrong_shape: "JSON, but not what this source sends",
-  missing_field: "an item lacks what makes it a finding",
+  missing_field: "an item lacks a field that every finding needs",
   invalid_value: "a field has a value that cannot be used",
   too_deep: "nested deeper than 64 levels",
   too_many_events: "more than 10,000 events, or parts that cannot be read, in one request",
