@@ -1,9 +1,3 @@
-/**
- * `deno run -A scripts/backup.ts -o FILE [-n NAMESPACE] [--kubeconfig FILE] [--context NAME]`: every Observation with its
- * status, and what configures zen-watcher, one JSON object a line; gzipped where FILE ends in .gz. Secrets are left out.
- */
-import { parseArgs } from "node:util";
-import { processIo } from "../src/cli/io.ts";
 import {
   hasStatus,
   type KubeApi,
@@ -16,7 +10,8 @@ import { retry } from "../src/kube/retry.ts";
 import { environment, SETTINGS } from "../src/settings.ts";
 import { CONFIGMAPS } from "../src/sources/feeds/configmap.ts";
 import { BACKUP_KINDS } from "./support/backup_kinds.ts";
-import { openUsersCluster } from "./support/users_cluster.ts";
+import { CLUSTER_OPTIONS, openUsersCluster } from "./support/cluster.ts";
+import { print, runScript, type Values } from "./support/script.ts";
 
 export interface BackupOptions {
   readonly api: KubeApi;
@@ -24,10 +19,23 @@ export interface BackupOptions {
   readonly filters: { readonly namespace: string; readonly name: string };
 }
 
+const HELP = `
+Usage: deno task backup -o FILE [-n NAMESPACE] [--kubeconfig FILE] [--context NAME]
+
+Writes every Observation with its status, and what configures zen-watcher, to FILE: one JSON object a line, gzipped where FILE
+ends in .gz. Secrets are left out.
+
+  -o, --output      the file
+  -n, --namespace   the controller's, where its filter ConfigMap is (default: POD_NAMESPACE, else zen-system)
+  --kubeconfig, --context   the cluster; default: the one that kubectl uses
+`;
+const OPTIONS = {
+  ...CLUSTER_OPTIONS,
+  output: { type: "string", short: "o" },
+  namespace: { type: "string", short: "n" },
+} as const;
 const PAGE = 500;
 const ATTEMPTS = 6;
-
-if (import.meta.main) Deno.exit(await main());
 
 /** Writes the backup to `path`, which appears only once it is whole; resolves with how many objects of each kind are in it. */
 export async function backup(
@@ -91,32 +99,17 @@ async function* all(api: KubeApi, type: ResourceType): AsyncGenerator<KubeObject
   } while (next);
 }
 
-async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      output: { type: "string", short: "o" },
-      namespace: { type: "string", short: "n" },
-      kubeconfig: { type: "string" },
-      context: { type: "string" },
-    },
-  });
-  const { output, namespace = environment("POD_NAMESPACE") ?? SETTINGS.podNamespace.fallback } = values;
-  if (output === undefined) {
-    processIo.stderr("Cannot back up: expected -o FILE\n");
-    return 2;
-  }
-  try {
-    using cluster = await openUsersCluster(values);
-    const filters = {
-      namespace: environment("FILTER_CONFIGMAP_NAMESPACE") ?? namespace,
-      name: environment("FILTER_CONFIGMAP_NAME") ?? SETTINGS.filterConfigMapName.fallback,
-    };
-    const counts = await backup(output, { api: cluster.api, filters });
-    const told = Object.entries(counts).map(([kind, count]) => `${count} ${kind}`).join(", ");
-    processIo.stdout(`${output}: ${told || "nothing"} of ${cluster.description}\n`);
-    return 0;
-  } catch (error) {
-    processIo.stderr(`Cannot back up: ${error instanceof Error ? error.message : error}\n`);
-    return 1;
-  }
+async function main({ output, namespace, ...flags }: Values<typeof OPTIONS>): Promise<void> {
+  if (output === undefined) throw new Error("Cannot back up: no file is named. Name it with -o FILE");
+  await using cluster = await openUsersCluster(flags);
+  const filters = {
+    namespace: environment("FILTER_CONFIGMAP_NAMESPACE") ?? namespace ?? environment("POD_NAMESPACE") ??
+      SETTINGS.podNamespace.fallback,
+    name: environment("FILTER_CONFIGMAP_NAME") ?? SETTINGS.filterConfigMapName.fallback,
+  };
+  const counts = await backup(output, { api: cluster.api, filters });
+  const list = Object.entries(counts).map(([kind, count]) => `${count} ${kind}`).join(", ");
+  print(`${output}: ${list || "nothing"} of ${cluster.description}\n`);
 }
+
+if (import.meta.main) await runScript({ help: HELP, options: OPTIONS }, main);

@@ -5,6 +5,7 @@
  * controller and API server are processes of their own; open loops count from when a request was due.
  */
 import { parseArgs } from "node:util";
+import { freshBundle } from "./bundle.ts";
 import { BUNDLE } from "./bench/controller.ts";
 import { compare, type Figures, medians } from "./bench/figures.ts";
 import type { Bench } from "./bench/measure.ts";
@@ -47,9 +48,14 @@ const SCENARIOS: readonly Scenario[] = [
 ];
 
 const USAGE =
-  "usage: deno task bench [--cluster] [--quick] [--only NAME,…] [--runs 3] [--json FILE] [--compare FILE] [--profiles FOLDER]\n";
+  "Usage: deno task bench [--cluster] [--quick] [--only NAME,…] [--runs 3] [--json FILE] [--compare FILE] [--profiles FOLDER]\n";
 
-const values = options();
+const values = Deno.args.some((arg) => arg === "--help" || arg === "-h") ? help() : options();
+
+function help(): never {
+  Deno.stdout.writeSync(new TextEncoder().encode(USAGE));
+  Deno.exit(0);
+}
 
 function options() {
   try {
@@ -116,6 +122,7 @@ async function bench(): Promise<number> {
  * binary, as in the image, and every later start do not: those are measured.
  */
 async function fillCache(): Promise<void> {
+  await freshBundle();
   const args = ["run", "-A", "--no-prompt", BUNDLE, "version"];
   const { success } = await new Deno.Command(Deno.execPath(), { args, stdout: "null" }).output();
   if (!success) throw new Error(`Cannot run "${BUNDLE}": deno task bundle makes it`);

@@ -1,7 +1,16 @@
-/**
- * `deno task bundle [ENTRY] [FOLDER]`: the production entry as one code-split bundle, client-node and other heavy parts as lazy
- * chunks. `deno compile` takes the bundle, never the sources: an unbundled prom-client overflows its stack.
- */
+import { join, resolve } from "node:path";
+import { runScript } from "./support/script.ts";
+
+const HELP = `
+Usage: deno task bundle [ENTRY] [FOLDER]
+
+Bundles ENTRY (main.ts) into FOLDER (dist): code-split, with client-node and other heavy parts as chunks that are loaded when
+they are needed. \`deno compile\` takes the bundle, never the sources: an unbundled prom-client overflows its stack.
+`;
+
+const ROOT = new URL("../", import.meta.url).pathname;
+/** Holds the hash of the sources that a bundle was made of. */
+const STAMP = "sources.sha256";
 
 /** CommonJS packages in the bundle ask for Node's built-in modules by `require`. */
 const BANNER = 'import{createRequire as __createRequire}from"node:module";' +
@@ -14,9 +23,34 @@ const BANNER = 'import{createRequire as __createRequire}from"node:module";' +
  */
 const HIDDEN_FROM_BYTES = 1_000_000;
 
-/** Bundles `entry` into `folder`; throws with the bundler's words where it fails. */
-export async function bundle(entry: string, folder: string): Promise<void> {
-  await Deno.remove(folder, { recursive: true }).catch(() => {});
+/** The program's bundle, made anew where the sources changed since it was made. Returns the path of its entry. */
+export async function freshBundle(root = ROOT): Promise<string> {
+  const made = await Deno.readTextFile(join(root, "dist", STAMP)).catch(() => "");
+  if (made !== await hashOfSources(root)) await bundle("main.ts", "dist", root);
+  return join(root, "dist/main.js");
+}
+
+/**
+ * Bundles `entry` into `folder`, both below `root` where they are relative. Throws with the bundler's words where it fails,
+ * and leaves what was there.
+ */
+export async function bundle(entry: string, folder: string, root = ROOT): Promise<void> {
+  const sources = await hashOfSources(root);
+  const target = resolve(root, folder);
+  const fresh = `${target}.partial`;
+  await Deno.remove(fresh, { recursive: true }).catch(() => {});
+  try {
+    await bundleInto(fresh, entry, root);
+    await Deno.writeTextFile(`${fresh}/${STAMP}`, sources);
+    await Deno.remove(target, { recursive: true }).catch(() => {});
+    await Deno.rename(fresh, target);
+  } catch (error) {
+    await Deno.remove(fresh, { recursive: true }).catch(() => {});
+    throw error;
+  }
+}
+
+async function bundleInto(folder: string, entry: string, root: string): Promise<void> {
   const { success, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
       "bundle",
@@ -28,6 +62,8 @@ export async function bundle(entry: string, folder: string): Promise<void> {
       `--outdir=${folder}`,
       entry,
     ],
+    cwd: root,
+    env: { NO_COLOR: "1" },
     stdout: "null",
     stderr: "piped",
   }).output();
@@ -49,4 +85,24 @@ function hideImports(code: string, chunks: readonly string[]): string {
   );
 }
 
-if (import.meta.main) await bundle(Deno.args[0] ?? "main.ts", Deno.args[1] ?? "dist");
+/** A hash of all that a bundle of the program depends on: sources, configuration and the runtime. */
+async function hashOfSources(root: string): Promise<string> {
+  const paths = ["main.ts", "deno.json", "deno.lock"];
+  for await (const path of sourcesBelow(root, "src")) paths.push(path);
+  const texts = await Promise.all(paths.sort().map((path) => Deno.readTextFile(join(root, path))));
+  const all = JSON.stringify([Deno.version.deno, BANNER, paths, texts]);
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(all))).toHex();
+}
+
+async function* sourcesBelow(root: string, folder: string): AsyncGenerator<string> {
+  for await (const { name, isDirectory } of Deno.readDir(join(root, folder))) {
+    if (isDirectory) yield* sourcesBelow(root, `${folder}/${name}`);
+    else if (!name.endsWith("_test.ts")) yield `${folder}/${name}`;
+  }
+}
+
+if (import.meta.main) {
+  await runScript({ help: HELP, takesWords: true }, async (_, [entry = "main.ts", folder = "dist"]) => {
+    await bundle(entry, folder);
+  });
+}

@@ -1,16 +1,17 @@
-/**
- * `deno task demo [--kubeconfig FILE] [--context NAME]`: plays the samples against the embedded development API server
- * (or the named cluster), waits, prints what became of them, and exits 0 only if the books balance and exactly the
- * expected Observations are there.
- */
-import { parseArgs } from "node:util";
 import type { KubeApi, KubeObject } from "../src/kube/api.ts";
-import { openCluster } from "./support/cluster.ts";
+import { CLUSTER_OPTIONS, type ClusterFlags, openSampleCluster } from "./support/cluster.ts";
 import { startController } from "./support/controller.ts";
 import { createNamespaces, feedSamples, installCrds, OBSERVATIONS, tally } from "./support/feed.ts";
+import { print, runScript } from "./support/script.ts";
 import { table } from "./support/table.ts";
 import expected from "./samples/expected.json" with { type: "json" };
 
+const HELP = `
+Usage: deno task demo [--kubeconfig FILE] [--context NAME]
+
+Plays the samples against the embedded development API server (or the named cluster), waits, and prints what became of them.
+Exits with 0 only if the books balance and exactly the expected Observations are stored.
+`;
 const INSTANCE = "demo";
 const NAMESPACE = "zen-demo";
 const DEADLINE_MS = 55_000;
@@ -20,15 +21,10 @@ const SEVERITIES = ["CRITICAL", "HIGH", "MEDIUM", "LOW", "UNKNOWN"];
 type Counts = Readonly<Record<string, number>>;
 type Accounts = Readonly<Record<string, Counts>>;
 
-const { values } = parseArgs({ options: { kubeconfig: { type: "string" }, context: { type: "string" } } });
-Deno.exit(await demo(values));
-
-async function demo(
-  target: { kubeconfig?: string | undefined; context?: string | undefined },
-): Promise<number> {
+async function demo(target: ClusterFlags): Promise<number> {
   const startedAt = performance.now();
-  await using cluster = await openCluster(target);
-  await say(`Cluster: ${cluster.description}\n`);
+  await using cluster = await openSampleCluster(target);
+  print(`Cluster: ${cluster.description}\n`);
   const { api } = cluster;
   await installCrds(api);
   await createNamespaces(api, [NAMESPACE]);
@@ -37,24 +33,24 @@ async function demo(
     env: { POD_NAMESPACE: NAMESPACE, INSTANCE },
     args: target.context === undefined ? [] : ["--context", target.context],
   });
-  await say(`Controller: ${controller.url}, ready\n`);
-  await say(`Fed: ${await feedSamples(api, { url: controller.url, namespace: NAMESPACE })}\n\n`);
+  print(`Controller: ${controller.url}, ready\n`);
+  print(`Fed: ${await feedSamples(api, { url: controller.url, namespace: NAMESPACE })}\n\n`);
   const observe = async () => ({
     accounts: await accountsOf(controller.url),
     stored: tally(await observations(api)),
   });
   const { accounts, stored } = await settled(observe);
   const problems = [...bookProblems(accounts), ...differences(stored)];
-  await print(accounts, stored);
+  printTables(accounts, stored);
   if (problems.length > 0) {
-    await say(`\nNot as expected:\n${problems.map((problem) => `  - ${problem}\n`).join("")}`);
-    await say(`\nThe controller's last lines:\n${controller.lines.slice(-15).join("\n")}\n`);
+    print(`\nNot as expected:\n${problems.map((problem) => `  - ${problem}\n`).join("")}`);
+    print(`\nThe controller's last lines:\n${controller.lines.slice(-15).join("\n")}\n`);
   }
   controller.kill("SIGTERM");
   const { code } = await controller.exited;
   if (code !== 0) problems.push(`the controller ended with code ${code}`);
   const seconds = ((performance.now() - startedAt) / 1_000).toFixed(1);
-  await say(
+  print(
     problems.length === 0
       ? `\nThe books balance, every Observation is there. ${seconds} s\n`
       : `\nFailed. ${seconds} s\n`,
@@ -107,15 +103,13 @@ function differences(stored: Accounts): string[] {
   );
 }
 
-async function print(accounts: Accounts, stored: Accounts): Promise<void> {
+function printTables(accounts: Accounts, stored: Accounts): void {
   const outcomes = ["events", "created", "deduped", "filtered", "failed"];
   const rows = (counts: Accounts, columns: readonly string[]) =>
     Object.entries(counts).sort(([a], [b]) => a < b ? -1 : 1)
       .map(([source, row]) => [source, ...columns.map((column) => String(row[column] ?? 0))]);
-  await say(table(["SOURCE", ...outcomes.map((name) => name.toUpperCase())], rows(accounts, outcomes)));
-  await say("\n" + table(["OBSERVATIONS", ...SEVERITIES], rows(stored, SEVERITIES)));
+  print(table(["SOURCE", ...outcomes.map((name) => name.toUpperCase())], rows(accounts, outcomes)));
+  print("\n" + table(["OBSERVATIONS", ...SEVERITIES], rows(stored, SEVERITIES)));
 }
 
-async function say(text: string): Promise<void> {
-  await Deno.stdout.write(new TextEncoder().encode(text));
-}
+if (import.meta.main) await runScript({ help: HELP, options: CLUSTER_OPTIONS }, demo);

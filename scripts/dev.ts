@@ -1,21 +1,20 @@
-/**
- * `deno task dev [--kubeconfig FILE] [--context NAME]`: the embedded development API server (or the named cluster), the
- * controller restarted on every change of the source, and the samples fed through the real ways in.
- */
-import { parseArgs } from "node:util";
-import { openCluster } from "./support/cluster.ts";
+import { CLUSTER_OPTIONS, type ClusterFlags, openSampleCluster } from "./support/cluster.ts";
 import { startController } from "./support/controller.ts";
 import { createNamespaces, feedSamples, installCrds } from "./support/feed.ts";
+import { print, runScript } from "./support/script.ts";
 
+const HELP = `
+Usage: deno task dev [--kubeconfig FILE] [--context NAME]
+
+Starts the embedded development API server (or uses the named cluster), runs the controller, restarts it on every change of the
+source, and feeds the samples through the real ways in. Ctrl-C ends all of it.
+`;
 const NAMESPACE = "zen-system";
 const WATCHER_PORT = "8080";
 const METRICS_PORT = "9090";
 
-const { values } = parseArgs({ options: { kubeconfig: { type: "string" }, context: { type: "string" } } });
-await dev(values);
-
-async function dev(target: { kubeconfig?: string | undefined; context?: string | undefined }): Promise<void> {
-  await using cluster = await openCluster(target);
+async function dev(target: ClusterFlags): Promise<void> {
+  await using cluster = await openSampleCluster(target);
   await installCrds(cluster.api);
   await createNamespaces(cluster.api, [NAMESPACE]);
   const ports = freePorts();
@@ -24,11 +23,11 @@ async function dev(target: { kubeconfig?: string | undefined; context?: string |
     denoArgs: ["--watch"],
     env: { POD_NAMESPACE: NAMESPACE, LOG_FORMAT: "json", ...ports },
     args: target.context === undefined ? [] : ["--context", target.context],
-    onLine: (line) => void say(`${line}\n`),
+    onLine: (line) => print(`${line}\n`),
   });
   const fed = await feedSamples(cluster.api, { url: controller.url, namespace: NAMESPACE });
   const kubectl = `kubectl --kubeconfig ${cluster.kubeconfig}`;
-  await say(`
+  print(`
 zen-watcher runs against the ${cluster.description}; changes of the source restart it. Ctrl-C ends both.
 Fed: ${fed}.
 
@@ -64,6 +63,4 @@ function isFree(port: number): boolean {
   }
 }
 
-async function say(text: string): Promise<void> {
-  await Deno.stdout.write(new TextEncoder().encode(text));
-}
+if (import.meta.main) await runScript({ help: HELP, options: CLUSTER_OPTIONS }, dev);

@@ -1,7 +1,3 @@
-/**
- * Writes every generated file of the repository; with `--check` writes nothing and fails with the list of those
- * that are stale. A generator is one file in scripts/generate/ and one line here.
- */
 import { generateChart } from "./generate/chart.ts";
 import { generateCrds } from "./generate/crds.ts";
 import type { GeneratedFile } from "./generate/file.ts";
@@ -14,6 +10,14 @@ import { generateOutcomes } from "./generate/outcomes.ts";
 import { generateRbac } from "./generate/rbac.ts";
 import { generateReadme } from "./generate/readme.ts";
 import { generateSettings } from "./generate/settings.ts";
+import { print, runScript } from "./support/script.ts";
+
+const HELP = `
+Usage: deno task generate [--check]
+
+Writes every generated file of the repository and formats the code. With --check it writes nothing and fails with the list of
+those that are stale. A generator is one file in scripts/generate/ and one line in scripts/generate.ts.
+`;
 
 const GENERATORS: readonly (() => GeneratedFile[] | Promise<GeneratedFile[]>)[] = [
   generateChart,
@@ -52,19 +56,21 @@ async function write({ path, text }: GeneratedFile): Promise<void> {
   await Deno.writeTextFile(url, text);
 }
 
-async function main(check: boolean): Promise<number> {
+async function main({ check = false }: { readonly check?: boolean | undefined }): Promise<number> {
   const stale: GeneratedFile[] = [];
   for (const file of await generateAll()) if (await isStale(file)) stale.push(file);
   for (const file of stale) {
     if (!check) await write(file);
-    report(`${check ? "stale" : "wrote"} ${file.path}`);
+    print(`${check ? "stale" : "wrote"} ${file.path}\n`);
   }
-  if (check && stale.length > 0) report("Run `deno task generate` and commit what it writes");
-  return check && stale.length > 0 ? 1 : 0;
+  if (!check) return await format();
+  if (stale.length > 0) print("Run `deno task generate` and commit what it writes\n");
+  return stale.length > 0 ? 1 : 0;
 }
 
-function report(line: string): void {
-  Deno.stdout.writeSync(new TextEncoder().encode(`${line}\n`));
+async function format(): Promise<number> {
+  return (await new Deno.Command(Deno.execPath(), { args: ["fmt", "--quiet"], cwd: ROOT }).spawn().status)
+    .code;
 }
 
-if (import.meta.main) Deno.exit(await main(Deno.args.includes("--check")));
+if (import.meta.main) await runScript({ help: HELP, options: { check: { type: "boolean" } } }, main);

@@ -1,7 +1,12 @@
-/** Checks the directions of imports (scripts/layers/rules.ts) and that no files import each other in a circle. */
 import { readGraph, sourceFiles } from "./layers/graph.ts";
 import { breaches } from "./layers/rules.ts";
+import { print, runScript } from "./support/script.ts";
 
+const HELP = `
+Usage: deno task layers
+
+Checks the directions of imports (scripts/layers/rules.ts) and that no files import each other in a circle.
+`;
 const ROOT = new URL("../", import.meta.url);
 const PLACES = ["main.ts", "src", "scripts", "tests"];
 
@@ -10,13 +15,9 @@ async function main(): Promise<number> {
   const program = files.filter((path) => !path.startsWith("tests/") && !path.endsWith("_test.ts"));
   const graph = await readGraph(ROOT, program);
   const found = breaches(graph);
-  for (const breach of found) report(`error: ${breach}`);
-  report(found.length === 0 ? `layers hold in ${graph.size} files` : `${found.length} breaches of layers`);
+  for (const breach of found) print(`error: ${breach}\n`);
+  print(found.length === 0 ? `layers hold in ${graph.size} files\n` : `${found.length} breaches of layers\n`);
   return found.length === 0 ? 0 : 1;
 }
 
-function report(line: string): void {
-  Deno.stdout.writeSync(new TextEncoder().encode(`${line}\n`));
-}
-
-if (import.meta.main) Deno.exit(await main());
+if (import.meta.main) await runScript({ help: HELP }, main);

@@ -1,10 +1,4 @@
-/**
- * `deno run -A scripts/restore.ts -f FILE [--create-namespaces] [--kubeconfig FILE] [--context NAME]`: creates what a backup
- * holds and is not there, with its status. What is there is left alone, so it may be run again. Takes the files of
- * scripts/backup.ts, and what `kubectl get -o json` prints; gzipped where FILE ends in .gz.
- */
-import { parseArgs } from "node:util";
-import { processIo } from "../src/cli/io.ts";
+import { errorMessage } from "../src/model/error_message.ts";
 import { isObject } from "../src/model/json.ts";
 import { ANNOTATIONS } from "../src/model/observation.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../src/kube/api.ts";
@@ -12,7 +6,24 @@ import { retry } from "../src/kube/retry.ts";
 import { OBSERVATIONS } from "../src/store/mod.ts";
 import { creatable, typeOf } from "./support/backup_kinds.ts";
 import { readBackup } from "./support/backup_file.ts";
-import { openUsersCluster } from "./support/users_cluster.ts";
+import { CLUSTER_OPTIONS, openUsersCluster } from "./support/cluster.ts";
+import { print, runScript, say, type Values } from "./support/script.ts";
+
+const HELP = `
+Usage: deno task restore -f FILE [--create-namespaces] [--kubeconfig FILE] [--context NAME]
+
+Creates what a backup holds and the cluster does not, with its status. What the cluster holds is left alone, so it may be run
+again. Reads the files of \`deno task backup\` and what \`kubectl get -o json\` prints; gzipped where FILE ends in .gz.
+
+  -f, --filename        the file
+  --create-namespaces   create the namespaces that are missing
+  --kubeconfig, --context   the cluster; default: the one that kubectl uses
+`;
+const OPTIONS = {
+  ...CLUSTER_OPTIONS,
+  filename: { type: "string", short: "f" },
+  "create-namespaces": { type: "boolean" },
+} as const;
 
 export interface RestoreOptions {
   readonly api: KubeApi;
@@ -43,8 +54,6 @@ const CONCURRENCY = 8;
 const ATTEMPTS = 8;
 /** The same refusal fifty thousand times over helps nobody. */
 const MAX_FAILURES = 100;
-
-if (import.meta.main) Deno.exit(await main());
 
 /** Restores `path`; resolves once every object is tried. */
 export async function restore(path: string, options: RestoreOptions): Promise<Restored> {
@@ -150,33 +159,18 @@ function again<T>(request: () => Promise<T>): Promise<T> {
   return retry(request, { maxAttempts: ATTEMPTS });
 }
 
-async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      filename: { type: "string", short: "f" },
-      "create-namespaces": { type: "boolean" },
-      kubeconfig: { type: "string" },
-      context: { type: "string" },
-    },
+async function main({ filename, ...flags }: Values<typeof OPTIONS>): Promise<number> {
+  if (filename === undefined) throw new Error("Cannot restore: no file is named. Name it with -f FILE");
+  await using cluster = await openUsersCluster(flags);
+  const { created, existing, foreign, failed } = await restore(filename, {
+    api: cluster.api,
+    createNamespaces: flags["create-namespaces"] ?? false,
+    onFailure: (what, error) => say(`Cannot restore ${what}: ${errorMessage(error)}`),
   });
-  if (values.filename === undefined) {
-    processIo.stderr("Cannot restore: expected -f FILE\n");
-    return 2;
-  }
-  try {
-    using cluster = await openUsersCluster(values);
-    const { created, existing, foreign, failed } = await restore(values.filename, {
-      api: cluster.api,
-      createNamespaces: values["create-namespaces"] ?? false,
-      onFailure: (what, error) =>
-        processIo.stderr(`Cannot restore ${what}: ${error instanceof Error ? error.message : error}\n`),
-    });
-    processIo.stdout(
-      `${values.filename}: ${created} created, ${existing} there already, ${foreign} of other kinds, ${failed} failed\n`,
-    );
-    return failed > 0 ? 1 : 0;
-  } catch (error) {
-    processIo.stderr(`${error instanceof Error ? error.message : error}\n`);
-    return 1;
-  }
+  print(
+    `${filename}: ${created} created, ${existing} there already, ${foreign} of other kinds, ${failed} failed\n`,
+  );
+  return failed > 0 ? 1 : 0;
 }
+
+if (import.meta.main) await runScript({ help: HELP, options: OPTIONS }, main);

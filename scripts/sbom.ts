@@ -1,12 +1,13 @@
-/**
- * The npm packages that the program's bundle is made of, as CycloneDX 1.5 JSON on standard output:
- *
- *     deno run -A scripts/sbom.ts > sbom.cdx.json
- *
- * Packages of tests and scripts are not in it: what counts is what the entry reaches.
- */
 import { isObject, type JsonObject } from "../src/model/json.ts";
 import { VERSION } from "../src/version.ts";
+import { print, runScript } from "./support/script.ts";
+
+const HELP = `
+Usage: deno task sbom > sbom.cdx.json
+
+Prints the npm packages that the program's bundle is made of, as CycloneDX 1.5 JSON. Packages of tests and scripts are not in
+it: what counts is what the entry reaches.
+`;
 
 const ROOT = new URL("../", import.meta.url);
 
@@ -111,6 +112,8 @@ function purlOf(found: NpmPackage | undefined): string {
 }
 
 if (import.meta.main) {
-  const text = `${JSON.stringify(await billOfMaterials(), undefined, 2)}\n`;
-  await Deno.stdout.write(new TextEncoder().encode(text));
+  await runScript(
+    { help: HELP },
+    async () => print(`${JSON.stringify(await billOfMaterials(), undefined, 2)}\n`),
+  );
 }

@@ -1,30 +1,36 @@
-/** `deno task start [FLAGS]`: runs the bundle (built first where it is missing) with the least permissions for where it runs. */
-import { bundle } from "./bundle.ts";
-import { isFile } from "./support/host.ts";
+import { freshBundle } from "./bundle.ts";
 import { kubeconfigPermissions, podPermissions, TLS_ENV, V8_FLAGS } from "./support/permissions.ts";
+import { runWrapper } from "./support/script.ts";
 
-const ENTRY = new URL("../dist/main.js", import.meta.url).pathname;
+const HELP = `
+Usage: deno task start [--kubeconfig FILE] [--context NAME]
 
-if (import.meta.main) {
-  if (!await isFile(ENTRY)) await bundle("main.ts", "dist");
+Runs the controller from its bundle in dist/, with the least permissions for where it runs. Bundles the sources first where
+they changed since the last bundle. Settings are environment variables: docs/reference/settings.md.
+`;
+
+/** Settings that name files or folders the controller reads in a Pod. */
+const FILE_SETTINGS = [
+  "TLS_CERT_FILE",
+  "TLS_KEY_FILE",
+  "TLS_CLIENT_CA_FILE",
+  "WEBHOOK_AUTH_TOKEN_FILE",
+  "SERVICE_ACCOUNT_FOLDER",
+];
+
+async function start(args: readonly string[]): Promise<number> {
+  const entry = await freshBundle();
   const inPod = Deno.env.has("KUBERNETES_SERVICE_HOST") &&
-    !Deno.args.some((arg) => /^--(kubeconfig|context)/.test(arg));
-  const files = [
-    "TLS_CERT_FILE",
-    "TLS_KEY_FILE",
-    "TLS_CLIENT_CA_FILE",
-    "WEBHOOK_AUTH_TOKEN_FILE",
-    "SERVICE_ACCOUNT_FOLDER",
-  ]
-    .map((name) => Deno.env.get(name) ?? "").filter(Boolean);
+    !args.some((arg) => /^--(kubeconfig|context)/.test(arg));
+  const files = FILE_SETTINGS.map((name) => Deno.env.get(name) ?? "").filter(Boolean);
   const child = new Deno.Command(Deno.execPath(), {
     args: [
       "run",
       ...(inPod ? podPermissions(files) : kubeconfigPermissions()),
       V8_FLAGS,
-      ENTRY,
+      entry,
       "run",
-      ...Deno.args,
+      ...args,
     ],
     env: TLS_ENV,
     stdin: "null",
@@ -32,5 +38,7 @@ if (import.meta.main) {
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     Deno.addSignalListener(signal, () => child.kill(signal));
   }
-  Deno.exit((await child.status).code);
+  return (await child.status).code;
 }
+
+if (import.meta.main) await runWrapper(HELP, start);

@@ -1,10 +1,12 @@
-/**
- * Finds or builds the tools that tests of the packaging use, at fixed versions, outside the repository:
- *
- *     deno run -A scripts/tools.ts [helm] [opa] [promtool]
- */
 import { join } from "node:path";
-import { isFile, say } from "./support/host.ts";
+import { isFile } from "./support/files.ts";
+import { runScript, say } from "./support/script.ts";
+
+const HELP = `
+Usage: deno run -A scripts/tools.ts [helm] [opa] [promtool]
+
+Finds or builds the tools that tests of the packaging use, at fixed versions, outside the repository. Without a name: all.
+`;
 
 /** Go's tools, by name: the package and its version. */
 const GO_TOOLS = {
@@ -90,19 +92,13 @@ function cacheFolder(): string {
   return join(base, "zen-watcher", "tools");
 }
 
-if (import.meta.main) {
-  try {
-    const wanted = Deno.args.length > 0
-      ? Deno.args
-      : [...Object.keys(GO_TOOLS), ...Object.keys(DEBIAN_TOOLS)];
-    for (const name of wanted) {
-      if (name !== "helm" && name !== "opa" && name !== "promtool") {
-        throw new Error(`Cannot find tool "${name}": expected helm, opa or promtool`);
-      }
-      say(`tools: ${name}: ${await ensureTool(name)}`);
-    }
-  } catch (error) {
-    say(error instanceof Error ? error.message : String(error));
-    Deno.exitCode = 1;
+async function main(_: unknown, words: readonly string[]): Promise<void> {
+  const known: readonly ToolName[] = ["helm", "opa", "promtool"];
+  for (const word of words.length > 0 ? words : known) {
+    const name = known.find((each) => each === word);
+    if (!name) throw new Error(`Cannot find tool "${word}": expected ${known.join(", ")}`);
+    say(`tools: ${name}: ${await ensureTool(name)}`);
   }
 }
+
+if (import.meta.main) await runScript({ help: HELP, takesWords: true }, main);

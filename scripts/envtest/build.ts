@@ -1,12 +1,15 @@
-/**
- * Finds or builds the binaries of a real control plane from the Go modules pinned in go.mod and go.sum beside
- * this file. They are kept outside the repository, in a folder named by what those two files say.
- *
- *     deno run -A scripts/envtest/build.ts [kube-controller-manager]
- */
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { isFile, say } from "../support/host.ts";
+import { isFile } from "../support/files.ts";
+import { runScript, say } from "../support/script.ts";
+
+const HELP = `
+Usage: deno run -A scripts/envtest/build.ts [kube-controller-manager]
+
+Finds or builds etcd and kube-apiserver (and kube-controller-manager) from the Go modules pinned in go.mod and go.sum beside
+this script. They are kept outside the repository, in a folder named by what those two files say. KUBEBUILDER_ASSETS names a
+folder that holds the first two already. The first build takes about ten minutes on two cores.
+`;
 
 /** The binaries, by name, and the module whose version is theirs. */
 const PACKAGES = {
@@ -140,16 +143,15 @@ async function pinned(pattern: RegExp): Promise<string> {
   return match[1];
 }
 
-if (import.meta.main) {
-  try {
-    const binaries = await ensureBinaries([
-      "etcd",
-      "kube-apiserver",
-      ...(Deno.args.includes("kube-controller-manager") ? ["kube-controller-manager" as const] : []),
-    ]);
-    say(`envtest: ready in ${dirname(binaries["kube-apiserver"])}`);
-  } catch (error) {
-    say(error instanceof Error ? error.message : String(error));
-    Deno.exitCode = 1;
-  }
+const EXTRA = "kube-controller-manager";
+
+async function main(_: unknown, words: readonly string[]): Promise<void> {
+  const unknown = words.find((word) => word !== EXTRA);
+  if (unknown !== undefined) throw new Error(`Cannot build "${unknown}": expected ${EXTRA} or nothing`);
+  const names: BinaryName[] = ["etcd", "kube-apiserver"];
+  if (words.length > 0) names.push(EXTRA);
+  const binaries = await ensureBinaries(names);
+  say(`envtest: ready in ${dirname(binaries["kube-apiserver"])}`);
 }
+
+if (import.meta.main) await runScript({ help: HELP, takesWords: true }, main);

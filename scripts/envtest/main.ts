@@ -1,27 +1,26 @@
-/**
- * A real API server to try things on, until Ctrl-C: `deno task envtest [--controller-manager] [--audit-webhook URL]`.
- */
-import { parseArgs } from "node:util";
 import { startEnvtest } from "../../tests/support/envtest.ts";
+import { print, runScript, type Values } from "../support/script.ts";
 
-const { values } = parseArgs({
-  args: Deno.args,
-  options: {
-    "controller-manager": { type: "boolean", default: false },
-    "audit-webhook": { type: "string" },
-  },
-});
+const HELP = `
+Usage: deno task envtest [--controller-manager] [--audit-webhook URL]
 
-const stopped = new Promise<void>((resolve) => {
-  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, resolve);
-});
+Runs a real kube-apiserver with its etcd, to try things on, until Ctrl-C. Builds them first where they are missing.
 
-try {
-  await using cluster = await startEnvtest({
-    controllerManager: values["controller-manager"],
-    ...(values["audit-webhook"] !== undefined && { auditWebhookUrl: values["audit-webhook"] }),
+  --controller-manager   run kube-controller-manager too
+  --audit-webhook        send audit events to this URL
+`;
+const OPTIONS = { "controller-manager": { type: "boolean" }, "audit-webhook": { type: "string" } } as const;
+
+async function main(values: Values<typeof OPTIONS>): Promise<void> {
+  const stopped = new Promise<void>((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, resolve);
   });
-  say(`A Kubernetes API server is at ${cluster.url}. It ends, with its data, when this command does.
+  const { "controller-manager": controllerManager = false, "audit-webhook": auditWebhookUrl } = values;
+  await using cluster = await startEnvtest({
+    controllerManager,
+    ...(auditWebhookUrl !== undefined && { auditWebhookUrl }),
+  });
+  print(`A Kubernetes API server is at ${cluster.url}. It ends, with its data, when this command does.
 
   export KUBECONFIG=${cluster.kubeconfigPath}
   kubectl version
@@ -30,11 +29,9 @@ try {
 
 Its log: ${cluster.apiServerLogPath}
 Users without rights, by token: ${tokens(cluster.state.tokens)}
-Stop with Ctrl-C.`);
+Stop with Ctrl-C.
+`);
   await stopped;
-} catch (error) {
-  say(error instanceof Error ? error.message : String(error));
-  Deno.exitCode = 1;
 }
 
 function tokens(all: Readonly<Record<string, string>>): string {
@@ -42,6 +39,4 @@ function tokens(all: Readonly<Record<string, string>>): string {
     .join(", ");
 }
 
-function say(text: string): void {
-  Deno.stdout.writeSync(new TextEncoder().encode(`${text}\n`));
-}
+if (import.meta.main) await runScript({ help: HELP, options: OPTIONS }, main);

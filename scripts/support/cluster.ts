@@ -1,59 +1,103 @@
-/** The cluster a script works on: the embedded development API server, or one named explicitly. */
-import type { KubeApi } from "../../src/kube/api.ts";
-import { fixedConnection } from "../../src/kube/auth/connection.ts";
+/** The cluster a script works on: the embedded development API server, one named explicitly, or the user's own. */
+import { findConnection } from "../../src/kube/auth/connect.ts";
+import { type Connection, fixedConnection } from "../../src/kube/auth/connection.ts";
 import { kubeconfigConnection } from "../../src/kube/auth/kubeconfig.ts";
 import { createKubeClient } from "../../src/kube/client.ts";
+import { type KubeApi, NetworkError } from "../../src/kube/api.ts";
 import { startDevCluster } from "../../src/devcluster/mod.ts";
+import { errorMessage } from "../../src/model/error_message.ts";
+import { environment } from "../../src/settings.ts";
 
+/** A cluster that answered. */
 export interface Cluster extends AsyncDisposable {
   readonly api: KubeApi;
   readonly description: string;
+}
+
+/** A cluster that other programs can be pointed at. */
+export interface NamedCluster extends Cluster {
   /** Path of a kubeconfig file for it. */
   readonly kubeconfig: string;
 }
 
-export interface ClusterOptions {
-  /** Only what was given explicitly: an exported KUBECONFIG is nobody's wish to get sample alerts. */
+/** `--kubeconfig` and `--context`. */
+export interface ClusterFlags {
   readonly kubeconfig?: string | undefined;
   readonly context?: string | undefined;
-  /** Port of the embedded server; 0 takes a free one. */
-  readonly port?: number;
 }
 
-/** Opens the named cluster, or starts the embedded one. */
-export async function openCluster({ kubeconfig, context, port = 0 }: ClusterOptions): Promise<Cluster> {
-  if (kubeconfig !== undefined || context !== undefined) return await openNamed(kubeconfig, context);
-  const embedded = await startDevCluster({ port });
+/** The options that name a cluster, for `runScript()`. */
+export const CLUSTER_OPTIONS = { kubeconfig: { type: "string" }, context: { type: "string" } } as const;
+
+/**
+ * Opens the cluster of the flags, or starts the embedded API server. An exported KUBECONFIG is ignored: a cluster gets
+ * sample alerts only where it is named.
+ */
+export async function openSampleCluster({ kubeconfig, context }: ClusterFlags): Promise<NamedCluster> {
+  if (kubeconfig === undefined && context === undefined) return await startEmbedded();
+  const path = kubeconfig ?? `${environment("HOME") ?? ""}/.kube/config`;
+  const connection = await kubeconfigConnection({
+    paths: [path],
+    ...(context === undefined ? {} : { context }),
+  });
+  return { ...await connect(connection), kubeconfig: path };
+}
+
+/** Opens the cluster that kubectl would use: the flags, else a Pod's service account, KUBECONFIG, ~/.kube/config. */
+export async function openUsersCluster({ kubeconfig, context }: ClusterFlags): Promise<Cluster> {
+  return await connect(
+    await findConnection({
+      kubeconfig,
+      context,
+      kubeconfigEnv: environment("KUBECONFIG"),
+      home: environment("HOME"),
+      serviceHost: environment("KUBERNETES_SERVICE_HOST"),
+      servicePort: environment("KUBERNETES_SERVICE_PORT"),
+    }),
+  );
+}
+
+async function startEmbedded(): Promise<NamedCluster> {
+  const embedded = startDevCluster({ port: 0 });
   const folder = await Deno.makeTempDir({ prefix: "zen-watcher-" });
-  const path = `${folder}/kubeconfig`;
-  await Deno.writeTextFile(path, embedded.kubeconfig());
-  const api = createKubeClient(fixedConnection({ server: embedded.url }));
+  const kubeconfig = `${folder}/kubeconfig`;
+  await Deno.writeTextFile(kubeconfig, embedded.kubeconfig());
+  const cluster = await connect(fixedConnection({ server: embedded.url }));
   return {
-    api,
+    api: cluster.api,
     description: `embedded development API server at ${embedded.url}`,
-    kubeconfig: path,
+    kubeconfig,
     async [Symbol.asyncDispose]() {
-      api.close();
+      await cluster[Symbol.asyncDispose]();
       await embedded[Symbol.asyncDispose]();
       await Deno.remove(folder, { recursive: true });
     },
   };
 }
 
-async function openNamed(kubeconfig: string | undefined, context: string | undefined): Promise<Cluster> {
-  const path = kubeconfig ?? `${Deno.env.get("HOME") ?? ""}/.kube/config`;
-  const connection = await kubeconfigConnection({
-    paths: [path],
-    ...(context === undefined ? {} : { context }),
-  });
+/** Throws, with the address, where nothing answers there. */
+async function connect(connection: Connection): Promise<Cluster> {
+  const { server } = await connection.endpoint();
   const api = createKubeClient(connection);
+  try {
+    await api.getPath("/version");
+  } catch (error) {
+    // A server that refuses this path is there all the same.
+    if (error instanceof NetworkError) {
+      api.close();
+      throw new Error(
+        `Cannot reach the API server "${server}" (${connection.description}): ${rootCause(error)}. ` +
+          "Start it, or name another cluster with --kubeconfig and --context",
+      );
+    }
+  }
   return {
     api,
     description: connection.description,
-    kubeconfig: path,
-    [Symbol.asyncDispose]() {
-      api.close();
-      return Promise.resolve();
-    },
+    [Symbol.asyncDispose]: () => Promise.resolve(api.close()),
   };
+}
+
+function rootCause(error: unknown): string {
+  return error instanceof Error && error.cause !== undefined ? rootCause(error.cause) : errorMessage(error);
 }

@@ -7,8 +7,3 @@ export async function isFile(path: string): Promise<boolean> {
     throw error;
   }
 }
-
-/** A line for people, on stderr. */
-export function say(line: string): void {
-  Deno.stderr.writeSync(new TextEncoder().encode(`${line}\n`));
-}

@@ -1,0 +1,119 @@
+/** What every script promises: help without side effects, errors in one line, and a bundle that is never stale. */
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import config from "../deno.json" with { type: "json" };
+import { freshBundle } from "../scripts/bundle.ts";
+
+const ROOT = new URL("../", import.meta.url).pathname;
+const scripts = (await Promise.all(["scripts", "scripts/envtest"].map(runnable))).flat().sort();
+
+/** The files of a folder that can be run. */
+async function runnable(folder: string): Promise<string[]> {
+  const found: string[] = [];
+  for await (const { name } of Deno.readDir(ROOT + folder)) {
+    if (!name.endsWith(".ts") || name.endsWith("_test.ts")) continue;
+    if ((await Deno.readTextFile(`${ROOT}${folder}/${name}`)).includes("import.meta.main")) {
+      found.push(`${folder}/${name}`);
+    }
+  }
+  return found;
+}
+
+/** Runs a script; by default it may read files and the environment, and nothing else. */
+async function run(script: string, args: readonly string[], permissions = ["--allow-read", "--allow-env"]) {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-prompt", "--no-check", ...permissions, script, ...args],
+    cwd: ROOT,
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+  }).output();
+  return { code, out: new TextDecoder().decode(stdout), err: new TextDecoder().decode(stderr) };
+}
+
+Deno.test("every task of deno.json that runs one script is among the scripts tested here", () => {
+  for (const [task, command] of Object.entries(config.tasks)) {
+    const [, script] = /^deno run -A (scripts\/\S+)/.exec(command) ?? [];
+    if (script !== undefined) assert(scripts.includes(script), `${task} runs ${script}`);
+    // `deno task X --help` reaches the last command of several; the others would run.
+    assert(task === "verify" || !/&&.*scripts\//.test(command), `--help of ${task} does more`);
+  }
+});
+
+Deno.test("every script prints its usage for --help, and may neither write, run nor connect for that", async () => {
+  assert(scripts.length > 12, `${scripts}`);
+  for (const script of scripts) {
+    const { code, out, err } = await run(script, ["--help"]);
+    assertEquals([code, err], [0, ""], script);
+    assertMatch(out, /^Usage: (deno task|deno run -A scripts\/)/, script);
+  }
+});
+
+Deno.test("a script says in one line what is wrong with its arguments", async () => {
+  const { code, out, err } = await run("scripts/backup.ts", ["--frobnicate"]);
+  assertEquals([code, out], [2, ""]);
+  assertEquals(err, "Cannot read the arguments: Unknown option '--frobnicate'. --help lists them\n");
+  const missing = await run("scripts/backup.ts", []);
+  assertEquals([missing.code, missing.err], [1, "Cannot back up: no file is named. Name it with -o FILE\n"]);
+});
+
+Deno.test("a script that cannot reach its API server names the address and what to do", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const kubeconfig = join(folder, "kubeconfig");
+    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const server = `http://127.0.0.1:${listener.addr.port}`;
+    listener.close();
+    await Deno.writeTextFile(kubeconfig, kubeconfigOf(server));
+    for (const script of ["scripts/backup.ts", "scripts/demo.ts", "scripts/dev.ts"]) {
+      const args = [
+        "--kubeconfig",
+        kubeconfig,
+        ...(script.includes("backup") ? ["-o", join(folder, "b")] : []),
+      ];
+      const { code, err } = await run(script, args, ["-A"]);
+      assertEquals(code, 1, err);
+      assertStringIncludes(
+        err,
+        `Cannot reach the API server "${server}" (context "gone" of ${kubeconfig}): `,
+      );
+      assertStringIncludes(err, "name another cluster with --kubeconfig and --context");
+      assertEquals(err.trim().split("\n").length, 1, err);
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("freshBundle() bundles again where the sources changed, and not where they did not", async () => {
+  const root = await Deno.makeTempDir();
+  try {
+    const write = (path: string, text: string) => Deno.writeTextFile(join(root, path), text);
+    await Deno.mkdir(join(root, "src"));
+    await write("deno.json", "{}");
+    await write("deno.lock", '{"version": "5"}');
+    await write("src/word.ts", 'export const word: string = "first";');
+    await write("main.ts", 'import { word } from "./src/word.ts"; console.log(word);');
+    const says = async () => (await run(await freshBundle(root), [])).out.trim();
+    assertEquals(await says(), "first");
+    const made = await Deno.stat(join(root, "dist/main.js"));
+    await write("src/word_test.ts", "// A test is no part of the program.");
+    assertEquals(await says(), "first");
+    assertEquals((await Deno.stat(join(root, "dist/main.js"))).ino, made.ino);
+    await write("src/word.ts", 'export const word: string = "second";');
+    assertEquals(await says(), "second");
+    await write("src/word.ts", "export const word: string = ");
+    await assertRejects(() => freshBundle(root), Error, 'Cannot bundle "main.ts"');
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
+});
+
+function kubeconfigOf(server: string): string {
+  return `apiVersion: v1
+kind: Config
+current-context: gone
+contexts: [{name: gone, context: {cluster: gone, user: gone}}]
+clusters: [{name: gone, cluster: {server: "${server}"}}]
+users: [{name: gone, user: {token: secret}}]
+`;
+}
