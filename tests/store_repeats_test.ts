@@ -256,6 +256,21 @@ Deno.test("status writes survive an API server that is away", () =>
     assertEquals(replica.store.repeats.size, 0);
   }));
 
+for (const verb of ["get", "patch"] as const) {
+  Deno.test(`repeats are kept when the answer to a ${verb} is about another object`, () =>
+    withReplica(async ({ time, kube, replica }) => {
+      await replica.take([ALERT, ALERT]);
+      const answer = storedObservation({ id: "another", source: "falco", kind: "occurrence", generation: 1 });
+      let mixedUp = 0;
+      kube.script = {
+        mixUp: (call) => call.verb === verb && mixedUp++ === 0 ? { answer, isCarriedOut: false } : undefined,
+      };
+      await time.advance(20_000);
+      assertEquals([status(kube).occurrences, mixedUp > 1], [2, true]);
+      assertEquals([...replica.index.entries()].length, 1, "the other object is not noted");
+    }));
+}
+
 /** Patches are answered so, but for those of objects that `but` names. */
 function refusing(error: () => Error, but?: (name: string) => boolean) {
   return {

@@ -1,7 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
-import { ApiError, NetworkError } from "../src/kube/api.ts";
+import { ApiError, NetworkError, type ObjectMeta } from "../src/kube/api.ts";
+import { ANNOTATIONS } from "../src/model/observation.ts";
 import { refusalOf } from "../src/store/refusal.ts";
 import { apiError, type FakeCall, FakeKube } from "./support/fake_kube.ts";
+import { storedObservation } from "./support/observation.ts";
 import { Replica, type ReplicaOptions } from "./support/replica.ts";
 import { VirtualTime } from "./support/virtual_time.ts";
 
@@ -223,3 +225,55 @@ Deno.test("every refusal has a label of the closed list", () => {
     assert(refusal.label.length > 0, `${status}`);
   }
 });
+
+/** What an answer to a create may differ in from the object that was sent. */
+const MIX_UPS: readonly (readonly [string, (sent: ObjectMeta) => ObjectMeta])[] = [
+  ["name", (sent) => ({ ...sent, name: "falco-0123456789abcdef0123456789abcdef-1" })],
+  ["namespace", (sent) => ({ ...sent, namespace: "another" })],
+  [
+    "event id",
+    (sent) => ({ ...sent, annotations: { ...sent.annotations, [ANNOTATIONS.eventId]: "another" } }),
+  ],
+];
+
+for (const [what, change] of MIX_UPS) {
+  for (const isCarriedOut of [true, false]) {
+    const title = `writer does not believe an answer of another ${what}`;
+    Deno.test(`${title}, when its create was ${isCarriedOut ? "" : "not "}carried out`, () =>
+      withReplica(async ({ time, kube, replica }) => {
+        await replica.take([ALERT]);
+        const [sent] = kube.stored;
+        if (!sent) throw new Error("nothing is stored");
+        kube.remove(sent.metadata.namespace ?? "", sent.metadata.name ?? "");
+        const answer = { ...sent, metadata: { ...change(sent.metadata), uid: crypto.randomUUID() } };
+        let mixedUp = 0;
+        kube.script = {
+          mixUp: ({ verb }) => verb === "create" && mixedUp++ === 0 ? { answer, isCarriedOut } : undefined,
+        };
+        const taken = replica.take([ALERT]);
+        await time.advance(1_000);
+        assertEquals((await taken).created, 1);
+        assertEquals(kube.stored.map(({ metadata }) => metadata.name), [sent.metadata.name]);
+        assertEquals(await createErrors(replica), { network: 1, ...(isCarriedOut && { already_exists: 1 }) });
+        assertEquals([...replica.index.entries()].map((entry) => entry.row().uid), [
+          kube.stored[0]?.metadata.uid ?? "",
+        ]);
+      }));
+  }
+}
+
+Deno.test("writer reads again when the answer to a read is about another object", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    replica.lagging = true;
+    const other = new Replica(kube, { time });
+    await other.take([ALERT]);
+    const answer = storedObservation({ id: "another" });
+    let mixedUp = 0;
+    kube.script = {
+      mixUp: ({ verb }) => verb === "get" && mixedUp++ === 0 ? { answer, isCarriedOut: true } : undefined,
+    };
+    const taken = replica.take([ALERT]);
+    await time.advance(1_000);
+    assertEquals((await taken).deduped, 1);
+    await other.kill();
+  }));

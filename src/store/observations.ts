@@ -1,6 +1,6 @@
 /** Observations through the `KubeApi`: the one place where both types meet. */
-import { GROUP, KIND, type Observation, PLURAL, VERSION } from "../model/observation.ts";
-import type { KubeObject, ResourceType } from "../kube/api.ts";
+import { ANNOTATIONS, GROUP, KIND, type Observation, PLURAL, VERSION } from "../model/observation.ts";
+import { type KubeObject, NetworkError, type ResourceType } from "../kube/api.ts";
 
 /** The resource Observations are served as. */
 export const OBSERVATIONS: ResourceType = {
@@ -13,3 +13,27 @@ export const OBSERVATIONS: ResourceType = {
 
 /** An Observation as the API server hands it out. */
 export type StoredObservation = Observation & KubeObject;
+
+/** The object a request is about. `eventId` is set where only the object of this very create is meant. */
+export interface Asked {
+  readonly namespace: string;
+  readonly name: string;
+  readonly eventId?: string;
+}
+
+/**
+ * The answer to a request, if it is about the object that was asked for. Else throws a NetworkError, which is retried:
+ * on a connection that is out of step a request is given the answer to another one.
+ */
+export function answerAbout(asked: Asked, answer: StoredObservation): StoredObservation {
+  const { namespace = "", name = "", annotations } = answer.metadata;
+  const isAsked = namespace === asked.namespace && name === asked.name &&
+    (asked.eventId === undefined || annotations?.[ANNOTATIONS.eventId] === asked.eventId);
+  if (isAsked) return answer;
+  throw new NetworkError(
+    `Cannot believe the answer about "${asked.namespace}/${asked.name}": it is about "${namespace}/${name}"${
+      asked.eventId === undefined ? "" : `, event "${annotations?.[ANNOTATIONS.eventId] ?? ""}"`
+    }`,
+    { fault: "garbled" },
+  );
+}

@@ -7,7 +7,7 @@ import { ANNOTATIONS } from "../model/observation.ts";
 import { formatTime } from "../model/time.ts";
 import { hasStatus, type KubeApi } from "../kube/api.ts";
 import type { ObservationIndex } from "./index/mod.ts";
-import { OBSERVATIONS, type StoredObservation } from "./observations.ts";
+import { answerAbout, OBSERVATIONS, type StoredObservation } from "./observations.ts";
 import { seenTimes } from "./index/projection.ts";
 
 /** What is to be added to a status; a delta, so that replicas add up. */
@@ -83,7 +83,7 @@ export function createUpdates({ api, index, clock }: UpdatesOptions): Updates {
           type,
           ...(subresource && { subresource }),
         });
-        index.note(written);
+        index.note(answerAbout(target, written));
         return "written";
       } catch (error) {
         // 404: deleted in between; the next read says so.
@@ -97,7 +97,8 @@ export function createUpdates({ api, index, clock }: UpdatesOptions): Updates {
   async function read(target: Target, signal: AbortSignal): Promise<StoredObservation | undefined> {
     const { namespace, name, uid, fingerprint } = target;
     try {
-      const observation = await api.get<StoredObservation>(OBSERVATIONS, name, { namespace, signal });
+      const answer = await api.get<StoredObservation>(OBSERVATIONS, name, { namespace, signal });
+      const observation = answerAbout({ namespace, name }, answer);
       const found = observation.metadata.annotations?.[ANNOTATIONS.fingerprint] ?? "";
       const meant = (uid === undefined || observation.metadata.uid === uid) &&
         found.startsWith(fingerprint.slice(0, 32));

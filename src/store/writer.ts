@@ -12,7 +12,7 @@ import { toObservation } from "../pipeline/normalize.ts";
 import type { Generation, ObservationStore, WriteContext, Written } from "../pipeline/ports.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { ObservationIndex } from "./index/mod.ts";
-import { OBSERVATIONS, type StoredObservation } from "./observations.ts";
+import { answerAbout, OBSERVATIONS, type StoredObservation } from "./observations.ts";
 import { parseName, seenTimes } from "./index/projection.ts";
 import { type CreateErrorReason, refusalOf } from "./refusal.ts";
 import type { Repeats } from "./repeats.ts";
@@ -114,9 +114,8 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
       const { namespace, eventId } = job;
       try {
         const object = toObservation(event, generation, { instance, eventId, namespace, pushed });
-        return {
-          observation: await api.create<StoredObservation>(OBSERVATIONS, object, { namespace, signal }),
-        };
+        const answer = await api.create<StoredObservation>(OBSERVATIONS, object, { namespace, signal });
+        return { observation: answerAbout({ namespace, name: nameOf(job, generation), eventId }, answer) };
       } catch (error) {
         if (signal.aborted) {
           return { outcome: unavailable(`not written before the deadline: ${errorMessage(error)}`) };
@@ -207,7 +206,11 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
   ): Promise<StoredObservation | undefined> {
     try {
       return await retry(
-        () => api.get<StoredObservation>(OBSERVATIONS, name, { namespace, signal }),
+        async () =>
+          answerAbout(
+            { namespace, name },
+            await api.get<StoredObservation>(OBSERVATIONS, name, { namespace, signal }),
+          ),
         retryOptions(signal),
       );
     } catch (error) {

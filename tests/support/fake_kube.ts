@@ -25,10 +25,12 @@ export interface FakeCall {
   readonly subresource: string;
 }
 
-/** Throws instead of answering: before the request is carried out, or after it. */
+/** Faults. `before` and `after` throw instead of answering: before the request is carried out, or after it. */
 export interface Script {
   before?(call: FakeCall): void | Promise<void>;
   after?(call: FakeCall): void | Promise<void>;
+  /** Gives the request the answer to another one, which is carried out or not; undefined: its own. */
+  mixUp?(call: FakeCall): { readonly answer: StoredObservation; readonly isCarriedOut: boolean } | undefined;
 }
 
 /** The API server, for Observations alone. */
@@ -174,6 +176,11 @@ export class FakeKube implements KubeApi {
     this.calls.push(call);
     await Promise.resolve();
     await this.script.before?.(call);
+    const mixUp = this.script.mixUp?.(call);
+    if (mixUp) {
+      if (mixUp.isCarriedOut) carryOut();
+      return structuredClone(mixUp.answer) as unknown as T;
+    }
     const answer = carryOut();
     await this.script.after?.(call);
     return structuredClone(answer);
