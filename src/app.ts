@@ -1,5 +1,4 @@
 /** The composition root: the only place where everything is wired, started and stopped in order. */
-import { createDiscovery, groupsOf } from "./app/discovery.ts";
 import { identityOf } from "./app/election.ts";
 import { createOwnUser } from "./app/own_user.ts";
 import { createPipeline } from "./app/pipeline.ts";
@@ -19,6 +18,7 @@ import { webhookToken } from "./http/auth.ts";
 import { ByteBudget } from "./http/body.ts";
 import { addressSet, clientLimit } from "./http/client.ts";
 import type { Connection } from "./kube/auth/connection.ts";
+import { createDiscovery } from "./kube/discovery.ts";
 import { createEventRecorder } from "./kube/events.ts";
 import { createLeaderElection } from "./kube/lease.ts";
 import { createKubeClient } from "./kube/client.ts";
@@ -119,10 +119,13 @@ export async function startApp(
       else if (state === "synced") health.set("crd", true);
     },
   });
-  const discovery = createDiscovery({
-    api,
-    groups: () => groupsOf(sources.stateSources),
+  const discovery = createDiscovery(api, {
+    wanted: () => [
+      ...sources.stateSources.flatMap(({ input }) => input.type === "informer" ? input.resources : []),
+      ...mapped.groupVersions,
+    ],
     intervalMs: settings.discoveryIntervalMs,
+    clock,
   });
   const leader = createLeaderElection({
     api,
@@ -181,6 +184,7 @@ export async function startApp(
   stateSources.set(sources.stateSources);
   const mapped = new MappedSources({
     api,
+    discovery,
     builtins: new Map(SOURCES.map((source) => [source.name, source])),
     trust: {
       ownNamespace: settings.podNamespace,
@@ -191,7 +195,6 @@ export async function startApp(
       sources.setMapped(active);
       filters.replace("ingesters", active.flatMap(({ filter }) => filter ? [filter] : []));
       stateSources.set(sources.stateSources);
-      discovery.refresh();
     },
     stateOf: ({ definition: { name }, overrides: { door } }) =>
       states.state(name, door === undefined ? undefined : ({ ingester }) => ingester === door),

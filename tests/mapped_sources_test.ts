@@ -6,6 +6,7 @@ import { isObject, type JsonObject } from "../src/model/json.ts";
 import { startTestCluster, type TestCluster } from "./support/test_cluster.ts";
 import type { KubeObject, ResourceType } from "../src/kube/api.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";
+import { createDiscovery } from "../src/kube/discovery.ts";
 import { backoff } from "../src/kube/retry.ts";
 import { createKubeClient, type KubeClient } from "../src/kube/client.ts";
 import type { ActiveSource } from "../src/mapped/activate.ts";
@@ -43,6 +44,7 @@ class TestClock implements Clock {
   monotonic = () => this.#now;
 
   sleep = (_ms: number, signal?: AbortSignal): Promise<void> => {
+    if (signal?.aborted) return Promise.reject(signal.reason);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.#waiting.add(resolve);
     signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
@@ -77,8 +79,14 @@ class World implements AsyncDisposable {
     const stop = new AbortController();
     const told: ActiveSource[][] = [];
     const states = new Map<string, SourceState>();
-    const sources = new MappedSources({
+    const discovery = createDiscovery(this.api, {
+      wanted: () => sources.groupVersions,
+      clock: this.clock,
+      sleep: this.clock.sleep,
+    });
+    const sources: MappedSources = new MappedSources({
       api: this.api,
+      discovery,
       builtins: new Map(SOURCES.map((source) => [source.name, source])),
       trust: { ownNamespace: "zen-system", trustedNamespaces: [], configMapNamespaces: [] },
       onSources: (active) => told.push([...active]),
@@ -89,7 +97,7 @@ class World implements AsyncDisposable {
       sleep: this.clock.sleep,
       watcherOptions: { deniedBackoff: backoff({ initialMs: 1, maxMs: 20 }) },
     });
-    const running = sources.run(stop.signal);
+    const running = Promise.all([sources.run(stop.signal), discovery.run(stop.signal)]);
     return {
       sources,
       told,
@@ -260,25 +268,7 @@ Deno.test("a kind's plural is discovered, also one that is served later and is i
   const ready = () => w.ready("policies", MAPPINGS);
   await w.until("the news that it is not served", () => ready().startsWith("NotServed: "));
   assertEquals(replica.sources.active, []);
-  await w.api.create(CRDS, {
-    metadata: { name: "accesspolicies.example.com" },
-    spec: {
-      group: "example.com",
-      scope: "Cluster",
-      names: {
-        kind: "AccessPolicy",
-        plural: "accesspolicies",
-        singular: "accesspolicy",
-        listKind: "AccessPolicyList",
-      },
-      versions: [{
-        name: "v1",
-        served: true,
-        storage: true,
-        schema: { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } },
-      }],
-    },
-  });
+  await installCrd(w, { plural: "accesspolicies", kind: "AccessPolicy" });
   await w.until("it to be found", () => replica.sources.active.length === 1);
   const type = {
     group: "example.com",
@@ -289,6 +279,53 @@ Deno.test("a kind's plural is discovered, also one that is served later and is i
   };
   assertEquals(replica.sources.active[0]?.definition.input, { type: "informer", resources: [type] });
   await w.until("its condition", () => ready() === "*InForce: reads accesspolicies.example.com");
+});
+
+/** Installs a cluster-scoped CRD of the group example.com. */
+async function installCrd({ api }: World, { plural, kind }: { plural: string; kind: string }): Promise<void> {
+  await api.create(CRDS, {
+    metadata: { name: `${plural}.example.com` },
+    spec: {
+      group: "example.com",
+      scope: "Cluster",
+      names: { kind, plural, singular: kind.toLowerCase(), listKind: `${kind}List` },
+      versions: [{
+        name: "v1",
+        served: true,
+        storage: true,
+        schema: { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } },
+      }],
+    },
+  });
+}
+
+Deno.test("an Ingester of a whole group reads what is installed later, and stays in force while the group cannot be asked for", async () => {
+  await using w = await world();
+  await using replica = w.replica();
+  const informer = { group: "example.com", version: "v1", resource: "*" };
+  await w.apply(INGESTERS, "all", { source: "all", type: "informer", informer, mapping: {} });
+  const away = w.server.faults.add({
+    verb: "get",
+    path: "/apis/example.com",
+    effect: { kind: "status", status: 503 },
+  });
+  await w.until("the news that nothing is known", () => w.ready("all").startsWith("DiscoveryFailed: "));
+  assertEquals(replica.sources.claims("all"), "open");
+  away.remove();
+  await w.until("the news that it is not served", () => w.ready("all").startsWith("NotServed: "));
+  await installCrd(w, { plural: "firsts", kind: "First" });
+  await w.until("the first resource", () => w.ready("all") === "*InForce: reads firsts.example.com");
+  await installCrd(w, { plural: "seconds", kind: "Second" });
+  const both = "*InForce: reads firsts.example.com, seconds.example.com";
+  await w.until("the second resource", () => w.ready("all") === both);
+
+  const again = w.server.faults.add({
+    verb: "get",
+    path: "/apis/example.com",
+    effect: { kind: "status", status: 503 },
+  });
+  await w.until("three failed looks", () => again.hits >= 3);
+  assertEquals([w.ready("all"), replica.sources.active.length], [both, 1]);
 });
 
 Deno.test("missing rights are named in the condition with the rule to add", async () => {

@@ -1,10 +1,11 @@
 /** `zen-watcher check --rbac`: what this user may not do of what zen-watcher needs, and the rules that would mend it. */
 import { stringify } from "yaml";
 import { type Access, missingAccess, whoAmI } from "../kube/access.ts";
+import { groupVersionName, readServed } from "../kube/discovery.ts";
 import type { KubeApi, KubeObject } from "../kube/api.ts";
 import type { Settings } from "../settings.ts";
 import { compileMapped } from "../mapped/compile.ts";
-import { ServedResources } from "../mapped/served.ts";
+import { servedState } from "../mapped/served.ts";
 import { SOURCES } from "../sources/registry.ts";
 import type { Io } from "./io.ts";
 import { plural } from "./report.ts";
@@ -65,14 +66,15 @@ async function withPlurals(
   api: KubeApi,
   ingesters: readonly PlacedIngester[],
 ): Promise<{ readonly ingesters: readonly PlacedIngester[]; readonly unknown: readonly string[] }> {
-  const served = new ServedResources(api);
-  const informers = ingesters.flatMap(({ compiled: { input } }) => input.type === "informer" ? [input] : []);
-  await served.lookUp(informers.filter(({ kind }) => kind !== undefined), new AbortController().signal);
+  const byKind = ingesters.flatMap(({ compiled: { input } }) =>
+    input.type === "informer" && input.kind !== undefined ? [input] : []
+  );
+  const served = await readServed(api, byKind);
   const unknown: string[] = [];
   const known = ingesters.map((placed) => {
     const { input, source } = placed.compiled;
     if (input.type !== "informer" || input.kind === undefined) return placed;
-    const state = served.state(input);
+    const state = servedState(input, served.get(groupVersionName(input)) ?? { state: "pending" });
     if (state.state === "served") {
       const [type] = state.resources;
       return {

@@ -1,202 +1,222 @@
-/** Which resource types the cluster serves, and when that changes. */
+/** Which resources the API server serves: one poll for all who ask, since CRDs come and go. */
 import { isObject, type JsonObject } from "../model/json.ts";
+import { type Clock, systemClock } from "../model/clock.ts";
 import { type Logger, logger } from "../telemetry/logging.ts";
-import { hasStatus, type KubeApi } from "./api.ts";
-import { servedAtOnce } from "./aggregated_discovery.ts";
-import { objects, type ServedType, type ServedTypes, text } from "./discovery_answer.ts";
+import { hasStatus, type KubeApi, NetworkError, type ResourceType } from "./api.ts";
 import { groupPath } from "./paths.ts";
 import { backoff, elapsed, type Sleep } from "./retry.ts";
 
-export type { ServedType, ServedTypes } from "./discovery_answer.ts";
+/** One version of an API group; the core group is "". */
+export type GroupVersion = Pick<ResourceType, "group" | "version">;
 
-/** Asks for the types of `groups` (`""` is core), in all their versions: all at once where the API server can. */
-export async function served(
-  api: KubeApi,
-  groups: Iterable<string>,
-  options: { readonly signal?: AbortSignal } = {},
-): Promise<ServedTypes> {
-  const wanted = new Set(groups);
-  const core = wanted.delete("") ? [""] : [];
-  const whole = wanted.size === 0 ? undefined : await servedAtOnce(api, wanted, options);
-  if (!whole) return await servedOneByOne(api, [...core, ...wanted], options);
-  const { types, failures } = await servedOneByOne(api, core, options);
-  return { types: [...types, ...whole.types], failures: new Map([...failures, ...whole.failures]) };
+/** What is known of the resources of one group and version. Only resources that can be listed and watched count. */
+export type Served =
+  /** The API server has not been asked yet. */
+  | { readonly state: "pending" }
+  /** The API server could not say, and nothing is known from before. This does not mean absent. */
+  | { readonly state: "unknown"; readonly error: unknown }
+  | { readonly state: "absent" }
+  | { readonly state: "served"; readonly resources: readonly ResourceType[] };
+
+/** The resources of several groups and versions, by `groupVersionName`. */
+export type ServedByName = ReadonlyMap<string, Served>;
+
+/** `wgpolicyk8s.io/v1alpha2`, `v1`. */
+export function groupVersionName({ group, version }: GroupVersion): string {
+  return group === "" ? version : `${group}/${version}`;
 }
 
-async function servedOneByOne(
+interface ReadOptions {
+  readonly signal?: AbortSignal;
+  /** What was served before. */
+  readonly known?: ServedByName;
+}
+
+/** Asks once: all groups in one request where the API server can (Kubernetes 1.27), else one request for each. */
+export async function readServed(
   api: KubeApi,
-  groups: readonly string[],
-  options: { readonly signal?: AbortSignal },
-): Promise<ServedTypes> {
-  const types: ServedType[] = [];
-  const failures = new Map<string, unknown>();
-  for (const group of groups) {
-    const found = await orFailure(() => versionsOf(api, group, options), {
-      name: group,
-      failures,
-      ...options,
-    });
-    for (const version of found?.versions ?? []) {
-      const read = () => api.getPath(groupPath({ group, version }), options);
-      const list = await orFailure(read, { name: `${group}/${version}`, failures, ...options });
-      if (list) types.push(...typesOf(list, { group, version, preferred: version === found?.preferred }));
-    }
+  wanted: Iterable<GroupVersion>,
+  options: ReadOptions = {},
+): Promise<ServedByName> {
+  const asked = new Map([...wanted].map((each) => [groupVersionName(each), each]));
+  const hasGroups = [...asked.values()].some(({ group }) => group !== "");
+  const atOnce = hasGroups ? await readAtOnce(api, options) : undefined;
+  const found = new Map<string, Served>();
+  for (const [name, groupVersion] of asked) {
+    const answer = groupVersion.group === "" ? undefined : atOnce?.(groupVersion);
+    // A starting API server may answer before it knows all CRDs; asked for one group it then says 503, not 404.
+    const isNews = answer?.state === "absent" && options.known?.get(name)?.state !== "absent";
+    found.set(name, answer && !isNews ? answer : await readOne(api, groupVersion, options));
   }
-  return { types, failures };
+  return found;
 }
 
-interface Versions {
-  readonly versions: readonly string[];
-  readonly preferred: string | undefined;
-}
-
-async function versionsOf(
+async function readOne(
   api: KubeApi,
-  group: string,
-  options: { readonly signal?: AbortSignal },
-): Promise<Versions> {
-  if (group === "") return { versions: ["v1"], preferred: "v1" };
-  const answer = await api.getPath(`/apis/${encodeURIComponent(group)}`, options);
-  const versions = objects(answer["versions"]).map((entry) => text(entry["version"])).filter((name) =>
-    name !== ""
-  );
-  const preferred = isObject(answer["preferredVersion"])
-    ? text(answer["preferredVersion"]["version"])
-    : undefined;
-  return { versions, preferred };
-}
-
-/** Undefined on 404, and on a failure, which is noted under `name`. An abort is thrown. */
-async function orFailure<T>(
-  read: () => Promise<T>,
-  { name, failures, signal }: { name: string; failures: Map<string, unknown>; signal?: AbortSignal },
-): Promise<T | undefined> {
+  groupVersion: GroupVersion,
+  { signal }: ReadOptions,
+): Promise<Served> {
   try {
-    return await read();
+    const list = await api.getPath(groupPath(groupVersion), signal ? { signal } : {});
+    const resources = objects(list["resources"])
+      .filter((entry) => isWatchable(entry) && !text(entry["name"]).includes("/"))
+      .map((entry): ResourceType => ({
+        group: groupVersion.group,
+        version: groupVersion.version,
+        plural: text(entry["name"]),
+        kind: text(entry["kind"]),
+        namespaced: entry["namespaced"] === true,
+      }));
+    return { state: "served", resources };
   } catch (error) {
     signal?.throwIfAborted();
-    if (!hasStatus(error, 404)) failures.set(name, error);
-    return undefined;
+    return hasStatus(error, 404) ? { state: "absent" } : { state: "unknown", error };
   }
 }
 
-function typesOf(
-  list: JsonObject,
-  at: { readonly group: string; readonly version: string; readonly preferred: boolean },
-): ServedType[] {
-  return objects(list["resources"])
-    .filter((entry) => text(entry["name"]) !== "" && !text(entry["name"]).includes("/"))
-    .map((entry) => ({
-      ...at,
-      plural: text(entry["name"]),
-      kind: text(entry["kind"]),
-      namespaced: entry["namespaced"] === true,
-      singular: text(entry["singularName"]) || text(entry["kind"]).toLowerCase(),
-      verbs: Array.isArray(entry["verbs"]) ? entry["verbs"].filter((verb) => typeof verb === "string") : [],
-    }));
-}
+const LIST_KIND = "APIGroupDiscoveryList";
+const ACCEPT = `application/json;g=apidiscovery.k8s.io;v=v2;as=${LIST_KIND},application/json`;
 
-/** The type of a kind (or plural, or singular; in any case of letters), in `version` or else the preferred one. */
-export function findType(
-  types: readonly ServedType[],
-  wanted: { readonly group: string; readonly version?: string; readonly kind: string },
-): ServedType | undefined {
-  const kind = wanted.kind.toLowerCase();
-  const named = types.filter((type) =>
-    type.group === wanted.group && (wanted.version === undefined || type.version === wanted.version) &&
-    [type.kind.toLowerCase(), type.plural, type.singular].includes(kind)
+/** What one request tells of every group; undefined where the API server does not answer in this form. */
+async function readAtOnce(
+  api: KubeApi,
+  { signal }: ReadOptions,
+): Promise<((groupVersion: GroupVersion) => Served) | undefined> {
+  let answer: JsonObject;
+  try {
+    answer = await api.getPath("/apis", { accept: ACCEPT, ...(signal ? { signal } : {}) });
+  } catch (error) {
+    signal?.throwIfAborted();
+    // Where the API server is away, asking for each group would take longer to find out the same.
+    if (error instanceof NetworkError && (error.fault === "unreachable" || error.fault === "timeout")) {
+      return () => ({ state: "unknown", error });
+    }
+    return undefined;
+  }
+  if (answer["kind"] !== LIST_KIND) return undefined;
+  const groups = new Map(
+    objects(answer["items"]).map((item) => [text(at(item, "metadata")["name"]), objects(item["versions"])]),
   );
-  return named.find(({ preferred }) => preferred) ?? named[0];
+  return ({ group, version }) => {
+    const entry = groups.get(group)?.find((each) => each["version"] === version);
+    if (!entry) return { state: "absent" };
+    if (entry["freshness"] === "Stale") {
+      const why = "its aggregated API server does not answer";
+      return { state: "unknown", error: new Error(`Cannot discover "${group}/${version}": ${why}`) };
+    }
+    const resources = objects(entry["resources"]).filter(isWatchable).map((resource): ResourceType => ({
+      group,
+      version,
+      plural: text(resource["resource"]),
+      kind: text(at(resource, "responseKind")["kind"]),
+      namespaced: resource["scope"] === "Namespaced",
+    }));
+    return { state: "served", resources };
+  };
 }
 
-/** What one poll changed. */
-export interface DiscoveryChange extends ServedTypes {
-  /** Of the failures those that leave it unknown what is served: nothing of that group or version is known from before. */
-  readonly unknown: ReadonlySet<string>;
-  readonly added: readonly ServedType[];
-  readonly removed: readonly ServedType[];
+function isWatchable({ verbs }: JsonObject): boolean {
+  return Array.isArray(verbs) && verbs.includes("list") && verbs.includes("watch");
+}
+
+function objects(value: unknown): JsonObject[] {
+  return Array.isArray(value) ? value.filter(isObject) : [];
+}
+
+function at(value: JsonObject, key: string): JsonObject {
+  const member = value[key];
+  return isObject(member) ? member : {};
+}
+
+function text(value: unknown): string {
+  return typeof value === "string" ? value : "";
 }
 
 export interface DiscoveryOptions {
-  /** Asked before each poll: Ingesters come and go. */
-  readonly groups: () => Iterable<string>;
-  /** Called after the first poll, and then whenever something was added or removed, or becomes unknown or is so no longer. */
-  readonly onChange: (change: DiscoveryChange) => void;
+  /** Read before each poll: Ingesters come and go. */
+  readonly wanted: () => Iterable<GroupVersion>;
   readonly intervalMs?: number;
+  readonly clock?: Clock;
   readonly sleep?: Sleep;
   readonly random?: () => number;
   readonly log?: Logger;
 }
 
-/** A poll of discovery. */
-export interface DiscoveryWatch {
+/** The one poll of a process. */
+export interface Discovery {
+  /** What the last poll found. What could not be read since stays as it was. */
+  served(groupVersion: GroupVersion): Served;
+  /** Calls `listener` after each poll that changed anything. */
+  subscribe(listener: () => void): Disposable;
+  /** Polls now, at most once a second: something new is wanted. */
+  refresh(): void;
   /** Polls until `signal` aborts. */
   run(signal: AbortSignal): Promise<void>;
-  /** Polls now: a group was added to what is wanted. */
-  refresh(): void;
-  /** As of the last poll. */
-  types(): readonly ServedType[];
 }
 
-/** Polls every 30 s, sooner after failures. What could not be read is taken to be as it was. */
-export function watchDiscovery(api: KubeApi, options: DiscoveryOptions): DiscoveryWatch {
-  const { groups, onChange, intervalMs = 30_000, random = Math.random, log = logger("discovery") } = options;
-  const { sleep } = options;
-  let types: readonly ServedType[] = [];
-  let unknownBefore: string | undefined;
+const PENDING: Served = { state: "pending" };
+/** Least time between two polls, however often `refresh` is called. */
+const MIN_INTERVAL_MS = 1_000;
+
+/** Creates the poll: every 30 s, sooner after failures. */
+export function createDiscovery(api: KubeApi, options: DiscoveryOptions): Discovery {
+  const { wanted, intervalMs = 30_000, clock = systemClock, random = Math.random } = options;
+  const { log = logger("discovery"), sleep } = options;
+  const listeners = new Set<() => void>();
+  let known: ServedByName = new Map();
+  let unreadable: ReadonlySet<string> = new Set();
   let wake = new AbortController();
 
-  const poll = async (signal: AbortSignal): Promise<boolean> => {
-    const now = await served(api, groups(), { signal });
-    for (const [what, error] of now.failures) log.warn("Cannot discover", { what, error });
-    const { added, removed, all } = compare(types, now);
-    types = all;
-    const unknown = unknownOf(types, now);
-    const named = [...unknown].sort().join();
-    if (named !== unknownBefore || added.length > 0 || removed.length > 0) {
-      unknownBefore = named;
-      onChange({ added, removed, types, unknown, failures: now.failures });
+  /** True where everything could be read. */
+  async function poll(signal: AbortSignal): Promise<boolean> {
+    const read = await readServed(api, wanted(), { signal, known });
+    const failed = new Set<string>();
+    const next = new Map<string, Served>();
+    for (const [name, now] of read) {
+      const before = known.get(name);
+      next.set(name, now.state === "unknown" && before?.state === "served" ? before : now);
+      if (now.state !== "unknown") continue;
+      failed.add(name);
+      if (!unreadable.has(name)) log.warn("Cannot discover", { what: name, error: now.error });
     }
-    return now.failures.size === 0;
-  };
+    unreadable = failed;
+    const changed = [...next].some(([name, now]) => !isSame(now, known.get(name)));
+    known = next;
+    if (changed) { for (const listener of [...listeners]) listener(); }
+    return failed.size === 0;
+  }
 
   return {
+    served: (groupVersion) => known.get(groupVersionName(groupVersion)) ?? PENDING,
+    subscribe(listener) {
+      listeners.add(listener);
+      return { [Symbol.dispose]: () => void listeners.delete(listener) };
+    },
+    refresh: () => wake.abort(),
     async run(signal) {
       const waits = backoff({ maxMs: intervalMs, random });
       const end = () => wake.abort();
       signal.addEventListener("abort", end, { once: true });
       while (!signal.aborted) {
         wake = new AbortController();
+        const beganAt = clock.monotonic();
         try {
-          const complete = await poll(signal);
-          if (complete) waits.reset();
-          await elapsed(complete ? intervalMs : waits.next(), { signal: wake.signal, sleep });
+          const isComplete = await poll(signal);
+          if (isComplete) waits.reset();
+          await elapsed(isComplete ? intervalMs : waits.next(), { signal: wake.signal, sleep });
         } catch (error) {
           if (!signal.aborted) throw error;
         }
+        const leftMs = beganAt + Math.min(MIN_INTERVAL_MS, intervalMs) - clock.monotonic();
+        if (wake.signal.aborted && leftMs > 0) await elapsed(leftMs, { signal, sleep });
       }
       signal.removeEventListener("abort", end);
     },
-    refresh: () => wake.abort(),
-    types: () => types,
   };
 }
 
-function unknownOf(types: readonly ServedType[], { failures }: ServedTypes): ReadonlySet<string> {
-  const known = new Set(types.flatMap(({ group, version }) => [group, `${group}/${version}`]));
-  return new Set([...failures.keys()].filter((name) => !known.has(name)));
-}
-
-function compare(before: readonly ServedType[], { types, failures }: ServedTypes) {
-  const key = (type: ServedType) => JSON.stringify([type.group, type.version, type.plural]);
-  const unknown = (type: ServedType) =>
-    failures.has(type.group) || failures.has(`${type.group}/${type.version}`);
-  const now = new Map(types.map((type) => [key(type), type]));
-  const known = new Set(before.map(key));
-  const kept = before.filter((type) => !now.has(key(type)) && unknown(type));
-  return {
-    added: types.filter((type) => !known.has(key(type))),
-    removed: before.filter((type) => !now.has(key(type)) && !unknown(type)),
-    all: [...types, ...kept],
-  };
+function isSame(now: Served, before: Served | undefined): boolean {
+  if (now.state !== before?.state) return false;
+  return now.state !== "served" || before.state !== "served" ||
+    JSON.stringify(now.resources) === JSON.stringify(before.resources);
 }

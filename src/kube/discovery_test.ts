@@ -1,217 +1,236 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { apiServer, status } from "../../tests/support/api_server.ts";
+import { settled, VirtualTime } from "../../tests/support/virtual_time.ts";
+import { ApiError, type KubeApi, NetworkError } from "./api.ts";
 import { fixedConnection } from "./auth/connection.ts";
-import { type DiscoveryChange, findType, served, type ServedType, watchDiscovery } from "./discovery.ts";
+import { createDiscovery, type GroupVersion, readServed, type ServedByName } from "./discovery.ts";
 import { createKubeClient } from "./client.ts";
 
-type Group = Record<string, readonly (readonly [plural: string, kind: string])[]>;
+/** What a group's version serves; a number is the status that it is answered with. */
+type Resources = readonly (readonly [plural: string, kind: string])[] | number;
+type World = Record<string, Resources>;
 
-/** Answers discovery from groups of versions of types; the first version is preferred; null answers 503. */
-function answer(groups: Record<string, Group | null>) {
+const REPORTS: Resources = [["policyreports", "PolicyReport"], [
+  "clusterpolicyreports",
+  "ClusterPolicyReport",
+]];
+
+/** Answers `/apis/<group>/<version>` and `/api/v1`. */
+function answer(world: World) {
   return ({ path }: { path: string }): Response => {
-    const [root, name = "", version] = path === "/api/v1" ? ["api", "", "v1"] : path.slice(1).split("/");
-    const group = groups[name];
-    if (group === null) return status(503, { message: "aggregated API is down" });
-    if (!group) return status(404);
-    const versions = Object.keys(group).map((name) => ({ groupVersion: `${root}/${name}`, version: name }));
-    if (version === undefined) {
-      return Response.json({ kind: "APIGroup", versions, preferredVersion: versions[0] });
-    }
-    const types = group[version];
-    if (!types) return status(404);
-    if (types.length === 0) return status(503);
+    const found = path === "/api/v1" ? world["v1"] : world[path.replace("/apis/", "")];
+    if (found === undefined) return status(404);
+    if (typeof found === "number") return status(found);
     return Response.json({
       kind: "APIResourceList",
-      resources: types.flatMap(([name, kind]) => [
-        { name, kind, singularName: "", namespaced: !name.startsWith("cluster"), verbs: ["list", "watch"] },
+      resources: found.flatMap(([name, kind]) => [
+        { name, kind, namespaced: !name.startsWith("cluster"), verbs: ["get", "list", "watch"] },
         { name: `${name}/status`, kind, namespaced: true, verbs: ["get"] },
+        { name: `${name}reviews`, kind, namespaced: true, verbs: ["create"] },
       ]),
     });
   };
 }
 
-const names = (types: readonly ServedType[]) =>
-  types.map(({ group, version, plural }) => `${plural}.${version}.${group}`);
-
-Deno.test("served() tells the types of all versions of the groups that are there", async () => {
-  await using server = apiServer(answer({
-    "": { v1: [["configmaps", "ConfigMap"]] },
-    "wgpolicyk8s.io": {
-      v1alpha2: [["policyreports", "PolicyReport"], ["clusterpolicyreports", "ClusterPolicyReport"]],
-      v1alpha1: [["policyreports", "PolicyReport"]],
-    },
-  }));
-  using api = createKubeClient(fixedConnection({ server: server.url }));
-  const { types, failures } = await served(api, ["", "wgpolicyk8s.io", "absent.test", ""]);
-  assertEquals(names(types), [
-    "configmaps.v1.",
-    "policyreports.v1alpha2.wgpolicyk8s.io",
-    "clusterpolicyreports.v1alpha2.wgpolicyk8s.io",
-    "policyreports.v1alpha1.wgpolicyk8s.io",
-  ]);
-  assertEquals(types[2], {
-    group: "wgpolicyk8s.io",
-    version: "v1alpha2",
-    plural: "clusterpolicyreports",
-    kind: "ClusterPolicyReport",
-    singular: "clusterpolicyreport",
-    namespaced: false,
-    preferred: true,
-    verbs: ["list", "watch"],
-  });
-  assertEquals(failures.size, 0);
-});
-
-Deno.test("served() goes on past groups and versions that cannot be read", async () => {
-  await using server = apiServer(answer({
-    "down.test": null,
-    "half.test": { v1: [], v1beta1: [["things", "Thing"]] },
-    "up.test": { v1: [["reports", "Report"]] },
-  }));
-  using api = createKubeClient(fixedConnection({ server: server.url }));
-  const { types, failures } = await served(api, ["down.test", "half.test", "up.test"]);
-  assertEquals(names(types), ["things.v1beta1.half.test", "reports.v1.up.test"]);
-  assertEquals([...failures.keys()], ["down.test", "half.test/v1"]);
-});
-
-Deno.test("served() stops when aborted", async () => {
-  await using server = apiServer(answer({}));
-  using api = createKubeClient(fixedConnection({ server: server.url }));
-  await assertRejects(
-    () => served(api, ["a.test"], { signal: AbortSignal.abort(new Error("enough")) }),
-    Error,
-    "enough",
+/** The aggregated form (Kubernetes 1.27); a version without resources is stale. */
+function aggregated(world: World): Response {
+  const groups = Map.groupBy(
+    Object.keys(world).filter((name) => name.includes("/")),
+    (name) => name.split("/")[0],
   );
-});
-
-Deno.test("findType() finds by kind, plural or singular, irregular plurals too, in the preferred version", () => {
-  const type = (plural: string, kind: string, version: string, preferred: boolean): ServedType => ({
-    group: "g.test",
-    version,
-    plural,
-    kind,
-    singular: kind.toLowerCase(),
-    namespaced: true,
-    preferred,
-    verbs: [],
-  });
-  const types = [
-    type("policies", "Policy", "v1beta1", false),
-    type("policies", "Policy", "v1", true),
-    type("indices", "Index", "v1", true),
-  ];
-  const found = (kind: string, version?: string) =>
-    findType(types, { group: "g.test", kind, ...(version ? { version } : {}) });
-  assertEquals(found("Policy"), types[1]);
-  assertEquals(found("policies", "v1beta1"), types[0]);
-  assertEquals(found("index")?.plural, "indices");
-  assertEquals(found("Policy", "v2"), undefined);
-  assertEquals(findType(types, { group: "other.test", kind: "Policy" }), undefined);
-});
-
-Deno.test("watchDiscovery() reports what comes and goes, and keeps what it cannot read", async () => {
-  const groups: Record<string, Group | null> = { "a.test": { v1: [["as", "A"]] } };
-  await using server = apiServer((seen) => answer(groups)(seen));
-  using api = createKubeClient(fixedConnection({ server: server.url }));
-  const stop = new AbortController();
-  const changes: Pick<DiscoveryChange, "added" | "removed">[] = [];
-  const waits: number[] = [];
-  const steps = [
-    () => groups["b.test"] = { v1: [["bs", "B"]] },
-    () => groups["a.test"] = null,
-    () => groups["a.test"] = { v1: [] },
-    () => delete groups["a.test"],
-    () => stop.abort(),
-  ];
-  const discovery = watchDiscovery(api, {
-    groups: () => ["a.test", "b.test"],
-    onChange: (change) => changes.push(change),
-    random: () => 1,
-    sleep(ms) {
-      waits.push(ms);
-      steps.shift()?.();
-      return Promise.resolve();
-    },
-  });
-  await discovery.run(stop.signal);
-  assertEquals(changes.map(({ added, removed }) => [names(added), names(removed)]), [
-    [["as.v1.a.test"], []],
-    [["bs.v1.b.test"], []],
-    [[], ["as.v1.a.test"]],
-  ]);
-  assertEquals(waits, [30_000, 30_000, 250, 500, 30_000]);
-  assertEquals(names(discovery.types()), ["bs.v1.b.test"]);
-});
-
-Deno.test("watchDiscovery() reports the first poll though nothing is served, and polls at once on refresh", async () => {
-  const groups: Record<string, Group> = {};
-  const wanted = ["a.test"];
-  await using server = apiServer((seen) => answer(groups)(seen));
-  using api = createKubeClient(fixedConnection({ server: server.url }));
-  const stop = new AbortController();
-  const added: string[][] = [];
-  const discovery = watchDiscovery(api, {
-    groups: () => wanted,
-    intervalMs: 3_600_000,
-    onChange(change) {
-      added.push(names(change.added));
-      if (added.length === 2) return stop.abort();
-      groups["late.test"] = { v1: [["reports", "Report"]] };
-      wanted.push("late.test");
-      discovery.refresh();
-    },
-  });
-  await discovery.run(stop.signal);
-  assertEquals(added, [[], ["reports.v1.late.test"]]);
-});
-
-Deno.test("served() takes all groups from one answer where the API server gives it, the core group beside it", async () => {
-  const resource = (plural: string, kind: string, scope: string) => ({
-    resource: plural,
-    responseKind: { group: "", version: "", kind },
-    scope,
-    singularResource: "",
-    verbs: ["list", "watch"],
-    subresources: [{ subresource: "status", verbs: ["get"] }],
-  });
-  const aggregated = {
+  return Response.json({
     kind: "APIGroupDiscoveryList",
-    items: [
-      {
-        metadata: { name: "wgpolicyk8s.io" },
-        versions: [
-          { version: "v1beta1", resources: [resource("policyreports", "PolicyReport", "Namespaced")] },
-          {
-            version: "v1alpha2",
-            resources: [resource("clusterpolicyreports", "ClusterPolicyReport", "Cluster")],
-          },
-        ],
-      },
-      { metadata: { name: "down.test" }, versions: [{ version: "v1", freshness: "Stale" }] },
-      {
-        metadata: { name: "apps" },
-        versions: [{ version: "v1", resources: [resource("x", "X", "Cluster")] }],
-      },
-    ],
-  };
+    items: [...groups].map(([group, names]) => ({
+      metadata: { name: group },
+      versions: names.map((name) => {
+        const found = world[name];
+        const version = name.split("/")[1];
+        if (!Array.isArray(found)) return { version, freshness: "Stale" };
+        const resources = found.map(([resource, kind]) => ({
+          resource,
+          responseKind: { group: "", version: "", kind },
+          scope: resource.startsWith("cluster") ? "Cluster" : "Namespaced",
+          verbs: ["get", "list", "watch"],
+          subresources: [{ subresource: "status", verbs: ["get"] }],
+        }));
+        return { version, resources };
+      }),
+    })),
+  });
+}
+
+function groupVersion(name: string): GroupVersion {
+  const [group = "", version] = name.split("/");
+  return version === undefined ? { group: "", version: group } : { group, version };
+}
+
+/** `served policyreports PolicyReport, …` by name. */
+function shown(served: ServedByName): Record<string, string> {
+  return Object.fromEntries([...served].map(([name, found]) => {
+    if (found.state !== "served") return [name, found.state];
+    const resources = found.resources.map(({ plural, kind, namespaced }) =>
+      `${plural} ${kind}${namespaced ? "" : " cluster"}`
+    );
+    return [name, `served ${resources.join(", ")}`];
+  }));
+}
+
+const WANTED = ["v1", "wgpolicyk8s.io/v1alpha2", "wgpolicyk8s.io/v1", "absent.test/v1", "down.test/v1"]
+  .map(groupVersion);
+const WORLD: World = {
+  "v1": [["configmaps", "ConfigMap"]],
+  "wgpolicyk8s.io/v1alpha2": REPORTS,
+  "down.test/v1": 503,
+  "unasked.test/v1": REPORTS,
+};
+const FOUND = {
+  "v1": "served configmaps ConfigMap",
+  "wgpolicyk8s.io/v1alpha2":
+    "served policyreports PolicyReport, clusterpolicyreports ClusterPolicyReport cluster",
+  "wgpolicyk8s.io/v1": "absent",
+  "absent.test/v1": "absent",
+  "down.test/v1": "unknown",
+};
+
+Deno.test("readServed() asks group by group where the API server gives no aggregated answer, and goes on past failures", async () => {
+  await using server = apiServer(answer(WORLD));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
+  assertEquals(shown(await readServed(api, WANTED)), FOUND);
+});
+
+Deno.test("readServed() takes every group from one answer where the API server gives it, the core group beside it", async () => {
   const asked: string[] = [];
   await using server = apiServer(({ path }) => {
     asked.push(path);
-    if (path === "/apis") return Response.json(aggregated);
-    return answer({ "": { v1: [["configmaps", "ConfigMap"]] } })({ path });
+    return path === "/apis" ? aggregated(WORLD) : answer(WORLD)({ path });
   });
   using api = createKubeClient(fixedConnection({ server: server.url }));
-  const { types, failures } = await served(api, ["wgpolicyk8s.io", "down.test", "absent.test", ""]);
-  assertEquals(names(types), [
-    "configmaps.v1.",
-    "policyreports.v1beta1.wgpolicyk8s.io",
-    "clusterpolicyreports.v1alpha2.wgpolicyk8s.io",
-  ]);
-  assertEquals(types.map(({ namespaced, preferred, singular }) => [namespaced, preferred, singular]), [
-    [true, true, "configmap"],
-    [true, true, "policyreport"],
-    [false, false, "clusterpolicyreport"],
-  ]);
-  assertEquals([...failures.keys()], ["down.test/v1"]);
+  const known = new Map([["wgpolicyk8s.io/v1", ABSENT], ["absent.test/v1", ABSENT]]);
+  assertEquals(shown(await readServed(api, WANTED, { known })), FOUND);
   assertEquals(asked, ["/apis", "/api/v1"]);
+});
+
+const ABSENT = { state: "absent" } as const;
+
+Deno.test("readServed() asks again for a group that an aggregated answer leaves out: a starting API server does not know all", async () => {
+  await using server = apiServer(({ path }) => path === "/apis" ? aggregated({}) : answer(WORLD)({ path }));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
+  assertEquals(shown(await readServed(api, WANTED)), FOUND);
+});
+
+Deno.test("readServed() asks once where the API server is away, not once for each group", async () => {
+  const asked: string[] = [];
+  const api = {
+    getPath(path: string) {
+      asked.push(path);
+      return Promise.reject(new NetworkError("the connection was refused"));
+    },
+  } as unknown as KubeApi;
+  const wanted = ["a.test/v1", "b.test/v1"].map(groupVersion);
+  assertEquals(shown(await readServed(api, wanted)), { "a.test/v1": "unknown", "b.test/v1": "unknown" });
+  assertEquals(asked, ["/apis"]);
+});
+
+Deno.test("readServed() stops when aborted", async () => {
+  await using server = apiServer(answer({}));
+  using api = createKubeClient(fixedConnection({ server: server.url }));
+  const signal = AbortSignal.abort(new Error("enough"));
+  await assertRejects(() => readServed(api, WANTED, { signal }), Error, "enough");
+});
+
+/** A poll in virtual time of a world that the test changes. */
+async function polling(
+  world: World,
+  test: (it: {
+    time: VirtualTime;
+    wanted: string[];
+    changes: Record<string, string>[];
+    requests: string[];
+    now(): Record<string, string>;
+    refresh(): void;
+  }) => Promise<void>,
+): Promise<void> {
+  const time = new VirtualTime();
+  const wanted = Object.keys(world);
+  const requests: string[] = [];
+  const respond = answer(world);
+  const api = {
+    async getPath(path: string) {
+      requests.push(path);
+      const response = respond({ path });
+      if (!response.ok) throw new ApiError(`get "${path}"`, response.status, {});
+      return await response.json();
+    },
+  } as unknown as KubeApi;
+  const discovery = createDiscovery(api, {
+    wanted: () => wanted.map(groupVersion),
+    clock: time,
+    sleep: time.sleep,
+    random: () => 1,
+  });
+  const now = () => shown(new Map(wanted.map((name) => [name, discovery.served(groupVersion(name))])));
+  const changes: Record<string, string>[] = [];
+  using _subscription = discovery.subscribe(() => changes.push(now()));
+  const stop = new AbortController();
+  const running = discovery.run(stop.signal);
+  try {
+    await test({ time, wanted, changes, requests, now, refresh: () => discovery.refresh() });
+  } finally {
+    stop.abort();
+    await running;
+  }
+}
+
+Deno.test("discovery tells each change once, and keeps what was served while it cannot be read", async () => {
+  const world: World = { "a.test/v1": [["as", "A"]], "b.test/v1": 404 };
+  await polling(world, async ({ time, changes, now }) => {
+    await settled();
+    const first = { "a.test/v1": "served as A", "b.test/v1": "absent" };
+    assertEquals(changes.splice(0), [first]);
+    await time.advance(60_000);
+    assertEquals(changes, []);
+    world["b.test/v1"] = [["bs", "B"]];
+    await time.advance(30_000);
+    assertEquals(changes.splice(0), [{ ...first, "b.test/v1": "served bs B" }]);
+    world["a.test/v1"] = 503;
+    await time.advance(60_000);
+    assertEquals([changes, now()["a.test/v1"]], [[], "served as A"]);
+    world["a.test/v1"] = 404;
+    await time.advance(60_000);
+    assertEquals(changes.splice(0), [{ "a.test/v1": "absent", "b.test/v1": "served bs B" }]);
+  });
+});
+
+Deno.test("discovery says unknown, not absent, of a group that could never be asked for, and soon asks again", async () => {
+  const world: World = { "a.test/v1": 503 };
+  await polling(world, async ({ time, changes, requests }) => {
+    await settled();
+    assertEquals(changes.splice(0), [{ "a.test/v1": "unknown" }]);
+    world["a.test/v1"] = [["as", "A"]];
+    await time.advance(5_000);
+    assertEquals(changes, [{ "a.test/v1": "served as A" }]);
+    const polls = requests.length;
+    await time.advance(25_000);
+    assertEquals(requests.length, polls, "after a complete poll the next one is 30 s later");
+  });
+});
+
+Deno.test("refresh() polls at once for what is newly wanted, and a thousand calls cost one poll a second", async () => {
+  const world: World = { "a.test/v1": [["as", "A"]] };
+  await polling(world, async ({ time, wanted, changes, requests, now, refresh }) => {
+    await time.advance(10_000);
+    world["late.test/v1"] = [["lates", "Late"]];
+    wanted.push("late.test/v1");
+    assertEquals(now()["late.test/v1"], "pending");
+    refresh();
+    await settled();
+    assertEquals(changes.at(-1), { "a.test/v1": "served as A", "late.test/v1": "served lates Late" });
+    requests.length = 0;
+    for (let call = 0; call < 1_000; call++) {
+      refresh();
+      await time.advance(5);
+    }
+    const polls = requests.filter((path) => path === "/apis").length;
+    assertEquals(polls >= 4 && polls <= 6, true, `${polls} polls in five seconds`);
+  });
 });

@@ -2,6 +2,7 @@
 import type { Clock } from "../model/clock.ts";
 import { isObject } from "../model/json.ts";
 import type { KubeApi, KubeObject, ResourceType } from "../kube/api.ts";
+import type { Discovery, GroupVersion } from "../kube/discovery.ts";
 import { elapsed, type Sleep } from "../kube/retry.ts";
 import { watch, type WatchEvent, type WatchOptions } from "../kube/watch.ts";
 import { logger } from "../telemetry/logging.ts";
@@ -13,12 +14,13 @@ import type { ActiveSource, Good } from "./activate.ts";
 import { INGESTERS, OBSERVATION_MAPPINGS } from "./kinds.ts";
 import type { Plan } from "./plan.ts";
 import { type SecretRef, WebhookSecrets } from "./secrets.ts";
-import { NOT_SERVED, ServedResources } from "./served.ts";
+import { DISCOVERING, type InformerInput, NOT_SERVED, servedState } from "./served.ts";
 import { StatusWriter } from "./status_writer.ts";
 import { idOf, type Verdict } from "./verdict.ts";
 
 export interface MappedOptions {
   readonly api: KubeApi;
+  readonly discovery: Pick<Discovery, "served" | "subscribe" | "refresh">;
   readonly builtins: ReadonlyMap<string, SourceDefinition>;
   readonly trust: TrustContext;
   /** Told of the whole set whenever it changes. Webhooks run on every replica, the others on the leader. */
@@ -29,7 +31,7 @@ export interface MappedOptions {
   readonly isLeader: () => boolean;
   readonly clock: Clock;
   readonly metrics: Metrics;
-  /** How often served resources and Secrets are looked up; 30 s. */
+  /** How often Secrets are looked up; 30 s. */
   readonly lookUpMs?: number;
   /** Least time between two writes of an object's counters; 30 s. */
   readonly countersMs?: number;
@@ -54,7 +56,6 @@ const TICK_MS = 2_000;
 /** The sources of a process that come from configuration. */
 export class MappedSources {
   readonly #options: MappedOptions;
-  readonly #served: ServedResources;
   readonly #secrets: WebhookSecrets;
   /** By kind; undefined until its first list, or the news that it cannot be had, is in. */
   readonly #objects = new Map<ResourceType, Map<string, KubeObject>>();
@@ -71,7 +72,6 @@ export class MappedSources {
 
   constructor(options: MappedOptions) {
     this.#options = options;
-    this.#served = new ServedResources(options.api);
     this.#secrets = new WebhookSecrets(options.api);
     this.#writer = new StatusWriter(options, { written: (object, as) => this.#written(object, as) });
   }
@@ -84,6 +84,11 @@ export class MappedSources {
   /** The sources in force now. */
   get active(): readonly ActiveSource[] {
     return this.#plan.active;
+  }
+
+  /** The groups and versions that informers name. */
+  get groupVersions(): readonly GroupVersion[] {
+    return this.#informers(this.#plan);
   }
 
   /** How a source stands that may be named without being in force: what others say of it is no complete view. */
@@ -106,6 +111,7 @@ export class MappedSources {
 
   /** Watches, decides and reports until `signal` aborts. */
   async run(signal: AbortSignal): Promise<void> {
+    using _subscription = this.#options.discovery.subscribe(() => this.#decide());
     const watches = KINDS.map((type) => this.#watch(type, signal));
     signal.addEventListener("abort", () => this.#wake(), { once: true });
     await Promise.all([...watches, this.#decideAlways(signal), this.#tickAlways(signal)]);
@@ -204,6 +210,10 @@ export class MappedSources {
       plan = await this.#makePlan();
     }
     this.#apply(plan);
+    const { discovery } = this.#options;
+    if (this.#informers(plan).some((input) => discovery.served(input).state === "pending")) {
+      discovery.refresh();
+    }
     await this.#writer.writeConditions(this.#all(), { plan: this.#plan, signal });
   }
 
@@ -211,11 +221,11 @@ export class MappedSources {
     if (this.#all().length === 0) return NO_PLAN;
     // What reads them (zod, CEL, their schemas) is loaded with the first object.
     const { makePlan } = await import("./plan.ts");
-    const { builtins, trust } = this.#options;
+    const { builtins, trust, discovery } = this.#options;
     return makePlan(this.#all(), {
       builtins,
       trust,
-      served: (input) => this.#served.state(input),
+      served: (input) => servedState(input, discovery.served(input)),
       secret: (namespace, name) => this.#secrets.state(namespace, name),
       lastGood: this.#lastGood,
     });
@@ -239,7 +249,7 @@ export class MappedSources {
       if (before?.reason === verdict.reason && before.message === verdict.message) continue;
       const { reason, message } = verdict;
       if (verdict.ready) log.info("Source by configuration in force", { ingester: id, message });
-      else if (reason === "Disabled" || reason === "Discovering") {
+      else if (reason === "Disabled" || reason === DISCOVERING) {
         log.info("Source by configuration waits", { ingester: id, reason });
       } else {
         this.#options.metrics.watcherErrors.inc({ watcher: "ingesters", error_type: "refused" });
@@ -252,7 +262,7 @@ export class MappedSources {
     }
   }
 
-  #informers(plan: Plan) {
+  #informers(plan: Plan): InformerInput[] {
     return [...plan.good.values()].flatMap(({ compiled: { input } }) =>
       input.type === "informer" ? [input] : []
     );
@@ -267,26 +277,18 @@ export class MappedSources {
   }
 
   #lacksAnswer(plan: Plan): boolean {
-    const informers = this.#informers(plan);
-    return informers.some((input) => isUnknown(this.#served.state(input))) ||
-      this.#secrets.lacks(this.#secretRefs(plan));
+    return this.#secrets.lacks(this.#secretRefs(plan));
   }
 
-  /** True where another look may tell more: an unserved resource, everything of a group, a Secret that may change. */
+  /** True where another look may tell more: a Secret may change. */
   #needsLook(): boolean {
-    return this.#informers(this.#plan).some((input) => this.#served.isOpen(input)) ||
-      this.#secretRefs(this.#plan).length > 0;
+    return this.#secretRefs(this.#plan).length > 0;
   }
 
   async #lookUp(plan: Plan, signal: AbortSignal): Promise<void> {
-    await this.#served.lookUp(this.#informers(plan).filter((input) => this.#served.isOpen(input)), signal);
     await this.#secrets.read(this.#secretRefs(plan), signal);
     this.#lookedUpAt = this.#options.clock.monotonic();
   }
-}
-
-function isUnknown(state: ReturnType<ServedResources["state"]>): boolean {
-  return state.state === "absent" && state.reason === "Discovering";
 }
 
 /** `Ingester zen-system/x` → `ingester "zen-system/x"`. */

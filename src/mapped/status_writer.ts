@@ -8,6 +8,7 @@ import type { ActiveSource } from "./activate.ts";
 import { INGESTERS, OBSERVATION_MAPPINGS } from "./kinds.ts";
 import type { Plan } from "./plan.ts";
 import { conditionPatch, countersOf, countersPatch, type Delta, withDriverState } from "./status.ts";
+import { DISCOVERING } from "./served.ts";
 import { idOf } from "./verdict.ts";
 
 export interface StatusWriterOptions {
@@ -79,7 +80,7 @@ export class StatusWriter {
       if (signal.aborted) return;
       const id = idOf(object);
       const planned = plan.verdicts.get(id);
-      if (!planned || this.#waits(id)) continue;
+      if (!planned || planned.reason === DISCOVERING || this.#waits(id)) continue;
       const source = active.get(id);
       const verdict = source ? withDriverState(planned, source, this.#options.stateOf(source)) : planned;
       const patch = conditionPatch(object, verdict, this.#options.clock.now());

@@ -2,6 +2,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { systemClock } from "../../src/model/clock.ts";
+import { createDiscovery } from "../../src/kube/discovery.ts";
 import { OBSERVATION_MAPPINGS } from "../../src/mapped/kinds.ts";
 import { MappedSources } from "../../src/mapped/runtime.ts";
 import { SOURCES } from "../../src/sources/registry.ts";
@@ -44,8 +45,10 @@ Deno.test("every example is taken without a warning, and its condition says how 
   }
   using api = transportTo(cluster);
   const stop = new AbortController();
-  const sources = new MappedSources({
+  const discovery = createDiscovery(api, { wanted: () => sources.groupVersions });
+  const sources: MappedSources = new MappedSources({
     api,
+    discovery,
     builtins: new Map(SOURCES.map((source) => [source.name, source])),
     trust: { ownNamespace: namespace, trustedNamespaces: [], configMapNamespaces: [] },
     onSources: () => {},
@@ -54,7 +57,7 @@ Deno.test("every example is taken without a warning, and its condition says how 
     clock: systemClock,
     metrics: createMetrics(),
   });
-  const running = sources.run(stop.signal);
+  const running = Promise.all([sources.run(stop.signal), discovery.run(stop.signal)]);
   try {
     const expected = {
       alertmanager: "False SecretMissing",

@@ -3,6 +3,7 @@ import type { Clock } from "../../model/clock.ts";
 import type { PayloadError } from "../../model/outcome.ts";
 import { viewId, type ViewKey, viewName, type Views } from "../../model/view.ts";
 import type { KubeApi, KubeObject, ResourceType } from "../../kube/api.ts";
+import type { Discovery, Served } from "../../kube/discovery.ts";
 import type { WatchOptions } from "../../kube/watch.ts";
 import type { Intake, SourceRuntime } from "../../pipeline/intake.ts";
 import { logger } from "../../telemetry/logging.ts";
@@ -30,19 +31,9 @@ export interface StateSource {
   readonly onEvents?: (count: number) => void;
 }
 
-/** Which resources the API server serves now. */
-export interface Discovery {
-  /** False until the first look: nothing is absent yet. */
-  readonly polled: boolean;
-  /** Whether this very version is served; undefined where that could not be asked: it is not absent for that. */
-  serves(type: ResourceType): boolean | undefined;
-  /** Told after each change, and once after the first look. */
-  subscribe(listener: () => void): Disposable;
-}
-
 export interface StateSourcesOptions {
   readonly api: KubeApi;
-  readonly discovery: Discovery;
+  readonly discovery: Pick<Discovery, "served" | "subscribe">;
   readonly intake: Intake;
   readonly views: Views;
   readonly states: SourceStates;
@@ -58,10 +49,10 @@ export interface StateSourcesOptions {
   readonly watcherOptions?: InformerOptions["watcherOptions"];
 }
 
-/** A view, and the served type it is read as, or why it is not: not served, or discovery could not tell. */
+/** A view, and the served type it is read as, or why it is not: not served, or discovery could not tell (yet). */
 interface Place {
   readonly view: ViewKey;
-  readonly type: ResourceType | "absent" | "unknown";
+  readonly type: ResourceType | Exclude<Served["state"], "served">;
 }
 
 interface Running {
@@ -107,6 +98,7 @@ export class StateSources {
   async run(signal: AbortSignal): Promise<void> {
     this.#active = true;
     using _subscription = this.#options.discovery.subscribe(() => this.#reconcile());
+    this.#reconcile();
     await new Promise<void>((resolve) => {
       if (signal.aborted) resolve();
       signal.addEventListener("abort", () => resolve(), { once: true });
@@ -117,7 +109,7 @@ export class StateSources {
   }
 
   #reconcile(): void {
-    if (!this.#active || !this.#options.discovery.polled) return;
+    if (!this.#active) return;
     const wanted = new Map(this.#sources.map((source) => [`${source.id} ${source.revision}`, source]));
     const before = [...this.#readings.values()];
     for (const id of this.#readings.keys()) if (!wanted.has(id)) void this.#stop(id);
@@ -141,7 +133,7 @@ export class StateSources {
       { informers: new Map<string, Running>(), told: [] };
     this.#readings.set(id, reading);
     const { informers } = reading;
-    const places = this.#places(source);
+    const places = this.#places(source).filter(({ type }) => type !== "pending");
     reading.told = places.map(({ view }) => view);
     const { states, views } = this.#options;
     for (const { view, type } of places) {
@@ -176,8 +168,8 @@ export class StateSources {
       };
       const before = places.get(viewId(view))?.type ?? "absent";
       if (typeof before !== "string") return;
-      const isServed = type.group === "" || discovery.serves(type);
-      places.set(viewId(view), { view, type: isServed ? type : isServed === undefined ? "unknown" : before });
+      const now = servedState(discovery, type);
+      places.set(viewId(view), { view, type: now === "served" ? type : now === "absent" ? before : now });
     };
     for (const type of input.resources) {
       if (!type.namespaced || namespaces.length === 0 || scope.namespace) {
@@ -256,6 +248,14 @@ export class StateSources {
     informer?.abort.abort();
     await informer?.done;
   }
+}
+
+/** Whether this very version of a resource is served. The core group always is. */
+function servedState(discovery: Pick<Discovery, "served">, type: ResourceType): Served["state"] {
+  if (type.group === "") return "served";
+  const served = discovery.served(type);
+  if (served.state !== "served") return served.state;
+  return served.resources.some(({ plural }) => plural === type.plural) ? "served" : "absent";
 }
 
 function correlationOf({ metadata }: KubeObject): string {

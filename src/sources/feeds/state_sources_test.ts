@@ -2,6 +2,7 @@ import { assertEquals } from "@std/assert";
 import { eventually } from "../../../tests/support/eventually.ts";
 import { ScriptedApi } from "../../../tests/support/scripted_api.ts";
 import { systemClock } from "../../model/clock.ts";
+import type { Served } from "../../kube/discovery.ts";
 import { type ViewKey, viewName, type Views } from "../../model/view.ts";
 import type { Intake } from "../../pipeline/intake.ts";
 import { createMetrics } from "../../telemetry/metrics.ts";
@@ -41,7 +42,7 @@ Deno.test("a door to a built-in source has a view of its own, which closes with 
   const metrics = createMetrics();
   const sources = new StateSources({
     api: new ScriptedApi(),
-    discovery: { polled: true, serves: () => true, subscribe: () => ({ [Symbol.dispose]() {} }) },
+    discovery: { served: () => ({ state: "absent" }), subscribe: () => ({ [Symbol.dispose]() {} }) },
     intake: NO_INTAKE,
     views,
     states: new SourceStates(metrics, systemClock),
@@ -82,10 +83,10 @@ Deno.test("a resource whose group could not be asked for is not absent: nothing 
   const metrics = createMetrics();
   const states = new SourceStates(metrics, systemClock);
   states.add("trivy", { kind: "finding", input: "informer" });
-  let serves: boolean | undefined = undefined;
+  let served: Served = { state: "pending" };
   const sources = new StateSources({
     api: new ScriptedApi(),
-    discovery: { polled: true, serves: () => serves, subscribe: () => ({ [Symbol.dispose]() {} }) },
+    discovery: { served: () => served, subscribe: () => ({ [Symbol.dispose]() {} }) },
     intake: NO_INTAKE,
     views: {
       begin: nothing,
@@ -108,8 +109,11 @@ Deno.test("a resource whose group could not be asked for is not absent: nothing 
   const input = { type: "informer" as const, resources: REPORTS };
   const reports: StateSource = { ...BUILT_IN, id: "trivy", runtime: runtimeFor(trivy), input };
   sources.set([reports]);
+  assertEquals([told, states.state("trivy")], [[], "standby"]);
+  served = { state: "unknown", error: new Error("the API server is away") };
+  sources.set([reports]);
   assertEquals([told.splice(0), states.state("trivy")], [["unreadable"], "failing"]);
-  serves = false;
+  served = { state: "absent" };
   sources.set([reports]);
   assertEquals([told, states.state("trivy")], [["absent"], "absent"]);
   stop.abort();
