@@ -135,7 +135,7 @@ export async function startApp(
     metrics,
     onStarted: (signal) => leaderWork(signal),
   });
-  const { index, repeats } = pipeline.store;
+  const { index, updates } = pipeline.store;
   const sharedNamespaces = [settings.podNamespace, settings.observationNamespace].filter(Boolean);
   /** What both leader parts of the store need. */
   const leading = {
@@ -146,7 +146,7 @@ export async function startApp(
   };
   const findings = createFindings({
     ...leading,
-    repeats,
+    updates,
     log: logger("findings"),
     graceSeconds: settings.resolveGraceSeconds,
     sharedNamespaces,
@@ -247,7 +247,7 @@ export async function startApp(
   });
   filtersWatch.firstReadDecided.then(() => health.set("filters", true));
 
-  const beforeScrape = () => {
+  const beforeRender = () => {
     pipeline.publish();
     health.refresh();
   };
@@ -265,7 +265,6 @@ export async function startApp(
       storage: pipeline.report(),
     }),
     admissionWriters: () => [...settings.admissionWriters, ...(ownUser.name === "" ? [] : [ownUser.name])],
-    beforeScrape,
     endpoints: () => sources.endpoints,
     token: webhookToken({
       token: settings.webhookAuthToken,
@@ -294,7 +293,7 @@ export async function startApp(
     metrics,
     pipeline,
     http,
-    beforeScrape,
+    beforeRender,
     requests,
     leading: [{ name: "leader election", run: (signal) => leader.run(signal) }],
     core: [

@@ -123,8 +123,18 @@ export const SETTINGS = {
     "Whether this shard takes cluster-scoped and namespace-less events; default: true iff WATCH_NAMESPACE is empty",
   ),
   instance: namespace("INSTANCE", "default", "Name of this shard set: part of the lease's name and a label"),
-  listenAddress: text("WATCHER_ADDRESS", "0.0.0.0", "Address to listen on"),
-  port: integer("WATCHER_PORT", "8080", "Webhooks, probes, metrics, status; 0 takes a free port", {
+  listenAddress: text(
+    "WATCHER_ADDRESS",
+    "",
+    "Address to listen on; default: all, IPv6 and IPv4, but loopback alone outside a Pod where no sender is checked",
+  ),
+  maxConnections: integer(
+    "MAX_CONNECTIONS",
+    "1024",
+    "Connections a port may have at once; at the limit the longest idle one is closed for a new one",
+    { min: 4 },
+  ),
+  port: integer("WATCHER_PORT", "8080", "Webhooks, probes, status; 0 takes a free port", {
     max: 65_535,
   }),
   metricsPort: integer("METRICS_PORT", "9090", "Metrics alone; 0 takes a free port", { max: 65_535 }),

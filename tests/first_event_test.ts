@@ -197,9 +197,11 @@ Deno.test("a first CRITICAL alert is an increase for Prometheus, again after a r
     const scrape = async () => samplesOf(await (await fetch(`${app.metricsUrl}/metrics`)).text());
     const before = await scrape();
     assertEquals((await app.post("/falco/webhook", shell)).status, 200);
-    const increases = [...await scrape()].map(([series, value]) =>
-      [series, value - (before.get(series) ?? value)] as const
-    ).filter(([, by]) => by > 0);
+    const increased = async () =>
+      [...await scrape()].filter(([series, value]) => value > (before.get(series) ?? value));
+    // The text is rendered once a second at most.
+    await eventually("the event in the metrics", async () => (await increased()).length > 0);
+    const increases = await increased();
     const written = outcome === "observations_created_total"
       ? ['zen_watcher_events_written_total{source="falco",category="security"}']
       : [];

@@ -6,7 +6,9 @@ import { startDevCluster } from "../src/devcluster/mod.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";
 import { createKubeClient } from "../src/kube/client.ts";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
-import { listenTls } from "../src/http/tls.ts";
+import { listen } from "../src/http/server.ts";
+import { readCertificates } from "../src/http/tls.ts";
+import { createMetrics } from "../src/telemetry/metrics.ts";
 import { startTestApp } from "./support/app.ts";
 import { type CertKey, createCertAuthority } from "./support/certs.ts";
 import { eventually } from "./support/eventually.ts";
@@ -98,33 +100,60 @@ async function certified(env: Readonly<Record<string, string>>, strangers: strin
   await Deno.remove(folder, { recursive: true });
 }
 
-Deno.test("listenTls() serves a certificate that changed, and keeps the last one where the new is unreadable", async () => {
+Deno.test("listen() serves a certificate that changed, and keeps the last one where the new is unusable", async () => {
   const authority = createCertAuthority("servers");
   const issue = () =>
     authority.issue({ usage: "server", commonName: "zen-watcher", ipAddresses: ["127.0.0.1"] });
   const first = issue();
-  const folder = await folderWith({ "tls.crt": first.certPem, "tls.key": first.keyPem });
+  const folder = await folderWith({
+    "tls.crt": first.certPem,
+    "tls.key": first.keyPem,
+    "ca.crt": authority.certPem,
+  });
   const app = new Hono<{ Bindings: { peer: string } }>();
   app.get("/", (c) => c.text("hello"));
-  const listener = await listenTls(app, {
-    address: "127.0.0.1",
-    port: 0,
+  let reads = 0;
+  const certificates = await readCertificates({
     certFile: `${folder}/tls.crt`,
     keyFile: `${folder}/tls.key`,
-    clientCaFile: "",
+    clientCaFile: `${folder}/ca.crt`,
     reloadMs: 20,
+    readFile: (path) => (reads++, Deno.readTextFile(path)),
+  });
+  const listener = await listen(app, {
+    address: "127.0.0.1",
+    port: 0,
+    setting: "WATCHER_TLS_PORT",
+    maxConnections: 10,
+    requestTimeoutMs: 1_000,
+    metrics: createMetrics(),
+    certificates,
   });
   const ca = authority.certPem;
-  const before = await send(listener.url, { ca, method: "GET" });
-  await Deno.writeTextFile(`${folder}/tls.crt`, "no certificate");
-  await new Promise((resolve) => setTimeout(resolve, 100));
-  assertEquals((await send(listener.url, { ca, method: "GET" })).serial, before.serial);
+  const serialNow = async () => (await send(listener.url, { ca, method: "GET" })).serial;
+  const before = await serialNow();
+  const unusable = {
+    "tls.crt": ["", "no certificate"],
+    "tls.key": ["", issue().keyPem],
+    "ca.crt": ["", "no CA"],
+  };
+  for (const [name, texts] of Object.entries(unusable)) {
+    const good = await Deno.readTextFile(`${folder}/${name}`);
+    for (const text of texts) {
+      await Deno.writeTextFile(`${folder}/${name}`, text);
+      const seen = reads;
+      // Two whole readings: the one under way may have begun before.
+      await eventually("the files to be read", () => Promise.resolve(reads >= seen + 8));
+      assertEquals(await serialNow(), before, `${name}: ${text}`);
+    }
+    await Deno.writeTextFile(`${folder}/${name}`, good);
+  }
   const second = issue();
   await Deno.writeTextFile(`${folder}/tls.key`, second.keyPem);
   await Deno.writeTextFile(`${folder}/tls.crt`, second.certPem);
   await eventually("the new certificate", async () => {
     const { serial, body } = await send(listener.url, { ca, method: "GET" });
-    return body === "hello" && serial !== before.serial;
+    return body === "hello" && serial !== before;
   });
   await listener.shutdown();
   await Deno.remove(folder, { recursive: true });

@@ -17,11 +17,16 @@ export function sourcesReport(states: SourceStates, books: Books): Readonly<Reco
   );
 }
 
-/** Webhooks without any proof of who sends are convenient on a laptop and an invitation anywhere else. */
-export function warnIfOpen(settings: Settings): void {
+/** True where a sender must show a token, a client certificate, or an allowed address. */
+export function sendersAreChecked(settings: Settings): boolean {
   const { webhookAuthToken, webhookAuthTokenFile, webhookAllowedIps, tlsClientCaFile } = settings;
-  if ([webhookAuthToken, webhookAuthTokenFile, tlsClientCaFile, ...webhookAllowedIps].some(Boolean)) return;
-  log.warn("Webhooks are open to everyone who reaches them", {
+  return [webhookAuthToken, webhookAuthTokenFile, tlsClientCaFile, ...webhookAllowedIps].some(Boolean);
+}
+
+/** Warns of webhooks that take events from anyone: useful on a laptop, dangerous anywhere else. */
+export function warnIfOpen(settings: Settings): void {
+  if (sendersAreChecked(settings)) return;
+  log.warn("Webhooks accept events from everyone who can reach them", {
     mend: "set WEBHOOK_AUTH_TOKEN or WEBHOOK_AUTH_TOKEN_FILE, TLS_CLIENT_CA_FILE, or WEBHOOK_ALLOWED_IPS",
   });
 }

@@ -1,6 +1,7 @@
 /** Listening and stopping: the order of SPEC section 8. */
 import { createMetricsApp, type HttpApp } from "../http/app.ts";
 import { listen, type Listener } from "../http/server.ts";
+import { readCertificates } from "../http/tls.ts";
 import type { Health } from "../health.ts";
 import type { Clock } from "../model/clock.ts";
 import { settledWithin, sleep } from "../kube/retry.ts";
@@ -9,6 +10,7 @@ import type { Settings } from "../settings.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { Pipeline } from "./pipeline.ts";
+import { sendersAreChecked } from "./reports.ts";
 
 export interface ServeOptions {
   readonly settings: Settings;
@@ -17,7 +19,8 @@ export interface ServeOptions {
   readonly metrics: Metrics;
   readonly pipeline: Pipeline;
   readonly http: HttpApp;
-  readonly beforeScrape: () => void;
+  /** Brings gauges up to date before metrics are rendered. */
+  readonly beforeRender: () => void;
   /** Aborted when requests under way must end. */
   readonly requests: AbortController;
   /** What only the leader does, and the lease: stopped first. */
@@ -44,15 +47,10 @@ const log = logger("app");
 
 /** Starts everything; `stop` ends it in order. */
 export async function serve(options: ServeOptions): Promise<Serving> {
-  const { settings, health, metrics, http, beforeScrape } = options;
-  const { listenAddress: address } = settings;
+  const { health } = options;
   const listeners: Listener[] = [];
   try {
-    listeners.push(listen(http, { address, port: settings.port }));
-    listeners.push(
-      listen(createMetricsApp({ metrics, beforeScrape }), { address, port: settings.metricsPort }),
-    );
-    if (settings.tlsCertFile !== "") listeners.push(await listenWithTls(options));
+    for (const start of listenersOf(options)) listeners.push(await start());
   } catch (error) {
     await Promise.all(listeners.map((listener) => listener.shutdown()));
     throw error;
@@ -74,16 +72,51 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   };
 }
 
-/** Loaded only where a certificate is given: node:https is a heavy part. */
-async function listenWithTls({ settings, http }: ServeOptions): Promise<Listener> {
-  const { listenTls } = await import("../http/tls.ts");
-  return await listenTls(http, {
-    address: settings.listenAddress,
-    port: settings.tlsPort,
-    certFile: settings.tlsCertFile,
-    keyFile: settings.tlsKeyFile,
-    clientCaFile: settings.tlsClientCaFile,
-  });
+/** Connections on the metrics port: a few scrapers and probes. */
+const MAX_METRICS_CONNECTIONS = 64;
+/** After a webhook's deadline node:http ends what is left of its request. */
+const REQUEST_SLACK_MS = 5_000;
+
+/** Webhooks, metrics, and webhooks over TLS where a certificate is given. */
+function listenersOf(options: ServeOptions): (() => Promise<Listener>)[] {
+  const { settings, clock, http, metrics, beforeRender } = options;
+  const common = {
+    address: listenAddressOf(settings),
+    metrics,
+    maxConnections: settings.maxConnections,
+    requestTimeoutMs: Math.max(settings.falcoAckTimeoutMs, settings.webhookAckTimeoutMs) + REQUEST_SLACK_MS,
+  };
+  const metricsApp = createMetricsApp({ metrics, beforeRender, now: () => clock.monotonic() });
+  return [
+    () => listen(http, { ...common, port: settings.port, setting: "WATCHER_PORT" }),
+    () =>
+      listen(metricsApp, {
+        ...common,
+        port: settings.metricsPort,
+        setting: "METRICS_PORT",
+        maxConnections: Math.min(MAX_METRICS_CONNECTIONS, settings.maxConnections),
+      }),
+    ...(settings.tlsCertFile === "" ? [] : [async () =>
+      listen(http, {
+        ...common,
+        port: settings.tlsPort,
+        setting: "WATCHER_TLS_PORT",
+        certificates: await readCertificates({
+          certFile: settings.tlsCertFile,
+          keyFile: settings.tlsKeyFile,
+          clientCaFile: settings.tlsClientCaFile,
+        }),
+      })]),
+  ];
+}
+
+/**
+ * Where to listen: as told; else on every address in a Pod or where senders must prove who they are; else on loopback.
+ */
+function listenAddressOf(settings: Settings): string {
+  const { listenAddress, serviceHost } = settings;
+  if (listenAddress !== "") return listenAddress;
+  return serviceHost !== "" || sendersAreChecked(settings) ? "" : "127.0.0.1";
 }
 
 async function stop(
@@ -119,5 +152,7 @@ async function finishRequests(
   log.warn("Requests under way did not finish in time", { timeoutMs });
   requests.abort(new DOMException("shutting down", "AbortError"));
   // A sender that neither ends its body nor reads its answer must not cost the last status writes.
-  if (!await settledWithin(finished, LAST_ANSWERS_MS)) log.warn("Connections did not close in time");
+  if (await settledWithin(finished, LAST_ANSWERS_MS)) return;
+  log.warn("Connections did not close in time and are ended", { timeoutMs: LAST_ANSWERS_MS });
+  for (const listener of listeners) listener.closeConnections();
 }

@@ -44,5 +44,7 @@ function stopSignal(): Promise<void> {
   };
   Deno.addSignalListener("SIGTERM", stop);
   Deno.addSignalListener("SIGINT", stop);
+  // Without a listener V8's inspector opens on port 9229.
+  if (Deno.build.os !== "windows") Deno.addSignalListener("SIGUSR1", () => {});
   return promise;
 }

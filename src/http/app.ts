@@ -30,8 +30,6 @@ export interface HttpOptions extends WebhookOptions {
   readonly status: () => Readonly<Record<string, unknown>>;
   /** Users that may write what zen-watcher writes, beside itself. */
   readonly admissionWriters: () => readonly string[];
-  /** Brings gauges that are read rather than counted up to date before a scrape. */
-  readonly beforeScrape: () => void;
 }
 
 const log = logger("http");
@@ -40,7 +38,6 @@ const ROUTES = new Set([
   "/livez",
   "/ready",
   "/readyz",
-  "/metrics",
   "/tools/status",
 ]);
 
@@ -66,7 +63,6 @@ export function createHttpApp(options: HttpOptions): HttpApp {
   for (const path of ["/ready", "/readyz"]) {
     app.get(path, (c) => c.json(...readiness(options, c.req.query())));
   }
-  addMetricsRoute(app, options);
   app.get("/tools/status", (c) => c.json(options.status()));
   for (const path of ROUTES) {
     app.all(
@@ -91,21 +87,36 @@ export function createHttpApp(options: HttpOptions): HttpApp {
   return app;
 }
 
-/** The app of the metrics port: `/metrics` alone. */
-export function createMetricsApp(options: Pick<HttpOptions, "metrics" | "beforeScrape">): Hono {
-  const app = new Hono();
-  addMetricsRoute(app, options);
-  return app;
+export interface MetricsOptions {
+  readonly metrics: Metrics;
+  /** Brings gauges that are read rather than counted up to date before they are rendered. */
+  readonly beforeRender: () => void;
+  /** Milliseconds. */
+  readonly now: () => number;
 }
 
-function addMetricsRoute<E extends { Bindings: Bindings }>(
-  app: Hono<E> | Hono,
-  { metrics, beforeScrape }: { metrics: Metrics; beforeScrape: () => void },
-): void {
-  (app as Hono).get("/metrics", async (c) => {
-    beforeScrape();
-    return c.body(await metrics.registry.metrics(), 200, { "content-type": metrics.registry.contentType });
+/** However many scrape: the text is rendered at most once in this time, and they share its bytes. */
+const RENDER_MS = 1_000;
+
+/** The app of the metrics port: `/metrics` alone. */
+export function createMetricsApp({ metrics, beforeRender, now }: MetricsOptions): HttpApp {
+  const app: HttpApp = new Hono<{ Bindings: Bindings }>();
+  const encoder = new TextEncoder();
+  let renderedAt = -Infinity;
+  let rendered: Promise<Uint8Array<ArrayBuffer>> | undefined;
+  async function render(): Promise<Uint8Array<ArrayBuffer>> {
+    beforeRender();
+    return encoder.encode(await metrics.registry.metrics());
+  }
+  app.get("/metrics", async (c) => {
+    if (!rendered || now() - renderedAt >= RENDER_MS) {
+      renderedAt = now();
+      rendered = render();
+      rendered.catch(() => rendered = undefined);
+    }
+    return c.body(await rendered, 200, { "content-type": metrics.registry.contentType });
   });
+  return app;
 }
 
 function health({ version, live, now }: HttpOptions, query: Record<string, string>) {

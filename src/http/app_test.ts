@@ -68,7 +68,6 @@ function setup(options: {
     ready: () => ({ ok: false, reasons: ["not yet"], checks: { api: false } }),
     status: () => ({ leader: false }),
     admissionWriters: () => [],
-    beforeScrape: () => {},
     endpoints: () => endpoints.all,
     token: () => options.token ?? "",
     clientCertificates: options.clientCertificates ?? false,

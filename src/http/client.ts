@@ -53,12 +53,20 @@ export function plainAddress(address: string): string {
 export function clientAddress(given: string, forwardedFor: string | undefined, trusted: AddressSet): string {
   const peer = plainAddress(given);
   if (trusted.empty || forwardedFor === undefined || !trusted.has(peer)) return peer;
-  const hops = forwardedFor.split(",").map((hop) => plainAddress(hop.trim()));
+  const hops = forwardedFor.split(",").map((hop) => plainAddress(withoutPort(hop.trim())));
   for (const hop of hops.reverse()) {
     if (isIP(hop) === 0) return peer;
     if (!trusted.has(hop)) return hop;
   }
   return peer;
+}
+
+/** `10.0.0.1:1234` and `[2001:db8::1]:1234`, as some proxies write a hop, without the port. */
+function withoutPort(hop: string): string {
+  const bracketed = /^\[([^\]]+)\](?::\d{1,5})?$/.exec(hop);
+  if (bracketed?.[1] !== undefined) return bracketed[1];
+  const [address = "", port, ...rest] = hop.split(":");
+  return port !== undefined && rest.length === 0 ? address : hop;
 }
 
 export interface ClientLimitOptions {

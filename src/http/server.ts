@@ -1,49 +1,261 @@
-import type { Hono } from "hono";
+/**
+ * The listeners and their limits (SPEC section 10): HTTP/1.1 alone, over node:http and node:https, since Deno.serve
+ * speaks cleartext HTTP/2 to anyone, has no limit on heads, idle connections or their number, and asks no client for
+ * a certificate.
+ */
+import type { Server as HttpsServer } from "node:https";
+import type { IncomingMessage, RequestListener, Server as HttpServer, ServerOptions } from "node:http";
+import { createServer } from "node:http";
+import type { Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
+import { errorMessage } from "../model/error_message.ts";
 import { logger } from "../telemetry/logging.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+import { answer } from "./adapter.ts";
+import { connectionLimit } from "./descriptors.ts";
+import { Connections } from "./connections.ts";
 import type { Bindings } from "./app.ts";
+import type { Certificates, TlsContext } from "./tls.ts";
 
 /** A listening port. */
 export interface Listener {
   readonly port: number;
+  /** An address under which this machine reaches it. */
   readonly url: string;
-  /** Stops accepting and waits for the requests under way. */
+  /** Stops accepting, ends connections without a request, and resolves once every request is answered. */
   shutdown(): Promise<void>;
+  /** Ends every connection, whatever it is doing. */
+  closeConnections(): void;
+}
+
+/** What a listener serves. */
+export interface Served {
+  fetch(request: Request, env: Bindings): Response | Promise<Response>;
 }
 
 export interface ListenOptions {
+  /** "": both address families, IPv4 alone where the kernel has no IPv6. */
+  readonly address: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+  /** The setting that names the port, for messages. */
+  readonly setting: "WATCHER_PORT" | "METRICS_PORT" | "WATCHER_TLS_PORT";
+  readonly maxConnections: number;
+  /** For a request to arrive whole. */
+  readonly requestTimeoutMs: number;
+  readonly metrics: Pick<Metrics, "connections" | "connectionsRefused">;
+  /** Where the port speaks TLS. */
+  readonly certificates?: Certificates;
+  /** What tests shorten. */
+  readonly limits?: Partial<Limits>;
+}
+
+/** Times in milliseconds. */
+interface Limits {
+  /** From the first look at a connection to the end of its first head. */
+  readonly headMs: number;
+  /** Between two requests of a connection. */
+  readonly idleMs: number;
+  /** For the reader to take an answer. */
+  readonly answerMs: number;
+  /** How often the port is checked for being accepted from. */
+  readonly checkMs: number;
+}
+
+const LIMITS: Limits = { headMs: 10_000, idleMs: 60_000, answerMs: 30_000, checkMs: 5_000 };
+/** Twice what Hono, Falco and the API server send at the most. */
+const MAX_HEAD_BYTES = 16 * 1024;
+/** How often node:http looks for heads and bodies that take too long. */
+const SWEEP_MS = 1_000;
+/** How long an own connection may wait to be accepted before the port counts as dead. */
+const ACCEPT_MS = 2_000;
+
+const log = logger("http");
+
+/** Serves `app` on a port. Rejects with the port and its setting where the port cannot be had. */
+export async function listen(app: Served, options: ListenOptions): Promise<Listener> {
+  const { metrics, setting, certificates } = options;
+  const limits = { ...LIMITS, ...options.limits };
+  const labels = { port: portLabel(setting) };
+  const connections = new Connections({
+    max: connectionLimit(options.maxConnections),
+    answerMs: limits.answerMs,
+    onCount: (count) => metrics.connections.set(labels, count),
+    onRefused: () => metrics.connectionsRefused.inc(labels),
+  });
+  metrics.connections.set(labels, 0);
+  metrics.connectionsRefused.inc(labels, 0);
+  const handler = (incoming: IncomingMessage) => (request: Request) =>
+    app.fetch(request, bindingsOf(incoming));
+  const server = await createHttpServer((request, response) => {
+    connections.request(request.socket, response);
+    answer(handler(request), { incoming: request, outgoing: response }).catch((error) => {
+      log.error("Request failed", { error });
+      response.destroy();
+    });
+  }, { tls: certificates?.current, serverOptions: serverOptions(options, limits) });
+  server.on("connection", (socket: Socket) => connections.accepted(socket));
+  const bound = await bind(server, options);
+  const reloading = certificates?.reloadOn(server as HttpsServer);
+  const guard = guardAccepting(server, { ...options, ...bound, connections, checkMs: limits.checkMs });
+  const sweep = setInterval(() => connections.sweep(), SWEEP_MS);
+  return {
+    port: bound.port,
+    url: urlOf({ ...bound, secure: certificates !== undefined }),
+    async shutdown() {
+      clearInterval(guard);
+      reloading?.[Symbol.dispose]();
+      await new Promise<void>((resolve) => {
+        server.close(() => resolve());
+        connections.closeWithoutRequest();
+      });
+      clearInterval(sweep);
+    },
+    closeConnections: () => server.closeAllConnections(),
+  };
+}
+
+/** The value of the label `port`. */
+function portLabel(setting: ListenOptions["setting"]): "webhooks" | "metrics" | "tls" {
+  if (setting === "METRICS_PORT") return "metrics";
+  return setting === "WATCHER_PORT" ? "webhooks" : "tls";
+}
+
+function serverOptions({ requestTimeoutMs }: ListenOptions, { headMs, idleMs }: Limits): ServerOptions {
+  return {
+    headersTimeout: headMs,
+    requestTimeout: Math.max(headMs, requestTimeoutMs),
+    keepAliveTimeout: idleMs,
+    connectionsCheckingInterval: SWEEP_MS,
+    maxHeaderSize: MAX_HEAD_BYTES,
+  };
+}
+
+/** node:https is heavy and loaded only where a certificate is given. */
+async function createHttpServer(
+  onRequest: RequestListener,
+  { tls, serverOptions }: { readonly tls: TlsContext | undefined; readonly serverOptions: ServerOptions },
+): Promise<HttpServer | HttpsServer> {
+  if (!tls) return createServer(serverOptions, onRequest);
+  const https = await import("node:https");
+  const clientCertificates = { requestCert: tls.ca !== undefined, rejectUnauthorized: false };
+  return https.createServer(
+    { ...serverOptions, handshakeTimeout: LIMITS.headMs, ...clientCertificates, ...tls },
+    onRequest,
+  );
+}
+
+interface Bound {
   readonly address: string;
   readonly port: number;
 }
 
-const log = logger("http");
+async function bind(server: HttpServer | HttpsServer, options: ListenOptions): Promise<Bound> {
+  const { address, port, setting } = options;
+  try {
+    return await listenOn(server, { address: address === "" ? "::" : address, port });
+  } catch (error) {
+    if (address === "" && lacksIpv6(error)) {
+      return await bind(server, { ...options, address: "0.0.0.0" });
+    }
+    const code = codeOf(error);
+    const why = code === "EADDRINUSE" ? "another program uses the port" : errorMessage(error);
+    const mend = code === "EADDRNOTAVAIL"
+      ? "Set WATCHER_ADDRESS to an address of this machine"
+      : `Free the port, or set ${setting} to another one`;
+    throw new Error(`Cannot listen on port ${port} (${setting}): ${why}. ${mend}`, { cause: error });
+  }
+}
 
-/** Serves `app` on a port; 0 takes a free one. */
-export function listen(
-  app: Hono<{ Bindings: Bindings }> | Hono,
-  { address, port }: ListenOptions,
-): Listener {
-  const fetch = app.fetch as (request: Request, env: Bindings) => Response | Promise<Response>;
-  const server = Deno.serve(
-    {
-      hostname: address,
-      port,
-      onListen: () => {},
-      onError: (error) => {
-        log.error("Request failed", { error });
-        return new Response('{"error":"Cannot answer this request: an internal error, see the log"}', {
-          status: 500,
-          headers: { "content-type": "application/json" },
-        });
-      },
-    },
-    (request, info) =>
-      fetch(request, { peer: info.remoteAddr.transport === "tcp" ? info.remoteAddr.hostname : "" }),
-  );
-  const bound = server.addr;
-  const host = address === "0.0.0.0" || address === "::" ? "127.0.0.1" : address;
-  return {
-    port: bound.port,
-    url: `http://${host.includes(":") ? `[${host}]` : host}:${bound.port}`,
-    shutdown: () => server.shutdown(),
-  };
+/** Tries to listen; the server can be asked again after a failure. */
+function listenOn(server: HttpServer | HttpsServer, { address, port }: Bound): Promise<Bound> {
+  return new Promise((resolve, reject) => {
+    const failed = (error: Error) => {
+      server.off("listening", listening);
+      reject(error);
+    };
+    const listening = () => {
+      server.off("error", failed);
+      const bound = server.address();
+      resolve({ address, port: typeof bound === "object" && bound !== null ? bound.port : port });
+    };
+    server.once("error", failed);
+    server.once("listening", listening);
+    try {
+      server.listen(port, address);
+    } catch (error) { // Deno throws where the kernel has no IPv6
+      server.off("error", failed);
+      server.off("listening", listening);
+      reject(error);
+    }
+  });
+}
+
+function lacksIpv6(error: unknown): boolean {
+  return ["EAFNOSUPPORT", "EADDRNOTAVAIL", "EINVAL"].includes(codeOf(error)) ||
+    errorMessage(error).includes("family not supported");
+}
+
+function urlOf({ address, port, secure }: Bound & { readonly secure: boolean }): string {
+  const local = address === "0.0.0.0" || address === "::" ? "127.0.0.1" : address;
+  return `${secure ? "https" : "http"}://${local.includes(":") ? `[${local}]` : local}:${port}`;
+}
+
+/**
+ * Out of descriptors, node:http on Deno 2.9.6 stops accepting for good and says nothing. Where nothing was accepted
+ * for a while an own connection asks for it; if that is not accepted either, the port is bound anew.
+ */
+function guardAccepting(
+  server: HttpServer | HttpsServer,
+  { address, port, connections, checkMs, setting }: ListenOptions & Bound & {
+    readonly connections: Connections;
+    readonly checkMs: number;
+  },
+): ReturnType<typeof setInterval> {
+  let busy = false;
+  async function check(): Promise<void> {
+    const before = connections.acceptedCount;
+    const local = address === "0.0.0.0" || address === "::" ? "127.0.0.1" : address;
+    let own: Deno.Conn;
+    try {
+      own = await Deno.connect({ hostname: local, port });
+    } catch {
+      return; // no descriptor for it either: there will be one, or the next check finds none again
+    }
+    try {
+      const until = performance.now() + ACCEPT_MS;
+      while (connections.acceptedCount === before && performance.now() < until) await shortWait();
+      if (connections.acceptedCount !== before) return;
+    } finally {
+      own.close();
+    }
+    log.error("The port accepts no connections and is bound anew", { port, setting });
+    server.closeAllConnections();
+    await new Promise<void>((resolve) => server.close(() => resolve()));
+    await listenOn(server, { address, port });
+  }
+  let acceptedBefore = -1;
+  return setInterval(() => {
+    const accepted = connections.acceptedCount;
+    const isIdle = accepted === acceptedBefore;
+    acceptedBefore = accepted;
+    if (busy || !isIdle) return;
+    busy = true;
+    check().catch((error) => log.error("The port cannot be bound anew yet", { port, setting, error }))
+      .finally(() => busy = false);
+  }, checkMs);
+}
+
+function shortWait(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 50));
+}
+
+function bindingsOf({ socket }: IncomingMessage): Bindings {
+  const { authorized } = socket as TLSSocket;
+  return { peer: socket.remoteAddress ?? "", clientVerified: authorized === true };
+}
+
+function codeOf(error: unknown): string {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  return typeof code === "string" ? code : "";
 }

@@ -1,95 +1,96 @@
-/**
- * The same app over TLS, with client certificates where a CA is given. Through node:https, since Deno.serve asks no client
- * for a certificate and cannot change its own while it runs.
- */
+/** The certificate, key and client CA of the TLS port, read again when they change. */
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import { getRequestListener } from "@hono/node-server";
-import { createServer } from "node:https";
-import type { IncomingMessage } from "node:http";
-import type { TLSSocket } from "node:tls";
+import type { Server as HttpsServer } from "node:https";
 import { logger } from "../telemetry/logging.ts";
-import type { HttpApp } from "./app.ts";
-import type { Listener } from "./server.ts";
+import { errorMessage } from "../model/error_message.ts";
 
 export interface TlsFiles {
   readonly certFile: string;
   readonly keyFile: string;
-  /** CA of client certificates: a verified one stands for the token. "": none are asked for. */
+  /** CA of client certificates: a verified one replaces the token. "": the port asks for none. */
   readonly clientCaFile: string;
 }
 
 export interface TlsOptions extends TlsFiles {
-  readonly address: string;
-  readonly port: number;
-  /** How often the files are looked at. */
+  /** How often the files are read; 10 s. */
   readonly reloadMs?: number;
   readonly readFile?: (path: string) => Promise<string>;
+}
+
+/** What node:https takes. */
+export interface TlsContext {
+  readonly cert: string;
+  readonly key: string;
+  readonly ca?: string;
+}
+
+/** The files in force. */
+export interface Certificates {
+  readonly current: TlsContext;
+  /** Puts changed files into force on `server` until disposed. Unreadable or empty ones leave the last ones in force. */
+  reloadOn(server: Pick<HttpsServer, "setSecureContext">): Disposable;
 }
 
 const RELOAD_MS = 10_000;
 
 const log = logger("http");
 
-/** Serves `app` over TLS. Certificate, key and CA are read again when they change; unreadable ones leave the last in force. */
-export async function listenTls(app: HttpApp, options: TlsOptions): Promise<Listener> {
-  const { address, port, clientCaFile, reloadMs = RELOAD_MS, readFile = Deno.readTextFile } = options;
-  const read = async () => ({
-    cert: await readFile(options.certFile),
-    key: await readFile(options.keyFile),
-    ...(clientCaFile === "" ? {} : { ca: await readFile(clientCaFile) }),
-  });
-  let current = checked(await read());
-  const listener = getRequestListener(
-    (request, { incoming }) => app.fetch(request, bindingsOf(incoming as IncomingMessage)),
-    { overrideGlobalObjects: false },
-  );
-  const server = createServer(
-    { ...current, requestCert: clientCaFile !== "", rejectUnauthorized: false },
-    (request, response) => void listener(request, response),
-  );
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(port, address, () => resolve());
-  });
-  const timer = setInterval(async () => {
-    try {
-      const next = await read();
-      if (JSON.stringify(next) === JSON.stringify(current)) return;
-      server.setSecureContext(checked(next));
-      current = next;
-      log.info("Certificate reloaded", { file: options.certFile });
-    } catch (error) {
-      log.error("Certificate could not be reloaded, the last one stays in force", {
-        file: options.certFile,
-        error,
-      });
-    }
-  }, reloadMs);
-  const bound = server.address();
-  const boundPort = typeof bound === "object" && bound !== null ? bound.port : port;
+/** Reads the files. Rejects where one cannot be read or used. */
+export async function readCertificates(options: TlsOptions): Promise<Certificates> {
+  const { reloadMs = RELOAD_MS } = options;
+  let current = await readChecked(options);
   return {
-    port: boundPort,
-    url: `https://${address === "0.0.0.0" ? "127.0.0.1" : address}:${boundPort}`,
-    async shutdown() {
-      clearInterval(timer);
-      await new Promise<void>((resolve) => {
-        server.close(() => resolve());
-        server.closeIdleConnections();
-      });
+    get current() {
+      return current;
+    },
+    reloadOn(server) {
+      const timer = setInterval(async () => {
+        try {
+          const next = await readChecked(options);
+          if (JSON.stringify(next) === JSON.stringify(current)) return;
+          server.setSecureContext(next);
+          current = next;
+          log.info("Certificate reloaded", { file: options.certFile });
+        } catch (error) {
+          log.error("Certificate could not be reloaded, the last one stays in force", {
+            file: options.certFile,
+            error,
+          });
+        }
+      }, reloadMs);
+      return { [Symbol.dispose]: () => clearInterval(timer) };
     },
   };
 }
 
-/** Throws where certificate and key do not belong together: the server itself would only refuse every connection. */
-function checked<T extends { readonly cert: string; readonly key: string }>(files: T): T {
-  const certificate = new X509Certificate(files.cert);
-  if (!certificate.checkPrivateKey(createPrivateKey(files.key))) {
-    throw new Error("Cannot use the certificate: the key is not its own");
+async function readChecked(options: TlsOptions): Promise<TlsContext> {
+  const { certFile, keyFile, clientCaFile, readFile = Deno.readTextFile } = options;
+  const cert = await readFile(certFile);
+  const key = await readFile(keyFile);
+  const certificate = parsed(certFile, () => new X509Certificate(cert));
+  const privateKey = parsed(keyFile, () => createPrivateKey(key));
+  if (!certificate.checkPrivateKey(privateKey)) {
+    throw new Error(`Cannot use certificate "${certFile}": the key in "${keyFile}" is not its own`);
   }
-  return files;
+  if (clientCaFile === "") return { cert, key };
+  const ca = await readFile(clientCaFile);
+  for (const authority of certificatesIn(clientCaFile, ca)) {
+    parsed(clientCaFile, () => new X509Certificate(authority));
+  }
+  return { cert, key, ca };
 }
 
-function bindingsOf({ socket }: IncomingMessage): { peer: string; clientVerified: boolean } {
-  const { authorized } = socket as TLSSocket;
-  return { peer: socket.remoteAddress ?? "", clientVerified: authorized === true };
+/** Each certificate of a bundle. Throws where there is none: with an empty CA the port would ask nobody for one. */
+function certificatesIn(file: string, pem: string): string[] {
+  const found = pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
+  if (found.length === 0) throw new Error(`Cannot use client CA "${file}": it holds no PEM certificate`);
+  return found;
+}
+
+function parsed<T>(file: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    throw new Error(`Cannot use "${file}" for TLS: ${errorMessage(error)}`, { cause: error });
+  }
 }

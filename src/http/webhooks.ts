@@ -68,21 +68,23 @@ const REFUSED_LOG_MS = 60_000;
 /** What a client's limit refuses, it may send a second later. */
 const LIMIT_RETRY_SECONDS = "1";
 
-/** The endpoint a path names, and the token in its last segment if it has one there. */
+/** The endpoint a path names, and the token in its last segment if it has one there. Paths are compared decoded. */
 export function findEndpoint(
   path: string,
   endpoints: ReadonlyMap<string, WebhookEndpoint>,
 ): { endpoint: WebhookEndpoint; token?: string } | undefined {
-  const exact = endpoints.get(path);
+  // A token in base64 has characters that a path cannot hold as they are: each segment is decoded by itself.
+  const segments = path.split("/").map(decoded);
+  const exact = endpoints.get(segments.join("/"));
   if (exact) return { endpoint: exact };
-  const cut = path.lastIndexOf("/");
-  const parent = endpoints.get(path.slice(0, cut));
-  const token = decoded(path.slice(cut + 1));
+  const token = segments.pop() ?? "";
+  const parent = endpoints.get(segments.join("/"));
   return parent && (token === "" ? { endpoint: parent } : { endpoint: parent, token });
 }
 
-/** A token in base64 has characters that a path cannot hold as they are. */
+/** A segment with its percent-escapes resolved; as it is where they are broken. */
 function decoded(segment: string): string {
+  if (!segment.includes("%")) return segment;
   try {
     return decodeURIComponent(segment);
   } catch {

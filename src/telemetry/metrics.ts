@@ -65,6 +65,12 @@ export function createMetrics() {
       "endpoint",
       "method",
     ]),
+    connections: gauge("connections", "Open connections of a port", ["port"]),
+    connectionsRefused: counter(
+      "connections_refused_total",
+      "Connections closed, or not accepted, because a port had as many as it may have",
+      ["port"],
+    ),
     webhookRequests: counter("webhook_requests_total", "Webhook requests answered", ["endpoint", "status"]),
     webhookDropped: counter("webhook_dropped_total", "Webhook requests refused before parsing", ["endpoint"]),
     webhookQueueUsage: gauge("webhook_queue_usage", "Webhook requests waiting for their answer", [

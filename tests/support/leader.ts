@@ -48,7 +48,7 @@ export class Leader extends Replica {
     };
     this.findings = createFindings({
       ...common,
-      repeats: this.store.repeats,
+      updates: this.store.updates,
       graceSeconds,
       viewSourceOf: (source) => PUSHED.includes(source) ? undefined : source,
       sharedNamespaces: ["zen-system"],

@@ -1,0 +1,230 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { Hono } from "hono";
+import { createMetrics } from "../telemetry/metrics.ts";
+import { eventually } from "../../tests/support/eventually.ts";
+import type { Bindings } from "./app.ts";
+import { connectionLimit } from "./descriptors.ts";
+import { listen, type Listener, type ListenOptions } from "./server.ts";
+
+const SHORT = { headMs: 300, idleMs: 300, answerMs: 300, checkMs: 60_000 };
+
+interface TestServer extends AsyncDisposable {
+  readonly listener: Listener;
+  connections(): Promise<number>;
+  refused(): Promise<number>;
+  /** Requests that `GET /hang` holds. */
+  hanging(): number;
+  /** Ends the answers that `GET /hang` waits for. */
+  release(): void;
+}
+
+async function serveTest(options: Partial<ListenOptions> = {}): Promise<TestServer> {
+  const metrics = createMetrics();
+  const app = new Hono<{ Bindings: Bindings }>();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  let hanging = 0;
+  app.onError((_error, c) => c.text("failed", 500));
+  app.get("/", (c) => c.text("hello"));
+  app.get("/peer", (c) => c.text(c.env.peer));
+  app.get("/hang", async (c) => (hanging++, await promise, c.text("late")));
+  app.post("/", async (c) => c.text(String((await c.req.arrayBuffer()).byteLength)));
+  const listener = await listen(app, {
+    address: "127.0.0.1",
+    port: 0,
+    setting: "WATCHER_PORT",
+    maxConnections: 100,
+    requestTimeoutMs: 300,
+    metrics,
+    limits: SHORT,
+    ...options,
+  });
+  const valueOf = async (metric: "connections" | "connectionsRefused") =>
+    (await metrics[metric].get()).values[0]?.value ?? 0;
+  return {
+    listener,
+    connections: () => valueOf("connections"),
+    refused: () => valueOf("connectionsRefused"),
+    hanging: () => hanging,
+    release: resolve,
+    async [Symbol.asyncDispose]() {
+      resolve();
+      const stopped = listener.shutdown();
+      listener.closeConnections();
+      await stopped;
+    },
+  };
+}
+
+/** A client that writes raw bytes. */
+class Raw implements Disposable {
+  readonly #connection: Deno.Conn;
+
+  private constructor(connection: Deno.Conn) {
+    this.#connection = connection;
+  }
+
+  static async connect({ port }: Listener, text = ""): Promise<Raw> {
+    const raw = new Raw(await Deno.connect({ hostname: "127.0.0.1", port }));
+    if (text !== "") await raw.write(text);
+    return raw;
+  }
+
+  async write(text: string): Promise<void> {
+    await this.#connection.write(new TextEncoder().encode(text));
+  }
+
+  /** All the server sends until it closes the connection. */
+  async untilClosed(): Promise<string> {
+    let text = "";
+    const buffer = new Uint8Array(4_096);
+    while (true) {
+      const count = await this.#connection.read(buffer).catch(() => null);
+      if (count === null) return text;
+      text += new TextDecoder().decode(buffer.subarray(0, count));
+    }
+  }
+
+  async read(): Promise<string> {
+    const buffer = new Uint8Array(4_096);
+    const count = await this.#connection.read(buffer);
+    return new TextDecoder().decode(buffer.subarray(0, count ?? 0));
+  }
+
+  [Symbol.dispose](): void {
+    this.#connection.close();
+  }
+}
+
+const HEAD = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+const UNFINISHED: Readonly<Record<string, string>> = {
+  "a connection that sends nothing": "",
+  "a head that never ends": "GET / HTTP/1.1\r\nhost: a\r\nx-slow: a",
+  "an idle connection": HEAD,
+  "a second head that never ends": `${HEAD}GET / HT`,
+  "a body that never ends": "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nab",
+  "a chunked body that never ends":
+    "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n",
+};
+
+for (const [name, text] of Object.entries(UNFINISHED)) {
+  Deno.test(`listen() closes ${name}`, async () => {
+    await using server = await serveTest();
+    using raw = await Raw.connect(server.listener, text);
+    await raw.untilClosed();
+    await eventually("the connection to be forgotten", async () => await server.connections() === 0);
+  });
+}
+
+Deno.test("listen() refuses cleartext HTTP/2, ambiguous lengths and large heads", async () => {
+  const refused: readonly [string, string][] = [
+    ["PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00", "400"],
+    ["POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "400"],
+    [`GET / HTTP/1.1\r\nhost: a\r\nx: ${"y".repeat(70_000)}\r\n\r\n`, "431"],
+  ];
+  for (const [text, status] of refused) {
+    await using server = await serveTest();
+    using raw = await Raw.connect(server.listener, text);
+    const answer = await raw.untilClosed();
+    assert(answer === "" || answer.startsWith(`HTTP/1.1 ${status} `), answer.slice(0, 80));
+  }
+});
+
+Deno.test("listen() closes the longest idle connection for a new one at the limit", async () => {
+  await using server = await serveTest({
+    maxConnections: 3,
+    limits: { ...SHORT, headMs: 60_000, idleMs: 60_000 },
+  });
+  using busy = await Raw.connect(server.listener, "GET /hang HTTP/1.1\r\nhost: a\r\n\r\n");
+  using oldest = await Raw.connect(server.listener, HEAD);
+  assert((await oldest.read()).includes("hello"));
+  using newer = await Raw.connect(server.listener, HEAD);
+  assert((await newer.read()).includes("hello"));
+  const probe = await fetch(server.listener.url);
+  assertEquals([probe.status, await probe.text()], [200, "hello"]);
+  assertEquals(await oldest.untilClosed(), "");
+  assertEquals([await server.connections(), await server.refused()], [3, 1]);
+  server.release();
+  assert((await busy.read()).includes("late"));
+});
+
+Deno.test("listen() closes the oldest unfinished head, then the oldest unfinished body, before it refuses", async () => {
+  const limits = { ...SHORT, headMs: 60_000, idleMs: 60_000 };
+  await using server = await serveTest({ maxConnections: 2, requestTimeoutMs: 60_000, limits });
+  using body = await Raw.connect(server.listener, UNFINISHED["a body that never ends"]);
+  using head = await Raw.connect(server.listener, UNFINISHED["a head that never ends"]);
+  // The head's bytes are read in the same turn as a later connection's: wait until they are.
+  await eventually("both connections", async () => await server.connections() === 2);
+  using hanging = await Raw.connect(server.listener, "GET /hang HTTP/1.1\r\nhost: a\r\n\r\n");
+  await head.untilClosed();
+  using hangingToo = await Raw.connect(server.listener, "GET /hang HTTP/1.1\r\nhost: a\r\n\r\n");
+  await body.untilClosed();
+  using refused = await Raw.connect(server.listener, HEAD);
+  assertEquals(await refused.untilClosed(), "");
+  assertEquals(await server.refused(), 3);
+  server.release();
+  assert((await hanging.read()).includes("late"));
+  assert((await hangingToo.read()).includes("late"));
+});
+
+Deno.test("listen() cuts off a client that does not take its answer", async () => {
+  const metrics = createMetrics();
+  const large = new Uint8Array(64 * 2 ** 20);
+  const listener = await listen({ fetch: () => new Response(large) }, {
+    address: "127.0.0.1",
+    port: 0,
+    setting: "METRICS_PORT",
+    maxConnections: 10,
+    requestTimeoutMs: 300,
+    metrics,
+    limits: SHORT,
+  });
+  using _raw = await Raw.connect(listener, HEAD);
+  const count = async () => (await metrics.connections.get()).values[0]?.value;
+  await eventually("the request", async () => await count() === 1);
+  await eventually("the connection to be cut off", async () => await count() === 0);
+  await listener.shutdown();
+});
+
+Deno.test("listen() names the port and its setting where the port is taken", async () => {
+  await using server = await serveTest();
+  const { port } = server.listener;
+  await assertRejects(
+    () => serveTest({ port, setting: "METRICS_PORT" }),
+    Error,
+    `Cannot listen on port ${port} (METRICS_PORT): another program uses the port`,
+  );
+});
+
+Deno.test("listen() without an address serves IPv6 and IPv4", async () => {
+  await using server = await serveTest({ address: "" });
+  const { port } = server.listener;
+  for (const host of ["127.0.0.1", "[::1]"]) {
+    const response = await fetch(`http://${host}:${port}/peer`, { headers: { connection: "close" } });
+    assertEquals(response.status, 200);
+    await response.text();
+  }
+});
+
+Deno.test("shutdown() ends what sends no request and lets requests finish", async () => {
+  await using server = await serveTest({ limits: { ...SHORT, headMs: 60_000, idleMs: 60_000 } });
+  using silent = await Raw.connect(server.listener);
+  using head = await Raw.connect(server.listener, UNFINISHED["a head that never ends"]);
+  using busy = await Raw.connect(server.listener, "GET /hang HTTP/1.1\r\nhost: a\r\n\r\n");
+  await eventually(
+    "three connections and the request",
+    async () => await server.connections() === 3 && server.hanging() === 1,
+  );
+  const stopped = server.listener.shutdown();
+  assertEquals([await silent.untilClosed(), await head.untilClosed()], ["", ""]);
+  server.release();
+  assert((await busy.untilClosed()).includes("late"));
+  await stopped;
+});
+
+Deno.test("connectionLimit() leaves descriptors for the program itself", () => {
+  assertEquals(connectionLimit(1_024, Infinity), 1_024);
+  assertEquals(connectionLimit(1_024, 1_048_576), 1_024);
+  assertEquals(connectionLimit(1_024, 1_024), 246);
+  assertEquals(connectionLimit(64, 64), 6);
+  assertEquals(connectionLimit(64, 20), 4);
+});

@@ -1,0 +1,125 @@
+/** Connections that a neighbour on the network can open without a token, against the program as a process of its own. */
+import { assert, assertEquals } from "@std/assert";
+import { type Controller, startController } from "../../scripts/support/controller.ts";
+import { installCrds } from "../../scripts/support/feed.ts";
+import { startDevCluster } from "../../src/devcluster/mod.ts";
+import { fixedConnection } from "../../src/kube/auth/connection.ts";
+import { createKubeClient } from "../../src/kube/client.ts";
+import { eventually } from "../support/eventually.ts";
+
+interface Target extends AsyncDisposable {
+  readonly controller: Controller;
+}
+
+/** Starts the program; `descriptors` is its limit of open files. */
+async function startTarget({ env = {}, descriptors }: {
+  readonly env?: Readonly<Record<string, string>>;
+  readonly descriptors?: number;
+} = {}): Promise<Target> {
+  const stack = new AsyncDisposableStack();
+  const cluster = stack.use(startDevCluster());
+  const folder = await Deno.makeTempDir({ prefix: "zen-watcher-attack-" });
+  stack.defer(() => Deno.remove(folder, { recursive: true }));
+  const kubeconfig = `${folder}/kubeconfig`;
+  await Deno.writeTextFile(kubeconfig, cluster.kubeconfig());
+  {
+    using api = createKubeClient(fixedConnection({ server: cluster.url }));
+    await installCrds(api);
+  }
+  const limited = ["sh", "-c", `ulimit -n ${descriptors}; exec "$@"`, "sh", Deno.execPath()] as const;
+  const controller = stack.use(
+    await startController({ kubeconfig, env, ...(descriptors !== undefined && { command: [...limited] }) }),
+  );
+  return { controller, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+}
+
+async function healthy({ url }: Controller): Promise<boolean> {
+  const response = await fetch(`${url}/health`, {
+    headers: { connection: "close" },
+    signal: AbortSignal.timeout(10_000),
+  });
+  await response.body?.cancel();
+  return response.status === 200;
+}
+
+async function metric({ metricsUrl }: Controller, pattern: RegExp): Promise<number> {
+  const text = await (await fetch(`${metricsUrl}/metrics`, { headers: { connection: "close" } })).text();
+  return Number(pattern.exec(text)?.[1] ?? NaN);
+}
+
+async function openMany(
+  url: string,
+  { count, text }: { readonly count: number; readonly text: string },
+): Promise<AsyncDisposable> {
+  const port = Number(new URL(url).port);
+  const open: Deno.Conn[] = [];
+  for (let index = 0; index < count; index++) {
+    const connection = await Deno.connect({ hostname: "127.0.0.1", port });
+    open.push(connection);
+    await connection.write(new TextEncoder().encode(text)).catch(() => 0);
+  }
+  return {
+    // deno-lint-ignore require-await -- closing is done at once
+    async [Symbol.asyncDispose]() {
+      for (const connection of open) connection.close();
+    },
+  };
+}
+
+const SILENT: Readonly<Record<string, string>> = {
+  "that send nothing": "",
+  "with an endless head of 8 kB": `GET /health HTTP/1.1\r\nhost: a\r\nx: ${"y".repeat(8_000)}`,
+  "that ask for metrics and read nothing": "GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n",
+};
+
+for (const [name, text] of Object.entries(SILENT)) {
+  Deno.test(`probes get through, and memory stays bounded, under 1,500 connections ${name}`, async () => {
+    await using target = await startTarget();
+    const { controller } = target;
+    for (const url of [controller.url, controller.metricsUrl]) {
+      await using _many = await openMany(url, { count: 1_500, text });
+      assert(await healthy(controller));
+      const [webhooks, metrics] = [
+        await metric(controller, /zen_watcher_connections\{port="webhooks"\} (\d+)/),
+        await metric(controller, /zen_watcher_connections\{port="metrics"\} (\d+)/),
+      ];
+      assert(webhooks <= 1_024 && metrics <= 64, `${webhooks} and ${metrics} connections`);
+      assert(await metric(controller, /process_resident_memory_bytes (\d+)/) < 300 * 2 ** 20);
+    }
+    assert(await metric(controller, /zen_watcher_connections_refused_total\{port="metrics"\} (\d+)/) > 0);
+  });
+}
+
+Deno.test("the program serves on, and again, with 64 descriptors", async () => {
+  await using target = await startTarget({ descriptors: 64 });
+  const { controller } = target;
+  {
+    await using _many = await openMany(controller.url, { count: 300, text: "" });
+    await eventually("probes to get through", () => healthy(controller).catch(() => false));
+  }
+  await eventually("the program to answer again", () => healthy(controller).catch(() => false));
+  assertEquals(await metric(controller, /zen_watcher_health_status (\d)/), 1);
+});
+
+Deno.test("/metrics is served on the metrics port alone, however its path is written", async () => {
+  await using target = await startTarget();
+  const { controller: { url, metricsUrl } } = target;
+  for (const path of ["/metrics", "/%6detrics", "/metrics/", "//metrics", "/./metrics", "/METRICS"]) {
+    const response = await fetch(url + path);
+    await response.body?.cancel();
+    assert([400, 404].includes(response.status), path);
+  }
+  const response = await fetch(`${metricsUrl}/metrics`);
+  assertEquals(response.status, 200);
+  await response.body?.cancel();
+});
+
+Deno.test("SIGUSR1 opens no inspector", async () => {
+  await using target = await startTarget();
+  const { controller } = target;
+  controller.kill("SIGUSR1");
+  assert(await healthy(controller));
+  const inspector = await Deno.connect({ hostname: "127.0.0.1", port: 9229 }).catch(() => undefined);
+  inspector?.close();
+  assertEquals(inspector, undefined);
+});
