@@ -135,7 +135,7 @@ export async function startApp(
     metrics,
     onStarted: (signal) => leaderWork(signal),
   });
-  const { index, updates } = pipeline.store;
+  const { index, repeats } = pipeline.store;
   const sharedNamespaces = [settings.podNamespace, settings.observationNamespace].filter(Boolean);
   /** What both leader parts of the store need. */
   const leading = {
@@ -146,7 +146,7 @@ export async function startApp(
   };
   const findings = createFindings({
     ...leading,
-    updates,
+    repeats,
     log: logger("findings"),
     graceSeconds: settings.resolveGraceSeconds,
     sharedNamespaces,

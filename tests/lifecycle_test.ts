@@ -77,6 +77,29 @@ Deno.test("what its source no longer reports is Resolved after a grace, and Acti
   assertEquals(occurrencesOf(world.observations()), ALL + 3 * FOUND, "each return counts once");
 });
 
+Deno.test("a finding that is reported again while its resolution is written ends Active, without a resync", async () => {
+  await using world = await startDevWorld({ namespaces: ["shop"] });
+  await report(world, [0, 1]);
+  {
+    await using _app = await world.replica("zen-watcher-0");
+    await until(world, FOUND, 0);
+  }
+  await remove(world, [0, 1]);
+  using slow = world.server.faults.add({
+    verb: "patch",
+    path: /\/observations\/.*\/status/,
+    times: 1,
+    effect: { kind: "latency", latencyMs: 3_000 },
+  });
+  await using _app = await world.replica("zen-watcher-0", { env: { RESOLVE_GRACE_SECONDS: "1" } });
+  await eventually("the first resolution to be under way", () => slow.hits === 1, { timeoutMs: 60_000 });
+  await report(world, [0, 1]);
+  await eventually("what was resolved to be Active again", () => {
+    const { active, resolved } = phases(world);
+    return occurrencesOf(world.observations()) > FOUND && active === FOUND && resolved === 0;
+  }, { timeoutMs: 60_000 });
+});
+
 Deno.test("a namespace that is taken off a shard's list is left as it is: no view of the shard speaks of it", async () => {
   await using world = await startDevWorld({ namespaces: ["shop", "pay"] });
   await report(world);

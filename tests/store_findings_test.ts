@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { ANNOTATIONS } from "../src/model/observation.ts";
+import { NetworkError } from "../src/kube/api.ts";
 import { sha256 } from "../src/model/identity/fingerprint.ts";
 import type { StoredObservation } from "../src/store/observations.ts";
 import { FakeKube } from "./support/fake_kube.ts";
@@ -14,7 +15,9 @@ interface It {
   readonly time: VirtualTime;
   readonly kube: FakeKube;
   readonly leader: Leader;
-  /** Takes a report with these findings in, as the driver of the source does. */
+  /** Takes the events of a report in; resolves with the fingerprints that it reports. */
+  take(key: string, ids: readonly (string | number)[]): Promise<readonly string[]>;
+  /** Takes a report in and tells its view, as a feed does. */
   report(key: string, ids: readonly (string | number)[], options?: { readable?: boolean }): Promise<void>;
   /** Lists these reports. */
   list(reports: Readonly<Record<string, readonly (string | number)[]>>): Promise<void>;
@@ -29,21 +32,24 @@ async function leading(test: (it: It) => Promise<void>, options: Partial<LeaderO
   const leader = new Leader({ time, kube, ...options });
   let term = new AbortController();
   let running = leader.findings.run(term.signal);
+  async function take(key: string, ids: readonly (string | number)[]): Promise<readonly string[]> {
+    const events = ids.map((id) => ({ identity: { id }, message: String(id), eventType: "vulnerability" }));
+    const context = { kind: "finding", pushed: false, origin: key, profile: { name: "trivy" } } as const;
+    return (await leader.take(events, context)).fingerprints;
+  }
   async function report(
     key: string,
     ids: readonly (string | number)[],
     { readable = true } = {},
   ): Promise<void> {
-    const events = ids.map((id) => ({ identity: { id }, message: String(id), eventType: "vulnerability" }));
-    const context = { kind: "finding", pushed: false, origin: key, profile: { name: "trivy" } } as const;
-    const { fingerprints } = await leader.take(events, context);
-    leader.findings.report(REPORTS, { key, fingerprints, readable });
+    leader.findings.report(REPORTS, { key, fingerprints: await take(key, ids), readable });
   }
   try {
     await test({
       time,
       kube,
       leader,
+      take,
       report,
       async list(reports) {
         leader.findings.begin(REPORTS);
@@ -315,22 +321,108 @@ Deno.test("lifecycle writes nothing once the lease may be another's", () =>
     assertEquals(phases(), { a: "Resolved 1" });
   }));
 
-Deno.test("a finding that comes back while it is being resolved ends Active", () =>
-  leading(async ({ time, leader, list, kube, phases }) => {
+/** Carries out `once` as soon as a status is about to be written. */
+function duringPatch(kube: FakeKube, once: () => Promise<unknown> | void): void {
+  kube.script = {
+    before: async ({ verb }) => {
+      if (verb !== "patch") return;
+      kube.script = {};
+      await once();
+    },
+  };
+}
+
+for (const [how, lose] of [["ended in this term", false], ["was not reported in this term", true]] as const) {
+  Deno.test(`a finding that ${how} and is reported while it is being resolved ends Active, though its view tells later`, () =>
+    leading(async ({ time, leader, kube, list, take, phases, nextTerm }) => {
+      await list({ "prod/web": ["a"] });
+      if (lose) await nextTerm();
+      await list({});
+      let fingerprints: readonly string[] = [];
+      duringPatch(kube, async () => fingerprints = await take("prod/web", ["a"]));
+      await time.advance(GRACE_MS + 61_000);
+      // Other events of the report are still being written when the resolution is through.
+      leader.findings.report(REPORTS, { key: "prod/web", fingerprints, readable: true });
+      await time.advance(2_000);
+      assertEquals(phases(), { a: "Active 2" });
+      await time.advance(GRACE_MS * 2);
+      assertEquals(phases(), { a: "Active 2" });
+    }));
+}
+
+Deno.test("a finding that is shown again while it is being resolved, but filtered, ends Active", () =>
+  leading(async ({ time, leader, list, kube, take, phases }) => {
     await list({ "prod/web": ["a"] });
-    const fingerprints = kube.stored.map(({ metadata }) =>
-      Object.values(metadata.annotations ?? {})[0] ?? ""
-    );
+    const fingerprints = await take("prod/web", ["a"]);
     await list({});
+    duringPatch(
+      kube,
+      () => leader.findings.report(REPORTS, { key: "prod/web", fingerprints, readable: true }),
+    );
+    await time.advance(GRACE_MS + 62_000);
+    assertEquals(phases(), { a: "Active 2" });
+  }));
+
+Deno.test("a Resolved finding whose report comes back filtered stays Resolved", () =>
+  leading(async ({ time, leader, list, take, phases }) => {
+    await list({ "prod/web": ["a"] });
+    const fingerprints = await take("prod/web", ["a"]);
+    await list({});
+    await time.advance(GRACE_MS + 62_000);
+    assertEquals(phases(), { a: "Resolved 1" });
+    leader.findings.report(REPORTS, { key: "prod/web", fingerprints, readable: true });
+    await time.advance(GRACE_MS);
+    assertEquals(phases(), { a: "Resolved 1" });
+  }));
+
+Deno.test("a finding is not resolved while the report that names it again is being written", () =>
+  leading(async ({ time, leader, list, kube, take, phases }) => {
+    await list({ "prod/web": ["a"] });
+    await list({});
+    await time.advance(GRACE_MS - 5_000);
+    const fingerprints = await take("prod/web", ["a"]);
+    await time.advance(120_000);
+    leader.findings.report(REPORTS, { key: "prod/web", fingerprints, readable: true });
+    await time.advance(GRACE_MS * 2);
+    assertEquals([phases(), kube.count("patch/status")], [{ a: "Active 1" }, 0]);
+  }));
+
+Deno.test("a finding that is reported after the answer to its resolution was lost ends Active", () =>
+  leading(async ({ time, leader, list, report, kube, phases }) => {
+    await list({ "prod/web": ["a"] });
+    await list({});
+    leader.lagging = true;
     kube.script = {
-      before: ({ verb }) => {
-        if (verb === "patch") {
-          leader.findings.report(REPORTS, { key: "prod/web", fingerprints, readable: true });
-        }
+      after: ({ verb }) => {
+        if (verb !== "patch") return;
+        kube.script = {};
+        throw new NetworkError("Cannot patch it: reset");
       },
     };
-    await time.advance(GRACE_MS + 31_000);
+    while (phases().a === "Active 1") await time.advance(1_000);
+    await report("prod/web", ["a"]);
+    await time.advance(2_000);
+    assertEquals(phases(), { a: "Resolved 1" }, "this replica does not know that it is");
+    leader.catchUp();
+    await time.advance(31_000);
     assertEquals(phases(), { a: "Active 2" });
+  }));
+
+Deno.test("the return of a finding that was reported while it was being resolved is written until it succeeds", () =>
+  leading(async ({ time, leader, list, kube, take, phases }) => {
+    await list({ "prod/web": ["a"] });
+    const fingerprints = await take("prod/web", ["a"]);
+    await list({});
+    let patches = 0;
+    kube.script = {
+      before: ({ verb }) => {
+        if (verb !== "patch") return;
+        if (++patches > 1 && patches < 4) throw new NetworkError("Cannot patch it: reset");
+        leader.findings.report(REPORTS, { key: "prod/web", fingerprints, readable: true });
+      },
+    };
+    await time.advance(GRACE_MS + 91_000);
+    assertEquals([phases(), patches], [{ a: "Active 2" }, 4]);
   }));
 
 function rowOf(source: string) {

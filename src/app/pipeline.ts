@@ -73,6 +73,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     ownNamespace: settings.podNamespace,
     sourceLabel: books.sourceLabel,
     contentSilenceMs: 2 * settings.resyncIntervalMs,
+    countReturns: settings.dedupEnableAggregation,
   });
   const { index, repeats } = store;
   const dedup: Dedup = createDedup({

@@ -89,6 +89,21 @@ export class DueQueue<T> {
     this.#waiting.delete(key);
   }
 
+  /**
+   * Does work for a key at once, out of the queue: what is added for the key meanwhile waits until it has ended. False
+   * where work for the key waits or is under way already.
+   */
+  async exclusively(key: string, item: T, work: () => Promise<void>): Promise<boolean> {
+    if (this.pending(key) !== undefined) return false;
+    this.#busy.set(key, item);
+    try {
+      await work();
+      return true;
+    } finally {
+      this.#busy.delete(key);
+    }
+  }
+
   /** Does what is due until `signal` aborts. */
   async run(signal: AbortSignal): Promise<void> {
     do {

@@ -3,15 +3,14 @@ import type { Clock } from "../model/clock.ts";
 import type { Views } from "../model/view.ts";
 import { elapsed, type Sleep } from "../kube/retry.ts";
 import type { Logger } from "../telemetry/logging.ts";
-import { fingerprintKey } from "./fingerprint_key.ts";
 import type { Entry, ObservationIndex, Row } from "./index/mod.ts";
+import type { Repeats } from "./repeats.ts";
 import { Reporters, type ReportersOptions, type Reporting } from "./reporters.ts";
-import { NO_CHANGE, type Updates } from "./updates.ts";
 import { createSpacing } from "./write_spacing.ts";
 
 export interface FindingsOptions extends Pick<ReportersOptions, "eventTypesOf" | "sharedNamespaces"> {
   readonly index: ObservationIndex;
-  readonly updates: Updates;
+  readonly repeats: Repeats;
   readonly clock: Clock;
   readonly log: Logger;
   /** Throws where the lease may be another's by now. */
@@ -44,17 +43,14 @@ const MAX_TICK_MS = 30_000;
 
 /** Creates the findings of a process; their reporters start anew with each term. */
 export function createFindings(options: FindingsOptions): Findings {
-  const { index, updates, clock, log, graceSeconds, sleep } = options;
+  const { index, repeats, clock, log, graceSeconds, sleep } = options;
   const turn = createSpacing({ ...options, perSecond: options.resolvesPerSecond ?? 50 });
   const seconds = () => Math.floor(clock.monotonic() / 1_000);
-  /** Keys of findings that are being resolved, and of those among them that were reported meanwhile. */
-  const resolving = new Set<number>(), returned = new Set<number>();
   const newTerm = () =>
     new Reporters({
       seconds,
       sharedNamespaces: options.sharedNamespaces,
       ...(options.eventTypesOf && { eventTypesOf: options.eventTypesOf }),
-      onReturn: (key) => resolving.has(key) && returned.add(key),
     });
   let reporters = newTerm();
   /** The second since which a stored finding is unseen. */
@@ -69,23 +65,35 @@ export function createFindings(options: FindingsOptions): Findings {
     return row.pushed && reporting.kind !== "reported" ? { kind: "unwatched" } : reporting;
   }
 
-  /** Also true where no view could report the finding: a pushed source has none. */
-  function isReported({ source, fingerprintKey }: Entry): boolean {
+  /** True where a view shows the finding now. */
+  function isReported({ source, fingerprintKey }: Pick<Entry, "source" | "fingerprintKey">): boolean {
     const viewSource = options.viewSourceOf(source);
-    return viewSource === undefined || reporters.reports(viewSource, fingerprintKey);
+    return viewSource !== undefined && reporters.reports(viewSource, fingerprintKey);
   }
 
   /** The second since which the finding is not reported; undefined while it may be. */
-  function missingSince(row: Row): number | undefined {
-    const reporting = reportingOf(row);
-    const key = fingerprintKey(row.fingerprint);
-    if (reporting.kind !== "unseen") {
-      unseenSince.delete(key);
-      return reporting.kind === "ended" ? reporting.atSeconds : undefined;
-    }
-    const since = unseenSince.get(key) ?? seconds();
-    unseenSince.set(key, since);
-    return since;
+  function missingSince(entry: Entry): number | undefined {
+    const reporting = reportingOf(entry.row());
+    const key = entry.fingerprintKey;
+    if (reporting.kind === "unseen") {
+      if (!unseenSince.has(key)) unseenSince.set(key, seconds());
+    } else unseenSince.delete(key);
+    const since = reporting.kind === "ended" ? reporting.atSeconds : unseenSince.get(key);
+    // A report that names it may have been taken in, but not be told by its view, since its other events are being written.
+    return since === undefined ? undefined : Math.max(since, entry.reportedAtSeconds);
+  }
+
+  function isDue(entry: Entry): boolean {
+    if (!entry.exists || !entry.isFinding || entry.isResolved || isReported(entry)) return false;
+    const since = missingSince(entry);
+    return since !== undefined && seconds() - since >= graceSeconds;
+  }
+
+  /** Resolved though a report that was taken in afterwards names it: the answer to its resolution was lost. */
+  function hasReturned(entry: Entry): boolean {
+    if (!entry.exists || !entry.isFinding || !entry.isResolved || !isReported(entry)) return false;
+    const reportedAt = clock.now() - (clock.monotonic() - entry.reportedAtSeconds * 1_000);
+    return reportedAt >= entry.resolvedAt && entry.reportedAtSeconds > 0;
   }
 
   async function evaluate(signal: AbortSignal): Promise<number> {
@@ -93,13 +101,12 @@ export function createFindings(options: FindingsOptions): Findings {
     let scanned = 0;
     for (const entry of index.entries()) {
       if (++scanned % SCAN_SLICE === 0 && !await elapsed(0, { signal, sleep })) return resolved;
-      if (!entry.exists || !entry.isFinding || entry.isResolved || isReported(entry)) continue;
-      const row = entry.row();
-      const since = missingSince(row);
-      if (since === undefined || seconds() - since < graceSeconds) continue;
+      if (hasReturned(entry)) repeats.reopen(entry.row());
+      if (!isDue(entry)) continue;
       if (!await turn(signal)) return resolved;
       options.assertLeader();
-      if (await resolve(row, signal)) resolved++;
+      // It may have been reported while this waited for its turn.
+      if (isDue(entry) && await resolve(entry, signal)) resolved++;
     }
     // What is stored of older ends has been resolved, more than once over.
     const settled = seconds() - 2 * graceSeconds - 3_600;
@@ -108,23 +115,19 @@ export function createFindings(options: FindingsOptions): Findings {
     return resolved;
   }
 
-  async function resolve(row: Row, signal: AbortSignal): Promise<boolean> {
-    // It may have been reported while this waited for its turn.
-    if (missingSince(row) === undefined) return false;
-    const key = fingerprintKey(row.fingerprint);
-    resolving.add(key);
+  async function resolve(entry: Entry, signal: AbortSignal): Promise<boolean> {
+    const row = entry.row();
+    const { source, fingerprintKey } = entry;
     try {
-      const result = await updates.addToStatus(row, { ...NO_CHANGE, resolvedAt: clock.now() }, signal);
-      if (returned.has(key)) await updates.addToStatus(row, { ...NO_CHANGE, returned: 1 }, signal);
-      return result === "written";
+      return await repeats.resolve(row, clock.now(), signal);
     } catch (error) {
       if (!signal.aborted) {
         log.warn("Finding could not be resolved now", { namespace: row.namespace, name: row.name, error });
       }
       return false;
     } finally {
-      resolving.delete(key);
-      returned.delete(key);
+      // A view may show it by now. Reports whose events are filtered do not return it in any other way.
+      if (isReported({ source, fingerprintKey })) repeats.reopen(row);
     }
   }
 

@@ -25,6 +25,8 @@ export interface StoreOptions extends IndexOptions {
   readonly sourceLabel: (source: string) => string;
   /** How long a report may be silent before another one's content replaces what it said: twice the resync interval. */
   readonly contentSilenceMs: number;
+  /** DEDUP_ENABLE_AGGREGATION: whether a return from Resolved adds an occurrence. */
+  readonly countReturns: boolean;
   /** Unique to each write; by default a UUID. */
   readonly newEventId?: () => string;
   readonly random?: () => number;

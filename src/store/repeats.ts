@@ -22,6 +22,8 @@ export interface RepeatsOptions {
   readonly log: Logger;
   /** How long a report may be silent before another one's words replace what it said of a finding. */
   readonly contentSilenceMs: number;
+  /** DEDUP_ENABLE_AGGREGATION: whether a return from Resolved adds an occurrence. */
+  readonly countReturns: boolean;
   readonly maxSize?: number;
   readonly writesPerSecond?: number;
   readonly sleep?: Sleep;
@@ -34,6 +36,13 @@ export type RepeatContext = Pick<WriteContext, "origin" | "pushed">;
 export interface Repeats {
   /** An event was deduped into a stored generation. */
   add(event: NormalEvent, into: Generation, context: RepeatContext): void;
+  /**
+   * Resolves a finding; true where that was written. Nothing is done where a change of it waits to be written, and a
+   * report that comes meanwhile makes it Active again afterwards.
+   */
+  resolve(target: Target, at: number, signal: AbortSignal): Promise<boolean>;
+  /** Makes a finding Active again if it is Resolved. */
+  reopen(target: Target): void;
   /** When the object was last seen by what is not written yet. */
   pendingLastSeenAt(namespace: string, name: string): number | undefined;
   /** Writes what is due until `signal` aborts; afterwards `flush` writes the rest. */
@@ -126,13 +135,14 @@ export function createRepeats(options: RepeatsOptions): Repeats {
     log.error("Status could not be written: what it said is lost", { namespace, name, error });
   }
 
-  function queue(into: Generation, event: NormalEvent, delta: StatusDelta, delayMs: number): void {
-    const key = keyOf(into);
-    const target = statuses.waiting(key)?.target ?? targetOf(into, event);
-    if (statuses.add(key, { target, value: delta }, delayMs)) return;
+  function queue(target: Target, delta: StatusDelta, delayMs: number): void {
+    const { namespace, name } = target;
+    const key = keyOf(target);
+    const work = { target: statuses.waiting(key)?.target ?? target, value: delta };
+    if (statuses.add(key, work, delayMs)) return;
     log.warn("Too many status writes are waiting: the repeats of this event are not counted", {
-      namespace: into.namespace,
-      name: into.name,
+      namespace,
+      name,
     });
   }
 
@@ -152,21 +162,25 @@ export function createRepeats(options: RepeatsOptions): Repeats {
       ...(pushed ? {} : { kept: true }),
     };
     if (delta.occurrences === 0 && event.at <= into.lastSeenAt && event.at >= into.firstSeenAt) return;
-    queue(into, event, delta, Math.min(FLUSH_MS, event.windowMs / 4));
+    queue(targetOf(into, event), delta, Math.min(FLUSH_MS, event.windowMs / 4));
   }
 
   function repeatFinding(event: NormalEvent, into: Generation, context: RepeatContext): void {
     if (event.resolved) {
       // Also where the index holds it as Resolved: a return may not be written, or not be watched, yet.
-      queue(into, event, { ...NO_CHANGE, resolvedAt: event.at }, TRANSITION_DELAY_MS);
+      queue(targetOf(into, event), { ...NO_CHANGE, resolvedAt: event.at }, TRANSITION_DELAY_MS);
       return;
     }
-    // A report after a resolution that is not written yet counts, whatever the index still holds.
-    if (!into.active || statuses.pending(keyOf(into))?.value.resolvedAt !== undefined) {
+    const seconds = Math.floor(clock.monotonic() / 1_000);
+    const stored = index.noteReported(into.namespace, into.name, seconds);
+    // A report after a resolution counts, whether that is still to be written or `into` was read before it.
+    const isResolved = !into.active || stored?.isResolved === true ||
+      statuses.pending(keyOf(into))?.value.resolvedAt !== undefined;
+    if (isResolved) {
       const returned = event.countRepeats ? 1 : 0;
-      queue(into, event, { ...NO_CHANGE, lastSeenAt: event.at, returned }, TRANSITION_DELAY_MS);
+      queue(targetOf(into, event), { ...NO_CHANGE, lastSeenAt: event.at, returned }, TRANSITION_DELAY_MS);
     } else if (context.pushed && event.at - into.lastSeenAt > event.ttlSeconds * 1_000 / TTL_SHARE) {
-      queue(into, event, { ...NO_CHANGE, lastSeenAt: event.at }, FLUSH_MS);
+      queue(targetOf(into, event), { ...NO_CHANGE, lastSeenAt: event.at }, FLUSH_MS);
     }
     takeContent(event, into, context.origin);
   }
@@ -196,6 +210,18 @@ export function createRepeats(options: RepeatsOptions): Repeats {
     add(event, into, context) {
       if (event.kind === "occurrence") repeatOccurrence(event, into, context);
       else repeatFinding(event, into, context);
+    },
+    async resolve(target, at, signal) {
+      const value = { ...NO_CHANGE, resolvedAt: at };
+      let isWritten = false;
+      await statuses.exclusively(keyOf(target), { target, value }, async () => {
+        isWritten = await updates.addToStatus(target, value, signal) === "written";
+      });
+      return isWritten;
+    },
+    reopen(target) {
+      const returned = options.countReturns ? 1 : 0;
+      queue(target, { ...NO_CHANGE, lastSeenAt: clock.now(), returned }, TRANSITION_DELAY_MS);
     },
     pendingLastSeenAt(namespace, name) {
       const lastSeenAt = statuses.pending(keyOf({ namespace, name }))?.value.lastSeenAt;

@@ -30,8 +30,6 @@ export interface ReportersOptions {
   readonly eventTypesOf?: (view: ViewKey) => readonly string[] | undefined;
   /** Namespaces that hold Observations of other namespaces' findings (our own, OBSERVATION_NAMESPACE). */
   readonly sharedNamespaces: readonly string[];
-  /** Called with the key of each finding that is reported again after its end. */
-  readonly onReturn?: (key: number) => void;
 }
 
 /** Keys of fingerprints (see fingerprint_key.ts). */
@@ -217,7 +215,7 @@ export class Reporters {
       else counts.delete(key);
       if (absent) continue;
       if (reporters > 0) {
-        if (by > 0 && source.ended.delete(key)) this.#options.onReturn?.(key);
+        source.ended.delete(key);
       } else if (!source.absent.has(key)) {
         // A finding that a resource reported which is not served any more has not ended.
         source.ended.set(key, this.#options.seconds());

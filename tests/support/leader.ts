@@ -48,7 +48,7 @@ export class Leader extends Replica {
     };
     this.findings = createFindings({
       ...common,
-      updates: this.store.updates,
+      repeats: this.store.repeats,
       graceSeconds,
       viewSourceOf: (source) => PUSHED.includes(source) ? undefined : source,
       sharedNamespaces: ["zen-system"],

@@ -80,6 +80,7 @@ export class Replica {
       ownNamespace: "zen-system",
       sourceLabel: (source) => source,
       contentSilenceMs: 7_200_000,
+      countReturns: true,
       sleep: time.sleep,
       random: () => 0.5,
     });

@@ -2,7 +2,7 @@
 
 const FIRST_CAPACITY = 1_024;
 
-/** Columns grow together by doubling: 99 bytes a slot. */
+/** Columns grow together by doubling: 103 bytes a slot. */
 export class Columns {
   capacity = FIRST_CAPACITY;
   /** Four words each. */
@@ -16,6 +16,8 @@ export class Columns {
   /** Seconds since the epoch: Kubernetes says no more. */
   createdAtSeconds: Uint32Array = new Uint32Array(FIRST_CAPACITY);
   resolvedAtSeconds: Uint32Array = new Uint32Array(FIRST_CAPACITY);
+  /** Seconds since the process started; 0: not reported to this process. */
+  reportedAtSeconds: Uint32Array = new Uint32Array(FIRST_CAPACITY);
   /** 0: none of its own. */
   ttlSeconds: Uint32Array = new Uint32Array(FIRST_CAPACITY);
   bytes: Uint32Array = new Uint32Array(FIRST_CAPACITY);

@@ -79,6 +79,14 @@ export class ObservationIndex implements StoredIndex {
     return slot === NONE ? undefined : this.#rows.uid(slot);
   }
 
+  /** Notes that a report named a finding; returns it, where it is known. */
+  noteReported(namespace: string, name: string, atSeconds: number): Entry | undefined {
+    const slot = this.#rows.find(namespace, name);
+    if (slot === NONE) return undefined;
+    this.#rows.setReportedAtSeconds(slot, atSeconds);
+    return new Entry(this.#rows, slot);
+  }
+
   /** The hash of what an Observation says, comparable to an event's. */
   contentHashOf(observation: Observation): number {
     const slot = this.#slotOfVersion(observation);

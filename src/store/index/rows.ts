@@ -109,6 +109,19 @@ export class Rows {
     return (this.#columns.createdAtSeconds[slot] ?? 0) * 1_000;
   }
 
+  resolvedAt(slot: number): number {
+    return (this.#columns.resolvedAtSeconds[slot] ?? 0) * 1_000;
+  }
+
+  /** See `Entry.reportedAtSeconds`. */
+  reportedAtSeconds(slot: number): number {
+    return this.#columns.reportedAtSeconds[slot] ?? 0;
+  }
+
+  setReportedAtSeconds(slot: number, seconds: number): void {
+    this.#columns.reportedAtSeconds[slot] = seconds;
+  }
+
   ttlSeconds(slot: number): number {
     return this.#columns.ttlSeconds[slot] ?? 0;
   }
@@ -163,7 +176,7 @@ export class Rows {
       createdAt: this.createdAt(slot),
       firstSeenAt: columns.firstSeenAt[slot] ?? 0,
       lastSeenAt: columns.lastSeenAt[slot] ?? 0,
-      resolvedAt: (columns.resolvedAtSeconds[slot] ?? 0) * 1_000,
+      resolvedAt: this.resolvedAt(slot),
       active: !this.resolved(slot),
       ttlSeconds: this.ttlSeconds(slot),
       bytes: columns.bytes[slot] ?? 0,
@@ -230,6 +243,7 @@ export class Rows {
     this.#unlink(slot);
     this.#release(columns.source[slot] ?? 0, columns.eventType[slot] ?? 0, columns.namespace[slot] ?? 0);
     columns.epoch[slot] = 0;
+    columns.reportedAtSeconds[slot] = 0;
     columns.next[slot] = this.#free;
     this.#free = slot + 1;
   }
@@ -367,6 +381,16 @@ export class Entry {
 
   get createdAt(): number {
     return this.#rows.createdAt(this.#slot);
+  }
+
+  /** 0 while it is not Resolved. */
+  get resolvedAt(): number {
+    return this.#rows.resolvedAt(this.#slot);
+  }
+
+  /** When this process last took it in from a report, in seconds of the monotonic clock; 0: never. */
+  get reportedAtSeconds(): number {
+    return this.#rows.reportedAtSeconds(this.#slot);
   }
 
   /** 0: none of its own. */
