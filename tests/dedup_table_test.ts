@@ -142,7 +142,7 @@ Deno.test("409, same full fingerprint: closed → find the newest, then n+1", as
 Deno.test("409, same full fingerprint: ≤ 5 rounds, then failed{name_conflict}", async () => {
   await using it = world();
   const b = it.replica({ unlisted: true });
-  // Whoever holds the name is gone by the time one looks, and back when one creates.
+  // The holder of the name is gone at each read, and back at each create.
   await it.replica().take([ALERT]);
   const holder = only(it.kube.stored);
   it.kube.script = {

@@ -1,4 +1,4 @@
-/** Findings end and come back, seen by the whole program: on complete views only, after a grace, over restarts. */
+/** The whole program resolves findings on complete views only, after a grace, and makes them Active again, over restarts too. */
 import { assert, assertEquals } from "@std/assert";
 import { isObject } from "../src/model/json.ts";
 import type { TestApp } from "./support/app.ts";
@@ -50,7 +50,7 @@ async function evaluatedOften(app: TestApp): Promise<void> {
   await eventually("three resyncs", async () => await count() >= before + EVALUATIONS, { timeoutMs: 60_000 });
 }
 
-Deno.test("what its source no longer reports is Resolved after a grace, and Active again on its return, over restarts too", async () => {
+Deno.test("a finding that its source no longer reports is Resolved after a grace, and Active again on its return, over restarts too", async () => {
   await using world = await startDevWorld({ namespaces: ["shop"] });
   await report(world);
   {
@@ -59,13 +59,13 @@ Deno.test("what its source no longer reports is Resolved after a grace, and Acti
     await remove(world, [0, 2]);
     await until(world, ALL - 2 * FOUND, 2 * FOUND);
   }
-  // Gone while nobody looked.
+  // Gone while no replica runs.
   await remove(world, [2, 3]);
   {
     await using _app = await world.replica("zen-watcher-0", { env: QUICK });
     await until(world, ALL - 3 * FOUND, 3 * FOUND);
   }
-  // Back while nobody looked.
+  // Back while no replica runs.
   await report(world, [0, 1]);
   {
     await using _app = await world.replica("zen-watcher-0", { env: QUICK });
@@ -100,7 +100,7 @@ Deno.test("a finding that is reported again while its resolution is written ends
   }, { timeoutMs: 60_000 });
 });
 
-Deno.test("a namespace that is taken off a shard's list is left as it is: no view of the shard speaks of it", async () => {
+Deno.test("Observations of a namespace that is taken off a shard's list are left as they are", async () => {
   await using world = await startDevWorld({ namespaces: ["shop", "pay"] });
   await report(world);
   const quick = (list: string, collected: string) => ({

@@ -1,4 +1,4 @@
-/** The ends of pushed findings: nothing but the sender's word tells of them, so none may be lost. */
+/** The ends of pushed findings: only the sender tells of them, so none may be lost. */
 import { assertEquals } from "@std/assert";
 import type { FakeCall } from "./support/fake_kube.ts";
 import { apiError, FakeKube } from "./support/fake_kube.ts";
@@ -56,7 +56,7 @@ async function withReplicas(
 const phases = (kube: FakeKube) => kube.stored.map(({ status }) => status?.phase);
 
 for (const [why, steps] of [["", {}], [", with no room for more", { admits: () => false }]] as const) {
-  Deno.test(`an end reaches a replica whose watch has not told of the finding yet${why}`, () =>
+  Deno.test(`an end reaches a replica whose watch has not shown the finding yet${why}`, () =>
     withReplicas(async ({ time, kube, first, second }) => {
       second.lagging = true;
       await first.take([ALERT], PUSHED);
@@ -80,7 +80,7 @@ Deno.test("an end finds what went to our own namespace, its own being gone", () 
     assertEquals(phases(kube), ["Resolved"]);
   }));
 
-Deno.test("the end of what is not stored is no news, and costs one request", () =>
+Deno.test("the end of a finding that is not stored is filtered and costs one request", () =>
   withReplicas(async ({ kube, first, second }) => {
     const { byReason } = await second.take([END], PUSHED);
     assertEquals([byReason.filtered, kube.calls.map(({ verb }) => verb)], [{ not_relevant: 1 }, ["get"]]);

@@ -95,7 +95,7 @@ export function createExpiry(options: ExpiryOptions): Expiry {
 
   function isExpired(entry: Entry, now: number): boolean {
     const ttlMs = (entry.ttlSeconds || options.ttlSeconds) * 1_000;
-    // Whatever the TTL runs from, it is not before the creation.
+    // A TTL never runs from a time before the creation.
     if (entry.createdAt + ttlMs > now) return false;
     if (options.inScope?.(entry.namespace) === false) return false;
     if (!entry.isFinding) return true;

@@ -83,7 +83,7 @@ function isQuota({ status, message }: ApiError): boolean {
   return status === 403 && message.includes("exceeded quota");
 }
 
-/** A policy's no may be lifted; it comes with whatever status the policy likes (a ValidatingAdmissionPolicy's default is 422). */
+/** A policy's denial may be lifted. Policies choose its status (a ValidatingAdmissionPolicy's default is 422). */
 function isDenial({ status, message }: ApiError): boolean {
   if (status < 400 || status >= 500) return false;
   return (message.includes("admission webhook") && message.includes("denied the request")) ||

@@ -24,7 +24,7 @@ export interface WriterOptions {
   readonly metrics: Pick<Metrics, "observationsCreateErrors">;
   /** INSTANCE: the shard set the Observations belong to. */
   readonly instance: string;
-  /** Where an Observation goes whose own namespace is gone or going. */
+  /** Where an Observation goes whose own namespace is missing or terminating. */
   readonly ownNamespace: string;
   /** A source as a label value: beyond a bounded number of them `other`. */
   readonly sourceLabel: (source: string) => string;
@@ -36,8 +36,8 @@ export interface WriterOptions {
 
 const MAX_ROUNDS = 5;
 /**
- * Attempts for what is pulled: a quota is not raised within seconds, and what the server fails on for a minute (another
- * admission webhook that is down, or falls over this object) must not hold up its source for ever. It is evaluated again.
+ * Attempts for pulled events, which are evaluated again later. A quota is not raised within seconds, and an object that
+ * the server fails on for a minute (an admission webhook of others is down, or fails on it) must not hold up its source.
  */
 const MAX_PULLED_ATTEMPTS: Readonly<Partial<Record<CreateErrorReason, number>>> = {
   quota: 5,
@@ -147,8 +147,8 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
   }
 
   /**
-   * The newest stored generation, read once and believed. The index names it; while it has gaps a LIST by the
-   * fingerprint label does. `known` has just been read.
+   * The newest stored generation, read once and believed. The index names it; while the index is incomplete, a list by
+   * the fingerprint label does. `known` has just been read.
    */
   async function newestStored(job: Job, latest: number, known?: Generation): Promise<Generation | undefined> {
     if (!index.complete) return newestOf([...await listed(job), ...(known ? [known] : [])]);
@@ -181,9 +181,9 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
   }
 
   /**
-   * The end of a pushed finding that the index does not know. Another replica may have written it before this one's
-   * watch told: requests ask for it by its name, where it belongs and where it goes when that namespace is gone, or
-   * while the index has gaps one by its label.
+   * The end of a pushed finding that the index does not know. Another replica may have written the finding before this
+   * one's watch showed it, so it is read by its name, in its own namespace and in ours; while the index is incomplete,
+   * one list by the fingerprint label looks for it.
    */
   async function endStored(job: Job): Promise<Written> {
     const found = index.complete ? await storedFinding(job) : newestOf(await listed(job));
@@ -223,7 +223,7 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
     return { signal, backoff: newBackoff(), ...(sleep && { sleep }) };
   }
 
-  /** What is stored, and what this replica saw since and has not written yet. */
+  /** What is stored, with the repeats that this replica has not written yet. */
   function generationOf(observation: Observation): Generation {
     const { namespace = "", name = "" } = observation.metadata;
     const { firstSeenAt, lastSeenAt } = seenTimes(observation);
@@ -267,7 +267,7 @@ function conflict(job: Job, generation: number, holder?: Observation): Outcome {
   const why = holder
     ? `the name is taken by an object that is not this finding (fingerprint ${
       holder.metadata.annotations?.[ANNOTATIONS.fingerprint] ?? "none"
-    }, managed by ${holder.metadata.labels?.[LABELS.managedBy] ?? "nobody"})`
+    }, managed by ${holder.metadata.labels?.[LABELS.managedBy] ?? "none"})`
     : `the name was taken ${MAX_ROUNDS} times in a row`;
   return failed("name_conflict", `Cannot create "${name}": ${why}`);
 }

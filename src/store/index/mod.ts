@@ -14,11 +14,11 @@ import type { Tallies } from "./tallies.ts";
 export type { Entry, Row } from "./rows.ts";
 export type { SourceTally } from "./tallies.ts";
 
-/** Lists are told apart by a byte; 0 marks a free slot. */
+/** A byte tells lists apart; 0 marks a free slot. */
 const EPOCHS = 255;
 
 export interface IndexOptions extends ProjectOptions {
-  /** Told of each Observation that is gone (the first 128 bits of its fingerprint): its window is closed. */
+  /** Called for each Observation that is gone, with the first 128 bits of its fingerprint: its window is closed. */
   readonly onGone?: (fingerprint: string, generation: number) => void;
 }
 
@@ -29,7 +29,7 @@ export class ObservationIndex implements StoredIndex {
   /** Objects left out, by a hash of where they are; values: the list they were last seen in. */
   readonly #foreign = new Map<number, number>();
   #epoch = 1;
-  /** The newest resourceVersion the watch told of. */
+  /** The newest resourceVersion that the watch showed. */
   #watched = 0;
   #listing = false;
   #complete = false;
@@ -53,7 +53,7 @@ export class ObservationIndex implements StoredIndex {
     return this.#rows.tallies;
   }
 
-  /** Objects that are left out: not managed by us, of another instance, or not of our making by their names. */
+  /** Objects that are left out: not managed by us, of another instance, or with names that we do not give. */
   get foreign(): number {
     return this.#foreign.size;
   }
@@ -143,7 +143,7 @@ export class ObservationIndex implements StoredIndex {
   }
 
   #apply(observation: Observation, ownWrite: boolean): void {
-    // The watch brings back what an answer has told already. A full list is read again all the same.
+    // The watch shows again what the answer to a write has shown. Objects of a full list are read all the same.
     if (!this.#listing && this.#slotOfVersion(observation) !== NONE) return;
     const { namespace = "", name = "" } = observation.metadata;
     const projection = project(observation, this.#options);
@@ -155,7 +155,7 @@ export class ObservationIndex implements StoredIndex {
     }
     if (slot === NONE) {
       if (this.#foreign.size > 0) this.#foreign.delete(placeKey(namespace, name));
-      // The watch is past this answer of ours already: had the object lived on, it would be here.
+      // The watch is past this answer already: if the object still existed, it would be known.
       if (!(ownWrite && projection.resourceVersion <= this.#watched)) {
         this.#rows.insert(projection, this.#epoch);
       }

@@ -1,13 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
-import { LABELS } from "../src/model/observation.ts";
-import { NetworkError } from "../src/kube/api.ts";
-import { DueQueue } from "../src/store/due_queue.ts";
-import { mergeDeltas } from "../src/store/repeats.ts";
-import { statusPatch } from "../src/store/updates.ts";
-import { apiError, type FakeCall, FakeKube } from "./support/fake_kube.ts";
-import { storedObservation } from "./support/observation.ts";
-import { Replica, type ReplicaOptions, type TakeOptions } from "./support/replica.ts";
-import { VirtualTime } from "./support/virtual_time.ts";
+import { LABELS } from "../model/observation.ts";
+import { NetworkError } from "../kube/api.ts";
+import { DueQueue } from "./due_queue.ts";
+import { mergeDeltas } from "./repeats.ts";
+import { statusPatch } from "./updates.ts";
+import { apiError, type FakeCall, FakeKube } from "../../tests/support/fake_kube.ts";
+import { storedObservation } from "../../tests/support/observation.ts";
+import { Replica, type ReplicaOptions, type TakeOptions } from "../../tests/support/replica.ts";
+import { VirtualTime } from "../../tests/support/virtual_time.ts";
 
 async function withReplica(
   test: (it: { time: VirtualTime; kube: FakeKube; replica: Replica; another(): Replica }) => Promise<void>,
@@ -107,7 +107,7 @@ Deno.test("an unchanged report read again writes nothing", () =>
     assertEquals(kube.calls.map(({ verb }) => verb), ["create"]);
   }));
 
-Deno.test("a finding that returns is Active again: the same object, one more occurrence, once", () =>
+Deno.test("a finding that returns is Active again, as the same object with one more occurrence", () =>
   withReplica(async ({ time, kube, replica, another }) => {
     const other = another();
     await replica.take([ALERT], FINDING);
@@ -135,7 +135,7 @@ Deno.test("a finding that returns with aggregation off is Active again, and not 
     assertEquals([status(kube).phase, status(kube).occurrences], ["Active", 1]);
   }));
 
-Deno.test("a pushed finding is resolved at once when its tool says so, and only if it is stored", () =>
+Deno.test("a pushed finding that is stored is resolved at once when its tool says so", () =>
   withReplica(async ({ time, kube, replica }) => {
     const pushed: TakeOptions = { kind: "finding", profile: { name: "alertmanager" } };
     const early = await replica.take([{ ...ALERT, resolved: true }], pushed);
@@ -149,7 +149,7 @@ Deno.test("a pushed finding is resolved at once when its tool says so, and only 
     assertEquals(kube.count("patch/status"), 1, "said twice, written once");
   }));
 
-Deno.test("a pushed finding's end finds it also while the index has gaps", async () => {
+Deno.test("a pushed finding's end finds it while the index is incomplete", async () => {
   const time = new VirtualTime();
   const kube = new FakeKube(() => time.now());
   const pushed: TakeOptions = { kind: "finding", profile: { name: "alertmanager" } };
@@ -187,7 +187,7 @@ Deno.test("a pushed finding's lastSeenAt keeps up with its TTL, not with each re
     assertEquals(status(kube).occurrences, 1, "a repeat of a finding is no occurrence");
   }));
 
-Deno.test("what a finding says is replaced when its tool says something else", () =>
+Deno.test("the content of a finding is replaced when its tool says something else", () =>
   withReplica(async ({ time, kube, replica }) => {
     await replica.take([{ ...ALERT, message: "old", details: { a: { b: 1, c: 2 }, d: [1] } }], FINDING);
     await replica.take([{ ...ALERT, message: "new", details: { a: { c: 3 } } }], FINDING);
@@ -223,7 +223,7 @@ Deno.test("two reports that disagree about one finding do not write for ever", (
     assertEquals(kube.count("patch"), before);
   }));
 
-Deno.test("once the report that held a finding is silent, the other is heard", () =>
+Deno.test("once the report whose content is stored is silent, another report replaces it", () =>
   withReplica(async ({ time, kube, replica }) => {
     const says = (origin: string, message: string) =>
       replica.take([{ ...ALERT, message }], { ...FINDING, origin });
@@ -282,7 +282,7 @@ function refusing(error: () => Error, but?: (name: string) => boolean) {
 
 const errorsOf = (replica: Replica) => replica.logged.filter(({ level }) => level === "ERROR").length;
 
-Deno.test("status writes that nothing mends are given up, loudly", () =>
+Deno.test("status writes that cannot succeed are given up with an ERROR", () =>
   withReplica(async ({ time, kube, replica }) => {
     await replica.take([ALERT]);
     kube.script = refusing(() => apiError("patch", 422, "Invalid"));
@@ -329,7 +329,7 @@ for (const [by, error] of DENIALS) {
     }));
 }
 
-Deno.test("refused work fills half a queue at most: the rest is for what may be done", async () => {
+Deno.test("refused work fills half a queue at most", async () => {
   const time = new VirtualTime();
   const done: string[] = [], dropped: string[] = [];
   const queue = new DueQueue<string>({
@@ -360,7 +360,7 @@ Deno.test("refused work fills half a queue at most: the rest is for what may be 
   await running;
 });
 
-Deno.test("flush tries refused status writes once more, and says what is lost", () =>
+Deno.test("flush tries refused status writes once more and logs what is lost", () =>
   withReplica(async ({ time, kube, replica }) => {
     await replica.take([ALERT, ALERT]);
     kube.script = refusing(() => apiError("patch", 403, "Forbidden"));
@@ -398,7 +398,7 @@ Deno.test("flush ends with its signal while the API server is away", () =>
     assertEquals(replica.store.repeats.size, 1);
   }));
 
-Deno.test("of a return and a resolution the later one counts; counts add up", () => {
+Deno.test("mergeDeltas() adds counts, and of a return and a resolution keeps the later one", () => {
   const seen = { occurrences: 2, firstSeenAt: 10, lastSeenAt: 20 };
   const returned = { occurrences: 0, firstSeenAt: Infinity, lastSeenAt: 30, returned: 1 } as const;
   const resolved = { occurrences: 1, firstSeenAt: 5, lastSeenAt: -Infinity, resolvedAt: 40 };
@@ -447,7 +447,7 @@ Deno.test("an act kept in an object counts when it happens, not when it is read 
       await replica.take([first], KEPT);
       await time.advance(10_000);
     }
-    assertEquals(kube.calls.map(({ verb }) => verb), ["create"], "reading it again is no news");
+    assertEquals(kube.calls.map(({ verb }) => verb), ["create"], "reading it again writes nothing");
     await replica.take([second], KEPT);
     await time.advance(10_000);
     assertEquals(status(kube).occurrences, 2);
@@ -459,7 +459,7 @@ Deno.test("an act kept in an object counts when it happens, not when it is read 
     assertEquals(kube.stored.length, 1);
   }));
 
-Deno.test("an act kept in an object that two leaders read counts once, whoever writes first", () =>
+Deno.test("an act kept in an object that two leaders read counts once", () =>
   withReplica(async ({ time, kube, replica, another }) => {
     const successor = another();
     const at = (offsetMs: number) => ({

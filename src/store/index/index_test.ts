@@ -2,15 +2,15 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { sha256 } from "../src/model/identity/fingerprint.ts";
-import { LABELS } from "../src/model/observation.ts";
-import { contentHashOf } from "../src/pipeline/normalize.ts";
-import { fingerprintKey } from "../src/store/fingerprint_key.ts";
-import { type IndexOptions, ObservationIndex } from "../src/store/index/mod.ts";
-import { parseName, seenTimes } from "../src/store/index/projection.ts";
-import type { StoredObservation } from "../src/store/mod.ts";
-import { Reporters } from "../src/store/reporters.ts";
-import { type ObservationFields, storedObservation } from "./support/observation.ts";
+import { sha256 } from "../../model/identity/fingerprint.ts";
+import { LABELS } from "../../model/observation.ts";
+import { contentHashOf } from "../../pipeline/normalize.ts";
+import { fingerprintKey } from "../fingerprint_key.ts";
+import { type IndexOptions, ObservationIndex } from "./mod.ts";
+import { parseName, seenTimes } from "./projection.ts";
+import type { StoredObservation } from "../mod.ts";
+import { Reporters } from "../reporters.ts";
+import { type ObservationFields, storedObservation } from "../../../tests/support/observation.ts";
 
 function newIndex(options: Partial<IndexOptions> = {}): ObservationIndex {
   return new ObservationIndex({
@@ -42,7 +42,7 @@ function names(index: ObservationIndex): string[] {
   }).sort();
 }
 
-Deno.test("index finds the newest generation of a fingerprint, in whatever namespace and order they came", () => {
+Deno.test("index finds the newest generation of a fingerprint in any namespace, in whichever order they came", () => {
   const index = newIndex();
   const generations = [2, 4, 1, 3].map((generation) =>
     storedObservation({ generation, kind: "occurrence", namespace: `ns-${generation % 2}` })
@@ -55,7 +55,7 @@ Deno.test("index finds the newest generation of a fingerprint, in whatever names
   assertEquals(index.newest(sha256("another")), undefined);
 });
 
-Deno.test("index keeps what dedup, budget, collection and lifecycle read", () => {
+Deno.test("index keeps the fields that dedup, budget, expiry and findings read", () => {
   const index = newIndex();
   const object = storedObservation({
     source: "falco",
@@ -110,7 +110,7 @@ Deno.test("absent first and last times read as detectedAt where near the creatio
   assertEquals(at("2026-05-01T12:06:01Z"), createdAt);
 });
 
-Deno.test("a list removes what it does not name, and tells of each", () => {
+Deno.test("a list removes what it does not show, and onGone is called for each", () => {
   const gone: string[] = [];
   const index = newIndex({ onGone: (fingerprint, generation) => gone.push(`${fingerprint}-${generation}`) });
   const objects = [1, 2, 3].map((id) => storedObservation({ id, generation: 1 }));
@@ -129,7 +129,7 @@ Deno.test("an own create noted during a list that began before it survives the l
   assertEquals(index.size, 1);
 });
 
-Deno.test("an own create whose end the watch has already told of is not noted", () => {
+Deno.test("an own create whose deletion the watch has already shown is not noted", () => {
   const index = newIndex();
   list(index, [], "10");
   const object = storedObservation({ resourceVersion: "11" });
@@ -139,7 +139,7 @@ Deno.test("an own create whose end the watch has already told of is not noted", 
   assertEquals(index.size, 0);
 });
 
-Deno.test("older frames than what is known change nothing; another uid's end neither", () => {
+Deno.test("older frames and the deletion of another uid change nothing", () => {
   const index = newIndex();
   const object = storedObservation({ resourceVersion: "10" });
   list(index, [object], "10");
@@ -151,7 +151,7 @@ Deno.test("older frames than what is known change nothing; another uid's end nei
   assertEquals(index.size, 1);
 });
 
-Deno.test("objects of others are left out but counted, and let in when they become ours", () => {
+Deno.test("objects of others are left out, counted, and taken in when they become ours", () => {
   const index = newIndex();
   const mine = storedObservation({ id: 1 });
   const other = storedObservation({ id: 2, instance: "blue" });
@@ -207,7 +207,7 @@ Deno.test("index and reporters of 20,000 and 50,000 findings fit into 6 and 15 M
   assert(reporters.reports("trivy", fingerprintKey(sha256("0"))), "they are held");
 });
 
-Deno.test("names that are not of zen-watcher's making are not taken for such", () => {
+Deno.test("parseName() refuses names that zen-watcher does not give", () => {
   const hex = "0123456789abcdef0123456789abcdef";
   assertEquals(parseName(`kube-bench-${hex}`), { source: "kube-bench", fingerprint: hex, generation: 0 });
   assertEquals(parseName(`falco-${hex}-12`), { source: "falco", fingerprint: hex, generation: 12 });
@@ -227,7 +227,7 @@ Deno.test("names that are not of zen-watcher's making are not taken for such", (
   }
 });
 
-Deno.test("index agrees with a plain map whatever comes in whatever order (property)", () => {
+Deno.test("index agrees with a plain map over random changes (property)", () => {
   // Some fingerprints share their first 64 bits, and so the key they are found by.
   const fingerprintOf = (id: number) => sha256(String(id % 3)).slice(0, 16) + sha256(String(id)).slice(16);
   const step = fc.oneof(

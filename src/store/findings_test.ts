@@ -1,12 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
-import { ANNOTATIONS } from "../src/model/observation.ts";
-import { NetworkError } from "../src/kube/api.ts";
-import { sha256 } from "../src/model/identity/fingerprint.ts";
-import type { StoredObservation } from "../src/store/observations.ts";
-import { FakeKube } from "./support/fake_kube.ts";
-import { Leader, type LeaderOptions } from "./support/leader.ts";
-import { storedObservation } from "./support/observation.ts";
-import { VirtualTime } from "./support/virtual_time.ts";
+import { ANNOTATIONS } from "../model/observation.ts";
+import { NetworkError } from "../kube/api.ts";
+import { sha256 } from "../model/identity/fingerprint.ts";
+import type { StoredObservation } from "./observations.ts";
+import { FakeKube } from "../../tests/support/fake_kube.ts";
+import { Leader, type LeaderOptions } from "../../tests/support/leader.ts";
+import { storedObservation } from "../../tests/support/observation.ts";
+import { VirtualTime } from "../../tests/support/virtual_time.ts";
 
 const REPORTS = { source: "trivy", resource: "vulnerabilityreports.aquasecurity.github.io" };
 const GRACE_MS = 600_000;
@@ -89,7 +89,7 @@ Deno.test("a finding its source no longer reports is Resolved after the grace, n
     assertEquals(kube.count("patch/status"), writes, "written once");
   }));
 
-Deno.test("reported again it is Active: same object, occurrences + 1", () =>
+Deno.test("a Resolved finding that is reported again is Active: the same object, occurrences + 1", () =>
   leading(async ({ time, list, report, phases, kube }) => {
     await list({ "prod/web": ["a"] });
     const [{ metadata: { uid } }] = kube.stored as [typeof kube.stored[0] & object];
@@ -124,7 +124,7 @@ Deno.test("a finding that one of two reports still names is not missing", () =>
     assertEquals(phases(), { a: "Resolved 1" });
   }));
 
-Deno.test("a list ends what it does not show", () =>
+Deno.test("a list ends the findings it does not show", () =>
   leading(async ({ time, list, phases }) => {
     await list({ "prod/web": ["a"], "prod/db": ["b"] });
     await list({ "prod/db": ["b"] });
@@ -141,7 +141,7 @@ Deno.test("an interrupted list ends nothing", () =>
     assertEquals(phases(), { a: "Active 1", b: "Active 1" });
   }));
 
-Deno.test("a garbled document resolves nothing of what it said, but takes in what can be read", () =>
+Deno.test("a garbled document resolves nothing that it reported, and its readable part is taken in", () =>
   leading(async ({ time, list, report, phases }) => {
     await list({ "prod/web": ["a", "b"] });
     await report("prod/web", ["b", "c"], { readable: false });
@@ -184,7 +184,7 @@ Deno.test("a CRD that is uninstalled, its reports first as an API server does it
     );
   }));
 
-Deno.test("what ended long before its resource is uninstalled stays resolved, and what came back counts once", () =>
+Deno.test("a finding that ended long before its resource is uninstalled stays Resolved, and one that came back counts once", () =>
   leading(async ({ time, leader, list, report, phases }) => {
     await list({ "prod/web": ["a"], "prod/db": ["b"] });
     leader.findings.gone(REPORTS, "prod/web");
@@ -201,7 +201,7 @@ Deno.test("what ended long before its resource is uninstalled stays resolved, an
     assertEquals(phases(), { a: "Resolved 1", b: "Resolved 1" }, "no reporter is counted twice");
   }));
 
-Deno.test("after a restart the grace starts anew, also for what this term never saw reported", () =>
+Deno.test("after a restart the grace starts anew, also for findings not reported in this term", () =>
   leading(async ({ time, leader, list, report, phases, nextTerm }) => {
     await list({ "prod/web": ["a", "b"] });
     await report("prod/web", ["a"]);
@@ -217,7 +217,7 @@ Deno.test("after a restart the grace starts anew, also for what this term never 
     assertEquals(leader.findings.state(rowOf("trivy")), "unseen");
   }));
 
-Deno.test("what came by a webhook door is no part of its source's views: it lives by its TTL from lastSeenAt", () =>
+Deno.test("a finding pushed through an Ingester to a source with views lives by its TTL from lastSeenAt", () =>
   leading(async ({ time, leader, kube, list, report, phases, nextTerm }) => {
     const door = "Ingester zen-system/edge";
     const pushed = {
@@ -261,7 +261,7 @@ function isPushed({ spec }: StoredObservation): boolean {
   return spec.message === "p";
 }
 
-Deno.test("after a restart a document that cannot be read holds what it may report", () =>
+Deno.test("after a restart a document that cannot be read keeps the findings that it may report", () =>
   leading(async ({ time, list, leader, report, phases, nextTerm }) => {
     await list({ "prod/web": ["a"], "prod/db": ["b"] });
     await nextTerm();
@@ -275,7 +275,7 @@ Deno.test("after a restart a document that cannot be read holds what it may repo
     assertEquals(phases(), { a: "Resolved 1", b: "Active 1" });
   }));
 
-Deno.test("after a restart an uninstalled resource resolves nothing of what only it could report", () =>
+Deno.test("after a restart an uninstalled resource resolves no finding that only it could report", () =>
   leading(async ({ time, list, leader, phases, nextTerm }) => {
     await list({ "prod/web": ["a"] });
     await nextTerm();
@@ -302,14 +302,14 @@ Deno.test("one resource that is still being listed keeps the whole source from r
     assertEquals(phases(), { a: "Resolved 1" });
   }));
 
-Deno.test("a pushed finding has no view: lifecycle leaves it alone", () =>
+Deno.test("a pushed finding, which no view reports, is not resolved", () =>
   leading(async ({ time, leader, phases }) => {
     await leader.take([{ message: "fire" }], { kind: "finding", profile: { name: "alertmanager" } });
     await time.advance(GRACE_MS * 5);
     assertEquals(phases(), { fire: "Active 1" });
   }));
 
-Deno.test("lifecycle writes nothing once the lease may be another's", () =>
+Deno.test("findings are not resolved once the lease may be another's", () =>
   leading(async ({ time, leader, list, phases }) => {
     await list({ "prod/web": ["a"] });
     await list({});

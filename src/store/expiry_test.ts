@@ -1,10 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
-import { ApiError } from "../src/kube/api.ts";
-import type { FindingState } from "../src/store/findings.ts";
-import { apiError, FakeKube } from "./support/fake_kube.ts";
-import { Leader, type LeaderOptions } from "./support/leader.ts";
-import { type ObservationFields, storedObservation } from "./support/observation.ts";
-import { VirtualTime } from "./support/virtual_time.ts";
+import { ApiError } from "../kube/api.ts";
+import type { FindingState } from "./findings.ts";
+import { apiError, FakeKube } from "../../tests/support/fake_kube.ts";
+import { Leader, type LeaderOptions } from "../../tests/support/leader.ts";
+import { type ObservationFields, storedObservation } from "../../tests/support/observation.ts";
+import { VirtualTime } from "../../tests/support/virtual_time.ts";
 
 const DAY_MS = 86_400_000;
 const NEVER = new AbortController().signal;
@@ -45,7 +45,7 @@ async function errors({ metrics }: Leader): Promise<string[]> {
 
 const OLD = { source: "falco", kind: "occurrence", generation: 1 } as const;
 
-Deno.test("an occurrence expires its TTL after its creation, whatever was seen of it since", () =>
+Deno.test("an occurrence expires its TTL after its creation, repeated since or not", () =>
   leading(
     (now) => [
       {
@@ -87,7 +87,7 @@ const FINDING_CASES: readonly (readonly [FindingState, "Active" | "Resolved", st
   ["unseen", "Active", "so is one that nothing reports any more", false],
   ["absent", "Active", "one of an uninstalled resource does not count as reported", true],
   ["reported", "Resolved", "a Resolved one goes its TTL after resolvedAt", true],
-  ["ended", "Resolved", "whatever its source says", true],
+  ["ended", "Resolved", "also one that ended", true],
 ];
 
 for (const [state, phase, title, expires] of FINDING_CASES) {

@@ -1,12 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { SEVERITIES, type Severity } from "../src/model/observation.ts";
-import type { BudgetState } from "../src/store/budget.ts";
-import { FakeKube } from "./support/fake_kube.ts";
-import { Leader, type LeaderOptions } from "./support/leader.ts";
-import { normalEvent } from "./support/normal_event.ts";
-import { type ObservationFields, storedObservation } from "./support/observation.ts";
-import { VirtualTime } from "./support/virtual_time.ts";
+import { SEVERITIES, type Severity } from "../model/observation.ts";
+import type { BudgetState } from "./budget.ts";
+import { FakeKube } from "../../tests/support/fake_kube.ts";
+import { Leader, type LeaderOptions } from "../../tests/support/leader.ts";
+import { normalEvent } from "../../tests/support/normal_event.ts";
+import { type ObservationFields, storedObservation } from "../../tests/support/observation.ts";
+import { VirtualTime } from "../../tests/support/virtual_time.ts";
 
 const NEVER = new AbortController().signal;
 
@@ -72,7 +72,7 @@ Deno.test("below the budget everything is admitted", () =>
     return Promise.resolve();
   }));
 
-Deno.test("Resolved ones are evicted first, whosever they are", () =>
+Deno.test("Resolved Observations are evicted first, of any source", () =>
   leading(
     [
       ...many(100, "trivy", { severity: "LOW" }),
@@ -84,7 +84,7 @@ Deno.test("Resolved ones are evicted first, whosever they are", () =>
     },
   ));
 
-Deno.test("then the source furthest over its share pays, its lowest severity, its oldest", () =>
+Deno.test("after them the source furthest over its share loses its lowest severity, oldest first", () =>
   leading(
     [
       ...many(60, "trivy", { severity: "MEDIUM" }),
@@ -100,7 +100,7 @@ Deno.test("then the source furthest over its share pays, its lowest severity, it
     },
   ));
 
-Deno.test("sources that are level pay in turns", () =>
+Deno.test("sources equally far over their shares lose Observations in turns", () =>
   leading([...many(60, "trivy"), ...many(60, "kyverno")], async ({ evict, left }) => {
     assertEquals(await evict(), 20);
     assertEquals(left(), { "trivy HIGH Active": 50, "kyverno HIGH Active": 50 });
@@ -141,7 +141,7 @@ Deno.test("a source under its share is never refused because of another", () =>
     return Promise.resolve();
   }));
 
-Deno.test("what would be the next to go is refused: the lowest of the source furthest over its share", () =>
+Deno.test("an event that would be the next to be evicted is refused", () =>
   leading(many(100, "trivy", { severity: "MEDIUM" }), ({ leader: { budget } }) => {
     assert(!budget.admits(event("trivy", "LOW")));
     assert(!budget.admits(event("trivy", "MEDIUM")), "of equal findings the stored one stays");
@@ -151,7 +151,7 @@ Deno.test("what would be the next to go is refused: the lowest of the source fur
     return Promise.resolve();
   }));
 
-Deno.test("a full budget settles: findings that are refused do not evict each other in turns", () =>
+Deno.test("findings that a full budget refuses do not evict each other in turns", () =>
   leading(many(100, "trivy", { severity: "MEDIUM" }), async ({ leader, evict, kube }) => {
     const before = kube.stored;
     for (let round = 0; round < 3; round++) {
@@ -174,7 +174,7 @@ Deno.test("bytes count as well as numbers", () =>
     { maxBytes: 60_000 },
   ));
 
-Deno.test("usage is a metric; being full and having room again are said once each", async () => {
+Deno.test("usage is a metric, and onChange is called once when the budget is full and once when it has room", async () => {
   const said: BudgetState[] = [];
   await leading(many(103, "trivy"), async ({ leader, evict, time, kube }) => {
     const { budget } = leader;

@@ -1,11 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
-import { ApiError, NetworkError, type ObjectMeta } from "../src/kube/api.ts";
-import { ANNOTATIONS } from "../src/model/observation.ts";
-import { refusalOf } from "../src/store/refusal.ts";
-import { apiError, type FakeCall, FakeKube } from "./support/fake_kube.ts";
-import { storedObservation } from "./support/observation.ts";
-import { Replica, type ReplicaOptions } from "./support/replica.ts";
-import { VirtualTime } from "./support/virtual_time.ts";
+import { ApiError, NetworkError, type ObjectMeta } from "../kube/api.ts";
+import { ANNOTATIONS } from "../model/observation.ts";
+import { refusalOf } from "./refusal.ts";
+import { apiError, type FakeCall, FakeKube } from "../../tests/support/fake_kube.ts";
+import { storedObservation } from "../../tests/support/observation.ts";
+import { Replica, type ReplicaOptions } from "../../tests/support/replica.ts";
+import { VirtualTime } from "../../tests/support/virtual_time.ts";
 
 async function withReplica(
   test: (it: { time: VirtualTime; kube: FakeKube; replica: Replica }) => Promise<void>,
@@ -212,7 +212,7 @@ Deno.test("a generation that is gone when it is read is not counted on", () =>
     assertEquals(how(replica), Array(3).fill('{"kind":"created"}'));
   }));
 
-Deno.test("writer never throws, whatever the API server's client throws", () =>
+Deno.test("writer never throws what the API server's client throws", () =>
   withReplica(async ({ kube, replica }) => {
     kube.script = failing(1, () => new TypeError("a defect"));
     const { byReason } = await replica.take([ALERT]);
