@@ -132,7 +132,8 @@ Deno.test("a watch that has fallen silent is left after the idle guard, and noth
   await run.change(1, CHANGES);
   await run.healed(CHANGES);
   assertEquals(silent.hits, 4);
-  assert(await run.broken("timeout") >= 1);
+  // Where no bookmark came before the silence, the watch may be of a resource that sends none.
+  assert(await run.broken("timeout") + await run.broken("silent") >= 1);
 });
 
 Deno.test("what changed before the history of the API server begins is found by a new list", async () => {

@@ -48,6 +48,8 @@ export interface KubeList<T extends KubeObject = KubeObject> {
     readonly remainingItemCount?: number;
   };
   readonly items: readonly T[];
+  /** The length of the answer, where it is known. */
+  readonly bytes?: number;
 }
 
 /** One line of a watch. */
@@ -87,6 +89,8 @@ export interface ListOptions extends RequestOptions {
   readonly continue?: string;
   readonly resourceVersion?: string;
   readonly resourceVersionMatch?: "NotOlderThan" | "Exact";
+  /** Refuses a longer answer: `NetworkError` `too_large`. */
+  readonly maxBytes?: number;
 }
 
 export interface WatchRequestOptions extends RequestOptions {

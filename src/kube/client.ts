@@ -152,6 +152,8 @@ interface Request {
   readonly accept?: string;
   readonly signal?: AbortSignal | undefined;
   readonly isWatch?: boolean;
+  /** The longest answer. */
+  readonly maxBytes?: number;
   /** For errors: `create observations "zen-system/a"`. */
   readonly doing: string;
 }
@@ -171,14 +173,24 @@ async function list<T extends KubeObject>(
 ): Promise<KubeList<T>> {
   const doing = `list ${named(type, options.namespace)}`;
   const path = resourcePath(type, { namespace: options.namespace });
+  const { signal, maxBytes } = options;
   const query = listQuery(options);
-  const answer = await requestObject(wire, { method: "GET", path, query, signal: options.signal, doing });
+  const text = await requestText(wire, {
+    method: "GET",
+    path,
+    query,
+    signal,
+    doing,
+    ...(maxBytes === undefined ? {} : { maxBytes }),
+  });
+  const answer = toObject(text, doing);
   // Go writes an empty list as null.
   const items: unknown = answer["items"] ?? [];
   if (!Array.isArray(items) || !items.every((item): item is T => isKubeObject<T>(item))) {
     throw garbled(doing, "the answer is no list of objects");
   }
-  return { metadata: answer.metadata as KubeList["metadata"], items };
+  // Characters, which are bytes but for what is not ASCII.
+  return { metadata: answer.metadata as KubeList["metadata"], items, bytes: text.length };
 }
 
 async function remove(
@@ -245,17 +257,21 @@ function isKubeObject<T extends KubeObject>(value: unknown): value is T {
 }
 
 async function requestObject<T extends KubeObject>(wire: Wire, request: Request): Promise<T> {
-  const value = parseObject(await requestText(wire, request), request.doing);
+  return toObject<T>(await requestText(wire, request), request.doing);
+}
+
+function toObject<T extends KubeObject>(text: string, doing: string): T {
+  const value = parseObject(text, doing);
   value["metadata"] ??= {};
   if (isKubeObject<T>(value)) return value;
-  throw garbled(request.doing, "the answer is no object");
+  throw garbled(doing, "the answer is no object");
 }
 
 /** Sends, and reads the text of a successful answer. */
 async function requestText(wire: Wire, request: Request): Promise<string> {
   using exchange = await open(wire, request);
   try {
-    return await readText(exchange.response, wire.maxBodyBytes);
+    return await readText(exchange.response, Math.min(request.maxBytes ?? Infinity, wire.maxBodyBytes));
   } catch (error) {
     throw exchange.failure(error);
   }

@@ -1,35 +1,34 @@
-/** The list/watch loop. Its states: empty (a full list is needed) and listed (watch on from a resourceVersion). */
+/** Lists and watches a resource, and goes on through every fault. */
 import { type Clock, systemClock } from "../model/clock.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import {
   ApiError,
   type KubeApi,
+  type KubeList,
   type KubeObject,
   NetworkError,
   type ObjectMeta,
   type ResourceType,
   type StatusBody,
+  type WatchFrame,
 } from "./api.ts";
 import { resourceName } from "./paths.ts";
 import {
   type Backoff,
   backoff,
-  type Deadline,
   deadline,
   elapsed,
   isRetryable,
   retryAfterMsOf,
   type Sleep,
-  sleep,
 } from "./retry.ts";
-import { trackWatch, type WatchTracker } from "./watch_tracker.ts";
 
-/** How a watched resource stands. */
+/** Whether a watched resource can be read. */
 export type WatchState = "listing" | "synced" | "absent" | "forbidden" | "failing";
 
 /**
- * What a watcher tells. From `init` to `synced` come all objects there are, one `apply` each: what was known before and
- * is not among them is gone. A new `init` at any time starts over. After `error` the watcher goes on by itself.
+ * What a watch yields. The objects between `init` and `synced` are all there are: an object that was known before and is
+ * not among them is gone. A new `init` may come at any time. After `error` the watch goes on by itself.
  */
 export type WatchEvent<T extends KubeObject = KubeObject> =
   | { readonly type: "init" }
@@ -44,9 +43,13 @@ export type WatchEvent<T extends KubeObject = KubeObject> =
     readonly state: "absent" | "forbidden" | "failing";
   };
 
-/** Why a watch broke; a label of `watch_reconnects_total` together with `ended` (the server closed it in time). */
+/**
+ * Why a watch broke: the label `reason` of `watch_reconnects_total`, which has `ended` (the server closed the watch in
+ * time), `silent` (a resource without bookmarks was quiet) and `relist` (the caller asked for it) too.
+ */
 export type WatchErrorReason =
   | "expired"
+  | "rewound"
   | "absent"
   | "forbidden"
   | "unauthorized"
@@ -59,12 +62,14 @@ export type WatchErrorReason =
   | "too_large"
   | "error";
 
+/** How to watch. */
 export interface WatchOptions {
   readonly signal: AbortSignal;
   /** "" or absent: all namespaces. */
   readonly namespace?: string;
   readonly labelSelector?: string;
   readonly fieldSelector?: string;
+  /** Objects on a page; fewer where they are large. */
   readonly pageSize?: number;
   /** How long the server keeps a watch open, give or take a tenth. */
   readonly timeoutSeconds?: number;
@@ -73,170 +78,278 @@ export interface WatchOptions {
   /** A watch that lived this long and then breaks starts over with the shortest wait. */
   readonly healthyMs?: number;
   readonly backoff?: Backoff;
-  /** Waits while the resource is absent or forbidden: nobody gains from asking every few seconds. */
+  /** Waits while the resource is absent or forbidden: asking every few seconds does not help. */
   readonly deniedBackoff?: Backoff;
   readonly clock?: Clock;
   readonly random?: () => number;
   readonly sleep?: Sleep;
   readonly metrics?: Pick<Metrics, "watchReconnects" | "watchLastActivity" | "informerSynced">;
-  /** Told of each change of state, also of the recovery from an error without a new list. */
+  /** Called at each change of state, also at the recovery from an error without a new list. */
   readonly onState?: (state: WatchState) => void;
 }
 
-interface Run
-  extends Required<Omit<WatchOptions, "metrics" | "namespace" | "labelSelector" | "fieldSelector">> {
-  readonly api: KubeApi;
-  readonly type: ResourceType;
-  readonly scope: Pick<WatchOptions, "namespace" | "labelSelector" | "fieldSelector">;
-  readonly tracker: WatchTracker;
-  /** Shrinks when a page is too large or too slow. */
-  page: number;
-  /** Undefined: empty. */
-  resourceVersion: string | undefined;
+/** A running watch. */
+export interface Watch<T extends KubeObject = KubeObject>
+  extends AsyncGenerator<WatchEvent<T>, void, undefined> {
+  /**
+   * Asks for a full list. A list under way is finished first, and then made once more: calls that come faster than lists
+   * end cannot keep one from ending.
+   */
+  relist(): void;
 }
 
-/** Watches a resource until `signal` aborts: relists on 410, backs off on errors, never gives up. */
-export async function* watch<T extends KubeObject = KubeObject>(
+/** A page of a list stays under this many bytes: one over it is refused and asked for again with fewer objects. */
+const MAX_PAGE_BYTES = 16 * 1024 * 1024;
+/** What the next page aims at, by the size of the objects on the last one. */
+const AIMED_PAGE_BYTES = MAX_PAGE_BYTES / 2;
+
+/**
+ * Watches a resource until `signal` aborts. Lists anew when the resourceVersion has expired, when the server's revision
+ * went back (etcd was restored from a copy), and on `relist()`; backs off on errors and never gives up.
+ */
+export function watch<T extends KubeObject = KubeObject>(
   api: KubeApi,
   type: ResourceType,
   options: WatchOptions,
-): AsyncGenerator<WatchEvent<T>, void, undefined> {
-  using tracker = trackWatch(resourceName(type), options);
-  const run = createRun({ api, type, options, tracker });
-  while (!run.signal.aborted) {
-    try {
-      if (run.resourceVersion === undefined) {
-        yield { type: "init" };
-        yield* listAll<T>(run);
-      }
-      if (run.signal.aborted) return;
-      yield* watchOnce<T>(run);
-      if (!run.signal.aborted) tracker.reconnect("ended");
-    } catch (error) {
-      if (run.signal.aborted) return;
-      const event = toErrorEvent(error);
-      tracker.state(event.state);
-      tracker.reconnect(event.reason);
-      if (needsList(event.reason)) run.resourceVersion = undefined;
-      yield event;
-      const waits = event.state === "failing" ? run.backoff : run.deniedBackoff;
-      await elapsed(waits.next(retryAfterMsOf(error)), run);
-    }
-  }
+): Watch<T> {
+  const run = createRun(api, type, options);
+  return Object.assign(loop<T>(run), {
+    relist() {
+      run.isRelistWanted = true;
+      run.cut();
+    },
+  });
 }
 
-function createRun({ api, type, options, tracker }: {
-  api: KubeApi;
-  type: ResourceType;
-  options: WatchOptions;
-  tracker: WatchTracker;
-}): Run {
-  const { namespace, labelSelector, fieldSelector, random = Math.random } = options;
+/** What is known of the resource. */
+type State =
+  | { readonly phase: "empty" }
+  /** Changes after `resourceVersion` are still to come. `isRenewed`: the watch before fell silent. */
+  | { readonly phase: "listed"; readonly resourceVersion: string; readonly isRenewed?: true }
+  /** A watch fell silent, as it does for ever from a revision that a restored server has yet to reach again. */
+  | { readonly phase: "silent"; readonly resourceVersion: string };
+
+interface Run {
+  readonly api: KubeApi;
+  readonly type: ResourceType;
+  readonly name: string;
+  readonly options: WatchOptions;
+  readonly scope: Pick<WatchOptions, "namespace" | "labelSelector" | "fieldSelector">;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly backoff: Backoff;
+  readonly deniedBackoff: Backoff;
+  readonly telemetry: Telemetry;
+  readonly pageSize: number;
+  state: State;
+  /** Objects on the next page. */
+  limit: number;
+  sendsBookmarks: boolean;
+  isRelistWanted: boolean;
+  /** Ends the present watch request. */
+  cut: () => void;
+}
+
+/** The server's revision is older than what it sent before: etcd was restored from a copy (kubernetes#107457). */
+class RewoundError extends Error {
+  override readonly name = "RewoundError";
+}
+
+/** Aborts a watch request; never reported. */
+const RELIST = new DOMException("A full list is wanted", "AbortError");
+
+function createRun(api: KubeApi, type: ResourceType, options: WatchOptions): Run {
+  const { namespace, labelSelector, fieldSelector, random = Math.random, pageSize = 500 } = options;
+  const name = resourceName(type);
   return {
     api,
     type,
-    tracker,
+    name,
+    options,
     scope: {
       ...(namespace ? { namespace } : {}),
       ...(labelSelector ? { labelSelector } : {}),
       ...(fieldSelector ? { fieldSelector } : {}),
     },
-    signal: options.signal,
-    pageSize: options.pageSize ?? 500,
-    timeoutSeconds: options.timeoutSeconds ?? 290,
-    idleMs: options.idleMs ?? 150_000,
-    healthyMs: options.healthyMs ?? 10_000,
-    backoff: options.backoff ?? backoff({ random }),
-    deniedBackoff: options.deniedBackoff ?? backoff({ maxMs: 30_000, random }),
     clock: options.clock ?? systemClock,
     random,
-    sleep: options.sleep ?? sleep,
-    onState: options.onState ?? (() => {}),
-    page: options.pageSize ?? 500,
-    resourceVersion: undefined,
+    backoff: options.backoff ?? backoff({ random }),
+    deniedBackoff: options.deniedBackoff ?? backoff({ maxMs: 30_000, random }),
+    telemetry: createTelemetry(name, options),
+    pageSize,
+    state: { phase: "empty" },
+    limit: pageSize,
+    sendsBookmarks: false,
+    isRelistWanted: false,
+    cut: () => {},
   };
+}
+
+async function* loop<T extends KubeObject>(run: Run): AsyncGenerator<WatchEvent<T>, void, undefined> {
+  const { options, telemetry } = run;
+  using _series = telemetry.start();
+  while (!options.signal.aborted) {
+    try {
+      if (run.isRelistWanted) run.state = { phase: "empty" };
+      switch (run.state.phase) {
+        case "empty":
+          yield* listAll<T>(run);
+          break;
+        case "listed":
+          yield* follow<T>(run, run.state.resourceVersion);
+          break;
+        case "silent":
+          await checkRevision(run, run.state.resourceVersion);
+      }
+    } catch (error) {
+      if (options.signal.aborted) return;
+      if (error === RELIST) {
+        telemetry.reconnect("relist");
+        continue;
+      }
+      const event = toErrorEvent(error);
+      telemetry.reconnect(event.reason);
+      const wasRenewed = run.state.phase === "listed" && run.state.isRenewed;
+      if (needsList(event.reason)) run.state = { phase: "empty" };
+      // Without bookmarks the version of a quiet resource grows old in the course of things.
+      if (wasRenewed && event.reason === "expired") continue;
+      telemetry.state(event.state);
+      yield event;
+      const waits = event.state === "failing" ? run.backoff : run.deniedBackoff;
+      await elapsed(waits.next(retryAfterMsOf(error)), options);
+    }
+  }
 }
 
 /** Lists page by page and holds no more than one. A `continue` token that expired is a 410: the list starts over. */
 async function* listAll<T extends KubeObject>(run: Run): AsyncGenerator<WatchEvent<T>, void, undefined> {
-  run.tracker.state("listing");
+  run.isRelistWanted = false;
+  yield { type: "init" };
+  run.telemetry.state("listing");
   let next: string | undefined;
   let resourceVersion: string;
   do {
     const list = await listPage<T>(run, next);
-    run.tracker.activity();
+    run.telemetry.activity();
     for (const item of list.items) {
       yield { type: "apply", object: arrived(item, run.type) };
-      if (run.signal.aborted) return;
+      if (run.options.signal.aborted) return;
     }
     next = list.metadata.continue || undefined;
     resourceVersion = list.metadata.resourceVersion ?? "";
   } while (next !== undefined);
-  run.page = run.pageSize;
-  run.resourceVersion = resourceVersion;
-  run.tracker.state("synced");
+  run.state = { phase: "listed", resourceVersion };
+  run.telemetry.state("synced");
   yield { type: "synced", resourceVersion };
 }
 
-async function listPage<T extends KubeObject>(run: Run, next: string | undefined) {
-  try {
-    const { api, type, scope, signal, page } = run;
-    return await api.list<T>(type, { ...scope, signal, limit: page, ...(next ? { continue: next } : {}) });
-  } catch (error) {
-    const tooMuch = error instanceof NetworkError &&
-      (error.fault === "too_large" || error.fault === "timeout");
-    if (tooMuch) run.page = Math.max(1, Math.floor(run.page / 4));
-    throw error;
+/** A page, and by its size the number of objects on the next one. */
+async function listPage<T extends KubeObject>(run: Run, next: string | undefined): Promise<KubeList<T>> {
+  const { api, type, scope, pageSize, options: { signal } } = run;
+  for (;;) {
+    const limit = run.limit;
+    const page = { limit, maxBytes: MAX_PAGE_BYTES, ...(next ? { continue: next } : {}) };
+    try {
+      const list = await api.list<T>(type, { ...scope, signal, ...page });
+      const objectBytes = (list.bytes ?? 0) / Math.max(1, list.items.length);
+      run.limit = Math.max(1, Math.min(pageSize, Math.floor(AIMED_PAGE_BYTES / objectBytes)));
+      return list;
+    } catch (error) {
+      const fault = error instanceof NetworkError ? error.fault : undefined;
+      if (fault === "too_large" || fault === "timeout") run.limit = Math.max(1, Math.floor(limit / 4));
+      // A server that was too slow is given a pause first.
+      if (fault !== "too_large" || limit === 1) throw error;
+    }
   }
 }
 
-async function* watchOnce<T extends KubeObject>(run: Run): AsyncGenerator<WatchEvent<T>, void, undefined> {
-  const began = run.clock.monotonic();
-  using idle = deadline(run.idleMs, `watch ${resourceName(run.type)}`, run.signal);
+/** One watch request, from `resourceVersion` on. */
+async function* follow<T extends KubeObject>(
+  run: Run,
+  resourceVersion: string,
+): AsyncGenerator<WatchEvent<T>, void, undefined> {
+  const { telemetry, type, options: { signal, idleMs = 150_000 } } = run;
+  const beganAt = run.clock.monotonic();
+  let version = resourceVersion;
+  using idle = deadline(idleMs, `watch ${run.name}`, signal);
+  run.cut = () => idle.abort(RELIST);
   try {
-    for await (const frame of openWatch<T>(run, idle)) {
+    for await (const frame of openWatch<T>(run, version, idle.signal)) {
       // While the consumer is at work the stream is not silent, only unread.
       idle.clear();
-      run.tracker.activity();
-      if (frame.type === "ERROR") throw toApiError(frame.object, run.type);
-      run.resourceVersion = frame.object.metadata.resourceVersion ?? run.resourceVersion;
-      run.tracker.state("synced");
-      if (frame.type === "DELETED") yield { type: "delete", object: arrived(frame.object, run.type) };
-      else if (frame.type !== "BOOKMARK") yield { type: "apply", object: arrived(frame.object, run.type) };
-      if (run.signal.aborted) return;
+      telemetry.activity();
+      if (frame.type === "ERROR") throw toApiError(frame.object, type);
+      if (frame.type === "BOOKMARK") run.sendsBookmarks = true;
+      version = versionAfter(version, frame);
+      run.state = { phase: "listed", resourceVersion: version };
+      telemetry.state("synced");
+      if (frame.type === "DELETED") yield { type: "delete", object: arrived(frame.object, type) };
+      else if (frame.type !== "BOOKMARK") yield { type: "apply", object: arrived(frame.object, type) };
+      if (signal.aborted) return;
       idle.restart();
     }
   } catch (error) {
-    if (isSilence(error)) throw error;
-    resetIfHealthy(run, began);
-    throw error;
+    const fellSilent = error === idle.signal.reason && error !== RELIST && !signal.aborted;
+    if (!fellSilent) {
+      resetIfHealthy(run, beganAt);
+      throw error;
+    }
+    run.state = { phase: "silent", resourceVersion: version };
+    // Nothing may have happened: some resources (core Events) send no bookmarks.
+    if (run.sendsBookmarks) throw error;
+    return telemetry.reconnect("silent");
+  } finally {
+    run.cut = () => {};
   }
+  telemetry.reconnect("ended");
   // A server that closes every watch at once must not be asked again and again without a pause.
-  if (!resetIfHealthy(run, began)) await elapsed(run.backoff.next(), run);
+  if (!resetIfHealthy(run, beganAt)) await elapsed(run.backoff.next(), run.options);
 }
 
-function openWatch<T extends KubeObject>(run: Run, idle: Deadline) {
-  const { api, type, scope, timeoutSeconds, random } = run;
+function openWatch<T extends KubeObject>(run: Run, resourceVersion: string, signal: AbortSignal) {
+  const { api, type, scope, random, telemetry, options: { timeoutSeconds = 290 } } = run;
   return api.watch<T>(type, {
     ...scope,
-    signal: idle.signal,
+    signal,
     allowWatchBookmarks: true,
     timeoutSeconds: Math.round(timeoutSeconds * (0.9 + 0.2 * random())),
-    ...(run.resourceVersion ? { resourceVersion: run.resourceVersion } : {}),
-    onOpen: () => run.tracker.state("synced"),
+    ...(resourceVersion ? { resourceVersion } : {}),
+    onOpen: () => telemetry.state("synced"),
   });
 }
 
+/** Compares with the revision of a consistent list, of one object only. */
+async function checkRevision(run: Run, resourceVersion: string): Promise<void> {
+  const { api, type, scope, options: { signal } } = run;
+  const { metadata } = await api.list(type, { ...scope, signal, limit: 1 });
+  if (isOlder(metadata.resourceVersion, resourceVersion)) {
+    throw new RewoundError(
+      `Cannot go on from resourceVersion ${resourceVersion}: the API server is at ${metadata.resourceVersion}`,
+    );
+  }
+  run.state = { phase: "listed", resourceVersion, isRenewed: true };
+}
+
+function versionAfter(before: string, frame: Exclude<WatchFrame, { type: "ERROR" }>): string {
+  const { resourceVersion } = frame.object.metadata;
+  if (!isOlder(resourceVersion, before)) return resourceVersion ?? before;
+  // Some aggregated API servers send a deleted object with the version it was stored under.
+  if (frame.type === "DELETED") return before;
+  throw new RewoundError(`Cannot go on from resourceVersion ${before}: the watch sent ${resourceVersion}`);
+}
+
+/** Versions are compared only where both are numbers, as they are wherever etcd is behind them. */
+function isOlder(version: string | undefined, than: string): boolean {
+  if (version === undefined || !/^[0-9]+$/.test(version) || !/^[0-9]+$/.test(than)) return false;
+  return version.length === than.length ? version < than : version.length < than.length;
+}
+
 /** True, and the waits start over, if the watch that began then lived long enough. */
-function resetIfHealthy(run: Run, began: number): boolean {
-  if (run.clock.monotonic() - began < run.healthyMs) return false;
+function resetIfHealthy(run: Run, beganAt: number): boolean {
+  if (run.clock.monotonic() - beganAt < (run.options.healthyMs ?? 10_000)) return false;
   run.backoff.reset();
   run.deniedBackoff.reset();
   return true;
-}
-
-function isSilence(error: unknown): boolean {
-  return error instanceof NetworkError && error.fault === "timeout";
 }
 
 /** managedFields are up to half of an object and nothing here reads them; items of a list may lack their kind. */
@@ -272,6 +385,7 @@ function toErrorEvent(error: unknown): Extract<WatchEvent<never>, { type: "error
 /** Why a request or a watch failed, in a bounded set of words. */
 export function reasonOf(error: unknown): WatchErrorReason {
   if (error instanceof NetworkError) return error.fault;
+  if (error instanceof RewoundError) return "rewound";
   if (!(error instanceof ApiError)) return "error";
   if (error.status === 410) return "expired";
   if (error.status === 404) return "absent";
@@ -282,10 +396,64 @@ export function reasonOf(error: unknown): WatchErrorReason {
 }
 
 /**
- * True where going on from the known resourceVersion cannot help: it expired, the resource was removed (and what comes
- * back is another), the server refuses the request, or the next line of the watch can never be read.
+ * True where going on from the known resourceVersion cannot help: it expired or is of a future that is gone, the
+ * resource was removed (and what comes back is another), the server refuses the request, or the next line of the watch
+ * can never be read.
  */
 function needsList(reason: WatchErrorReason): boolean {
-  return reason === "expired" || reason === "absent" || reason === "rejected" || reason === "too_large" ||
-    reason === "garbled";
+  return reason === "expired" || reason === "rewound" || reason === "absent" || reason === "rejected" ||
+    reason === "too_large" || reason === "garbled";
+}
+
+/** What metrics and `onState` are told of a watch. */
+interface Telemetry {
+  state(state: WatchState): void;
+  /** A page or a frame came. */
+  activity(): void;
+  reconnect(reason: WatchErrorReason | "ended" | "silent" | "relist"): void;
+  /** Shows the watch in its series, until disposed of. */
+  start(): Disposable;
+}
+
+/** Watches of one resource (one for each namespace) share its series: it is synced when all of them are. */
+const watchesByGauge = new WeakMap<Metrics["informerSynced"], Map<string, Set<{ synced: boolean }>>>();
+
+function createTelemetry(resource: string, options: WatchOptions): Telemetry {
+  const { metrics, clock = systemClock, onState } = options;
+  const own = { synced: false };
+  const all = metrics ? watchesOf(metrics.informerSynced, resource) : new Set<{ synced: boolean }>();
+  const show = () =>
+    metrics?.informerSynced.set({ resource }, [...all].every(({ synced }) => synced) ? 1 : 0);
+  let current: WatchState | undefined;
+  return {
+    start() {
+      all.add(own);
+      show();
+      return {
+        [Symbol.dispose]() {
+          all.delete(own);
+          if (all.size > 0) return show();
+          metrics?.informerSynced.remove({ resource });
+          metrics?.watchLastActivity.remove({ resource });
+        },
+      };
+    },
+    state(state) {
+      if (state === current) return;
+      current = state;
+      own.synced = state === "synced";
+      show();
+      onState?.(state);
+    },
+    activity: () => metrics?.watchLastActivity.set({ resource }, clock.now() / 1_000),
+    reconnect: (reason) => metrics?.watchReconnects.inc({ resource, reason }),
+  };
+}
+
+function watchesOf(gauge: Metrics["informerSynced"], resource: string): Set<{ synced: boolean }> {
+  let byResource = watchesByGauge.get(gauge);
+  if (!byResource) watchesByGauge.set(gauge, byResource = new Map());
+  let watches = byResource.get(resource);
+  if (!watches) byResource.set(resource, watches = new Set());
+  return watches;
 }

@@ -1,12 +1,21 @@
 import { assertEquals } from "@std/assert";
-import { apiServer, type Seen, status, type WatchStream } from "../../tests/support/api_server.ts";
+import {
+  type ApiServer,
+  apiServer,
+  type Seen,
+  status,
+  type WatchStream,
+} from "../../tests/support/api_server.ts";
 import { isApply, list, object, observe, REPORTS, script, told } from "../../tests/support/watch_script.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
 import type { KubeObject } from "./api.ts";
 import { fixedConnection } from "./auth/connection.ts";
 import { backoff } from "./retry.ts";
 import { createKubeClient } from "./client.ts";
-import { reasonOf, watch, type WatchState } from "./watch.ts";
+import { reasonOf, type Watch, watch, type WatchState } from "./watch.ts";
+
+const limits = ({ seen }: ApiServer) =>
+  seen.filter(({ query }) => !query.has("watch")).map(({ query }) => query.get("limit"));
 
 Deno.test("watch() lists page by page, then watches from the list's resourceVersion", async () => {
   const { asked, answer } = script(
@@ -138,16 +147,121 @@ Deno.test("watch() honours the Retry-After of a list and of an ERROR frame", asy
 });
 
 Deno.test("watch() goes on from where it was after a broken connection, and says it is synced again", async () => {
-  const { asked, answer } = script([() => list("5", [])], [
-    (stream) => stream.send("ADDED", object("a", "6")),
+  const { asked, answer } = script([() => list("5", []), () => list("6", [])], [
+    (stream) => {
+      stream.send("ADDED", object("a", "6"));
+      stream.send("BOOKMARK", object("", "6"));
+    },
     () => status(503),
     (stream) => stream.send("ADDED", object("b", "7")),
   ]);
   await using server = apiServer(answer);
   const { told, states } = await observe(server, isApply("b"), { idleMs: 400 });
   assertEquals(told, ["init", "synced 5", "apply a", "failing: timeout", "failing: server", "apply b"]);
-  assertEquals(asked, ["list", "watch 5", "watch 6", "watch 6"]);
+  assertEquals(asked, ["list", "watch 5", "list", "watch 6", "watch 6"]);
+  assertEquals(
+    server.seen[2]!.query.get("limit"),
+    "1",
+    "the list after the silence reads the revision alone",
+  );
   assertEquals(states, ["listing", "synced", "failing", "synced"]);
+});
+
+Deno.test("watch() renews a quiet watch of a resource without bookmarks, and lists anew once its version expired, without an error", async () => {
+  const metrics = createMetrics();
+  const { asked, answer } = script([() => list("5", []), () => list("8", []), () => list("9", [])], [
+    () => {},
+    () => status(410, { reason: "Expired" }),
+    (stream) => stream.send("ADDED", object("a", "10")),
+  ]);
+  await using server = apiServer(answer);
+  const { told, states } = await observe(server, isApply("a"), { idleMs: 50, metrics });
+  assertEquals(told, ["init", "synced 5", "init", "synced 9", "apply a"]);
+  assertEquals(asked, ["list", "watch 5", "list", "watch 5", "list", "watch 9"]);
+  assertEquals(states, ["listing", "synced", "listing", "synced"]);
+  const { values } = await metrics.watchReconnects.get();
+  assertEquals(values.map(({ labels, value }) => [labels.reason, value]), [["silent", 1], ["expired", 1]]);
+});
+
+Deno.test("watch() relists when a silent watch turns out to wait for a revision the server was set back behind", async () => {
+  const { asked, answer } = script([() => list("500", []), () => list("60", []), () => list("61", [])], [
+    () => {},
+    (stream) => stream.send("ADDED", object("a", "62")),
+  ]);
+  await using server = apiServer(answer);
+  const { told } = await observe(server, isApply("a"), { idleMs: 50 });
+  assertEquals(told, ["init", "synced 500", "failing: rewound", "init", "synced 61", "apply a"]);
+  assertEquals(asked, ["list", "watch 500", "list", "list", "watch 61"]);
+});
+
+Deno.test("watch() relists when the revision of a frame goes backwards, but not for a deleted object's own version", async () => {
+  const { asked, answer } = script([() => list("100", []), () => list("70", [])], [
+    (stream) => {
+      stream.send("ADDED", object("a", "101"));
+      stream.send("DELETED", object("b", "42"));
+      stream.send("MODIFIED", object("a", "69"));
+    },
+    (stream) => stream.send("ADDED", object("c", "71")),
+  ]);
+  await using server = apiServer(answer);
+  const { told } = await observe(server, isApply("c"));
+  assertEquals(told, [
+    "init",
+    "synced 100",
+    "apply a",
+    "delete b",
+    "failing: rewound",
+    "init",
+    "synced 70",
+    "apply c",
+  ]);
+  assertEquals(asked, ["list", "watch 100", "list", "watch 70"]);
+});
+
+Deno.test("watch() compares no versions that are not numbers", async () => {
+  const { answer } = script([() => list("b-2", [])], [(stream) => stream.send("ADDED", object("a", "a-1"))]);
+  await using server = apiServer(answer);
+  assertEquals((await observe(server, isApply("a"))).told, ["init", "synced b-2", "apply a"]);
+});
+
+Deno.test("relist() lists anew at once while watching, and after the list that is under way", async () => {
+  const metrics = createMetrics();
+  const { asked, answer } = script([
+    () => list("5", [object("a", "1"), object("b", "2")]),
+    () => list("6", [object("b", "2")]),
+    () => list("7", []),
+  ], [() => events.relist()]);
+  await using server = apiServer(answer);
+  using api = createKubeClient(fixedConnection({ server: server.url }));
+  const stop = new AbortController();
+  const heard: string[] = [];
+  const events: Watch = watch(api, REPORTS, { signal: stop.signal, metrics });
+  for await (const event of events) {
+    heard.push(told(event));
+    if (heard.length === 2) events.relist();
+    if (heard.at(-1) === "synced 7") stop.abort();
+  }
+  assertEquals(heard.slice(0, 4), ["init", "apply a", "apply b", "synced 5"]);
+  assertEquals(heard.slice(4), ["init", "apply b", "synced 6", "init", "synced 7"]);
+  assertEquals(asked, ["list", "list", "watch 6", "list"]);
+  const { values } = await metrics.watchReconnects.get();
+  assertEquals(values.map(({ labels, value }) => [labels.reason, value]), [["relist", 1]]);
+});
+
+Deno.test("relist() during a back-off lists when the wait is over", async () => {
+  const { asked, answer } = script([() => list("5", []), () => list("6", [])], [() => status(503)]);
+  await using server = apiServer(answer);
+  using api = createKubeClient(fixedConnection({ server: server.url }));
+  const stop = new AbortController();
+  const heard: string[] = [];
+  const sleep = () => Promise.resolve(events.relist());
+  const events: Watch = watch(api, REPORTS, { signal: stop.signal, sleep });
+  for await (const event of events) {
+    heard.push(told(event));
+    if (heard.at(-1) === "synced 6") stop.abort();
+  }
+  assertEquals(heard, ["init", "synced 5", "failing: server", "init", "synced 6"]);
+  assertEquals(asked, ["list", "watch 5", "list"]);
 });
 
 Deno.test("watch() relists when a line cannot be read, which a resumed watch would only meet again", async () => {
@@ -194,10 +308,11 @@ Deno.test("watch() does not count the consumer's own time as silence", async () 
   assertEquals(after, "apply next");
 });
 
-Deno.test("watch() asks for smaller pages when one is too large, and for full ones again afterwards", async () => {
-  const { answer } = script([
+Deno.test("watch() asks for a page that is too large again with fewer objects, and for full ones where objects are small", async () => {
+  const { asked, answer } = script([
+    () => list("1", [object("a", "1")], "more"),
     () => list("1", [object("x".repeat(2_000), "1")]),
-    () => list("1", [object("a", "1")]),
+    () => list("1", [object("b", "1")]),
   ], [() => status(410)]);
   await using server = apiServer(answer);
   let synced = 0;
@@ -207,18 +322,42 @@ Deno.test("watch() asks for smaller pages when one is too large, and for full on
   });
   assertEquals(told, [
     "init",
-    "failing: too_large",
-    "init",
     "apply a",
+    "apply b",
     "synced 1",
     "failing: expired",
     "init",
     "synced 99",
   ]);
-  const limits = server.seen.filter(({ query }) => !query.has("watch")).map(({ query }) =>
-    query.get("limit")
-  );
-  assertEquals(limits, ["100", "25", "100"]);
+  assertEquals(asked, ["list", "list more", "list more", "watch 1", "list"]);
+  assertEquals(limits(server), ["100", "100", "25", "100"]);
+});
+
+Deno.test("watch() reports an object that is too large for any page", async () => {
+  const large = () => list("1", [object("x".repeat(2_000), "1")]);
+  const { answer } = script([large, large, () => list("2", [])], []);
+  await using server = apiServer(answer);
+  const { told } = await observe(server, (event) => event.type === "synced", {
+    pageSize: 4,
+    transport: { maxBodyBytes: 1_000 },
+  });
+  assertEquals(told, ["init", "failing: too_large", "init", "synced 2"]);
+  assertEquals(limits(server), ["4", "1", "1"]);
+});
+
+Deno.test("watch() fits the number of objects on a page to their size: half of 16 MiB", async () => {
+  const large = (name: string): KubeObject => ({ ...object(name, "1"), data: "x".repeat(400_000) });
+  const page = (first: number, count: number) =>
+    Array.from({ length: count }, (_, index) => large(`item-${first + index}`));
+  const { answer } = script([
+    () => list("1", page(0, 10), "a"),
+    () => list("1", page(10, 20), "b"),
+    () => list("1", [object("small", "1")], "c"),
+    () => list("1", [object("last", "1")]),
+  ], []);
+  await using server = apiServer(answer);
+  await observe(server, (event) => event.type === "synced");
+  assertEquals(limits(server), ["500", "20", "20", "500"]);
 });
 
 Deno.test("watch() starts over with short waits only after a watch that lived", async () => {
