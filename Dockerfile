@@ -7,6 +7,7 @@ ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 # Deno compiles for the other platform too: no emulation.
 FROM --platform=$BUILDPLATFORM ${NODE_IMAGE} AS build
 ARG TARGETARCH
+ARG REVISION=
 WORKDIR /src
 ENV DENO_DIR=/deno DENO_NO_UPDATE_CHECK=1 npm_config_update_notifier=false
 COPY deno.json deno.lock main.ts ./

@@ -1,5 +1,5 @@
 /** zen-watcher: arguments → command → exit code. */
-import { main } from "./src/cli/mod.ts";
+import { main } from "./src/cli/main.ts";
 import { commandLine, readSettings } from "./src/settings.ts";
 
 if (import.meta.main) {

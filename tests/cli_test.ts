@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { parse } from "yaml";
 import { fileURLToPath } from "node:url";
-import { runCommand } from "../src/cli/commands.ts";
 import { CommandError, type Io, processIo } from "../src/cli/io.ts";
-import { readLiveConfig } from "../src/cli/live_config.ts";
-import { checkRbac, readRbac } from "../src/cli/rbac.ts";
+import { main } from "../src/cli/main.ts";
+import { readLiveConfig } from "../src/cli/operate/live_config.ts";
+import { readRbac, renderRbac } from "../src/cli/operate/rbac.ts";
 import type { Observation } from "../src/model/observation.ts";
 import type { ResourceType } from "../src/kube/api.ts";
 import { readSettings } from "../src/settings.ts";
@@ -40,7 +40,7 @@ async function zen(
     env: (name) => env[name],
     now: () => NOW,
   };
-  const code = await runCommand(args, {
+  const code = await main(args, {
     io,
     settings: () => readSettings(io.env),
     run: ({ kubeconfig, context }) => {
@@ -59,36 +59,96 @@ const ALERT = JSON.stringify({
   output_fields: { "k8s.ns.name": "shop", "k8s.pod.name": "web" },
 });
 
-Deno.test("commands: what is called wrongly ends with 2 and says what was meant", async () => {
+Deno.test("main() ends a wrong call with 2 and says what was meant", async () => {
   const rows: [string[], string][] = [
-    [["explan"], 'Cannot run command "explan": did you mean "explain"?\n'],
-    [["frobnicate"], 'Cannot run command "frobnicate": expected one of run|check|explain|test|version\n'],
-    [["check"], "Cannot check: expected -f FILE, or --rbac. See zen-watcher check -h\n"],
+    [
+      ["explan"],
+      `Cannot run "zen-watcher": unknown command 'explan' (Did you mean explain?). See zen-watcher --help`,
+    ],
+    [["frobnicate"], `Cannot run "zen-watcher": unknown command 'frobnicate'. See zen-watcher --help`],
+    [
+      ["--kubeconfig", "x"],
+      `Cannot run "zen-watcher": unknown option '--kubeconfig'. See zen-watcher --help`,
+    ],
+    [["check"], 'Cannot run "zen-watcher check": expected -f FILE, or --rbac. See zen-watcher check --help'],
     [
       ["check", "--filenam", "x"],
-      'Cannot check: there is no option "--filenam"; did you mean --filename?. See zen-watcher check -h\n',
+      `Cannot run "zen-watcher check": unknown option '--filenam' (Did you mean --filename?). ` +
+      "See zen-watcher check --help",
     ],
-    [["check", "-f"], "Cannot check: --filename wants a value. See zen-watcher check -h\n"],
+    [
+      ["check", "-f"],
+      `Cannot run "zen-watcher check": option '-f, --filename <file>' argument missing. See zen-watcher check --help`,
+    ],
     [
       ["check", "-f", "x", "-o", "xml"],
-      'Cannot check: expected -o json|yaml, received "xml". See zen-watcher check -h\n',
+      `Cannot run "zen-watcher check": option '-o, --output <format>' argument 'xml' is invalid. ` +
+      "Allowed choices are json, yaml. See zen-watcher check --help",
     ],
-    [["explain", "-f", "x"], "Cannot explain: expected --source NAME. See zen-watcher explain -h\n"],
-    [["explain", "--source", "trivvy", "-f", "x"], 'Cannot find source "trivvy": did you mean "trivy"?\n'],
-    [["test"], "Cannot test: expected DIR. See zen-watcher test -h\n"],
-    [["run", "now"], 'Cannot run: expected no argument, received "now". See zen-watcher run -h\n'],
+    [
+      ["explain", "-f", "x"],
+      'Cannot run "zen-watcher explain": expected --source NAME. See zen-watcher explain --help',
+    ],
+    [["explain", "--source", "trivvy", "-f", "x"], 'Cannot find source "trivvy": did you mean "trivy"?'],
+    [["test"], 'Cannot run "zen-watcher test": expected DIR. See zen-watcher test --help'],
+    [
+      ["run", "now"],
+      `Cannot run "zen-watcher run": too many arguments for 'run'. Expected 0 arguments but got 1: now. ` +
+      "See zen-watcher run --help",
+    ],
+    [
+      ["completion", "tcsh"],
+      `Cannot run "zen-watcher completion": command-argument value 'tcsh' is invalid for argument 'shell'. ` +
+      "Allowed choices are bash, zsh, fish, kubectl. See zen-watcher completion --help",
+    ],
   ];
-  for (const [args, err] of rows) assertEquals(await zen(args), { code: 2, out: "", err }, args.join(" "));
+  for (const [args, err] of rows) {
+    assertEquals(await zen(args), { code: 2, out: "", err: `${err}\n` }, args.join(" "));
+  }
 });
 
-Deno.test("commands: without one the controller runs, and -h explains", async () => {
-  assertEquals(await zen([]), { code: 0, out: "run undefined undefined\n", err: "" });
-  assertEquals(await zen(["--kubeconfig", "k", "--context=c"]), { code: 0, out: "run k c\n", err: "" });
-  for (const command of ["run", "check", "explain", "test", "version"]) {
-    assertStringIncludes((await zen([command, "-h"])).out, "Usage: zen-watcher");
-    assertStringIncludes((await zen(["-h"])).out, `\n  ${command} `);
+Deno.test("main() without arguments runs the controller in a Pod, and prints the help elsewhere", async () => {
+  const inPod = await zen([], {}, { KUBERNETES_SERVICE_HOST: "10.0.0.1" });
+  assertEquals(inPod, { code: 0, out: "run undefined undefined\n", err: "" });
+  const elsewhere = await zen([]);
+  assertEquals([elsewhere.code, elsewhere.err], [0, ""]);
+  assertMatch(elsewhere.out, /^Usage: zen-watcher /);
+  assertEquals((await zen(["run", "--kubeconfig", "k", "--context=c"])).out, "run k c\n");
+});
+
+Deno.test("every command has a help with examples that it takes, and is in the list of commands", async () => {
+  const list = (await zen(["--help"])).out;
+  const commands = [...list.matchAll(/^ {2}([a-z]+) [[<]/gm)].map(([, name = ""]) => name);
+  assert(commands.length >= 6, list);
+  for (const name of commands.filter((each) => each !== "help")) {
+    const { code, out, err } = await zen([name, "--help"]);
+    assertEquals([code, err], [0, ""]);
+    assertMatch(out, new RegExp(`^Usage: zen-watcher ${name}`));
+    assertEquals((await zen(["help", name])).out, out);
+    const [, examples = ""] = out.split("Examples:\n");
+    const lines = [...examples.matchAll(/^ {2}zen-watcher ([^\n]*)$/gm)].map(([, line = ""]) => line);
+    assert(lines.length >= 2, `${name} has ${lines.length} examples`);
+    for (const line of lines) {
+      const flags = line.split(/ [>&|]/)[0]?.split(" ").filter((word) =>
+        word.startsWith("-") && word !== "-"
+      ) ?? [];
+      for (const flag of flags) assert(out.split("Examples:")[0]?.includes(flag), `${name} has no ${flag}`);
+      assert(line.startsWith(name), line);
+    }
   }
-  assertStringIncludes((await zen(["version"])).out, "zen-watcher ");
+});
+
+Deno.test("--version says the version, the commit and the Deno it runs on", async () => {
+  const { code, out } = await zen(["--version"]);
+  assertEquals(code, 0);
+  assertMatch(out, /^zen-watcher \d+\.\d+\.\d+\S* \(commit \w+, deno \d+\.\d+\.\d+, \w+\/\w+\)\n$/);
+  assertEquals((await zen(["version"])).out, out);
+});
+
+Deno.test("main() ends with 2 where a setting cannot be read, and names it", async () => {
+  const { code, err } = await zen(["run"], {}, { WATCHER_PORT: "many" });
+  assertEquals(code, 2);
+  assertStringIncludes(err, 'Cannot read setting "WATCHER_PORT": expected a whole number');
 });
 
 Deno.test("every command that reports takes -o json and -o yaml, with = or without", async () => {
@@ -149,7 +209,7 @@ Deno.test("check says each mistake with its line and a caret", async () => {
   const file = "sources:\n  trivy:\n    minSeverty: HIGH\n    includeKinds: []\n";
   assertEquals(await zen(["check", "-f", "f.yaml"], { "f.yaml": file }), {
     code: 1,
-    out: "1 document checked: 2 mistakes\n",
+    out: "f.yaml: filter document\n1 document checked: 2 mistakes\n",
     err: [
       "f.yaml:4:19: at sources.trivy.includeKinds: expected at least one value (an absent key is no opinion), received an empty list",
       "        includeKinds: []",
@@ -179,7 +239,8 @@ data:
 `;
   assertEquals(await zen(["check", "-f", "m.yaml"], { "m.yaml": file }), {
     code: 1,
-    out: "1 document checked, 1 of other kinds skipped: 1 mistake\n",
+    out: 'm.yaml: Service "other" (skipped: not configuration), filter ConfigMap "zen-watcher-filter"\n' +
+      "1 document checked, 1 of other kinds skipped: 1 mistake\n",
     err: [
       'm.yaml:12:32: at data["filter.json"]: sources.falco.minSeverity: expected one of CRITICAL|HIGH|MEDIUM|LOW|UNKNOWN, received "LOUD"',
       '          "falco": {"minSeverity": "LOUD"}',
@@ -239,12 +300,24 @@ Deno.test("check reads the typed lists of an API server, whose items name no kin
   ]);
 });
 
-Deno.test("check finds nothing wrong in what we ship", async () => {
-  assertEquals(await zen(["check", "-f", `${ROOT}examples/rules/filters.yaml`]), {
-    code: 0,
-    out: "1 document checked: 0 mistakes\n",
-    err: "",
-  });
+Deno.test("check says what each document of examples/ is, and finds no mistake", async () => {
+  const ran = await zen(["check", "-f", `${ROOT}examples`]);
+  assertEquals([ran.code, ran.err], [0, ""]);
+  const lines = ran.out.replaceAll(`${ROOT}examples/`, "").trimEnd().split("\n");
+  for (
+    const line of [
+      'alertmanager.yaml: Ingester "alertmanager"',
+      'cert-manager.yaml: ObservationMapping "cert-manager"',
+      "rules/filters.yaml: filter document",
+      "rules/falco.yaml: 2 test cases",
+      'rules/vulnerability-report.json: VulnerabilityReport "replicaset-web-5d8f9c7b6f-app" ' +
+      "(skipped: not configuration)",
+    ]
+  ) assert(lines.includes(line), ran.out);
+  assertMatch(lines.at(-1) ?? "", /^\d+ documents checked, 1 of other kinds skipped: 0 mistakes$/);
+  const { documents } = JSON.parse((await zen(["check", "-f", `${ROOT}examples`, "-o", "json"])).out);
+  const files = (await processIo.listFolder(`${ROOT}examples`) ?? []).filter((file) => !file.endsWith(".md"));
+  assertEquals([...new Set(documents.map(({ file }: { file: string }) => file))], files);
 });
 
 Deno.test("explain says each step of each event, the verdict, and the object", async () => {
@@ -599,8 +672,6 @@ Deno.test("check --rbac prints the rules that are missing, for sources of Ingest
       (resource === "policyreports" && verb !== "get");
     return { ...object, status: { allowed: !denied } };
   });
-  let out = "";
-  const io = { ...processIo, stdout: (text: string) => out += text };
   const settings = readSettings(() => undefined);
   const ingester = {
     apiVersion: "zen.kube-zen.io/v1alpha1",
@@ -613,9 +684,8 @@ Deno.test("check --rbac prints the rules that are missing, for sources of Ingest
       mapping: { message: ".m" },
     },
   };
-  const code = await checkRbac({ api, io, settings, mapped: [ingester] });
-  assertEquals(code, 1);
-  const [head = "", ...roles] = out.split("---\n");
+  const report = await readRbac({ api, settings, mapped: [ingester] });
+  const [head = "", ...roles] = renderRbac(report).split("---\n");
   assertMatch(head, /^anna may not do 10 of \d+ things zen-watcher needs\. Missing rules:\n$/);
   assertEquals(roles.map((role) => parse(role)), [
     {
@@ -642,10 +712,8 @@ Deno.test("check --rbac prints the rules that are missing, for sources of Ingest
       ],
     },
   ]);
-  out = "";
   api.answerCreate((object) => ({ ...object, status: { allowed: true } }));
-  assertEquals(await checkRbac({ api, io, settings, mapped: [] }), 0);
-  assertStringIncludes(out, "this user may do all ");
+  assertStringIncludes(renderRbac(await readRbac({ api, settings, mapped: [] })), "this user may do all ");
 });
 
 Deno.test("check --rbac looks up the plural of an ObservationMapping's kind, and says where there is none", async () => {

@@ -5,8 +5,8 @@
 import { assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { parse, parseAllDocuments } from "yaml";
-import { runCommand } from "../src/cli/commands.ts";
-import { helpOf } from "../src/cli/help.ts";
+import { main } from "../src/cli/main.ts";
+import { processIo } from "../src/cli/io.ts";
 import { isObject, type Json } from "../src/model/json.ts";
 import { FAIL_REASONS, FILTER_REASONS } from "../src/model/outcome.ts";
 import { PROXY_ENV, readSettings, SETTINGS } from "../src/settings.ts";
@@ -191,7 +191,7 @@ Deno.test("docs: every command and flag of zen-watcher, every task and script is
       const flags = (words: readonly string[]) =>
         words.filter((word) => /^--?[a-z]/.test(word)).map((word) => word.split("=")[0] ?? "");
       if (program === "zen-watcher" && name !== "") {
-        const help = helpOf(name);
+        const help = await helpOf(name);
         if (help === undefined) wrong.push(`${path}: ${command}: no such command`);
         for (const flag of flags(rest)) {
           if (help !== undefined && flag !== "-h" && !help.includes(flag)) {
@@ -260,10 +260,9 @@ Deno.test("docs: every filter, Ingester and ObservationMapping shown is a good o
         stderr: told,
       };
       const env = () => undefined;
-      const code = await runCommand(["check", "-f", `${path}:${line}`], {
+      const code = await main(["check", "-f", `${path}:${line}`], {
         io: { ...io, env, now: () => 0 },
         settings: () => readSettings(env),
-        run: () => Promise.resolve(2),
       });
       if (code !== 0) wrong.push(said);
     }
@@ -296,6 +295,14 @@ Deno.test("docs: the checks find what is wrong", () => {
     "no such resource: ingesters/status",
   );
 });
+
+/** What `--help` of a command prints; undefined where there is no such command. */
+async function helpOf(command: string): Promise<string | undefined> {
+  let help = "";
+  const io = { ...processIo, stdout: (text: string) => void (help += text), stderr: () => {} };
+  const code = await main([command, "--help"], { io, settings: () => readSettings(() => undefined) });
+  return code === 0 ? help : undefined;
+}
 
 async function* sources(folder: string): AsyncGenerator<string> {
   for await (const { name, isDirectory } of Deno.readDir(join(ROOT, folder))) {

@@ -5,8 +5,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { parse } from "yaml";
 import { fileURLToPath } from "node:url";
-import { runCommand } from "../src/cli/commands.ts";
 import { type Io, processIo } from "../src/cli/io.ts";
+import { main } from "../src/cli/main.ts";
 import { isObject, type Json, type JsonObject } from "../src/model/json.ts";
 import { ANNOTATIONS } from "../src/model/observation.ts";
 import { OBSERVATIONS } from "../src/store/mod.ts";
@@ -60,10 +60,9 @@ async function explain(file: string, { source, ingester }: Door, text?: string):
     now: () => NOW,
   };
   const args = ["explain", "--source", source, "-f", file, "-o", "json"];
-  await runCommand([...args, ...(ingester === undefined ? [] : ["--ingester", ingester])], {
+  await main([...args, ...(ingester === undefined ? [] : ["--ingester", ingester])], {
     io,
     settings: () => readSettings(io.env),
-    run: () => Promise.reject(new Error("Cannot run here")),
   });
   const explanation: unknown = JSON.parse(out);
   assert(
@@ -117,16 +116,32 @@ class Running implements AsyncDisposable {
 
   /** Waits until `events` more events have their outcomes; what these are. */
   async settled(events: number): Promise<Counts> {
-    const all = await eventually(`${events} events`, async () => {
+    const all = await this.#reached(events);
+    const before = this.#before;
+    this.#before = all;
+    return countsOf((outcome) => all[outcome] - before[outcome]);
+  }
+
+  /** Creates objects one after another, each once the events of those before it are settled. */
+  async createInOrder(
+    objects: readonly JsonObject[],
+    eventsOf: (first: readonly JsonObject[]) => Promise<number>,
+  ) {
+    for (const [index, object] of objects.entries()) {
+      await this.world.create([object]);
+      await this.#reached(await eventsOf(objects.slice(0, index + 1)));
+    }
+  }
+
+  /** The totals once `events` more events than before have their outcomes. */
+  #reached(events: number): Promise<Counts> {
+    return eventually(`${events} events`, async () => {
       const books = Object.values(await closedBooks(this.app.url));
       const totals = countsOf((outcome) => books.reduce((sum, account) => sum + account[outcome], 0));
       const more = OUTCOMES.reduce((sum, outcome) => sum + totals[outcome] - this.#before[outcome], 0);
       if (more < events) throw new Error(`${more} are settled`);
       return totals;
     });
-    const before = this.#before;
-    this.#before = all;
-    return countsOf((outcome) => all[outcome] - before[outcome]);
   }
 
   /** Parts that could not be read since it was last asked. */
@@ -171,7 +186,8 @@ interface Brought {
 }
 
 /** Brings a file in as its tool would. An object is another once it is stored: it has a time of creation. */
-async function bringIn({ world, app }: Running, file: string, door: Door): Promise<Brought> {
+async function bringIn(run: Running, file: string, door: Door): Promise<Brought> {
+  const { world, app } = run;
   if (door.input === "webhook") {
     const { status } = await app.post(door.place, await Deno.readTextFile(file));
     assert([200, 400, 422].includes(status), `${status}`);
@@ -180,7 +196,16 @@ async function bringIn({ world, app }: Running, file: string, door: Door): Promi
   const given = door.input === "configmap" ? await configMaps(file, door) : await objectsOf(file);
   const served: JsonObject[] = [];
   for (const object of given) if (await world.find(object)) served.push(object);
-  await world.create(served);
+  // Documents are evaluated several at once: which of two that say the same comes first is only known one by one.
+  const hasRepeats = (await explain(file, door)).counts.deduped > 0;
+  if (!hasRepeats || served.length === 1) await world.create(served);
+  else {
+    await run.createInOrder(
+      served,
+      async (first) =>
+        (await explain(file, door, JSON.stringify({ kind: "List", items: [...first] }))).events,
+    );
+  }
   const items: Json[] = given.filter((object) => !served.includes(object));
   for (const object of served) items.push(await world.read(object));
   const text = JSON.stringify({ apiVersion: "v1", kind: "List", items });

@@ -24,8 +24,8 @@ function graphOf(
 
 Deno.test("layers: downward imports, tests and scripts are free", () => {
   const graph = graphOf({
-    "main.ts": "src/cli/mod.ts, src/settings.ts",
-    "src/cli/mod.ts": "src/app.ts, src/model/json.ts",
+    "main.ts": "src/cli/main.ts, src/settings.ts",
+    "src/cli/main.ts": "src/app.ts, src/model/json.ts",
     "src/app.ts": "src/http/app.ts, src/store/mod.ts, src/kube/auth/credentials.ts",
     "src/http/app.ts": "hono, src/telemetry/accounting.ts",
     "src/kube/auth/credentials.ts": "src/kube/auth/kubeconfig.ts",

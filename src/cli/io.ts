@@ -1,7 +1,7 @@
 /** What commands read and write: handed in, so that tests need no process. */
 import { environment } from "../settings.ts";
 
-/** The world as commands see it. */
+/** The files, streams, environment and clock that a command sees. */
 export interface Io {
   /** Text of a file; `-` is standard input. */
   readText(path: string): Promise<string>;
@@ -13,7 +13,7 @@ export interface Io {
   now(): number;
 }
 
-/** A command ends with a message for people and an exit code: 1 for what was found wrong, 2 for how it was called. */
+/** Ends a command with a message for people and an exit code: 1 for what was found wrong, 2 for how it was called. */
 export class CommandError extends Error {
   override readonly name = "CommandError";
   readonly exitCode: 1 | 2;
@@ -24,21 +24,34 @@ export class CommandError extends Error {
   }
 }
 
+/** Largest input. */
+export const MAX_INPUT_BYTES = 256 * 2 ** 20;
+/** Files listed below one folder. */
+const MAX_FILES = 10_000;
+/** Links may lead in a circle: folders that nest deeper are left out. */
+const MAX_DEPTH = 16;
+
 /** The process's own streams and files. */
 export const processIo: Io = {
   async readText(path) {
     try {
-      return path === "-" ? await new Response(Deno.stdin.readable).text() : await Deno.readTextFile(path);
+      return path === "-" ? await decode(Deno.stdin.readable) : await readFile(path);
     } catch (error) {
       throw new CommandError(`Cannot read "${path}": ${reasonOf(error)}`);
     }
   },
   async listFolder(path) {
+    if (path === "-") return undefined;
     try {
       if (!(await Deno.stat(path)).isDirectory) return undefined;
-      return (await Array.fromAsync(filesBelow(path))).sort();
+      const files: string[] = [];
+      for await (const file of filesBelow(path)) {
+        if (files.push(file) > MAX_FILES) {
+          throw new Error(`it holds more than ${MAX_FILES} files. Name a folder further down`);
+        }
+      }
+      return files.sort();
     } catch (error) {
-      if (path === "-") return undefined;
       throw new CommandError(`Cannot read "${path}": ${reasonOf(error)}`);
     }
   },
@@ -48,24 +61,53 @@ export const processIo: Io = {
   now: () => Date.now(),
 };
 
-/** Folders nest in good faith, links may not: deeper than this is a circle. */
-const MAX_DEPTH = 16;
+/** A device or a pipe may never end, so that only regular files are opened. */
+async function readFile(path: string): Promise<string> {
+  const { isFile, isDirectory } = await Deno.stat(path);
+  if (isDirectory) throw new Error("it is a folder. Name a file in it");
+  if (!isFile) throw new Error("it is not a regular file. Pipe it in with -f -");
+  const file = await Deno.open(path);
+  return await decode(file.readable);
+}
+
+async function decode(stream: ReadableStream<Uint8Array>): Promise<string> {
+  let decoder: TextDecoder | undefined;
+  let text = "";
+  let size = 0;
+  for await (const chunk of stream) {
+    size += chunk.byteLength;
+    if (size > MAX_INPUT_BYTES) {
+      throw new Error(`it is larger than ${MAX_INPUT_BYTES / 2 ** 20} MiB. Split it into smaller files`);
+    }
+    // Windows PowerShell writes what is redirected to a file as UTF-16 with a mark.
+    decoder ??= new TextDecoder(chunk[0] === 0xff && chunk[1] === 0xfe ? "utf-16le" : "utf-8");
+    text += decoder.decode(chunk, { stream: true });
+  }
+  return text + (decoder?.decode() ?? "");
+}
 
 async function* filesBelow(folder: string, depth = 0): AsyncGenerator<string> {
   if (depth > MAX_DEPTH) return;
-  for await (const entry of Deno.readDir(folder)) {
-    const path = `${folder.replace(/\/+$/, "")}/${entry.name}`;
-    if (entry.isDirectory) yield* filesBelow(path, depth + 1);
-    else yield path;
+  for await (const { name, isDirectory, isFile, isSymlink } of Deno.readDir(folder)) {
+    const path = `${folder.replace(/\/+$/, "")}/${name}`;
+    if (isDirectory) yield* filesBelow(path, depth + 1);
+    else if (isFile || isSymlink) yield path;
   }
 }
 
 function reasonOf(error: unknown): string {
   if (error instanceof Deno.errors.NotFound) return "there is no such file";
+  if (error instanceof Deno.errors.PermissionDenied) return "permission denied";
   return error instanceof Error ? error.message : String(error);
 }
 
 function write(stream: { writeSync(bytes: Uint8Array): number }, text: string): void {
   let bytes = new TextEncoder().encode(text);
-  while (bytes.length > 0) bytes = bytes.subarray(stream.writeSync(bytes));
+  try {
+    while (bytes.length > 0) bytes = bytes.subarray(stream.writeSync(bytes));
+  } catch (error) {
+    // The program at the other end of the pipe (`head`) has read enough.
+    if (error instanceof Deno.errors.BrokenPipe) Deno.exit(0);
+    throw error;
+  }
 }

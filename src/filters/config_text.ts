@@ -28,32 +28,34 @@ export type TextResult =
   | { readonly ok: true; readonly documents: readonly TextDocument[] }
   | { readonly ok: false; readonly problems: readonly Problem[] };
 
-/** Reads every document of a YAML stream, or one JSON value. */
+/** Reads every document of a YAML stream, or one JSON value: all of them, or what is wrong with any. */
 export function readDocuments(text: string, maxLength = MAX_TEXT_LENGTH): TextResult {
+  const { documents, problems } = readEachDocument(text, maxLength);
+  return problems.length > 0 ? { ok: false, problems } : { ok: true, documents };
+}
+
+/** Reads the documents that can be read, and says what is wrong with the others. */
+export function readEachDocument(
+  text: string,
+  maxLength = MAX_TEXT_LENGTH,
+): { readonly documents: readonly TextDocument[]; readonly problems: readonly Problem[] } {
   if (text.length > maxLength) {
-    return failed(`expected at most ${maxLength} characters, received ${text.length}`);
+    return unread(`expected at most ${maxLength} characters, received ${text.length}`);
   }
   const lines = new LineCounter();
   try {
     // The parser compares each key with all others: the 45,000 a ConfigMap can hold would stop the process for 20 s.
     const parsed = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: false });
     const documents: Document[] = Array.isArray(parsed) ? parsed : [];
-    const problems = documents.flatMap((document) =>
-      [...document.errors, ...document.warnings].map((error): Problem => ({
-        path: "",
-        message: wording(error.message),
-        position: positionOf(lines, error.pos[0]),
-      }))
-    );
-    if (problems.length > 0) return { ok: false, problems: firstOfEachPlace(problems) };
-    const twins = documents.flatMap((
-      document,
-    ) => [...duplicateKeys(document.contents as Node | null, lines)]);
-    if (twins.length > 0) return { ok: false, problems: twins };
-    return { ok: true, documents: documents.map((document) => toTextDocument(document, lines)) };
+    const read = documents.map((document) => ({ document, problems: problemsOf(document, lines) }));
+    return {
+      documents: read.filter(({ problems }) => problems.length === 0)
+        .map(({ document }) => toTextDocument(document, lines)),
+      problems: read.flatMap(({ problems }) => problems),
+    };
   } catch (error) {
     // The parser recurses: text nested by the thousand ends here, and so do alias bombs.
-    return failed(wording(error instanceof Error ? error.message : String(error)));
+    return unread(wording(error instanceof Error ? error.message : String(error)));
   }
 }
 
@@ -64,7 +66,7 @@ export function readDocument(
   const result = readDocuments(text);
   if (!result.ok) return result;
   const [document, second] = result.documents;
-  if (!document) return failed("expected a document, received nothing");
+  if (!document) return { ok: false, ...unread("expected a document, received nothing") };
   if (second) {
     const position = second.locate([]);
     return {
@@ -75,7 +77,17 @@ export function readDocument(
   return { ok: true, document };
 }
 
-/** A key that stands twice in one map: whoever reads the value would see the last one alone. */
+function problemsOf(document: Document, lines: LineCounter): readonly Problem[] {
+  const problems = [...document.errors, ...document.warnings].map((error): Problem => ({
+    path: "",
+    message: wording(error.message),
+    position: positionOf(lines, error.pos[0]),
+  }));
+  if (problems.length > 0) return firstOfEachPlace(problems);
+  return [...duplicateKeys(document.contents as Node | null, lines)];
+}
+
+/** Keys that are twice in one map: a reader of the value would see the last one alone. */
 function* duplicateKeys(node: unknown, lines: LineCounter, path: Path = []): Generator<Problem> {
   if (isSeq(node)) {
     for (const [index, item] of node.items.entries()) yield* duplicateKeys(item, lines, [...path, index]);
@@ -105,8 +117,10 @@ function firstOfEachPlace(problems: readonly Problem[]): Problem[] {
   });
 }
 
-function failed(message: string): Extract<TextResult, { ok: false }> {
-  return { ok: false, problems: [{ path: "", message, position: { line: 1, column: 1 } }] };
+function unread(
+  message: string,
+): { readonly documents: readonly never[]; readonly problems: readonly Problem[] } {
+  return { documents: [], problems: [{ path: "", message, position: { line: 1, column: 1 } }] };
 }
 
 function toTextDocument(document: Document, lines: LineCounter): TextDocument {

@@ -19,12 +19,17 @@ const DOCUMENT_KEYS = ["sources"];
 /** Reads one filter block; `path` is where it stands. */
 export function readFilterBlock(value: unknown, path: Path = []): FilterResult<FilterBlock> {
   const parsed = filterBlockSchema.safeParse(value);
-  if (!parsed.success) return failed(toIssues(parsed.error, value, BLOCK_KEYS), path);
-  const { ignoreKinds, expression: text, ...block } = parsed.data;
+  const issues = parsed.success ? [] : toIssues(parsed.error, value, BLOCK_KEYS);
+  const text = isObject(value) && !issues.some(({ path: [key] }) => key === "expression")
+    ? value.expression
+    : undefined;
+  const compiled = typeof text === "string" ? compileExpression(text) : undefined;
+  if (compiled && !compiled.ok) issues.push(...compiled.problems);
+  if (!parsed.success || issues.length > 0) return failed(issues, path);
+  const { ignoreKinds, ...block } = parsed.data;
   const excludeKinds = ignoreKinds ? [...(block.excludeKinds ?? []), ...ignoreKinds] : block.excludeKinds;
-  const expression = text === undefined ? undefined : compileExpression(text);
-  if (expression && !expression.ok) return failed(expression.problems, path);
-  return { ok: true, value: withoutUndefined({ ...block, excludeKinds, expression: expression?.value }) };
+  const expression = compiled?.ok ? compiled.value : undefined;
+  return { ok: true, value: withoutUndefined({ ...block, excludeKinds, expression }) };
 }
 
 /** Reads a value of the form `{"sources": {"<source or *>": {…}}}` into one document a source. */

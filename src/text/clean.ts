@@ -57,6 +57,44 @@ export function clean(text: string, limit: number): string {
   return result;
 }
 
+/**
+ * The text with its lines and spacing as they are, safe to print on a terminal: ANSI sequences, control characters other
+ * than line feeds and tabs, bidi and zero-width characters removed, lone surrogates replaced.
+ */
+export function cleanLines(text: string): string {
+  let start = 0; // what lies before it is in `result`
+  let result = "";
+  for (let index = 0; index < text.length;) {
+    const code = text.codePointAt(index) ?? 0;
+    const width = code > 0xffff ? 2 : 1;
+    if (isPrinted(code)) {
+      index += width;
+      continue;
+    }
+    result += text.slice(start, index) + (isSurrogate(code) ? REPLACEMENT : "");
+    index = code === ESC || code === CSI ? afterEscape(text, index) : index + width;
+    start = index;
+  }
+  return start === 0 ? text : result + text.slice(start);
+}
+
+/** JSON text with every character that `cleanLines` would remove written as an escape: it means the same and prints safely. */
+export function escapeJson(json: string): string {
+  let start = 0;
+  let result = "";
+  for (let index = 0; index < json.length;) {
+    const code = json.codePointAt(index) ?? 0;
+    const end = index + (code > 0xffff ? 2 : 1);
+    if (!isPrinted(code)) {
+      result += json.slice(start, index);
+      for (; index < end; index++) result += `\\u${json.charCodeAt(index).toString(16).padStart(4, "0")}`;
+      start = end;
+    }
+    index = end;
+  }
+  return start === 0 ? json : result + json.slice(start);
+}
+
 /** The first `limit` UTF-16 units, or one fewer where that would split a code point. */
 export function cut(text: string, limit: number): string {
   if (text.length <= limit) return text;
@@ -157,6 +195,11 @@ function isRemoved(code: number): boolean {
     if (code <= last) return true;
   }
   return (code & 0xfffe) === 0xfffe; // noncharacters, which XML and some terminals choke on
+}
+
+function isPrinted(code: number): boolean {
+  if (code < 0x7f) return code >= 32 || code === 10 || code === 9;
+  return !isRemoved(code) && !isSurrogate(code) && code !== 0x2028 && code !== 0x2029;
 }
 
 function isSpace(code: number): boolean {

@@ -1,5 +1,5 @@
 /** Files of fixtures as payloads: every form that tools, kubectl and loggers leave them in. */
-import { readYaml } from "../../src/cli/input.ts";
+import { readYaml } from "../../src/cli/operate/documents.ts";
 import type { Origin, Payload } from "../../src/model/event.ts";
 import { isObject, type Json, type JsonObject } from "../../src/model/json.ts";
 import type { PayloadError } from "../../src/model/outcome.ts";

@@ -1,9 +1,9 @@
 /** Everything zen-watcher asks of the API server: the rules of its sources, and what Ingesters add. Pure. */
-import type { Access } from "../kube/access.ts";
-import type { Settings } from "../settings.ts";
-import type { CompiledIngester } from "../mapped/compile.ts";
-import { accessesOf, rbacRules } from "../sources/rbac.ts";
-import type { SourceDefinition } from "../sources/source.ts";
+import type { Access } from "../../kube/access.ts";
+import type { Settings } from "../../settings.ts";
+import type { CompiledIngester } from "../../mapped/compile.ts";
+import { accessesOf, rbacRules } from "../../sources/rbac.ts";
+import type { SourceDefinition } from "../../sources/source.ts";
 
 const READ = ["get", "list", "watch"] as const;
 

@@ -1,47 +1,22 @@
-/** Files as people have them: JSON, YAML, NDJSON, values one after another, one object or a List. */
+/** A file of a tool's output as the payloads that its source's feed would hand to the pipeline. */
 import { basename } from "node:path";
-import { type Problem } from "../filters/problem.ts";
-import {
-  readDocuments as readTextDocuments,
-  type TextDocument,
-  type TextResult,
-} from "../filters/config_text.ts";
-import type { Payload } from "../model/event.ts";
-import { isObject, type Json, type JsonObject } from "../model/json.ts";
-import type { PayloadError } from "../model/outcome.ts";
-import { parseJsonDocuments } from "../text/parse_json.ts";
-import type { KubeObject } from "../kube/api.ts";
-import { objectPayload } from "../sources/active.ts";
-import { type Documents, EMPTY_BODY, readDocuments, requestBodyOf } from "../text/documents.ts";
-import { configMapPayload } from "../sources/feeds/configmap.ts";
-import type { SourceDefinition } from "../sources/source.ts";
+import type { Problem } from "../../filters/problem.ts";
+import type { Payload } from "../../model/event.ts";
+import { isObject, type Json, type JsonObject } from "../../model/json.ts";
+import type { PayloadError } from "../../model/outcome.ts";
+import type { KubeObject } from "../../kube/api.ts";
+import { objectPayload } from "../../sources/active.ts";
+import { type Documents, EMPTY_BODY, readDocuments, requestBodyOf } from "../../text/documents.ts";
+import { configMapPayload } from "../../sources/feeds/configmap.ts";
+import type { SourceDefinition } from "../../sources/source.ts";
+import { beginsWithJsonLine, itemType, MAX_YAML_LENGTH, readYaml } from "./documents.ts";
 
-/** Longest file the commands take, in UTF-16 units. */
-const MAX_FILE_LENGTH = 64 * 1024 * 1024;
-
-/** A file as its source's driver would hand it to the pipeline. */
+/** What a file holds. */
 export interface Payloads {
   readonly payloads: readonly Payload[];
   readonly errors: readonly PayloadError[];
-  /** Objects that watch frames tell as deleted: they report nothing any more. */
+  /** Objects that watch frames say are deleted: they report nothing any more. */
   readonly deleted: number;
-}
-
-/** The documents of a configuration file, each with its places. NDJSON and concatenated JSON too. */
-export function readConfig(
-  text: string,
-): { readonly documents: readonly TextDocument[]; readonly problems: readonly Problem[] } {
-  const whole = readTextDocuments(text);
-  if (whole.ok) return { documents: whole.documents.filter(({ value }) => value !== null), problems: [] };
-  const lines = isNdjson(text) ? text.split("\n") : [];
-  const documents: TextDocument[] = [];
-  for (const [index, line] of lines.entries()) {
-    // Empty lines before keep the line numbers right.
-    const read = line.trim() === "" ? undefined : readTextDocuments("\n".repeat(index) + line);
-    if (read?.ok) documents.push(...read.documents);
-    else if (read) return { documents: [], problems: read.problems };
-  }
-  return documents.length > 0 ? { documents, problems: [] } : { documents: [], problems: whole.problems };
 }
 
 /** A payload's file as the driver of `definition` would hand it in. */
@@ -49,9 +24,6 @@ export function readPayloads(
   { path, text }: { readonly path: string; readonly text: string },
   { definition, receivedAt }: { readonly definition: SourceDefinition; readonly receivedAt: number },
 ): Payloads {
-  if (text.length > MAX_FILE_LENGTH) {
-    return { payloads: [], errors: [unreadable(`more than ${MAX_FILE_LENGTH} characters`)], deleted: 0 };
-  }
   const { input } = definition;
   const read = readValues(text);
   if (input.type === "configmap") {
@@ -60,7 +32,7 @@ export function readPayloads(
   return toPayloads(read, { definition, receivedAt });
 }
 
-/** A value that is at hand already, as a payload. */
+/** A parsed value as a payload. */
 export function valuePayloads(
   value: Json,
   { definition, receivedAt }: { readonly definition: SourceDefinition; readonly receivedAt: number },
@@ -132,51 +104,29 @@ function configMapPayloads(
   return { payloads, errors, deleted };
 }
 
-/** JSON as the server reads it; what is none is tried as YAML. */
+/** JSON as the server reads it, else YAML. */
 function readValues(text: string): Documents {
   const json = readDocuments(text);
-  if (json.errors.length === 0 || isNdjson(text)) return json;
-  const yaml = readYaml(text);
+  if (json.errors.length === 0 || beginsWithJsonLine(text)) return json;
   // What is wrong with an object in YAML is not that it is no JSON.
-  if (!yaml.ok) return text.includes("apiVersion:") ? { documents: [], errors: told(yaml.problems) } : json;
+  const isObjectInYaml = text.includes("apiVersion:");
+  if (text.length > MAX_YAML_LENGTH) return isObjectInYaml ? { documents: [], errors: [LONG_YAML] } : json;
+  const yaml = readYaml(text);
+  if (!yaml.ok) return isObjectInYaml ? { documents: [], errors: yaml.problems.map(unreadable) } : json;
   const documents = yaml.documents.map(({ value }) => toJson(value)).filter((value) => value !== null);
   return documents.some(isObject) ? { documents, errors: [] } : json;
 }
 
-function told(problems: readonly Problem[]): PayloadError[] {
-  return problems.map(({ position, message }) => ({
-    reason: "unreadable",
-    path: position ? `line ${position.line}, column ${position.column}` : "",
-    message,
-  }));
+const LONG_YAML: PayloadError = {
+  reason: "unreadable",
+  path: "",
+  message: `it is YAML of more than ${MAX_YAML_LENGTH / 2 ** 20} MiB; write it as JSON (kubectl get -o json)`,
+};
+
+function unreadable({ position, message }: Problem): PayloadError {
+  const path = position ? `line ${position.line}, column ${position.column}` : "";
+  return { reason: "unreadable", path, message };
 }
-
-/** Rounds in which lines are moved: text folded over more lines than this is no tool's. */
-const MAX_REPAIRS = 20;
-
-/**
- * YAML as kubectl takes it: a quoted text may go on at its key's own indentation, where the letter of the standard
- * wants it deeper. White space before such a line is no part of the text.
- */
-export function readYaml(text: string): TextResult {
-  let read = readTextDocuments(text, MAX_FILE_LENGTH);
-  const lines = text.split("\n");
-  for (let round = 0; round < MAX_REPAIRS && !read.ok; round++) {
-    const shallow = read.problems.filter(({ message }) => message.startsWith("missing closing"));
-    if (shallow.length === 0) break;
-    for (const { position } of shallow) {
-      const next = position?.line ?? lines.length;
-      if (next < lines.length) lines[next] = DEEPER + lines[next];
-    }
-    const again = readTextDocuments(lines.join("\n"), MAX_FILE_LENGTH);
-    if (again.ok) return again;
-    read = again;
-  }
-  return read;
-}
-
-/** Deeper than any object of Kubernetes is indented. */
-const DEEPER = " ".repeat(120);
 
 const DELETED = Symbol("deleted");
 
@@ -195,15 +145,9 @@ function* objectsIn(value: Json, inherited: JsonObject = {}): Generator<Json | t
 
 function* objectsInFrame(type: string, object: JsonObject): Generator<Json | typeof DELETED> {
   if (type === "DELETED") yield DELETED;
-  // The server's own complaint is no object of the watched kind.
+  // A Status of the API server is not an object of the watched kind.
   else if (type === "ERROR") yield null;
   else if (type !== "BOOKMARK") yield* objectsIn(object);
-}
-
-/** Items of a typed list lack their own kind. */
-export function itemType({ kind, apiVersion }: JsonObject): JsonObject {
-  if (typeof kind !== "string" || !kind.endsWith("List") || kind === "List") return {};
-  return { kind: kind.slice(0, -"List".length), ...(typeof apiVersion === "string" && { apiVersion }) };
 }
 
 function isMapOfObjects(value: JsonObject): boolean {
@@ -220,16 +164,6 @@ function isMapOfObjects(value: JsonObject): boolean {
 
 function isKubeObject(value: unknown): value is KubeObject & JsonObject {
   return isObject(value) && isObject(value.metadata);
-}
-
-function isNdjson(text: string): boolean {
-  const first = text.trimStart().split("\n", 1)[0] ?? "";
-  const [parsed] = parseJsonDocuments(first);
-  return parsed?.ok === true && typeof parsed.value === "object";
-}
-
-function unreadable(message: string): PayloadError {
-  return { reason: "unreadable", path: "", message };
 }
 
 /** YAML's dates and the like become the JSON that kubectl makes of them. */

@@ -1,14 +1,13 @@
-/** `zen-watcher check --rbac`: what this user may not do of what zen-watcher needs, and the rules that would mend it. */
+/** `check --rbac`: which rights zen-watcher needs that this user lacks, and the rules that add them. */
 import { stringify } from "yaml";
-import { type Access, missingAccess, whoAmI } from "../kube/access.ts";
-import { groupVersionName, readServed } from "../kube/discovery.ts";
-import type { KubeApi, KubeObject } from "../kube/api.ts";
-import type { Settings } from "../settings.ts";
-import { compileMapped } from "../mapped/compile.ts";
-import { servedState } from "../mapped/served.ts";
-import { SOURCES } from "../sources/registry.ts";
-import type { Io } from "./io.ts";
-import { plural } from "./report.ts";
+import type { KubeApi, KubeObject } from "../../kube/api.ts";
+import { type Access, missingAccess, whoAmI } from "../../kube/access.ts";
+import { groupVersionName, readServed } from "../../kube/discovery.ts";
+import { compileMapped } from "../../mapped/compile.ts";
+import { servedState } from "../../mapped/served.ts";
+import type { Settings } from "../../settings.ts";
+import { SOURCES } from "../../sources/registry.ts";
+import { plural } from "../output/problems.ts";
 import { type PlacedIngester, type Wanted, wantedAccess } from "./wanted_access.ts";
 
 export interface RbacOptions {
@@ -30,19 +29,13 @@ export interface RbacReport {
   readonly unknown: readonly string[];
 }
 
-/** Prints the missing rules; 1 where one is missing. */
-export async function checkRbac({ io, ...options }: RbacOptions & { readonly io: Io }): Promise<number> {
-  const { user, wanted, denied, missing, unknown } = await readRbac(options);
-  for (const why of unknown) io.stderr(`${why}\n`);
-  if (denied === 0) {
-    io.stdout(`${user} may do all ${wanted} things zen-watcher needs\n`);
-    return 0;
-  }
-  io.stdout(
-    `${user} may not do ${denied} of ${plural(wanted, "thing")} zen-watcher needs. Missing rules:\n`,
-  );
-  for (const role of missing) io.stdout(`---\n${stringify(role, { lineWidth: 0 })}`);
-  return 1;
+/** The report as text. */
+export function renderRbac({ user, wanted, denied, missing }: RbacReport): string {
+  if (denied === 0) return `${user} may do all ${wanted} things zen-watcher needs\n`;
+  const head = `${user} may not do ${denied} of ${
+    plural(wanted, "thing")
+  } zen-watcher needs. Missing rules:\n`;
+  return head + missing.map((role) => `---\n${stringify(role, { lineWidth: 0 })}`).join("");
 }
 
 /** Asks the API server. */

@@ -1,12 +1,11 @@
 /** A case of `zen-watcher test`: an input, a source, filters, and what is expected of each event. */
 import * as z from "zod";
-import { type FilterResult, readFilterDocuments } from "../filters/document.ts";
-import { toIssues } from "../filters/schema.ts";
-import type { Issue, Problem } from "../filters/problem.ts";
-import type { TextDocument } from "../filters/config_text.ts";
-import type { Json } from "../model/json.ts";
-import { parseTime } from "../model/time.ts";
-import type { FilterDocument } from "../filters/filter.ts";
+import { type FilterResult, readFilterDocuments } from "../../filters/document.ts";
+import { toIssues } from "../../filters/schema.ts";
+import type { Issue } from "../../filters/problem.ts";
+import { isObject, type Json } from "../../model/json.ts";
+import { parseTime } from "../../model/time.ts";
+import type { FilterDocument } from "../../filters/filter.ts";
 
 /** Receipt of a payload where a case does not say. */
 const DEFAULT_RECEIVED_AT = "2026-01-01T00:00:00Z";
@@ -49,10 +48,17 @@ export interface RuleCase {
   readonly errors: readonly object[];
 }
 
-/** Reads a case; its mistakes have their places. */
-export function readCase({ value, place }: TextDocument): FilterResult<RuleCase, Problem> {
+/** True for a document that is a case, good or bad. */
+export function isCase(value: unknown): boolean {
+  if (!isObject(value) || value.kind !== undefined) return false;
+  const hasInput = ["input", "inputFile", "inputs"].some((key) => value[key] !== undefined);
+  return value.expected !== undefined || (value.source !== undefined && hasInput);
+}
+
+/** Reads a case. */
+export function readCase(value: unknown): FilterResult<RuleCase> {
   const parsed = caseSchema.safeParse(value);
-  if (!parsed.success) return failed(toIssues(parsed.error, value, KEYS), place);
+  if (!parsed.success) return { ok: false, problems: toIssues(parsed.error, value, KEYS) };
   const { input, inputFile, receivedAt, inputs, filters, ...rest } = parsed.data;
   const issues = inputIssues(parsed.data);
   const read: FilterResult<readonly FilterDocument[]> = filters === undefined
@@ -61,7 +67,7 @@ export function readCase({ value, place }: TextDocument): FilterResult<RuleCase,
   if (!read.ok) {
     issues.push(...read.problems.map((issue) => ({ ...issue, path: ["filters", ...issue.path] })));
   }
-  if (!read.ok || issues.length > 0) return failed(issues, place);
+  if (!read.ok || issues.length > 0) return { ok: false, problems: issues };
   const steps = (inputs ?? [{ input, inputFile, receivedAt }]).map((step) => ({
     ...step,
     receivedAt: Date.parse(step.receivedAt ?? receivedAt ?? DEFAULT_RECEIVED_AT),
@@ -94,8 +100,4 @@ function inputIssues({ input, inputFile, inputs }: z.output<typeof caseSchema>):
     }
   }
   return issues;
-}
-
-function failed(issues: readonly Issue[], place: TextDocument["place"]): FilterResult<never, Problem> {
-  return { ok: false, problems: issues.map(place) };
 }

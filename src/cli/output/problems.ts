@@ -1,7 +1,5 @@
-/** Mistakes as a good compiler tells them: file, line, column, the line itself, a caret. */
-import { stringify } from "yaml";
-import type { Problem } from "../filters/problem.ts";
-import type { Format } from "./args.ts";
+/** Mistakes as a compiler shows them: file, line, column, the line itself, a caret. */
+import type { Problem } from "../../filters/problem.ts";
 
 /** A mistake in a file. */
 export interface FileProblem extends Problem {
@@ -11,23 +9,17 @@ export interface FileProblem extends Problem {
 /** Longest stretch of a line that is shown. */
 const MAX_LINE = 160;
 
-/** `file:3:18: at a.b: expected …`, the line, and a caret below the mistake. */
+/** `file:3:18: at a.b: expected …`, the line of the file, and a caret below the mistake. */
 export function renderProblem({ file, path, message, position }: FileProblem, text: string): string {
   const place = position ? `${file}:${position.line}:${position.column}` : file;
   const head = `${place}: ${path === "" ? "" : `at ${path}: `}${message}\n`;
-  const line = position && text.split("\n")[position.line - 1]?.trimEnd();
+  const line = position && text.split("\n", position.line)[position.line - 1]?.trimEnd();
   if (!position || !line) return head;
   const start = Math.max(0, position.column - 1 - MAX_LINE / 2);
   const shown = line.slice(start, start + MAX_LINE);
-  // Tabs stay tabs, so that the caret stands below what it means.
+  // Tabs stay tabs, so that the caret is below what it means.
   const before = shown.slice(0, position.column - 1 - start).replace(/[^\t]/g, " ");
   return `${head}    ${shown}\n    ${before}^\n`;
-}
-
-/** What `-o` prints. */
-export function render(value: object, format: Format): string {
-  if (format === "json") return `${JSON.stringify(value, undefined, 2)}\n`;
-  return stringify(value, { lineWidth: 0, aliasDuplicateObjects: false });
 }
 
 /** `1 event`, `2 events`. */

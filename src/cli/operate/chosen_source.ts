@@ -1,17 +1,17 @@
 /** The source a command is told of: built in, or of an Ingester or ObservationMapping at hand. */
-import { didYouMean, formatPath } from "../filters/problem.ts";
-import { isObject } from "../model/json.ts";
-import type { KubeObject } from "../kube/api.ts";
-import type { FilterDocument } from "../filters/filter.ts";
-import type { SourceRuntime } from "../pipeline/intake.ts";
-import type { Settings } from "../settings.ts";
-import { profileOf, runtimeOf, type SourceOverrides } from "../sources/active.ts";
-import { type CompiledIngester, compileMapped } from "../mapped/compile.ts";
-import { definitionOf } from "../mapped/definition.ts";
-import { idOf } from "../mapped/verdict.ts";
-import { sourceNamed, SOURCES } from "../sources/registry.ts";
-import type { SourceDefinition } from "../sources/source.ts";
-import { CommandError } from "./io.ts";
+import { didYouMean, formatPath } from "../../filters/problem.ts";
+import { isObject } from "../../model/json.ts";
+import type { KubeObject } from "../../kube/api.ts";
+import type { FilterDocument } from "../../filters/filter.ts";
+import type { SourceRuntime } from "../../pipeline/intake.ts";
+import type { Settings } from "../../settings.ts";
+import { profileOf, runtimeOf, type SourceOverrides } from "../../sources/active.ts";
+import { type CompiledIngester, compileMapped } from "../../mapped/compile.ts";
+import { definitionOf } from "../../mapped/definition.ts";
+import { idOf } from "../../mapped/verdict.ts";
+import { sourceNamed, SOURCES } from "../../sources/registry.ts";
+import type { SourceDefinition } from "../../sources/source.ts";
+import { CommandError } from "../io.ts";
 
 /** A source ready to be simulated. */
 export interface ChosenSource {

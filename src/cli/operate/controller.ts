@@ -1,31 +1,17 @@
-/** `zen-watcher run`: the controller, until SIGTERM or SIGINT. */
-import { startApp } from "../app.ts";
-import { findConnection } from "../kube/auth/connect.ts";
-import type { Settings } from "../settings.ts";
-import { configureLogging, logger } from "../telemetry/logging.ts";
-import { VERSION } from "../version.ts";
-
-export interface RunOptions {
-  readonly settings: Settings;
-  readonly kubeconfig?: string | undefined;
-  readonly context?: string | undefined;
-}
+/** The controller in this process, until SIGTERM or SIGINT. */
+import { startApp } from "../../app.ts";
+import { configureLogging, logger } from "../../telemetry/logging.ts";
+import { COMMIT, VERSION } from "../../version.ts";
+import type { RunOptions } from "../command.ts";
+import { connectionOf } from "../connect.ts";
 
 const log = logger("main");
 
-/** Runs the controller; resolves with the exit code once it was told to stop and has. */
+/** Runs the controller; resolves with the exit code once it has stopped. */
 export async function run({ settings, kubeconfig, context }: RunOptions): Promise<number> {
   configureLogging({ level: settings.logLevel, format: settings.logFormat });
-  log.info("Starting", { version: VERSION, deno: Deno.version.deno });
-  const connection = await findConnection({
-    kubeconfig,
-    context,
-    kubeconfigEnv: settings.kubeconfig,
-    home: settings.home,
-    serviceHost: settings.serviceHost,
-    servicePort: settings.servicePort,
-    serviceAccountFolder: settings.serviceAccountFolder,
-  });
+  log.info("Starting", { version: VERSION, commit: COMMIT, deno: Deno.version.deno });
+  const connection = await connectionOf({ kubeconfig, context }, settings);
   log.info("Cluster found", { cluster: connection.description });
   const app = await startApp({ settings, connection });
   await stopSignal();

@@ -1,13 +1,13 @@
 /** The filters a cluster's zen-watcher reads, for `explain` against it. */
-import { parseFilterDocuments, readFilterSpec } from "../filters/document.ts";
-import { OBSERVATION_FILTERS } from "../filters/observation_filters.ts";
-import { formatPath, formatProblem } from "../filters/problem.ts";
-import { hasStatus, type KubeApi, type KubeObject } from "../kube/api.ts";
-import type { FilterDocument } from "../filters/filter.ts";
-import type { Settings } from "../settings.ts";
-import { CONFIGMAPS } from "../sources/feeds/configmap.ts";
-import { INGESTERS, OBSERVATION_MAPPINGS } from "../mapped/kinds.ts";
-import { CommandError } from "./io.ts";
+import { parseFilterDocuments, readFilterSpec } from "../../filters/document.ts";
+import { OBSERVATION_FILTERS } from "../../filters/observation_filters.ts";
+import { formatPath, formatProblem } from "../../filters/problem.ts";
+import { hasStatus, type KubeApi, type KubeObject } from "../../kube/api.ts";
+import type { FilterDocument } from "../../filters/filter.ts";
+import type { Settings } from "../../settings.ts";
+import { CONFIGMAPS } from "../../sources/feeds/configmap.ts";
+import { INGESTERS, OBSERVATION_MAPPINGS } from "../../mapped/kinds.ts";
+import { CommandError } from "../io.ts";
 
 /** What a cluster holds of our configuration. */
 export interface LiveConfig {

@@ -1,0 +1,136 @@
+/** `check`: the documents of files, one file after the other, with what is wrong with them. */
+import { dirname, join } from "node:path";
+import { didYouMean, type Issue } from "../../filters/problem.ts";
+import type { FilterDocument } from "../../filters/filter.ts";
+import type { KubeObject } from "../../kube/api.ts";
+import { isObject } from "../../model/json.ts";
+import type { Settings } from "../../settings.ts";
+import { SOURCES } from "../../sources/registry.ts";
+import { CommandError, type Io } from "../io.ts";
+import { type FileProblem, plural, renderProblem } from "../output/problems.ts";
+import { type ConfigDocument, type PlacedCase, readConfigFile } from "./config_file.ts";
+import type { RuleCase } from "./rule_case.ts";
+
+/** What `check -o json` prints. */
+export interface CheckReport {
+  readonly checked: number;
+  readonly skipped: number;
+  readonly documents: readonly (ConfigDocument & { readonly file: string })[];
+  readonly problems: readonly (Omit<FileProblem, "position"> & Partial<FileProblem["position"]>)[];
+  readonly warnings: readonly string[];
+}
+
+export interface CheckFilesOptions {
+  readonly io: Io;
+  readonly settings: Settings;
+  /** Prints nothing: the report is printed instead. */
+  readonly quiet: boolean;
+}
+
+/** Checks the files, and says for each as it goes what it holds. Also hands back the Ingesters and ObservationMappings. */
+export async function checkFiles(
+  files: readonly string[],
+  { io, settings, quiet }: CheckFilesOptions,
+): Promise<CheckReport & { readonly mapped: readonly KubeObject[] }> {
+  const documents: (ConfigDocument & { file: string })[] = [];
+  const problems: FileProblem[] = [];
+  const warnings: string[] = [];
+  const filters: FilterDocument[] = [];
+  const mapped: KubeObject[] = [];
+  for (const file of files) {
+    const text = await io.readText(file);
+    const read = readConfigFile(text, { file, settings });
+    const inCases = await Promise.all(read.cases.map((each) => caseProblems(each, { file, io })));
+    const inFile = [...read.problems, ...inCases.flat()];
+    documents.push(...read.documents.map((document) => ({ file, ...document })));
+    problems.push(...inFile);
+    warnings.push(...read.warnings);
+    filters.push(...read.filters);
+    mapped.push(...read.mapped);
+    if (quiet) continue;
+    if (read.documents.length > 0) io.stdout(`${file}: ${contents(read.documents)}\n`);
+    for (const problem of inFile) io.stderr(renderProblem(problem, text));
+  }
+  warnings.push(...unknownSources(filters, mapped));
+  const checked = documents.filter(({ status }) => status === "checked").length;
+  const skipped = documents.length - checked;
+  if (!quiet && files.length > 0) {
+    for (const warning of warnings) io.stderr(`Warning: ${warning}\n`);
+    const others = skipped > 0 ? `, ${skipped} of other kinds skipped` : "";
+    io.stdout(`${plural(checked, "document")} checked${others}: ${plural(problems.length, "mistake")}\n`);
+  }
+  const rows = problems.map(({ position, ...problem }) => ({ ...problem, ...position }));
+  return { checked, skipped, documents, problems: rows, warnings, mapped };
+}
+
+/** `Ingester alertmanager, 2 test cases, Deployment web (skipped: not configuration)`. */
+function contents(documents: readonly ConfigDocument[]): string {
+  const byKind = Map.groupBy(documents, ({ kind, status }) => JSON.stringify([kind, status]));
+  return [...byKind.values()].flatMap(([first, ...others]) => {
+    if (!first) return [];
+    const { kind, name, status } = first;
+    const what = others.length > 0
+      ? plural(others.length + 1, kind)
+      : name === null
+      ? kind
+      : `${kind} "${name}"`;
+    return status === "skipped" ? `${what} (skipped: not configuration)` : what;
+  }).join(", ");
+}
+
+/** What a case refers to: its source, and the files beside it. */
+async function caseProblems(
+  { rule, place }: PlacedCase,
+  { file, io }: { readonly file: string; readonly io: Io },
+): Promise<FileProblem[]> {
+  const issues: Issue[] = [];
+  if (rule.ingesterFile === undefined && !SOURCE_NAMES.includes(rule.source)) {
+    issues.push({
+      path: ["source"],
+      message: `expected a built-in source, or an ingesterFile that defines it${hintOf(rule.source)}`,
+    });
+  }
+  for (const { path, file: named } of filesOf(rule)) {
+    try {
+      await io.readText(join(dirname(file), named));
+    } catch (error) {
+      if (!(error instanceof CommandError)) throw error;
+      issues.push({ path, message: error.message });
+    }
+  }
+  return issues.map(place);
+}
+
+function* filesOf(
+  { filtersFile, ingesterFile, inputs }: RuleCase,
+): Generator<{ path: Issue["path"]; file: string }> {
+  if (filtersFile !== undefined) yield { path: ["filtersFile"], file: filtersFile };
+  if (ingesterFile !== undefined) yield { path: ["ingesterFile"], file: ingesterFile };
+  for (const [index, { inputFile }] of inputs.entries()) {
+    if (inputFile !== undefined) yield { path: ["inputs", index, "inputFile"], file: inputFile };
+  }
+}
+
+const SOURCE_NAMES = SOURCES.map(({ name }) => name);
+
+/** Filters for a source that is neither built in nor defined by the same files: an Ingester may define it later. */
+function* unknownSources(
+  filters: readonly FilterDocument[],
+  mapped: readonly KubeObject[],
+): Generator<string> {
+  const defined = new Set([...SOURCE_NAMES, ...mapped.flatMap(({ spec }) => sourceOf(spec))]);
+  for (const { name, source } of filters) {
+    if (source === "*" || defined.has(source)) continue;
+    yield `${name}: no source "${source}" is built in or defined by these files${hintOf(source)}`;
+  }
+}
+
+function hintOf(source: string): string {
+  const guess = didYouMean(source, SOURCE_NAMES);
+  return guess === undefined ? "" : `; did you mean "${guess}"?`;
+}
+
+function sourceOf(spec: unknown): string[] {
+  const source = isObject(spec) ? spec.source ?? spec.sourceName : undefined;
+  return typeof source === "string" ? [source] : [];
+}

@@ -1,0 +1,73 @@
+/** The command tree, and how arguments find their command. */
+import { Command, CommanderError } from "commander";
+import { cleanLines } from "../text/clean.ts";
+import { type CommandContext, wrongCall } from "./command.ts";
+import { COMMANDS } from "./commands.ts";
+import { completeLine } from "./completion.ts";
+import type { Io } from "./io.ts";
+import { versionLine } from "./version.ts";
+
+/** What `main` hands on. */
+export type ProgramOptions = Omit<CommandContext, "finish">;
+
+/** Runs the command that the arguments name; resolves with its exit code. */
+export async function runProgram(args: readonly string[], options: ProgramOptions): Promise<number> {
+  const io = cleaned(options.io);
+  let exitCode = 0;
+  const finish = async (code: number | Promise<number>) => void (exitCode = await code);
+  const program = buildProgram({ ...options, io, finish });
+  if (args[0] === "__complete") {
+    io.stdout(await completeLine(program, args.slice(1)));
+    return 0;
+  }
+  try {
+    await program.parseAsync(args.map(withoutEquals), { from: "user" });
+    return exitCode;
+  } catch (error) {
+    // The end of `--help` and `--version`.
+    if (error instanceof CommanderError) return error.exitCode;
+    throw error;
+  }
+}
+
+/** Builds the tree of all commands. */
+export function buildProgram(context: CommandContext): Command {
+  const { io } = context;
+  const program = new Command("zen-watcher")
+    .description("Collects what security tools report as Observations.")
+    .version(versionLine(), "--version", "print the version")
+    .helpOption("-h, --help", "print this help")
+    .configureOutput({
+      writeOut: io.stdout,
+      // `main` prints errors.
+      writeErr: () => {},
+      // Else it reads variables of the environment, which a Pod has no permission to do.
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
+    })
+    .addHelpText(
+      "after",
+      "\nThe settings of run are environment variables. " +
+        "Exit codes: 0 all is well, 1 something was found wrong, 2 the command was called wrongly.",
+    )
+    .exitOverride((error) => wrongCall(error, ""));
+  for (const [heading, commands] of COMMANDS) {
+    program.commandsGroup(heading);
+    for (const register of commands) register(program, context);
+  }
+  return program.helpCommand("help [command]", "print the help of a command");
+}
+
+/** kubectl takes `-o=json` for `-o json`. */
+function withoutEquals(arg: string): string {
+  return arg.replace(/^(-[a-zA-Z])=/, "$1");
+}
+
+/** No control, bidi or zero-width character of an input reaches the terminal. */
+function cleaned(io: Io): Io {
+  return {
+    ...io,
+    stdout: (text) => io.stdout(cleanLines(text)),
+    stderr: (text) => io.stderr(cleanLines(text)),
+  };
+}
