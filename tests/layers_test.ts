@@ -26,9 +26,9 @@ Deno.test("layers: downward imports, tests and scripts are free", () => {
   const graph = graphOf({
     "main.ts": "src/cli/main.ts, src/settings.ts",
     "src/cli/main.ts": "src/app.ts, src/model/json.ts",
-    "src/app.ts": "src/http/app.ts, src/store/mod.ts, src/kube/auth/credentials.ts",
+    "src/app.ts": "src/http/app.ts, src/store/mod.ts, src/kube/auth/connection.ts",
     "src/http/app.ts": "hono, src/telemetry/accounting.ts",
-    "src/kube/auth/credentials.ts": "src/kube/auth/kubeconfig.ts",
+    "src/kube/auth/connection.ts": "src/kube/auth/kubeconfig.ts",
     "src/kube/auth/kubeconfig.ts": "lazy @kubernetes/client-node",
     "src/model/json_test.ts": "src/kube/api.ts",
     "scripts/dev.ts": "src/devcluster/mod.ts, src/app.ts",
@@ -56,8 +56,8 @@ Deno.test("layers: every rule has its breach", () => {
       "src/sources/a.ts imports a type of hono: only src/http/, src/ui/ may",
     ],
     [
-      { "src/kube/auth/credentials.ts": "@kubernetes/client-node" },
-      "src/kube/auth/credentials.ts imports @kubernetes/client-node: only src/kube/auth/kubeconfig.ts may",
+      { "src/kube/auth/connection.ts": "@kubernetes/client-node" },
+      "src/kube/auth/connection.ts imports @kubernetes/client-node: only src/kube/auth/kubeconfig.ts may",
     ],
     [
       { "src/app.ts": "tests/support/assert.ts" },
@@ -78,13 +78,13 @@ Deno.test("layers: every rule has its breach", () => {
 
 Deno.test("layers: what the production entry reaches is told by its chain of imports", () => {
   const graph = graphOf({
-    "main.ts": "src/kube/auth/credentials.ts, lazy scripts/dev.ts",
+    "main.ts": "src/kube/auth/connection.ts, lazy scripts/dev.ts",
     "scripts/dev.ts": "src/devcluster/mod.ts",
-    "src/kube/auth/credentials.ts": "src/kube/auth/kubeconfig.ts",
+    "src/kube/auth/connection.ts": "src/kube/auth/kubeconfig.ts",
     "src/kube/auth/kubeconfig.ts": "@kubernetes/client-node",
   });
   assertEquals(breaches(graph), [
-    "client-node is loaded at start: main.ts → src/kube/auth/credentials.ts → src/kube/auth/kubeconfig.ts → @kubernetes/client-node",
+    "client-node is loaded at start: main.ts → src/kube/auth/connection.ts → src/kube/auth/kubeconfig.ts → @kubernetes/client-node",
     "main.ts imports scripts/dev.ts: the program may not",
     "the production entry reaches the development cluster: main.ts → scripts/dev.ts → src/devcluster/mod.ts",
   ]);

@@ -1,7 +1,6 @@
 /** The cluster a script works on: the embedded development API server, one named explicitly, or the user's own. */
-import { findConnection } from "../../src/kube/auth/connect.ts";
 import { type Connection, fixedConnection } from "../../src/kube/auth/connection.ts";
-import { kubeconfigConnection } from "../../src/kube/auth/kubeconfig.ts";
+import { findConnection, kubeconfigConnection } from "../../src/kube/auth/kubeconfig.ts";
 import { createKubeClient } from "../../src/kube/client.ts";
 import { type KubeApi, NetworkError } from "../../src/kube/api.ts";
 import { startDevCluster } from "../../src/devcluster/mod.ts";

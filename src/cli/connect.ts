@@ -1,5 +1,5 @@
 /** Connects a command to its cluster. */
-import { findConnection } from "../kube/auth/connect.ts";
+import { findConnection } from "../kube/auth/kubeconfig.ts";
 import type { Connection } from "../kube/auth/connection.ts";
 import { createKubeClient, type KubeClient } from "../kube/client.ts";
 import type { Settings } from "../settings.ts";

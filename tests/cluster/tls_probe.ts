@@ -3,7 +3,7 @@
  * What a process trusts is decided when it starts; what has a body is sent by another client than what has none.
  */
 import type { KubeObject } from "../../src/kube/api.ts";
-import { inClusterConnection } from "../../src/kube/auth/credentials.ts";
+import { inClusterConnection } from "../../src/kube/auth/connection.ts";
 import { createKubeClient } from "../../src/kube/client.ts";
 
 const [folder = "", host = "", port = "", how] = Deno.args;

@@ -1,6 +1,8 @@
-/** Where the API server is and who we are to it. Filled from a Pod's service account (`auth.ts`) or a kubeconfig. */
+/** Where the API server is and who we are to it: the type, and the one of a Pod, read without any library. */
+import { type Clock, systemClock } from "../../model/clock.ts";
+import { errorMessage } from "../../model/error_message.ts";
 
-/** What one request needs to know. Compared by value: new TLS clients are built only when the server or the TLS part changes. */
+/** What one request needs to know. The client connects anew only when the server or the TLS part changes. */
 export interface Endpoint {
   /** `https://host:port`, perhaps with a path; `http://` for a development cluster. */
   readonly server: string;
@@ -27,4 +29,87 @@ export interface Connection {
 /** A connection that never changes, e.g. to the embedded development API server or in tests. */
 export function fixedConnection(endpoint: Endpoint, namespace?: string): Connection {
   return { description: endpoint.server, namespace, endpoint: () => Promise.resolve(endpoint) };
+}
+
+/** A Pod's service account. */
+export interface InClusterOptions {
+  /** `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT`, as the kubelet sets them. */
+  readonly host: string;
+  readonly port: string;
+  /** Where the service account is mounted. */
+  readonly folder?: string;
+  readonly clock?: Clock;
+  /** How long a token is used before its file is read again. The kubelet writes a new one well before expiry. */
+  readonly maxAgeMs?: number;
+  readonly readFile?: (path: string) => Promise<string>;
+}
+
+/** Where the kubelet mounts it. */
+export const SERVICE_ACCOUNT_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/** The least time between two reads after a 401: many requests may be refused at the same time. */
+const FRESH_AGE_MS = 1_000;
+
+/** The cluster this Pod runs in. Throws if the service account is not mounted. */
+export async function inClusterConnection(options: InClusterOptions): Promise<Connection> {
+  const { host, port, folder = SERVICE_ACCOUNT_FOLDER, clock = systemClock, maxAgeMs = 60_000 } = options;
+  const readFile = options.readFile ?? Deno.readTextFile;
+  const server = `https://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  const endpoint = cached({
+    clock,
+    maxAgeMs,
+    freshAgeMs: FRESH_AGE_MS,
+    async read(): Promise<Endpoint> {
+      const token = (await readOr(readFile, `${folder}/token`)).trim();
+      if (token === "") throw new Error(`Cannot read "${folder}/token": it is empty`);
+      return { server, authorization: `Bearer ${token}`, caPem: await readOr(readFile, `${folder}/ca.crt`) };
+    },
+  });
+  await endpoint();
+  const namespace = (await readOr(readFile, `${folder}/namespace`)).trim();
+  return { description: `the cluster of this Pod (${server})`, namespace: namespace || undefined, endpoint };
+}
+
+async function readOr(readFile: (path: string) => Promise<string>, path: string): Promise<string> {
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    throw new Error(`Cannot read "${path}": ${errorMessage(cause)}`, { cause });
+  }
+}
+
+/** How a value is read, and how long it is good. */
+export interface CachedOptions<T> {
+  readonly clock: Clock;
+  readonly maxAgeMs: number;
+  /** The age under which even a fresh read is answered from the last one. */
+  readonly freshAgeMs: number;
+  readonly read: (fresh: boolean) => Promise<T>;
+}
+
+/**
+ * Reads a value when it is too old, once for calls at the same time. Where a routine read fails, the last value stays in
+ * use: a file may be in the middle of being replaced. A fresh read that fails rejects.
+ */
+export function cached<T>(options: CachedOptions<T>): (how?: { readonly fresh?: boolean }) => Promise<T> {
+  const { clock, maxAgeMs, freshAgeMs, read } = options;
+  let last: { readonly value: T; readonly at: number } | undefined;
+  let reading: Promise<T> | undefined;
+
+  const readAgain = (fresh: boolean): Promise<T> =>
+    reading ??= read(fresh).then((value) => {
+      last = { value, at: clock.monotonic() };
+      return value;
+    }).finally(() => reading = undefined);
+
+  return async ({ fresh = false } = {}) => {
+    const ageMs = last === undefined ? Infinity : clock.monotonic() - last.at;
+    if (last !== undefined && ageMs < (fresh ? freshAgeMs : maxAgeMs)) return last.value;
+    try {
+      return await readAgain(fresh);
+    } catch (error) {
+      if (fresh || last === undefined) throw error;
+      return last.value;
+    }
+  };
 }

@@ -1,12 +1,76 @@
-/** A kubeconfig as a connection. The only file that loads client-node, and only when a kubeconfig is used: it costs 70 MB. */
+/**
+ * Finds the cluster as kubectl does, by a kubeconfig above all. The only file that loads client-node, and only when a
+ * kubeconfig is used: it costs 70 MB.
+ */
 import type { KubeConfig } from "@kubernetes/client-node";
 import type { RequestOptions } from "node:https";
-import { dirname, resolve } from "node:path";
+import { delimiter, dirname, join, resolve, sep } from "node:path";
 import { type Clock, systemClock } from "../../model/clock.ts";
+import { errorMessage } from "../../model/error_message.ts";
 import { isObject } from "../../model/json.ts";
-import { cached } from "./credentials.ts";
-import type { Connection, Endpoint } from "./connection.ts";
+import {
+  cached,
+  type Connection,
+  type Endpoint,
+  inClusterConnection,
+  SERVICE_ACCOUNT_FOLDER,
+} from "./connection.ts";
 
+/** Flags and environment, handed in: nothing here reads either. */
+export interface ClusterChoice {
+  /** `--kubeconfig`. */
+  readonly kubeconfig?: string | undefined;
+  /** `--context`. */
+  readonly context?: string | undefined;
+  /** `KUBECONFIG`: files, separated as paths are. */
+  readonly kubeconfigEnv?: string | undefined;
+  /** `HOME`. */
+  readonly home?: string | undefined;
+  /** `KUBERNETES_SERVICE_HOST`. */
+  readonly serviceHost?: string | undefined;
+  /** `KUBERNETES_SERVICE_PORT`. */
+  readonly servicePort?: string | undefined;
+  readonly serviceAccountFolder?: string | undefined;
+  readonly clock?: Clock;
+}
+
+/** `--kubeconfig` and `--context`, else the Pod's service account, else `KUBECONFIG`, else `~/.kube/config`. */
+export async function findConnection(choice: ClusterChoice): Promise<Connection> {
+  const { kubeconfig, context, serviceHost, servicePort } = choice;
+  const clock = choice.clock ? { clock: choice.clock } : {};
+  if (kubeconfig) {
+    return await kubeconfigConnection({ paths: [kubeconfig], ...(context ? { context } : {}), ...clock });
+  }
+  const folder = choice.serviceAccountFolder ?? SERVICE_ACCOUNT_FOLDER;
+  if (!context && serviceHost && servicePort && await isFile(join(folder, "token"))) {
+    return await inClusterConnection({ host: serviceHost, port: servicePort, folder, ...clock });
+  }
+  const paths = await defaultPaths(choice);
+  if (paths.length > 0) {
+    return await kubeconfigConnection({ paths, ...(context ? { context } : {}), ...clock });
+  }
+  throw new Error(
+    "Cannot find a cluster: no --kubeconfig, no service account of a Pod, no KUBECONFIG and no ~/.kube/config",
+  );
+}
+
+async function defaultPaths({ kubeconfigEnv, home }: ClusterChoice): Promise<string[]> {
+  const named = (kubeconfigEnv ?? "").split(delimiter).filter((path) => path !== "");
+  if (named.length > 0) return named;
+  const path = home ? join(home, ".kube", "config") : undefined;
+  return path !== undefined && await isFile(path) ? [path] : [];
+}
+
+async function isFile(path: string): Promise<boolean> {
+  try {
+    return (await Deno.stat(path)).isFile;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return false;
+    throw error;
+  }
+}
+
+/** Which kubeconfig, and which of its contexts. */
 export interface KubeconfigOptions {
   /** The files, the first to name something wins, as with kubectl. */
   readonly paths: readonly string[];
@@ -24,7 +88,7 @@ interface Loaded {
   readonly tokenFiles: ReadonlyMap<string, string>;
 }
 
-/** Fresh reads after a 401 are at most this frequent: each may start an exec plugin. */
+/** The least time between two reads after a 401: each may start an exec plugin. */
 const FRESH_AGE_MS = 2_000;
 
 /** The cluster of a context. Throws where it cannot be used, saying why. */
@@ -62,18 +126,26 @@ async function load(paths: readonly string[], where: string): Promise<Loaded> {
       const text = await Deno.readTextFile(path);
       const part = new KubeConfig();
       part.loadFromString(text);
-      part.makePathsAbsolute(dirname(resolve(path)));
+      const folder = dirname(resolve(path));
+      part.makePathsAbsolute(folder);
+      for (const { exec } of part.users) resolveCommand(exec, folder);
       merge(config, part);
-      await collectTokenFiles(tokenFiles, { text, folder: dirname(resolve(path)) });
+      await collectTokenFiles(tokenFiles, { text, folder });
       texts.push(text);
     } catch (cause) {
       // As with kubectl, a file of a list may be missing.
       if (cause instanceof Deno.errors.NotFound && paths.length > 1) continue;
-      throw new Error(`Cannot read kubeconfig "${path}": ${reason(cause)}`, { cause });
+      throw new Error(`Cannot read kubeconfig "${path}": ${errorMessage(cause).trim()}`, { cause });
     }
   }
   if (texts.length === 0) throw new Error(`Cannot read kubeconfig "${where}": none of these files exists`);
   return { text: texts.join("\0"), config, tokenFiles };
+}
+
+/** As with kubectl, a command with a separator in it is beside the file, and any other is looked up in PATH. */
+function resolveCommand(exec: unknown, folder: string): void {
+  if (!isObject(exec) || typeof exec["command"] !== "string") return;
+  if (exec["command"].includes(sep)) exec["command"] = resolve(folder, exec["command"]);
 }
 
 /** Adds what is not there yet. `mergeConfig` of client-node refuses duplicates and lets the last context win. */
@@ -151,7 +223,7 @@ async function toEndpoint(
       caPem: await caOf(cluster),
     });
   } catch (cause) {
-    throw cannot(reason(cause), cause);
+    throw cannot(errorMessage(cause).trim() || "no reason given", cause);
   }
 }
 
@@ -200,8 +272,4 @@ function headersOf(applied: RequestOptions): Headers {
 function pemOf(value: unknown): string | undefined {
   if (typeof value === "string") return value || undefined;
   return value instanceof Uint8Array ? new TextDecoder().decode(value) : undefined;
-}
-
-function reason(cause: unknown): string {
-  return (cause instanceof Error ? cause.message : String(cause)).trim() || "no reason given";
 }

@@ -1,7 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { apiServer, status } from "../../../tests/support/api_server.ts";
-import { findConnection } from "./connect.ts";
-import { kubeconfigConnection } from "./kubeconfig.ts";
+import { findConnection, kubeconfigConnection } from "./kubeconfig.ts";
 import { createKubeClient } from "../client.ts";
 
 const TLS_FOLDER = new URL("../../../tests/fixtures/tls/", import.meta.url);
@@ -126,6 +125,21 @@ Deno.test("kubeconfigConnection() runs an exec plugin once, and again when its t
   using api = createKubeClient(connection);
   assertEquals(await api.getPath("/version"), { ok: "yes" });
   assertEquals(await Deno.readTextFile(counter), "xx");
+});
+
+Deno.test("kubeconfigConnection() looks for an exec command with a separator beside the file, and for any other in PATH", async () => {
+  await using dir = await folder();
+  const credential = { apiVersion: "client.authentication.k8s.io/v1", kind: "ExecCredential" };
+  const plugin = `#!/bin/sh\necho '${JSON.stringify({ ...credential, status: { token: "from-plugin" } })}'\n`;
+  const absolute = await dir.write("plugin", plugin);
+  await Deno.chmod(absolute, 0o755);
+  const authorization = async (command: string) => {
+    const exec = { apiVersion: credential.apiVersion, command };
+    return (await endpointOf(await dir.write("config", config({ user: { exec } })))).authorization;
+  };
+  assertEquals(await authorization("./plugin"), "Bearer from-plugin");
+  assertEquals(await authorization(absolute), "Bearer from-plugin");
+  await assertRejects(() => authorization("plugin"), Error, "plugin");
 });
 
 Deno.test("kubeconfigConnection() follows changes of the file within its context, not to another one", async () => {

@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { cached, inClusterConnection } from "./credentials.ts";
+import { cached, inClusterConnection } from "./connection.ts";
 
 /** A service account's files, and how often each was read. */
 function files(contents: Record<string, string>) {
