@@ -9,8 +9,7 @@ import { sourcesReport, warnIfOpen } from "./app/reports.ts";
 import { SourceSet } from "./app/sources.ts";
 import { createFiltersWatch } from "./filters/watch.ts";
 import { LiveFilters } from "./filters/live.ts";
-import { OBSERVATION_FILTERS } from "./filters/observation_filters.ts";
-import { createReadyStatusWriter } from "./kube/ready_status.ts";
+import { createConditions } from "./kube/conditions.ts";
 import { type Clock, systemClock } from "./model/clock.ts";
 import { Health } from "./health.ts";
 import { createHttpApp } from "./http/app.ts";
@@ -224,6 +223,7 @@ export async function startApp(
     await untilAborted(signal);
     await group.stop();
   }
+  const conditions = createConditions({ api, clock, isLeader: () => leader.isLeader() });
   const filtersWatch = createFiltersWatch({
     api,
     filters,
@@ -238,12 +238,7 @@ export async function startApp(
     ownNamespace: settings.podNamespace,
     tenantNamespaces: settings.tenantFilters ? (scope.namespaces.length > 0 ? scope.namespaces : [""]) : [],
     emit: (event) => events.record(event),
-    ready: createReadyStatusWriter({
-      api,
-      type: OBSERVATION_FILTERS,
-      clock,
-      isLeader: () => leader.isLeader(),
-    }),
+    conditions,
   });
   filtersWatch.firstReadDecided.then(() => health.set("filters", true));
 
@@ -305,6 +300,7 @@ export async function startApp(
         name: "readiness",
         run: (signal) => probeApi(api, health, { signal, onReached: () => ownUser.ask(signal) }),
       },
+      { name: "conditions", run: (signal) => conditions.run(signal) },
       { name: "filters", run: (signal) => filtersWatch.run(signal) },
       { name: "ingesters", run: (signal) => mapped.run(signal) },
       { name: "discovery", run: (signal) => discovery.run(signal) },

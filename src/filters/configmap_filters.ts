@@ -1,9 +1,11 @@
 /** The filters of the ConfigMap: one text, of which the last good one is in force. */
-import type { FilterDocument } from "./filter.ts";
+import type { Clock } from "../model/clock.ts";
 import type { KubeObject } from "../kube/api.ts";
 import type { WatchEvent } from "../kube/watch.ts";
 import { logger } from "../telemetry/logging.ts";
-import type { FilterEvent, FiltersWatchOptions } from "./watch.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+import type { FilterDocument } from "./filter.ts";
+import type { LiveFilters } from "./live.ts";
 import { LastGood } from "./last_good.ts";
 import { formatProblem, type Problem } from "./problem.ts";
 
@@ -27,7 +29,30 @@ export interface ConfigMapFiltersReport {
   };
 }
 
-type Options = Pick<FiltersWatchOptions, "filters" | "clock" | "metrics" | "configMap" | "emit">;
+/** What a Kubernetes Event says, and of which object. */
+export interface FilterEvent {
+  readonly type: "Normal" | "Warning";
+  readonly reason: "FiltersRejected" | "FiltersLoaded" | "FiltersMissing";
+  readonly message: string;
+  readonly regarding: {
+    readonly apiVersion: string;
+    readonly kind: string;
+    readonly namespace: string;
+    readonly name: string;
+    readonly uid?: string;
+    readonly resourceVersion?: string;
+  };
+}
+
+export interface ConfigMapFiltersOptions {
+  readonly filters: LiveFilters;
+  readonly clock: Clock;
+  readonly metrics: Pick<Metrics, "filterReload">;
+  readonly configMap: { readonly namespace: string; readonly name: string; readonly key: string };
+  /** Emits a Kubernetes Event; never throws. */
+  readonly emit: (event: FilterEvent) => void;
+}
+
 type Bad = Exclude<ConfigMapFiltersReport["state"], "unread" | "loaded">;
 
 /** Problems told in one Event or log line; the rest is counted. */
@@ -37,7 +62,7 @@ const log = logger("filter");
 
 /** Follows the ConfigMap. */
 export class ConfigMapFilters {
-  readonly #options: Options;
+  readonly #options: ConfigMapFiltersOptions;
   readonly #name: string;
   readonly #lastGood = new LastGood<readonly FilterDocument[]>();
   readonly #decided = Promise.withResolvers<void>();
@@ -49,7 +74,7 @@ export class ConfigMapFilters {
   /** Seen since the last `init`. */
   #present = false;
 
-  constructor(options: Options) {
+  constructor(options: ConfigMapFiltersOptions) {
     this.#options = options;
     this.#name = `${options.configMap.namespace}/${options.configMap.name}`;
   }
@@ -133,7 +158,7 @@ export class ConfigMapFilters {
   }
 
   #failed({ state, error }: Extract<WatchEvent, { type: "error" }>): void {
-    // What time mends decides nothing: the watch goes on, and readiness waits for its first answer.
+    // An API server that is away or starts decides nothing: the watch goes on, and readiness waits for its first answer.
     if (state === "failing" || this.#state === "unreadable") return;
     const message = error instanceof Error ? error.message : String(error);
     this.#stateBefore = this.#state;

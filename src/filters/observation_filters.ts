@@ -1,12 +1,14 @@
 /** The ObservationFilters: each one's last good spec is in force until it is deleted. */
+import type { Clock } from "../model/clock.ts";
 import { GROUP } from "../model/observation.ts";
-import type { FilterDocument } from "./filter.ts";
 import type { KubeObject, ResourceType } from "../kube/api.ts";
+import type { Conditions, ReadyCondition } from "../kube/conditions.ts";
 import type { WatchEvent } from "../kube/watch.ts";
 import { logger } from "../telemetry/logging.ts";
-import type { FiltersWatchOptions } from "./watch.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+import type { FilterDocument } from "./filter.ts";
+import type { LiveFilters } from "./live.ts";
 import { formatPath, formatProblem } from "./problem.ts";
-import { keyOf, type ReadyCondition } from "../kube/ready_status.ts";
 
 /** The resource as it is served. */
 export const OBSERVATION_FILTERS: ResourceType = {
@@ -29,7 +31,14 @@ export interface ObservationFiltersReport {
   readonly lastRejection?: { readonly name: string; readonly at: string; readonly problem: string };
 }
 
-type Options = Pick<FiltersWatchOptions, "filters" | "clock" | "metrics" | "ownNamespace" | "ready">;
+export interface ObservationFiltersOptions {
+  readonly filters: LiveFilters;
+  readonly clock: Clock;
+  readonly metrics: Pick<Metrics, "filterReload">;
+  readonly ownNamespace: string;
+  readonly conditions: Pick<Conditions, "set" | "forget">;
+}
+
 /** Loaded with the first filter, as the ConfigMap's. */
 type Reader = typeof import("./document.ts");
 type State = ObservationFiltersReport["state"];
@@ -56,11 +65,11 @@ const log = logger("filter");
 
 /** Follows the ObservationFilters of some namespaces. */
 export class ObservationFilters {
-  readonly #options: Options;
+  readonly #options: ObservationFiltersOptions;
   readonly #places = new Map<string, Place>();
   #lastRejection: ObservationFiltersReport["lastRejection"];
 
-  constructor(options: Options) {
+  constructor(options: ObservationFiltersOptions) {
     this.#options = options;
   }
 
@@ -79,7 +88,7 @@ export class ObservationFilters {
       case "apply":
         return this.#apply(place, event.object, await import("./document.ts"));
       case "delete":
-        this.#options.ready.forget(event.object);
+        this.#options.conditions.forget(OBSERVATION_FILTERS, event.object);
         if (place.entries.delete(keyOf(event.object))) this.#putInForce();
         return;
       case "synced":
@@ -112,7 +121,7 @@ export class ObservationFilters {
 
   /** Writes every condition that differs. */
   publishConditions(): void {
-    for (const { object, condition } of this.#entries()) this.#options.ready.write(object, condition);
+    for (const { object, condition } of this.#entries()) this.#say(object, condition);
   }
 
   report(): ObservationFiltersReport {
@@ -137,7 +146,7 @@ export class ObservationFilters {
     if (!before && !entries.has(key) && this.#isFull()) return this.#refuse(object);
     const entry = this.#read(object, { before, reader });
     entries.set(key, entry);
-    this.#options.ready.write(object, entry.condition);
+    this.#say(object, entry.condition);
     if (!place.listing && entry.document !== before?.document) this.#putInForce();
   }
 
@@ -186,6 +195,10 @@ export class ObservationFilters {
     }
   }
 
+  #say(object: KubeObject, condition: ReadyCondition): void {
+    this.#options.conditions.set(OBSERVATION_FILTERS, object, condition);
+  }
+
   #putInForce(): void {
     const documents = [...this.#entries()].flatMap(({ document }) => document ?? []);
     this.#options.filters.replace("observationFilters", documents);
@@ -205,7 +218,7 @@ export class ObservationFilters {
     });
     this.#reject(keyOf(object), [message], [""]);
     const observedGeneration = object.metadata.generation ?? 0;
-    this.#options.ready.write(object, {
+    this.#say(object, {
       status: "False",
       reason: "LimitExceeded",
       message,
@@ -230,6 +243,11 @@ export class ObservationFilters {
     }
     return place;
   }
+}
+
+/** `namespace/name`. */
+function keyOf({ metadata: { namespace = "", name = "" } }: KubeObject): string {
+  return `${namespace}/${name}`;
 }
 
 /** Our own status writes come back through the watch; the spec then is the same. */

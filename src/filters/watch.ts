@@ -1,49 +1,29 @@
-/** Watches the filter ConfigMap and the ObservationFilters; what is good goes into force at once, what is bad is said. */
-import type { Clock } from "../model/clock.ts";
+/** Watches the filter ConfigMap and the ObservationFilters, and puts what is valid in force at once. */
 import type { KubeApi, KubeObject, ResourceType } from "../kube/api.ts";
+import { Denial } from "../kube/denial.ts";
 import { watch, type WatchEvent, type WatchOptions, type WatchState } from "../kube/watch.ts";
 import { logger } from "../telemetry/logging.ts";
-import type { Metrics } from "../telemetry/metrics.ts";
-import { ConfigMapFilters, type ConfigMapFiltersReport, RELOAD_RESULTS } from "./configmap_filters.ts";
-import type { DocumentReport, LiveFilters } from "./live.ts";
+import {
+  ConfigMapFilters,
+  type ConfigMapFiltersOptions,
+  type ConfigMapFiltersReport,
+  RELOAD_RESULTS,
+} from "./configmap_filters.ts";
+import type { DocumentReport } from "./live.ts";
 import {
   OBSERVATION_FILTERS,
   ObservationFilters,
+  type ObservationFiltersOptions,
   type ObservationFiltersReport,
 } from "./observation_filters.ts";
-import type { ReadyStatusWriter } from "../kube/ready_status.ts";
 
-/** What a Kubernetes Event says, and of which object. */
-export interface FilterEvent {
-  readonly type: "Normal" | "Warning";
-  readonly reason: "FiltersRejected" | "FiltersLoaded" | "FiltersMissing";
-  readonly message: string;
-  readonly regarding: {
-    readonly apiVersion: string;
-    readonly kind: string;
-    readonly namespace: string;
-    readonly name: string;
-    readonly uid?: string;
-    readonly resourceVersion?: string;
-  };
-}
-
-export interface FiltersWatchOptions {
+export interface FiltersWatchOptions extends ConfigMapFiltersOptions, ObservationFiltersOptions {
   readonly api: KubeApi;
-  readonly filters: LiveFilters;
-  readonly clock: Clock;
-  readonly metrics: Pick<Metrics, "filterReload">;
   readonly watcherOptions?: Partial<
     Omit<WatchOptions, "signal" | "namespace" | "fieldSelector" | "onState">
   >;
-  readonly configMap: { readonly namespace: string; readonly name: string; readonly key: string };
-  readonly ownNamespace: string;
   /** Namespaces of tenants whose ObservationFilters act; "" is all of them. Empty: TENANT_FILTERS is off. */
   readonly tenantNamespaces: readonly string[];
-  /** Emits a Kubernetes Event; never throws. */
-  readonly emit: (event: FilterEvent) => void;
-  /** Writes `Ready` conditions; only the leader's writes anything. */
-  readonly ready: ReadyStatusWriter;
 }
 
 /** Filters as `/tools/status` shows them. */
@@ -117,7 +97,7 @@ export function createFiltersWatch(options: FiltersWatchOptions): FiltersWatch {
       const timer = setInterval(() => filters.publishPassRates(), PASS_RATE_INTERVAL_MS);
       try {
         const loops = namespaces.map((watched) => resourceLoop(watched, signal));
-        await Promise.all([configMapLoop(signal), ...loops, options.ready.run(signal)]);
+        await Promise.all([configMapLoop(signal), ...loops]);
       } finally {
         clearInterval(timer);
       }
@@ -145,7 +125,12 @@ async function each(
   options: FiltersWatchOptions,
   { type, scope, signal, take, resumed }: Loop,
 ): Promise<void> {
-  const onState = (state: WatchState) => state === "synced" && resumed();
+  const denial = new Denial(options.clock);
+  const onState = (state: WatchState) => {
+    if (state !== "synced") return;
+    denial.ended();
+    resumed();
+  };
   const events = watch(options.api, type, { ...options.watcherOptions, ...scope, signal, onState });
-  for await (const event of events) await take(event);
+  for await (const event of events) await take(denial.judge(event));
 }

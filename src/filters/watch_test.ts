@@ -4,12 +4,12 @@ import { normalEvent } from "../../tests/support/normal_event.ts";
 import { ScriptedApi } from "../../tests/support/scripted_api.ts";
 import type { NormalEvent } from "../model/event.ts";
 import type { KubeObject } from "../kube/api.ts";
+import { createConditions } from "../kube/conditions.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
-import { createFiltersWatch, type FilterEvent, type FiltersWatchOptions } from "./watch.ts";
+import type { FilterEvent } from "./configmap_filters.ts";
+import { createFiltersWatch, type FiltersWatchOptions } from "./watch.ts";
 import { compileFilterExpression } from "./expression.ts";
 import { LiveFilters } from "./live.ts";
-import { OBSERVATION_FILTERS } from "./observation_filters.ts";
-import { createReadyStatusWriter } from "../kube/ready_status.ts";
 
 const NAME = "zen-watcher-filter";
 
@@ -24,12 +24,22 @@ function observationFilter(name: string, spec: KubeObject["spec"], namespace = "
   return { metadata: { name, namespace, generation: 1 }, spec };
 }
 
+interface StartOptions extends Partial<FiltersWatchOptions> {
+  readonly isLeader?: () => boolean;
+  /** What passes between two tries of a watch that fails. */
+  readonly retryMs?: number;
+}
+
 /** A watch over a scripted API server; stopped and awaited at the end of its block. */
-async function start(api: ScriptedApi, options: Partial<FiltersWatchOptions> & { leader?: boolean } = {}) {
+async function start(api: ScriptedApi, options: StartOptions = {}) {
   const metrics = createMetrics();
   const events: FilterEvent[] = [];
   let changes = 0;
-  const clock = { now: () => 1_767_225_600_000, monotonic: () => 0 };
+  const { isLeader = () => true, retryMs = 10_000, ...rest } = options;
+  let passedMs = 0;
+  let retries = 0;
+  const clock = { now: () => 1_767_225_600_000, monotonic: () => passedMs };
+  const conditions = createConditions({ api, clock, isLeader });
   const filters = new LiveFilters({ metrics, clock, onChange: () => changes++ });
   const stop = new AbortController();
   const watch = createFiltersWatch({
@@ -41,21 +51,27 @@ async function start(api: ScriptedApi, options: Partial<FiltersWatchOptions> & {
     ownNamespace: "zen-system",
     tenantNamespaces: [],
     emit: (event) => events.push(event),
-    ready: createReadyStatusWriter({
-      api,
-      type: OBSERVATION_FILTERS,
-      clock,
-      isLeader: () => options.leader ?? true,
-    }),
-    watcherOptions: { sleep: () => new Promise((resolve) => setTimeout(resolve, 1)) },
-    ...options,
+    conditions,
+    watcherOptions: {
+      sleep() {
+        retries++;
+        passedMs += retryMs;
+        return new Promise((resolve) => setTimeout(resolve, 1));
+      },
+    },
+    ...rest,
   });
-  const running = watch.run(stop.signal);
+  const running = Promise.all([watch.run(stop.signal), conditions.run(stop.signal)]);
   await watch.firstReadDecided;
   return {
     watch,
     events,
     metrics,
+    pass: (ms: number) => passedMs += ms,
+    /** How often a watch that failed was tried again. */
+    get retries() {
+      return retries;
+    },
     get changes() {
       return changes;
     },
@@ -126,6 +142,42 @@ Deno.test("filters stay as they were while the ConfigMap is bad, of whatever bad
   });
 });
 
+Deno.test("a 403 or 503 of an API server that starts is no rejection of filters, and nothing passes unfiltered meanwhile", async () => {
+  const api = new ScriptedApi();
+  api.put("configmaps", configMap('{"sources": {"trivy": {"minSeverity": "HIGH"}}}'));
+  api.put("observationfilters", observationFilter("f", { targetSource: "trivy", excludeKinds: ["Pod"] }));
+  const answer = (status: number) => {
+    for (const plural of ["configmaps", "observationfilters"]) api.deny(plural, status);
+  };
+  answer(403);
+  const starting = start(api, { retryMs: 0 });
+  let isDecided = false;
+  void starting.then(() => isDecided = true);
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assertEquals(isDecided, false, "no right is missing yet");
+  answer(0);
+  await using run = await starting;
+  assertEquals(run.passes({ severity: "LOW" }), false);
+
+  for (const [restart, statuses] of [[503, 403], [403], [403, 503]].entries()) {
+    run.pass(3_600_000);
+    for (const status of statuses) {
+      answer(status);
+      const { retries } = run;
+      await eventually(`the watches to meet ${status}`, () => run.retries >= retries + 4);
+    }
+    answer(0);
+    api.put("configmaps", configMap(`{"sources": {"trivy": {"minSeverity": "HIGH"}, "r${restart}": {}}}`));
+    await eventually(
+      "the change",
+      () => run.watch.status().documents.some(({ source }) => source === `r${restart}`),
+    );
+  }
+  assertEquals([await run.reloads("unreadable"), run.events], [0, []]);
+  assertEquals(run.watch.status().observationFilters.state, "synced");
+  assertEquals(run.passes({ severity: "HIGH", resource: { kind: "Pod" } }), false);
+});
+
 Deno.test("filters allow all where no good ones were read yet, and say so", async () => {
   for (const status of [0, 403]) {
     const api = new ScriptedApi();
@@ -191,6 +243,7 @@ Deno.test("an ObservationFilter turned bad keeps its last good spec and says so 
   assertEquals(first.options.subresource, "status");
   assertEquals(first.options.namespace, "zen-system");
   assertEquals(first.patch, {
+    metadata: { uid: "uid-f", resourceVersion: "1" },
     status: {
       conditions: [{
         type: "Ready",
@@ -204,8 +257,10 @@ Deno.test("an ObservationFilter turned bad keeps its last good spec and says so 
   });
   const bad = observationFilter("f", { targetSource: "trivy", minSeverty: "LOW" });
   api.put("observationfilters", { ...bad, metadata: { ...bad.metadata, generation: 2 } });
+  run.pass(1_000);
   const second = await eventually("the second condition", () => api.patches[1]);
   assertEquals(second.patch, {
+    metadata: { uid: "uid-f", resourceVersion: "3" },
     status: {
       conditions: [{
         type: "Ready",
@@ -237,13 +292,7 @@ Deno.test("a follower writes no conditions; become leader, it writes those that 
   const api = new ScriptedApi();
   api.put("observationfilters", observationFilter("f", { targetSource: "trivy", minSeverity: "HIGH" }));
   let isLeader = false;
-  const ready = createReadyStatusWriter({
-    api,
-    type: OBSERVATION_FILTERS,
-    clock: { now: () => 0, monotonic: () => 0 },
-    isLeader: () => isLeader,
-  });
-  await using run = await start(api, { ready });
+  await using run = await start(api, { isLeader: () => isLeader });
   assertEquals(run.passes({ severity: "LOW" }), false);
   assertEquals(api.patches, []);
   isLeader = true;

@@ -4,7 +4,7 @@ import { backoff, elapsed, isRetryable, retryAfterMsOf } from "../kube/retry.ts"
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { ObservationIndex, Row } from "./index/mod.ts";
 import { OBSERVATIONS } from "./observations.ts";
-import { createSpacing, type SpacingOptions } from "./write_spacing.ts";
+import { createSpacing, type SpacingOptions } from "../kube/write_spacing.ts";
 
 /** Values of the label `reason` of `observations_deleted_total`. */
 export const DELETE_REASONS = ["expired", "budget"] as const;

@@ -6,7 +6,7 @@ import type { Logger } from "../telemetry/logging.ts";
 import type { Entry, ObservationIndex, Row } from "./index/mod.ts";
 import type { Repeats } from "./repeats.ts";
 import { Reporters, type ReportersOptions, type Reporting } from "./reporters.ts";
-import { createSpacing } from "./write_spacing.ts";
+import { createSpacing } from "../kube/write_spacing.ts";
 
 export interface FindingsOptions extends Pick<ReportersOptions, "eventTypesOf" | "sharedNamespaces"> {
   readonly index: ObservationIndex;

@@ -10,7 +10,7 @@ import type { Generation, WriteContext } from "../pipeline/ports.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import { throttle } from "../telemetry/throttle.ts";
 import { ContentOrigins } from "./content_origins.ts";
-import { DueQueue, type WorkResult } from "./due_queue.ts";
+import { DueQueue, type WorkResult } from "../kube/due_queue.ts";
 import type { ObservationIndex } from "./index/mod.ts";
 import { isForbidden } from "./refusal.ts";
 import { type Content, NO_CHANGE, type StatusDelta, type Target, type Updates } from "./updates.ts";

@@ -132,7 +132,15 @@ export class ScriptedApi implements KubeApi {
     this.patches.push({ plural, name, patch, options });
     const before = this.#of(plural).get(`${options.namespace ?? ""}/${name}`);
     if (!before) return Promise.reject(new ApiError(`patch "${name}"`, 404, { reason: "NotFound" }));
-    return Promise.resolve(this.put(plural, { ...before, ...(patch as object) }) as T);
+    const { metadata = {}, ...rest } = patch as unknown as Partial<KubeObject>;
+    const isStale = (metadata.resourceVersion ?? before.metadata.resourceVersion) !==
+      before.metadata.resourceVersion;
+    if (isStale) return Promise.reject(new ApiError(`patch "${name}"`, 409, { reason: "Conflict" }));
+    const status = { ...(before.status as object | undefined), ...(rest.status as object | undefined) };
+    const merged = { ...before, ...rest, ...(rest.status === undefined ? {} : { status }) };
+    return Promise.resolve(
+      this.put(plural, { ...merged, metadata: { ...before.metadata, ...metadata } }) as T,
+    );
   }
 
   replace = unscripted;

@@ -1,10 +1,13 @@
 /** Work that is merged by key while it waits, done when due, at a bounded rate, and tried again when it fails. */
 import type { Clock } from "../model/clock.ts";
-import { type Backoff, backoff, elapsed, type Sleep } from "../kube/retry.ts";
+import { type Backoff, backoff, type BackoffOptions, elapsed, type Sleep } from "./retry.ts";
 import { createSpacing } from "./write_spacing.ts";
 
-/** How one piece of work ended. `again`: time mends it; `refused`: an admin must, and it waits its own, longer time. */
-export type WorkResult = "done" | "again" | "refused";
+/**
+ * How one piece of work ended. `again`: time mends it, at the earliest after `retryAfterMs`; `refused`: an admin must,
+ * and it waits its own, longer time.
+ */
+export type WorkResult = "done" | "again" | "refused" | { readonly retryAfterMs: number };
 
 export interface DueQueueOptions<T> {
   readonly clock: Clock;
@@ -17,6 +20,8 @@ export interface DueQueueOptions<T> {
   readonly maxSize: number;
   readonly concurrency: number;
   readonly perSecond: number;
+  /** How long refused work waits; 5 s to 5 min. */
+  readonly refusedWait?: BackoffOptions;
   readonly sleep?: Sleep;
 }
 
@@ -81,6 +86,12 @@ export class DueQueue<T> {
     this.#waiting.set(key, { item, dueAt });
     this.#wake?.();
     return true;
+  }
+
+  /** Makes what waits for a key due no earlier than in `delayMs`. */
+  postpone(key: string, delayMs: number): void {
+    const waiting = this.#waiting.get(key);
+    if (waiting) waiting.dueAt = Math.max(waiting.dueAt, this.#options.clock.monotonic() + delayMs);
   }
 
   /** Takes back what waits for a key; what is at work goes on. */
@@ -160,10 +171,11 @@ export class DueQueue<T> {
     const newer = this.#waiting.get(key);
     const item = newer ? this.#options.merge(waiting.item, newer.item) : waiting.item;
     const now = this.#options.clock.monotonic();
-    if (result === "again") {
-      this.#waiting.set(key, { item, dueAt: now + this.#retries.next() });
+    if (result !== "refused") {
+      const retryAfterMs = result === "again" ? 0 : result.retryAfterMs;
+      this.#waiting.set(key, { item, dueAt: now + this.#retries.next(retryAfterMs) });
     } else if (this.#refused < this.#options.maxSize / 2) {
-      const waits = waiting.refused?.waits ?? backoff(REFUSED_WAIT);
+      const waits = waiting.refused?.waits ?? backoff(this.#options.refusedWait ?? REFUSED_WAIT);
       const untilAt = now + waits.next();
       this.#waiting.set(key, { item, dueAt: untilAt, refused: { untilAt, waits } });
       this.#refused++;

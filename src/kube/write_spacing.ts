@@ -1,6 +1,6 @@
 /** Background writes start evenly spread over time: a burst of due work must not crowd out creates. */
 import type { Clock } from "../model/clock.ts";
-import { elapsed, type Sleep } from "../kube/retry.ts";
+import { elapsed, type Sleep } from "./retry.ts";
 
 export interface SpacingOptions {
   readonly clock: Clock;

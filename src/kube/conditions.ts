@@ -1,0 +1,81 @@
+/** The one writer of `Ready` conditions: what one loop decides about an object, the leader writes into its status. */
+import { isObject, type JsonObject } from "../model/json.ts";
+import type { KubeObject, ResourceType } from "./api.ts";
+import { type StatusApi, statusTarget, StatusWriter } from "./status_writer.ts";
+
+/** What `Ready` says. */
+export interface ReadyCondition {
+  readonly status: "True" | "False";
+  readonly reason: string;
+  readonly message: string;
+  /** The generation that was judged. */
+  readonly observedGeneration: number;
+}
+
+export interface ConditionsOptions extends StatusApi {
+  /** Replicas decide alike: one of them writes. */
+  readonly isLeader: () => boolean;
+}
+
+/** Takes the conditions of objects. */
+export interface Conditions {
+  /** Replaces what waits for the object. Nothing happens on a follower, or where the object already says so. */
+  set(type: ResourceType, object: KubeObject, condition: ReadyCondition): void;
+  /** Drops what waits for an object that is gone. */
+  forget(type: ResourceType, object: KubeObject): void;
+  /** Writes until `signal` aborts. */
+  run(signal: AbortSignal): Promise<void>;
+}
+
+/** An object is written at most once in this time. */
+const MIN_INTERVAL_MS = 1_000;
+const PER_SECOND = 25;
+
+/** Creates the writer of a process. */
+export function createConditions({ isLeader, ...common }: ConditionsOptions): Conditions {
+  const writer = new StatusWriter<ReadyCondition>({
+    ...common,
+    isAllowed: isLeader,
+    minIntervalMs: MIN_INTERVAL_MS,
+    perSecond: PER_SECOND,
+    merge: (_older, newer) => newer,
+    statusOf: (stored, condition) => conditionsOf(stored, condition, common.clock.now()),
+  });
+  return {
+    set(type, object, condition) {
+      const target = statusTarget(type, object);
+      if (!isLeader() || says(readyOf(object), condition)) return writer.forget(target);
+      const waiting = writer.waiting(target);
+      if (!waiting || !says({ ...waiting }, condition)) writer.replace(target, condition);
+    },
+    forget: (type, object) => writer.forget(statusTarget(type, object)),
+    run: (signal) => writer.run(signal),
+  };
+}
+
+/** The conditions with `Ready` as decided; undefined where it says so, or says something of a later generation. */
+function conditionsOf(stored: KubeObject, condition: ReadyCondition, now: number): JsonObject | undefined {
+  const before = readyOf(stored);
+  if (says(before, condition)) return undefined;
+  const judged = Number(before?.observedGeneration);
+  const isLater = judged > condition.observedGeneration && judged <= (stored.metadata.generation ?? 0);
+  if (isLater) return undefined;
+  const lastTransitionTime =
+    before?.status === condition.status && typeof before.lastTransitionTime === "string"
+      ? before.lastTransitionTime
+      : new Date(now).toISOString().replace(/\.\d+Z$/, "Z");
+  const others = allOf(stored).filter(({ type }) => type !== "Ready");
+  return { conditions: [...others, { type: "Ready", ...condition, lastTransitionTime }] };
+}
+
+function says(before: JsonObject | undefined, condition: ReadyCondition): boolean {
+  return before !== undefined && Object.entries(condition).every(([key, value]) => before[key] === value);
+}
+
+function readyOf(object: KubeObject): JsonObject | undefined {
+  return allOf(object).find(({ type }) => type === "Ready");
+}
+
+function allOf({ status }: KubeObject): JsonObject[] {
+  return isObject(status) && Array.isArray(status.conditions) ? status.conditions.filter(isObject) : [];
+}

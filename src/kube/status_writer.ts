@@ -1,0 +1,185 @@
+/** Writes the status of configuration objects in the background: changes merge while they wait, at a bounded pace. */
+import type { Clock } from "../model/clock.ts";
+import type { JsonObject } from "../model/json.ts";
+import { logger } from "../telemetry/logging.ts";
+import { throttle } from "../telemetry/throttle.ts";
+import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "./api.ts";
+import { DueQueue, type WorkResult } from "./due_queue.ts";
+import { deadline, isRetryable, retryAfterMsOf, type Sleep } from "./retry.ts";
+
+/** The object whose status is written. Another object of its name is left alone. */
+export interface StatusTarget {
+  readonly type: ResourceType;
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+}
+
+/** What all writers of a process have in common. */
+export interface StatusApi {
+  readonly api: KubeApi;
+  readonly clock: Clock;
+  readonly sleep?: Sleep;
+}
+
+export interface StatusWriterOptions<T> extends StatusApi {
+  /** The status to merge into what is stored; undefined where the change adds nothing. */
+  readonly statusOf: (stored: KubeObject, change: T) => JsonObject | undefined;
+  readonly merge: (older: T, newer: T) => T;
+  /** Where false nothing is written, and what waits is dropped. By default each replica writes. */
+  readonly isAllowed?: () => boolean;
+  /** Least time between two writes of one object. */
+  readonly minIntervalMs: number;
+  /** Writes in all. */
+  readonly perSecond: number;
+  /** How long `run` goes on after its end to write what waits; 0. */
+  readonly flushMs?: number;
+}
+
+interface Change<T> {
+  readonly target: StatusTarget;
+  readonly value: T;
+}
+
+const log = logger("status");
+/** Objects that wait, and whose last write is remembered. */
+const MAX_OBJECTS = 5_000;
+const MAX_CONFLICTS = 5;
+const CONCURRENCY = 4;
+const REFUSED_WAIT = { initialMs: 2_000, maxMs: 60_000 };
+/** One line an object in this time, however often its status is refused. */
+const REFUSED_LOG_MS = 300_000;
+
+/** Adds changes to the status of objects by read, merge and write; the oldest change goes first. */
+export class StatusWriter<T> {
+  readonly #options: StatusWriterOptions<T>;
+  readonly #queue: DueQueue<Change<T>>;
+  /** Monotonic, by object, least recent first. */
+  readonly #writtenAt = new Map<string, number>();
+  readonly #sayRefused: (key: string) => number | undefined;
+
+  constructor(options: StatusWriterOptions<T>) {
+    this.#options = options;
+    const { clock, perSecond, merge, sleep } = options;
+    this.#sayRefused = throttle({ lines: 1, windowMs: REFUSED_LOG_MS, now: () => clock.monotonic() });
+    this.#queue = new DueQueue({
+      clock,
+      perSecond,
+      maxSize: MAX_OBJECTS,
+      concurrency: CONCURRENCY,
+      refusedWait: REFUSED_WAIT,
+      work: (key, change, signal) => this.#write(key, change, signal),
+      merge: (older, { target, value }) => ({ target, value: merge(older.value, value) }),
+      dropped: ({ target }) => logLost(target, "too many writes are refused"),
+      ...(sleep && { sleep }),
+    });
+  }
+
+  /** Adds a change to what waits for the object. */
+  add(target: StatusTarget, value: T): void {
+    const key = keyOf(target);
+    const waiting = this.#queue.waiting(key);
+    // A new object of this name starts with nothing.
+    if (waiting && waiting.target.uid !== target.uid) this.#queue.drop(key);
+    if (!this.#queue.add(key, { target, value }, this.#delayMs(key))) {
+      logLost(target, "too many objects wait for theirs");
+    }
+  }
+
+  /** Puts a change in place of what waits for the object; it does not wait for one that was refused. */
+  replace(target: StatusTarget, value: T): void {
+    this.#queue.drop(keyOf(target));
+    this.add(target, value);
+  }
+
+  /** The change that waits for an object. */
+  waiting(target: StatusTarget): T | undefined {
+    const waiting = this.#queue.waiting(keyOf(target));
+    return waiting?.target.uid === target.uid ? waiting.value : undefined;
+  }
+
+  /** Drops what waits for an object: it is gone, or nothing is left to say. */
+  forget(target: StatusTarget): void {
+    this.#queue.drop(keyOf(target));
+  }
+
+  /** Another replica wrote the object: replicas take turns. */
+  sawWrite(target: StatusTarget): void {
+    const key = keyOf(target);
+    this.#noteWrite(key);
+    this.#queue.postpone(key, this.#options.minIntervalMs);
+  }
+
+  /** Writes what is due until `signal` aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    await this.#queue.run(signal);
+    const { flushMs = 0 } = this.#options;
+    if (flushMs === 0 || this.#queue.size === 0) return;
+    using end = deadline(flushMs, "write the last status");
+    await this.#queue.flush(end.signal);
+  }
+
+  #delayMs(key: string): number {
+    const { clock, minIntervalMs } = this.#options;
+    const writtenAt = this.#writtenAt.get(key);
+    return writtenAt === undefined ? 0 : Math.max(0, writtenAt + minIntervalMs - clock.monotonic());
+  }
+
+  #noteWrite(key: string): void {
+    this.#writtenAt.delete(key);
+    this.#writtenAt.set(key, this.#options.clock.monotonic());
+    if (this.#writtenAt.size > MAX_OBJECTS) this.#writtenAt.delete(this.#writtenAt.keys().next().value ?? "");
+  }
+
+  async #write(key: string, { target, value }: Change<T>, signal: AbortSignal): Promise<WorkResult> {
+    const { isAllowed = () => true } = this.#options;
+    if (!isAllowed()) return "done";
+    try {
+      if (await this.#patch(target, value, signal)) this.#noteWrite(key);
+      return "done";
+    } catch (error) {
+      // Gone, with its status or with its CRD.
+      if (hasStatus(error, 404)) return "done";
+      if (signal.aborted || hasStatus(error, 409)) return "again";
+      if (isRetryable(error)) return { retryAfterMs: retryAfterMsOf(error) ?? 0 };
+      if (this.#sayRefused(key) !== undefined) {
+        const { type: { kind }, namespace, name } = target;
+        log.warn("Status is refused: it is kept and tried again", { kind, namespace, name, error });
+      }
+      return "refused";
+    }
+  }
+
+  /** Reads the object and writes what the change adds to it, on that very version. True where it was written. */
+  async #patch(target: StatusTarget, value: T, signal: AbortSignal): Promise<boolean> {
+    const { api, statusOf } = this.#options;
+    const { type, namespace, name, uid } = target;
+    for (let conflicts = 0;; conflicts++) {
+      const stored = await api.get(type, name, { namespace, signal });
+      if (stored.metadata.uid !== uid) return false;
+      const status = statusOf(stored, value);
+      if (!status) return false;
+      const patch = { metadata: { uid, resourceVersion: stored.metadata.resourceVersion ?? null }, status };
+      try {
+        await api.patch(type, name, patch, { type: "merge", subresource: "status", namespace, signal });
+        return true;
+      } catch (error) {
+        if (!hasStatus(error, 409) || conflicts >= MAX_CONFLICTS) throw error;
+      }
+    }
+  }
+}
+
+/** The object as a target of its status. */
+export function statusTarget(type: ResourceType, { metadata }: KubeObject): StatusTarget {
+  const { namespace = "", name = "", uid = "" } = metadata;
+  return { type, namespace, name, uid };
+}
+
+function keyOf({ type, namespace, name }: StatusTarget): string {
+  return `${type.plural} ${namespace}/${name}`;
+}
+
+function logLost({ type: { kind }, namespace, name }: StatusTarget, why: string): void {
+  log.error("Status could not be written: what it said is lost", { kind, namespace, name, error: why });
+}
