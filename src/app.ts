@@ -1,5 +1,4 @@
 /** The composition root: the only place where everything is wired, started and stopped in order. */
-import { identityOf } from "./app/election.ts";
 import { createOwnUser } from "./app/own_user.ts";
 import { createPipeline } from "./app/pipeline.ts";
 import { probeApi } from "./app/readiness.ts";
@@ -19,7 +18,7 @@ import { addressSet, clientLimit } from "./http/client.ts";
 import type { Connection } from "./kube/auth/connection.ts";
 import { createDiscovery } from "./kube/discovery.ts";
 import { createEventRecorder } from "./kube/events.ts";
-import { createLeaderElection } from "./kube/lease.ts";
+import { createLeaderElection, holderIdentity } from "./kube/lease.ts";
 import { createKubeClient } from "./kube/client.ts";
 import type { WatchOptions } from "./kube/watch.ts";
 import { every, RunnableGroup, untilAborted } from "./lifecycle.ts";
@@ -81,7 +80,7 @@ export async function startApp(
   const requests = new AbortController();
   const api = createKubeClient(connection, { metrics });
   const recording = new AbortController();
-  const identity = identityOf(settings);
+  const identity = holderIdentity(settings.podName || Deno.hostname());
   const events = createEventRecorder({ api, signal: recording.signal, instance: identity, clock });
 
   const scope = scopeOf(settings);

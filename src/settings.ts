@@ -23,7 +23,7 @@ export { SettingsError };
 /** Every setting, by the name the program uses. */
 export const SETTINGS = {
   podNamespace: namespace("POD_NAMESPACE", "zen-system", "The controller's own namespace"),
-  podName: text("POD_NAME", "", "Identity in the lease; default: the host name"),
+  podName: text("POD_NAME", "", "Start of the identity in the lease; default: the host name"),
   serviceHost: text("KUBERNETES_SERVICE_HOST", "", "Address of the API server; set by Kubernetes in a Pod"),
   servicePort: text("KUBERNETES_SERVICE_PORT", "443", "Port of the API server; set by Kubernetes in a Pod"),
   serviceAccountFolder: text(

@@ -5,7 +5,7 @@ import { isObject, type JsonObject } from "../src/model/json.ts";
 import { OBSERVATIONS } from "../src/store/mod.ts";
 import { alert, alertedPods, wantedPods } from "./support/alerts.ts";
 import type { TestApp } from "./support/app.ts";
-import { closedBooks } from "./support/books.ts";
+import { closedBooks, statusOf } from "./support/books.ts";
 import { type DevWorld, metadataOf, occurrencesOf, startDevWorld, STORED } from "./support/dev_world.ts";
 import { eventually } from "./support/eventually.ts";
 import { falcoStream } from "./support/falco_stream.ts";
@@ -72,6 +72,19 @@ Deno.test("two processes given 1,000 occurrences at once, killed with -9 and sta
   await using b = await world.process("b");
   assertEquals(await postToAll([a.url, b.url], time), { created: 0, deduped: 2 * COUNT, failed: 0 });
   assertEquals([...world.versions().keys()], names);
+});
+
+Deno.test("of two replicas with one POD_NAME one leads", async () => {
+  await using world = await startDevWorld({ namespaces: ["shop"] });
+  await using a = await world.replica("twin");
+  await using b = await world.replica("twin");
+  const leaders = async () =>
+    (await Promise.all([a, b].map(({ url }) => statusOf(url)))).map(({ leader }) => leader as JsonObject);
+  await eventually("both to know one leader", async () => {
+    const [one, other] = await leaders();
+    return one?.holder !== null && one?.holder === other?.holder;
+  });
+  assertEquals((await leaders()).filter(({ isLeader }) => isLeader).length, 1);
 });
 
 Deno.test("a thousand repeats of one alert: one Observation, occurrences 1000, at most a few dozen status writes", async () => {

@@ -1,22 +1,21 @@
-/** Leader election on a Lease, by client-go's rules: whoever keeps renewing leads; silence for its duration frees it. */
+/** Leader election on a Lease, by client-go's rules: the holder renews it, and a holder silent for its duration loses it. */
 import { type Clock, systemClock } from "../model/clock.ts";
+import { isObject } from "../model/json.ts";
 import { type Logger, logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import { hasStatus, type KubeApi, type KubeObject } from "./api.ts";
-import { followLease } from "./lease_follower.ts";
-import { type LeaseRecord, LEASES, microTime, readRecord, withRecord } from "./lease_record.ts";
+import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "./api.ts";
 import { deadline, elapsed, settledWithin, type Sleep, sleep } from "./retry.ts";
+import { watch, type WatchEvent } from "./watch.ts";
 
+/** A candidate's lease, work and clocks. */
 export interface LeaderElectionOptions {
   readonly api: KubeApi;
   readonly namespace: string;
   readonly name: string;
-  /** Unique among the candidates. The same identity after a restart takes its own lease back at once. */
+  /** Unique to the process: see `holderIdentity`. */
   readonly identity: string;
   /** The leader's work, until `signal` aborts. If it throws, the lease is released and `run` throws the same. */
   readonly onStarted: (signal: AbortSignal) => void | Promise<void>;
-  /** Called once for each `onStarted`, after its work has ended (or, on a stop, had its share of `stopGraceMs`). */
-  readonly onStopped?: () => void;
   readonly clock?: Clock;
   readonly sleep?: Sleep;
   readonly random?: () => number;
@@ -34,28 +33,38 @@ export interface LeaderElection {
   /** Competes, leads, competes again, until `signal` aborts; then releases the lease. */
   run(signal: AbortSignal): Promise<void>;
   isLeader(): boolean;
-  /** To be called right before each write of the leader. Throws `NotLeaderError`. */
+  /** Call it right before each write of the leader. Throws `NotLeaderError` once the own deadline has passed. */
   assertLeader(): void;
-  /** The monotonic reading up to which this process may write as leader; -Infinity when it does not lead. */
-  deadlineMs(): number;
-  /** Who leads, as far as known. */
+  /** The holder's identity, where it is known. */
   leader(): string | undefined;
 }
 
-/** A leader's write was about to be made by a process that does not lead, or no longer. */
+/** This process does not lead, or leads no more. */
 export class NotLeaderError extends Error {
   override readonly name = "NotLeaderError";
 }
 
+/** The time this process may write as leader. */
+interface Term {
+  /** By the monotonic clock, counted from before the renewal was sent. */
+  readonly untilMs: number;
+  /** By the wall clock: the monotonic one may stand still while the machine is suspended. */
+  readonly untilWallMs: number;
+}
+
 interface Election {
-  readonly options: Required<Omit<LeaderElectionOptions, "metrics" | "onStopped">> & LeaderElectionOptions;
+  readonly options: Required<Omit<LeaderElectionOptions, "metrics">> & LeaderElectionOptions;
+  term: Term | undefined;
+  /** The Lease as last read or written. */
   lease: KubeObject | undefined;
-  /** The record last seen and the local time since when it has not changed: the remote clock proves nothing. */
+  /** The record last seen, and the local time since when it is the same: the remote clock proves nothing. */
   observed: { readonly record: LeaseRecord; readonly text: string; readonly sinceMs: number } | undefined;
   lastHolder: string | undefined;
-  leadUntilMs: number;
-  /** Guards against a pause of the whole machine, during which the monotonic clock may stand still too. */
-  leadUntilWallMs: number;
+}
+
+/** An identity that no other process has: two processes may be given one Pod name. */
+export function holderIdentity(podName: string): string {
+  return `${podName}_${crypto.randomUUID()}`;
 }
 
 /** A candidate for the lease `namespace`/`name`. */
@@ -72,11 +81,10 @@ export function createLeaderElection(options: LeaderElectionOptions): LeaderElec
       log: logger("lease"),
       ...options,
     },
+    term: undefined,
     lease: undefined,
     observed: undefined,
     lastHolder: undefined,
-    leadUntilMs: -Infinity,
-    leadUntilWallMs: -Infinity,
   };
   options.metrics?.isLeader.set(0);
   return {
@@ -91,19 +99,22 @@ export function createLeaderElection(options: LeaderElectionOptions): LeaderElec
         throw new NotLeaderError(`Cannot write as leader: "${options.identity}" does not lead`);
       }
     },
-    deadlineMs: () => holds(election) ? election.leadUntilMs : -Infinity,
     leader: () => election.observed?.record.holderIdentity || undefined,
   };
 }
 
-function holds({ options: { clock }, leadUntilMs, leadUntilWallMs }: Election): boolean {
-  return clock.monotonic() < leadUntilMs && clock.now() < leadUntilWallMs;
+function holds({ options: { clock }, term }: Election): boolean {
+  return term !== undefined && clock.monotonic() < term.untilMs && clock.now() < term.untilWallMs;
 }
 
-/** Resolves true once the lease is ours, false when aborted. */
+function msLeft({ options: { clock }, term }: Election): number {
+  return term === undefined ? 0 : Math.max(0, term.untilMs - clock.monotonic());
+}
+
+/** True once this process holds the lease, false when aborted. */
 async function acquire(election: Election, signal: AbortSignal): Promise<boolean> {
-  const { api, namespace, name, retryMs, random, log, sleep } = election.options;
-  await using follower = followLease({ api, namespace, name, signal, sleep });
+  const { namespace, name, retryMs, random, log } = election.options;
+  await using follower = followLease(election, signal);
   while (!signal.aborted) {
     try {
       if (await tryAcquireOrRenew(election, signal)) return true;
@@ -120,8 +131,7 @@ async function acquire(election: Election, signal: AbortSignal): Promise<boolean
 
 /** Leads until the lease is lost, the work fails, or `signal` aborts. */
 async function lead(election: Election, signal: AbortSignal): Promise<void> {
-  const { onStarted, onStopped, clock, sleep, metrics, log, namespace, name, identity, stopGraceMs } =
-    election.options;
+  const { onStarted, clock, sleep, metrics, log, namespace, name, identity, stopGraceMs } = election.options;
   const fields = { lease: `${namespace}/${name}`, identity };
   const work = new AbortController();
   const renewing = new AbortController();
@@ -145,21 +155,20 @@ async function lead(election: Election, signal: AbortSignal): Promise<void> {
   if (stopping) await settledWithin(working, stopGraceMs / 2, { sleep });
   else await working;
   const held = holds(election);
-  election.leadUntilMs = -Infinity;
+  election.term = undefined;
   log.info("Leading no more", { ...fields, stopping });
   if (stopping && held) await release(election, stoppedMs + stopGraceMs - clock.monotonic());
-  onStopped?.();
   if (failure) throw failure.error;
 }
 
 async function renewUntilLost(election: Election, signal: AbortSignal): Promise<void> {
-  const { clock, retryMs, sleep, log, namespace, name } = election.options;
+  const { retryMs, sleep, log, namespace, name } = election.options;
   while (holds(election)) {
-    const pauseMs = Math.min(retryMs, Math.max(0, election.leadUntilMs - clock.monotonic()));
+    const pauseMs = Math.min(retryMs, msLeft(election));
     if (!await elapsed(pauseMs, { signal, sleep }) || !holds(election)) return;
     try {
       if (!await tryAcquireOrRenew(election, signal)) {
-        election.leadUntilMs = -Infinity;
+        election.term = undefined;
         return;
       }
     } catch (error) {
@@ -169,13 +178,11 @@ async function renewUntilLost(election: Election, signal: AbortSignal): Promise<
   }
 }
 
-/** True if the lease is ours afterwards. */
+/** True if this process holds the lease afterwards. */
 async function tryAcquireOrRenew(election: Election, signal: AbortSignal): Promise<boolean> {
   const { clock, renewDeadlineMs, name, namespace, identity } = election.options;
   const leading = holds(election);
-  const limitMs = leading
-    ? Math.min(renewDeadlineMs / 2, election.leadUntilMs - clock.monotonic())
-    : renewDeadlineMs / 2;
+  const limitMs = leading ? Math.min(renewDeadlineMs / 2, msLeft(election)) : renewDeadlineMs / 2;
   using limit = deadline(limitMs, `renew lease "${namespace}/${name}"`, signal);
   try {
     if (leading && election.lease && await write(election, election.lease, limit.signal)) return true;
@@ -199,7 +206,7 @@ async function read({ options }: Election, signal: AbortSignal): Promise<KubeObj
   }
 }
 
-/** Puts our name on `lease`, or creates it. False where it is not as we knew it. The time we may lead for counts from before it was sent. */
+/** Writes the own record into `lease`, or creates it. False where the Lease has changed since it was read. */
 async function write(
   election: Election,
   lease: KubeObject | undefined,
@@ -227,12 +234,11 @@ async function write(
     if (hasStatus(error, 409) || (lease && hasStatus(error, 404))) return false;
     throw error;
   }
-  election.leadUntilMs = sentMs + renewDeadlineMs;
-  election.leadUntilWallMs = sentWallMs + leaseDurationMs;
+  election.term = { untilMs: sentMs + renewDeadlineMs, untilWallMs: sentWallMs + leaseDurationMs };
   return true;
 }
 
-/** Gives the lease back, so that a follower need not wait for it to expire. */
+/** Gives the lease back, so that a follower does not wait for it to expire. */
 async function release(election: Election, limitMs: number): Promise<void> {
   const { api, clock, namespace, name, identity, log } = election.options;
   using limit = deadline(limitMs, `release lease "${namespace}/${name}"`);
@@ -274,7 +280,7 @@ function observe(election: Election, lease: KubeObject): { readonly record: Leas
   return { record };
 }
 
-/** Counts changes of leader; whom one finds leading at first is no change. */
+/** Counts changes of the leader. The leader found at the start is no change. */
 function noteHolder(election: Election, holder: string): void {
   const { identity, metrics } = election.options;
   if (holder === "" || holder === election.lastHolder) return;
@@ -282,10 +288,96 @@ function noteHolder(election: Election, holder: string): void {
   election.lastHolder = holder;
 }
 
-/** When the lease counts as abandoned, by the local clock. */
+/** When the lease counts as abandoned, by the monotonic clock. */
 function freeAtMs({ observed, options }: Election): number {
   if (observed === undefined) return -Infinity;
   const { leaseDurationSeconds } = observed.record;
   return observed.sinceMs +
     (leaseDurationSeconds > 0 ? leaseDurationSeconds * 1_000 : options.leaseDurationMs);
+}
+
+/** Waits that end early. */
+interface LeaseFollower extends AsyncDisposable {
+  /** Resolves after `ms`, as soon as the lease is released or deleted, or when the follower is stopped. */
+  wait(ms: number): Promise<void>;
+}
+
+/** Watches the lease until disposed of or aborted, so that a takeover does not wait for the next try. What wakes is read anew. */
+function followLease(
+  { options: { api, namespace, name, sleep } }: Election,
+  signal: AbortSignal,
+): LeaseFollower {
+  const stop = new AbortController();
+  let wake = new AbortController();
+  const end = () => {
+    stop.abort();
+    wake.abort();
+  };
+  signal.addEventListener("abort", end, { once: true });
+  if (signal.aborted) end();
+  const following = (async () => {
+    const scope = { namespace, fieldSelector: `metadata.name=${name}` };
+    for await (const event of watch(api, LEASES, { ...scope, signal: stop.signal })) {
+      if (isFreed(event)) wake.abort();
+    }
+  })();
+  return {
+    async wait(ms) {
+      const woken = !await elapsed(ms, { signal: wake.signal, sleep });
+      if (woken && !stop.signal.aborted) wake = new AbortController();
+    },
+    async [Symbol.asyncDispose]() {
+      signal.removeEventListener("abort", end);
+      end();
+      await following;
+    },
+  };
+}
+
+function isFreed(event: WatchEvent): boolean {
+  return event.type === "delete" ||
+    (event.type === "apply" && readRecord(event.object).holderIdentity === "");
+}
+
+/** The resource of leader election. */
+export const LEASES: ResourceType = {
+  group: "coordination.k8s.io",
+  version: "v1",
+  plural: "leases",
+  kind: "Lease",
+  namespaced: true,
+};
+
+/** The holder of a Lease and its times. `holderIdentity` is "" after a release. */
+export interface LeaseRecord {
+  readonly holderIdentity: string;
+  readonly leaseDurationSeconds: number;
+  readonly acquireTime: string;
+  readonly renewTime: string;
+  readonly leaseTransitions: number;
+}
+
+/** Reads `spec` of a Lease. A field that is missing or of another type reads as released, or as 0. */
+export function readRecord(lease: KubeObject): LeaseRecord {
+  const spec = isObject(lease["spec"]) ? lease["spec"] : {};
+  const text = (value: unknown) => typeof value === "string" ? value : "";
+  const count = (value: unknown) => typeof value === "number" && value > 0 ? Math.floor(value) : 0;
+  return {
+    holderIdentity: text(spec["holderIdentity"]),
+    leaseDurationSeconds: count(spec["leaseDurationSeconds"]),
+    acquireTime: text(spec["acquireTime"]),
+    renewTime: text(spec["renewTime"]),
+    leaseTransitions: count(spec["leaseTransitions"]),
+  };
+}
+
+/** `lease` with another record; everything else, the resourceVersion above all, stays. */
+function withRecord(lease: KubeObject, record: LeaseRecord): KubeObject {
+  const spec = isObject(lease["spec"]) ? lease["spec"] : {};
+  return { ...lease, apiVersion: "coordination.k8s.io/v1", kind: "Lease", spec: { ...spec, ...record } };
+}
+
+/** Kubernetes' MicroTime: six digits, always. */
+export function microTime(ms: number): string {
+  return new Date(ms).toISOString().replace("Z", "000Z");
 }

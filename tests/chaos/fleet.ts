@@ -2,7 +2,8 @@
 import { assertEquals } from "@std/assert";
 import { type Controller, startController } from "../../scripts/support/controller.ts";
 import { isObject } from "../../src/model/json.ts";
-import type { KubeApi, ResourceType } from "../../src/kube/api.ts";
+import type { KubeApi } from "../../src/kube/api.ts";
+import { LEASES } from "../../src/kube/lease.ts";
 import { accountsOf, closedBooks } from "../support/books.ts";
 import { eventually } from "../support/eventually.ts";
 import { type FaultProxy, startFaultProxy } from "../support/fault_proxy.ts";
@@ -19,19 +20,12 @@ export interface Ground {
 /** A replica that is, or was, running. */
 export interface Member {
   readonly place: number;
-  /** POD_NAME: its identity in the lease. */
+  /** POD_NAME: its identity in the lease begins with it. */
   readonly name: string;
   readonly proxy: FaultProxy;
   readonly controller: Controller;
 }
 
-const LEASES: ResourceType = {
-  group: "coordination.k8s.io",
-  version: "v1",
-  plural: "leases",
-  kind: "Lease",
-  namespaced: true,
-};
 const LEASE = "zen-watcher-leader-election";
 
 /** The replicas of a test. */
@@ -104,11 +98,11 @@ export class Fleet implements AsyncDisposable {
     for (const url of this.urls) await closedBooks(url);
   }
 
-  /** Whoever holds the lease, if it is one of the living. */
+  /** The holder of the lease, if it is one of the living. */
   async leader(): Promise<Member | undefined> {
     const { spec } = await this.api.get(LEASES, LEASE, { namespace: "zen-system" });
-    const holder = isObject(spec) ? spec.holderIdentity : undefined;
-    return this.members.find(({ name }) => name === holder);
+    const holder = isObject(spec) ? String(spec.holderIdentity) : "";
+    return this.members.find(({ name }) => holder.startsWith(`${name}_`));
   }
 
   async untilLed(): Promise<Member> {

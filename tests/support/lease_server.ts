@@ -1,6 +1,6 @@
 /** A scripted API server's lease, for tests of leader election. */
 import type { KubeObject } from "../../src/kube/api.ts";
-import { type LeaseRecord, readRecord } from "../../src/kube/lease_record.ts";
+import { type LeaseRecord, readRecord } from "../../src/kube/lease.ts";
 import { type Seen, status, type WatchStream, watchStream } from "./api_server.ts";
 
 /** Where its leases are. */
