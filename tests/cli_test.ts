@@ -9,6 +9,7 @@ import type { Observation } from "../src/model/observation.ts";
 import type { ResourceType } from "../src/kube/api.ts";
 import { readSettings } from "../src/settings.ts";
 import { SOURCES } from "../src/sources/registry.ts";
+import { startDevWorld } from "./support/dev_world.ts";
 import { ScriptedApi } from "./support/scripted_api.ts";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
@@ -320,6 +321,112 @@ Deno.test("check says what each document of examples/ is, and finds no mistake",
   assertEquals([...new Set(documents.map(({ file }: { file: string }) => file))], files);
 });
 
+Deno.test("check shows all mistakes: of every document, of every key, and of an expression beside them", async () => {
+  const file = [
+    "sources: {falco: {minSeverity: LOUD, includeKinds: [], expression: severity = 1}}",
+    "---",
+    "sources: {trivy: [unclosed}",
+    "---",
+    "apiVersion: zen.kube-zen.io/v1",
+    "kind: Ingester",
+    "metadata: {name: x}",
+    "spec: {source: Bad Name, type: webhook, rateLimit: {requestsPerSecond: none}, windows: 1}",
+    "---",
+    "name: a case",
+    "source: trivvy",
+    "inputFile: absent.json",
+    "filtersFile: absent.yaml",
+    "expected: []",
+  ].join("\n");
+  const { out, code } = await zen(["check", "-f", "f.yaml", "-o", "json"], { "f.yaml": file });
+  assertEquals(code, 1);
+  const { problems } = JSON.parse(out);
+  const found = problems.map(({ path, line }: { path: string; line: number }) => `${line} ${path}`).sort();
+  assertEquals(found, [
+    "1 sources.falco.expression",
+    "1 sources.falco.includeKinds",
+    "1 sources.falco.minSeverity",
+    "11 source",
+    "12 inputFile",
+    "13 filtersFile",
+    "3 ",
+    "3 ",
+    "5 apiVersion",
+    "8 spec.rateLimit.burst",
+    "8 spec.rateLimit.requestsPerSecond",
+    "8 spec.source",
+    "8 spec.windows",
+  ]);
+});
+
+Deno.test("check warns of a filter for a source that does not exist, and guesses which is meant", async () => {
+  const files = { "f.json": '{"sources": {"falko": {"minSeverity": "HIGH"}, "*": {}, "trivy": {}}}' };
+  const ran = await zen(["check", "-f", "f.json"], files);
+  assertEquals(ran, {
+    code: 0,
+    out: "f.json: filter document\n1 document checked: 0 mistakes\n",
+    err: 'Warning: f.json sources.falko: no source "falko" is built in or defined by these files; ' +
+      'did you mean "falco"?\n',
+  });
+  const mapped = `sources: {cert-manager: {}}`;
+  const both = ["check", "-f", "m.yaml", "-f", `${ROOT}examples/cert-manager.yaml`];
+  assertEquals((await zen(both, { "m.yaml": mapped })).err, "");
+});
+
+Deno.test("check says of a payload that it is not configuration", async () => {
+  const ran = await zen(["check", "-f", "alert.json"], { "alert.json": ALERT });
+  assertEquals(ran.code, 1);
+  assertStringIncludes(
+    ran.err,
+    "expected a filter document with the key sources, a test case with the key expected",
+  );
+});
+
+/** What a terminal acts on, or an eye is misled by. */
+const UNCLEAN = /(?![\n\t])\p{Cc}|[\p{Cf}\p{Zl}\p{Zp}]/u;
+
+Deno.test("check, explain and test print no control, ANSI or bidi character of their input", async () => {
+  const evil = "\u001b[2J\u001b]0;x\u0007\u009b1m\u202egnp\u2066\u200b\r\u2028";
+  const yaml = JSON.stringify;
+  const files = {
+    [`f${evil}.yaml`]: `sources: {trivy: {${yaml(`key${evil}`)}: ${yaml(evil)}, minSeverity: ${yaml(evil)}}}`,
+    "filter.yaml": yaml({ sources: { falco: { excludeRules: [`rule${evil}`] } } }),
+    "alert.json": yaml({ ...JSON.parse(ALERT), rule: `rule${evil}`, output: evil }) + `\n{"a${evil}": `,
+    "broken.json": `{"a": "${evil}`,
+    "raw.yaml": `a: ${evil}\n  b: [${evil}`,
+    "case.yaml": `${
+      yaml({ name: `case ${evil}`, source: "falco", input: JSON.parse(ALERT), expected: [{ outcome: evil }] })
+    }\n---\n${yaml({ source: `falco${evil}`, input: evil, expected: [] })}`,
+    "kind.json": yaml({ apiVersion: `v1${evil}`, kind: `Kind${evil}`, metadata: { name: evil } }),
+  };
+  const calls = [
+    ...Object.keys(files).map((file) => ["check", "-f", file]),
+    ["check", evil],
+    ["check", `--${evil}`],
+    ["explain", "--source", "falco", "-f", "alert.json", "--filters", "filter.yaml"],
+    ["explain", "--source", "falco", "-f", "broken.json"],
+    ["explain", "--source", "falco", "-f", "raw.yaml"],
+    ["explain", "--source", evil, "-f", "alert.json"],
+    ["explain", "--source", "trivy", "-f", "kind.json"],
+    ["test", "case.yaml"],
+    ["test", "raw.yaml"],
+    [evil],
+  ];
+  for (const call of calls) {
+    for (
+      const output of [[], ["-o", "json"], ["-o", "yaml"], ...(call[0] === "test" ? [["-o", "junit"]] : [])]
+    ) {
+      const { out, err } = await zen([...call, ...output], files);
+      assert(out.length + err.length > 0, call.join(" "));
+      assert(!UNCLEAN.test(out) && !UNCLEAN.test(err), JSON.stringify([call, output, out, err]));
+      if (output[1] === "json" && out !== "") JSON.parse(out);
+    }
+  }
+  // In JSON the text is whole: it is written as escapes.
+  const { out } = await zen(["test", "case.yaml", "-o", "json"], files);
+  assertEquals(JSON.parse(out).cases[0].name, `case ${evil}`);
+});
+
 Deno.test("explain says each step of each event, the verdict, and the object", async () => {
   const ran = await zen(["explain", "--source", "falco", "-f", "-", "--filters", "f.yaml"], {
     "-": `${ALERT}\n${ALERT}`,
@@ -616,6 +723,53 @@ Deno.test("test says what is wrong with a case", async () => {
     ].join("\n"),
   );
   assertEquals((await zen(["test", "x"], { "x/readme.md": "" })).code, 1);
+});
+
+Deno.test("test -o junit is what CI systems read", async () => {
+  const { code, out } = await zen(["test", "rules", "-o", "junit"], {
+    "rules/a.yaml":
+      `name: 'a < "b" & c'\nsource: falco\ninput: ${ALERT}\nexpected: [{outcome: created}]\n---\n` +
+      `source: falco\ninput: ${ALERT}\nexpected: []\n`,
+    "rules/b.yaml": "source: [\n",
+  });
+  assertEquals(code, 1);
+  const lines = out.split("\n");
+  assertEquals(lines.slice(0, 6), [
+    '<?xml version="1.0" encoding="UTF-8"?>',
+    '<testsuites tests="3" failures="2">',
+    '  <testsuite name="rules/a.yaml" tests="2" failures="1">',
+    '    <testcase classname="rules/a.yaml" name="a &lt; &quot;b&quot; &amp; c"/>',
+    '    <testcase classname="rules/a.yaml" name="case 2">',
+    '      <failure message="expected 0 events, received 1: created">expected 0 events, received 1: created</failure>',
+  ]);
+  assertStringIncludes(out, '<testcase classname="rules/b.yaml" name="rules/b.yaml">');
+});
+
+Deno.test("explain --live takes the filters and Ingesters of the cluster that kubectl would use", async () => {
+  await using world = await startDevWorld();
+  const data = { "filter.json": JSON.stringify({ sources: { falco: { minSeverity: "HIGH" } } }) };
+  await world.create([
+    {
+      apiVersion: "v1",
+      kind: "ConfigMap",
+      metadata: { name: "zen-watcher-filter", namespace: "zen-system" },
+      data,
+    },
+  ]);
+  const files = { "alert.json": ALERT };
+  const args = ["explain", "--source", "falco", "-f", "alert.json", "-o", "json"];
+  const outcomeOf = async (call: readonly string[], env: Record<string, string>) => {
+    const { code, out, err } = await zen([...args, ...call], files, env);
+    assertEquals([code, err], [0, ""]);
+    return JSON.parse(out).events[0].reason;
+  };
+  const env = { KUBECONFIG: world.kubeconfig };
+  assertEquals(await outcomeOf(["--live"], env), "min_severity");
+  assertEquals(await outcomeOf(["--kubeconfig", world.kubeconfig], {}), "min_severity");
+  assertEquals(await outcomeOf([], env), null, "off line without --live");
+  const none = await zen([...args, "--live"], files, { KUBECONFIG: "/nonexistent" });
+  assertEquals(none.code, 1);
+  assertMatch(none.err, /^Cannot /);
 });
 
 Deno.test("live configuration is the ConfigMap's, the ObservationFilters' and the Ingesters' of a cluster", async () => {

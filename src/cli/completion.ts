@@ -103,7 +103,7 @@ async function candidates({ command, positionals, flag, ended }: Place, typed: s
     const flags = command.createHelp().visibleOptions(command);
     return { found: flags.map(({ long, description }) => `${long}\t${description}`), directive: NO_FILES };
   }
-  if (command.commands.length > 0) {
+  if (command.commands.length > 0 && positionals === 0) {
     const commands = command.createHelp().visibleCommands(command);
     return {
       found: commands.map((each) => `${each.name()}\t${each.summary() || each.description()}`),
@@ -134,6 +134,7 @@ __zen_watcher() {
   COMPREPLY=()
   read -r -a words <<<"$typed"
   [[ $typed == *[[:space:]] ]] && words+=("")
+  [[ $current == [=:] ]] && current=""
   last=\${words[\${#words[@]}-1]}
   while IFS= read -r line; do
     if [[ $line =~ ^:[0-9]+$ ]]; then directive=\${line#:}; continue; fi

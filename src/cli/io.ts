@@ -35,7 +35,7 @@ const MAX_DEPTH = 16;
 export const processIo: Io = {
   async readText(path) {
     try {
-      return path === "-" ? await decode(Deno.stdin.readable) : await readFile(path);
+      return path === "-" ? await readAll(Deno.stdin.readable) : await readFile(path);
     } catch (error) {
       throw new CommandError(`Cannot read "${path}": ${reasonOf(error)}`);
     }
@@ -63,27 +63,34 @@ export const processIo: Io = {
 
 /** A device or a pipe may never end, so that only regular files are opened. */
 async function readFile(path: string): Promise<string> {
-  const { isFile, isDirectory } = await Deno.stat(path);
+  const { isFile, isDirectory, size } = await Deno.stat(path);
   if (isDirectory) throw new Error("it is a folder. Name a file in it");
   if (!isFile) throw new Error("it is not a regular file. Pipe it in with -f -");
+  if (size > MAX_INPUT_BYTES) throw tooLarge(MAX_INPUT_BYTES);
   const file = await Deno.open(path);
-  return await decode(file.readable);
+  return await readAll(file.readable);
 }
 
-async function decode(stream: ReadableStream<Uint8Array>): Promise<string> {
+/** The text of a stream; throws where it is longer than `maxBytes`. */
+export async function readAll(
+  stream: ReadableStream<Uint8Array>,
+  maxBytes: number = MAX_INPUT_BYTES,
+): Promise<string> {
   let decoder: TextDecoder | undefined;
   let text = "";
   let size = 0;
   for await (const chunk of stream) {
     size += chunk.byteLength;
-    if (size > MAX_INPUT_BYTES) {
-      throw new Error(`it is larger than ${MAX_INPUT_BYTES / 2 ** 20} MiB. Split it into smaller files`);
-    }
+    if (size > maxBytes) throw tooLarge(maxBytes);
     // Windows PowerShell writes what is redirected to a file as UTF-16 with a mark.
     decoder ??= new TextDecoder(chunk[0] === 0xff && chunk[1] === 0xfe ? "utf-16le" : "utf-8");
     text += decoder.decode(chunk, { stream: true });
   }
   return text + (decoder?.decode() ?? "");
+}
+
+function tooLarge(maxBytes: number): Error {
+  return new Error(`it is larger than ${maxBytes / 2 ** 20} MiB. Split it into smaller files`);
 }
 
 async function* filesBelow(folder: string, depth = 0): AsyncGenerator<string> {

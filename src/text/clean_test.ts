@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { clean, cleanUrl, cut, cutBytes, isActiveUrl, utf8Length } from "./clean.ts";
+import { clean, cleanLines, cleanUrl, cut, cutBytes, escapeJson, isActiveUrl, utf8Length } from "./clean.ts";
 
 Deno.test("clean() removes what terminals obey and what eyes cannot see", () => {
   const cases: [string, string, string][] = [
@@ -78,4 +78,20 @@ Deno.test("isActiveUrl() knows what a viewer might run", () => {
   for (const fine of ["data: none", "docker://sha256", "pkg:npm/x@1", "see javascript: urls"]) {
     assertEquals(isActiveUrl(fine), false, fine);
   }
+});
+
+Deno.test("cleanLines() keeps lines and spacing, and nothing that a terminal would act on", () => {
+  const text = "a:\n\t  b  c\r\n";
+  assertEquals(cleanLines(text), "a:\n\t  b  c\n");
+  assertEquals(cleanLines("plain é😀\n"), "plain é😀\n");
+  assertEquals(cleanLines("x\u001b[31mred\u001b[0m \u001b]0;title\u0007y\u009b1mz"), "xred yz");
+  assertEquals(cleanLines("a\u202eb\u2066c\u200bd\u2028e\u0085f\u007fg\u0000h\ud800i"), "abcdefgh\ufffdi");
+});
+
+Deno.test("escapeJson() writes what a terminal would act on as escapes that mean the same", () => {
+  const value = { "k\u202e": "a\u001b[1m\n\u009b\u2028\u{e0041}é😀\ud800" };
+  const json = escapeJson(JSON.stringify(value, undefined, 1));
+  assertEquals(JSON.parse(json), value);
+  assertEquals(cleanLines(json), json);
+  assertEquals(json.includes("é😀"), true);
 });

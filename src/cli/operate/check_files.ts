@@ -106,8 +106,8 @@ function* filesOf(
 ): Generator<{ path: Issue["path"]; file: string }> {
   if (filtersFile !== undefined) yield { path: ["filtersFile"], file: filtersFile };
   if (ingesterFile !== undefined) yield { path: ["ingesterFile"], file: ingesterFile };
-  for (const [index, { inputFile }] of inputs.entries()) {
-    if (inputFile !== undefined) yield { path: ["inputs", index, "inputFile"], file: inputFile };
+  for (const { inputFile, path } of inputs) {
+    if (inputFile !== undefined) yield { path: [...path, "inputFile"], file: inputFile };
   }
 }
 

@@ -33,6 +33,8 @@ export interface Step {
   readonly input?: Json | undefined;
   readonly inputFile?: string | undefined;
   readonly receivedAt: number;
+  /** Where it is in the case. */
+  readonly path: Issue["path"];
 }
 
 /** A case, read. */
@@ -68,8 +70,9 @@ export function readCase(value: unknown): FilterResult<RuleCase> {
     issues.push(...read.problems.map((issue) => ({ ...issue, path: ["filters", ...issue.path] })));
   }
   if (!read.ok || issues.length > 0) return { ok: false, problems: issues };
-  const steps = (inputs ?? [{ input, inputFile, receivedAt }]).map((step) => ({
+  const steps = (inputs ?? [{ input, inputFile, receivedAt }]).map((step, index) => ({
     ...step,
+    path: inputs ? ["inputs", index] : [],
     receivedAt: Date.parse(step.receivedAt ?? receivedAt ?? DEFAULT_RECEIVED_AT),
   }));
   return {

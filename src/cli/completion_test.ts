@@ -1,0 +1,49 @@
+import { assertEquals } from "@std/assert";
+import { readSettings } from "../settings.ts";
+import { processIo } from "./io.ts";
+import { main } from "./main.ts";
+
+/** The candidates for the last of the words, without their descriptions, and the directive. */
+async function complete(...words: string[]): Promise<string[]> {
+  let out = "";
+  const io = { ...processIo, stdout: (text: string) => void (out += text), env: () => undefined };
+  assertEquals(await main(["__complete", ...words], { io, settings: () => readSettings(io.env) }), 0);
+  return out.trimEnd().split("\n").map((line) => line.split("\t")[0] ?? "");
+}
+
+Deno.test("completeLine() completes commands, with what each does", async () => {
+  assertEquals(await complete("ch"), ["check", ":4"]);
+  assertEquals(await complete("co"), ["completion", ":4"]);
+  assertEquals((await complete("")).includes("explain"), true);
+  assertEquals(await complete("nonsense", ""), [":4"]);
+});
+
+Deno.test("completeLine() completes flags and their values, in every way kubectl writes them", async () => {
+  assertEquals(await complete("explain", "--o"), ["--output", ":4"]);
+  for (
+    const words of [["explain", "-o", ""], ["explain", "--output", ""], ["explain", "-f", "x", "-o", ""]]
+  ) {
+    assertEquals(await complete(...words), ["json", "yaml", ":4"], words.join(" "));
+  }
+  assertEquals(await complete("explain", "--output=j"), ["--output=json", ":4"]);
+  assertEquals(await complete("test", "-o", "ju"), ["junit", ":4"]);
+  assertEquals(await complete("explain", "--source", "k"), ["kyverno", "kube-bench", ":4"]);
+  // The value is part of the word already.
+  assertEquals(await complete("check", "-oyaml", "--rb"), ["--rbac", ":4"]);
+  assertEquals(await complete("explain", "--nonsense", "x", "--sou"), ["--source", ":4"]);
+});
+
+Deno.test("completeLine() leaves files to the shell, and has no flags after --", async () => {
+  for (
+    const words of [["check", "-f", ""], ["check", "x", ""], ["explain", "--filters", "f"], [
+      "test",
+      "a",
+      "b",
+    ]]
+  ) {
+    assertEquals(await complete(...words), [":0"], words.join(" "));
+  }
+  assertEquals(await complete("check", "--", "--o"), [":0"]);
+  assertEquals(await complete("completion", ""), ["bash", "zsh", "fish", "kubectl", ":4"]);
+  assertEquals(await complete("completion", "bash", ""), [":4"]);
+});

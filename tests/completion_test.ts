@@ -1,0 +1,94 @@
+/** The completion scripts in the shells that load them, and in kubectl; what is not installed here is skipped by name. */
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { ROOT } from "./support/docs.ts";
+import { installed } from "./support/workplace.ts";
+
+/** A folder for PATH with the program, as kubectl's plugin too. */
+async function programs(): Promise<AsyncDisposable & { readonly path: string }> {
+  const path = await Deno.makeTempDir();
+  const script = `#!/bin/sh\nexec "${Deno.execPath()}" run -A "${join(ROOT, "main.ts")}" "$@"\n`;
+  for (const name of ["zen-watcher", "kubectl-zen"]) {
+    await Deno.writeTextFile(join(path, name), script, { mode: 0o755 });
+  }
+  return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
+}
+
+/** What a shell prints of a script. */
+async function run(folder: string, [program = "", ...args]: readonly string[]): Promise<string> {
+  const { stdout, stderr } = await new Deno.Command(program, {
+    args,
+    env: { PATH: `${folder}:${Deno.env.get("PATH")}`, DENO_NO_UPDATE_CHECK: "1", ZDOTDIR: folder },
+    cwd: ROOT,
+    stdin: "null",
+    signal: AbortSignal.timeout(120_000),
+  }).output();
+  const decoder = new TextDecoder();
+  return decoder.decode(stdout) || decoder.decode(stderr);
+}
+
+Deno.test("bash completes commands and values, behind = too, and files", async () => {
+  await using folder = await programs();
+  // What bash sets: the words, broken at "=" as well, and the line.
+  const script = `source <(zen-watcher completion bash)
+    ask() { COMP_LINE=$1; COMP_POINT=\${#1}; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); __zen_watcher; echo "\${COMPREPLY[*]}"; }
+    ask "zen-watcher ch" zen-watcher ch
+    ask "zen-watcher explain --source " zen-watcher explain --source ""
+    ask "zen-watcher explain --source=ky" zen-watcher explain --source = ky
+    ask "zen-watcher explain --source=" zen-watcher explain --source =
+    ask "zen-watcher check -f " zen-watcher check -f ""
+    complete -p zen-watcher kubectl-zen`;
+  assertEquals((await run(folder.path, ["bash", "-c", script])).trimEnd().split("\n"), [
+    "check",
+    "trivy kyverno falco audit kube-bench checkov",
+    "kyverno",
+    "trivy kyverno falco audit kube-bench checkov",
+    "",
+    "complete -F __zen_watcher zen-watcher",
+    "complete -F __zen_watcher kubectl-zen",
+  ]);
+});
+
+Deno.test({
+  name: "fish completes commands, values and files",
+  ignore: !await installed(["fish"]),
+  fn: async () => {
+    await using folder = await programs();
+    const script = `zen-watcher completion fish | source
+      complete -C "zen-watcher ch"; complete -C "zen-watcher test -o "; complete -C "zen-watcher check -f main.t"`;
+    const lines = (await run(folder.path, ["fish", "--no-config", "-c", script])).trimEnd().split("\n");
+    assertEquals(lines.map((line) => line.split("\t")[0]), ["check", "json", "junit", "yaml", "main.ts"]);
+  },
+});
+
+Deno.test({
+  name: "zsh completes commands and values",
+  ignore: !await installed(["zsh"]),
+  fn: async () => {
+    await using folder = await programs();
+    const script = `zmodload zsh/zpty
+      zpty z zsh -f -i
+      zpty -w z 'PS1=; autoload -Uz compinit; compinit -u -D; source <(zen-watcher completion zsh); print rea""dy'
+      zpty -r -m z out '*ready*'
+      zpty -w -n z $'zen-watcher explain --ou\\t'; zpty -r -m z out '*--output*'; print -r -- "$out"
+      zpty -w -n z $' \\t'; zpty -r -m z out '*json*yaml*'; print -r -- "$out"`;
+    const shown = await run(folder.path, ["zsh", "-f", "-c", script]);
+    assertStringIncludes(shown, "zen-watcher explain --output");
+    assertStringIncludes(shown, "yaml");
+  },
+});
+
+Deno.test({
+  name: "kubectl completes kubectl zen by the file that completion kubectl prints",
+  ignore: !await installed(["kubectl"]),
+  fn: async () => {
+    await using folder = await programs();
+    const file = join(folder.path, "kubectl_complete-zen");
+    await Deno.writeTextFile(file, await run(folder.path, ["zen-watcher", "completion", "kubectl"]), {
+      mode: 0o755,
+    });
+    const lines = (await run(folder.path, ["kubectl", "__complete", "zen", "explain", "--source", "k"]))
+      .trimEnd();
+    assertEquals(lines.split("\n").slice(0, 3), ["kyverno", "kube-bench", ":4"]);
+  },
+});
