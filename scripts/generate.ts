@@ -1,4 +1,5 @@
 import { generateChart } from "./generate/chart.ts";
+import { generateChartSources } from "./generate/chart_sources.ts";
 import { generateCrds } from "./generate/crds.ts";
 import type { GeneratedFile } from "./generate/file.ts";
 import { generateFilterCrd } from "./generate/filter_crd.ts";
@@ -21,6 +22,7 @@ those that are stale. A generator is one file in scripts/generate/ and one line 
 
 const GENERATORS: readonly (() => GeneratedFile[] | Promise<GeneratedFile[]>)[] = [
   generateChart,
+  generateChartSources,
   generateCrds,
   generateFilterCrd,
   generateFilters,

@@ -23,9 +23,11 @@ import { createKubeClient } from "./kube/client.ts";
 import type { WatchOptions } from "./kube/watch.ts";
 import { every, RunnableGroup, untilAborted } from "./lifecycle.ts";
 import type { Settings } from "./settings.ts";
-import { StateSources } from "./sources/feeds/state_sources.ts";
+import { PostFeeds } from "./sources/feeds/post.ts";
+import { PulledFeeds } from "./sources/feeds/pulled.ts";
 import { MappedSources } from "./mapped/runtime.ts";
-import { SOURCES } from "./sources/registry.ts";
+import { BUILT_IN, configMapNamespaces, RESERVED_SOURCES } from "./sources/registry.ts";
+import { watchedResources } from "./sources/source.ts";
 import { leaseName } from "./sources/rbac.ts";
 import { SourceStates } from "./sources/status.ts";
 import { budgetEvent } from "./store/budget.ts";
@@ -73,7 +75,7 @@ export async function startApp(
   metrics.buildInfo.set({ version: VERSION, deno_version: Deno.version.deno }, 1);
   const states = new SourceStates(metrics, clock);
   const books = createBooks(metrics, () => clock.now(), {
-    known: SOURCES.map(({ name }) => name),
+    known: [...BUILT_IN.keys()],
     onPayloadError: (source, reason) => states.failed(source, reason),
   });
   const health = new Health(() => clock.monotonic(), metrics);
@@ -85,17 +87,18 @@ export async function startApp(
 
   const scope = scopeOf(settings);
   const ownUser = createOwnUser(api);
-  const sources = new SourceSet({
+  const sources = new SourceSet({ states, metrics, claims: (source) => mapped.claims(source) });
+  const feeding = {
+    runtime: {
+      settings,
+      context: () => ({ ownUser: ownUser.name, reservedSources: RESERVED_SOURCES }),
+    },
     settings,
-    intake: () => pipeline.intake,
     states,
-    metrics,
-    context: () => ({ ownUser: ownUser.name }),
     payloadError: books.payloadError,
-    noteEvents: (id, count) => mapped.noteEvents(id, count),
-    claims: (source) => mapped.claims(source),
-  });
-  const filters = new LiveFilters({ metrics, clock, onChange: () => stateSources.reevaluate() });
+    noteEvents: (ingester: string, count: number) => mapped.noteEvents(ingester, count),
+  };
+  const filters = new LiveFilters({ metrics, clock, onChange: () => pulled.reevaluate() });
   const pipeline = createPipeline({
     api,
     settings,
@@ -104,12 +107,12 @@ export async function startApp(
     clock,
     filter: filters.filter,
     inScope: (event) => inScope(event, scope),
-    rateOf: (source) => sources.rateOf(source),
-    volatileDetailsOf: (source) => sources.volatileDetailsOf(source),
+    rateOf: (source) => sources.named(source)?.rate,
+    volatileDetailsOf: (source) => sources.named(source)?.volatileDetails ?? [],
     onBudget: (state) => {
       events.record(budgetEvent(settings.podNamespace, state));
       // What was refused while there was no room may be written now.
-      if (state === "room") stateSources.reevaluate();
+      if (state === "room") pulled.reevaluate();
     },
     watcherOptions,
     onIndexState: (state) => {
@@ -119,7 +122,7 @@ export async function startApp(
   });
   const discovery = createDiscovery(api, {
     wanted: () => [
-      ...sources.stateSources.flatMap(({ input }) => input.type === "informer" ? input.resources : []),
+      ...sources.all.flatMap(watchedResources),
       ...mapped.groupVersions,
     ],
     intervalMs: settings.discoveryIntervalMs,
@@ -165,37 +168,49 @@ export async function startApp(
     timeoutMs: settings.gcTimeoutMs,
     perSecond: DELETES_PER_SECOND,
   });
-  const stateSources = new StateSources({
+  const posts = new PostFeeds({
+    ...feeding,
+    intake: pipeline.intake,
+    ackTimeoutMs: settings.webhookAckTimeoutMs,
+  });
+  const pulled = new PulledFeeds({
+    ...feeding,
     api,
     discovery,
     intake: pipeline.intake,
     views: findings,
-    states,
-    payloadError: books.payloadError,
     ...scope,
     resyncMs: settings.resyncIntervalMs,
     configMapPollMs: settings.configMapPollSeconds * 1_000,
     metrics,
     clock,
-    watcherOptions,
+    watchTuning: watcherOptions,
   });
-  stateSources.set(sources.stateSources);
+  const feed = () => {
+    posts.set(sources.all);
+    pulled.set(sources.all);
+  };
+  feed();
   const mapped = new MappedSources({
     api,
     discovery,
-    builtins: new Map(SOURCES.map((source) => [source.name, source])),
+    builtins: BUILT_IN,
     trust: {
       ownNamespace: settings.podNamespace,
       trustedNamespaces: settings.trustedConfigNamespaces,
-      configMapNamespaces: [settings.kubeBenchNamespace, settings.checkovNamespace],
+      configMapNamespaces: configMapNamespaces(settings),
     },
     onSources: (active) => {
-      sources.setMapped(active);
-      filters.replace("ingesters", active.flatMap(({ filter }) => filter ? [filter] : []));
-      stateSources.set(sources.stateSources);
+      sources.set(active);
+      const feeds = active.flatMap((source) => source.feeds);
+      filters.replace("ingesters", feeds.flatMap(({ ingester }) => ingester?.filter ?? []));
+      feed();
     },
-    stateOf: ({ definition: { name }, overrides: { door } }) =>
-      states.state(name, door === undefined ? undefined : ({ ingester }) => ingester === door),
+    stateOf: ({ name, feeds: [feed] }) =>
+      states.state(
+        name,
+        feed?.ingester?.isDoor ? ({ ingester }) => ingester === feed.ingester?.id : undefined,
+      ),
     isLeader: () => leader.isLeader(),
     clock,
     metrics,
@@ -210,10 +225,10 @@ export async function startApp(
       { name: "findings", run: (inner) => findings.run(inner) },
       { name: "expiry", run: (inner) => expiry.run(inner) },
       {
-        name: "state sources",
+        name: "pulled feeds",
         async run(inner) {
           await pipeline.indexed(inner);
-          await stateSources.run(inner);
+          await pulled.run(inner);
         },
       },
     ], { onFailure: (name) => health.ended(name) });
@@ -259,7 +274,7 @@ export async function startApp(
       storage: pipeline.report(),
     }),
     admissionWriters: () => [...settings.admissionWriters, ...(ownUser.name === "" ? [] : [ownUser.name])],
-    endpoints: () => sources.endpoints,
+    posts,
     token: webhookToken({
       token: settings.webhookAuthToken,
       file: settings.webhookAuthTokenFile,
@@ -287,6 +302,7 @@ export async function startApp(
     metrics,
     pipeline,
     http,
+    longestAckTimeoutMs: posts.longestAckTimeoutMs,
     beforeRender,
     requests,
     leading: [{ name: "leader election", run: (signal) => leader.run(signal) }],

@@ -1,6 +1,6 @@
 /**
  * The operator's settings: environment variables, read once at start. The only reader of Deno.env and Deno.args.
- * The table below is the single source of defaults, parsing, the documentation and the `--allow-env` list.
+ * ALL_SETTINGS is the single source of defaults, parsing, the documentation and the `--allow-env` list.
  */
 import {
   bytes,
@@ -13,14 +13,17 @@ import {
   namespace,
   namespaces,
   optionalFlag,
+  type Setting,
   SettingsError,
+  type SettingValues,
   text,
   windows,
-} from "./setting_kinds.ts";
+} from "./text/setting.ts";
+import { SOURCES } from "./sources/registry.ts";
 
 export { SettingsError };
 
-/** Every setting, by the name the program uses. */
+/** The program's own settings, by the name the program uses. A source declares its own beside its code. */
 export const SETTINGS = {
   podNamespace: namespace("POD_NAMESPACE", "zen-system", "The controller's own namespace"),
   podName: text("POD_NAME", "", "Start of the identity in the lease; default: the host name"),
@@ -55,8 +58,6 @@ export const SETTINGS = {
     "256MiB",
     "Storage budget: bytes of stored Observations",
   ),
-  kubeBenchNamespace: namespace("KUBE_BENCH_NAMESPACE", "kube-bench", "Where kube-bench's ConfigMaps are"),
-  checkovNamespace: namespace("CHECKOV_NAMESPACE", "checkov", "Where Checkov's ConfigMaps are"),
   resyncIntervalMs: duration("RESYNC_INTERVAL", "1h", "Full evaluation of every state source"),
   configMapPollSeconds: integer(
     "CONFIGMAP_POLL_INTERVAL_SECONDS",
@@ -169,11 +170,6 @@ export const SETTINGS = {
   webhookRateLimit: integer("WEBHOOK_RATE_LIMIT", "1000", "Requests a second a client may send", { min: 1 }),
   webhookRateBurst: integer("WEBHOOK_RATE_BURST", "2000", "Burst above that rate", { min: 1 }),
   webhookAckTimeoutMs: duration("WEBHOOK_ACK_TIMEOUT", "10s", "Deadline for answering a webhook request"),
-  falcoAckTimeoutMs: duration(
-    "FALCO_ACK_TIMEOUT",
-    "60s",
-    "The same for Falco, which never repeats a refused event",
-  ),
   shutdownDelayMs: duration("SHUTDOWN_DELAY", "5s", "From SIGTERM to the end of accepting requests", {
     minMs: 0,
   }),
@@ -192,29 +188,45 @@ export const SETTINGS = {
   logFormat: choice("LOG_FORMAT", "json", ["json", "text"], "Form of the log lines"),
 } as const;
 
+/** Every setting: the program's own, then those of the sources. */
+export const ALL_SETTINGS: readonly Setting<unknown>[] = [
+  ...Object.values(SETTINGS),
+  ...SOURCES.flatMap(({ settings = [] }) => settings),
+];
+
 type Parsed<S> = S extends { parse(text: string): infer T } ? T : never;
 
-/** The operator's settings, parsed. */
-export type Settings = { readonly [K in keyof typeof SETTINGS]: Parsed<(typeof SETTINGS)[K]> };
+/** The operator's settings, parsed: the program's own by name, those of sources by `of`. */
+export type Settings =
+  & { readonly [K in keyof typeof SETTINGS]: Parsed<(typeof SETTINGS)[K]> }
+  & SettingValues;
 
 /** Reads every setting from `env` (by default the process's). Throws a `SettingsError` that names the variable. */
-export function readSettings(
-  env: (name: string) => string | undefined = environment,
-): Settings {
-  const settings: Record<string, unknown> = {};
-  for (const [key, setting] of Object.entries(SETTINGS)) {
-    const value = env(setting.env)?.trim() || setting.fallback;
-    try {
-      settings[key] = setting.parse(value);
-    } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      throw new SettingsError(
-        `Cannot read setting "${setting.env}": ${why}, received ${JSON.stringify(value)}`,
-      );
-    }
+export function readSettings(env: (name: string) => string | undefined = environment): Settings {
+  const values = new Map(ALL_SETTINGS.map((setting) => [setting.env, readSetting(setting, env)]));
+  const own = Object.entries(SETTINGS).map(([key, { env }]) => [key, values.get(env)]);
+  const settings = {
+    ...Object.fromEntries(own),
+    of(setting: Setting<unknown>): unknown {
+      if (values.has(setting.env)) return values.get(setting.env);
+      throw new Error(`Cannot read setting "${setting.env}": no source lists it in its settings`);
+    },
+  } as Settings;
+  checkTls(settings);
+  return settings;
+}
+
+function readSetting<T>(
+  { env: name, fallback, parse }: Setting<T>,
+  env: (name: string) => string | undefined,
+): T {
+  const value = env(name)?.trim() || fallback;
+  try {
+    return parse(value);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new SettingsError(`Cannot read setting "${name}": ${why}, received ${JSON.stringify(value)}`);
   }
-  checkTls(settings as Settings);
-  return settings as Settings;
 }
 
 /** A certificate that nothing serves protects nothing. */

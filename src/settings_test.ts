@@ -1,5 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { readSettings, SETTINGS, SettingsError } from "./settings.ts";
+import { ALL_SETTINGS, readSettings, SETTINGS, SettingsError } from "./settings.ts";
+import { text } from "./text/setting.ts";
 
 function read(env: Readonly<Record<string, string>>) {
   return readSettings((name) => env[name]);
@@ -17,8 +18,13 @@ Deno.test("readSettings() refuses intervals that would be no pause: nothing, and
   assertEquals(read({ SHUTDOWN_DELAY: "0s" }).shutdownDelayMs, 0);
 });
 
-Deno.test("readSettings() reads every default", () => {
-  assertEquals(Object.keys(read({})).sort(), Object.keys(SETTINGS).sort());
+Deno.test("readSettings() reads every default: the program's own by name, those of sources by their declaration", () => {
+  const { of, ...own } = read({});
+  assertEquals(Object.keys(own).sort(), Object.keys(SETTINGS).sort());
+  for (const setting of ALL_SETTINGS) assertEquals(of(setting), setting.parse(setting.fallback));
+  const variables = ALL_SETTINGS.map(({ env }) => env);
+  assertEquals(variables.length, new Set(variables).size, "each variable is declared once");
+  assertThrows(() => of(text("UNDECLARED", "", "")), Error, "no source lists it");
 });
 
 const UNUSABLE: readonly (readonly [name: string, value: string, why: string])[] = [

@@ -9,7 +9,7 @@ import { main } from "../src/cli/main.ts";
 import { processIo } from "../src/cli/io.ts";
 import { isObject, type Json } from "../src/model/json.ts";
 import { FAIL_REASONS, FILTER_REASONS } from "../src/model/outcome.ts";
-import { PROXY_ENV, readSettings, SETTINGS } from "../src/settings.ts";
+import { ALL_SETTINGS, PROXY_ENV, readSettings } from "../src/settings.ts";
 import { codeOf, commandsOf, type Page, readPage, readPages, resolveLink, ROOT } from "./support/docs.ts";
 import { kubectlProblem } from "./support/docs_kubectl.ts";
 import { metricProblems } from "./support/docs_metrics.ts";
@@ -26,7 +26,7 @@ const around = [
 ];
 const pages = [...docs, ...await Promise.all(around.map(readPage))];
 const settings = new Set<string>([
-  ...Object.values(SETTINGS).map(({ env }) => env),
+  ...ALL_SETTINGS.map(({ env }) => env),
   // The runtime reads these.
   ...PROXY_ENV,
   "NO_PROXY",

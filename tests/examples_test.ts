@@ -11,10 +11,10 @@ import type { Observation } from "../src/model/observation.ts";
 import type { PayloadError } from "../src/model/outcome.ts";
 import { compileFilters } from "../src/filters/filter.ts";
 import { toObservation } from "../src/pipeline/normalize.ts";
-import type { ActiveSource } from "../src/mapped/activate.ts";
+import type { Source } from "../src/sources/source.ts";
 import { exampleSource, inForce, loadExamples } from "./support/examples.ts";
 import { loadDocuments, loadPayloads, loadReportPayloads, pushedPayload } from "./support/load_fixture.ts";
-import { runtimeFor } from "./support/source_runtime.ts";
+import { feedOf, runtimeFor } from "./support/source_runtime.ts";
 
 const FIXTURES = new URL("./fixtures/sources/", import.meta.url);
 const UPDATE = Deno.env.get("UPDATE_EXPECTED") === "1";
@@ -24,12 +24,13 @@ interface Drawn {
   readonly errors: readonly PayloadError[];
 }
 
-function drawAll(source: ActiveSource, payloads: readonly Payload[]): Drawn {
-  const runtime = runtimeFor(source.definition);
+/** Under default settings: without the time to live and the window that the manifest sets. */
+function drawAll(source: Source, payloads: readonly Payload[]): Drawn {
+  const { ingester: _, ...feed } = feedOf(source);
+  const runtime = runtimeFor(source, feed);
   const events: NormalEvent[] = [];
   const errors: PayloadError[] = [];
-  for (const given of payloads) {
-    const payload = { ...given, origin: { ...given.origin, confined: source.confined } };
+  for (const payload of payloads) {
     for (const drawn of runtime.draw(payload)) {
       if ("error" in drawn) errors.push(drawn.error);
       else events.push(runtime.normalize(drawn.event, payload));
@@ -39,8 +40,9 @@ function drawAll(source: ActiveSource, payloads: readonly Payload[]): Drawn {
 }
 
 /** What is stored, and what a filter or a resolution keeps from being so. */
-function expectedOf(source: ActiveSource, { events, errors }: Drawn) {
-  const filter = compileFilters(source.filter ? [source.filter] : []);
+function expectedOf(source: Source, { events, errors }: Drawn) {
+  const document = feedOf(source).ingester?.filter;
+  const filter = compileFilters(document ? [document] : []);
   const observations = new Map<string, Observation>();
   const resolved: string[] = [];
   const filtered: string[] = [];
@@ -88,7 +90,7 @@ for (const manifest of await manifests()) {
   for (const { name, input } of cases) {
     const path = `sources/mapped-${manifest}/${name}/${input}`;
     Deno.test(`examples/${manifest}.yaml draws the expected Observations of ${name}`, async () => {
-      const { payloads } = await loadPayloads(path, source.definition);
+      const { payloads } = await loadPayloads(path, source);
       const actual = JSON.parse(JSON.stringify(expectedOf(source, drawAll(source, payloads))));
       const golden = new URL(`mapped-${manifest}/${name}/expected.json`, FIXTURES);
       if (UPDATE) await Deno.writeTextFile(golden, `${JSON.stringify(actual, undefined, 1)}\n`);
@@ -115,8 +117,8 @@ for (const manifest of await manifests()) {
 }
 
 /** What its driver hands in first: an object of a list, a request's body, a ConfigMap's content. */
-async function firstBody({ definition: { input } }: ActiveSource, path: string): Promise<Json> {
-  if (input.type === "informer") return (await loadReportPayloads(path))[0]?.body ?? null;
+async function firstBody(source: Source, path: string): Promise<Json> {
+  if (feedOf(source).type === "watch") return (await loadReportPayloads(path))[0]?.body ?? null;
   return (await loadDocuments(path))[0] ?? null;
 }
 
@@ -161,16 +163,13 @@ function replaced(value: Json, [key, ...rest]: readonly string[], put: Json): Js
 
 Deno.test("all examples can be in force together", async () => {
   const { active } = inForce(await loadExamples());
-  assertEquals(active.length, (await manifests()).length);
+  assertEquals(active.size, (await manifests()).length);
 });
 
 Deno.test("examples/alertmanager.yaml resolves the very finding that fired", async () => {
   const source = await exampleSource("alertmanager.yaml");
   const [firing, resolved] = await Promise.all(["firing-member", "resolved-member"].map(async (name) => {
-    const { payloads } = await loadPayloads(
-      `sources/mapped-alertmanager/${name}/input.json`,
-      source.definition,
-    );
+    const { payloads } = await loadPayloads(`sources/mapped-alertmanager/${name}/input.json`, source);
     return drawAll(source, payloads).events[0];
   }));
   assertEquals([firing?.resolved, resolved?.resolved], [false, true]);
@@ -190,7 +189,7 @@ Deno.test("examples/kubernetes-events.yaml takes an Event whose count goes up fo
   assertEquals(events.length, 2);
   assertEquals(events[0]?.fingerprint, events[1]?.fingerprint);
   assertEquals(events[0]?.kind, "occurrence");
-  assertEquals(source.overrides.windowSeconds, 3_600);
+  assertEquals(feedOf(source).ingester?.windowSeconds, 3_600);
 });
 
 Deno.test("examples/kubernetes-events-k8s-io.yaml says of an Event what the manifest for the core group says", async () => {
@@ -209,11 +208,13 @@ Deno.test("examples/kubernetes-events-k8s-io.yaml says of an Event what the mani
 });
 
 Deno.test("examples/kubernetes-events.yaml keeps the paths that its Observations' names follow from", async () => {
-  const { definition } = await exampleSource("kubernetes-events.yaml");
+  const { eventTypes } = await exampleSource("kubernetes-events.yaml");
   const involved = ["kind", "namespace", "name"].map((field) => `.involvedObject.${field}`);
-  assertEquals(definition.identity, {
-    "*": [...involved, ".reason", ".source.component | .reportingComponent"],
-  });
+  assertEquals(eventTypes["*"]?.identity, [
+    ...involved,
+    ".reason",
+    ".source.component | .reportingComponent",
+  ]);
 });
 
 Deno.test("examples/gatekeeper.yaml is not moved by the next audit", async () => {

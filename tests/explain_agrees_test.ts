@@ -11,7 +11,8 @@ import { isObject, type Json, type JsonObject } from "../src/model/json.ts";
 import { ANNOTATIONS } from "../src/model/observation.ts";
 import { OBSERVATIONS } from "../src/store/mod.ts";
 import { readSettings } from "../src/settings.ts";
-import { sourceNamed, SOURCES } from "../src/sources/registry.ts";
+import { BUILT_IN, SOURCES } from "../src/sources/registry.ts";
+import { namespaceOf } from "../src/sources/source.ts";
 import type { TestApp } from "./support/app.ts";
 import { closedBooks } from "./support/books.ts";
 import { type DevWorld, metadataOf, startDevWorld } from "./support/dev_world.ts";
@@ -256,9 +257,17 @@ async function filesOf(folder: string): Promise<string[]> {
   return files.toSorted();
 }
 
-for (const { name, input } of SOURCES) {
-  const place = input.type === "webhook" ? input.path : input.type === "configmap" ? input.namespace : "";
-  const door: Door = { source: name, input: input.type, place, label: name };
+const INPUTS = { watch: "informer", post: "webhook", configmap: "configmap" } as const;
+
+for (const { name, feeds: [feed] } of SOURCES) {
+  assert(feed);
+  const settings = readSettings(() => undefined);
+  const place = feed.type === "post"
+    ? feed.path
+    : feed.type === "configmap"
+    ? namespaceOf(feed, settings)
+    : "";
+  const door: Door = { source: name, input: INPUTS[feed.type], place, label: name };
   Deno.test(`explain says of ${name}'s fixtures what the running program makes of them`, async () => {
     await using run = await running();
     let events = 0;
@@ -361,7 +370,7 @@ for await (const { name } of Deno.readDir(`${ROOT}examples`)) {
     await using run = await running();
     const files = await filesOf(`mapped-${manifest}`);
     const ingester: unknown = parse(await Deno.readTextFile(`${ROOT}examples/${name}`));
-    assert(isObject(ingester) && sourceNamed(manifest) === undefined);
+    assert(isObject(ingester) && !BUILT_IN.has(manifest));
     const door = { ...await install(run, ingester, files), ingester: `${ROOT}examples/${name}` };
     await run.unread(); // The path was tried with a request that holds nothing.
     for (const file of files) await agrees(run, file, door);

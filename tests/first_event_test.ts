@@ -9,12 +9,10 @@ import type { JsonObject } from "../src/model/json.ts";
 import { FAIL_REASONS, FILTER_REASONS, type Outcome } from "../src/model/outcome.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";
 import { createKubeClient } from "../src/kube/client.ts";
-import { readSettings } from "../src/settings.ts";
-import type { ActiveSource } from "../src/mapped/activate.ts";
+import { sourceOf } from "../src/mapped/activate.ts";
 import { compileMapped } from "../src/mapped/compile.ts";
-import { definitionOf } from "../src/mapped/definition.ts";
 import { SOURCES } from "../src/sources/registry.ts";
-import type { SourceDefinition } from "../src/sources/source.ts";
+import { categoriesOf, type Source } from "../src/sources/source.ts";
 import { SourceStates } from "../src/sources/status.ts";
 import { createMetrics, type Metrics } from "../src/telemetry/metrics.ts";
 import { createBooks } from "../src/telemetry/accounting.ts";
@@ -59,21 +57,10 @@ function samplesOf(scrape: string): Map<string, number> {
 
 /** The sources of a process that nothing was sent to yet. */
 function sourcesOf(metrics: Metrics): SourceSet {
-  return new SourceSet({
-    settings: readSettings(() => undefined),
-    intake: () => {
-      throw new Error("nothing was to be taken in");
-    },
-    states: new SourceStates(metrics, systemClock),
-    metrics,
-    context: () => ({ ownUser: "" }),
-    payloadError: () => {},
-    noteEvents: () => {},
-    claims: () => "none",
-  });
+  return new SourceSet({ states: new SourceStates(metrics, systemClock), metrics, claims: () => "none" });
 }
 
-async function fixtureEvents(source: SourceDefinition): Promise<NormalEvent[]> {
+async function fixtureEvents(source: Source): Promise<NormalEvent[]> {
   const runtime = runtimeFor(source);
   const folder = `sources/${source.name}`;
   const events: NormalEvent[] = [];
@@ -108,7 +95,7 @@ for (const source of SOURCES) {
     }
     const after = samplesOf(await metrics.registry.metrics());
     assertEquals([...after.keys()].filter((series) => !before.has(series)), []);
-    assertEquals([...categories].sort(), source.categories.toSorted(), "the categories it says it has");
+    assertEquals([...categories].sort(), categoriesOf(source).toSorted(), "the categories it says it has");
     const own = [...before.keys()].filter((series) =>
       series.includes(`source="${source.name}"`) || series.includes(`endpoint="/${source.name}/`)
     );
@@ -116,7 +103,7 @@ for (const source of SOURCES) {
   });
 }
 
-function mapped(source: string, category: string): ActiveSource {
+function mapped(source: string, category: string): Source {
   const compiled = compileMapped({
     apiVersion: "zen.kube-zen.io/v1alpha1",
     kind: "Ingester",
@@ -129,19 +116,10 @@ function mapped(source: string, category: string): ActiveSource {
     },
   });
   if (!compiled.ok) throw new Error(JSON.stringify(compiled.problems));
-  const definition = definitionOf(compiled.value, { id: source, builtin: undefined, resources: [] });
-  assert(definition);
-  return {
-    id: `Ingester zen-system/${source}`,
-    revision: "1",
-    definition,
-    scope: {},
-    confined: false,
-    auth: { type: "default" },
-    overrides: {},
-    rateLimit: undefined,
-    filter: undefined,
-  };
+  const parts = { id: `Ingester zen-system/${source}`, revision: "1", builtin: undefined, resources: [] };
+  const made = sourceOf(compiled.value, { ...parts, secret: () => undefined });
+  assert(made);
+  return made;
 }
 
 Deno.test("a mapped source's series stand at 0 once it is in force, no sooner, and do not start again with each change", async () => {
@@ -152,7 +130,7 @@ Deno.test("a mapped source's series stand at 0 once it is in force, no sooner, a
       series.includes(`source="${source}"`) || series.includes(`endpoint="/ingest/${source}"`)
     );
   assertEquals(await seriesOf("bills"), []);
-  sources.setMapped([mapped("bills", "Cost"), mapped("tickets", ".kind")]);
+  sources.set([mapped("bills", "Cost"), mapped("tickets", ".kind")]);
   const bills = await seriesOf("bills");
   assertEquals([...new Set(bills.map(([series]) => /category="(\w+)"/.exec(series)?.[1] ?? "cost"))], [
     "cost",
@@ -163,14 +141,14 @@ Deno.test("a mapped source's series stand at 0 once it is in force, no sooner, a
   assert(tickets.length <= MAX_SERIES_ANY_CATEGORY, `${tickets.length} series`);
 
   metrics.events.inc({ source: "bills", category: "cost", severity: "LOW" }, 7);
-  sources.setMapped([mapped("bills", "Cost")]);
+  sources.set([mapped("bills", "Cost")]);
   assertEquals((await seriesOf("bills")).filter(([, value]) => value > 0).map(([, value]) => value), [7]);
 });
 
 Deno.test("sources beyond the cap of labels open no series of their own", async () => {
   const metrics = createMetrics();
   const sources = sourcesOf(metrics);
-  sources.setMapped(Array.from({ length: 120 }, (_, index) => mapped(`tool-${index}`, "security")));
+  sources.set(Array.from({ length: 120 }, (_, index) => mapped(`tool-${index}`, "security")));
   const named = new Set(
     [...samplesOf(await metrics.registry.metrics()).keys()].map((series) =>
       /source="([^"]+)"/.exec(series)?.[1]

@@ -9,13 +9,14 @@ import { fixedConnection } from "../src/kube/auth/connection.ts";
 import { createDiscovery } from "../src/kube/discovery.ts";
 import { backoff } from "../src/kube/retry.ts";
 import { createKubeClient, type KubeClient } from "../src/kube/client.ts";
-import type { ActiveSource } from "../src/mapped/activate.ts";
 import { INGESTERS, OBSERVATION_MAPPINGS } from "../src/mapped/kinds.ts";
 import { MappedSources } from "../src/mapped/runtime.ts";
 import type { SourceState } from "../src/sources/status.ts";
-import { SOURCES } from "../src/sources/registry.ts";
+import { BUILT_IN } from "../src/sources/registry.ts";
+import { feedId, type PostFeed, type Source } from "../src/sources/source.ts";
 import { createMetrics } from "../src/telemetry/metrics.ts";
 import { eventually } from "./support/eventually.ts";
+import { feedOf } from "./support/source_runtime.ts";
 
 const CRDS: ResourceType = {
   group: "apiextensions.k8s.io",
@@ -61,7 +62,7 @@ class TestClock implements Clock {
 
 interface Replica extends AsyncDisposable {
   readonly sources: MappedSources;
-  readonly told: ActiveSource[][];
+  readonly told: Source[][];
   readonly states: Map<string, SourceState>;
 }
 
@@ -77,7 +78,7 @@ class World implements AsyncDisposable {
 
   replica({ leader = true } = {}): Replica {
     const stop = new AbortController();
-    const told: ActiveSource[][] = [];
+    const told: Source[][] = [];
     const states = new Map<string, SourceState>();
     const discovery = createDiscovery(this.api, {
       wanted: () => sources.groupVersions,
@@ -87,10 +88,10 @@ class World implements AsyncDisposable {
     const sources: MappedSources = new MappedSources({
       api: this.api,
       discovery,
-      builtins: new Map(SOURCES.map((source) => [source.name, source])),
+      builtins: BUILT_IN,
       trust: { ownNamespace: "zen-system", trustedNamespaces: [], configMapNamespaces: [] },
       onSources: (active) => told.push([...active]),
-      stateOf: ({ id }) => states.get(id) ?? "serving",
+      stateOf: (source) => states.get(feedOf(source).ingester?.id ?? "") ?? "serving",
       isLeader: () => leader,
       clock: this.clock,
       metrics: createMetrics(),
@@ -171,8 +172,11 @@ const webhook = (source: string, path: string, more: JsonObject = {}): JsonObjec
   mapping: { message: ".m" },
   ...more,
 });
+/** The ids of what is in force, each with its generation. */
 const ids = (replica: Replica) =>
-  replica.sources.active.map(({ id, revision }) => `${id} ${revision.split("/")[1]}`);
+  replica.sources.active.map((source) => feedId(feedOf(source)).replace(/ [^ ]+\/(\d+)\/[^ ]*$/, " $1"));
+const resourcesOf = (source: Source | undefined) =>
+  source?.feeds.map((feed) => feed.type === "watch" ? feed.resources : feed.type);
 
 Deno.test("an Ingester is in force, changed and gone while the program runs", async () => {
   await using w = await world();
@@ -187,7 +191,7 @@ Deno.test("an Ingester is in force, changed and gone while the program runs", as
     type: "merge",
   });
   await w.until("the change", () => ids(replica)[0] === "Ingester zen-system/x 2");
-  assertEquals(replica.sources.active[0]?.definition.input, { type: "webhook", path: "/b" });
+  assertEquals(replica.sources.active.map((source) => (feedOf(source) as PostFeed).path), ["/b"]);
   await w.until("its condition", () => w.ready("x") === "*InForce: takes what is posted to /b");
   await w.api.patch(INGESTERS, "x", { spec: { mapping: { message: ".m[" } } }, {
     namespace: "zen-system",
@@ -277,7 +281,7 @@ Deno.test("a kind's plural is discovered, also one that is served later and is i
     kind: "AccessPolicy",
     namespaced: false,
   };
-  assertEquals(replica.sources.active[0]?.definition.input, { type: "informer", resources: [type] });
+  assertEquals(resourcesOf(replica.sources.active[0]), [[type]]);
   await w.until("its condition", () => ready() === "*InForce: reads accesspolicies.example.com");
 });
 
@@ -359,8 +363,8 @@ Deno.test("a webhook's Secret is read from its namespace, only with our label, a
     () => w.ready("x") === 'SecretMissing: there is no Secret "zen-system/hook"',
   );
   const secret = () => {
-    const given = replica.sources.active[0]?.auth;
-    return given?.type === "bearer" ? given.secret() : "no bearer";
+    const [feed] = replica.sources.active[0]?.feeds ?? [];
+    return feed?.type === "post" && feed.auth?.type === "bearer" ? feed.auth.secret() : "no bearer";
   };
   assertEquals(secret(), undefined);
   const metadata = { name: "hook", namespace: "zen-system" };

@@ -4,12 +4,12 @@ import type { NormalEvent } from "../src/model/event.ts";
 import type { Json, JsonObject } from "../src/model/json.ts";
 import { audit } from "../src/sources/audit/mod.ts";
 import { falco } from "../src/sources/falco/mod.ts";
-import type { SourceDefinition } from "../src/sources/source.ts";
+import type { Source } from "../src/sources/source.ts";
 import { loadDocuments, pushedPayload } from "./support/load_fixture.ts";
 import { runtimeFor } from "./support/source_runtime.ts";
 
 /** The events of each body, as they are compared. */
-function eventsOf(source: SourceDefinition, bodies: readonly Json[]): NormalEvent[] {
+function eventsOf(source: Source, bodies: readonly Json[]): NormalEvent[] {
   const runtime = runtimeFor(source);
   return bodies.flatMap((body) => {
     const payload = pushedPayload(body);

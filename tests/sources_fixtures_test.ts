@@ -9,7 +9,7 @@ import type { Observation } from "../src/model/observation.ts";
 import type { PayloadError } from "../src/model/outcome.ts";
 import { toObservation } from "../src/pipeline/normalize.ts";
 import { SOURCES } from "../src/sources/registry.ts";
-import type { SourceDefinition } from "../src/sources/source.ts";
+import type { Source } from "../src/sources/source.ts";
 import { type LoadedPayloads, loadPayloads } from "./support/load_fixture.ts";
 import { runtimeFor } from "./support/source_runtime.ts";
 
@@ -43,7 +43,7 @@ for (const source of SOURCES) {
   }
 }
 
-async function casesOf({ name }: SourceDefinition): Promise<{ name: string; input: string }[]> {
+async function casesOf({ name }: Source): Promise<{ name: string; input: string }[]> {
   const cases: { name: string; input: string }[] = [];
   try {
     for await (const folder of Deno.readDir(new URL(`${name}/`, FIXTURES))) {
@@ -60,7 +60,7 @@ async function casesOf({ name }: SourceDefinition): Promise<{ name: string; inpu
 }
 
 /** What is stored of the payloads: events filtered out by the source itself leave no Observation, twins one. */
-function drawAll(source: SourceDefinition, { payloads, errors: unreadable }: LoadedPayloads): Expected {
+function drawAll(source: Source, { payloads, errors: unreadable }: LoadedPayloads): Expected {
   const runtime = runtimeFor(source);
   const observations = new Map<string, Observation>();
   const errors: PayloadError[] = [...unreadable];

@@ -8,7 +8,7 @@ import { observationSchema } from "../src/model/observation_schema.ts";
 import { PAYLOAD_ERROR_REASONS } from "../src/model/outcome.ts";
 import { toObservation } from "../src/pipeline/normalize.ts";
 import { SOURCES } from "../src/sources/registry.ts";
-import type { SourceDefinition } from "../src/sources/source.ts";
+import type { Source } from "../src/sources/source.ts";
 import { loadPayloads } from "./support/load_fixture.ts";
 import { runtimeFor } from "./support/source_runtime.ts";
 
@@ -108,7 +108,7 @@ function valueAt(value: Json, path: Path): Json {
 }
 
 /** Draws and normalises all of a payload, checking that each part is fit for what comes after. */
-function drawn(source: SourceDefinition, payload: Payload): NormalEvent[] {
+function drawn(source: Source, payload: Payload): NormalEvent[] {
   const runtime = runtimeFor(source);
   const events: NormalEvent[] = [];
   for (const item of runtime.draw(payload)) {
@@ -129,7 +129,7 @@ function drawn(source: SourceDefinition, payload: Payload): NormalEvent[] {
   return events;
 }
 
-async function realPayload(source: SourceDefinition): Promise<{ payload: Payload; list: Path }> {
+async function realPayload(source: Source): Promise<{ payload: Payload; list: Path }> {
   const input = INPUTS[source.name];
   assert(input, `Cannot test "${source.name}": it has no line in INPUTS`);
   const { payloads: [payload] } = await loadPayloads(`sources/${source.name}/${input.file}`, source);

@@ -9,7 +9,7 @@ import type { PayloadError } from "../src/model/outcome.ts";
 import { checkov } from "../src/sources/checkov/mod.ts";
 import { kubeBench } from "../src/sources/kube_bench/mod.ts";
 import { kyverno } from "../src/sources/kyverno/mod.ts";
-import type { SourceDefinition } from "../src/sources/source.ts";
+import type { Source } from "../src/sources/source.ts";
 import { trivy } from "../src/sources/trivy/mod.ts";
 import { loadPayloads } from "./support/load_fixture.ts";
 import { runtimeFor } from "./support/source_runtime.ts";
@@ -21,7 +21,7 @@ interface Result {
   readonly errors: readonly PayloadError[];
 }
 
-async function draw(source: SourceDefinition, file: string): Promise<Result[]> {
+async function draw(source: Source, file: string): Promise<Result[]> {
   const { payloads, errors } = await loadPayloads(`sources/${source.name}/real/${file}`, source);
   assertEquals(errors, []);
   const runtime = runtimeFor(source);
@@ -37,7 +37,7 @@ async function draw(source: SourceDefinition, file: string): Promise<Result[]> {
   });
 }
 
-async function truthOf<T>(source: SourceDefinition): Promise<[file: string, truth: T][]> {
+async function truthOf<T>(source: Source): Promise<[file: string, truth: T][]> {
   const text = await Deno.readTextFile(
     new URL(`./fixtures/sources/${source.name}/truth.json`, import.meta.url),
   );

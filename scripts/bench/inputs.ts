@@ -5,8 +5,9 @@ import type { NormalEvent } from "../../src/model/event.ts";
 import type { KubeObject, ResourceType } from "../../src/kube/api.ts";
 import { toObservation } from "../../src/pipeline/normalize.ts";
 import { falco } from "../../src/sources/falco/mod.ts";
-import type { SourceDefinition } from "../../src/sources/source.ts";
-import { profileOf, runtimeOf } from "../../src/sources/active.ts";
+import { RESERVED_SOURCES } from "../../src/sources/registry.ts";
+import type { Source } from "../../src/sources/source.ts";
+import { runtimeOf } from "../../src/sources/active.ts";
 import { readSettings } from "../../src/settings.ts";
 import { NAMESPACE } from "./access.ts";
 
@@ -31,14 +32,16 @@ const SAMPLES = new URL("../samples/", import.meta.url);
 const settings = readSettings(() => undefined);
 
 /** A source as the program runs it under default settings. */
-export function runtimeFor(definition: SourceDefinition) {
-  const profile = profileOf(definition, settings);
-  return runtimeOf(definition, { profile, settings, context: () => ({ ownUser: "" }) });
+export function runtimeFor(source: Source) {
+  const [feed] = source.feeds;
+  if (!feed) throw new Error(`Cannot run source "${source.name}": it has no feed`);
+  const context = () => ({ ownUser: "", reservedSources: RESERVED_SOURCES });
+  return runtimeOf({ source, feed }, { settings, context });
 }
 
 /** The normal events of a payload. */
-export function normalEvents(definition: SourceDefinition, body: Json): NormalEvent[] {
-  const runtime = runtimeFor(definition);
+export function normalEvents(source: Source, body: Json): NormalEvent[] {
+  const runtime = runtimeFor(source);
   const payload = { body, origin: { confined: false }, receivedAt: Date.now() };
   return [...runtime.draw(payload)].flatMap((drawn) =>
     "event" in drawn ? [runtime.normalize(drawn.event, payload)] : []

@@ -1,7 +1,8 @@
 /** What the chart takes from the program: its CRDs as templates, and the schema of its values with every setting in it. */
-import { SETTINGS } from "../../src/settings.ts";
+import { ALL_SETTINGS } from "../../src/settings.ts";
+import { configMapSources } from "./chart_sources.ts";
 import { generateCrds } from "./crds.ts";
-import { CHART_VALUES, MANAGED_SETTINGS } from "./chart_values.ts";
+import { CHART_VALUES, CONFIG_MAP_SOURCE_VALUES, MANAGED_SETTINGS } from "./chart_values.ts";
 import type { GeneratedFile } from "./file.ts";
 import { generateFilterCrd } from "./filter_crd.ts";
 import { generateMappedCrds } from "./mapped_crds.ts";
@@ -37,9 +38,10 @@ function escaped(text: string): string {
 }
 
 function valuesSchema(): GeneratedFile {
+  const sources = configMapSources();
+  const managed = new Set([...MANAGED_SETTINGS, ...sources.map(({ env }) => env)]);
   const settings = Object.fromEntries(
-    Object.values(SETTINGS)
-      .filter(({ env }) => !MANAGED_SETTINGS.has(env))
+    ALL_SETTINGS.filter(({ env }) => !managed.has(env))
       .map(({ env, doc }) => [env, { description: doc, type: ["string", "number", "boolean"] }]),
   );
   const schema = {
@@ -49,6 +51,7 @@ function valuesSchema(): GeneratedFile {
     additionalProperties: false,
     properties: {
       ...CHART_VALUES,
+      ...Object.fromEntries(sources.map(({ value }) => [value, CONFIG_MAP_SOURCE_VALUES])),
       settings: {
         description: "Any other setting, by the name of its environment variable",
         type: "object",

@@ -23,13 +23,11 @@ const duration: JsonObject = { type: "string", pattern: "^[0-9]+(ms|s|m|h)$" };
 /** Least privilege is a promise: no wildcard comes in by this door either. */
 const word: JsonObject = { type: "string", pattern: "^[^*]*$" };
 const words: JsonObject = { type: "array", minItems: 1, items: word };
-const configMapSource = object({ namespace, createNamespace: flag });
 const scrape = object({ enabled: flag, interval: duration, scrapeTimeout: duration, labels: map });
 
 /** Settings the chart decides by values of its own, or by what it mounts. */
 export const MANAGED_SETTINGS: ReadonlySet<string> = new Set([
   "ADMISSION_WRITERS",
-  "CHECKOV_NAMESPACE",
   "FILTER_CONFIGMAP_KEY",
   "FILTER_CONFIGMAP_NAME",
   "FILTER_CONFIGMAP_NAMESPACE",
@@ -38,7 +36,6 @@ export const MANAGED_SETTINGS: ReadonlySet<string> = new Set([
   "KUBECONFIG",
   "KUBERNETES_SERVICE_HOST",
   "KUBERNETES_SERVICE_PORT",
-  "KUBE_BENCH_NAMESPACE",
   "METRICS_PORT",
   "OBSERVATION_NAMESPACE",
   "POD_NAME",
@@ -59,7 +56,10 @@ export const MANAGED_SETTINGS: ReadonlySet<string> = new Set([
   "WEBHOOK_AUTH_TOKEN_FILE",
 ]);
 
-/** Every key of values.yaml but `settings`. */
+/** What a source that reads ConfigMaps takes. */
+export const CONFIG_MAP_SOURCE_VALUES: JsonObject = object({ namespace, createNamespace: flag });
+
+/** Every key of values.yaml but `settings` and those of sources. */
 export const CHART_VALUES: JsonObject = {
   nameOverride: text,
   fullnameOverride: text,
@@ -78,8 +78,6 @@ export const CHART_VALUES: JsonObject = {
   observationNamespace: namespace,
   trustedConfigNamespaces: namespaces,
   tenantFilters: flag,
-  kubeBench: configMapSource,
-  checkov: configMapSource,
   filters: object({
     create: flag,
     name: { type: "string", minLength: 1, maxLength: 253 },

@@ -3,12 +3,12 @@ import { SOURCES } from "../../src/sources/registry.ts";
 import { type GeneratedFile, markdown, table } from "./file.ts";
 
 export function generateIdentity(): GeneratedFile[] {
-  const rows = SOURCES.flatMap(({ name, kind, identity }) =>
-    Object.entries(identity).map(([eventType, fields]) => [
+  const rows = SOURCES.flatMap(({ name, kind, eventTypes }) =>
+    Object.entries(eventTypes).map(([eventType, { identity }]) => [
       `\`${name}\``,
       kind,
       `\`${eventType}\``,
-      [...fields, "severity", "source"].map((field) => `\`${field}\``).join(", "),
+      [...identity, "severity", "source"].map((field) => `\`${field}\``).join(", "),
     ])
   );
   const volatile = SOURCES.flatMap(({ name, volatileDetails = [] }) =>

@@ -1,11 +1,11 @@
 /** The rules of src/sources/rbac.ts: for the chart as data, for people as docs/reference/rbac.md. */
 import { stringify } from "yaml";
 import { readSettings } from "../../src/settings.ts";
-import { placedRules, rbacRules, type Rule } from "../../src/sources/rbac.ts";
+import { type PlacedRule, placedRules, rbacRules, type Rule } from "../../src/sources/rbac.ts";
 import { type GeneratedFile, markdown, table, YAML_HEADER } from "./file.ts";
 
 export function generateRbac(): GeneratedFile[] {
-  const rules = placedRules();
+  const rules = placedRules().map(withNamedPlace);
   return [
     {
       path: "helm/zen-watcher/files/rbac.yaml",
@@ -13,6 +13,11 @@ export function generateRbac(): GeneratedFile[] {
     },
     markdown("docs/reference/rbac.md", "RBAC", page()),
   ];
+}
+
+/** A place that a setting names goes by the setting's variable: the chart knows the namespace by it. */
+function withNamedPlace({ place, ...rule }: PlacedRule): Readonly<Record<string, unknown>> {
+  return { place: typeof place === "string" ? place : place.setting.env, ...rule };
 }
 
 function page(): string {

@@ -1,9 +1,9 @@
 /** docs/reference/settings.md: every environment variable. */
-import { SETTINGS } from "../../src/settings.ts";
+import { ALL_SETTINGS } from "../../src/settings.ts";
 import { type GeneratedFile, markdown, table } from "./file.ts";
 
 export function generateSettings(): GeneratedFile[] {
-  const rows = Object.values(SETTINGS).map(({ env, fallback, doc }) => [
+  const rows = ALL_SETTINGS.map(({ env, fallback, doc }) => [
     `\`${env}\``,
     fallback === "" ? "" : `\`${fallback}\``,
     doc,

@@ -1,5 +1,5 @@
 /** The least permissions the program runs with. A test keeps the in-cluster set minimal. */
-import { PROXY_ENV, SETTINGS } from "../../src/settings.ts";
+import { ALL_SETTINGS, PROXY_ENV, SETTINGS } from "../../src/settings.ts";
 
 /** What npm packages in the bundle ask the environment for at their start. */
 const PACKAGE_ENV = ["LOG_STREAM", "LOG_TOKENS"];
@@ -17,7 +17,7 @@ export const TLS_ENV: Readonly<Record<string, string>> = {
 
 /** In a Pod: the settings by name, the service account's folder, and the files the settings name. */
 export function podPermissions(files: readonly string[] = []): string[] {
-  const env = Object.values(SETTINGS).map((setting) => setting.env);
+  const env = ALL_SETTINGS.map((setting) => setting.env);
   return [
     "--no-prompt",
     "--allow-net",

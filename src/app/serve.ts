@@ -19,6 +19,8 @@ export interface ServeOptions {
   readonly metrics: Metrics;
   readonly pipeline: Pipeline;
   readonly http: HttpApp;
+  /** The longest deadline of a webhook's answer. */
+  readonly longestAckTimeoutMs: number;
   /** Brings gauges up to date before metrics are rendered. */
   readonly beforeRender: () => void;
   /** Aborted when requests under way must end. */
@@ -84,7 +86,7 @@ function listenersOf(options: ServeOptions): (() => Promise<Listener>)[] {
     address: listenAddressOf(settings),
     metrics,
     maxConnections: settings.maxConnections,
-    requestTimeoutMs: Math.max(settings.falcoAckTimeoutMs, settings.webhookAckTimeoutMs) + REQUEST_SLACK_MS,
+    requestTimeoutMs: options.longestAckTimeoutMs + REQUEST_SLACK_MS,
   };
   const metricsApp = createMetricsApp({ metrics, beforeRender, now: () => clock.monotonic() });
   return [

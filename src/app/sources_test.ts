@@ -1,76 +1,84 @@
 import { assertEquals } from "@std/assert";
+import { postFeeds } from "../../tests/support/post_feeds.ts";
 import { systemClock } from "../model/clock.ts";
-import type { Intake } from "../pipeline/intake.ts";
-import { readSettings } from "../settings.ts";
-import type { ActiveSource } from "../mapped/activate.ts";
-import { falco } from "../sources/falco/mod.ts";
 import type { Claim } from "../mapped/runtime.ts";
+import { falco } from "../sources/falco/mod.ts";
 import { kyverno } from "../sources/kyverno/mod.ts";
-import type { SourceDefinition } from "../sources/source.ts";
+import { trivy } from "../sources/trivy/mod.ts";
+import type { Source } from "../sources/source.ts";
 import { SourceStates } from "../sources/status.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
 import { SourceSet } from "./sources.ts";
-
-const NO_INTAKE: Intake = {
-  take: () => Promise.reject(new Error("nothing was to be taken in")),
-};
 
 const CLAIMS: Readonly<Record<string, Claim>> = { broken: "open", off: "disabled", uninstalled: "absent" };
 
 function newSet(): { sources: SourceSet; states: SourceStates } {
   const metrics = createMetrics();
   const states = new SourceStates(metrics, systemClock);
-  const sources = new SourceSet({
-    settings: readSettings(() => undefined),
-    intake: () => NO_INTAKE,
-    states,
-    metrics,
-    context: () => ({ ownUser: "" }),
-    payloadError: () => {},
-    noteEvents: () => {},
-    claims: (source) => CLAIMS[source] ?? "none",
-  });
+  const sources = new SourceSet({ states, metrics, claims: (source) => CLAIMS[source] ?? "none" });
   return { sources, states };
 }
 
-function active(definition: SourceDefinition, door?: string): ActiveSource {
-  return {
-    id: door ?? `Ingester zen-system/${definition.name}`,
-    revision: "1",
-    definition,
-    scope: {},
-    confined: true,
-    auth: { type: "none" },
-    overrides: door === undefined ? {} : { door },
-    rateLimit: undefined,
-    filter: undefined,
-  };
-}
+const DOOR: Source = {
+  ...falco,
+  feeds: [{
+    type: "post",
+    path: "/ingest/edge",
+    ingester: { id: "Ingester zen-system/edge", revision: "1", isDoor: true },
+  }],
+};
 
 Deno.test("what a policy report's view says ends no finding of a source that configuration took back", () => {
   const { sources } = newSet();
   assertEquals(sources.viewSourceOf("gatekeeper"), "kyverno");
-  sources.setMapped([active({ ...kyverno, name: "gatekeeper" })]);
+  sources.set([{ ...kyverno, name: "gatekeeper" }]);
   assertEquals(sources.viewSourceOf("gatekeeper"), "gatekeeper");
-  sources.setMapped([]);
+  sources.set([]);
   assertEquals(sources.viewSourceOf("gatekeeper"), undefined);
   assertEquals(sources.viewSourceOf("kubewarden"), "kyverno");
   assertEquals(sources.viewSourceOf("broken"), "");
   assertEquals(sources.viewSourceOf("off"), undefined);
   assertEquals(sources.viewSourceOf("uninstalled"), undefined);
+  assertEquals(sources.viewSourceOf("falco"), undefined, "pushed");
+});
+
+Deno.test("a door is one more feed of its built-in source, whose other feeds stay", () => {
+  const { sources, states } = newSet();
+  sources.set([DOOR]);
+  assertEquals(sources.all.filter(({ name }) => name === "falco").map(({ feeds }) => feeds.length), [2]);
+  assertEquals(states.report().falco?.feeds, ["post"]);
+  sources.set([]);
+  assertEquals(sources.named("falco"), falco);
+});
+
+Deno.test("a source that configuration took back leaves nothing in the status", () => {
+  const { sources, states } = newSet();
+  const before = states.report();
+  sources.set([{ ...falco, name: "tool" }]);
+  assertEquals(Object.keys(states.report()).includes("tool"), true);
+  sources.set([]);
+  states.forget({ source: "tool", resource: "/falco/webhook" });
+  assertEquals(states.report(), before);
+});
+
+Deno.test("a view reports the event types that its resource declares, or any", () => {
+  const { sources } = newSet();
+  const eventTypes = (source: string, resource: string) => sources.eventTypesOf({ source, resource });
+  assertEquals(eventTypes("trivy", "vulnerabilityreports.aquasecurity.github.io"), ["vulnerability"]);
+  assertEquals(eventTypes("kube-bench", "configmaps"), undefined);
+  assertEquals(eventTypes(trivy.name, "unknown"), undefined);
 });
 
 Deno.test("a door that is gone leaves no path behind in the status of its source", () => {
   const { sources, states } = newSet();
+  const posts = postFeeds(sources.all, { take: () => Promise.reject(new Error("nothing is sent")), states });
   const before = states.report();
-  const door = active(
-    { ...falco, input: { type: "webhook", path: "/ingest/edge" } },
-    "Ingester zen-system/edge",
-  );
-  sources.setMapped([door]);
+  sources.set([DOOR]);
+  posts.set(sources.all);
   assertEquals(states.report().falco?.resources?.["/ingest/edge (Ingester zen-system/edge)"], "serving");
-  assertEquals(sources.endpoints.has("/ingest/edge"), true);
-  sources.setMapped([]);
+  assertEquals(posts.find("/ingest/edge")?.post.source.name, "falco");
+  sources.set([]);
+  posts.set(sources.all);
   assertEquals(states.report(), before);
-  assertEquals(sources.endpoints.has("/ingest/edge"), false);
+  assertEquals(posts.find("/ingest/edge"), undefined);
 });

@@ -4,7 +4,7 @@ import { OTHER } from "../telemetry/labels.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { ADMISSION_PATH, createAdmissionHandler } from "./admission.ts";
 import { problem, Refusal, requestIdOf } from "./problem.ts";
-import { createWebhookHandler, findEndpoint, type WebhookOptions } from "./webhooks.ts";
+import { createWebhookHandler, type WebhookOptions } from "./webhooks.ts";
 
 /** What Hono is given beside the request. */
 export interface Bindings {
@@ -49,7 +49,7 @@ export function createHttpApp(options: HttpOptions): HttpApp {
   const app = new Hono<{ Bindings: Bindings }>();
   const handleWebhook = createWebhookHandler(options);
   // The built-in ones keep their names, however many Ingesters add.
-  for (const path of options.endpoints().keys()) options.metrics.endpointLabel(path);
+  for (const path of options.posts.paths) options.metrics.endpointLabel(path);
   app.use(async (c, next) => {
     const startedAt = performance.now();
     await next();
@@ -145,8 +145,8 @@ function readiness({ ready }: HttpOptions, query: Record<string, string>) {
 /** A label of bounded values: the route, or an endpoint's path without its token. */
 function endpointLabel(path: string, options: HttpOptions): string {
   if (ROUTES.has(path) || path === ADMISSION_PATH) return path;
-  const found = findEndpoint(path, options.endpoints());
-  return found ? options.metrics.endpointLabel(found.endpoint.path) : OTHER;
+  const found = options.posts.find(path);
+  return found ? options.metrics.endpointLabel(found.post.feed.path) : OTHER;
 }
 
 function methodLabel(method: string): string {

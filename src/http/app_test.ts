@@ -1,32 +1,24 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { createHmac } from "node:crypto";
 import type { Hono } from "hono";
+import { ONE_CREATED, postedSource, postFeeds } from "../../tests/support/post_feeds.ts";
 import { systemClock } from "../model/clock.ts";
 import type { Payload } from "../model/event.ts";
+import type { IntakeResult } from "../pipeline/intake.ts";
+import type { PostFeeds } from "../sources/feeds/post.ts";
+import type { PostFeed } from "../sources/source.ts";
 import { createMetrics, type Metrics } from "../telemetry/metrics.ts";
 import { WEBHOOK_STATUSES } from "../telemetry/series.ts";
 import { type Bindings, createHttpApp } from "./app.ts";
 import { addressSet, clientLimit, plainAddress } from "./client.ts";
 import { ByteBudget } from "./body.ts";
-import type { Answer, WebhookEndpoint } from "./webhooks.ts";
-
-const NOTHING: Answer = {
-  received: 1,
-  created: 1,
-  deduped: 0,
-  filtered: 0,
-  failed: 0,
-  undecided: 0,
-  retryAfterSeconds: 3,
-  errors: [],
-};
 
 interface Setup {
   readonly app: Hono<{ Bindings: Bindings }>;
   readonly metrics: Metrics;
   readonly taken: Payload[];
   /** What is served, and may change. */
-  readonly endpoints: { readonly endpoint: WebhookEndpoint; all: Map<string, WebhookEndpoint> };
+  readonly posts: PostFeeds;
   post(
     body: BodyInit,
     options?: { path?: string; headers?: Record<string, string>; method?: string; peer?: string },
@@ -36,31 +28,24 @@ interface Setup {
 function setup(options: {
   token?: string;
   clientCertificates?: boolean;
-  answer?: Answer;
-  endpoint?: Partial<WebhookEndpoint>;
+  result?: IntakeResult;
+  feed?: Partial<PostFeed>;
   allowedIps?: string[];
   trustedProxies?: string[];
   ratePerSecond?: number;
   maxBytes?: number;
-  take?: WebhookEndpoint["take"];
+  take?: () => Promise<IntakeResult>;
   allow?: (client: string) => boolean;
 } = {}): Setup {
   const metrics = createMetrics();
   const taken: Payload[] = [];
-  const endpoint: WebhookEndpoint = {
-    path: "/falco/webhook",
-    source: "falco",
-    auth: { type: "default" },
-    ackTimeoutMs: 10_000,
-    maxWaiting: 2,
-    take: options.take ?? ((payload) => {
+  const posts = postFeeds([postedSource("falco", { waiting: 2, ...options.feed })], {
+    take: options.take ?? ((_source, payload) => {
       taken.push(payload);
-      return Promise.resolve(options.answer ?? NOTHING);
+      return Promise.resolve(options.result ?? ONE_CREATED);
     }),
-    unreadable: (error) => metrics.payloadErrors.inc({ source: "falco", reason: error.reason }),
-    ...options.endpoint,
-  };
-  const endpoints = { endpoint, all: new Map([[endpoint.path, endpoint]]) };
+    payloadError: (source, { reason }) => metrics.payloadErrors.inc({ source, reason }),
+  });
   const limit = options.ratePerSecond ?? 1_000;
   const app = createHttpApp({
     version: "1.2.3",
@@ -68,7 +53,7 @@ function setup(options: {
     ready: () => ({ ok: false, reasons: ["not yet"], checks: { api: false } }),
     status: () => ({ leader: false }),
     admissionWriters: () => [],
-    endpoints: () => endpoints.all,
+    posts,
     token: () => options.token ?? "",
     clientCertificates: options.clientCertificates ?? false,
     allowedIps: addressSet(options.allowedIps ?? []),
@@ -79,12 +64,13 @@ function setup(options: {
     now: Date.now,
     signal: new AbortController().signal,
     metrics,
+    random: () => 0.5,
   });
   return {
     app,
     metrics,
     taken,
-    endpoints,
+    posts,
     post: async (body, { path = "/falco/webhook", headers = {}, method = "POST", peer = "10.1.2.3" } = {}) =>
       await app.request(path, { method, headers, body: method === "POST" ? body : null }, { peer }),
   };
@@ -168,7 +154,7 @@ const REFUSALS: readonly {
   { name: "too many requests", setup: { ratePerSecond: 0 }, status: 503, says: "WEBHOOK_RATE_LIMIT" },
   {
     name: "a missing Secret",
-    setup: { endpoint: { auth: { type: "bearer", secret: () => undefined } } },
+    setup: { feed: { auth: { type: "bearer", secret: () => undefined } } },
     status: 503,
     says: "Secret is missing",
   },
@@ -226,7 +212,7 @@ Deno.test("createHttpApp() takes a bearer also where the path ends in a slash", 
 });
 
 Deno.test("createHttpApp() checks a signed body", async () => {
-  const { post } = setup({ endpoint: { auth: { type: "hmac", secret: () => "key" } } });
+  const { post } = setup({ feed: { auth: { type: "hmac", secret: () => "key" } } });
   const signature = "sha256=" + createHmac("sha256", "key").update("{}").digest("hex");
   assertEquals((await post("{}", { headers: { "x-hub-signature-256": signature } })).status, 200);
   assertEquals((await post("[]", { headers: { "x-hub-signature-256": signature } })).status, 401);
@@ -256,22 +242,16 @@ Deno.test("createHttpApp() knows a client by one address, whatever form its sock
 });
 
 Deno.test("createHttpApp() counts endpoints beyond 100 as other, but the built-in ones always by name", async () => {
-  const { post, metrics, endpoints } = setup();
-  const { endpoint } = endpoints;
-  endpoints.all = new Map(
-    Array.from({ length: 150 }, (_, index) => `/ingest/${index}`).map((
-      path,
-    ) => [path, { ...endpoint, path }]),
-  );
-  for (const path of endpoints.all.keys()) await post("{}", { path });
-  endpoints.all.set(endpoint.path, endpoint);
-  await post("{}", { path: endpoint.path });
+  const { post, metrics, posts } = setup();
+  const paths = Array.from({ length: 150 }, (_, index) => `/ingest/${index}`);
+  posts.set([postedSource("falco"), ...paths.map((path) => postedSource("tool", { path }))]);
+  for (const path of [...paths, "/falco/webhook"]) await post("{}", { path });
   for (const metric of ["webhookRequests", "httpRequests", "webhookQueueUsage"] as const) {
     const { values } = await metrics[metric].get();
     const counted = Object.fromEntries(values.map(({ labels, value }) => [`${labels.endpoint}`, value]));
     assertEquals(Object.keys(counted).length, 101, metric);
     const expected = metric === "webhookQueueUsage" ? [0, 0] : [51, 1];
-    assertEquals([counted["other"], counted[endpoint.path]], expected, metric);
+    assertEquals([counted["other"], counted["/falco/webhook"]], expected, metric);
   }
 });
 
@@ -287,52 +267,56 @@ Deno.test("plainAddress() and addressSet() take IPv4 in IPv6 for what it is", ()
   }
 });
 
-const ANSWERS: readonly { name: string; answer: Partial<Answer>; status: number }[] = [
-  { name: "all decided", answer: { created: 1, received: 1 }, status: 200 },
-  { name: "something undecided", answer: { failed: 1, created: 0, undecided: 1 }, status: 503 },
-  { name: "nothing that will ever be stored", answer: { failed: 1, created: 0 }, status: 422 },
-  { name: "some that will never be stored", answer: { received: 2, failed: 1 }, status: 200 },
+const ANSWERS: readonly { name: string; result: Partial<IntakeResult>; status: number }[] = [
+  { name: "all decided", result: { created: 1, received: 1 }, status: 200 },
+  { name: "something undecided", result: { failed: 1, created: 0, undecided: 1 }, status: 503 },
+  { name: "nothing that will ever be stored", result: { failed: 1, created: 0 }, status: 422 },
+  { name: "some that will never be stored", result: { received: 2, failed: 1 }, status: 200 },
   {
     name: "nothing readable",
-    answer: {
+    result: {
       received: 0,
       created: 0,
-      errors: [{ reason: "wrong_shape", path: "rule", message: "expected a string" }],
+      payloadErrors: [{ reason: "wrong_shape", path: "rule", message: "expected a string" }],
+      payloadErrorCount: 1,
     },
     status: 400,
   },
   {
     name: "more events than a request may have",
-    answer: { errors: [{ reason: "too_many_events", path: "", message: "the rest is not taken" }] },
+    result: {
+      payloadErrors: [{ reason: "too_many_events", path: "", message: "the rest is not taken" }],
+      payloadErrorCount: 1,
+    },
     status: 413,
   },
-  { name: "no events at all", answer: { received: 0, created: 0 }, status: 200 },
+  { name: "no events at all", result: { received: 0, created: 0 }, status: 200 },
 ];
 
-for (const { name, answer, status } of ANSWERS) {
+for (const { name, result, status } of ANSWERS) {
   Deno.test(`createHttpApp() answers ${name} with ${status}`, async () => {
-    const { post } = setup({ answer: { ...NOTHING, ...answer } });
+    const { post } = setup({ result: { ...ONE_CREATED, ...result } });
     const response = await post("{}");
     assertEquals(response.status, status);
     assert(WEBHOOK_STATUSES.some((known) => known === status), "its series is opened beforehand");
     if (status === 503) assertEquals(response.headers.get("retry-after"), "3");
     if (status === 200) {
       const { status: word, requestId: _, errors: __, ...counts } = await response.json();
-      const { received, created, deduped, filtered, failed } = { ...NOTHING, ...answer };
+      const { received, created, deduped, filtered, failed } = { ...ONE_CREATED, ...result };
       assertEquals({ word, ...counts }, { word: "ok", received, created, deduped, filtered, failed });
     }
   });
 }
 
 Deno.test("createHttpApp() holds no more requests than its buffer", async () => {
-  const { promise, resolve } = Promise.withResolvers<Answer>();
+  const { promise, resolve } = Promise.withResolvers<IntakeResult>();
   const { post } = setup({ take: () => promise });
   const held = [post("{}"), post("{}")];
   await new Promise((resolve) => setTimeout(resolve, 0));
   const third = await post("{}");
   assertEquals(third.status, 503);
   assertStringIncludes((await third.json()).error, "waiting");
-  resolve(NOTHING);
+  resolve(ONE_CREATED);
   assertEquals((await Promise.all(held)).map((response) => response.status), [200, 200]);
 });
 

@@ -1,15 +1,5 @@
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 
-/** How senders of one endpoint show who they are. */
-export type EndpointAuth =
-  /** The token of the settings, as bearer or last path segment; open where none is set. */
-  | { readonly type: "default" }
-  | { readonly type: "none" }
-  /** `secret()` is undefined while the Secret is missing: every request is then refused. */
-  | { readonly type: "bearer"; secret(): string | undefined }
-  /** `X-Hub-Signature-256: sha256=<hex>` over the body. */
-  | { readonly type: "hmac"; secret(): string | undefined };
-
 /** Compares two texts in a time that does not depend on where they differ. */
 export function sameSecret(given: string, expected: string): boolean {
   return timingSafeEqual(digest(given), digest(expected));

@@ -1,10 +1,11 @@
 /** Whether a sender shows what its endpoint asks for. */
 import type { Context } from "hono";
-import { bearerToken, type EndpointAuth, sameSecret } from "./auth.ts";
+import type { FeedAuth } from "../sources/source.ts";
+import { bearerToken, sameSecret } from "./auth.ts";
 import { Refusal } from "./problem.ts";
 
 interface Shown {
-  readonly auth: EndpointAuth;
+  readonly auth: FeedAuth;
   /** In the path. */
   readonly token: string | undefined;
   /** It showed a certificate of the clients' CA. */

@@ -1,51 +1,21 @@
 import type { Context } from "hono";
-import type { Payload } from "../model/event.ts";
 import type { PayloadError } from "../model/outcome.ts";
+import type { IntakeResult } from "../pipeline/intake.ts";
+import { type Post, type PostFeeds, roomOf } from "../sources/feeds/post.ts";
+import type { FeedAuth } from "../sources/source.ts";
 import { EMPTY_BODY, readDocuments, requestBodyOf } from "../text/documents.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { throttle } from "../telemetry/throttle.ts";
-import { type EndpointAuth, validSignature } from "./auth.ts";
+import { validSignature } from "./auth.ts";
 import { type ByteBudget, readBody } from "./body.ts";
 import { type AddressSet, clientAddress } from "./client.ts";
 import { problem, Refusal, requestIdOf } from "./problem.ts";
 import { checkProof, missingSecret } from "./proof.ts";
 
-/** What became of the events of one request. */
-export interface Answer {
-  readonly received: number;
-  readonly created: number;
-  readonly deduped: number;
-  readonly filtered: number;
-  readonly failed: number;
-  /** Events that time or an admin can still get in: the sender is told to come again. */
-  readonly undecided: number;
-  /** How long the sender should wait before that, in seconds. */
-  readonly retryAfterSeconds: number;
-  /** The first of them; `errorCount` counts all, where there are more. */
-  readonly errors: readonly PayloadError[];
-  readonly errorCount?: number;
-}
-
-/** A path that takes events. */
-export interface WebhookEndpoint {
-  /** Without the token: `/falco/webhook`. Also the `endpoint` label. */
-  readonly path: string;
-  readonly source: string;
-  readonly auth: EndpointAuth;
-  readonly ackTimeoutMs: number;
-  /** Requests that may be waiting for their answer at once. */
-  readonly maxWaiting: number;
-  take(payload: Payload, context: { signal: AbortSignal; correlationId: string }): Promise<Answer>;
-  /** What to tell a sender whose body is no JSON. */
-  readonly unreadableHint?: string;
-  /** A body that is no JSON at all: an error of the source, counted. */
-  unreadable(error: PayloadError, correlationId: string): void;
-}
-
 export interface WebhookOptions {
-  /** The endpoints in force now, by path. */
-  readonly endpoints: () => ReadonlyMap<string, WebhookEndpoint>;
+  /** The post feeds in force. */
+  readonly posts: Posts;
   readonly token: () => string;
   /** True where client certificates are asked for: without a token nothing else proves who sends. */
   readonly clientCertificates: boolean;
@@ -59,7 +29,11 @@ export interface WebhookOptions {
   /** Aborted when requests under way must end. */
   readonly signal: AbortSignal;
   readonly metrics: Metrics;
+  readonly random?: () => number;
 }
+
+/** What takes the events that are posted. */
+export type Posts = Pick<PostFeeds, "find" | "paths" | "take" | "unreadable">;
 
 const log = logger("webhook");
 const MAX_ERRORS_SHOWN = 10;
@@ -67,46 +41,26 @@ const MAX_ERRORS_SHOWN = 10;
 const REFUSED_LOG_MS = 60_000;
 /** What a client's limit refuses, it may send a second later. */
 const LIMIT_RETRY_SECONDS = "1";
-
-/** The endpoint a path names, and the token in its last segment if it has one there. Paths are compared decoded. */
-export function findEndpoint(
-  path: string,
-  endpoints: ReadonlyMap<string, WebhookEndpoint>,
-): { endpoint: WebhookEndpoint; token?: string } | undefined {
-  // A token in base64 has characters that a path cannot hold as they are: each segment is decoded by itself.
-  const segments = path.split("/").map(decoded);
-  const exact = endpoints.get(segments.join("/"));
-  if (exact) return { endpoint: exact };
-  const token = segments.pop() ?? "";
-  const parent = endpoints.get(segments.join("/"));
-  return parent && (token === "" ? { endpoint: parent } : { endpoint: parent, token });
-}
-
-/** A segment with its percent-escapes resolved; as it is where they are broken. */
-function decoded(segment: string): string {
-  if (!segment.includes("%")) return segment;
-  try {
-    return decodeURIComponent(segment);
-  } catch {
-    return segment;
-  }
-}
+/** What a sender is told to wait when something could not be stored. */
+const RETRY_AFTER_SECONDS = { min: 1, spread: 4 };
+const DEFAULT_AUTH: FeedAuth = { type: "default" };
 
 /** Answers one webhook request. */
 export function createWebhookHandler(options: WebhookOptions) {
   const waiting = new Map<string, number>();
   const sayRefused = refusalLog(options);
   return async function handle(c: Context, client: Client): Promise<Response | undefined> {
-    const found = findEndpoint(c.req.path, options.endpoints());
+    const found = options.posts.find(c.req.path);
     if (!found) return undefined;
-    const { endpoint } = found;
+    const { post } = found;
     const { metrics } = options;
-    const labels = { endpoint: metrics.endpointLabel(endpoint.path) };
-    const now = waiting.get(endpoint.path) ?? 0;
+    const labels = { endpoint: metrics.endpointLabel(post.feed.path) };
+    const room = roomOf(post);
+    const now = waiting.get(room.name) ?? 0;
     const settle = (by: 1 | -1) => {
-      const count = (waiting.get(endpoint.path) ?? 0) + by;
-      if (count > 0) waiting.set(endpoint.path, count);
-      else waiting.delete(endpoint.path);
+      const count = (waiting.get(room.name) ?? 0) + by;
+      if (count > 0) waiting.set(room.name, count);
+      else waiting.delete(room.name);
       metrics.webhookQueueUsage.inc(labels, by);
     };
     settle(1);
@@ -115,17 +69,17 @@ export function createWebhookHandler(options: WebhookOptions) {
       if (c.req.method !== "POST") {
         throw new Refusal(405, "Cannot take this request: use POST", { allow: "POST" });
       }
-      checkSender(c, { ...client, endpoint, token: found.token, options });
-      if (now >= endpoint.maxWaiting) {
+      checkSender(c, { ...client, post, token: found.token, options });
+      if (now >= room.size) {
         throw new Refusal(503, "Cannot take this request: too many are waiting, come again", {
           "retry-after": "1",
         });
       }
-      response = await takeBody(c, endpoint, options);
+      response = await takeBody(c, post, options);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       metrics.webhookDropped.inc(labels);
-      sayRefused(c, { refusal: error, endpoint, peer: client.peer });
+      sayRefused(c, { refusal: error, path: post.feed.path, peer: client.peer });
       response = problem(c, error);
     } finally {
       settle(-1);
@@ -138,19 +92,19 @@ export function createWebhookHandler(options: WebhookOptions) {
 /** A sender that is always refused must not stay unseen, nor fill the log: neither token nor body is in a line. */
 function refusalLog({ trustedProxies, now }: WebhookOptions) {
   const throttled = throttle({ lines: 1, windowMs: REFUSED_LOG_MS, now });
-  return (c: Context, { refusal, endpoint, peer }: {
-    refusal: Refusal;
-    endpoint: WebhookEndpoint;
-    peer: string;
+  return (c: Context, { refusal, path, peer }: {
+    readonly refusal: Refusal;
+    readonly path: string;
+    readonly peer: string;
   }): void => {
     const fields = {
-      endpoint: endpoint.path,
+      endpoint: path,
       status: refusal.status,
       client: clientAddress(peer, c.req.header("x-forwarded-for"), trustedProxies),
       error: refusal.message,
       correlationId: requestIdOf(c),
     };
-    const unsaid = throttled(`${refusal.status} ${endpoint.path}`);
+    const unsaid = throttled(`${refusal.status} ${path}`);
     if (unsaid === undefined) log.debug("Webhook request refused", fields);
     else log.warn("Webhook requests refused", { ...fields, requests: unsaid + 1 });
   };
@@ -165,7 +119,7 @@ export interface Client {
 }
 
 interface Sender extends Client {
-  readonly endpoint: WebhookEndpoint;
+  readonly post: Post;
   readonly token: string | undefined;
   readonly options: WebhookOptions;
 }
@@ -184,7 +138,7 @@ function checkSender(c: Context, sender: Sender): void {
       "retry-after": LIMIT_RETRY_SECONDS,
     });
   }
-  checkProof(c, { ...sender, auth: sender.endpoint.auth });
+  checkProof(c, { ...sender, auth: authOf(sender.post) });
   const encoding = c.req.header("content-encoding");
   if (encoding !== undefined && encoding.toLowerCase() !== "identity") {
     throw new Refusal(
@@ -197,17 +151,24 @@ function checkSender(c: Context, sender: Sender): void {
   }
 }
 
-async function takeBody(c: Context, endpoint: WebhookEndpoint, options: WebhookOptions): Promise<Response> {
+function authOf({ feed: { auth = DEFAULT_AUTH } }: Post): FeedAuth {
+  return auth;
+}
+
+async function takeBody(c: Context, post: Post, options: WebhookOptions): Promise<Response> {
   const correlationId = requestIdOf(c);
-  using deadline = deadlineOf(options.signal, endpoint.ackTimeoutMs);
+  const { posts } = options;
+  const timeoutMs = post.ackTimeoutMs;
+  using deadline = deadlineOf(options.signal, timeoutMs);
   using body = await readBody(c.req.raw, {
     maxBytes: options.maxBytes,
     budget: options.budget,
-    timeoutMs: endpoint.ackTimeoutMs,
+    timeoutMs,
     signal: options.signal,
   });
-  if (endpoint.auth.type === "hmac") {
-    const secret = endpoint.auth.secret();
+  const auth = authOf(post);
+  if (auth.type === "hmac") {
+    const secret = auth.secret();
     if (secret === undefined) throw missingSecret();
     if (!validSignature(c.req.header("x-hub-signature-256"), body.bytes, secret)) {
       throw new Refusal(401, "Cannot take this request: its X-Hub-Signature-256 is not valid for this body");
@@ -215,17 +176,12 @@ async function takeBody(c: Context, endpoint: WebhookEndpoint, options: WebhookO
   }
   const documents = readDocuments(new TextDecoder().decode(body.bytes));
   const { errors } = documents;
-  for (const error of errors) endpoint.unreadable(error, correlationId);
+  for (const error of errors) posts.unreadable(post, error, correlationId);
   const parsed = requestBodyOf(documents);
-  if (parsed === undefined) return unreadable(c, endpoint, errors);
-  const payload: Payload = {
-    body: parsed,
-    origin: { confined: false },
-    receivedAt: options.now(),
-  };
-  const answer = await endpoint.take(payload, { signal: deadline.signal, correlationId });
-  const errorCount = errors.length + (answer.errorCount ?? answer.errors.length);
-  return answerResponse(c, { ...answer, errors: [...errors, ...answer.errors], errorCount });
+  if (parsed === undefined) return unreadable(c, { post, posts, errors });
+  const payload = { body: parsed, origin: { confined: false }, receivedAt: options.now() };
+  const result = await posts.take(post, payload, { signal: deadline.signal, correlationId });
+  return answer(c, { result, bodyErrors: errors, options });
 }
 
 /**
@@ -248,27 +204,40 @@ function deadlineOf(outer: AbortSignal, ms: number): Disposable & { readonly sig
 }
 
 /** Nothing in the body is JSON. */
-function unreadable(c: Context, endpoint: WebhookEndpoint, errors: readonly PayloadError[]): Response {
+function unreadable(
+  c: Context,
+  { post, posts, errors }: {
+    readonly post: Post;
+    readonly posts: Posts;
+    readonly errors: readonly PayloadError[];
+  },
+): Response {
   const error = errors[0] ?? EMPTY_BODY;
-  if (errors.length === 0) endpoint.unreadable(EMPTY_BODY, requestIdOf(c));
-  const hint = endpoint.unreadableHint ? `. ${endpoint.unreadableHint}` : "";
+  if (errors.length === 0) posts.unreadable(post, EMPTY_BODY, requestIdOf(c));
+  const { unreadableHint } = post.feed;
+  const hint = unreadableHint ? `. ${unreadableHint}` : "";
   return problem(c, new Refusal(400, `Cannot read the body: ${error.message}${hint}`), { path: error.path });
 }
 
 /** 200 when all is decided, 503 while anything may still get in, 422 where nothing ever will, 400 where nothing could be read. */
-function answerResponse(c: Context, answer: Required<Answer>): Response {
-  const { received, created, deduped, filtered, failed, errors, errorCount } = answer;
+function answer(
+  c: Context,
+  { result, bodyErrors, options: { random = Math.random } }: {
+    readonly result: IntakeResult;
+    /** Parts of the body that are not JSON. */
+    readonly bodyErrors: readonly PayloadError[];
+    readonly options: WebhookOptions;
+  },
+): Response {
+  const { received, created, deduped, filtered, failed } = result;
+  const errors = [...bodyErrors, ...result.payloadErrors];
+  const errorCount = bodyErrors.length + result.payloadErrorCount;
   const counts = { received, created, deduped, filtered, failed };
   const shown = errors.length > 0 ? { errors: errors.slice(0, MAX_ERRORS_SHOWN), errorCount } : {};
-  if (answer.undecided > 0) {
-    const refusal = new Refusal(
-      503,
-      "Cannot store every event now: come again, what is stored will not be doubled",
-      {
-        "retry-after": String(answer.retryAfterSeconds),
-      },
-    );
-    return problem(c, refusal, { ...counts, ...shown });
+  if (result.undecided > 0) {
+    const why = "Cannot store every event now: come again, what is stored will not be doubled";
+    const seconds = RETRY_AFTER_SECONDS.min + Math.floor(random() * RETRY_AFTER_SECONDS.spread);
+    return problem(c, new Refusal(503, why, { "retry-after": String(seconds) }), { ...counts, ...shown });
   }
   if (errors.some(({ reason }) => reason === "too_many_events")) {
     const why =

@@ -3,24 +3,12 @@ import { Hono } from "hono";
 import type { JsonObject } from "../model/json.ts";
 import { configureLogging } from "../telemetry/logging.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
+import { postedSource, postFeeds } from "../../tests/support/post_feeds.ts";
 import { ByteBudget } from "./body.ts";
 import { addressSet } from "./client.ts";
-import { createWebhookHandler, type WebhookEndpoint } from "./webhooks.ts";
+import { createWebhookHandler } from "./webhooks.ts";
 
 const MINUTE_MS = 60_000;
-
-function endpointAt(path: string): [string, WebhookEndpoint] {
-  const source = path.split("/")[1] ?? "";
-  return [path, {
-    path,
-    source,
-    auth: { type: "default" },
-    ackTimeoutMs: 10_000,
-    maxWaiting: 100,
-    take: () => Promise.reject(new Error("nothing was to be taken")),
-    unreadable: () => {},
-  }];
-}
 
 Deno.test("refused webhook requests are a warning once a minute for each endpoint and status, with how many they were", async () => {
   let now = 0;
@@ -31,9 +19,10 @@ Deno.test("refused webhook requests are a warning once a minute for each endpoin
     lines.push(JSON.parse(line));
   };
   configureLogging({ level: "INFO", format: "json", write, now: () => now });
-  const endpoints = new Map(["/audit/webhook", "/falco/webhook"].map(endpointAt));
   const handle = createWebhookHandler({
-    endpoints: () => endpoints,
+    posts: postFeeds(["audit", "falco"].map((name) => postedSource(name)), {
+      take: () => Promise.reject(new Error("nothing was to be taken")),
+    }),
     token: () => "right",
     clientCertificates: false,
     allowedIps: addressSet(["10.0.0.0/8"]),

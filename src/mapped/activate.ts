@@ -1,44 +1,16 @@
-/** What is in force, as a source that drivers can run. */
+/** Turns a compiled Ingester or ObservationMapping into a source with one feed, once the world around it is known. */
 import type { KubeObject, ResourceType } from "../kube/api.ts";
-import type { FilterDocument } from "../filters/filter.ts";
-import type { SourceOverrides } from "../sources/active.ts";
-import type { SourceDefinition } from "../sources/source.ts";
+import { resourceName } from "../kube/paths.ts";
+import { ANY, type Feed, type FeedAuth, type FeedIngester, type Source } from "../sources/source.ts";
 import type { CompiledIngester, MappedInput } from "./compile.ts";
-import { definitionOf } from "./definition.ts";
+import { drawMapped } from "./draw.ts";
 import type { SecretState } from "./secrets.ts";
 import type { ServedState } from "./served.ts";
 import { disabled, idOf, type Verdict } from "./verdict.ts";
 
-/** How senders of a webhook show who they are; `secret()` is undefined while the Secret cannot be used. */
-export type ActiveAuth =
-  | { readonly type: "default" | "none" }
-  | { readonly type: "bearer" | "hmac"; secret(): string | undefined };
-
-/** A source in force by configuration: what a driver needs to run it. */
-export interface ActiveSource {
-  /** `Ingester zen-system/alertmanager`. */
-  readonly id: string;
-  /** Differs whenever anything below does. */
-  readonly revision: string;
-  /** Its `input` says which driver, and where. */
-  readonly definition: SourceDefinition;
-  /** Of informers: what to list and watch. */
-  readonly scope: {
-    readonly namespace?: string;
-    readonly labelSelector?: string;
-    readonly fieldSelector?: string;
-  };
-  /** Of informers: true where a finding may speak only of its object's namespace. */
-  readonly confined: boolean;
-  readonly auth: ActiveAuth;
-  readonly overrides: SourceOverrides;
-  readonly rateLimit: { readonly requestsPerSecond: number; readonly burst: number } | undefined;
-  readonly filter: FilterDocument | undefined;
-}
-
 /** What is known of the world. */
 export interface ActivateContext {
-  readonly builtins: ReadonlyMap<string, SourceDefinition>;
+  readonly builtins: ReadonlyMap<string, Source>;
   readonly served: (input: Extract<MappedInput, { type: "informer" }>) => ServedState;
   readonly secret: (namespace: string, name: string) => SecretState;
 }
@@ -50,21 +22,18 @@ export interface Good {
   readonly compiled: CompiledIngester;
 }
 
-interface Activating {
-  readonly context: ActivateContext;
-  readonly good: Good;
-}
-
 interface Activated {
-  readonly active?: ActiveSource;
+  readonly source?: Source;
   readonly verdict: Verdict;
 }
 
 /** Turns what is in force into a source, once its resources and Secret are known. */
-export function activate(object: KubeObject, { context, good }: Activating): Activated {
+export function activate(
+  object: KubeObject,
+  { context, good }: { readonly context: ActivateContext; readonly good: Good },
+): Activated {
   const { compiled, generation, uid } = good;
   const { input } = compiled;
-  const id = idOf(object);
   const namespace = object.metadata.namespace ?? "";
   let resources: readonly ResourceType[] = [];
   if (input.type === "informer") {
@@ -72,67 +41,101 @@ export function activate(object: KubeObject, { context, good }: Activating): Act
     if (served.state !== "served") return { verdict: { ready: false, ...served } };
     resources = served.resources;
   }
-  const secret = input.type === "webhook" && "secretName" in input.auth
-    ? context.secret(namespace, input.auth.secretName)
+  const secretName = input.type === "webhook" && "secretName" in input.auth
+    ? input.auth.secretName
     : undefined;
-  const builtin = compiled.mapping ? undefined : context.builtins.get(compiled.source);
-  const definition = definitionOf(compiled, { id, builtin, resources });
-  if (!definition) return { verdict: disabled() };
-  const { filters, windowSeconds, ttlSeconds, rateLimit } = compiled;
-  const active: ActiveSource = {
-    id,
-    revision: `${uid}/${generation}/${resources.map(({ group, plural }) => `${plural}.${group}`).join()}`,
-    definition,
-    scope: input.type === "informer" ? scopeOf(input) : {},
-    confined: input.type === "informer" && !isEvents(resources),
-    auth: authOf(input, () => {
-      const state = input.type === "webhook" && "secretName" in input.auth
-        ? context.secret(namespace, input.auth.secretName)
-        : undefined;
-      return state?.token;
-    }),
-    overrides: {
-      ...(windowSeconds === undefined ? {} : { windowSeconds }),
-      ...(ttlSeconds === undefined ? {} : { ttlSeconds }),
-      ...(builtin ? { door: id } : {}),
-    },
-    rateLimit,
-    filter: filters &&
-      {
-        name: `${id} spec.filters`,
-        source: definition.name,
-        block: filters,
-        ...(builtin ? { door: id } : {}),
-      },
-  };
+  const secretState = () => secretName === undefined ? undefined : context.secret(namespace, secretName);
+  const source = sourceOf(compiled, {
+    id: idOf(object),
+    revision: `${uid}/${generation}/${resources.map(resourceName).join()}`,
+    builtin: context.builtins.get(compiled.source),
+    resources,
+    secret: () => secretState()?.token,
+  });
+  if (!source) return { verdict: disabled() };
+  const secret = secretState();
   const verdict = secret && secret.token === undefined
     ? { ready: false, reason: "SecretMissing", message: secret.problem ?? "the Secret is not read yet" }
     : { ready: true, reason: "InForce", message: inForceMessage(compiled, resources) };
-  return { active, verdict };
+  return { source, verdict };
 }
 
-function authOf(input: MappedInput, secret: () => string | undefined): ActiveAuth {
-  if (input.type !== "webhook") return { type: "none" };
-  const { auth } = input;
-  return "secretName" in auth ? { type: auth.type, secret } : { type: auth.type };
+/** What a compiled Ingester lacks to be a source. */
+export interface SourceParts extends Pick<FeedIngester, "id" | "revision"> {
+  /** The built-in source of that name. */
+  readonly builtin: Source | undefined;
+  /** What an informer reads. */
+  readonly resources: readonly ResourceType[];
+  /** The token in its Secret; undefined while it cannot be used. */
+  readonly secret: () => string | undefined;
 }
 
-function scopeOf(
-  { namespace, labelSelector, fieldSelector }: Extract<MappedInput, { type: "informer" }>,
-): ActiveSource["scope"] {
+/** The source with this one feed; undefined for a door to a source that is not built in. */
+export function sourceOf(compiled: CompiledIngester, parts: SourceParts): Source | undefined {
+  const { mapping } = compiled;
+  const { id, builtin } = parts;
+  const feeds = [feedOf(compiled, parts)];
+  if (!mapping) return builtin && { ...builtin, feeds };
+  const { categories } = mapping;
+  const [only] = categories;
+  const category = categories.length === 1 && only !== undefined ? only : ANY;
+  const { rateLimit } = compiled;
   return {
-    ...(namespace === "" ? {} : { namespace }),
-    ...(labelSelector === "" ? {} : { labelSelector }),
-    ...(fieldSelector === "" ? {} : { fieldSelector }),
+    name: compiled.source,
+    kind: compiled.kind ?? "finding",
+    summary: id,
+    // Any type: of a mapping that was changed, findings of the former type end as others do.
+    eventTypes: { [ANY]: { category, identity: compiled.identityFields } },
+    feeds,
+    severities: compiled.severityMap,
+    ...(rateLimit ? { rate: { perSecond: rateLimit.requestsPerSecond, burst: rateLimit.burst } } : {}),
+    draw: (payload) => drawMapped(mapping, payload),
   };
 }
 
-/** Events may speak of any resource: the API server itself puts those of cluster-scoped ones into `default`. */
-function isEvents(resources: readonly ResourceType[]): boolean {
-  return resources.length > 0 &&
-    resources.every(({ group, plural }) =>
-      plural === "events" && (group === "" || group === "events.k8s.io")
-    );
+function feedOf(compiled: CompiledIngester, parts: SourceParts): Feed {
+  const { input } = compiled;
+  const ingester = ingesterOf(compiled, parts);
+  switch (input.type) {
+    case "informer": {
+      const { namespace, labelSelector, fieldSelector } = input;
+      const scope = {
+        ...(namespace === "" ? {} : { namespace }),
+        ...(labelSelector === "" ? {} : { labelSelector }),
+        ...(fieldSelector === "" ? {} : { fieldSelector }),
+      };
+      return { type: "watch", resources: parts.resources, scope, ingester };
+    }
+    case "webhook": {
+      // A door waits in its source's room and answers within its source's time.
+      const own = compiled.mapping ? undefined : parts.builtin?.feeds.find(({ type }) => type === "post");
+      return { ...own, type: "post", path: input.path, auth: authOf(input.auth, parts.secret), ingester };
+    }
+    case "configmap": {
+      const { namespace, labelSelector, key } = input;
+      return { type: "configmap", namespace, labelSelector, key, ingester };
+    }
+  }
+}
+
+function ingesterOf(compiled: CompiledIngester, { id, revision }: SourceParts): FeedIngester {
+  const { source, mapping, filters: block, windowSeconds, ttlSeconds } = compiled;
+  const door = mapping ? {} : { door: id };
+  return {
+    id,
+    revision,
+    ...(mapping ? {} : { isDoor: true }),
+    ...(block ? { filter: { name: `${id} spec.filters`, source, block, ...door } } : {}),
+    ...(windowSeconds === undefined ? {} : { windowSeconds }),
+    ...(ttlSeconds === undefined ? {} : { ttlSeconds }),
+  };
+}
+
+function authOf(
+  auth: Extract<MappedInput, { type: "webhook" }>["auth"],
+  secret: () => string | undefined,
+): FeedAuth {
+  return "secretName" in auth ? { type: auth.type, secret } : { type: auth.type };
 }
 
 function inForceMessage(
@@ -146,8 +149,6 @@ function inForceMessage(
     case "configmap":
       return `reads ConfigMaps ${input.labelSelector} in ${input.namespace}${door}`;
     case "informer":
-      return `reads ${
-        resources.map(({ group, plural }) => group ? `${plural}.${group}` : plural).join(", ")
-      }${door}`;
+      return `reads ${resources.map(resourceName).join(", ")}${door}`;
   }
 }

@@ -10,7 +10,8 @@ import {
   refuseTarget,
   type TrustContext,
 } from "./trust.ts";
-import { activate, type ActivateContext, type ActiveSource, type Good } from "./activate.ts";
+import type { Source } from "../sources/source.ts";
+import { activate, type ActivateContext, type Good } from "./activate.ts";
 import { type CompiledIngester, compileMapped, type CompileResult } from "./compile.ts";
 import { disabled, idOf, type Verdict } from "./verdict.ts";
 
@@ -21,8 +22,10 @@ export interface PlanContext extends ActivateContext {
   readonly lastGood: ReadonlyMap<string, Good>;
 }
 
+/** What is in force, and what is said of each object. */
 export interface Plan {
-  readonly active: readonly ActiveSource[];
+  /** By id, a source with the one feed that the object declares; doors bear the name of a built-in source. */
+  readonly active: ReadonlyMap<string, Source>;
   /** By id; every object has one. */
   readonly verdicts: ReadonlyMap<string, Verdict>;
   readonly good: ReadonlyMap<string, Good>;
@@ -31,7 +34,7 @@ export interface Plan {
 /** Decides on all objects at once, the oldest first: it keeps the source and path that several claim. */
 export function makePlan(objects: readonly KubeObject[], context: PlanContext): Plan {
   const claims = new Map<string, string>();
-  const active: ActiveSource[] = [];
+  const active = new Map<string, Source>();
   const verdicts = new Map<string, Verdict>();
   const good = new Map<string, Good>();
   for (const object of [...objects].sort(byAge)) {
@@ -42,9 +45,9 @@ export function makePlan(objects: readonly KubeObject[], context: PlanContext): 
       good.set(id, inForce);
       for (const claim of claimsOf(inForce.compiled)) claims.set(claim, id);
     }
-    const source = inForce && activate(object, { context, good: inForce });
-    if (source?.active) active.push(source.active);
-    verdicts.set(id, decision.refused ?? source?.verdict ?? disabled());
+    const activated = inForce && activate(object, { context, good: inForce });
+    if (activated?.source) active.set(id, activated.source);
+    verdicts.set(id, decision.refused ?? activated?.verdict ?? disabled());
   }
   return { active, verdicts, good };
 }
@@ -119,7 +122,7 @@ export function refusalsOf(
     } else if (kind !== undefined && kind !== builtin.kind) {
       const message = `expected ${builtin.kind}, which ${source} is, or nothing`;
       refusals.push({ reason: "Invalid", path: ["spec", "kind"], message });
-    } else if (windowSeconds !== undefined && (builtin.kind === "finding" || builtin.window)) {
+    } else if (windowSeconds !== undefined && (builtin.kind === "finding" || builtin.ownWindows)) {
       refusals.push({
         reason: "Invalid",
         path: ["spec", "window"],

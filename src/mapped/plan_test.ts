@@ -1,11 +1,13 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { planContext } from "../../tests/support/examples.ts";
 import { pushedPayload } from "../../tests/support/load_fixture.ts";
-import { runtimeFor } from "../../tests/support/source_runtime.ts";
+import { drawnFrom, feedOf, runtimeFor } from "../../tests/support/source_runtime.ts";
 import type { JsonObject } from "../model/json.ts";
 import type { KubeObject } from "../kube/api.ts";
 import { compileFilters } from "../filters/filter.ts";
-import type { SourceOverrides } from "../sources/active.ts";
+import { falco } from "../sources/falco/mod.ts";
+import { objectPayload } from "../sources/feeds/watch.ts";
+import { type Feed, feedId, type PostFeed, type Source } from "../sources/source.ts";
 import { makePlan, type PlanContext } from "./plan.ts";
 
 interface Given {
@@ -52,6 +54,17 @@ function verdicts(
       [id, { ready, reason, message }],
     ) => [id.split("/")[1] ?? "", `${ready ? "*" : ""}${reason}: ${message}`]),
   );
+}
+
+/** The sources in force. */
+function active(objects: readonly KubeObject[], context: PlanContext = planContext()): Source[] {
+  return [...makePlan(objects, context).active.values()];
+}
+
+/** The auth of the one source in force. */
+function authOf([source]: readonly Source[]) {
+  const feed = source && feedOf(source);
+  return feed?.type === "post" ? feed.auth : undefined;
 }
 
 Deno.test("of two that claim one source or path the older keeps it, whatever the order they come in", () => {
@@ -141,21 +154,20 @@ Deno.test("a bad new version leaves the last good one in force, and says so", ()
   const good = makePlan([ingester("x", pushed("tool", "/a"))], planContext()).good;
   const bad = ingester("x", pushed("tool", "/a", { mapping: { message: ".a[" } }), { generation: 2 });
   const plan = makePlan([bad], planContext({ lastGood: good }));
-  assertEquals(plan.active.map(({ id, revision }) => [id, revision]), [[
-    "Ingester zen-system/x",
-    "uid-x/1/",
-  ]]);
+  assertEquals([...plan.active.values()].map((source) => feedId(feedOf(source))), [
+    "Ingester zen-system/x uid-x/1/",
+  ]);
   assertEquals(plan.verdicts.get("Ingester zen-system/x"), {
     ready: false,
     reason: "Invalid",
     message:
       'at spec.mapping.message: expected [0], ["key"] or [*] at "[" in ".a["; generation 1 stays in force',
   });
-  assertEquals(makePlan([bad], planContext()).active, []);
+  assertEquals(active([bad]), []);
   const off = ingester("x", pushed("tool", "/a", { enabled: false }), { generation: 3 });
-  assertEquals(makePlan([off], planContext({ lastGood: good })).active, []);
+  assertEquals(active([off], planContext({ lastGood: good })), []);
   const another = { ...bad, metadata: { ...bad.metadata, uid: "another" } };
-  assertEquals(makePlan([another], planContext({ lastGood: good })).active, []);
+  assertEquals(active([another], planContext({ lastGood: good })), []);
   assertEquals(makePlan([], planContext({ lastGood: good })).good.size, 0);
 });
 
@@ -167,16 +179,25 @@ Deno.test("a built-in source without a mapping gets one more door, and keeps its
     webhook: { path: "/ingest/falco2" },
     window: "5m",
   });
-  const { active } = makePlan([door, twin], planContext());
-  const [first, second] = active;
-  assertEquals(active.map(({ definition }) => [definition.name, definition.kind]), [["falco", "occurrence"], [
+  const sources = active([door, twin]);
+  assertEquals(sources.map(({ name, kind }) => [name, kind]), [["falco", "occurrence"], [
     "falco",
     "occurrence",
   ]]);
-  assertEquals(first?.definition.input, { type: "webhook", path: "/ingest/falco" });
-  assertEquals(second?.overrides, { windowSeconds: 300, door: "Ingester zen-system/twin" });
+  const [first, second] = sources.map(feedOf);
+  const { ackTimeout, unreadableHint } = feedOf(falco) as PostFeed;
+  assertEquals(first, {
+    type: "post",
+    path: "/ingest/falco",
+    waiting: 600,
+    ...(ackTimeout && { ackTimeout }),
+    ...(unreadableHint && { unreadableHint }),
+    auth: { type: "default" },
+    ingester: { id: "Ingester zen-system/door", revision: "uid-door/1/", isDoor: true },
+  });
+  assertEquals(second?.ingester?.windowSeconds, 300);
   const payload = { body: { rule: "R" }, origin: { confined: false }, receivedAt: 0 };
-  assertEquals([...first?.definition.toEvents(payload, { ownUser: "" }) ?? []].length, 1);
+  assertEquals(sources.map((source) => drawnFrom(source, payload).length), [1, 1]);
   assertMatch(
     verdicts([{ ...door, spec: { ...(door.spec as JsonObject), kind: "finding" } }]).door ?? "",
     /at spec.kind: expected occurrence/,
@@ -190,7 +211,7 @@ Deno.test("a webhook without its Secret stays closed and says why", () => {
   );
   let state: { token?: string; problem?: string } = { problem: 'there is no Secret "zen-system/s"' };
   const plan = makePlan([object], planContext({ secret: () => state }));
-  const auth = plan.active[0]?.auth;
+  const auth = authOf([...plan.active.values()]);
   if (auth?.type !== "bearer") throw new Error("expected bearer");
   assertEquals(auth.secret(), undefined);
   assertEquals(plan.verdicts.get("Ingester zen-system/x")?.reason, "SecretMissing");
@@ -199,26 +220,18 @@ Deno.test("a webhook without its Secret stays closed and says why", () => {
 });
 
 Deno.test("a webhook that says nothing of auth wants the settings' token, and only none opens it", () => {
-  const authOf = (webhook: JsonObject) =>
-    makePlan([ingester("x", pushed("tool", "/a", { webhook }))], planContext()).active[0]?.auth;
-  assertEquals(authOf({ path: "/a" }), { type: "default" });
-  assertEquals(authOf({ path: "/a", auth: { type: "none" } }), { type: "none" });
+  const auth = (webhook: JsonObject) => authOf(active([ingester("x", pushed("tool", "/a", { webhook }))]));
+  assertEquals(auth({ path: "/a" }), { type: "default" });
+  assertEquals(auth({ path: "/a", auth: { type: "none" } }), { type: "none" });
 });
 
-Deno.test("objects speak only of their namespace, Events of any resource", () => {
-  const confined = (group: string, resource: string) =>
-    makePlan([
-      ingester("x", {
-        source: "tool",
-        type: "informer",
-        informer: { group, version: "v1", resource },
-        mapping: {},
-      }),
-    ], planContext()).active[0]?.confined;
-  assertEquals(confined("cert-manager.io", "certificates"), true);
-  assertEquals(confined("", "events"), false);
-  assertEquals(confined("events.k8s.io", "events"), false);
-  assertEquals(confined("example.com", "events"), true);
+Deno.test("objectPayload() confines objects to their namespace, except Kubernetes Events", () => {
+  const confined = (apiVersion: string, kind: string) =>
+    objectPayload({ apiVersion, kind, metadata: { namespace: "shop", name: "x" } }, 0).origin.confined;
+  assertEquals(confined("cert-manager.io/v1", "Certificate"), true);
+  assertEquals(confined("v1", "Event"), false);
+  assertEquals(confined("events.k8s.io/v1", "Event"), false);
+  assertEquals(confined("example.com/v1", "Event"), true);
 });
 
 Deno.test("a door's own filter acts on what comes through it, not on the built-in source", () => {
@@ -228,18 +241,19 @@ Deno.test("a door's own filter acts on what comes through it, not on the built-i
     webhook: { path: "/x" },
     filters: { minSeverity: "HIGH" },
   };
-  const [door] = makePlan([ingester("door", spec)], planContext()).active;
-  if (!door?.filter) throw new Error("expected a filter");
-  const filter = compileFilters([door.filter]);
+  const [door] = active([ingester("door", spec)]);
+  const document = door && feedOf(door).ingester?.filter;
+  if (!document) throw new Error("expected a filter");
+  const filter = compileFilters([document]);
   const payload = pushedPayload({ rule: "R", priority: "Notice" });
-  const passes = (overrides: SourceOverrides) => {
-    const runtime = runtimeFor(door.definition, overrides);
+  const passes = (feed: Feed) => {
+    const runtime = runtimeFor(falco, feed);
     return [...runtime.draw(payload)].map((drawn) =>
       "event" in drawn && filter.evaluate(runtime.normalize(drawn.event, payload)).pass
     );
   };
-  assertEquals(passes(door.overrides), [false]);
-  assertEquals(passes({}), [true]);
+  assertEquals(passes(feedOf(door)), [false]);
+  assertEquals(passes(feedOf(falco)), [true]);
   const limited =
     verdicts([ingester("door", { ...spec, rateLimit: { requestsPerSecond: 1, burst: 1 } })]).door ?? "";
   assertMatch(limited, /at spec.rateLimit: expected nothing: a door shares the rate of falco/);

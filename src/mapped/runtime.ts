@@ -7,10 +7,10 @@ import { elapsed, type Sleep } from "../kube/retry.ts";
 import { watch, type WatchEvent, type WatchOptions } from "../kube/watch.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import type { SourceDefinition } from "../sources/source.ts";
+import { feedId, type Source } from "../sources/source.ts";
 import type { SourceState } from "../sources/status.ts";
 import type { TrustContext } from "./trust.ts";
-import type { ActiveSource, Good } from "./activate.ts";
+import type { Good } from "./activate.ts";
 import { INGESTERS, OBSERVATION_MAPPINGS } from "./kinds.ts";
 import type { Plan } from "./plan.ts";
 import { type SecretRef, WebhookSecrets } from "./secrets.ts";
@@ -21,12 +21,12 @@ import { idOf, type Verdict } from "./verdict.ts";
 export interface MappedOptions {
   readonly api: KubeApi;
   readonly discovery: Pick<Discovery, "served" | "subscribe" | "refresh">;
-  readonly builtins: ReadonlyMap<string, SourceDefinition>;
+  readonly builtins: ReadonlyMap<string, Source>;
   readonly trust: TrustContext;
   /** Told of the whole set whenever it changes. Webhooks run on every replica, the others on the leader. */
-  readonly onSources: (sources: readonly ActiveSource[]) => void;
-  /** How the driver of a source in force stands. */
-  readonly stateOf: (source: ActiveSource) => SourceState;
+  readonly onSources: (sources: readonly Source[]) => void;
+  /** The state of the one feed of a source in force. */
+  readonly stateOf: (source: Source) => SourceState;
   /** Conditions are written by the leader alone. */
   readonly isLeader: () => boolean;
   readonly clock: Clock;
@@ -46,7 +46,7 @@ const log = logger("ingesters");
 /** `open`: an object may read the source again, or they are not known yet. `absent`: what they name is not served. */
 export type Claim = "open" | "absent" | "disabled" | "none";
 
-const NO_PLAN: Plan = { active: [], verdicts: new Map(), good: new Map() };
+const NO_PLAN: Plan = { active: new Map(), verdicts: new Map(), good: new Map() };
 /** Of several objects the first of these counts. */
 const CLAIMS: readonly Claim[] = ["open", "absent", "disabled"];
 const KINDS = [INGESTERS, OBSERVATION_MAPPINGS];
@@ -82,8 +82,8 @@ export class MappedSources {
   }
 
   /** The sources in force now. */
-  get active(): readonly ActiveSource[] {
-    return this.#plan.active;
+  get active(): readonly Source[] {
+    return [...this.#plan.active.values()];
   }
 
   /** The groups and versions that informers name. */
@@ -236,11 +236,11 @@ export class MappedSources {
     this.#logChanges(plan.verdicts);
     this.#plan = plan;
     this.#lastGood = plan.good;
-    metrics.ingestersActive.set(plan.active.length);
-    const told = plan.active.map(({ id, revision }) => `${id} ${revision}`).join("\n");
+    metrics.ingestersActive.set(plan.active.size);
+    const told = this.active.flatMap(({ feeds }) => feeds.map(feedId)).join("\n");
     if (told === this.#told) return;
     this.#told = told;
-    onSources(plan.active);
+    onSources(this.active);
   }
 
   #logChanges(verdicts: ReadonlyMap<string, Verdict>): void {

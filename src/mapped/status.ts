@@ -1,9 +1,10 @@
 /** The status of an Ingester or ObservationMapping: what is written, and when it is worth writing. Pure. */
 import type { JsonObject } from "../model/json.ts";
-import type { KubeObject, ResourceType } from "../kube/api.ts";
+import type { KubeObject } from "../kube/api.ts";
+import { resourceName } from "../kube/paths.ts";
 import { at, list, number, textAt } from "../sources/read.ts";
+import type { Feed, Source } from "../sources/source.ts";
 import type { SourceState } from "../sources/status.ts";
-import type { ActiveSource } from "./activate.ts";
 import type { Verdict } from "./verdict.ts";
 
 /** Events an Ingester brought since its counters were last written. */
@@ -14,26 +15,26 @@ export interface Delta {
 }
 
 /** What the driver says of a source in force: a verdict of "in force" becomes the reason why nothing arrives. */
-export function withDriverState(verdict: Verdict, source: ActiveSource, state: SourceState): Verdict {
-  if (!verdict.ready) return verdict;
+export function withDriverState(verdict: Verdict, { feeds: [feed] }: Source, state: SourceState): Verdict {
+  if (!verdict.ready || !feed) return verdict;
   switch (state) {
     case "forbidden":
       return {
         ready: false,
         reason: "Forbidden",
-        message: `${whatIsRead(source)} may not be read: add ${ruleFor(source)}`,
+        message: `${whatIsRead(feed)} may not be read: add ${ruleFor(feed)}`,
       };
     case "absent":
       return {
         ready: false,
         reason: "NotServed",
-        message: `the API server does not serve ${whatIsRead(source)}`,
+        message: `the API server does not serve ${whatIsRead(feed)}`,
       };
     case "failing":
       return {
         ready: false,
         reason: "Failing",
-        message: `${whatIsRead(source)} cannot be read; the log says why`,
+        message: `${whatIsRead(feed)} cannot be read; the log says why`,
       };
     case "standby":
     case "listing":
@@ -93,22 +94,18 @@ function statusOf(object: KubeObject): JsonObject {
   return typeof status === "object" && status !== null ? status as JsonObject : {};
 }
 
-function whatIsRead({ definition: { input } }: ActiveSource): string {
-  if (input.type === "informer") return input.resources.map(nameOf).join(", ");
-  return input.type === "configmap" ? `ConfigMaps in ${input.namespace}` : input.path;
-}
-
-function nameOf({ group, plural }: ResourceType): string {
-  return group === "" ? plural : `${plural}.${group}`;
+function whatIsRead(feed: Feed): string {
+  if (feed.type === "watch") return feed.resources.map(resourceName).join(", ");
+  return feed.type === "configmap" ? `ConfigMaps in ${feed.namespace}` : feed.path;
 }
 
 /** The rule that is missing, as it is written into the chart's values or a Role. */
-function ruleFor({ definition: { input } }: ActiveSource): string {
+function ruleFor(feed: Feed): string {
   const verbs = '"verbs": ["get", "list", "watch"]';
-  if (input.type === "configmap") {
-    return `{"apiGroups": [""], "resources": ["configmaps"], ${verbs}} by a Role in ${input.namespace}`;
+  if (feed.type === "configmap") {
+    return `{"apiGroups": [""], "resources": ["configmaps"], ${verbs}} by a Role in ${feed.namespace}`;
   }
-  const resources = input.type === "informer" ? input.resources : [];
+  const resources = feed.type === "watch" ? feed.resources : [];
   const groups = [...new Set(resources.map(({ group }) => group))];
   const plurals = [...new Set(resources.map(({ plural }) => plural))];
   return `{"apiGroups": ${JSON.stringify(groups)}, "resources": ${JSON.stringify(plurals)}, ${verbs}} ` +

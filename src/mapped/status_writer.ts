@@ -3,8 +3,8 @@ import type { Clock } from "../model/clock.ts";
 import { hasStatus, type KubeApi, type KubeObject } from "../kube/api.ts";
 import { type Backoff, backoff, retryAfterMsOf } from "../kube/retry.ts";
 import { logger } from "../telemetry/logging.ts";
+import type { Source } from "../sources/source.ts";
 import type { SourceState } from "../sources/status.ts";
-import type { ActiveSource } from "./activate.ts";
 import { INGESTERS, OBSERVATION_MAPPINGS } from "./kinds.ts";
 import type { Plan } from "./plan.ts";
 import { conditionPatch, countersOf, countersPatch, type Delta, withDriverState } from "./status.ts";
@@ -15,7 +15,7 @@ export interface StatusWriterOptions {
   readonly api: KubeApi;
   readonly clock: Clock;
   readonly isLeader: () => boolean;
-  readonly stateOf: (source: ActiveSource) => SourceState;
+  readonly stateOf: (source: Source) => SourceState;
   /** Least time between two writes of an object's counters; 30 s. */
   readonly countersMs?: number;
 }
@@ -75,13 +75,12 @@ export class StatusWriter {
     { plan, signal }: { readonly plan: Plan; readonly signal: AbortSignal },
   ): Promise<void> {
     if (!this.#options.isLeader()) return;
-    const active = new Map(plan.active.map((source) => [source.id, source]));
     for (const object of objects) {
       if (signal.aborted) return;
       const id = idOf(object);
       const planned = plan.verdicts.get(id);
       if (!planned || planned.reason === DISCOVERING || this.#waits(id)) continue;
-      const source = active.get(id);
+      const source = plan.active.get(id);
       const verdict = source ? withDriverState(planned, source, this.#options.stateOf(source)) : planned;
       const patch = conditionPatch(object, verdict, this.#options.clock.now());
       if (patch) await this.#patch(object, { patch, signal });

@@ -1,5 +1,6 @@
 /** What configuration by users may not reach (SPEC section 13). Pure; each rule answers with a reason or nothing. */
 import { GROUP } from "../model/observation.ts";
+import { BUILT_IN, RESERVED_SOURCES, SOURCES } from "../sources/registry.ts";
 
 /** Why a configuration is refused: a word for the condition, where, and a sentence. */
 export interface Refusal {
@@ -14,33 +15,15 @@ export interface TrustContext {
   readonly ownNamespace: string;
   /** TRUSTED_CONFIG_NAMESPACES. */
   readonly trustedNamespaces: readonly string[];
-  /** Where the settings look for ConfigMaps already: KUBE_BENCH_NAMESPACE, CHECKOV_NAMESPACE. */
+  /** Where built-in sources read ConfigMaps already. */
   readonly configMapNamespaces: readonly string[];
 }
 
-/** Names of sources whose findings no mapping may produce: a forged Falco alert must be no configuration away. */
-export const RESERVED_SOURCES: readonly string[] = [
-  "audit",
-  "checkov",
-  "falco",
-  "kube-bench",
-  "kyverno",
-  "trivy",
-];
-
-/** First segments of paths that are the program's own. */
-const OWN_PATHS: readonly string[] = [
-  "admission",
-  "audit",
-  "falco",
-  "health",
-  "healthz",
-  "livez",
-  "metrics",
-  "ready",
-  "readyz",
-  "tools",
-];
+/** First segments of paths that are the program's own, or a built-in source's. */
+const OWN_PATHS: ReadonlySet<string> = new Set([
+  ...["admission", "health", "healthz", "livez", "metrics", "ready", "readyz", "tools"],
+  ...SOURCES.flatMap(({ feeds }) => feeds.map((feed) => feed.type === "post" ? firstSegment(feed.path) : "")),
+]);
 
 /** True where configuration of this namespace is obeyed. */
 export function isTrustedNamespace(namespace: string, trust: TrustContext): boolean {
@@ -59,11 +42,12 @@ export function refuseNamespace(namespace: string, trust: TrustContext): Refusal
 
 /** Refuses a mapping that speaks in a built-in source's name. */
 export function refuseSource(source: string, path: Refusal["path"]): Refusal | undefined {
-  if (!RESERVED_SOURCES.includes(source)) return undefined;
+  if (!RESERVED_SOURCES.has(source)) return undefined;
+  const what = BUILT_IN.has(source) ? "a built-in source" : "reserved for engines that policy reports name";
   return {
     reason: "ReservedSource",
     path,
-    message: `"${source}" is a built-in source: no mapping may produce its findings`,
+    message: `"${source}" is ${what}: no mapping may produce its findings`,
   };
 }
 
@@ -116,11 +100,15 @@ export function refuseConfigMaps(
 
 /** Refuses paths of the program's own routes. */
 export function refusePath(path: string): Refusal | undefined {
-  const first = path.split("/")[1] ?? "";
-  if (!OWN_PATHS.includes(first)) return undefined;
+  const first = firstSegment(path);
+  if (!OWN_PATHS.has(first)) return undefined;
   return {
     reason: "PathReserved",
     path: ["spec", "webhook", "path"],
     message: `/${first} is zen-watcher's own`,
   };
+}
+
+function firstSegment(path: string): string {
+  return path.split("/")[1] ?? "";
 }

@@ -26,11 +26,21 @@ export interface DrawnEvent {
   readonly detectedAt?: string | number;
   /** The fields the fingerprint is made of. Source and severity are added by normalise. */
   readonly identity: JsonObject;
+  /** Window of this act in ms where it is not its source's; Infinity: as long as the Observation is stored, and a repeat adds nothing. */
+  readonly windowMs?: number;
   /** The mapper's own verdict, for acts that are no news (audit): counted as filtered. */
   readonly drop?: Extract<FilterReason, "not_relevant" | "own_write">;
   /** A pushed finding that its tool says is over (Alertmanager's `resolved`). */
   readonly resolved?: boolean;
   readonly ttlSeconds?: number;
+}
+
+/** What a generator knows beyond the payload. */
+export interface DrawContext {
+  /** Username of zen-watcher at the API server, "" while unknown. */
+  readonly ownUser: string;
+  /** Names that no report can take: those of the built-in sources. */
+  readonly reservedSources: ReadonlySet<string>;
 }
 
 /** What a source's generator yields. */
@@ -63,9 +73,9 @@ export interface Payload {
 export interface SourceProfile {
   readonly name: string;
   readonly kind: SourceKind;
-  /** Window of an occurrence in ms; Infinity: the Observation's life (audit). Unused for findings. */
+  /** Window of an occurrence in ms. Unused for findings. */
   readonly windowMs: number;
-  /** False where a repeat adds nothing (audit, or DEDUP_ENABLE_AGGREGATION=false). */
+  /** False where a repeat adds nothing (DEDUP_ENABLE_AGGREGATION=false). */
   readonly countRepeats: boolean;
   /** Tool's word (lower case) → severity; stands above the general table. */
   readonly severityMap: Readonly<Record<string, Severity>>;

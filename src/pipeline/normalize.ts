@@ -73,6 +73,7 @@ export function normalize(drawn: DrawnEvent, profile: SourceProfile, context: No
     ...(claimed && { claimedResource: claimed }),
     ...(believed === undefined && { claimedTime: claimedTime(raw.detectedAt) }),
   });
+  const windowMs = typeof raw.windowMs === "number" && raw.windowMs > 0 ? raw.windowMs : profile.windowMs;
   const target = context.observationNamespace || (namespace ?? resource?.namespace ?? "");
   return {
     source,
@@ -91,8 +92,8 @@ export function normalize(drawn: DrawnEvent, profile: SourceProfile, context: No
     receivedAt,
     namespace: isNamespaceName(target) ? target : context.ownNamespace,
     ttlSeconds: ttlOf(raw.ttlSeconds) ?? ttlOf(profile.ttlSeconds) ?? LIMITS.ttlSeconds,
-    windowMs: profile.windowMs,
-    countRepeats: profile.countRepeats,
+    windowMs,
+    countRepeats: profile.countRepeats && windowMs !== Infinity,
     contentHash: profile.kind === "occurrence" ? NO_CONTENT_HASH : contentHash(message, lastingText),
     ...(isDrop(raw.drop) && { drop: raw.drop }),
     resolved: raw.resolved === true,

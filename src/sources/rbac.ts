@@ -5,17 +5,22 @@
 import { GROUP, PLURAL } from "../model/observation.ts";
 import type { Access } from "../kube/access.ts";
 import { SOURCES } from "./registry.ts";
-import type { SourceDefinition } from "./source.ts";
+import type { Setting, SettingValues } from "../text/setting.ts";
+import type { Feed, Source } from "./source.ts";
 
 /**
  * Where a rule is granted: for the whole cluster; in each watched namespace (in all, where there is no list); only to
  * the shard that takes what has no namespace; where ObservationFilters are obeyed; or in one namespace, that of the
- * controller, of the filter ConfigMap or of a source's ConfigMaps.
+ * controller, of the filter ConfigMap, or the one that a setting names.
  */
-export type Place = "cluster" | "watched" | "clusterScoped" | "tenants" | "own" | "filters" | ConfigMapPlace;
-
-/** Places named by the environment variable that says which namespace it is. */
-export type ConfigMapPlace = "KUBE_BENCH_NAMESPACE" | "CHECKOV_NAMESPACE";
+export type Place =
+  | "cluster"
+  | "watched"
+  | "clusterScoped"
+  | "tenants"
+  | "own"
+  | "filters"
+  | { readonly setting: Setting<string> };
 
 /** The object a rule is limited to, where its name is known before it is there. */
 export type RuleName = "lease" | "filterConfigMap";
@@ -48,7 +53,7 @@ export interface Grant {
 }
 
 /** What the resolution of places and names depends on: a part of the settings. */
-export interface RuleSettings {
+export interface RuleSettings extends SettingValues {
   readonly podNamespace: string;
   readonly instance: string;
   readonly watchNamespaces: readonly string[];
@@ -56,8 +61,6 @@ export interface RuleSettings {
   readonly filterConfigMapName: string;
   /** "": the controller's own. */
   readonly filterConfigMapNamespace: string;
-  readonly kubeBenchNamespace: string;
-  readonly checkovNamespace: string;
   readonly tenantFilters: boolean;
 }
 
@@ -115,12 +118,12 @@ const OWN_RULES: readonly PlacedRule[] = [
 ];
 
 /** Every rule with its place: what the chart's templates are generated from. */
-export function placedRules(sources: readonly SourceDefinition[] = SOURCES): PlacedRule[] {
+export function placedRules(sources: readonly Source[] = SOURCES): PlacedRule[] {
   return [...OWN_RULES, ...sources.flatMap(sourceRules)];
 }
 
 /** The rules a program of these settings needs, by namespace: the ClusterRole first. */
-export function rbacRules(settings: RuleSettings, sources: readonly SourceDefinition[] = SOURCES): Grant[] {
+export function rbacRules(settings: RuleSettings, sources: readonly Source[] = SOURCES): Grant[] {
   const grants = new Map<string, Rule[]>([["", []]]);
   for (const placed of placedRules(sources)) {
     for (const namespace of namespacesOf(placed.place, settings)) {
@@ -143,19 +146,22 @@ export function leaseName(instance: string): string {
   return instance === "default" ? "zen-watcher-leader-election" : `zen-watcher-leader-election-${instance}`;
 }
 
-function sourceRules({ name, input }: SourceDefinition): PlacedRule[] {
-  const by = `source ${name}`;
-  if (input.type === "webhook") return [];
-  if (input.type === "configmap") {
-    return [{
-      place: configMapPlace(input.namespaceEnv),
-      group: "",
-      resources: ["configmaps"],
-      verbs: READ,
-      by,
-    }];
+function sourceRules({ name, feeds }: Source): PlacedRule[] {
+  return feeds.flatMap((feed) => feedRules(feed, `source ${name}`));
+}
+
+function feedRules(feed: Feed, by: string): PlacedRule[] {
+  if (feed.type === "post") return [];
+  if (feed.type === "configmap") {
+    const { namespace: setting } = feed;
+    if (typeof setting === "string") {
+      throw new Error(
+        `Cannot place the rule for ConfigMaps in "${setting}": no setting names the namespace (${by})`,
+      );
+    }
+    return [{ place: { setting }, group: "", resources: ["configmaps"], verbs: READ, by }];
   }
-  const groups = Map.groupBy(input.resources, ({ group, namespaced }) => JSON.stringify([group, namespaced]));
+  const groups = Map.groupBy(feed.resources, ({ group, namespaced }) => JSON.stringify([group, namespaced]));
   return [...groups.values()].map((types) => ({
     place: types[0]?.namespaced ? "watched" : "clusterScoped",
     group: types[0]?.group ?? "",
@@ -166,13 +172,9 @@ function sourceRules({ name, input }: SourceDefinition): PlacedRule[] {
   }));
 }
 
-function configMapPlace(variable: string): ConfigMapPlace {
-  if (variable === "KUBE_BENCH_NAMESPACE" || variable === "CHECKOV_NAMESPACE") return variable;
-  throw new Error(`Cannot place the rule for "${variable}": no setting of that name tells a namespace`);
-}
-
 function namespacesOf(place: Place, settings: RuleSettings): readonly string[] {
   const { podNamespace, watchNamespaces, watchClusterScoped } = settings;
+  if (typeof place !== "string") return [settings.of(place.setting)];
   switch (place) {
     case "cluster":
       return [""];
@@ -187,10 +189,6 @@ function namespacesOf(place: Place, settings: RuleSettings): readonly string[] {
       return [podNamespace];
     case "filters":
       return [settings.filterConfigMapNamespace || podNamespace];
-    case "KUBE_BENCH_NAMESPACE":
-      return [settings.kubeBenchNamespace];
-    case "CHECKOV_NAMESPACE":
-      return [settings.checkovNamespace];
   }
 }
 

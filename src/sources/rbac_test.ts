@@ -29,10 +29,15 @@ Deno.test("rbacRules() never grants a wildcard, and no Secret or ConfigMap for t
 
 Deno.test("rbacRules() reads every resource of every built-in source", () => {
   const grants = grantsFor();
-  for (const { name, input } of SOURCES) {
-    if (input.type === "webhook") continue;
+  for (const { name, feeds } of SOURCES) {
     const rules = grants.flatMap((grant) => grant.rules.filter(({ by }) => by === `source ${name}`));
-    const wanted = input.type === "informer" ? input.resources.map(({ plural }) => plural) : ["configmaps"];
+    const wanted = feeds.flatMap((feed) =>
+      feed.type === "watch"
+        ? feed.resources.map(({ plural }) => plural)
+        : feed.type === "configmap"
+        ? ["configmaps"]
+        : []
+    );
     assertEquals(new Set(rules.flatMap(({ resources }) => resources)), new Set(wanted), name);
   }
 });

@@ -4,11 +4,12 @@ import { checkov } from "./checkov/mod.ts";
 import { falco } from "./falco/mod.ts";
 import { kubeBench } from "./kube_bench/mod.ts";
 import { kyverno } from "./kyverno/mod.ts";
-import type { SourceDefinition } from "./source.ts";
+import type { SettingValues } from "../text/setting.ts";
+import { namespaceOf, type Source } from "./source.ts";
 import { trivy } from "./trivy/mod.ts";
 
 /** Every built-in source, in the order of the README. */
-export const SOURCES: readonly SourceDefinition[] = [
+export const SOURCES: readonly Source[] = [
   trivy,
   kyverno,
   falco,
@@ -17,7 +18,14 @@ export const SOURCES: readonly SourceDefinition[] = [
   checkov,
 ];
 
-/** The built-in source of a name. */
-export function sourceNamed(name: string): SourceDefinition | undefined {
-  return SOURCES.find((source) => source.name === name);
+/** The built-in sources by name. */
+export const BUILT_IN: ReadonlyMap<string, Source> = new Map(SOURCES.map((source) => [source.name, source]));
+
+/** Names that no mapping and no engine of a policy report can take: nobody forges a Falco alert by configuration. */
+export const RESERVED_SOURCES: ReadonlySet<string> = new Set([...BUILT_IN.keys(), "policy-report"]);
+
+/** The namespaces in which built-in sources read ConfigMaps. */
+export function configMapNamespaces(settings: SettingValues): string[] {
+  const feeds = SOURCES.flatMap((source) => source.feeds);
+  return feeds.flatMap((feed) => feed.type === "configmap" ? [namespaceOf(feed, settings)] : []);
 }

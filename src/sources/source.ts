@@ -1,61 +1,150 @@
-import type { Drawn, Payload, SourceKind } from "../model/event.ts";
-import type { Category, Severity } from "../model/observation.ts";
+/** The one shape of a source, built in or by configuration: what it reports, how that arrives, how events are drawn. */
+import type { FilterDocument } from "../filters/filter.ts";
 import type { ResourceType } from "../kube/api.ts";
+import type { DrawContext, Drawn, Payload, SourceKind } from "../model/event.ts";
+import { CATEGORIES, type Category, type Severity } from "../model/observation.ts";
+import type { ViewKey } from "../model/view.ts";
+import type { Rate } from "../pipeline/limits.ts";
+import type { Setting, SettingValues } from "../text/setting.ts";
 
-/** Reports read from the API server by list and watch. Types that are not served are simply absent. */
-export interface InformerInput {
-  readonly type: "informer";
-  /** One alternative set each: the first served version of a group and plural is watched. */
-  readonly resources: readonly ResourceType[];
+/** A source: data, and a pure generator. See docs/adding-a-source.md. */
+export interface Source {
+  /** The word in `spec.source`. */
+  readonly name: string;
+  readonly kind: SourceKind;
+  /** One line for the README table. */
+  readonly summary: string;
+  /** Every event type of its events; ANY where a mapping reads the type from the payload. */
+  readonly eventTypes: Readonly<Record<string, EventType>>;
+  /** Ways in which its payloads arrive: its own, and one for each Ingester that adds another. */
+  readonly feeds: readonly Feed[];
+  /** Environment variables of its own: read, documented and offered by the chart because they are listed here. */
+  readonly settings?: readonly Setting<unknown>[];
+  /** The tool's word in lower case → severity; decides before the general table. */
+  readonly severities?: Readonly<Record<string, Severity>>;
+  /** Keys of `details` that change while the finding stays the same (a score). */
+  readonly volatileDetails?: readonly string[];
+  /** Set where each event carries its own window: settings and Ingesters cannot change it. */
+  readonly ownWindows?: true;
+  /** Set where its reports name other tools as the source of a finding. */
+  readonly reportsForOthers?: true;
+  /** How fast it may write; by default DEDUP_MAX_RATE_PER_SOURCE. */
+  readonly rate?: Rate;
+  /** Draws every event of a payload, in order. Pure; yields an error for what cannot be read and goes on; never throws. */
+  draw(payload: Payload, context: DrawContext): Iterable<Drawn>;
 }
 
-/** Events pushed to us by HTTP. */
-export interface WebhookInput {
-  readonly type: "webhook";
+/** Stands for every event type, or every category, where a mapping reads them from the payload. */
+export const ANY = "*";
+
+/** What the events of one type have in common. */
+export interface EventType {
+  readonly category: Category | typeof ANY;
+  /** The fields of the fingerprint; `source` and `severity` are always part. */
+  readonly identity: readonly string[];
+}
+
+/** One way in which payloads of a source arrive. */
+export type Feed = WatchFeed | PostFeed | ConfigMapFeed;
+
+interface AnyFeed {
+  /** The object that declares the feed; absent for a built-in source's own. */
+  readonly ingester?: FeedIngester;
+}
+
+/** An Ingester or ObservationMapping in force, and what it says of its feed alone. */
+export interface FeedIngester {
+  /** `Ingester zen-system/alertmanager`. */
+  readonly id: string;
+  /** Differs whenever anything of the feed does: it is then started anew. */
+  readonly revision: string;
+  /** Set where the feed is one more door to a built-in source, which has feeds and views of its own. */
+  readonly isDoor?: true;
+  /** Acts on what comes through this feed alone. */
+  readonly filter?: FilterDocument;
+  readonly windowSeconds?: number;
+  readonly ttlSeconds?: number;
+}
+
+/** Objects read from the API server by list and watch. Types that are not served are absent, which is no error. */
+export interface WatchFeed extends AnyFeed {
+  readonly type: "watch";
+  /** Of several versions of a group and plural the first that is served is watched. */
+  readonly resources: readonly WatchedResource[];
+  readonly scope?: WatchScope;
+}
+
+/** A resource of a watch feed. */
+export interface WatchedResource extends ResourceType {
+  /** Event types its objects may report; absent: any. A finding of another type is not ended by their silence. */
+  readonly eventTypes?: readonly string[];
+}
+
+/** Which objects of a resource are read; absent: all. */
+export interface WatchScope {
+  readonly namespace?: string;
+  readonly labelSelector?: string;
+  readonly fieldSelector?: string;
+}
+
+/** Events pushed by HTTP. */
+export interface PostFeed extends AnyFeed {
+  readonly type: "post";
+  /** `/falco/webhook`. */
   readonly path: string;
+  /** Absent: the token of the settings. */
+  readonly auth?: FeedAuth;
+  /** Requests of this source that may wait for their answer at once; absent: the room that all other paths share. */
+  readonly waiting?: number;
+  /** Deadline of an answer; absent: WEBHOOK_ACK_TIMEOUT. */
+  readonly ackTimeout?: Setting<number>;
+  /** What to tell a sender whose body is not JSON. */
+  readonly unreadableHint?: string;
 }
 
-/** Results kept in labelled ConfigMaps. */
-export interface ConfigMapInput {
+/** How senders prove who they are. */
+export type FeedAuth =
+  /** The token of the settings, as bearer or last path segment; open where none is set. */
+  | { readonly type: "default" }
+  | { readonly type: "none" }
+  /** `secret()` is undefined while the Secret is missing: every request is then refused. */
+  | { readonly type: "bearer"; secret(): string | undefined }
+  /** `X-Hub-Signature-256: sha256=<hex>` over the body. */
+  | { readonly type: "hmac"; secret(): string | undefined };
+
+/** Results kept in labelled ConfigMaps of one namespace. */
+export interface ConfigMapFeed extends AnyFeed {
   readonly type: "configmap";
-  /** Where, unless the environment variable says otherwise. */
-  readonly namespace: string;
-  readonly namespaceEnv: string;
+  readonly namespace: string | Setting<string>;
   readonly labelSelector: string;
   readonly key: string;
 }
 
-/** A document the generator draws from, beyond the payload itself. */
-export interface DrawContext {
-  /** Username of zen-watcher at the API server, "" while unknown (audit's own_write). */
-  readonly ownUser: string;
+/** Every category that events of the source can have. */
+export function categoriesOf({ eventTypes }: Source): readonly Category[] {
+  const named = Object.values(eventTypes).map(({ category }) => category);
+  return CATEGORIES.filter((category) => named.includes(ANY) || named.includes(category));
 }
 
-/** A source: data, and a pure generator. See docs/adding-a-source.md. */
-export interface SourceDefinition {
-  readonly name: string;
-  readonly kind: SourceKind;
-  readonly input: InformerInput | WebhookInput | ConfigMapInput;
-  /** Every category its events can have: their counters stand at 0 before the first of them. */
-  readonly categories: readonly Category[];
-  /** One line for the README table. */
-  readonly summary: string;
-  /** Event type → identity fields, for the generated table; `source` and `severity` are always part. */
-  readonly identity: Readonly<Record<string, readonly string[]>>;
-  /** Event types a resource (by plural) may report, where it is not all of them: what one cannot see, another need not wait for. */
-  readonly reports?: Readonly<Record<string, readonly string[]>>;
-  /** Keys of details that flap without meaning. */
-  readonly volatileDetails?: readonly string[];
-  readonly severityMap?: Readonly<Record<string, Severity>>;
-  /** "life": the window is the Observation's life and a repeat adds nothing (audit). */
-  readonly window?: "life";
-  /** What to tell a sender whose body is no JSON. */
-  readonly unreadableHint?: string;
-  /** Draws every event of a payload, in order. Pure; yields an error for what cannot be read and goes on; never throws. */
-  toEvents(payload: Payload, context: DrawContext): Iterable<Drawn>;
+/** What the watch feeds of a source read. */
+export function watchedResources({ feeds }: Source): readonly WatchedResource[] {
+  return feeds.flatMap((feed) => feed.type === "watch" ? feed.resources : []);
 }
 
-/** Types a source definition. */
-export function defineSource(definition: SourceDefinition): SourceDefinition {
-  return definition;
+/** The namespace of a ConfigMap feed, where the settings may say it. */
+export function namespaceOf({ namespace }: ConfigMapFeed, settings: SettingValues): string {
+  return typeof namespace === "string" ? namespace : settings.of(namespace);
+}
+
+/** Names a feed and its version among those of all sources; "" for a built-in source's own. */
+export function feedId({ ingester }: Feed): string {
+  return ingester ? `${ingester.id} ${ingester.revision}` : "";
+}
+
+/** The view of a feed on one resource or path. A door's is beside that of the source itself: a list is complete for its key alone. */
+export function viewOf(
+  { source, feed: { ingester } }: { readonly source: Source; readonly feed: Feed },
+  at: Pick<ViewKey, "resource" | "namespace">,
+): ViewKey {
+  return { source: source.name, ...at, ...(ingester?.isDoor ? { ingester: ingester.id } : {}) };
 }

@@ -2,6 +2,7 @@ import type { Clock } from "../model/clock.ts";
 import { viewId, type ViewKey, viewName } from "../model/view.ts";
 import { OTHER } from "../telemetry/labels.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
+import type { Feed, Source } from "./source.ts";
 
 /** Where a source, or one of its resources, stands. None of these is a reason for not being ready. */
 export type SourceState =
@@ -16,7 +17,8 @@ export type SourceState =
 /** What `/tools/status` says of a source. No payload text. */
 export interface SourceReport {
   readonly kind: string;
-  readonly input: string;
+  /** How its payloads arrive: `watch`, `post`, `configmap`. */
+  readonly feeds: readonly Feed["type"][];
   readonly state: SourceState;
   readonly resources?: Readonly<Record<string, SourceState>>;
   readonly lastEventAt?: string;
@@ -37,8 +39,7 @@ const ORDER: readonly SourceState[] = [
 ];
 
 interface Entry {
-  readonly kind: string;
-  readonly input: string;
+  source: Source;
   /** By the ids of their views. */
   readonly views: Map<string, { readonly view: ViewKey; readonly state: SourceState }>;
   lastEventAtMs?: number;
@@ -57,10 +58,12 @@ export class SourceStates {
     this.#clock = clock;
   }
 
-  /** A source came into force. */
-  add(source: string, { kind, input }: { kind: string; input: string }): void {
-    if (!this.#entries.has(source)) this.#entries.set(source, { kind, input, views: new Map() });
-    this.#publish(source);
+  /** A source came into force, or has other feeds now. */
+  add(source: Source): void {
+    const entry = this.#entries.get(source.name);
+    if (entry) entry.source = source;
+    else this.#entries.set(source.name, { source, views: new Map() });
+    this.#publish(source.name);
   }
 
   remove(source: string): void {
@@ -107,8 +110,8 @@ export class SourceStates {
   report(): Readonly<Record<string, SourceReport>> {
     const sorted = [...this.#entries].sort(([a], [b]) => a < b ? -1 : 1);
     return Object.fromEntries(sorted.map(([source, entry]) => [source, {
-      kind: entry.kind,
-      input: entry.input,
+      kind: entry.source.kind,
+      feeds: [...new Set(entry.source.feeds.map(({ type }) => type))],
       state: this.state(source),
       ...(entry.views.size > 1
         ? {
@@ -127,6 +130,7 @@ export class SourceStates {
 
   #publish(source: string): void {
     const watcher = this.#metrics.sourceLabel(source);
+    if (watcher !== OTHER && !this.#entries.has(source)) return;
     const named = watcher === OTHER
       ? [...this.#entries.keys()].filter((name) => this.#metrics.sourceLabel(name) === OTHER)
       : [source];

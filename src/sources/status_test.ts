@@ -1,15 +1,14 @@
 import { assertEquals } from "@std/assert";
+import { postedSource } from "../../tests/support/post_feeds.ts";
 import { systemClock } from "../model/clock.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
 import { SourceStates } from "./status.ts";
-
-const KIND = { kind: "finding", input: "webhook" };
 
 Deno.test("SourceStates shows sources beyond 100 as one watcher, 1 while each of them is read", async () => {
   const metrics = createMetrics();
   const states = new SourceStates(metrics, systemClock);
   for (let index = 0; index < 150; index++) {
-    states.add(`tool-${index}`, KIND);
+    states.add(postedSource(`tool-${index}`));
     states.set({ source: `tool-${index}`, resource: "/ingest" }, "serving");
     states.failed(`tool-${index}`, "payload");
   }

@@ -78,9 +78,10 @@ Deno.test("every example is taken without a warning, and its condition says how 
       assertEquals(states, expected);
       return true;
     });
-    const events = sources.active.find(({ definition }) => definition.name === "kubernetes-events");
+    const events = sources.active.find(({ name }) => name === "kubernetes-events");
     const type = { group: "", version: "v1", plural: "events", kind: "Event", namespaced: true };
-    assertEquals(events?.definition.input, { type: "informer", resources: [type] });
+    const feeds = events?.feeds.map((feed) => feed.type === "watch" ? feed.resources : feed.type);
+    assertEquals(feeds, [[type]]);
   } finally {
     stop.abort();
     await running;

@@ -52,10 +52,8 @@ const ours = [
   ["ingesters", "ingester"],
   ["observationmappings", "observationmapping"],
 ].flat();
-const theirs = SOURCES.flatMap(({ input }) =>
-  input.type === "informer"
-    ? input.resources.flatMap(({ plural, group }) => [plural, `${plural}.${group}`])
-    : []
+const theirs = SOURCES.flatMap(({ feeds }) => feeds).flatMap((feed) =>
+  feed.type === "watch" ? feed.resources.flatMap(({ plural, group }) => [plural, `${plural}.${group}`]) : []
 );
 const builtin = builtIns().flatMap((
   { plural, singular, shortNames, group },

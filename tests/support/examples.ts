@@ -2,16 +2,16 @@
 import { parseAllDocuments } from "yaml";
 import { isObject } from "../../src/model/json.ts";
 import type { KubeObject, ResourceType } from "../../src/kube/api.ts";
-import type { ActiveSource } from "../../src/mapped/activate.ts";
 import { makePlan, type Plan, type PlanContext } from "../../src/mapped/plan.ts";
-import { SOURCES } from "../../src/sources/registry.ts";
+import { BUILT_IN } from "../../src/sources/registry.ts";
+import type { Source } from "../../src/sources/source.ts";
 
 const EXAMPLES = new URL("../../examples/", import.meta.url);
 
 /** What every plan of a test is made with: a controller in `zen-system` whose API server serves all that is asked for. */
 export function planContext(overrides: Partial<PlanContext> = {}): PlanContext {
   return {
-    builtins: new Map(SOURCES.map((source) => [source.name, source])),
+    builtins: BUILT_IN,
     trust: {
       ownNamespace: "zen-system",
       trustedNamespaces: [],
@@ -60,8 +60,8 @@ export function inForce(objects: readonly KubeObject[], context = planContext())
 }
 
 /** The one source of a manifest. */
-export async function exampleSource(file: string): Promise<ActiveSource> {
-  const [source] = inForce(await loadExamples(file)).active;
+export async function exampleSource(file: string): Promise<Source> {
+  const [source] = inForce(await loadExamples(file)).active.values();
   if (!source) throw new Error(`Cannot load "${file}": it holds no source`);
   return source;
 }

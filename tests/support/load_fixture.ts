@@ -1,13 +1,15 @@
 /** Files of fixtures as payloads: every form that tools, kubectl and loggers leave them in. */
 import { readYaml } from "../../src/cli/operate/documents.ts";
-import type { Origin, Payload } from "../../src/model/event.ts";
+import type { Payload } from "../../src/model/event.ts";
 import { isObject, type Json, type JsonObject } from "../../src/model/json.ts";
 import type { PayloadError } from "../../src/model/outcome.ts";
 import { parseJsonDocuments } from "../../src/text/parse_json.ts";
 import type { KubeObject } from "../../src/kube/api.ts";
 import { bodyOf, readDocuments } from "../../src/text/documents.ts";
 import { configMapPayload } from "../../src/sources/feeds/configmap.ts";
-import type { SourceDefinition } from "../../src/sources/source.ts";
+import { objectPayload } from "../../src/sources/feeds/watch.ts";
+import type { Source } from "../../src/sources/source.ts";
+import { feedOf } from "./source_runtime.ts";
 
 const FIXTURES = new URL("../fixtures/", import.meta.url);
 const RECEIVED_AT = Date.parse("2026-11-22T06:00:00Z");
@@ -42,9 +44,9 @@ export async function loadReportPayloads(path: string): Promise<Payload[]> {
   return (await loadObjects(path)).map(reportPayload);
 }
 
-/** A report as the informer's driver hands it in. */
+/** A report as a watch feed hands it in. */
 export function reportPayload(report: JsonObject): Payload {
-  return { body: report, origin: originOf(report, true), receivedAt: RECEIVED_AT };
+  return objectPayload({ metadata: {}, ...report }, RECEIVED_AT);
 }
 
 /** Anything else as a webhook hands it in: no object, no namespace. */
@@ -59,30 +61,31 @@ export interface LoadedPayloads {
   readonly errors: readonly PayloadError[];
 }
 
-/** A file as the driver of `source` hands it in: reports one by one, ConfigMaps by their key, requests whole. */
-export async function loadPayloads(path: string, { input }: SourceDefinition): Promise<LoadedPayloads> {
-  switch (input.type) {
-    case "informer":
+/** A file as the first feed of `source` hands it in: reports one by one, ConfigMaps by their key, requests whole. */
+export async function loadPayloads(path: string, source: Source): Promise<LoadedPayloads> {
+  const feed = feedOf(source);
+  switch (feed.type) {
+    case "watch":
       return { payloads: await loadReportPayloads(path), errors: [] };
-    case "webhook": {
+    case "post": {
       const body = bodyOf(readDocuments(await readText(path)));
       return { payloads: body === undefined ? [] : [pushedPayload(body)], errors: [] };
     }
     case "configmap":
-      return await loadResults(path, input.key);
+      return await loadResults(path, feed.key);
   }
 }
 
 /** Files of `results.json`; one that is no ConfigMap becomes the content of `kube-bench-node-0`. */
 async function loadResults(path: string, key: string): Promise<LoadedPayloads> {
   const errors: PayloadError[] = [];
-  const toPayload = configMapPayload({ key, now: () => RECEIVED_AT, onError: (error) => errors.push(error) });
   const text = await readText(path);
   const configMap = configMapIn(text) ?? {
     metadata: { name: "kube-bench-node-0", namespace: "results" },
     data: { [key]: text },
   };
-  const result = toPayload(configMap);
+  const onError = (error: PayloadError) => void errors.push(error);
+  const result = configMapPayload(configMap, { key, receivedAt: RECEIVED_AT, onError });
   return { payloads: result ? [result.payload] : [], errors };
 }
 
@@ -125,17 +128,6 @@ function* objectsIn(value: Json, list: { kind?: string; apiVersion?: string }): 
   } else {
     yield { ...list, ...value };
   }
-}
-
-function originOf(object: JsonObject, confined: boolean): Origin {
-  const metadata = isObject(object.metadata) ? object.metadata : {};
-  return {
-    confined,
-    namespace: typeof metadata.namespace === "string" ? metadata.namespace : "",
-    ...(typeof metadata.name === "string" ? { name: metadata.name } : {}),
-    labels: strings(metadata.labels),
-    annotations: strings(metadata.annotations),
-  };
 }
 
 function strings(value: Json | undefined): Record<string, string> {

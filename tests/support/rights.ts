@@ -1,6 +1,7 @@
 /** The rights a test gives the program on a real API server: those generated for its settings, and no others. */
 import type { JsonObject } from "../../src/model/json.ts";
 import { readSettings } from "../../src/settings.ts";
+import { configMapNamespaces } from "../../src/sources/registry.ts";
 import { accessesOf, rbacRules } from "../../src/sources/rbac.ts";
 import { at } from "./chart.ts";
 import type { Cluster } from "./cluster.ts";
@@ -37,7 +38,7 @@ export async function ownAccount(cluster: Cluster, env: Env = {}): Promise<{ rea
  */
 export async function giveOwnRules(cluster: Cluster, users: readonly string[], env: Env = {}): Promise<void> {
   const settings = readSettings((name) => env[name]);
-  await ensureNamespaces(cluster, [settings.kubeBenchNamespace, settings.checkovNamespace]);
+  await ensureNamespaces(cluster, configMapNamespaces(settings));
   for (const one of rbacRules(settings)) {
     const { namespace } = one;
     if (

@@ -94,6 +94,17 @@ zen-watcher-leader-election-{{ .Values.instance }}
 {{- end -}}
 {{- end -}}
 
+{{- /* The sources that read ConfigMaps, as a JSON list, each with the namespace where these are. */ -}}
+{{- define "zen-watcher.configMapSources" -}}
+{{- $sources := list -}}
+{{- range $source := (.Files.Get "files/sources.yaml" | fromYaml).configMaps -}}
+{{- $value := index $.Values $source.value -}}
+{{- $place := dict "namespace" (default $.Release.Namespace $value.namespace) "createNamespace" $value.createNamespace -}}
+{{- $sources = append $sources (merge $place $source) -}}
+{{- end -}}
+{{- toRawJson $sources -}}
+{{- end -}}
+
 {{- define "zen-watcher.replicas" -}}
 {{- if .Values.autoscaling.enabled -}}{{ .Values.autoscaling.minReplicas }}{{- else -}}{{ .Values.replicaCount }}{{- end -}}
 {{- end -}}
@@ -120,10 +131,10 @@ zen-watcher-leader-election-{{ .Values.instance }}
   value: {{ join "," .Values.trustedConfigNamespaces | quote }}
 - name: TENANT_FILTERS
   value: {{ .Values.tenantFilters | quote }}
-- name: KUBE_BENCH_NAMESPACE
-  value: {{ default .Release.Namespace .Values.kubeBench.namespace | quote }}
-- name: CHECKOV_NAMESPACE
-  value: {{ default .Release.Namespace .Values.checkov.namespace | quote }}
+{{- range $source := include "zen-watcher.configMapSources" . | fromJsonArray }}
+- name: {{ $source.env }}
+  value: {{ $source.namespace | quote }}
+{{- end }}
 - name: FILTER_CONFIGMAP_NAME
   value: {{ .Values.filters.name | quote }}
 - name: FILTER_CONFIGMAP_NAMESPACE

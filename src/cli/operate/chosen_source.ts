@@ -5,17 +5,18 @@ import type { KubeObject } from "../../kube/api.ts";
 import type { FilterDocument } from "../../filters/filter.ts";
 import type { SourceRuntime } from "../../pipeline/intake.ts";
 import type { Settings } from "../../settings.ts";
-import { profileOf, runtimeOf, type SourceOverrides } from "../../sources/active.ts";
+import { runtimeOf } from "../../sources/active.ts";
+import { sourceOf } from "../../mapped/activate.ts";
 import { type CompiledIngester, compileMapped } from "../../mapped/compile.ts";
-import { definitionOf } from "../../mapped/definition.ts";
 import { idOf } from "../../mapped/verdict.ts";
-import { sourceNamed, SOURCES } from "../../sources/registry.ts";
-import type { SourceDefinition } from "../../sources/source.ts";
+import { BUILT_IN, RESERVED_SOURCES } from "../../sources/registry.ts";
+import type { Feed, Source } from "../../sources/source.ts";
 import { CommandError } from "../io.ts";
 
 /** A source ready to be simulated. */
 export interface ChosenSource {
-  readonly definition: SourceDefinition;
+  /** The feed that its payloads are read as. */
+  readonly feed: Feed;
   readonly runtime: SourceRuntime;
   /** The Ingester's own filter. */
   readonly filter: FilterDocument | undefined;
@@ -31,13 +32,13 @@ export interface Sources {
 
 /** The source `name`: what is named on the command line, else the built-in one, else a cluster's. */
 export function chooseSource(name: string, { named, live = [], settings }: Sources): ChosenSource {
-  const own = named.find((object) => sourceOf(object) === name);
+  const own = named.find((object) => nameIn(object) === name);
   if (own) return mappedSource(own, { compiled: compiledOf(own), settings });
-  const builtin = sourceNamed(name);
-  if (builtin) return { definition: builtin, runtime: runtime(builtin, settings), filter: undefined };
-  const other = live.find((object) => sourceOf(object) === name);
+  const builtin = BUILT_IN.get(name);
+  if (builtin) return chosen(builtin, settings);
+  const other = live.find((object) => nameIn(object) === name);
   if (other) return mappedSource(other, { compiled: compiledOf(other), settings });
-  const known = SOURCES.map((source) => source.name);
+  const known = [...BUILT_IN.keys()];
   const guess = didYouMean(name, known);
   const hint = guess === undefined
     ? `expected one of ${known.join("|")}, or a mapped one with its --ingester FILE`
@@ -45,7 +46,7 @@ export function chooseSource(name: string, { named, live = [], settings }: Sourc
   throw new CommandError(`Cannot find source "${name}": ${hint}`, 2);
 }
 
-function sourceOf({ spec }: KubeObject): unknown {
+function nameIn({ spec }: KubeObject): unknown {
   return isObject(spec) ? spec.source ?? spec.sourceName : undefined;
 }
 
@@ -62,30 +63,22 @@ function mappedSource(
   { compiled, settings }: { readonly compiled: CompiledIngester; readonly settings: Settings },
 ): ChosenSource {
   const id = idOf(object);
-  const { filters, windowSeconds, ttlSeconds } = compiled;
-  const definition = definitionOf(compiled, { id, builtin: sourceNamed(compiled.source), resources: [] });
-  if (!definition) {
+  const builtin = BUILT_IN.get(compiled.source);
+  const source = sourceOf(compiled, { id, revision: "", builtin, resources: [], secret: () => undefined });
+  if (!source) {
     throw new CommandError(`Cannot load ${id}: it has no mapping, and its source is not built in`);
   }
-  const door = compiled.mapping ? {} : { door: id };
-  const overrides: SourceOverrides = {
-    ...door,
-    ...(windowSeconds !== undefined && { windowSeconds }),
-    ...(ttlSeconds !== undefined && { ttlSeconds }),
-  };
-  return {
-    definition,
-    runtime: runtime(definition, settings, overrides),
-    filter: filters && { name: `${id} spec.filters`, source: definition.name, block: filters, ...door },
-  };
+  return chosen(source, settings);
 }
 
-function runtime(
-  definition: SourceDefinition,
-  settings: Settings,
-  overrides: SourceOverrides = {},
-): SourceRuntime {
+function chosen(source: Source, settings: Settings): ChosenSource {
+  const [feed] = source.feeds;
+  if (!feed) throw new CommandError(`Cannot run source "${source.name}": it has no feed`);
   const ownUser = `system:serviceaccount:${settings.podNamespace}:zen-watcher`;
-  const profile = profileOf(definition, settings, overrides);
-  return runtimeOf(definition, { profile, settings, context: () => ({ ownUser }) });
+  const context = () => ({ ownUser, reservedSources: RESERVED_SOURCES });
+  return {
+    feed,
+    runtime: runtimeOf({ source, feed }, { settings, context }),
+    filter: feed.ingester?.filter,
+  };
 }

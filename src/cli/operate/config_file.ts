@@ -14,7 +14,7 @@ import { refusalsOf } from "../../mapped/plan.ts";
 import { isObject, type JsonObject } from "../../model/json.ts";
 import { GROUP } from "../../model/observation.ts";
 import type { Settings } from "../../settings.ts";
-import { SOURCES } from "../../sources/registry.ts";
+import { BUILT_IN, configMapNamespaces } from "../../sources/registry.ts";
 import { CommandError, type Io } from "../io.ts";
 import { type FileProblem, renderProblem } from "../output/problems.ts";
 import { itemsOf, readConfig } from "./documents.ts";
@@ -217,12 +217,12 @@ function readMapped(value: JsonObject, { settings, result }: At): readonly Issue
   const refusals = refusalsOf(object, {
     ingester: compiled.value,
     context: {
-      builtins: new Map(SOURCES.map((source) => [source.name, source])),
+      builtins: BUILT_IN,
       trust: {
         // Where it will be applied is not known here: its own namespace counts as the controller's.
         ownNamespace: namespace,
         trustedNamespaces: settings.trustedConfigNamespaces,
-        configMapNamespaces: [settings.kubeBenchNamespace, settings.checkovNamespace],
+        configMapNamespaces: configMapNamespaces(settings),
       },
     },
   });

@@ -38,7 +38,7 @@ export async function explainInputs(
   options: ExplainOptions,
 ): Promise<Explanation & { readonly deleted: number }> {
   const { source, named, live, settings, io } = options;
-  const { definition, runtime, filter } = chooseSource(source, { named, ...(live && { live }), settings });
+  const { feed, runtime, filter } = chooseSource(source, { named, ...(live && { live }), settings });
   const filters = compileFilters([...options.filters, ...(filter ? [filter] : [])]);
   const dryRun = createDryRun({ runtime, filters, settings });
   const errors: PayloadError[] = [];
@@ -46,8 +46,8 @@ export async function explainInputs(
   for (const input of inputs) {
     const { receivedAt } = input;
     const read: Payloads = "path" in input
-      ? readPayloads({ path: input.path, text: await io.readText(input.path) }, { definition, receivedAt })
-      : valuePayloads(input.value, { definition, receivedAt });
+      ? readPayloads({ path: input.path, text: await io.readText(input.path) }, { feed, receivedAt })
+      : valuePayloads(input.value, { feed, receivedAt });
     errors.push(...read.errors);
     deleted += read.deleted;
     for (const payload of read.payloads) await dryRun.take(payload);

@@ -5,10 +5,10 @@ import type { Payload } from "../../model/event.ts";
 import { isObject, type Json, type JsonObject } from "../../model/json.ts";
 import type { PayloadError } from "../../model/outcome.ts";
 import type { KubeObject } from "../../kube/api.ts";
-import { objectPayload } from "../../sources/active.ts";
 import { type Documents, EMPTY_BODY, readDocuments, requestBodyOf } from "../../text/documents.ts";
 import { configMapPayload } from "../../sources/feeds/configmap.ts";
-import type { SourceDefinition } from "../../sources/source.ts";
+import { objectPayload } from "../../sources/feeds/watch.ts";
+import type { ConfigMapFeed, Feed } from "../../sources/source.ts";
 import { beginsWithJsonLine, itemType, MAX_YAML_LENGTH, readYaml } from "./documents.ts";
 
 /** What a file holds. */
@@ -19,40 +19,30 @@ export interface Payloads {
   readonly deleted: number;
 }
 
-/** A payload's file as the driver of `definition` would hand it in. */
+interface ReadOptions {
+  readonly feed: Feed;
+  readonly receivedAt: number;
+}
+
+/** A payload's file as its feed would hand it in. */
 export function readPayloads(
   { path, text }: { readonly path: string; readonly text: string },
-  { definition, receivedAt }: { readonly definition: SourceDefinition; readonly receivedAt: number },
+  { feed, receivedAt }: ReadOptions,
 ): Payloads {
-  const { input } = definition;
   const read = readValues(text);
-  if (input.type === "configmap") {
-    return configMapPayloads({ read, text, path }, { input, receivedAt });
-  }
-  return toPayloads(read, { definition, receivedAt });
+  if (feed.type === "configmap") return configMapPayloads({ read, text, path }, { feed, receivedAt });
+  return toPayloads(read, { feed, receivedAt });
 }
 
 /** A parsed value as a payload. */
-export function valuePayloads(
-  value: Json,
-  { definition, receivedAt }: { readonly definition: SourceDefinition; readonly receivedAt: number },
-): Payloads {
-  const { input } = definition;
-  if (input.type !== "configmap") {
-    return toPayloads({ documents: [value], errors: [] }, { definition, receivedAt });
-  }
-  const text = JSON.stringify(value);
-  return configMapPayloads({ read: { documents: [value], errors: [] }, text, path: "input" }, {
-    input,
-    receivedAt,
-  });
+export function valuePayloads(value: Json, { feed, receivedAt }: ReadOptions): Payloads {
+  const read = { documents: [value], errors: [] };
+  if (feed.type !== "configmap") return toPayloads(read, { feed, receivedAt });
+  return configMapPayloads({ read, text: JSON.stringify(value), path: "input" }, { feed, receivedAt });
 }
 
-function toPayloads(
-  { documents, errors }: Documents,
-  { definition, receivedAt }: { readonly definition: SourceDefinition; readonly receivedAt: number },
-): Payloads {
-  if (definition.input.type === "webhook") {
+function toPayloads({ documents, errors }: Documents, { feed, receivedAt }: ReadOptions): Payloads {
+  if (feed.type === "post") {
     const body = requestBodyOf({ documents, errors });
     if (body === undefined) {
       return { payloads: [], errors: errors.length > 0 ? errors : [EMPTY_BODY], deleted: 0 };
@@ -69,36 +59,25 @@ function toPayloads(
       else all.push({ reason: "wrong_shape", path: "", message: "expected an object with metadata" });
     }
   }
-  // Events alone may speak of any resource (SPEC section 13).
-  const payloads = objects.map((object) =>
-    objectPayload(object, { confined: object.kind !== "Event", receivedAt })
-  );
-  return { payloads, errors: all, deleted };
+  return { payloads: objects.map((object) => objectPayload(object, receivedAt)), errors: all, deleted };
 }
 
 /** ConfigMaps by their key; anything else is what a ConfigMap of the file's name holds. */
 function configMapPayloads(
   { read, text, path }: { readonly read: Documents; readonly text: string; readonly path: string },
-  { input, receivedAt }: {
-    readonly input: Extract<SourceDefinition["input"], { type: "configmap" }>;
-    readonly receivedAt: number;
-  },
+  { feed: { key, namespace: from }, receivedAt }: ReadOptions & { readonly feed: ConfigMapFeed },
 ): Payloads {
   const errors: PayloadError[] = [];
-  const toPayload = configMapPayload({
-    key: input.key,
-    now: () => receivedAt,
-    onError: (error) => errors.push(error),
-  });
+  const namespace = typeof from === "string" ? from : from.fallback;
   const objects = read.documents.flatMap((document) => [...objectsIn(document)]);
   const deleted = objects.filter((object) => object === DELETED).length;
   const configMaps = objects.filter(isKubeObject).filter((object) => object.kind === "ConfigMap");
   const named: KubeObject = {
-    metadata: { name: basename(path).replace(/\.[a-z]+$/, ""), namespace: input.namespace },
-    data: { [input.key]: text },
+    metadata: { name: basename(path).replace(/\.[a-z]+$/, ""), namespace },
+    data: { [key]: text },
   };
   const payloads = (configMaps.length + deleted > 0 ? configMaps : [named]).flatMap((object) => {
-    const result = toPayload(object);
+    const result = configMapPayload(object, { key, receivedAt, onError: (error) => errors.push(error) });
     return result ? [result.payload] : [];
   });
   return { payloads, errors, deleted };

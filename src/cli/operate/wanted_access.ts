@@ -3,7 +3,7 @@ import type { Access } from "../../kube/access.ts";
 import type { Settings } from "../../settings.ts";
 import type { CompiledIngester } from "../../mapped/compile.ts";
 import { accessesOf, rbacRules } from "../../sources/rbac.ts";
-import type { SourceDefinition } from "../../sources/source.ts";
+import type { Source } from "../../sources/source.ts";
 
 const READ = ["get", "list", "watch"] as const;
 
@@ -15,7 +15,7 @@ export interface Wanted extends Access {
 
 export interface WantedOptions {
   readonly settings: Settings;
-  readonly sources: readonly SourceDefinition[];
+  readonly sources: readonly Source[];
   readonly ingesters: readonly PlacedIngester[];
 }
 

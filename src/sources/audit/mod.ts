@@ -1,5 +1,5 @@
 /** Kubernetes audit events, as kube-apiserver's webhook backend posts them. */
-import type { Drawn, DrawnEvent } from "../../model/event.ts";
+import type { DrawContext, Drawn, DrawnEvent } from "../../model/event.ts";
 import type { Json, JsonObject } from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
 import {
@@ -13,18 +13,19 @@ import {
 } from "./rules.ts";
 import { resourceOf } from "../kinds.ts";
 import { at, firstText, shapeOf, text, textAt, texts, unread, withoutEmpty } from "../read.ts";
-import { defineSource, type DrawContext } from "../source.ts";
+import type { Source } from "../source.ts";
 
 /** The API server's own record of who did what. */
-export const audit = defineSource({
+export const audit: Source = {
   name: "audit",
   kind: "occurrence",
-  window: "life",
-  input: { type: "webhook", path: "/audit/webhook" },
-  categories: ["compliance"],
   summary: "Kubernetes audit events, pushed by the API server's webhook backend",
-  identity: Object.fromEntries(AUDIT_EVENT_TYPES.map((eventType) => [eventType, ["auditID"]])),
-  *toEvents({ body }, context): Iterable<Drawn> {
+  eventTypes: Object.fromEntries(
+    AUDIT_EVENT_TYPES.map((eventType) => [eventType, { category: "compliance", identity: ["auditID"] }]),
+  ),
+  feeds: [{ type: "post", path: "/audit/webhook", waiting: 200 }],
+  ownWindows: true,
+  *draw({ body }, context): Iterable<Drawn> {
     if (!Array.isArray(body)) {
       yield* drawBody(body, { path: "", context });
       return;
@@ -34,7 +35,7 @@ export const audit = defineSource({
       yield* drawBody(document, { path: `[${index}]`, context });
     }
   },
-});
+};
 
 interface Place {
   readonly path: string;
@@ -96,6 +97,8 @@ function toEvent(item: Json, { event, verdict }: Judged): DrawnEvent {
     details: detailsOf(item, event),
     ...(detectedAt !== "" ? { detectedAt } : {}),
     identity: { auditID: event.auditID },
+    // A request that is sent again is no news however late it comes.
+    windowMs: Infinity,
     ...(verdict.drop ? { drop: verdict.drop } : {}),
   };
 }

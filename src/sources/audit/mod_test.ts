@@ -1,12 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Drawn, DrawnEvent } from "../../model/event.ts";
 import type { Json, JsonObject } from "../../model/json.ts";
+import { drawnFrom } from "../../../tests/support/source_runtime.ts";
 import { audit } from "./mod.ts";
 
 const OWN = "system:serviceaccount:zen-system:zen-watcher";
 
 function drawn(body: Json, ownUser = OWN): Drawn[] {
-  return [...audit.toEvents({ body, origin: { confined: false }, receivedAt: 0 }, { ownUser })];
+  return drawnFrom(audit, { body, origin: { confined: false }, receivedAt: 0 }, { ownUser });
 }
 
 function events(body: Json, ownUser = OWN): DrawnEvent[] {

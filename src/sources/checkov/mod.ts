@@ -6,29 +6,31 @@ import { isClusterScoped } from "../../model/cluster_scoped.ts";
 import { documentsIn, RESULTS_KEY } from "../results.ts";
 import { at, firstText, list, number, shapeOf, text, textAt, unread, withoutEmpty } from "../read.ts";
 import { alikeTwins, joined } from "../reports.ts";
-import { defineSource } from "../source.ts";
+import type { Source } from "../source.ts";
 import { subjectOf } from "../subjects.ts";
+import { namespace } from "../../text/setting.ts";
 
 /** Runs in arrays in arrays: several documents, each an array, are as deep as tools go. */
 const MAX_DEPTH = 4;
 /** Frameworks whose resources are `Kind.namespace.name`. */
 const KUBERNETES_FRAMEWORKS: ReadonlySet<string> = new Set(["kubernetes", "helm", "kustomize"]);
 
+const NAMESPACE = namespace("CHECKOV_NAMESPACE", "checkov", "Where Checkov's ConfigMaps are");
+
 /** Failed checks of infrastructure as code. */
-export const checkov = defineSource({
+export const checkov: Source = {
   name: "checkov",
   kind: "finding",
-  input: {
-    type: "configmap",
-    namespace: "checkov",
-    namespaceEnv: "CHECKOV_NAMESPACE",
-    labelSelector: "app=checkov",
-    key: RESULTS_KEY,
-  },
-  categories: ["security"],
   summary: "Static analysis results of Checkov, kept in ConfigMaps",
-  identity: { "static-analysis": ["framework", "checkID", "resource", "file", "document"] },
-  *toEvents(payload): Iterable<Drawn> {
+  eventTypes: {
+    "static-analysis": {
+      category: "security",
+      identity: ["framework", "checkID", "resource", "file", "document"],
+    },
+  },
+  settings: [NAMESPACE],
+  feeds: [{ type: "configmap", namespace: NAMESPACE, labelSelector: "app=checkov", key: RESULTS_KEY }],
+  *draw(payload): Iterable<Drawn> {
     for (const found of documentsIn(payload)) {
       if ("error" in found) yield found;
       else {
@@ -38,7 +40,7 @@ export const checkov = defineSource({
       }
     }
   },
-});
+};
 
 interface Place {
   readonly path: string;

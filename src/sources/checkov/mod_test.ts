@@ -2,11 +2,12 @@ import { assertEquals } from "@std/assert";
 import type { DrawnEvent } from "../../model/event.ts";
 import type { Json, JsonObject } from "../../model/json.ts";
 import type { PayloadError } from "../../model/outcome.ts";
+import { drawnFrom } from "../../../tests/support/source_runtime.ts";
 import { checkov } from "./mod.ts";
 
 function draw(body: Json, name = "checkov-results"): { events: DrawnEvent[]; errors: PayloadError[] } {
   const origin = { confined: false, namespace: "checkov", name };
-  const drawn = [...checkov.toEvents({ body, origin, receivedAt: 0 }, { ownUser: "" })];
+  const drawn = drawnFrom(checkov, { body, origin, receivedAt: 0 });
   return {
     events: drawn.flatMap((item) => "event" in item ? [item.event] : []),
     errors: drawn.flatMap((item) => "error" in item ? [item.error] : []),

@@ -5,33 +5,47 @@ import type { Resource } from "../../model/observation.ts";
 import { field, lastingFields, shownFields } from "./fields.ts";
 import { resourceOf } from "../kinds.ts";
 import { at, type Field, firstText, number, shapeOf, text, texts, unread, withoutEmpty } from "../read.ts";
-import { defineSource } from "../source.ts";
+import type { Source } from "../source.ts";
 import { subjectOf } from "../subjects.ts";
+import { duration } from "../../text/setting.ts";
 
 const PLAIN_TEXT_HINT = "set json_output: true in falco.yaml";
 
+/** Falco retries time-outs but never an error status: holding its request is what saves the event. */
+const ACK_TIMEOUT = duration(
+  "FALCO_ACK_TIMEOUT",
+  "60s",
+  "The same as WEBHOOK_ACK_TIMEOUT for Falco, which never repeats a refused event",
+);
+const IDENTITY = ["rule", "priority", "resource", "fields"];
+
 /** Runtime alerts of Falco. */
-export const falco = defineSource({
+export const falco: Source = {
   name: "falco",
   kind: "occurrence",
-  input: { type: "webhook", path: "/falco/webhook" },
-  categories: ["security", "operations"],
   summary: "Falco alerts on system calls, audit events and plugins, pushed by its http_output",
-  unreadableHint: PLAIN_TEXT_HINT,
-  identity: {
-    "runtime-threat": ["rule", "priority", "resource", "fields"],
-    "falco-internal": ["rule", "priority", "resource", "fields"],
+  eventTypes: {
+    "runtime-threat": { category: "security", identity: IDENTITY },
+    "falco-internal": { category: "operations", identity: IDENTITY },
   },
-  *toEvents({ body }): Iterable<Drawn> {
+  settings: [ACK_TIMEOUT],
+  feeds: [{
+    type: "post",
+    path: "/falco/webhook",
+    waiting: 600,
+    ackTimeout: ACK_TIMEOUT,
+    unreadableHint: PLAIN_TEXT_HINT,
+  }],
+  *draw({ body }): Iterable<Drawn> {
     if (!Array.isArray(body)) {
-      yield draw(body, "");
+      yield drawAlert(body, "");
       return;
     }
-    for (const [index, item] of body.entries()) yield draw(item, `[${index}]`);
+    for (const [index, item] of body.entries()) yield drawAlert(item, `[${index}]`);
   },
-});
+};
 
-function draw(body: Json, path: string): Drawn {
+function drawAlert(body: Json, path: string): Drawn {
   if (typeof body === "string") {
     return unread(
       "wrong_shape",

@@ -1,11 +1,12 @@
 import { assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import type { Drawn, DrawnEvent } from "../../model/event.ts";
 import type { Json, JsonObject } from "../../model/json.ts";
+import { drawnFrom } from "../../../tests/support/source_runtime.ts";
 import { falco } from "./mod.ts";
 
 function drawn(body: Json): Drawn[] {
   const payload = { body, origin: { confined: false }, receivedAt: 0 };
-  return [...falco.toEvents(payload, { ownUser: "" })];
+  return drawnFrom(falco, payload);
 }
 
 function event(body: Json): DrawnEvent {

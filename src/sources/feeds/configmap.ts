@@ -1,11 +1,12 @@
-/** Results kept in labelled ConfigMaps: an informer on `configmaps` of one namespace, reading one key. */
+/** Results kept in labelled ConfigMaps: a watch on `configmaps` of one namespace, of which one key is read. */
 import type { PayloadError } from "../../model/outcome.ts";
-import type { Payload } from "../../model/event.ts";
 import type { KubeObject, ResourceType } from "../../kube/api.ts";
-import { originOf } from "../active.ts";
 import { bodyOf, readDocuments } from "../../text/documents.ts";
 import { withoutLogLines } from "../results.ts";
+import type { ReadDocument } from "./evaluator.ts";
+import { originOf } from "./watch.ts";
 
+/** What a ConfigMap feed watches. */
 export const CONFIGMAPS: ResourceType = {
   group: "",
   version: "v1",
@@ -16,40 +17,33 @@ export const CONFIGMAPS: ResourceType = {
 
 export interface ConfigMapPayloadOptions {
   readonly key: string;
-  readonly now: () => number;
-  /** A ConfigMap without the key, or with one that is not JSON: counted, and nothing is resolved by it. */
-  readonly onError: (error: PayloadError, object: KubeObject) => void;
+  readonly receivedAt: number;
+  /** Told of a key that is missing or not JSON: counted, and no finding ends by it. */
+  readonly onError: (error: PayloadError) => void;
 }
 
-/** Reads the payload of a ConfigMap; undefined where there is nothing readable in it. */
+/** Reads the payload of a ConfigMap; undefined where nothing in it can be read. */
 export function configMapPayload(
+  object: KubeObject,
   options: ConfigMapPayloadOptions,
-): (object: KubeObject) => { payload: Payload; readable: boolean } | undefined {
-  return (object) => {
-    const data = object["data"];
-    const text = typeof data === "object" && data !== null
-      ? (data as Record<string, unknown>)[options.key]
-      : undefined;
-    if (typeof text !== "string") {
-      const message = `the ConfigMap has no key "${options.key}"`;
-      options.onError({ reason: "missing_field", path: `data.${options.key}`, message }, object);
-      return undefined;
-    }
-    const documents = readDocuments(withoutLogLines(text));
-    for (const error of documents.errors) {
-      options.onError({ ...error, path: `data.${options.key} ${error.path}` }, object);
-    }
-    const body = bodyOf(documents);
-    if (body === undefined) {
-      const path = `data.${options.key}`;
-      if (documents.errors.length === 0) {
-        options.onError({ reason: "unreadable", path, message: "the text is empty" }, object);
-      }
-      return undefined;
-    }
-    return {
-      payload: { body, origin: originOf(object, false), receivedAt: options.now() },
-      readable: documents.errors.length === 0,
-    };
+): ReadDocument | undefined {
+  const { key, receivedAt, onError } = options;
+  const path = `data.${key}`;
+  const data = object["data"];
+  const text = typeof data === "object" && data !== null ? (data as Record<string, unknown>)[key] : undefined;
+  if (typeof text !== "string") {
+    onError({ reason: "missing_field", path, message: `the ConfigMap has no key "${key}"` });
+    return undefined;
+  }
+  const documents = readDocuments(withoutLogLines(text));
+  for (const error of documents.errors) onError({ ...error, path: `${path} ${error.path}` });
+  const body = bodyOf(documents);
+  if (body === undefined) {
+    if (documents.errors.length === 0) onError({ reason: "unreadable", path, message: "the text is empty" });
+    return undefined;
+  }
+  return {
+    payload: { body, origin: originOf(object, { confined: false }), receivedAt },
+    readable: documents.errors.length === 0,
   };
 }

@@ -4,34 +4,33 @@ import { isObject, type Json, type JsonObject } from "../../model/json.ts";
 import { documentsIn, type Holder, RESULTS_KEY } from "../results.ts";
 import { at, firstText, shapeOf, textAt, unread, withoutEmpty } from "../read.ts";
 import { alikeTwins, joined } from "../reports.ts";
-import { defineSource } from "../source.ts";
+import type { Source } from "../source.ts";
 import { ownerOf, wordAt } from "../subjects.ts";
+import { namespace } from "../../text/setting.ts";
 
 const NAME_PREFIX = "kube-bench-";
 /** Controls in arrays in arrays: several documents, each an array, are as deep as tools go. */
 const MAX_DEPTH = 4;
 
+const NAMESPACE = namespace("KUBE_BENCH_NAMESPACE", "kube-bench", "Where kube-bench's ConfigMaps are");
+
 /** Failed checks of CIS benchmarks. */
-export const kubeBench = defineSource({
+export const kubeBench: Source = {
   name: "kube-bench",
   kind: "finding",
-  input: {
-    type: "configmap",
-    namespace: "kube-bench",
-    namespaceEnv: "KUBE_BENCH_NAMESPACE",
-    labelSelector: "app=kube-bench",
-    key: RESULTS_KEY,
-  },
-  categories: ["compliance"],
   summary: "CIS benchmark results of kube-bench, kept in ConfigMaps, one for each node",
-  identity: { "cis-benchmark": ["node", "benchmark", "nodeType", "testNumber"] },
-  *toEvents(payload): Iterable<Drawn> {
+  eventTypes: {
+    "cis-benchmark": { category: "compliance", identity: ["node", "benchmark", "nodeType", "testNumber"] },
+  },
+  settings: [NAMESPACE],
+  feeds: [{ type: "configmap", namespace: NAMESPACE, labelSelector: "app=kube-bench", key: RESULTS_KEY }],
+  *draw(payload): Iterable<Drawn> {
     for (const found of documentsIn(payload)) {
       if ("error" in found) yield found;
       else yield* alikeTwins(fromDocument(found.document, { ...place(found), node: nodeOf(found.holder) }));
     }
   },
-});
+};
 
 interface Place {
   readonly path: string;

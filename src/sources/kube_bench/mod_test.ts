@@ -2,12 +2,13 @@ import { assertEquals } from "@std/assert";
 import type { DrawnEvent, Origin } from "../../model/event.ts";
 import type { Json, JsonObject } from "../../model/json.ts";
 import type { PayloadError } from "../../model/outcome.ts";
+import { drawnFrom } from "../../../tests/support/source_runtime.ts";
 import { kubeBench } from "./mod.ts";
 
 const NODE_1: Origin = { confined: false, namespace: "kube-bench", name: "kube-bench-node-1" };
 
 function draw(body: Json, origin: Origin = NODE_1): { events: DrawnEvent[]; errors: PayloadError[] } {
-  const drawn = [...kubeBench.toEvents({ body, origin, receivedAt: 0 }, { ownUser: "" })];
+  const drawn = drawnFrom(kubeBench, { body, origin, receivedAt: 0 });
   return {
     events: drawn.flatMap((item) => "event" in item ? [item.event] : []),
     errors: drawn.flatMap((item) => "error" in item ? [item.error] : []),

@@ -10,15 +10,12 @@ const OWN_ENGINES: ReadonlySet<string> = new Set([
   "mutatingadmissionpolicy",
 ]);
 
-/** Sources that no report may speak for. */
-const RESERVED: ReadonlySet<string> = new Set(["falco", "audit", "kube-bench", "checkov", "trivy"]);
-
-/** The source a result belongs to where its tool is another than Kyverno. */
-export function otherTool(engine: string): string | undefined {
+/** The source a result belongs to where its tool is another than Kyverno. No report can take a reserved name. */
+export function otherTool(engine: string, reserved: ReadonlySet<string>): string | undefined {
   const word = engine.trim().toLowerCase();
   if (OWN_ENGINES.has(word) || (word.startsWith("kyverno") && word.endsWith("policy"))) return undefined;
   const name = sourceName(word);
-  return name === "" || name === "kyverno" || RESERVED.has(name) ? undefined : name;
+  return name === "" || reserved.has(name) ? undefined : name;
 }
 
 /** `{seconds, nanos}` in milliseconds, or a time in words. */

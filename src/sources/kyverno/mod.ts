@@ -1,15 +1,13 @@
 /** Policy reports of Kyverno, and of other tools that write the same kinds. */
-import type { Drawn, DrawnEvent, Origin } from "../../model/event.ts";
+import type { DrawContext, Drawn, DrawnEvent, Origin } from "../../model/event.ts";
 import { isObject, type Json, type JsonObject } from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
-import type { ResourceType } from "../../kube/api.ts";
 import { otherTool, shownProperties, timeOf } from "./fields.ts";
 import { at, type Field, firstText, shapeOf, text, textAt, unread, withoutEmpty } from "../read.ts";
 import { alikeTwins, joined, reportsIn } from "../reports.ts";
-import { defineSource } from "../source.ts";
+import type { Source, WatchedResource } from "../source.ts";
 import { lastingSubject, ownerOf, subjectOf } from "../subjects.ts";
 
-const POLICY_GROUP = "wgpolicyk8s.io";
 const POLICY_VERSIONS = ["v1alpha2", "v1beta2", "v1beta1", "v1alpha1"];
 const KINDS: ReadonlySet<string> = new Set([
   "PolicyReport",
@@ -19,51 +17,41 @@ const KINDS: ReadonlySet<string> = new Set([
 ]);
 const IDENTITY = ["policy", "rule", "result", "resource", "report"];
 
-const POLICY_EVENT_TYPES = ["policy-violation", "policy-error"];
-
 /** Failed and unevaluable rules of policy reports, one for each resource. */
-export const kyverno = defineSource({
+export const kyverno: Source = {
   name: "kyverno",
   kind: "finding",
-  input: {
-    type: "informer",
-    resources: [
-      ...POLICY_VERSIONS.map((version) => policyReports(version, { cluster: false })),
-      ...POLICY_VERSIONS.map((version) => policyReports(version, { cluster: true })),
-      { group: "openreports.io", version: "v1alpha1", plural: "reports", kind: "Report", namespaced: true },
-      {
-        group: "openreports.io",
-        version: "v1alpha1",
-        plural: "clusterreports",
-        kind: "ClusterReport",
-        namespaced: false,
-      },
-    ],
-  },
-  categories: ["security"],
   summary: "Policy violations from PolicyReports and OpenReports, by Kyverno or any tool that writes them",
-  identity: { "policy-violation": IDENTITY, "policy-error": IDENTITY },
-  reports: {
-    policyreports: POLICY_EVENT_TYPES,
-    clusterpolicyreports: POLICY_EVENT_TYPES,
-    reports: POLICY_EVENT_TYPES,
-    clusterreports: POLICY_EVENT_TYPES,
+  eventTypes: {
+    "policy-violation": { category: "security", identity: IDENTITY },
+    "policy-error": { category: "security", identity: IDENTITY },
   },
-  *toEvents({ body, origin }): Iterable<Drawn> {
+  feeds: [{
+    type: "watch",
+    resources: [
+      ...POLICY_VERSIONS.map((version) => reports("wgpolicyk8s.io", version, "PolicyReport")),
+      ...POLICY_VERSIONS.map((version) => reports("wgpolicyk8s.io", version, "ClusterPolicyReport")),
+      reports("openreports.io", "v1alpha1", "Report"),
+      reports("openreports.io", "v1alpha1", "ClusterReport"),
+    ],
+  }],
+  reportsForOthers: true,
+  *draw({ body, origin }, context): Iterable<Drawn> {
     for (const found of reportsIn(body)) {
       if ("error" in found) yield found;
-      else yield* alikeTwins(fromReport(found, origin));
+      else yield* alikeTwins(fromReport(found, { origin, context }));
     }
   },
-});
+};
 
-function policyReports(version: string, { cluster }: { cluster: boolean }): ResourceType {
+function reports(group: string, version: string, kind: string): WatchedResource {
   return {
-    group: POLICY_GROUP,
+    group,
     version,
-    plural: cluster ? "clusterpolicyreports" : "policyreports",
-    kind: cluster ? "ClusterPolicyReport" : "PolicyReport",
-    namespaced: !cluster,
+    plural: `${kind.toLowerCase()}s`,
+    kind,
+    namespaced: !kind.startsWith("Cluster"),
+    eventTypes: ["policy-violation", "policy-error"],
   };
 }
 
@@ -74,15 +62,19 @@ interface FoundReport {
 }
 
 /** The report around a result. */
-interface Context {
+interface Around {
   readonly report: JsonObject;
+  readonly reservedSources: ReadonlySet<string>;
   /** For resources that name none. */
   readonly namespace: string;
   /** Of results that say nothing of their own: `scope`, else the owner. */
   readonly subject: Resource | undefined;
 }
 
-function* fromReport({ report, kind, path }: FoundReport, origin: Origin): Generator<Drawn> {
+function* fromReport(
+  { report, kind, path }: FoundReport,
+  { origin, context: { reservedSources } }: { readonly origin: Origin; readonly context: DrawContext },
+): Generator<Drawn> {
   const results = at(report, "results");
   if (!KINDS.has(kind) && (kind !== "" || results === undefined)) {
     const received = kind === "" ? "none" : JSON.stringify(kind.slice(0, 63));
@@ -101,9 +93,9 @@ function* fromReport({ report, kind, path }: FoundReport, origin: Origin): Gener
     return;
   }
   const namespace = textAt(report, "metadata", "namespace") || (origin.namespace ?? "");
-  const context = { report, namespace, subject: reportSubject(report, namespace) };
+  const around = { report, reservedSources, namespace, subject: reportSubject(report, namespace) };
   for (const [index, result] of results.entries()) {
-    yield* fromResult(result, { path: `${resultsPath}[${index}]`, context });
+    yield* fromResult(result, { path: `${resultsPath}[${index}]`, around });
   }
 }
 
@@ -121,10 +113,10 @@ function resourceIn(reference: Field, namespace: string): Resource | undefined {
 
 interface ResultContext {
   readonly path: string;
-  readonly context: Context;
+  readonly around: Around;
 }
 
-function* fromResult(result: Json, { path, context }: ResultContext): Generator<Drawn> {
+function* fromResult(result: Json, { path, around }: ResultContext): Generator<Drawn> {
   if (!isObject(result)) {
     yield unread("wrong_shape", path, `expected an object, received ${shapeOf(result)}`);
     return;
@@ -157,17 +149,16 @@ function* fromResult(result: Json, { path, context }: ResultContext): Generator<
       continue;
     }
     for (const [index, reference] of references.entries()) {
-      const resource = resourceIn(reference, context.namespace);
-      if (resource) yield { event: toEvent(result, { outcome, rule, resource, context }) };
-      else {yield unread(
-          "missing_field",
-          `${path}.${key}[${index}]`,
-          "expected the kind and name of a resource",
-        );}
+      const resource = resourceIn(reference, around.namespace);
+      if (resource) yield { event: toEvent(result, { outcome, rule, resource, around }) };
+      else {
+        const message = "expected the kind and name of a resource";
+        yield unread("missing_field", `${path}.${key}[${index}]`, message);
+      }
     }
     return;
   }
-  yield { event: toEvent(result, { outcome, rule, resource: context.subject, context }) };
+  yield { event: toEvent(result, { outcome, rule, resource: around.subject, around }) };
 }
 
 interface Rule {
@@ -191,17 +182,17 @@ interface Verdict {
   readonly outcome: "fail" | "warn" | "error";
   readonly rule: Rule;
   readonly resource: Resource | undefined;
-  readonly context: Context;
+  readonly around: Around;
 }
 
-function toEvent(result: JsonObject, { outcome, rule, resource, context }: Verdict): DrawnEvent {
-  const engine = firstText(textAt(result, "source"), textAt(context.report, "source"));
-  const source = otherTool(engine);
+function toEvent(result: JsonObject, { outcome, rule, resource, around }: Verdict): DrawnEvent {
+  const engine = firstText(textAt(result, "source"), textAt(around.report, "source"));
+  const source = otherTool(engine, around.reservedSources);
   const name = [rule.policy, rule.lasting].filter(Boolean).join("/");
   const message = textAt(result, "message");
   const detectedAt = timeOf(at(result, "timestamp")) ??
-    textAt(context.report, "metadata", "creationTimestamp");
-  const about = resource ?? (context.namespace === "" ? undefined : { namespace: context.namespace });
+    textAt(around.report, "metadata", "creationTimestamp");
+  const about = resource ?? (around.namespace === "" ? undefined : { namespace: around.namespace });
   return {
     ...(source === undefined ? {} : { source }),
     category: "security",
@@ -226,7 +217,7 @@ function toEvent(result: JsonObject, { outcome, rule, resource, context }: Verdi
       result: outcome,
       resource: resource ? lastingSubject(resource) : undefined,
       // Results about nothing in particular are told apart by the report that holds them: a node's, a suite's.
-      report: resource ? "" : textAt(context.report, "metadata", "name"),
+      report: resource ? "" : textAt(around.report, "metadata", "name"),
     }),
   };
 }

@@ -3,73 +3,76 @@ import type { Drawn, DrawnEvent, Origin } from "../../model/event.ts";
 import { isObject, type Json, type JsonObject } from "../../model/json.ts";
 import { reportedWorkload } from "../../model/identity/names.ts";
 import type { Resource } from "../../model/observation.ts";
-import type { ResourceType } from "../../kube/api.ts";
 import { at, shapeOf, textAt, unread, withoutEmpty } from "../read.ts";
 import { alikeTwins, joined, reportsIn } from "../reports.ts";
-import { defineSource } from "../source.ts";
+import type { Source, WatchedResource } from "../source.ts";
 import { lastingSubject, ownerOf, subjectOf, wordAt } from "../subjects.ts";
 import { type Finding, readCheck, readSecret, readVulnerability, type Unreadable } from "./findings.ts";
 
-const GROUP = "aquasecurity.github.io";
 const CHECK_IDENTITY = ["eventType", "resource", "check", "messages"];
 
 /** Findings of Trivy Operator. Compliance reports repeat the checks of the others; SBOMs hold no findings. */
-export const trivy = defineSource({
+export const trivy: Source = {
   name: "trivy",
   kind: "finding",
-  input: {
-    type: "informer",
-    resources: [
-      resource("vulnerabilityreports", "VulnerabilityReport"),
-      resource("clustervulnerabilityreports", "ClusterVulnerabilityReport"),
-      resource("configauditreports", "ConfigAuditReport"),
-      resource("clusterconfigauditreports", "ClusterConfigAuditReport"),
-      resource("exposedsecretreports", "ExposedSecretReport"),
-      resource("rbacassessmentreports", "RbacAssessmentReport"),
-      resource("clusterrbacassessmentreports", "ClusterRbacAssessmentReport"),
-      resource("infraassessmentreports", "InfraAssessmentReport"),
-      resource("clusterinfraassessmentreports", "ClusterInfraAssessmentReport"),
-    ],
-  },
-  categories: ["security"],
   summary:
     "Vulnerabilities, misconfigurations, exposed secrets, RBAC and infrastructure risks found by Trivy Operator",
-  identity: {
-    vulnerability: [
-      "eventType",
-      "resource",
-      "container",
-      "vulnerabilityID",
-      "package",
-      "installedVersion",
-      "purl",
-      "path",
-      "target",
+  eventTypes: {
+    vulnerability: {
+      category: "security",
+      identity: [
+        "eventType",
+        "resource",
+        "container",
+        "vulnerabilityID",
+        "package",
+        "installedVersion",
+        "purl",
+        "path",
+        "target",
+      ],
+    },
+    misconfiguration: { category: "security", identity: CHECK_IDENTITY },
+    "exposed-secret": {
+      category: "security",
+      identity: ["eventType", "resource", "container", "rule", "path"],
+    },
+    "rbac-risk": { category: "security", identity: CHECK_IDENTITY },
+    "infra-risk": { category: "security", identity: CHECK_IDENTITY },
+  },
+  feeds: [{
+    type: "watch",
+    resources: [
+      reports("VulnerabilityReport", "vulnerability"),
+      reports("ClusterVulnerabilityReport", "vulnerability"),
+      reports("ConfigAuditReport", "misconfiguration"),
+      reports("ClusterConfigAuditReport", "misconfiguration"),
+      reports("ExposedSecretReport", "exposed-secret"),
+      reports("RbacAssessmentReport", "rbac-risk"),
+      reports("ClusterRbacAssessmentReport", "rbac-risk"),
+      reports("InfraAssessmentReport", "infra-risk"),
+      reports("ClusterInfraAssessmentReport", "infra-risk"),
     ],
-    misconfiguration: CHECK_IDENTITY,
-    "exposed-secret": ["eventType", "resource", "container", "rule", "path"],
-    "rbac-risk": CHECK_IDENTITY,
-    "infra-risk": CHECK_IDENTITY,
-  },
-  reports: {
-    vulnerabilityreports: ["vulnerability"],
-    clustervulnerabilityreports: ["vulnerability"],
-    configauditreports: ["misconfiguration"],
-    clusterconfigauditreports: ["misconfiguration"],
-    exposedsecretreports: ["exposed-secret"],
-    rbacassessmentreports: ["rbac-risk"],
-    clusterrbacassessmentreports: ["rbac-risk"],
-    infraassessmentreports: ["infra-risk"],
-    clusterinfraassessmentreports: ["infra-risk"],
-  },
+  }],
   volatileDetails: ["score", "reportedOwner"],
-  *toEvents({ body, origin }): Iterable<Drawn> {
+  *draw({ body, origin }): Iterable<Drawn> {
     for (const found of reportsIn(body)) {
       if ("error" in found) yield found;
       else yield* fromReport(found, origin);
     }
   },
-});
+};
+
+function reports(kind: string, eventType: string): WatchedResource {
+  return {
+    group: "aquasecurity.github.io",
+    version: "v1alpha1",
+    plural: `${kind.toLowerCase()}s`,
+    kind,
+    namespaced: !kind.startsWith("Cluster"),
+    eventTypes: [eventType],
+  };
+}
 
 interface ReportKind {
   readonly eventType: string;
@@ -263,8 +266,4 @@ function toEvent(finding: Finding, { kind, about }: { kind: ReportKind; about: A
       ...finding.identity,
     },
   };
-}
-
-function resource(plural: string, kind: string): ResourceType {
-  return { group: GROUP, version: "v1alpha1", plural, kind, namespaced: !kind.startsWith("Cluster") };
 }

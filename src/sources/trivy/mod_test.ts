@@ -2,6 +2,7 @@ import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@st
 import type { DrawnEvent } from "../../model/event.ts";
 import type { Json, JsonObject } from "../../model/json.ts";
 import type { PayloadError } from "../../model/outcome.ts";
+import { drawnFrom } from "../../../tests/support/source_runtime.ts";
 import { trivy } from "./mod.ts";
 
 interface Drawing {
@@ -10,7 +11,7 @@ interface Drawing {
 }
 
 function draw(body: Json): Drawing {
-  const drawn = [...trivy.toEvents({ body, origin: { confined: false }, receivedAt: 0 }, { ownUser: "" })];
+  const drawn = drawnFrom(trivy, { body, origin: { confined: false }, receivedAt: 0 });
   return {
     events: drawn.flatMap((item) => "event" in item ? [item.event] : []),
     errors: drawn.flatMap((item) => "error" in item ? [item.error] : []),

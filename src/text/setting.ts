@@ -1,6 +1,6 @@
 /** How single settings are read: the kinds of value that an environment variable may hold, and what is wrong with others. */
-import { isNamespaceName } from "./model/identity/names.ts";
-import { SOURCE_PATTERN } from "./model/observation.ts";
+import { isNamespaceName } from "../model/identity/names.ts";
+import { SOURCE_PATTERN } from "../model/observation.ts";
 
 /** How one environment variable is read. */
 export interface Setting<T> {
@@ -9,6 +9,12 @@ export interface Setting<T> {
   readonly fallback: string;
   readonly doc: string;
   parse(text: string): T;
+}
+
+/** The values of settings, read. */
+export interface SettingValues {
+  /** The value of a setting. Throws where the setting was not read: no source declares it. */
+  of<T>(setting: Setting<T>): T;
 }
 
 /** A setting has a value that cannot be used. */

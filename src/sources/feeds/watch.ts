@@ -1,26 +1,26 @@
-/** One watched resource of a state source: a full evaluation at the start and at each resync, then change by change. */
+/** Reads one view of a feed by list and watch: all its documents at the start and at each resync, then change by change. */
 import type { Clock } from "../../model/clock.ts";
-import { viewName, type Views } from "../../model/view.ts";
+import type { Origin, Payload } from "../../model/event.ts";
+import { viewName } from "../../model/view.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../../kube/api.ts";
 import { backoff } from "../../kube/retry.ts";
 import { watch, type WatchOptions } from "../../kube/watch.ts";
 import { logger } from "../../telemetry/logging.ts";
 import type { Metrics } from "../../telemetry/metrics.ts";
+import type { WatchScope } from "../source.ts";
 import type { SourceStates } from "../status.ts";
-import { createEvaluator, type EvaluatorOptions } from "./evaluation.ts";
+import { createEvaluator, type Evaluator, type EvaluatorOptions } from "./evaluator.ts";
 
 /** What tests shorten. */
-export type WatcherTuning = Pick<
+export type WatchTuning = Pick<
   WatchOptions,
   "idleMs" | "pageSize" | "timeoutSeconds" | "random" | "backoff" | "sleep"
 >;
 
-export interface InformerOptions
-  extends Pick<EvaluatorOptions, "source" | "view" | "intake" | "payloadOf" | "onTaken"> {
+export interface ReadViewOptions extends Pick<EvaluatorOptions, "view" | "views" | "payloadOf" | "take"> {
   readonly api: KubeApi;
   readonly type: ResourceType;
-  readonly scope?: Pick<WatchOptions, "namespace" | "labelSelector" | "fieldSelector">;
-  readonly views: Views;
+  readonly scope: WatchScope;
   readonly states: SourceStates;
   /** Full evaluations happen this often. */
   readonly resyncMs: number;
@@ -28,46 +28,58 @@ export interface InformerOptions
   readonly onReevaluate: (listener: () => void) => Disposable;
   readonly metrics: Metrics;
   readonly clock: Clock;
-  readonly watcherOptions?: WatcherTuning | undefined;
+  readonly watchTuning?: WatchTuning | undefined;
 }
 
-const log = logger("informer");
+const log = logger("sources");
 /**
  * The longest wait for a right. Each request without it is a line in the API server's audit log, and where that is sent
  * here, an `access-denied` of our own making.
  */
 const DENIED_MS = 120_000;
 
-/** `plural.group`, as kubectl writes it. */
-export function resourceName({ plural, group }: Pick<ResourceType, "plural" | "group">): string {
-  return group === "" ? plural : `${plural}.${group}`;
+/** The payload of a report or mapped object: the object itself. */
+export function objectPayload(object: KubeObject, receivedAt: number): Payload {
+  const origin = originOf(object, { confined: !isKubernetesEvent(object) });
+  return { body: object as unknown as Payload["body"], origin, receivedAt };
+}
+
+/** Where an object's findings come from. */
+export function originOf({ metadata }: KubeObject, { confined }: Pick<Origin, "confined">): Origin {
+  const { namespace = "", name = "", labels = {}, annotations = {} } = metadata;
+  return { namespace, name, labels, annotations, confined };
+}
+
+/** Events may name any resource: the API server itself puts those of cluster-scoped ones into `default`. */
+function isKubernetesEvent({ apiVersion = "", kind }: KubeObject): boolean {
+  return kind === "Event" && (apiVersion === "v1" || apiVersion.startsWith("events.k8s.io/"));
 }
 
 /** Runs until `signal` aborts. */
-export async function runInformer(options: InformerOptions, signal: AbortSignal): Promise<void> {
-  const { type, api } = options;
+export async function readView(options: ReadViewOptions, signal: AbortSignal): Promise<void> {
+  const { type, api, watchTuning } = options;
+  const failure = new AbortController();
   const evaluator = createEvaluator({
     ...options,
-    signal,
+    ...(watchTuning?.sleep && { sleep: watchTuning.sleep }),
+    signal: AbortSignal.any([signal, failure.signal]),
     read: (key) => readAgain(api, type, key),
   });
-  const retries = evaluator.run();
+  const running = evaluator.run();
   try {
-    while (!signal.aborted) await runRound(options, { evaluator, signal });
+    while (!signal.aborted) await readRound(options, { evaluator, signal });
   } finally {
-    await evaluator.idle();
-    await retries;
+    failure.abort();
+    await running;
   }
 }
 
-interface Round {
-  readonly evaluator: ReturnType<typeof createEvaluator>;
-  readonly signal: AbortSignal;
-}
-
 /** One list and the watch after it, until the next resync or a call for re-evaluation. */
-async function runRound(options: InformerOptions, { evaluator, signal }: Round): Promise<void> {
-  const { source, view, states, views, metrics, clock } = options;
+async function readRound(
+  options: ReadViewOptions,
+  { evaluator, signal }: { readonly evaluator: Evaluator; readonly signal: AbortSignal },
+): Promise<void> {
+  const { view, states, views, metrics, clock } = options;
   const restart = new AbortController();
   let listed = false;
   let wanted = false;
@@ -81,16 +93,16 @@ async function runRound(options: InformerOptions, { evaluator, signal }: Round):
   const round = AbortSignal.any([signal, restart.signal]);
   let startedAt = clock.monotonic();
   try {
-    const { random } = options.watcherOptions ?? {};
+    const { random } = options.watchTuning ?? {};
     const events = watch<KubeObject>(options.api, options.type, {
       deniedBackoff: backoff({ maxMs: DENIED_MS, ...(random && { random }) }),
       ...options.scope,
-      ...options.watcherOptions,
+      ...options.watchTuning,
       signal: round,
       metrics,
       clock,
       onState: (state) => {
-        // An informer that has been told to end no longer speaks for the resource.
+        // What has been told to end does not set the state of the view any more: its successor may have set it.
         if (!signal.aborted) states.set(view, state);
       },
     });
@@ -100,6 +112,7 @@ async function runRound(options: InformerOptions, { evaluator, signal }: Round):
           startedAt = clock.monotonic();
           listed = false;
           views.begin(view);
+          evaluator.begin();
           break;
         case "apply":
           await evaluator.evaluate(event.object);
@@ -108,9 +121,9 @@ async function runRound(options: InformerOptions, { evaluator, signal }: Round):
           await evaluator.gone(event.object);
           break;
         case "synced":
-          await evaluator.idle();
+          await evaluator.settled();
           metrics.scrapeDuration.observe(
-            { watcher: metrics.sourceLabel(source.name) },
+            { watcher: metrics.sourceLabel(view.source) },
             (clock.monotonic() - startedAt) / 1_000,
           );
           if (!round.aborted) views.complete(view);
@@ -129,12 +142,12 @@ async function runRound(options: InformerOptions, { evaluator, signal }: Round):
 }
 
 function noteError(
-  { source, view, views, states }: InformerOptions,
+  { view, views, states }: ReadViewOptions,
   { error, reason, state }: { error: unknown; reason: string; state: "absent" | "forbidden" | "failing" },
 ): void {
-  states.failed(source.name, reason);
+  states.failed(view.source, reason);
   if (state !== "failing") views.lost(view, state === "absent" ? "absent" : "unreadable");
-  const fields = { source: source.name, resource: viewName(view), reason, error };
+  const fields = { source: view.source, resource: viewName(view), reason, error };
   if (state === "failing") log.warn("Watch broke and goes on", fields);
   else log.info("Resource cannot be read", { ...fields, state });
 }

@@ -1,0 +1,285 @@
+/** Evaluates the documents (reports, ConfigMaps) of one view: fairly by namespace, and again while they cannot be stored. */
+import type { Clock } from "../../model/clock.ts";
+import type { Payload } from "../../model/event.ts";
+import { type ViewKey, viewName, type Views } from "../../model/view.ts";
+import type { KubeObject } from "../../kube/api.ts";
+import { type Backoff, backoff, elapsed, settledWithin, type Sleep } from "../../kube/retry.ts";
+import type { IntakeResult } from "../../pipeline/intake.ts";
+import { logger } from "../../telemetry/logging.ts";
+
+const log = logger("sources");
+
+/** The payload in a document, and whether all of it could be read. */
+export interface ReadDocument {
+  readonly payload: Payload;
+  readonly readable: boolean;
+}
+
+export interface EvaluatorOptions {
+  readonly view: ViewKey;
+  readonly views: Views;
+  /** Undefined where there is no payload in the object. */
+  readonly payloadOf: (object: KubeObject) => ReadDocument | undefined;
+  /** Takes the events of a payload in. */
+  readonly take: (payload: Payload, correlationId: string) => Promise<IntakeResult>;
+  /** Reads a document again by key; undefined where it is gone. */
+  readonly read: (key: string) => Promise<KubeObject | undefined>;
+  readonly signal: AbortSignal;
+  readonly clock: Clock;
+  readonly retryBackoff?: Backoff;
+  readonly sleep?: Sleep;
+}
+
+/** Evaluates documents: several at once, those of one key in order. */
+export interface Evaluator {
+  /** A full list begins. It decides which documents there are: what began before it does not count any more. */
+  begin(): void;
+  /** Resolves once the evaluation has begun or is put off: a list does not run ahead of what can be stored. */
+  evaluate(object: KubeObject): Promise<void>;
+  gone(object: KubeObject): Promise<void>;
+  /** Resolves once all documents are evaluated, except those of namespaces that have stalled: what they report is not known. */
+  settled(): Promise<void>;
+  /** Evaluates what was put off or could not be stored, until the signal aborts; then waits for all work to end. */
+  run(): Promise<void>;
+}
+
+/** Documents in work at once: each may be a report of a megabyte. Each stalled namespace may have as many of its own. */
+const MAX_AT_ONCE = 8;
+/** A namespace none of whose documents was done for so long (it may refuse what is written) keeps no other waiting. */
+const STALLED_MS = 10_000;
+/** Namespaces that count as stalled at once: a bound on the documents in work. */
+const MAX_STALLED = 4;
+
+type Step = () => Promise<void>;
+
+/** A document in work. */
+interface Lane {
+  /** What came of the document since: a newer version replaces all before it. */
+  next: Step | undefined;
+  done: Promise<void>;
+}
+
+/** The documents of one namespace. */
+interface Progress {
+  inWork: number;
+  /** When the first of those in work began, or the last one was done. */
+  movedAt: number;
+  /** Keys of documents to be read and evaluated once others are done. */
+  readonly putOff: Set<string>;
+}
+
+/** `namespace/name`, or `name` for a cluster-scoped object. */
+export function keyOf({ metadata }: KubeObject): string {
+  return metadata.namespace ? `${metadata.namespace}/${metadata.name ?? ""}` : metadata.name ?? "";
+}
+
+/** Creates the evaluator of one view. */
+export function createEvaluator(options: EvaluatorOptions): Evaluator {
+  const { view, views, signal, clock } = options;
+  const { retryBackoff = backoff({ initialMs: 1_000, maxMs: 60_000 }), sleep } = options;
+  const lanes = new Map<string, Lane>();
+  const namespaces = new Map<string, Progress>();
+  /** Keys of documents that could not be read or stored. */
+  const failed = new Set<string>();
+  let round = 0;
+  /** Resolves at the next change: a document is done, failed or was put off, or the signal aborted. */
+  let change = Promise.withResolvers<void>();
+  signal.addEventListener("abort", changed, { once: true });
+
+  function changed(): void {
+    change.resolve();
+    change = Promise.withResolvers();
+  }
+
+  async function schedule(key: string, step: Step): Promise<void> {
+    const namespace = namespaceOf(key);
+    while (!signal.aborted) {
+      const lane = lanes.get(key);
+      if (lane) {
+        lane.next = step;
+        return;
+      }
+      const progress = namespaces.get(namespace) ??
+        { inWork: 0, movedAt: clock.monotonic(), putOff: new Set() };
+      namespaces.set(namespace, progress);
+      switch (roomFor(progress)) {
+        case "start":
+          return start(key, { step, progress });
+        case "put off":
+          blind(key);
+          progress.putOff.add(key);
+          return changed();
+        case "wait":
+          await changeOrStall();
+      }
+    }
+  }
+
+  /** A namespace that has stalled takes no place from others, and has no more than all the places of its own. */
+  function roomFor(progress: Progress): "start" | "wait" | "put off" {
+    const past = stalled();
+    if (past.includes(progress)) return progress.inWork < MAX_AT_ONCE ? "start" : "put off";
+    const moving = lanes.size - past.reduce((sum, { inWork }) => sum + inWork, 0);
+    return moving < MAX_AT_ONCE ? "start" : "wait";
+  }
+
+  function start(
+    key: string,
+    { step, progress }: { readonly step: Step; readonly progress: Progress },
+  ): void {
+    if (progress.inWork++ === 0) progress.movedAt = clock.monotonic();
+    const lane: Lane = { next: step, done: Promise.resolve() };
+    lanes.set(key, lane);
+    lane.done = work(key, lane).finally(() => {
+      lanes.delete(key);
+      progress.inWork--;
+      progress.movedAt = clock.monotonic();
+      if (progress.inWork + progress.putOff.size === 0) namespaces.delete(namespaceOf(key));
+      changed();
+    });
+  }
+
+  async function work(key: string, lane: Lane): Promise<void> {
+    while (lane.next) {
+      const step = lane.next;
+      lane.next = undefined;
+      const began = round;
+      try {
+        await step();
+      } catch (error) {
+        log.error("Document could not be evaluated", {
+          source: view.source,
+          resource: viewName(view),
+          key,
+          error,
+        });
+        if (began !== round || signal.aborted) continue;
+        blind(key);
+        failed.add(key);
+      }
+    }
+  }
+
+  /** It is not known what the document reports: nothing is taken for ended. */
+  function blind(key: string): void {
+    views.report(view, { key, fingerprints: [], readable: false });
+  }
+
+  function stalled(): readonly Progress[] {
+    const since = clock.monotonic() - STALLED_MS;
+    return [...namespaces.values()].filter(({ inWork, movedAt }) => inWork > 0 && movedAt <= since)
+      .slice(0, MAX_STALLED);
+  }
+
+  /** Resolves at the next change, or when a namespace may have stalled. */
+  async function changeOrStall(): Promise<void> {
+    const past = stalled();
+    const next = [...namespaces.values()].filter((each) => each.inWork > 0 && !past.includes(each))
+      .map(({ movedAt }) => movedAt + STALLED_MS - clock.monotonic());
+    if (next.length === 0) await change.promise;
+    else await settledWithin(change.promise, Math.max(1, Math.min(...next)), { ...(sleep && { sleep }) });
+  }
+
+  async function take(object: KubeObject, began: number): Promise<void> {
+    const key = keyOf(object);
+    failed.delete(key);
+    const found = options.payloadOf(object);
+    // What cannot be read is no end of what it reported.
+    if (!found) return blind(key);
+    const correlationId = `${viewName(view)}/${key}@${object.metadata.resourceVersion ?? ""}`;
+    const result = await options.take(found.payload, correlationId);
+    if (signal.aborted || began !== round) return;
+    const readable = found.readable && result.payloadErrorCount === 0;
+    views.report(view, { key, fingerprints: result.fingerprints, readable });
+    if (result.undecided > 0) failed.add(key);
+  }
+
+  /** Reads a document again and evaluates what is there now. */
+  async function takeAgain(key: string, began: number): Promise<void> {
+    let object: KubeObject | undefined;
+    try {
+      object = await options.read(key);
+    } catch {
+      if (began === round) failed.add(key);
+      return;
+    }
+    if (began !== round) return;
+    if (object) await take(object, began);
+    else forget(key);
+  }
+
+  function forget(key: string): void {
+    failed.delete(key);
+    views.gone(view, key);
+  }
+
+  /** Reads what was put off, one of each namespace in turn. */
+  async function runPutOff(): Promise<void> {
+    while (!signal.aborted) {
+      const ready = [...namespaces.values()].filter((each) =>
+        each.putOff.size > 0 && roomFor(each) !== "put off"
+      );
+      if (ready.length === 0) await changeOrStall();
+      for (const { putOff } of ready) {
+        const [key = ""] = putOff;
+        const began = round;
+        if (putOff.delete(key)) await schedule(key, () => takeAgain(key, began));
+      }
+    }
+  }
+
+  async function runFailed(): Promise<void> {
+    while (!signal.aborted) {
+      if (failed.size === 0) {
+        retryBackoff.reset();
+        await change.promise;
+        continue;
+      }
+      if (!await elapsed(retryBackoff.next(), { signal, sleep })) return;
+      const began = round;
+      for (const key of [...failed]) {
+        if (signal.aborted || began !== round) break;
+        if (failed.delete(key)) await schedule(key, () => takeAgain(key, began));
+      }
+    }
+  }
+
+  return {
+    begin() {
+      round++;
+      failed.clear();
+      for (const [namespace, { inWork, putOff }] of namespaces) {
+        putOff.clear();
+        if (inWork === 0) namespaces.delete(namespace);
+      }
+      for (const lane of lanes.values()) lane.next = undefined;
+    },
+    evaluate(object) {
+      const began = round;
+      return schedule(keyOf(object), () => take(object, began));
+    },
+    gone(object) {
+      const key = keyOf(object);
+      return schedule(key, () => Promise.resolve(forget(key)));
+    },
+    async settled() {
+      const isMoving = () => {
+        const past = stalled();
+        return [...namespaces.values()].some((each) =>
+          each.inWork + each.putOff.size > 0 && !past.includes(each)
+        );
+      };
+      while (isMoving() && !signal.aborted) await changeOrStall();
+      for (const key of lanes.keys()) blind(key);
+    },
+    async run() {
+      await Promise.all([runPutOff(), runFailed()]);
+      await Promise.all([...lanes.values()].map(({ done }) => done));
+    },
+  };
+}
+
+function namespaceOf(key: string): string {
+  const slash = key.indexOf("/");
+  return slash < 0 ? "" : key.slice(0, slash);
+}

@@ -1,0 +1,120 @@
+/** Takes what is posted to the post feeds in force. */
+import type { Payload } from "../../model/event.ts";
+import type { PayloadError } from "../../model/outcome.ts";
+import type { Intake, IntakeResult } from "../../pipeline/intake.ts";
+import type { SettingValues } from "../../text/setting.ts";
+import { runtimeOf, type RuntimeOptions } from "../active.ts";
+import { type PostFeed, type Source, viewOf } from "../source.ts";
+import type { SourceStates } from "../status.ts";
+
+/** A post feed and its source. */
+export interface Post {
+  readonly source: Source;
+  readonly feed: PostFeed;
+  /** The deadline of an answer. */
+  readonly ackTimeoutMs: number;
+}
+
+export interface PostFeedsOptions {
+  readonly intake: Intake;
+  readonly runtime: RuntimeOptions;
+  readonly settings: SettingValues;
+  /** WEBHOOK_ACK_TIMEOUT: for feeds without a deadline of their own. */
+  readonly ackTimeoutMs: number;
+  readonly states: SourceStates;
+  readonly payloadError: (source: string, error: PayloadError, correlationId: string) => void;
+  /** An Ingester brought events. */
+  readonly noteEvents: (ingester: string, count: number) => void;
+}
+
+/** Requests that may wait at once for all paths together whose sources have no waiting room of their own. */
+const SHARED_WAITING = 100;
+
+/** The post feeds of this process. */
+export class PostFeeds {
+  readonly #options: PostFeedsOptions;
+  #byPath: ReadonlyMap<string, Post> = new Map();
+
+  constructor(options: PostFeedsOptions) {
+    this.#options = options;
+  }
+
+  /** Replaces the sources. */
+  set(sources: readonly Source[]): void {
+    const { states } = this.#options;
+    const before = this.#byPath;
+    this.#byPath = new Map(sources.flatMap((source) => this.#postsOf(source)));
+    for (const [path, post] of before) {
+      if (!this.#byPath.has(path)) states.forget(viewOf(post, { resource: path }));
+    }
+    for (const [path, post] of this.#byPath) states.set(viewOf(post, { resource: path }), "serving");
+  }
+
+  /** The paths in force, without tokens. */
+  get paths(): readonly string[] {
+    return [...this.#byPath.keys()];
+  }
+
+  /** The feed a path names, and the token in its last segment if it has one there. Paths are compared decoded. */
+  find(path: string): { readonly post: Post; readonly token?: string } | undefined {
+    // A token in base64 has characters that a path cannot hold as they are: each segment is decoded by itself.
+    const segments = path.split("/").map(decoded);
+    const exact = this.#byPath.get(segments.join("/"));
+    if (exact) return { post: exact };
+    const token = segments.pop() ?? "";
+    const post = this.#byPath.get(segments.join("/"));
+    return post && (token === "" ? { post } : { post, token });
+  }
+
+  #postsOf(source: Source): [path: string, post: Post][] {
+    const { settings, ackTimeoutMs } = this.#options;
+    return source.feeds.flatMap((feed): [string, Post][] => {
+      if (feed.type !== "post") return [];
+      const { path, ackTimeout } = feed;
+      return [[path, { source, feed, ackTimeoutMs: ackTimeout ? settings.of(ackTimeout) : ackTimeoutMs }]];
+    });
+  }
+
+  /** The longest of all deadlines. A door has that of its source or the default one, so that later ones are none longer. */
+  get longestAckTimeoutMs(): number {
+    const ownMs = [...this.#byPath.values()].map((post) => post.ackTimeoutMs);
+    return Math.max(this.#options.ackTimeoutMs, ...ownMs);
+  }
+
+  /** Resolves once every event of the payload has its outcome. */
+  async take(
+    { source, feed }: Post,
+    payload: Payload,
+    context: { readonly signal: AbortSignal; readonly correlationId: string },
+  ): Promise<IntakeResult> {
+    const { intake, runtime, states, noteEvents } = this.#options;
+    const result = await intake.take(runtimeOf({ source, feed }, runtime), payload, context);
+    if (result.received > 0) {
+      states.sawEvents(source.name, payload.receivedAt);
+      if (feed.ingester) noteEvents(feed.ingester.id, result.received);
+    }
+    return result;
+  }
+
+  /** Counts a body, or a part of one, that is not JSON: an error of its source. */
+  unreadable({ source }: Post, error: PayloadError, correlationId: string): void {
+    this.#options.payloadError(source.name, error, correlationId);
+  }
+}
+
+/** The waiting room of a feed: its source's own, else the one that all others share. */
+export function roomOf(
+  { source, feed: { waiting } }: Post,
+): { readonly name: string; readonly size: number } {
+  return waiting === undefined ? { name: "", size: SHARED_WAITING } : { name: source.name, size: waiting };
+}
+
+/** A segment with its percent-escapes resolved; as it is where they are broken. */
+function decoded(segment: string): string {
+  if (!segment.includes("%")) return segment;
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return segment;
+  }
+}

@@ -1,0 +1,233 @@
+/** Reads the watch and ConfigMap feeds of all sources, on the leader: one list and watch for each resource that is served. */
+import type { Clock } from "../../model/clock.ts";
+import type { PayloadError } from "../../model/outcome.ts";
+import { viewId, type ViewKey, viewName, type Views } from "../../model/view.ts";
+import type { KubeApi, KubeObject, ResourceType } from "../../kube/api.ts";
+import type { Discovery, Served } from "../../kube/discovery.ts";
+import { resourceName } from "../../kube/paths.ts";
+import type { Intake } from "../../pipeline/intake.ts";
+import { logger } from "../../telemetry/logging.ts";
+import type { Metrics } from "../../telemetry/metrics.ts";
+import type { SettingValues } from "../../text/setting.ts";
+import { runtimeOf, type RuntimeOptions } from "../active.ts";
+import { type ConfigMapFeed, feedId, namespaceOf, type Source, viewOf, type WatchFeed } from "../source.ts";
+import type { SourceStates } from "../status.ts";
+import { configMapPayload, CONFIGMAPS } from "./configmap.ts";
+import type { ReadDocument } from "./evaluator.ts";
+import { objectPayload, readView, type WatchTuning } from "./watch.ts";
+
+export interface PulledFeedsOptions {
+  readonly api: KubeApi;
+  readonly discovery: Pick<Discovery, "served" | "subscribe">;
+  readonly intake: Intake;
+  readonly runtime: RuntimeOptions;
+  readonly settings: SettingValues;
+  readonly views: Views;
+  readonly states: SourceStates;
+  readonly payloadError: (source: string, error: PayloadError, correlationId: string) => void;
+  /** An Ingester or ObservationMapping brought events. */
+  readonly noteEvents: (ingester: string, count: number) => void;
+  /** This shard's namespaces; empty: all. */
+  readonly namespaces: readonly string[];
+  /** Whether this shard reads cluster-scoped resources. */
+  readonly clusterScoped: boolean;
+  readonly resyncMs: number;
+  readonly configMapPollMs: number;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  readonly watchTuning?: WatchTuning | undefined;
+}
+
+type PulledFeed = WatchFeed | ConfigMapFeed;
+
+/** A view of a feed, and the served type it is read as, or why it is not: not served, or discovery could not tell (yet). */
+interface Place {
+  readonly source: Source;
+  readonly feed: PulledFeed;
+  readonly view: ViewKey;
+  readonly type: ResourceType | Exclude<Served["state"], "served">;
+}
+
+/** A view that is read. */
+interface Reading extends Place {
+  readonly abort: AbortController;
+  readonly done: Promise<void>;
+}
+
+const log = logger("sources");
+
+/** The pulled feeds of this process. */
+export class PulledFeeds {
+  readonly #options: PulledFeedsOptions;
+  /** By the ids of their views, absent ones too. */
+  #places: ReadonlyMap<string, Place> = new Map();
+  readonly #readings = new Map<string, Reading>();
+  readonly #listeners = new Set<() => void>();
+  #sources: readonly Source[] = [];
+  #active = false;
+
+  constructor(options: PulledFeedsOptions) {
+    this.#options = options;
+  }
+
+  /** Replaces the sources; feeds that stay as they are go on undisturbed. */
+  set(sources: readonly Source[]): void {
+    this.#sources = sources;
+    if (this.#active) this.#reconcile();
+  }
+
+  /** Evaluates everything in full again. */
+  reevaluate(): void {
+    for (const listener of [...this.#listeners]) listener();
+  }
+
+  /** Reads until `signal` aborts: the leader's part. */
+  async run(signal: AbortSignal): Promise<void> {
+    this.#active = true;
+    using _subscription = this.#options.discovery.subscribe(() => this.#reconcile());
+    this.#reconcile();
+    await new Promise<void>((resolve) => {
+      if (signal.aborted) resolve();
+      signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+    this.#active = false;
+    const ending = [...this.#readings.keys()].map((id) => this.#stop(id));
+    // At once, not when the readings have ended: by then another leader's term may have set states.
+    for (const { view } of this.#places.values()) this.#options.states.forget(view);
+    this.#places = new Map();
+    await Promise.all(ending);
+  }
+
+  #reconcile(): void {
+    if (!this.#active) return;
+    const { states, views } = this.#options;
+    const before = this.#places;
+    const places = this.#sources.flatMap((source) => [...this.#placesOf(source)]);
+    this.#places = new Map(places.filter(([, { type }]) => type !== "pending"));
+    for (const [id, { view }] of before) {
+      if (this.#places.has(id)) continue;
+      void this.#stop(id);
+      states.forget(view);
+      // Configuration took it away: the end of its findings was not observed.
+      views.lost(view, "absent");
+    }
+    for (const [id, place] of this.#places) {
+      const reading = this.#readings.get(id);
+      if (reading && versionOf(reading) === versionOf(place)) continue;
+      void this.#stop(id);
+      if (typeof place.type !== "string") this.#start(id, { ...place, type: place.type });
+      else {
+        states.set(place.view, place.type === "absent" ? "absent" : "failing");
+        views.lost(place.view, place.type === "absent" ? "absent" : "unreadable");
+      }
+    }
+  }
+
+  *#placesOf(source: Source): Generator<[string, Place]> {
+    for (const feed of source.feeds) {
+      if (feed.type === "watch") yield* this.#watched(source, feed);
+      else if (feed.type === "configmap") {
+        const view = viewOf({ source, feed }, { resource: CONFIGMAPS.plural });
+        yield [viewId(view), { source, feed, view, type: CONFIGMAPS }];
+      }
+    }
+  }
+
+  /** The first served version of each resource, once or per namespace. */
+  #watched(source: Source, feed: WatchFeed): ReadonlyMap<string, Place> {
+    const { namespaces, clusterScoped, discovery } = this.#options;
+    const places = new Map<string, Place>();
+    const place = (type: ResourceType, namespace?: string) => {
+      const view = viewOf({ source, feed }, {
+        resource: resourceName(type),
+        ...(namespace === undefined ? {} : { namespace }),
+      });
+      const before = places.get(viewId(view))?.type ?? "absent";
+      if (typeof before !== "string") return;
+      const now = servedState(discovery, type);
+      const found = now === "served" ? type : now === "absent" ? before : now;
+      places.set(viewId(view), { source, feed, view, type: found });
+    };
+    for (const type of feed.resources) {
+      if (!type.namespaced || namespaces.length === 0 || feed.scope?.namespace) {
+        if (type.namespaced || clusterScoped) place(type);
+        continue;
+      }
+      for (const namespace of namespaces) place(type, namespace);
+    }
+    return places;
+  }
+
+  #start(id: string, place: Place & { readonly type: ResourceType }): void {
+    const { source, feed, view, type } = place;
+    const { states, intake, runtime, noteEvents, configMapPollMs, resyncMs } = this.#options;
+    const abort = new AbortController();
+    const { signal } = abort;
+    const running = runtimeOf({ source, feed }, runtime);
+    states.set(view, "listing");
+    const done = readView({
+      ...this.#options,
+      type,
+      view,
+      scope: this.#scopeOf(place),
+      resyncMs: feed.type === "configmap" ? Math.min(configMapPollMs, resyncMs) : resyncMs,
+      payloadOf: (object) => this.#payloadOf(place, object),
+      async take(payload, correlationId) {
+        const result = await intake.take(running, payload, { signal, correlationId });
+        if (result.received > 0 && !signal.aborted) {
+          states.sawEvents(source.name, payload.receivedAt);
+          if (feed.ingester) noteEvents(feed.ingester.id, result.received);
+        }
+        return result;
+      },
+      onReevaluate: (listener) => {
+        this.#listeners.add(listener);
+        return { [Symbol.dispose]: () => this.#listeners.delete(listener) };
+      },
+    }, signal).catch((error) => {
+      states.failed(source.name, "internal");
+      log.crit("Reading a source ended", { source: source.name, resource: viewName(view), error });
+    });
+    this.#readings.set(id, { ...place, abort, done });
+  }
+
+  #scopeOf({ feed, view: { namespace } }: Place) {
+    if (feed.type === "configmap") {
+      return { labelSelector: feed.labelSelector, namespace: namespaceOf(feed, this.#options.settings) };
+    }
+    return { ...feed.scope, ...(namespace === undefined ? {} : { namespace }) };
+  }
+
+  #payloadOf({ source, feed, view }: Place, object: KubeObject): ReadDocument | undefined {
+    const { clock, payloadError } = this.#options;
+    const receivedAt = clock.now();
+    if (feed.type === "watch") return { payload: objectPayload(object, receivedAt), readable: true };
+    const { namespace = "", name = "", resourceVersion = "" } = object.metadata;
+    return configMapPayload(object, {
+      key: feed.key,
+      receivedAt,
+      onError: (error) =>
+        payloadError(source.name, error, `${view.resource}/${namespace}/${name}@${resourceVersion}`),
+    });
+  }
+
+  async #stop(id: string): Promise<void> {
+    const reading = this.#readings.get(id);
+    this.#readings.delete(id);
+    reading?.abort.abort();
+    await reading?.done;
+  }
+}
+
+/** Whether this very version of a resource is served. The core group always is. */
+function servedState(discovery: Pick<Discovery, "served">, type: ResourceType): Served["state"] {
+  if (type.group === "") return "served";
+  const served = discovery.served(type);
+  if (served.state !== "served") return served.state;
+  return served.resources.some(({ plural }) => plural === type.plural) ? "served" : "absent";
+}
+
+/** Differs where a view has to be read anew: its feed was changed, or another version of its resource is served. */
+function versionOf({ feed, type }: Place): string {
+  return `${typeof type === "string" ? type : type.version} ${feedId(feed)}`;
+}
