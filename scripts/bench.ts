@@ -1,174 +1,79 @@
-/**
- * `deno task bench [--cluster] [--only NAMES] [--runs 3] [--json FILE] [--compare FILE] [--quick]`, and for a CPU profile and
- * a heap snapshot `--only profile [--profiles FOLDER]`: measures the bundle
- * against the embedded API server, or with `--cluster` a kube-apiserver and etcd of its own. Load generator, watcher,
- * controller and API server are processes of their own; open loops count from when a request was due.
- */
-import { parseArgs } from "node:util";
+import { type Row, tableOf } from "./bench/figures.ts";
+import { type Bench, openBench } from "./bench/measure.ts";
+import { duplicates, rates, unique } from "./bench/pushed.ts";
+import { idle, levels, reports, size } from "./bench/stored.ts";
 import { freshBundle } from "./bundle.ts";
-import { BUNDLE } from "./bench/controller.ts";
-import { compare, type Figures, medians } from "./bench/figures.ts";
-import type { Bench } from "./bench/measure.ts";
-import { comparison, machine, markdown, type Results, shown } from "./bench/report.ts";
-import type { Scenario } from "./bench/scenario.ts";
-import { ALONE } from "./bench/scenarios/alone.ts";
-import {
-  ALL_REPEATS,
-  atRate,
-  AUDIT_BATCHES,
-  FILTERED,
-  OVERLOAD,
-  RAW,
-  SOME_REPEATS,
-} from "./bench/scenarios/pushed.ts";
-import { PROFILE } from "./bench/scenarios/profile.ts";
-import { FILTERED_IDLE, IDLE, SIZES, START } from "./bench/scenarios/standing.ts";
-import { STORED, TRIVY } from "./bench/scenarios/stored.ts";
-import { House } from "./bench/house.ts";
-import { clean } from "./bench/server.ts";
-import { startWorker } from "./bench/worker.ts";
+import { errorMessage } from "../src/model/error_message.ts";
+import { print, runScript, say, type Values } from "./support/script.ts";
 
-const SCENARIOS: readonly Scenario[] = [
-  START,
-  IDLE,
-  FILTERED_IDLE,
-  SIZES,
-  RAW,
-  atRate(50, 10),
-  atRate(200, 20),
-  atRate(500, 30),
-  SOME_REPEATS,
-  ALL_REPEATS,
-  FILTERED,
-  AUDIT_BATCHES,
-  OVERLOAD,
-  ALONE,
-  TRIVY,
-  STORED,
-];
+const HELP = `
+Usage: deno task bench [--quick] [--only ROW[,ROW…]]
 
-const USAGE =
-  "Usage: deno task bench [--cluster] [--quick] [--only NAME,…] [--runs 3] [--json FILE] [--compare FILE] [--profiles FOLDER]\n";
+Measures the controller (the bundle, as in a Pod) against a kube-apiserver and etcd of its own, and prints one table. Load
+generator, watcher, controller and API server are processes of their own; latency counts from when a request was due. The
+yardsticks are of the same run: the bare client creates the same Observations without zen-watcher, the floor is a server that
+creates one object for each request and has no logic. Absolute figures depend on the machine. Linux only; takes about 20
+minutes. Builds the API server first where it is missing (about ten minutes, once; Go is needed).
 
-const values = Deno.args.some((arg) => arg === "--help" || arg === "-h") ? help() : options();
+  --quick   a short look of about two minutes, whose figures say little
+  --only    measures only these rows:
 
-function help(): never {
-  Deno.stdout.writeSync(new TextEncoder().encode(USAGE));
-  Deno.exit(0);
-}
+    unique      events acknowledged as fast as possible, beside the bare client
+    rates       POST → visible, CPU and memory at 50, 100 and 200 events a second
+    duplicates  repeats of stored events
+    levels      create rate, heap and start with 20,000 and 50,000 stored
+    reports     50,000 findings in 5,000 reports, and a restart over them
+    size        mean stored size of the samples
+    idle        start, memory, CPU and API requests with nothing to do
+`;
+const OPTIONS = { quick: { type: "boolean" }, only: { type: "string" } } as const;
 
-function options() {
-  try {
-    return parseArgs({
-      options: {
-        cluster: { type: "boolean", default: false },
-        quick: { type: "boolean", default: false },
-        only: { type: "string" },
-        runs: { type: "string" },
-        json: { type: "string" },
-        compare: { type: "string" },
-        profiles: { type: "string", default: "dist/profiles" },
-      },
-    }).values;
-  } catch (error) {
-    const text = `${error instanceof Error ? error.message : error}\n${USAGE}`;
-    Deno.stderr.writeSync(new TextEncoder().encode(text));
-    Deno.exit(2);
+/** Each starts with an API server of its own. */
+const MEASUREMENTS: Readonly<Record<string, (bench: Bench) => Promise<Row[]>>> = {
+  unique,
+  rates,
+  duplicates,
+  levels,
+  reports,
+  size,
+  idle,
+};
+
+async function main({ quick = false, only }: Values<typeof OPTIONS>): Promise<number> {
+  const names = only?.split(",") ?? Object.keys(MEASUREMENTS);
+  const unknown = names.find((name) => !(name in MEASUREMENTS));
+  if (unknown !== undefined) {
+    throw new Error(`Cannot measure "${unknown}": expected ${Object.keys(MEASUREMENTS).join(", ")}`);
   }
-}
-
-async function bench(): Promise<number> {
-  const runs = Number(values.runs ?? (values.quick ? 1 : 3));
-  if (!Number.isInteger(runs) || runs < 1 || runs > 20) throw new Error("Cannot run: --runs takes 1 to 20");
-  const scenarios = chosen();
-  const before: Results | undefined = values.compare === undefined
-    ? undefined
-    : JSON.parse(await Deno.readTextFile(values.compare));
-  const busy = machine();
-  await note(`${busy}\n`);
-  await fillCache();
-  const each: Record<string, Figures[]> = {};
+  const entry = await freshBundle();
+  await fillCache(entry);
+  const machine = machineNow();
+  const rows: Row[] = [];
   let failures = 0;
-  await using house = new House(values.cluster ? "real" : "embedded");
-  const results = (): Results => ({
-    when: new Date().toISOString(),
-    server: house.description,
-    machine: busy,
-    runs,
-    scenarios: Object.fromEntries(Object.entries(each).map(([name, all]) => [name, medians(all)])),
-    each,
-  });
-  for (const scenario of scenarios) {
-    const found = each[scenario.name] = [] as Figures[];
+  for (const name of names) {
+    say(`bench: ${name}`);
     try {
-      await measure(scenario, { house, runs: scenario.once ? 1 : runs, found });
+      await using bench = await openBench(entry, quick);
+      rows.push(...await MEASUREMENTS[name]?.(bench) ?? []);
     } catch (error) {
       failures++;
-      await note(`  failed: ${error instanceof Error ? error.message : error}\n`);
-      await house.close();
-    }
-    // What takes an hour is kept as it comes.
-    if (values.json !== undefined) {
-      await Deno.writeTextFile(values.json, JSON.stringify(results(), null, 2) + "\n");
+      say(`Cannot measure ${name}: ${errorMessage(error)}`);
     }
   }
-  await print(`\n${markdown(results())}`);
-  if (before) await print(`\n${comparison(compare(before.scenarios, results().scenarios))}`);
+  print(`\nMeasured ${new Date().toISOString()} on ${machine}${quick ? ", quick" : ""}.\n\n${tableOf(rows)}`);
   return failures === 0 ? 0 : 1;
 }
 
-/**
- * The first start of a new bundle has the runtime read and analyse all of it, which costs 35 MiB that stay. A compiled
- * binary, as in the image, and every later start do not: those are measured.
- */
-async function fillCache(): Promise<void> {
-  await freshBundle();
-  const args = ["run", "-A", "--no-prompt", BUNDLE, "version"];
-  const { success } = await new Deno.Command(Deno.execPath(), { args, stdout: "null" }).output();
-  if (!success) throw new Error(`Cannot run "${BUNDLE}": deno task bundle makes it`);
+/** The first start of a bundle compiles it, which costs 35 MiB that stay. Later starts and the image's binary do not. */
+async function fillCache(entry: string): Promise<void> {
+  const args = ["run", "-A", "--no-prompt", entry, "version"];
+  await new Deno.Command(Deno.execPath(), { args, stdout: "null" }).output();
 }
 
-function chosen(): readonly Scenario[] {
-  if (values.only === undefined) return SCENARIOS.filter(({ quick }) => !values.quick || quick);
-  return values.only.split(",").map((name) => {
-    const all = [...SCENARIOS, PROFILE];
-    const found = all.find((scenario) => scenario.name === name);
-    const names = all.map((scenario) => scenario.name).join(", ");
-    if (!found) throw new Error(`Cannot run scenario "${name}": there are ${names}`);
-    return found;
-  });
+function machineNow(): string {
+  const gib = Math.round(Deno.systemMemoryInfo().total / 2 ** 30);
+  const load = Deno.loadavg().map((each) => each.toFixed(1)).join(" ");
+  return `${navigator.hardwareConcurrency} cores, ${gib} GiB, load ${load} before, Deno ${Deno.version.deno}`;
 }
 
-interface Plan {
-  readonly house: House;
-  readonly runs: number;
-  /** Where each run's figures go. */
-  readonly found: Figures[];
-}
-
-async function measure(scenario: Scenario, { house, runs, found }: Plan): Promise<void> {
-  for (let run = 1; run <= runs; run++) {
-    await note(`${scenario.name} ${run}/${runs}: ${scenario.doc}\n`);
-    const [machineLoad = NaN] = Deno.loadavg();
-    if (scenario.heavy) await house.close();
-    const server = await house.open();
-    if (!scenario.heavy) await clean(server);
-    await using load = startWorker("load.ts");
-    await using watcher = startWorker("watch.ts");
-    const context: Bench = { server, load, watcher, quick: values.quick, note, profiles: values.profiles };
-    const figures = { machineLoad, ...await scenario.run(context) };
-    found.push(figures);
-    await note(`  ${Object.entries(figures).map(([name, value]) => `${name} ${shown(value)}`).join(", ")}\n`);
-    if (scenario.heavy) await house.close();
-  }
-}
-
-async function note(text: string): Promise<void> {
-  await Deno.stderr.write(new TextEncoder().encode(text));
-}
-
-async function print(text: string): Promise<void> {
-  await Deno.stdout.write(new TextEncoder().encode(text));
-}
-
-if (import.meta.main) Deno.exit(await bench());
+if (import.meta.main) await runScript({ help: HELP, options: OPTIONS }, main);

@@ -1,10 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
-import { compare, latencies, median, medians, percentile, reconcile } from "../scripts/bench/figures.ts";
-import { closedLoop, openLoop } from "../scripts/bench/open_loop.ts";
-import { judge } from "../scripts/bench/promises.ts";
-import { requestsOf } from "../scripts/bench/requests.ts";
+import { holds, percentile, reconcile, type Row, sumOf, tableOf } from "../scripts/bench/figures.ts";
+import { alert, numberPattern, observationsOf } from "../scripts/bench/inputs.ts";
+import { closedLoop, openLoop } from "../scripts/bench/loops.ts";
 
-/** A clock that stands still between sleeps. */
+/** A clock that only sleeps move. */
 function virtualTime() {
   let now = 1_000;
   const sleepers: { at: number; wake: () => void }[] = [];
@@ -24,7 +23,7 @@ function virtualTime() {
   return { now: () => now, sleep, run };
 }
 
-Deno.test("percentile() takes the nearest rank, never a value that was not measured", () => {
+Deno.test("percentile() takes the nearest rank, never a value between two", () => {
   const values = Array.from({ length: 100 }, (_, index) => 100 - index);
   assertEquals([0.5, 0.95, 0.99, 1].map((share) => percentile(values, share)), [50, 95, 99, 100]);
   assertEquals(percentile([7], 0.99), 7);
@@ -32,21 +31,7 @@ Deno.test("percentile() takes the nearest rank, never a value that was not measu
   assert(Number.isNaN(percentile([], 0.5)));
 });
 
-Deno.test("median() is the middle, and of an even number the mean of the middle two", () => {
-  assertEquals(median([3, 1, 2]), 2);
-  assertEquals(median([4, 1, 3, 2]), 2.5);
-});
-
-Deno.test("medians() goes by the runs that have the figure", () => {
-  assertEquals(medians([{ a: 1, b: 5 }, { a: 3 }, { a: 2 }]), { a: 2, b: 5 });
-});
-
-Deno.test("latencies() names its figures and says nothing of nothing", () => {
-  assertEquals(latencies("post", [1, 2, 3, 4]), { postP50Ms: 2, postP95Ms: 4, postP99Ms: 4 });
-  assertEquals(latencies("post", []), {});
-});
-
-Deno.test("open loop keeps its schedule while the server stands still, and counts the wait from the due time", async () => {
+Deno.test("openLoop() keeps its schedule while the server stalls, and counts waiting from the due time", async () => {
   const { now, sleep, run } = virtualTime();
   let stalledUntil = 0;
   const sentAt: number[] = [];
@@ -59,11 +44,11 @@ Deno.test("open loop keeps its schedule while the server stands still, and count
   const shots = await run(openLoop({ count: 10, ratePerSecond: 100, maxInFlight: 100, now, sleep, send }));
   assertEquals(sentAt.map((at) => at - 1_000), [0, 10, 20, 30, 40, 50, 60, 70, 80, 90]);
   assertEquals(shots.due.map((at) => at - 1_000), [0, 10, 20, 30, 40, 50, 60, 70, 80, 90]);
-  // All that fell due while it stood still waited for its end: eight slow answers, not one.
+  // What fell due during the stall waited for its end: eight slow answers, not one.
   assertEquals(shots.due.filter((due, index) => (shots.done[index] ?? 0) - due >= 400).length, 8);
 });
 
-Deno.test("open loop counts lateness of its own as the server's: nothing slow is left out", async () => {
+Deno.test("openLoop() counts its own lateness too, so that nothing slow is left out", async () => {
   const { now, sleep, run } = virtualTime();
   // The sleep that should end at 10 ms ends at 300 ms.
   const lazy = (ms: number) => sleep(now() < 1_010 ? 300 : ms);
@@ -74,7 +59,7 @@ Deno.test("open loop counts lateness of its own as the server's: nothing slow is
   assertEquals(shots.done.map((done, index) => done - (shots.due[index] ?? 0)), [0, 290, 280, 270]);
 });
 
-Deno.test("open loop sends no more than may be under way, and says which were never sent", async () => {
+Deno.test("openLoop() sends no more than may be in flight, and marks requests that it never sent", async () => {
   const { now, sleep, run } = virtualTime();
   const send = async () => {
     await sleep(10_000);
@@ -84,7 +69,7 @@ Deno.test("open loop sends no more than may be under way, and says which were ne
   assertEquals(shots.status, [200, 200, -1, -1, -1]);
 });
 
-Deno.test("closed loop keeps so many under way, sends each once, and stops in time", async () => {
+Deno.test("closedLoop() keeps its concurrency, sends each request once, and stops in time", async () => {
   const { now, sleep, run } = virtualTime();
   let underWay = 0;
   let most = 0;
@@ -102,37 +87,46 @@ Deno.test("closed loop keeps so many under way, sends each once, and stops in ti
   assertEquals(shots.status.length, 40);
 });
 
-Deno.test("compare() gives ratios of what both sides have", () => {
-  const rows = compare({ a: { x: 2, gone: 1 }, b: { y: 1 } }, { a: { x: 3, fresh: 1 }, c: { z: 1 } });
-  assertEquals(rows, [{ scenario: "a", figure: "x", before: 2, now: 3, ratio: 1.5 }]);
-  assertEquals(compare({ a: { lost: 0 } }, { a: { lost: 0 } })[0]?.ratio, 1);
-});
-
-Deno.test("reconcile() counts what was promised and is not there, and what is there twice", () => {
+Deno.test("reconcile() counts acknowledged events that are not stored, and stored ones that are there twice", () => {
   assertEquals(reconcile([1, 2, 3, 3], [1, 1, 1, 4]), { lost: 2, doubled: 2 });
   assertEquals(reconcile([1, 2], [2, 1]), { lost: 0, doubled: 0 });
 });
 
-Deno.test("requestsOf() reads one identity's requests and the leases' from the API server's metrics", () => {
-  const text = `# HELP apiserver_flowcontrol_dispatched_requests_total ...
-apiserver_flowcontrol_dispatched_requests_total{flow_schema="service-accounts",priority_level="workload-low"} 41
-apiserver_flowcontrol_dispatched_requests_total{flow_schema="exempt",priority_level="exempt"} 900
-apiserver_request_total{code="200",component="apiserver",dry_run="",group="coordination.k8s.io",resource="leases",scope="resource",subresource="",verb="PUT",version="v1"} 12
-apiserver_request_total{code="409",component="apiserver",dry_run="",group="coordination.k8s.io",resource="leases",scope="resource",subresource="",verb="PUT",version="v1"} 1
-apiserver_request_total{code="200",component="apiserver",dry_run="",group="",resource="pods",scope="cluster",subresource="",verb="LIST",version="v1"} 7
+Deno.test("sumOf() adds the series of one metric that have all the labels", () => {
+  const text = `# HELP apiserver_request_total ...
+apiserver_request_total{code="200",resource="leases",verb="PUT"} 12
+apiserver_request_total{code="409",resource="leases",verb="PUT"} 1
+apiserver_request_total{code="200",resource="pods",verb="PUT"} 7
+apiserver_request_total{code="200",resource="leases",verb="GET"} 5
+apiserver_request_total_other{resource="leases",verb="PUT"} 100
 `;
-  assertEquals(requestsOf(text), { own: 41, leases: 13 });
+  assertEquals(sumOf(text, "apiserver_request_total", 'resource="leases"', 'verb="PUT"'), 13);
+  assertEquals(sumOf(text, "apiserver_request_total", 'verb="DELETE"'), 0);
 });
 
-Deno.test("the table of promises judges each row by its bound and leaves out what was not measured", () => {
-  const rows = judge({
-    raw: { ratio: 0.85, lost: 0, doubled: 0, acceptedPerSecond: 300, bareCreatedPerSecond: 353 },
-    idle: { rssMeanMiB: 66, cpuPercent: 0.3, requestsPerMinute: 12 },
-  });
-  const by = (what: string) => rows.find((row) => row.what.startsWith(what));
-  assertEquals(by("unique events")?.holds, true);
-  assertEquals(by("RSS idle")?.holds, false);
-  assertEquals(by("RSS idle")?.ratio.toFixed(3), "1.100");
-  assertEquals(by("API requests")?.holds, true);
-  assertEquals(by("duplicates"), undefined);
+Deno.test("tableOf() shows what holds, what does not, and what has no bound", () => {
+  const rows: Row[] = [
+    { what: "a", measured: 0.85, unit: "×", atLeast: 0.8 },
+    { what: "b", measured: 66, unit: "MiB", atMost: 65, beside: "origin 35" },
+    { what: "c", measured: 1234.5, unit: "/s" },
+    { what: "d", measured: NaN, unit: "ms", atMost: 1 },
+  ];
+  assertEquals(rows.map(holds), [true, false, true, false]);
+  assertEquals(tableOf(rows).split("\n").map((line) => line.split(/ {2,}/)), [
+    ["WHAT", "MUST", "MEASURED", "UNIT", "HOLDS", "BESIDE"],
+    ["a", "≥ 0.8", "0.85", "×", "yes"],
+    ["b", "≤ 65", "66", "MiB", "NO", "origin 35"],
+    ["c", "1235", "/s"],
+    ["d", "≤ 1", "–", "ms", "NO"],
+    [""],
+  ]);
+});
+
+Deno.test("observationsOf() gives each alert an Observation of its own, which carries its number and the namespace", async () => {
+  const alerts = Array.from({ length: 50 }, (_, number) => alert("abc", number));
+  const observations = await observationsOf(alerts);
+  const numbers = observations.map((text) => Number(numberPattern("abc").exec(text)?.[1]));
+  assertEquals(numbers, Array.from({ length: 50 }, (_, number) => number));
+  assertEquals(new Set(observations.map((text) => JSON.parse(text).metadata.name)).size, 50);
+  assert(observations.every((text) => JSON.parse(text).metadata.namespace === "bench"));
 });

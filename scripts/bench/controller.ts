@@ -1,39 +1,32 @@
-/** The bundle as it runs in a Pod: its permissions, V8 flags, trust and ServiceAccount folder. */
+/** The bundle as it runs in a Pod: its permissions, V8 flags, trust, ServiceAccount folder and memory cgroup. */
 import { join } from "node:path";
 import { Reaper } from "../../tests/support/server_process.ts";
 import { type Controller, startController } from "../support/controller.ts";
 import { podPermissions, TLS_ENV, V8_FLAGS } from "../support/permissions.ts";
-import { CONTROLLER_NAMESPACE } from "./access.ts";
-import { type Inspector, inspectorUrl, openInspector } from "./inspector.ts";
-import type { BenchServer } from "./server.ts";
+import { makeCgroup, type Memory, residentMemory } from "./process.ts";
+import { type BenchServer, CONTROLLER_NAMESPACE } from "./server.ts";
 
-export const BUNDLE = new URL("../../dist/main.js", import.meta.url).pathname;
-
-/** Settings that lift what limits a source and a sender. */
+/** Settings that lift what limits a source, a sender and the store. */
 export const UNLIMITED: Readonly<Record<string, string>> = {
   DEDUP_MAX_RATE_PER_SOURCE: "1000000",
   DEDUP_RATE_BURST: "1000000",
   WEBHOOK_RATE_LIMIT: "1000000",
   WEBHOOK_RATE_BURST: "1000000",
+  OBSERVATION_MAX_TOTAL: "500000",
+  OBSERVATION_MAX_BYTES: "2GiB",
 };
-
-export interface BundleOptions {
-  readonly env?: Readonly<Record<string, string>>;
-  /** Opens the inspector, which costs memory of its own. */
-  readonly inspect?: boolean;
-}
 
 /** A running bundle; disposing of it stops it as Kubernetes would. */
 export interface Bundle extends AsyncDisposable {
   readonly controller: Controller;
-  /** Undefined where it was not asked for. */
-  readonly inspector: Inspector | undefined;
-  readonly apiPort: number;
-  status(): Promise<ControllerStatus>;
+  /** Ms from the start of the process to its first 200 of `/ready`. */
+  readonly readyAfterMs: number;
+  memory(): Promise<Memory>;
+  status(): Promise<Status>;
 }
 
-/** What scenarios read of `/tools/status`. */
-export interface ControllerStatus {
+/** What measurements read of `/tools/status`. */
+export interface Status {
   readonly books: Readonly<Record<string, Readonly<Record<string, number>>>>;
   readonly storage: {
     readonly indexComplete: boolean;
@@ -42,52 +35,76 @@ export interface ControllerStatus {
   };
 }
 
+/** What differs from a Pod of the chart. */
+export interface BundleOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  /** Opens the inspector, which costs memory of its own. */
+  readonly inspect?: boolean;
+}
+
 const STOP_MS = 15_000;
+let started = 0;
 
 /** Starts the bundle against `server` and waits until it is ready. */
-export async function startBundle(server: BenchServer, options: BundleOptions = {}): Promise<Bundle> {
-  const reaper = await Reaper.start("zen-bench-");
+export async function startBundle(
+  { entry, own }: Pick<BenchServer, "entry" | "own">,
+  { env = {}, inspect = false }: BundleOptions = {},
+): Promise<Bundle> {
+  await using opened = new AsyncDisposableStack();
+  const reaper = opened.use(await Reaper.start("zen-bench-"));
   const { folder } = reaper;
-  const { url, caPem, token } = server.access;
-  const { hostname, port } = new URL(url);
-  try {
-    await Deno.writeTextFile(join(folder, "token"), token, { mode: 0o600 });
-    await Deno.writeTextFile(join(folder, "ca.crt"), caPem);
-    await Deno.writeTextFile(join(folder, "namespace"), CONTROLLER_NAMESPACE);
-    const controller = await startController({
-      entry: BUNDLE,
-      permissions: podPermissions([folder]),
-      denoArgs: [V8_FLAGS, ...(options.inspect ? ["--inspect=127.0.0.1:0"] : [])],
-      env: {
-        ...TLS_ENV,
-        KUBERNETES_SERVICE_HOST: hostname,
-        KUBERNETES_SERVICE_PORT: port,
-        SERVICE_ACCOUNT_FOLDER: folder,
-        POD_NAMESPACE: CONTROLLER_NAMESPACE,
-        // A Pod's restarted container takes its own lease back at once.
-        POD_NAME: "zen-watcher-bench",
-        ...options.env,
-      },
-    });
-    await reaper.add(controller.pid);
-    const inspector = options.inspect ? await openInspector(inspectorUrl(controller.lines)) : undefined;
-    return {
-      controller,
-      inspector,
-      apiPort: Number(port),
-      status: async () => await (await fetch(`${controller.url}/tools/status`)).json(),
-      async [Symbol.asyncDispose]() {
-        inspector?.[Symbol.dispose]();
-        controller.kill("SIGTERM");
-        const patience = setTimeout(() => controller.kill("SIGKILL"), STOP_MS);
-        await controller.exited;
-        clearTimeout(patience);
-        await reaper.remove(controller.pid);
-        await reaper[Symbol.asyncDispose]();
-      },
-    };
-  } catch (error) {
-    await reaper[Symbol.asyncDispose]();
-    throw error;
-  }
+  const { hostname, port } = new URL(own.url);
+  await Deno.writeTextFile(join(folder, "token"), own.token, { mode: 0o600 });
+  await Deno.writeTextFile(join(folder, "ca.crt"), own.caPem);
+  await Deno.writeTextFile(join(folder, "namespace"), CONTROLLER_NAMESPACE);
+  const cgroup = await makeCgroup(`zen-bench-${Deno.pid}-${started++}`);
+  if (cgroup) opened.defer(() => cgroup.remove());
+  const [program = "", ...words] = [...cgroup?.command ?? [], Deno.execPath()];
+  const controller = await startController({
+    command: [program, ...words],
+    entry,
+    permissions: podPermissions([folder]),
+    denoArgs: [V8_FLAGS, ...(inspect ? ["--inspect=127.0.0.1:0"] : [])],
+    env: {
+      ...TLS_ENV,
+      KUBERNETES_SERVICE_HOST: hostname,
+      KUBERNETES_SERVICE_PORT: port,
+      SERVICE_ACCOUNT_FOLDER: folder,
+      POD_NAMESPACE: CONTROLLER_NAMESPACE,
+      // A Pod's restarted container takes its own lease back at once.
+      POD_NAME: "zen-watcher-bench",
+      ...env,
+    },
+  });
+  opened.defer(async () => {
+    controller.kill("SIGTERM");
+    const patience = setTimeout(() => controller.kill("SIGKILL"), STOP_MS);
+    await controller.exited;
+    clearTimeout(patience);
+    await reaper.remove(controller.pid);
+  });
+  await reaper.add(controller.pid);
+  const all = opened.move();
+  return {
+    controller,
+    readyAfterMs: controller.readyAfterMs ?? NaN,
+    memory: () => cgroup?.memory() ?? residentMemory(controller.pid),
+    status: async () => await (await fetch(`${controller.url}/tools/status`)).json(),
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
+  };
+}
+
+/** Waits until the index holds everything that is stored. */
+export async function untilIndexed(bundle: Bundle): Promise<void> {
+  while (!(await bundle.status()).storage.indexComplete) await wait(50);
+}
+
+/** Waits until the status writes that are due are done. */
+export async function untilQuiet(bundle: Bundle): Promise<void> {
+  while ((await bundle.status()).storage.statusWritesPending > 0) await wait(100);
+}
+
+/** Lets time pass, where time is what is measured. */
+export function wait(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -1,81 +1,70 @@
-/** The arithmetic of the benchmark. Nothing here measures. */
+/** The arithmetic of the benchmark and its table. Nothing here measures. */
+import { table } from "../support/table.ts";
 
-/** Figures of one scenario by name: `acceptedPerSecond`, `visibleP99Ms`. */
-export type Figures = Readonly<Record<string, number>>;
-
-/** The smallest value that `share` (0 to 1) of all values do not exceed; NaN of none. */
-export function percentile(values: readonly number[], share: number): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const rank = Math.max(1, Math.ceil(share * sorted.length));
-  return sorted[rank - 1] ?? NaN;
+/** One line of the table. */
+export interface Row {
+  readonly what: string;
+  readonly measured: number;
+  readonly unit: string;
+  /** The bound, where the contract has one. */
+  readonly atLeast?: number;
+  readonly atMost?: number;
+  /** Yardsticks of the same run, and what others measured elsewhere. */
+  readonly beside?: string;
 }
 
-/** The middle value, of two middle ones their mean; NaN of none. */
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  const upper = sorted[middle] ?? NaN;
-  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? NaN) + upper) / 2;
-}
-
-/** p50, p95 and p99 as `<name>P50Ms`, and so on; nothing of no values. */
-export function latencies(name: string, values: readonly number[]): Figures {
-  if (values.length === 0) return {};
-  return {
-    [`${name}P50Ms`]: percentile(values, 0.5),
-    [`${name}P95Ms`]: percentile(values, 0.95),
-    [`${name}P99Ms`]: percentile(values, 0.99),
-  };
-}
-
-/** The median of each figure over the runs that have it. */
-export function medians(runs: readonly Figures[]): Figures {
-  const names = new Set(runs.flatMap((run) => Object.keys(run)));
-  return Object.fromEntries(
-    [...names].map((name) => {
-      const values = runs.map((run) => run[name]).filter((value) => value !== undefined);
-      return [name, median(values)];
+/** The rows as text in columns. */
+export function tableOf(rows: readonly Row[]): string {
+  return table(
+    ["WHAT", "MUST", "MEASURED", "UNIT", "HOLDS", "BESIDE"],
+    rows.map((row) => {
+      const { what, measured, unit, atLeast, atMost, beside = "" } = row;
+      const must = atLeast !== undefined ? `≥ ${atLeast}` : atMost !== undefined ? `≤ ${atMost}` : "";
+      return [what, must, shown(measured), unit, must === "" ? "" : holds(row) ? "yes" : "NO", beside];
     }),
   );
 }
 
-/** One figure in two runs of the benchmark. */
-export interface Compared {
-  readonly scenario: string;
-  readonly figure: string;
-  readonly before: number;
-  readonly now: number;
-  /** now ÷ before; 1 where both are nought. */
-  readonly ratio: number;
+/** True where the measured value is within the bound. */
+export function holds({ measured, atLeast = -Infinity, atMost = Infinity }: Row): boolean {
+  return measured >= atLeast && measured <= atMost;
 }
 
-/** Every figure both sides have. */
-export function compare(
-  before: Readonly<Record<string, Figures>>,
-  now: Readonly<Record<string, Figures>>,
-): Compared[] {
-  return Object.entries(now).flatMap(([scenario, figures]) =>
-    Object.entries(figures).flatMap(([figure, value]) => {
-      const old = before[scenario]?.[figure];
-      if (old === undefined) return [];
-      const ratio = old === value ? 1 : value / old;
-      return [{ scenario, figure, before: old, now: value, ratio }];
-    })
-  );
+/** Whole numbers from 100 on, three digits below. */
+export function shown(value: number): string {
+  if (Number.isNaN(value)) return "–";
+  if (Number.isInteger(value) || Math.abs(value) >= 100) return String(Math.round(value));
+  return String(Number(value.toPrecision(3)));
 }
 
-/** What senders were told is stored, against what is: by the number each event carries. */
-export interface Reconciled {
-  /** Acknowledged, and not there. */
-  readonly lost: number;
-  /** There more than once. */
-  readonly doubled: number;
+/** The smallest value that `share` (0 to 1) of all values do not exceed; NaN of none. */
+export function percentile(values: readonly number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.max(1, Math.ceil(share * sorted.length)) - 1] ?? NaN;
 }
 
-/** `stored` has one entry for every stored object. */
-export function reconcile(acknowledged: Iterable<number>, stored: readonly number[]): Reconciled {
+/** NaN of none. */
+export function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+/** `acknowledged` numbers that are not stored, and stored ones that are there twice. `stored` has one entry an object. */
+export function reconcile(
+  acknowledged: Iterable<number>,
+  stored: readonly number[],
+): { readonly lost: number; readonly doubled: number } {
   const distinct = new Set(stored);
   let lost = 0;
-  for (const index of new Set(acknowledged)) if (!distinct.has(index)) lost++;
+  for (const number of new Set(acknowledged)) if (!distinct.has(number)) lost++;
   return { lost, doubled: stored.length - distinct.size };
+}
+
+/** The sum of a metric's series that contain all these pieces of text, in the Prometheus text format. */
+export function sumOf(metrics: string, name: string, ...pieces: readonly string[]): number {
+  let sum = 0;
+  for (const line of metrics.split("\n")) {
+    if (!line.startsWith(`${name}{`) || !pieces.every((piece) => line.includes(piece))) continue;
+    sum += Number(line.slice(line.lastIndexOf(" ") + 1));
+  }
+  return sum;
 }

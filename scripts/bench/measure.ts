@@ -1,205 +1,157 @@
-/** One load put on the API server by a bare client, or on the controller, and what is seen of it. */
+/** One load on one target, and what is seen of it. */
 import { OBSERVATIONS } from "../support/feed.ts";
-import { type Access, NAMESPACE, OBSERVATIONS_PATH } from "./access.ts";
-import type { Bundle } from "./controller.ts";
-import { type Figures, latencies, reconcile } from "./figures.ts";
-import { AUDIT_RELEVANT, numberPattern } from "./inputs.ts";
-import type { Load, LoadResult } from "./load.ts";
-import { cpuSeconds, type Usage, usageDuring } from "./process.ts";
-import type { BenchServer } from "./server.ts";
+import { type Bundle, untilQuiet } from "./controller.ts";
+import { numberPattern, OBSERVATIONS_PATH } from "./inputs.ts";
+import type { Load, LoadResult, Pace } from "./load.ts";
+import { cpuMs, type Memory } from "./process.ts";
+import { type BenchServer, openServer } from "./server.ts";
 import type { Sightings } from "./watch.ts";
-import type { Worker } from "./worker.ts";
+import { startWorker, type Worker } from "./worker.ts";
 
-/** What scenarios work with. */
-export interface Bench {
+/** What a measurement works with: a server of its own, and the processes that send and watch. */
+export interface Bench extends AsyncDisposable {
   readonly server: BenchServer;
   readonly load: Worker;
   readonly watcher: Worker;
-  /** A short look instead of a measurement. */
+  /** A short look, whose figures say little. */
   readonly quick: boolean;
-  readonly note: (text: string) => Promise<void>;
-  /** Where profiles go, for the scenario that takes them. */
-  readonly profiles: string;
 }
 
-type Plan = Omit<Load, "url" | "token" | "caPem" | "run">;
-
-const QUIET_MS = 20_000;
-const POLL_MS = 100;
 const PAGE = 500;
+const SAMPLE_MS = 200;
 
-/** The bare client: `fetch` over kept-alive HTTP/1.1, with which events are sent to the controller too; bodies made before. */
-export async function bare(
-  { server, load, watcher }: Bench,
-  plan: Omit<Plan, "input">,
-  { watched = false } = {},
-): Promise<{ readonly figures: Figures; readonly result: LoadResult }> {
-  const run = newRun();
-  const { url, caPem, token } = server.access;
-  if (watched) await startWatch(watcher, server.admin, run);
-  const cpuBefore = await serverCpu(server);
-  const result = await load.ask<LoadResult>({
-    ...plan,
-    url: url + OBSERVATIONS_PATH,
-    caPem,
-    token,
-    run,
-    input: "observation",
-  });
-  const cpu = await serverCpu(server) - cpuBefore;
-  const visible = watched ? visibleAfter(result, await watcher.ask<Sightings>({ ask: "stop" })) : [];
-  const created = numbersWith(result, 201).length;
-  return {
-    result,
-    figures: {
-      createdPerSecond: created / secondsOf(result),
-      refused: result.status.length - created,
-      serverCpuMsPerCreate: cpu * 1_000 / Math.max(1, created),
-      ...latencies("post", timesOf(result, 201)),
-      ...latencies("visible", visible),
-    },
-  };
+/** Starts all of it. */
+export async function openBench(entry: string, quick: boolean): Promise<Bench> {
+  await using opened = new AsyncDisposableStack();
+  const server = opened.use(await openServer(entry));
+  const load = opened.use(startWorker("load.ts"));
+  const watcher = opened.use(startWorker("watch.ts"));
+  const all = opened.move();
+  return { server, load, watcher, quick, [Symbol.asyncDispose]: () => all.disposeAsync() };
 }
 
-/** Events through the controller's webhook. */
-export async function pushed(
-  bench: Bench,
-  { bundle, path, plan, watched = false }: {
-    readonly bundle: Bundle;
-    readonly path: string;
-    readonly plan: Plan;
-    readonly watched?: boolean;
-  },
-): Promise<{ readonly figures: Figures; readonly result: LoadResult; readonly usage: Usage }> {
+/** Who is sent the load. */
+export interface Target extends Pick<Load, "url" | "token" | "caPem" | "input"> {
+  /** The answer that acknowledges. */
+  readonly accepts: 200 | 201;
+  /** The process whose time counts. */
+  readonly pid?: number;
+  readonly memory?: () => Promise<Memory>;
+  /** Waits for what an acknowledged event costs later. */
+  readonly quiet?: () => Promise<void>;
+}
+
+/** The bare client: the load generator creates the Observations itself, over the HTTP client that the controller has. */
+export function bareClient({ server: { own } }: Bench): Target {
+  return { ...own, url: own.url + OBSERVATIONS_PATH, input: "observations", accepts: 201 };
+}
+
+/** The floor: a server without logic between the load generator and the API server. */
+export async function startFloor({ server: { own } }: Bench): Promise<Target & AsyncDisposable> {
+  const floor = startWorker("floor.ts");
+  const { url } = await floor.ask<{ url: string }>(own);
+  const dispose = () => floor[Symbol.asyncDispose]();
+  return { url, input: "observations", accepts: 200, pid: floor.pid, [Symbol.asyncDispose]: dispose };
+}
+
+/** The controller's Falco webhook. */
+export function falcoWebhook(bundle: Bundle): Target {
+  const { controller: { url, pid }, memory } = bundle;
+  const quiet = () => untilQuiet(bundle);
+  return { url: `${url}/falco/webhook`, input: "alerts", accepts: 200, pid, memory, quiet };
+}
+
+/** What one load showed. */
+export interface Seen {
+  readonly run: string;
+  /** Numbers of the acknowledged events. */
+  readonly accepted: readonly number[];
+  readonly perSecond: number;
+  /** From when a request was due to when the watcher saw its Observation; nothing where nobody watched. */
+  readonly visibleMs: readonly number[];
+  /** Of the target's process, for each acknowledged request. */
+  readonly cpuMsEach: number;
+  readonly memory: readonly Memory[];
+}
+
+/** How much is sent, and how. */
+export interface Plan extends Pick<Load, "count"> {
+  readonly pace: Pace;
+  readonly watched?: boolean;
+}
+
+/** Puts a load on a target. Throws where nothing of it was acknowledged. */
+export async function put(bench: Bench, target: Target, { watched = false, ...plan }: Plan): Promise<Seen> {
   const { server, load, watcher } = bench;
-  const run = newRun();
-  if (watched) await startWatch(watcher, server.admin, run);
-  const before = await server.requests();
-  const cpuBefore = await serverCpu(server);
-  const pid = bundle.controller.pid;
-  const { result, usage } = await usageDuring({ pid, apiPort: bundle.apiPort }, async () => {
-    return await load.ask<LoadResult>({ ...plan, url: bundle.controller.url + path, run });
-  });
-  const cpu = await serverCpu(server) - cpuBefore;
-  await untilQuiet(bundle);
-  const after = await server.requests();
+  const { accepts, pid, memory, quiet, ...to } = target;
+  const run = crypto.randomUUID().slice(0, 8);
+  if (watched) await watcher.ask({ ask: "start", access: server.admin, run });
+  const samples: Memory[] = [];
+  const timer = setInterval(() => memory?.().then((now) => samples.push(now), () => {}), SAMPLE_MS);
+  const pids = pid === undefined ? [] : [pid];
+  const cpuBefore = await cpuMs(pids);
+  const result = await load.ask<LoadResult>({ ...to, ...plan, run }).finally(() => clearInterval(timer));
+  await quiet?.();
+  const cpu = await cpuMs(pids) - cpuBefore;
   const sightings = watched ? await watcher.ask<Sightings>({ ask: "stop" }) : [];
-  const accepted = numbersWith(result, 200);
-  const stored = await storedNumbers(server, run);
-  const seconds = secondsOf(result);
-  const requests = after.own - before.own - (after.leases - before.leases);
-  const { counts, statuses } = result;
+  const { due, done, status } = result;
+  const accepted = status.flatMap((each, number) => each === accepts ? [number] : []);
+  if (accepted.length === 0) throw new Error(`Cannot load "${to.url}": ${result.complaint}`);
+  const first = due.reduce((a, b) => Math.min(a, b), Infinity);
+  const last = done.reduce((a, b) => Math.max(a, b), 0);
   return {
-    result,
-    usage,
-    figures: {
-      seconds,
-      acceptedPerSecond: accepted.length / seconds,
-      createdPerSecond: (counts.created ?? 0) / seconds,
-      refused: statuses[503] ?? 0,
-      unanswered: result.status.filter((status) => ![200, 503].includes(status)).length,
-      ...reconcile(namedBy(plan.input, accepted), stored),
-      ...latencies("post", timesOf(result, 200)),
-      ...latencies("visible", visibleAfter(result, sightings)),
-      ...usageFigures(usage, accepted.length),
-      requestsPerEvent: requests / Math.max(1, accepted.length),
-      serverCpuMsPerEvent: cpu * 1_000 / Math.max(1, accepted.length),
-    },
+    run,
+    accepted,
+    perSecond: accepted.length * 1_000 / (last - first),
+    visibleMs: sightings.map(([number, at]) => at - (due[number] ?? NaN)),
+    cpuMsEach: cpu / accepted.length,
+    memory: samples,
   };
 }
 
-/** The numbers in the names of what these requests say: a batch holds many. */
-function namedBy(input: Plan["input"], accepted: readonly number[]): number[] {
-  if (input !== "audit") return [...accepted];
-  return accepted.flatMap((batch) =>
-    Array.from({ length: AUDIT_RELEVANT }, (_, index) => batch * AUDIT_RELEVANT + index)
-  );
+/** The first requests of a process are compiled, not measured. */
+export async function warmUp(bench: Bench, target: Target): Promise<void> {
+  const pace = { kind: "closed", concurrency: 16, maxMs: 60_000 } as const;
+  await put(bench, target, { count: bench.quick ? 300 : 2_000, pace });
 }
 
-/** Memory, processor time and sockets as figures, per `events`. */
-export function usageFigures(usage: Usage, events: number): Figures {
-  const { seconds, cpuSeconds, rssMeanMiB, rssPeakMiB, socketsPeak } = usage;
-  return {
-    cpuSecondsPer1000: cpuSeconds * 1_000 / Math.max(1, events),
-    millicores: cpuSeconds * 1_000 / seconds,
-    rssMeanMiB,
-    rssPeakMiB,
-    sockets: socketsPeak,
-  };
-}
-
-/** Waits until no status write is due. */
-export async function untilQuiet(bundle: Bundle): Promise<void> {
-  for (const deadline = performance.now() + QUIET_MS; performance.now() < deadline;) {
-    const { storage } = await bundle.status();
-    if (storage.statusWritesPending === 0) return;
-    await wait(POLL_MS);
+/** The load at each concurrency in turn: the fastest. `each` sees them all. */
+export async function fastest(
+  bench: Bench,
+  target: Target,
+  { concurrencies, each }: { concurrencies: readonly number[]; each?: (seen: Seen) => Promise<void> },
+): Promise<number> {
+  const maxMs = bench.quick ? 1_500 : 4_000;
+  let best = 0;
+  for (const concurrency of concurrencies) {
+    const pace = { kind: "closed", concurrency, maxMs } as const;
+    const seen = await put(bench, target, { count: maxMs * 3, pace });
+    await each?.(seen);
+    best = Math.max(best, seen.perSecond);
   }
+  return best;
 }
 
-/** The numbers in the names of what is stored, one for each object. */
-async function storedNumbers({ api }: BenchServer, run: string): Promise<number[]> {
+/** The numbers of a run's stored Observations, one for each object. */
+export async function storedNumbers({ server }: Bench, run: string): Promise<number[]> {
   const pattern = numberPattern(run);
   const found: number[] = [];
-  for await (const object of storedObservations(api)) {
-    const number = pattern.exec(JSON.stringify(object.spec))?.[1];
+  for await (const { spec } of stored(server)) {
+    const number = pattern.exec(JSON.stringify(spec))?.[1];
     if (number !== undefined) found.push(Number(number));
   }
   return found;
 }
 
 /** Every stored Observation, page by page. */
-export async function* storedObservations(api: BenchServer["api"], namespace = NAMESPACE) {
-  let continueAt: string | undefined;
+export async function* stored({ api }: Pick<BenchServer, "api">) {
+  let next: string | undefined;
   do {
     const page = await api.list(OBSERVATIONS, {
-      ...(namespace === "" ? {} : { namespace }),
       limit: PAGE,
-      ...(continueAt === undefined ? {} : { continue: continueAt }),
+      ...(next === undefined ? {} : { continue: next }),
     });
     yield* page.items;
-    continueAt = page.metadata.continue || undefined;
-  } while (continueAt !== undefined);
-}
-
-/** A mark of its own for each load. */
-export function newRun(): string {
-  return crypto.randomUUID().slice(0, 8);
-}
-
-export function wait(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-async function startWatch(watcher: Worker, access: Access, run: string): Promise<void> {
-  await watcher.ask({ ask: "start", access, run });
-}
-
-async function serverCpu({ pids }: BenchServer): Promise<number> {
-  return (await Promise.all(pids.map(cpuSeconds))).reduce((sum, seconds) => sum + seconds, 0);
-}
-
-function numbersWith({ status, number }: LoadResult, wanted: number): number[] {
-  return number.filter((_, index) => status[index] === wanted);
-}
-
-function timesOf({ status, due, done }: LoadResult, wanted: number): number[] {
-  return done.map((at, index) => at - (due[index] ?? 0)).filter((_, index) => status[index] === wanted);
-}
-
-function visibleAfter({ due, number }: LoadResult, sightings: Sightings): number[] {
-  const dueAt = new Map<number, number>();
-  for (const [index, each] of number.entries()) if (!dueAt.has(each)) dueAt.set(each, due[index] ?? 0);
-  return sightings.flatMap(([each, at]) => {
-    const was = dueAt.get(each);
-    return was === undefined ? [] : [at - was];
-  });
-}
-
-function secondsOf({ due, done }: LoadResult): number {
-  let first = Infinity;
-  let last = 0;
-  for (const at of due) first = Math.min(first, at);
-  for (const at of done) last = Math.max(last, at);
-  return Math.max(0.001, (last - first) / 1_000);
+    next = page.metadata.continue || undefined;
+  } while (next !== undefined);
 }

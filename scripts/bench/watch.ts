@@ -1,8 +1,10 @@
 /** The watcher, a process of its own: notes when an Observation is first seen. */
-import { type Access, OBSERVATIONS_PATH } from "./access.ts";
-import { numberPattern } from "./inputs.ts";
-import { answerQuestions, linesOf } from "./worker.ts";
+import { numberPattern, OBSERVATIONS_PATH } from "./inputs.ts";
+import type { Access } from "./server.ts";
+import { linesOf } from "../support/lines.ts";
+import { answerQuestions } from "./worker.ts";
 
+/** `start` resolves once the watch is open; `stop` with the sightings. */
 export type WatchQuestion =
   | { readonly ask: "start"; readonly access: Access; readonly run: string }
   | { readonly ask: "stop" };
@@ -10,7 +12,8 @@ export type WatchQuestion =
 /** Pairs of number and time, in ms since the epoch. */
 export type Sightings = readonly (readonly [number: number, at: number])[];
 
-const SETTLE_MS = 500;
+/** For what was stored at the end to come by. */
+const LAST_MS = 500;
 
 if (import.meta.main) {
   let stop = new AbortController();
@@ -22,13 +25,12 @@ if (import.meta.main) {
       await watch(question, { seen, signal: stop.signal });
       return null;
     }
-    await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
+    await new Promise((resolve) => setTimeout(resolve, LAST_MS));
     stop.abort();
     return [...seen];
   });
 }
 
-/** Resolves once the watch is open. */
 async function watch(
   { access, run }: { readonly access: Access; readonly run: string },
   { seen, signal }: { readonly seen: Map<number, number>; readonly signal: AbortSignal },

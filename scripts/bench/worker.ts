@@ -1,4 +1,6 @@
-/** Processes of the benchmark: asked by a line of JSON, answering by a line of JSON, gone when their input ends. */
+/** Processes of the benchmark: they read questions and write answers, one line of JSON each, and end with their input. */
+import { errorMessage } from "../../src/model/error_message.ts";
+import { linesOf } from "../support/lines.ts";
 
 /** A process that answers questions, one after the other. */
 export interface Worker extends AsyncDisposable {
@@ -8,32 +10,25 @@ export interface Worker extends AsyncDisposable {
 
 const END_MS = 5_000;
 
-/** Starts `entry` (a file of this folder) as a process of its own. */
+/** Starts `entry`, a file of this folder, as a process. */
 export function startWorker(entry: string, denoArgs: readonly string[] = []): Worker {
-  const path = new URL(entry, import.meta.url).pathname;
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--no-prompt", ...denoArgs, path],
+    args: ["run", "-A", "--no-prompt", ...denoArgs, new URL(entry, import.meta.url).pathname],
     stdin: "piped",
     stdout: "piped",
     stderr: "inherit",
   }).spawn();
   const input = child.stdin.getWriter();
   const lines = linesOf(child.stdout);
-  let last: Promise<unknown> = Promise.resolve();
-  const exchange = async (question: unknown) => {
-    await input.write(new TextEncoder().encode(JSON.stringify(question) + "\n"));
-    const { done, value } = await lines.next();
-    if (done) throw new Error(`Cannot ask "${entry}": the process has ended`);
-    const answer = JSON.parse(value);
-    if (typeof answer.error === "string") throw new Error(`Cannot run "${entry}": ${answer.error}`);
-    return answer.value;
-  };
   return {
     pid: child.pid,
-    ask: (question) => {
-      const answer = last.then(() => exchange(question));
-      last = answer.catch(() => {});
-      return answer;
+    async ask(question) {
+      await input.write(new TextEncoder().encode(JSON.stringify(question) + "\n"));
+      const { done, value } = await lines.next();
+      if (done) throw new Error(`Cannot ask "${entry}": the process has ended`);
+      const answer = JSON.parse(value);
+      if (typeof answer.error === "string") throw new Error(`Cannot run "${entry}": ${answer.error}`);
+      return answer.value;
     },
     async [Symbol.asyncDispose]() {
       await input.close().catch(() => {});
@@ -45,40 +40,16 @@ export function startWorker(entry: string, denoArgs: readonly string[] = []): Wo
   };
 }
 
-/** The worker's side: answers until its input ends, then ends the process. */
+/** The process's side: answers until its input ends. */
 export async function answerQuestions<Q>(answer: (question: Q) => Promise<unknown>): Promise<never> {
   for await (const line of linesOf(Deno.stdin.readable)) {
-    let reply: unknown;
-    try {
-      reply = { value: await answer(JSON.parse(line)) };
-    } catch (error) {
-      reply = { error: error instanceof Error ? error.message : String(error) };
-    }
-    try {
-      await writeAll(JSON.stringify(reply) + "\n");
-    } catch {
-      // Nobody waits for the answer any more.
-      break;
-    }
+    const reply = await answer(JSON.parse(line)).then(
+      (value) => ({ value }),
+      (error) => ({ error: errorMessage(error) }),
+    );
+    let bytes = new TextEncoder().encode(JSON.stringify(reply) + "\n");
+    // The write fails where the benchmark was killed: then the input has ended too.
+    while (bytes.length > 0) bytes = bytes.subarray(await Deno.stdout.write(bytes).catch(() => Deno.exit(1)));
   }
   Deno.exit(0);
-}
-
-/** The lines of a stream. */
-export async function* linesOf(
-  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
-): AsyncGenerator<string, void> {
-  const parts: string[] = [];
-  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
-    const pieces = text.split("\n");
-    for (const [index, piece] of pieces.entries()) {
-      parts.push(piece);
-      if (index < pieces.length - 1) yield parts.splice(0).join("");
-    }
-  }
-}
-
-async function writeAll(text: string): Promise<void> {
-  let bytes = new TextEncoder().encode(text);
-  while (bytes.length > 0) bytes = bytes.subarray(await Deno.stdout.write(bytes));
 }

@@ -1,6 +1,7 @@
 /** Reads the objects of a backup: one JSON object a line, or one List. */
 import { isObject, type Json } from "../../src/model/json.ts";
 import type { KubeObject } from "../../src/kube/api.ts";
+import { linesOf } from "./lines.ts";
 
 /** Every object of the file, one at a time: a backup of one object a line is never in memory as a whole. */
 export async function* readBackup(path: string): AsyncGenerator<KubeObject> {
@@ -10,7 +11,7 @@ export async function* readBackup(path: string): AsyncGenerator<KubeObject> {
     : file.readable;
   let number = 0;
   let rest: string | undefined;
-  for await (const line of linesOf(bytes.pipeThrough(new TextDecoderStream()))) {
+  for await (const line of linesOf(bytes)) {
     number++;
     if (rest !== undefined) rest += `${line}\n`;
     else if (line.trim() !== "") {
@@ -40,14 +41,4 @@ function parsed(text: string): Json | undefined {
   } catch {
     return undefined;
   }
-}
-
-async function* linesOf(chunks: AsyncIterable<string>): AsyncGenerator<string> {
-  let rest = "";
-  for await (const chunk of chunks) {
-    const lines = (rest + chunk).split("\n");
-    rest = lines.pop() ?? "";
-    yield* lines;
-  }
-  if (rest !== "") yield rest;
 }

@@ -1,4 +1,5 @@
 /** The controller as a process of its own, for the demo, the benchmark and the chaos suite. */
+import { linesOf } from "./lines.ts";
 
 const READY_TIMEOUT_MS = 60_000;
 const POLL_MS = 50;
@@ -131,13 +132,7 @@ async function readLines(
   stream: ReadableStream<Uint8Array<ArrayBuffer>>,
   onLine: (line: string) => void,
 ): Promise<void> {
-  let rest = "";
-  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
-    const parts = (rest + text).split("\n");
-    rest = parts.pop() ?? "";
-    for (const part of parts) if (part !== "") onLine(part);
-  }
-  if (rest !== "") onLine(rest);
+  for await (const line of linesOf(stream)) if (line !== "") onLine(line);
 }
 
 async function untilReady(url: string, exited: Promise<unknown>): Promise<void> {

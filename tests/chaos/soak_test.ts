@@ -3,7 +3,7 @@
  * collection must not grow. `ZEN_SOAK_MINUTES` makes it longer.
  */
 import { assert, assertEquals } from "@std/assert";
-import { readLines } from "../support/lines.ts";
+import { linesOf } from "../../scripts/support/lines.ts";
 import { alert } from "../support/alerts.ts";
 import { closedBooks } from "../support/books.ts";
 import { type DevWorld, startDevWorld, STORED } from "../support/dev_world.ts";
@@ -98,7 +98,7 @@ class Soaked implements AsyncDisposable {
 }
 
 async function* answersOf(stdout: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<string> {
-  for await (const line of readLines(stdout)) if (line.startsWith("soak ")) yield line.slice(5);
+  for await (const line of linesOf(stdout)) if (line.startsWith("soak ")) yield line.slice(5);
 }
 
 Deno.test(`${MINUTES} minutes of load: the heap after a full collection does not grow`, async () => {
