@@ -1,4 +1,4 @@
-/** Who we are to the API server and what it lets us do. */
+/** The user that the API server sees, and what it may do. */
 import { isObject } from "../model/json.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "./api.ts";
 import { resourceName } from "./paths.ts";

@@ -165,8 +165,8 @@ export class ApiError extends Error {
 }
 
 /**
- * What became of the answer: none came (`unreachable`, `timeout`), or one that is no use (`garbled`, `too_large`).
- * `too_large` comes again however often one asks; the others may pass.
+ * Why there is no usable answer: none came (`unreachable`, `timeout`), or it cannot be read (`garbled`, `too_large`).
+ * A retry does not help against `too_large`; the others may pass.
  */
 export type NetworkFault = "unreachable" | "timeout" | "garbled" | "too_large";
 

@@ -94,8 +94,8 @@ Deno.test("KubeClient says network error where no useful answer came", async () 
   const closed = Deno.listen({ port: 0, hostname: "127.0.0.1" });
   const url = `http://127.0.0.1:${closed.addr.port}`;
   closed.close();
-  using nobody = clientOf({ url });
-  assertEquals((await assertRejects(() => nobody.list(PODS), NetworkError)).fault, "unreachable");
+  using refused = clientOf({ url });
+  assertEquals((await assertRejects(() => refused.list(PODS), NetworkError)).fault, "unreachable");
 });
 
 Deno.test("KubeClient gives up a request at its deadline, also in the middle of a body", async () => {

@@ -36,7 +36,7 @@ export interface EventRecorderOptions {
   readonly api: KubeApi;
   /** Ends the recorder: what is not written by then is dropped. */
   readonly signal: AbortSignal;
-  /** Who reports: the program, and the Pod. */
+  /** The reporter: the program, and the Pod. */
   readonly component?: string;
   readonly instance: string;
   /** Writes allowed at once, and the time in which one more is allowed. */

@@ -56,7 +56,7 @@ function candidate(server: ApiServer, options: Partial<LeaderElectionOptions> & 
     // Real time for the release, however busy the machine; the sleeps that share it pass at once.
     stopGraceMs: 10_000,
     sleep: async (ms, signal) => {
-      // Lets the server's answers through between two steps of virtual time; whoever loses a race against it ends its timer.
+      // Lets the server's answers through between two steps of virtual time. An abort ends the timer.
       await sleep(0, signal);
       if (!signal?.aborted) clock.tick(ms);
     },

@@ -61,7 +61,7 @@ export interface Deadline extends Disposable {
 
 /**
  * Aborts with `NetworkError` `timeout` after `ms`. Not `AbortSignal.any` and `.timeout`: those leave a listener on a
- * parent that lives as long as the process, and a timer that nobody clears.
+ * parent that lives as long as the process, and a timer that is never cleared.
  */
 export function deadline(ms: number, what: string, parent?: AbortSignal): Deadline {
   const controller = new AbortController();
@@ -126,7 +126,7 @@ export function backoff(options: BackoffOptions = {}): Backoff {
     next(retryAfterMs = 0) {
       const waitMs = random() * Math.min(boundMs, maxMs);
       boundMs = Math.min(boundMs * 2, maxMs);
-      // Jitter goes on top of what the server asked for: all who were told "1 s" must not come back together.
+      // Jitter goes on top of what the server asked for: clients that were told "1 s" must not come back together.
       return Math.min(Math.max(retryAfterMs, 0), maxRetryAfterMs) + waitMs;
     },
     reset() {
@@ -157,7 +157,7 @@ export interface RetryOptions {
   /** Attempts in all; without it, until `signal` aborts. */
   readonly maxAttempts?: number;
   readonly sleep?: Sleep;
-  /** Told of each failure that will be tried again. */
+  /** Called with each failure that is to be tried again. */
   readonly onRetry?: (error: unknown, attempt: number, waitMs: number) => void;
 }
 

@@ -288,6 +288,7 @@ async function* follow<T extends KubeObject>(
       if (signal.aborted) return;
       idle.restart();
     }
+    if (idle.signal.reason === RELIST) throw RELIST;
   } catch (error) {
     const fellSilent = error === idle.signal.reason && error !== RELIST && !signal.aborted;
     if (!fellSilent) {

@@ -108,7 +108,7 @@ Deno.test("watch() starts the list over when its continue token expires", async 
   assertEquals(asked, ["list", "list more", "list"]);
 });
 
-Deno.test("watch() backs off on errors for ever, further each time, and says how the resource stands", async () => {
+Deno.test("watch() backs off on errors for ever, further each time, and says in which state the resource is", async () => {
   const refusals = [500, 503, 429, 403, 404, 401, 401].map((code) => () => status(code));
   const { answer } = script([...refusals, () => new Response("{"), () => list("1", [])], []);
   await using server = apiServer(answer);

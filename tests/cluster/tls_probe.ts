@@ -1,5 +1,5 @@
 /**
- * Asks an API server for its version, or who it is that asks, as a Pod would: `tls_probe.ts FOLDER HOST PORT read|write`.
+ * Asks an API server for its version, or for its own user, as a Pod would: `tls_probe.ts FOLDER HOST PORT read|write`.
  * What a process trusts is decided when it starts; what has a body is sent by another client than what has none.
  */
 import type { KubeObject } from "../../src/kube/api.ts";

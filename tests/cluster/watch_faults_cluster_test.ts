@@ -87,7 +87,7 @@ Deno.test("watch() relists after the 410 of a server whose history begins later"
   proxy.refuse();
   proxy.reset();
   const written = await churn(direct, namespace, { count: 50, rounds: 1 });
-  // A new server process knows what is stored, not how it came to be: the watcher's version is before its time.
+  // A new server process has no history: the version of the watch is older than all it has.
   await cluster.restartApiServer();
   proxy.resume();
   const healedMs = await informed.catchUp(direct, namespace);

@@ -51,7 +51,7 @@ export class VirtualTime implements Clock {
     return () => cancelled.abort();
   };
 
-  /** Lets `ms` pass; whoever wakes meanwhile runs to its next wait. */
+  /** Lets `ms` pass; what wakes meanwhile runs to its next wait. */
   async advance(ms: number): Promise<void> {
     const end = this.#passedMs + ms;
     await settled();

@@ -1,4 +1,4 @@
-/** Where the API server is and who we are to it: the type, and the one of a Pod, read without any library. */
+/** The address of an API server and the credentials for it; those of a Pod are read here, without any library. */
 import { type Clock, systemClock } from "../../model/clock.ts";
 import { errorMessage } from "../../model/error_message.ts";
 
@@ -8,7 +8,7 @@ export interface Endpoint {
   readonly server: string;
   /** The whole `Authorization` header. */
   readonly authorization?: string;
-  /** Other headers that say who we are, e.g. `Impersonate-User`. */
+  /** Further headers of the user, e.g. `Impersonate-User`. */
   readonly headers?: Readonly<Record<string, string>>;
   readonly caPem?: string;
   readonly certPem?: string;

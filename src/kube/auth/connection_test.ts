@@ -85,7 +85,7 @@ Deno.test("cached() goes on with the last value when a routine read fails, and s
   await assertRejects(() => get({ fresh: true }), Error, "half written");
 });
 
-Deno.test("cached() reads once for all who ask at the same time", async () => {
+Deno.test("cached() reads once for calls at the same time", async () => {
   let reads = 0;
   const read = () => Promise.resolve(++reads);
   const get = cached({ clock: ticking(), maxAgeMs: 10, freshAgeMs: 1, read });

@@ -55,7 +55,7 @@ function isKubernetesEvent({ apiVersion = "", kind }: KubeObject): boolean {
   return kind === "Event" && (apiVersion === "v1" || apiVersion.startsWith("events.k8s.io/"));
 }
 
-/** Runs until `signal` aborts. */
+/** Reads the view until `signal` aborts. */
 export async function readView(options: ReadViewOptions, signal: AbortSignal): Promise<void> {
   const { type, api, watchTuning } = options;
   const failure = new AbortController();
@@ -67,50 +67,39 @@ export async function readView(options: ReadViewOptions, signal: AbortSignal): P
   });
   const running = evaluator.run();
   try {
-    while (!signal.aborted) await readRound(options, { evaluator, signal });
+    await followView(options, { evaluator, signal });
   } finally {
     failure.abort();
     await running;
   }
 }
 
-/** One list and the watch after it, until the next resync or a call for re-evaluation. */
-async function readRound(
+/** Lists and watches; lists anew at each resync and each call for re-evaluation. */
+async function followView(
   options: ReadViewOptions,
   { evaluator, signal }: { readonly evaluator: Evaluator; readonly signal: AbortSignal },
 ): Promise<void> {
-  const { view, states, views, metrics, clock } = options;
-  const restart = new AbortController();
-  let listed = false;
-  let wanted = false;
-  /** Nothing cuts a list short: calls that come faster than it is evaluated would never let its end be reached. */
-  const again = () => {
-    if (listed) restart.abort();
-    else wanted = true;
-  };
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  using _listener = options.onReevaluate(again);
-  const round = AbortSignal.any([signal, restart.signal]);
+  const { view, states, views, metrics, clock, watchTuning: { random } = {} } = options;
+  const events = watch<KubeObject>(options.api, options.type, {
+    deniedBackoff: backoff({ maxMs: DENIED_MS, ...(random && { random }) }),
+    ...options.scope,
+    ...options.watchTuning,
+    signal,
+    metrics,
+    clock,
+    onState: (state) => {
+      // What has been told to end does not set the state of the view any more: its successor may have set it.
+      if (!signal.aborted) states.set(view, state);
+    },
+  });
+  using _listener = options.onReevaluate(() => events.relist());
+  let resync: ReturnType<typeof setTimeout> | undefined;
   let startedAt = clock.monotonic();
   try {
-    const { random } = options.watchTuning ?? {};
-    const events = watch<KubeObject>(options.api, options.type, {
-      deniedBackoff: backoff({ maxMs: DENIED_MS, ...(random && { random }) }),
-      ...options.scope,
-      ...options.watchTuning,
-      signal: round,
-      metrics,
-      clock,
-      onState: (state) => {
-        // What has been told to end does not set the state of the view any more: its successor may have set it.
-        if (!signal.aborted) states.set(view, state);
-      },
-    });
     for await (const event of events) {
       switch (event.type) {
         case "init":
           startedAt = clock.monotonic();
-          listed = false;
           views.begin(view);
           evaluator.begin();
           break;
@@ -126,10 +115,9 @@ async function readRound(
             { watcher: metrics.sourceLabel(view.source) },
             (clock.monotonic() - startedAt) / 1_000,
           );
-          if (!round.aborted) views.complete(view);
-          listed = true;
-          if (wanted) restart.abort();
-          timer ??= setTimeout(again, options.resyncMs);
+          if (!signal.aborted) views.complete(view);
+          clearTimeout(resync);
+          resync = setTimeout(() => events.relist(), options.resyncMs);
           break;
         case "error":
           noteError(options, event);
@@ -137,7 +125,7 @@ async function readRound(
       }
     }
   } finally {
-    clearTimeout(timer);
+    clearTimeout(resync);
   }
 }
 
