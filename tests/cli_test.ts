@@ -152,7 +152,7 @@ Deno.test("main() ends with 2 where a setting cannot be read, and names it", asy
   assertStringIncludes(err, 'Cannot read setting "WATCHER_PORT": expected a whole number');
 });
 
-Deno.test("every command that reports takes -o json and -o yaml, with = or without", async () => {
+Deno.test("every command that prints a report takes -o json and -o yaml, with = or without", async () => {
   const files = {
     "f.yaml": "sources: {a: {}}\n",
     "p.json": ALERT,
@@ -185,7 +185,7 @@ Deno.test("every command that reports takes -o json and -o yaml, with = or witho
   assertStringIncludes(cases[1].failures.join("\n"), 'unknown key; did you mean "source"?');
 });
 
-Deno.test("-n is the controller's namespace, off line too", async () => {
+Deno.test("-n sets the controller's namespace", async () => {
   const { out } = await zen(["explain", "--source", "falco", "-f", "p", "-n", "security", "-o", "json"], {
     p: JSON.stringify({ rule: "R", priority: "Error", output: "o" }),
   });
@@ -206,7 +206,7 @@ Deno.test("-n is the controller's namespace, off line too", async () => {
   assertEquals((await zen(["check", "-f", "i.json", "-n", "team"], files)).code, 0);
 });
 
-Deno.test("check says each mistake with its line and a caret", async () => {
+Deno.test("check shows each mistake with its line and a caret", async () => {
   const file = "sources:\n  trivy:\n    minSeverty: HIGH\n    includeKinds: []\n";
   assertEquals(await zen(["check", "-f", "f.yaml"], { "f.yaml": file }), {
     code: 1,
@@ -223,7 +223,7 @@ Deno.test("check says each mistake with its line and a caret", async () => {
   });
 });
 
-Deno.test("check points into the text of a ConfigMap, and skips what is not ours", async () => {
+Deno.test("check points into the text of a ConfigMap, and skips other kinds", async () => {
   const file = `apiVersion: v1
 kind: Service
 metadata: {name: other}
@@ -251,7 +251,7 @@ data:
   });
 });
 
-Deno.test("check judges every kind of ours, in Lists and NDJSON too", async () => {
+Deno.test("check reads every kind, in Lists and NDJSON too", async () => {
   const filter = (spec: object) => ({
     apiVersion: "zen.kube-zen.io/v1alpha1",
     kind: "ObservationFilter",
@@ -427,7 +427,7 @@ Deno.test("check, explain and test print no control, ANSI or bidi character of t
   assertEquals(JSON.parse(out).cases[0].name, `case ${evil}`);
 });
 
-Deno.test("explain says each step of each event, the verdict, and the object", async () => {
+Deno.test("explain shows each step of each event, its verdict, and the object", async () => {
   const ran = await zen(["explain", "--source", "falco", "-f", "-", "--filters", "f.yaml"], {
     "-": `${ALERT}\n${ALERT}`,
     "f.yaml": '{"sources": {"falco": {"minSeverity": "LOW"}, "*": {"excludeKinds": ["Node"]}}}',
@@ -472,7 +472,7 @@ Deno.test("explain reads reports kept by the names of their resources, some of w
   assertEquals([ran.code, events.length, errors], [0, 43, []]);
 });
 
-Deno.test("explain takes YAML as kubectl does, and says where it is none", async () => {
+Deno.test("explain reads YAML as kubectl does, and says where it is broken", async () => {
   const report = (title: string) =>
     [
       "apiVersion: aquasecurity.github.io/v1alpha1",
@@ -495,7 +495,7 @@ Deno.test("explain takes YAML as kubectl does, and says where it is none", async
   assertEquals(broken.errors[0]?.path, "line 8, column 16");
 });
 
-Deno.test("explain draws nothing from what a watch tells as deleted, and says so", async () => {
+Deno.test("explain leaves out objects that a watch says are deleted", async () => {
   const folder = `${ROOT}tests/fixtures/sources/`;
   const report = parse(await processIo.readText(`${folder}trivy/one-vulnerability/input.yaml`));
   const frames = (types: readonly string[]) =>
@@ -534,7 +534,7 @@ Deno.test("explain refuses a broken filter as check does", async () => {
   );
 });
 
-Deno.test("explain takes an ObservationFilter as the server would, by its namespace", async () => {
+Deno.test("explain applies an ObservationFilter as the server would, by its namespace", async () => {
   const filter = (namespace: string) => ({
     apiVersion: "zen.kube-zen.io/v1alpha1",
     kind: "ObservationFilter",
@@ -581,7 +581,7 @@ Deno.test("explain takes an ObservationFilter as the server would, by its namesp
   assertEquals(await outcomes("shop", { args: ["-n", "shop"] }), ["filtered", "filtered", ""]);
 });
 
-Deno.test("explain refuses a file of filters that holds none", async () => {
+Deno.test("explain refuses a --filters file without filters", async () => {
   const ran = await zen(["explain", "--source", "falco", "-f", "p", "--filters", "d.yaml"], {
     p: ALERT,
     "d.yaml": "apiVersion: apps/v1\nkind: Deployment\n",
@@ -670,7 +670,7 @@ Deno.test("test passes the example rules that ship", async () => {
   assertStringIncludes(ran.out, " passed, 0 failed\n");
 });
 
-Deno.test("test tells what differs, and the steps that led there", async () => {
+Deno.test("test shows what differs, and the steps of that event", async () => {
   const ran = await zen(["test", "rules"], {
     "rules/a.yaml": `
 name: low is dropped
@@ -772,7 +772,7 @@ Deno.test("explain --live takes the filters and Ingesters of the cluster that ku
   assertMatch(none.err, /^Cannot /);
 });
 
-Deno.test("live configuration is the ConfigMap's, the ObservationFilters' and the Ingesters' of a cluster", async () => {
+Deno.test("readLiveConfig() reads the ConfigMap, the ObservationFilters and the Ingesters of a cluster", async () => {
   const api = new ScriptedApi();
   const settings = readSettings(() => undefined);
   assertEquals(await readLiveConfig(api, settings), { filters: [], mapped: [] });

@@ -105,7 +105,7 @@ function intakeOn(store: ObservationStore, limits: Limits = NO_LIMITS) {
   return { intake, recorder, dedup };
 }
 
-Deno.test("twins share one create: the first is created, the others are deduped", async () => {
+Deno.test("createIntake() lets twins share one create: the first is created, the others are deduped", async () => {
   const { store, waiting } = heldStore();
   const { intake, recorder } = intakeOn(store);
   const twins = source("falco", () => [drawn(1), drawn(1), drawn(1)]);
@@ -145,7 +145,7 @@ Deno.test("createIntake() filters a twin once, though dedup is asked again after
   assertEquals([created, deduped, filtered], [1, 2, 3]);
 });
 
-Deno.test("if the shared create fails, all twins fail alike, and nothing remembers it", async () => {
+Deno.test("createIntake() fails all twins of a create that fails, and forgets it", async () => {
   const { store, waiting } = heldStore();
   const { intake, dedup } = intakeOn(store);
   const twins = source("falco", () => [drawn(1), drawn(1), drawn(1)]);
@@ -156,7 +156,7 @@ Deno.test("if the shared create fails, all twins fail alike, and nothing remembe
   assertEquals([dedup.inFlight, dedup.usage()], [0, 0]);
 });
 
-Deno.test("a twin waits no longer than its own deadline", async () => {
+Deno.test("createIntake() lets a twin wait no longer than its own deadline", async () => {
   const { store, waiting } = heldStore();
   const { intake, recorder } = intakeOn(store);
   const twins = source("falco", () => [drawn(1)]);
@@ -170,7 +170,7 @@ Deno.test("a twin waits no longer than its own deadline", async () => {
   assertEquals([(await first).created, recorder.open_], [1, 0]);
 });
 
-Deno.test("a payload of more than 10,000 events: the rest is a payload error, what came before is kept", async () => {
+Deno.test("createIntake() takes 10,000 events of a payload and reports the rest as a payload error", async () => {
   const { intake } = intakeOn({
     write: () => Promise.resolve({ outcome: { kind: "created" } }),
     repeat() {},
@@ -186,7 +186,7 @@ Deno.test("a payload of more than 10,000 events: the rest is a payload error, wh
   assertEquals(result.payloadErrors.map(({ reason }) => reason), ["too_many_events"]);
 });
 
-Deno.test("a payload of more than 10,000 parts that cannot be read ends there, and the answer says so", async () => {
+Deno.test("createIntake() ends a payload at 10,000 parts that cannot be read, and says so", async () => {
   const { intake } = intakeOn({
     write: () => Promise.resolve({ outcome: { kind: "created" } }),
     repeat() {},
@@ -210,7 +210,7 @@ Deno.test("a payload of more than 10,000 parts that cannot be read ends there, a
   });
 });
 
-Deno.test("a generator that throws is a payload error; what it drew before is kept", async () => {
+Deno.test("createIntake() keeps what a generator drew before it threw, and counts a payload error", async () => {
   const { intake } = intakeOn({
     write: () => Promise.resolve({ outcome: { kind: "created" } }),
     repeat() {},
@@ -229,7 +229,7 @@ Deno.test("a generator that throws is a payload error; what it drew before is ke
   assert(result.payloadErrors[1]?.message.includes("a defect of the source"));
 });
 
-Deno.test("a step that throws fails its event as internal, and no other", async () => {
+Deno.test("createIntake() fails the event whose filter throws as internal, and no other", async () => {
   const { store, waiting } = heldStore();
   const recorder = books();
   const dedup = createDedup({ index: { newest: () => undefined }, maxSize: 100 });
@@ -257,7 +257,7 @@ Deno.test("a step that throws fails its event as internal, and no other", async 
   assertEquals([created, byReason.failed, undecided], [1, { internal: 1 }, 1]);
 });
 
-Deno.test("fingerprints of a pulled payload name what holds: filtered findings too, resolved ones not", async () => {
+Deno.test("createIntake() returns the fingerprints a report holds: filtered findings too, resolved ones not", async () => {
   const { store } = heldStore();
   const { intake } = intakeOn(store);
   const aborted = AbortSignal.abort();
@@ -270,7 +270,7 @@ Deno.test("fingerprints of a pulled payload name what holds: filtered findings t
   assertEquals(result.fingerprints.map((fingerprint) => Number.parseInt(fingerprint)), [1, 3]);
 });
 
-Deno.test("a sync of thousands of findings does not keep an alert waiting", async () => {
+Deno.test("createIntake() writes an alert while thousands of findings wait", async () => {
   const { store, waiting } = heldStore();
   const slots = createWriteSlots({ limit: 8, perSource: 6 });
   const { intake } = intakeOn(store, { ...NO_LIMITS, slots });
@@ -297,7 +297,7 @@ Deno.test("a sync of thousands of findings does not keep an alert waiting", asyn
   assertEquals((await sync).received, 5_000);
 });
 
-Deno.test("thousands of duplicates leave the event loop its turns", async () => {
+Deno.test("createIntake() yields to the event loop during thousands of duplicates", async () => {
   const { intake } = intakeOn({
     write: (event, generation) =>
       Promise.resolve({

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import config from "../deno.json" with { type: "json" };
-import { freshBundle } from "../scripts/bundle.ts";
+import { bundle, freshBundle } from "../scripts/bundle.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname;
 const scripts = (await Promise.all(["scripts", "scripts/envtest"].map(runnable))).flat().sort();
@@ -85,12 +85,8 @@ Deno.test("a script that cannot reach its API server names the address and what 
 });
 
 Deno.test("freshBundle() bundles again where the sources changed, and not where they did not", async () => {
-  const root = await Deno.makeTempDir();
+  const { root, write } = await emptyProject();
   try {
-    const write = (path: string, text: string) => Deno.writeTextFile(join(root, path), text);
-    await Deno.mkdir(join(root, "src"));
-    await write("deno.json", "{}");
-    await write("deno.lock", '{"version": "5"}');
     await write("src/word.ts", 'export const word: string = "first";');
     await write("main.ts", 'import { word } from "./src/word.ts"; console.log(word);');
     const says = async () => (await run(await freshBundle(root), [])).out.trim();
@@ -107,6 +103,40 @@ Deno.test("freshBundle() bundles again where the sources changed, and not where 
     await Deno.remove(root, { recursive: true });
   }
 });
+
+Deno.test("bundle() puts the commit of the sources into the program", async () => {
+  const { root, write } = await emptyProject();
+  try {
+    await write(
+      "main.ts",
+      "console.log((globalThis as { ZEN_WATCHER_COMMIT?: string }).ZEN_WATCHER_COMMIT);",
+    );
+    const git = async (...args: string[]) => {
+      const user = ["-c", "user.name=a", "-c", "user.email=a@b.test"];
+      const { stdout } = await new Deno.Command("git", { args: [...user, ...args], cwd: root }).output();
+      return new TextDecoder().decode(stdout).trim();
+    };
+    await git("init", "-q");
+    await git("commit", "-q", "--allow-empty", "-m", "first");
+    await bundle("main.ts", "dist", root);
+    assertEquals(
+      (await run(join(root, "dist/main.js"), [])).out.trim(),
+      await git("rev-parse", "--short=12", "HEAD"),
+    );
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
+});
+
+/** A project without code, to bundle. */
+async function emptyProject() {
+  const root = await Deno.makeTempDir();
+  const write = (path: string, text: string) => Deno.writeTextFile(join(root, path), text);
+  await Deno.mkdir(join(root, "src"));
+  await write("deno.json", "{}");
+  await write("deno.lock", '{"version": "5"}');
+  return { root, write };
+}
 
 function kubeconfigOf(server: string): string {
   return `apiVersion: v1

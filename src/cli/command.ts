@@ -70,7 +70,20 @@ export function clusterFlags(command: Command): Command {
     .option("--context <context>", "context of the kubeconfig");
 }
 
-/** `-n` as the commands of rule writers mean it. */
+/** Flags of the commands for rule writers. */
+export interface RuleFlags<Output = Format> extends ClusterFlags {
+  readonly filename?: readonly string[];
+  readonly namespace?: string;
+  readonly output?: Output;
+}
+
+/** The settings, with `-n` as the controller's namespace. */
+export function settingsOf(read: () => Settings, { namespace }: RuleFlags<string>): Settings {
+  const settings = read();
+  return { ...settings, podNamespace: namespace ?? settings.podNamespace };
+}
+
+/** `-n` as the commands for rule writers mean it. */
 export function controllerNamespaceFlag(command: Command): Command {
   return command.option(
     "-n, --namespace <namespace>",

@@ -4,34 +4,34 @@ import type { NormalEvent } from "../model/event.ts";
 import type { Outcome } from "../model/outcome.ts";
 import type { Generation, StoredIndex, Written } from "./ports.ts";
 
-/** The sole right of this process to write one fingerprint, until settled. */
+/** This process writes one fingerprint, and nothing else may until this is settled. */
 export interface Reservation {
-  /** Resolves, never rejects, with how the write ended: what twins wait for. */
+  /** Resolves with the outcome of the write; twins wait for it. Never rejects. */
   readonly settled: Promise<Outcome>;
-  /** Ends it. A generation is remembered as the open window; a failure leaves no trace. */
+  /** Ends the reservation. A stored generation is kept as the open window; a failure leaves no trace. */
   settle(written: Written): void;
 }
 
-/** What dedup makes of one event. */
+/** What dedup decides of one event. */
 export type DedupDecision =
   | { readonly kind: "duplicate"; readonly into: Generation }
-  /** A twin is being written: wait, then fail as it failed, or decide again. */
+  /** A twin is being written: wait, then fail as it failed, or ask again. */
   | { readonly kind: "join"; readonly settled: Promise<Outcome> }
   | { readonly kind: "write"; readonly generation: number; readonly reservation: Reservation };
 
 export interface DedupOptions {
   readonly index: StoredIndex;
-  /** Windows kept; an evicted one costs a request, never a double. */
+  /** Windows kept; an evicted one costs a request, never a second Observation. */
   readonly maxSize: number;
-  /** Told of each eviction. */
+  /** Called at each eviction. */
   readonly onEvict?: () => void;
 }
 
 /** Dedup of one process. */
 export interface Dedup {
-  /** Decides, and where that is `write` reserves the fingerprint; a duplicate widens the window it fell into. */
+  /** Decides one event. `write` reserves its fingerprint; a duplicate widens the window it is in. */
   decide(event: NormalEvent): DedupDecision;
-  /** A generation is gone from the API server: its window is closed. */
+  /** Closes the window of a generation that was deleted. */
   forget(fingerprint: string, generation: number): void;
   /** Fill of the window cache, 0 to 1. */
   usage(): number;
@@ -41,7 +41,7 @@ export interface Dedup {
 
 /** Creates the dedup of a process. */
 export function createDedup({ index, maxSize, onEvict }: DedupOptions): Dedup {
-  // Keyed by the first 128 bits, as names are, so that what the watch says of a name finds its window.
+  // Keyed by the first 128 bits, as names are: the watch of Observations knows names, not fingerprints.
   const windows = new LRUCache<string, Generation>({
     max: maxSize,
     dispose: (_window, _key, reason) => {
@@ -57,7 +57,7 @@ export function createDedup({ index, maxSize, onEvict }: DedupOptions): Dedup {
     if (stored.generation !== window.generation) {
       return stored.generation > window.generation ? stored : window;
     }
-    // The window knows repeats that are not flushed yet, the index what other replicas flushed.
+    // The window has the repeats that are not flushed yet, the index those that other replicas flushed.
     return {
       ...stored,
       firstSeenAt: Math.min(stored.firstSeenAt, window.firstSeenAt),
@@ -112,7 +112,7 @@ function keyOf(fingerprint: string): string {
   return fingerprint.slice(0, 32);
 }
 
-/** Findings and audit events hold as long as they are stored: the index alone knows that. */
+/** False for findings and audit events: they hold as long as they are stored, which the index tells. */
 function hasWindow(event: NormalEvent): boolean {
   return event.kind === "occurrence" && event.windowMs !== Infinity;
 }
@@ -132,8 +132,8 @@ function judge(event: NormalEvent, newest: Generation | undefined): Verdict {
 }
 
 /**
- * True where `event` comes after the window of `generation`. One that comes before it is no news either:
- * it belongs to an older window that may be gone, and is counted in the newest.
+ * True where `event` comes after the window of `generation`. An event from before it belongs to an older window, which may be
+ * gone, and is counted in the newest.
  */
 export function isOver(generation: Generation, event: NormalEvent): boolean {
   return event.at > generation.lastSeenAt + event.windowMs;

@@ -36,7 +36,7 @@ const MAX_IDENTITY_STRING = 65_536;
 /** Part of the 8 KiB kept free for members that flap, so that they cannot move where lasting ones are cut. */
 const VOLATILE_BYTES = 1024;
 const MAX_CLAIM = 64;
-/** An act is told as it was first told: nothing compares its content. */
+/** An occurrence keeps the content it was stored with: nothing compares it. */
 const NO_CONTENT_HASH = 0;
 
 /** Details that normalise adds. */
@@ -44,20 +44,20 @@ const CLAIMED_TIME = "claimedDetectedAt";
 const CLAIMED_RESOURCE = "claimedResource";
 const TRUNCATED = "truncated";
 
-/** Where and when an event came in, and where Observations may go. */
+/** Where and when an event came in, and where its Observation may go. */
 export interface NormalizeContext {
   readonly origin: Origin;
   /** Milliseconds since the epoch. */
   readonly receivedAt: number;
-  /** The controller's namespace: for what has none. */
+  /** The controller's namespace: for events without one. */
   readonly ownNamespace: string;
   /** OBSERVATION_NAMESPACE, where set: for all. */
   readonly observationNamespace?: string;
 }
 
-/** The event as it is filtered, compared and stored. Never throws, whatever a source made of hostile input. */
+/** Makes the event that is filtered, compared and stored. Never throws, whatever a source drew from hostile input. */
 export function normalize(drawn: DrawnEvent, profile: SourceProfile, context: NormalizeContext): NormalEvent {
-  // The compiler believes sources; what they copy from payloads may be of any type.
+  // The types are what sources promise; a value copied from a payload may be of any type.
   const raw: { readonly [Field in keyof DrawnEvent]?: unknown } = drawn;
   const { origin, receivedAt } = context;
   const source = sourceName(textOf(raw.source)) || sourceName(profile.name) || "unknown";
@@ -102,8 +102,8 @@ export function normalize(drawn: DrawnEvent, profile: SourceProfile, context: No
 }
 
 /**
- * An act kept in an object (a Kubernetes Event) is read again at every resync, long after it happened: by its
- * receipt it would open a generation each time. Only its own time tells a new act from an old one.
+ * True for an occurrence that was read from an object (a Kubernetes Event). Every resync reads it again, long after it
+ * happened, and its time of receipt would open a generation each time: only its own time tells a new act from an old one.
  */
 function pulledAct({ kind }: SourceProfile, { name }: Origin): boolean {
   return kind === "occurrence" && name !== undefined;

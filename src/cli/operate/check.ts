@@ -4,13 +4,13 @@ import type { KubeObject } from "../../kube/api.ts";
 import type { Settings } from "../../settings.ts";
 import {
   addCommand,
-  type ClusterFlags,
   clusterFlags,
   type CommandContext,
   controllerNamespaceFlag,
   filenameFlag,
-  type Format,
   outputFlag,
+  type RuleFlags,
+  settingsOf,
   usage,
 } from "../command.ts";
 import { CommandError, type Io } from "../io.ts";
@@ -19,10 +19,7 @@ import type { RbacReport } from "./rbac.ts";
 /** Endings of the files that are read in a folder. */
 const CONFIG_FILE = /\.(ya?ml|json)$/;
 
-interface CheckFlags extends ClusterFlags {
-  readonly filename?: readonly string[];
-  readonly namespace?: string;
-  readonly output?: Format;
+interface CheckFlags extends RuleFlags {
   readonly rbac?: boolean;
 }
 
@@ -51,9 +48,7 @@ export function check(program: Command, { io, settings, finish }: CommandContext
     .action((files: readonly string[], flags: CheckFlags) => {
       const paths = [...flags.filename ?? [], ...files];
       if (paths.length === 0 && !flags.rbac) throw usage("check", "expected -f FILE, or --rbac");
-      const configured = settings();
-      const namespace = flags.namespace ?? configured.podNamespace;
-      return finish(checkAll(paths, { flags, io, settings: { ...configured, podNamespace: namespace } }));
+      return finish(checkAll(paths, { flags, io, settings: settingsOf(settings, flags) }));
     });
 }
 

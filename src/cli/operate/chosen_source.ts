@@ -1,4 +1,4 @@
-/** The source a command is told of: built in, or of an Ingester or ObservationMapping at hand. */
+/** The source that a command names: built in, or of an Ingester or ObservationMapping. */
 import { didYouMean, formatPath } from "../../filters/problem.ts";
 import { isObject } from "../../model/json.ts";
 import type { KubeObject } from "../../kube/api.ts";
@@ -13,7 +13,7 @@ import { BUILT_IN, RESERVED_SOURCES } from "../../sources/registry.ts";
 import type { Feed, Source } from "../../sources/source.ts";
 import { CommandError } from "../io.ts";
 
-/** A source ready to be simulated. */
+/** A source ready for a dry run. */
 export interface ChosenSource {
   /** The feed that its payloads are read as. */
   readonly feed: Feed;
@@ -23,14 +23,14 @@ export interface ChosenSource {
 }
 
 export interface Sources {
-  /** Ingesters and ObservationMappings named on the command line; one more door to a built-in source among them is meant. */
+  /** Those of files; a door to a built-in source among them stands for that source. */
   readonly named: readonly KubeObject[];
   /** Those of a cluster. */
   readonly live?: readonly KubeObject[];
   readonly settings: Settings;
 }
 
-/** The source `name`: what is named on the command line, else the built-in one, else a cluster's. */
+/** The source `name`: of a file, else the built-in one, else a cluster's. Throws a `CommandError` where there is none. */
 export function chooseSource(name: string, { named, live = [], settings }: Sources): ChosenSource {
   const own = named.find((object) => nameIn(object) === name);
   if (own) return mappedSource(own, { compiled: compiledOf(own), settings });

@@ -5,7 +5,6 @@ import type { KubeObject } from "../../kube/api.ts";
 import type { Settings } from "../../settings.ts";
 import {
   addCommand,
-  type ClusterFlags,
   clusterFlags,
   type CommandContext,
   controllerNamespaceFlag,
@@ -13,6 +12,8 @@ import {
   type Format,
   outputFlag,
   repeated,
+  type RuleFlags,
+  settingsOf,
   usage,
 } from "../command.ts";
 import type { Io } from "../io.ts";
@@ -20,14 +21,11 @@ import { plural } from "../output/problems.ts";
 import type { ExplainedEvent } from "./dry_run.ts";
 import type { Explanation } from "./explanation.ts";
 
-interface ExplainFlags extends ClusterFlags {
+interface ExplainFlags extends RuleFlags {
   readonly source?: string;
-  readonly filename?: readonly string[];
   readonly filters?: string;
   readonly ingester?: readonly string[];
   readonly live?: boolean;
-  readonly namespace?: string;
-  readonly output?: Format;
 }
 
 /** `explain`. */
@@ -61,9 +59,7 @@ export function explain(program: Command, { io, settings, finish }: CommandConte
       const { source } = flags;
       if (source === undefined) throw usage("explain", "expected --source NAME");
       if (paths.length === 0) throw usage("explain", "expected -f PAYLOAD");
-      const configured = settings();
-      const own = { ...configured, podNamespace: flags.namespace ?? configured.podNamespace };
-      return finish(explainFiles(paths, { source, flags, io, settings: own }));
+      return finish(explainFiles(paths, { source, flags, io, settings: settingsOf(settings, flags) }));
     });
 }
 

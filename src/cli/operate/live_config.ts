@@ -1,4 +1,4 @@
-/** The filters a cluster's zen-watcher reads, for `explain` against it. */
+/** The filters, Ingesters and ObservationMappings of a cluster, for `explain --live`. */
 import { parseFilterDocuments, readFilterSpec } from "../../filters/document.ts";
 import { OBSERVATION_FILTERS } from "../../filters/observation_filters.ts";
 import { formatPath, formatProblem } from "../../filters/problem.ts";
@@ -9,14 +9,14 @@ import { CONFIGMAPS } from "../../sources/feeds/configmap.ts";
 import { INGESTERS, OBSERVATION_MAPPINGS } from "../../mapped/kinds.ts";
 import { CommandError } from "../io.ts";
 
-/** What a cluster holds of our configuration. */
+/** The configuration in a cluster. */
 export interface LiveConfig {
   readonly filters: readonly FilterDocument[];
-  /** Ingesters and ObservationMappings of the namespaces that are obeyed. */
+  /** Ingesters and ObservationMappings of the controller's and the trusted namespaces. */
   readonly mapped: readonly KubeObject[];
 }
 
-/** Reads it. What is broken there is an error: what is in force instead, only the running controller knows. */
+/** Reads it; throws where a filter is invalid, because only the running controller knows which one is in force instead. */
 export async function readLiveConfig(api: KubeApi, settings: Settings): Promise<LiveConfig> {
   const namespace = settings.podNamespace;
   const trusted = [...new Set([namespace, ...settings.trustedConfigNamespaces])];

@@ -1,4 +1,4 @@
-/** Partial match: what is expected is to be found, and more may be there. */
+/** Partial match: every expected value must be there, and others may be. */
 
 /** Each difference as `event 1: observation.spec.severity: expected "HIGH", received "LOW"`. Lists match whole. */
 export function differences(expected: unknown, actual: unknown, where: string): string[] {

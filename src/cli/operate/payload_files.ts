@@ -24,7 +24,7 @@ interface ReadOptions {
   readonly receivedAt: number;
 }
 
-/** A payload's file as its feed would hand it in. */
+/** The payloads of a file, as the source's own feed would make them. */
 export function readPayloads(
   { path, text }: { readonly path: string; readonly text: string },
   { feed, receivedAt }: ReadOptions,
@@ -87,7 +87,7 @@ function configMapPayloads(
 function readValues(text: string): Documents {
   const json = readDocuments(text);
   if (json.errors.length === 0 || beginsWithJsonLine(text)) return json;
-  // What is wrong with an object in YAML is not that it is no JSON.
+  // "not JSON" is not what is wrong with an object in YAML.
   const isObjectInYaml = text.includes("apiVersion:");
   if (text.length > MAX_YAML_LENGTH) return isObjectInYaml ? { documents: [], errors: [LONG_YAML] } : json;
   const yaml = readYaml(text);
@@ -109,7 +109,7 @@ function unreadable({ position, message }: Problem): PayloadError {
 
 const DELETED = Symbol("deleted");
 
-/** The objects of lists, arrays, maps of lists and watch frames, as a watch would tell them. */
+/** The objects in lists, arrays, maps of lists and watch frames, as a watch would show them. */
 function* objectsIn(value: Json, inherited: JsonObject = {}): Generator<Json | typeof DELETED> {
   if (Array.isArray(value)) {
     for (const item of value) yield* objectsIn(item, inherited);
@@ -145,7 +145,7 @@ function isKubeObject(value: unknown): value is KubeObject & JsonObject {
   return isObject(value) && isObject(value.metadata);
 }
 
-/** YAML's dates and the like become the JSON that kubectl makes of them. */
+/** Makes of YAML's dates and the like the JSON that kubectl makes of them. */
 function toJson(value: unknown): Json {
   return JSON.parse(JSON.stringify(value ?? null)) as Json;
 }

@@ -13,19 +13,19 @@ import { type PlacedIngester, type Wanted, wantedAccess } from "./wanted_access.
 export interface RbacOptions {
   readonly api: KubeApi;
   readonly settings: Settings;
-  /** Ingesters of files: what they read is wanted too. */
+  /** Ingesters of files: the rights they need are checked too. */
   readonly mapped: readonly KubeObject[];
 }
 
-/** What a user lacks. */
+/** The rights that a user lacks. */
 export interface RbacReport {
   readonly user: string;
-  /** How many things were asked, and how many of them may not be done. */
+  /** Rights that were checked, and how many of them are missing. */
   readonly wanted: number;
   readonly denied: number;
-  /** The roles that would mend it. */
+  /** Roles that add them. */
   readonly missing: readonly object[];
-  /** What could not be asked, and why. */
+  /** What could not be checked, and why. */
   readonly unknown: readonly string[];
 }
 
@@ -38,7 +38,7 @@ export function renderRbac({ user, wanted, denied, missing }: RbacReport): strin
   return head + missing.map((role) => `---\n${stringify(role, { lineWidth: 0 })}`).join("");
 }
 
-/** Asks the API server. */
+/** Asks the API server which rights are missing. */
 export async function readRbac({ api, settings, mapped }: RbacOptions): Promise<RbacReport> {
   const compiled = mapped.flatMap((object) => {
     const result = compileMapped(object);
@@ -54,7 +54,7 @@ export async function readRbac({ api, settings, mapped }: RbacOptions): Promise<
   return { user, wanted: wanted.length, denied: denied.length, missing: rolesOf(denied), unknown };
 }
 
-/** An ObservationMapping names a kind: rights are to its plural, which only the API server knows. */
+/** Looks up the plural of each ObservationMapping's kind: rights are by plural. */
 async function withPlurals(
   api: KubeApi,
   ingesters: readonly PlacedIngester[],

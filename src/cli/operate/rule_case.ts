@@ -7,7 +7,7 @@ import { isObject, type Json } from "../../model/json.ts";
 import { parseTime } from "../../model/time.ts";
 import type { FilterDocument } from "../../filters/filter.ts";
 
-/** Receipt of a payload where a case does not say. */
+/** When a payload is received where its case does not say. */
 const DEFAULT_RECEIVED_AT = "2026-01-01T00:00:00Z";
 
 const json = z.custom<Json>((value) => value !== undefined, "expected a value");
@@ -28,7 +28,7 @@ const caseSchema = z.strictObject({
 });
 const KEYS = Object.keys(caseSchema.shape);
 
-/** One payload and when it arrives. */
+/** One payload and when it is received. */
 export interface Step {
   readonly input?: Json | undefined;
   readonly inputFile?: string | undefined;
@@ -37,7 +37,7 @@ export interface Step {
   readonly path: Issue["path"];
 }
 
-/** A case, read. */
+/** A case. */
 export interface RuleCase {
   readonly name: string | undefined;
   readonly source: string;
@@ -45,7 +45,7 @@ export interface RuleCase {
   readonly inputs: readonly Step[];
   readonly filters: readonly FilterDocument[];
   readonly filtersFile: string | undefined;
-  /** For each event in order what is at least to be found in it. */
+  /** For each event, in order, what must be in it. */
   readonly expected: readonly object[];
   readonly errors: readonly object[];
 }

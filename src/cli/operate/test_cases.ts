@@ -11,6 +11,8 @@ import {
   filenameFlag,
   FORMATS,
   outputFlag,
+  type RuleFlags,
+  settingsOf,
   usage,
 } from "../command.ts";
 import { CommandError, type Io } from "../io.ts";
@@ -22,11 +24,7 @@ import type { RuleCase } from "./rule_case.ts";
 
 const OUTPUTS = [...FORMATS, "junit"] as const;
 
-interface TestFlags {
-  readonly filename?: readonly string[];
-  readonly namespace?: string;
-  readonly output?: typeof OUTPUTS[number];
-}
+type TestFlags = RuleFlags<typeof OUTPUTS[number]>;
 
 const CASE = `A case:
   name: what it shows
@@ -63,9 +61,7 @@ export function test(program: Command, { io, settings, finish }: CommandContext)
     .action((dirs: readonly string[], flags: TestFlags) => {
       const folders = [...dirs, ...flags.filename ?? []];
       if (folders.length === 0) throw usage("test", "expected DIR");
-      const configured = settings();
-      const own = { ...configured, podNamespace: flags.namespace ?? configured.podNamespace };
-      return finish(testFolders(folders, { flags, io, settings: own }));
+      return finish(testFolders(folders, { flags, io, settings: settingsOf(settings, flags) }));
     });
 }
 

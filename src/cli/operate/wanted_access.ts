@@ -1,4 +1,4 @@
-/** Everything zen-watcher asks of the API server: the rules of its sources, and what Ingesters add. Pure. */
+/** The rights that zen-watcher needs: the rules of its sources, and what Ingesters add. Pure. */
 import type { Access } from "../../kube/access.ts";
 import type { Settings } from "../../settings.ts";
 import type { CompiledIngester } from "../../mapped/compile.ts";
@@ -7,7 +7,7 @@ import type { Source } from "../../sources/source.ts";
 
 const READ = ["get", "list", "watch"] as const;
 
-/** What is wanted, and by whom. */
+/** A right, and what needs it. */
 export interface Wanted extends Access {
   /** For people: `source trivy`, `leader election`. */
   readonly by: string;
@@ -25,7 +25,7 @@ export interface PlacedIngester {
   readonly compiled: CompiledIngester;
 }
 
-/** One entry a verb, resource and place. */
+/** One entry for each verb, resource and namespace. */
 export function wantedAccess({ settings, sources, ingesters }: WantedOptions): Wanted[] {
   return [
     ...accessesOf(rbacRules(settings, sources)),
@@ -52,7 +52,7 @@ function ingesterAccess(
   return everywhere(settings, access, READ, by);
 }
 
-/** In the namespaces of the shard, or in all of them. */
+/** In the namespaces of the shard, or in all namespaces. */
 function everywhere(
   { watchNamespaces }: Settings,
   access: Omit<Access, "verb">,
