@@ -89,10 +89,6 @@ export async function startApp(
   const ownUser = createOwnUser(api);
   const sources = new SourceSet({ states, metrics, claims: (source) => mapped.claims(source) });
   const feeding = {
-    runtime: {
-      settings,
-      context: () => ({ ownUser: ownUser.name, reservedSources: RESERVED_SOURCES }),
-    },
     settings,
     states,
     payloadError: books.payloadError,
@@ -107,6 +103,7 @@ export async function startApp(
     clock,
     filter: filters.filter,
     inScope: (event) => inScope(event, scope),
+    drawContext: () => ({ ownUser: ownUser.name, reservedSources: RESERVED_SOURCES }),
     rateOf: (source) => sources.named(source)?.rate,
     volatileDetailsOf: (source) => sources.named(source)?.volatileDetails ?? [],
     onBudget: (state) => {

@@ -270,7 +270,7 @@ Deno.test("audit batch sent again after 80 s: every event deduped", async () => 
   await using it = world();
   const a = it.replica();
   const batch = Array.from({ length: 20 }, (_, auditID) => ({ identity: { auditID } }));
-  const audit = { profile: { name: "audit", windowMs: Infinity, countRepeats: false } };
+  const audit = { source: { name: "audit", windowMs: Infinity } };
   await a.take(batch, audit);
   await it.time.advance(80_000);
   await a.take(batch, audit);
@@ -293,7 +293,7 @@ Deno.test("batch larger than the burst, retried: each retry advances; ends all w
   for (let attempt = 0; written.at(-1) !== 200; attempt++) {
     assert(attempt < 10, `no progress: ${written}`);
     const deadline = new AbortController();
-    const taken = a.take(batch, { signal: deadline.signal, profile: { windowMs: 600_000 } });
+    const taken = a.take(batch, { signal: deadline.signal, source: { windowMs: 600_000 } });
     await it.time.advance(5_000);
     deadline.abort();
     const result = await taken;

@@ -1,11 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { systemClock } from "../src/model/clock.ts";
-import type { Drawn, DrawnEvent, Payload } from "../src/model/event.ts";
+import type { Drawn, DrawnEvent, EventSource, Payload } from "../src/model/event.ts";
 import type { Outcome } from "../src/model/outcome.ts";
 import { NetworkError } from "../src/kube/api.ts";
 import { createDedup } from "../src/pipeline/dedup.ts";
-import { createIntake, MAX_EVENTS_PER_PAYLOAD, type SourceRuntime } from "../src/pipeline/intake.ts";
+import { createIntake, MAX_EVENTS_PER_PAYLOAD } from "../src/pipeline/intake.ts";
+import { normalize } from "../src/pipeline/normalize.ts";
 import type { ObservationStore, Recorder } from "../src/pipeline/ports.ts";
 import {
   createLimits,
@@ -15,12 +16,15 @@ import {
   NO_LIMITS,
 } from "../src/pipeline/limits.ts";
 import { apiError, FakeKube } from "./support/fake_kube.ts";
-import { normalEvent } from "./support/normal_event.ts";
 import { Replica } from "./support/replica.ts";
+import { DRAW_CONTEXT, EVENT_SETTINGS } from "./support/source_runtime.ts";
 import { settled, VirtualTime } from "./support/virtual_time.ts";
 
 const PAYLOAD: Payload = { body: null, origin: { confined: false }, receivedAt: 0 };
 const NO_DEADLINE = new AbortController().signal;
+const POSTED = { feed: { type: "post" }, signal: NO_DEADLINE, correlationId: "" } as const;
+const WATCHED = { ...POSTED, feed: { type: "watch" } } as const;
+const DRAWING = { settings: EVENT_SETTINGS, context: () => DRAW_CONTEXT };
 
 function drawn(id: number): Drawn {
   const event: DrawnEvent = {
@@ -35,20 +39,13 @@ function drawn(id: number): Drawn {
   return { event };
 }
 
-/** A source whose events are numbers, and whose fingerprints are these. */
-function source(name: string, draw: () => Iterable<Drawn>, pushed = true): SourceRuntime {
-  return {
-    name,
-    pushed,
-    draw,
-    normalize: ({ identity, resolved = false }) =>
-      normalEvent({
-        source: name,
-        kind: pushed ? "occurrence" : "finding",
-        fingerprint: `${identity["id"]}-${name}`.padEnd(64, "x"),
-        resolved,
-      }),
-  };
+/** A source whose events are numbers. */
+function source(
+  name: string,
+  draw: () => Iterable<Drawn>,
+  kind: EventSource["kind"] = "occurrence",
+): EventSource {
+  return { name, kind, draw };
 }
 
 function books(): Recorder & { readonly open_: number; readonly outcomes: Outcome["kind"][] } {
@@ -101,6 +98,7 @@ function intakeOn(store: ObservationStore, limits: Limits = NO_LIMITS) {
     limits,
     store,
     recorder,
+    ...DRAWING,
   });
   return { intake, recorder, dedup };
 }
@@ -110,8 +108,8 @@ Deno.test("createIntake() lets twins share one create: the first is created, the
   const { intake, recorder } = intakeOn(store);
   const twins = source("falco", () => [drawn(1), drawn(1), drawn(1)]);
   const taken = Promise.all([
-    intake.take(twins, PAYLOAD, { signal: NO_DEADLINE, correlationId: "" }),
-    intake.take(twins, PAYLOAD, { signal: NO_DEADLINE, correlationId: "" }),
+    intake.take(twins, PAYLOAD, POSTED),
+    intake.take(twins, PAYLOAD, POSTED),
   ]);
   await settled();
   assertEquals([waiting.length, recorder.open_], [1, 6]);
@@ -134,11 +132,9 @@ Deno.test("createIntake() filters a twin once, though dedup is asked again after
     limits: NO_LIMITS,
     store,
     recorder: books(),
+    ...DRAWING,
   });
-  const taken = intake.take(source("falco", () => [drawn(1), drawn(1), drawn(1)]), PAYLOAD, {
-    signal: NO_DEADLINE,
-    correlationId: "",
-  });
+  const taken = intake.take(source("falco", () => [drawn(1), drawn(1), drawn(1)]), PAYLOAD, POSTED);
   await settled();
   waiting[0]?.write();
   const { created, deduped } = await taken;
@@ -149,7 +145,7 @@ Deno.test("createIntake() fails all twins of a create that fails, and forgets it
   const { store, waiting } = heldStore();
   const { intake, dedup } = intakeOn(store);
   const twins = source("falco", () => [drawn(1), drawn(1), drawn(1)]);
-  const taken = intake.take(twins, PAYLOAD, { signal: NO_DEADLINE, correlationId: "" });
+  const taken = intake.take(twins, PAYLOAD, POSTED);
   await settled();
   waiting[0]?.write({ kind: "failed", reason: "unavailable" });
   assertEquals((await taken).byReason.failed, { unavailable: 3 });
@@ -160,9 +156,9 @@ Deno.test("createIntake() lets a twin wait no longer than its own deadline", asy
   const { store, waiting } = heldStore();
   const { intake, recorder } = intakeOn(store);
   const twins = source("falco", () => [drawn(1)]);
-  const first = intake.take(twins, PAYLOAD, { signal: NO_DEADLINE, correlationId: "" });
+  const first = intake.take(twins, PAYLOAD, POSTED);
   const deadline = new AbortController();
-  const second = intake.take(twins, PAYLOAD, { signal: deadline.signal, correlationId: "" });
+  const second = intake.take(twins, PAYLOAD, { ...POSTED, signal: deadline.signal });
   await settled();
   deadline.abort();
   assertEquals((await second).byReason.failed, { unavailable: 1 });
@@ -178,10 +174,7 @@ Deno.test("createIntake() takes 10,000 events of a payload and reports the rest 
   function* many() {
     for (let id = 0; id <= MAX_EVENTS_PER_PAYLOAD; id++) yield drawn(id);
   }
-  const result = await intake.take(source("falco", many), PAYLOAD, {
-    signal: NO_DEADLINE,
-    correlationId: "",
-  });
+  const result = await intake.take(source("falco", many), PAYLOAD, POSTED);
   assertEquals([result.received, result.created], [10_000, 10_000]);
   assertEquals(result.payloadErrors.map(({ reason }) => reason), ["too_many_events"]);
 });
@@ -198,10 +191,7 @@ Deno.test("createIntake() ends a payload at 10,000 parts that cannot be read, an
     }
     yield drawn(1);
   }
-  const result = await intake.take(source("falco", many), PAYLOAD, {
-    signal: NO_DEADLINE,
-    correlationId: "",
-  });
+  const result = await intake.take(source("falco", many), PAYLOAD, POSTED);
   assertEquals([asked, result.received, result.payloadErrorCount], [10_000, 0, 10_001]);
   assertEquals(result.payloadErrors.at(-1), {
     reason: "too_many_events",
@@ -221,10 +211,7 @@ Deno.test("createIntake() keeps what a generator drew before it threw, and count
     yield drawn(2);
     throw new Error("a defect of the source");
   }
-  const result = await intake.take(source("falco", broken), PAYLOAD, {
-    signal: NO_DEADLINE,
-    correlationId: "",
-  });
+  const result = await intake.take(source("falco", broken), PAYLOAD, POSTED);
   assertEquals([result.received, result.created, result.payloadErrorCount], [2, 2, 2]);
   assert(result.payloadErrors[1]?.message.includes("a defect of the source"));
 });
@@ -235,8 +222,8 @@ Deno.test("createIntake() fails the event whose filter throws as internal, and n
   const dedup = createDedup({ index: { newest: () => undefined }, maxSize: 100 });
   const intake = createIntake({
     steps: {
-      filter: ({ fingerprint }) => {
-        if (fingerprint.startsWith("1")) throw new Error("a defect");
+      filter: ({ identity }) => {
+        if (identity.includes('"id":1')) throw new Error("a defect");
         return undefined;
       },
       inScope: () => true,
@@ -246,11 +233,9 @@ Deno.test("createIntake() fails the event whose filter throws as internal, and n
     limits: NO_LIMITS,
     store,
     recorder,
+    ...DRAWING,
   });
-  const taken = intake.take(source("falco", () => [drawn(1), drawn(2)]), PAYLOAD, {
-    signal: NO_DEADLINE,
-    correlationId: "",
-  });
+  const taken = intake.take(source("falco", () => [drawn(1), drawn(2)]), PAYLOAD, POSTED);
   await settled();
   waiting[0]?.write();
   const { created, byReason, undecided } = await taken;
@@ -265,9 +250,12 @@ Deno.test("createIntake() returns the fingerprints a report holds: filtered find
     drawn(1),
     { event: { ...(drawn(2) as { event: DrawnEvent }).event, resolved: true } },
     drawn(3),
-  ], false);
-  const result = await intake.take(findings, PAYLOAD, { signal: aborted, correlationId: "" });
-  assertEquals(result.fingerprints.map((fingerprint) => Number.parseInt(fingerprint)), [1, 3]);
+  ], "finding");
+  const result = await intake.take(findings, PAYLOAD, { ...WATCHED, signal: aborted });
+  const options = { source: findings, feed: WATCHED.feed, settings: EVENT_SETTINGS };
+  const fingerprintOf = (id: number) =>
+    normalize((drawn(id) as { event: DrawnEvent }).event, PAYLOAD, options).fingerprint;
+  assertEquals(result.fingerprints, [1, 3].map(fingerprintOf));
 });
 
 Deno.test("createIntake() writes an alert while thousands of findings wait", async () => {
@@ -278,13 +266,10 @@ Deno.test("createIntake() writes an alert while thousands of findings wait", asy
     for (let id = 0; id < 5_000; id++) yield drawn(id);
   }
   const end = new AbortController();
-  const sync = intake.take(source("trivy", many, false), PAYLOAD, { signal: end.signal, correlationId: "" });
+  const sync = intake.take(source("trivy", many, "finding"), PAYLOAD, { ...WATCHED, signal: end.signal });
   await settled();
   assertEquals(waiting.length, 6, "as many as one source may");
-  const alert = intake.take(source("falco", () => [drawn(1)]), PAYLOAD, {
-    signal: NO_DEADLINE,
-    correlationId: "",
-  });
+  const alert = intake.take(source("falco", () => [drawn(1)]), PAYLOAD, POSTED);
   await settled();
   assertEquals(waiting.filter(({ source }) => source === "falco").length, 1);
   for (const { write } of waiting) write();
@@ -325,7 +310,7 @@ Deno.test("createIntake() yields to the event loop during thousands of duplicate
       for (let id = 0; id < 3_000; id++) yield drawn(1);
     }),
     PAYLOAD,
-    { signal: NO_DEADLINE, correlationId: "" },
+    POSTED,
   );
   const { deduped } = await taken;
   clearInterval(probe);

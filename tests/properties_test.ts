@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { canonicalJson } from "../src/model/identity/canonical_json.ts";
 import { clean } from "../src/text/clean.ts";
 import { cleanText } from "../src/text/clean_json.ts";
-import type { DrawnEvent, SourceProfile } from "../src/model/event.ts";
+import type { DrawnEvent, Payload } from "../src/model/event.ts";
 import { fingerprintOf } from "../src/model/identity/fingerprint.ts";
 import { isObject, type Json } from "../src/model/json.ts";
 import { mask } from "../src/text/mask.ts";
@@ -14,7 +14,8 @@ import { observationSchema } from "../src/model/observation_schema.ts";
 import { parseJson, parseJsonDocuments } from "../src/text/parse_json.ts";
 import { parseTime } from "../src/model/time.ts";
 import { jsonBytes, truncateObject } from "../src/text/truncate.ts";
-import { contentHashOf, normalize, type NormalizeContext, toObservation } from "../src/pipeline/normalize.ts";
+import { contentHashOf, normalize, type NormalizeOptions, toObservation } from "../src/pipeline/normalize.ts";
+import { EVENT_SETTINGS } from "./support/source_runtime.ts";
 import { everyString, isLegal, json, jsonObject, retell, sameValue, text } from "./support/arbitraries.ts";
 
 const RUNS = { numRuns: 300 };
@@ -205,26 +206,21 @@ Deno.test("normalize() takes anything and yields an Observation that its schema 
       confined: fc.boolean(),
     }),
     receivedAt: fc.integer({ min: 946_684_800_000, max: 4_102_444_800_000 }),
-    ownNamespace: fc.constant("zen-system"),
   });
   fc.assert(fc.property(fc.oneof(event, json), context, (given, around) => checkNormal(given, around)), {
     numRuns: 1000,
   });
 });
 
-const PROFILE: SourceProfile = {
-  name: "trivy",
-  kind: "finding",
-  windowMs: 60_000,
-  countRepeats: true,
-  severityMap: {},
-  ttlSeconds: 604_800,
-  volatileDetails: ["score"],
+const OPTIONS: NormalizeOptions = {
+  source: { name: "trivy", kind: "finding", volatileDetails: ["score"] },
+  feed: { type: "watch" },
+  settings: EVENT_SETTINGS,
 };
 
-function checkNormal(given: unknown, context: NormalizeContext): void {
+function checkNormal(given: unknown, context: Pick<Payload, "origin" | "receivedAt">): void {
   const hostile = (isObject(given) ? given : {}) as object as DrawnEvent; // what a mapper may hand on by mistake
-  const event = normalize(hostile, PROFILE, context);
+  const event = normalize(hostile, context, OPTIONS);
   const object: Observation = toObservation(event, 0, { instance: "default", eventId: "e" });
   const checked = observationSchema.safeParse(object);
   assert(checked.success, checked.error?.message);
@@ -243,6 +239,6 @@ function checkNormal(given: unknown, context: NormalizeContext): void {
     assert(event.resource === undefined || event.resource.namespace === "shop");
   }
   const reread: Observation = JSON.parse(JSON.stringify(object));
-  assertEquals(contentHashOf(reread, PROFILE.volatileDetails), event.contentHash);
-  assertEquals(normalize(hostile, PROFILE, context), event);
+  assertEquals(contentHashOf(reread, ["score"]), event.contentHash);
+  assertEquals(normalize(hostile, context, OPTIONS), event);
 }

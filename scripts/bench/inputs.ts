@@ -33,8 +33,8 @@ export function numberPattern(run: string): RegExp {
 /** The server's own intake over a store in memory, for Falco's alerts. */
 export function dryIntake() {
   const settings = readSettings(() => undefined);
-  const { runtime } = chooseSource("falco", { named: [], settings });
-  const dryRun = createDryRun({ runtime, filters: compileFilters([]), settings });
+  const chosen = chooseSource("falco", { named: [], settings });
+  const dryRun = createDryRun({ ...chosen, filters: compileFilters([]), settings });
   const take = (body: JsonObject[]) =>
     dryRun.take({ body, origin: { confined: false }, receivedAt: Date.now() });
   return { take, events: dryRun.events };

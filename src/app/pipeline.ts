@@ -1,6 +1,6 @@
 /** Index, dedup, rate limit, store and intake of a process, wired. */
 import type { Clock } from "../model/clock.ts";
-import type { NormalEvent } from "../model/event.ts";
+import type { DrawContext, NormalEvent } from "../model/event.ts";
 import type { Observation } from "../model/observation.ts";
 import type { KubeApi } from "../kube/api.ts";
 import { sleep } from "../kube/retry.ts";
@@ -26,6 +26,8 @@ export interface PipelineOptions {
   readonly clock: Clock;
   readonly filter: (event: NormalEvent) => Rejection | undefined;
   readonly inScope: (event: NormalEvent) => boolean;
+  /** What generators know beyond their payloads, now. */
+  readonly drawContext: () => DrawContext;
   /** A mapped source's own rate. */
   readonly rateOf: (source: string) => Rate | undefined;
   /** Keys of details that flap without meaning, by source. */
@@ -105,6 +107,8 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     limits,
     store,
     recorder: books,
+    settings,
+    context: options.drawContext,
   });
 
   return {

@@ -69,21 +69,25 @@ export interface Payload {
   readonly receivedAt: number;
 }
 
-/** What normalise needs to know of a source, from its definition, the settings and (for mapped ones) its Ingester. */
-export interface SourceProfile {
+/** What the pipeline reads of a source: `Source` of src/sources/source.ts has it. */
+export interface EventSource {
   readonly name: string;
   readonly kind: SourceKind;
-  /** Window of an occurrence in ms. Unused for findings. */
-  readonly windowMs: number;
-  /** False where a repeat adds nothing (DEDUP_ENABLE_AGGREGATION=false). */
-  readonly countRepeats: boolean;
-  /** Tool's word (lower case) → severity; stands above the general table. */
-  readonly severityMap: Readonly<Record<string, Severity>>;
-  readonly ttlSeconds: number;
-  /** Keys of `details` that flap without meaning (score): no change of content. */
-  readonly volatileDetails: readonly string[];
-  /** The Ingester that is one more door to a built-in source. */
-  readonly door?: string;
+  readonly severities?: Readonly<Record<string, Severity>>;
+  readonly volatileDetails?: readonly string[];
+  draw(payload: Payload, context: DrawContext): Iterable<Drawn>;
+}
+
+/** What the pipeline reads of the feed that brought a payload: `Feed` of src/sources/source.ts has it. */
+export interface EventFeed {
+  /** `post`: the sender waits, and no list tells what still holds. */
+  readonly type: "watch" | "post" | "configmap";
+  readonly ingester?: {
+    readonly id: string;
+    readonly isDoor?: true;
+    readonly windowSeconds?: number;
+    readonly ttlSeconds?: number;
+  };
 }
 
 /** A normalised event: legal, cleaned, cut. What filters see and what is stored. */

@@ -1,9 +1,18 @@
 /** One loop, one decision, one settlement: how the events of a payload get their outcomes. */
-import type { Drawn, DrawnEvent, NormalEvent, Payload } from "../model/event.ts";
+import type {
+  DrawContext,
+  Drawn,
+  DrawnEvent,
+  EventFeed,
+  EventSource,
+  NormalEvent,
+  Payload,
+} from "../model/event.ts";
 import { isObject } from "../model/json.ts";
 import type { FailReason, FilterReason, Outcome, PayloadError } from "../model/outcome.ts";
 import { decide, type Decision, dedup, type Steps } from "./decide.ts";
 import type { Limits } from "./limits.ts";
+import { type EventSettings, normalize } from "./normalize.ts";
 import type { ObservationStore, Recorder, Ticket, WriteContext, Written } from "./ports.ts";
 
 /** Events, and parts that cannot be read, taken from one payload. */
@@ -11,17 +20,10 @@ export const MAX_EVENTS_PER_PAYLOAD = 10_000;
 /** Payload errors kept for the answer; all are counted. */
 const MAX_ERRORS_KEPT = 100;
 
-/** A source as it runs: its generator, and how its events are normalised. */
-export interface SourceRuntime {
-  readonly name: string;
-  /** True for webhooks: their events wait no longer than the request's deadline. */
-  readonly pushed: boolean;
-  draw(payload: Payload): Iterable<Drawn>;
-  normalize(drawn: DrawnEvent, payload: Payload): NormalEvent;
-}
-
 /** What a payload comes with. */
 export interface TakeContext {
+  /** The feed that brought it. What is posted waits no longer than the request's deadline. */
+  readonly feed: EventFeed;
   /** Aborted at the request's deadline or at shutdown. */
   readonly signal: AbortSignal;
   readonly correlationId: string;
@@ -30,6 +32,9 @@ export interface TakeContext {
 }
 
 export interface IntakeOptions {
+  readonly settings: EventSettings;
+  /** What generators know beyond their payloads, now. */
+  readonly context: () => DrawContext;
   readonly steps: Steps;
   readonly limits: Limits;
   readonly store: ObservationStore;
@@ -39,7 +44,7 @@ export interface IntakeOptions {
 /** Takes payloads in. */
 export interface Intake {
   /** Resolves once every event of the payload has its outcome. Never rejects. */
-  take(source: SourceRuntime, payload: Payload, context: TakeContext): Promise<IntakeResult>;
+  take(source: EventSource, payload: Payload, context: TakeContext): Promise<IntakeResult>;
 }
 
 /** What became of a payload. */
@@ -64,7 +69,9 @@ export interface IntakeResult {
 
 /** A payload under way. */
 interface Batch {
-  readonly source: SourceRuntime;
+  readonly source: EventSource;
+  readonly feed: EventFeed;
+  readonly payload: Payload;
   readonly write: WriteContext;
   readonly tally: Tally;
   /** Writes, and waits for twins. They never reject; each may add further ones. */
@@ -83,13 +90,16 @@ interface Entry {
 type WriteDecision = Decision & { kind: "write" };
 
 /** Creates the intake of a process. */
-export function createIntake({ steps, limits, store, recorder }: IntakeOptions): Intake {
-  async function take(source: SourceRuntime, payload: Payload, context: TakeContext): Promise<IntakeResult> {
-    const { signal, correlationId, origin = originOf(source, payload) } = context;
-    const write: WriteContext = { signal, correlationId, origin, pushed: source.pushed };
-    const batch: Batch = { source, write, tally: newTally(), underWay: [], throttled: false };
-    if (source.pushed) limits.slices.arrived();
-    for (const event of drawEvents(batch, payload)) {
+export function createIntake({ steps, limits, store, recorder, settings, context }: IntakeOptions): Intake {
+  async function take(
+    source: EventSource,
+    payload: Payload,
+    { feed, signal, correlationId, origin = originOf(source, payload) }: TakeContext,
+  ): Promise<IntakeResult> {
+    const write: WriteContext = { signal, correlationId, origin, pushed: feed.type === "post" };
+    const batch: Batch = { source, feed, payload, write, tally: newTally(), underWay: [], throttled: false };
+    if (write.pushed) limits.slices.arrived();
+    for (const event of drawEvents(batch)) {
       await limits.slices.turn();
       const entry = open(event, batch);
       await carryOut(entry, decide);
@@ -99,15 +109,15 @@ export function createIntake({ steps, limits, store, recorder }: IntakeOptions):
   }
 
   /** Draws and normalises; what cannot be read is an error of the source, its readable parts are kept. */
-  function* drawEvents(batch: Batch, payload: Payload): Generator<NormalEvent> {
-    const { source, tally } = batch;
+  function* drawEvents(batch: Batch): Generator<NormalEvent> {
+    const { source, payload, tally } = batch;
     try {
-      for (const drawn of source.draw(payload)) {
+      for (const drawn of source.draw(payload, context())) {
         const excess = excessOf(drawn, tally);
         if (excess) return payloadError(batch, excess);
         if ("error" in drawn) payloadError(batch, drawn.error);
         else {
-          const event = normalized(batch, drawn.event, payload);
+          const event = normalized(batch, drawn.event);
           if (event) yield event;
         }
       }
@@ -117,9 +127,10 @@ export function createIntake({ steps, limits, store, recorder }: IntakeOptions):
     }
   }
 
-  function normalized(batch: Batch, drawn: DrawnEvent, payload: Payload): NormalEvent | undefined {
+  function normalized(batch: Batch, drawn: DrawnEvent): NormalEvent | undefined {
+    const { source, feed, payload } = batch;
     try {
-      return batch.source.normalize(drawn, payload);
+      return normalize(drawn, payload, { source, feed, settings });
     } catch (error) {
       const message = `Cannot normalize an event: ${messageOf(error)}`;
       payloadError(batch, { reason: "invalid_value", path: "", message });
@@ -133,9 +144,9 @@ export function createIntake({ steps, limits, store, recorder }: IntakeOptions):
   }
 
   function open(event: NormalEvent, batch: Batch): Entry {
-    const { source, tally, write: { correlationId } } = batch;
+    const { source, tally, write: { correlationId, pushed } } = batch;
     tally.received++;
-    if (event.kind === "finding" && !event.resolved && !source.pushed) {
+    if (event.kind === "finding" && !event.resolved && !pushed) {
       tally.fingerprints.push(event.fingerprint);
     }
     return { event, batch, ticket: recorder.open(event, { source: source.name, correlationId }) };
@@ -167,8 +178,8 @@ export function createIntake({ steps, limits, store, recorder }: IntakeOptions):
   /** Takes a token and a write slot; where one of them does not come in time, settles the event and says false. */
   async function mayWrite(entry: Entry, { reservation }: WriteDecision): Promise<boolean> {
     const { batch } = entry;
-    const { source, write: { signal } } = batch;
-    if (!signal.aborted && !await limits.rate.take(source.name, signal) && source.pushed) {
+    const { source, write: { signal, pushed } } = batch;
+    if (!signal.aborted && !await limits.rate.take(source.name, signal) && pushed) {
       batch.throttled = true;
     }
     if (!signal.aborted && await limits.slots.take(source.name, signal)) return true;
@@ -241,7 +252,7 @@ function excessOf(drawn: Drawn, { received, errorCount }: Tally): PayloadError |
 }
 
 /** Reports of one name and different kinds are different origins: both report APIs write such. */
-function originOf(source: SourceRuntime, { origin, body }: Payload): string {
+function originOf(source: EventSource, { origin, body }: Payload): string {
   const kind = isObject(body) ? `${body["apiVersion"] ?? ""}/${body["kind"] ?? ""}` : "";
   return `${source.name} ${kind} ${origin.namespace ?? ""}/${origin.name ?? ""}`;
 }

@@ -2,7 +2,7 @@
 import { canonicalJson } from "../model/identity/canonical_json.ts";
 import { clean, cutBytes, fitsBytes } from "../text/clean.ts";
 import { cleanObject, cleanText } from "../text/clean_json.ts";
-import type { DrawnEvent, NormalEvent, Origin, SourceProfile } from "../model/event.ts";
+import type { DrawnEvent, EventFeed, EventSource, NormalEvent, Origin, Payload } from "../model/event.ts";
 import { hash32, sha256, shortFingerprint } from "../model/identity/fingerprint.ts";
 import { isClusterScoped } from "../model/cluster_scoped.ts";
 import { isObject, type Json, type JsonObject } from "../model/json.ts";
@@ -44,24 +44,36 @@ const CLAIMED_TIME = "claimedDetectedAt";
 const CLAIMED_RESOURCE = "claimedResource";
 const TRUNCATED = "truncated";
 
-/** Where and when an event came in, and where its Observation may go. */
-export interface NormalizeContext {
-  readonly origin: Origin;
-  /** Milliseconds since the epoch. */
-  readonly receivedAt: number;
+/** What the operator's settings say of events. */
+export interface EventSettings {
   /** The controller's namespace: for events without one. */
-  readonly ownNamespace: string;
-  /** OBSERVATION_NAMESPACE, where set: for all. */
-  readonly observationNamespace?: string;
+  readonly podNamespace: string;
+  /** OBSERVATION_NAMESPACE: for all of them; "" where not set. */
+  readonly observationNamespace: string;
+  readonly observationTtlSeconds: number;
+  readonly dedupWindowSeconds: number;
+  readonly dedupWindowBySource: ReadonlyMap<string, number>;
+  readonly dedupEnableAggregation: boolean;
+}
+
+/** What events of a payload are normalised by. */
+export interface NormalizeOptions {
+  readonly source: Omit<EventSource, "draw">;
+  readonly feed: EventFeed;
+  readonly settings: EventSettings;
 }
 
 /** Makes the event that is filtered, compared and stored. Never throws, whatever a source drew from hostile input. */
-export function normalize(drawn: DrawnEvent, profile: SourceProfile, context: NormalizeContext): NormalEvent {
+export function normalize(
+  drawn: DrawnEvent,
+  { origin, receivedAt }: Pick<Payload, "origin" | "receivedAt">,
+  { source: { name, kind, severities = {}, volatileDetails = [] }, feed: { ingester }, settings }:
+    NormalizeOptions,
+): NormalEvent {
   // The types are what sources promise; a value copied from a payload may be of any type.
   const raw: { readonly [Field in keyof DrawnEvent]?: unknown } = drawn;
-  const { origin, receivedAt } = context;
-  const source = sourceName(textOf(raw.source)) || sourceName(profile.name) || "unknown";
-  const severity = severityOf(typeof raw.severity === "string" ? raw.severity : null, profile.severityMap);
+  const source = sourceName(textOf(raw.source)) || sourceName(name) || "unknown";
+  const severity = severityOf(typeof raw.severity === "string" ? raw.severity : null, severities);
   const eventType = eventTypeName(textOf(raw.eventType)) || "event";
   const { resource, claimed, namespace } = confine(cleanResource(raw.resource), origin);
   const time = readTime(raw.detectedAt);
@@ -69,15 +81,20 @@ export function normalize(drawn: DrawnEvent, profile: SourceProfile, context: No
   const identity = identityText(raw.identity, { source, severity, origin });
   const message = cleanText(textOf(raw.message), LIMITS.message) || eventType;
   const { details, lastingText } = boundDetails(raw.details, {
-    volatile: profile.volatileDetails,
+    volatile: volatileDetails,
     ...(claimed && { claimedResource: claimed }),
     ...(believed === undefined && { claimedTime: claimedTime(raw.detectedAt) }),
   });
-  const windowMs = typeof raw.windowMs === "number" && raw.windowMs > 0 ? raw.windowMs : profile.windowMs;
-  const target = context.observationNamespace || (namespace ?? resource?.namespace ?? "");
+  const windowSeconds = ingester?.windowSeconds ?? settings.dedupWindowBySource.get(name) ??
+    settings.dedupWindowSeconds;
+  const windowMs = typeof raw.windowMs === "number" && raw.windowMs > 0
+    ? raw.windowMs
+    : windowSeconds * 1_000;
+  const ttlSeconds = ttlOf(raw.ttlSeconds) ?? ttlOf(ingester?.ttlSeconds ?? settings.observationTtlSeconds);
+  const target = settings.observationNamespace || (namespace ?? resource?.namespace ?? "");
   return {
     source,
-    kind: profile.kind,
+    kind,
     category: isCategory(raw.category) ? raw.category : "security",
     severity,
     eventType,
@@ -88,16 +105,16 @@ export function normalize(drawn: DrawnEvent, profile: SourceProfile, context: No
     rules: cleanRules(raw.rules),
     fingerprint: sha256(identity),
     identity: cutBytes(identity, LIMITS.annotationBytes),
-    at: pulledAct(profile, origin) && believed ? believed.ms : eventTime(time?.ms, receivedAt),
+    at: isPulledAct(kind, origin) && believed ? believed.ms : eventTime(time?.ms, receivedAt),
     receivedAt,
-    namespace: isNamespaceName(target) ? target : context.ownNamespace,
-    ttlSeconds: ttlOf(raw.ttlSeconds) ?? ttlOf(profile.ttlSeconds) ?? LIMITS.ttlSeconds,
+    namespace: isNamespaceName(target) ? target : settings.podNamespace,
+    ttlSeconds: ttlSeconds ?? LIMITS.ttlSeconds,
     windowMs,
-    countRepeats: profile.countRepeats && windowMs !== Infinity,
-    contentHash: profile.kind === "occurrence" ? NO_CONTENT_HASH : contentHash(message, lastingText),
+    countRepeats: settings.dedupEnableAggregation && windowMs !== Infinity,
+    contentHash: kind === "occurrence" ? NO_CONTENT_HASH : contentHash(message, lastingText),
     ...(isDrop(raw.drop) && { drop: raw.drop }),
     resolved: raw.resolved === true,
-    ...(profile.door !== undefined && { door: profile.door }),
+    ...(ingester?.isDoor && { door: ingester.id }),
   };
 }
 
@@ -105,13 +122,13 @@ export function normalize(drawn: DrawnEvent, profile: SourceProfile, context: No
  * True for an occurrence that was read from an object (a Kubernetes Event). Every resync reads it again, long after it
  * happened, and its time of receipt would open a generation each time: only its own time tells a new act from an old one.
  */
-function pulledAct({ kind }: SourceProfile, { name }: Origin): boolean {
+function isPulledAct(kind: EventSource["kind"], { name }: Origin): boolean {
   return kind === "occurrence" && name !== undefined;
 }
 
 /**
  * The content hash of a stored Observation, equal to that of the event it was made of.
- * `volatileDetails` are those of its source's profile.
+ * `volatileDetails` are those of its source.
  */
 export function contentHashOf(observation: Observation, volatileDetails: readonly string[]): number {
   if (observation.metadata.labels?.[LABELS.kind] === "occurrence") return NO_CONTENT_HASH;

@@ -1,24 +1,25 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
-import type { DrawnEvent, Origin, SourceProfile } from "../model/event.ts";
+import { EVENT_SETTINGS } from "../../tests/support/source_runtime.ts";
+import type { DrawnEvent, EventFeed, Origin } from "../model/event.ts";
 import { isClusterScoped } from "../model/cluster_scoped.ts";
 import { sha256 } from "../model/identity/fingerprint.ts";
 import { ANNOTATIONS, LABELS } from "../model/observation.ts";
 import { observationSchema } from "../model/observation_schema.ts";
 import { jsonBytes } from "../text/truncate.ts";
-import { confine, contentHashOf, normalize, type NormalizeContext, toObservation } from "./normalize.ts";
+import {
+  confine,
+  contentHashOf,
+  type EventSettings,
+  normalize,
+  type NormalizeOptions,
+  toObservation,
+} from "./normalize.ts";
 
 const RECEIPT = Date.UTC(2026, 0, 2, 3, 4, 5);
 const HOUR = 3_600_000;
 
-const PROFILE: SourceProfile = {
-  name: "trivy",
-  kind: "finding",
-  windowMs: 60_000,
-  countRepeats: true,
-  severityMap: {},
-  ttlSeconds: 604_800,
-  volatileDetails: ["score"],
-};
+const SOURCE = { name: "trivy", kind: "finding", volatileDetails: ["score"] } as const;
+const OPTIONS: NormalizeOptions = { source: SOURCE, feed: { type: "watch" }, settings: EVENT_SETTINGS };
 
 const DRAWN: DrawnEvent = {
   category: "security",
@@ -35,15 +36,22 @@ const DRAWN: DrawnEvent = {
 const REPORT: Origin = { namespace: "shop", name: "report", confined: true };
 const PUSHED: Origin = { confined: false };
 
+interface Given {
+  readonly origin?: Origin;
+  readonly receivedAt?: number;
+  readonly source?: Partial<NormalizeOptions["source"]>;
+  readonly ingester?: Partial<NonNullable<EventFeed["ingester"]>>;
+  readonly settings?: Partial<EventSettings>;
+}
+
 function normal(
   change: Partial<DrawnEvent> = {},
-  { profile, ...context }: Partial<NormalizeContext> & { profile?: Partial<SourceProfile> } = {},
+  { origin = REPORT, receivedAt = RECEIPT, source, ingester, settings }: Given = {},
 ) {
-  return normalize({ ...DRAWN, ...change }, { ...PROFILE, ...profile }, {
-    origin: REPORT,
-    receivedAt: RECEIPT,
-    ownNamespace: "zen-system",
-    ...context,
+  return normalize({ ...DRAWN, ...change }, { origin, receivedAt }, {
+    source: { ...SOURCE, ...source },
+    feed: { type: "watch", ...(ingester && { ingester: { id: "Ingester zen-system/x", ...ingester } }) },
+    settings: { ...EVENT_SETTINGS, ...settings },
   });
 }
 
@@ -158,8 +166,7 @@ Deno.test("normalize() believes a time from 2000 to five minutes after receipt, 
     assertEquals(event.contentHash, normal({ details: {} }).contentHash, "a time is no news");
   }
   const { detectedAt: _, ...timeless } = DRAWN;
-  const context = { origin: PUSHED, receivedAt: RECEIPT, ownNamespace: "zen-system" };
-  const event = normalize(timeless, PROFILE, context);
+  const event = normalize(timeless, { origin: PUSHED, receivedAt: RECEIPT }, OPTIONS);
   assertEquals([event.detectedAt, event.at], ["2026-01-02T03:04:05.000Z", RECEIPT]);
   assertEquals(event.details.claimedDetectedAt, undefined);
 });
@@ -187,7 +194,7 @@ Deno.test("a namespaced report speaks of its namespace alone", () => {
   assertEquals(own.resource, { kind: "Pod", name: "web", namespace: "shop" });
   assertEquals(own.details.claimedResource, undefined);
   const { resource: _, ...bare } = DRAWN;
-  const event = normalize(bare, PROFILE, { origin: REPORT, receivedAt: RECEIPT, ownNamespace: "zen-system" });
+  const event = normalize(bare, { origin: REPORT, receivedAt: RECEIPT }, OPTIONS);
   assertEquals([event.resource, event.namespace], [{ namespace: "shop" }, "shop"]);
 });
 
@@ -199,7 +206,7 @@ Deno.test("others speak of any resource and land in its namespace, else in ours"
     assertEquals(normal({ resource: { kind: "Node", name: "n" } }, { origin }).namespace, "zen-system");
     assertEquals(normal({ resource: { namespace: "../x" } }, { origin }).namespace, "zen-system");
   }
-  assertEquals(normal({ resource }, { observationNamespace: "audit" }).namespace, "audit");
+  assertEquals(normal({ resource }, { settings: { observationNamespace: "audit" } }).namespace, "audit");
 });
 
 Deno.test("normalize() passes on a mapper's verdict, a resolution and its own time to live, within bounds", () => {
@@ -210,9 +217,27 @@ Deno.test("normalize() passes on a mapper's verdict, a resolution and its own ti
   assertEquals(normal({ ttlSeconds: -1 }).ttlSeconds, 1);
 });
 
+Deno.test("normalize() takes window and time to live from the event, else its Ingester, else the settings", () => {
+  const settings = { dedupWindowBySource: new Map([["trivy", 30]]), observationTtlSeconds: 100 };
+  const of = ({ windowMs, ttlSeconds, countRepeats }: ReturnType<typeof normal>) =>
+    [windowMs, ttlSeconds, countRepeats] as const;
+  assertEquals(of(normal()), [60_000, 604_800, true]);
+  assertEquals(of(normal({}, { settings })), [30_000, 100, true]);
+  assertEquals(of(normal({}, { settings: { dedupEnableAggregation: false } })), [60_000, 604_800, false]);
+  const ingester = { windowSeconds: 5, ttlSeconds: 7 };
+  assertEquals(of(normal({}, { settings, ingester })), [5_000, 7, true]);
+  assertEquals(of(normal({ windowMs: 3_600_000, ttlSeconds: 9 }, { ingester })), [3_600_000, 9, true]);
+  assertEquals(of(normal({ windowMs: Infinity })), [Infinity, 604_800, false]);
+});
+
+Deno.test("normalize() names the door of an event, and no Ingester that has a source of its own", () => {
+  assertEquals(normal({}, { ingester: { isDoor: true } }).door, "Ingester zen-system/x");
+  assertEquals(normal({}, { ingester: {} }).door, undefined);
+});
+
 Deno.test("normalize() judges severity by the source's own words first", () => {
   assertEquals(
-    normal({ severity: "Error" }, { profile: { severityMap: { error: "CRITICAL" } } }).severity,
+    normal({ severity: "Error" }, { source: { severities: { error: "CRITICAL" } } }).severity,
     "CRITICAL",
   );
   assertEquals(normal({ severity: null }).severity, "UNKNOWN");
@@ -243,14 +268,14 @@ Deno.test("contentHashOf() a stored object is the content hash of its event", ()
   ];
   for (const change of changes) {
     const object = JSON.parse(JSON.stringify(stored(change)));
-    assertEquals(contentHashOf(object, PROFILE.volatileDetails), normal(change).contentHash);
+    assertEquals(contentHashOf(object, SOURCE.volatileDetails), normal(change).contentHash);
   }
 });
 
 Deno.test("an occurrence has no content hash, drawn or stored: its content is not replaced", () => {
-  const event = normal({}, { profile: { kind: "occurrence" } });
+  const event = normal({}, { source: { kind: "occurrence" } });
   const object = toObservation(event, 1, { instance: "default", eventId: "e-1" });
-  assertEquals([event.contentHash, contentHashOf(object, PROFILE.volatileDetails)], [0, 0]);
+  assertEquals([event.contentHash, contentHashOf(object, SOURCE.volatileDetails)], [0, 0]);
 });
 
 Deno.test("toObservation() names, labels and annotates the object", () => {
@@ -297,7 +322,7 @@ Deno.test("toObservation() names, labels and annotates the object", () => {
 });
 
 Deno.test("normalize() reckons an act kept in an object by its own time, however late it is read", () => {
-  const occurrence = { profile: { kind: "occurrence" as const } };
+  const occurrence = { source: { kind: "occurrence" as const } };
   const detectedAt = new Date(RECEIPT - 5 * HOUR).toISOString();
   assertEquals(normal({ detectedAt }, occurrence).at, RECEIPT - 5 * HOUR);
   assertEquals(normal({ detectedAt }, { ...occurrence, origin: PUSHED }).at, RECEIPT);

@@ -274,7 +274,7 @@ Deno.test("GC runs at the start and at every interval, not before the index is c
 
 Deno.test("a deleted Observation closes its window: the next event creates", () =>
   leading(() => [], async ({ time, kube, leader }) => {
-    const long = { profile: { windowMs: 30 * DAY_MS, ttlSeconds: 60 } };
+    const long = { source: { windowMs: 30 * DAY_MS, ttlSeconds: 60 } };
     await leader.take([{}], long);
     await time.advance(61_000);
     const collected = leader.expiry.collect(NEVER);

@@ -34,7 +34,7 @@ async function leading(test: (it: It) => Promise<void>, options: Partial<LeaderO
   let running = leader.findings.run(term.signal);
   async function take(key: string, ids: readonly (string | number)[]): Promise<readonly string[]> {
     const events = ids.map((id) => ({ identity: { id }, message: String(id), eventType: "vulnerability" }));
-    const context = { kind: "finding", pushed: false, origin: key, profile: { name: "trivy" } } as const;
+    const context = { kind: "finding", pushed: false, origin: key, source: { name: "trivy" } } as const;
     return (await leader.take(events, context)).fingerprints;
   }
   async function report(
@@ -223,7 +223,7 @@ Deno.test("a finding pushed through an Ingester to a source with views lives by 
     const pushed = {
       kind: "finding",
       pushed: true,
-      profile: { name: "trivy", door, ttlSeconds: 86_400 },
+      source: { name: "trivy", door, ttlSeconds: 86_400 },
     } as const;
     const push = () =>
       leader.take([{ identity: { id: "p" }, message: "p", eventType: "vulnerability" }], pushed);
@@ -304,7 +304,7 @@ Deno.test("one resource that is still being listed keeps the whole source from r
 
 Deno.test("a pushed finding, which no view reports, is not resolved", () =>
   leading(async ({ time, leader, phases }) => {
-    await leader.take([{ message: "fire" }], { kind: "finding", profile: { name: "alertmanager" } });
+    await leader.take([{ message: "fire" }], { kind: "finding", source: { name: "alertmanager" } });
     await time.advance(GRACE_MS * 5);
     assertEquals(phases(), { fire: "Active 1" });
   }));

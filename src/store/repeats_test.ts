@@ -29,7 +29,7 @@ async function withReplica(
 }
 
 const ALERT = { identity: { rule: "Terminal shell in container" } };
-const FINDING: TakeOptions = { kind: "finding", pushed: false, profile: { name: "trivy" } };
+const FINDING: TakeOptions = { kind: "finding", pushed: false, source: { name: "trivy" } };
 
 function status(kube: FakeKube) {
   assertEquals(kube.stored.length, 1);
@@ -68,7 +68,7 @@ Deno.test("lastSeenAt is flushed within 5 s, or a quarter of a shorter window", 
     assertEquals(kube.count("patch/status"), 0);
     await time.advance(600);
     assertEquals(kube.count("patch/status"), 1);
-    const short = { profile: { windowMs: 8_000 } };
+    const short = { source: { windowMs: 8_000 } };
     await replica.take([{ identity: { rule: "another" } }], short);
     await replica.take([{ identity: { rule: "another" } }], short);
     await time.advance(2_300);
@@ -86,7 +86,7 @@ Deno.test("replicas hold deltas and add them up, also when they write at once", 
 
 Deno.test("repeats with aggregation off move lastSeenAt, not occurrences", () =>
   withReplica(async ({ time, kube, replica }) => {
-    const off = { profile: { countRepeats: false } };
+    const off = { source: { countRepeats: false } };
     await replica.take([ALERT], off);
     await time.advance(30_000);
     await replica.take([ALERT], off);
@@ -127,7 +127,7 @@ Deno.test("a finding that returns is Active again, as the same object with one m
 
 Deno.test("a finding that returns with aggregation off is Active again, and not counted", () =>
   withReplica(async ({ time, kube, replica }) => {
-    const off: TakeOptions = { ...FINDING, profile: { name: "trivy", countRepeats: false } };
+    const off: TakeOptions = { ...FINDING, source: { name: "trivy", countRepeats: false } };
     await replica.take([ALERT], off);
     await resolveIt(replica, kube, time.now());
     await replica.take([ALERT], off);
@@ -137,7 +137,7 @@ Deno.test("a finding that returns with aggregation off is Active again, and not 
 
 Deno.test("a pushed finding that is stored is resolved at once when its tool says so", () =>
   withReplica(async ({ time, kube, replica }) => {
-    const pushed: TakeOptions = { kind: "finding", profile: { name: "alertmanager" } };
+    const pushed: TakeOptions = { kind: "finding", source: { name: "alertmanager" } };
     const early = await replica.take([{ ...ALERT, resolved: true }], pushed);
     assertEquals(early.byReason.filtered, { not_relevant: 1 });
     await replica.take([ALERT], pushed);
@@ -152,7 +152,7 @@ Deno.test("a pushed finding that is stored is resolved at once when its tool say
 Deno.test("a pushed finding's end finds it while the index is incomplete", async () => {
   const time = new VirtualTime();
   const kube = new FakeKube(() => time.now());
-  const pushed: TakeOptions = { kind: "finding", profile: { name: "alertmanager" } };
+  const pushed: TakeOptions = { kind: "finding", source: { name: "alertmanager" } };
   const first = new Replica(kube, { time });
   await first.take([ALERT], pushed);
   const second = new Replica(kube, { time, unlisted: true });
@@ -165,7 +165,7 @@ Deno.test("a pushed finding's end finds it while the index is incomplete", async
 
 Deno.test("a firing that follows its resolution leaves the finding Active", () =>
   withReplica(async ({ time, kube, replica }) => {
-    const pushed: TakeOptions = { kind: "finding", profile: { name: "alertmanager" } };
+    const pushed: TakeOptions = { kind: "finding", source: { name: "alertmanager" } };
     await replica.take([ALERT], pushed);
     await replica.take([{ ...ALERT, resolved: true }], pushed);
     await replica.take([ALERT], pushed);
@@ -175,7 +175,7 @@ Deno.test("a firing that follows its resolution leaves the finding Active", () =
 
 Deno.test("a pushed finding's lastSeenAt keeps up with its TTL, not with each repeat", () =>
   withReplica(async ({ time, kube, replica }) => {
-    const pushed: TakeOptions = { kind: "finding", profile: { name: "alertmanager", ttlSeconds: 7_200 } };
+    const pushed: TakeOptions = { kind: "finding", source: { name: "alertmanager", ttlSeconds: 7_200 } };
     for (let minute = 0; minute < 60; minute++) {
       await replica.take([ALERT], pushed);
       await time.advance(60_000);
@@ -305,7 +305,7 @@ const DENIALS: readonly (readonly [string, () => Error])[] = [
 for (const [by, error] of DENIALS) {
   Deno.test(`a status write refused by ${by} is kept until it is allowed, and others go on meanwhile`, () =>
     withReplica(async ({ time, kube, replica }) => {
-      const pushed: TakeOptions = { kind: "finding", profile: { name: "alertmanager" } };
+      const pushed: TakeOptions = { kind: "finding", source: { name: "alertmanager" } };
       await replica.take([ALERT], pushed);
       const [refused] = kube.stored;
       kube.script = refusing(error, (name) => name !== refused?.metadata.name);
@@ -432,7 +432,7 @@ Deno.test("a status that would not differ is not written", () => {
 });
 
 /** What a Kubernetes Event's informer hands in at every resync. */
-const KEPT = { pushed: false, profile: { windowMs: 3_600_000 } };
+const KEPT = { pushed: false, source: { windowMs: 3_600_000 } };
 
 Deno.test("an act kept in an object counts when it happens, not when it is read again", () =>
   withReplica(async ({ time, kube, replica, another }) => {

@@ -1,23 +1,25 @@
 /** What the API server stores and gives back has the content hash of the event it was made of. */
 import { assertEquals } from "@std/assert";
-import type { DrawnEvent, SourceProfile } from "../../src/model/event.ts";
+import type { DrawnEvent } from "../../src/model/event.ts";
 import type { JsonObject } from "../../src/model/json.ts";
 import type { Observation } from "../../src/model/observation.ts";
-import { contentHashOf, normalize, toObservation } from "../../src/pipeline/normalize.ts";
+import {
+  contentHashOf,
+  normalize,
+  type NormalizeOptions,
+  toObservation,
+} from "../../src/pipeline/normalize.ts";
 import { sharedEnvtest } from "../support/envtest.ts";
+import { EVENT_SETTINGS } from "../support/source_runtime.ts";
 
 const CRD = new URL("../../crds/observation.yaml", import.meta.url);
 const cluster = await sharedEnvtest();
 await cluster.applyCrds([CRD]);
 
-const PROFILE: SourceProfile = {
-  name: "trivy",
-  kind: "finding",
-  windowMs: 60_000,
-  countRepeats: true,
-  severityMap: {},
-  ttlSeconds: 604_800,
-  volatileDetails: ["score"],
+const OPTIONS: NormalizeOptions = {
+  source: { name: "trivy", kind: "finding", volatileDetails: ["score"] },
+  feed: { type: "watch" },
+  settings: EVENT_SETTINGS,
 };
 
 /** Values that a server in Go may read or print otherwise than JavaScript. */
@@ -44,17 +46,14 @@ Deno.test("content hashes survive being stored", async () => {
       details,
       identity: { name },
     };
-    const event = normalize(drawn, PROFILE, {
-      origin: { namespace, confined: true },
-      receivedAt: Date.UTC(2026, 0, 2),
-      ownNamespace: "zen-system",
-    });
+    const payload = { origin: { namespace, confined: true }, receivedAt: Date.UTC(2026, 0, 2) };
+    const event = normalize(drawn, payload, OPTIONS);
     const object = toObservation(event, 0, { instance: "default", eventId: "e" });
     const path = `/apis/zen.kube-zen.io/v1/namespaces/${namespace}/observations`;
     await cluster.expect("POST", path, { body: JSON.parse(JSON.stringify(object)) });
     const { body } = await cluster.expect("GET", `${path}/${object.metadata.name}`);
     const stored: Observation = JSON.parse(JSON.stringify(body));
     assertEquals(stored.spec, JSON.parse(JSON.stringify(object.spec)), name);
-    assertEquals(contentHashOf(stored, PROFILE.volatileDetails), event.contentHash, name);
+    assertEquals(contentHashOf(stored, ["score"]), event.contentHash, name);
   }
 });

@@ -7,7 +7,6 @@ import { PostFeeds } from "../../src/sources/feeds/post.ts";
 import type { PostFeed, Source } from "../../src/sources/source.ts";
 import { SourceStates } from "../../src/sources/status.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
-import { DRAW_CONTEXT } from "./source_runtime.ts";
 
 /** One event, created. */
 export const ONE_CREATED: IntakeResult = {
@@ -47,7 +46,6 @@ export function postFeeds(
   const settings = readSettings(() => undefined);
   const posts = new PostFeeds({
     intake: { take },
-    runtime: { settings, context: () => DRAW_CONTEXT },
     settings,
     ackTimeoutMs: settings.webhookAckTimeoutMs,
     states,

@@ -1,18 +1,13 @@
 /** One replica of the program around the pipeline and the store, on a fake API server and virtual time. */
 import type { Clock } from "../../src/model/clock.ts";
-import type { Drawn, DrawnEvent, NormalEvent, Payload, SourceProfile } from "../../src/model/event.ts";
+import type { Drawn, DrawnEvent, EventFeed, EventSource, Payload } from "../../src/model/event.ts";
 import type { Outcome, PayloadError } from "../../src/model/outcome.ts";
 import type { KubeApi } from "../../src/kube/api.ts";
 import type { WatchEvent } from "../../src/kube/watch.ts";
 import { createDedup, type Dedup } from "../../src/pipeline/dedup.ts";
-import {
-  createIntake,
-  type Intake,
-  type IntakeResult,
-  type SourceRuntime,
-} from "../../src/pipeline/intake.ts";
+import { createIntake, type IntakeOptions, type IntakeResult } from "../../src/pipeline/intake.ts";
 import type { Steps } from "../../src/pipeline/decide.ts";
-import { contentHashOf, normalize } from "../../src/pipeline/normalize.ts";
+import { contentHashOf } from "../../src/pipeline/normalize.ts";
 import { createWriteSlots, NO_LIMITS, type RateLimiter, type WriteSlots } from "../../src/pipeline/limits.ts";
 import type { Recorder } from "../../src/pipeline/ports.ts";
 import {
@@ -23,6 +18,7 @@ import {
 } from "../../src/store/mod.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 import type { FakeKube } from "./fake_kube.ts";
+import { DRAW_CONTEXT, EVENT_SETTINGS } from "./source_runtime.ts";
 import type { VirtualTime } from "./virtual_time.ts";
 
 export interface ReplicaOptions {
@@ -49,7 +45,6 @@ export class Replica {
   readonly index: ObservationIndex;
   readonly dedup: Dedup;
   readonly store: Store;
-  readonly intake: Intake;
   readonly slots: WriteSlots = createWriteSlots({ limit: 32, perSource: 24 });
   readonly books: Settled[] = [];
   readonly payloadErrors: PayloadError[] = [];
@@ -61,6 +56,7 @@ export class Replica {
   readonly #clock: Clock;
   readonly #late: WatchEvent<StoredObservation>[] = [];
   readonly #abort = new AbortController();
+  readonly #intakeOptions: IntakeOptions;
   readonly #kube: FakeKube;
   readonly #running: Promise<void>;
   #unfeed: () => void = () => {};
@@ -90,7 +86,7 @@ export class Replica {
       maxSize: options.maxSize ?? 10_000,
       onEvict: () => this.evictions++,
     });
-    this.intake = createIntake({
+    this.#intakeOptions = {
       steps: {
         filter: () => undefined,
         inScope: () => true,
@@ -102,7 +98,9 @@ export class Replica {
       limits: { ...NO_LIMITS, slots: this.slots, ...(options.rate && { rate: options.rate }) },
       store: this.store,
       recorder: this.#recorder(),
-    });
+      settings: EVENT_SETTINGS,
+      context: () => DRAW_CONTEXT,
+    };
     this.#running = this.store.repeats.run(this.#abort.signal);
     if (!options.unlisted) this.list();
   }
@@ -130,17 +128,26 @@ export class Replica {
       origin: { confined: false },
       receivedAt: this.#clock.now(),
     };
-    const profile: SourceProfile = { ...PROFILE, kind, ...options.profile };
-    const source: SourceRuntime = {
-      name: profile.name,
-      pushed,
+    const { name = "falco", windowMs, countRepeats = true, ttlSeconds, door } = options.source ?? {};
+    const own = windowMs === undefined ? {} : { windowMs };
+    const source: EventSource = {
+      name,
+      kind,
       draw: function* (): Generator<Drawn> {
-        for (const event of events) yield { event: { ...DRAWN, ...event } };
+        for (const event of events) yield { event: { ...DRAWN, ...own, ...event } };
       },
-      normalize: (drawn, { origin, receivedAt }): NormalEvent =>
-        normalize(drawn, profile, { origin, receivedAt, ownNamespace: "zen-system" }),
     };
-    return this.intake.take(source, payload, { signal, correlationId: "test", origin });
+    const ingester = {
+      id: door ?? "Ingester zen-system/test",
+      ...(door === undefined ? {} : { isDoor: true as const }),
+      ...(ttlSeconds === undefined ? {} : { ttlSeconds }),
+    };
+    const feed: EventFeed = { type: pushed ? "post" : "watch", ingester };
+    const intake = createIntake({
+      ...this.#intakeOptions,
+      settings: { ...EVENT_SETTINGS, dedupEnableAggregation: countRepeats },
+    });
+    return intake.take(source, payload, { feed, signal, correlationId: "test", origin });
   }
 
   /** Ends like a process that is told to. */
@@ -178,18 +185,16 @@ export interface TakeOptions {
   readonly origin?: string;
   readonly kind?: "finding" | "occurrence";
   readonly pushed?: boolean;
-  readonly profile?: Partial<SourceProfile>;
+  readonly source?: {
+    readonly name?: string;
+    /** Window of each event. */
+    readonly windowMs?: number;
+    readonly countRepeats?: boolean;
+    readonly ttlSeconds?: number;
+    /** The Ingester that is one more door to the source. */
+    readonly door?: string;
+  };
 }
-
-const PROFILE: SourceProfile = {
-  name: "falco",
-  kind: "occurrence",
-  windowMs: 60_000,
-  countRepeats: true,
-  severityMap: {},
-  ttlSeconds: 604_800,
-  volatileDetails: [],
-};
 
 const DRAWN: DrawnEvent = {
   category: "security",

@@ -1,10 +1,10 @@
-import type { DrawContext, Drawn, Payload } from "../../src/model/event.ts";
-import type { SourceRuntime } from "../../src/pipeline/intake.ts";
-import { runtimeOf, type SourceSettings } from "../../src/sources/active.ts";
+/** Sources as the program runs them under default settings. */
+import type { DrawContext, Drawn, DrawnEvent, NormalEvent, Payload } from "../../src/model/event.ts";
+import { type EventSettings, normalize } from "../../src/pipeline/normalize.ts";
 import { RESERVED_SOURCES } from "../../src/sources/registry.ts";
 import type { Feed, Source } from "../../src/sources/source.ts";
 
-const SETTINGS: SourceSettings = {
+export const EVENT_SETTINGS: EventSettings = {
   dedupWindowSeconds: 60,
   dedupWindowBySource: new Map(),
   dedupEnableAggregation: true,
@@ -25,9 +25,18 @@ export function feedOf({ name, feeds: [feed] }: Source): Feed {
   return feed;
 }
 
-/** A source as the program runs it under default settings. */
+/** Draws and normalises. */
+export interface SourceRuntime {
+  draw(payload: Payload): Iterable<Drawn>;
+  normalize(drawn: DrawnEvent, payload: Payload): NormalEvent;
+}
+
+/** A source as the intake runs it. */
 export function runtimeFor(source: Source, feed: Feed = feedOf(source)): SourceRuntime {
-  return runtimeOf({ source, feed }, { settings: SETTINGS, context: () => DRAW_CONTEXT });
+  return {
+    draw: (payload) => source.draw(payload, DRAW_CONTEXT),
+    normalize: (drawn, payload) => normalize(drawn, payload, { source, feed, settings: EVENT_SETTINGS }),
+  };
 }
 
 /** What a source draws from a payload. */

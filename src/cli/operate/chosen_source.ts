@@ -2,10 +2,8 @@
 import { didYouMean, formatPath } from "../../filters/problem.ts";
 import { isObject } from "../../model/json.ts";
 import type { KubeObject } from "../../kube/api.ts";
-import type { FilterDocument } from "../../filters/filter.ts";
-import type { SourceRuntime } from "../../pipeline/intake.ts";
+import type { DrawContext } from "../../model/event.ts";
 import type { Settings } from "../../settings.ts";
-import { runtimeOf } from "../../sources/active.ts";
 import { sourceOf } from "../../mapped/activate.ts";
 import { type CompiledIngester, compileMapped } from "../../mapped/compile.ts";
 import { idOf } from "../../mapped/verdict.ts";
@@ -13,13 +11,11 @@ import { BUILT_IN, RESERVED_SOURCES } from "../../sources/registry.ts";
 import type { Feed, Source } from "../../sources/source.ts";
 import { CommandError } from "../io.ts";
 
-/** A source ready for a dry run. */
+/** A source, the feed that its payloads are read as, and what its generator knows beyond them. */
 export interface ChosenSource {
-  /** The feed that its payloads are read as. */
+  readonly source: Source;
   readonly feed: Feed;
-  readonly runtime: SourceRuntime;
-  /** The Ingester's own filter. */
-  readonly filter: FilterDocument | undefined;
+  readonly context: DrawContext;
 }
 
 export interface Sources {
@@ -75,10 +71,5 @@ function chosen(source: Source, settings: Settings): ChosenSource {
   const [feed] = source.feeds;
   if (!feed) throw new CommandError(`Cannot run source "${source.name}": it has no feed`);
   const ownUser = `system:serviceaccount:${settings.podNamespace}:zen-watcher`;
-  const context = () => ({ ownUser, reservedSources: RESERVED_SOURCES });
-  return {
-    feed,
-    runtime: runtimeOf({ source, feed }, { settings, context }),
-    filter: feed.ingester?.filter,
-  };
+  return { source, feed, context: { ownUser, reservedSources: RESERVED_SOURCES } };
 }

@@ -1,7 +1,7 @@
 /** The server's own intake over a store in memory: nothing is written, and every step of every event is kept. */
 import { inScope, scopeOf } from "../../app/scope.ts";
 import type { FilterSet } from "../../filters/filter.ts";
-import type { NormalEvent, Payload } from "../../model/event.ts";
+import type { DrawContext, EventFeed, EventSource, NormalEvent, Payload } from "../../model/event.ts";
 import type { Observation } from "../../model/observation.ts";
 import {
   FAIL_REASON_MEANINGS,
@@ -11,9 +11,9 @@ import {
   type PayloadError,
 } from "../../model/outcome.ts";
 import { createDedup, widen } from "../../pipeline/dedup.ts";
-import { createIntake, type SourceRuntime } from "../../pipeline/intake.ts";
+import { createIntake } from "../../pipeline/intake.ts";
 import { NO_LIMITS } from "../../pipeline/limits.ts";
-import { toObservation } from "../../pipeline/normalize.ts";
+import { type EventSettings, toObservation } from "../../pipeline/normalize.ts";
 import type {
   Generation,
   ObservationStore,
@@ -41,9 +41,14 @@ export interface ExplainedEvent {
 }
 
 export interface DryRunOptions {
-  readonly runtime: SourceRuntime;
+  readonly source: EventSource;
+  /** The feed that payloads are taken from. */
+  readonly feed: EventFeed;
+  readonly context: DrawContext;
   readonly filters: FilterSet;
-  readonly settings: Pick<Settings, "instance" | "dedupMaxSize" | "watchNamespaces" | "watchClusterScoped">;
+  readonly settings:
+    & EventSettings
+    & Pick<Settings, "instance" | "dedupMaxSize" | "watchNamespaces" | "watchClusterScoped">;
 }
 
 /** Takes payloads one after another; what one creates, the next ones repeat. */
@@ -61,7 +66,7 @@ const EVENT_ID = "explained";
 const UNSETTLED: ExplainedEvent = { outcome: "failed", reason: "internal", steps: [], observation: null };
 
 /** Creates a dry run that begins with nothing stored. It has the server's filters, scope and dedup, and no limits. */
-export function createDryRun({ runtime, filters, settings }: DryRunOptions): DryRun {
+export function createDryRun({ source, feed, context, filters, settings }: DryRunOptions): DryRun {
   const store = createMemoryStore(settings.instance);
   const scope = scopeOf(settings);
   const events: ExplainedEvent[] = [];
@@ -133,12 +138,15 @@ export function createDryRun({ runtime, filters, settings }: DryRunOptions): Dry
     limits: NO_LIMITS,
     store,
     recorder,
+    settings,
+    context: () => context,
   });
   const { signal } = new AbortController();
   return {
     events,
     errors,
-    take: async (payload) => void await intake.take(runtime, payload, { signal, correlationId: "explain" }),
+    take: async (payload) =>
+      void await intake.take(source, payload, { feed, signal, correlationId: "explain" }),
   };
 }
 

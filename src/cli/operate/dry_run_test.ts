@@ -1,9 +1,9 @@
 import { assertEquals } from "@std/assert";
 import { ALLOW_ALL, type FilterSet } from "../../filters/filter.ts";
-import type { Drawn, DrawnEvent, Payload } from "../../model/event.ts";
-import { MAX_EVENTS_PER_PAYLOAD, type SourceRuntime } from "../../pipeline/intake.ts";
+import type { Drawn, DrawnEvent, EventSource, Payload } from "../../model/event.ts";
+import { MAX_EVENTS_PER_PAYLOAD } from "../../pipeline/intake.ts";
 import { readSettings } from "../../settings.ts";
-import { normalEvent } from "../../../tests/support/normal_event.ts";
+import { DRAW_CONTEXT } from "../../../tests/support/source_runtime.ts";
 import { createDryRun, type DryRunOptions } from "./dry_run.ts";
 
 const PAYLOAD: Payload = { body: null, origin: { confined: false }, receivedAt: 0 };
@@ -18,40 +18,35 @@ function drawn(message: string, fields: Partial<DrawnEvent> = {}): Drawn {
       message,
       rules: [],
       details: {},
-      identity: {},
+      identity: { message },
       ...fields,
     },
   };
 }
 
-/** A source of findings whose fingerprints are their messages. */
-function source(
-  draw: () => Iterable<Drawn>,
-  fields: Partial<ReturnType<typeof normalEvent>> = {},
-): SourceRuntime {
-  return {
-    name: "tool",
-    pushed: true,
-    draw,
-    normalize({ message, resolved = false }) {
-      if (message === "broken") throw new Error("a defect");
-      return normalEvent({
-        source: "tool",
-        message,
-        resolved,
-        fingerprint: message.padEnd(64, "x"),
-        ...fields,
-      });
+/** An event that cannot be normalised. */
+function broken(): Drawn {
+  const event = {
+    get message(): string {
+      throw new Error("a defect");
     },
   };
+  return { event: event as DrawnEvent };
 }
 
-function dryRun(runtime: SourceRuntime, options: Partial<DryRunOptions> = {}) {
-  return createDryRun({ runtime, filters: ALLOW_ALL, settings: SETTINGS, ...options });
+/** A source whose findings are told apart by their messages. */
+function source(draw: () => Iterable<Drawn>, fields: Partial<EventSource> = {}): EventSource {
+  return { name: "tool", kind: "finding", draw, ...fields };
+}
+
+function dryRun(source: EventSource, options: Partial<DryRunOptions> = {}) {
+  const feed = { type: "post" } as const;
+  const defaults = { feed, context: DRAW_CONTEXT, filters: ALLOW_ALL, settings: SETTINGS };
+  return createDryRun({ source, ...defaults, ...options });
 }
 
 Deno.test("createDryRun() goes on after an event that cannot be normalised, as the server does", async () => {
-  const run = dryRun(source(() => [drawn("one"), drawn("broken"), drawn("three")]));
+  const run = dryRun(source(() => [drawn("one"), broken(), drawn("three")]));
   await run.take(PAYLOAD);
   assertEquals(run.events.map(({ outcome }) => outcome), ["created", "created"]);
   assertEquals(run.errors.map(({ reason }) => reason), ["invalid_value"]);
@@ -122,13 +117,8 @@ Deno.test("createDryRun() ends a stored finding, and drops the end of one that i
 });
 
 Deno.test("createDryRun() opens the next generation of an occurrence after its window", async () => {
-  let at = 0;
-  const runtime = source(() => [drawn("act")]);
-  const run = dryRun({
-    ...runtime,
-    normalize: (...args) => ({ ...runtime.normalize(...args), kind: "occurrence", windowMs: 60_000, at }),
-  });
-  for (at of [0, 59_000, 100_000, 161_000]) await run.take(PAYLOAD);
+  const run = dryRun(source(() => [drawn("act")], { kind: "occurrence" }));
+  for (const receivedAt of [0, 59_000, 100_000, 161_000]) await run.take({ ...PAYLOAD, receivedAt });
   assertEquals(run.events.map(({ observation }) => observation?.metadata.name?.split("-").at(-1)), [
     "1",
     undefined,
@@ -141,7 +131,7 @@ Deno.test("createDryRun() drops what lies outside WATCH_NAMESPACE, as this shard
   const resource = (namespace: string) => ({ kind: "Pod", namespace });
   const settings = readSettings((name) => name === "WATCH_NAMESPACE" ? "shop" : undefined);
   const outcomes = await Promise.all(["shop", "bank"].map(async (namespace) => {
-    const run = dryRun(source(() => [drawn("one")], { resource: resource(namespace) }), { settings });
+    const run = dryRun(source(() => [drawn("one", { resource: resource(namespace) })]), { settings });
     await run.take(PAYLOAD);
     return run.events.map((
       { reason, steps },

@@ -38,9 +38,13 @@ export async function explainInputs(
   options: ExplainOptions,
 ): Promise<Explanation & { readonly deleted: number }> {
   const { source, named, live, settings, io } = options;
-  const { feed, runtime, filter } = chooseSource(source, { named, ...(live && { live }), settings });
-  const filters = compileFilters([...options.filters, ...(filter ? [filter] : [])]);
-  const dryRun = createDryRun({ runtime, filters, settings });
+  const chosen = chooseSource(source, { named, ...(live && { live }), settings });
+  const { feed } = chosen;
+  const filters = compileFilters([
+    ...options.filters,
+    ...(feed.ingester?.filter ? [feed.ingester.filter] : []),
+  ]);
+  const dryRun = createDryRun({ ...chosen, filters, settings });
   const errors: PayloadError[] = [];
   let deleted = 0;
   for (const input of inputs) {

@@ -3,7 +3,6 @@ import type { Payload } from "../../model/event.ts";
 import type { PayloadError } from "../../model/outcome.ts";
 import type { Intake, IntakeResult } from "../../pipeline/intake.ts";
 import type { SettingValues } from "../../text/setting.ts";
-import { runtimeOf, type RuntimeOptions } from "../active.ts";
 import { type PostFeed, type Source, viewOf } from "../source.ts";
 import type { SourceStates } from "../status.ts";
 
@@ -17,7 +16,6 @@ export interface Post {
 
 export interface PostFeedsOptions {
   readonly intake: Intake;
-  readonly runtime: RuntimeOptions;
   readonly settings: SettingValues;
   /** WEBHOOK_ACK_TIMEOUT: for feeds without a deadline of their own. */
   readonly ackTimeoutMs: number;
@@ -87,8 +85,8 @@ export class PostFeeds {
     payload: Payload,
     context: { readonly signal: AbortSignal; readonly correlationId: string },
   ): Promise<IntakeResult> {
-    const { intake, runtime, states, noteEvents } = this.#options;
-    const result = await intake.take(runtimeOf({ source, feed }, runtime), payload, context);
+    const { intake, states, noteEvents } = this.#options;
+    const result = await intake.take(source, payload, { feed, ...context });
     if (result.received > 0) {
       states.sawEvents(source.name, payload.receivedAt);
       if (feed.ingester) noteEvents(feed.ingester.id, result.received);

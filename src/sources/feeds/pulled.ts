@@ -9,7 +9,6 @@ import type { Intake } from "../../pipeline/intake.ts";
 import { logger } from "../../telemetry/logging.ts";
 import type { Metrics } from "../../telemetry/metrics.ts";
 import type { SettingValues } from "../../text/setting.ts";
-import { runtimeOf, type RuntimeOptions } from "../active.ts";
 import { type ConfigMapFeed, feedId, namespaceOf, type Source, viewOf, type WatchFeed } from "../source.ts";
 import type { SourceStates } from "../status.ts";
 import { configMapPayload, CONFIGMAPS } from "./configmap.ts";
@@ -20,7 +19,6 @@ export interface PulledFeedsOptions {
   readonly api: KubeApi;
   readonly discovery: Pick<Discovery, "served" | "subscribe">;
   readonly intake: Intake;
-  readonly runtime: RuntimeOptions;
   readonly settings: SettingValues;
   readonly views: Views;
   readonly states: SourceStates;
@@ -160,10 +158,9 @@ export class PulledFeeds {
 
   #start(id: string, place: Place & { readonly type: ResourceType }): void {
     const { source, feed, view, type } = place;
-    const { states, intake, runtime, noteEvents, configMapPollMs, resyncMs } = this.#options;
+    const { states, intake, noteEvents, configMapPollMs, resyncMs } = this.#options;
     const abort = new AbortController();
     const { signal } = abort;
-    const running = runtimeOf({ source, feed }, runtime);
     states.set(view, "listing");
     const done = readView({
       ...this.#options,
@@ -173,7 +170,7 @@ export class PulledFeeds {
       resyncMs: feed.type === "configmap" ? Math.min(configMapPollMs, resyncMs) : resyncMs,
       payloadOf: (object) => this.#payloadOf(place, object),
       async take(payload, correlationId) {
-        const result = await intake.take(running, payload, { signal, correlationId });
+        const result = await intake.take(source, payload, { feed, signal, correlationId });
         if (result.received > 0 && !signal.aborted) {
           states.sawEvents(source.name, payload.receivedAt);
           if (feed.ingester) noteEvents(feed.ingester.id, result.received);

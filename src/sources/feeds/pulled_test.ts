@@ -1,7 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { eventually } from "../../../tests/support/eventually.ts";
 import { ScriptedApi } from "../../../tests/support/scripted_api.ts";
-import { DRAW_CONTEXT } from "../../../tests/support/source_runtime.ts";
 import type { Served } from "../../kube/discovery.ts";
 import { systemClock } from "../../model/clock.ts";
 import { type ViewKey, viewName, type Views } from "../../model/view.ts";
@@ -31,7 +30,6 @@ function world({ served = () => ({ state: "absent" }) }: { readonly served?: () 
     api: new ScriptedApi(),
     discovery: { served, subscribe: () => ({ [Symbol.dispose]() {} }) },
     intake: { take: () => Promise.reject(new Error("nothing was to be taken in")) },
-    runtime: { settings, context: () => DRAW_CONTEXT },
     settings,
     views,
     states,
