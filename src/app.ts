@@ -20,7 +20,7 @@ import { createDiscovery } from "./kube/discovery.ts";
 import { createEventRecorder } from "./kube/events.ts";
 import { createLeaderElection, holderIdentity } from "./kube/lease.ts";
 import { createKubeClient } from "./kube/client.ts";
-import type { WatchOptions } from "./kube/watch.ts";
+import type { WatchTuning } from "./kube/watch.ts";
 import { every, RunnableGroup, untilAborted } from "./lifecycle.ts";
 import type { Settings } from "./settings.ts";
 import { PostFeeds } from "./sources/feeds/post.ts";
@@ -43,8 +43,7 @@ export interface AppOptions {
   readonly settings: Settings;
   readonly connection: Connection;
   readonly clock?: Clock;
-  /** What tests shorten. */
-  readonly watcherOptions?: Partial<Omit<WatchOptions, "signal">>;
+  readonly watchTuning?: WatchTuning;
 }
 
 /** A running program. */
@@ -68,7 +67,7 @@ const DELETES_PER_SECOND = 200;
 
 /** Starts the program. Throws where it cannot even start: a bad setting, a port in use, an unreadable token. */
 export async function startApp(
-  { settings, connection, clock = systemClock, watcherOptions }: AppOptions,
+  { settings, connection, clock = systemClock, watchTuning }: AppOptions,
 ): Promise<App> {
   const metrics = createMetrics();
   registerProcessMetrics(metrics.registry, clock.now());
@@ -111,7 +110,7 @@ export async function startApp(
       // What was refused while there was no room may be written now.
       if (state === "room") pulled.reevaluate();
     },
-    watcherOptions,
+    watchTuning,
     onIndexState: (state) => {
       if (state === "absent") health.set("crd", false);
       else if (state === "synced") health.set("crd", true);
@@ -181,7 +180,7 @@ export async function startApp(
     configMapPollMs: settings.configMapPollSeconds * 1_000,
     metrics,
     clock,
-    watchTuning: watcherOptions,
+    watchTuning,
   });
   const feed = () => {
     posts.set(sources.all);
@@ -211,7 +210,7 @@ export async function startApp(
     isLeader: () => leader.isLeader(),
     clock,
     metrics,
-    ...(watcherOptions ? { watcherOptions } : {}),
+    ...(watchTuning ? { watchTuning } : {}),
   });
 
   let sourcesKnown = false;
@@ -240,7 +239,7 @@ export async function startApp(
     filters,
     clock,
     metrics,
-    ...(watcherOptions ? { watcherOptions } : {}),
+    ...(watchTuning ? { watchTuning } : {}),
     configMap: {
       namespace: settings.filterConfigMapNamespace || settings.podNamespace,
       name: settings.filterConfigMapName,

@@ -96,7 +96,7 @@ class World implements AsyncDisposable {
       clock: this.clock,
       metrics: createMetrics(),
       sleep: this.clock.sleep,
-      watcherOptions: { deniedBackoff: backoff({ initialMs: 1, maxMs: 20 }) },
+      watchTuning: { deniedBackoff: backoff({ initialMs: 1, maxMs: 20 }) },
     });
     const running = Promise.all([sources.run(stop.signal), discovery.run(stop.signal)]);
     return {

@@ -7,7 +7,7 @@ import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { isObject } from "../src/model/json.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";
 import { createKubeClient, type KubeClient } from "../src/kube/client.ts";
-import type { WatchOptions } from "../src/kube/watch.ts";
+import type { WatchTuning } from "../src/kube/watch.ts";
 import { alert, alertedPods, sendAlerts, wantedPods } from "./support/alerts.ts";
 import { startTestApp, type TestApp } from "./support/app.ts";
 import { closedBooks, statusOf } from "./support/books.ts";
@@ -24,7 +24,7 @@ const REPORTS = 20;
 const CHANGES = 5;
 
 interface RunOptions {
-  readonly watcherOptions?: Partial<WatchOptions>;
+  readonly watchTuning?: WatchTuning;
   readonly bookmarkMs?: number;
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -99,14 +99,14 @@ class Run implements AsyncDisposable {
   }
 }
 
-async function start({ watcherOptions, bookmarkMs, env }: RunOptions = {}): Promise<Run> {
+async function start({ watchTuning, bookmarkMs, env }: RunOptions = {}): Promise<Run> {
   const server = startTestCluster(bookmarkMs === undefined ? {} : { bookmarkMs });
   const api = createKubeClient(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system", NAMESPACE]);
   const app = await startTestApp({
     server: server.url,
-    watcherOptions: { random: () => 0.1, ...watcherOptions },
+    watchTuning: { random: () => 0.1, ...watchTuning },
     ...(env ? { env } : {}),
   });
   const run = new Run({ server, api, app });
@@ -127,7 +127,7 @@ Deno.test("nothing is missed or doubled when watches are reset in the middle of 
 });
 
 Deno.test("a watch that has fallen silent is left after the idle guard, and nothing is missed", async () => {
-  await using run = await start({ watcherOptions: { idleMs: 500 }, bookmarkMs: 100 });
+  await using run = await start({ watchTuning: { idleMs: 500 }, bookmarkMs: 100 });
   const silent = run.fault({ verb: "watch", path: WATCHED, after: 2, times: 4, effect: { kind: "silent" } });
   await run.change(1, CHANGES);
   await run.healed(CHANGES);
@@ -150,7 +150,7 @@ Deno.test("what changed before the history of the API server begins is found by 
 });
 
 Deno.test("a list whose next page has expired starts over, and nothing is doubled", async () => {
-  await using run = await start({ watcherOptions: { pageSize: 6 } });
+  await using run = await start({ watchTuning: { pageSize: 6 } });
   const gone = run.fault({ verb: "list", path: /continue=/, times: 3, effect: { kind: "gone" } });
   run.fault({ verb: "watch", path: WATCHED, times: 2, effect: { kind: "gone" } });
   await run.change(1, CHANGES);

@@ -4,8 +4,7 @@ import type { DrawContext, NormalEvent } from "../model/event.ts";
 import type { Observation } from "../model/observation.ts";
 import type { KubeApi } from "../kube/api.ts";
 import { sleep } from "../kube/retry.ts";
-import type { WatchOptions } from "../kube/watch.ts";
-import { watch, type WatchState } from "../kube/watch.ts";
+import { watch, type WatchState, type WatchTuning } from "../kube/watch.ts";
 import { createDedup, type Dedup } from "../pipeline/dedup.ts";
 import { createIntake, type Intake } from "../pipeline/intake.ts";
 import { contentHashOf } from "../pipeline/normalize.ts";
@@ -35,7 +34,7 @@ export interface PipelineOptions {
   /** The storage budget is used up, or has room again. */
   readonly onBudget: (state: BudgetState) => void;
   readonly onIndexState: (state: WatchState) => void;
-  readonly watcherOptions?: Partial<WatchOptions> | undefined;
+  readonly watchTuning?: WatchTuning | undefined;
 }
 
 export interface Pipeline {
@@ -120,7 +119,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       return feedIndex(
         index,
         watch<StoredObservation>(api, OBSERVATIONS, {
-          ...options.watcherOptions,
+          ...options.watchTuning,
           signal,
           clock,
           metrics,

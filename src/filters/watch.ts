@@ -1,7 +1,13 @@
 /** Watches the filter ConfigMap and the ObservationFilters, and puts what is valid in force at once. */
 import type { KubeApi, KubeObject, ResourceType } from "../kube/api.ts";
 import { Denial } from "../kube/denial.ts";
-import { watch, type WatchEvent, type WatchOptions, type WatchState } from "../kube/watch.ts";
+import {
+  watch,
+  type WatchEvent,
+  type WatchOptions,
+  type WatchState,
+  type WatchTuning,
+} from "../kube/watch.ts";
 import { logger } from "../telemetry/logging.ts";
 import {
   ConfigMapFilters,
@@ -19,9 +25,7 @@ import {
 
 export interface FiltersWatchOptions extends ConfigMapFiltersOptions, ObservationFiltersOptions {
   readonly api: KubeApi;
-  readonly watcherOptions?: Partial<
-    Omit<WatchOptions, "signal" | "namespace" | "fieldSelector" | "onState">
-  >;
+  readonly watchTuning?: WatchTuning;
   /** Namespaces of tenants whose ObservationFilters act; "" is all of them. Empty: TENANT_FILTERS is off. */
   readonly tenantNamespaces: readonly string[];
 }
@@ -131,6 +135,6 @@ async function each(
     denial.ended();
     resumed();
   };
-  const events = watch(options.api, type, { ...options.watcherOptions, ...scope, signal, onState });
+  const events = watch(options.api, type, { ...options.watchTuning, ...scope, signal, onState });
   for await (const event of events) await take(denial.judge(event));
 }

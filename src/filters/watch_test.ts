@@ -52,7 +52,7 @@ async function start(api: ScriptedApi, options: StartOptions = {}) {
     tenantNamespaces: [],
     emit: (event) => events.push(event),
     conditions,
-    watcherOptions: {
+    watchTuning: {
       sleep() {
         retries++;
         passedMs += retryMs;

@@ -88,6 +88,19 @@ export interface WatchOptions {
   readonly onState?: (state: WatchState) => void;
 }
 
+/** The waits and sizes of every watch of a process, as tests set them. */
+export type WatchTuning = Pick<
+  WatchOptions,
+  | "pageSize"
+  | "timeoutSeconds"
+  | "idleMs"
+  | "healthyMs"
+  | "backoff"
+  | "deniedBackoff"
+  | "random"
+  | "sleep"
+>;
+
 /** A running watch. */
 export interface Watch<T extends KubeObject = KubeObject>
   extends AsyncGenerator<WatchEvent<T>, void, undefined> {

@@ -4,7 +4,7 @@ import { isObject } from "../model/json.ts";
 import type { KubeApi, KubeObject, ResourceType } from "../kube/api.ts";
 import type { Discovery, GroupVersion } from "../kube/discovery.ts";
 import { elapsed, type Sleep } from "../kube/retry.ts";
-import { watch, type WatchEvent, type WatchOptions } from "../kube/watch.ts";
+import { watch, type WatchEvent, type WatchTuning } from "../kube/watch.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { feedId, type Source } from "../sources/source.ts";
@@ -36,10 +36,7 @@ export interface MappedOptions {
   /** Least time between two writes of an object's counters; 30 s. */
   readonly countersMs?: number;
   readonly sleep?: Sleep;
-  readonly watcherOptions?: Pick<
-    WatchOptions,
-    "idleMs" | "backoff" | "deniedBackoff" | "timeoutSeconds" | "random"
-  >;
+  readonly watchTuning?: WatchTuning;
 }
 
 const log = logger("ingesters");
@@ -120,8 +117,8 @@ export class MappedSources {
   async #watch(type: ResourceType, signal: AbortSignal): Promise<void> {
     let listing = new Map<string, KubeObject>();
     let isListing = false;
-    const { api, clock, metrics, watcherOptions } = this.#options;
-    for await (const event of watch(api, type, { ...watcherOptions, signal, clock, metrics })) {
+    const { api, clock, metrics, watchTuning } = this.#options;
+    for await (const event of watch(api, type, { ...watchTuning, signal, clock, metrics })) {
       if (event.type === "init") {
         listing = new Map();
         isListing = true;

@@ -48,7 +48,7 @@ export function shardsOf(cluster: Cluster) {
       return await startTestApp({
         server: connectionTo(cluster, { token: as.token, server: options.server }),
         env,
-        watcherOptions: { random: () => 0.1 },
+        watchTuning: { random: () => 0.1 },
       });
     },
     async stored(namespace: string): Promise<JsonObject[]> {

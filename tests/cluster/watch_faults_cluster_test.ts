@@ -167,3 +167,41 @@ Deno.test("etcd killed and started again: the watcher sees what came after", asy
   report("etcd kill -9", { written, lists: informed.lists, doubled: informed.doubled, healedMs });
   assertEquals(informed.view.size, 100);
 });
+
+Deno.test("watch() lists anew after etcd was restored from an older copy, whose revisions its watch would wait for", async () => {
+  await using restored = await startEnvtest();
+  const namespace = await restored.createNamespace("restored");
+  const [data, copy] = [`${restored.folder}/etcd`, `${restored.folder}/etcd-copy`];
+  const offline = async (change: () => Promise<void>) => {
+    await restored.killApiServer();
+    await restored.killEtcd();
+    await change();
+    await restored.startEtcd();
+    await restored.startApiServer();
+  };
+  using api = transportTo(restored);
+  await churn(api, namespace, { count: 20, rounds: 0 });
+  await offline(() => copyFolder(data, copy));
+  await using informed = new Informed(api, namespace, { idleMs: 2_000 });
+  await informed.sync();
+  const written = await churn(api, namespace, { count: 200, rounds: 4 });
+  await informed.catchUp(api, namespace);
+  assertEquals(informed.view.size, 200);
+
+  await offline(async () => {
+    await Deno.remove(data, { recursive: true });
+    await Deno.rename(copy, data);
+  });
+  const healedMs = await informed.catchUp(api, namespace);
+  report("etcd restored", { written, lists: informed.lists, healedMs });
+  assert(informed.errors.includes("rewound"), informed.errors.join());
+  assertEquals(informed.view.size, 20);
+});
+
+async function copyFolder(from: string, to: string): Promise<void> {
+  await Deno.mkdir(to);
+  for await (const { name, isDirectory } of Deno.readDir(from)) {
+    if (isDirectory) await copyFolder(`${from}/${name}`, `${to}/${name}`);
+    else await Deno.copyFile(`${from}/${name}`, `${to}/${name}`);
+  }
+}

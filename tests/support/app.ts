@@ -9,7 +9,7 @@ import { eventually } from "./eventually.ts";
 /** A minute and more: a machine that runs other suites as well is slow. */
 const READY_TIMEOUT_MS = 120_000;
 
-export interface TestAppOptions extends Pick<AppOptions, "watcherOptions" | "clock"> {
+export interface TestAppOptions extends Pick<AppOptions, "watchTuning" | "clock"> {
   /** A server without TLS, or a connection. */
   readonly server: string | Connection;
   readonly env?: Readonly<Record<string, string>>;

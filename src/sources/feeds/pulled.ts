@@ -13,7 +13,8 @@ import { type ConfigMapFeed, feedId, namespaceOf, type Source, viewOf, type Watc
 import type { SourceStates } from "../status.ts";
 import { configMapPayload, CONFIGMAPS } from "./configmap.ts";
 import type { ReadDocument } from "./evaluator.ts";
-import { objectPayload, readView, type WatchTuning } from "./watch.ts";
+import type { WatchTuning } from "../../kube/watch.ts";
+import { objectPayload, readView } from "./watch.ts";
 
 export interface PulledFeedsOptions {
   readonly api: KubeApi;

@@ -4,18 +4,12 @@ import type { Origin, Payload } from "../../model/event.ts";
 import { viewName } from "../../model/view.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../../kube/api.ts";
 import { backoff } from "../../kube/retry.ts";
-import { watch, type WatchOptions } from "../../kube/watch.ts";
+import { watch, type WatchTuning } from "../../kube/watch.ts";
 import { logger } from "../../telemetry/logging.ts";
 import type { Metrics } from "../../telemetry/metrics.ts";
 import type { WatchScope } from "../source.ts";
 import type { SourceStates } from "../status.ts";
 import { createEvaluator, type Evaluator, type EvaluatorOptions } from "./evaluator.ts";
-
-/** What tests shorten. */
-export type WatchTuning = Pick<
-  WatchOptions,
-  "idleMs" | "pageSize" | "timeoutSeconds" | "random" | "backoff" | "sleep"
->;
 
 export interface ReadViewOptions extends Pick<EvaluatorOptions, "view" | "views" | "payloadOf" | "take"> {
   readonly api: KubeApi;
