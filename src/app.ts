@@ -1,4 +1,5 @@
 /** The composition root: the only place where everything is wired, started and stopped in order. */
+import { memoryLimit } from "./app/memory.ts";
 import { createOwnUser } from "./app/own_user.ts";
 import { createPipeline } from "./app/pipeline.ts";
 import { probeApi } from "./app/readiness.ts";
@@ -10,10 +11,11 @@ import { createFiltersWatch } from "./filters/watch.ts";
 import { LiveFilters } from "./filters/live.ts";
 import { createConditions } from "./kube/conditions.ts";
 import { type Clock, systemClock } from "./model/clock.ts";
+import { createTextLimits } from "./pipeline/parts.ts";
 import { Health } from "./health.ts";
 import { createHttpApp } from "./http/app.ts";
 import { webhookToken } from "./http/auth.ts";
-import { ByteBudget } from "./http/body.ts";
+import { createBodyLimits } from "./http/body_limits.ts";
 import { addressSet, clientLimit } from "./http/client.ts";
 import type { Connection } from "./kube/auth/connection.ts";
 import { createDiscovery } from "./kube/discovery.ts";
@@ -43,6 +45,8 @@ export interface AppOptions {
   readonly settings: Settings;
   readonly connection: Connection;
   readonly clock?: Clock;
+  /** The memory limit in bytes; by default the container's. */
+  readonly memoryBytes?: number;
   readonly watchTuning?: WatchTuning;
 }
 
@@ -59,15 +63,14 @@ export interface App {
   stop(): Promise<void>;
 }
 
-const MIB = 2 ** 20;
-/** Bodies of webhook requests in memory at once. */
-const BODY_BUDGET_BYTES = 64 * MIB;
+/** Longest text of a ConfigMap's key, decompressed: etcd holds a MiB of it as it is, gzip up to a thousand times that. */
+const MAX_CONFIG_MAP_TEXT_BYTES = 16 * 2 ** 20;
 const BEAT_MS = 1_000;
 const DELETES_PER_SECOND = 200;
 
 /** Starts the program. Throws where it cannot even start: a bad setting, a port in use, an unreadable token. */
 export async function startApp(
-  { settings, connection, clock = systemClock, watchTuning }: AppOptions,
+  { settings, connection, clock = systemClock, memoryBytes = memoryLimit(), watchTuning }: AppOptions,
 ): Promise<App> {
   const metrics = createMetrics();
   registerProcessMetrics(metrics.registry, clock.now());
@@ -175,6 +178,8 @@ export async function startApp(
     discovery,
     intake: pipeline.intake,
     views: findings,
+    texts: createTextLimits({ maxBytes: MAX_CONFIG_MAP_TEXT_BYTES, memoryBytes }),
+    slices: pipeline.slices,
     ...scope,
     resyncMs: settings.resyncIntervalMs,
     configMapPollMs: settings.configMapPollSeconds * 1_000,
@@ -284,8 +289,8 @@ export async function startApp(
       burst: settings.webhookRateBurst,
       clock,
     }),
-    budget: new ByteBudget(BODY_BUDGET_BYTES),
-    maxBytes: settings.webhookMaxBytes,
+    bodies: createBodyLimits({ maxBytes: settings.webhookMaxBytes, memoryBytes }),
+    slices: pipeline.slices,
     now: () => clock.now(),
     signal: requests.signal,
     metrics,

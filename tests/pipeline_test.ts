@@ -169,7 +169,7 @@ const BAD_INPUT: readonly { name: string; body: BodyInit; status: number; says: 
   {
     name: "10,000 levels",
     body: "[".repeat(10_000) + "]".repeat(10_000),
-    status: 400,
+    status: 413,
     says: "nested deeper",
   },
 ];

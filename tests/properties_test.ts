@@ -11,7 +11,6 @@ import { mask } from "../src/text/mask.ts";
 import { isLabelValue, isNamespaceName, labelValue } from "../src/model/identity/names.ts";
 import type { Observation } from "../src/model/observation.ts";
 import { observationSchema } from "../src/model/observation_schema.ts";
-import { parseJson, parseJsonDocuments } from "../src/text/parse_json.ts";
 import { parseTime } from "../src/model/time.ts";
 import { jsonBytes, truncateObject } from "../src/text/truncate.ts";
 import { contentHashOf, normalize, type NormalizeOptions, toObservation } from "../src/pipeline/normalize.ts";
@@ -143,42 +142,6 @@ Deno.test("times read as RFC 3339 print as RFC 3339 and read the same again", ()
         assertEquals(parseTime(read.text), read);
       },
     ),
-    RUNS,
-  );
-});
-
-Deno.test("reading any text as JSON ends in a value or a position within the text", () => {
-  const nearly = fc.tuple(json, fc.nat(), text).map(([value, at, bit]) => {
-    const whole = JSON.stringify(value);
-    const index = at % (whole.length + 1);
-    return whole.slice(0, index) + bit + whole.slice(index);
-  });
-  fc.assert(
-    fc.property(fc.oneof(text, nearly), (given) => {
-      const parsed = parseJson(given);
-      if (parsed.ok) {
-        assertEquals(canonicalJson(parsed.value), canonicalJson(JSON.parse(given.replace(/^\ufeff/, ""))));
-      } else assert(parsed.error.line >= 1 && parsed.error.column >= 1);
-      const lines = given.split("\n");
-      for (const each of parseJsonDocuments(given)) {
-        if (each.ok) continue;
-        const line = lines[each.error.line - 1];
-        assert(line !== undefined && each.error.column <= line.length + 1);
-      }
-    }),
-    RUNS,
-  );
-});
-
-Deno.test("documents written one after another are read back, however they are parted", () => {
-  const parted = fc.array(json.filter((value) => typeof value === "object" && value !== null), {
-    minLength: 1,
-  });
-  fc.assert(
-    fc.property(parted, fc.constantFrom("", " ", "\n", "\r\n\n"), (values, separator) => {
-      const read = [...parseJsonDocuments(values.map((value) => JSON.stringify(value)).join(separator))];
-      assertEquals(read.map((each) => each.ok && canonicalJson(each.value)), values.map(canonicalJson));
-    }),
     RUNS,
   );
 });

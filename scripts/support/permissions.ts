@@ -1,4 +1,5 @@
 /** The least permissions the program runs with. A test keeps the in-cluster set minimal. */
+import { MEMORY_LIMIT_FILES } from "../../src/app/memory.ts";
 import { ALL_SETTINGS, PROXY_ENV, SETTINGS } from "../../src/settings.ts";
 
 /** What npm packages in the bundle ask the environment for at their start. */
@@ -8,6 +9,7 @@ const PACKAGE_ENV = ["LOG_STREAM", "LOG_TOKENS"];
  * V8 lets 18 MB of live objects grow to 70 before it looks. Costs no measurable time, halves what a burst adds.
  */
 export const V8_FLAGS = "--v8-flags=--max-semi-space-size=4,--heap-growing-percent=30";
+const POD_FILES = [SETTINGS.serviceAccountFolder.fallback, "/etc/zen-watcher", ...MEMORY_LIMIT_FILES];
 /** With these, the connection to the API server trusts the cluster's CA and nothing else. */
 export const TLS_ENV: Readonly<Record<string, string>> = {
   DENO_TLS_CA_STORE: "system",
@@ -15,14 +17,14 @@ export const TLS_ENV: Readonly<Record<string, string>> = {
   SSL_CERT_DIR: "/nonexistent",
 };
 
-/** In a Pod: the settings by name, the service account's folder, and the files the settings name. */
+/** In a Pod: the settings by name, the service account's folder, the memory limit, and the files the settings name. */
 export function podPermissions(files: readonly string[] = []): string[] {
   const env = ALL_SETTINGS.map((setting) => setting.env);
   return [
     "--no-prompt",
     "--allow-net",
     `--allow-env=${[...env, ...PROXY_ENV, ...PACKAGE_ENV].sort().join(",")}`,
-    `--allow-read=${[SETTINGS.serviceAccountFolder.fallback, "/etc/zen-watcher", ...files].join(",")}`,
+    `--allow-read=${[...POD_FILES, ...files].join(",")}`,
     "--allow-sys=hostname",
   ];
 }

@@ -9,7 +9,7 @@ import { createDedup, type Dedup } from "../pipeline/dedup.ts";
 import { createIntake, type Intake } from "../pipeline/intake.ts";
 import { contentHashOf } from "../pipeline/normalize.ts";
 import type { Rejection } from "../pipeline/ports.ts";
-import { createLimits, type Limits, type Rate } from "../pipeline/limits.ts";
+import { createLimits, type Limits, type Rate, type TimeSlices } from "../pipeline/limits.ts";
 import type { Settings } from "../settings.ts";
 import { createStore, feedIndex, OBSERVATIONS, type Store, type StoredObservation } from "../store/mod.ts";
 import { type Budget, type BudgetState, createBudget } from "../store/budget.ts";
@@ -42,6 +42,7 @@ export interface Pipeline {
   readonly store: Store;
   readonly intake: Intake;
   readonly budget: Budget;
+  readonly slices: TimeSlices;
   /** Feeds the index until `signal` aborts. */
   runIndex(signal: AbortSignal): Promise<void>;
   /**
@@ -115,6 +116,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     store,
     intake,
     budget,
+    slices: limits.slices,
     runIndex(signal) {
       return feedIndex(
         index,

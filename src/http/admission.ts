@@ -1,6 +1,6 @@
 /** `POST /admission/validate`: an AdmissionReview v1 in, one out. */
 import type { Context } from "hono";
-import { parseJson } from "../text/parse_json.ts";
+import { parseJson } from "../text/json.ts";
 import { logger } from "../telemetry/logging.ts";
 import { answerReview, judge, readReview } from "./admission_judge.ts";
 import { ByteBudget, readBody } from "./body.ts";
@@ -45,7 +45,7 @@ export function createAdmissionHandler({ writers }: AdmissionOptions) {
 }
 
 function review(c: Context, bytes: Uint8Array, writers: readonly string[]): Response {
-  const parsed = parseJson(new TextDecoder().decode(bytes));
+  const parsed = parseJson(bytes);
   if (!parsed.ok) throw new Refusal(400, `Cannot read the review: ${parsed.error.message}`);
   const request = readReview(parsed.value);
   if ("problem" in request) throw new Refusal(400, `Cannot read the review: ${request.problem}`);

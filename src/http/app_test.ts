@@ -5,13 +5,14 @@ import { ONE_CREATED, postedSource, postFeeds } from "../../tests/support/post_f
 import { systemClock } from "../model/clock.ts";
 import type { Payload } from "../model/event.ts";
 import type { IntakeResult } from "../pipeline/intake.ts";
+import { NO_LIMITS } from "../pipeline/limits.ts";
 import type { PostFeeds } from "../sources/feeds/post.ts";
 import type { PostFeed } from "../sources/source.ts";
 import { createMetrics, type Metrics } from "../telemetry/metrics.ts";
 import { WEBHOOK_STATUSES } from "../telemetry/series.ts";
 import { type Bindings, createHttpApp } from "./app.ts";
 import { addressSet, clientLimit, plainAddress } from "./client.ts";
-import { ByteBudget } from "./body.ts";
+import { createBodyLimits } from "./body_limits.ts";
 
 interface Setup {
   readonly app: Hono<{ Bindings: Bindings }>;
@@ -40,9 +41,9 @@ function setup(options: {
   const metrics = createMetrics();
   const taken: Payload[] = [];
   const posts = postFeeds([postedSource("falco", { waiting: 2, ...options.feed })], {
-    take: options.take ?? ((_source, payload) => {
-      taken.push(payload);
-      return Promise.resolve(options.result ?? ONE_CREATED);
+    take: options.take ?? (async (_source, given) => {
+      for await (const payload of "body" in given ? [given] : given) taken.push(payload);
+      return options.result ?? ONE_CREATED;
     }),
     payloadError: (source, { reason }) => metrics.payloadErrors.inc({ source, reason }),
   });
@@ -59,8 +60,8 @@ function setup(options: {
     allowedIps: addressSet(options.allowedIps ?? []),
     trustedProxies: addressSet(options.trustedProxies ?? []),
     allow: options.allow ?? clientLimit({ ratePerSecond: limit, burst: limit, clock: systemClock }),
-    budget: new ByteBudget(64 * 2 ** 20),
-    maxBytes: options.maxBytes ?? 1_000,
+    bodies: createBodyLimits({ maxBytes: options.maxBytes ?? 1_000, memoryBytes: Infinity }),
+    slices: NO_LIMITS.slices,
     now: Date.now,
     signal: new AbortController().signal,
     metrics,
@@ -105,8 +106,8 @@ const REFUSALS: readonly {
   {
     name: "10,000 levels in a large body",
     setup: { maxBytes: 1e6 },
-    body: "[".repeat(10_000) + "]".repeat(10_000),
-    status: 400,
+    body: `{"a":${"[".repeat(10_000)}${"]".repeat(10_000)}}`,
+    status: 413,
     says: "nested deeper than 64",
   },
   { name: "a large body", body: "x".repeat(2_000), status: 413, says: "WEBHOOK_MAX_BYTES" },
@@ -144,7 +145,7 @@ const REFUSALS: readonly {
     status: 401,
     says: "TLS_CLIENT_CA_FILE",
   },
-  { name: "an empty array", body: "[]", status: 400, says: "it is empty" },
+  { name: "an empty array", body: "[]", status: 400, says: "the list is empty" },
   {
     name: "a strange address",
     setup: { allowedIps: ["192.0.2.0/24"] },
@@ -324,7 +325,7 @@ Deno.test("createHttpApp() keeps the readable documents of a body and names the 
   const { post, taken, metrics } = setup();
   const response = await post('{"a":1}\ngarbage\n{"b":2}\n');
   assertEquals(response.status, 200);
-  assertEquals(taken.map(({ body }) => body), [[{ a: 1 }, { b: 2 }]]);
+  assertEquals(taken.map(({ body, path }) => [body, path]), [[{ a: 1 }, "[0]"], [{ b: 2 }, "[1]"]]);
   assertStringIncludes(
     await metrics.registry.metrics(),
     'payload_errors_total{source="falco",reason="unreadable"} 1',

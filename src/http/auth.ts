@@ -11,13 +11,15 @@ export function bearerToken(header: string | undefined): string | undefined {
   return match?.[1];
 }
 
-/** Checks GitHub's form of a signed body. */
-export function validSignature(header: string | undefined, body: Uint8Array, secret: string): boolean {
-  if (header === undefined) return false;
-  return sameSecret(
-    header.trim().toLowerCase(),
-    "sha256=" + createHmac("sha256", secret).update(body).digest("hex"),
-  );
+/** Computes GitHub's form of a signature over a body while it arrives. */
+export function signatureCheck(
+  secret: string,
+): { update(bytes: Uint8Array): void; matches(header: string | undefined): boolean } {
+  const hash = createHmac("sha256", secret);
+  return {
+    update: (bytes) => void hash.update(bytes),
+    matches: (header = "") => sameSecret(header.trim().toLowerCase(), `sha256=${hash.digest("hex")}`),
+  };
 }
 
 export interface TokenOptions {

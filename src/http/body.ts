@@ -1,42 +1,87 @@
 import { Refusal } from "./problem.ts";
 
-/** Bytes of request bodies in memory at once, over all requests. */
+/** Bytes of request bodies in memory at once. */
 export class ByteBudget {
   #used = 0;
   readonly #max: number;
+  readonly #options: ByteBudgetOptions;
+  readonly #held = new Map<string, number>();
 
-  constructor(max: number) {
+  constructor(max: number, options: ByteBudgetOptions = {}) {
     this.#max = max;
+    this.#options = options;
   }
 
   get used(): number {
     return this.#used;
   }
 
-  /** Takes `bytes` if there is room; a body larger than all the room is let in alone. */
-  tryTake(bytes: number): boolean {
-    if (this.#used > 0 && this.#used + bytes > this.#max) return false;
+  /** Takes `bytes` for a sender if there is room; a body larger than all the room is let in alone. */
+  tryTake(bytes: number, sender = ""): boolean {
+    const { perSender = Infinity, within } = this.#options;
+    const held = this.#held.get(sender) ?? 0;
+    if (this.#used > 0 && (this.#used + bytes > this.#max || held + bytes > perSender)) return false;
+    if (within && !within.tryTake(bytes, sender)) return false;
     this.#used += bytes;
+    this.#held.set(sender, held + bytes);
     return true;
   }
 
-  release(bytes: number): void {
-    this.#used -= bytes;
+  release(bytes: number, sender = ""): void {
+    this.leave(bytes, sender)?.release(bytes, sender);
   }
+
+  /** Gives the bytes back here alone; they stay in the larger budget that is returned. */
+  leave(bytes: number, sender = ""): ByteBudget | undefined {
+    const held = (this.#held.get(sender) ?? 0) - bytes;
+    if (held > 0) this.#held.set(sender, held);
+    else this.#held.delete(sender);
+    this.#used -= bytes;
+    return this.#options.within;
+  }
+}
+
+export interface ByteBudgetOptions {
+  /** Most bytes of one sender while there are others. */
+  readonly perSender?: number;
+  /** A larger budget that these bytes count in too. */
+  readonly within?: ByteBudget;
 }
 
 export interface BodyOptions {
   readonly maxBytes: number;
   readonly budget: ByteBudget;
+  /** Whose share of the budget it takes. */
+  readonly sender?: string;
   /** For the whole body to arrive. */
   readonly timeoutMs: number;
-  /** Aborted when requests under way must end: nobody waits for the rest of a body then. */
+  /** Aborted when requests under way must end: the rest of a body is not waited for then. */
   readonly signal?: AbortSignal;
+  /** Is given the bytes as they arrive. */
+  readonly onBytes?: (bytes: Uint8Array) => void;
 }
 
 /** A body read whole. Dispose of it when the request is answered: that gives its bytes back to the budget. */
 export interface Body extends Disposable {
   readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Its sender is known: it leaves the budget it was read in for the larger one. */
+  leaveBudget(): void;
+}
+
+function bodyOf(
+  bytes: Uint8Array<ArrayBuffer>,
+  { budget, sender, taken }: {
+    readonly budget: ByteBudget;
+    readonly sender: string | undefined;
+    readonly taken: number;
+  },
+): Body {
+  let holder: ByteBudget | undefined = budget;
+  return {
+    bytes,
+    leaveBudget: () => void (holder = holder?.leave(taken, sender)),
+    [Symbol.dispose]: () => holder?.release(taken, sender),
+  };
 }
 
 /** Bodies up to this length are read in one piece. */
@@ -47,7 +92,7 @@ export async function readBody(
   request: Request,
   { maxBytes, ...options }: BodyOptions,
 ): Promise<Body> {
-  const { budget } = options;
+  const { budget, sender, onBytes } = options;
   const declared = declaredLength(request);
   if (declared > maxBytes) {
     await request.body?.cancel().catch(() => {});
@@ -56,34 +101,42 @@ export async function readBody(
   if (declared > 0 && declared <= WHOLE_BYTES) {
     return await readWhole(request, { ...options, declared });
   }
-  let taken = 0;
-  const take = (bytes: number) => {
-    if (!budget.tryTake(bytes)) throw full();
-    taken += bytes;
-  };
-  const chunks: Uint8Array[] = [];
+  let bytes = new Uint8Array(WHOLE_BYTES);
+  let size = 0;
   const reader = request.body?.getReader();
   using patience = patienceOf(options);
   patience.over.catch(() => reader?.cancel().catch(() => {}));
   try {
-    take(declared);
-    let size = 0;
     while (reader) {
       const { done, value } = await reader.read();
       // A cancelled reader says that it is done: what came so far is no body.
       if (patience.refusal) throw patience.refusal;
       if (done) break;
+      if (size + value.byteLength > maxBytes) throw tooLarge(maxBytes);
+      // Taken as it comes: a sender holds no more of the room than it sent.
+      if (!budget.tryTake(value.byteLength, sender)) throw full();
+      bytes = grown(bytes, { size: size + value.byteLength, most: declared || maxBytes });
+      bytes.set(value, size);
       size += value.byteLength;
-      if (size > maxBytes) throw tooLarge(maxBytes);
-      if (size > taken) take(size - taken);
-      chunks.push(value);
+      onBytes?.(value);
     }
-    return { bytes: concat(chunks, size), [Symbol.dispose]: () => budget.release(taken) };
+    return bodyOf(bytes.subarray(0, size), { budget, sender, taken: size });
   } catch (error) {
-    budget.release(taken);
+    budget.release(size, sender);
     await reader?.cancel().catch(() => {});
     throw error instanceof Refusal ? error : cutOff();
   }
+}
+
+/** `bytes`, or a copy twice as long where `size` bytes do not fit. */
+function grown(
+  bytes: Uint8Array<ArrayBuffer>,
+  { size, most }: { readonly size: number; readonly most: number },
+): Uint8Array<ArrayBuffer> {
+  if (size <= bytes.length) return bytes;
+  const larger = new Uint8Array(Math.max(size, Math.min(2 * bytes.length, most)));
+  larger.set(bytes);
+  return larger;
 }
 
 /** What the sender announces; 0 where it is no length: such a body is counted as it comes. */
@@ -126,30 +179,23 @@ function patienceOf({ timeoutMs, signal }: Pick<BodyOptions, "timeoutMs" | "sign
  */
 async function readWhole(
   request: Request,
-  { budget, declared, ...options }: Omit<BodyOptions, "maxBytes"> & { readonly declared: number },
+  { budget, sender, declared, onBytes, ...options }: Omit<BodyOptions, "maxBytes"> & {
+    readonly declared: number;
+  },
 ): Promise<Body> {
-  if (!budget.tryTake(declared)) {
+  if (!budget.tryTake(declared, sender)) {
     await request.body?.cancel().catch(() => {});
     throw full();
   }
   using patience = patienceOf(options);
   try {
     const bytes = new Uint8Array(await Promise.race([request.arrayBuffer(), patience.over]));
-    return { bytes, [Symbol.dispose]: () => budget.release(declared) };
+    onBytes?.(bytes);
+    return bodyOf(bytes, { budget, sender, taken: declared });
   } catch (error) {
-    budget.release(declared);
+    budget.release(declared, sender);
     throw error instanceof Refusal ? error : cutOff();
   }
-}
-
-function concat(chunks: readonly Uint8Array[], size: number): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(size);
-  let offset = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, offset);
-    offset += chunk.byteLength;
-  }
-  return bytes;
 }
 
 function tooLarge(maxBytes: number): Refusal {

@@ -16,8 +16,8 @@ interface Shown {
   };
 }
 
-/** The token or the certificate that the endpoint asks for. */
-export function checkProof(c: Context, { clientVerified, auth, token, options }: Shown): void {
+/** Checks the token or the certificate that the endpoint requires. True where the sender proved itself by it. */
+export function checkProof(c: Context, { clientVerified, auth, token, options }: Shown): boolean {
   const expected = auth.type === "default" ? options.token() : auth.type === "bearer" ? auth.secret() : "";
   if (expected === undefined) throw missingSecret();
   const given = token ?? bearerToken(c.req.header("authorization"));
@@ -40,6 +40,7 @@ export function checkProof(c: Context, { clientVerified, auth, token, options }:
   if (expected === "" && token !== undefined && auth.type !== "default") {
     throw new Refusal(404, "Cannot find this path");
   }
+  return expected !== "" || isCertified;
 }
 
 /** Nobody can be let in by it. */

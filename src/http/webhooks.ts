@@ -3,12 +3,15 @@ import type { PayloadError } from "../model/outcome.ts";
 import type { IntakeResult } from "../pipeline/intake.ts";
 import { type Post, type PostFeeds, roomOf } from "../sources/feeds/post.ts";
 import type { FeedAuth } from "../sources/source.ts";
-import { EMPTY_BODY, readDocuments, requestBodyOf } from "../text/documents.ts";
+import type { TimeSlices } from "../pipeline/limits.ts";
+import { readInTurn } from "../pipeline/parts.ts";
+import { payloadErrorsOf, scanJsonInTurns } from "../text/json.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { throttle } from "../telemetry/throttle.ts";
-import { validSignature } from "./auth.ts";
-import { type ByteBudget, readBody } from "./body.ts";
+import { signatureCheck } from "./auth.ts";
+import { type Body, readBody } from "./body.ts";
+import type { BodyLimits } from "./body_limits.ts";
 import { type AddressSet, clientAddress } from "./client.ts";
 import { problem, Refusal, requestIdOf } from "./problem.ts";
 import { checkProof, missingSecret } from "./proof.ts";
@@ -23,8 +26,8 @@ export interface WebhookOptions {
   readonly trustedProxies: AddressSet;
   /** False where this client is over its limit. */
   readonly allow: (client: string) => boolean;
-  readonly budget: ByteBudget;
-  readonly maxBytes: number;
+  readonly bodies: BodyLimits;
+  readonly slices: TimeSlices;
   readonly now: () => number;
   /** Aborted when requests under way must end. */
   readonly signal: AbortSignal;
@@ -69,13 +72,13 @@ export function createWebhookHandler(options: WebhookOptions) {
       if (c.req.method !== "POST") {
         throw new Refusal(405, "Cannot take this request: use POST", { allow: "POST" });
       }
-      checkSender(c, { ...client, post, token: found.token, options });
+      const sender = checkSender(c, { ...client, post, token: found.token, options });
       if (now >= room.size) {
         throw new Refusal(503, "Cannot take this request: too many are waiting, come again", {
           "retry-after": "1",
         });
       }
-      response = await takeBody(c, post, options);
+      response = await takeBody(c, { ...sender, post, options });
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       metrics.webhookDropped.inc(labels);
@@ -124,7 +127,14 @@ interface Sender extends Client {
   readonly options: WebhookOptions;
 }
 
-function checkSender(c: Context, sender: Sender): void {
+/** A sender that may send. */
+interface Admitted {
+  readonly address: string;
+  /** It showed a token or a certificate. */
+  readonly isProven: boolean;
+}
+
+function checkSender(c: Context, sender: Sender): Admitted {
   const { peer, options } = sender;
   const client = clientAddress(peer, c.req.header("x-forwarded-for"), options.trustedProxies);
   if (!options.allowedIps.empty && !options.allowedIps.has(client)) {
@@ -138,7 +148,7 @@ function checkSender(c: Context, sender: Sender): void {
       "retry-after": LIMIT_RETRY_SECONDS,
     });
   }
-  checkProof(c, { ...sender, auth: authOf(sender.post) });
+  const isProven = checkProof(c, { ...sender, auth: authOf(sender.post) });
   const encoding = c.req.header("content-encoding");
   if (encoding !== undefined && encoding.toLowerCase() !== "identity") {
     throw new Refusal(
@@ -149,39 +159,62 @@ function checkSender(c: Context, sender: Sender): void {
       },
     );
   }
+  return { address: client, isProven };
 }
 
 function authOf({ feed: { auth = DEFAULT_AUTH } }: Post): FeedAuth {
   return auth;
 }
 
-async function takeBody(c: Context, post: Post, options: WebhookOptions): Promise<Response> {
+interface Taking extends Admitted {
+  readonly post: Post;
+  readonly options: WebhookOptions;
+}
+
+async function takeBody(c: Context, taking: Taking): Promise<Response> {
+  const { post, options } = taking;
+  const { posts, bodies: { maxValues, room }, slices } = options;
   const correlationId = requestIdOf(c);
-  const { posts } = options;
-  const timeoutMs = post.ackTimeoutMs;
-  using deadline = deadlineOf(options.signal, timeoutMs);
-  using body = await readBody(c.req.raw, {
-    maxBytes: options.maxBytes,
-    budget: options.budget,
-    timeoutMs,
-    signal: options.signal,
-  });
-  const auth = authOf(post);
-  if (auth.type === "hmac") {
-    const secret = auth.secret();
-    if (secret === undefined) throw missingSecret();
-    if (!validSignature(c.req.header("x-hub-signature-256"), body.bytes, secret)) {
-      throw new Refusal(401, "Cannot take this request: its X-Hub-Signature-256 is not valid for this body");
-    }
+  using deadline = deadlineOf(options.signal, post.ackTimeoutMs);
+  using body = await readProvenBody(c, taking);
+  const { lists = "elements" } = post.source;
+  const text = await scanJsonInTurns(body.bytes, { lists, maxValues, turn: () => slices.turn() });
+  const bodyErrors = payloadErrorsOf(text);
+  for (const error of bodyErrors) {
+    await slices.turn();
+    posts.unreadable(post, error, correlationId);
   }
-  const documents = readDocuments(new TextDecoder().decode(body.bytes));
-  const { errors } = documents;
-  for (const error of errors) posts.unreadable(post, error, correlationId);
-  const parsed = requestBodyOf(documents);
-  if (parsed === undefined) return unreadable(c, { post, posts, errors });
-  const payload = { body: parsed, origin: { confined: false }, receivedAt: options.now() };
-  const result = await posts.take(post, payload, { signal: deadline.signal, correlationId });
-  return answer(c, { result, bodyErrors: errors, options });
+  if (text.tooMany || text.parts.length === 0) return unreadable(c, post, bodyErrors);
+  const receivedAt = options.now();
+  const common = { origin: { confined: false }, receivedAt };
+  const reading = readInTurn(text.parts, { ...common, room, signal: deadline.signal });
+  const request = { signal: deadline.signal, correlationId, receivedAt };
+  const result = await posts.take(post, reading.payloads, request);
+  return answer(c, { result, bodyErrors, isCutShort: reading.isCutShort, options });
+}
+
+/** The body of a sender that has proven itself, or need not. Until then it takes memory that is kept for such bodies. */
+async function readProvenBody(c: Context, { address, isProven, post, options }: Taking): Promise<Body> {
+  const { bodies, signal } = options;
+  const auth = authOf(post);
+  const secret = auth.type === "hmac" ? auth.secret() : "";
+  if (secret === undefined) throw missingSecret();
+  const signature = auth.type === "hmac" ? signatureCheck(secret) : undefined;
+  const body = await readBody(c.req.raw, {
+    maxBytes: bodies.maxBytes,
+    budget: isProven ? bodies.proven : bodies.unproven,
+    sender: address,
+    timeoutMs: post.ackTimeoutMs,
+    signal,
+    ...(signature && { onBytes: signature.update }),
+  });
+  if (!signature) return body;
+  if (signature.matches(c.req.header("x-hub-signature-256"))) {
+    body.leaveBudget();
+    return body;
+  }
+  body[Symbol.dispose]();
+  throw new Refusal(401, "Cannot take this request: its X-Hub-Signature-256 is not valid for this body");
 }
 
 /**
@@ -203,29 +236,29 @@ function deadlineOf(outer: AbortSignal, ms: number): Disposable & { readonly sig
   };
 }
 
-/** Nothing in the body is JSON. */
-function unreadable(
-  c: Context,
-  { post, posts, errors }: {
-    readonly post: Post;
-    readonly posts: Posts;
-    readonly errors: readonly PayloadError[];
-  },
-): Response {
-  const error = errors[0] ?? EMPTY_BODY;
-  if (errors.length === 0) posts.unreadable(post, EMPTY_BODY, requestIdOf(c));
+/** Nothing in the body can be taken. Throws the refusal of a body that holds more than may be: it was not parsed. */
+function unreadable(c: Context, post: Post, errors: readonly PayloadError[]): Response {
+  const excess = errors.find(isTooMuch);
+  const { message = "", path = "" } = excess ?? errors[0] ?? {};
+  if (excess) throw new Refusal(413, `Cannot read the body: ${path === "" ? "" : `at ${path}: `}${message}`);
   const { unreadableHint } = post.feed;
   const hint = unreadableHint ? `. ${unreadableHint}` : "";
-  return problem(c, new Refusal(400, `Cannot read the body: ${error.message}${hint}`), { path: error.path });
+  return problem(c, new Refusal(400, `Cannot read the body: ${message}${hint}`), { path });
+}
+
+function isTooMuch({ reason }: PayloadError): boolean {
+  return reason === "too_deep" || reason === "too_large" || reason === "too_many_events";
 }
 
 /** 200 when all is decided, 503 while anything may still get in, 422 where nothing ever will, 400 where nothing could be read. */
 function answer(
   c: Context,
-  { result, bodyErrors, options: { random = Math.random } }: {
+  { result, bodyErrors, isCutShort, options: { random = Math.random } }: {
     readonly result: IntakeResult;
     /** Parts of the body that are not JSON. */
     readonly bodyErrors: readonly PayloadError[];
+    /** The deadline came before there was memory to read all of the body. */
+    readonly isCutShort: boolean;
     readonly options: WebhookOptions;
   },
 ): Response {
@@ -234,7 +267,7 @@ function answer(
   const errorCount = bodyErrors.length + result.payloadErrorCount;
   const counts = { received, created, deduped, filtered, failed };
   const shown = errors.length > 0 ? { errors: errors.slice(0, MAX_ERRORS_SHOWN), errorCount } : {};
-  if (result.undecided > 0) {
+  if (result.undecided > 0 || isCutShort) {
     const why = "Cannot store every event now: come again, what is stored will not be doubled";
     const seconds = RETRY_AFTER_SECONDS.min + Math.floor(random() * RETRY_AFTER_SECONDS.spread);
     return problem(c, new Refusal(503, why, { "retry-after": String(seconds) }), { ...counts, ...shown });
@@ -248,7 +281,7 @@ function answer(
     const why = `Cannot read the body: ${errors[0]?.path ? `at ${errors[0].path}: ` : ""}${
       errors[0]?.message
     }`;
-    return problem(c, new Refusal(400, why), shown);
+    return problem(c, new Refusal(errors.some(isTooMuch) ? 413 : 400, why), shown);
   }
   if (received > 0 && failed === received) {
     return problem(c, new Refusal(422, "Cannot store these events: the API server will never take them"), {

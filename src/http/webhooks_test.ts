@@ -2,9 +2,10 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { Hono } from "hono";
 import type { JsonObject } from "../model/json.ts";
 import { configureLogging } from "../telemetry/logging.ts";
+import { NO_LIMITS } from "../pipeline/limits.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
 import { postedSource, postFeeds } from "../../tests/support/post_feeds.ts";
-import { ByteBudget } from "./body.ts";
+import { createBodyLimits } from "./body_limits.ts";
 import { addressSet } from "./client.ts";
 import { createWebhookHandler } from "./webhooks.ts";
 
@@ -28,8 +29,8 @@ Deno.test("refused webhook requests are a warning once a minute for each endpoin
     allowedIps: addressSet(["10.0.0.0/8"]),
     trustedProxies: addressSet(["10.9.9.9"]),
     allow: () => true,
-    budget: new ByteBudget(1_000),
-    maxBytes: 10,
+    bodies: createBodyLimits({ maxBytes: 10, memoryBytes: Infinity }),
+    slices: NO_LIMITS.slices,
     now: () => now,
     signal: new AbortController().signal,
     metrics: createMetrics(),

@@ -87,6 +87,8 @@ export function sourceOf(compiled: CompiledIngester, parts: SourceParts): Source
     // Any type: of a mapping that was changed, findings of the former type end as others do.
     eventTypes: { [ANY]: { category, identity: compiled.identityFields } },
     feeds,
+    // A mapping that fans out from the list itself has all of it as its payload.
+    lists: mapping.forEach?.beginsAtList ? "whole" : "elements",
     severities: compiled.severityMap,
     ...(rateLimit ? { rate: { perSecond: rateLimit.requestsPerSecond, burst: rateLimit.burst } } : {}),
     draw: (payload) => drawMapped(mapping, payload),

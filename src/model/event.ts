@@ -61,9 +61,11 @@ export interface Origin {
   readonly confined: boolean;
 }
 
-/** One parsed payload on its way into a source's generator. */
+/** One parsed payload on its way into a source's generator: a document, or a part of one. */
 export interface Payload {
   readonly body: Json;
+  /** Where the part stands in what was sent: `items[3]`. Paths of errors begin with it. */
+  readonly path?: string;
   readonly origin: Origin;
   /** Milliseconds since the epoch. */
   readonly receivedAt: number;

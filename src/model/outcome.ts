@@ -55,7 +55,9 @@ export const PAYLOAD_ERROR_MEANINGS = {
   missing_field: "an item lacks a field that every finding needs",
   invalid_value: "a field has a value that cannot be used",
   too_deep: "nested deeper than 64 levels",
-  too_many_events: "more than 10,000 events, or parts that cannot be read, in one request",
+  too_large:
+    "more than 500,000 values in one document or item, 10,000 keys in one object, too many different keys for its length, or a text longer than 16 MiB",
+  too_many_events: "more than 10,000 events, documents, or parts that cannot be read, in one request",
   mapping: "a mapping's path or expression failed on this item",
 } as const;
 export type PayloadErrorReason = keyof typeof PAYLOAD_ERROR_MEANINGS;

@@ -20,6 +20,9 @@ export const MAX_EVENTS_PER_PAYLOAD = 10_000;
 /** Payload errors kept for the answer; all are counted. */
 const MAX_ERRORS_KEPT = 100;
 
+/** Parts of what was sent at once, parsed one by one as they are taken. Never throws. */
+export type PayloadParts = AsyncIterable<Payload>;
+
 /** What a payload comes with. */
 export interface TakeContext {
   /** The feed that brought it. What is posted waits no longer than the request's deadline. */
@@ -43,8 +46,8 @@ export interface IntakeOptions {
 
 /** Takes payloads in. */
 export interface Intake {
-  /** Resolves once every event of the payload has its outcome. Never rejects. */
-  take(source: EventSource, payload: Payload, context: TakeContext): Promise<IntakeResult>;
+  /** Resolves once every event of the payload, or of all parts of one, has its outcome. Never rejects. */
+  take(source: EventSource, payload: Payload | PayloadParts, context: TakeContext): Promise<IntakeResult>;
 }
 
 /** What became of a payload. */
@@ -71,13 +74,14 @@ export interface IntakeResult {
 interface Batch {
   readonly source: EventSource;
   readonly feed: EventFeed;
-  readonly payload: Payload;
   readonly write: WriteContext;
   readonly tally: Tally;
   /** Writes, and waits for twins. They never reject; each may add further ones. */
   readonly underWay: Promise<void>[];
   /** Set by the first token that did not come in time: the events after it are not written for the same reason. */
   throttled: boolean;
+  /** It brought as many events, or errors, as one may. */
+  isFull: boolean;
 }
 
 /** An event in the books. */
@@ -93,47 +97,56 @@ type WriteDecision = Decision & { kind: "write" };
 export function createIntake({ steps, limits, store, recorder, settings, context }: IntakeOptions): Intake {
   async function take(
     source: EventSource,
-    payload: Payload,
+    payload: Payload | PayloadParts,
     { feed, signal, correlationId, origin = originOf(source, payload) }: TakeContext,
   ): Promise<IntakeResult> {
     const write: WriteContext = { signal, correlationId, origin, pushed: feed.type === "post" };
-    const batch: Batch = { source, feed, payload, write, tally: newTally(), underWay: [], throttled: false };
+    const tally = newTally();
+    const batch: Batch = { source, feed, write, tally, underWay: [], throttled: false, isFull: false };
     if (write.pushed) limits.slices.arrived();
-    for (const event of drawEvents(batch)) {
+    for await (const part of "body" in payload ? [payload] : payload) {
+      // A part that yields no event takes its time too.
       await limits.slices.turn();
-      const entry = open(event, batch);
-      await carryOut(entry, decide);
+      for (const event of drawEvents(batch, part)) {
+        await limits.slices.turn();
+        const entry = open(event, batch);
+        await carryOut(entry, decide);
+      }
+      if (batch.isFull) break;
     }
     for (const work of batch.underWay) await work;
     return resultOf(batch.tally);
   }
 
   /** Draws and normalises; what cannot be read is an error of the source, its readable parts are kept. */
-  function* drawEvents(batch: Batch): Generator<NormalEvent> {
-    const { source, payload, tally } = batch;
+  function* drawEvents(batch: Batch, payload: Payload): Generator<NormalEvent> {
+    const { source, tally } = batch;
     try {
       for (const drawn of source.draw(payload, context())) {
         const excess = excessOf(drawn, tally);
-        if (excess) return payloadError(batch, excess);
-        if ("error" in drawn) payloadError(batch, drawn.error);
+        if (excess) {
+          batch.isFull = true;
+          return payloadError(batch, excess);
+        }
+        if ("error" in drawn) payloadError(batch, at(payload, drawn.error));
         else {
-          const event = normalized(batch, drawn.event);
+          const event = normalized(batch, drawn.event, payload);
           if (event) yield event;
         }
       }
     } catch (error) {
       const message = `Cannot draw further events: ${messageOf(error)}`;
-      payloadError(batch, { reason: "wrong_shape", path: "", message });
+      payloadError(batch, at(payload, { reason: "wrong_shape", path: "", message }));
     }
   }
 
-  function normalized(batch: Batch, drawn: DrawnEvent): NormalEvent | undefined {
-    const { source, feed, payload } = batch;
+  function normalized(batch: Batch, drawn: DrawnEvent, payload: Payload): NormalEvent | undefined {
+    const { source, feed } = batch;
     try {
       return normalize(drawn, payload, { source, feed, settings });
     } catch (error) {
       const message = `Cannot normalize an event: ${messageOf(error)}`;
-      payloadError(batch, { reason: "invalid_value", path: "", message });
+      payloadError(batch, at(payload, { reason: "invalid_value", path: "", message }));
       return undefined;
     }
   }
@@ -251,8 +264,17 @@ function excessOf(drawn: Drawn, { received, errorCount }: Tally): PayloadError |
   return { reason: "too_many_events", path: "", message };
 }
 
+/** The error with its place in all that was sent. */
+function at({ path = "" }: Payload, error: PayloadError): PayloadError {
+  if (path === "") return error;
+  const dot = error.path === "" || error.path.startsWith("[") ? "" : ".";
+  return { ...error, path: `${path}${dot}${error.path}` };
+}
+
 /** Reports of one name and different kinds are different origins: both report APIs write such. */
-function originOf(source: EventSource, { origin, body }: Payload): string {
+function originOf(source: EventSource, payload: Payload | PayloadParts): string {
+  if (!("body" in payload)) return source.name;
+  const { origin, body } = payload;
   const kind = isObject(body) ? `${body["apiVersion"] ?? ""}/${body["kind"] ?? ""}` : "";
   return `${source.name} ${kind} ${origin.namespace ?? ""}/${origin.name ?? ""}`;
 }

@@ -2,12 +2,16 @@
 import { isObject, type Json, type JsonObject } from "../model/json.ts";
 import type { PayloadError } from "../model/outcome.ts";
 import type { Payload } from "../model/event.ts";
-import { readDocuments } from "../text/documents.ts";
-import { at, type Field, list, shapeOf, textAt, unread } from "./read.ts";
+import { bytesOf, payloadErrorsOf, scanJson } from "../text/json.ts";
+import { keyBytes } from "./config_map_key.ts";
+import { at, type Field, list, textAt, unread } from "./read.ts";
 import { joined } from "./reports.ts";
 
 /** The key of the ConfigMap that holds results. */
 export const RESULTS_KEY = "results.json";
+
+/** Longest text of a ConfigMap that was pushed: no real one is longer, and it is read in one go. */
+const MAX_PUSHED_BYTES = 2 ** 20;
 
 /** The object a document came in, as far as sources read it. */
 export interface Holder {
@@ -52,14 +56,15 @@ function isConfigMap(object: Json): object is JsonObject {
 }
 
 function isConfigMapData(object: JsonObject): boolean {
-  return isObject(at(object, "metadata")) && at(object, "data", RESULTS_KEY) !== undefined;
+  return isObject(at(object, "metadata")) &&
+    ["data", "binaryData"].some((part) => at(object, part, RESULTS_KEY) !== undefined);
 }
 
 function* inConfigMap(object: JsonObject, path: string): Generator<FoundDocument> {
-  const results = at(object, "data", RESULTS_KEY);
-  const resultsPath = joined(path, `data["${RESULTS_KEY}"]`);
-  if (typeof results !== "string") {
-    yield unread("missing_field", resultsPath, `expected JSON as a string, received ${shapeOf(results)}`);
+  const read = keyBytes(object, { key: RESULTS_KEY, maxBytes: MAX_PUSHED_BYTES });
+  const resultsPath = joined(path, `${read.field}["${RESULTS_KEY}"]`);
+  if (!read.ok) {
+    yield unread(read.reason, resultsPath, read.message);
     return;
   }
   const holder = {
@@ -67,7 +72,7 @@ function* inConfigMap(object: JsonObject, path: string): Generator<FoundDocument
     labels: at(object, "metadata", "labels"),
     annotations: at(object, "metadata", "annotations"),
   };
-  yield* inText(results, { path: resultsPath, holder });
+  yield* inBytes(read.bytes, { path: resultsPath, holder });
 }
 
 interface TextContext {
@@ -75,33 +80,40 @@ interface TextContext {
   readonly holder: Holder;
 }
 
-function* inText(text: string, { path, holder }: TextContext): Generator<FoundDocument> {
-  const { documents, errors } = readDocuments(withoutLogLines(text));
-  for (const [index, document] of documents.entries()) {
-    yield { document, path: documents.length === 1 ? path : `${path}[${index}]`, holder };
-  }
-  for (const error of errors) yield unread(error.reason, `${path} (${error.path})`, error.message);
-  if (documents.length + errors.length === 0) yield unread("unreadable", path, "the text is empty");
+function* inText(text: string, context: TextContext): Generator<FoundDocument> {
+  const bytes = bytesOf(text);
+  if (bytes.length <= MAX_PUSHED_BYTES) yield* inBytes(bytes, context);
+  else yield unread("too_large", context.path, `longer than ${MAX_PUSHED_BYTES} bytes`);
 }
 
-/** Results taken from a Pod's log begin with what klog wrote before them. Lines keep their numbers. */
-export function withoutLogLines(text: string): string {
-  let start = 0;
-  let lines = 0;
-  while (start < text.length) {
-    const end = text.indexOf("\n", start);
-    const lineEnd = end < 0 ? text.length : end;
-    if (opensDocument(text, start, lineEnd)) return "\n".repeat(lines) + text.slice(start);
-    start = lineEnd + 1;
-    lines++;
+function* inBytes(bytes: Uint8Array, { path, holder }: TextContext): Generator<FoundDocument> {
+  const scanned = scanJson(bytes, { from: logLinesEnd(bytes) });
+  for (const [index, part] of scanned.parts.entries()) {
+    yield { document: part.read(), path: scanned.parts.length === 1 ? path : `${path}[${index}]`, holder };
   }
-  return text;
+  for (const error of payloadErrorsOf(scanned)) {
+    yield unread(error.reason, `${path} (${error.path})`, error.message);
+  }
 }
 
-/** True where the first character of the line is a bracket, and the line is no `[INFO] …` of a plain-text report. */
-function opensDocument(text: string, start: number, end: number): boolean {
-  const line = text.slice(start, Math.min(end, start + 200)).trimStart();
-  if (line.startsWith("{")) return true;
-  return line.startsWith("[") &&
-    !["[INFO]", "[WARN]", "[PASS]", "[FAIL]"].some((word) => line.startsWith(word));
+const LINE_FEED = 10, OPEN_ARRAY = 91, OPEN_OBJECT = 123;
+/** Lines of a plain-text report begin with these: no JSON. */
+const PLAIN_WORDS = ["[INFO]", "[WARN]", "[PASS]", "[FAIL]"].map((word) => new TextEncoder().encode(word));
+
+/** Where the results begin: what klog wrote comes before those of a Pod's log. 0 where no line begins a document. */
+export function logLinesEnd(bytes: Uint8Array): number {
+  let lineStart = 0;
+  let isIndent = true;
+  for (let index = 0; index < bytes.length; index++) {
+    const byte = bytes[index] ?? 0;
+    if (byte === LINE_FEED) {
+      lineStart = index + 1;
+      isIndent = true;
+    } else if (isIndent && byte > 32) {
+      const isPlain = PLAIN_WORDS.some((word) => word.every((letter, at) => bytes[index + at] === letter));
+      if (byte === OPEN_OBJECT || (byte === OPEN_ARRAY && !isPlain)) return lineStart;
+      isIndent = false;
+    }
+  }
+  return 0;
 }

@@ -1,6 +1,8 @@
 import { assertEquals } from "@std/assert";
+import { Buffer } from "node:buffer";
+import { gzipSync } from "node:zlib";
 import type { Json } from "../model/json.ts";
-import { documentsIn, withoutLogLines } from "./results.ts";
+import { documentsIn, logLinesEnd } from "./results.ts";
 
 function found(body: Json): unknown[] {
   const origin = { confined: false, name: "kube-bench-node-1", labels: { node: "n1" } };
@@ -39,9 +41,36 @@ Deno.test("documentsIn() says what cannot be read and keeps the rest", () => {
   ]);
 });
 
-Deno.test("withoutLogLines() drops lines before the first document and keeps the line numbers", () => {
+Deno.test("logLinesEnd() finds the first line that begins a document", () => {
+  const end = (text: string) => logLinesEnd(new TextEncoder().encode(text));
   const log = "I0424 09:31:02.118245   21478 util.go:128] {not: json}\n[INFO] 1 Master\n";
-  assertEquals(withoutLogLines(`${log}{"Controls":\n[]}`), '\n\n{"Controls":\n[]}');
-  assertEquals(withoutLogLines('  [{"id":"1"}]\ntrailing'), '  [{"id":"1"}]\ntrailing');
-  assertEquals(withoutLogLines("no document\nat all"), "no document\nat all");
+  assertEquals(end(`${log}{"Controls":\n[]}`), log.length);
+  assertEquals(end('  [{"id":"1"}]\ntrailing'), 0);
+  assertEquals(end("no document\nat all"), 0);
+  assertEquals(end(""), 0);
+});
+
+Deno.test("documentsIn() counts the lines of a log before the results", () => {
+  const log = "I0424 09:31:02.118245   21478 util.go:128] start\n[INFO] 1 Master\n";
+  const body = `${log}{"a":1}\n{"b":`;
+  const errors = [...documentsIn({ body, origin: { confined: false }, receivedAt: 0 })]
+    .flatMap((item) => "error" in item ? [item.error.path] : []);
+  assertEquals(errors, ["(line 4, column 6)"]);
+});
+
+Deno.test("documentsIn() reads binaryData: UTF-16 with a mark and gzip, no more of it than a pushed text may be", () => {
+  const binary = (bytes: Uint8Array) => ({
+    kind: "ConfigMap",
+    metadata: { name: "n" },
+    binaryData: { "results.json": Buffer.from(bytes).toString("base64") },
+  });
+  const path = 'binaryData["results.json"]';
+  const text = new TextEncoder().encode('{"a":"é"}');
+  const utf16 = Buffer.from('\ufeff{"a":"é"}', "utf16le");
+  for (const bytes of [text, utf16, gzipSync(text), gzipSync(utf16)]) {
+    assertEquals(found(binary(bytes)), [[{ a: "é" }, path, "n"]]);
+  }
+  const bomb = gzipSync(new Uint8Array(100 * 2 ** 20).fill(32));
+  assertEquals(found(binary(bomb)), ["too_large"]);
+  assertEquals(found(binary(gzipSync(text).subarray(0, 12))), ["unreadable"]);
 });

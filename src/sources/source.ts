@@ -5,6 +5,7 @@ import type { DrawContext, Drawn, Payload, SourceKind } from "../model/event.ts"
 import { CATEGORIES, type Category, type Severity } from "../model/observation.ts";
 import type { ViewKey } from "../model/view.ts";
 import type { Rate } from "../pipeline/limits.ts";
+import type { JsonLists } from "../text/json.ts";
 import type { Setting, SettingValues } from "../text/setting.ts";
 
 /** A source: data, and a pure generator. See docs/adding-a-source.md. */
@@ -20,6 +21,8 @@ export interface Source {
   readonly feeds: readonly Feed[];
   /** Environment variables of its own: read, documented and offered by the chart because they are listed here. */
   readonly settings?: readonly Setting<unknown>[];
+  /** How lists in a posted body are split into payloads; "elements" by default. */
+  readonly lists?: JsonLists;
   /** The tool's word in lower case → severity; decides before the general table. */
   readonly severities?: Readonly<Record<string, Severity>>;
   /** Keys of `details` that change while the finding stays the same (a score). */

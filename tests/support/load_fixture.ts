@@ -3,9 +3,10 @@ import { readYaml } from "../../src/cli/operate/documents.ts";
 import type { Payload } from "../../src/model/event.ts";
 import { isObject, type Json, type JsonObject } from "../../src/model/json.ts";
 import type { PayloadError } from "../../src/model/outcome.ts";
-import { parseJsonDocuments } from "../../src/text/parse_json.ts";
 import type { KubeObject } from "../../src/kube/api.ts";
-import { bodyOf, readDocuments } from "../../src/text/documents.ts";
+import { NO_LIMITS } from "../../src/pipeline/limits.ts";
+import { createTextLimits } from "../../src/pipeline/parts.ts";
+import { scanJson, wholeOf } from "../../src/text/json.ts";
 import { configMapPayload } from "../../src/sources/feeds/configmap.ts";
 import { objectPayload } from "../../src/sources/feeds/watch.ts";
 import type { Source } from "../../src/sources/source.ts";
@@ -23,14 +24,9 @@ export async function loadDocuments(path: string): Promise<Json[]> {
     if (!read.ok) throw new Error(`Cannot load "${path}": ${JSON.stringify(read.problems)}`);
     return read.documents.map(({ value }) => plain(value)).filter((value) => value !== null);
   }
-  const documents: Json[] = [];
-  for (const parsed of parseJsonDocuments(text)) {
-    if (!parsed.ok) {
-      throw new Error(`Cannot load "${path}": at line ${parsed.error.line}: ${parsed.error.message}`);
-    }
-    documents.push(parsed.value);
-  }
-  return documents;
+  const { parts, errors: [error] } = scanJson(text);
+  if (error) throw new Error(`Cannot load "${path}": at line ${error.line}: ${error.message}`);
+  return parts.map((part) => part.read());
 }
 
 /** The Kubernetes objects (or whatever else is no list) of a file, taken out of lists, arrays, maps and watch frames. */
@@ -68,7 +64,7 @@ export async function loadPayloads(path: string, source: Source): Promise<Loaded
     case "watch":
       return { payloads: await loadReportPayloads(path), errors: [] };
     case "post": {
-      const body = bodyOf(readDocuments(await readText(path)));
+      const body = wholeOf(scanJson(await readText(path)));
       return { payloads: body === undefined ? [] : [pushedPayload(body)], errors: [] };
     }
     case "configmap":
@@ -85,12 +81,19 @@ async function loadResults(path: string, key: string): Promise<LoadedPayloads> {
     data: { [key]: text },
   };
   const onError = (error: PayloadError) => void errors.push(error);
-  const result = configMapPayload(configMap, { key, receivedAt: RECEIVED_AT, onError });
+  const result = await configMapPayload(configMap, {
+    key,
+    receivedAt: RECEIVED_AT,
+    limits: createTextLimits({ maxBytes: 16 * 2 ** 20, memoryBytes: Infinity }),
+    slices: NO_LIMITS.slices,
+    signal: new AbortController().signal,
+    onError,
+  });
   return { payloads: result ? [result.payload] : [], errors };
 }
 
 function configMapIn(text: string): KubeObject | undefined {
-  const [document] = readDocuments(text).documents;
+  const document = scanJson(text).parts[0]?.read();
   if (!isObject(document) || document.kind !== "ConfigMap") return undefined;
   const { name, namespace, labels, annotations } = isObject(document.metadata) ? document.metadata : {};
   return {

@@ -7,7 +7,7 @@ import {
 } from "../../filters/config_text.ts";
 import type { Problem } from "../../filters/problem.ts";
 import { isObject, type JsonObject } from "../../model/json.ts";
-import { parseJsonDocuments } from "../../text/parse_json.ts";
+import { parseJson } from "../../text/json.ts";
 
 /** Longest text that is read as YAML, in UTF-16 units: the parser takes half a second and 65 MiB for each million. */
 export const MAX_YAML_LENGTH = 16 * 2 ** 20;
@@ -48,8 +48,8 @@ function readLines(text: string): { readonly documents: TextDocument[]; readonly
 /** True where the first line holds a whole JSON object or list, as the lines of NDJSON do. */
 export function beginsWithJsonLine(text: string): boolean {
   const [first = ""] = text.trimStart().split("\n", 1);
-  const [parsed] = parseJsonDocuments(first);
-  return parsed?.ok === true && typeof parsed.value === "object";
+  const parsed = parseJson(first);
+  return parsed.ok && typeof parsed.value === "object";
 }
 
 /** Text that is moved and read again, in all: text folded over more lines than this allows is not a tool's. */

@@ -39,7 +39,7 @@ export async function explainInputs(
 ): Promise<Explanation & { readonly deleted: number }> {
   const { source, named, live, settings, io } = options;
   const chosen = chooseSource(source, { named, ...(live && { live }), settings });
-  const { feed } = chosen;
+  const { source: { lists = "elements" }, feed } = chosen;
   const filters = compileFilters([
     ...options.filters,
     ...(feed.ingester?.filter ? [feed.ingester.filter] : []),
@@ -50,8 +50,12 @@ export async function explainInputs(
   for (const input of inputs) {
     const { receivedAt } = input;
     const read: Payloads = "path" in input
-      ? readPayloads({ path: input.path, text: await io.readText(input.path) }, { feed, receivedAt })
-      : valuePayloads(input.value, { feed, receivedAt });
+      ? await readPayloads({ path: input.path, text: await io.readText(input.path) }, {
+        feed,
+        lists,
+        receivedAt,
+      })
+      : await valuePayloads(input.value, { feed, lists, receivedAt });
     errors.push(...read.errors);
     deleted += read.deleted;
     for (const payload of read.payloads) await dryRun.take(payload);

@@ -5,7 +5,9 @@ import type { Payload } from "../../model/event.ts";
 import { isObject, type Json, type JsonObject } from "../../model/json.ts";
 import type { PayloadError } from "../../model/outcome.ts";
 import type { KubeObject } from "../../kube/api.ts";
-import { type Documents, EMPTY_BODY, readDocuments, requestBodyOf } from "../../text/documents.ts";
+import { NO_LIMITS } from "../../pipeline/limits.ts";
+import { createTextLimits } from "../../pipeline/parts.ts";
+import { type JsonLists, payloadErrorsOf, scanJson } from "../../text/json.ts";
 import { configMapPayload } from "../../sources/feeds/configmap.ts";
 import { objectPayload } from "../../sources/feeds/watch.ts";
 import type { ConfigMapFeed, Feed } from "../../sources/source.ts";
@@ -21,33 +23,62 @@ export interface Payloads {
 
 interface ReadOptions {
   readonly feed: Feed;
+  /** How lists in what is posted are split. */
+  readonly lists: JsonLists;
   readonly receivedAt: number;
 }
 
+/** The values of a text, and what is wrong in it. */
+interface Documents {
+  readonly documents: readonly Json[];
+  readonly errors: readonly PayloadError[];
+}
+
+/** Longest text of a ConfigMap's key, as the server reads it. */
+const MAX_CONFIG_MAP_TEXT_BYTES = 16 * 2 ** 20;
+const NEVER = new AbortController().signal;
+
 /** The payloads of a file, as the source's own feed would make them. */
-export function readPayloads(
+export async function readPayloads(
   { path, text }: { readonly path: string; readonly text: string },
-  { feed, receivedAt }: ReadOptions,
-): Payloads {
+  options: ReadOptions,
+): Promise<Payloads> {
+  const { feed } = options;
+  if (feed.type === "post") {
+    const payloads = bodyPayloads(text, options);
+    const isJson = payloads.errors.every(({ reason }) => reason !== "unreadable");
+    if (isJson || beginsWithJsonLine(text)) return payloads;
+  }
   const read = readValues(text);
-  if (feed.type === "configmap") return configMapPayloads({ read, text, path }, { feed, receivedAt });
-  return toPayloads(read, { feed, receivedAt });
+  if (feed.type === "configmap") return await configMapPayloads({ read, text, path }, { ...options, feed });
+  return toPayloads(read, options);
+}
+
+/** The text as a request's body. */
+function bodyPayloads(text: string, { lists, receivedAt }: ReadOptions): Payloads {
+  const scanned = scanJson(text, { lists });
+  const payloads = scanned.tooMany ? [] : scanned.parts.map((part) => ({
+    body: part.read(),
+    path: part.path,
+    origin: { confined: false },
+    receivedAt,
+  }));
+  return { payloads, errors: payloadErrorsOf(scanned), deleted: 0 };
 }
 
 /** A parsed value as a payload. */
-export function valuePayloads(value: Json, { feed, receivedAt }: ReadOptions): Payloads {
+export async function valuePayloads(value: Json, options: ReadOptions): Promise<Payloads> {
+  const { feed } = options;
   const read = { documents: [value], errors: [] };
-  if (feed.type !== "configmap") return toPayloads(read, { feed, receivedAt });
-  return configMapPayloads({ read, text: JSON.stringify(value), path: "input" }, { feed, receivedAt });
+  if (feed.type !== "configmap") return toPayloads(read, options);
+  return await configMapPayloads({ read, text: JSON.stringify(value), path: "input" }, { ...options, feed });
 }
 
-function toPayloads({ documents, errors }: Documents, { feed, receivedAt }: ReadOptions): Payloads {
+function toPayloads({ documents, errors }: Documents, options: ReadOptions): Payloads {
+  const { feed, receivedAt } = options;
   if (feed.type === "post") {
-    const body = requestBodyOf({ documents, errors });
-    if (body === undefined) {
-      return { payloads: [], errors: errors.length > 0 ? errors : [EMPTY_BODY], deleted: 0 };
-    }
-    return { payloads: [{ body, origin: { confined: false }, receivedAt }], errors, deleted: 0 };
+    if (errors.length > 0) return { payloads: [], errors, deleted: 0 };
+    return bodyPayloads(JSON.stringify(documents.length === 1 ? documents[0] : documents), options);
   }
   const objects: KubeObject[] = [];
   const all = [...errors];
@@ -63,10 +94,10 @@ function toPayloads({ documents, errors }: Documents, { feed, receivedAt }: Read
 }
 
 /** ConfigMaps by their key; anything else is what a ConfigMap of the file's name holds. */
-function configMapPayloads(
+async function configMapPayloads(
   { read, text, path }: { readonly read: Documents; readonly text: string; readonly path: string },
   { feed: { key, namespace: from }, receivedAt }: ReadOptions & { readonly feed: ConfigMapFeed },
-): Payloads {
+): Promise<Payloads> {
   const errors: PayloadError[] = [];
   const namespace = typeof from === "string" ? from : from.fallback;
   const objects = read.documents.flatMap((document) => [...objectsIn(document)]);
@@ -76,16 +107,27 @@ function configMapPayloads(
     metadata: { name: basename(path).replace(/\.[a-z]+$/, ""), namespace },
     data: { [key]: text },
   };
-  const payloads = (configMaps.length + deleted > 0 ? configMaps : [named]).flatMap((object) => {
-    const result = configMapPayload(object, { key, receivedAt, onError: (error) => errors.push(error) });
-    return result ? [result.payload] : [];
-  });
+  const limits = createTextLimits({ maxBytes: MAX_CONFIG_MAP_TEXT_BYTES, memoryBytes: Infinity });
+  const payloads: Payload[] = [];
+  for (const object of configMaps.length + deleted > 0 ? configMaps : [named]) {
+    const found = await configMapPayload(object, {
+      key,
+      receivedAt,
+      limits,
+      slices: NO_LIMITS.slices,
+      signal: NEVER,
+      onError: (error) => errors.push(error),
+    });
+    if (found) payloads.push(found.payload);
+    found?.share?.[Symbol.dispose]();
+  }
   return { payloads, errors, deleted };
 }
 
 /** JSON as the server reads it, else YAML. */
 function readValues(text: string): Documents {
-  const json = readDocuments(text);
+  const scanned = scanJson(text);
+  const json = { documents: scanned.parts.map((part) => part.read()), errors: payloadErrorsOf(scanned) };
   if (json.errors.length === 0 || beginsWithJsonLine(text)) return json;
   // "not JSON" is not what is wrong with an object in YAML.
   const isObjectInYaml = text.includes("apiVersion:");

@@ -24,6 +24,7 @@ export const audit: Source = {
     AUDIT_EVENT_TYPES.map((eventType) => [eventType, { category: "compliance", identity: ["auditID"] }]),
   ),
   feeds: [{ type: "post", path: "/audit/webhook", waiting: 200 }],
+  lists: "items",
   ownWindows: true,
   *draw({ body }, context): Iterable<Drawn> {
     if (!Array.isArray(body)) {

@@ -1,8 +1,12 @@
 /** Results kept in labelled ConfigMaps: a watch on `configmaps` of one namespace, of which one key is read. */
+import type { Json } from "../../model/json.ts";
 import type { PayloadError } from "../../model/outcome.ts";
 import type { KubeObject, ResourceType } from "../../kube/api.ts";
-import { bodyOf, readDocuments } from "../../text/documents.ts";
-import { withoutLogLines } from "../results.ts";
+import type { TimeSlices } from "../../pipeline/limits.ts";
+import type { TextLimits } from "../../pipeline/parts.ts";
+import { payloadErrorsOf, scanJsonInTurns, wholeOf } from "../../text/json.ts";
+import { keyBytes } from "../config_map_key.ts";
+import { logLinesEnd } from "../results.ts";
 import type { ReadDocument } from "./evaluator.ts";
 import { originOf } from "./watch.ts";
 
@@ -18,32 +22,38 @@ export const CONFIGMAPS: ResourceType = {
 export interface ConfigMapPayloadOptions {
   readonly key: string;
   readonly receivedAt: number;
+  readonly limits: TextLimits;
+  readonly slices: TimeSlices;
+  /** A text that waits for memory when it aborts is not read. */
+  readonly signal: AbortSignal;
   /** Told of a key that is missing or not JSON: counted, and no finding ends by it. */
   readonly onError: (error: PayloadError) => void;
 }
 
 /** Reads the payload of a ConfigMap; undefined where nothing in it can be read. */
-export function configMapPayload(
+export async function configMapPayload(
   object: KubeObject,
   options: ConfigMapPayloadOptions,
-): ReadDocument | undefined {
-  const { key, receivedAt, onError } = options;
-  const path = `data.${key}`;
-  const data = object["data"];
-  const text = typeof data === "object" && data !== null ? (data as Record<string, unknown>)[key] : undefined;
-  if (typeof text !== "string") {
-    onError({ reason: "missing_field", path, message: `the ConfigMap has no key "${key}"` });
+): Promise<ReadDocument | undefined> {
+  const { key, receivedAt, limits: { maxBytes, maxValues, room }, slices, signal, onError } = options;
+  const found = keyBytes(object as unknown as Json, { key, maxBytes });
+  const path = `${found.field}.${key}`;
+  if (!found.ok) {
+    onError({ reason: found.reason, path, message: found.message });
     return undefined;
   }
-  const documents = readDocuments(withoutLogLines(text));
-  for (const error of documents.errors) onError({ ...error, path: `${path} ${error.path}` });
-  const body = bodyOf(documents);
-  if (body === undefined) {
-    if (documents.errors.length === 0) onError({ reason: "unreadable", path, message: "the text is empty" });
-    return undefined;
+  const { bytes } = found;
+  const turn = () => slices.turn();
+  const text = await scanJsonInTurns(bytes, { from: logLinesEnd(bytes), maxValues, turn });
+  const errors = payloadErrorsOf(text);
+  for (const error of errors) {
+    await slices.turn();
+    onError({ ...error, path: `${path} ${error.path}`.trimEnd() });
   }
-  return {
-    payload: { body, origin: originOf(object, { confined: false }), receivedAt },
-    readable: documents.errors.length === 0,
-  };
+  const last = text.parts.at(-1);
+  const share = last && await room.take({ bytes: bytes.length, values: last.values }, signal);
+  const body = share && wholeOf(text);
+  if (share === undefined || body === undefined) return undefined;
+  const payload = { body, origin: originOf(object, { confined: false }), receivedAt };
+  return { payload, readable: errors.length === 0, share };
 }

@@ -13,13 +13,15 @@ const log = logger("sources");
 export interface ReadDocument {
   readonly payload: Payload;
   readonly readable: boolean;
+  /** Its share of the memory for parsed texts, given back when its events are drawn. */
+  readonly share?: Disposable;
 }
 
 export interface EvaluatorOptions {
   readonly view: ViewKey;
   readonly views: Views;
   /** Undefined where there is no payload in the object. */
-  readonly payloadOf: (object: KubeObject) => ReadDocument | undefined;
+  readonly payloadOf: (object: KubeObject) => ReadDocument | Promise<ReadDocument | undefined>;
   /** Takes the events of a payload in. */
   readonly take: (payload: Payload, correlationId: string) => Promise<IntakeResult>;
   /** Reads a document again by key; undefined where it is gone. */
@@ -183,7 +185,9 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
   async function take(object: KubeObject, began: number): Promise<void> {
     const key = keyOf(object);
     failed.delete(key);
-    const found = options.payloadOf(object);
+    const found = await options.payloadOf(object);
+    using _share = found?.share;
+    if (signal.aborted || began !== round) return;
     // What cannot be read is no end of what it reported.
     if (!found) return blind(key);
     const correlationId = `${viewName(view)}/${key}@${object.metadata.resourceVersion ?? ""}`;

@@ -1,7 +1,6 @@
 /** Takes what is posted to the post feeds in force. */
-import type { Payload } from "../../model/event.ts";
 import type { PayloadError } from "../../model/outcome.ts";
-import type { Intake, IntakeResult } from "../../pipeline/intake.ts";
+import type { Intake, IntakeResult, PayloadParts } from "../../pipeline/intake.ts";
 import type { SettingValues } from "../../text/setting.ts";
 import { type PostFeed, type Source, viewOf } from "../source.ts";
 import type { SourceStates } from "../status.ts";
@@ -79,16 +78,20 @@ export class PostFeeds {
     return Math.max(this.#options.ackTimeoutMs, ...ownMs);
   }
 
-  /** Resolves once every event of the payload has its outcome. */
+  /** Resolves once every event of the payload's parts has its outcome. */
   async take(
     { source, feed }: Post,
-    payload: Payload,
-    context: { readonly signal: AbortSignal; readonly correlationId: string },
+    parts: PayloadParts,
+    { receivedAt, ...context }: {
+      readonly signal: AbortSignal;
+      readonly correlationId: string;
+      readonly receivedAt: number;
+    },
   ): Promise<IntakeResult> {
     const { intake, states, noteEvents } = this.#options;
-    const result = await intake.take(source, payload, { feed, ...context });
+    const result = await intake.take(source, parts, { feed, ...context });
     if (result.received > 0) {
-      states.sawEvents(source.name, payload.receivedAt);
+      states.sawEvents(source.name, receivedAt);
       if (feed.ingester) noteEvents(feed.ingester.id, result.received);
     }
     return result;

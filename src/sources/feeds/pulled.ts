@@ -6,6 +6,8 @@ import type { KubeApi, KubeObject, ResourceType } from "../../kube/api.ts";
 import type { Discovery, Served } from "../../kube/discovery.ts";
 import { resourceName } from "../../kube/paths.ts";
 import type { Intake } from "../../pipeline/intake.ts";
+import type { TimeSlices } from "../../pipeline/limits.ts";
+import type { TextLimits } from "../../pipeline/parts.ts";
 import { logger } from "../../telemetry/logging.ts";
 import type { Metrics } from "../../telemetry/metrics.ts";
 import type { SettingValues } from "../../text/setting.ts";
@@ -24,6 +26,9 @@ export interface PulledFeedsOptions {
   readonly views: Views;
   readonly states: SourceStates;
   readonly payloadError: (source: string, error: PayloadError, correlationId: string) => void;
+  /** Bounds of the texts in ConfigMaps. */
+  readonly texts: TextLimits;
+  readonly slices: TimeSlices;
   /** An Ingester or ObservationMapping brought events. */
   readonly noteEvents: (ingester: string, count: number) => void;
   /** This shard's namespaces; empty: all. */
@@ -169,7 +174,7 @@ export class PulledFeeds {
       view,
       scope: this.#scopeOf(place),
       resyncMs: feed.type === "configmap" ? Math.min(configMapPollMs, resyncMs) : resyncMs,
-      payloadOf: (object) => this.#payloadOf(place, object),
+      payloadOf: (object) => this.#payloadOf(place, { object, signal }),
       async take(payload, correlationId) {
         const result = await intake.take(source, payload, { feed, signal, correlationId });
         if (result.received > 0 && !signal.aborted) {
@@ -196,14 +201,20 @@ export class PulledFeeds {
     return { ...feed.scope, ...(namespace === undefined ? {} : { namespace }) };
   }
 
-  #payloadOf({ source, feed, view }: Place, object: KubeObject): ReadDocument | undefined {
-    const { clock, payloadError } = this.#options;
+  #payloadOf(
+    { source, feed, view }: Place,
+    { object, signal }: { readonly object: KubeObject; readonly signal: AbortSignal },
+  ): ReadDocument | Promise<ReadDocument | undefined> {
+    const { clock, payloadError, texts, slices } = this.#options;
     const receivedAt = clock.now();
     if (feed.type === "watch") return { payload: objectPayload(object, receivedAt), readable: true };
     const { namespace = "", name = "", resourceVersion = "" } = object.metadata;
     return configMapPayload(object, {
       key: feed.key,
       receivedAt,
+      limits: texts,
+      slices,
+      signal,
       onError: (error) =>
         payloadError(source.name, error, `${view.resource}/${namespace}/${name}@${resourceVersion}`),
     });

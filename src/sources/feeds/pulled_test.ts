@@ -1,3 +1,5 @@
+import { NO_LIMITS } from "../../pipeline/limits.ts";
+import { createTextLimits } from "../../pipeline/parts.ts";
 import { assertEquals } from "@std/assert";
 import { eventually } from "../../../tests/support/eventually.ts";
 import { ScriptedApi } from "../../../tests/support/scripted_api.ts";
@@ -36,6 +38,8 @@ function world({ served = () => ({ state: "absent" }) }: { readonly served?: () 
     payloadError: () => {},
     noteEvents: () => {},
     namespaces: [],
+    texts: createTextLimits({ maxBytes: 2 ** 20, memoryBytes: Infinity }),
+    slices: NO_LIMITS.slices,
     clusterScoped: true,
     resyncMs: 3_600_000,
     configMapPollMs: 300_000,
