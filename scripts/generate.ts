@@ -1,3 +1,4 @@
+import { generateArchitecture } from "./generate/architecture.ts";
 import { generateChart } from "./generate/chart.ts";
 import { generateChartSources } from "./generate/chart_sources.ts";
 import { generateCrds } from "./generate/crds.ts";
@@ -21,6 +22,7 @@ those that are stale. A generator is one file in scripts/generate/ and one line 
 `;
 
 const GENERATORS: readonly (() => GeneratedFile[] | Promise<GeneratedFile[]>)[] = [
+  generateArchitecture,
   generateChart,
   generateChartSources,
   generateCrds,

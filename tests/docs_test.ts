@@ -75,17 +75,24 @@ Deno.test("docs: every alert of the chart has its runbook", async () => {
   assertEquals(named.filter((path) => !paths.has(path)), []);
 });
 
-Deno.test("docs: every path of the repository that a page names exists", async () => {
+Deno.test("docs: every path of the repository that a page or a picture names exists", async () => {
+  const texts = pages.flatMap(codeOf);
+  for await (const { name } of Deno.readDir(join(ROOT, "docs/images"))) {
+    texts.push({ where: name, code: await Deno.readTextFile(join(ROOT, "docs/images", name)), language: "" });
+  }
   const missing: string[] = [];
-  const path = /(?:^|[\s'"=(`])((?:docs|examples|scripts|src|tests|crds|helm)\/[\w./-]*)/g;
-  for (const page of pages) {
-    for (const { code, where } of codeOf(page)) {
-      for (const [, file = ""] of code.matchAll(path)) {
-        if (!await exists(file)) missing.push(`${where}: ${file}`);
-      }
+  const found = new Set<string>();
+  const path = /(?:^|[\s'"=(`>])((?:docs|examples|scripts|src|tests|crds|helm)\/[\w./-]*)/g;
+  for (const { code, where } of texts) {
+    for (const [, file = ""] of code.matchAll(path)) {
+      found.add(where.split(/[: ]/)[0] ?? "");
+      if (!await exists(file)) missing.push(`${where}: ${file}`);
     }
   }
   assertEquals(missing, []);
+  for (const where of ["docs/architecture.md", "CONTRIBUTING.md", "event.svg", "folders.svg"]) {
+    assertEquals(found.has(where), true, `${where} names paths`);
+  }
 });
 
 Deno.test("docs: every environment variable is a setting, or one the scripts read", async () => {
