@@ -15,6 +15,7 @@ import { BUILT_IN, SOURCES } from "../src/sources/registry.ts";
 import { namespaceOf } from "../src/sources/source.ts";
 import type { TestApp } from "./support/app.ts";
 import { closedBooks } from "./support/books.ts";
+import { hasStatus } from "../src/kube/api.ts";
 import { type DevWorld, metadataOf, startDevWorld } from "./support/dev_world.ts";
 import { eventually } from "./support/eventually.ts";
 import { loadObjects } from "./support/load_fixture.ts";
@@ -54,9 +55,13 @@ async function explain(file: string, { source, ingester }: Door, text?: string):
   const io: Io = {
     ...processIo,
     readText: (path) =>
-      path === file && text !== undefined ? Promise.resolve(text) : processIo.readText(path),
+      path !== file
+        ? processIo.readText(path)
+        : text === undefined
+        ? readFixture(file)
+        : Promise.resolve(text),
     stdout: (text) => out += text,
-    stderr: (text) => out += text,
+    stderr: () => {},
     env: () => undefined,
     now: () => NOW,
   };
@@ -123,15 +128,22 @@ class Running implements AsyncDisposable {
     return countsOf((outcome) => all[outcome] - before[outcome]);
   }
 
-  /** Creates objects one after another, each once the events of those before it are settled. */
-  async createInOrder(
-    objects: readonly JsonObject[],
-    eventsOf: (first: readonly JsonObject[]) => Promise<number>,
-  ) {
-    for (const [index, object] of objects.entries()) {
-      await this.world.create([object]);
-      await this.#reached(await eventsOf(objects.slice(0, index + 1)));
+  /** Creates objects one after another, each once `eventsOf` those before it are settled. Returns those that are stored. */
+  async create(objects: readonly JsonObject[], eventsOf: (object: JsonObject) => Promise<number>) {
+    const stored: JsonObject[] = [];
+    let events = 0;
+    for (const object of objects) {
+      try {
+        await this.world.create([object]);
+      } catch (error) {
+        if (hasStatus(error, 400) || hasStatus(error, 422)) continue; // The API server takes no such object.
+        throw error;
+      }
+      stored.push(object);
+      events += await eventsOf(object);
+      await this.#reached(events);
     }
+    return stored;
   }
 
   /** The totals once `events` more events than before have their outcomes. */
@@ -190,27 +202,38 @@ interface Brought {
 async function bringIn(run: Running, file: string, door: Door): Promise<Brought> {
   const { world, app } = run;
   if (door.input === "webhook") {
-    const { status } = await app.post(door.place, await Deno.readTextFile(file));
+    const { status } = await app.post(door.place, await readFixture(file));
     assert([200, 400, 422].includes(status), `${status}`);
     return { text: undefined, objects: [] };
   }
   const given = door.input === "configmap" ? await configMaps(file, door) : await objectsOf(file);
-  const served: JsonObject[] = [];
-  for (const object of given) if (await world.find(object)) served.push(object);
   // Documents are evaluated several at once: which of two that say the same comes first is only known one by one.
   const hasRepeats = (await explain(file, door)).counts.deduped > 0;
-  if (!hasRepeats || served.length === 1) await world.create(served);
-  else {
-    await run.createInOrder(
-      served,
-      async (first) =>
-        (await explain(file, door, JSON.stringify({ kind: "List", items: [...first] }))).events,
-    );
-  }
-  const items: Json[] = given.filter((object) => !served.includes(object));
+  const eventsOf = async (object: JsonObject) =>
+    hasRepeats ? (await explain(file, door, JSON.stringify(object))).events : 0;
+  const served = await run.create(await storable(given, world), eventsOf);
+  // What the server was never asked to store, the program never reads.
+  const items: Json[] = [];
   for (const object of served) items.push(await world.read(object));
-  const text = JSON.stringify({ apiVersion: "v1", kind: "List", items });
-  return { text: door.input === "configmap" ? undefined : text, objects: served };
+  return { text: JSON.stringify({ apiVersion: "v1", kind: "List", items }), objects: served };
+}
+
+/** The objects that the server takes: of a kind it serves, with a name, and the first of each name. */
+async function storable(objects: readonly JsonObject[], world: DevWorld): Promise<JsonObject[]> {
+  const taken = new Map<string, JsonObject>();
+  for (const object of objects) {
+    const { namespace, name } = isObject(object.metadata) ? object.metadata : {};
+    const key = `${object.apiVersion} ${object.kind} ${namespace}/${name}`;
+    if (typeof name === "string" && !taken.has(key) && await world.find(object)) taken.set(key, object);
+  }
+  return [...taken.values()];
+}
+
+/** The text of a fixture, compressed ones too. */
+async function readFixture(file: string): Promise<string> {
+  if (!file.endsWith(".gz")) return await Deno.readTextFile(file);
+  const { readable } = await Deno.open(file);
+  return await new Response(readable.pipeThrough(new DecompressionStream("gzip"))).text();
 }
 
 function objectsOf(file: string): Promise<JsonObject[]> {
@@ -219,8 +242,9 @@ function objectsOf(file: string): Promise<JsonObject[]> {
 
 /** A ConfigMap as it is; anything else is what one of the file's name holds. */
 async function configMaps(file: string, { place, label }: Door): Promise<JsonObject[]> {
-  const text = await Deno.readTextFile(file);
-  const name = file.slice(file.lastIndexOf("/") + 1, file.lastIndexOf("."));
+  const text = await readFixture(file);
+  const name = file.slice(file.lastIndexOf("/") + 1).replace(/\.\w+(\.gz)?$/, "").replaceAll("_", "-")
+    .toLowerCase();
   const wrapped = {
     apiVersion: "v1",
     kind: "ConfigMap",
@@ -248,13 +272,10 @@ async function agrees(run: Running, file: string, door: Door): Promise<number> {
 
 async function filesOf(folder: string): Promise<string[]> {
   const files: string[] = [];
-  for await (const { name, isDirectory } of Deno.readDir(`${FIXTURES}/${folder}`)) {
-    if (!isDirectory || name === "real") continue;
-    for await (const file of Deno.readDir(`${FIXTURES}/${folder}/${name}`)) {
-      if (file.name.startsWith("input.")) files.push(`${FIXTURES}/${folder}/${name}/${file.name}`);
-    }
+  for (const file of await processIo.listFolder(`${FIXTURES}/${folder}`) ?? []) {
+    if (/\/(input\.\w+|real\/.*)$/.test(file)) files.push(file);
   }
-  return files.toSorted();
+  return files;
 }
 
 const INPUTS = { watch: "informer", post: "webhook", configmap: "configmap" } as const;
