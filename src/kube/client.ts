@@ -293,26 +293,23 @@ async function send(
   request: Request,
   credentials: { readonly fresh: boolean },
 ): Promise<Exchange> {
-  const { doing, method, signal, isWatch = false } = request;
-  signal?.throwIfAborted();
+  const { doing, method, signal, isWatch } = request;
+  const { endpoint, pool } = await prepare(wire, request, credentials);
   const limit = deadline(wire.requestDeadlineMs, doing, signal);
-  let pool: Pool | undefined;
   const dispose = () => {
     limit[Symbol.dispose]();
-    if (pool && isWatch) wire.pools.release(pool);
+    if (isWatch) wire.pools.release(pool);
   };
   const failure = (error: unknown): unknown => {
     const reason = limit.signal.aborted ? limit.signal.reason : error;
     // A connection on which a request ran out of time may be half open: no other request should wait for it.
-    if (pool && reason instanceof NetworkError && reason.fault === "timeout") wire.pools.retire(pool);
+    if (reason instanceof NetworkError && reason.fault === "timeout") wire.pools.retire(pool);
     if (limit.signal.aborted || reason instanceof NetworkError) return reason;
     // The message of fetch is "fetch failed"; its cause says why.
     const why = error instanceof TypeError && error.cause !== undefined ? error.cause : error;
     return new NetworkError(`Cannot ${doing}: ${errorMessage(why)}`, { cause: error });
   };
   try {
-    const endpoint = await wire.connection.endpoint(credentials);
-    pool = wire.pools.take(endpoint, isWatch);
     const response = await fetch(urlOf(endpoint, request), {
       method,
       headers: headersOf(endpoint, request, wire.userAgent),
@@ -327,6 +324,23 @@ async function send(
     const reason = failure(error);
     dispose();
     throw reason;
+  }
+}
+
+/** The endpoint and a pool for it. No deadline: an exec plugin may ask a person. */
+async function prepare(
+  wire: Wire,
+  { doing, signal, isWatch = false }: Request,
+  credentials: { readonly fresh: boolean },
+): Promise<{ readonly endpoint: Endpoint; readonly pool: Pool }> {
+  signal?.throwIfAborted();
+  try {
+    const endpoint = await wire.connection.endpoint(credentials);
+    signal?.throwIfAborted();
+    return { endpoint, pool: wire.pools.take(endpoint, isWatch) };
+  } catch (cause) {
+    signal?.throwIfAborted();
+    throw new NetworkError(`Cannot ${doing}: ${errorMessage(cause)}`, { cause });
   }
 }
 
