@@ -3,7 +3,7 @@ import { memoryLimit } from "./app/memory.ts";
 import { createOwnUser } from "./app/own_user.ts";
 import { createPipeline } from "./app/pipeline.ts";
 import { probeApi } from "./app/readiness.ts";
-import { inScope, keepsIn, scopeOf } from "./app/scope.ts";
+import { covers, inScope, scopeOf } from "./app/scope.ts";
 import { serve } from "./app/serve.ts";
 import { sourcesReport, warnIfOpen } from "./app/reports.ts";
 import { SourceSet } from "./app/sources.ts";
@@ -105,6 +105,7 @@ export async function startApp(
     clock,
     filter: filters.filter,
     inScope: (event) => inScope(event, scope),
+    covers: (namespace) => covers(namespace, scope),
     drawContext: () => ({ ownUser: ownUser.name, reservedSources: RESERVED_SOURCES }),
     rateOf: (source) => sources.named(source)?.rate,
     volatileDetailsOf: (source) => sources.named(source)?.volatileDetails ?? [],
@@ -136,20 +137,17 @@ export async function startApp(
     onStarted: (signal) => leaderWork(signal),
   });
   const { index, repeats } = pipeline.store;
-  const sharedNamespaces = [settings.podNamespace, settings.observationNamespace].filter(Boolean);
   /** What both leader parts of the store need. */
   const leading = {
     index,
     clock,
     assertLeader: () => leader.assertLeader(),
-    inScope: (namespace: string) => keepsIn(namespace, scope, sharedNamespaces),
   };
   const findings = createFindings({
     ...leading,
     repeats,
     log: logger("findings"),
     graceSeconds: settings.resolveGraceSeconds,
-    sharedNamespaces,
     viewSourceOf: (source) => sources.viewSourceOf(source),
     eventTypesOf: (view) => sources.eventTypesOf(view),
   });

@@ -25,6 +25,8 @@ export interface PipelineOptions {
   readonly clock: Clock;
   readonly filter: (event: NormalEvent) => Rejection | undefined;
   readonly inScope: (event: NormalEvent) => boolean;
+  /** Whether what belongs to a namespace ("": to none) is this shard's. */
+  readonly covers: (belongsTo: string) => boolean;
   /** What generators know beyond their payloads, now. */
   readonly drawContext: () => DrawContext;
   /** A mapped source's own rate. */
@@ -73,6 +75,8 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     metrics,
     instance: settings.instance,
     ownNamespace: settings.podNamespace,
+    observationNamespace: settings.observationNamespace,
+    covers: options.covers,
     sourceLabel: books.sourceLabel,
     contentSilenceMs: 2 * settings.resyncIntervalMs,
     countReturns: settings.dedupEnableAggregation,

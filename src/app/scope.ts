@@ -17,22 +17,12 @@ export function scopeOf(
 }
 
 /** True where the event's resource is in this shard's part. */
-export function inScope(
-  { resource }: Pick<NormalEvent, "resource">,
-  { namespaces, clusterScoped }: Scope,
-): boolean {
-  if (!resource?.namespace) return clusterScoped;
-  return namespaces.length === 0 || namespaces.includes(resource.namespace);
+export function inScope({ resource }: Pick<NormalEvent, "resource">, scope: Scope): boolean {
+  return covers(resource?.namespace ?? "", scope);
 }
 
-/**
- * True where what is stored in a namespace may be this shard's. Our own namespaces also hold what was found elsewhere.
- * A namespace that was taken off the list is nobody's to look after from here: no view speaks of it.
- */
-export function keepsIn(
-  namespace: string,
-  { namespaces }: Scope,
-  sharedNamespaces: readonly string[],
-): boolean {
-  return namespaces.length === 0 || namespaces.includes(namespace) || sharedNamespaces.includes(namespace);
+/** True where what belongs to a namespace ("": to none) is this shard's, wherever it is stored. */
+export function covers(namespace: string, { namespaces, clusterScoped }: Scope): boolean {
+  if (namespace === "") return clusterScoped;
+  return namespaces.length === 0 || namespaces.includes(namespace);
 }

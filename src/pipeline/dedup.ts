@@ -51,7 +51,7 @@ export function createDedup({ index, maxSize, onEvict }: DedupOptions): Dedup {
   const reserved = new Map<string, Reservation>();
 
   function known(event: NormalEvent): Generation | undefined {
-    const stored = index.newest(event.fingerprint);
+    const stored = index.newest(event);
     const window = windows.get(keyOf(event.fingerprint));
     if (!stored || !window) return stored ?? window;
     if (stored.generation !== window.generation) {

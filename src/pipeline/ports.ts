@@ -14,10 +14,13 @@ export interface Generation {
   readonly contentHash: number;
 }
 
+/** What an event and a stored Observation agree in where they are the same finding or act. */
+export type Identified = Pick<NormalEvent, "fingerprint" | "source" | "severity" | "resource">;
+
 /** The projected index of stored Observations, as the pipeline reads it. */
 export interface StoredIndex {
-  /** The newest stored generation of a fingerprint (64 hex), in whatever namespace. */
-  newest(fingerprint: string): Generation | undefined;
+  /** The newest stored generation of an event's fingerprint, in whatever namespace it may lie. */
+  newest(event: Identified): Generation | undefined;
 }
 
 /** What a write is done for. */

@@ -12,8 +12,6 @@ export interface ExpiryOptions extends DeletesOptions {
   readonly log: Logger;
   readonly metrics: DeletesOptions["metrics"] & Pick<Metrics, "gcRuns" | "gcDuration">;
   readonly stateOf: (row: Row) => FindingState;
-  /** False for namespaces of another shard. */
-  readonly inScope?: (namespace: string) => boolean;
   /** OBSERVATION_TTL_SECONDS, for Observations without a TTL of their own. */
   readonly ttlSeconds: number;
   readonly intervalMs: number;
@@ -97,7 +95,6 @@ export function createExpiry(options: ExpiryOptions): Expiry {
     const ttlMs = (entry.ttlSeconds || options.ttlSeconds) * 1_000;
     // A TTL never runs from a time before the creation.
     if (entry.createdAt + ttlMs > now) return false;
-    if (options.inScope?.(entry.namespace) === false) return false;
     if (!entry.isFinding) return true;
     const row = entry.row();
     return now >= livesFrom(row, stateOf(row)) + ttlMs;

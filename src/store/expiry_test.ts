@@ -112,19 +112,33 @@ for (const [state, phase, title, expires] of FINDING_CASES) {
     ));
 }
 
-Deno.test("GC leaves what lies in another shard's namespaces", () =>
+Deno.test("GC deletes what belongs to this shard, whatever its label, and leaves what belongs to another", () =>
   leading(
     (now) => [
-      { ...OLD, id: 1, namespace: "shop", createdAt: now - 30 * DAY_MS },
-      { ...OLD, id: 2, namespace: "pay", createdAt: now - 30 * DAY_MS },
+      { ...OLD, id: 1, namespace: "shop", instance: "renamed", createdAt: now - 30 * DAY_MS },
+      {
+        ...OLD,
+        id: 2,
+        namespace: "zen-system",
+        resource: { namespace: "shop" },
+        createdAt: now - 30 * DAY_MS,
+      },
+      { ...OLD, id: 3, namespace: "pay", createdAt: now - 30 * DAY_MS },
+      {
+        ...OLD,
+        id: 4,
+        namespace: "zen-system",
+        resource: { namespace: "pay" },
+        createdAt: now - 30 * DAY_MS,
+      },
     ],
     async ({ time, kube, leader }) => {
       const collected = leader.expiry.collect(NEVER);
       await time.advance(1_000);
-      assertEquals(await collected, 1);
-      assertEquals(kube.stored.map(({ metadata }) => metadata.namespace), ["pay"]);
+      assertEquals(await collected, 2);
+      assertEquals(kube.stored.map(({ spec }) => spec.resource?.namespace), ["pay", "pay"]);
     },
-    { inScope: (namespace) => namespace === "shop" },
+    { replica: { covers: (belongsTo) => belongsTo === "shop" } },
   ));
 
 Deno.test("a Resolved finding's TTL runs from resolvedAt", () =>

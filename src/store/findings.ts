@@ -8,7 +8,7 @@ import type { Repeats } from "./repeats.ts";
 import { Reporters, type ReportersOptions, type Reporting } from "./reporters.ts";
 import { createSpacing } from "../kube/write_spacing.ts";
 
-export interface FindingsOptions extends Pick<ReportersOptions, "eventTypesOf" | "sharedNamespaces"> {
+export interface FindingsOptions extends Pick<ReportersOptions, "eventTypesOf"> {
   readonly index: ObservationIndex;
   readonly repeats: Repeats;
   readonly clock: Clock;
@@ -19,8 +19,6 @@ export interface FindingsOptions extends Pick<ReportersOptions, "eventTypesOf" |
   readonly graceSeconds: number;
   /** The source whose views report the findings of this one; undefined for pushed sources, which have none. */
   readonly viewSourceOf: (source: string) => string | undefined;
-  /** False for namespaces of another shard: no view of ours reports findings that are stored there. */
-  readonly inScope?: (namespace: string) => boolean;
   readonly resolvesPerSecond?: number;
   readonly sleep?: Sleep;
 }
@@ -31,7 +29,7 @@ export type FindingState = Reporting["kind"] | "unwatched";
 /** The leader's findings. Feeds of state sources call its `Views` side. */
 export interface Findings extends Views {
   /** Whether a stored finding is reported in this term. */
-  state(row: Pick<Row, "source" | "eventType" | "namespace" | "fingerprint" | "pushed">): FindingState;
+  state(row: Pick<Row, "source" | "eventType" | "belongsTo" | "fingerprint" | "pushed">): FindingState;
   /** Resolves what is due now; resolves with how many were. */
   evaluate(signal: AbortSignal): Promise<number>;
   /** Evaluates until `signal` aborts; a term begins with nothing known. */
@@ -49,7 +47,6 @@ export function createFindings(options: FindingsOptions): Findings {
   const newTerm = () =>
     new Reporters({
       seconds,
-      sharedNamespaces: options.sharedNamespaces,
       ...(options.eventTypesOf && { eventTypesOf: options.eventTypesOf }),
     });
   let reporters = newTerm();
@@ -58,7 +55,6 @@ export function createFindings(options: FindingsOptions): Findings {
 
   function reportingOf(row: Parameters<Findings["state"]>[0]): Reporting | { readonly kind: "unwatched" } {
     const source = options.viewSourceOf(row.source);
-    if (options.inScope?.(row.namespace) === false) return { kind: "unknown" };
     if (source === undefined) return { kind: "unwatched" };
     const reporting = reporters.reporting({ ...row, source });
     // The views of its source do not show a pushed finding: their silence says nothing about it.

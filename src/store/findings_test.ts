@@ -426,6 +426,6 @@ Deno.test("the return of a finding that was reported while it was being resolved
   }));
 
 function rowOf(source: string) {
-  const { metadata: { namespace = "" }, spec: { eventType } } = storedObservation();
-  return { source, eventType, namespace, fingerprint: sha256("none"), pushed: false };
+  const { metadata: { namespace: belongsTo = "" }, spec: { eventType } } = storedObservation();
+  return { source, eventType, belongsTo, fingerprint: sha256("none"), pushed: false };
 }

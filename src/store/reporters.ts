@@ -18,7 +18,8 @@ export interface Reported {
   /** The source whose views would report it. */
   readonly source: string;
   readonly eventType: string;
-  readonly namespace: string;
+  /** The namespace of the affected resource; "" where there is none. */
+  readonly belongsTo: string;
   /** In hex, its first 64 bits at least. */
   readonly fingerprint: string;
 }
@@ -28,8 +29,6 @@ export interface ReportersOptions {
   readonly seconds: () => number;
   /** The event types a view may report; undefined: any. */
   readonly eventTypesOf?: (view: ViewKey) => readonly string[] | undefined;
-  /** Namespaces that hold Observations of other namespaces' findings (our own, OBSERVATION_NAMESPACE). */
-  readonly sharedNamespaces: readonly string[];
 }
 
 /** Keys of fingerprints (see fingerprint_key.ts). */
@@ -160,17 +159,17 @@ export class Reporters {
   /** What it means that none of these views shows a finding. */
   #silence(
     views: Iterable<View>,
-    { eventType, namespace }: Pick<Reported, "eventType" | "namespace">,
+    { eventType, belongsTo }: Pick<Reported, "eventType" | "belongsTo">,
   ): "unseen" | "absent" | "unknown" {
-    const { eventTypesOf, sharedNamespaces } = this.#options;
+    const { eventTypesOf } = this.#options;
     let complete = false;
     for (const view of views) {
       const types = eventTypesOf?.(view.key);
       if (types && !types.includes(eventType)) continue;
       if (view.state === "pending" || view.state === "unreadable") return "unknown";
       if (view.state === "absent") continue;
-      const isOfAnyNamespace = view.key.resource === CONFIGMAPS || sharedNamespaces.includes(namespace);
-      if (view.blind.size > 0 && (isOfAnyNamespace || mayReport(view, namespace))) return "unknown";
+      const isOfAnyNamespace = view.key.resource === CONFIGMAPS || belongsTo === "";
+      if (view.blind.size > 0 && (isOfAnyNamespace || mayReport(view, belongsTo))) return "unknown";
       complete = true;
     }
     return complete ? "unseen" : "absent";

@@ -3,7 +3,8 @@ import { canonicalJson } from "../model/identity/canonical_json.ts";
 import type { Clock } from "../model/clock.ts";
 import type { Json, JsonObject } from "../model/json.ts";
 import type { Observation, ObservationStatus } from "../model/observation.ts";
-import { ANNOTATIONS } from "../model/observation.ts";
+import { ANNOTATIONS, LABELS } from "../model/observation.ts";
+import { labelValue } from "../model/identity/names.ts";
 import { formatTime } from "../model/time.ts";
 import { hasStatus, type KubeApi } from "../kube/api.ts";
 import type { ObservationIndex } from "./index/mod.ts";
@@ -40,6 +41,8 @@ export interface UpdatesOptions {
   readonly api: KubeApi;
   readonly index: ObservationIndex;
   readonly clock: Clock;
+  /** INSTANCE: its label follows with the next write of an Observation's content. */
+  readonly instance: string;
 }
 
 export type UpdateResult = "written" | "unchanged" | "gone";
@@ -64,7 +67,7 @@ const MAX_CONFLICTS = 5;
 type Patch = { readonly type: "merge" | "json"; readonly body: Json; readonly subresource?: "status" };
 
 /** Creates the updates of a process. */
-export function createUpdates({ api, index, clock }: UpdatesOptions): Updates {
+export function createUpdates({ api, index, clock, instance }: UpdatesOptions): Updates {
   async function patch(
     target: Target,
     patchFor: (observation: StoredObservation) => Patch | undefined,
@@ -100,7 +103,7 @@ export function createUpdates({ api, index, clock }: UpdatesOptions): Updates {
       const answer = await api.get<StoredObservation>(OBSERVATIONS, name, { namespace, signal });
       const observation = answerAbout({ namespace, name }, answer);
       const found = observation.metadata.annotations?.[ANNOTATIONS.fingerprint] ?? "";
-      const meant = (uid === undefined || observation.metadata.uid === uid) &&
+      const meant = index.isOurs(observation) && (uid === undefined || observation.metadata.uid === uid) &&
         found.startsWith(fingerprint.slice(0, 32));
       if (meant) return observation;
       index.forget(namespace, name, uid);
@@ -117,13 +120,13 @@ export function createUpdates({ api, index, clock }: UpdatesOptions): Updates {
     addToStatus: (target, delta, signal) =>
       patch(target, (observation) => statusPatch(observation, delta, clock.now()), signal),
     replaceContent: (target, content, signal) =>
-      patch(target, (observation) => contentPatch(observation, content), signal),
+      patch(target, (observation) => contentPatch(observation, content, instance), signal),
   };
 }
 
 /** The merge patch that adds a delta, or undefined where nothing would differ. */
 export function statusPatch(observation: Observation, delta: StatusDelta, now: number): Patch | undefined {
-  const status = mergedStatus(observation, delta);
+  const status = mergedStatus(observation, delta, now);
   if (!status) return undefined;
   const { uid = null, resourceVersion = null } = observation.metadata;
   const body: JsonObject = {
@@ -133,9 +136,13 @@ export function statusPatch(observation: Observation, delta: StatusDelta, now: n
   return { type: "merge", subresource: "status", body };
 }
 
-function mergedStatus(observation: Observation, delta: StatusDelta): JsonObject | undefined {
+function mergedStatus(
+  observation: Observation,
+  delta: StatusDelta,
+  now: number,
+): JsonObject | undefined {
   const status: ObservationStatus = observation.status ?? {};
-  const seen = seenTimes(observation);
+  const seen = seenTimes(observation, now);
   const resolved = status.phase === "Resolved";
   const returns = resolved && delta.returned !== undefined;
   const resolves = !resolved && delta.resolvedAt !== undefined && delta.returned === undefined;
@@ -156,7 +163,11 @@ function mergedStatus(observation: Observation, delta: StatusDelta): JsonObject 
 }
 
 /** A JSON patch: a merge patch could not say that a member of details is null, or gone deep inside. */
-function contentPatch({ metadata, spec }: Observation, { message, details }: Content): Patch | undefined {
+function contentPatch(
+  { metadata, spec }: Observation,
+  { message, details }: Content,
+  instance: string,
+): Patch | undefined {
   const bare = Object.keys(details).length === 0;
   // The API server may hand members out in another order.
   if (spec.message === message && canonicalJson(spec.details ?? {}) === canonicalJson(details)) {
@@ -167,6 +178,10 @@ function contentPatch({ metadata, spec }: Observation, { message, details }: Con
     { op: "replace", path: "/metadata/resourceVersion", value: metadata.resourceVersion ?? null },
     { op: "add", path: "/spec/message", value: message },
   ];
+  if (metadata.labels?.[LABELS.instance] !== labelValue(instance)) {
+    const path = `/metadata/labels/${LABELS.instance.replace("/", "~1")}`;
+    operations.push({ op: "add", path, value: labelValue(instance) });
+  }
   if (!bare) operations.push({ op: "add", path: "/spec/details", value: details });
   else if (spec.details) operations.push({ op: "remove", path: "/spec/details" });
   return { type: "json", body: operations };

@@ -1,7 +1,8 @@
 /** The write path: one create under the name that every replica would give it, and what follows from the API server's refusal. */
+import type { Clock } from "../model/clock.ts";
 import { errorMessage } from "../model/error_message.ts";
 import type { NormalEvent } from "../model/event.ts";
-import { ANNOTATIONS, LABELS, MANAGED_BY, type Observation } from "../model/observation.ts";
+import { ANNOTATIONS, LABELS, type Observation } from "../model/observation.ts";
 import type { FailReason, Outcome } from "../model/outcome.ts";
 import { observationName } from "../model/identity/names.ts";
 import { shortFingerprint } from "../model/identity/fingerprint.ts";
@@ -19,6 +20,7 @@ import type { Repeats } from "./repeats.ts";
 
 export interface WriterOptions {
   readonly api: KubeApi;
+  readonly clock: Clock;
   readonly index: ObservationIndex;
   readonly repeats: Repeats;
   readonly metrics: Pick<Metrics, "observationsCreateErrors">;
@@ -58,7 +60,7 @@ type Created = { readonly observation: StoredObservation } | { readonly exists: 
 
 /** Creates the `write` of the store of a process (see `ObservationStore`). */
 export function createWriter(options: WriterOptions): ObservationStore["write"] {
-  const { api, index, repeats, metrics, instance, ownNamespace, sleep } = options;
+  const { api, clock, index, repeats, metrics, instance, ownNamespace, sleep } = options;
   const newBackoff = () => backoff(options.random ? { random: options.random } : {});
 
   async function write(event: NormalEvent, generation: number, context: WriteContext): Promise<Written> {
@@ -83,7 +85,7 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
       if ("observation" in created) return stored(job, created.observation);
       const holder = await read(job, { namespace: job.namespace, name: nameOf(job, generation) });
       if (!holder) continue;
-      if (!isSame(holder, job.event)) return { outcome: conflict(job, generation, holder) };
+      if (!index.isSame(holder, job.event)) return { outcome: conflict(job, generation, holder) };
       if (holder.metadata.annotations?.[ANNOTATIONS.eventId] === job.eventId) return stored(job, holder);
       index.note(holder);
       const held = generationOf(holder);
@@ -154,12 +156,12 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
     if (!index.complete) return newestOf([...await listed(job), ...(known ? [known] : [])]);
     let gone = 0;
     for (;;) {
-      const guess = index.newest(job.event.fingerprint) ?? known ??
+      const guess = index.newest(job.event) ?? known ??
         (gone === 0 ? { namespace: job.namespace, name: nameOf(job, latest) } : undefined);
       if (!guess) return undefined;
       if (known && guess.name === known.name && guess.namespace === known.namespace) return known;
       const found = await read(job, guess);
-      if (found && isSame(found, job.event)) {
+      if (found && index.isSame(found, job.event)) {
         index.note(found);
         return generationOf(found);
       }
@@ -174,7 +176,7 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
       () => api.list<StoredObservation>(OBSERVATIONS, { labelSelector, signal }),
       retryOptions(signal),
     );
-    return items.filter((item) => isSame(item, event)).map((item) => {
+    return items.filter((item) => index.isSame(item, event)).map((item) => {
       index.note(item);
       return generationOf(item);
     });
@@ -193,7 +195,7 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
   async function storedFinding(job: Job): Promise<Generation | undefined> {
     for (const namespace of new Set([job.namespace, ownNamespace])) {
       const found = await read(job, { namespace, name: nameOf(job, 0) });
-      if (!found || !isSame(found, job.event)) continue;
+      if (!found || !index.isSame(found, job.event)) continue;
       index.note(found);
       return generationOf(found);
     }
@@ -226,7 +228,7 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
   /** What is stored, with the repeats that this replica has not written yet. */
   function generationOf(observation: Observation): Generation {
     const { namespace = "", name = "" } = observation.metadata;
-    const { firstSeenAt, lastSeenAt } = seenTimes(observation);
+    const { firstSeenAt, lastSeenAt } = seenTimes(observation, clock.now());
     return {
       namespace,
       name,
@@ -243,11 +245,6 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
 
 function nameOf({ event }: Job, generation: number): string {
   return observationName(event.source, event.fingerprint, generation);
-}
-
-/** Ours, and of this very finding: the name holds 128 bits of the fingerprint, the annotation all. */
-function isSame({ metadata: { labels, annotations } }: Observation, { fingerprint }: NormalEvent): boolean {
-  return labels?.[LABELS.managedBy] === MANAGED_BY && annotations?.[ANNOTATIONS.fingerprint] === fingerprint;
 }
 
 /** A finding holds while it is stored. */

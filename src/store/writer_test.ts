@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { ApiError, NetworkError, type ObjectMeta } from "../kube/api.ts";
-import { ANNOTATIONS } from "../model/observation.ts";
+import { ANNOTATIONS, LABELS } from "../model/observation.ts";
 import { refusalOf } from "./refusal.ts";
 import { apiError, type FakeCall, FakeKube } from "../../tests/support/fake_kube.ts";
 import { storedObservation } from "../../tests/support/observation.ts";
@@ -276,4 +276,71 @@ Deno.test("writer reads again when the answer to a read is about another object"
     await time.advance(1_000);
     assertEquals((await taken).deduped, 1);
     await other.kill();
+  }));
+
+Deno.test("a renamed INSTANCE opens the next generation after those that bear the old label", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    const blue = new Replica(kube, { time, instance: "blue" });
+    for (let generation = 1; generation <= 6; generation++) {
+      assertEquals((await blue.take([ALERT])).created, 1);
+      await time.advance(120_000);
+    }
+    await blue.kill();
+    const { created, byReason } = await replica.take([ALERT]);
+    assertEquals([created, byReason.failed], [1, {}]);
+    assertEquals(kube.stored.length, 7);
+  }));
+
+Deno.test("what another planted under a finding's fingerprint neither dedupes it nor receives its words", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    await replica.take([IN_PROD], { kind: "finding" });
+    const [real] = kube.stored;
+    assert(real);
+    kube.remove("prod", real.metadata.name ?? "");
+    const { uid: _uid, ...metadata } = real.metadata;
+    for (const [namespace, affected] of [["evil", "prod"], ["evil", "evil"]] as const) {
+      const resource = { ...real.spec.resource, namespace: affected };
+      kube.put({ ...real, metadata: { ...metadata, namespace }, spec: { ...real.spec, resource } });
+      const again = replica.take([{ ...IN_PROD, message: "A secret" }], { kind: "finding" });
+      await time.advance(20_000);
+      assertEquals((await again).created, 1, `planted in evil, of ${affected}`);
+      assertEquals(kube.stored.map(({ metadata, spec }) => [metadata.namespace, spec.message]), [
+        ["evil", "A shell was spawned"],
+        ["prod", "A secret"],
+      ]);
+      kube.remove("prod", real.metadata.name ?? "");
+      kube.remove("evil", real.metadata.name ?? "");
+    }
+  }));
+
+Deno.test("a generation of 4294967295 and a lastSeenAt of 9999 block no alert", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    await replica.take([ALERT]);
+    const [first] = kube.stored;
+    assert(first);
+    const { uid: _uid, ...metadata } = first.metadata;
+    const name = (metadata.name ?? "").replace(/-1$/, "-4294967295");
+    kube.put({ ...first, metadata: { ...metadata, name } });
+    kube.put({ ...first, status: { ...first.status, lastSeenAt: "9999-01-01T00:00:00Z" } });
+    replica.dedup.forget(first.metadata.annotations?.[ANNOTATIONS.fingerprint] ?? "", 1);
+    await time.advance(120_000);
+    assertEquals((await replica.take([ALERT])).created, 1);
+    assertEquals(
+      kube.stored.map(({ metadata }) => metadata.name?.split("-").at(-1)),
+      ["1", "2", "4294967295"],
+    );
+  }));
+
+Deno.test("the instance label follows with the next write of a finding's content", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    const blue = new Replica(kube, { time, instance: "blue" });
+    await blue.take([IN_PROD], { kind: "finding", pushed: false });
+    await blue.kill();
+    await replica.take([{ ...IN_PROD, message: "A fix is there" }], { kind: "finding", pushed: false });
+    await time.advance(10_000);
+    const [stored] = kube.stored;
+    assertEquals([stored?.spec.message, stored?.metadata.labels?.[LABELS.instance]], [
+      "A fix is there",
+      "default",
+    ]);
   }));

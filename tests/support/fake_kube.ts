@@ -238,7 +238,8 @@ function merged(target: Json | undefined, patch: Json): JsonObject {
 function jsonPatched(target: JsonObject, operations: Json): JsonObject {
   for (const operation of Array.isArray(operations) ? operations : []) {
     if (!isObject(operation)) continue;
-    const path = String(operation["path"]).split("/").slice(1);
+    const path = String(operation["path"]).split("/").slice(1)
+      .map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
     const last = path.pop() ?? "";
     const parent = path.reduce<JsonObject>((object, key) => object[key] as JsonObject, target);
     if (operation["op"] === "remove") delete parent[last];

@@ -5,7 +5,7 @@ import { createFindings, type Findings, type FindingState } from "../../src/stor
 import type { ViewKey } from "../../src/model/view.ts";
 import type { Row } from "../../src/store/index/mod.ts";
 import type { FakeKube } from "./fake_kube.ts";
-import { Replica } from "./replica.ts";
+import { Replica, type ReplicaOptions } from "./replica.ts";
 import type { VirtualTime } from "./virtual_time.ts";
 
 const LOG = { debug() {}, info() {}, warn() {}, error() {}, crit() {} };
@@ -18,10 +18,10 @@ export interface LeaderOptions {
   readonly graceSeconds?: number;
   readonly stateOf?: (row: Row) => FindingState;
   readonly budget?: Partial<BudgetOptions>;
+  readonly replica?: Partial<ReplicaOptions>;
   readonly perSecond?: number;
   readonly timeoutMs?: number;
   readonly eventTypesOf?: (view: ViewKey) => readonly string[] | undefined;
-  readonly inScope?: (namespace: string) => boolean;
 }
 
 /** A replica that leads. */
@@ -33,7 +33,7 @@ export class Leader extends Replica {
 
   constructor(options: LeaderOptions) {
     const { kube, time, graceSeconds = 600, eventTypesOf } = options;
-    super(kube, { time });
+    super(kube, { time, ...options.replica });
     const assertLeader = () => {
       if (!this.leads) throw new Error("not the leader any more");
     };
@@ -44,14 +44,12 @@ export class Leader extends Replica {
       metrics: this.metrics,
       sleep: time.sleep,
       assertLeader,
-      ...(options.inScope && { inScope: options.inScope }),
     };
     this.findings = createFindings({
       ...common,
       repeats: this.store.repeats,
       graceSeconds,
       viewSourceOf: (source) => PUSHED.includes(source) ? undefined : source,
-      sharedNamespaces: ["zen-system"],
       resolvesPerSecond: 1_000,
       ...(eventTypesOf && { eventTypesOf }),
     });

@@ -21,7 +21,9 @@ export function storedObservation(fields: ObservationFields = {}): StoredObserva
   const { id = 0, generation = 0, instance = "default", createdAt = Date.UTC(2026, 0, 1), status, ...event } =
     fields;
   const fingerprint = event.fingerprint ?? sha256(String(id));
-  const observation = toObservation(normalEvent({ ...event, fingerprint }), generation, {
+  const { namespace = "default" } = event;
+  const resource = namespace === "zen-system" ? {} : { resource: { namespace } };
+  const observation = toObservation(normalEvent({ ...resource, ...event, fingerprint }), generation, {
     instance,
     eventId: "an-event",
   });

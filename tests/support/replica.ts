@@ -32,6 +32,9 @@ export interface ReplicaOptions {
   /** Where the index starts without its list. */
   readonly unlisted?: boolean;
   readonly api?: KubeApi;
+  readonly covers?: (belongsTo: string) => boolean;
+  /** INSTANCE; by default `default`. */
+  readonly instance?: string;
 }
 
 /** Every event's outcomes: the books must show exactly one each. */
@@ -72,7 +75,8 @@ export class Replica {
       clock,
       log: this.#log(),
       metrics: this.metrics,
-      instance: "default",
+      instance: options.instance ?? "default",
+      ...(options.covers && { covers: options.covers }),
       ownNamespace: "zen-system",
       sourceLabel: (source) => source,
       contentSilenceMs: 7_200_000,

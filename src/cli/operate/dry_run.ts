@@ -162,7 +162,7 @@ function createMemoryStore(instance: string): MemoryStore {
   const observations = new Map<string, Observation>();
   const occurrences = new Map<string, number>();
   return {
-    newest: (fingerprint) => newest.get(fingerprint),
+    newest: ({ fingerprint }) => newest.get(fingerprint),
     observation: (generation) => observations.get(nameOf(generation)) ?? null,
     occurrences: (generation) => occurrences.get(nameOf(generation)) ?? 0,
     write(event, generation, { pushed }) {

@@ -2,7 +2,7 @@
 
 const FIRST_CAPACITY = 1_024;
 
-/** Columns grow together by doubling: 103 bytes a slot. */
+/** Columns grow together by doubling: 107 bytes a slot. */
 export class Columns {
   capacity = FIRST_CAPACITY;
   /** Four words each. */
@@ -24,6 +24,7 @@ export class Columns {
   generation: Uint32Array = new Uint32Array(FIRST_CAPACITY);
   contentHash: Uint32Array = new Uint32Array(FIRST_CAPACITY);
   namespace: Uint32Array = new Uint32Array(FIRST_CAPACITY);
+  belongsTo: Uint32Array = new Uint32Array(FIRST_CAPACITY);
   /** The next older generation of the fingerprint, or the next free slot, as slot + 1; 0 ends the chain. */
   next: Uint32Array = new Uint32Array(FIRST_CAPACITY);
   source: Uint32Array = new Uint32Array(FIRST_CAPACITY);

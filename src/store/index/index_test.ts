@@ -3,18 +3,28 @@ import { runInNewContext } from "node:vm";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { sha256 } from "../../model/identity/fingerprint.ts";
-import { LABELS } from "../../model/observation.ts";
+import { ANNOTATIONS, LABELS } from "../../model/observation.ts";
 import { contentHashOf } from "../../pipeline/normalize.ts";
 import { fingerprintKey } from "../fingerprint_key.ts";
 import { type IndexOptions, ObservationIndex } from "./mod.ts";
 import { parseName, seenTimes } from "./projection.ts";
+import type { Identified } from "../../pipeline/ports.ts";
 import type { StoredObservation } from "../mod.ts";
 import { Reporters } from "../reporters.ts";
 import { type ObservationFields, storedObservation } from "../../../tests/support/observation.ts";
 
+const NOW = Date.UTC(2026, 5, 1);
+
+/** A finding as an event brings it: the same as `storedObservation({ id })`. */
+function finding(id: string | number, fields: Partial<Identified> = {}): Identified {
+  const resource = { namespace: "default" };
+  return { fingerprint: sha256(String(id)), source: "trivy", severity: "HIGH", resource, ...fields };
+}
+
 function newIndex(options: Partial<IndexOptions> = {}): ObservationIndex {
   return new ObservationIndex({
-    instance: "default",
+    sharedNamespaces: ["zen-system"],
+    now: () => NOW,
     contentHash: (observation) => contentHashOf(observation, []),
     ...options,
   });
@@ -45,14 +55,19 @@ function names(index: ObservationIndex): string[] {
 Deno.test("index finds the newest generation of a fingerprint in any namespace, in whichever order they came", () => {
   const index = newIndex();
   const generations = [2, 4, 1, 3].map((generation) =>
-    storedObservation({ generation, kind: "occurrence", namespace: `ns-${generation % 2}` })
+    storedObservation({
+      generation,
+      kind: "occurrence",
+      namespace: generation % 2 === 0 ? "zen-system" : "default",
+      resource: { namespace: "default" },
+    })
   );
   list(index, generations);
-  assertEquals(index.newest(sha256("0"))?.generation, 4);
+  assertEquals(index.newest(finding(0))?.generation, 4);
   index.take({ type: "delete", object: changed(generations[1]!, 2) });
-  assertEquals(index.newest(sha256("0"))?.generation, 3);
-  assertEquals(index.newest(sha256("0"))?.namespace, "ns-1");
-  assertEquals(index.newest(sha256("another")), undefined);
+  assertEquals(index.newest(finding(0))?.generation, 3);
+  assertEquals(index.newest(finding(0))?.namespace, "default");
+  assertEquals(index.newest(finding("another")), undefined);
 });
 
 Deno.test("index keeps the fields that dedup, budget, expiry and findings read", () => {
@@ -81,6 +96,7 @@ Deno.test("index keeps the fields that dedup, budget, expiry and findings read",
     namespace: "prod",
     name: object.metadata.name ?? "",
     source: "falco",
+    belongsTo: "prod",
     eventType: "runtime-threat",
     kind: "occurrence",
     severity: "CRITICAL",
@@ -103,7 +119,7 @@ Deno.test("index keeps the fields that dedup, budget, expiry and findings read",
 
 Deno.test("absent first and last times read as detectedAt where near the creation, else as the creation", () => {
   const createdAt = Date.UTC(2026, 4, 1, 12);
-  const at = (detectedAt: string) => seenTimes(storedObservation({ createdAt, detectedAt })).lastSeenAt;
+  const at = (detectedAt: string) => seenTimes(storedObservation({ createdAt, detectedAt }), NOW).lastSeenAt;
   assertEquals(at("2026-05-01T11:00:00Z"), createdAt - 3_600_000);
   assertEquals(at("2026-05-01T12:06:00Z"), createdAt + 360_000);
   assertEquals(at("2026-05-01T10:59:59Z"), createdAt);
@@ -145,7 +161,7 @@ Deno.test("older frames and the deletion of another uid change nothing", () => {
   list(index, [object], "10");
   index.note(changed(object, 12, { phase: "Resolved" }));
   index.take({ type: "apply", object: changed(object, 11) });
-  assertEquals(index.newest(sha256("0"))?.active, false);
+  assertEquals(index.newest(finding(0))?.active, false);
   const former = storedObservation({ resourceVersion: "9" });
   index.take({ type: "delete", object: former });
   assertEquals(index.size, 1);
@@ -154,7 +170,7 @@ Deno.test("older frames and the deletion of another uid change nothing", () => {
 Deno.test("objects of others are left out, counted, and taken in when they become ours", () => {
   const index = newIndex();
   const mine = storedObservation({ id: 1 });
-  const other = storedObservation({ id: 2, instance: "blue" });
+  const other = storedObservation({ id: 2, namespace: "evil", resource: { namespace: "default" } });
   const unmanaged = storedObservation({ id: 3 });
   const { [LABELS.managedBy]: _managedBy, ...labels } = unmanaged.metadata.labels ?? {};
   const stranger = { ...unmanaged, metadata: { ...unmanaged.metadata, labels } };
@@ -175,6 +191,75 @@ Deno.test("objects of others are left out, counted, and taken in when they becom
   assertEquals([index.size, index.foreign], [1, 1], "and is again once it is back");
 });
 
+Deno.test("an Observation of another instance is ours: it belongs by its namespace", () => {
+  const index = newIndex({ covers: (belongsTo) => belongsTo !== "pay" });
+  list(index, [
+    storedObservation({ id: 1, instance: "blue" }),
+    storedObservation({ id: 2, namespace: "zen-system", resource: { namespace: "pay" } }),
+    storedObservation({ id: 3, namespace: "pay" }),
+  ]);
+  assertEquals([index.size, index.foreign], [1, 0]);
+  assert(index.newest(finding(1)));
+});
+
+/** What others could plant, and why it is not believed. */
+const PLANTED: Readonly<Record<string, [why: string, StoredObservation]>> = {
+  "in a namespace that it does not belong to": [
+    "misplaced",
+    storedObservation({ namespace: "evil", resource: { namespace: "default" } }),
+  ],
+  "without a resource in a tenant's namespace": ["misplaced", storedObservation({ resource: {} })],
+  "whose generation nothing counts to": [
+    "irregular",
+    storedObservation({ generation: 1_000_000_000, kind: "occurrence" }),
+  ],
+  "whose fingerprint is cut": ["irregular", withFingerprint(sha256("0").slice(0, 32))],
+  "whose fingerprint is another": ["irregular", withFingerprint(sha256("1"))],
+  "of a megabyte": ["too_large", storedObservation({ details: { text: "x".repeat(2 ** 20) } })],
+};
+
+function withFingerprint(fingerprint: string): StoredObservation {
+  const object = storedObservation();
+  const annotations = { ...object.metadata.annotations, [ANNOTATIONS.fingerprint]: fingerprint };
+  return { ...object, metadata: { ...object.metadata, annotations } };
+}
+
+for (const [name, [why, planted]] of Object.entries(PLANTED)) {
+  Deno.test(`an Observation ${name} is set aside, counted and told once`, () => {
+    const told: string[] = [];
+    const index = newIndex({ onForeign: (_object, why) => told.push(why) });
+    list(index, [planted]);
+    list(index, [planted]);
+    assertEquals([index.size, index.foreign, told], [0, 1, [why]]);
+    assertEquals(index.newest(finding(0)), undefined);
+  });
+}
+
+Deno.test("an Observation that differs in severity, source or resource's namespace is not the event's", () => {
+  const index = newIndex();
+  list(index, [storedObservation()]);
+  assert(index.newest(finding(0)));
+  const others: Partial<Identified>[] = [{ severity: "LOW" }, { source: "kyverno" }, {
+    resource: { namespace: "evil" },
+  }, { resource: {} }];
+  for (const other of others) {
+    assertEquals(index.newest(finding(0, other)), undefined);
+    assert(!index.isSame(storedObservation(), finding(0, other)));
+  }
+});
+
+Deno.test("times before 2000 or more than a day ahead read as if they were absent", () => {
+  const createdAt = Date.UTC(2026, 4, 1, 12);
+  for (const time of ["9999-01-01T00:00:00Z", "1999-12-31T23:59:59Z", "2026-06-02T00:00:01Z"]) {
+    const status = { firstSeenAt: time, lastSeenAt: time };
+    const seen = seenTimes(storedObservation({ createdAt, detectedAt: "x", status }), NOW);
+    assertEquals(seen, { createdAt, firstSeenAt: createdAt, lastSeenAt: createdAt });
+  }
+  const soon = "2026-06-01T23:59:59Z";
+  const status = { lastSeenAt: soon };
+  assertEquals(seenTimes(storedObservation({ createdAt, status }), NOW).lastSeenAt, Date.parse(soon));
+});
+
 Deno.test("index and reporters of 20,000 and 50,000 findings fit into 6 and 15 MB of heap", () => {
   setFlagsFromString("--expose-gc");
   const collectGarbage = runInNewContext("gc") as () => void;
@@ -183,7 +268,7 @@ Deno.test("index and reporters of 20,000 and 50,000 findings fit into 6 and 15 M
     return Deno.memoryUsage().heapUsed;
   };
   const index = newIndex();
-  const reporters = new Reporters({ seconds: () => 0, sharedNamespaces: [] });
+  const reporters = new Reporters({ seconds: () => 0 });
   const view = { source: "trivy", resource: "vulnerabilityreports.aquasecurity.github.io" };
   const before = heapUsed();
   let id = 0;
@@ -287,7 +372,8 @@ Deno.test("index agrees with a plain map over random changes (property)", () => 
       assertEquals(index.tallies.resolved, expected.length - active);
       for (let id = 0; id <= 12; id++) {
         const newest = Math.max(-1, ...[0, 1, 2, 3].filter((generation) => model.has(`${id}-${generation}`)));
-        assertEquals(index.newest(fingerprintOf(id))?.generation ?? -1, newest);
+        const event = finding(id, { fingerprint: fingerprintOf(id), source: `s${id % 3}` });
+        assertEquals(index.newest(event)?.generation ?? -1, newest);
       }
     }),
     { numRuns: 60 },

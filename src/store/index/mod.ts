@@ -3,11 +3,18 @@
  * budget, garbage collection, lifecycle and `active_events`. It saves calls; the API server stays the judge.
  */
 import { sha256 } from "../../model/identity/fingerprint.ts";
-import type { Observation } from "../../model/observation.ts";
+import { ANNOTATIONS, type Observation } from "../../model/observation.ts";
 import type { WatchEvent } from "../../kube/watch.ts";
-import type { Generation, StoredIndex } from "../../pipeline/ports.ts";
+import type { Generation, Identified, StoredIndex } from "../../pipeline/ports.ts";
 import { fingerprintKey } from "../fingerprint_key.ts";
-import { parseName, project, type ProjectOptions, versionNumber } from "./projection.ts";
+import {
+  type Foreign,
+  foreignness,
+  parseName,
+  project,
+  type ProjectOptions,
+  versionNumber,
+} from "./projection.ts";
 import { Entry, NONE, type Row, Rows } from "./rows.ts";
 import type { Tallies } from "./tallies.ts";
 
@@ -20,6 +27,8 @@ const EPOCHS = 255;
 export interface IndexOptions extends ProjectOptions {
   /** Called for each Observation that is gone, with the first 128 bits of its fingerprint: its window is closed. */
   readonly onGone?: (fingerprint: string, generation: number) => void;
+  /** Called for each object that is set aside: it is not read for dedup or lifecycle, and never written to. */
+  readonly onForeign?: (observation: Observation, why: Foreign) => void;
 }
 
 /** The index of a process. */
@@ -43,7 +52,7 @@ export class ObservationIndex implements StoredIndex {
     return this.#complete;
   }
 
-  /** Stored Observations of this instance. */
+  /** Stored Observations of this shard. */
   get size(): number {
     return this.#rows.tallies.count;
   }
@@ -53,7 +62,7 @@ export class ObservationIndex implements StoredIndex {
     return this.#rows.tallies;
   }
 
-  /** Objects that are left out: not managed by us, of another instance, or with names that we do not give. */
+  /** Objects that are set aside: foreign, malformed, misplaced or too large. */
   get foreign(): number {
     return this.#foreign.size;
   }
@@ -63,9 +72,23 @@ export class ObservationIndex implements StoredIndex {
     return this.#rows.byteLength;
   }
 
-  newest(fingerprint: string): Generation | undefined {
-    const slot = this.#rows.newest(fingerprint);
-    return slot === NONE ? undefined : this.#rows.generationOf(slot, fingerprint);
+  newest(event: Identified): Generation | undefined {
+    const slot = this.#rows.newest(event);
+    return slot === NONE ? undefined : this.#rows.generationOf(slot, event.fingerprint);
+  }
+
+  /** True where a stored object is ours, and the same finding or act as the event. */
+  isSame(stored: Observation, event: Identified): boolean {
+    const { metadata: { annotations }, spec } = stored;
+    return foreignness(stored, this.#options) === undefined &&
+      annotations?.[ANNOTATIONS.fingerprint] === event.fingerprint &&
+      spec.source === event.source && spec.severity === event.severity &&
+      (spec.resource?.namespace ?? "") === (event.resource?.namespace ?? "");
+  }
+
+  /** True where a stored object is ours. */
+  isOurs(stored: Observation): boolean {
+    return foreignness(stored, this.#options) === undefined;
   }
 
   /** The object of that name, where it is known. */
@@ -150,7 +173,7 @@ export class ObservationIndex implements StoredIndex {
     const slot = this.#rows.find(namespace, name);
     if (typeof projection === "string") {
       if (slot !== NONE) this.#remove(slot);
-      this.#foreign.set(placeKey(namespace, name), this.#epoch);
+      if (projection !== "other_shard") this.#setAside(observation, projection);
       return;
     }
     if (slot === NONE) {
@@ -164,6 +187,13 @@ export class ObservationIndex implements StoredIndex {
     } else {
       this.#rows.update(slot, projection, this.#epoch);
     }
+  }
+
+  #setAside(observation: Observation, why: Foreign): void {
+    const { namespace = "", name = "" } = observation.metadata;
+    const key = placeKey(namespace, name);
+    if (!this.#foreign.has(key)) this.#options.onForeign?.(observation, why);
+    this.#foreign.set(key, this.#epoch);
   }
 
   /** The slot of an object that is known in just this version. */

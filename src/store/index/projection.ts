@@ -1,6 +1,6 @@
 /** What the index keeps of an Observation, and whether it is one of ours at all. */
 import { Buffer } from "node:buffer";
-import { labelValue, observationName } from "../../model/identity/names.ts";
+import { observationName } from "../../model/identity/names.ts";
 import {
   ANNOTATIONS,
   CATEGORIES,
@@ -14,10 +14,19 @@ import { hexWords } from "../fingerprint_key.ts";
 
 const HOUR_MS = 3_600_000;
 const FUTURE_MS = 6 * 60_000;
+/** Times before this, or more than a day ahead, are not believed. */
+const OLDEST_TIME_MS = Date.UTC(2000, 0, 1);
+const DAY_MS = 86_400_000;
+/** A generation beyond this is not believed: nothing counts so far. */
+const MAX_GENERATION = 999_999_999;
+/** More than any Observation of ours takes, with what the API server adds. */
+const MAX_BYTES = 128 * 1024;
 
 /** An Observation, projected. */
 export interface Projection {
   readonly namespace: string;
+  /** `spec.resource.namespace`; "" where there is none. */
+  readonly belongsTo: string;
   readonly source: string;
   readonly eventType: string;
   /** The first 128 bits. */
@@ -41,47 +50,34 @@ export interface Projection {
 }
 
 export interface ProjectOptions {
-  /** INSTANCE: the shard set whose Observations these are. */
-  readonly instance: string;
+  /** Namespaces that hold Observations of other namespaces' findings: the controller's, OBSERVATION_NAMESPACE. */
+  readonly sharedNamespaces: readonly string[];
+  /** False for what belongs to another shard's namespaces ("": to none); by default all is this shard's. */
+  readonly covers?: (belongsTo: string) => boolean;
+  readonly now: () => number;
   /** The hash of message and lasting details, as normalise makes it of events. */
   readonly contentHash: (observation: Observation) => number;
 }
 
 /** Why an object is left out of the index. */
-export type Foreign = "unmanaged" | "other_instance" | "irregular";
+export type Foreign = "unmanaged" | "irregular" | "misplaced" | "too_large" | "other_shard";
 
-/** Projects an Observation, or says why it is none of ours. */
+/** Projects an Observation, or says why it is none of ours. What it says is checked before it is believed (SPEC section 6). */
 export function project(observation: Observation, options: ProjectOptions): Projection | Foreign {
-  const { metadata, spec } = observation;
-  const { labels = {} } = metadata;
-  if (labels[LABELS.managedBy] !== MANAGED_BY) return "unmanaged";
-  if (labels[LABELS.instance] !== labelValue(options.instance)) return "other_instance";
-  const named = parseName(metadata.name ?? "");
-  const full = metadata.annotations?.[ANNOTATIONS.fingerprint] ?? "";
-  const severity = SEVERITIES.indexOf(spec?.severity);
-  const category = CATEGORIES.indexOf(spec?.category);
-  const uid = uidWords(metadata.uid ?? "");
-  const regular = named && named.source === spec?.source && full.startsWith(named.fingerprint) &&
-    severity >= 0 &&
-    category >= 0 && uid;
-  return regular ? projected({ observation, named, severity, category, uid, options }) : "irregular";
-}
-
-interface Parts {
-  readonly observation: Observation;
-  readonly named: ObservationName;
-  readonly severity: number;
-  readonly category: number;
-  readonly uid: readonly number[];
-  readonly options: ProjectOptions;
-}
-
-function projected({ observation, named, severity, category, uid, options }: Parts): Projection {
+  const why = foreignness(observation, options);
+  if (why) return why;
   const { metadata, spec, status } = observation;
-  const { firstSeenAt, lastSeenAt, createdAt } = seenTimes(observation);
+  const named = parseName(metadata.name ?? "");
+  const uid = uidWords(metadata.uid ?? "");
+  const bytes = Buffer.byteLength(JSON.stringify(observation));
+  if (!named || !uid) return "irregular";
+  if (bytes > MAX_BYTES) return "too_large";
+  const now = options.now();
+  const { firstSeenAt, lastSeenAt, createdAt } = seenTimes(observation, now);
   const resolved = status?.phase === "Resolved";
   return {
     namespace: metadata.namespace ?? "",
+    belongsTo: spec.resource?.namespace ?? "",
     source: spec.source,
     eventType: spec.eventType,
     fingerprint: hexWords(named.fingerprint, 4),
@@ -91,23 +87,51 @@ function projected({ observation, named, severity, category, uid, options }: Par
     createdAt,
     firstSeenAt,
     lastSeenAt,
-    resolvedAt: resolved ? parseTime(status?.resolvedAt ?? "")?.ms ?? lastSeenAt : 0,
+    resolvedAt: resolved ? believedTime(status?.resolvedAt, now) ?? lastSeenAt : 0,
     resolved,
     ttlSeconds: spec.ttlSecondsAfterCreation ?? 0,
-    bytes: Buffer.byteLength(JSON.stringify(observation)),
+    bytes,
     contentHash: options.contentHash(observation),
-    severity,
-    category,
+    severity: SEVERITIES.indexOf(spec.severity),
+    category: CATEGORIES.indexOf(spec.category),
     finding: metadata.labels?.[LABELS.kind] === "finding",
     pushed: metadata.annotations?.[ANNOTATIONS.pushedThrough] !== undefined,
   };
 }
 
+/** Why a stored object is none of ours, if so. Its instance does not count: a renamed one goes on. */
+export function foreignness(
+  { metadata, spec }: Observation,
+  { sharedNamespaces, covers }: Pick<ProjectOptions, "sharedNamespaces" | "covers">,
+): Foreign | undefined {
+  if (metadata.labels?.[LABELS.managedBy] !== MANAGED_BY) return "unmanaged";
+  const named = parseName(metadata.name ?? "");
+  const isRegular = named && named.generation <= MAX_GENERATION && named.source === spec?.source &&
+    isFingerprint(metadata.annotations?.[ANNOTATIONS.fingerprint] ?? "", named) &&
+    SEVERITIES.includes(spec.severity) && CATEGORIES.includes(spec.category);
+  if (!isRegular) return "irregular";
+  const { namespace = "" } = metadata;
+  const belongsTo = spec.resource?.namespace ?? "";
+  if (namespace !== belongsTo && !sharedNamespaces.includes(namespace)) return "misplaced";
+  return covers?.(belongsTo) === false ? "other_shard" : undefined;
+}
+
+/** True for the full fingerprint that the name was made of. */
+function isFingerprint(full: string, named: ObservationName): boolean {
+  return full.length === 64 && isHex(full) && full.startsWith(named.fingerprint);
+}
+
+/** A time that can be: from 2000 on, at most a day ahead. */
+function believedTime(text: string | undefined, now: number): number | undefined {
+  const ms = parseTime(text ?? "")?.ms;
+  return ms !== undefined && ms >= OLDEST_TIME_MS && ms <= now + DAY_MS ? ms : undefined;
+}
+
 /**
- * When an Observation was seen. Where its status does not say yet: `detectedAt` if event times could be that far from
- * its creation, else its creation.
+ * When an Observation was seen. Where its status does not say, or says what cannot be: `detectedAt` if event times could
+ * be that far from its creation, else its creation.
  */
-export function seenTimes({ metadata, spec, status }: Observation): {
+export function seenTimes({ metadata, spec, status }: Observation, now: number): {
   readonly createdAt: number;
   readonly firstSeenAt: number;
   readonly lastSeenAt: number;
@@ -118,8 +142,8 @@ export function seenTimes({ metadata, spec, status }: Observation): {
   const otherwise = near ? detected : createdAt;
   return {
     createdAt,
-    firstSeenAt: parseTime(status?.firstSeenAt ?? "")?.ms ?? otherwise,
-    lastSeenAt: parseTime(status?.lastSeenAt ?? "")?.ms ?? otherwise,
+    firstSeenAt: believedTime(status?.firstSeenAt, now) ?? otherwise,
+    lastSeenAt: believedTime(status?.lastSeenAt, now) ?? otherwise,
   };
 }
 

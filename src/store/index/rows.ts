@@ -1,7 +1,7 @@
 /** Rows of the index: found by fingerprint, newest generation first, or by name. */
 import { observationName } from "../../model/identity/names.ts";
 import { CATEGORIES, type Category, SEVERITIES, type Severity } from "../../model/observation.ts";
-import type { Generation } from "../../pipeline/ports.ts";
+import type { Generation, Identified } from "../../pipeline/ports.ts";
 import { Columns, Interned } from "./columns.ts";
 import { hexWords, keyOfWords } from "../fingerprint_key.ts";
 import { hexText, parseName, type Projection, uidText, uidWords } from "./projection.ts";
@@ -19,6 +19,8 @@ export const NONE = -1;
 /** One stored Observation as the index knows it. */
 export interface Row extends Generation {
   readonly source: string;
+  /** The namespace of the affected resource; "" where there is none. */
+  readonly belongsTo: string;
   readonly eventType: string;
   readonly kind: "finding" | "occurrence";
   readonly severity: Severity;
@@ -36,6 +38,14 @@ export interface Row extends Generation {
   readonly bytes: number;
   /** True for a finding that came through a webhook door to its source: the views of that source are silent about it. */
   readonly pushed: boolean;
+}
+
+/** Ids of interned texts. */
+interface Texts {
+  readonly source: number;
+  readonly eventType: number;
+  readonly namespace: number;
+  readonly belongsTo: number;
 }
 
 /**
@@ -77,6 +87,10 @@ export class Rows {
 
   namespace(slot: number): string {
     return this.#namespaces.text(this.#columns.namespace[slot] ?? 0);
+  }
+
+  belongsTo(slot: number): string {
+    return this.#namespaces.text(this.#columns.belongsTo[slot] ?? 0);
   }
 
   resolved(slot: number): boolean {
@@ -165,6 +179,7 @@ export class Rows {
       namespace: this.namespace(slot),
       name: observationName(source, fingerprint, generation),
       source,
+      belongsTo: this.belongsTo(slot),
       eventType: this.eventType(slot),
       kind: traits & FINDING ? "finding" : "occurrence",
       severity: SEVERITIES[traits & SEVERITY_BITS] ?? "UNKNOWN",
@@ -200,9 +215,15 @@ export class Rows {
     };
   }
 
-  /** The newest generation of a fingerprint, or NONE. */
-  newest(fingerprint: string): number {
-    return this.#first(hexWords(fingerprint, 4), () => true);
+  /** The newest generation of an event's fingerprint that agrees with the event, or NONE. */
+  newest({ fingerprint, source, severity, resource }: Identified): number {
+    const belongsTo = resource?.namespace ?? "";
+    return this.#first(
+      hexWords(fingerprint, 4),
+      (slot) =>
+        this.source(slot) === source && SEVERITIES[this.severity(slot)] === severity &&
+        this.belongsTo(slot) === belongsTo,
+    );
   }
 
   /** The slot of an object by its name, or NONE. */
@@ -230,18 +251,17 @@ export class Rows {
   }
 
   update(slot: number, projection: Projection, epoch: number): void {
-    const { source, eventType, namespace } = this.#columns;
-    const [oldSource = 0, oldType = 0, oldNamespace = 0] = [source[slot], eventType[slot], namespace[slot]];
+    const before = this.#texts(slot);
     this.tallies.remove(this.#counted(slot));
     this.#write(slot, projection, epoch);
-    this.#release(oldSource, oldType, oldNamespace);
+    this.#release(before);
   }
 
   remove(slot: number): void {
     const columns = this.#columns;
     this.tallies.remove(this.#counted(slot));
     this.#unlink(slot);
-    this.#release(columns.source[slot] ?? 0, columns.eventType[slot] ?? 0, columns.namespace[slot] ?? 0);
+    this.#release(this.#texts(slot));
     columns.epoch[slot] = 0;
     columns.reportedAtSeconds[slot] = 0;
     columns.next[slot] = this.#free;
@@ -264,6 +284,7 @@ export class Rows {
     columns.source[slot] = this.#sources.take(projection.source);
     columns.eventType[slot] = this.#eventTypes.take(projection.eventType);
     columns.namespace[slot] = this.#namespaces.take(projection.namespace);
+    columns.belongsTo[slot] = this.#namespaces.take(projection.belongsTo);
     columns.traits[slot] = projection.severity | (projection.category << CATEGORY_SHIFT) |
       (projection.resolved ? RESOLVED : 0) | (projection.finding ? FINDING : 0) |
       (projection.pushed ? PUSHED : 0);
@@ -271,16 +292,29 @@ export class Rows {
     this.tallies.add(this.#counted(slot));
   }
 
-  #release(source: number, eventType: number, namespace: number): void {
+  /** The ids of a row's interned texts. */
+  #texts(slot: number): Texts {
+    const { source, eventType, namespace, belongsTo } = this.#columns;
+    return {
+      source: source[slot] ?? 0,
+      eventType: eventType[slot] ?? 0,
+      namespace: namespace[slot] ?? 0,
+      belongsTo: belongsTo[slot] ?? 0,
+    };
+  }
+
+  #release({ source, eventType, namespace, belongsTo }: Texts): void {
     this.#sources.release(source);
     this.#eventTypes.release(eventType);
     this.#namespaces.release(namespace);
+    this.#namespaces.release(belongsTo);
   }
 
   #counted(slot: number): Counted {
     const traits = this.#columns.traits[slot] ?? 0;
     return {
       source: this.source(slot),
+      namespace: this.belongsTo(slot),
       severity: traits & SEVERITY_BITS,
       category: (traits >> CATEGORY_SHIFT) & 7,
       resolved: (traits & RESOLVED) !== 0,
@@ -364,6 +398,11 @@ export class Entry {
 
   get namespace(): string {
     return this.#rows.namespace(this.#slot);
+  }
+
+  /** The namespace of the affected resource; "" where there is none. */
+  get belongsTo(): string {
+    return this.#rows.belongsTo(this.#slot);
   }
 
   get isFinding(): boolean {

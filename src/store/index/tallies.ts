@@ -4,6 +4,8 @@ import { CATEGORIES, type Category, SEVERITIES, type Severity } from "../../mode
 /** What is counted of one row. */
 export interface Counted {
   readonly source: string;
+  /** The namespace it belongs to. */
+  readonly namespace: string;
   /** Index into SEVERITIES. */
   readonly severity: number;
   /** Index into CATEGORIES. */
