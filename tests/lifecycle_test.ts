@@ -1,7 +1,7 @@
 /** The whole program resolves findings on complete views only, after a grace, and makes them Active again, over restarts too. */
 import { assert, assertEquals } from "@std/assert";
 import { isObject } from "../src/model/json.ts";
-import type { TestApp } from "./support/app.ts";
+import { evaluationsOf, type TestApp } from "./support/app.ts";
 import { accountsOf } from "./support/books.ts";
 import { type DevWorld, occurrencesOf, startDevWorld, STORED } from "./support/dev_world.ts";
 import { eventually } from "./support/eventually.ts";
@@ -10,7 +10,7 @@ import { changeReports, VULNERABILITY_REPORTS } from "./support/reports.ts";
 const REPORTS = 5;
 const FOUND = 3;
 const ALL = REPORTS * FOUND;
-const QUICK = { RESOLVE_GRACE_SECONDS: "1", RESYNC_INTERVAL: "2s" };
+const QUICK = { RESOLVE_GRACE_SECONDS: "1", RESYNC_INTERVAL: "500ms" };
 
 function phases(world: DevWorld): { readonly active: number; readonly resolved: number } {
   const all = world.observations().map(({ status }) => isObject(status) ? status.phase : undefined);
@@ -36,18 +36,17 @@ async function remove(world: DevWorld, [from, to]: readonly [number, number]): P
   }
 }
 
-/** Lists of Trivy's resources, each evaluated in full; so many take three resyncs at least. */
-const EVALUATIONS = 24;
+/** Lists of Trivy's resources, each evaluated in full: this many take five resyncs at least. */
+const EVALUATIONS = 40;
 
-/** Long enough for a grace to be over several times. */
+/** Waits until a grace would have been over more than once. */
 async function evaluatedOften(app: TestApp): Promise<void> {
-  const lists = () => app.metrics.scrapeDuration.get();
-  const count = async () =>
-    (await lists()).values.find(({ metricName, labels }) =>
-      metricName?.endsWith("_count") && labels.watcher === "trivy"
-    )?.value ?? 0;
-  const before = await count();
-  await eventually("three resyncs", async () => await count() >= before + EVALUATIONS, { timeoutMs: 60_000 });
+  const before = await evaluationsOf(app, "trivy");
+  await eventually(
+    "five resyncs",
+    async () => await evaluationsOf(app, "trivy") >= before + EVALUATIONS,
+    { timeoutMs: 60_000 },
+  );
 }
 
 Deno.test("a finding that its source no longer reports is Resolved after a grace, and Active again on its return, over restarts too", async () => {

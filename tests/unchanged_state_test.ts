@@ -3,8 +3,8 @@ import { assert, assertEquals } from "@std/assert";
 import { parse } from "yaml";
 import { isObject, type JsonObject } from "../src/model/json.ts";
 import type { Account } from "../src/telemetry/accounting.ts";
-import type { TestApp } from "./support/app.ts";
-import { closedBooks } from "./support/books.ts";
+import { evaluationsOf, type TestApp } from "./support/app.ts";
+import { closedBooks, statusOf } from "./support/books.ts";
 import { type DevWorld, occurrencesOf, startDevWorld } from "./support/dev_world.ts";
 import { eventually } from "./support/eventually.ts";
 import { loadObjects } from "./support/load_fixture.ts";
@@ -24,7 +24,7 @@ const STATE: readonly (readonly [source: string, file: string])[] = [
 ];
 const SOURCES = [...new Set(STATE.map(([source]) => source))];
 /** So short that each restart sees two full evaluations at least. */
-const RESYNC = { RESYNC_INTERVAL: "2s", CONFIGMAP_POLL_INTERVAL_SECONDS: "2" };
+const RESYNC = { RESYNC_INTERVAL: "500ms", CONFIGMAP_POLL_INTERVAL_SECONDS: "1" };
 
 type Books = Readonly<Record<string, Account>>;
 
@@ -38,6 +38,21 @@ async function read(app: TestApp, wanted: (source: string) => number): Promise<B
     }
     return SOURCES.every((source) => (books[source]?.events ?? 0) >= Math.max(1, wanted(source))) && books;
   }, { timeoutMs: 120_000 });
+}
+
+/** True once every list of every source was evaluated. */
+async function evaluatedOnce(app: TestApp): Promise<boolean> {
+  const { sources } = await statusOf(app.url);
+  for (const source of SOURCES) {
+    const { state, resources = { one: state } } = isObject(sources) && isObject(sources[source])
+      ? sources[source]
+      : {};
+    const states = Object.values(isObject(resources) ? resources : {});
+    if (state !== "synced" || states.includes("listing")) return false;
+    const lists = states.filter((each) => each === "synced").length;
+    if (await evaluationsOf(app, source) < lists) return false;
+  }
+  return true;
 }
 
 /** Runs a replica of one name, as a restarted Pod's: the lease is its own. */
@@ -56,16 +71,8 @@ Deno.test("the same Trivy, Kyverno, kube-bench and Checkov state after three res
   await world.create(objects);
   let once: Books = {};
   await withReplica(world, {}, async (app) => {
-    // Quiet for a second: what reports share is told by several of them.
-    let before = -1;
-    await eventually("the first evaluation to end", async () => {
-      once = await read(app, () => 1);
-      const events = Object.values(once).reduce((sum, account) => sum + account.events, 0);
-      const settled = events === before;
-      before = events;
-      if (!settled) await new Promise((resolve) => setTimeout(resolve, 1_000));
-      return settled;
-    }, { timeoutMs: 120_000 });
+    await eventually("the first evaluation to end", () => evaluatedOnce(app), { timeoutMs: 120_000 });
+    once = await closedBooks(app.url);
   });
   const versions = world.versions();
   const created = Object.values(once).reduce((sum, account) => sum + account.created, 0);

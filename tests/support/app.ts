@@ -60,3 +60,10 @@ export async function startTestApp({ server, env = {}, ...options }: TestAppOpti
     [Symbol.asyncDispose]: () => app.stop(),
   };
 }
+
+/** How many lists of a source's resources the program has evaluated in full. */
+export async function evaluationsOf(app: App, source: string): Promise<number> {
+  const { values } = await app.metrics.scrapeDuration.get();
+  return values.find(({ metricName, labels }) => metricName?.endsWith("_count") && labels.watcher === source)
+    ?.value ?? 0;
+}

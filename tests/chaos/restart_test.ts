@@ -1,16 +1,16 @@
 /** The program as a process of its own: killed in the middle of its work, and told to stop. */
 import { assert, assertEquals } from "@std/assert";
-import { type Controller, startController } from "../scripts/support/controller.ts";
-import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
-import { isObject } from "../src/model/json.ts";
-import { fixedConnection } from "../src/kube/auth/connection.ts";
-import { createKubeClient, type KubeClient } from "../src/kube/client.ts";
-import { LEASES } from "../src/kube/lease.ts";
-import { alert, alertedPods, sendAlerts, wantedPods } from "./support/alerts.ts";
-import { accountsOf, closedBooks } from "./support/books.ts";
-import { eventually } from "./support/eventually.ts";
-import { changeReports, findingsOf, wantedFindings } from "./support/reports.ts";
-import { startTestCluster, type TestCluster } from "./support/test_cluster.ts";
+import { type Controller, startController } from "../../scripts/support/controller.ts";
+import { createNamespaces, installCrds } from "../../scripts/support/feed.ts";
+import { isObject } from "../../src/model/json.ts";
+import { fixedConnection } from "../../src/kube/auth/connection.ts";
+import { createKubeClient, type KubeClient } from "../../src/kube/client.ts";
+import { LEASES } from "../../src/kube/lease.ts";
+import { alert, alertedPods, sendAlerts, wantedPods } from "../support/alerts.ts";
+import { accountsOf, closedBooks } from "../support/books.ts";
+import { eventually } from "../support/eventually.ts";
+import { changeReports, findingsOf, wantedFindings } from "../support/reports.ts";
+import { startTestCluster, type TestCluster } from "../support/test_cluster.ts";
 
 const OBSERVATIONS = "observations.zen.kube-zen.io";
 const LEASE = "zen-watcher-leader-election";

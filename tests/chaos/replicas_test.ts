@@ -1,15 +1,15 @@
 /** Replicas of the whole program share an API server: what all of them are told is stored once, and counted each time. */
 import { assert, assertEquals } from "@std/assert";
-import type { Clock } from "../src/model/clock.ts";
-import { isObject, type JsonObject } from "../src/model/json.ts";
-import { OBSERVATIONS } from "../src/store/mod.ts";
-import { alert, alertedPods, wantedPods } from "./support/alerts.ts";
-import type { TestApp } from "./support/app.ts";
-import { closedBooks, statusOf } from "./support/books.ts";
-import { type DevWorld, metadataOf, occurrencesOf, startDevWorld, STORED } from "./support/dev_world.ts";
-import { eventually } from "./support/eventually.ts";
-import { falcoStream } from "./support/falco_stream.ts";
-import { loadDocuments } from "./support/load_fixture.ts";
+import type { Clock } from "../../src/model/clock.ts";
+import { isObject, type JsonObject } from "../../src/model/json.ts";
+import { OBSERVATIONS } from "../../src/store/mod.ts";
+import { alert, alertedPods, wantedPods } from "../support/alerts.ts";
+import type { TestApp } from "../support/app.ts";
+import { closedBooks, statusOf } from "../support/books.ts";
+import { type DevWorld, metadataOf, occurrencesOf, startDevWorld, STORED } from "../support/dev_world.ts";
+import { eventually } from "../support/eventually.ts";
+import { falcoStream } from "../support/falco_stream.ts";
+import { loadDocuments } from "../support/load_fixture.ts";
 
 const COUNT = 1_000;
 const BATCH = 50;

@@ -5,14 +5,14 @@
  */
 import { assert } from "@std/assert";
 import { join } from "node:path";
-import { createNamespaces, feedObjects, installCrds } from "../scripts/support/feed.ts";
-import { startTestCluster } from "./support/test_cluster.ts";
-import { fixedConnection } from "../src/kube/auth/connection.ts";
-import { createKubeClient } from "../src/kube/client.ts";
-import { startTestApp, type TestApp } from "./support/app.ts";
-import { type Block, commandsOf, readPages, ROOT } from "./support/docs.ts";
-import { eventually } from "./support/eventually.ts";
-import { installed, openWorkplace, type Workplace } from "./support/workplace.ts";
+import { createNamespaces, feedObjects, installCrds } from "../../scripts/support/feed.ts";
+import { startTestCluster } from "../support/test_cluster.ts";
+import { fixedConnection } from "../../src/kube/auth/connection.ts";
+import { createKubeClient } from "../../src/kube/client.ts";
+import { startTestApp, type TestApp } from "../support/app.ts";
+import { type Block, commandsOf, readPages, ROOT } from "../support/docs.ts";
+import { eventually } from "../support/eventually.ts";
+import { installed, openWorkplace, type Workplace } from "../support/workplace.ts";
 
 /** What a page shows its readers, beyond that every command of it succeeds. */
 const SAYS: Readonly<Record<string, readonly string[]>> = {
