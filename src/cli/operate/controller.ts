@@ -13,8 +13,10 @@ export async function run({ settings, kubeconfig, context }: RunOptions): Promis
   log.info("Starting", { version: VERSION, commit: COMMIT, deno: Deno.version.deno });
   const connection = await connectionOf({ kubeconfig, context }, settings);
   log.info("Cluster found", { cluster: connection.description });
+  // Before the first probe is answered, so that no signal finds the process without its listeners.
+  const stopped = stopSignal();
   const app = await startApp({ settings, connection });
-  await stopSignal();
+  await stopped;
   await app.stop();
   return 0;
 }
