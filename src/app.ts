@@ -109,6 +109,7 @@ export async function startApp(
     drawContext: () => ({ ownUser: ownUser.name, reservedSources: RESERVED_SOURCES }),
     rateOf: (source) => sources.named(source)?.rate,
     volatileDetailsOf: (source) => sources.named(source)?.volatileDetails ?? [],
+    sources,
     onBudget: (state) => {
       events.record(budgetEvent(settings.podNamespace, state));
       // What was refused while there was no room may be written now.

@@ -94,7 +94,7 @@ function intakeOn(store: ObservationStore, limits: Limits = NO_LIMITS) {
   const recorder = books();
   const dedup = createDedup({ index: { newest: () => undefined }, maxSize: 100 });
   const intake = createIntake({
-    steps: { filter: () => undefined, inScope: () => true, admits: () => true, dedup },
+    steps: { filter: () => undefined, inScope: () => true, admits: () => "admitted", dedup },
     limits,
     store,
     recorder,
@@ -126,7 +126,7 @@ Deno.test("createIntake() filters a twin once, though dedup is asked again after
     steps: {
       filter: () => void filtered++,
       inScope: () => true,
-      admits: () => true,
+      admits: () => "admitted",
       dedup: createDedup({ index: { newest: () => undefined }, maxSize: 100 }),
     },
     limits: NO_LIMITS,
@@ -227,7 +227,7 @@ Deno.test("createIntake() fails the event whose filter throws as internal, and n
         return undefined;
       },
       inScope: () => true,
-      admits: () => true,
+      admits: () => "admitted",
       dedup,
     },
     limits: NO_LIMITS,
@@ -348,7 +348,7 @@ Deno.test("the books balance under random mixes of everything (property)", async
         rate: createRateLimiter({ clock: time, rate: { perSecond: 5, burst: 10 }, timer: time.timer }),
         steps: {
           filter: ({ fingerprint }) => fingerprint.endsWith("0") ? { reason: "min_severity" } : undefined,
-          admits: ({ fingerprint }) => !fingerprint.endsWith("1"),
+          admits: ({ fingerprint }) => fingerprint.endsWith("1") ? "refused" : "admitted",
           inScope: ({ fingerprint }) => !fingerprint.endsWith("2"),
         },
       });

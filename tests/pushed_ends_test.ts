@@ -55,7 +55,9 @@ async function withReplicas(
 
 const phases = (kube: FakeKube) => kube.stored.map(({ status }) => status?.phase);
 
-for (const [why, steps] of [["", {}], [", with no room for more", { admits: () => false }]] as const) {
+for (
+  const [why, steps] of [["", {}], [", with no room for more", { admits: () => "refused" as const }]] as const
+) {
   Deno.test(`an end reaches a replica whose watch has not shown the finding yet${why}`, () =>
     withReplicas(async ({ time, kube, first, second }) => {
       second.lagging = true;

@@ -12,7 +12,7 @@ import type { Rejection } from "../pipeline/ports.ts";
 import { createLimits, type Limits, type Rate, type TimeSlices } from "../pipeline/limits.ts";
 import type { Settings } from "../settings.ts";
 import { createStore, feedIndex, OBSERVATIONS, type Store, type StoredObservation } from "../store/mod.ts";
-import { type Budget, type BudgetState, createBudget } from "../store/budget.ts";
+import { type Budget, type BudgetOptions, type BudgetState, createBudget } from "../store/budget.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { Books } from "../telemetry/accounting.ts";
@@ -33,6 +33,8 @@ export interface PipelineOptions {
   readonly rateOf: (source: string) => Rate | undefined;
   /** Keys of details that flap without meaning, by source. */
   readonly volatileDetailsOf: (source: string) => readonly string[];
+  /** The sources that configuration knows. */
+  readonly sources: BudgetOptions["sources"];
   /** The storage budget is used up, or has room again. */
   readonly onBudget: (state: BudgetState) => void;
   readonly onIndexState: (state: WatchState) => void;
@@ -94,6 +96,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     maxCount: settings.observationMaxTotal,
     maxBytes: settings.observationMaxBytes,
     burst: settings.dedupRateBurst,
+    sources: options.sources,
     onChange: options.onBudget,
   });
   const limits = createLimits({

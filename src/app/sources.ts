@@ -62,6 +62,14 @@ export class SourceSet {
     }
   }
 
+  has(name: string): boolean {
+    return this.#byName.has(name);
+  }
+
+  get size(): number {
+    return this.#byName.size;
+  }
+
   named(name: string): Source | undefined {
     return this.#byName.get(name);
   }

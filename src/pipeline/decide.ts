@@ -9,6 +9,8 @@ export type Decision =
   | { readonly kind: "drop"; readonly reason: FilterReason; readonly document?: string }
   | { readonly kind: "duplicate"; readonly into: Generation }
   | { readonly kind: "join"; readonly settled: Promise<Outcome> }
+  /** Its outcome is not for a filter or the store to say: it comes again. */
+  | { readonly kind: "fail"; readonly outcome: Outcome }
   | { readonly kind: "write"; readonly generation: number; readonly reservation: Reservation };
 
 /** The steps of a decision, injected. */
@@ -18,9 +20,18 @@ export interface Steps {
   /** The filters' verdict; undefined lets the event through. */
   filter(event: NormalEvent): Rejection | undefined;
   readonly dedup: Dedup;
-  /** False where the event would be the next to be evicted. */
-  admits(event: NormalEvent): boolean;
+  /** Whether the storage budget has room for the event. */
+  admits(event: NormalEvent): Admission;
 }
+
+/** `refused` where the event would be the next to be evicted; `later` where room for it is being made. */
+export type Admission = "admitted" | "refused" | "later";
+
+const NO_ROOM_YET: Outcome = {
+  kind: "failed",
+  reason: "unavailable",
+  message: "the storage budget is used up, and room is being made",
+};
 
 /** Decides one event. `onStep` is told of each step as it is taken. */
 export function decide(event: NormalEvent, steps: Steps, onStep?: (step: Step) => void): Decision {
@@ -53,9 +64,13 @@ export function dedup(event: NormalEvent, steps: Steps, onStep?: (step: Step) =>
   // The end of a finding needs no room, and a repeat is past this step. Whether that finding is stored, the store finds
   // out: another replica may have written it just now.
   if (event.resolved) return decision;
-  const admitted = steps.admits(event);
-  onStep?.({ step: "budget", admitted });
-  if (admitted) return decision;
+  const admission = steps.admits(event);
+  onStep?.({ step: "budget", admitted: admission === "admitted" });
+  if (admission === "admitted") return decision;
+  if (admission === "later") {
+    decision.reservation.settle({ outcome: NO_ROOM_YET });
+    return { kind: "fail", outcome: NO_ROOM_YET };
+  }
   decision.reservation.settle({ outcome: { kind: "filtered", reason: "budget" } });
   return { kind: "drop", reason: "budget" };
 }

@@ -177,6 +177,8 @@ export function createIntake({ steps, limits, store, recorder, settings, context
     switch (decision.kind) {
       case "drop":
         return settle(entry, { kind: "filtered", reason: decision.reason }, decision.document);
+      case "fail":
+        return settle(entry, decision.outcome);
       case "duplicate":
         store.repeat(event, decision.into, batch.write);
         return settle(entry, { kind: "deduped" });

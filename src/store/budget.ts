@@ -2,9 +2,10 @@
 import type { NormalEvent } from "../model/event.ts";
 import { SEVERITIES } from "../model/observation.ts";
 import type { EventDraft } from "../kube/events.ts";
+import type { Admission } from "../pipeline/decide.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import type { Entry, ObservationIndex, Row, SourceTally } from "./index/mod.ts";
+import type { Entry, NamespaceTally, ObservationIndex, Row, SourceTally } from "./index/mod.ts";
 
 export interface BudgetOptions {
   readonly index: ObservationIndex;
@@ -14,6 +15,8 @@ export interface BudgetOptions {
   readonly maxBytes: number;
   /** How far a replica may overshoot while the leader makes room: DEDUP_RATE_BURST. */
   readonly burst: number;
+  /** The sources that configuration knows, each with a share of its own. All others, which reports name, have one together. */
+  readonly sources: { has(source: string): boolean; readonly size: number };
   /** Called when the budget is used up, and when there is room again. */
   readonly onChange?: (state: BudgetState) => void;
 }
@@ -23,8 +26,11 @@ export type BudgetState = "room" | "full";
 
 /** The budget of a process. */
 export interface Budget {
-  /** False where the event would be the next to be evicted. Pure but for noting that the budget is full. */
-  admits(event: NormalEvent): boolean;
+  /**
+   * `refused` where the event would be the next to be evicted, `later` where others go first but have not gone yet. Pure
+   * but for noting that the budget is full.
+   */
+  admits(event: NormalEvent): Admission;
   /** Share in use: the larger of count and bytes. */
   usage(): number;
   readonly state: BudgetState;
@@ -40,18 +46,29 @@ const RECOVERED = 0.95;
 const BATCH = 500;
 /** From the first to be evicted to the last. */
 const BY_SEVERITY = [...SEVERITIES.keys()].reverse();
+/** The group of the sources that configuration does not know. No source has this name. */
+const NAMED_BY_REPORTS = "";
 
-/** Observations of one source, severity and phase: the unit of eviction. */
-interface Group {
-  readonly source: string;
-  readonly severity: number;
-  readonly resolved: boolean;
+/** Observations and their bytes. */
+interface Amount {
+  readonly count: number;
+  readonly bytes: number;
 }
+
+/** Sources that have one share together: a source that configuration knows, or all others. */
+interface Group extends Amount {
+  readonly name: string;
+  readonly tallies: readonly SourceTally[];
+}
+
+const NOTHING: Amount = { count: 0, bytes: 0 };
 
 /** Creates the budget of a process. */
 export function createBudget(options: BudgetOptions): Budget {
-  const { index, log, metrics, maxCount, maxBytes, burst } = options;
+  const { index, log, metrics, maxCount, maxBytes, burst, sources } = options;
   let state: BudgetState = "room";
+  /** The least that was stored since the budget was used up: what is stored beyond it is overshoot. */
+  let least: Amount | undefined;
 
   function become(next: BudgetState): void {
     if (next === state) return;
@@ -66,55 +83,72 @@ export function createBudget(options: BudgetOptions): Budget {
     return Math.max(index.tallies.count / maxCount, index.tallies.bytes / maxBytes);
   }
 
-  /** How many times its share a source uses, with `more` Observations added. */
-  function shareUsed(tally: SourceTally | undefined, sources: number, more = 0): number {
-    const shares = Math.max(sources, 1);
-    return Math.max(
-      ((tally?.count ?? 0) + more) * shares / maxCount,
-      (tally?.bytes ?? 0) * shares / maxBytes,
-    );
+  function groupOf(source: string): string {
+    return sources.has(source) ? source : NAMED_BY_REPORTS;
   }
 
-  /** The source furthest over its share among those that pass. */
-  function furthest(passes: (tally: SourceTally) => boolean): string | undefined {
-    const { sources } = index.tallies;
-    let found: string | undefined;
-    let most = -1;
-    for (const [source, tally] of sources) {
-      const used = shareUsed(tally, sources.size);
-      if (used <= most || !passes(tally)) continue;
-      most = used;
-      found = source;
+  function groups(): Map<string, Group> {
+    const found = new Map<string, Group>();
+    for (const [source, tally] of index.tallies.sources) {
+      const name = groupOf(source);
+      const { count, bytes, tallies } = found.get(name) ?? { ...NOTHING, tallies: [] };
+      found.set(name, {
+        name,
+        count: count + tally.count,
+        bytes: bytes + tally.bytes,
+        tallies: [...tallies, tally],
+      });
     }
     return found;
   }
 
-  function admits(event: NormalEvent): boolean {
-    if (index.tallies.count < maxCount && index.tallies.bytes < maxBytes) return true;
-    const { sources, count, bytes, resolved } = index.tallies;
+  /** How many times a share is used: of one of `shares` equal parts of the budget. */
+  function used({ count, bytes }: Amount, shares: number): number {
+    return Math.max(count * shares / maxCount, bytes * shares / maxBytes);
+  }
+
+  function admits(event: NormalEvent): Admission {
+    noteLeast();
+    if (index.tallies.count < maxCount && index.tallies.bytes < maxBytes) return "admitted";
     become("full");
-    const own = sources.get(event.source);
-    const among = sources.size + (own ? 0 : 1);
-    const used = shareUsed(own, among, 1);
-    if (used <= 1) return true;
-    const overshoot = Math.max(count - maxCount, (bytes - maxBytes) / (maxBytes / maxCount));
-    if (overshoot >= burst) return false;
-    if (resolved > 0) return true;
-    for (const [source, tally] of sources) {
-      if (source !== event.source && shareUsed(tally, among) > used) return true;
-    }
-    return outranksOwn(event, own);
+    const name = groupOf(event.source);
+    const all = groups();
+    const own = all.get(name) ?? { ...NOTHING, name, tallies: [] };
+    const ownUse = used(withOne(own), shares());
+    if (ownUse <= 1) return "admitted";
+    const namespaces = namespacesOf(own);
+    const belongsTo = event.resource?.namespace ?? "";
+    const mine = namespaces.get(belongsTo);
+    const parts = shares() * (namespaces.size + (mine ? 0 : 1));
+    const myUse = used(withOne(mine ?? NOTHING), parts);
+    if (myUse <= 1) return "admitted";
+    const isOutranked =
+      [...all.values()].some((each) => each.name !== name && used(each, shares()) > ownUse) ||
+      [...namespaces].some(([each, amount]) => each !== belongsTo && used(amount, parts) > myUse) ||
+      outranksOwn(event, mine);
+    if (!isOutranked) return "refused";
+    return overshoot() < burst ? "admitted" : "later";
+  }
+
+  function shares(): number {
+    return sources.size + 1;
   }
 
   /**
-   * True where its source holds something that goes before the event. Among equals the older act goes; of equal
-   * findings the stored one stays: its source would report it again, and so evict another, without end.
+   * What is over the budget since it was lowered, or since the index was listed, is no overshoot: it was not let in by
+   * this replica, and does not keep out what ranks above it.
    */
-  function outranksOwn(event: NormalEvent, own: SourceTally | undefined): boolean {
-    const severity = SEVERITIES.indexOf(event.severity);
-    const lowest = BY_SEVERITY.find((each) => (own?.active[each] ?? 0) > 0);
-    if (lowest === undefined) return false;
-    return lowest > severity || (lowest === severity && event.kind === "occurrence");
+  function noteLeast(): void {
+    const { count, bytes } = index.tallies;
+    if (!least || !index.complete) least = { count, bytes };
+    else least = { count: Math.min(least.count, count), bytes: Math.min(least.bytes, bytes) };
+    least = { count: Math.max(least.count, maxCount), bytes: Math.max(least.bytes, maxBytes) };
+  }
+
+  function overshoot(): number {
+    const { count, bytes } = index.tallies;
+    const from = least ?? { count: maxCount, bytes: maxBytes };
+    return Math.max(count - from.count, (bytes - from.bytes) / (maxBytes / maxCount));
   }
 
   function excess(): number {
@@ -123,42 +157,43 @@ export function createBudget(options: BudgetOptions): Budget {
     return Math.ceil(Math.max(count - maxCount, (bytes - maxBytes) / meanBytes));
   }
 
-  /** Resolved ones first; then of the source furthest over its share; there the lowest severity. */
-  function nextGroup(): Group | undefined {
-    for (const resolved of [true, false]) {
-      const counts = (tally: SourceTally) => resolved ? tally.resolved : tally.active;
-      const source = furthest((tally) => counts(tally).some((count) => count > 0));
-      const tally = source === undefined ? undefined : index.tallies.sources.get(source);
-      const severity = tally && BY_SEVERITY.find((each) => (counts(tally)[each] ?? 0) > 0);
-      if (source !== undefined && severity !== undefined) return { source, severity, resolved };
-    }
-    return undefined;
-  }
-
-  /** How many of the group go before another source is furthest over its share. */
-  function room({ source }: Group): number {
-    const { sources } = index.tallies;
-    const own = sources.get(source);
-    let next = 0;
-    for (const [other, tally] of sources) {
-      if (other !== source) next = Math.max(next, shareUsed(tally, sources.size));
-    }
-    const over = shareUsed(own, sources.size) - next;
-    // Where sources are level, turns of one would cost a scan each.
-    const turn = Math.ceil((own?.count ?? 0) / 1_000);
-    return Math.max(turn, Math.floor(over * maxCount / Math.max(1, sources.size)));
-  }
-
-  /** The oldest `count` of a group. */
-  function oldest({ source, severity, resolved }: Group, count: number): Row[] {
-    const group: Entry[] = [];
-    for (const entry of index.entries()) {
-      if (entry.severity === severity && entry.isResolved === resolved && entry.source === source) {
-        group.push(entry);
+  /**
+   * How many go of each bucket: of the group furthest over its share, in it of the namespace furthest over its own; there
+   * Resolved ones first, then the lowest severity.
+   */
+  function planned(count: number): ReadonlyMap<string, ReadonlyMap<string, Planned>> {
+    const plans = [...groups().values()].map(planOf);
+    for (let index = 0; index < count; index++) {
+      const plan = furthest(plans, (each) => used(each, shares()));
+      const part = plan && furthest(plan.parts.values(), (each) => used(each, plan.parts.size));
+      const bucket = part?.left.findIndex((left) => left > 0) ?? -1;
+      if (!plan || !part || bucket < 0) break;
+      part.left[bucket] = (part.left[bucket] ?? 0) - 1;
+      part.goes[bucket] = (part.goes[bucket] ?? 0) + 1;
+      for (const amount of [plan, part]) {
+        amount.count--;
+        amount.bytes -= part.meanBytes;
       }
     }
-    group.sort((a, b) => a.createdAt - b.createdAt);
-    return group.slice(0, count).map((entry) => entry.row());
+    return new Map(plans.map(({ name, parts }) => [name, parts]));
+  }
+
+  /** The oldest of each planned bucket. */
+  function oldest(plan: ReadonlyMap<string, ReadonlyMap<string, Planned>>): Row[] {
+    const found = new Map<Planned, Entry[][]>();
+    for (const entry of index.entries()) {
+      const part = plan.get(groupOf(entry.source))?.get(entry.belongsTo);
+      const bucket = bucketOf(entry);
+      if (!part || !part.goes[bucket]) continue;
+      let buckets = found.get(part);
+      if (!buckets) found.set(part, buckets = []);
+      (buckets[bucket] ??= []).push(entry);
+    }
+    return [...found].flatMap(([{ goes }, buckets]) =>
+      buckets.flatMap((entries, bucket) =>
+        entries.sort((a, b) => a.createdAt - b.createdAt).slice(0, goes[bucket]).map((entry) => entry.row())
+      )
+    );
   }
 
   return {
@@ -168,17 +203,99 @@ export function createBudget(options: BudgetOptions): Budget {
       return state;
     },
     observe() {
+      noteLeast();
       metrics.storageBudgetUsage.set(usage());
       if (state === "full" && usage() < RECOVERED) become("room");
     },
     victims() {
+      noteLeast();
       const over = excess();
-      const group = over > 0 ? nextGroup() : undefined;
-      if (!group) return [];
+      if (over <= 0) return [];
       become("full");
-      return oldest(group, Math.min(BATCH, over, group.resolved ? over : room(group)));
+      return oldest(planned(Math.min(BATCH, over)));
     },
   };
+}
+
+function withOne({ count, bytes }: Amount): Amount {
+  return { count: count + 1, bytes };
+}
+
+/** What the namespaces hold of a group. */
+function namespacesOf({ tallies }: Group): ReadonlyMap<string, NamespaceTally> {
+  const [first] = tallies;
+  if (!first || tallies.length === 1) return first?.namespaces ?? new Map();
+  const sums = new Map<string, NamespaceTally>();
+  for (const { namespaces } of tallies) {
+    for (const [namespace, tally] of namespaces) {
+      const sum = sums.get(namespace);
+      sums.set(namespace, sum ? added(sum, tally) : tally);
+    }
+  }
+  return sums;
+}
+
+function added(a: NamespaceTally, b: NamespaceTally): NamespaceTally {
+  const sum = (x: readonly number[], y: readonly number[]) => x.map((count, at) => count + (y[at] ?? 0));
+  return {
+    count: a.count + b.count,
+    bytes: a.bytes + b.bytes,
+    active: sum(a.active, b.active),
+    resolved: sum(a.resolved, b.resolved),
+  };
+}
+
+/**
+ * True where its source holds something of its namespace that goes before the event. Among equals the older act goes; of
+ * equal findings the stored one stays: its source would report it again, and so evict another, without end.
+ */
+function outranksOwn(event: NormalEvent, own: NamespaceTally | undefined): boolean {
+  if (own?.resolved.some((count) => count > 0)) return true;
+  const severity = SEVERITIES.indexOf(event.severity);
+  const lowest = BY_SEVERITY.find((each) => (own?.active[each] ?? 0) > 0);
+  if (lowest === undefined) return false;
+  return lowest > severity || (lowest === severity && event.kind === "occurrence");
+}
+
+/** What goes of a namespace's part of a group. Buckets in the order of eviction: Resolved, then Active, by severity. */
+interface Planned {
+  count: number;
+  bytes: number;
+  readonly meanBytes: number;
+  readonly left: number[];
+  readonly goes: number[];
+}
+
+interface Plan {
+  readonly name: string;
+  count: number;
+  bytes: number;
+  readonly parts: ReadonlyMap<string, Planned>;
+}
+
+function planOf(group: Group): Plan {
+  const parts = new Map<string, Planned>();
+  for (const [namespace, { count, bytes, active, resolved }] of namespacesOf(group)) {
+    const left = [resolved, active].flatMap((counts) => BY_SEVERITY.map((severity) => counts[severity] ?? 0));
+    parts.set(namespace, { count, bytes, meanBytes: bytes / Math.max(1, count), left, goes: [] });
+  }
+  return { name: group.name, count: group.count, bytes: group.bytes, parts };
+}
+
+function bucketOf({ isResolved, severity }: Entry): number {
+  return (isResolved ? 0 : SEVERITIES.length) + SEVERITIES.length - 1 - severity;
+}
+
+function furthest<T extends Amount>(parts: Iterable<T>, useOf: (part: T) => number): T | undefined {
+  let found: T | undefined;
+  let most = -1;
+  for (const part of parts) {
+    const use = part.count > 0 ? useOf(part) : -1;
+    if (use <= most) continue;
+    most = use;
+    found = part;
+  }
+  return found;
 }
 
 /** The Event that says that the budget is used up or has room again, on the controller's own namespace. */

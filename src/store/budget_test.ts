@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { SEVERITIES, type Severity } from "../model/observation.ts";
+import type { Admission } from "../pipeline/decide.ts";
 import type { BudgetState } from "./budget.ts";
 import { FakeKube } from "../../tests/support/fake_kube.ts";
 import { Leader, type LeaderOptions } from "../../tests/support/leader.ts";
@@ -62,25 +63,34 @@ function many(count: number, source: string, fields: ObservationFields = {}): Ob
   }));
 }
 
-const event = (source: string, severity: Severity, kind: "finding" | "occurrence" = "finding") =>
-  normalEvent({ source, severity, kind });
+const event = (
+  source: string,
+  severity: Severity,
+  kind: "finding" | "occurrence" = "finding",
+  namespace = "default",
+) => normalEvent({ source, severity, kind, namespace, resource: { namespace } });
+
+function assertIs(expected: Admission, admission: Admission, why?: string): void {
+  assertEquals(admission, expected, why);
+}
 
 Deno.test("below the budget everything is admitted", () =>
   leading(many(99, "trivy"), ({ leader }) => {
-    assert(leader.budget.admits(event("trivy", "UNKNOWN")));
+    assertIs("admitted", leader.budget.admits(event("trivy", "UNKNOWN")));
     assertEquals(leader.budget.state, "room");
     return Promise.resolve();
   }));
 
-Deno.test("Resolved Observations are evicted first, of any source", () =>
+Deno.test("in its source and namespace what is Resolved is evicted first", () =>
   leading(
     [
-      ...many(100, "trivy", { severity: "LOW" }),
+      ...many(95, "trivy", { severity: "LOW" }),
+      ...many(5, "trivy", { severity: "CRITICAL", status: { phase: "Resolved" } }),
       ...many(5, "kyverno", { severity: "CRITICAL", status: { phase: "Resolved" } }),
     ],
     async ({ evict, left }) => {
       assertEquals(await evict(), 5);
-      assertEquals(left(), { "trivy LOW Active": 100 });
+      assertEquals(left(), { "trivy LOW Active": 95, "kyverno CRITICAL Resolved": 5 });
     },
   ));
 
@@ -118,7 +128,7 @@ Deno.test("a flood of forged CRITICALs from one webhook does not push out other 
       for (let flood = 0; flood < 40; flood++) {
         for (let id = 0; id < 5; id++) {
           const forged = { source: "falco", severity: "CRITICAL", kind: "occurrence" } as const;
-          if (!leader.budget.admits(event("falco", "CRITICAL", "occurrence"))) continue;
+          if (leader.budget.admits(event("falco", "CRITICAL", "occurrence")) !== "admitted") continue;
           kube.put(
             storedObservation({ ...forged, id: `${flood}-${id}`, generation: 1, createdAt: time.now() }),
           );
@@ -135,18 +145,81 @@ Deno.test("a flood of forged CRITICALs from one webhook does not push out other 
   ));
 
 Deno.test("a source under its share is never refused because of another", () =>
-  leading(many(110, "falco", { severity: "CRITICAL" }), ({ leader }) => {
-    assert(leader.budget.admits(event("trivy", "UNKNOWN")), "though the overshoot is used up");
-    assert(!leader.budget.admits(event("falco", "CRITICAL", "occurrence")));
-    return Promise.resolve();
+  leading(many(100, "falco", { severity: "CRITICAL" }), async ({ leader, kube, time }) => {
+    const alert = event("falco", "CRITICAL", "occurrence");
+    assertIs("admitted", leader.budget.admits(alert), "it replaces an older one");
+    for (const fields of many(10, "falco", { severity: "LOW" })) kube.put(storedObservation(fields));
+    await time.advance(0);
+    assertIs("later", leader.budget.admits(alert), "the overshoot is used up");
+    assertIs("admitted", leader.budget.admits(event("trivy", "UNKNOWN")));
   }));
+
+Deno.test("20 CRITICAL alerts beside 100 sources that one namespace invented are stored and stay", () =>
+  leading(
+    Array.from({ length: 140 }, (_, id) => ({
+      id,
+      source: `invented-${id % 100}`,
+      namespace: "evil",
+      severity: "CRITICAL" as const,
+    })),
+    async ({ leader, kube, evict, left, time }) => {
+      for (const fields of many(20, "falco", { severity: "CRITICAL", kind: "occurrence", generation: 1 })) {
+        assertIs("admitted", leader.budget.admits(event("falco", "CRITICAL", "occurrence")));
+        kube.put(storedObservation(fields));
+        await time.advance(0);
+      }
+      assertEquals(await evict(), 20);
+      assertEquals(left()["falco CRITICAL Active"], 20);
+    },
+    { maxCount: 140 },
+  ));
+
+Deno.test("in a source a namespace under its share neither loses nor is refused anything because of another", () =>
+  leading(
+    [
+      ...many(90, "kyverno", { severity: "CRITICAL", namespace: "evil" }),
+      ...many(20, "kyverno", { severity: "LOW", namespace: "shop" }),
+    ].map((fields, id) => ({ ...fields, id })),
+    async ({ leader, evict, kube }) => {
+      assertIs("admitted", leader.budget.admits(event("kyverno", "UNKNOWN", "finding", "shop-2")));
+      assertIs("refused", leader.budget.admits(event("kyverno", "CRITICAL", "finding", "evil")));
+      assertEquals(await evict(), 10);
+      const left = kube.stored.filter(({ spec }) => spec.resource?.namespace === "shop");
+      assertEquals(left.length, 20);
+    },
+  ));
+
+Deno.test("a lowered budget evicts, and refuses nothing that ranks above what is stored", () =>
+  leading(many(600, "trivy", { severity: "LOW" }), async ({ leader, kube, time, evict, left }) => {
+    const end = new AbortController();
+    const running = leader.expiry.run(end.signal);
+    let stored = 0;
+    for (let attempt = 0; stored < 300; attempt++) {
+      assert(attempt < 3_000, `${stored} stored`);
+      const admission = leader.budget.admits(event("trivy", "HIGH"));
+      assert(admission !== "refused");
+      if (admission === "admitted") {
+        kube.put(storedObservation({ source: "trivy", severity: "HIGH", id: `new-${stored++}` }));
+      }
+      await time.advance(20);
+    }
+    end.abort();
+    await time.advance(0);
+    await running;
+    await evict();
+    assertEquals(left(), { "trivy HIGH Active": 300, "trivy LOW Active": 100 });
+  }, { maxCount: 400 }));
 
 Deno.test("an event that would be the next to be evicted is refused", () =>
   leading(many(100, "trivy", { severity: "MEDIUM" }), ({ leader: { budget } }) => {
-    assert(!budget.admits(event("trivy", "LOW")));
-    assert(!budget.admits(event("trivy", "MEDIUM")), "of equal findings the stored one stays");
-    assert(budget.admits(event("trivy", "MEDIUM", "occurrence")), "of equal acts the older one goes");
-    assert(budget.admits(event("trivy", "HIGH")));
+    assertIs("refused", budget.admits(event("trivy", "LOW")));
+    assertIs("refused", budget.admits(event("trivy", "MEDIUM")), "of equal findings the stored one stays");
+    assertIs(
+      "admitted",
+      budget.admits(event("trivy", "MEDIUM", "occurrence")),
+      "of equal acts the older one goes",
+    );
+    assertIs("admitted", budget.admits(event("trivy", "HIGH")));
     assertEquals(budget.state, "full");
     return Promise.resolve();
   }));
@@ -155,7 +228,7 @@ Deno.test("findings that a full budget refuses do not evict each other in turns"
   leading(many(100, "trivy", { severity: "MEDIUM" }), async ({ leader, evict, kube }) => {
     const before = kube.stored;
     for (let round = 0; round < 3; round++) {
-      for (let id = 0; id < 20; id++) assert(!leader.budget.admits(event("trivy", "MEDIUM")));
+      for (let id = 0; id < 20; id++) assertIs("refused", leader.budget.admits(event("trivy", "MEDIUM")));
       assertEquals(await evict(), 0);
     }
     assertEquals(kube.stored, before);
@@ -166,7 +239,7 @@ Deno.test("bytes count as well as numbers", () =>
     many(20, "trivy", { details: { text: "x".repeat(5_000) } }),
     async ({ leader, evict, kube }) => {
       assert(leader.budget.usage() > 1);
-      assert(!leader.budget.admits(event("trivy", "HIGH")));
+      assertIs("refused", leader.budget.admits(event("trivy", "HIGH")));
       assert(await evict() > 0);
       assert(leader.budget.usage() <= 1);
       assert(kube.stored.length >= 8, `${kube.stored.length} left`);
@@ -228,18 +301,17 @@ Deno.test("eviction ends within the budget and takes in the order of the contrac
         await leading(fields, async ({ kube, evict }) => {
           await evict();
           assertEquals(kube.stored.length, Math.min(objects.length, maxCount));
-          const active = (phase: string) =>
-            kube.stored.filter(({ status }) => status?.phase === phase).length;
-          const resolvedBefore = objects.filter(({ resolved }) => resolved).length;
-          const lostActive = objects.length - resolvedBefore - active("Active");
-          assert(
-            lostActive === 0 || active("Resolved") === 0,
-            "no Active one goes while a Resolved one stays",
-          );
           for (const source of ["a", "b", "c"]) {
             const had = objects.filter((each) => each.source === source && !each.resolved);
             const has = kube.stored.filter(({ spec, status }) =>
               spec.source === source && status?.phase === "Active"
+            );
+            const resolved = kube.stored.filter(({ spec, status }) =>
+              spec.source === source && status?.phase === "Resolved"
+            );
+            assert(
+              has.length === had.length || resolved.length === 0,
+              "no Active one goes while a Resolved one of its source stays",
             );
             const least = Math.min(...has.map(({ spec }) => -SEVERITIES.indexOf(spec.severity)));
             const higherBefore = had.filter(({ severity }) => -SEVERITIES.indexOf(severity) > least).length;

@@ -10,6 +10,7 @@ import type { VirtualTime } from "./virtual_time.ts";
 
 const LOG = { debug() {}, info() {}, warn() {}, error() {}, crit() {} };
 /** Sources of these tests without views. */
+const SOURCES = new Set(["trivy", "kyverno", "falco", "a", "b", "c"]);
 const PUSHED = ["falco", "alertmanager"];
 
 export interface LeaderOptions {
@@ -53,7 +54,14 @@ export class Leader extends Replica {
       resolvesPerSecond: 1_000,
       ...(eventTypesOf && { eventTypesOf }),
     });
-    this.budget = createBudget({ ...common, maxCount: 100, maxBytes: 2 ** 30, burst: 10, ...options.budget });
+    this.budget = createBudget({
+      ...common,
+      maxCount: 100,
+      maxBytes: 2 ** 30,
+      burst: 10,
+      sources: SOURCES,
+      ...options.budget,
+    });
     this.expiry = createExpiry({
       ...common,
       api: kube,

@@ -94,7 +94,7 @@ export class Replica {
       steps: {
         filter: () => undefined,
         inScope: () => true,
-        admits: () => true,
+        admits: () => "admitted",
         ...options.steps,
         dedup: this.dedup,
       },

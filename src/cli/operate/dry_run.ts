@@ -133,7 +133,7 @@ export function createDryRun({ source, feed, context, filters, settings }: DryRu
         return verdict.pass ? undefined : { reason: verdict.reason, document: verdict.document };
       },
       dedup: createDedup({ index: store, maxSize: settings.dedupMaxSize }),
-      admits: () => true,
+      admits: () => "admitted",
     },
     limits: NO_LIMITS,
     store,

@@ -19,7 +19,7 @@ import { Entry, NONE, type Row, Rows } from "./rows.ts";
 import type { Tallies } from "./tallies.ts";
 
 export type { Entry, Row } from "./rows.ts";
-export type { SourceTally } from "./tallies.ts";
+export type { NamespaceTally, SourceTally } from "./tallies.ts";
 
 /** A byte tells lists apart; 0 marks a free slot. */
 const EPOCHS = 255;

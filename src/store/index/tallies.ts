@@ -14,12 +14,20 @@ export interface Counted {
   readonly bytes: number;
 }
 
-/** One source's share of what is stored. `active` and `resolved` count by severity, in the order of SEVERITIES. */
-export interface SourceTally {
+/** What a namespace holds of a source. `active` and `resolved` count by severity, in the order of SEVERITIES. */
+export interface NamespaceTally {
   readonly count: number;
   readonly bytes: number;
   readonly active: readonly number[];
   readonly resolved: readonly number[];
+}
+
+/** What is stored of a source. */
+export interface SourceTally {
+  readonly count: number;
+  readonly bytes: number;
+  /** By the namespace it belongs to; "" for what has none. */
+  readonly namespaces: ReadonlyMap<string, NamespaceTally>;
 }
 
 interface MutableTally {
@@ -29,12 +37,18 @@ interface MutableTally {
   readonly resolved: number[];
 }
 
+interface MutableSourceTally {
+  count: number;
+  bytes: number;
+  readonly namespaces: Map<string, MutableTally>;
+}
+
 /** Counts and bytes, in all, by source, and of Active ones by category and severity. */
 export class Tallies {
   #count = 0;
   #bytes = 0;
   #resolved = 0;
-  readonly #sources = new Map<string, MutableTally>();
+  readonly #sources = new Map<string, MutableSourceTally>();
   readonly #active: number[] = new Array<number>(CATEGORIES.length * SEVERITIES.length).fill(0);
 
   get count(): number {
@@ -71,15 +85,21 @@ export class Tallies {
     }
   }
 
-  #change({ source, severity, category, resolved, bytes }: Counted, by: 1 | -1): void {
+  #change({ source, namespace, severity, category, resolved, bytes }: Counted, by: 1 | -1): void {
     this.#count += by;
     this.#bytes += by * bytes;
     if (resolved) this.#resolved += by;
     else bump(this.#active, category * SEVERITIES.length + severity, by);
-    const tally = this.#sources.get(source) ?? { count: 0, bytes: 0, active: zeros(), resolved: zeros() };
+    const tally = this.#sources.get(source) ?? { count: 0, bytes: 0, namespaces: new Map() };
     tally.count += by;
     tally.bytes += by * bytes;
-    bump(resolved ? tally.resolved : tally.active, severity, by);
+    const share = tally.namespaces.get(namespace) ??
+      { count: 0, bytes: 0, active: zeros(), resolved: zeros() };
+    share.count += by;
+    share.bytes += by * bytes;
+    bump(resolved ? share.resolved : share.active, severity, by);
+    if (share.count > 0) tally.namespaces.set(namespace, share);
+    else tally.namespaces.delete(namespace);
     if (tally.count > 0) this.#sources.set(source, tally);
     else this.#sources.delete(source);
   }
