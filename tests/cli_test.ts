@@ -495,6 +495,25 @@ Deno.test("explain reads YAML as kubectl does, and says where it is broken", asy
   assertEquals(broken.errors[0]?.path, "line 8, column 16");
 });
 
+Deno.test("explain reads the objects of a list that is too large to be parsed whole", async () => {
+  const checks = Array.from(
+    { length: 60_000 },
+    () => ({ checkID: "KSV001", success: true, severity: "LOW" }),
+  );
+  const report = (name: string) => ({
+    apiVersion: "aquasecurity.github.io/v1alpha1",
+    kind: "ConfigAuditReport",
+    metadata: { name, namespace: "shop" },
+    report: { checks: [...checks, { checkID: "KSV002", success: false, severity: "LOW", messages: [name] }] },
+  });
+  const list = { apiVersion: "v1", kind: "List", items: ["a", "b", "c"].map(report) };
+  const ran = await zen(["explain", "--source", "trivy", "-f", "l.json", "-o", "json"], {
+    "l.json": JSON.stringify(list),
+  });
+  const { events, errors } = JSON.parse(ran.out);
+  assertEquals([events.length, errors], [3, []]);
+});
+
 Deno.test("explain leaves out objects that a watch says are deleted", async () => {
   const folder = `${ROOT}tests/fixtures/sources/`;
   const report = parse(await processIo.readText(`${folder}trivy/one-vulnerability/input.yaml`));

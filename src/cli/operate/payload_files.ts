@@ -126,7 +126,10 @@ async function configMapPayloads(
 
 /** JSON as the server reads it, else YAML. */
 function readValues(text: string): Documents {
-  const scanned = scanJson(text);
+  const whole = scanJson(text);
+  // A large list is parsed item by item. Items of a typed list name no kind then, and are refused as such.
+  const isTooLarge = whole.errors.some(({ reason }) => reason === "too_large");
+  const scanned = isTooLarge ? scanJson(text, { lists: "items" }) : whole;
   const json = { documents: scanned.parts.map((part) => part.read()), errors: payloadErrorsOf(scanned) };
   if (json.errors.length === 0 || beginsWithJsonLine(text)) return json;
   // "not JSON" is not what is wrong with an object in YAML.
