@@ -90,14 +90,16 @@ export function observationCrd(): JsonObject {
     shortNames: ["obs", "zenevents"],
     columns: [
       { name: "Severity", path: ".spec.severity", type: "string" },
-      { name: "Source", path: ".spec.source", type: "string" },
-      { name: "Type", path: ".spec.eventType", type: "string" },
+      { name: "Rule", path: ".spec.rule", type: "string", description: "The source's id of what was found" },
       { name: "Kind", path: ".spec.resource.kind", type: "string", description: "Kind of the resource" },
-      { name: "Name", path: ".spec.resource.name", type: "string", description: "Name of the resource" },
+      { name: "Resource", path: ".spec.resource.name", type: "string", description: "Name of the resource" },
       { name: "Count", path: ".status.occurrences", type: "integer" },
       { name: "Phase", path: ".status.phase", type: "string" },
       { name: "Age", path: ".metadata.creationTimestamp", type: "date" },
+      { name: "Source", path: ".spec.source", type: "string", wide: true },
+      { name: "Type", path: ".spec.eventType", type: "string", wide: true },
       { name: "Category", path: ".spec.category", type: "string", wide: true },
+      { name: "Resolved", path: ".status.resolvedAt", type: "date", wide: true },
       { name: "Message", path: ".spec.message", type: "string", wide: true },
     ],
     selectableFields: [
@@ -110,7 +112,7 @@ export function observationCrd(): JsonObject {
       ".spec.resource.namespace",
       ".status.phase",
     ],
-    immutable: ["source", "category", "severity", "eventType", "resource", "detectedAt"],
+    immutable: ["source", "category", "severity", "eventType", "rule", "resource", "detectedAt"],
   });
 }
 

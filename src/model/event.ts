@@ -19,6 +19,8 @@ export interface DrawnEvent {
   readonly message: string;
   /** The tool's own ids for filters' `Rules`: a CVE, a check id; `policy` and `policy/rule`. */
   readonly rules: readonly string[];
+  /** The one of them that is stored as `spec.rule`; by default the first. */
+  readonly rule?: string;
   readonly resource?: Resource;
   /** From the source's allow-list, never the raw input. */
   readonly details: JsonObject;
@@ -104,6 +106,8 @@ export interface NormalEvent {
   readonly details: JsonObject;
   /** RFC 3339. */
   readonly detectedAt: string;
+  /** The source's own id of what was found, "" where it has none. */
+  readonly rule: string;
   readonly rules: readonly string[];
   /** 64 hex: SHA-256 over the canonical JSON of the identity. */
   readonly fingerprint: string;

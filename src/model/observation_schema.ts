@@ -28,6 +28,9 @@ export const specSchema = z.object({
   category: z.enum(CATEGORIES).describe("The field of work it belongs to"),
   severity: z.enum(SEVERITIES).describe("How bad it is"),
   eventType: z.string().max(LIMITS.eventType).regex(EVENT_TYPE_PATTERN).describe("The kind of finding"),
+  rule: z.string().max(LIMITS.rule).optional().describe(
+    "The source's own id of what was found: a CVE, a check, a policy",
+  ),
   message: z.string().max(LIMITS.message).optional().describe("One line for humans"),
   resource: resourceSchema.optional(),
   details: z.custom<JsonObject>(isObject, "expected an object").optional()

@@ -24,6 +24,10 @@ export const LABELS = {
   eventType: `${GROUP}/event-type`,
   /** `finding` or `occurrence`. */
   kind: `${GROUP}/kind`,
+  /** `spec.rule` as a label value. */
+  rule: `${GROUP}/rule`,
+  /** See `workloadOf`. */
+  workload: `${GROUP}/workload`,
   /** The first 128 bits of the fingerprint, 32 hex digits. */
   fingerprint: `${GROUP}/fingerprint`,
   instance: `${GROUP}/instance`,
@@ -34,7 +38,7 @@ export const LABELS = {
 export const ANNOTATIONS = {
   /** All 64 hex digits. */
   fingerprint: `${GROUP}/fingerprint`,
-  /** The text the fingerprint is the SHA-256 of, where it is short enough. */
+  /** What the fingerprint is made of, for people: cleaned, masked, and no more than the Observation shows elsewhere. */
   identity: `${GROUP}/identity`,
   /** Whose create this was: tells an answer that got lost from another writer's object. */
   eventId: `${GROUP}/event-id`,
@@ -46,6 +50,7 @@ export const ANNOTATIONS = {
 export const LIMITS = {
   source: 63,
   eventType: 63,
+  rule: 253,
   message: 1024,
   detailsBytes: 8192,
   annotationBytes: 1024,

@@ -1,6 +1,7 @@
 /** Which events repeat a stored Observation: findings while it exists, occurrences within a sliding window. */
 import { LRUCache } from "lru-cache";
 import type { NormalEvent } from "../model/event.ts";
+import { nameFingerprint } from "../model/identity/names.ts";
 import type { Outcome } from "../model/outcome.ts";
 import type { Generation, StoredIndex, Written } from "./ports.ts";
 
@@ -41,7 +42,7 @@ export interface Dedup {
 
 /** Creates the dedup of a process. */
 export function createDedup({ index, maxSize, onEvict }: DedupOptions): Dedup {
-  // Keyed by the first 128 bits, as names are: the watch of Observations knows names, not fingerprints.
+  // Keyed by the part that names hold: the watch of Observations knows names, not fingerprints.
   const windows = new LRUCache<string, Generation>({
     max: maxSize,
     dispose: (_window, _key, reason) => {
@@ -109,7 +110,7 @@ export function createDedup({ index, maxSize, onEvict }: DedupOptions): Dedup {
 }
 
 function keyOf(fingerprint: string): string {
-  return fingerprint.slice(0, 32);
+  return nameFingerprint(fingerprint);
 }
 
 /** False for findings and audit events: they hold as long as they are stored, which the index tells. */

@@ -1,9 +1,11 @@
 /** Makes a tool's event legal, clean and bounded: what filters see, and the Observation it is stored as. */
 import { canonicalJson } from "../model/identity/canonical_json.ts";
-import { clean, cutBytes, fitsBytes } from "../text/clean.ts";
+import { cleanIdentityV1, IDENTITY_VERSION } from "../model/identity/clean_v1.ts";
+import { workloadOf } from "../model/identity/workload.ts";
+import { clean, cut, cutBytes, fitsBytes } from "../text/clean.ts";
 import { cleanObject, cleanText } from "../text/clean_json.ts";
 import type { DrawnEvent, EventFeed, EventSource, NormalEvent, Origin, Payload } from "../model/event.ts";
-import { hash32, sha256, shortFingerprint } from "../model/identity/fingerprint.ts";
+import { fingerprintOf, hash32, shortFingerprint } from "../model/identity/fingerprint.ts";
 import { isClusterScoped } from "../model/cluster_scoped.ts";
 import { isObject, type Json, type JsonObject } from "../model/json.ts";
 import {
@@ -31,8 +33,6 @@ import { jsonBytes, truncateObject } from "../text/truncate.ts";
 
 const MAX_RULES = 32;
 const MAX_RULE = 512;
-/** Strings of an identity are hashed whole up to here; no key of a finding is that long. */
-const MAX_IDENTITY_STRING = 65_536;
 /** Part of the 8 KiB kept free for members that flap, so that they cannot move where lasting ones are cut. */
 const VOLATILE_BYTES = 1024;
 const MAX_CLAIM = 64;
@@ -78,13 +78,15 @@ export function normalize(
   const { resource, claimed, namespace } = confine(cleanResource(raw.resource), origin);
   const time = readTime(raw.detectedAt);
   const believed = time !== undefined && isPlausibleDetection(time.ms, receivedAt) ? time : undefined;
-  const identity = identityText(raw.identity, { source, severity, origin });
+  const identity = identityOf(raw.identity, { source, severity, origin, resource });
   const message = cleanText(textOf(raw.message), LIMITS.message) || eventType;
   const { details, lastingText } = boundDetails(raw.details, {
     volatile: volatileDetails,
     ...(claimed && { claimedResource: claimed }),
     ...(believed === undefined && { claimedTime: claimedTime(raw.detectedAt) }),
   });
+  const rules = cleanRules(raw.rules);
+  const rule = clean(textOf(raw.rule), LIMITS.rule) || cut(rules[0] ?? "", LIMITS.rule);
   const windowSeconds = ingester?.windowSeconds ?? settings.dedupWindowBySource.get(name) ??
     settings.dedupWindowSeconds;
   const windowMs = typeof raw.windowMs === "number" && raw.windowMs > 0
@@ -102,9 +104,14 @@ export function normalize(
     ...(resource && { resource }),
     details,
     detectedAt: believed?.text ?? formatTime(receivedAt),
-    rules: cleanRules(raw.rules),
-    fingerprint: sha256(identity),
-    identity: cutBytes(identity, LIMITS.annotationBytes),
+    rule,
+    rules,
+    fingerprint: fingerprintOf(identity),
+    identity: readableIdentity(raw.identity, {
+      source,
+      severity,
+      shown: { message, rule, resource, details },
+    }),
     at: isPulledAct(kind, origin) && believed ? believed.ms : eventTime(time?.ms, receivedAt),
     receivedAt,
     namespace: isNamespaceName(target) ? target : settings.podNamespace,
@@ -144,20 +151,66 @@ function contentHash(message: string, lastingText: string): number {
   return hash32(`${message}\n${lastingText}`);
 }
 
+interface IdentityContext {
+  readonly source: string;
+  readonly severity: string;
+  readonly origin: Origin;
+  readonly resource: Resource | undefined;
+}
+
 /**
- * The text that is hashed: the identity, severity and source. A confined origin's namespace is part of it where
- * the identity does not name it itself, else a forged report in one namespace could be taken for another's finding
- * and hide it. The same finding is the same through a door that is not confined.
+ * What is hashed: the version, source, severity and the identity as the tool says it, cleaned by a frozen function and
+ * never masked. The namespace is part of it where the identity does not name it: that of a confined origin, else a
+ * forged report could pass for another namespace's finding and hide it, or that of the resource.
  */
-function identityText(
+function identityOf(identity: unknown, { source, severity, origin, resource }: IdentityContext): JsonObject {
+  const cleaned = cleanIdentityV1(identity);
+  const named = isObject(cleaned.resource) ? cleaned.resource.namespace : undefined;
+  const home = origin.confined ? origin.namespace : undefined;
+  const namespace = home
+    ? (named === home ? undefined : home)
+    : named === undefined
+    ? resource?.namespace
+    : undefined;
+  return {
+    v: IDENTITY_VERSION,
+    source,
+    severity,
+    identity: cleaned,
+    ...(namespace && { namespace }),
+  };
+}
+
+interface Shown {
+  readonly message: string;
+  readonly rule: string;
+  readonly resource: Resource | undefined;
+  readonly details: JsonObject;
+}
+
+/** Stands in the readable identity for a value that the Observation shows nowhere else. */
+const HIDDEN = "…";
+
+/** The identity for people: cleaned and masked, its values only where message, rule, resource or details hold them too. */
+function readableIdentity(
   identity: unknown,
-  { source, severity, origin }: { source: string; severity: string; origin: Origin },
+  { source, severity, shown }: { source: string; severity: string; shown: Shown },
 ): string {
-  const { value } = cleanObject(identity, { maxString: MAX_IDENTITY_STRING, links: false });
-  const whole: JsonObject = { identity: value, severity, source };
-  const named = isObject(value.resource) ? value.resource.namespace : undefined;
-  if (origin.confined && origin.namespace && named !== origin.namespace) whole.namespace = origin.namespace;
-  return canonicalJson(whole);
+  const { value } = cleanObject(identity, { maxString: LIMITS.annotationBytes, links: false });
+  const { message, rule, resource, details } = shown;
+  const texts = [message, rule, JSON.stringify(resource ?? {}), JSON.stringify(details)];
+  const isShown = (text: string) => {
+    const quoted = JSON.stringify(text).slice(1, -1);
+    return texts.some((known) => known.includes(text) || known.includes(quoted));
+  };
+  const readable = (json: Json): Json => {
+    if (typeof json === "string") return isShown(json) ? json : HIDDEN;
+    if (Array.isArray(json)) return json.map(readable);
+    return isObject(json)
+      ? Object.fromEntries(Object.entries(json).map(([key, member]) => [key, readable(member)]))
+      : json;
+  };
+  return cutBytes(canonicalJson({ identity: readable(value), severity, source }), LIMITS.annotationBytes);
 }
 
 interface DetailsContext {
@@ -290,6 +343,7 @@ export interface ObserveContext {
 
 /** The object to create for generation `generation` of the event (0 for a finding). */
 export function toObservation(event: NormalEvent, generation: number, context: ObserveContext): Observation {
+  const workload = workloadOf(event.resource);
   return {
     apiVersion: API_VERSION,
     kind: KIND,
@@ -303,6 +357,8 @@ export function toObservation(event: NormalEvent, generation: number, context: O
         [LABELS.category]: event.category,
         [LABELS.eventType]: labelValue(event.eventType),
         [LABELS.kind]: event.kind,
+        ...(event.rule !== "" && { [LABELS.rule]: labelValue(event.rule) }),
+        ...(workload !== undefined && { [LABELS.workload]: labelValue(workload) }),
         [LABELS.fingerprint]: shortFingerprint(event.fingerprint),
         [LABELS.instance]: labelValue(context.instance),
       },
@@ -320,6 +376,7 @@ export function toObservation(event: NormalEvent, generation: number, context: O
       category: event.category,
       severity: event.severity,
       eventType: event.eventType,
+      ...(event.rule !== "" && { rule: event.rule }),
       message: event.message,
       ...(event.resource && { resource: event.resource }),
       ...(Object.keys(event.details).length > 0 && { details: event.details }),

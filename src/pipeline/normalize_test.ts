@@ -3,6 +3,7 @@ import { EVENT_SETTINGS } from "../../tests/support/source_runtime.ts";
 import type { DrawnEvent, EventFeed, Origin } from "../model/event.ts";
 import { isClusterScoped } from "../model/cluster_scoped.ts";
 import { sha256 } from "../model/identity/fingerprint.ts";
+import { observationName } from "../model/identity/names.ts";
 import { ANNOTATIONS, LABELS } from "../model/observation.ts";
 import { observationSchema } from "../model/observation_schema.ts";
 import { jsonBytes } from "../text/truncate.ts";
@@ -61,8 +62,10 @@ function stored(change: Partial<DrawnEvent> = {}, generation = 0) {
 
 Deno.test("normalize() makes the event that is stored", () => {
   const event = normal();
-  const identity = '{"identity":{"package":"openssl","vulnerabilityID":"CVE-2024-0001"},"namespace":"shop",' +
-    '"severity":"HIGH","source":"trivy"}';
+  const hashed = '{"identity":{"package":"openssl","vulnerabilityID":"CVE-2024-0001"},"namespace":"shop",' +
+    '"severity":"HIGH","source":"trivy","v":1}';
+  const identity = '{"identity":{"package":"openssl","vulnerabilityID":"CVE-2024-0001"},"severity":"HIGH",' +
+    '"source":"trivy"}';
   assertEquals(event, {
     source: "trivy",
     kind: "finding",
@@ -73,8 +76,9 @@ Deno.test("normalize() makes the event that is stored", () => {
     resource: { apiVersion: "apps/v1", kind: "Deployment", name: "web", namespace: "shop" },
     details: { vulnerabilityID: "CVE-2024-0001", package: "openssl", score: 7.5 },
     detectedAt: "2026-01-02T03:00:00.123456789Z",
+    rule: "CVE-2024-0001",
     rules: ["CVE-2024-0001"],
-    fingerprint: sha256(identity),
+    fingerprint: sha256(hashed),
     identity,
     at: Date.UTC(2026, 0, 2, 3, 0, 0, 123),
     receivedAt: RECEIPT,
@@ -285,7 +289,7 @@ Deno.test("toObservation() names, labels and annotates the object", () => {
     apiVersion: "zen.kube-zen.io/v1",
     kind: "Observation",
     metadata: {
-      name: `trivy-${event.fingerprint.slice(0, 32)}`,
+      name: observationName("trivy", event.fingerprint, 0),
       namespace: "shop",
       labels: {
         "app.kubernetes.io/managed-by": "zen-watcher",
@@ -294,6 +298,8 @@ Deno.test("toObservation() names, labels and annotates the object", () => {
         [LABELS.category]: "security",
         [LABELS.eventType]: "vulnerability",
         [LABELS.kind]: "finding",
+        [LABELS.rule]: "CVE-2024-0001",
+        [LABELS.workload]: "web",
         [LABELS.fingerprint]: event.fingerprint.slice(0, 32),
         [LABELS.instance]: "default",
       },
@@ -308,6 +314,7 @@ Deno.test("toObservation() names, labels and annotates the object", () => {
       category: "security",
       severity: "HIGH",
       eventType: "vulnerability",
+      rule: "CVE-2024-0001",
       message: "CVE-2024-0001 in openssl",
       resource: { apiVersion: "apps/v1", kind: "Deployment", name: "web", namespace: "shop" },
       details: { vulnerabilityID: "CVE-2024-0001", package: "openssl", score: 7.5 },
@@ -349,4 +356,29 @@ Deno.test("confine() lets a namespace's report name its own namespace, and kinds
     assertEquals(confine(resource, CONFINED).resource, { ...resource, namespace: "shop" });
   }
   assertEquals(confine({ kind: "Namespace", name: "bank" }, CONFINED).resource, { namespace: "shop" });
+});
+
+Deno.test("normalize() hashes a finding's own words: neither masked nor cut, white space and control characters folded", () => {
+  const of = (text: string) => normal({ identity: { text } }).fingerprint;
+  assertEquals(of("password=hunter2") === of("password=hunter3"), false);
+  assertEquals(of(`${"x".repeat(9_000)}a`) === of(`${"x".repeat(9_000)}b`), false);
+  assertEquals(of(" a\tb\u0007 c "), of("a b c"));
+  assertEquals(of("a\ud800"), of("a\ufffd"));
+});
+
+Deno.test("normalize() shows in the identity annotation nothing that the Observation shows nowhere else", () => {
+  const event = normal({
+    identity: {
+      seen: "openssl",
+      hidden: "not in details",
+      secret: "--password=hunter2",
+      at: { rule: "CVE-2024-0001" },
+    },
+    details: { package: "openssl", command: "--password=hunter2" },
+  });
+  assertEquals(
+    event.identity,
+    '{"identity":{"at":{"rule":"CVE-2024-0001"},"hidden":"…","secret":"--password=***","seen":"openssl"},' +
+      '"severity":"HIGH","source":"trivy"}',
+  );
 });

@@ -2,6 +2,7 @@
  * Fingerprints as numbers: 53 bits, so that maps of tens of thousands of findings cost about 55 bytes an entry. Two
  * findings that share a key by chance are one in 10^7 at 50,000.
  */
+import { nameFingerprint } from "../model/identity/names.ts";
 
 // Senders can choose fingerprints by trial. Without a secret they could aim many at one bucket of a map.
 const SECRET = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
@@ -16,6 +17,11 @@ export function keyOfWords(high: number, low: number): number {
 export function fingerprintKey(fingerprint: string): number {
   const [high = 0, low = 0] = hexWords(fingerprint, 2);
   return keyOfWords(high, low);
+}
+
+/** The part of a fingerprint that names hold, in four words; the last is filled up with zeros. */
+export function nameWords(fingerprint: string): number[] {
+  return hexWords(nameFingerprint(fingerprint).padEnd(32, "0"), 4);
 }
 
 /** The first `count` × 32 bits of a text of hex digits. */

@@ -4,7 +4,7 @@ import { errorMessage } from "../model/error_message.ts";
 import type { NormalEvent } from "../model/event.ts";
 import { ANNOTATIONS, LABELS, type Observation } from "../model/observation.ts";
 import type { FailReason, Outcome } from "../model/outcome.ts";
-import { observationName } from "../model/identity/names.ts";
+import { observationName, parseName } from "../model/identity/names.ts";
 import { shortFingerprint } from "../model/identity/fingerprint.ts";
 import { hasStatus, type KubeApi } from "../kube/api.ts";
 import { backoff, elapsed, retry, retryAfterMsOf, type Sleep } from "../kube/retry.ts";
@@ -14,7 +14,7 @@ import type { Generation, ObservationStore, WriteContext, Written } from "../pip
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { ObservationIndex } from "./index/mod.ts";
 import { answerAbout, OBSERVATIONS, type StoredObservation } from "./observations.ts";
-import { parseName, seenTimes } from "./index/projection.ts";
+import { seenTimes } from "./index/projection.ts";
 import { type CreateErrorReason, refusalOf } from "./refusal.ts";
 import type { Repeats } from "./repeats.ts";
 

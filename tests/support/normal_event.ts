@@ -11,6 +11,7 @@ export function normalEvent(fields: Partial<NormalEvent> = {}): NormalEvent {
     message: "A message",
     details: {},
     detectedAt: "2026-01-01T00:00:00Z",
+    rule: "",
     rules: [],
     fingerprint: "0".repeat(64),
     identity: "identity",

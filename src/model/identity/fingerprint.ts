@@ -13,7 +13,7 @@ export function fingerprintOf(identity: Json): string {
   return sha256(canonicalJson(identity));
 }
 
-/** The first 128 bits of a fingerprint, 32 hex digits: what object names and labels carry. */
+/** The first 128 bits of a fingerprint, 32 hex digits: what the label carries. */
 export function shortFingerprint(fingerprint: string): string {
   return fingerprint.slice(0, 32);
 }

@@ -1,16 +1,85 @@
 /** Names of objects and values of labels, and whom a workload's generated name stands for. */
-import { sha256, shortFingerprint } from "./fingerprint.ts";
+import { sha256 } from "./fingerprint.ts";
 import type { Resource } from "../observation.ts";
 
 const LABEL_VALUE_MAX = 63;
 /** What Kubernetes generates hashes and suffixes from: no vowels, nothing that looks like another. */
 const SAFE_ALPHABET = "bcdfghjklmnpqrstvwxz2456789";
-const DIGITS = "0123456789";
+/** The part of it that hexadecimal digits are mapped to: older pod template hashes are made of these alone. */
+const HASH_ALPHABET = "456789bcdf";
+/** Numbers of a CronJob's Jobs: minutes since the epoch, 2023 to 2038. A fixed range, since identity depends on no clock. */
+const FIRST_JOB_NUMBER = 28_000_000, LAST_JOB_NUMBER = 36_000_000;
 
-/** `<source>-<32 hex>` for a finding (generation 0), the same + `-<n>` for the n-th occurrence. */
+/** Crockford's base32 (https://www.crockford.com/base32.html), lower case: no i, l, o, u. */
+const BASE32 = "0123456789abcdefghjkmnpqrstvwxyz";
+/** Hex digits of a fingerprint that a name holds: 100 bits. */
+const NAME_HEX = 25;
+/** The same bits in base32. */
+const NAME_BASE32 = 20;
+/** Five hex digits are four of base32. */
+const HEX_STEP = 5, BASE32_STEP = 4;
+
+/**
+ * `<source>-<20 characters>` for a finding (generation 0), the same + `-<n>` for the n-th occurrence. The characters
+ * are the first 100 bits of the fingerprint in lower-case Crockford base32 (SPEC section 6).
+ */
 export function observationName(source: string, fingerprint: string, generation: number): string {
-  const name = `${source}-${shortFingerprint(fingerprint)}`;
+  const name = `${source}-${base32(nameFingerprint(fingerprint))}`;
   return generation === 0 ? name : `${name}-${generation}`;
+}
+
+/** The part of a fingerprint that an Observation's name holds: the first 100 bits, 25 hex digits. */
+export function nameFingerprint(fingerprint: string): string {
+  return fingerprint.slice(0, NAME_HEX);
+}
+
+/** What a deterministic name says. */
+export interface ObservationName {
+  readonly source: string;
+  /** See `nameFingerprint`. */
+  readonly fingerprint: string;
+  readonly generation: number;
+}
+
+/** Reads a name that `observationName` gave; undefined for any other. */
+export function parseName(name: string): ObservationName | undefined {
+  const dash = name.lastIndexOf("-");
+  const tail = name.slice(dash + 1);
+  const isFinding = tail.length === NAME_BASE32;
+  const generation = isFinding ? 0 : Number(tail);
+  const stem = isFinding ? name : name.slice(0, Math.max(dash, 0));
+  const source = stem.slice(0, -NAME_BASE32 - 1);
+  const fingerprint = unBase32(stem.slice(-NAME_BASE32));
+  const isLegal = Number.isSafeInteger(generation) && generation >= 0 && generation < 2 ** 32 &&
+    source !== "";
+  if (!isLegal || fingerprint === undefined) return undefined;
+  return observationName(source, fingerprint, generation) === name
+    ? { source, fingerprint, generation }
+    : undefined;
+}
+
+function base32(hex: string): string {
+  let text = "";
+  for (let index = 0; index < hex.length; index += HEX_STEP) {
+    const bits = Number.parseInt(hex.slice(index, index + HEX_STEP), 16);
+    for (let shift = (BASE32_STEP - 1) * 5; shift >= 0; shift -= 5) text += BASE32[(bits >> shift) & 31];
+  }
+  return text;
+}
+
+function unBase32(text: string): string | undefined {
+  if (text.length !== NAME_BASE32) return undefined;
+  let hex = "";
+  for (let index = 0; index < text.length; index += BASE32_STEP) {
+    let bits = 0;
+    for (const char of text.slice(index, index + BASE32_STEP)) {
+      const value = BASE32.indexOf(char);
+      if (value < 0) return undefined;
+      bits = bits * 32 + value;
+    }
+    hex += bits.toString(16).padStart(HEX_STEP, "0");
+  }
+  return hex;
 }
 
 /** A legal label value: unchanged where it is one, else made legal and told apart by a short hash. */
@@ -60,20 +129,29 @@ export function eventTypeName(text: string): string {
   return dashed(text, "_");
 }
 
-/** The Deployment's name, of a ReplicaSet's: less its `-<pod template hash>`; undefined where it bears none. */
+/**
+ * The Deployment's name of a ReplicaSet's name: less its `-<pod template hash>`; undefined where it has none. A hash is
+ * 8 to 10 characters of the safe alphabet with a digit, or 5 to 10 of the hash alphabet (part of identity version 1).
+ */
 export function deploymentOfReplicaSet(name: string): string | undefined {
-  return withoutSuffix(name, { alphabet: SAFE_ALPHABET, min: 5, max: 10 });
+  const dash = name.lastIndexOf("-");
+  const hash = name.slice(dash + 1);
+  const isHash = isMadeOf(hash, { alphabet: HASH_ALPHABET, min: 5, max: 10 }) ||
+    (isMadeOf(hash, { alphabet: SAFE_ALPHABET, min: 8, max: 10 }) && /\d/.test(hash));
+  return dash > 0 && isHash ? name.slice(0, dash) : undefined;
 }
 
 /** The Deployment's name, of one of its Pods': less `-<pod template hash>-<5>`; undefined where it bears none. */
 export function deploymentOfPod(name: string): string | undefined {
-  const replicaSet = withoutSuffix(name, { alphabet: SAFE_ALPHABET, min: 5, max: 5 });
-  return replicaSet === undefined ? undefined : deploymentOfReplicaSet(replicaSet);
+  const dash = name.lastIndexOf("-");
+  const isSuffix = dash > 0 && isMadeOf(name.slice(dash + 1), { alphabet: SAFE_ALPHABET, min: 5, max: 5 });
+  return isSuffix ? deploymentOfReplicaSet(name.slice(0, dash)) : undefined;
 }
 
-/** The CronJob's name, of one of its Jobs': less `-<minutes since the epoch>`; undefined where it bears none. */
+/** The CronJob's name of a Job's name: less `-<minutes since the epoch>`; undefined where it has none. */
 export function cronJobOfJob(name: string): string | undefined {
-  return withoutSuffix(name, { alphabet: DIGITS, min: 8, max: 12 });
+  const [, cronJob, number = ""] = /^(.+)-(\d{8})$/.exec(name) ?? [];
+  return Number(number) >= FIRST_JOB_NUMBER && Number(number) <= LAST_JOB_NUMBER ? cronJob : undefined;
 }
 
 /** Whom to report on: a ReplicaSet's Deployment, a numbered Job's CronJob, else the resource itself. */
@@ -89,20 +167,16 @@ export function reportedWorkload(resource: Resource): Resource {
   return resource;
 }
 
-interface Suffix {
+interface Shape {
   readonly alphabet: string;
   readonly min: number;
   readonly max: number;
 }
 
-function withoutSuffix(name: string, { alphabet, min, max }: Suffix): string | undefined {
-  const dash = name.lastIndexOf("-");
-  const length = name.length - dash - 1;
-  if (dash < 1 || length < min || length > max) return undefined;
-  for (let index = dash + 1; index < name.length; index++) {
-    if (!alphabet.includes(name[index] ?? "?")) return undefined;
-  }
-  return name.slice(0, dash);
+function isMadeOf(text: string, { alphabet, min, max }: Shape): boolean {
+  if (text.length < min || text.length > max) return false;
+  for (const char of text) if (!alphabet.includes(char)) return false;
+  return true;
 }
 
 /** Lower-case alphanumerics, single separators between them, at most 63. */

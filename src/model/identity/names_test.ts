@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import * as fc from "fast-check";
 import {
   cronJobOfJob,
   deploymentOfPod,
@@ -7,16 +8,58 @@ import {
   isLabelValue,
   isNamespaceName,
   labelValue,
+  nameFingerprint,
   observationName,
+  parseName,
   reportedWorkload,
   sourceName,
 } from "./names.ts";
 import { EVENT_TYPE_PATTERN, SOURCE_PATTERN } from "../observation.ts";
 
-Deno.test("observationName() is the source, 128 bits of the fingerprint and an occurrence's generation", () => {
+Deno.test("observationName() is the source, 100 bits of the fingerprint in base32 and an occurrence's generation", () => {
   const fingerprint = "0123456789abcdef".repeat(4);
-  assertEquals(observationName("trivy", fingerprint, 0), "trivy-0123456789abcdef0123456789abcdef");
-  assertEquals(observationName("falco", fingerprint, 12), "falco-0123456789abcdef0123456789abcdef-12");
+  assertEquals(observationName("trivy", fingerprint, 0), "trivy-04hmasw9nf6yy0938nkr");
+  assertEquals(observationName("falco", fingerprint, 12), "falco-04hmasw9nf6yy0938nkr-12");
+  assertEquals(observationName("a", "f".repeat(64), 0), `a-${"z".repeat(20)}`);
+});
+
+Deno.test("parseName() reads what observationName() gives, for any fingerprint (property)", () => {
+  fc.assert(
+    fc.property(
+      fc.constantFrom("falco", "kube-bench", "a-1-2"),
+      fc.stringMatching(/^[0-9a-f]{64}$/),
+      fc.integer({ min: 0, max: 2 ** 32 - 1 }),
+      (source, fingerprint, generation) => {
+        const name = observationName(source, fingerprint, generation);
+        assertEquals(parseName(name), { source, fingerprint: nameFingerprint(fingerprint), generation });
+      },
+    ),
+  );
+});
+
+Deno.test("parseName() refuses names that zen-watcher does not give", () => {
+  const text = "04hmasw9nf6yy0938nkr";
+  const legal = [`falco-${text}`, `falco-${text}-1`];
+  for (const name of legal) assert(parseName(name), name);
+  const illegal = [
+    ...[
+      text,
+      `-${text}`,
+      `falco-${text}-0`,
+      `falco-${text}-01`,
+      `falco-${text}-x`,
+      `falco-${text}-`,
+      "a",
+      "",
+    ],
+    ...[
+      `falco-${text.toUpperCase()}`,
+      `falco-${text.slice(1)}u`,
+      `falco-${text}-4294967296`,
+      `falco-${text}0`,
+    ],
+  ];
+  for (const name of illegal) assertEquals(parseName(name), undefined, name);
 });
 
 Deno.test("labelValue() keeps what is legal and tells apart what it has to change", () => {
@@ -64,7 +107,16 @@ Deno.test("a workload's generated name loses what Kubernetes added, and only tha
     [deploymentOfPod("web-5d59d67564-x2vbn"), "web"],
     [deploymentOfPod("web-x2vbn"), undefined],
     [cronJobOfJob("backup-28392845"), "backup"],
-    [cronJobOfJob("backup-1620000000"), "backup"],
+    [cronJobOfJob("backup-1620000000"), undefined],
+    [cronJobOfJob("db-migrate-20261101"), undefined],
+    [cronJobOfJob("backup-27999999"), undefined],
+    [cronJobOfJob("backup-36000000"), "backup"],
+    [deploymentOfReplicaSet("gateway-https"), undefined],
+    [deploymentOfReplicaSet("cache-tmpfs"), undefined],
+    [deploymentOfReplicaSet("web-bcdfg"), undefined],
+    [deploymentOfReplicaSet("web-bcdf4"), "web"],
+    [deploymentOfReplicaSet("web-mxwvzkph"), undefined],
+    [deploymentOfReplicaSet("web-mxwvzk2h"), "web"],
     [cronJobOfJob("migrate-42"), undefined],
     [cronJobOfJob("backup-2839284x"), undefined],
   ];

@@ -199,6 +199,7 @@ function toEvent(result: JsonObject, { outcome, rule, resource, around }: Verdic
     severity: outcome === "error" ? "low" : firstText(text(at(result, "severity")), "medium"),
     eventType: outcome === "error" ? "policy-error" : "policy-violation",
     message: message === "" ? `${name}: ${outcome}` : `${name}: ${message}`,
+    rule: ruleName(rule),
     rules: ruleNames(rule),
     ...(about ? { resource: about } : {}),
     details: withoutEmpty({
@@ -220,6 +221,12 @@ function toEvent(result: JsonObject, { outcome, rule, resource, around }: Verdic
       report: resource ? "" : textAt(around.report, "metadata", "name"),
     }),
   };
+}
+
+/** The rule with its policy, as `spec.rule`. */
+function ruleName({ policy, lasting }: Rule): string {
+  if (lasting === "") return policy;
+  return policy === "" ? lasting : `${policy}/${lasting}`;
 }
 
 function ruleNames({ policy, lasting, reported }: Rule): string[] {

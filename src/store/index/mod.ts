@@ -7,14 +7,8 @@ import { ANNOTATIONS, type Observation } from "../../model/observation.ts";
 import type { WatchEvent } from "../../kube/watch.ts";
 import type { Generation, Identified, StoredIndex } from "../../pipeline/ports.ts";
 import { fingerprintKey } from "../fingerprint_key.ts";
-import {
-  type Foreign,
-  foreignness,
-  parseName,
-  project,
-  type ProjectOptions,
-  versionNumber,
-} from "./projection.ts";
+import { parseName } from "../../model/identity/names.ts";
+import { type Foreign, foreignness, project, type ProjectOptions, versionNumber } from "./projection.ts";
 import { Entry, NONE, type Row, Rows } from "./rows.ts";
 import type { Tallies } from "./tallies.ts";
 

@@ -1,6 +1,6 @@
 /** What the index keeps of an Observation, and whether it is one of ours at all. */
 import { Buffer } from "node:buffer";
-import { observationName } from "../../model/identity/names.ts";
+import { type ObservationName, parseName } from "../../model/identity/names.ts";
 import {
   ANNOTATIONS,
   CATEGORIES,
@@ -10,7 +10,7 @@ import {
   SEVERITIES,
 } from "../../model/observation.ts";
 import { parseTime } from "../../model/time.ts";
-import { hexWords } from "../fingerprint_key.ts";
+import { hexWords, nameWords } from "../fingerprint_key.ts";
 
 const HOUR_MS = 3_600_000;
 const FUTURE_MS = 6 * 60_000;
@@ -29,7 +29,7 @@ export interface Projection {
   readonly belongsTo: string;
   readonly source: string;
   readonly eventType: string;
-  /** The first 128 bits. */
+  /** The first 100 bits, as names hold them, in four words. */
   readonly fingerprint: readonly number[];
   readonly generation: number;
   readonly uid: readonly number[];
@@ -80,7 +80,7 @@ export function project(observation: Observation, options: ProjectOptions): Proj
     belongsTo: spec.resource?.namespace ?? "",
     source: spec.source,
     eventType: spec.eventType,
-    fingerprint: hexWords(named.fingerprint, 4),
+    fingerprint: nameWords(named.fingerprint),
     generation: named.generation,
     uid,
     resourceVersion: versionNumber(metadata.resourceVersion),
@@ -151,33 +151,6 @@ export function seenTimes({ metadata, spec, status }: Observation, now: number):
 export function versionNumber(resourceVersion: string | undefined): number {
   const number = Number(resourceVersion || NaN);
   return Number.isSafeInteger(number) ? number : NaN;
-}
-
-/** What a deterministic name says. */
-export interface ObservationName {
-  readonly source: string;
-  /** 32 hex digits. */
-  readonly fingerprint: string;
-  readonly generation: number;
-}
-
-/** Reads `<source>-<32 hex>[-<n>]`, undefined where a name is not of that form. */
-export function parseName(name: string): ObservationName | undefined {
-  const dash = name.lastIndexOf("-");
-  const tail = name.slice(dash + 1);
-  const generation = tail.length < 32 ? Number(tail) : 0;
-  const stem = tail.length < 32 ? name.slice(0, Math.max(dash, 0)) : name;
-  const source = stem.slice(0, -33);
-  const fingerprint = stem.slice(-32);
-  if (
-    !Number.isSafeInteger(generation) || generation < 0 || generation >= 2 ** 32 || source === "" ||
-    !isHex(fingerprint)
-  ) {
-    return undefined;
-  }
-  return observationName(source, fingerprint, generation) === name
-    ? { source, fingerprint, generation }
-    : undefined;
 }
 
 /** The four words of a UUID. */

@@ -1,10 +1,10 @@
 /** Rows of the index: found by fingerprint, newest generation first, or by name. */
-import { observationName } from "../../model/identity/names.ts";
+import { nameFingerprint, observationName, parseName } from "../../model/identity/names.ts";
 import { CATEGORIES, type Category, SEVERITIES, type Severity } from "../../model/observation.ts";
 import type { Generation, Identified } from "../../pipeline/ports.ts";
 import { Columns, Interned } from "./columns.ts";
-import { hexWords, keyOfWords } from "../fingerprint_key.ts";
-import { hexText, parseName, type Projection, uidText, uidWords } from "./projection.ts";
+import { keyOfWords, nameWords } from "../fingerprint_key.ts";
+import { hexText, type Projection, uidText, uidWords } from "./projection.ts";
 import { type Counted, Tallies } from "./tallies.ts";
 
 const SEVERITY_BITS = 7;
@@ -25,7 +25,7 @@ export interface Row extends Generation {
   readonly kind: "finding" | "occurrence";
   readonly severity: Severity;
   readonly category: Category;
-  /** 32 hex digits. */
+  /** The part that names hold: 25 hex digits. */
   readonly fingerprint: string;
   readonly uid: string;
   /** Undefined where the server's is no number. */
@@ -106,9 +106,9 @@ export class Rows {
     return (this.#columns.traits[slot] ?? 0) & SEVERITY_BITS;
   }
 
-  /** 32 hex digits. */
+  /** The part that names hold: 25 hex digits. */
   fingerprint(slot: number): string {
-    return hexText(this.#columns.fingerprint.subarray(slot * 4, slot * 4 + 4));
+    return nameFingerprint(hexText(this.#columns.fingerprint.subarray(slot * 4, slot * 4 + 4)));
   }
 
   uid(slot: number): string {
@@ -219,7 +219,7 @@ export class Rows {
   newest({ fingerprint, source, severity, resource }: Identified): number {
     const belongsTo = resource?.namespace ?? "";
     return this.#first(
-      hexWords(fingerprint, 4),
+      nameWords(fingerprint),
       (slot) =>
         this.source(slot) === source && SEVERITIES[this.severity(slot)] === severity &&
         this.belongsTo(slot) === belongsTo,
@@ -232,7 +232,7 @@ export class Rows {
     if (!named) return NONE;
     const { source, generation, fingerprint } = named;
     return this.#first(
-      hexWords(fingerprint, 4),
+      nameWords(fingerprint),
       (slot) =>
         this.generation(slot) === generation && this.source(slot) === source &&
         this.namespace(slot) === namespace,
