@@ -131,7 +131,8 @@ function readValues(text: string): Documents {
   const isTooLarge = whole.errors.some(({ reason }) => reason === "too_large");
   const scanned = isTooLarge ? scanJson(text, { lists: "items" }) : whole;
   const json = { documents: scanned.parts.map((part) => part.read()), errors: payloadErrorsOf(scanned) };
-  if (json.errors.length === 0 || beginsWithJsonLine(text)) return json;
+  const isJson = json.errors.every(({ reason }) => reason !== "unreadable");
+  if (isJson || beginsWithJsonLine(text)) return json;
   // "not JSON" is not what is wrong with an object in YAML.
   const isObjectInYaml = text.includes("apiVersion:");
   if (text.length > MAX_YAML_LENGTH) return isObjectInYaml ? { documents: [], errors: [LONG_YAML] } : json;
