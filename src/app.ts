@@ -157,6 +157,7 @@ export async function startApp(
     api,
     metrics,
     log: logger("expiry"),
+    ownNamespace: settings.podNamespace,
     budget: pipeline.budget,
     sourceLabel: books.sourceLabel,
     stateOf: (row) => findings.state(row),

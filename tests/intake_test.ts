@@ -260,7 +260,7 @@ Deno.test("createIntake() returns the fingerprints a report holds: filtered find
 
 Deno.test("createIntake() writes an alert while thousands of findings wait", async () => {
   const { store, waiting } = heldStore();
-  const slots = createWriteSlots({ limit: 8, perSource: 6 });
+  const slots = createWriteSlots({ limit: 8, perSource: 7, perNamespace: 7, perTenant: 6 });
   const { intake } = intakeOn(store, { ...NO_LIMITS, slots });
   function* many() {
     for (let id = 0; id < 5_000; id++) yield drawn(id);

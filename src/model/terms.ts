@@ -44,6 +44,8 @@ export const ANNOTATIONS = {
   eventId: `${GROUP}/event-id`,
   /** The Ingester whose webhook a finding of a built-in source was pushed through: no view of that source tells of its end. */
   pushedThrough: `${GROUP}/pushed-through`,
+  /** The namespace whose quota or policy refused the Observation, or that was gone: it is stored in the controller's own. */
+  refusedByNamespace: `${GROUP}/refused-by-namespace`,
 } as const;
 
 /** The limits of section 1, in UTF-16 units (never fewer than Kubernetes' code points) and bytes. */

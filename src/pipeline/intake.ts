@@ -11,7 +11,7 @@ import type {
 import { isObject } from "../model/json.ts";
 import type { FailReason, FilterReason, Outcome, PayloadError } from "../model/outcome.ts";
 import { decide, type Decision, dedup, type Steps } from "./decide.ts";
-import type { Limits } from "./limits.ts";
+import type { Limits, WriteSlot } from "./limits.ts";
 import { type EventSettings, normalize } from "./normalize.ts";
 import type { ObservationStore, Recorder, Ticket, WriteContext, Written } from "./ports.ts";
 
@@ -30,6 +30,10 @@ export interface TakeContext {
   /** Aborted at the request's deadline or at shutdown. */
   readonly signal: AbortSignal;
   readonly correlationId: string;
+  /** Told when nothing of the payload is at work any more, but waits for a rate, a retry or a twin, and when it goes on. */
+  readonly onWaiting?: (isWaiting: boolean) => void;
+  /** Told of the namespace that all events without an outcome belong to, at each change; undefined: there are several, or none. */
+  readonly onOnlyNamespace?: (namespace: string | undefined) => void;
   /** Tells two reports of one finding apart; by default source, kind, namespace and name of the payload's object. */
   readonly origin?: string;
 }
@@ -82,6 +86,13 @@ interface Batch {
   throttled: boolean;
   /** It brought as many events, or errors, as one may. */
   isFull: boolean;
+  readonly onWaiting: TakeContext["onWaiting"];
+  readonly onOnlyNamespace: TakeContext["onOnlyNamespace"];
+  /** The loop over its events, and writes that do not wait outside. */
+  atWork: number;
+  /** Events without an outcome, by namespace. */
+  readonly undecided: Map<string, number>;
+  onlyNamespace: string | undefined;
 }
 
 /** An event in the books. */
@@ -98,11 +109,25 @@ export function createIntake({ steps, limits, store, recorder, settings, context
   async function take(
     source: EventSource,
     payload: Payload | PayloadParts,
-    { feed, signal, correlationId, origin = originOf(source, payload) }: TakeContext,
+    { feed, signal, correlationId, origin = originOf(source, payload), onWaiting, onOnlyNamespace }:
+      TakeContext,
   ): Promise<IntakeResult> {
     const write: WriteContext = { signal, correlationId, origin, pushed: feed.type === "post" };
     const tally = newTally();
-    const batch: Batch = { source, feed, write, tally, underWay: [], throttled: false, isFull: false };
+    const batch: Batch = {
+      source,
+      feed,
+      write,
+      tally,
+      underWay: [],
+      throttled: false,
+      isFull: false,
+      onWaiting,
+      onOnlyNamespace,
+      atWork: 1,
+      undecided: new Map(),
+      onlyNamespace: undefined,
+    };
     if (write.pushed) limits.slices.arrived();
     for await (const part of "body" in payload ? [payload] : payload) {
       // A part that yields no event takes its time too.
@@ -114,6 +139,7 @@ export function createIntake({ steps, limits, store, recorder, settings, context
       }
       if (batch.isFull) break;
     }
+    noteAtWork(batch, -1);
     for (const work of batch.underWay) await work;
     return resultOf(batch.tally);
   }
@@ -162,6 +188,7 @@ export function createIntake({ steps, limits, store, recorder, settings, context
     if (event.kind === "finding" && !event.resolved && !pushed) {
       tally.fingerprints.push(event.fingerprint);
     }
+    noteUndecided(batch, event, 1);
     return { event, batch, ticket: recorder.open(event, { source: source.name, correlationId }) };
   }
 
@@ -186,33 +213,46 @@ export function createIntake({ steps, limits, store, recorder, settings, context
         batch.underWay.push(followTwin(entry, decision.settled));
         return;
       case "write":
-        if (await mayWrite(entry, decision)) batch.underWay.push(write(entry, decision));
+        return await startWrite(entry, decision);
     }
   }
 
-  /** Takes a token and a write slot; where one of them does not come in time, settles the event and says false. */
-  async function mayWrite(entry: Entry, { reservation }: WriteDecision): Promise<boolean> {
-    const { batch } = entry;
+  /** Takes a token and a write slot, and starts to write; where one of them does not come in time, settles the event. */
+  async function startWrite(entry: Entry, decision: WriteDecision): Promise<void> {
+    const { batch, event } = entry;
     const { source, write: { signal, pushed } } = batch;
-    if (!signal.aborted && !await limits.rate.take(source.name, signal) && pushed) {
-      batch.throttled = true;
+    const tenant = { source: source.name, namespace: namespaceOf(event) };
+    if (!signal.aborted) {
+      const token = limits.rate.take(tenant, signal);
+      const isTaken = typeof token === "boolean" ? token : await idle(batch, token);
+      if (!isTaken && pushed) batch.throttled = true;
     }
-    if (!signal.aborted && await limits.slots.take(source.name, signal)) return true;
+    const slot = signal.aborted ? undefined : await limits.slots.take(tenant, signal);
+    if (slot) {
+      batch.underWay.push(write(entry, decision, slot));
+      return;
+    }
     const outcome: Outcome = batch.throttled ? { kind: "filtered", reason: "rate_limit" } : TOO_LATE;
-    reservation.settle({ outcome });
+    decision.reservation.settle({ outcome });
     settle(entry, outcome);
-    return false;
   }
 
-  async function write(entry: Entry, { generation, reservation }: WriteDecision): Promise<void> {
+  async function write(
+    entry: Entry,
+    { generation, reservation }: WriteDecision,
+    slot: WriteSlot,
+  ): Promise<void> {
     const { event, batch, ticket } = entry;
     let written: Written;
+    noteAtWork(batch, 1);
     try {
-      written = await store.write(event, generation, batch.write);
+      const outside = (wait: () => Promise<boolean>) => idle(batch, slot.outside(wait));
+      written = await store.write(event, generation, { ...batch.write, outside });
     } catch (error) {
       written = { outcome: { kind: "failed", reason: "internal", message: messageOf(error) } };
     } finally {
-      limits.slots.release(batch.source.name);
+      slot.release();
+      noteAtWork(batch, -1);
     }
     ticket.step?.({ step: "write", written });
     reservation.settle(written);
@@ -228,12 +268,47 @@ export function createIntake({ steps, limits, store, recorder, settings, context
     else await carryOut(entry, dedup);
   }
 
-  function settle({ batch: { tally }, ticket }: Entry, outcome: Outcome, document?: string): void {
+  function settle({ batch, event, ticket }: Entry, outcome: Outcome, document?: string): void {
     ticket.settle(outcome, document);
-    count(tally, outcome);
+    count(batch.tally, outcome);
+    noteUndecided(batch, event, -1);
   }
 
   return { take };
+}
+
+/** Waits for `work` of others. */
+async function idle<T>(batch: Batch, work: Promise<T>): Promise<T> {
+  noteAtWork(batch, -1);
+  try {
+    return await work;
+  } finally {
+    noteAtWork(batch, 1);
+  }
+}
+
+function noteAtWork(batch: Batch, by: 1 | -1): void {
+  batch.atWork += by;
+  const isChange = by === 1 ? batch.atWork === 1 : batch.atWork === 0;
+  if (isChange) batch.onWaiting?.(batch.atWork === 0);
+}
+
+function noteUndecided(batch: Batch, event: NormalEvent, by: 1 | -1): void {
+  const { undecided, onOnlyNamespace } = batch;
+  if (!onOnlyNamespace) return;
+  const namespace = namespaceOf(event);
+  const count = (undecided.get(namespace) ?? 0) + by;
+  if (count > 0) undecided.set(namespace, count);
+  else undecided.delete(namespace);
+  const [first] = undecided.keys();
+  const only = undecided.size === 1 ? first : undefined;
+  if (only === batch.onlyNamespace) return;
+  batch.onlyNamespace = only;
+  onOnlyNamespace(only);
+}
+
+function namespaceOf({ resource }: NormalEvent): string {
+  return resource?.namespace ?? "";
 }
 
 const TOO_LATE: Outcome = {

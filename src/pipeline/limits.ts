@@ -19,26 +19,46 @@ export interface TimeSlices {
   turn(): Promise<void> | undefined;
 }
 
-/** Hands out one token per write and source. */
-export interface RateLimiter {
-  /** Resolves true with a token taken, in order of arrival; false where `signal` aborted first. */
-  take(source: string, signal: AbortSignal): Promise<boolean>;
+/** Whose event it is: the source of its payload, and the namespace of the affected resource ("" for none). */
+export interface Tenant {
+  readonly source: string;
+  readonly namespace: string;
 }
 
-/** Bounds the writes under way, in all and for each source. */
+/** Hands out one token per write and source. */
+export interface RateLimiter {
+  /** True with a token taken, false where `signal` aborted first. Namespaces that wait take turns; one's events keep their order. */
+  take(tenant: Tenant, signal: AbortSignal): boolean | Promise<boolean>;
+}
+
+/** Bounds the writes under way: in all, of each source and of each namespace. */
 export interface WriteSlots {
-  /** Resolves true once there is a slot, false where `signal` aborted first. Every true needs a `release`. */
-  take(source: string, signal: AbortSignal): Promise<boolean>;
-  release(source: string): void;
+  /** Resolves with a slot, or with undefined where `signal` aborted first. Sources that wait take turns, and in them namespaces. */
+  take(tenant: Tenant, signal: AbortSignal): Promise<WriteSlot | undefined>;
   readonly taken: number;
+}
+
+/** The right to have one write under way. */
+export interface WriteSlot {
+  /**
+   * Gives the slot up while `wait` lasts, and takes one again afterwards. False where `wait` says so, the signal aborted, or
+   * too many writes wait outside already; the slot is gone then.
+   */
+  outside(wait: () => Promise<boolean>): Promise<boolean>;
+  release(): void;
 }
 
 export interface LimitsOptions extends RateLimiterOptions {
   readonly slots?: WriteSlotsOptions;
 }
 
+/** The write slots of a process. */
+export const WRITE_SLOTS: WriteSlotsOptions = { limit: 32, perSource: 28, perNamespace: 24, perTenant: 18 };
+
 /** Creates the limits of a process. */
-export function createLimits({ slots = { limit: 32, perSource: 24 }, ...options }: LimitsOptions): Limits {
+export function createLimits(
+  { slots = WRITE_SLOTS, ...options }: LimitsOptions,
+): Limits {
   return {
     slices: createTimeSlices(options.clock),
     rate: createRateLimiter(options),
@@ -49,8 +69,8 @@ export function createLimits({ slots = { limit: 32, perSource: 24 }, ...options 
 /** Limits that never make anything wait. */
 export const NO_LIMITS: Limits = {
   slices: { arrived() {}, turn: () => undefined },
-  rate: { take: () => Promise.resolve(true) },
-  slots: { take: () => Promise.resolve(true), release() {}, taken: 0 },
+  rate: { take: () => true },
+  slots: { take: () => Promise.resolve({ outside: (wait) => wait(), release() {} }), taken: 0 },
 };
 
 /**
@@ -103,8 +123,7 @@ export interface RateLimiterOptions {
 interface Bucket {
   tokens: number;
   readAt: number;
-  /** In order of arrival: a set keeps it, and an aborted waiter leaves in constant time. */
-  readonly waiting: Set<() => void>;
+  readonly waiting: Turns;
   cancelTimer: (() => void) | undefined;
 }
 
@@ -121,7 +140,12 @@ export function createRateLimiter(options: RateLimiterOptions): RateLimiter {
 
   function bucketOf(source: string): Bucket {
     const bucket = buckets.get(source) ??
-      { tokens: rateOf(source).burst, readAt: clock.monotonic(), waiting: new Set(), cancelTimer: undefined };
+      {
+        tokens: rateOf(source).burst,
+        readAt: clock.monotonic(),
+        waiting: new Turns(),
+        cancelTimer: undefined,
+      };
     buckets.delete(source);
     buckets.set(source, bucket); // the last of the map is the one used last
     if (buckets.size > maxSources) forgetOldest();
@@ -146,8 +170,9 @@ export function createRateLimiter(options: RateLimiterOptions): RateLimiter {
     bucket.cancelTimer = undefined;
     const rate = rateOf(source);
     refill(bucket, rate);
-    for (const next of bucket.waiting) {
-      if (bucket.tokens < 1) break;
+    while (bucket.tokens >= 1) {
+      const next = bucket.waiting.next();
+      if (!next) break;
       bucket.tokens--;
       next();
     }
@@ -161,10 +186,10 @@ export function createRateLimiter(options: RateLimiterOptions): RateLimiter {
     bucket.cancelTimer = timer(() => serve(source, bucket), Math.min(missingMs, 1000));
   }
 
-  function wait(source: string, bucket: Bucket, signal: AbortSignal): Promise<boolean> {
+  function wait({ source, namespace }: Tenant, bucket: Bucket, signal: AbortSignal): Promise<boolean> {
     return new Promise((resolve) => {
       const settle = (taken: boolean) => {
-        bucket.waiting.delete(next);
+        bucket.waiting.delete(namespace, next);
         signal.removeEventListener("abort", abort);
         if (bucket.waiting.size === 0) {
           bucket.cancelTimer?.();
@@ -174,20 +199,20 @@ export function createRateLimiter(options: RateLimiterOptions): RateLimiter {
       };
       const next = () => settle(true);
       const abort = () => settle(false);
-      bucket.waiting.add(next);
+      bucket.waiting.add(namespace, next);
       signal.addEventListener("abort", abort, { once: true });
       wakeLater(source, bucket, rateOf(source));
     });
   }
 
   return {
-    take(source, signal) {
-      if (signal.aborted) return Promise.resolve(false);
-      const bucket = bucketOf(source);
-      refill(bucket, rateOf(source));
-      if (bucket.waiting.size > 0 || bucket.tokens < 1) return wait(source, bucket, signal);
+    take(tenant, signal) {
+      if (signal.aborted) return false;
+      const bucket = bucketOf(tenant.source);
+      refill(bucket, rateOf(tenant.source));
+      if (bucket.waiting.size > 0 || bucket.tokens < 1) return wait(tenant, bucket, signal);
       bucket.tokens--;
-      return Promise.resolve(true);
+      return true;
     },
   };
 }
@@ -197,82 +222,178 @@ function startTimer(callback: () => void, delayMs: number): () => void {
   return () => clearTimeout(id);
 }
 
+/** Those that wait, by namespace: namespaces take turns, whatever the length of their queues. */
+class Turns {
+  // Maps and sets keep their order, and an aborted waiter leaves in constant time.
+  readonly #waiting = new Map<string, Set<() => void>>();
+
+  /** Namespaces with somebody waiting. */
+  get size(): number {
+    return this.#waiting.size;
+  }
+
+  has(namespace: string): boolean {
+    return this.#waiting.has(namespace);
+  }
+
+  add(namespace: string, waiter: () => void): void {
+    const own = this.#waiting.get(namespace) ?? new Set();
+    this.#waiting.set(namespace, own.add(waiter));
+  }
+
+  delete(namespace: string, waiter: () => void): void {
+    const own = this.#waiting.get(namespace);
+    own?.delete(waiter);
+    if (own?.size === 0) this.#waiting.delete(namespace);
+  }
+
+  /** Takes the first waiter of the namespace whose turn it is, among those that may have one. */
+  next(mayHave: (namespace: string) => boolean = () => true): (() => void) | undefined {
+    for (const [namespace, own] of this.#waiting) {
+      const [first] = own;
+      if (!first || !mayHave(namespace)) continue;
+      this.#waiting.delete(namespace);
+      own.delete(first);
+      if (own.size > 0) this.#waiting.set(namespace, own);
+      return first;
+    }
+    return undefined;
+  }
+}
+
 export interface WriteSlotsOptions {
   /** Writes under way in all. */
   readonly limit: number;
-  /** Of one source, below `limit`: writes that wait out a fault of one source leave room for the others. */
+  /** Of one source, and of one namespace, below `limit`: what the API server is slow for leaves room for others. */
   readonly perSource: number;
+  readonly perNamespace: number;
+  /** Of one source and namespace, below both. */
+  readonly perTenant: number;
+  /** Writes that may wait outside for one namespace. */
+  readonly maxOutsidePerNamespace?: number;
+  /** Writes that may wait outside in all. */
+  readonly maxOutside?: number;
 }
 
 interface Queue {
-  taken: number;
-  readonly waiting: Set<() => void>;
+  readonly taken: Counts;
+  readonly waiting: Turns;
 }
 
-/** Creates the write slots: sources that wait take turns, whatever the length of their queues. */
-export function createWriteSlots({ limit, perSource }: WriteSlotsOptions): WriteSlots {
+/** Creates the write slots. */
+export function createWriteSlots(options: WriteSlotsOptions): WriteSlots {
+  const { limit, perSource, perNamespace, perTenant, maxOutsidePerNamespace = 256, maxOutside = 4_096 } =
+    options;
   const queues = new Map<string, Queue>();
-  let taken = 0;
+  const takenOf = new Counts();
+  const outsideOf = new Counts();
 
   function handOut(): void {
     for (const queue of queues.values()) {
-      if (taken >= limit) return;
-      const [first] = queue.waiting;
-      if (first && queue.taken < perSource) first();
+      if (takenOf.total >= limit) return;
+      queue.waiting.next((namespace) => hasRoom(queue, namespace))?.();
     }
   }
 
+  function hasRoom(queue: Queue, namespace: string): boolean {
+    return takenOf.total < limit && takenOf.get(namespace) < perNamespace &&
+      queue.taken.total < perSource && queue.taken.get(namespace) < perTenant;
+  }
+
   function queueOf(source: string): Queue {
-    const queue = queues.get(source) ?? { taken: 0, waiting: new Set() };
+    const queue = queues.get(source) ?? { taken: new Counts(), waiting: new Turns() };
     queues.set(source, queue);
     return queue;
   }
 
-  function forgetIdle(source: string, queue: Queue): void {
-    if (queue.taken === 0 && queue.waiting.size === 0) queues.delete(source);
+  function forgetIdle(source: string): void {
+    const queue = queues.get(source);
+    if (queue?.taken.total === 0 && queue.waiting.size === 0) queues.delete(source);
+  }
+
+  function giveBack({ source, namespace }: Tenant): void {
+    queues.get(source)?.taken.add(namespace, -1);
+    takenOf.add(namespace, -1);
+    forgetIdle(source);
+    handOut();
+  }
+
+  function acquire({ source, namespace }: Tenant, signal: AbortSignal): Promise<boolean> {
+    if (signal.aborted) return Promise.resolve(false);
+    const queue = queueOf(source);
+    const admit = () => {
+      // A map keeps its order: a source that got a slot goes to its end.
+      queues.delete(source);
+      queues.set(source, queue);
+      queue.taken.add(namespace, 1);
+      takenOf.add(namespace, 1);
+    };
+    if (hasRoom(queue, namespace) && !queue.waiting.has(namespace)) {
+      admit();
+      return Promise.resolve(true);
+    }
+    return new Promise((resolve) => {
+      const turn = () => {
+        signal.removeEventListener("abort", abort);
+        admit();
+        resolve(true);
+      };
+      const abort = () => {
+        queue.waiting.delete(namespace, turn);
+        forgetIdle(source);
+        resolve(false);
+      };
+      queue.waiting.add(namespace, turn);
+      signal.addEventListener("abort", abort, { once: true });
+    });
   }
 
   return {
-    take(source, signal) {
-      if (signal.aborted) return Promise.resolve(false);
-      const queue = queueOf(source);
-      const admit = () => {
-        // A map keeps its order: a source that got a slot goes to its end.
-        queues.delete(source);
-        queues.set(source, queue);
-        queue.taken++;
-        taken++;
+    async take(tenant, signal) {
+      if (!await acquire(tenant, signal)) return undefined;
+      let isHeld = true;
+      const release = () => {
+        if (isHeld) giveBack(tenant);
+        isHeld = false;
       };
-      if (taken < limit && queue.taken < perSource && queue.waiting.size === 0) {
-        admit();
-        return Promise.resolve(true);
-      }
-      return new Promise((resolve) => {
-        const turn = () => {
-          queue.waiting.delete(turn);
-          signal.removeEventListener("abort", abort);
-          admit();
-          resolve(true);
-        };
-        const abort = () => {
-          queue.waiting.delete(turn);
-          forgetIdle(source, queue);
-          resolve(false);
-        };
-        queue.waiting.add(turn);
-        signal.addEventListener("abort", abort, { once: true });
-      });
-    },
-    release(source) {
-      const queue = queues.get(source);
-      if (!queue) return;
-      queue.taken--;
-      taken--;
-      forgetIdle(source, queue);
-      handOut();
+      return {
+        release,
+        async outside(wait) {
+          const { namespace } = tenant;
+          release();
+          if (outsideOf.total >= maxOutside || outsideOf.get(namespace) >= maxOutsidePerNamespace) {
+            return false;
+          }
+          outsideOf.add(namespace, 1);
+          try {
+            if (!await wait()) return false;
+          } finally {
+            outsideOf.add(namespace, -1);
+          }
+          isHeld = await acquire(tenant, signal);
+          return isHeld;
+        },
+      };
     },
     get taken() {
-      return taken;
+      return takenOf.total;
     },
   };
+}
+
+/** Counts by namespace, and their sum. */
+class Counts {
+  readonly #counts = new Map<string, number>();
+  total = 0;
+
+  get(namespace: string): number {
+    return this.#counts.get(namespace) ?? 0;
+  }
+
+  add(namespace: string, by: 1 | -1): void {
+    this.total += by;
+    const count = this.get(namespace) + by;
+    if (count === 0) this.#counts.delete(namespace);
+    else this.#counts.set(namespace, count);
+  }
 }

@@ -1,7 +1,8 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { createRateLimiter, createTimeSlices, createWriteSlots, type Rate } from "./limits.ts";
 
 const NO_DEADLINE = new AbortController().signal;
+const A = { source: "a", namespace: "" };
 
 /** Time that moves only when told, and the timers that hang on it. */
 function virtualTime() {
@@ -37,8 +38,9 @@ function setup(
   const time = virtualTime();
   const limiter = createRateLimiter({ clock: time.clock, timer: time.timer, rate, ...more });
   const taken: string[] = [];
-  const take = (name: string, source = "falco", signal = new AbortController().signal) => {
-    limiter.take(source, signal).then((ok) => taken.push(ok ? name : `${name} aborted`));
+  const take = (name: string, source = "falco", signal = new AbortController().signal, namespace = "") => {
+    Promise.resolve(limiter.take({ source, namespace }, signal))
+      .then((ok) => taken.push(ok ? name : `${name} aborted`));
   };
   return { time, limiter, taken, take };
 }
@@ -110,6 +112,15 @@ Deno.test("createRateLimiter() keeps sources apart and follows a source's own ra
   assertEquals(taken, ["slow 1", "falco 1", "slow 2"]);
 });
 
+Deno.test("createRateLimiter() lets the namespaces of a source take turns, whatever the length of their queues", async () => {
+  const { time, taken, take } = setup({ perSecond: 1, burst: 1 });
+  for (let event = 1; event <= 5; event++) take(`evil ${event}`, "kyverno", NO_DEADLINE, "evil");
+  take("shop 1", "kyverno", NO_DEADLINE, "shop");
+  take("shop 2", "kyverno", NO_DEADLINE, "shop");
+  await time.advance(10_000);
+  assertEquals(taken, ["evil 1", "evil 2", "shop 1", "evil 3", "shop 2", "evil 4", "evil 5"]);
+});
+
 Deno.test("createRateLimiter() forgets the source idle longest, never one with waiters", async () => {
   const { time, taken, take } = setup({ perSecond: 0.5, burst: 1 }, { maxSources: 2 });
   take("w1", "waited");
@@ -124,13 +135,13 @@ Deno.test("createRateLimiter() forgets the source idle longest, never one with w
 });
 
 Deno.test("createWriteSlots() lets sources take turns, whatever the length of their queues", async () => {
-  const slots = createWriteSlots({ limit: 1, perSource: 1 });
+  const slots = createWriteSlots({ limit: 1, perSource: 1, perNamespace: 1, perTenant: 1 });
   const order: string[] = [];
   const write = async (source: string) => {
-    if (!await slots.take(source, NO_DEADLINE)) return;
+    const slot = await slots.take({ source, namespace: "" }, NO_DEADLINE);
     order.push(source);
     await Promise.resolve();
-    slots.release(source);
+    slot?.release();
   };
   await Promise.all(["a", "a", "a", "a", "b", "b", "c"].map(write));
   assertEquals(order, ["a", "a", "b", "c", "a", "b", "a"]);
@@ -138,14 +149,55 @@ Deno.test("createWriteSlots() lets sources take turns, whatever the length of th
 });
 
 Deno.test("createWriteSlots() gives no slot to a waiter that gave up", async () => {
-  const slots = createWriteSlots({ limit: 1, perSource: 1 });
-  await slots.take("a", NO_DEADLINE);
+  const slots = createWriteSlots({ limit: 1, perSource: 1, perNamespace: 1, perTenant: 1 });
+  const first = await slots.take(A, NO_DEADLINE);
   const giveUp = new AbortController();
-  const waiting = slots.take("a", giveUp.signal);
+  const waiting = slots.take(A, giveUp.signal);
   giveUp.abort();
-  assertEquals(await waiting, false);
-  slots.release("a");
-  assertEquals([slots.taken, await slots.take("b", NO_DEADLINE)], [0, true]);
+  assertEquals(await waiting, undefined);
+  first?.release();
+  assertEquals(slots.taken, 0);
+  assert(await slots.take({ source: "b", namespace: "" }, NO_DEADLINE));
+});
+
+Deno.test("createWriteSlots() lets the namespaces of a source take turns, and bounds each", async () => {
+  const slots = createWriteSlots({ limit: 3, perSource: 3, perNamespace: 2, perTenant: 2 });
+  const order: string[] = [];
+  const take = async (namespace: string) => {
+    const slot = await slots.take({ source: "a", namespace }, NO_DEADLINE);
+    order.push(namespace);
+    return slot;
+  };
+  for (let write = 0; write < 4; write++) void take("slow");
+  const other = [take("other"), take("other")];
+  await new Promise((resolve) => setTimeout(resolve));
+  assertEquals(order, ["slow", "slow", "other"]);
+  (await other[0])?.release();
+  await other[1];
+  assertEquals(order, ["slow", "slow", "other", "other"], "slow has used its places up");
+});
+
+Deno.test("a write that waits outside holds no slot, and comes back with its turn", async () => {
+  const slots = createWriteSlots({
+    limit: 1,
+    perSource: 1,
+    perNamespace: 1,
+    perTenant: 1,
+    maxOutsidePerNamespace: 1,
+  });
+  const first = await slots.take(A, NO_DEADLINE);
+  const wait = Promise.withResolvers<boolean>();
+  const back = first?.outside(() => wait.promise);
+  const second = await slots.take(A, NO_DEADLINE);
+  assertEquals(slots.taken, 1);
+  assertEquals(await second?.outside(() => Promise.resolve(true)), false, "no more may wait outside");
+  const third = await slots.take(A, NO_DEADLINE);
+  wait.resolve(true);
+  third?.release();
+  assertEquals([await back, slots.taken], [true, 1]);
+  first?.release();
+  first?.release();
+  assertEquals(slots.taken, 0);
 });
 
 /** A clock that moves only when told. */

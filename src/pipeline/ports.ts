@@ -32,6 +32,11 @@ export interface WriteContext {
   readonly origin: string;
   /** True for webhooks: no view lists what still holds, so such a finding lives by its lastSeenAt. */
   readonly pushed: boolean;
+  /**
+   * Waits without holding a place among the writes under way. False where `wait` says so, the signal aborted, or too many
+   * wait already: the write is to end then. By default `wait` alone.
+   */
+  readonly outside?: (wait: () => Promise<boolean>) => Promise<boolean>;
 }
 
 /** How a write ended, and the generation it found or made, where there is one. */

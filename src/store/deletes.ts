@@ -7,7 +7,7 @@ import { OBSERVATIONS } from "./observations.ts";
 import { createSpacing, type SpacingOptions } from "../kube/write_spacing.ts";
 
 /** Values of the label `reason` of `observations_deleted_total`. */
-export const DELETE_REASONS = ["expired", "budget"] as const;
+export const DELETE_REASONS = ["expired", "budget", "merged"] as const;
 export type DeleteReason = typeof DELETE_REASONS[number];
 
 /** Values of the label `error_type` of failed deletes. */

@@ -1,4 +1,4 @@
-/** The leader deletes Observations: those that have outlived their TTL, and those that the storage budget evicts. */
+/** The leader deletes Observations: those that have outlived their TTL, that the storage budget evicts, or that are stored twice. */
 import { elapsed } from "../kube/retry.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -10,6 +10,8 @@ import type { Entry, Row } from "./index/mod.ts";
 export interface ExpiryOptions extends DeletesOptions {
   readonly budget: Budget;
   readonly log: Logger;
+  /** Where Observations lie that their own namespaces refused. */
+  readonly ownNamespace: string;
   readonly metrics: DeletesOptions["metrics"] & Pick<Metrics, "gcRuns" | "gcDuration">;
   readonly stateOf: (row: Row) => FindingState;
   /** OBSERVATION_TTL_SECONDS, for Observations without a TTL of their own. */
@@ -26,9 +28,11 @@ export interface Expiry {
   collect(signal: AbortSignal): Promise<number>;
   /** Evicts until within the budget; resolves with how many were deleted. */
   evict(signal: AbortSignal): Promise<number>;
+  /** Deletes what its own namespace has taken in the meantime; resolves with how many were deleted. */
+  merge(signal: AbortSignal): Promise<number>;
   /**
    * Until `signal` aborts: collects as soon as the index is complete and `ready`, then at every interval; evicts
-   * whenever the budget is exceeded.
+   * whenever the budget is exceeded; merges every minute.
    */
   run(signal: AbortSignal): Promise<void>;
 }
@@ -36,6 +40,7 @@ export interface Expiry {
 const SCAN_SLICE = 5_000;
 const READY_POLL_MS = 500;
 const BUDGET_CHECK_MS = 1_000;
+const MERGE_MS = 60_000;
 
 /** Creates the expiry of a process. */
 export function createExpiry(options: ExpiryOptions): Expiry {
@@ -44,7 +49,7 @@ export function createExpiry(options: ExpiryOptions): Expiry {
   for (const error_type of ["timeout", "internal"]) {
     metrics.gcErrors.inc({ operation: "collect", error_type }, 0);
   }
-  metrics.gcErrors.inc({ operation: "evict", error_type: "internal" }, 0);
+  for (const operation of ["evict", "merge"]) metrics.gcErrors.inc({ operation, error_type: "internal" }, 0);
 
   async function collect(signal: AbortSignal): Promise<number> {
     const startedAt = clock.monotonic();
@@ -119,18 +124,26 @@ export function createExpiry(options: ExpiryOptions): Expiry {
     do await collect(signal); while (await elapsed(options.intervalMs, { signal, sleep }));
   }
 
-  async function runEvictions(signal: AbortSignal): Promise<void> {
-    while (await elapsed(BUDGET_CHECK_MS, { signal, sleep })) {
+  function merge(signal: AbortSignal): Promise<number> {
+    return deletes.all([...index.doubles(options.ownNamespace)], "merged", signal);
+  }
+
+  async function runEvery(
+    intervalMs: number,
+    { operation, work }: { operation: "evict" | "merge"; work: (signal: AbortSignal) => Promise<number> },
+    signal: AbortSignal,
+  ): Promise<void> {
+    while (await elapsed(intervalMs, { signal, sleep })) {
       if (!index.complete) continue;
       const startedAt = clock.monotonic();
       try {
-        const evicted = await evict(signal);
-        if (evicted === 0) continue;
-        log.info("Observations evicted", { evicted, seconds: (clock.monotonic() - startedAt) / 1_000 });
+        const deleted = await work(signal);
+        const seconds = (clock.monotonic() - startedAt) / 1_000;
+        if (deleted > 0) log.info("Observations deleted", { operation, deleted, seconds });
       } catch (error) {
         if (signal.aborted) return;
-        metrics.gcErrors.inc({ operation: "evict", error_type: errorType(error) });
-        log.warn("Eviction ended early", { error });
+        metrics.gcErrors.inc({ operation, error_type: errorType(error) });
+        log.warn("Deleting Observations ended early", { operation, error });
       }
     }
   }
@@ -138,8 +151,13 @@ export function createExpiry(options: ExpiryOptions): Expiry {
   return {
     collect,
     evict,
+    merge,
     async run(signal) {
-      await Promise.all([runCollections(signal), runEvictions(signal)]);
+      await Promise.all([
+        runCollections(signal),
+        runEvery(BUDGET_CHECK_MS, { operation: "evict", work: evict }, signal),
+        runEvery(MERGE_MS, { operation: "merge", work: merge }, signal),
+      ]);
     },
   };
 }

@@ -297,3 +297,25 @@ Deno.test("a deleted Observation closes its window: the next event creates", () 
     assertEquals((await leader.take([{}], long)).created, 1);
     assertEquals(kube.stored.length, 1);
   }));
+
+Deno.test("of an Observation that is stored twice the one in its own namespace stays", () =>
+  leading(
+    () => [
+      { id: 1, namespace: "shop" },
+      { id: 1, namespace: "zen-system", resource: { namespace: "shop" } },
+      { id: 2, namespace: "zen-system", resource: { namespace: "shop" } },
+      { id: 3, namespace: "shop" },
+      { id: 3, namespace: "zen-system", resource: { namespace: "pay" } },
+    ],
+    async ({ time, kube, leader }) => {
+      const merged = leader.expiry.merge(NEVER);
+      await time.advance(1_000);
+      assertEquals(await merged, 1);
+      assertEquals(
+        kube.stored.map(({ metadata, spec }) => `${metadata.namespace} ${spec.resource?.namespace}`).sort(),
+        ["shop shop", "shop shop", "zen-system pay", "zen-system shop"],
+      );
+      const { values } = await leader.metrics.observationsDeleted.get();
+      assertEquals(values.map(({ labels }) => labels.reason), ["merged"]);
+    },
+  ));

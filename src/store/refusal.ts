@@ -28,8 +28,13 @@ export type Refusal =
   | { readonly kind: "exists"; readonly label: "already_exists" }
   /** Time mends it: the same request again. */
   | { readonly kind: "later"; readonly label: CreateErrorReason }
-  /** The namespace is gone or going: our own one instead. */
-  | { readonly kind: "no_namespace"; readonly label: "namespace" }
+  /** The namespace refuses it (it is gone or going, its quota is used up, a policy denies it): our own one instead. */
+  | {
+    readonly kind: "refused";
+    readonly label: "namespace" | "quota" | "admission";
+    /** Nothing can be stored there. */
+    readonly isMissing: boolean;
+  }
   | { readonly kind: "final"; readonly label: CreateErrorReason; readonly reason: FailReason };
 
 /** Reads an error of a create. */
@@ -46,9 +51,9 @@ export function refusalOf(error: unknown): Refusal {
       ? { kind: "exists", label: "already_exists" }
       : { kind: "later", label: "conflict" };
   }
-  if (isMissingNamespace(error)) return { kind: "no_namespace", label: "namespace" };
-  if (isQuota(error)) return { kind: "later", label: "quota" };
-  if (isDenial(error)) return final("admission", "unavailable");
+  if (isMissingNamespace(error)) return { kind: "refused", label: "namespace", isMissing: status === 404 };
+  if (isQuota(error)) return { kind: "refused", label: "quota", isMissing: false };
+  if (isDenial(error)) return { kind: "refused", label: "admission", isMissing: false };
   if (isRetryable(error)) return { kind: "later", label: retryLabel(status) };
   if (status === 422 || status === 400) return final("invalid", "invalid");
   if (status === 403) return final("forbidden", "unavailable");
@@ -83,9 +88,8 @@ function isQuota({ status, message }: ApiError): boolean {
   return status === 403 && message.includes("exceeded quota");
 }
 
-/** A policy's denial may be lifted. Policies choose its status (a ValidatingAdmissionPolicy's default is 422). */
-function isDenial({ status, message }: ApiError): boolean {
-  if (status < 400 || status >= 500) return false;
+/** A policy's denial is known by its text: policies choose the status (422 by default, a webhook's is 400). */
+function isDenial({ message }: ApiError): boolean {
   return (message.includes("admission webhook") && message.includes("denied the request")) ||
     (message.includes("ValidatingAdmissionPolicy") && message.includes("denied request"));
 }

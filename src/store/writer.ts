@@ -1,13 +1,14 @@
 /** The write path: one create under the name that every replica would give it, and what follows from the API server's refusal. */
 import type { Clock } from "../model/clock.ts";
+import { LRUCache } from "lru-cache";
 import { errorMessage } from "../model/error_message.ts";
 import type { NormalEvent } from "../model/event.ts";
 import { ANNOTATIONS, LABELS, type Observation } from "../model/observation.ts";
 import type { FailReason, Outcome } from "../model/outcome.ts";
 import { observationName, parseName } from "../model/identity/names.ts";
 import { shortFingerprint } from "../model/identity/fingerprint.ts";
-import { hasStatus, type KubeApi } from "../kube/api.ts";
-import { backoff, elapsed, retry, retryAfterMsOf, type Sleep } from "../kube/retry.ts";
+import { hasStatus, type KubeApi, NetworkError } from "../kube/api.ts";
+import { backoff, elapsed, retry, retryAfterMsOf, type RetryOptions, type Sleep } from "../kube/retry.ts";
 import { isOver, widen } from "../pipeline/dedup.ts";
 import { toObservation } from "../pipeline/normalize.ts";
 import type { Generation, ObservationStore, WriteContext, Written } from "../pipeline/ports.ts";
@@ -46,25 +47,42 @@ const MAX_PULLED_ATTEMPTS: Readonly<Partial<Record<CreateErrorReason, number>>> 
   server_error: 30,
 };
 
+/** A namespace that is known to be missing is not asked again for so long. */
+const MISSING_MS = 10_000;
+/** Missing namespaces remembered. */
+const MAX_MISSING = 1_000;
+
 /** One event being written. */
 interface Job {
   readonly event: NormalEvent;
   readonly context: WriteContext;
   readonly eventId: string;
   namespace: string;
+  /** The namespace that refused it. */
+  refusedBy?: string;
 }
 
-type Created = { readonly observation: StoredObservation } | { readonly exists: true } | {
-  readonly outcome: Outcome;
-};
+type Created =
+  | { readonly observation: StoredObservation }
+  /** `holder` where it has been read. */
+  | { readonly exists: true; readonly holder?: StoredObservation }
+  | { readonly outcome: Outcome };
 
 /** Creates the `write` of the store of a process (see `ObservationStore`). */
 export function createWriter(options: WriterOptions): ObservationStore["write"] {
   const { api, clock, index, repeats, metrics, instance, ownNamespace, sleep } = options;
+  const missing = new LRUCache<string, true>({
+    max: MAX_MISSING,
+    ttl: MISSING_MS,
+    // A time of 0 would never end.
+    perf: { now: () => clock.monotonic() + 1 },
+    ttlResolution: 0,
+  });
   const newBackoff = () => backoff(options.random ? { random: options.random } : {});
 
   async function write(event: NormalEvent, generation: number, context: WriteContext): Promise<Written> {
     const job: Job = { event, context, eventId: options.newEventId(), namespace: event.namespace };
+    if (missing.has(job.namespace)) useOwnNamespace(job);
     try {
       if (event.resolved) return await endStored(job);
       if (generation <= 1) return await createFrom(job, generation);
@@ -83,7 +101,8 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
       const created = await create(job, generation);
       if ("outcome" in created) return { outcome: created.outcome };
       if ("observation" in created) return stored(job, created.observation);
-      const holder = await read(job, { namespace: job.namespace, name: nameOf(job, generation) });
+      const holder = created.holder ??
+        await read(job, { namespace: job.namespace, name: nameOf(job, generation) });
       if (!holder) continue;
       if (!index.isSame(holder, job.event)) return { outcome: conflict(job, generation, holder) };
       if (holder.metadata.annotations?.[ANNOTATIONS.eventId] === job.eventId) return stored(job, holder);
@@ -107,6 +126,11 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
     return { outcome: { kind: "deduped" }, generation: widen(into, event) };
   }
 
+  function useOwnNamespace(job: Job): void {
+    job.refusedBy = job.namespace;
+    job.namespace = ownNamespace;
+  }
+
   /** One create, tried until it has a final answer, `signal` aborts, or our own namespace is refused too. */
   async function create(job: Job, generation: number): Promise<Created> {
     const { event, context: { signal, pushed } } = job;
@@ -114,10 +138,14 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
     if (signal.aborted) return { outcome: unavailable("not written before the deadline") };
     for (let attempt = 1;; attempt++) {
       const { namespace, eventId } = job;
+      const name = nameOf(job, generation);
       try {
-        const object = toObservation(event, generation, { instance, eventId, namespace, pushed });
+        const object = withRefusal(
+          toObservation(event, generation, { instance, eventId, namespace, pushed }),
+          job.refusedBy,
+        );
         const answer = await api.create<StoredObservation>(OBSERVATIONS, object, { namespace, signal });
-        return { observation: answerAbout({ namespace, name: nameOf(job, generation), eventId }, answer) };
+        return { observation: answerAbout({ namespace, name, eventId }, answer) };
       } catch (error) {
         if (signal.aborted) {
           return { outcome: unavailable(`not written before the deadline: ${errorMessage(error)}`) };
@@ -132,20 +160,43 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
             return { exists: true };
           case "final":
             return { outcome: failed(refusal.reason, errorMessage(error)) };
-          case "no_namespace":
-            if (job.namespace === ownNamespace) return { outcome: unavailable(errorMessage(error)) };
-            job.namespace = ownNamespace;
-            break;
-          case "later":
-            if (!pushed && attempt >= (MAX_PULLED_ATTEMPTS[refusal.label] ?? Infinity)) {
-              return { outcome: unavailable(errorMessage(error)) };
+          case "refused": {
+            if (namespace === ownNamespace) {
+              if (refusal.label !== "quota") return { outcome: unavailable(errorMessage(error)) };
+              break;
             }
-            if (!await elapsed(waits.next(retryAfterMsOf(error)), { signal, sleep })) {
-              return { outcome: unavailable(`not written before the deadline: ${errorMessage(error)}`) };
-            }
+            const holder = await holderIn(job, { name, isMissing: refusal.isMissing });
+            if (holder) return { exists: true, holder };
+            useOwnNamespace(job);
+            continue;
+          }
+        }
+        // What is left time may mend.
+        if (!pushed && attempt >= (MAX_PULLED_ATTEMPTS[refusal.label] ?? Infinity)) {
+          return { outcome: unavailable(errorMessage(error)) };
+        }
+        if (!await waitOutside(job, waits.next(retryAfterMsOf(error)))) {
+          return { outcome: unavailable(`not written before the deadline: ${errorMessage(error)}`) };
         }
       }
     }
+  }
+
+  /** What bears the name in a namespace that refused it: a quota or a policy refuses before the name is looked at. */
+  function holderIn(
+    job: Job,
+    { name, isMissing }: { readonly name: string; readonly isMissing: boolean },
+  ): Promise<StoredObservation | undefined> {
+    const { namespace } = job;
+    if (!isMissing) return read(job, { namespace, name });
+    missing.set(namespace, true);
+    return Promise.resolve(undefined);
+  }
+
+  /** Waits without holding a write slot. False where the deadline came, or too many wait already. */
+  function waitOutside({ context: { signal, outside } }: Job, ms: number): Promise<boolean> {
+    const wait = () => elapsed(ms, { signal, sleep });
+    return outside ? outside(wait) : wait();
   }
 
   /**
@@ -170,11 +221,12 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
     }
   }
 
-  async function listed({ event, context: { signal } }: Job): Promise<Generation[]> {
+  async function listed(job: Job): Promise<Generation[]> {
+    const { event, context: { signal } } = job;
     const labelSelector = `${LABELS.fingerprint}=${shortFingerprint(event.fingerprint)}`;
     const { items } = await retry(
       () => api.list<StoredObservation>(OBSERVATIONS, { labelSelector, signal }),
-      retryOptions(signal),
+      retryOptions(job),
     );
     return items.filter((item) => index.isSame(item, event)).map((item) => {
       index.note(item);
@@ -203,9 +255,10 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
   }
 
   async function read(
-    { context: { signal } }: Job,
+    job: Job,
     { namespace, name }: { readonly namespace: string; readonly name: string },
   ): Promise<StoredObservation | undefined> {
+    const { signal } = job.context;
     try {
       return await retry(
         async () =>
@@ -213,7 +266,7 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
             { namespace, name },
             await api.get<StoredObservation>(OBSERVATIONS, name, { namespace, signal }),
           ),
-        retryOptions(signal),
+        retryOptions(job),
       );
     } catch (error) {
       if (hasStatus(error, 404)) return undefined;
@@ -221,8 +274,17 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
     }
   }
 
-  function retryOptions(signal: AbortSignal) {
-    return { signal, backoff: newBackoff(), ...(sleep && { sleep }) };
+  function retryOptions(job: Job): RetryOptions {
+    const { signal } = job.context;
+    return {
+      signal,
+      backoff: newBackoff(),
+      async sleep(ms) {
+        if (!await waitOutside(job, ms)) {
+          throw signal.reason ?? new NetworkError("too many writes wait to be retried");
+        }
+      },
+    };
   }
 
   /** What is stored, with the repeats that this replica has not written yet. */
@@ -241,6 +303,14 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
   }
 
   return write;
+}
+
+/** The object; where it is stored in our own namespace since its own refused it, it says so. */
+function withRefusal(object: Observation, refusedBy: string | undefined): Observation {
+  if (refusedBy === undefined) return object;
+  const { metadata } = object;
+  const annotations = { ...metadata.annotations, [ANNOTATIONS.refusedByNamespace]: refusedBy };
+  return { ...object, metadata: { ...metadata, annotations } };
 }
 
 function nameOf({ event }: Job, generation: number): string {

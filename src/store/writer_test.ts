@@ -344,3 +344,118 @@ Deno.test("the instance label follows with the next write of a finding's content
       "default",
     ]);
   }));
+
+/** How a namespace refuses what is written to it. */
+const REFUSALS: Readonly<Record<string, [label: string, () => Error]>> = {
+  "by its quota": ["quota", () => apiError("create", 403, "Forbidden", { message: "exceeded quota: none" })],
+  "by a webhook with 400": [
+    "admission",
+    () => apiError("create", 400, "BadRequest", { message: 'admission webhook "a" denied the request: no' }),
+  ],
+  "by a webhook with 500": [
+    "admission",
+    () => apiError("create", 500, "", { message: 'admission webhook "a" denied the request: no' }),
+  ],
+  "by a policy with 422": [
+    "admission",
+    () =>
+      apiError("create", 422, "Invalid", {
+        message: "ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no",
+      }),
+  ],
+  "since it is terminating": [
+    "namespace",
+    () => apiError("create", 403, "Forbidden", { details: { causes: [{ reason: "NamespaceTerminating" }] } }),
+  ],
+};
+
+/** The namespace refuses every create. */
+function refusing(namespace: string, error: () => Error) {
+  return {
+    before: (call: FakeCall) => {
+      if (call.verb === "create" && call.namespace === namespace) throw error();
+    },
+  };
+}
+
+for (const [how, [label, error]] of Object.entries(REFUSALS)) {
+  Deno.test(`what a namespace refuses ${how} is stored at once in the controller's own`, () =>
+    withReplica(async ({ kube, replica }) => {
+      kube.script = refusing("prod", error);
+      for (const pushed of [true, false]) {
+        const alert = { ...IN_PROD, identity: { rule: `pushed ${pushed}` } };
+        assertEquals((await replica.take([alert], { pushed })).created, 1, "without any wait");
+        assertEquals((await replica.take([alert], { pushed })).deduped, 1);
+      }
+      assertEquals(
+        kube.stored.map(({ metadata }) => [
+          metadata.namespace,
+          metadata.annotations?.[ANNOTATIONS.refusedByNamespace],
+        ]),
+        [["zen-system", "prod"], ["zen-system", "prod"]],
+      );
+      assertEquals(await createErrors(replica), { [label]: 2 });
+    }));
+}
+
+Deno.test("a missing namespace is remembered for 10 s: its events cost one create each", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    kube.missingNamespaces.add("prod");
+    const creates = async () => {
+      const before = kube.count("create");
+      await replica.take([{ ...IN_PROD, identity: { rule: `${before}` } }]);
+      return kube.count("create") - before;
+    };
+    assertEquals(await creates(), 2);
+    await time.advance(9_000);
+    assertEquals([await creates(), kube.count("get")], [1, 0]);
+    kube.missingNamespaces.clear();
+    await time.advance(2_000);
+    await creates();
+    assertEquals(kube.stored.filter(({ metadata }) => metadata.namespace === "prod").length, 1);
+  }));
+
+Deno.test("a quota that fills between a create and its repeat, or its retry, doubles nothing", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    const quota = () => apiError("create", 403, "Forbidden", { message: "exceeded quota: small" });
+    let isFull = false;
+    kube.script = {
+      before(call) {
+        if (call.verb === "create" && call.namespace === "prod" && isFull) throw quota();
+      },
+      after({ verb }) {
+        if (verb !== "create" || isFull) return;
+        isFull = true;
+        throw new NetworkError("reset");
+      },
+    };
+    const taken = replica.take([IN_PROD]);
+    await time.advance(1_000);
+    assertEquals((await taken).created, 1, "the answer was lost");
+    const other = new Replica(kube, { time, unlisted: true });
+    assertEquals((await other.take([IN_PROD])).deduped, 1);
+    assertEquals(kube.stored.map(({ metadata }) => metadata.namespace), ["prod"]);
+    await other.kill();
+  }));
+
+Deno.test("writes that wait to be retried for one namespace delay no others, of the same request neither", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    const failing = () => apiError("create", 500, "InternalError", { message: "failed calling webhook" });
+    kube.script = refusing("prod", failing);
+    const stuck = Array.from({ length: 60 }, (_, id) => ({ ...IN_PROD, identity: { rule: `${id}` } }));
+    const deadline = new AbortController();
+    const inShop = { ...ALERT, resource: { kind: "Pod", name: "web-0", namespace: "shop" } };
+    const batch = replica.take([...stuck, inShop], { signal: deadline.signal });
+    await time.advance(5_000);
+    assertEquals(kube.stored.map(({ metadata }) => metadata.namespace), ["shop"]);
+    const next = { ...inShop, identity: { rule: "next" } };
+    assertEquals((await replica.take([next])).created, 1);
+    deadline.abort();
+    await time.advance(0);
+    const { created, undecided } = await batch;
+    assertEquals([created, undecided, replica.slots.taken], [1, 60, 0]);
+    kube.script = {};
+    const again = replica.take([...stuck, inShop]);
+    await time.advance(1_000);
+    assertEquals([(await again).created, (await again).deduped], [60, 1]);
+  }));

@@ -66,6 +66,7 @@ export class Leader extends Replica {
       ...common,
       api: kube,
       budget: this.budget,
+      ownNamespace: "zen-system",
       sourceLabel: (source) => source,
       perSecond: options.perSecond ?? 1_000,
       stateOf: options.stateOf ?? this.findings.state,

@@ -8,7 +8,13 @@ import { createDedup, type Dedup } from "../../src/pipeline/dedup.ts";
 import { createIntake, type IntakeOptions, type IntakeResult } from "../../src/pipeline/intake.ts";
 import type { Steps } from "../../src/pipeline/decide.ts";
 import { contentHashOf } from "../../src/pipeline/normalize.ts";
-import { createWriteSlots, NO_LIMITS, type RateLimiter, type WriteSlots } from "../../src/pipeline/limits.ts";
+import {
+  createWriteSlots,
+  NO_LIMITS,
+  type RateLimiter,
+  WRITE_SLOTS,
+  type WriteSlots,
+} from "../../src/pipeline/limits.ts";
 import type { Recorder } from "../../src/pipeline/ports.ts";
 import {
   createStore,
@@ -48,7 +54,7 @@ export class Replica {
   readonly index: ObservationIndex;
   readonly dedup: Dedup;
   readonly store: Store;
-  readonly slots: WriteSlots = createWriteSlots({ limit: 32, perSource: 24 });
+  readonly slots: WriteSlots = createWriteSlots(WRITE_SLOTS);
   readonly books: Settled[] = [];
   readonly payloadErrors: PayloadError[] = [];
   readonly metrics = createMetrics();

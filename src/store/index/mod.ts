@@ -115,6 +115,21 @@ export class ObservationIndex implements StoredIndex {
     for (const slot of this.#slots()) yield new Entry(this.#rows, slot);
   }
 
+  /**
+   * What lies in `fallback`, the controller's namespace, though its own namespace has taken the same Observation too: one
+   * replica was refused there, and another one was not.
+   */
+  *doubles(fallback: string): Generator<Row> {
+    for (const slot of this.#slots()) {
+      if (this.#rows.namespace(slot) !== fallback) continue;
+      const homes = [this.#rows.belongsTo(slot), ...this.#options.sharedNamespaces]
+        .filter((namespace) => namespace !== "" && namespace !== fallback);
+      if (homes.length === 0) continue;
+      const row = this.#rows.row(slot);
+      if (homes.some((namespace) => this.#rows.find(namespace, row.name) !== NONE)) yield row;
+    }
+  }
+
   /** Takes one event of the watch of Observations. */
   take(event: WatchEvent<Observation>): void {
     switch (event.type) {
