@@ -109,12 +109,17 @@ export function readInTurn(
   let isCutShort = false;
   async function* payloads(): AsyncGenerator<Payload> {
     for (const part of parts) {
-      using share = await room.take(part, signal);
+      const share = await room.take(part, signal);
       if (!share) {
         isCutShort = true;
         return;
       }
-      yield { body: part.read(), path: part.path, ...common };
+      // Not `using`: esbuild 0.25 leaves out a declaration whose name the next statement alone reads.
+      try {
+        yield { body: part.read(), path: part.path, ...common };
+      } finally {
+        share[Symbol.dispose]();
+      }
     }
   }
   return {
