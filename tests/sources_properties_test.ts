@@ -12,16 +12,6 @@ import type { Source } from "../src/sources/source.ts";
 import { loadPayloads } from "./support/load_fixture.ts";
 import { runtimeFor } from "./support/source_runtime.ts";
 
-/** A small real input of each source, and where its findings are listed. */
-const INPUTS: Readonly<Record<string, { file: string; list: readonly (string | number)[] }>> = {
-  trivy: { file: "one-cve-many-packages/input.json", list: ["report", "vulnerabilities"] },
-  kyverno: { file: "many-resources-v1alpha1/input.json", list: ["results"] },
-  falco: { file: "upstream-rules/input.json", list: [] },
-  audit: { file: "rbac-changes/input.json", list: ["items"] },
-  "kube-bench": { file: "concatenated-documents/input.json", list: [1, 0, "tests", 0, "results"] },
-  checkov: { file: "several-frameworks/input.json", list: [1, "results", "failed_checks"] },
-};
-
 const RUNS = { numRuns: 150 };
 const POLLUTED = '{"__proto__":{"polluted":true},"constructor":{"prototype":{"polluted":true}},"toString":1}';
 
@@ -129,17 +119,54 @@ function drawn(source: Source, payload: Payload): NormalEvent[] {
   return events;
 }
 
-async function realPayload(source: Source): Promise<{ payload: Payload; list: Path }> {
-  const input = INPUTS[source.name];
-  assert(input, `Cannot test "${source.name}": it has no line in INPUTS`);
-  const { payloads: [payload] } = await loadPayloads(`sources/${source.name}/${input.file}`, source);
-  assert(payload);
-  const items = valueAt(payload.body, input.list);
-  assert(Array.isArray(items) && items.length > 0);
-  return {
-    payload: { ...payload, body: changed(payload.body, input.list, items.slice(0, 12)) },
-    list: input.list,
-  };
+/** Items of the list that are tried: enough to have neighbours. */
+const MAX_ITEMS = 12;
+/** Larger inputs than this make no better test, only a longer one. */
+const MAX_LENGTH = 200_000;
+
+interface RealPayload {
+  readonly payload: Payload;
+  /** Where its findings are listed. */
+  readonly list: Path;
+}
+
+/** For each kind of list in the fixtures of a source the one of most items with a finding each, cut to a few items. */
+async function realPayloads(source: Source): Promise<RealPayload[]> {
+  const best = new Map<string, RealPayload & { readonly findings: number }>();
+  for (const path of await inputsOf(source)) {
+    const { payloads: [payload] } = await loadPayloads(path, source);
+    if (!payload || JSON.stringify(payload.body).length > MAX_LENGTH) continue;
+    for (const list of listsIn(payload.body)) {
+      const items = (valueAt(payload.body, list) as Json[]).slice(0, MAX_ITEMS);
+      const few = { ...payload, body: changed(payload.body, list, items) };
+      const none = { ...payload, body: changed(payload.body, list, []) };
+      const findings = Math.min(items.length, drawn(source, few).length - drawn(source, none).length);
+      const kind = list.filter((key) => typeof key === "string").join(".");
+      if (findings > (best.get(kind)?.findings ?? 1)) best.set(kind, { payload: few, list, findings });
+    }
+  }
+  assert(best.size > 0, `Cannot test "${source.name}": no fixture of it has a list of two findings or more`);
+  return [...best.values()];
+}
+
+async function inputsOf({ name }: Source): Promise<string[]> {
+  const paths: string[] = [];
+  const folder = new URL(`./fixtures/sources/${name}/`, import.meta.url);
+  for await (const entry of Deno.readDir(folder)) {
+    if (!entry.isDirectory || entry.name === "real") continue;
+    for await (const file of Deno.readDir(new URL(`${entry.name}/`, folder))) {
+      if (file.name.startsWith("input.")) paths.push(`sources/${name}/${entry.name}/${file.name}`);
+    }
+  }
+  return paths.toSorted();
+}
+
+/** Places of lists of several items. */
+function listsIn(value: Json): Path[] {
+  return [[], ...placesOf(value)].filter((path) => {
+    const list = valueAt(value, path);
+    return Array.isArray(list) && list.length > 1 && list.every(isObject);
+  });
 }
 
 for (const source of SOURCES) {
@@ -157,35 +184,37 @@ for (const source of SOURCES) {
   });
 
   Deno.test(`${source.name} survives real input with parts missing, null, huge, of another type or hostile`, async () => {
-    const { payload } = await realPayload(source);
-    fc.assert(
-      fc.property(fc.array(mutation, { minLength: 1, maxLength: 3 }), (mutations) => {
-        drawn(source, { ...payload, body: mutations.reduce(mutate, payload.body) });
-      }),
-      RUNS,
-    );
+    for (const { payload } of await realPayloads(source)) {
+      fc.assert(
+        fc.property(fc.array(mutation, { minLength: 1, maxLength: 3 }), (mutations) => {
+          drawn(source, { ...payload, body: mutations.reduce(mutate, payload.body) });
+        }),
+        RUNS,
+      );
+    }
   });
 
   Deno.test(`${source.name} keeps every finding but the one that cannot be read`, async () => {
-    const { payload, list } = await realPayload(source);
-    const items = valueAt(payload.body, list);
-    assert(Array.isArray(items));
-    const without = items.map((_, index) => {
-      const body = changed(payload.body, list, items.filter((_, other) => other !== index));
-      return drawn(source, { ...payload, body }).map(({ fingerprint }) => fingerprint);
-    });
-    fc.assert(
-      fc.property(
-        fc.nat(items.length - 1),
-        fc.array(mutation, { minLength: 1, maxLength: 2 }),
-        (index, mutations) => {
-          const item = mutations.reduce(mutate, items[index] ?? null);
-          const body = changed(payload.body, [...list, index], item);
-          const kept = new Set(drawn(source, { ...payload, body }).map(({ fingerprint }) => fingerprint));
-          for (const fingerprint of without[index] ?? []) assert(kept.has(fingerprint));
-        },
-      ),
-      RUNS,
-    );
+    for (const { payload, list } of await realPayloads(source)) {
+      const items = valueAt(payload.body, list);
+      assert(Array.isArray(items));
+      const without = items.map((_, index) => {
+        const body = changed(payload.body, list, items.filter((_, other) => other !== index));
+        return drawn(source, { ...payload, body }).map(({ fingerprint }) => fingerprint);
+      });
+      fc.assert(
+        fc.property(
+          fc.nat(items.length - 1),
+          fc.array(mutation, { minLength: 1, maxLength: 2 }),
+          (index, mutations) => {
+            const item = mutations.reduce(mutate, items[index] ?? null);
+            const body = changed(payload.body, [...list, index], item);
+            const kept = new Set(drawn(source, { ...payload, body }).map(({ fingerprint }) => fingerprint));
+            for (const fingerprint of without[index] ?? []) assert(kept.has(fingerprint));
+          },
+        ),
+        RUNS,
+      );
+    }
   });
 }

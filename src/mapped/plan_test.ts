@@ -7,6 +7,7 @@ import type { KubeObject } from "../kube/api.ts";
 import { compileFilters } from "../filters/filter.ts";
 import { falco } from "../sources/falco/mod.ts";
 import { objectPayload } from "../sources/feeds/watch.ts";
+import { BUILT_IN } from "../sources/registry.ts";
 import { type Feed, feedId, type PostFeed, type Source } from "../sources/source.ts";
 import { makePlan, type PlanContext } from "./plan.ts";
 
@@ -126,7 +127,7 @@ Deno.test("a mapping that reaches too far is refused with the reason", () => {
       "put them in zen-system, or name the namespace in TRUSTED_CONFIG_NAMESPACES",
     route: "PathReserved: at spec.webhook.path: /metrics is zen-watcher's own",
     unknown: 'Invalid: at spec.mapping: expected a mapping, since "tool" is no built-in source ' +
-      "(trivy|kyverno|falco|audit|kube-bench|checkov)",
+      `(${[...BUILT_IN.keys()].join("|")})`,
   });
   const trusting = planContext({ trust: { ...planContext().trust, trustedNamespaces: ["team"] } });
   assertMatch(

@@ -7,8 +7,10 @@ export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 /** A fenced block. The words after the language say what a test does with it: readers never see them. */
 export interface Block {
   readonly language: string;
-  /** `sh run`, `sh can-i`, `yaml values`, `yaml filters`. */
+  /** `sh run`, `sh can-i`, `yaml values`, `yaml filters`, `ts file`. */
   readonly role: string;
+  /** The path that a block with the word `file` writes: the last code span before it. `diff file` changes a file. */
+  readonly file?: string;
   readonly text: string;
   readonly line: number;
 }
@@ -81,17 +83,21 @@ export function commandsOf(text: string): string[] {
 function split(text: string): { readonly blocks: Block[]; readonly prose: string } {
   const blocks: Block[] = [];
   const prose: string[] = [];
-  let open: { indent: string; language: string; role: string; lines: string[]; line: number } | undefined;
+  let open: (Omit<Block, "text"> & { readonly indent: string; readonly lines: string[] }) | undefined;
   for (const [index, line] of text.split("\n").entries()) {
     const fence = FENCE.exec(line);
     if (open && line.trim() === "```") {
-      const { language, role } = open;
-      blocks.push({ language, role, text: `${open.lines.join("\n")}\n`, line: open.line });
+      const { indent: _, lines, ...block } = open;
+      blocks.push({ ...block, text: `${lines.join("\n")}\n` });
       open = undefined;
     } else if (open) open.lines.push(line.startsWith(open.indent) ? line.slice(open.indent.length) : line);
     else if (fence) {
       const [, indent = "", language = "", more = ""] = fence;
-      open = { indent, language, role: `${language}${more}`, lines: [], line: index + 2 };
+      const file = / file$/.test(more)
+        ? prose.join("\n").match(/`[^`\n]+`/g)?.at(-1)?.slice(1, -1)
+        : undefined;
+      const role = `${language}${more}`;
+      open = { indent, language, role, lines: [], line: index + 2, ...(file === undefined ? {} : { file }) };
     } else prose.push(line);
   }
   return { blocks, prose: prose.join("\n") };
