@@ -138,6 +138,53 @@ async function emptyProject() {
   return { root, write };
 }
 
+/** Stands in for npx: says what the runners would, and nothing is run. */
+const NPX = `#!/bin/sh
+case "$*" in
+  *"task test") echo "ok | 12 passed (3 steps) | 0 failed | 1 ignored (2s)" ;;
+  *test:cluster) echo "FAILED | 5 passed | 2 failed (1m2s)"; exit 1 ;;
+  *test:chaos) echo "ok | 4 passed | 0 failed (9s)" ;;
+  *verify) echo "not formatted"; exit 1 ;;
+esac
+`;
+
+Deno.test("the gate adds up what the runners report, counts a failed step, and prints how long each took", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    for (const [name, text] of [["npx", NPX], ["go", "#!/bin/sh\n"]] as const) {
+      await Deno.writeTextFile(join(folder, name), text, { mode: 0o755 });
+    }
+    const { code, stdout } = await new Deno.Command(join(ROOT, ".ci/run"), {
+      env: { PATH: `${folder}:${Deno.env.get("PATH")}` },
+      stdin: "null",
+    }).output();
+    const lines = new TextDecoder().decode(stdout).trim().split("\n");
+    assertEquals([code, lines.at(-1)], [1, "21 passed, 3 failed"]);
+    const steps = lines.filter((line) => /^ *\d+ min \d\d s {2}/.test(line)).map((line) =>
+      line.split(" s  ")[1]
+    );
+    assertEquals(steps.map((step) => step?.split(" ").at(-1)?.replace(/.*\//, "")), [
+      "test",
+      "verify",
+      "promtool",
+      "build.ts",
+      "test:cluster",
+      "test:chaos",
+      "all",
+    ]);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("the gate prints its usage for --help and runs nothing", async () => {
+  const gate = join(ROOT, ".ci/run");
+  const { code, stdout } = await new Deno.Command(gate, { args: ["--help"], env: { PATH: "/usr/bin:/bin" } })
+    .output();
+  assertEquals(code, 0);
+  assertStringIncludes(new TextDecoder().decode(stdout), "Usage: .ci/run");
+});
+
 function kubeconfigOf(server: string): string {
   return `apiVersion: v1
 kind: Config
