@@ -116,6 +116,8 @@ export async function startApp(
       if (state === "room") pulled.reevaluate();
     },
     watchTuning,
+    // What was stored may be gone, and the watches of reports wait for revisions that are still to come.
+    onIndexHealed: () => pulled.reevaluate(),
     onIndexState: (state) => {
       if (state === "absent") health.set("crd", false);
       else if (state === "synced") health.set("crd", true);
@@ -135,6 +137,7 @@ export async function startApp(
     name: leaseName(settings.instance),
     identity,
     metrics,
+    onSend: () => pipeline.store.index.sent("lease"),
     onStarted: (signal) => leaderWork(signal),
   });
   const { index, repeats } = pipeline.store;

@@ -38,6 +38,8 @@ export interface PipelineOptions {
   /** The storage budget is used up, or has room again. */
   readonly onBudget: (state: BudgetState) => void;
   readonly onIndexState: (state: WatchState) => void;
+  /** The index was listed anew after the server's revision had gone back. */
+  readonly onIndexHealed: () => void;
   readonly watchTuning?: WatchTuning | undefined;
 }
 
@@ -79,6 +81,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     ownNamespace: settings.podNamespace,
     observationNamespace: settings.observationNamespace,
     covers: options.covers,
+    onHealed: options.onIndexHealed,
     sourceLabel: books.sourceLabel,
     contentSilenceMs: 2 * settings.resyncIntervalMs,
     countReturns: settings.dedupEnableAggregation,
@@ -134,6 +137,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
           metrics,
           onState: options.onIndexState,
         }),
+        { log: logger("store"), resyncMs: settings.resyncIntervalMs },
       );
     },
     async indexed(signal) {

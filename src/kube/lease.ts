@@ -14,6 +14,8 @@ export interface LeaderElectionOptions {
   readonly name: string;
   /** Unique to the process: see `holderIdentity`. */
   readonly identity: string;
+  /** Called before each write of the Lease; what it returns is called with the resourceVersion of the answer. */
+  readonly onSend?: () => (resourceVersion: string | undefined) => void;
   /** The leader's work, until `signal` aborts. If it throws, the lease is released and `run` throws the same. */
   readonly onStarted: (signal: AbortSignal) => void | Promise<void>;
   readonly clock?: Clock;
@@ -53,7 +55,7 @@ interface Term {
 }
 
 interface Election {
-  readonly options: Required<Omit<LeaderElectionOptions, "metrics">> & LeaderElectionOptions;
+  readonly options: Required<Omit<LeaderElectionOptions, "metrics" | "onSend">> & LeaderElectionOptions;
   term: Term | undefined;
   /** The Lease as last read or written. */
   lease: KubeObject | undefined;
@@ -225,10 +227,12 @@ async function write(
     leaseTransitions: before ? before.leaseTransitions + (ours ? 0 : 1) : 0,
   };
   const at = { namespace, signal };
+  const answered = election.options.onSend?.();
   try {
     const written = lease
       ? await api.replace(LEASES, withRecord(lease, record), at)
       : await api.create(LEASES, withRecord({ metadata: { name, namespace } }, record), at);
+    answered?.(written.metadata.resourceVersion);
     observe(election, written);
   } catch (error) {
     if (hasStatus(error, 409) || (lease && hasStatus(error, 404))) return false;

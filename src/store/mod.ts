@@ -1,8 +1,8 @@
 /** The store of a process, as every replica runs it: index, creates, repeats. */
 import type { Clock } from "../model/clock.ts";
 import type { KubeApi } from "../kube/api.ts";
-import type { Sleep } from "../kube/retry.ts";
-import type { WatchEvent } from "../kube/watch.ts";
+import { elapsed, type Sleep } from "../kube/retry.ts";
+import type { Watch } from "../kube/watch.ts";
 import type { ObservationStore } from "../pipeline/ports.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -16,7 +16,7 @@ import { createWriter } from "./writer.ts";
 export { ObservationIndex } from "./index/mod.ts";
 export { OBSERVATIONS, type StoredObservation } from "./observations.ts";
 
-export interface StoreOptions extends Pick<IndexOptions, "contentHash" | "onGone" | "covers"> {
+export interface StoreOptions extends Pick<IndexOptions, "contentHash" | "onGone" | "covers" | "onHealed"> {
   readonly api: KubeApi;
   readonly clock: Clock;
   /** INSTANCE: the label that says which shard wrote an Observation. */
@@ -68,10 +68,44 @@ export function createStore(options: StoreOptions): Store {
   return { index, updates, repeats, write, repeat: repeats.add };
 }
 
+export interface FeedIndexOptions {
+  readonly log: Logger;
+  /** A full list is made this often (RESYNC_INTERVAL), and at once when the server's revision went back. */
+  readonly resyncMs: number;
+  readonly random?: () => number;
+  readonly sleep?: Sleep;
+}
+
+/** Objects that a resync takes in before it lets others go first. */
+const RESYNC_SLICE = 500;
+const RESYNC_PAUSE_MS = 50;
+
 /** Feeds the index from the watch of Observations until that ends. */
 export async function feedIndex(
   index: ObservationIndex,
-  events: AsyncIterable<WatchEvent<StoredObservation>>,
+  events: Pick<Watch<StoredObservation>, "relist" | typeof Symbol.asyncIterator>,
+  { log, resyncMs, random = Math.random, sleep }: FeedIndexOptions,
 ): Promise<void> {
-  for await (const event of events) index.take(event);
+  index.onRewound = () => {
+    log.warn("The API server's revision went back, as after a restore of etcd: Observations are listed anew");
+    events.relist();
+  };
+  let resync: ReturnType<typeof setTimeout> | undefined;
+  let taken = 0;
+  try {
+    for await (const event of events) {
+      index.take(event);
+      if (event.type === "synced") {
+        clearTimeout(resync);
+        // Replicas that started together do not list together.
+        resync = setTimeout(() => events.relist(), resyncMs * (0.9 + 0.2 * random()));
+      }
+      // A resync is in no hurry: it must not hold up what is being written.
+      const isResync = index.isListing && index.complete && !index.isRewound;
+      if (isResync && ++taken % RESYNC_SLICE === 0) await elapsed(RESYNC_PAUSE_MS, { sleep });
+    }
+  } finally {
+    clearTimeout(resync);
+    index.onRewound = () => {};
+  }
 }

@@ -144,8 +144,13 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
           toObservation(event, generation, { instance, eventId, namespace, pushed }),
           job.refusedBy,
         );
-        const answer = await api.create<StoredObservation>(OBSERVATIONS, object, { namespace, signal });
-        return { observation: answerAbout({ namespace, name, eventId }, answer) };
+        const answered = index.sent();
+        const answer = answerAbout(
+          { namespace, name, eventId },
+          await api.create<StoredObservation>(OBSERVATIONS, object, { namespace, signal }),
+        );
+        answered(answer.metadata.resourceVersion);
+        return { observation: answer };
       } catch (error) {
         if (signal.aborted) {
           return { outcome: unavailable(`not written before the deadline: ${errorMessage(error)}`) };

@@ -359,3 +359,69 @@ Deno.test("index agrees with a plain map over random changes (property)", () => 
     { numRuns: 60 },
   );
 });
+
+/** An index whose list showed revision 100, and how often it wanted another one. */
+function listedAt100(objects: readonly StoredObservation[] = [], options: Partial<IndexOptions> = {}) {
+  const index = newIndex(options);
+  list(index, objects, "100");
+  const asked = { lists: 0 };
+  index.onRewound = () => asked.lists++;
+  return { index, asked };
+}
+
+Deno.test("an answer to a create that is not above what had been seen before asks for a list, once", () => {
+  const { index, asked } = listedAt100();
+  const [first, second] = [index.sent(), index.sent()];
+  first("60");
+  second("59");
+  assertEquals([asked.lists, index.isRewound], [1, true]);
+  index.sent()("61");
+  assertEquals(asked.lists, 1);
+});
+
+Deno.test("answers above what had been seen, and answers that overtook each other, ask for no list", () => {
+  const { index, asked } = listedAt100();
+  const [first, second] = [index.sent(), index.sent()];
+  second("102");
+  first("101");
+  index.sent()(undefined);
+  index.sent()("no number");
+  assertEquals(asked.lists, 0);
+});
+
+Deno.test("a renewal of the Lease asks for a list too, until its revisions prove to be another etcd's", () => {
+  const { index, asked } = listedAt100();
+  for (let renewal = 1; renewal <= 6; renewal++) {
+    index.sent("lease")(String(renewal));
+    if (index.isRewound) list(index, [], String(100 + renewal));
+  }
+  assertEquals(asked.lists, 3, "Observations were never older");
+  index.sent("lease")("5");
+  assertEquals(asked.lists, 4, "its own revisions are compared all the same");
+});
+
+Deno.test("after the revision went back a list is believed: what is gone goes, what is older is taken in", () => {
+  const healed: number[] = [];
+  const gone = storedObservation({ id: 1, resourceVersion: "90" });
+  const resolved = storedObservation({ id: 2, resourceVersion: "80", status: { phase: "Resolved" } });
+  const { index } = listedAt100([gone, resolved], { onHealed: () => healed.push(index.size) });
+  index.sent()("60");
+  const active = { ...changed(resolved, 50), status: { ...resolved.status, phase: "Active" as const } };
+  list(index, [active], "60");
+  assertEquals(index.newest(finding(1)), undefined);
+  assertEquals(index.newest(finding(2))?.active, true);
+  assertEquals([index.isRewound, healed], [false, [1]]);
+  const created = storedObservation({ id: 3, resourceVersion: "61" });
+  index.note(created);
+  assertEquals(index.size, 2, "an own create is noted though its version is below the old ones");
+});
+
+Deno.test("a list that is older than what had been seen asks for another one", () => {
+  const active = storedObservation({ id: 1, resourceVersion: "90", status: { phase: "Resolved" } });
+  const { index, asked } = listedAt100([active]);
+  const restored = { ...changed(active, 50), status: { ...active.status, phase: "Active" as const } };
+  list(index, [restored], "60");
+  assertEquals([asked.lists, index.isRewound], [1, true]);
+  list(index, [restored], "60");
+  assertEquals([asked.lists, index.isRewound, index.newest(finding(1))?.active], [1, false, true]);
+});

@@ -17,10 +17,13 @@ export type { NamespaceTally, SourceTally } from "./tallies.ts";
 
 /** A byte tells lists apart; 0 marks a free slot. */
 const EPOCHS = 255;
+const MAX_FALSE_ALARMS = 3;
 
 export interface IndexOptions extends ProjectOptions {
   /** Called for each Observation that is gone, with the first 128 bits of its fingerprint: its window is closed. */
   readonly onGone?: (fingerprint: string, generation: number) => void;
+  /** Called when a full list is in after the server's revision had gone back. */
+  readonly onHealed?: () => void;
   /** Called for each object that is set aside: it is not read for dedup or lifecycle, and never written to. */
   readonly onForeign?: (observation: Observation, why: Foreign) => void;
 }
@@ -34,8 +37,19 @@ export class ObservationIndex implements StoredIndex {
   #epoch = 1;
   /** The newest resourceVersion that the watch showed. */
   #watched = 0;
+  /** The newest resourceVersions in the server's answers and in what the watch showed. */
+  #seen = { observation: 0, lease: 0 };
+  /** Counts how often the server's revision went back. */
+  #era = 0;
+  /** What had been seen of Observations when an answer showed that. */
+  #alarmAt = 0;
+  #falseAlarms = 0;
+  #seenBeforeList = 0;
   #listing = false;
   #complete = false;
+  #isRewound = false;
+  /** Called when the server's revision went back. */
+  #onRewound: () => void = () => {};
 
   constructor(options: IndexOptions) {
     this.#options = options;
@@ -130,12 +144,51 @@ export class ObservationIndex implements StoredIndex {
     }
   }
 
+  /** True while a full list comes in. */
+  get isListing(): boolean {
+    return this.#listing;
+  }
+
+  /** True from the moment the server's revision went back until a full list is in. */
+  get isRewound(): boolean {
+    return this.#isRewound;
+  }
+
+  /** Calls back when an answer shows that the server's revision went back: a full list is wanted. */
+  set onRewound(listener: () => void) {
+    this.#onRewound = listener;
+  }
+
+  /**
+   * Call it before a write, and what it returns with the resourceVersion of the answer. The answer to a write that was sent
+   * after a revision had been seen bears a later one, unless etcd was restored from a copy (kubernetes#107457).
+   */
+  sent(what: "observation" | "lease" = "observation"): (resourceVersion: string | undefined) => void {
+    const { observation, lease } = this.#seen;
+    // Leases may lie in an etcd of their own: revisions of two are not compared once that proved wrong.
+    const isComparable = what === "observation" || this.#falseAlarms < MAX_FALSE_ALARMS;
+    const before = Math.max(what === "lease" ? lease : 0, isComparable ? observation : 0);
+    const era = this.#era;
+    return (resourceVersion) => {
+      // What was noticed in the meantime is not noticed again.
+      if (era !== this.#era) return;
+      const version = versionNumber(resourceVersion);
+      if (version <= before) {
+        this.#rewind();
+        this.#alarmAt = observation;
+        this.#onRewound();
+      }
+      this.#seen[what] = Math.max(this.#seen[what], version || 0);
+    };
+  }
+
   /** Takes one event of the watch of Observations. */
   take(event: WatchEvent<Observation>): void {
     switch (event.type) {
       case "init":
         this.#epoch = this.#epoch === EPOCHS ? 1 : this.#epoch + 1;
         this.#listing = true;
+        this.#seenBeforeList = this.#seen.observation;
         return;
       case "apply":
         if (!this.#listing) this.#saw(event.object.metadata.resourceVersion);
@@ -144,11 +197,9 @@ export class ObservationIndex implements StoredIndex {
         this.#saw(event.object.metadata.resourceVersion);
         return this.#delete(event.object);
       case "synced":
-        this.#saw(event.resourceVersion);
-        this.#listing = false;
-        this.#complete = true;
-        return this.#sweep();
+        return this.#synced(event.resourceVersion);
       case "error":
+        if (event.reason === "rewound") this.#rewind();
         return;
     }
   }
@@ -170,8 +221,36 @@ export class ObservationIndex implements StoredIndex {
     if (named) this.#options.onGone?.(named.fingerprint, named.generation);
   }
 
+  #synced(resourceVersion: string): void {
+    this.#listing = false;
+    this.#complete = true;
+    this.#sweep();
+    // Nothing was written during the list but by us: a consistent list is never older than what was seen before it.
+    if (versionNumber(resourceVersion) < this.#seenBeforeList && this.#seen.observation > 0) {
+      this.#rewind();
+      return this.#onRewound();
+    }
+    this.#saw(resourceVersion);
+    if (!this.#isRewound) return;
+    if (this.#alarmAt > 0 && versionNumber(resourceVersion) >= this.#alarmAt) this.#falseAlarms++;
+    this.#alarmAt = 0;
+    this.#isRewound = false;
+    this.#options.onHealed?.();
+  }
+
+  /** No known resourceVersion means anything any more: what is listed next is believed. */
+  #rewind(): void {
+    this.#isRewound = true;
+    this.#era++;
+    this.#watched = 0;
+    this.#seen = { observation: 0, lease: 0 };
+    this.#alarmAt = 0;
+    this.#rows.forgetVersions();
+  }
+
   #saw(resourceVersion: string | undefined): void {
     this.#watched = Math.max(this.#watched, versionNumber(resourceVersion) || 0);
+    this.#seen.observation = Math.max(this.#seen.observation, this.#watched);
   }
 
   #apply(observation: Observation, ownWrite: boolean): void {

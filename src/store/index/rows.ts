@@ -149,6 +149,11 @@ export class Rows {
     return this.#columns.resourceVersion[slot] ?? NaN;
   }
 
+  /** All resourceVersions are unknown from now on. */
+  forgetVersions(): void {
+    this.#columns.resourceVersion.fill(NaN);
+  }
+
   contentHash(slot: number): number {
     return this.#columns.contentHash[slot] ?? 0;
   }
