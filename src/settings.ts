@@ -229,7 +229,7 @@ function readSetting<T>(
   }
 }
 
-/** A certificate that nothing serves protects nothing. */
+/** Refuses a certificate that no listener uses. */
 function checkTls({ tlsCertFile, tlsKeyFile, tlsClientCaFile }: Settings): void {
   const given = { TLS_CERT_FILE: tlsCertFile, TLS_KEY_FILE: tlsKeyFile, TLS_CLIENT_CA_FILE: tlsClientCaFile };
   const [first] = Object.entries(given).filter(([, file]) => file !== "");

@@ -15,7 +15,7 @@ export function generateChart(): GeneratedFile[] {
   return [...crds.map(crdTemplate), valuesSchema()];
 }
 
-/** Text all the way: Helm reads numbers as floats and would write some of them differently. */
+/** Works on text: Helm reads numbers as floats and would write some of them differently. */
 function crdTemplate({ path, text }: GeneratedFile): GeneratedFile {
   const [header, rest, ...more] = escaped(text).split(METADATA);
   if (header === undefined || rest === undefined || more.length > 0) {

@@ -1,4 +1,4 @@
-/** What the chart takes from the sources that read ConfigMaps: a value each, and the data that its templates go by. */
+/** What the chart takes from the sources that read ConfigMaps: a value for each, and the data that its templates read. */
 import { stringify } from "yaml";
 import { SOURCES } from "../../src/sources/registry.ts";
 import { CHART_VALUES } from "./chart_values.ts";

@@ -15,7 +15,7 @@ export function generateRbac(): GeneratedFile[] {
   ];
 }
 
-/** A place that a setting names goes by the setting's variable: the chart knows the namespace by it. */
+/** A place that a setting names is written as the setting's variable, by which the chart finds the namespace. */
 function withNamedPlace({ place, ...rule }: PlacedRule): Readonly<Record<string, unknown>> {
   return { place: typeof place === "string" ? place : place.setting.env, ...rule };
 }

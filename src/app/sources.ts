@@ -1,4 +1,4 @@
-/** The sources in force: the built-in ones with the doors that Ingesters add, and those that configuration adds. */
+/** The sources in force: the built-in ones with the feeds that Ingesters add to them, and those that configuration defines. */
 import type { ViewKey } from "../model/view.ts";
 import type { Claim } from "../mapped/runtime.ts";
 import { resourceName } from "../kube/paths.ts";
@@ -13,20 +13,20 @@ import { openEndpointSeries, openSourceSeries } from "../telemetry/series.ts";
 export interface SourceSetOptions {
   readonly states: SourceStates;
   readonly metrics: Metrics;
-  /** What an Ingester or ObservationMapping that is not in force says of a source. */
+  /** Whether an Ingester or ObservationMapping that is not in force names a source. */
   readonly claims: (source: string) => Claim;
 }
 
-/** The source of a view that is in no book: nothing is known of its findings. */
+/** No source has this name, so its views are unknown and none of its findings is resolved. */
 const UNKNOWN_VIEWS = "";
-/** Sources remembered that configuration took back. */
+/** The most names of sources that configuration defined once. */
 const MAX_REMEMBERED = 1_000;
 
 /** Every source in force, by name. */
 export class SourceSet {
   readonly #options: SourceSetOptions;
   #byName: ReadonlyMap<string, Source> = new Map();
-  /** Sources that configuration added, also those it took back: no policy report reports for them. */
+  /** Names of sources that configuration defines or defined: no policy report resolves their findings. */
   readonly #everMapped = new Set<string>();
 
   constructor(options: SourceSetOptions) {
@@ -38,7 +38,7 @@ export class SourceSet {
     return [...this.#byName.values()];
   }
 
-  /** Replaces what configuration adds: sources, and doors under the names of built-in ones. */
+  /** Replaces what configuration defines: new sources, and doors (feeds added to built-in sources, under their names). */
   set(mapped: readonly Source[]): void {
     const { states, metrics } = this.#options;
     const before = this.#byName;
@@ -75,9 +75,9 @@ export class SourceSet {
   }
 
   /**
-   * The source whose views report findings of this one; undefined for those without: pushed ones, and what
-   * configuration took back or its uninstalled CRD took with it, since the end of their findings was not observed. What
-   * configuration names, but has not in force for another reason, has views of which nothing is known.
+   * The source whose views report the findings of `name`. Undefined where there are none: for pushed sources, and for
+   * sources that configuration removed, since no view observed the end of their findings. A source that configuration
+   * names but that is not in force has unknown views: its findings are not resolved.
    */
   viewSourceOf(name: string): string | undefined {
     const own = this.named(name);
@@ -85,7 +85,7 @@ export class SourceSet {
     const claim = this.#options.claims(name);
     if (claim === "open") return UNKNOWN_VIEWS;
     if (claim !== "none" || this.#everMapped.has(name)) return undefined;
-    // Tools that have no source of their own are those that policy reports name.
+    // Any other name is that of a tool whose findings policy reports bring.
     return SOURCES.find(({ reportsForOthers }) => reportsForOthers)?.name;
   }
 
@@ -96,7 +96,7 @@ export class SourceSet {
   }
 }
 
-/** A door that pulls has views of its own; what a source pushes has none. */
+/** True for a feed whose views are those of the source. A door has views of its own, and a post feed has none. */
 function isOwnView({ type, ingester }: Source["feeds"][number]): boolean {
   return type !== "post" && !ingester?.isDoor;
 }

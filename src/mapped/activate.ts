@@ -1,4 +1,4 @@
-/** Turns a compiled Ingester or ObservationMapping into a source with one feed, once the world around it is known. */
+/** Turns a compiled Ingester or ObservationMapping into a source with one feed, once its resources and its Secret are known. */
 import type { KubeObject, ResourceType } from "../kube/api.ts";
 import { resourceName } from "../kube/paths.ts";
 import { ANY, type Feed, type FeedAuth, type FeedIngester, type Source } from "../sources/source.ts";
@@ -8,7 +8,7 @@ import type { SecretState } from "./secrets.ts";
 import type { ServedState } from "./served.ts";
 import { disabled, idOf, type Verdict } from "./verdict.ts";
 
-/** What is known of the world. */
+/** What the cluster serves, and the tokens in Secrets. */
 export interface ActivateContext {
   readonly builtins: ReadonlyMap<string, Source>;
   readonly served: (input: Extract<MappedInput, { type: "informer" }>) => ServedState;
@@ -70,7 +70,7 @@ export interface SourceParts extends Pick<FeedIngester, "id" | "revision"> {
   readonly secret: () => string | undefined;
 }
 
-/** The source with this one feed; undefined for a door to a source that is not built in. */
+/** The source with this one feed; undefined for a door to a source that is not built in. A door adds a feed to a built-in source. */
 export function sourceOf(compiled: CompiledIngester, parts: SourceParts): Source | undefined {
   const { mapping } = compiled;
   const { id, builtin } = parts;
@@ -84,10 +84,10 @@ export function sourceOf(compiled: CompiledIngester, parts: SourceParts): Source
     name: compiled.source,
     kind: compiled.kind ?? "finding",
     summary: id,
-    // Any type: of a mapping that was changed, findings of the former type end as others do.
+    // Any type, so that findings of an older version of the mapping are resolved too.
     eventTypes: { [ANY]: { category, identity: compiled.identityFields } },
     feeds,
-    // A mapping that fans out from the list itself has all of it as its payload.
+    // A mapping whose forEach starts at the list takes the whole list as one payload.
     lists: mapping.forEach?.beginsAtList ? "whole" : "elements",
     severities: compiled.severityMap,
     ...(rateLimit ? { rate: { perSecond: rateLimit.requestsPerSecond, burst: rateLimit.burst } } : {}),
@@ -109,7 +109,7 @@ function feedOf(compiled: CompiledIngester, parts: SourceParts): Feed {
       return { type: "watch", resources: parts.resources, scope, ingester };
     }
     case "webhook": {
-      // A door waits in its source's room and answers within its source's time.
+      // A door shares the waiting room and the deadline of its source.
       const own = compiled.mapping ? undefined : parts.builtin?.feeds.find(({ type }) => type === "post");
       return { ...own, type: "post", path: input.path, auth: authOf(input.auth, parts.secret), ingester };
     }
@@ -144,7 +144,7 @@ function inForceMessage(
   { input, source, mapping }: CompiledIngester,
   resources: readonly ResourceType[],
 ): string {
-  const door = mapping ? "" : `, one more door to ${source}`;
+  const door = mapping ? "" : `, and feeds the built-in source ${source}`;
   switch (input.type) {
     case "webhook":
       return `takes what is posted to ${input.path}${door}`;

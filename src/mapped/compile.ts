@@ -39,17 +39,17 @@ export type MappedInput =
     readonly key: string;
   };
 
-/** `default`: the token of the settings, as the built-in webhooks want it; `none` must be asked for. */
+/** `default`: the token of the settings, as for built-in webhooks. */
 export type MappedAuth = { readonly type: "default" | "none" } | {
   readonly type: "bearer" | "hmac";
   readonly secretName: string;
 };
 
-/** A read Ingester, or what an ObservationMapping comes to. */
+/** An Ingester or ObservationMapping that was read. */
 export interface CompiledIngester {
   readonly source: string;
   readonly input: MappedInput;
-  /** Undefined: one more door to the built-in source of that name. */
+  /** Undefined for a door: it adds a feed to the built-in source of that name. */
   readonly mapping: CompiledMapping | undefined;
   /** Undefined for a door: the built-in source decides. */
   readonly kind: SourceKind | undefined;
@@ -197,7 +197,7 @@ function inputOf(spec: IngesterSpec, namespace: string): MappedInput {
   };
 }
 
-/** The block of the type's name must be there, and no other: a declared field that nothing reads would be a trap. */
+/** The block of the type's name must be there, and no other: since nothing would read its fields. */
 function blockIssues(spec: IngesterSpec): Issue[] {
   const issues: Issue[] = [];
   for (const type of ["informer", "webhook", "configmap"] as const) {

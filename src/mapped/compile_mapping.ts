@@ -10,7 +10,7 @@ export type MappingResult =
   | { readonly ok: true; readonly value: CompiledMapping }
   | { readonly ok: false; readonly problems: readonly Issue[] };
 
-/** Compiles each value, so that all mistakes are told at once. */
+/** Compiles each value, so that one check reports every mistake. */
 export function compileMapping(
   spec: MappingSpec,
   { source, path }: { source: string; path: Path },
@@ -75,7 +75,7 @@ function compileWithPlace(text: string): Expression {
 
 const compileCondition = expressionCompiler({ item: "dyn", root: "dyn", key: "string" });
 
-/** Words are read in any case, so two that differ by it alone would contradict each other unseen. */
+/** Words match in any case, so two that differ by case alone would contradict each other. */
 function severityIssues({ severityMap = {} }: MappingSpec, path: Path): Issue[] {
   const issues: Issue[] = [];
   const first = new Map<string, string>();
@@ -90,7 +90,7 @@ function severityIssues({ severityMap = {} }: MappingSpec, path: Path): Issue[] 
   return issues;
 }
 
-/** What can only be wrong in a literal is told at load, not with every event. */
+/** Checks literals at load, so that a mistake is not reported with every event. */
 function literalIssues({ category, eventType, identity }: MappingSpec, path: Path): Issue[] {
   const issues: Issue[] = [];
   if (

@@ -3,7 +3,7 @@ import type { Drawn, DrawnEvent, Payload } from "../model/event.ts";
 import type { Json, JsonObject } from "../model/json.ts";
 import { CATEGORIES, type Category, type Resource } from "../model/observation.ts";
 import type { Expression } from "../filters/expression.ts";
-import { kindInAnyCase } from "../sources/kinds.ts";
+import { kindInAnyCase } from "../sources/resources.ts";
 import { type Field, shapeOf, text, unread, withoutEmpty } from "../sources/read.ts";
 import { type Each, type ForEach, type Level, rootLevel, rootOf, type Value } from "./path.ts";
 
@@ -15,7 +15,7 @@ export interface CompiledMapping {
   readonly resolvedWhen: Expression | undefined;
   readonly severity: Value;
   readonly category: Value;
-  /** What `category` can come to: all of them where it is a path. */
+  /** Every category its events can have: all where `category` is a path. */
   readonly categories: readonly Category[];
   readonly eventType: Value;
   readonly message: Value;
@@ -142,7 +142,7 @@ function resourceOf({ resource }: CompiledMapping, item: Level): Resource | unde
   };
 }
 
-/** A list's index tells nothing that lasts: the same finding may stand elsewhere in the next report. */
+/** An index in a list is not part of the identity: the next report may list the finding elsewhere. */
 function defaultIdentity(
   { item, origin, eventType, message, resource }: {
     item: Level;
@@ -162,7 +162,7 @@ function defaultIdentity(
   });
 }
 
-/** By place and by the text of the value, so that two values of one item never trade places unseen. */
+/** Names each value by its position and its text, so that swapped values make another identity. */
 function chosenIdentity(
   values: NonNullable<CompiledMapping["identity"]>,
   item: Level,

@@ -1,7 +1,7 @@
 /**
  * The mapping language: a value is a literal, or paths into the payload. `.a.b[0]` starts at the item, `$.a` at the
  * payload, `^.a` at the item's parent (`^^.a` at its grandparent), `@key` is the item's key or index. `p | q` takes the
- * first that says something; `p ? "x"` is x where p says something. Compiled once, evaluated for every item.
+ * first that has a value; `p ? "x"` is x where p has a value. Compiled once, evaluated for every item.
  */
 import { isObject, type Json } from "../model/json.ts";
 import type { Field } from "../sources/read.ts";
@@ -13,7 +13,7 @@ export { PathError };
 export const MAX_VALUE_LENGTH = 512;
 const MAX_ALTERNATIVES = 8;
 
-/** What an item stands in: itself, its key, and the level above it; the payload is the outermost. */
+/** An item with its key and the level above it; the payload is the outermost. */
 export interface Level {
   readonly value: Json;
   /** Key or index in the level above; "" for the payload. */
@@ -23,10 +23,10 @@ export interface Level {
   readonly parent: Level | undefined;
 }
 
-/** A compiled value. Undefined where the payload says nothing: absent, null or "". */
+/** A compiled value. Undefined where the payload has none: absent, null or "". */
 export type Value = (item: Level) => Field;
 
-/** What a forEach yields: an item, or why a place that should hold items cannot. */
+/** What a forEach yields: an item, or why a value that should hold items does not. */
 export type Each = { readonly item: Level } | { readonly path: string; readonly found: Json };
 
 /** A compiled forEach. */
@@ -36,7 +36,7 @@ export interface ForEach {
   items(payload: Level): Iterable<Each>;
 }
 
-/** A payload as a level; `path` is where it stands among several. */
+/** A payload as a level; `path` is its position among several. */
 export function rootLevel(body: Json, path = ""): Level {
   return { value: body, key: "", path, parent: undefined };
 }
@@ -120,7 +120,7 @@ function above(item: Level, ups: number): Level | undefined {
   return level;
 }
 
-/** null and "" say nothing. */
+/** null and "" count as absent. */
 function saying(value: Field): Field {
   return value === null || value === "" ? undefined : value;
 }

@@ -12,12 +12,12 @@ function walk(forEach: string, body: Json, ask = "."): string[] {
   );
 }
 
-Deno.test("a value that is no path is a literal, whatever it holds", () => {
+Deno.test("a value that does not begin as a path is a literal", () => {
   assertEquals(value("a | b? [0]", {}), "a | b? [0]");
   assertEquals(value("", {}), undefined);
 });
 
-Deno.test("a path reads keys, indexes and quoted keys; null and empty say nothing", () => {
+Deno.test('a path reads keys, indexes and quoted keys; null and "" count as absent', () => {
   const body = { a: { b: [{ c: 1 }, { "x.y]": "z" }], n: null, e: "" } };
   assertEquals(value(".a.b[0].c", body), 1);
   assertEquals(value('.a.b[1]["x.y]"]', body), "z");
@@ -42,7 +42,7 @@ Deno.test("a path never reaches a prototype", () => {
   assertEquals(value(".__proto__.a", own), 1);
 });
 
-Deno.test("alternatives take the first that says something, and ? picks a value by another's presence", () => {
+Deno.test("alternatives take the first that has a value, and ? picks a value by another's presence", () => {
   const text = '.pod ? "Pod" | .node ? "Node" | .kind | "None"';
   assertEquals(value(text, { pod: "p", node: "n" }), "Pod");
   assertEquals(value(text, { node: "n" }), "Node");
@@ -73,14 +73,14 @@ Deno.test("forEach goes through several levels, each with its parents in reach",
   assertEquals(walk(".a[*][*]", { a: [[1, 2], [3]] }), ["a[0][0] 0 1", "a[0][1] 1 2", "a[1][0] 0 3"]);
 });
 
-Deno.test("forEach takes several places, none where nothing is, and tells of a place that cannot hold items", () => {
+Deno.test("forEach takes several paths, yields nothing for absent ones, and reports a value that cannot hold items", () => {
   assertEquals(walk(".a[*] | .b.c[*]", { a: [1], b: { c: [2] } }), ["a[0] 0 1", "b.c[0] 0 2"]);
   assertEquals(walk(".a[*]", {}), []);
   assertEquals(walk(".a[*]", { a: null }), []);
   assertEquals(walk(".a[*]", { a: "x" }), ["?a"]);
 });
 
-Deno.test("a mistake in a value or forEach is told where it stands", () => {
+Deno.test("a mistake in a value or forEach is reported with its position", () => {
   for (
     const [text, message] of [
       [".a..b", 'expected .key or [0] at "..b" in ".a..b"'],

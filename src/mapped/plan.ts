@@ -22,16 +22,16 @@ export interface PlanContext extends ActivateContext {
   readonly lastGood: ReadonlyMap<string, Good>;
 }
 
-/** What is in force, and what is said of each object. */
+/** The sources in force, and a verdict on each object. */
 export interface Plan {
-  /** By id, a source with the one feed that the object declares; doors bear the name of a built-in source. */
+  /** By id, a source with the one feed that the object declares; a door has the name of the built-in source that it adds a feed to. */
   readonly active: ReadonlyMap<string, Source>;
   /** By id; every object has one. */
   readonly verdicts: ReadonlyMap<string, Verdict>;
   readonly good: ReadonlyMap<string, Good>;
 }
 
-/** Decides on all objects at once, the oldest first: it keeps the source and path that several claim. */
+/** Decides on all objects at once, the oldest first: where several claim a source or a path, the oldest has it. */
 export function makePlan(objects: readonly KubeObject[], context: PlanContext): Plan {
   const claims = new Map<string, string>();
   const active = new Map<string, Source>();
@@ -62,7 +62,7 @@ interface Decision {
   readonly refused?: Verdict;
 }
 
-/** The object's own version if it is good, else the last good one with the reason why. */
+/** The object's current version if it is good, else its last good one and why the current one is refused. */
 function decide(object: KubeObject, { context, claims }: Deciding): Decision {
   const id = idOf(object);
   const foreign = refuseNamespace(object.metadata.namespace ?? "", context.trust);
@@ -100,7 +100,7 @@ function problemOf(
   };
 }
 
-/** What an Ingester may not reach, or not say of a built-in source. */
+/** Why an Ingester is refused: it reaches too far, or sets what only the built-in source sets. */
 export function refusalsOf(
   object: KubeObject,
   { ingester, context }: {
@@ -131,7 +131,7 @@ export function refusalsOf(
     }
   }
   if (!mapping && rateLimit) {
-    const message = `expected nothing: a door shares the rate of ${source}`;
+    const message = `expected nothing: an Ingester that feeds the built-in source ${source} shares its rate`;
     refusals.push({ reason: "Invalid", path: ["spec", "rateLimit"], message });
   }
   if (input.type === "informer") {
@@ -145,7 +145,7 @@ export function refusalsOf(
   return refusals.filter((refusal) => refusal !== undefined);
 }
 
-/** What only one may have. A door adds to a source and claims none. */
+/** The source and path that only one object may have. A door adds to a source and claims no name. */
 function claimsOf({ source, mapping, input }: CompiledIngester): string[] {
   return [
     ...(mapping ? [`source ${source}`] : []),

@@ -172,7 +172,7 @@ Deno.test("a bad new version leaves the last good one in force, and says so", ()
   assertEquals(makePlan([], planContext({ lastGood: good })).good.size, 0);
 });
 
-Deno.test("a built-in source without a mapping gets one more door, and keeps its own mapper", () => {
+Deno.test("an Ingester without a mapping adds a feed to a built-in source, which keeps its own draw", () => {
   const door = ingester("door", { source: "falco", type: "webhook", webhook: { path: "/ingest/falco" } });
   const twin = ingester("twin", {
     source: "falco",
@@ -235,7 +235,7 @@ Deno.test("objectPayload() confines objects to their namespace, except Kubernete
   assertEquals(confined("example.com/v1", "Event"), true);
 });
 
-Deno.test("a door's own filter acts on what comes through it, not on the built-in source", () => {
+Deno.test("the filter of an Ingester that feeds a built-in source acts on that feed alone", () => {
   const spec = {
     source: "falco",
     type: "webhook",
@@ -257,5 +257,8 @@ Deno.test("a door's own filter acts on what comes through it, not on the built-i
   assertEquals(passes(feedOf(falco)), [true]);
   const limited =
     verdicts([ingester("door", { ...spec, rateLimit: { requestsPerSecond: 1, burst: 1 } })]).door ?? "";
-  assertMatch(limited, /at spec.rateLimit: expected nothing: a door shares the rate of falco/);
+  assertMatch(
+    limited,
+    /at spec.rateLimit: expected nothing: an Ingester that feeds the built-in source falco shares its rate/,
+  );
 });

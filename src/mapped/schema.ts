@@ -29,7 +29,9 @@ const expression = (what: string) =>
 
 const sourceName = z.string().min(1, "expected a source's name").max(LIMITS.source)
   .regex(SOURCE_PATTERN, "expected lower-case letters, digits and -")
-  .describe("Name of the source; a built-in one's without a mapping is one more door to it");
+  .describe(
+    "Name of the source. An Ingester without a mapping names a built-in source and adds a feed to it",
+  );
 
 const severityWord = z.string({ error: `expected one of ${SEVERITIES.join("|")}` })
   .transform((text) => SEVERITIES.find((severity) => severity === text.toUpperCase()) ?? text)

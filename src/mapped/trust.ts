@@ -1,25 +1,25 @@
-/** What configuration by users may not reach (SPEC section 13). Pure; each rule answers with a reason or nothing. */
+/** What configuration by users may not reach (SPEC section 13). Pure; each rule returns a reason, or undefined where the configuration may. */
 import { GROUP } from "../model/observation.ts";
 import { BUILT_IN, RESERVED_SOURCES, SOURCES } from "../sources/registry.ts";
 
-/** Why a configuration is refused: a word for the condition, where, and a sentence. */
+/** Why a configuration is refused: the reason of the condition, the path, and a sentence. */
 export interface Refusal {
   readonly reason: "NamespaceNotTrusted" | "ReservedSource" | "ForbiddenTarget" | "PathReserved";
   readonly path: readonly (string | number)[];
   readonly message: string;
 }
 
-/** Whom the operator trusts. */
+/** The namespaces that the operator trusts. */
 export interface TrustContext {
   /** The controller's own namespace. */
   readonly ownNamespace: string;
   /** TRUSTED_CONFIG_NAMESPACES. */
   readonly trustedNamespaces: readonly string[];
-  /** Where built-in sources read ConfigMaps already. */
+  /** The namespaces in which built-in sources read ConfigMaps. */
   readonly configMapNamespaces: readonly string[];
 }
 
-/** First segments of paths that are the program's own, or a built-in source's. */
+/** First segments of the paths of the program and of built-in sources. */
 const OWN_PATHS: ReadonlySet<string> = new Set([
   ...["admission", "health", "healthz", "livez", "metrics", "ready", "readyz", "tools"],
   ...SOURCES.flatMap(({ feeds }) => feeds.map((feed) => feed.type === "post" ? firstSegment(feed.path) : "")),
@@ -40,7 +40,7 @@ export function refuseNamespace(namespace: string, trust: TrustContext): Refusal
   };
 }
 
-/** Refuses a mapping that speaks in a built-in source's name. */
+/** Refuses a mapping with the name of a built-in source. */
 export function refuseSource(source: string, path: Refusal["path"]): Refusal | undefined {
   if (!RESERVED_SOURCES.has(source)) return undefined;
   const what = BUILT_IN.has(source) ? "a built-in source" : "reserved for engines that policy reports name";
@@ -51,7 +51,7 @@ export function refuseSource(source: string, path: Refusal["path"]): Refusal | u
   };
 }
 
-/** Refuses to read credentials, ConfigMaps at large, and our own group. */
+/** Refuses to watch credentials, ConfigMaps by an informer, and zen-watcher's own group. */
 export function refuseTarget(
   target: { readonly group: string; readonly resource: string },
   path: Refusal["path"],
@@ -80,7 +80,7 @@ export function holdsCredentials(resource: string): boolean {
     word.startsWith("tokenre");
 }
 
-/** Refuses ConfigMaps of other namespaces than the Ingester's, or, for the controller's own Ingesters, the settings'. */
+/** Refuses ConfigMaps outside the Ingester's namespace; Ingesters of the controller's namespace may read those of the settings too. */
 export function refuseConfigMaps(
   namespace: string,
   { ingesterNamespace, trust }: { readonly ingesterNamespace: string; readonly trust: TrustContext },
@@ -98,7 +98,7 @@ export function refuseConfigMaps(
   };
 }
 
-/** Refuses paths of the program's own routes. */
+/** Refuses the paths of the program's own routes. */
 export function refusePath(path: string): Refusal | undefined {
   const first = firstSegment(path);
   if (!OWN_PATHS.has(first)) return undefined;

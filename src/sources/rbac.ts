@@ -1,5 +1,5 @@
 /**
- * What zen-watcher asks of the API server, derived from the registry of sources: the one list behind the chart's RBAC,
+ * The rights that zen-watcher needs, derived from the registry of sources: the one list behind the chart's RBAC,
  * `zen-watcher check --rbac` and the documentation. Pure.
  */
 import { GROUP, PLURAL } from "../model/observation.ts";
@@ -10,7 +10,7 @@ import type { Feed, Source } from "./source.ts";
 
 /**
  * Where a rule is granted: for the whole cluster; in each watched namespace (in all, where there is no list); only to
- * the shard that takes what has no namespace; where ObservationFilters are obeyed; or in one namespace, that of the
+ * the shard that takes what has no namespace; where ObservationFilters take effect; or in one namespace, that of the
  * controller, of the filter ConfigMap, or the one that a setting names.
  */
 export type Place =
@@ -22,7 +22,7 @@ export type Place =
   | "filters"
   | { readonly setting: Setting<string> };
 
-/** The object a rule is limited to, where its name is known before it is there. */
+/** The object that a rule is limited to, where its name is known before it exists. */
 export type RuleName = "lease" | "filterConfigMap";
 
 /** One rule of RBAC and the place it is for. No wildcards. */
@@ -33,7 +33,7 @@ export interface PlacedRule {
   readonly resources: readonly string[];
   readonly name?: RuleName;
   readonly verbs: readonly string[];
-  /** Who needs it, for people: `source trivy`. */
+  /** The part of the program that needs it, for readers: `source trivy`. */
   readonly by: string;
 }
 
@@ -69,7 +69,7 @@ const CONFIGURATION = ["ingesters", "observationmappings"];
 const FILTERS = "observationfilters";
 
 const OWN_RULES: readonly PlacedRule[] = [
-  // The index of what is stored, and so dedup and the budget, spans the cluster whatever this shard watches.
+  // Every shard indexes the Observations of the whole cluster: dedup and the budget need them.
   {
     place: "cluster",
     group: GROUP,
@@ -78,7 +78,7 @@ const OWN_RULES: readonly PlacedRule[] = [
     by: "Observations",
   },
   { place: "cluster", group: GROUP, resources: [`${PLURAL}/status`], verbs: ["patch"], by: "Observations" },
-  // In all namespaces: an Ingester nobody obeys is told so on its own status.
+  // In all namespaces: an Ingester in an untrusted namespace gets a condition that says so.
   { place: "cluster", group: GROUP, resources: CONFIGURATION, verbs: READ, by: "sources by configuration" },
   {
     place: "cluster",
@@ -97,7 +97,7 @@ const OWN_RULES: readonly PlacedRule[] = [
     verbs: READ,
     by: "filters",
   },
-  // A name cannot be known to the authorizer before the object is there: create stands alone.
+  // A create request has no resourceName to match, so `create` needs a rule without one.
   {
     place: "own",
     group: "coordination.k8s.io",
@@ -136,7 +136,7 @@ export function rbacRules(settings: RuleSettings, sources: readonly Source[] = S
   return [...grants].map(([namespace, rules]) => ({ namespace, rules }));
 }
 
-/** Each thing the grants allow, one verb at a time, as an access review asks. */
+/** Everything that the grants allow, one verb each, as an access review takes it. */
 export function accessesOf(grants: readonly Grant[]): (Access & { readonly by: string })[] {
   return grants.flatMap(({ namespace, rules }) => rules.flatMap((rule) => accessesOfRule(rule, namespace)));
 }

@@ -43,7 +43,7 @@ export function texts(value: Field): string[] {
   return values.map(text).filter((word) => word !== "");
 }
 
-/** An object without the fields that say nothing: undefined, null, "", empty lists. */
+/** An object without its empty fields: undefined, null, "", empty lists. */
 export function withoutEmpty(fields: Readonly<Record<string, Field>>): JsonObject {
   const kept: JsonObject = {};
   for (const [key, value] of Object.entries(fields)) {
@@ -57,7 +57,7 @@ export function withoutEmpty(fields: Readonly<Record<string, Field>>): JsonObjec
 /** Longest path and message of a payload's error: both may hold words of the payload. */
 const MAX_TOLD = 256;
 
-/** An item of a generator: what cannot be read, and where, fit for a log and a terminal. */
+/** The error that `draw` yields for a part it cannot read. Path and message are cleaned for logs and terminals. */
 export function unread(
   reason: PayloadErrorReason,
   path: string,

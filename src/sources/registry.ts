@@ -21,7 +21,7 @@ export const SOURCES: readonly Source[] = [
 /** The built-in sources by name. */
 export const BUILT_IN: ReadonlyMap<string, Source> = new Map(SOURCES.map((source) => [source.name, source]));
 
-/** Names that no mapping and no engine of a policy report can take: nobody forges a Falco alert by configuration. */
+/** Names that no mapping and no engine of a policy report can take, so that configuration cannot forge a Falco alert. */
 export const RESERVED_SOURCES: ReadonlySet<string> = new Set([...BUILT_IN.keys(), "policy-report"]);
 
 /** The namespaces in which built-in sources read ConfigMaps. */

@@ -8,7 +8,7 @@ Deno.test("each built-in source has a name of its own, which is reserved", () =>
   assert(RESERVED_SOURCES.has("policy-report"));
 });
 
-Deno.test("each path that is posted to belongs to one source", () => {
+Deno.test("each path of a post feed belongs to one source", () => {
   const paths = SOURCES.flatMap(({ feeds }) =>
     feeds.flatMap((feed) => feed.type === "post" ? [feed.path] : [])
   );
@@ -16,7 +16,7 @@ Deno.test("each path that is posted to belongs to one source", () => {
   for (const path of paths) assert(path.startsWith("/"), path);
 });
 
-Deno.test("each setting that a feed goes by is among those its source declares", () => {
+Deno.test("each setting that a feed names is declared by its source", () => {
   for (const { name, feeds, settings = [] } of SOURCES) {
     for (const feed of feeds) {
       const used = feed.type === "post"
@@ -29,7 +29,7 @@ Deno.test("each setting that a feed goes by is among those its source declares",
   }
 });
 
-Deno.test("what a watched resource may report is an event type of its source", () => {
+Deno.test("event types of a watched resource are event types of its source", () => {
   for (const { name, feeds, eventTypes } of SOURCES) {
     const resources = feeds.flatMap((feed) => feed.type === "watch" ? feed.resources : []);
     for (const { plural, eventTypes: reported = [] } of resources) {

@@ -1,10 +1,10 @@
-/** Report objects in whatever they arrive: alone, in a list, in kubectl's and the tools' own wrappings. */
+/** Finds report objects in a body: alone, in a list, or in the wrappings of kubectl and of tools. */
 import type { Drawn, DrawnEvent } from "../model/event.ts";
 import { isObject, type Json, type JsonObject } from "../model/json.ts";
 import { at, type Field, shapeOf, textAt, unread } from "./read.ts";
 import type { PayloadError } from "../model/outcome.ts";
 
-/** A report and where it was found, or what was found in its place. */
+/** A report and its path, or an error for what is no report. */
 export type FoundReport =
   | { readonly report: JsonObject; readonly kind: string; readonly path: string }
   | { readonly error: PayloadError };
@@ -16,12 +16,13 @@ interface Place {
   readonly depth: number;
 }
 
-/** Wrappings in wrappings deeper than this are no format of any tool. */
+/** The deepest nesting of wrappings that is read; no tool nests deeper. */
 const MAX_DEPTH = 4;
 
 /**
  * Reports in a body: a bare object, a `List` or typed `…List`, an array, a map keyed by `<plural>.<group>`,
- * a watch frame, or the `{verb, operatorObject}` of Trivy Operator's webhook. What is told as deleted holds none.
+ * a watch frame, or the `{verb, operatorObject}` of Trivy Operator's webhook. A frame or verb that says the object was
+ * deleted yields none.
  */
 export function reportsIn(body: Json): Iterable<FoundReport> {
   return unwrap(body, { path: "", kind: "", depth: 0 });
@@ -66,8 +67,8 @@ function isListMap(body: JsonObject): boolean {
 }
 
 /**
- * Gives events of one identity one content, the first one's: a tool may list a finding several times in words that
- * differ, and they would replace each other in the store at every evaluation.
+ * Gives events of one identity one content, the first one's: a tool may list a finding several times in different
+ * words, and they would replace each other in the store at every evaluation.
  */
 export function* alikeTwins(drawn: Iterable<Drawn>): Generator<Drawn> {
   const first = new Map<string, DrawnEvent>();

@@ -61,7 +61,7 @@ export interface FeedIngester {
   readonly id: string;
   /** Differs whenever anything of the feed does: it is then started anew. */
   readonly revision: string;
-  /** Set where the feed is one more door to a built-in source, which has feeds and views of its own. */
+  /** Set on a door: a feed that an Ingester without a mapping adds to a built-in source. Its views are its own. */
   readonly isDoor?: true;
   /** Acts on what comes through this feed alone. */
   readonly filter?: FilterDocument;
@@ -69,7 +69,7 @@ export interface FeedIngester {
   readonly ttlSeconds?: number;
 }
 
-/** Objects read from the API server by list and watch. Types that are not served are absent, which is no error. */
+/** Objects read from the API server by list and watch. A type that it does not serve is absent, which is no error. */
 export interface WatchFeed extends AnyFeed {
   readonly type: "watch";
   /** Of several versions of a group and plural the first that is served is watched. */
@@ -79,7 +79,7 @@ export interface WatchFeed extends AnyFeed {
 
 /** A resource of a watch feed. */
 export interface WatchedResource extends ResourceType {
-  /** Event types its objects may report; absent: any. A finding of another type is not ended by their silence. */
+  /** Event types its objects may report; absent: any. A list of them resolves findings of these types alone. */
   readonly eventTypes?: readonly string[];
 }
 
@@ -101,7 +101,7 @@ export interface PostFeed extends AnyFeed {
   readonly waiting?: number;
   /** Deadline of an answer; absent: WEBHOOK_ACK_TIMEOUT. */
   readonly ackTimeout?: Setting<number>;
-  /** What to tell a sender whose body is not JSON. */
+  /** Advice for a sender whose body is not JSON. */
   readonly unreadableHint?: string;
 }
 
@@ -134,7 +134,7 @@ export function watchedResources({ feeds }: Source): readonly WatchedResource[] 
   return feeds.flatMap((feed) => feed.type === "watch" ? feed.resources : []);
 }
 
-/** The namespace of a ConfigMap feed, where the settings may say it. */
+/** The namespace of a ConfigMap feed: its own, or that of its setting. */
 export function namespaceOf({ namespace }: ConfigMapFeed, settings: SettingValues): string {
   return typeof namespace === "string" ? namespace : settings.of(namespace);
 }
@@ -144,7 +144,7 @@ export function feedId({ ingester }: Feed): string {
   return ingester ? `${ingester.id} ${ingester.revision}` : "";
 }
 
-/** The view of a feed on one resource or path. A door's is beside that of the source itself: a list is complete for its key alone. */
+/** The view of a feed on one resource or path. A door has a view of its own, since a complete list of it says nothing about the source's other feeds. */
 export function viewOf(
   { source, feed: { ingester } }: { readonly source: Source; readonly feed: Feed },
   at: Pick<ViewKey, "resource" | "namespace">,

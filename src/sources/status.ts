@@ -4,11 +4,11 @@ import { OTHER } from "../telemetry/labels.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { Feed, Source } from "./source.ts";
 
-/** Where a source, or one of its resources, stands. None of these is a reason for not being ready. */
+/** The state of a source or of one of its views. None of them makes the program unready. */
 export type SourceState =
   | "standby" // another replica reads it
   | "absent" // its resource is not served
-  | "forbidden" // we may not read it
+  | "forbidden" // RBAC denies reading it
   | "listing"
   | "synced"
   | "failing"
@@ -27,7 +27,7 @@ export interface SourceReport {
   readonly lastError?: { readonly class: string; readonly at: string };
 }
 
-/** Worst first: a source with several resources is in the worst of their states that matters. */
+/** Worst first: a source with several resources is has the worst of their states. */
 const ORDER: readonly SourceState[] = [
   "failing",
   "forbidden",
@@ -47,7 +47,7 @@ interface Entry {
   lastError?: { class: string; atMs: number };
 }
 
-/** The states of all sources, kept by the drivers. */
+/** The states of all sources, set by the feeds. */
 export class SourceStates {
   readonly #entries = new Map<string, Entry>();
   readonly #metrics: Metrics;
@@ -58,7 +58,7 @@ export class SourceStates {
     this.#clock = clock;
   }
 
-  /** A source came into force, or has other feeds now. */
+  /** Adds a source, or replaces the feeds of one. */
   add(source: Source): void {
     const entry = this.#entries.get(source.name);
     if (entry) entry.source = source;
@@ -85,7 +85,7 @@ export class SourceStates {
     this.#publish(view.source);
   }
 
-  /** Events of this source got their outcomes. */
+  /** Records that events of a source got their outcomes. */
   sawEvents(source: string, receivedAtMs: number): void {
     const entry = this.#entries.get(source);
     if (!entry) return;
@@ -93,7 +93,7 @@ export class SourceStates {
     entry.lagMs = Math.max(0, entry.lastEventAtMs - receivedAtMs);
   }
 
-  /** Something of this source went wrong; `errorClass` is one of a few words. */
+  /** Records an error of a source; `errorClass` is one of a few words. */
   failed(source: string, errorClass: string): void {
     this.#metrics.watcherErrors.inc({ watcher: this.#metrics.sourceLabel(source), error_type: errorClass });
     const entry = this.#entries.get(source);

@@ -1,4 +1,4 @@
-/** How single settings are read: the kinds of value that an environment variable may hold, and what is wrong with others. */
+/** The kinds of value that an environment variable may hold: how each is read, and the error for any other value. */
 import { isNamespaceName } from "../model/identity/names.ts";
 import { SOURCE_PATTERN } from "../model/observation.ts";
 
@@ -25,7 +25,7 @@ export class SettingsError extends Error {
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 /** Beyond this a timer fires at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
-/** The same in seconds. */
+/** The longest time of a timer in seconds. */
 export const MAX_TIMER_SECONDS = Math.floor(MAX_TIMER_MS / 1_000);
 const UNIT_BYTES: Readonly<Record<string, number>> = {
   "": 1,
@@ -45,7 +45,7 @@ export function text(env: string, fallback: string, doc: string): Setting<string
   return { env, fallback, doc, parse: (value) => value };
 }
 
-/** One name as Kubernetes gives namespaces; "" where that is the default. What is none would only never be found. */
+/** One name as Kubernetes gives namespaces; "" where that is the default. Any other text is refused. */
 export function namespace(env: string, fallback: string, doc: string): Setting<string> {
   return { env, fallback, doc, parse: (value) => value === "" ? value : parseNamespace(value) };
 }
@@ -81,7 +81,7 @@ export function integer(
   return { env, fallback, doc, parse: (value) => parseInteger(value, min, max) };
 }
 
-/** A time such as 30s. By default not nothing, since what is done again at once is done without a pause, and no longer than a timer can wait. */
+/** A time such as 30s. By default more than 0, since it is often the pause of a loop, and no longer than a timer can wait. */
 export function duration(
   env: string,
   fallback: string,

@@ -201,7 +201,7 @@ export interface TakeOptions {
     readonly windowMs?: number;
     readonly countRepeats?: boolean;
     readonly ttlSeconds?: number;
-    /** The Ingester that is one more door to the source. */
+    /** The Ingester that adds a feed to the built-in source. */
     readonly door?: string;
   };
 }

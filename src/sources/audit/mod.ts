@@ -11,11 +11,11 @@ import {
   shapeProblem,
   type Verdict,
 } from "./rules.ts";
-import { resourceOf } from "../kinds.ts";
+import { resourceOf } from "../resources.ts";
 import { at, firstText, shapeOf, text, textAt, texts, unread, withoutEmpty } from "../read.ts";
 import type { Source } from "../source.ts";
 
-/** The API server's own record of who did what. */
+/** Requests to the API server that matter for security, from its audit log. */
 export const audit: Source = {
   name: "audit",
   kind: "occurrence",
@@ -98,7 +98,7 @@ function toEvent(item: Json, { event, verdict }: Judged): DrawnEvent {
     details: detailsOf(item, event),
     ...(detectedAt !== "" ? { detectedAt } : {}),
     identity: { auditID: event.auditID },
-    // A request that is sent again is no news however late it comes.
+    // The window of the event is the life of its Observation: a request that is sent again, however late, is a repeat.
     windowMs: Infinity,
     ...(verdict.drop ? { drop: verdict.drop } : {}),
   };
@@ -138,7 +138,7 @@ function sentence(item: Json, { event, resource }: Spoken): string {
   return `${subject}${acting === "" ? "" : ` as ${acting}`} ${event.verb} ${target}${answer}`;
 }
 
-/** Never the query, where commands and tokens stand. */
+/** The path without the query, which holds commands and tokens. */
 function pathOf(uri: string): string {
   return uri.split("?", 1)[0] ?? "";
 }

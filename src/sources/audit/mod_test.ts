@@ -73,7 +73,7 @@ Deno.test("audit judges by the first rule that applies, in the order of the cont
   }
 });
 
-Deno.test("audit takes a privileged ephemeral container for one, however the patch is written", () => {
+Deno.test("audit finds a privileged ephemeral container in every form of patch", () => {
   const target = "patch /pods/ephemeralcontainers";
   const debug = { name: "debugger", securityContext: { privileged: true } };
   for (
@@ -93,7 +93,7 @@ Deno.test("audit takes a privileged ephemeral container for one, however the pat
   assertEquals(verdict(act(target, tame)), "not_relevant");
 });
 
-Deno.test("audit calls 401 and 403 access-denied whatever was asked, and other errors irrelevant", () => {
+Deno.test("audit reports every 401 and 403 as access-denied, and no other error", () => {
   const code = (status: number) => ({ responseStatus: { code: status } });
   assertEquals(verdict(act("delete /secrets", code(403))), "access-denied MEDIUM");
   assertEquals(verdict(act("get /pods", code(401))), "access-denied MEDIUM");
@@ -123,7 +123,7 @@ Deno.test("audit's identity is the auditID, so both stages of one session are on
   assertEquals(complete?.severity, started?.severity);
 });
 
-Deno.test("audit leaves out its own writes to its own group, leases and events, and no one else's", () => {
+Deno.test("audit leaves out its own writes to its own group, leases and events, and keeps those of others", () => {
   const own = { user: { username: OWN } };
   assertEquals(verdict(act("delete zen.kube-zen.io/observations", own)), "own_write");
   assertEquals(
@@ -203,7 +203,7 @@ Deno.test("audit reads lists, single events of every age, and documents one afte
   ) assertEquals(events(body as Json).length, count);
 });
 
-Deno.test("audit says where a body is none of its own, and reads the rest", () => {
+Deno.test("audit yields an error for a body that is no audit event, and reads the rest", () => {
   const errors = (body: Json) =>
     drawn(body).map((item) => "error" in item ? `${item.error.reason} ${item.error.path}` : "event");
   const item = act("delete /secrets");

@@ -1,10 +1,10 @@
-/** What counts as an act of interest in Kubernetes audit events, in the order in which it is judged. */
+/** The rules that decide which Kubernetes audit events matter, in their order. */
 import type { FilterReason } from "../../model/outcome.ts";
 import { isObject, type Json } from "../../model/json.ts";
 import { GROUP } from "../../model/observation.ts";
 import { at, type Field, list, number, shapeOf, text, textAt } from "../read.ts";
 
-/** An audit event with its absent parts made empty. Bodies are looked at, never kept. */
+/** An audit event with its absent parts made empty. Bodies are read, never stored. */
 export interface AuditEvent {
   readonly auditID: string;
   readonly stage: string;
@@ -19,7 +19,7 @@ export interface AuditEvent {
   readonly responseObject: Field;
 }
 
-/** What an audit event comes to. */
+/** What the rules decide about an audit event. */
 export interface Verdict {
   readonly eventType: string;
   readonly severity: "HIGH" | "MEDIUM" | "LOW";
@@ -74,7 +74,7 @@ export function isDecisiveStage(event: AuditEvent): boolean {
   return event.stage === "ResponseStarted" && (opensSession(event) || event.code === 401);
 }
 
-/** Judges one event. `ownUser` is "" while unknown, which matches no one. */
+/** Judges one event. `ownUser` is "" while unknown: no user has that name. */
 export function judge(event: AuditEvent, ownUser: string): Verdict {
   if (isOwnWrite(event, ownUser)) return { ...IRRELEVANT, drop: "own_write" };
   if (event.code === 401 || event.code === 403) return { eventType: "access-denied", severity: "MEDIUM" };

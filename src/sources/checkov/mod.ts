@@ -3,11 +3,11 @@ import type { Drawn, DrawnEvent } from "../../model/event.ts";
 import { isObject, type Json, type JsonObject } from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
 import { isClusterScoped } from "../../model/cluster_scoped.ts";
-import { documentsIn, RESULTS_KEY } from "../results.ts";
+import { documentsIn, RESULTS_KEY } from "../config_maps.ts";
 import { at, firstText, list, number, shapeOf, text, textAt, unread, withoutEmpty } from "../read.ts";
 import { alikeTwins, joined } from "../reports.ts";
 import type { Source } from "../source.ts";
-import { subjectOf } from "../subjects.ts";
+import { subjectOf } from "../resources.ts";
 import { namespace } from "../../text/setting.ts";
 
 /** Runs in arrays in arrays: several documents, each an array, are as deep as tools go. */
@@ -90,7 +90,7 @@ function* fromDocument(document: Json, { path, depth, holder }: Place): Generato
   }
 }
 
-/** `{"passed": 0, "failed": 0, …}`: a complete view of nothing. */
+/** `{"passed": 0, "failed": 0, …}`: a run without findings. */
 function saysNothingFailed(counts: Json | undefined): boolean {
   return number(at(counts, "failed")) === 0;
 }
@@ -150,7 +150,7 @@ function toEvent(check: JsonObject, { framework, holder }: Omit<CheckContext, "p
   };
 }
 
-/** Where a person looks. A Dockerfile's resources are named by its path, a secret by a hash. */
+/** The place that a reader looks at. A Dockerfile's resources are named by its path, a secret by a hash. */
 function placeOf({ framework, named, file }: { framework: string; named: string; file: string }): string {
   if (file === "") return named;
   if (named === "" || framework === "secrets") return file;

@@ -5,8 +5,7 @@ import type { KubeObject, ResourceType } from "../../kube/api.ts";
 import type { TimeSlices } from "../../pipeline/limits.ts";
 import type { TextLimits } from "../../pipeline/parts.ts";
 import { payloadErrorsOf, scanJsonInTurns, wholeOf } from "../../text/json.ts";
-import { keyBytes } from "../config_map_key.ts";
-import { logLinesEnd } from "../results.ts";
+import { keyBytes, logLinesEnd } from "../config_maps.ts";
 import type { ReadDocument } from "./evaluator.ts";
 import { originOf } from "./watch.ts";
 
@@ -24,9 +23,9 @@ export interface ConfigMapPayloadOptions {
   readonly receivedAt: number;
   readonly limits: TextLimits;
   readonly slices: TimeSlices;
-  /** A text that waits for memory when it aborts is not read. */
+  /** Aborts the wait for memory; the text is then not read. */
   readonly signal: AbortSignal;
-  /** Told of a key that is missing or not JSON: counted, and no finding ends by it. */
+  /** Called for a key that is missing or not JSON. It is counted, and resolves no finding. */
   readonly onError: (error: PayloadError) => void;
 }
 

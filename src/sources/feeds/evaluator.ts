@@ -34,9 +34,9 @@ export interface EvaluatorOptions {
 
 /** Evaluates documents: several at once, those of one key in order. */
 export interface Evaluator {
-  /** A full list begins. It decides which documents there are: what began before it does not count any more. */
+  /** Begins a full list. Evaluations that began before it no longer report. */
   begin(): void;
-  /** Resolves once the evaluation has begun or is put off: a list does not run ahead of what can be stored. */
+  /** Resolves once the evaluation has begun or is put off, so that a list is read no faster than it is stored. */
   evaluate(object: KubeObject): Promise<void>;
   gone(object: KubeObject): Promise<void>;
   /** Resolves once all documents are evaluated, except those of namespaces that have stalled: what they report is not known. */
@@ -47,7 +47,7 @@ export interface Evaluator {
 
 /** Documents in work at once: each may be a report of a megabyte. Each stalled namespace may have as many of its own. */
 const MAX_AT_ONCE = 8;
-/** A namespace none of whose documents was done for so long (it may refuse what is written) keeps no other waiting. */
+/** A namespace has stalled when none of its documents was done for this long, for example because it refuses writes. */
 const STALLED_MS = 10_000;
 /** Namespaces that count as stalled at once: a bound on the documents in work. */
 const MAX_STALLED = 4;
@@ -56,7 +56,7 @@ type Step = () => Promise<void>;
 
 /** A document in work. */
 interface Lane {
-  /** What came of the document since: a newer version replaces all before it. */
+  /** What came for the document since: only the newest version is kept. */
   next: Step | undefined;
   done: Promise<void>;
 }
@@ -117,7 +117,7 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
     }
   }
 
-  /** A namespace that has stalled takes no place from others, and has no more than all the places of its own. */
+  /** A stalled namespace has its own places, as many as all others share. */
   function roomFor(progress: Progress): "start" | "wait" | "put off" {
     const past = stalled();
     if (past.includes(progress)) return progress.inWork < MAX_AT_ONCE ? "start" : "put off";
@@ -162,7 +162,7 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
     }
   }
 
-  /** It is not known what the document reports: nothing is taken for ended. */
+  /** Reports the document as unreadable, so that none of its findings is resolved. */
   function blind(key: string): void {
     views.report(view, { key, fingerprints: [], readable: false });
   }
@@ -188,7 +188,7 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
     const found = await options.payloadOf(object);
     using _share = found?.share;
     if (signal.aborted || began !== round) return;
-    // What cannot be read is no end of what it reported.
+    // A document that cannot be read keeps what it reported.
     if (!found) return blind(key);
     const correlationId = `${viewName(view)}/${key}@${object.metadata.resourceVersion ?? ""}`;
     const result = await options.take(found.payload, correlationId);

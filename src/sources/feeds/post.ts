@@ -1,4 +1,4 @@
-/** Takes what is posted to the post feeds in force. */
+/** The post feeds: finds the feed of a path, and takes in what is posted to it. */
 import type { PayloadError } from "../../model/outcome.ts";
 import type { Intake, IntakeResult, PayloadParts } from "../../pipeline/intake.ts";
 import type { SettingValues } from "../../text/setting.ts";
@@ -103,7 +103,7 @@ export class PostFeeds {
   }
 }
 
-/** The waiting room of a feed: its source's own, else the one that all others share. */
+/** The waiting room of a feed: that of its source, else the one that all other sources share. */
 export function roomOf(
   { source, feed: { waiting } }: Post,
 ): { readonly name: string; readonly size: number } {

@@ -44,7 +44,7 @@ export interface PulledFeedsOptions {
 
 type PulledFeed = WatchFeed | ConfigMapFeed;
 
-/** A view of a feed, and the served type it is read as, or why it is not: not served, or discovery could not tell (yet). */
+/** A view of a feed with its served type, or why it has none: not served, or discovery failed or has not answered yet. */
 interface Place {
   readonly source: Source;
   readonly feed: PulledFeed;
@@ -74,7 +74,7 @@ export class PulledFeeds {
     this.#options = options;
   }
 
-  /** Replaces the sources; feeds that stay as they are go on undisturbed. */
+  /** Replaces the sources; feeds that did not change are not restarted. */
   set(sources: readonly Source[]): void {
     this.#sources = sources;
     if (this.#active) this.#reconcile();
@@ -85,7 +85,7 @@ export class PulledFeeds {
     for (const listener of [...this.#listeners]) listener();
   }
 
-  /** Reads until `signal` aborts: the leader's part. */
+  /** Reads until `signal` aborts. The leader alone does. */
   async run(signal: AbortSignal): Promise<void> {
     this.#active = true;
     using _subscription = this.#options.discovery.subscribe(() => this.#reconcile());
@@ -96,7 +96,7 @@ export class PulledFeeds {
     });
     this.#active = false;
     const ending = [...this.#readings.keys()].map((id) => this.#stop(id));
-    // At once, not when the readings have ended: by then another leader's term may have set states.
+    // Now, not when the reads have ended: by then the next term as leader may have set states.
     for (const { view } of this.#places.values()) this.#options.states.forget(view);
     this.#places = new Map();
     await Promise.all(ending);
@@ -112,7 +112,7 @@ export class PulledFeeds {
       if (this.#places.has(id)) continue;
       void this.#stop(id);
       states.forget(view);
-      // Configuration took it away: the end of its findings was not observed.
+      // Configuration removed it: no view observed the end of its findings.
       views.lost(view, "absent");
     }
     for (const [id, place] of this.#places) {
@@ -236,7 +236,7 @@ function servedState(discovery: Pick<Discovery, "served">, type: ResourceType): 
   return served.resources.some(({ plural }) => plural === type.plural) ? "served" : "absent";
 }
 
-/** Differs where a view has to be read anew: its feed was changed, or another version of its resource is served. */
+/** Changes when a view must be listed again: its feed changed, or another version of its resource is served. */
 function versionOf({ feed, type }: Place): string {
   return `${typeof type === "string" ? type : type.version} ${feedId(feed)}`;
 }

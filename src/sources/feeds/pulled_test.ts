@@ -76,7 +76,7 @@ function withDoor(revision: string): Source {
   return { ...kubeBench, feeds: [...kubeBench.feeds, feed] };
 }
 
-Deno.test("a door to a built-in source has a view of its own, which closes with it", async () => {
+Deno.test("a feed that an Ingester adds to a built-in source has a view of its own, which ends with the Ingester", async () => {
   await using w = world();
   w.set(withDoor("1"));
   await eventually("both lists", () => w.told.filter((word) => word.startsWith("complete")).length === 2);
@@ -94,7 +94,7 @@ Deno.test("a door to a built-in source has a view of its own, which closes with 
   assertEquals(w.states.report()["kube-bench"]?.resources, undefined);
 });
 
-Deno.test("a resource whose group could not be asked for is not absent: nothing of it may be taken for gone", async () => {
+Deno.test("a resource whose group discovery cannot read is not absent, and none of its findings is resolved", async () => {
   let served: Served = { state: "pending" };
   await using w = world({ served: () => served });
   const [feed] = trivy.feeds;

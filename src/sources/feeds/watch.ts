@@ -27,8 +27,8 @@ export interface ReadViewOptions extends Pick<EvaluatorOptions, "view" | "views"
 
 const log = logger("sources");
 /**
- * The longest wait for a right. Each request without it is a line in the API server's audit log, and where that is sent
- * here, an `access-denied` of our own making.
+ * The longest wait between tries while RBAC denies reading. Each denied request is a line in the API server's audit log,
+ * and where that log is sent here, an `access-denied` event.
  */
 const DENIED_MS = 120_000;
 
@@ -38,7 +38,7 @@ export function objectPayload(object: KubeObject, receivedAt: number): Payload {
   return { body: object as unknown as Payload["body"], origin, receivedAt };
 }
 
-/** Where an object's findings come from. */
+/** The origin of an object's findings. */
 export function originOf({ metadata }: KubeObject, { confined }: Pick<Origin, "confined">): Origin {
   const { namespace = "", name = "", labels = {}, annotations = {} } = metadata;
   return { namespace, name, labels, annotations, confined };
@@ -82,7 +82,7 @@ async function followView(
     metrics,
     clock,
     onState: (state) => {
-      // What has been told to end does not set the state of the view any more: its successor may have set it.
+      // After the abort, the next reader of the view may have set its state already.
       if (!signal.aborted) states.set(view, state);
     },
   });

@@ -1,11 +1,11 @@
 /** kube-bench's results: failed and manual checks of a benchmark, one for each node. */
 import type { Drawn, DrawnEvent } from "../../model/event.ts";
 import { isObject, type Json, type JsonObject } from "../../model/json.ts";
-import { documentsIn, type Holder, RESULTS_KEY } from "../results.ts";
+import { documentsIn, type Holder, RESULTS_KEY } from "../config_maps.ts";
 import { at, firstText, shapeOf, textAt, unread, withoutEmpty } from "../read.ts";
 import { alikeTwins, joined } from "../reports.ts";
 import type { Source } from "../source.ts";
-import { ownerOf, wordAt } from "../subjects.ts";
+import { ownerOf, wordAt } from "../resources.ts";
 import { namespace } from "../../text/setting.ts";
 
 const NAME_PREFIX = "kube-bench-";
@@ -42,7 +42,7 @@ function place({ path }: { path: string }): { path: string; depth: number } {
   return { path, depth: 0 };
 }
 
-/** The node's name is in no result: the ConfigMap says it, or is named after it. */
+/** No result holds the node's name: a label or annotation of the ConfigMap does, or its name is the node's. */
 function nodeOf({ name, labels, annotations }: Holder): string {
   const bare = name.startsWith(NAME_PREFIX) ? name.slice(NAME_PREFIX.length) : name;
   return firstText(textAt(labels, "node"), textAt(annotations, "node"), bare);

@@ -2,11 +2,22 @@
 import type { DrawContext, Drawn, DrawnEvent, Origin } from "../../model/event.ts";
 import { isObject, type Json, type JsonObject } from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
-import { otherTool, shownProperties, timeOf } from "./fields.ts";
-import { at, type Field, firstText, shapeOf, text, textAt, unread, withoutEmpty } from "../read.ts";
+import {
+  at,
+  type Field,
+  firstText,
+  number,
+  shapeOf,
+  text,
+  textAt,
+  texts,
+  unread,
+  withoutEmpty,
+} from "../read.ts";
 import { alikeTwins, joined, reportsIn } from "../reports.ts";
 import type { Source, WatchedResource } from "../source.ts";
-import { lastingSubject, ownerOf, subjectOf } from "../subjects.ts";
+import { lastingSubject, ownerOf, subjectOf } from "../resources.ts";
+import { sourceName } from "../../model/identity/names.ts";
 
 const POLICY_VERSIONS = ["v1alpha2", "v1beta2", "v1beta1", "v1alpha1"];
 const KINDS: ReadonlySet<string> = new Set([
@@ -67,7 +78,7 @@ interface Around {
   readonly reservedSources: ReadonlySet<string>;
   /** For resources that name none. */
   readonly namespace: string;
-  /** Of results that say nothing of their own: `scope`, else the owner. */
+  /** The resource of results that name none: `scope`, else the owner. */
   readonly subject: Resource | undefined;
 }
 
@@ -85,7 +96,7 @@ function* fromReport(
     );
     return;
   }
-  // A report without results is how "nothing to say" is written.
+  // A report without results reports no findings.
   if (results === undefined || results === null) return;
   const resultsPath = joined(path, "results");
   if (!Array.isArray(results)) {
@@ -217,7 +228,7 @@ function toEvent(result: JsonObject, { outcome, rule, resource, around }: Verdic
       rule: rule.lasting,
       result: outcome,
       resource: resource ? lastingSubject(resource) : undefined,
-      // Results about nothing in particular are told apart by the report that holds them: a node's, a suite's.
+      // Results without a resource are told apart by the report that holds them: a node's, a suite's.
       report: resource ? "" : textAt(around.report, "metadata", "name"),
     }),
   };
@@ -235,4 +246,60 @@ function ruleNames({ policy, lasting, reported }: Rule): string[] {
     if (rule !== "") names.push(policy === "" ? rule : `${policy}/${rule}`);
   }
   return names;
+}
+
+const OWN_ENGINES: ReadonlySet<string> = new Set([
+  "",
+  "kyverno",
+  "validatingadmissionpolicy",
+  "mutatingadmissionpolicy",
+]);
+
+/** The source a result belongs to where its tool is another than Kyverno. No report can take a reserved name. */
+function otherTool(engine: string, reserved: ReadonlySet<string>): string | undefined {
+  const word = engine.trim().toLowerCase();
+  if (OWN_ENGINES.has(word) || (word.startsWith("kyverno") && word.endsWith("policy"))) return undefined;
+  const name = sourceName(word);
+  return name === "" || reserved.has(name) ? undefined : name;
+}
+
+/** `{seconds, nanos}` in milliseconds, or a time in words. */
+function timeOf(timestamp: Field): number | string | undefined {
+  if (typeof timestamp === "string") return timestamp === "" ? undefined : timestamp;
+  const seconds = number(at(timestamp, "seconds"));
+  if (seconds === undefined) return undefined;
+  return seconds * 1000 + Math.trunc((number(at(timestamp, "nanos")) ?? 0) / 1e6);
+}
+
+/** Properties that do not change between scans of one finding, by their names in lower case. */
+const SHOWN_PROPERTIES: ReadonlySet<string> = new Set([
+  "artifact.repository",
+  "artifact.tag",
+  "binding",
+  "controls",
+  "details",
+  "fixedversion",
+  "index",
+  "installedversion",
+  "primaryurl",
+  "reason",
+  "resolution",
+  "scan",
+  "standard",
+  "suite",
+  "total_risk",
+  "version",
+  "vulnerabilityid",
+]);
+
+/** The properties of a result that `details` shows. */
+function shownProperties(result: JsonObject): JsonObject | undefined {
+  // v1alpha1 called them `data`.
+  const properties = at(result, "properties") ?? at(result, "data");
+  if (!isObject(properties)) return undefined;
+  const shown: [string, string][] = [];
+  for (const [key, value] of Object.entries(properties)) {
+    if (SHOWN_PROPERTIES.has(key.toLowerCase()) && text(value) !== "") shown.push([key, texts(value).join()]);
+  }
+  return shown.length === 0 ? undefined : Object.fromEntries(shown);
 }

@@ -48,7 +48,7 @@ function only(body: Json): DrawnEvent {
   return events[0] as DrawnEvent;
 }
 
-/** What decides whether a stored finding stays as it is. */
+/** The parts that decide whether a stored finding is written again. */
 function stored({ identity, message, details, severity }: DrawnEvent): JsonObject {
   return { identity, message, details, severity };
 }
@@ -125,7 +125,7 @@ Deno.test("kyverno finds each result's resource: its own, else the scope, else t
   assertEquals(resources(report({ scope: null, results: [result()] })), [[undefined, undefined, "shop"]]);
 });
 
-Deno.test("kyverno tells results about nothing in particular apart by their report", () => {
+Deno.test("kyverno tells results without a resource apart by their report", () => {
   const of = (name: string) =>
     only(report({ scope: null, metadata: { name, namespace: "shop" }, results: [result()] })).identity;
   assertEquals([of("node-a").report, of("node-b").report], ["node-a", "node-b"]);
@@ -148,7 +148,7 @@ Deno.test("kyverno reads outcomes and severities: error is a LOW policy-error, a
   });
 });
 
-Deno.test("kyverno speaks for itself and under reserved names, for another tool under its name", () => {
+Deno.test("kyverno gives a result the name of its tool, and its own where that name is reserved", () => {
   const rows = [
     ["", undefined],
     ["kyverno", undefined],

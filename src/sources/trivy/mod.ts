@@ -3,11 +3,11 @@ import type { Drawn, DrawnEvent, Origin } from "../../model/event.ts";
 import { isObject, type Json, type JsonObject } from "../../model/json.ts";
 import { reportedWorkload } from "../../model/identity/names.ts";
 import type { Resource } from "../../model/observation.ts";
-import { at, shapeOf, textAt, unread, withoutEmpty } from "../read.ts";
+import { at, firstText, number, shapeOf, text, textAt, texts, unread, withoutEmpty } from "../read.ts";
 import { alikeTwins, joined, reportsIn } from "../reports.ts";
 import type { Source, WatchedResource } from "../source.ts";
-import { lastingSubject, ownerOf, subjectOf, wordAt } from "../subjects.ts";
-import { type Finding, readCheck, readSecret, readVulnerability, type Unreadable } from "./findings.ts";
+import { lastingSubject, ownerOf, subjectOf, wordAt } from "../resources.ts";
+import type { PayloadErrorReason } from "../../model/outcome.ts";
 
 const CHECK_IDENTITY = ["eventType", "resource", "check", "messages"];
 
@@ -119,7 +119,7 @@ function* fromReport({ report, kind, path }: FoundReport, origin: Origin): Gener
   }
   const items = at(content, reportKind.list);
   const itemsPath = joined(path, `report.${reportKind.list}`);
-  // A null is Go's empty list; an absent one tells nothing of what was found.
+  // Go writes an empty list as null. An absent list says nothing about what was found.
   if (!Array.isArray(items)) {
     if (items === null) return;
     const reason = items === undefined ? "missing_field" : "wrong_shape";
@@ -147,7 +147,7 @@ interface About {
   readonly repository: string;
   readonly detectedAt: string;
   readonly details: JsonObject;
-  /** The tool's texts name the generated owner: they are told of the lasting one. */
+  /** Replaces the generated owner in the tool's texts by the workload that lasts. */
   rename(text: string): string;
 }
 
@@ -183,7 +183,7 @@ const RESOURCE_NAME = PREFIXES.map((prefix) => `${prefix}.resource.name`);
 const RESOURCE_NAMESPACE = PREFIXES.map((prefix) => `${prefix}.resource.namespace`);
 const CONTAINER_NAME = PREFIXES.map((prefix) => `${prefix}.container.name`);
 
-/** From the labels; a name that is no legal label value is in an annotation; old reports have their owner alone. */
+/** Reads the labels, then the annotation that holds names which are no legal label values, then the owner (old reports). */
 function reportedResource(report: JsonObject, origin: Origin): Resource {
   const labels = at(report, "metadata", "labels");
   const owner = ownerOf(report);
@@ -238,7 +238,7 @@ function* fromItems(items: readonly Json[], { path, kind, about }: ItemsContext)
   }
 }
 
-/** The finding, the problem where it cannot be read, nothing where the item is none (a passed check). */
+/** The finding, the problem that keeps it from being read, or undefined for a passed check. */
 function readItem(
   item: JsonObject,
   { kind, about }: { kind: ReportKind; about: About },
@@ -266,4 +266,167 @@ function toEvent(finding: Finding, { kind, about }: { kind: ReportKind; about: A
       ...finding.identity,
     },
   };
+}
+
+/** A finding before its resource is known. */
+interface Finding {
+  readonly severity: string | null;
+  readonly message: string;
+  readonly rules: readonly string[];
+  readonly details: JsonObject;
+  readonly identity: JsonObject;
+}
+
+/** Why an entry cannot be read, and by which of its fields. */
+interface Unreadable {
+  readonly reason: PayloadErrorReason;
+  readonly field: string;
+  readonly problem: string;
+}
+
+function missing(field: string, problem: string): Unreadable {
+  return { reason: "missing_field", field, problem };
+}
+
+/** A vulnerability of a package, or why the entry cannot be read. */
+function readVulnerability(item: JsonObject): Finding | Unreadable {
+  const id = textAt(item, "vulnerabilityID");
+  if (id === "") return missing("vulnerabilityID", "expected a vulnerabilityID");
+  const found = {
+    package: textAt(item, "resource"),
+    installedVersion: textAt(item, "installedVersion"),
+    purl: textAt(item, "packagePURL"),
+    path: textAt(item, "packagePath"),
+  };
+  const fixedVersion = textAt(item, "fixedVersion");
+  const title = textAt(item, "title");
+  const target = textAt(item, "target");
+  const what = [id, "in", found.package || "an unnamed package", found.installedVersion].filter(Boolean).join(
+    " ",
+  );
+  const fix = fixedVersion === "" ? "" : ` (fixed in ${fixedVersion})`;
+  return {
+    severity: text(at(item, "severity")) || null,
+    message: `${what}${fix}${title === "" ? "" : `: ${title}`}`,
+    rules: [id],
+    details: withoutEmpty({
+      vulnerabilityID: id,
+      ...found,
+      fixedVersion,
+      score: number(at(item, "score")),
+      title,
+      primaryLink: textAt(item, "primaryLink"),
+      target,
+    }),
+    identity: withoutEmpty({ vulnerabilityID: id, ...found, target: lastingTarget(item, target) }),
+  };
+}
+
+/** The file or binary a package is part of. For packages of the system it is the image's name, which its tag is part of. */
+function lastingTarget(item: JsonObject, target: string): string {
+  return textAt(item, "class") === "os-pkgs" || target.endsWith(")") ? "" : target;
+}
+
+/** A secret in an image. The match is never copied: even masked, it shows the text around the secret. */
+function readSecret(item: JsonObject): Finding | Unreadable {
+  const rule = firstText(textAt(item, "ruleID"), textAt(item, "title"));
+  if (rule === "") return missing("ruleID", "expected a ruleID");
+  const title = textAt(item, "title");
+  const path = textAt(item, "target");
+  return {
+    severity: text(at(item, "severity")) || null,
+    message: `${title || rule}${path === "" ? "" : ` in ${path}`}`,
+    rules: [rule],
+    details: withoutEmpty({ rule, title, path, category: textAt(item, "category") }),
+    identity: withoutEmpty({ rule, path }),
+  };
+}
+
+/** A failed check with its messages; undefined for one that passed; or why the entry cannot be read. */
+function readCheck(
+  item: JsonObject,
+  rename: (text: string) => string,
+): Finding | Unreadable | undefined {
+  const success = at(item, "success");
+  if (success === true || success === "true") return undefined;
+  if (success !== undefined && success !== null && success !== false && success !== "false") {
+    const reason = typeof success === "string" ? "invalid_value" : "wrong_shape";
+    return { reason, field: "success", problem: `expected true or false, received ${shapeOf(success)}` };
+  }
+  const id = textAt(item, "checkID");
+  const title = textAt(item, "title");
+  const messages = texts(at(item, "messages")).map(rename);
+  const check = firstText(canonicalCheckId(id), title);
+  if (check === "" && messages.length === 0) {
+    return missing("checkID", "expected a checkID, a title or messages");
+  }
+  const description = rename(textAt(item, "description"));
+  const said = messages.length > 0 ? messages.join("; ") : description;
+  return {
+    severity: text(at(item, "severity")) || null,
+    message: said === title ? title : [title || id, said].filter(Boolean).join(": "),
+    rules: id === "" ? texts(title) : checkIds(id),
+    details: withoutEmpty({
+      checkID: id,
+      title,
+      category: textAt(item, "category"),
+      messages,
+      description,
+      remediation: rename(textAt(item, "remediation")),
+    }),
+    identity: withoutEmpty({ check, messages: messages.toSorted() }),
+  };
+}
+
+interface CheckId {
+  readonly letters: string;
+  readonly number: number;
+}
+
+/** `KSV001`, `KSV-0001` and `AVD-KSV-0001` are one check, named by the operator's release. */
+function parseCheckId(id: string): CheckId | undefined {
+  const upper = id.trim().toUpperCase();
+  const bare = upper.startsWith("AVD-") ? upper.slice("AVD-".length) : upper;
+  let end = bare.length;
+  while (end > 0 && isDigit(bare.charCodeAt(end - 1))) end--;
+  const digits = bare.slice(end);
+  const letters = bare.endsWith("-", end) ? bare.slice(0, end - 1) : bare.slice(0, end);
+  const fits = digits.length >= 1 && digits.length <= 6 && letters.length >= 2 && letters.length <= 8;
+  return fits && isLetters(letters) ? { letters, number: Number(digits) } : undefined;
+}
+
+function isDigit(code: number): boolean {
+  return code >= 48 && code <= 57;
+}
+
+function isLetters(word: string): boolean {
+  for (let index = 0; index < word.length; index++) {
+    const code = word.charCodeAt(index);
+    if (code < 65 || code > 90) return false;
+  }
+  return true;
+}
+
+/** The check's id in one spelling: `KSV-0001`; any other tool's id as it is. */
+function canonicalCheckId(id: string): string {
+  const parsed = parseCheckId(id);
+  return parsed ? `${parsed.letters}-${String(parsed.number).padStart(4, "0")}` : id;
+}
+
+/** Every spelling a filter may use. */
+function checkIds(id: string): string[] {
+  const parsed = parseCheckId(id);
+  if (!parsed) return [id];
+  const { letters, number } = parsed;
+  const digits = String(number);
+  const four = digits.padStart(4, "0");
+  return [
+    ...new Set([
+      id,
+      `${letters}-${four}`,
+      `AVD-${letters}-${four}`,
+      `${letters}${digits.padStart(3, "0")}`,
+      `${letters}${four}`,
+    ]),
+  ];
 }

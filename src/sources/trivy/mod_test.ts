@@ -144,7 +144,7 @@ Deno.test("trivy draws a failed check once for its messages, whatever their orde
   ]);
 });
 
-Deno.test("trivy tells a check's messages of the Deployment, not of its ReplicaSet", () => {
+Deno.test("trivy names the Deployment in a check's messages, not its ReplicaSet", () => {
   const body = (owner: string) =>
     report({ kind: "ConfigAuditReport", owner }, {
       checks: [{

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { apiVersionOf, kindInAnyCase, resourceOf } from "./kinds.ts";
+import { apiVersionOf, kindInAnyCase, resourceOf } from "./resources.ts";
 
-Deno.test("IPAddress has no apiVersion of ours: Kubernetes and Cluster API have a kind of that name", () => {
+Deno.test("IPAddress gets no apiVersion: Kubernetes and Cluster API both have a kind of that name", () => {
   assertEquals(apiVersionOf("IPAddress"), "");
   assertEquals(kindInAnyCase("ipaddress"), { kind: "IPAddress", apiVersion: "" });
   const named = { plural: "ipaddresses", name: "x", namespace: "capi" };

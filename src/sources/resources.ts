@@ -1,5 +1,8 @@
-/** Kinds of the resources that audit-like payloads name by their plural alone. */
+/** Resources as payloads name them: by a plural, by a kind in any case, by the parts that a report has. */
+import type { JsonObject } from "../model/json.ts";
+import { reportedWorkload } from "../model/identity/names.ts";
 import type { Resource } from "../model/observation.ts";
+import { at, type Field, list, textAt, withoutEmpty } from "./read.ts";
 
 /** plural → [kind, apiVersion]; the core group's and the built-in groups' resources. */
 const KINDS: ReadonlyMap<string, readonly [kind: string, apiVersion: string]> = new Map([
@@ -86,7 +89,7 @@ export function apiVersionOf(kind: string): string {
   return API_VERSIONS.get(kind) ?? "";
 }
 
-/** Where a resource is, as a payload says it. Absent or "" alike. */
+/** The parts by which a payload names a resource; "" is the same as absent. */
 export interface Named {
   readonly plural: string;
   readonly name?: string;
@@ -126,4 +129,55 @@ const BY_LOWER_CASE: ReadonlyMap<string, readonly [kind: string, apiVersion: str
 export function kindInAnyCase(word: string): { readonly kind: string; readonly apiVersion: string } {
   const [kind = word, apiVersion = ""] = BY_LOWER_CASE.get(word.toLowerCase()) ?? [];
   return { kind, apiVersion };
+}
+
+/** The parts of a resource in a report, "" for those that it lacks. */
+export interface SubjectFields {
+  readonly apiVersion?: string;
+  readonly kind: string;
+  readonly name: string;
+  readonly namespace: string;
+}
+
+/** A resource of those parts that are known; a built-in kind's apiVersion is filled in. */
+export function subjectOf({ apiVersion, kind, name, namespace }: SubjectFields): Resource {
+  const version = apiVersion || apiVersionOf(kind);
+  return {
+    ...(version ? { apiVersion: version } : {}),
+    ...(kind ? { kind } : {}),
+    ...(name ? { name } : {}),
+    ...(namespace ? { namespace } : {}),
+  };
+}
+
+/** The controlling owner of a report, else its first. */
+export function ownerOf(report: Field): Field {
+  const owners = list(at(report, "metadata", "ownerReferences"));
+  return owners.find((owner) => at(owner, "controller") === true) ?? owners[0];
+}
+
+/** The parts of a resource that belong to an identity: without the ReplicaSet hash, the Job number and the API version. */
+export function lastingSubject(resource: Resource): JsonObject {
+  return withoutEmpty({
+    group: customGroup(resource),
+    kind: resource.kind,
+    namespace: resource.namespace,
+    name: reportedWorkload(resource).name,
+  });
+}
+
+/** The group of a kind that is not built in, or shares its name with one that is (Knative's Service). */
+function customGroup({ apiVersion = "", kind = "" }: Resource): string {
+  const [group = "", version] = apiVersion.split("/", 2);
+  if (version === undefined || !group.includes(".") || group.endsWith(".k8s.io")) return "";
+  return apiVersionOf(kind).startsWith(`${group}/`) ? "" : group;
+}
+
+/** The first label or annotation of these names that is not "". */
+export function wordAt(words: Field, names: readonly string[]): string {
+  for (const name of names) {
+    const word = textAt(words, name);
+    if (word !== "") return word;
+  }
+  return "";
 }

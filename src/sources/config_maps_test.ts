@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { gzipSync } from "node:zlib";
 import type { Json } from "../model/json.ts";
-import { documentsIn, logLinesEnd } from "./results.ts";
+import { documentsIn, logLinesEnd } from "./config_maps.ts";
 
 function found(body: Json): unknown[] {
   const origin = { confined: false, name: "kube-bench-node-1", labels: { node: "n1" } };

@@ -1,26 +1,28 @@
-/** Result documents in ConfigMaps, as tools write them: one, several, after log lines, or the ConfigMap itself. */
-import { isObject, type Json, type JsonObject } from "../model/json.ts";
-import type { PayloadError } from "../model/outcome.ts";
+/** Result documents in ConfigMaps, as tools write them: one, several, after log lines, compressed, or the ConfigMap itself. */
+import { Buffer } from "node:buffer";
+import { gunzipSync } from "node:zlib";
+import { errorMessage } from "../model/error_message.ts";
 import type { Payload } from "../model/event.ts";
+import { at, isObject, type Json, type JsonObject } from "../model/json.ts";
+import type { PayloadError } from "../model/outcome.ts";
 import { bytesOf, payloadErrorsOf, scanJson } from "../text/json.ts";
-import { keyBytes } from "./config_map_key.ts";
-import { at, type Field, list, textAt, unread } from "./read.ts";
+import { type Field, list, shapeOf, textAt, unread } from "./read.ts";
 import { joined } from "./reports.ts";
 
 /** The key of the ConfigMap that holds results. */
 export const RESULTS_KEY = "results.json";
 
-/** Longest text of a ConfigMap that was pushed: no real one is longer, and it is read in one go. */
+/** The longest text read from a pushed ConfigMap: etcd takes none that is longer. */
 const MAX_PUSHED_BYTES = 2 ** 20;
 
-/** The object a document came in, as far as sources read it. */
+/** The parts that sources read of the object which holds a document. */
 export interface Holder {
   readonly name: string;
   readonly labels: Field;
   readonly annotations: Field;
 }
 
-/** A document and the object it came in, or why there is none. */
+/** A document and the object which holds it, or why it cannot be read. */
 export type FoundDocument =
   | { readonly document: Json; readonly path: string; readonly holder: Holder }
   | { readonly error: PayloadError };
@@ -100,7 +102,7 @@ const LINE_FEED = 10, OPEN_ARRAY = 91, OPEN_OBJECT = 123;
 /** Lines of a plain-text report begin with these: no JSON. */
 const PLAIN_WORDS = ["[INFO]", "[WARN]", "[PASS]", "[FAIL]"].map((word) => new TextEncoder().encode(word));
 
-/** Where the results begin: what klog wrote comes before those of a Pod's log. 0 where no line begins a document. */
+/** Where the results begin: in a Pod's log, lines of klog come first. 0 where no line begins a document. */
 export function logLinesEnd(bytes: Uint8Array): number {
   let lineStart = 0;
   let isIndent = true;
@@ -116,4 +118,47 @@ export function logLinesEnd(bytes: Uint8Array): number {
     }
   }
   return 0;
+}
+
+/** The bytes under a key of a ConfigMap, or why they cannot be read. */
+export type KeyBytes =
+  & { readonly field: "data" | "binaryData" }
+  & (
+    | { readonly ok: true; readonly bytes: Uint8Array }
+    | ({ readonly ok: false } & Pick<PayloadError, "reason" | "message">)
+  );
+
+/** The bytes of a key: of `data`, else of `binaryData`, which may be compressed by gzip. */
+export function keyBytes(
+  object: Json,
+  { key, maxBytes }: { readonly key: string; readonly maxBytes: number },
+): KeyBytes {
+  const text = at(object, "data", key);
+  const binary = text === undefined ? at(object, "binaryData", key) : undefined;
+  const field = binary === undefined ? "data" : "binaryData";
+  const given = binary ?? text;
+  if (given === undefined) {
+    return { ok: false, field, reason: "missing_field", message: `the ConfigMap has no key "${key}"` };
+  }
+  if (typeof given !== "string") {
+    const message = `expected JSON as a string, received ${shapeOf(given)}`;
+    return { ok: false, field, reason: "missing_field", message };
+  }
+  try {
+    const bytes = binary === undefined
+      ? bytesOf(given)
+      : decompressed(Buffer.from(given, "base64"), maxBytes);
+    if (bytes.length <= maxBytes) return { ok: true, field, bytes: bytesOf(bytes) };
+  } catch (error) {
+    if (!(error instanceof RangeError)) {
+      return { ok: false, field, reason: "unreadable", message: `gzip: ${errorMessage(error)}` };
+    }
+  }
+  return { ok: false, field, reason: "too_large", message: `longer than ${maxBytes} bytes` };
+}
+
+/** Throws a RangeError where more than `maxBytes` come out. */
+function decompressed(bytes: Uint8Array, maxBytes: number): Uint8Array {
+  const isGzip = bytes[0] === 0x1f && bytes[1] === 0x8b;
+  return isGzip ? gunzipSync(bytes, { maxOutputLength: maxBytes }) : bytes;
 }
