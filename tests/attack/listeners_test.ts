@@ -113,13 +113,3 @@ Deno.test("/metrics is served on the metrics port alone, however its path is wri
   assertEquals(response.status, 200);
   await response.body?.cancel();
 });
-
-Deno.test("SIGUSR1 opens no inspector", async () => {
-  await using target = await startTarget();
-  const { controller } = target;
-  controller.kill("SIGUSR1");
-  assert(await healthy(controller));
-  const inspector = await Deno.connect({ hostname: "127.0.0.1", port: 9229 }).catch(() => undefined);
-  inspector?.close();
-  assertEquals(inspector, undefined);
-});
