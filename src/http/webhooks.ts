@@ -9,12 +9,11 @@ import { payloadErrorsOf, scanJsonInTurns } from "../text/json.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { throttle } from "../telemetry/throttle.ts";
-import { signatureCheck } from "./auth.ts";
+import { checkProof, missingSecret, signatureCheck } from "./auth.ts";
 import { type Body, readBody } from "./body.ts";
 import type { BodyLimits } from "./body_limits.ts";
 import { type AddressSet, clientAddress } from "./client.ts";
 import { problem, Refusal, requestIdOf } from "./problem.ts";
-import { checkProof, missingSecret } from "./proof.ts";
 
 export interface WebhookOptions {
   /** The post feeds in force. */
