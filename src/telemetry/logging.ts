@@ -3,6 +3,7 @@
  * Messages are constant, what varies are fields; repeats of one error are throttled.
  */
 import { configureSync, getLogger, type LogRecord } from "@logtape/logtape";
+import { errorMessage } from "../model/error_message.ts";
 import { clean } from "../text/clean.ts";
 import { throttle } from "./throttle.ts";
 
@@ -101,7 +102,10 @@ function lineOf(record: LogRecord, suppressed: number): Record<string, unknown> 
     message: clean(record.message.join(""), FIELD_LIMIT),
   };
   for (const [name, value] of Object.entries(record.properties)) {
-    if (value !== undefined && !(name in line)) line[name] = loggable(value, 0);
+    const field = clean(name, 128);
+    if (value === undefined || field in line) continue;
+    line[field] = loggable(value, 0);
+    if (value instanceof Error) Object.assign(line, traceOf(value));
   }
   if (suppressed > 0) line["suppressed"] = suppressed;
   return line;
@@ -131,6 +135,45 @@ function loggable(value: unknown, depth: number): unknown {
   return Object.fromEntries(
     Object.entries(value).slice(0, 50).map(([name, item]) => [clean(name, 128), loggable(item, depth + 1)]),
   );
+}
+
+/** Classes that the runtime throws for mistakes of a program. */
+const DEFECTS = [TypeError, RangeError, ReferenceError, SyntaxError, EvalError, URIError, AggregateError];
+const MAX_FRAMES = 20;
+const MAX_CAUSES = 5;
+
+/** Causes that the message does not name already; for an unexpected error also where it was thrown. */
+function traceOf(error: Error): { readonly causes?: string[]; readonly stack?: string[] } {
+  const causes = causesOf(error).filter((cause) => !error.message.includes(cause));
+  const frames = isExpected(error) ? [] : framesOf(error).slice(0, MAX_FRAMES);
+  return {
+    ...(causes.length > 0 && { causes: causes.map((cause) => clean(cause, FIELD_LIMIT)) }),
+    ...(frames.length > 0 && { stack: frames.map((frame) => clean(frame, FIELD_LIMIT)) }),
+  };
+}
+
+/** The lines of the stack that name a place; its first lines are the message. */
+function framesOf({ stack = "" }: Error): string[] {
+  return stack.split("\n").map((line) => line.trim()).filter((line) => line.startsWith("at "));
+}
+
+/**
+ * True for an error that this program made for people (`Cannot <do> "<thing>": <why>`), of a class of its own, or that
+ * the operating system or an aborted signal made. Any other one is a defect.
+ */
+function isExpected(error: Error): boolean {
+  if (DEFECTS.some((Defect) => error instanceof Defect)) return false;
+  if (error.constructor !== Error) return true;
+  return error.message.startsWith("Cannot ") || "code" in error;
+}
+
+function causesOf(error: Error): string[] {
+  const causes: string[] = [];
+  for (let cause = error.cause; cause !== undefined && causes.length < MAX_CAUSES;) {
+    causes.push(errorMessage(cause));
+    cause = cause instanceof Error ? cause.cause : undefined;
+  }
+  return causes;
 }
 
 const encoder = new TextEncoder();
