@@ -10,6 +10,7 @@ import { retry } from "../src/kube/retry.ts";
 import { environment, SETTINGS } from "../src/settings.ts";
 import { CONFIGMAPS } from "../src/sources/feeds/configmap.ts";
 import { BACKUP_KINDS } from "./support/backup_kinds.ts";
+import { errorMessage } from "../src/model/error_message.ts";
 import { CLUSTER_OPTIONS, openUsersCluster } from "./support/cluster.ts";
 import { print, runScript, type Values } from "./support/script.ts";
 
@@ -107,7 +108,9 @@ async function main({ output, namespace, ...flags }: Values<typeof OPTIONS>): Pr
       SETTINGS.podNamespace.fallback,
     name: environment("FILTER_CONFIGMAP_NAME") ?? SETTINGS.filterConfigMapName.fallback,
   };
-  const counts = await backup(output, { api: cluster.api, filters });
+  const counts = await backup(output, { api: cluster.api, filters }).catch((error) => {
+    throw new Error(`Cannot back up to "${output}": ${errorMessage(error)}`);
+  });
   const list = Object.entries(counts).map(([kind, count]) => `${count} ${kind}`).join(", ");
   print(`${output}: ${list || "nothing"} of ${cluster.description}\n`);
 }

@@ -242,9 +242,6 @@ function checkTls({ tlsCertFile, tlsKeyFile, tlsClientCaFile }: Settings): void 
   );
 }
 
-/** What the runtime's fetch takes a proxy from, beside `NO_PROXY`. */
-export const PROXY_ENV = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
-
 /** A variable of the process's environment. */
 export function environment(name: string): string | undefined {
   return Deno.env.get(name);

@@ -188,6 +188,12 @@ Deno.test("a restore says what it cannot do: missing namespaces, a garbled file,
       Error,
       "garbled.ndjson:2",
     );
+    const absent = `${folder}/absent.ndjson`;
+    await assertRejects(
+      () => restore(absent, { api: after.api }),
+      Error,
+      `Cannot read backup "${absent}": No such file`,
+    );
 
     const line = (await Deno.readTextFile(path)).trimEnd().split("\n").at(-1) ?? "";
     await Deno.writeTextFile(path, `${line}\n`.repeat(200));

@@ -9,7 +9,7 @@ import { main } from "../src/cli/main.ts";
 import { processIo } from "../src/cli/io.ts";
 import { isObject, type Json } from "../src/model/json.ts";
 import { FAIL_REASONS, FILTER_REASONS } from "../src/model/outcome.ts";
-import { ALL_SETTINGS, PROXY_ENV, readSettings } from "../src/settings.ts";
+import { ALL_SETTINGS, readSettings } from "../src/settings.ts";
 import { codeOf, commandsOf, type Page, readPage, readPages, resolveLink, ROOT } from "./support/docs.ts";
 import { kubectlProblem } from "./support/docs_kubectl.ts";
 import { metricProblems } from "./support/docs_metrics.ts";
@@ -28,7 +28,7 @@ const pages = [...docs, ...await Promise.all(around.map(readPage))];
 const settings = new Set<string>([
   ...ALL_SETTINGS.map(({ env }) => env),
   // The runtime reads these.
-  ...PROXY_ENV,
+  "HTTPS_PROXY",
   "NO_PROXY",
 ]);
 

@@ -1,11 +1,14 @@
 /** Reads the objects of a backup: one JSON object a line, or one List. */
 import { isObject, type Json } from "../../src/model/json.ts";
 import type { KubeObject } from "../../src/kube/api.ts";
+import { errorMessage } from "../../src/model/error_message.ts";
 import { linesOf } from "./lines.ts";
 
 /** Every object of the file, one at a time: a backup of one object a line is never in memory as a whole. */
 export async function* readBackup(path: string): AsyncGenerator<KubeObject> {
-  using file = await Deno.open(path);
+  using file = await Deno.open(path).catch((error) => {
+    throw new Error(`Cannot read backup "${path}": ${errorMessage(error)}`);
+  });
   const bytes = path.endsWith(".gz")
     ? file.readable.pipeThrough(new DecompressionStream("gzip"))
     : file.readable;

@@ -1,6 +1,5 @@
 /** The least permissions the program runs with. A test keeps the in-cluster set minimal. */
-import { MEMORY_LIMIT_FILES } from "../../src/app/memory.ts";
-import { ALL_SETTINGS, PROXY_ENV, SETTINGS } from "../../src/settings.ts";
+import { ALL_SETTINGS, SETTINGS } from "../../src/settings.ts";
 
 /** What npm packages in the bundle ask the environment for at their start. */
 const PACKAGE_ENV = ["LOG_STREAM", "LOG_TOKENS"];
@@ -9,7 +8,6 @@ const PACKAGE_ENV = ["LOG_STREAM", "LOG_TOKENS"];
  * V8 lets 18 MB of live objects grow to 70 before it looks. Costs no measurable time, halves what a burst adds.
  */
 export const V8_FLAGS = "--v8-flags=--max-semi-space-size=4,--heap-growing-percent=30";
-const POD_FILES = [SETTINGS.serviceAccountFolder.fallback, "/etc/zen-watcher", ...MEMORY_LIMIT_FILES];
 /** With these, the connection to the API server trusts the cluster's CA and nothing else. */
 export const TLS_ENV: Readonly<Record<string, string>> = {
   DENO_TLS_CA_STORE: "system",
@@ -23,9 +21,9 @@ export function podPermissions(files: readonly string[] = []): string[] {
   return [
     "--no-prompt",
     "--allow-net",
-    `--allow-env=${[...env, ...PROXY_ENV, ...PACKAGE_ENV].sort().join(",")}`,
-    `--allow-read=${[...POD_FILES, ...files].join(",")}`,
-    "--allow-sys=hostname",
+    `--allow-env=${[...env, ...PACKAGE_ENV].sort().join(",")}`,
+    `--allow-read=${[SETTINGS.serviceAccountFolder.fallback, "/etc/zen-watcher", ...files].join(",")}`,
+    "--allow-sys=hostname,systemMemoryInfo",
   ];
 }
 

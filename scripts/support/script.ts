@@ -1,4 +1,5 @@
 /** The frame of every script: `--help`, options, and an error as one line. */
+import { basename } from "node:path";
 import { parseArgs, type ParseArgsOptionsConfig } from "node:util";
 import { errorMessage } from "../../src/model/error_message.ts";
 
@@ -16,7 +17,7 @@ export type Values<O extends ParseArgsOptionsConfig> = ReturnType<
   typeof parseArgs<{ options: O; strict: true; allowPositionals: true }>
 >["values"];
 
-/** Where a script fails: a number is the exit code; nothing is 0. */
+/** Resolves with the exit code; nothing is 0. */
 type Main<V> = (values: V, words: readonly string[]) => Promise<number | void>;
 
 /**
@@ -72,7 +73,8 @@ async function exitCodeOf(main: () => Promise<number | void>): Promise<number> {
   try {
     return await main() ?? 0;
   } catch (error) {
-    say(errorMessage(error));
+    const why = errorMessage(error);
+    say(why.startsWith("Cannot ") ? why : `Cannot run ${basename(Deno.mainModule)}: ${why}`);
     return 1;
   }
 }

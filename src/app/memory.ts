@@ -1,21 +1,19 @@
 /** How much memory the process may take. */
+import process from "node:process";
 
-/** Where the kernel tells a container its memory limit: cgroup v2, then v1. */
-export const MEMORY_LIMIT_FILES: readonly string[] = [
-  "/sys/fs/cgroup/memory.max",
-  "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-];
+/** What the runtime says where the kernel sets no limit: the largest number of pages. */
+const NO_LIMIT = 2 ** 60;
 
-/** The container's memory limit in bytes; Infinity where there is none, or none can be read. */
-export function memoryLimit(readFile: (path: string) => string = Deno.readTextFileSync): number {
-  for (const path of MEMORY_LIMIT_FILES) {
-    try {
-      const limit = Number(readFile(path).trim());
-      // cgroup v2 writes "max" where there is no limit.
-      if (Number.isFinite(limit) && limit > 0) return limit;
-    } catch {
-      // Not this version of cgroups, or no Linux.
-    }
+/**
+ * The container's memory limit in bytes; Infinity where there is none, or none can be read. Asked of the runtime, with the
+ * permission `sys=systemMemoryInfo`: it gives the kernel's files under /sys and /proc to nothing less than --allow-all.
+ */
+export function memoryLimit(constrainedMemory = () => process.constrainedMemory()): number {
+  try {
+    const limit = constrainedMemory();
+    return limit > 0 && limit < NO_LIMIT ? limit : Infinity;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) return Infinity;
+    throw error;
   }
-  return Infinity;
 }

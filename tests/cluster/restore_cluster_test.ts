@@ -45,7 +45,7 @@ Deno.test("whoever may read the four kinds and the filter ConfigMap can back up"
   await bind("reader", "zen-watcher-view");
   const short = await script("backup", ["-n", NAMESPACE, "-o", backupFile, "--kubeconfig", kubeconfig]);
   assertEquals(short.code, 1);
-  assertMatch(short.text, /^Cannot back up: .*cannot get resource "configmaps"/);
+  assertMatch(short.text, /^Cannot back up to ".*": .*cannot get resource "configmaps"/);
   await grant("reader", {
     apiGroups: [""],
     resources: ["configmaps"],
