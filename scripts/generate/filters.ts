@@ -3,10 +3,11 @@ import { stringify } from "yaml";
 import { z } from "zod";
 import { MAX_SOURCES } from "../../src/filters/document.ts";
 import { filterBlockShape, MAX_LIST_VALUES, MAX_VALUE_LENGTH } from "../../src/filters/schema.ts";
-import { MAX_FILTERS } from "../../src/filters/observation_filters.ts";
+import { MAX_FILTERS, MAX_SPEC_LENGTH, MAX_TENANT_FILTERS } from "../../src/filters/observation_filters.ts";
 import { MAX_TEXT_LENGTH } from "../../src/filters/config_text.ts";
 import { CATEGORIES, SEVERITIES } from "../../src/model/observation.ts";
-import { MAX_EXPRESSION_LENGTH, MAX_PATTERN_LENGTH } from "../../src/filters/expression.ts";
+import { MAX_EXPRESSION_LENGTH } from "../../src/filters/expression.ts";
+import { MAX_MATCH_COST, MAX_PATTERN_INSTRUCTIONS, MAX_PATTERN_LENGTH } from "../../src/filters/pattern.ts";
 import { DIMENSIONS, SEVERITY_RANK } from "../../src/filters/checks.ts";
 import { type GeneratedFile, markdown, table } from "./file.ts";
 
@@ -124,11 +125,15 @@ write \`has(details.score) && details.score > 7\`, or \`details.?score.orValue(0
 | --- | --- |
 | text of the ConfigMap's key | ${MAX_TEXT_LENGTH} characters |
 | sources in it | ${MAX_SOURCES} |
-| ObservationFilters | ${MAX_FILTERS} |
+| ObservationFilters of the controller's namespace | ${MAX_FILTERS} |
+| ObservationFilters of any other namespace | ${MAX_TENANT_FILTERS} |
+| an ObservationFilter's spec | ${MAX_SPEC_LENGTH} characters of JSON |
+| what an expression takes on one event | about 5 ms; more is an evaluation error, which keeps the event |
 | values in a list | ${MAX_LIST_VALUES} |
 | a value | ${MAX_VALUE_LENGTH} characters |
 | an expression | ${MAX_EXPRESSION_LENGTH} characters |
-| a regular expression | ${MAX_PATTERN_LENGTH} characters |
+| a pattern of \`matches\`, written out | ${MAX_PATTERN_LENGTH} characters, ${MAX_PATTERN_INSTRUCTIONS} instructions of RE2 |
+| instructions of a pattern × characters of the text | ${MAX_MATCH_COST}, else the expression fails on that event |
 `;
 }
 

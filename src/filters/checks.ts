@@ -3,6 +3,7 @@ import type { NormalEvent } from "../model/event.ts";
 import type { Category, Severity } from "../model/observation.ts";
 import type { FilterReason } from "../model/outcome.ts";
 import type { Expression } from "./expression.ts";
+import type { StepBudget } from "./steps.ts";
 
 /** What one document says of one source. Lists hold canonical values; an absent key is no opinion. */
 export interface FilterBlock {
@@ -59,7 +60,7 @@ export const SEVERITY_RANK: Readonly<Record<Severity, number>> = {
 export interface Check {
   readonly dimension: Dimension;
   /** The reason to drop, `undefined` to pass. Throws `ExpressionError`. */
-  decide(subject: Subject): DocumentReason | undefined;
+  decide(subject: Subject, budget?: StepBudget): DocumentReason | undefined;
   describe(subject: Subject): string;
 }
 
@@ -208,7 +209,7 @@ function expressionCheck(block: FilterBlock): Check | undefined {
   const { expression } = block;
   return {
     dimension: "expression",
-    decide: ({ variables }) => expression.evaluate(variables()) ? undefined : "expression",
+    decide: ({ variables }, budget) => expression.evaluate(variables(), budget) ? undefined : "expression",
     describe: ({ variables }) => `is ${expression.evaluate(variables())}`,
   };
 }

@@ -1,12 +1,14 @@
 /** CEL over the fields of an event: checked before it runs, and bounded in what it can cost. */
 import { type ASTNode, Environment, type ParseResult } from "@marcbachmann/cel-js";
-import { LRUCache } from "lru-cache";
-import { RE2JS } from "re2js";
+import { Pattern } from "./pattern.ts";
+import { MAX_STEPS, meter, type StepBudget, withinSteps } from "./steps.ts";
 
 /** Longest expression, in UTF-16 units. */
 export const MAX_EXPRESSION_LENGTH = 2048;
-/** Longest regular expression given to `matches`. */
-export const MAX_PATTERN_LENGTH = 512;
+const MATCHES = "matchesInLinearTime";
+const PATTERN_TYPE = "zen.Pattern";
+/** Patterns of one expression: compiling each takes a few ms. */
+const MAX_PATTERNS = 16;
 const MAX_DURATION_LENGTH = 32;
 const LIMITS = {
   maxAstNodes: 500,
@@ -19,10 +21,14 @@ const LIMITS = {
 /** Type of a variable: a CEL type name, or an object whose fields are known, so that a misspelt one is caught at load. */
 export type VariableType = "string" | "map" | "dyn" | { readonly fields: Readonly<Record<string, string>> };
 
-/** A compiled expression. `evaluate` throws `ExpressionError` where the event lacks a key or a type does not fit. */
+/** A compiled expression. */
 export interface Expression {
   readonly text: string;
-  evaluate(variables: Readonly<Record<string, unknown>>): boolean;
+  /**
+   * Throws `ExpressionError` where the event lacks a key, a type does not fit, or the steps of `budget` are spent. Without
+   * one it takes as many as one evaluation may.
+   */
+  evaluate(variables: Readonly<Record<string, unknown>>, budget?: StepBudget): boolean;
 }
 
 /** Why an expression cannot be compiled, or could not be evaluated. */
@@ -42,7 +48,8 @@ export function expressionCompiler(
   variables: Readonly<Record<string, VariableType>>,
 ): (text: string) => Expression {
   const environment = new Environment({ enableOptionalTypes: true, limits: LIMITS });
-  environment.registerFunction("string.matchesInLinearTime(string): bool", matchesInLinearTime);
+  environment.registerType(PATTERN_TYPE, Pattern);
+  environment.registerFunction(`string.${MATCHES}(${PATTERN_TYPE}): bool`, matches);
   for (const [name, type] of Object.entries(variables)) {
     if (typeof type === "string") environment.registerVariable(name, type);
     else environment.registerVariable({ name, schema: { ...type.fields } });
@@ -72,22 +79,32 @@ function compile(environment: Environment, text: string): Expression {
   }
   const program = parse(environment, text);
   vet(program.ast);
+  givePatterns(program.ast);
   const check = program.check();
   if (!check.valid) throw toExpressionError(check.error);
   if (check.type !== "bool") {
     const hint = check.type === "dyn" ? "; compare it, as in details.flag == true" : "";
     throw new ExpressionError(`expected an expression of type bool, received ${check.type}${hint}`);
   }
+  for (const node of nodesOf(program.ast)) meter(node);
   return {
     text,
-    evaluate(values) {
+    evaluate(values, budget = { left: MAX_STEPS }) {
       try {
-        return program(values) === true;
+        return withinSteps(budget, { evaluate: () => program(values), spent: tooCostly }) === true;
       } catch (error) {
         throw toExpressionError(error);
       }
     },
   };
+}
+
+function tooCostly(steps: number): ExpressionError {
+  return new ExpressionError(
+    steps < MAX_STEPS
+      ? "the steps that all expressions together may take here are spent"
+      : `takes more than ${MAX_STEPS} steps on this value`,
+  );
 }
 
 function parse(environment: Environment, text: string): ParseResult {
@@ -109,10 +126,11 @@ function toExpressionError(error: unknown): ExpressionError {
 const COMPREHENSIONS: ReadonlySet<string> = new Set(["all", "exists", "exists_one", "filter"]);
 
 /**
- * Walks the tree before the type check: gives `matches` to re2js, compiles its literal patterns, and refuses what
- * could cost more than linear time or grow values without bound on hostile text.
+ * Walks the tree before the type check and refuses what could cost more than linear time or grow values without bound on
+ * hostile text.
  */
 function vet(node: ASTNode, insideComprehension = false): void {
+  if (insideComprehension) vetRepeated(node);
   if (node.op === "rcall") {
     vetMethod(node, insideComprehension);
     const [name, receiver, callArguments] = node.args;
@@ -125,27 +143,60 @@ function vet(node: ASTNode, insideComprehension = false): void {
   for (const child of children(node.args)) vet(child, insideComprehension);
 }
 
+/** Refuses what takes a whole list or text for each element of another. */
+function vetRepeated(node: ASTNode): void {
+  const { op } = node;
+  if (op === "in" && node.args[1].op !== "list" && node.args[1].op !== "map") {
+    throw new ExpressionError(
+      '"in" cannot stand inside "all", "exists" or "filter", but for a list written out',
+      node.pos,
+    );
+  }
+  if (op === "+" && !node.args.some(isNumber)) {
+    throw new ExpressionError(
+      '"+" cannot stand inside "all", "exists" or "filter", but with a number written out',
+      node.pos,
+    );
+  }
+}
+
+function isNumber(node: ASTNode): boolean {
+  return node.op === "value" && (typeof node.args === "number" || typeof node.args === "bigint");
+}
+
 function vetMethod(node: Extract<ASTNode, { op: "rcall" }>, insideComprehension: boolean): void {
-  const [name, , callArguments] = node.args;
+  const [name] = node.args;
   if (name === "map" || name === "bind") {
     throw new ExpressionError(`"${name}" is not available here`, node.pos);
   }
-  if (insideComprehension && COMPREHENSIONS.has(name)) {
+  if (insideComprehension && (COMPREHENSIONS.has(name) || name === "join" || name === "split")) {
     throw new ExpressionError(`"${name}" cannot stand inside "all", "exists" or "filter"`, node.pos);
   }
-  if (name !== "matches") return;
-  // The library's own overload is a backtracking RegExp and cannot be replaced, only called by another name.
-  node.args[0] = "matchesInLinearTime";
-  vetPattern(callArguments[0]);
 }
 
-function vetPattern(pattern: ASTNode | undefined): void {
-  if (pattern?.op === "value" && typeof pattern.args === "string") {
-    try {
-      compilePattern(pattern.args);
-    } catch (error) {
-      throw new ExpressionError(error instanceof Error ? error.message : String(error), pattern.pos);
+/** Gives each `matches` its compiled pattern. */
+function givePatterns(root: ASTNode): void {
+  let count = 0;
+  for (const node of nodesOf(root)) {
+    if (node.op !== "rcall" || node.args[0] !== "matches") continue;
+    if (++count > MAX_PATTERNS) {
+      throw new ExpressionError(`expected at most ${MAX_PATTERNS} patterns in an expression`, node.pos);
     }
+    // The library's own overload is a backtracking RegExp and cannot be replaced, only called by another name.
+    node.args[0] = MATCHES;
+    givePattern(node.args[2][0], node.pos);
+  }
+}
+
+/** Puts the compiled pattern in the place of its text: compiled once with the document, and not looked up again. */
+function givePattern(pattern: ASTNode | undefined, offset: number): void {
+  if (pattern?.op !== "value" || typeof pattern.args !== "string") {
+    throw new ExpressionError('"matches" takes a pattern that is written out', pattern?.pos ?? offset);
+  }
+  try {
+    (pattern as { args: unknown }).args = new Pattern(pattern.args);
+  } catch (error) {
+    throw new ExpressionError(error instanceof Error ? error.message : String(error), pattern.pos);
   }
 }
 
@@ -159,6 +210,11 @@ function vetDuration(text: ASTNode | undefined, offset: number): void {
   );
 }
 
+function* nodesOf(node: ASTNode): Generator<ASTNode> {
+  yield node;
+  for (const child of children(node.args)) yield* nodesOf(child);
+}
+
 function* children(args: unknown): Generator<ASTNode> {
   if (Array.isArray(args)) { for (const element of args) yield* children(element); }
   else if (isNode(args)) yield args;
@@ -168,22 +224,7 @@ function isNode(value: unknown): value is ASTNode {
   return typeof value === "object" && value !== null && "op" in value && "args" in value;
 }
 
-const patterns = new LRUCache<string, RE2JS>({ max: 256 });
-
 /** `text.matches(pattern)` as CEL has it: unanchored, RE2 syntax. */
-function matchesInLinearTime(text: string, pattern: string): boolean {
-  return compilePattern(pattern).matcher(text).find();
-}
-
-function compilePattern(pattern: string): RE2JS {
-  const known = patterns.get(pattern);
-  if (known) return known;
-  if (pattern.length > MAX_PATTERN_LENGTH) {
-    throw new ExpressionError(
-      `expected a regular expression of at most ${MAX_PATTERN_LENGTH} characters, received ${pattern.length}`,
-    );
-  }
-  const compiled = RE2JS.compile(pattern);
-  patterns.set(pattern, compiled);
-  return compiled;
+function matches(text: string, pattern: Pattern): boolean {
+  return pattern.test(text);
 }

@@ -23,6 +23,8 @@ Deno.test("expression evaluates over the event's fields", () => {
     ['resource.name.matches("^web-[0-9]+$")', true],
     ['resource.name.matches("b-")', true],
     ['details.tags.exists(tag, tag.matches("^B$"))', false],
+    ['details.tags.exists(tag, tag in ["b", "c"])', true],
+    ["details.tags.exists(tag, details.count + 1.0 == 4.0)", true],
     ['duration("1h") > duration("30m")', true],
   ];
   for (const [text, expected] of rows) {
@@ -49,6 +51,15 @@ Deno.test("expression that cannot be true or false, or could cost too much, does
     ["details.a.all(x, details.b.all(y, x == y))", '"all" cannot stand inside'],
     ["details.a.map(x, x + x).size() > 1", '"map" is not available'],
     ["cel.bind(x, source, x == 'a')", '"bind" is not available'],
+    ["source.matches(details.pattern)", '"matches" takes a pattern that is written out'],
+    [`source.matches("${"a".repeat(257)}")`, "at most 256 characters, received 257"],
+    ['source.matches("[a-z]{0,190}[0-9]")', "at most 200 instructions, received 383"],
+    ['source.matches("(a{0,90}){3}|b{0,200}")', "received 293 in its repetitions alone"],
+    [Array(17).fill("source.matches('a')").join(" || "), "at most 16 patterns"],
+    ["details.a.exists(x, [x, x].join() == 'aa')", '"join" cannot stand inside'],
+    ["details.a.exists(x, x.split('a').size() > 1)", '"split" cannot stand inside'],
+    ["details.a.exists(x, x in details.b)", '"in" cannot stand inside'],
+    ["details.a.exists(x, x + x == 'aa')", '"+" cannot stand inside'],
     ["duration(details.d) > duration('1s')", '"duration" takes a literal'],
     [`source == '${"x".repeat(2048)}'`, "expected at most 2048 characters"],
     [`source in [${Array(300).fill("'a'").join(",")}]`, "exceeded"],
@@ -68,10 +79,23 @@ Deno.test("expression says where in its text the mistake is", () => {
   assertEquals(error.offset, 17);
 });
 
-Deno.test("expression matches in linear time where a backtracking RegExp would not end", () => {
+Deno.test("expression matches in linear time, and only texts that its pattern can afford", () => {
   const expression = compileFilterExpression('details.text.matches("^(a+)+$")');
-  const event = normalEvent({ details: { text: `${"a".repeat(8000)}!` } });
-  assertEquals(expression.evaluate(filterVariables(event)), false);
+  const on = (length: number) =>
+    filterVariables(normalEvent({ details: { text: `${"a".repeat(length)}!` } }));
+  assertEquals(expression.evaluate(on(3_000)), false);
+  assertThrows(() => expression.evaluate(on(8_000)), ExpressionError, "takes at most 3333 characters");
+});
+
+Deno.test("expression takes the steps of its budget and no more", () => {
+  const expression = compileFilterExpression("details.list.all(x, x == 1)");
+  const variables = filterVariables(normalEvent({ details: { list: Array(100).fill(1) } }));
+  const budget = { left: 500 };
+  assertEquals(expression.evaluate(variables, budget), true);
+  const taken = 500 - budget.left;
+  assertEquals(taken > 300 && taken < 600, true, `${taken} steps`);
+  assertThrows(() => expression.evaluate(variables, budget), ExpressionError, "are spent");
+  assertEquals(budget.left, 0);
 });
 
 Deno.test("expressionCompiler() takes other variables", () => {

@@ -9,6 +9,7 @@ import {
   type Subject,
   toSubject,
 } from "./checks.ts";
+import type { StepBudget } from "./steps.ts";
 
 export type { Dimension, DocumentReason, FilterBlock } from "./checks.ts";
 
@@ -19,7 +20,7 @@ export interface FilterDocument {
   /** A source's name, or `*`. */
   readonly source: string;
   readonly block: FilterBlock;
-  /** A tenant's document: acts on Observations of this namespace alone, never drops CRITICAL or `audit`. */
+  /** A tenant's document: acts on what belongs to this namespace alone, never drops CRITICAL or `audit`. */
   readonly tenantNamespace?: string;
   /** The Ingester whose filter it is, where that is a door to a built-in source: acts on what comes through it alone. */
   readonly door?: string;
@@ -42,7 +43,8 @@ export type FilterVerdict =
 
 /** Judges events. */
 export interface Filter {
-  evaluate(event: NormalEvent): FilterVerdict;
+  /** `tenantSteps`: what the expressions of a tenant's documents may still take; by default what is right for one event. */
+  evaluate(event: NormalEvent, tenantSteps?: StepBudget): FilterVerdict;
 }
 
 /** One dimension of one document, explained. */
@@ -70,22 +72,41 @@ export interface FilterSet extends Filter {
 
 const PASS: FilterVerdict = { pass: true };
 
+/** Steps that the expressions of the operator's documents take for one event, and those of a tenant's. */
+const OPERATOR_STEPS = 400_000;
+const TENANT_STEPS = 80_000;
+
 /** Compiles documents into one set. */
 export function compileFilters(documents: readonly FilterDocument[]): FilterSet {
   // By name, so that the reason given does not depend on the order documents arrived in.
   const compiled = documents.map(compileOnce).sort((a, b) => a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
-  const general = compiled.filter((document) => document.source === "*");
-  const bySource = new Map<string, readonly CompiledDocument[]>();
-  for (const { source } of compiled) {
-    if (source === "*" || bySource.has(source)) continue;
-    bySource.set(
-      source,
-      compiled.filter((document) => document.source === "*" || document.source === source),
-    );
-  }
+  const operators = compiled.filter(({ tenantNamespace }) => tenantNamespace === undefined);
+  const bySource = Map.groupBy(operators, ({ source }) => source);
+  const general = bySource.get("*") ?? [];
+  const merged = new Map<string, readonly CompiledDocument[]>();
+  const tenants = Map.groupBy(
+    compiled.filter(({ tenantNamespace }) => tenantNamespace !== undefined),
+    ({ tenantNamespace }) => tenantNamespace,
+  );
+  const operatorsOf = (source: string): readonly CompiledDocument[] => {
+    if (source === "*" || !bySource.has(source)) return general;
+    let documents = merged.get(source);
+    if (!documents) {
+      const isOf = (document: CompiledDocument) => document.source === "*" || document.source === source;
+      merged.set(source, documents = operators.filter(isOf));
+    }
+    return documents;
+  };
   return {
     documents: compiled.map((document) => document.origin),
-    evaluate: (event) => judge(bySource.get(event.source) ?? general, event),
+    evaluate(event, tenantSteps) {
+      const own = tenants.get(event.resource?.namespace) ?? [];
+      return judge(event, {
+        operators: operatorsOf(event.source),
+        tenants: own.filter(({ source }) => source === "*" || source === event.source),
+        tenantSteps,
+      });
+    },
     explain: (event) => compiled.map((document) => explainDocument(document, event)),
   };
 }
@@ -111,39 +132,52 @@ function compileOnce(document: FilterDocument): CompiledDocument {
   return compiled;
 }
 
-function judge(documents: readonly CompiledDocument[], event: NormalEvent): FilterVerdict {
-  if (documents.length === 0) return PASS;
+interface Judging {
+  readonly operators: readonly CompiledDocument[];
+  /** Those of the namespace that the event belongs to. */
+  readonly tenants: readonly CompiledDocument[];
+  readonly tenantSteps: StepBudget | undefined;
+}
+
+function judge(event: NormalEvent, { operators, tenants, tenantSteps }: Judging): FilterVerdict {
+  if (operators.length + tenants.length === 0) return PASS;
   const subject = toSubject(event);
   const notes: FilterNote[] = [];
+  const operatorSteps = { left: OPERATOR_STEPS };
+  const ownSteps = { left: Math.min(TENANT_STEPS, tenantSteps?.left ?? TENANT_STEPS) };
+  const given = ownSteps.left;
   let dropped: { reason: DocumentReason; document: string } | undefined;
-  for (const document of documents) {
+  for (const document of [...operators, ...tenants]) {
     // A document in shadow is counted also for events another document drops: its figures must not depend on the others.
     if ((dropped && !document.shadow) || !actsOn(document, event)) continue;
-    const reason = firstDrop(document, subject, notes);
+    const budget = document.tenantNamespace === undefined ? operatorSteps : ownSteps;
+    const reason = firstDrop(document, subject, { notes, budget });
     if (reason === undefined) continue;
     if (document.shadow) notes.push({ kind: "shadow", document: document.name, reason });
     else dropped = { reason, document: document.name };
   }
+  if (tenantSteps) tenantSteps.left -= given - ownSteps.left;
   if (dropped) return { pass: false, ...dropped, ...(notes.length > 0 && { notes }) };
   return notes.length > 0 ? { pass: true, notes } : PASS;
 }
 
+/** A tenant's document acts on what belongs to its namespace, wherever that is stored. */
 function actsOn(document: CompiledDocument, event: NormalEvent): boolean {
   const { door } = document.origin;
   if (door !== undefined && door !== event.door) return false;
   return document.tenantNamespace === undefined ||
-    (document.tenantNamespace === event.namespace && event.severity !== "CRITICAL" &&
+    (document.tenantNamespace === event.resource?.namespace && event.severity !== "CRITICAL" &&
       event.source !== "audit");
 }
 
 function firstDrop(
   document: CompiledDocument,
   subject: Subject,
-  notes: FilterNote[],
+  { notes, budget }: { readonly notes: FilterNote[]; readonly budget?: StepBudget },
 ): DocumentReason | undefined {
   for (const check of document.checks) {
     try {
-      const reason = check.decide(subject);
+      const reason = check.decide(subject, budget);
       if (reason !== undefined) return reason;
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
@@ -174,7 +208,7 @@ function explainDocument(document: CompiledDocument, event: NormalEvent): Docume
   }
   const subject = toSubject(event);
   const dimensions = document.checks.map((check) => explainCheck(check, subject));
-  const reason = firstDrop(document, subject, []);
+  const reason = firstDrop(document, subject, { notes: [] });
   if (reason === undefined) {
     const detail = dimensions.length === 0 ? "has no opinion" : "every dimension passes";
     return { document: document.name, verdict: "pass", detail, dimensions };
@@ -193,7 +227,9 @@ function elsewhereDetail({ tenantNamespace, origin }: CompiledDocument, event: N
   if (origin.door !== undefined && origin.door !== event.door) {
     return `acts on events of ${origin.door} alone`;
   }
-  if (event.namespace !== tenantNamespace) return `acts on Observations in ${tenantNamespace} alone`;
+  if (event.resource?.namespace !== tenantNamespace) {
+    return `acts on what belongs to ${tenantNamespace} alone`;
+  }
   return event.source === "audit"
     ? "a tenant's filter never drops audit"
     : "a tenant's filter never drops CRITICAL";

@@ -19,8 +19,15 @@ export const OBSERVATION_FILTERS: ResourceType = {
   namespaced: true,
 };
 
-/** Most ObservationFilters kept; further ones are refused. */
-export const MAX_FILTERS = 1000;
+/** Most ObservationFilters of the controller's namespace, and of any other; the oldest are in force. */
+export const MAX_FILTERS = 1_000;
+export const MAX_TENANT_FILTERS = 20;
+/** Longest spec of one, as JSON. */
+export const MAX_SPEC_LENGTH = 262_144;
+/** Those over the limit that are known by name; further ones are told once and forgotten. */
+const MAX_SURPLUS = 10_000;
+/** Specs read in one turn of the event loop, when a list brings many. */
+const READ_AT_ONCE = 20;
 
 /** How they stand, for `/tools/status`. */
 export interface ObservationFiltersReport {
@@ -51,10 +58,19 @@ interface Entry {
   readonly condition: ReadyCondition;
 }
 
+/** An ObservationFilter over the limit of its namespace: no more than what is said of it is kept. */
+interface Surplus {
+  readonly object: Pick<KubeObject, "apiVersion" | "kind" | "metadata">;
+  readonly condition: ReadyCondition;
+}
+
 interface Place {
   entries: Map<string, Entry>;
-  /** Between `init` and `synced`: what the list holds so far. */
-  listing: Map<string, Entry> | undefined;
+  surplus: Map<string, Surplus>;
+  /** Between `init` and `synced`: what the list holds so far, by namespace and key; read once it is complete. */
+  listing: Map<string, Map<string, KubeObject>> | undefined;
+  /** Those of `listing` over the limit. */
+  listedSurplus: Map<string, Surplus>;
   state: State;
   readonly decided: PromiseWithResolvers<void>;
 }
@@ -78,29 +94,33 @@ export class ObservationFilters {
     return this.#place(namespace).decided.promise;
   }
 
-  /** Takes what the watch of `namespace` ("": all) tells. */
-  async take(namespace: string, event: WatchEvent<KubeObject>): Promise<void> {
+  /**
+   * Takes what the watch of `namespace` ("": all) tells. Resolves "relist" where one that was over the limit may come in
+   * force: its spec was not kept.
+   */
+  async take(namespace: string, event: WatchEvent<KubeObject>): Promise<"relist" | undefined> {
     const place = this.#place(namespace);
     switch (event.type) {
       case "init":
         place.listing = new Map();
-        return;
+        place.listedSurplus = new Map();
+        return undefined;
       case "apply":
-        return this.#apply(place, event.object, await import("./document.ts"));
+        if (place.listing) this.#list(place, event.object);
+        else this.#apply(place, event.object, await import("./document.ts"));
+        return undefined;
       case "delete":
-        this.#options.conditions.forget(OBSERVATION_FILTERS, event.object);
-        if (place.entries.delete(keyOf(event.object))) this.#putInForce();
-        return;
+        return this.#delete(place, event.object);
       case "synced":
-        if (place.listing) place.entries = place.listing;
-        place.listing = undefined;
+        await this.#readListing(place);
         place.state = "synced";
         this.#putInForce();
-        return place.decided.resolve();
+        place.decided.resolve();
+        return undefined;
       case "error":
         // A list that broke off says nothing of what it did not come to: what was known stays.
         place.listing = undefined;
-        if (event.state === "failing") return;
+        if (event.state === "failing") return undefined;
         if (place.state !== event.state) {
           log.warn("ObservationFilters cannot be read", {
             namespace,
@@ -109,7 +129,8 @@ export class ObservationFilters {
           });
         }
         place.state = event.state;
-        return place.decided.resolve();
+        place.decided.resolve();
+        return undefined;
     }
   }
 
@@ -122,32 +143,97 @@ export class ObservationFilters {
   /** Writes every condition that differs. */
   publishConditions(): void {
     for (const { object, condition } of this.#entries()) this.#say(object, condition);
+    for (const place of this.#places.values()) {
+      for (const { object, condition } of place.surplus.values()) this.#say(object, condition);
+    }
   }
 
   report(): ObservationFiltersReport {
     const entries = [...this.#entries()];
+    const surplus = [...this.#places.values()].reduce((sum, place) => sum + place.surplus.size, 0);
     const states = new Set([...this.#places.values()].map((place) => place.state));
     return {
       state: STATE_ORDER.find((state) => states.has(state)) ?? "unread",
       inForce: entries.filter((entry) => entry.document).length,
-      rejected: entries.filter((entry) => entry.condition.status === "False").length,
+      rejected: entries.filter((entry) => entry.condition.status === "False").length + surplus,
       ...(this.#lastRejection && { lastRejection: this.#lastRejection }),
     };
   }
 
+  /** Keeps the oldest of each namespace. Specs are read when all are known: a flood of them costs no reading. */
+  #list(place: Place, object: KubeObject): void {
+    const { namespace = "" } = object.metadata;
+    const listed = place.listing?.get(namespace) ?? new Map<string, KubeObject>();
+    place.listing?.set(namespace, listed);
+    listed.set(keyOf(object), object);
+    if (listed.size <= this.#limitOf(namespace)) return;
+    const youngest = youngestOf(listed.values());
+    if (!youngest) return;
+    listed.delete(keyOf(youngest));
+    const surplus = this.#surplusOf(youngest, place);
+    if (place.listedSurplus.size < MAX_SURPLUS) place.listedSurplus.set(keyOf(youngest), surplus);
+  }
+
+  async #readListing(place: Place): Promise<void> {
+    const { listing, listedSurplus } = place;
+    if (!listing) return;
+    const reader = await import("./document.ts");
+    const entries = new Map<string, Entry>();
+    let count = 0;
+    for (const listed of listing.values()) {
+      for (const [key, object] of listed) {
+        if (++count % READ_AT_ONCE === 0) await new Promise<void>((resolve) => setTimeout(resolve, 0));
+        entries.set(key, this.#entryOf(object, { before: place.entries.get(key), reader }));
+      }
+    }
+    place.listing = undefined;
+    place.entries = entries;
+    place.surplus = listedSurplus;
+    for (const { object, condition } of listedSurplus.values()) this.#say(object, condition);
+  }
+
+  #entryOf(
+    object: KubeObject,
+    { before, reader }: { readonly before: Entry | undefined; readonly reader: Reader },
+  ): Entry {
+    if (before && isSameSpec(before.object, object)) return { ...before, object };
+    const entry = this.#read(object, { before, reader });
+    this.#say(object, entry.condition);
+    return entry;
+  }
+
   #apply(place: Place, object: KubeObject, reader: Reader): void {
     const key = keyOf(object);
-    const entries = place.listing ?? place.entries;
     const before = place.entries.get(key);
-    if (before && isSameSpec(before.object, object)) {
-      entries.set(key, { ...before, object });
-      return;
+    const { namespace = "" } = object.metadata;
+    if (!before && this.#countOf(place, namespace) >= this.#limitOf(namespace)) {
+      const surplus = this.#surplusOf(object, place);
+      if (place.surplus.size < MAX_SURPLUS) place.surplus.set(key, surplus);
+      return this.#say(object, surplus.condition);
     }
-    if (!before && !entries.has(key) && this.#isFull()) return this.#refuse(object);
-    const entry = this.#read(object, { before, reader });
-    entries.set(key, entry);
-    this.#say(object, entry.condition);
-    if (!place.listing && entry.document !== before?.document) this.#putInForce();
+    const entry = this.#entryOf(object, { before, reader });
+    place.entries.set(key, entry);
+    if (entry.document !== before?.document) this.#putInForce();
+  }
+
+  #delete(place: Place, object: KubeObject): "relist" | undefined {
+    this.#options.conditions.forget(OBSERVATION_FILTERS, object);
+    const key = keyOf(object);
+    place.surplus.delete(key);
+    if (!place.entries.delete(key)) return undefined;
+    this.#putInForce();
+    const prefix = `${object.metadata.namespace ?? ""}/`;
+    return [...place.surplus.keys()].some((waiting) => waiting.startsWith(prefix)) ? "relist" : undefined;
+  }
+
+  #countOf(place: Place, namespace: string): number {
+    let count = 0;
+    for (const key of place.entries.keys()) if (key.startsWith(`${namespace}/`)) count++;
+    return count;
+  }
+
+  #limitOf(namespace: string): number {
+    return namespace === this.#options.ownNamespace ? MAX_FILTERS : MAX_TENANT_FILTERS;
   }
 
   #read(
@@ -157,7 +243,12 @@ export class ObservationFilters {
     const { namespace = "", generation } = object.metadata;
     const name = `ObservationFilter ${keyOf(object)}`;
     const isTenant = namespace !== this.#options.ownNamespace;
-    const read = readFilterSpec(object.spec, { name, ...(isTenant && { tenantNamespace: namespace }) });
+    const read = isTooLong(object.spec)
+      ? {
+        ok: false as const,
+        problems: [{ path: ["spec"], message: `expected at most ${MAX_SPEC_LENGTH} characters` }],
+      }
+      : readFilterSpec(object.spec, { name, ...(isTenant && { tenantNamespace: namespace }) });
     const observedGeneration = generation ?? 0;
     if (read.ok) {
       this.#options.metrics.filterReload.inc({ result: "loaded" });
@@ -204,26 +295,29 @@ export class ObservationFilters {
     this.#options.filters.replace("observationFilters", documents);
   }
 
-  #isFull(): boolean {
-    let count = 0;
-    for (const place of this.#places.values()) count += (place.listing ?? place.entries).size;
-    return count >= MAX_FILTERS;
-  }
-
-  /** Not kept, so that a flood of them costs no memory; a later list takes it once there is room. */
-  #refuse(object: KubeObject): void {
-    const message = formatProblem(`load filters "${keyOf(object)}"`, {
+  #surplusOf({ apiVersion, kind, metadata }: KubeObject, place: Place): Surplus {
+    const { namespace = "", name = "", uid, generation = 0, resourceVersion, creationTimestamp } = metadata;
+    const key = `${namespace}/${name}`;
+    const message = formatProblem(`load filters "${key}"`, {
       path: "",
-      message: `there are ${MAX_FILTERS} ObservationFilters already`,
+      message: `there are ${this.#limitOf(namespace)} older ObservationFilters in ${namespace}`,
     });
-    this.#reject(keyOf(object), [message], [""]);
-    const observedGeneration = object.metadata.generation ?? 0;
-    this.#say(object, {
-      status: "False",
-      reason: "LimitExceeded",
-      message,
-      observedGeneration,
-    });
+    if (!place.surplus.has(key)) this.#reject(key, [message], [""]);
+    return {
+      object: {
+        ...(apiVersion === undefined ? {} : { apiVersion }),
+        ...(kind === undefined ? {} : { kind }),
+        metadata: {
+          namespace,
+          name,
+          generation,
+          ...(uid === undefined ? {} : { uid }),
+          ...(resourceVersion === undefined ? {} : { resourceVersion }),
+          ...(creationTimestamp === undefined ? {} : { creationTimestamp }),
+        },
+      },
+      condition: { status: "False", reason: "LimitExceeded", message, observedGeneration: generation },
+    };
   }
 
   *#entries(): Generator<Entry> {
@@ -235,7 +329,9 @@ export class ObservationFilters {
     if (!place) {
       place = {
         entries: new Map(),
+        surplus: new Map(),
         listing: undefined,
+        listedSurplus: new Map(),
         state: "unread",
         decided: Promise.withResolvers<void>(),
       };
@@ -253,4 +349,19 @@ function keyOf({ metadata: { namespace = "", name = "" } }: KubeObject): string 
 /** Our own status writes come back through the watch; the spec then is the same. */
 function isSameSpec(a: KubeObject, b: KubeObject): boolean {
   return a.metadata.uid === b.metadata.uid && JSON.stringify(a.spec) === JSON.stringify(b.spec);
+}
+
+function isTooLong(spec: unknown): boolean {
+  return JSON.stringify(spec ?? null).length > MAX_SPEC_LENGTH;
+}
+
+/** Of two of one age the one whose name comes later. */
+function youngestOf(objects: Iterable<KubeObject>): KubeObject | undefined {
+  let youngest: KubeObject | undefined;
+  for (const object of objects) if (!youngest || ageOf(object) > ageOf(youngest)) youngest = object;
+  return youngest;
+}
+
+function ageOf({ metadata: { creationTimestamp = "", name = "" } }: KubeObject): string {
+  return `${creationTimestamp} ${name}`;
 }

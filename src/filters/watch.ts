@@ -120,7 +120,8 @@ interface Loop {
   readonly type: ResourceType;
   readonly scope: Pick<WatchOptions, "namespace" | "fieldSelector">;
   readonly signal: AbortSignal;
-  readonly take: (event: WatchEvent<KubeObject>) => Promise<void>;
+  /** "relist": it has to see all objects anew. */
+  readonly take: (event: WatchEvent<KubeObject>) => Promise<unknown>;
   /** After an error, with or without a new list. */
   readonly resumed: () => void;
 }
@@ -136,5 +137,7 @@ async function each(
     resumed();
   };
   const events = watch(options.api, type, { ...options.watchTuning, ...scope, signal, onState });
-  for await (const event of events) await take(denial.judge(event));
+  for await (const event of events) {
+    if (await take(denial.judge(event)) === "relist") events.relist();
+  }
 }

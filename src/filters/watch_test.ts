@@ -304,9 +304,37 @@ Deno.test("a tenant's ObservationFilter acts on its own namespace alone", async 
   const api = new ScriptedApi();
   api.put("observationfilters", observationFilter("f", { targetSource: "*", enabled: false }, "team-a"));
   await using run = await start(api, { tenantNamespaces: [""] });
-  assertEquals(run.passes({ namespace: "team-a" }), false);
-  assertEquals(run.passes({ namespace: "team-b" }), true);
-  assertEquals(run.passes({ namespace: "team-a", severity: "CRITICAL" }), true);
+  assertEquals(run.passes({ resource: { namespace: "team-a" } }), false);
+  assertEquals(run.passes({ resource: { namespace: "team-b" } }), true);
+  assertEquals(run.passes({ resource: { namespace: "team-a" }, severity: "CRITICAL" }), true);
+});
+
+Deno.test("the oldest twenty ObservationFilters of a tenant are in force, and the next one when one of them goes", async () => {
+  const api = new ScriptedApi();
+  const put = (index: number, namespace: string) => {
+    const filter = observationFilter(`f${index}`, { targetSource: `s${index}`, enabled: false }, namespace);
+    // Later names are older.
+    const creationTimestamp = `2026-01-01T00:${String(59 - index).padStart(2, "0")}:00Z`;
+    api.put("observationfilters", { ...filter, metadata: { ...filter.metadata, creationTimestamp } });
+  };
+  for (let index = 0; index < 25; index++) put(index, "team-a");
+  put(0, "team-b");
+  await using run = await start(api, { tenantNamespaces: [""] });
+  const inForce = (index: number, namespace = "team-a") =>
+    !run.passes({ source: `s${index}`, resource: { namespace } });
+  const numbers = () => Array.from({ length: 25 }, (_, index) => index).filter((index) => inForce(index));
+  assertEquals(numbers(), Array.from({ length: 20 }, (_, index) => index + 5));
+  assertEquals(inForce(0, "team-b"), true);
+  const { inForce: count, rejected } = run.watch.status().observationFilters;
+  assertEquals([count, rejected], [21, 5]);
+  await eventually(
+    "their conditions",
+    () => api.patches.some((patch) => JSON.stringify(patch).includes("LimitExceeded")),
+  );
+
+  api.remove("observationfilters", "team-a/f10");
+  await eventually("the next oldest", () => inForce(4));
+  assertEquals(numbers().length, 20);
 });
 
 Deno.test("ObservationFilters that cannot be read are no reason to wait, and what was known stays", async () => {

@@ -72,6 +72,7 @@ const INGESTER_KEYS = [
   ...[
     "forEach",
     "when",
+    "completeWhen",
     "resolvedWhen",
     "severity",
     "category",
@@ -229,6 +230,13 @@ function combinationIssues(spec: IngesterSpec): Issue[] {
   const isFinding = spec.mapping !== undefined && (spec.kind ?? "finding") === "finding";
   if (spec.mapping?.resolvedWhen !== undefined && (spec.type !== "webhook" || !isFinding)) {
     issues.push(resolvedWhenIssue(["mapping", "resolvedWhen"]));
+  }
+  if (spec.mapping?.completeWhen !== undefined && (spec.type === "webhook" || !isFinding)) {
+    issues.push({
+      path: ["mapping", "completeWhen"],
+      message:
+        "expected nothing: only a finding of an informer or configmap ends by no longer being reported",
+    });
   }
   if (spec.window !== undefined && isFinding) {
     issues.push({

@@ -27,13 +27,16 @@ export function compileMapping(
   };
   const value = (text: string | undefined, at: Path): Value =>
     (text === undefined ? undefined : attempt(at, () => compileValue(text))) ?? NOTHING;
-  const condition = (text: string | undefined, at: Path): Expression | undefined =>
-    text === undefined ? undefined : attempt(at, () => compileWithPlace(text));
+  const condition = (
+    text: string | undefined,
+    { at, compile = compileCondition }: { at: Path; compile?: (text: string) => Expression },
+  ): Expression | undefined => text === undefined ? undefined : attempt(at, () => withPlace(text, compile));
   const { forEach, resource = {}, details = {}, identity, category = "security" } = spec;
   const compiled: CompiledMapping = {
     forEach: forEach === undefined ? undefined : attempt(["forEach"], () => compileForEach(forEach)),
-    when: condition(spec.when, ["when"]),
-    resolvedWhen: condition(spec.resolvedWhen, ["resolvedWhen"]),
+    when: condition(spec.when, { at: ["when"] }),
+    completeWhen: condition(spec.completeWhen, { at: ["completeWhen"], compile: compileOverPayload }),
+    resolvedWhen: condition(spec.resolvedWhen, { at: ["resolvedWhen"] }),
     severity: value(spec.severity, ["severity"]),
     category: value(category, ["category"]),
     categories: categoriesOf(category),
@@ -63,9 +66,9 @@ function categoriesOf(category: string): readonly Category[] {
 const NOTHING: Value = () => undefined;
 
 /** A mistake's message says where in the expression it is. */
-function compileWithPlace(text: string): Expression {
+function withPlace(text: string, compile: (text: string) => Expression): Expression {
   try {
-    return compileCondition(text);
+    return compile(text);
   } catch (error) {
     if (!(error instanceof ExpressionError) || error.offset === undefined) throw error;
     const place = `at character ${error.offset + 1} of ${JSON.stringify(text)}`;
@@ -74,6 +77,7 @@ function compileWithPlace(text: string): Expression {
 }
 
 const compileCondition = expressionCompiler({ item: "dyn", root: "dyn", key: "string" });
+const compileOverPayload = expressionCompiler({ root: "dyn" });
 
 /** Words match in any case, so two that differ by case alone would contradict each other. */
 function severityIssues({ severityMap = {} }: MappingSpec, path: Path): Issue[] {

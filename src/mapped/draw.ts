@@ -1,17 +1,21 @@
 /** The mapper of every Ingester: a compiled mapping as a pure generator. */
-import type { Drawn, DrawnEvent, Payload } from "../model/event.ts";
+import type { Drawn, DrawnEvent, DrawnNote, Payload } from "../model/event.ts";
 import type { Json, JsonObject } from "../model/json.ts";
 import { CATEGORIES, type Category, type Resource } from "../model/observation.ts";
 import type { Expression } from "../filters/expression.ts";
+import { MAX_PAYLOAD_STEPS, type StepBudget } from "../filters/steps.ts";
+import { errorMessage } from "../model/error_message.ts";
 import { kindInAnyCase } from "../sources/resources.ts";
 import { type Field, shapeOf, text, unread, withoutEmpty } from "../sources/read.ts";
-import { type Each, type ForEach, type Level, rootLevel, rootOf, type Value } from "./path.ts";
+import { type Each, type ForEach, type Level, NO_ITEM, rootLevel, rootOf, type Value } from "./path.ts";
 
 /** A mapping ready to run. */
 export interface CompiledMapping {
   /** Undefined: the payload itself is the one item. */
   readonly forEach: ForEach | undefined;
   readonly when: Expression | undefined;
+  /** Over the payload alone: false where it shows a part of its findings. */
+  readonly completeWhen: Expression | undefined;
   readonly resolvedWhen: Expression | undefined;
   readonly severity: Value;
   readonly category: Value;
@@ -34,26 +38,43 @@ const FIRST_MILLISECONDS = 1e11;
 export const MAX_ITEMS = 200_000;
 
 /** Draws the events of a payload. A document that is a list of payloads is read one by one. */
-export function* drawMapped(mapping: CompiledMapping, { body, origin }: Payload): Iterable<Drawn> {
+export function* drawMapped(
+  mapping: CompiledMapping,
+  { body, origin }: Payload,
+): Iterable<Drawn | DrawnNote> {
+  const budget: StepBudget = { left: MAX_PAYLOAD_STEPS };
   let items = 0;
-  for (const each of itemsOf(mapping, body)) {
-    if (++items > MAX_ITEMS) {
-      return yield unread("too_many_events", "", `more than ${MAX_ITEMS} items, the rest is not taken`);
+  for (const payload of payloadsOf(body, mapping.forEach?.beginsAtList ?? false)) {
+    if (mapping.completeWhen) yield* drawCompleteness(mapping.completeWhen, { payload, budget });
+    for (const each of itemsOf(mapping, payload)) {
+      if (++items > MAX_ITEMS) {
+        return yield unread("too_many_events", "", `more than ${MAX_ITEMS} items, the rest is not taken`);
+      }
+      if (each === NO_ITEM) yield SKIPPED;
+      else if ("found" in each) {
+        yield unread("wrong_shape", each.path, `expected a list or a map, received ${shapeOf(each.found)}`);
+      } else yield drawItem(mapping, { item: each.item, origin, budget });
     }
-    if ("found" in each) {
-      yield unread("wrong_shape", each.path, `expected a list or a map, received ${shapeOf(each.found)}`);
-      continue;
-    }
-    const drawn = drawItem(mapping, { item: each.item, origin });
-    if (drawn !== undefined) yield drawn;
   }
 }
 
-function* itemsOf({ forEach }: CompiledMapping, body: Json): Iterable<Each> {
-  for (const payload of payloadsOf(body, forEach?.beginsAtList ?? false)) {
-    if (forEach) yield* forEach.items(payload);
-    else yield { item: payload };
+const SKIPPED: DrawnNote = { note: "skipped" };
+
+/** An expression that fails is an error, and no view with an error is complete. */
+function* drawCompleteness(
+  completeWhen: Expression,
+  { payload, budget }: { readonly payload: Level; readonly budget: StepBudget },
+): Iterable<Drawn | DrawnNote> {
+  try {
+    if (!completeWhen.evaluate({ root: payload.value }, budget)) yield { note: "partial" };
+  } catch (error) {
+    yield unread("mapping", payload.path, `completeWhen: ${errorMessage(error)}`);
   }
+}
+
+function* itemsOf({ forEach }: CompiledMapping, payload: Level): Iterable<Each> {
+  if (forEach) yield* forEach.items(payload);
+  else yield { item: payload };
 }
 
 /** Documents one after another arrive as an array, and many tools send one themselves. */
@@ -65,16 +86,17 @@ function payloadsOf(body: Json, isOne: boolean): readonly Level[] {
 interface Place {
   readonly item: Level;
   readonly origin: Payload["origin"];
+  readonly budget: StepBudget;
 }
 
-function drawItem(mapping: CompiledMapping, place: Place): Drawn | undefined {
-  const { item } = place;
+function drawItem(mapping: CompiledMapping, place: Place): Drawn | DrawnNote {
+  const { item, budget } = place;
   let resolved = false;
   try {
-    if (mapping.when && !mapping.when.evaluate(variablesOf(item))) return undefined;
-    resolved = mapping.resolvedWhen?.evaluate(variablesOf(item)) ?? false;
+    if (mapping.when && !mapping.when.evaluate(variablesOf(item), budget)) return SKIPPED;
+    resolved = mapping.resolvedWhen?.evaluate(variablesOf(item), budget) ?? false;
   } catch (error) {
-    return unread("mapping", item.path, error instanceof Error ? error.message : String(error));
+    return unread("mapping", item.path, errorMessage(error));
   }
   const category = categoryOf(text(mapping.category(item)));
   if (category === undefined) {
@@ -103,7 +125,7 @@ export function categoryOf(word: string): Category | undefined {
 
 function toEvent(
   mapping: CompiledMapping,
-  { item, origin, category }: Place & { category: Category },
+  { item, origin, category }: Omit<Place, "budget"> & { category: Category },
 ): DrawnEvent | undefined {
   const resource = resourceOf(mapping, item);
   const detectedAt = timeOf(mapping.detectedAt(item));

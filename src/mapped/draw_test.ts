@@ -10,7 +10,8 @@ function drawn(mapping: JsonObject, body: Json, origin = PUSHED): Drawn[] {
   const spec = { source: "tool", type: "webhook", webhook: { path: "/x" }, mapping };
   const result = compileMapped({ kind: "Ingester", metadata: { name: "x", namespace: "n" }, spec });
   if (!result.ok || !result.value.mapping) throw new Error(JSON.stringify(result));
-  return [...drawMapped(result.value.mapping, { body, origin, receivedAt: 0 })];
+  const all = [...drawMapped(result.value.mapping, { body, origin, receivedAt: 0 })];
+  return all.flatMap((item) => "note" in item ? [] : [item]);
 }
 
 function events(mapping: JsonObject, body: Json, origin = PUSHED): DrawnEvent[] {
@@ -91,9 +92,46 @@ Deno.test("hostile keys of an item are no way into the expression's own objects"
   }
 });
 
-Deno.test("matches in an expression is linear in hostile text", () => {
-  const body = { text: `${"a".repeat(50_000)}!` };
-  assertEquals(told({ when: "item.text.matches('^(a+)+$')" }, body), []);
+Deno.test("matches in an expression is linear in hostile text, and refuses what is too long", () => {
+  const when = "item.text.matches('^(a+)+$')";
+  assertEquals(told({ when }, { text: `${"a".repeat(3_000)}!` }), []);
+  assertEquals(told({ when }, { text: `${"a".repeat(50_000)}!` }), [
+    'mapping : "matches" of this pattern takes at most 3333 characters, received 50001',
+  ]);
+});
+
+Deno.test("completeWhen tells a part of a list from a whole one, and its failure is an error", () => {
+  const spec = {
+    source: "tool",
+    type: "informer",
+    informer: { group: "x.io", version: "v1", resource: "things" },
+    mapping: { forEach: ".list[*]", message: ".m", completeWhen: "root.total <= size(root.list)" },
+  };
+  const result = compileMapped({ kind: "Ingester", metadata: { name: "x", namespace: "n" }, spec });
+  if (!result.ok || !result.value.mapping) throw new Error(JSON.stringify(result));
+  const { mapping } = result.value;
+  const kinds = (body: Json) =>
+    [...drawMapped(mapping, { body, origin: PUSHED, receivedAt: 0 })].map((drawn) =>
+      "note" in drawn ? drawn.note : "error" in drawn ? drawn.error.reason : "event"
+    );
+  assertEquals(kinds({ total: 2, list: [{ m: "a" }, { m: "b" }] }), ["event", "event"]);
+  assertEquals(kinds({ total: 25, list: [{ m: "a" }, { m: "b" }] }), ["partial", "event", "event"]);
+  assertEquals(kinds({ list: [{ m: "a" }] }), ["mapping", "event"]);
+});
+
+Deno.test("the expressions of one payload share their steps, and what they cannot judge is told", () => {
+  const ignored = Array.from({ length: 5_000 }, (_, id) => id);
+  const items = Array.from({ length: 2_000 }, () => ({ id: "none" }));
+  const lines = told(
+    { forEach: ".items[*]", when: "!root.ignored.exists(i, i == item.id)" },
+    { ignored, items },
+  );
+  assertEquals(lines.length, 2_000);
+  assertEquals(lines[0], "event");
+  assertEquals(
+    lines.at(-1),
+    "mapping items[1999]: the steps that all expressions together may take here are spent",
+  );
 });
 
 Deno.test("a category that is none, an identity without values and a place without items are told", () => {

@@ -26,8 +26,14 @@ export interface Level {
 /** A compiled value. Undefined where the payload has none: absent, null or "". */
 export type Value = (item: Level) => Field;
 
-/** What a forEach yields: an item, or why a value that should hold items does not. */
-export type Each = { readonly item: Level } | { readonly path: string; readonly found: Json };
+/** What a forEach yields: an item, why a value that should hold items does not, or nothing where there is none. */
+export type Each =
+  | { readonly item: Level }
+  | { readonly path: string; readonly found: Json }
+  | typeof NO_ITEM;
+
+/** Yielded for a place without items, so that a walk over many of them can take turns. */
+export const NO_ITEM = Symbol("no item");
 
 /** A compiled forEach. */
 export interface ForEach {
@@ -175,12 +181,12 @@ function* descend(level: Level, steps: readonly Step[]): Iterable<Each> {
     }
     if (step.kind === "keys") {
       const found = followKeys(value, step.joins);
-      if (found === undefined) return;
+      if (found === undefined) return yield NO_ITEM;
       value = found.value;
       path += found.path;
     } else {
       const member: Field = Array.isArray(value) ? value[step.index] : undefined;
-      if (member === undefined) return;
+      if (member === undefined) return yield NO_ITEM;
       value = member;
       path += `[${step.index}]`;
     }
@@ -195,14 +201,16 @@ interface Holder {
 }
 
 function* members({ value, path, parent }: Holder, rest: readonly Step[]): Iterable<Each> {
-  if (value === null) return;
+  if (value === null) return yield NO_ITEM;
   const place = path.startsWith(".") ? path.slice(1) : path;
   if (Array.isArray(value)) {
     for (const [index, member] of value.entries()) {
       yield* descend({ value: member, key: String(index), path: `${place}[${index}]`, parent }, rest);
     }
   } else if (isObject(value)) {
-    for (const [key, member] of Object.entries(value)) {
+    // Keys alone: entries of a large map would be as many lists.
+    for (const key of Object.keys(value)) {
+      const member = value[key] ?? null;
       yield* descend({ value: member, key, path: place === "" ? key : `${place}.${key}`, parent }, rest);
     }
   } else yield { path: place, found: value };

@@ -1,13 +1,16 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import type { Json } from "../model/json.ts";
-import { compileForEach, compileValue, PathError, rootLevel } from "./path.ts";
+import { compileForEach, compileValue, NO_ITEM, PathError, rootLevel } from "./path.ts";
 
 const value = (text: string, body: Json) => compileValue(text)(rootLevel(body));
 
 /** Each item's `path key value`, and for each `ask` its value. */
 function walk(forEach: string, body: Json, ask = "."): string[] {
   const read = compileValue(ask);
-  return [...compileForEach(forEach).items(rootLevel(body))].map((each) =>
+  const all = [...compileForEach(forEach).items(rootLevel(body))].flatMap((each) =>
+    each === NO_ITEM ? [] : [each]
+  );
+  return all.map((each) =>
     "item" in each ? `${each.item.path} ${each.item.key} ${JSON.stringify(read(each.item))}` : `?${each.path}`
   );
 }

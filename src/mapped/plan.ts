@@ -20,7 +20,21 @@ export interface PlanContext extends ActivateContext {
   readonly trust: TrustContext;
   /** What each object last had in force, by id: stays while a newer version of it is refused. */
   readonly lastGood: ReadonlyMap<string, Good>;
+  /** What the last plan read: an object that did not change is not compiled again. */
+  readonly lastRead?: ReadonlyMap<string, ReadObject>;
 }
+
+/** An object's version, compiled. */
+export interface ReadObject {
+  readonly uid: string;
+  readonly generation: number;
+  readonly result: CompileResult;
+}
+
+/** Most Ingesters and ObservationMappings; the oldest are in force. */
+export const MAX_MAPPED = 500;
+/** Longest spec of one, as JSON. */
+export const MAX_SPEC_LENGTH = 262_144;
 
 /** The sources in force, and a verdict on each object. */
 export interface Plan {
@@ -29,6 +43,7 @@ export interface Plan {
   /** By id; every object has one. */
   readonly verdicts: ReadonlyMap<string, Verdict>;
   readonly good: ReadonlyMap<string, Good>;
+  readonly read: ReadonlyMap<string, ReadObject>;
 }
 
 /** Decides on all objects at once, the oldest first: where several claim a source or a path, the oldest has it. */
@@ -37,9 +52,19 @@ export function makePlan(objects: readonly KubeObject[], context: PlanContext): 
   const active = new Map<string, Source>();
   const verdicts = new Map<string, Verdict>();
   const good = new Map<string, Good>();
+  const read = new Map<string, ReadObject>();
+  let count = 0;
   for (const object of [...objects].sort(byAge)) {
     const id = idOf(object);
-    const decision = decide(object, { context, claims });
+    // Those of namespaces that are not trusted take no place from others.
+    const foreign = refuseNamespace(object.metadata.namespace ?? "", context.trust);
+    if (foreign || ++count > MAX_MAPPED) {
+      verdicts.set(id, foreign ? verdictOf([foreign]) : LIMIT_EXCEEDED);
+      continue;
+    }
+    const compiled = readObject(object, context.lastRead?.get(id));
+    read.set(id, compiled);
+    const decision = decide(object, { compiled: compiled.result, context, claims });
     const inForce = decision.inForce;
     if (inForce) {
       good.set(id, inForce);
@@ -49,10 +74,30 @@ export function makePlan(objects: readonly KubeObject[], context: PlanContext): 
     if (activated?.source) active.set(id, activated.source);
     verdicts.set(id, decision.refused ?? activated?.verdict ?? disabled());
   }
-  return { active, verdicts, good };
+  return { active, verdicts, good, read };
+}
+
+const LIMIT_EXCEEDED: Verdict = {
+  ready: false,
+  reason: "LimitExceeded",
+  message: `there are ${MAX_MAPPED} older Ingesters and ObservationMappings`,
+};
+
+function readObject(object: KubeObject, last: ReadObject | undefined): ReadObject {
+  const { uid = "", generation = 0 } = object.metadata;
+  if (last?.uid === uid && last.generation === generation && generation > 0) return last;
+  return { uid, generation, result: compileBounded(object) };
+}
+
+function compileBounded(object: KubeObject): CompileResult {
+  const { length } = JSON.stringify(object.spec ?? null);
+  if (length <= MAX_SPEC_LENGTH) return compileMapped(object);
+  const message = `expected at most ${MAX_SPEC_LENGTH} characters of JSON, received ${length}`;
+  return { ok: false, problems: [{ path: ["spec"], message }] };
 }
 
 interface Deciding {
+  readonly compiled: CompileResult;
   readonly context: PlanContext;
   readonly claims: ReadonlyMap<string, string>;
 }
@@ -63,12 +108,9 @@ interface Decision {
 }
 
 /** The object's current version if it is good, else its last good one and why the current one is refused. */
-function decide(object: KubeObject, { context, claims }: Deciding): Decision {
+function decide(object: KubeObject, { compiled, context, claims }: Deciding): Decision {
   const id = idOf(object);
-  const foreign = refuseNamespace(object.metadata.namespace ?? "", context.trust);
-  if (foreign) return { refused: verdictOf([foreign]) };
   const { uid = "", generation = 0 } = object.metadata;
-  const compiled = compileMapped(object);
   const problem = problemOf(object, { compiled, context, claims });
   if (!problem && compiled.ok) {
     return compiled.value.enabled
@@ -84,7 +126,7 @@ function decide(object: KubeObject, { context, claims }: Deciding): Decision {
 
 function problemOf(
   object: KubeObject,
-  { compiled, context, claims }: Deciding & { readonly compiled: CompileResult },
+  { compiled, context, claims }: Deciding,
 ): Verdict | undefined {
   if (!compiled.ok) return verdictOf(compiled.problems.map((issue) => ({ reason: "Invalid", ...issue })));
   const refusals = refusalsOf(object, { ingester: compiled.value, context });

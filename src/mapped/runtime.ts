@@ -12,7 +12,7 @@ import type { SourceState } from "../sources/status.ts";
 import type { TrustContext } from "./trust.ts";
 import type { Good } from "./activate.ts";
 import { INGESTERS, OBSERVATION_MAPPINGS } from "./kinds.ts";
-import type { Plan } from "./plan.ts";
+import type { Plan, ReadObject } from "./plan.ts";
 import { type SecretRef, WebhookSecrets } from "./secrets.ts";
 import { DISCOVERING, type InformerInput, NOT_SERVED, servedState } from "./served.ts";
 import { StatusWriter } from "./status_writer.ts";
@@ -43,7 +43,7 @@ const log = logger("ingesters");
 /** `open`: an object may read the source again, or they are not known yet. `absent`: what they name is not served. */
 export type Claim = "open" | "absent" | "disabled" | "none";
 
-const NO_PLAN: Plan = { active: new Map(), verdicts: new Map(), good: new Map() };
+const NO_PLAN: Plan = { active: new Map(), verdicts: new Map(), good: new Map(), read: new Map() };
 /** Of several objects the first of these counts. */
 const CLAIMS: readonly Claim[] = ["open", "absent", "disabled"];
 const KINDS = [INGESTERS, OBSERVATION_MAPPINGS];
@@ -60,6 +60,7 @@ export class MappedSources {
   readonly #read = new Set<ResourceType>();
   readonly #writer: StatusWriter;
   #lastGood: ReadonlyMap<string, Good> = new Map();
+  #lastRead: ReadonlyMap<string, ReadObject> = new Map();
   #plan: Plan = NO_PLAN;
   #told = "";
   #lookedUpAt = -Infinity;
@@ -219,13 +220,16 @@ export class MappedSources {
     // What reads them (zod, CEL, their schemas) is loaded with the first object.
     const { makePlan } = await import("./plan.ts");
     const { builtins, trust, discovery } = this.#options;
-    return makePlan(this.#all(), {
+    const plan = makePlan(this.#all(), {
       builtins,
       trust,
       served: (input) => servedState(input, discovery.served(input)),
       secret: (namespace, name) => this.#secrets.state(namespace, name),
       lastGood: this.#lastGood,
+      lastRead: this.#lastRead,
     });
+    this.#lastRead = plan.read;
+    return plan;
   }
 
   #apply(plan: Plan): void {

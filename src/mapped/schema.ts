@@ -23,9 +23,9 @@ const value = (what: string) =>
   z.string().max(MAX_VALUE_LENGTH, `expected at most ${MAX_VALUE_LENGTH} characters`)
     .describe(`${what}: a literal, or a path (.from.item, $.from.payload, ^.from.parent, @key)`);
 
-const expression = (what: string) =>
+const expression = (what: string, over = "item, root and key") =>
   z.string().min(1, "expected a CEL expression").max(MAX_EXPRESSION_LENGTH)
-    .describe(`CEL over item, root and key: ${what}`);
+    .describe(`CEL over ${over}: ${what}`);
 
 const sourceName = z.string().min(1, "expected a source's name").max(LIMITS.source)
   .regex(SOURCE_PATTERN, "expected lower-case letters, digits and -")
@@ -55,6 +55,10 @@ const mappingShape = {
   forEach: z.string().min(1, "expected a path with [*]").max(MAX_VALUE_LENGTH)
     .describe("Where items are: .items[*], over lists and maps, several levels; p | q takes both").optional(),
   when: expression("false means that the item is no finding").optional(),
+  completeWhen: expression(
+    "false means that the tool shows a part of its list, so that nothing is resolved by what it does not show",
+    "root, the payload",
+  ).optional(),
   resolvedWhen: expression("true means that a pushed finding is over").optional(),
   severity: value("The tool's word for the severity").optional(),
   category: value("security (default), compliance, operations, performance or cost").optional(),

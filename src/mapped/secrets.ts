@@ -13,6 +13,8 @@ const SECRETS: ResourceType = {
 export const SECRET_LABEL = `${GROUP}/webhook-auth`;
 const KEY = "token";
 const MIN_LENGTH = 8;
+/** Secrets read again at once: of hundreds, those read longest ago, so that they cost no more than a few. */
+const MAX_READ_AGAIN = 50;
 
 /** A token, or why there is none. Neither before it was first read. */
 export interface SecretState {
@@ -38,13 +40,21 @@ export class WebhookSecrets {
     return this.#known.get(`${namespace}/${name}`) ?? {};
   }
 
-  /** Reads these again and forgets all others. A failed reading keeps what was read before. */
+  /**
+   * Reads those that were never read, and some of the others again: those read longest ago. Forgets what is not among
+   * `refs`. A failed reading keeps what was read before.
+   */
   async read(refs: readonly SecretRef[], signal: AbortSignal): Promise<void> {
     const wanted = new Map(refs.map((ref) => [`${ref.namespace}/${ref.name}`, ref]));
     for (const key of this.#known.keys()) if (!wanted.has(key)) this.#known.delete(key);
-    for (const [key, ref] of wanted) {
+    // A map keeps the order of its keys, and each that is read is put at the end.
+    const again = [...this.#known.keys()].slice(0, MAX_READ_AGAIN);
+    for (const key of [...[...wanted.keys()].filter((key) => !this.#known.has(key)), ...again]) {
+      const ref = wanted.get(key);
       if (signal.aborted) return;
-      const state = await this.#read(ref, signal);
+      if (ref === undefined) continue;
+      const state = await this.#read(ref, signal) ?? this.#known.get(key);
+      this.#known.delete(key);
       if (state) this.#known.set(key, state);
     }
   }

@@ -39,7 +39,12 @@ function world() {
     { written: (_object, as) => void (object = { ...as, kind: INGESTERS.kind }) },
   );
   const verdict = { ready: false, reason: "Invalid", message: "at spec.type: expected one of …" };
-  const plan: Plan = { active: new Map(), good: new Map(), verdicts: new Map([[idOf(object), verdict]]) };
+  const plan: Plan = {
+    active: new Map(),
+    good: new Map(),
+    read: new Map(),
+    verdicts: new Map([[idOf(object), verdict]]),
+  };
   const { signal } = new AbortController();
   async function pass(ms: number): Promise<void> {
     for (const end = time.monotonic() + ms; time.monotonic() < end;) {

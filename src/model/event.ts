@@ -45,8 +45,16 @@ export interface DrawContext {
   readonly reservedSources: ReadonlySet<string>;
 }
 
-/** What a source's generator yields. */
+/** An event of a payload, or what cannot be read of it. */
 export type Drawn = { readonly event: DrawnEvent } | { readonly error: PayloadError };
+
+/**
+ * What a generator says beside events and errors. `skipped`: an item is no finding, so that a long payload without
+ * findings takes turns and keeps to its deadline. `partial`: the tool shows a part of its list, which ends nothing.
+ */
+export interface DrawnNote {
+  readonly note: "skipped" | "partial";
+}
 
 /** Where a payload came from. */
 export interface Origin {
@@ -79,7 +87,7 @@ export interface EventSource {
   readonly kind: SourceKind;
   readonly severities?: Readonly<Record<string, Severity>>;
   readonly volatileDetails?: readonly string[];
-  draw(payload: Payload, context: DrawContext): Iterable<Drawn>;
+  draw(payload: Payload, context: DrawContext): Iterable<Drawn | DrawnNote>;
 }
 
 /** What the pipeline reads of the feed that brought a payload: `Feed` of src/sources/source.ts has it. */

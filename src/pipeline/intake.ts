@@ -65,13 +65,18 @@ export interface IntakeResult {
     readonly filtered: Readonly<Partial<Record<FilterReason, number>>>;
     readonly failed: Readonly<Partial<Record<FailReason, number>>>;
   };
-  /** Events that time or an admin can still get in: `failed{unavailable}`, `failed{internal}` and `filtered{rate_limit}`. */
+  /**
+   * Events that time or an admin can still get in: `failed{unavailable}`, `failed{internal}` and `filtered{rate_limit}`; and
+   * one for the items that were not looked at before the deadline.
+   */
   readonly undecided: number;
   /** The first of them; `payloadErrorCount` counts all. */
   readonly payloadErrors: readonly PayloadError[];
   readonly payloadErrorCount: number;
   /** The findings that hold now by this payload, filtered ones too. Empty for pushed payloads. */
   readonly fingerprints: readonly string[];
+  /** Set where the tool shows a part of its findings alone: those that it does not show are not over. */
+  readonly isPartial?: true;
 }
 
 /** A payload under way. */
@@ -134,28 +139,44 @@ export function createIntake({ steps, limits, store, recorder, settings, context
       await limits.slices.turn();
       for (const event of drawEvents(batch, part)) {
         await limits.slices.turn();
+        if (event === undefined) {
+          // What was not looked at has no outcome: the sender has to come again.
+          if (!signal.aborted) continue;
+          tally.isCutShort = true;
+          break;
+        }
         const entry = open(event, batch);
         await carryOut(entry, decide);
       }
-      if (batch.isFull) break;
+      if (batch.isFull || tally.isCutShort) break;
     }
     noteAtWork(batch, -1);
     for (const work of batch.underWay) await work;
     return resultOf(batch.tally);
   }
 
-  /** Draws and normalises; what cannot be read is an error of the source, its readable parts are kept. */
-  function* drawEvents(batch: Batch, payload: Payload): Generator<NormalEvent> {
+  /**
+   * Draws and normalises; what cannot be read is an error of the source, its readable parts are kept. Yields undefined
+   * for an item that is no finding or cannot be read.
+   */
+  function* drawEvents(batch: Batch, payload: Payload): Generator<NormalEvent | undefined> {
     const { source, tally } = batch;
     try {
       for (const drawn of source.draw(payload, context())) {
+        if ("note" in drawn) {
+          if (drawn.note === "partial") tally.isPartial = true;
+          else yield undefined;
+          continue;
+        }
         const excess = excessOf(drawn, tally);
         if (excess) {
           batch.isFull = true;
           return payloadError(batch, excess);
         }
-        if ("error" in drawn) payloadError(batch, at(payload, drawn.error));
-        else {
+        if ("error" in drawn) {
+          payloadError(batch, at(payload, drawn.error));
+          yield undefined;
+        } else {
           const event = normalized(batch, drawn.event, payload);
           if (event) yield event;
         }
@@ -334,7 +355,10 @@ function inTime(settled: Promise<Outcome>, signal: AbortSignal): Promise<Outcome
  * Why nothing further of a payload is taken, if so. Parts that cannot be read are bounded as events are: eight million
  * mistakes in one body would hold up everything else for minutes.
  */
-function excessOf(drawn: Drawn, { received, errorCount }: Tally): PayloadError | undefined {
+function excessOf(
+  drawn: Drawn,
+  { received, errorCount }: Tally,
+): PayloadError | undefined {
   const [count, what] = "error" in drawn ? [errorCount, "parts that cannot be read"] : [received, "events"];
   if (count < MAX_EVENTS_PER_PAYLOAD) return undefined;
   const message = `more than ${MAX_EVENTS_PER_PAYLOAD} ${what}, the rest is not taken`;
@@ -370,6 +394,9 @@ interface Tally {
   readonly errors: PayloadError[];
   errorCount: number;
   readonly fingerprints: string[];
+  isPartial: boolean;
+  /** The deadline came before all items were looked at. */
+  isCutShort: boolean;
 }
 
 function newTally(): Tally {
@@ -382,6 +409,8 @@ function newTally(): Tally {
     errors: [],
     errorCount: 0,
     fingerprints: [],
+    isPartial: false,
+    isCutShort: false,
   };
 }
 
@@ -407,9 +436,9 @@ function countError(tally: Tally, error: PayloadError): void {
   else if (error.reason === "too_many_events") tally.errors[MAX_ERRORS_KEPT - 1] = error;
 }
 
-function resultOf(
-  { received, created, deduped, filtered, failed, errors, errorCount, fingerprints }: Tally,
-): IntakeResult {
+function resultOf(tally: Tally): IntakeResult {
+  const { received, created, deduped, filtered, failed, errors, errorCount, fingerprints } = tally;
+  const unfinished = tally.isCutShort ? 1 : 0;
   return {
     received,
     created,
@@ -417,10 +446,11 @@ function resultOf(
     filtered: total(filtered),
     failed: total(failed),
     byReason: { filtered, failed },
-    undecided: (failed.unavailable ?? 0) + (failed.internal ?? 0) + (filtered.rate_limit ?? 0),
+    undecided: (failed.unavailable ?? 0) + (failed.internal ?? 0) + (filtered.rate_limit ?? 0) + unfinished,
     payloadErrors: errors,
     payloadErrorCount: errorCount,
     fingerprints,
+    ...(tally.isPartial ? { isPartial: true } : {}),
   };
 }
 

@@ -1,7 +1,7 @@
 /** The one shape of a source, built in or by configuration: what it reports, how that arrives, how events are drawn. */
 import type { FilterDocument } from "../filters/filter.ts";
 import type { ResourceType } from "../kube/api.ts";
-import type { DrawContext, Drawn, Payload, SourceKind } from "../model/event.ts";
+import type { DrawContext, Drawn, DrawnNote, Payload, SourceKind } from "../model/event.ts";
 import { CATEGORIES, type Category, type Severity } from "../model/observation.ts";
 import type { ViewKey } from "../model/view.ts";
 import type { Rate } from "../pipeline/limits.ts";
@@ -34,7 +34,7 @@ export interface Source {
   /** How fast it may write; by default DEDUP_MAX_RATE_PER_SOURCE. */
   readonly rate?: Rate;
   /** Draws every event of a payload, in order. Pure; yields an error for what cannot be read and goes on; never throws. */
-  draw(payload: Payload, context: DrawContext): Iterable<Drawn>;
+  draw(payload: Payload, context: DrawContext): Iterable<Drawn | DrawnNote>;
 }
 
 /** Stands for every event type, or every category, where a mapping reads them from the payload. */

@@ -34,12 +34,13 @@ export interface SourceRuntime {
 /** A source as the intake runs it. */
 export function runtimeFor(source: Source, feed: Feed = feedOf(source)): SourceRuntime {
   return {
-    draw: (payload) => source.draw(payload, DRAW_CONTEXT),
+    draw: (payload) => drawnFrom(source, payload),
     normalize: (drawn, payload) => normalize(drawn, payload, { source, feed, settings: EVENT_SETTINGS }),
   };
 }
 
 /** What a source draws from a payload. */
 export function drawnFrom(source: Source, payload: Payload, context: Partial<DrawContext> = {}): Drawn[] {
-  return [...source.draw(payload, { ...DRAW_CONTEXT, ...context })];
+  const all = [...source.draw(payload, { ...DRAW_CONTEXT, ...context })];
+  return all.flatMap((item) => "note" in item ? [] : [item]);
 }

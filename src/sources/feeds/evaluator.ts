@@ -193,7 +193,8 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
     const correlationId = `${viewName(view)}/${key}@${object.metadata.resourceVersion ?? ""}`;
     const result = await options.take(found.payload, correlationId);
     if (signal.aborted || began !== round) return;
-    const readable = found.readable && result.payloadErrorCount === 0;
+    // A part of a list that its tool caps ends nothing either.
+    const readable = found.readable && result.payloadErrorCount === 0 && !result.isPartial;
     views.report(view, { key, fingerprints: result.fingerprints, readable });
     if (result.undecided > 0) failed.add(key);
   }

@@ -1,0 +1,244 @@
+/**
+ * What evaluating an expression costs, in steps: about 100 ns of one core each. Every node of an expression takes one;
+ * what takes longer on large values (a text searched, a list compared, an error) takes as many as it costs.
+ */
+import type { ASTNode } from "@marcbachmann/cel-js";
+
+/** Steps of one evaluation: about 5 ms. */
+export const MAX_STEPS = 40_000;
+/** Steps that the mapping of one payload may take in all: about a second, during which the loop is yielded. */
+export const MAX_PAYLOAD_STEPS = 10_000_000;
+/** How deep the values may be nested that are compared or given to functions; it bounds the types CEL remembers. */
+const MAX_NESTING = 8;
+
+/** Steps that several evaluations share. */
+export interface StepBudget {
+  left: number;
+}
+
+/** Thrown inside an evaluation whose steps are spent; made once, because a hostile list throws it for each element. */
+const SPENT = new Error("the steps are spent");
+
+/** The evaluation under way: evaluating is synchronous, and there is one at a time. */
+let running: { left: number; lastError: unknown } = { left: 0, lastError: undefined };
+
+/** Evaluates with the steps of `budget`, at most MAX_STEPS. Throws what `evaluate` throws, or `spent` where they run out. */
+export function withinSteps<T>(
+  budget: StepBudget,
+  { evaluate, spent }: { readonly evaluate: () => T; readonly spent: (steps: number) => Error },
+): T {
+  const given = Math.min(MAX_STEPS, budget.left);
+  const outer = running;
+  const own = running = { left: given, lastError: undefined };
+  try {
+    const result = evaluate();
+    // A list's quantifier keeps the error of an element to itself where another element decides.
+    if (own.left < 0) throw SPENT;
+    return result;
+  } catch (error) {
+    throw own.left < 0 ? spent(given) : error;
+  } finally {
+    running = outer;
+    budget.left -= given - Math.max(own.left, 0);
+  }
+}
+
+/** Takes steps from the evaluation under way. */
+export function spend(steps: number): void {
+  running.left -= steps;
+  if (running.left < 0) throw SPENT;
+}
+
+type Evaluate = (...callArguments: unknown[]) => unknown;
+/** What the library puts on a checked node. */
+interface Checked {
+  evaluate: Evaluate;
+  handle?: Evaluate;
+}
+
+/** Steps of an error: the library writes the expression into its message. */
+const ERROR_STEPS = 150;
+/** Steps of a function of time with a time zone, which builds a date formatter. */
+const TIME_ZONE_STEPS = 2_000;
+/** Characters that a function reads or copies in one step. */
+const CHARACTERS_PER_STEP = 16;
+/** Functions that search a text, and the comparisons of characters in one step: from its end it is searched the slow way. */
+const SEARCHES: ReadonlyMap<string, number> = new Map([
+  ["contains", 1_024],
+  ["indexOf", 1_024],
+  ["split", 1_024],
+  ["lastIndexOf", 256],
+]);
+/** Functions that look at each character or byte by itself, or make a value of it. */
+const SPREADS: ReadonlySet<string> = new Set(["size", "split", "json", "join", "bytes", "hex", "base64"]);
+
+/** Makes a node, once it is checked, take its steps. */
+export function meter(node: ASTNode): void {
+  // The library replaces the method at the first call, hence the accessor.
+  const checked = node as unknown as Checked;
+  let evaluate = checked.evaluate;
+  Object.defineProperty(node, "evaluate", {
+    get: () => metered,
+    set: (replacement: Evaluate) => evaluate = replacement,
+  });
+  function metered(...given: unknown[]): unknown {
+    if (--running.left < 0) throw SPENT;
+    try {
+      return evaluate.apply(node, given);
+    } catch (error) {
+      if (error !== SPENT && error !== running.lastError) {
+        running.lastError = error;
+        running.left -= ERROR_STEPS;
+      }
+      throw error;
+    }
+  }
+  const cost = costOf(node);
+  const handle = checked.handle;
+  if (!cost || !handle) return;
+  checked.handle = (...given) => {
+    cost(given);
+    return handle(...given);
+  };
+}
+
+/** What a node costs beside the step of its own, by the arguments of its handler. */
+function costOf(node: ASTNode): ((given: readonly unknown[]) => void) | undefined {
+  switch (node.op) {
+    case "rcall":
+    case "call": {
+      const name = node.args[0];
+      const takesZone = name.startsWith("get");
+      return ([callArguments]) => {
+        if (Array.isArray(callArguments)) callCost(name, callArguments);
+        if (takesZone && Array.isArray(callArguments) && callArguments.length > 1) spend(TIME_ZONE_STEPS);
+      };
+    }
+    case "==":
+    case "!=":
+      return ([left, right]) => {
+        typeCost(left);
+        typeCost(right);
+        if (typeof left === "string" && typeof right === "string") {
+          if (left.length === right.length) spend(Math.ceil(left.length / CHARACTERS_PER_STEP));
+        } else if (isStructure(left) && isStructure(right)) spendDeep(left, 0);
+      };
+    case "in":
+      return ([value, holder]) => {
+        typeCost(value);
+        typeCost(holder);
+        if (!Array.isArray(holder)) return;
+        if (isStructure(value)) spendDeep(holder, 0);
+        else spend(holder.length + (typeof value === "string" ? equalLengths(value, holder) : 0));
+      };
+    case "+":
+      return ([left, right]) => {
+        for (const part of [left, right]) {
+          typeCost(part);
+          if (typeof part === "string") spend(Math.ceil(part.length / CHARACTERS_PER_STEP));
+          else if (Array.isArray(part)) spend(part.length);
+        }
+      };
+    case "-":
+    case "*":
+    case "/":
+    case "%":
+    case "<":
+    case "<=":
+    case ">":
+    case ">=":
+      return ([left, right]) => {
+        typeCost(left);
+        typeCost(right);
+      };
+    case "!_":
+    case "-_":
+      return ([value]) => typeCost(value);
+    default:
+      return undefined;
+  }
+}
+
+function callCost(name: string, values: readonly unknown[]): void {
+  let characters = 0;
+  for (const value of values) {
+    typeCost(value);
+    if (typeof value === "string") characters += value.length;
+    else if (value instanceof Uint8Array) characters += value.length;
+    else if (Array.isArray(value) && name === "join") {
+      spend(value.length);
+      for (const part of value) if (typeof part === "string") characters += part.length;
+    }
+  }
+  spend(Math.ceil(characters / (SPREADS.has(name) ? 4 : CHARACTERS_PER_STEP)));
+  const [text, sought] = values;
+  const perStep = SEARCHES.get(name);
+  if (perStep !== undefined && typeof text === "string" && typeof sought === "string") {
+    spend(Math.ceil(text.length * sought.length / perStep));
+  }
+}
+
+/** Compared texts of one length cost their length. */
+function equalLengths(value: string, holder: readonly unknown[]): number {
+  if (value.length < CHARACTERS_PER_STEP) return 0;
+  let steps = 0;
+  for (const each of holder) {
+    if (typeof each === "string" && each.length === value.length) steps += value.length / CHARACTERS_PER_STEP;
+  }
+  return Math.ceil(steps);
+}
+
+function isStructure(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
+}
+
+/** Keys of large maps: they are counted before each use, and counting is what costs. */
+const keyCounts = new WeakMap<object, { readonly count: number; readonly first: string | undefined }>();
+
+function keysOf(value: object): { readonly count: number; readonly first: string | undefined } {
+  let known = keyCounts.get(value);
+  if (!known) {
+    const keys = Object.keys(value);
+    known = { count: keys.length, first: keys[0] };
+    if (known.count > 64) keyCounts.set(value, known);
+  }
+  return known;
+}
+
+/** The library looks for a value's type in its first members, all the way down, and reads all keys for the first one. */
+function typeCost(value: unknown): void {
+  let current = value;
+  for (let depth = 0; isStructure(current); depth++) {
+    if (depth === MAX_NESTING) {
+      throw new Error(
+        `a value nested more than ${MAX_NESTING} levels deep cannot be compared or given to a function`,
+      );
+    }
+    if (Array.isArray(current)) current = current[0];
+    else if (isPlain(current)) {
+      const { count, first } = keysOf(current);
+      spend(count);
+      current = first === undefined ? undefined : Object.getOwnPropertyDescriptor(current, first)?.value;
+    } else return;
+  }
+}
+
+function isPlain(value: object): boolean {
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === null || prototype === Object.prototype;
+}
+
+/** Takes a step for each value inside of a structure. */
+function spendDeep(value: object, depth: number): void {
+  if (depth > MAX_NESTING * 8) return;
+  const members = Array.isArray(value)
+    ? value
+    : isPlain(value)
+    ? (spend(keysOf(value).count), Object.values(value))
+    : [];
+  spend(members.length);
+  for (const member of members) {
+    if (isStructure(member)) spendDeep(member, depth + 1);
+    else if (typeof member === "string") spend(member.length >> 4);
+  }
+}

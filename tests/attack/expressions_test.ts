@@ -1,0 +1,230 @@
+/** Expressions and patterns written to cost without bound: refused when they are loaded, or cheap on the largest event. */
+import { assert, assertEquals } from "@std/assert";
+import { normalEvent } from "../support/normal_event.ts";
+import { filterVariables } from "../../src/filters/checks.ts";
+import { compileFilterExpression, type Expression, ExpressionError } from "../../src/filters/expression.ts";
+import { MAX_STEPS } from "../../src/filters/steps.ts";
+import { compileMapped } from "../../src/mapped/compile.ts";
+import { makePlan, MAX_MAPPED, type PlanContext } from "../../src/mapped/plan.ts";
+import type { KubeObject } from "../../src/kube/api.ts";
+
+const many = <T>(length: number, of: (index: number) => T): T[] =>
+  Array.from({ length }, (_, index) => of(index));
+
+/** A value nested sixty levels deep. */
+const nested = many(60, (index) => index).reduce<unknown>(
+  (inner, index) => index % 2 ? [inner] : { a: inner },
+  "x",
+);
+
+/** Events at the bound of `details`, each large in another way. */
+const LARGEST = [
+  { list: many(2_000, () => "a"), text: "", half: "", map: {}, objects: [], nested },
+  { list: many(1_300, (index) => index), text: "a", half: "a", map: { a: 1 }, objects: [] },
+  { list: ["a"], text: "a".repeat(4_000), half: `${"a".repeat(3_990)}b`, map: {}, objects: [{}] },
+  { list: ["a"], text: "a,".repeat(2_000), half: "ab".repeat(2_000), map: {}, objects: [] },
+  {
+    list: [],
+    text: "é".repeat(2_000),
+    half: "",
+    map: Object.fromEntries(many(900, (i) => [`k${i}`, i])),
+    objects: [],
+  },
+  { list: ["x"], text: "\n".repeat(2_000), half: "", map: {}, objects: many(1_500, () => ({})) },
+].map((details) => filterVariables(normalEvent({ details: details as never })));
+
+const LISTS = ["details.list", "details.map", "details.objects", "details.text.split('')"];
+const PER_ELEMENT = [
+  "x == 'b'",
+  "x.y == 1 && x.z == 2",
+  "x.y == 1 || x.z == 2 || x.q == 3",
+  "size(details.text) > 9000",
+  "size(details.map) > 9000",
+  "details.text.contains(details.half)",
+  "details.text.lastIndexOf(details.half) > 1",
+  "details.text.lowerAscii() == 'b'",
+  "x.matches('^(a+)+$') && x == 'b'",
+  "details.text.matches('(a|b)*a(a|b){20}')",
+  "timestamp('2026-01-01T00:00:00Z').getHours('Europe/Berlin') > 30",
+  "details.map == details.objects",
+  "details.list == details.list && x == 'b'",
+  "bytes(details.text).size() > 9000",
+  "x in ['b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k']",
+  "details.?missing.orValue(1) == 2",
+  "int(x) == 77777 && x == 'b'",
+];
+const REPEATED = [
+  "x in details.list",
+  "[x, x].join(',') == 'b'",
+  "x + x == 'bb'",
+  "details.list.exists(y, y == x)",
+  "details.text.split('').size() > 9000",
+];
+const PATTERNS = [
+  "[a-z]{0,1000}[0-9]",
+  "([a-z]{0,30}){0,30}",
+  "(a{1,100}){1,100}",
+  "((a*)*)*b{180}b{180}",
+  "[a-z]{0,190}[0-9]",
+  "(?i)(\\\\pL{0,50}x){0,50}",
+  "a".repeat(300),
+];
+const WHOLE = [
+  "details.text.matches('(a|b)*a(a|b){60}')",
+  "details.text.matches('(?i)[a-z]*a[a-z]{62}x')",
+  "details.text.matches('^(a?){60}a{60}$')",
+  "details.text.matches(details.half)",
+  "details.text.split(',').join(details.text).contains(details.half)",
+  `(${Array(200).fill("details.text").join(" + ")}).contains(details.half)`,
+  `(${Array(200).fill("details.list").join(" + ")}).size() > 9000`,
+  "details.nested == details.nested",
+  "size(details.nested) > 3 || details.nested in details.objects",
+  "bytes(details.text).base64().contains(details.half)",
+  "details.objects == details.objects.filter(x, true)",
+  "details.list.filter(x, x != 'q').filter(x, x != 'q').filter(x, x != 'q').exists(x, x == 'q')",
+  "details.list.map(x, details.list.map(y, x)).size() > 1",
+  "cel.bind(a, details.text + details.text, a == '')",
+  "duration(details.text) > duration('1s')",
+  `${"details.list.exists(x, x == 'q') || ".repeat(40)}false`,
+  `${"!".repeat(1_500)}true`,
+  `${"[".repeat(300)}1${"]".repeat(300)} == []`,
+];
+
+const HOSTILE = [
+  ...LISTS.flatMap((list) => PER_ELEMENT.map((condition) => `${list}.all(x, !(${condition}))`)),
+  ...REPEATED.flatMap((condition) =>
+    ["exists", "filter"].map((by) =>
+      `details.list.${by}(x, ${condition})${by === "filter" ? ".size() > 1" : ""}`
+    )
+  ),
+  ...PATTERNS.map((pattern) => `details.text.matches('${pattern}')`),
+  ...WHOLE,
+];
+
+function compiled(text: string): Expression | undefined {
+  try {
+    return compileFilterExpression(text);
+  } catch (error) {
+    assert(error instanceof ExpressionError, `${text}: ${error}`);
+    return undefined;
+  }
+}
+
+/** The least of several runs, in ms: what other processes take is not the expression's. */
+function leastMs(run: () => void): number {
+  let least = Infinity;
+  for (let round = 0; round < 7; round++) {
+    const startedAt = performance.now();
+    run();
+    least = Math.min(least, performance.now() - startedAt);
+  }
+  return least;
+}
+
+function evaluate(expression: Expression, variables: Readonly<Record<string, unknown>>): number {
+  const budget = { left: MAX_STEPS };
+  try {
+    expression.evaluate(variables, budget);
+  } catch (error) {
+    assert(error instanceof ExpressionError, `${expression.text}: ${error}`);
+  }
+  return MAX_STEPS - budget.left;
+}
+
+Deno.test("hostile expressions are refused at load, or take no more than the steps of one evaluation", () => {
+  assert(HOSTILE.length >= 100, `${HOSTILE.length} expressions`);
+  const refused = HOSTILE.filter((text) => compiled(text) === undefined);
+  for (const text of [...REPEATED, ...PATTERNS.map((pattern) => `'${pattern}'`)]) {
+    assert(refused.some((line) => line.includes(text)), `not refused: ${text}`);
+  }
+  // The longest honest work of one evaluation: what every other expression is measured by.
+  const yardstick = compiled("details.list.all(x, x != 'b' && x != 'c' && x != 'd')");
+  assert(yardstick && LARGEST[0]);
+  const [first] = LARGEST;
+  evaluate(yardstick, first);
+  const perStep = leastMs(() => evaluate(yardstick, first)) / evaluate(yardstick, first);
+  const slow: string[] = [];
+  for (const text of HOSTILE) {
+    const expression = compiled(text);
+    if (!expression) continue;
+    for (const variables of LARGEST) {
+      assert(evaluate(expression, variables) <= MAX_STEPS, text);
+      const ratio = leastMs(() => evaluate(expression, variables)) / (perStep * MAX_STEPS);
+      // A step is priced by the dearest of its kind, so a whole evaluation is a few times the cheapest steps at most.
+      if (ratio > 6) slow.push(`${text}: ${ratio.toFixed(1)} times ${MAX_STEPS} simple steps`);
+    }
+  }
+  assertEquals(slow, []);
+});
+
+Deno.test("hostile expressions of a mapping are refused with the path to them", () => {
+  const spec = (when: string) => ({
+    source: "tool",
+    type: "webhook",
+    webhook: { path: "/x" },
+    mapping: { when, resolvedWhen: when },
+  });
+  for (
+    const text of [
+      "root.a.all(x, root.b.all(y, x == y))",
+      "item.t.matches('[a-z]{0,1000}[0-9]')",
+      "root.a.all(x, x in root.b)",
+    ]
+  ) {
+    const result = compileMapped({
+      kind: "Ingester",
+      metadata: { name: "x", namespace: "n" },
+      spec: spec(text),
+    });
+    assert(!result.ok, text);
+    assertEquals(result.problems.map(({ path }) => path.join(".")), [
+      "spec.mapping.when",
+      "spec.mapping.resolvedWhen",
+    ]);
+  }
+});
+
+const CONTEXT: PlanContext = {
+  builtins: new Map(),
+  trust: { ownNamespace: "zen-system", trustedNamespaces: [], configMapNamespaces: [] },
+  served: () => ({ state: "served", resources: [] }),
+  secret: () => ({}),
+  lastGood: new Map(),
+};
+
+function ingester(index: number, namespace = "zen-system"): KubeObject {
+  const minute = String(index % 60).padStart(2, "0");
+  const hour = String(Math.floor(index / 60)).padStart(2, "0");
+  return {
+    kind: "Ingester",
+    metadata: {
+      name: `i${index}`,
+      namespace,
+      uid: `${namespace}-${index}`,
+      generation: 1,
+      creationTimestamp: `2026-01-01T${hour}:${minute}:00Z`,
+    },
+    spec: {
+      source: `tool-${index}`,
+      type: "webhook",
+      webhook: { path: `/ingest/${index}` },
+      mapping: { when: "item.text.matches('^[a-z]+$')", message: ".m" },
+    },
+  };
+}
+
+Deno.test("of a thousand Ingesters the oldest are in force, foreign ones take no place, and none is compiled twice", () => {
+  const foreign = many(600, (index) => ingester(index, "tenant"));
+  const objects = [...many(1_000, (index) => ingester(index)), ...foreign];
+  const plan = makePlan(objects, CONTEXT);
+  assertEquals(plan.active.size, MAX_MAPPED);
+  assertEquals(plan.active.has("Ingester zen-system/i0"), true);
+  assertEquals(plan.verdicts.get("Ingester zen-system/i999")?.reason, "LimitExceeded");
+  assertEquals(plan.verdicts.get("Ingester tenant/i0")?.reason, "NamespaceNotTrusted");
+  const changed = objects.map((object, index) =>
+    index === 3 ? { ...object, metadata: { ...object.metadata, generation: 2 } } : object
+  );
+  const next = makePlan(changed, { ...CONTEXT, lastGood: plan.good, lastRead: plan.read });
+  const again = [...next.read].filter(([id, read]) => plan.read.get(id) !== read).map(([id]) => id);
+  assertEquals(again, ["Ingester zen-system/i3"]);
+});
