@@ -184,6 +184,15 @@ Deno.test("bad input gets a clear answer, is counted, and the program goes on", 
       assertStringIncludes((await response.json()).error, says);
     });
   }
+  await t.step("a body that is refused before it is read ends its connection", async () => {
+    const { hostname, port } = new URL(app.url);
+    using connection = await Deno.connect({ hostname, port: Number(port) });
+    const head = `POST /falco/webhook HTTP/1.1\r\nhost: a\r\ncontent-length: ${17 * 2 ** 20}\r\n\r\nx`;
+    await connection.write(new TextEncoder().encode(head));
+    const answer = await new Response(connection.readable).text();
+    assertStringIncludes(answer, " 413 ");
+    assertStringIncludes(answer.toLowerCase(), "\r\nconnection: close\r\n");
+  });
   await t.step("a wrong method", async () => {
     const response = await fetch(`${app.url}/falco/webhook`);
     assertEquals([response.status, response.headers.get("allow")], [405, "POST"]);

@@ -281,6 +281,8 @@ async function answer(
   outgoing.writeHead(response.status, {
     ...Object.fromEntries(response.headers),
     "content-length": body.byteLength,
+    // What is left of a refused body would be read as the next request.
+    ...(!incoming.complete && { connection: "close" }),
   });
   outgoing.end(body);
 }
