@@ -195,9 +195,11 @@ export async function startApp(
     pulled.set(sources.all);
   };
   feed();
+  const conditions = createConditions({ api, clock, isLeader: () => leader.isLeader() });
   const mapped = new MappedSources({
     api,
     discovery,
+    conditions,
     builtins: BUILT_IN,
     trust: {
       ownNamespace: settings.podNamespace,
@@ -215,7 +217,6 @@ export async function startApp(
         name,
         feed?.ingester?.isDoor ? ({ ingester }) => ingester === feed.ingester?.id : undefined,
       ),
-    isLeader: () => leader.isLeader(),
     clock,
     metrics,
     ...(watchTuning ? { watchTuning } : {}),
@@ -241,7 +242,6 @@ export async function startApp(
     await untilAborted(signal);
     await group.stop();
   }
-  const conditions = createConditions({ api, clock, isLeader: () => leader.isLeader() });
   const filtersWatch = createFiltersWatch({
     api,
     filters,

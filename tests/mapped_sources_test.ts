@@ -2,10 +2,11 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { parse } from "yaml";
 import type { Clock } from "../src/model/clock.ts";
-import { isObject, type JsonObject } from "../src/model/json.ts";
+import { at, isObject, type JsonObject } from "../src/model/json.ts";
 import { startTestCluster, type TestCluster } from "./support/test_cluster.ts";
-import type { KubeObject, ResourceType } from "../src/kube/api.ts";
+import type { KubeApi, KubeObject, ResourceType } from "../src/kube/api.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";
+import { createConditions } from "../src/kube/conditions.ts";
 import { createDiscovery } from "../src/kube/discovery.ts";
 import { backoff } from "../src/kube/retry.ts";
 import { createKubeClient, type KubeClient } from "../src/kube/client.ts";
@@ -76,29 +77,31 @@ class World implements AsyncDisposable {
     this.api = createKubeClient(fixedConnection({ server: server.url }));
   }
 
-  replica({ leader = true } = {}): Replica {
+  replica({ leader = true, api = this.api }: { leader?: boolean; api?: KubeApi } = {}): Replica {
     const stop = new AbortController();
     const told: Source[][] = [];
     const states = new Map<string, SourceState>();
-    const discovery = createDiscovery(this.api, {
+    const discovery = createDiscovery(api, {
       wanted: () => sources.groupVersions,
       clock: this.clock,
       sleep: this.clock.sleep,
     });
+    const { clock } = this;
+    const conditions = createConditions({ api, clock, sleep: clock.sleep, isLeader: () => leader });
     const sources: MappedSources = new MappedSources({
-      api: this.api,
+      api,
       discovery,
+      conditions,
       builtins: BUILT_IN,
       trust: { ownNamespace: "zen-system", trustedNamespaces: [], configMapNamespaces: [] },
       onSources: (active) => told.push([...active]),
       stateOf: (source) => states.get(feedOf(source).ingester?.id ?? "") ?? "serving",
-      isLeader: () => leader,
       clock: this.clock,
       metrics: createMetrics(),
       sleep: this.clock.sleep,
       watchTuning: { deniedBackoff: backoff({ initialMs: 1, maxMs: 20 }) },
     });
-    const running = Promise.all([sources.run(stop.signal), discovery.run(stop.signal)]);
+    const running = Promise.all([sources, discovery, conditions].map((part) => part.run(stop.signal)));
     return {
       sources,
       told,
@@ -120,13 +123,18 @@ class World implements AsyncDisposable {
     });
   }
 
+  /** Waits for so many requests, one after the other: what was under way is done by then. */
+  async reads(count: number): Promise<void> {
+    for (let read = 0; read < count; read++) await this.api.list(INGESTERS);
+  }
+
   /** Lets all waits end, again and again, until `check` holds. */
-  until<T>(what: string, check: () => T | undefined | false): Promise<T> {
+  until<T>(what: string, check: () => T | undefined | false, { timeoutMs = 10_000 } = {}): Promise<T> {
     return eventually(what, () => {
       const result = check();
       if (result === undefined || result === false) this.clock.advance(10_000);
       return result;
-    }, { timeoutMs: 10_000 });
+    }, { timeoutMs });
   }
 
   status(name: string, resource = "ingesters.zen.kube-zen.io"): JsonObject {
@@ -234,6 +242,54 @@ Deno.test("the conditions name what is refused, and a follower writes none", asy
   );
 });
 
+Deno.test("a condition never goes back to what was decided of an older generation, however long a write takes", async () => {
+  await using w = await world();
+  const said: string[] = [];
+  const slow = Promise.withResolvers<void>();
+  let hold = (): Promise<void> | undefined => undefined;
+  const api: KubeApi = {
+    ...w.api,
+    async patch<T extends KubeObject>(...args: Parameters<KubeApi["patch"]>): Promise<T> {
+      const [, name, patch] = args;
+      if (name === "first") await hold();
+      const conditions = at(patch, "status", "conditions");
+      if (name === "second" && Array.isArray(conditions)) {
+        said.push(`${at(conditions[0], "observedGeneration")} ${at(conditions[0], "reason")}`);
+      }
+      return await w.api.patch<T>(...args);
+    },
+  };
+  await using replica = w.replica({ api });
+  await w.apply(INGESTERS, "first", webhook("first", "/a"));
+  await w.apply(INGESTERS, "second", webhook("second", "/b"));
+  await w.until(
+    "both in force",
+    () => [w.ready("first"), w.ready("second")].every((is) => is.startsWith("*")),
+  );
+
+  // The watch brings back what was written before anything else is decided.
+  await w.reads(3);
+  let isHeld = false;
+  hold = () => {
+    hold = () => undefined;
+    isHeld = true;
+    return slow.promise;
+  };
+  for (const name of ["first", "second"]) replica.states.set(`Ingester zen-system/${name}`, "forbidden");
+  await w.until("a slow write", () => isHeld);
+  const broken = { spec: { mapping: { message: ".m[" } } };
+  await w.api.patch(INGESTERS, "second", broken, { namespace: "zen-system", type: "merge" });
+  // Long enough for whatever else writes conditions, if it does not wait for the slow write.
+  const isWritten = () => w.ready("second").startsWith("Invalid");
+  await w.until("the refusal", isWritten, { timeoutMs: 1_000 }).catch(() => {});
+  slow.resolve();
+  await w.until("the refusal", isWritten);
+  await w.until("the other's condition", () => w.ready("first").startsWith("Forbidden"));
+  await w.reads(3);
+  const order = ["1 InForce", "1 Forbidden", "2 Invalid"];
+  assertEquals(said, order.filter((each) => said.includes(each)));
+});
+
 Deno.test("a misspelt key is not pruned on its way: the condition names it, and nothing comes into force", async () => {
   await using w = await world();
   await using replica = w.replica();
@@ -332,6 +388,28 @@ Deno.test("an Ingester of a whole group reads what is installed later, and stays
   assertEquals([w.ready("all"), replica.sources.active.length], [both, 1]);
 });
 
+Deno.test("a 403 of an API server that starts is no missing right: the first plan waits for the first list", async () => {
+  await using w = await world();
+  await w.apply(INGESTERS, "x", webhook("tool", "/a"));
+  const denied = w.server.faults.add({ path: "/ingesters", effect: { kind: "deny" } });
+  await using replica = w.replica();
+  let isSettled = false;
+  const settle = () => isSettled = true;
+  void replica.sources.settled.then(settle);
+  await eventually("three refusals", () => denied.hits >= 3);
+  assertEquals([isSettled, replica.sources.claims("tool")], [false, "open"]);
+  denied.remove();
+  await replica.sources.settled;
+  assertEquals(ids(replica), ["Ingester zen-system/x 1"]);
+
+  w.server.faults.add({ path: "/ingesters", effect: { kind: "deny" } });
+  await using later = w.replica();
+  isSettled = false;
+  void later.sources.settled.then(settle);
+  await w.until("the plan without the right", () => isSettled);
+  assertEquals([later.sources.active, later.sources.claims("tool")], [[], "open"]);
+});
+
 Deno.test("missing rights are named in the condition with the rule to add", async () => {
   await using w = await world();
   await using replica = w.replica();
@@ -402,7 +480,7 @@ Deno.test("two replicas add up the events they saw, in turns, and no event is co
   for (let turn = 0; turn < 3; turn++) {
     w.clock.advance(2_000);
     // A write would be on its way before this read.
-    await w.api.list(INGESTERS);
+    await w.reads(1);
   }
   assertEquals(w.server.revision, revision, "not again within 30 s");
   await w.until("what came after", () => w.status("x").eventsTotal === 8);

@@ -1,5 +1,6 @@
 /** The one writer of `Ready` conditions: what one loop decides about an object, the leader writes into its status. */
 import { isObject, type JsonObject } from "../model/json.ts";
+import { formatSeconds } from "../model/time.ts";
 import type { KubeObject, ResourceType } from "./api.ts";
 import { type StatusApi, statusTarget, StatusWriter } from "./status_writer.ts";
 
@@ -63,7 +64,7 @@ function conditionsOf(stored: KubeObject, condition: ReadyCondition, now: number
   const lastTransitionTime =
     before?.status === condition.status && typeof before.lastTransitionTime === "string"
       ? before.lastTransitionTime
-      : new Date(now).toISOString().replace(/\.\d+Z$/, "Z");
+      : formatSeconds(now);
   const others = allOf(stored).filter(({ type }) => type !== "Ready");
   return { conditions: [...others, { type: "Ready", ...condition, lastTransitionTime }] };
 }

@@ -17,8 +17,9 @@ export class Denial {
 
   /** The event; an error of state `forbidden` becomes `failing`, which passes, until it has lasted. */
   judge<T extends KubeObject>(event: WatchEvent<T>): WatchEvent<T> {
-    if (event.type !== "error") return event;
-    if (event.state !== "forbidden") {
+    // A list that begins is no answer yet.
+    if (event.type === "init") return event;
+    if (event.type !== "error" || event.state !== "forbidden") {
       this.ended();
       return event;
     }
@@ -27,7 +28,7 @@ export class Denial {
     return now - this.#since >= GRACE_MS ? event : { ...event, state: "failing" };
   }
 
-  /** Ends the count: the watch can read again. */
+  /** Ends the count: the watch reads on, which no event says. */
   ended(): void {
     this.#since = undefined;
   }

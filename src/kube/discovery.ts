@@ -4,6 +4,7 @@ import { type Clock, systemClock } from "../model/clock.ts";
 import { type Logger, logger } from "../telemetry/logging.ts";
 import { hasStatus, type KubeApi, NetworkError, type ResourceType } from "./api.ts";
 import { groupPath } from "./paths.ts";
+import { Pause } from "./pause.ts";
 import { backoff, elapsed, type Sleep } from "./retry.ts";
 
 /** One version of an API group; the core group is "". */
@@ -165,7 +166,7 @@ export function createDiscovery(api: KubeApi, options: DiscoveryOptions): Discov
   const listeners = new Set<() => void>();
   let known: ServedByName = new Map();
   let unreadable: ReadonlySet<string> = new Set();
-  let wake = new AbortController();
+  const pause = new Pause(sleep);
 
   /** True where everything could be read. */
   async function poll(signal: AbortSignal): Promise<boolean> {
@@ -192,25 +193,22 @@ export function createDiscovery(api: KubeApi, options: DiscoveryOptions): Discov
       listeners.add(listener);
       return { [Symbol.dispose]: () => void listeners.delete(listener) };
     },
-    refresh: () => wake.abort(),
+    refresh: () => pause.wake(),
     async run(signal) {
       const waits = backoff({ maxMs: intervalMs, random });
-      const end = () => wake.abort();
-      signal.addEventListener("abort", end, { once: true });
-      while (!signal.aborted) {
-        wake = new AbortController();
+      for (let goesOn = !signal.aborted; goesOn;) {
         const beganAt = clock.monotonic();
+        let isComplete = false;
         try {
-          const isComplete = await poll(signal);
-          if (isComplete) waits.reset();
-          await elapsed(isComplete ? intervalMs : waits.next(), { signal: wake.signal, sleep });
+          isComplete = await poll(signal);
         } catch (error) {
           if (!signal.aborted) throw error;
         }
+        if (isComplete) waits.reset();
+        goesOn = await pause.wait(isComplete ? intervalMs : waits.next(), signal);
         const leftMs = beganAt + Math.min(MIN_INTERVAL_MS, intervalMs) - clock.monotonic();
-        if (wake.signal.aborted && leftMs > 0) await elapsed(leftMs, { signal, sleep });
+        if (goesOn && isComplete && leftMs > 0) goesOn = await elapsed(leftMs, { signal, sleep });
       }
-      signal.removeEventListener("abort", end);
     },
   };
 }

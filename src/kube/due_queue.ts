@@ -1,6 +1,7 @@
 /** Work that is merged by key while it waits, done when due, at a bounded rate, and tried again when it fails. */
 import type { Clock } from "../model/clock.ts";
 import { type Backoff, backoff, type BackoffOptions, elapsed, type Sleep } from "./retry.ts";
+import { Pause } from "./pause.ts";
 import { createSpacing } from "./write_spacing.ts";
 
 /**
@@ -44,11 +45,12 @@ export class DueQueue<T> {
   readonly #busy = new Map<string, T>();
   readonly #retries = backoff({ initialMs: 500, maxMs: 10_000 });
   #refused = 0;
-  #wake: (() => void) | undefined;
+  readonly #pause: Pause;
 
   constructor(options: DueQueueOptions<T>) {
     this.#options = options;
     this.#turn = createSpacing(options);
+    this.#pause = new Pause(options.sleep);
   }
 
   /** Keys that wait or are at work. */
@@ -84,7 +86,7 @@ export class DueQueue<T> {
     }
     if (this.size >= this.#options.maxSize) return false;
     this.#waiting.set(key, { item, dueAt });
-    this.#wake?.();
+    this.#pause.wake();
     return true;
   }
 
@@ -118,7 +120,7 @@ export class DueQueue<T> {
   /** Does what is due until `signal` aborts. */
   async run(signal: AbortSignal): Promise<void> {
     do {
-      if (this.size === 0) await this.#woken(signal);
+      while (this.size === 0 && await this.#pause.wait(Infinity, signal));
       const dueBy = this.#options.clock.monotonic();
       await this.#all({ signal, dueBy, paced: true, refused: true });
     } while (await this.#elapsed(TICK_MS, signal));
@@ -187,17 +189,5 @@ export class DueQueue<T> {
 
   #elapsed(ms: number, signal: AbortSignal): Promise<boolean> {
     return elapsed(ms, { signal, sleep: this.#options.sleep });
-  }
-
-  #woken(signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const done = () => {
-        this.#wake = undefined;
-        signal.removeEventListener("abort", done);
-        resolve();
-      };
-      this.#wake = done;
-      signal.addEventListener("abort", done, { once: true });
-    });
   }
 }

@@ -1,4 +1,5 @@
 /** Records Kubernetes Events: what an administrator should see in `kubectl describe`. Best effort, never in the way. */
+import { formatSeconds } from "../model/time.ts";
 import { LRUCache } from "lru-cache";
 import { clean } from "../text/clean.ts";
 import { type Clock, systemClock } from "../model/clock.ts";
@@ -129,7 +130,7 @@ async function write(
   const { api, signal } = options;
   const { draft, before, clock } = event;
   const namespace = draft.regarding.namespace ?? "default";
-  const now = new Date(clock.now()).toISOString().replace(/\.\d+Z$/, "Z");
+  const now = formatSeconds(clock.now());
   const how = { signal, maxAttempts: 3, ...(options.sleep ? { sleep: options.sleep } : {}) };
   if (before) {
     const count = before.count + event.count;

@@ -6,7 +6,7 @@ import type { CompiledIngester, MappedInput } from "./compile.ts";
 import { drawMapped } from "./draw.ts";
 import type { SecretState } from "./secrets.ts";
 import type { ServedState } from "./served.ts";
-import { disabled, idOf, type Verdict } from "./verdict.ts";
+import { disabled, DISCOVERING, idOf, type Verdict } from "./verdict.ts";
 
 /** What the cluster serves, and the tokens in Secrets. */
 export interface ActivateContext {
@@ -54,9 +54,15 @@ export function activate(
   });
   if (!source) return { verdict: disabled() };
   const secret = secretState();
-  const verdict = secret && secret.token === undefined
-    ? { ready: false, reason: "SecretMissing", message: secret.problem ?? "the Secret is not read yet" }
-    : { ready: true, reason: "InForce", message: inForceMessage(compiled, resources) };
+  if (!secret || secret.token !== undefined) {
+    return {
+      source,
+      verdict: { ready: true, reason: "InForce", message: inForceMessage(compiled, resources) },
+    };
+  }
+  const verdict = secret.problem === undefined
+    ? { ready: false, reason: DISCOVERING, message: "the Secret is not read yet" }
+    : { ready: false, reason: "SecretMissing", message: secret.problem };
   return { source, verdict };
 }
 

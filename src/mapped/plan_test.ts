@@ -85,6 +85,21 @@ Deno.test("of two that claim one source or path the older keeps it, whatever the
   }
 });
 
+Deno.test("of more than 500 objects the oldest are obeyed, and those of other namespaces take no place", () => {
+  const created = (second: number) => new Date(Date.UTC(2026, 0, 1) + second * 1_000).toISOString();
+  const numbered = (index: number, namespace: string) => {
+    const name = `x-${String(index).padStart(3, "0")}`;
+    const { metadata, ...rest } = ingester(name, pushed(`tool-${index}`, `/${name}`));
+    return { ...rest, metadata: { ...metadata, namespace, creationTimestamp: created(index) } };
+  };
+  const foreign = Array.from({ length: 600 }, (_, index) => numbered(index, "team"));
+  const own = Array.from({ length: 502 }, (_, index) => numbered(700 + index, "zen-system"));
+  const plan = makePlan([...own.toReversed(), ...foreign], planContext());
+  assertEquals(plan.active.size, 500);
+  const exceeded = [...plan.verdicts].filter(([, { reason }]) => reason === "LimitExceeded");
+  assertEquals(exceeded.map(([id]) => id), ["Ingester zen-system/x-1200", "Ingester zen-system/x-1201"]);
+});
+
 Deno.test("what is disabled claims nothing", () => {
   const told = verdicts([
     ingester("off", pushed("tool", "/a", { enabled: false }), { age: 1 }),

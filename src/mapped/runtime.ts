@@ -1,77 +1,94 @@
-/** Keeps the sources of Ingesters and ObservationMappings in force, live, and says on each object how it stands. */
+/** Keeps the sources of Ingesters and ObservationMappings in force while they change: watch, plan, apply, say so. */
 import type { Clock } from "../model/clock.ts";
 import { isObject } from "../model/json.ts";
 import type { KubeApi, KubeObject, ResourceType } from "../kube/api.ts";
+import type { Conditions } from "../kube/conditions.ts";
+import { Denial } from "../kube/denial.ts";
 import type { Discovery, GroupVersion } from "../kube/discovery.ts";
+import { Pause } from "../kube/pause.ts";
 import { elapsed, type Sleep } from "../kube/retry.ts";
+import { statusTarget, StatusWriter } from "../kube/status_writer.ts";
 import { watch, type WatchEvent, type WatchTuning } from "../kube/watch.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { feedId, type Source } from "../sources/source.ts";
 import type { SourceState } from "../sources/status.ts";
-import type { TrustContext } from "./trust.ts";
-import type { Good } from "./activate.ts";
 import { INGESTERS, OBSERVATION_MAPPINGS } from "./kinds.ts";
-import type { Plan, ReadObject } from "./plan.ts";
+import type { Plan } from "./plan.ts";
 import { type SecretRef, WebhookSecrets } from "./secrets.ts";
-import { DISCOVERING, type InformerInput, NOT_SERVED, servedState } from "./served.ts";
-import { StatusWriter } from "./status_writer.ts";
-import { idOf, type Verdict } from "./verdict.ts";
+import { type InformerInput, NOT_SERVED, servedState } from "./served.ts";
+import { addedEvents, conditionOf, countsOf, type EventCount, mergeCounts } from "./status.ts";
+import { isTrustedNamespace, type TrustContext } from "./trust.ts";
+import { DISCOVERING, idOf, type Verdict } from "./verdict.ts";
 
 export interface MappedOptions {
   readonly api: KubeApi;
   readonly discovery: Pick<Discovery, "served" | "subscribe" | "refresh">;
+  readonly conditions: Pick<Conditions, "set" | "forget">;
   readonly builtins: ReadonlyMap<string, Source>;
   readonly trust: TrustContext;
-  /** Told of the whole set whenever it changes. Webhooks run on every replica, the others on the leader. */
+  /** Called with all sources in force whenever one of them changed. Webhooks run on every replica, the others on the leader. */
   readonly onSources: (sources: readonly Source[]) => void;
   /** The state of the one feed of a source in force. */
   readonly stateOf: (source: Source) => SourceState;
-  /** Conditions are written by the leader alone. */
-  readonly isLeader: () => boolean;
   readonly clock: Clock;
   readonly metrics: Metrics;
-  /** How often Secrets are looked up; 30 s. */
-  readonly lookUpMs?: number;
-  /** Least time between two writes of an object's counters; 30 s. */
-  readonly countersMs?: number;
   readonly sleep?: Sleep;
   readonly watchTuning?: WatchTuning;
 }
 
-const log = logger("ingesters");
 /** `open`: an object may read the source again, or they are not known yet. `absent`: what they name is not served. */
 export type Claim = "open" | "absent" | "disabled" | "none";
 
+const log = logger("ingesters");
 const NO_PLAN: Plan = { active: new Map(), verdicts: new Map(), good: new Map(), read: new Map() };
 /** Of several objects the first of these counts. */
 const CLAIMS: readonly Claim[] = ["open", "absent", "disabled"];
 const KINDS = [INGESTERS, OBSERVATION_MAPPINGS];
-/** How often states and counters are looked at: no request is made where nothing changed. */
-const TICK_MS = 2_000;
+/** How often the states of feeds are compared with the conditions: no request is made where nothing changed. */
+const STATES_MS = 2_000;
+/** Changes that follow each other are decided together, at most this long after the first. */
+const MIN_PLAN_INTERVAL_MS = 250;
+/** Objects of other namespaces are refused: of this many the head is held, to say so in their conditions. */
+const MAX_FOREIGN = 1_000;
+/** An object's counters are written at most once in this time, and those of all objects at this rate. */
+const COUNTS = { minIntervalMs: 30_000, perSecond: 2, flushMs: 1_000 };
+
+type Objects = ReadonlyMap<string, KubeObject>;
 
 /** The sources of a process that come from configuration. */
 export class MappedSources {
   readonly #options: MappedOptions;
   readonly #secrets: WebhookSecrets;
-  /** By kind; undefined until its first list, or the news that it cannot be had, is in. */
-  readonly #objects = new Map<ResourceType, Map<string, KubeObject>>();
+  readonly #counts: StatusWriter<EventCount>;
+  readonly #pause: Pause;
+  /** By kind; absent until its first list, or the news that it cannot be had, is in. */
+  readonly #objects = new Map<ResourceType, Objects>();
   /** Kinds whose objects are known: read once, or not served. */
   readonly #read = new Set<ResourceType>();
-  readonly #writer: StatusWriter;
-  #lastGood: ReadonlyMap<string, Good> = new Map();
-  #lastRead: ReadonlyMap<string, ReadObject> = new Map();
-  #plan: Plan = NO_PLAN;
-  #told = "";
-  #lookedUpAt = -Infinity;
-  #isDirty = true;
-  #wake: () => void = () => {};
   readonly #settled = Promise.withResolvers<void>();
+  /** The objects as they were when the plan was made. */
+  #planned: readonly KubeObject[] = [];
+  #plan: Plan = NO_PLAN;
+  #plannedAt = -Infinity;
+  /** By source; built when it is next asked for. */
+  #claims: ReadonlyMap<string, Claim> | undefined;
+  #told = "";
+  #isDirty = true;
 
   constructor(options: MappedOptions) {
+    const { api, clock, sleep } = options;
     this.#options = options;
-    this.#secrets = new WebhookSecrets(options.api);
-    this.#writer = new StatusWriter(options, { written: (object, as) => this.#written(object, as) });
+    this.#pause = new Pause(sleep);
+    this.#secrets = new WebhookSecrets({ api, clock, sleep, onChange: () => this.#decide() });
+    this.#counts = new StatusWriter({
+      api,
+      clock,
+      ...COUNTS,
+      merge: mergeCounts,
+      statusOf: addedEvents,
+      ...(sleep && { sleep }),
+    });
   }
 
   /** Resolves once the first plan is made: until then no mapped webhook answers. */
@@ -86,162 +103,180 @@ export class MappedSources {
 
   /** The groups and versions that informers name. */
   get groupVersions(): readonly GroupVersion[] {
-    return this.#informers(this.#plan);
+    return this.#informers();
   }
 
-  /** How a source stands that may be named without being in force: what others say of it is no complete view. */
+  /** What the objects say of a source that is not in force: where one is open, nobody else's view of it is complete. */
   claims(source: string): Claim {
     if (this.#read.size < KINDS.length) return "open";
-    const found = new Set<Claim>();
-    for (const object of this.#all()) {
-      const { spec } = object;
-      if (!isObject(spec) || (spec.source !== source && spec.sourceName !== source)) continue;
-      const isAbsent = this.#plan.verdicts.get(idOf(object))?.reason === NOT_SERVED;
-      found.add(spec.enabled === false ? "disabled" : isAbsent ? "absent" : "open");
-    }
-    return CLAIMS.find((claim) => found.has(claim)) ?? "none";
+    this.#claims ??= this.#readClaims();
+    return this.#claims.get(source) ?? "none";
   }
 
-  /** A source in force brought events. */
+  /** Counts events that a source in force brought. */
   noteEvents(id: string, count: number): void {
-    if (this.#plan.good.has(id)) this.#writer.noteEvents(id, count);
+    const object = this.#plan.good.has(id) ? this.#find(id) : undefined;
+    if (!object || count === 0) return;
+    this.#counts.add(statusTarget(typeOf(object), object), { count, lastAt: this.#options.clock.now() });
   }
 
-  /** Watches, decides and reports until `signal` aborts. */
+  /** Watches, decides and says so until `signal` aborts. */
   async run(signal: AbortSignal): Promise<void> {
     using _subscription = this.#options.discovery.subscribe(() => this.#decide());
-    const watches = KINDS.map((type) => this.#watch(type, signal));
-    signal.addEventListener("abort", () => this.#wake(), { once: true });
-    await Promise.all([...watches, this.#decideAlways(signal), this.#tickAlways(signal)]);
+    await Promise.all([
+      ...KINDS.map((type) => this.#watch(type, signal)),
+      this.#decideAlways(signal),
+      this.#secrets.run(signal),
+      this.#counts.run(signal),
+    ]);
   }
 
   async #watch(type: ResourceType, signal: AbortSignal): Promise<void> {
-    let listing = new Map<string, KubeObject>();
-    let isListing = false;
     const { api, clock, metrics, watchTuning } = this.#options;
-    for await (const event of watch(api, type, { ...watchTuning, signal, clock, metrics })) {
-      if (event.type === "init") {
-        listing = new Map();
-        isListing = true;
-      } else if (event.type === "synced") {
-        isListing = false;
-        this.#read.add(type);
-        this.#replace(type, listing);
-      } else if (event.type === "error") {
-        if (event.state === "absent") this.#read.add(type);
-        // Without its CRD there are no objects of a kind; other faults leave in force what is.
-        if (event.state === "absent" || !this.#objects.has(type)) this.#replace(type, new Map());
-      } else this.#change(isListing ? listing : this.#objects.get(type) ?? listing, { type, event });
+    const denial = new Denial(clock);
+    let listing: Map<string, KubeObject> | undefined;
+    for await (const heard of watch(api, type, { ...watchTuning, signal, clock, metrics })) {
+      const event = denial.judge(heard);
+      switch (event.type) {
+        case "init":
+          listing = new Map();
+          break;
+        case "synced":
+          this.#read.add(type);
+          this.#replace(type, listing ?? new Map());
+          listing = undefined;
+          break;
+        case "error":
+          this.#failed(type, event.state);
+          break;
+        default: {
+          const objects = listing ?? new Map(this.#objects.get(type));
+          this.#put(objects, event);
+          if (!listing) this.#replace(type, objects);
+        }
+      }
     }
   }
 
-  #replace(type: ResourceType, objects: Map<string, KubeObject>): void {
-    for (const [id, object] of objects) this.#writer.sawVersion(object, this.#objects.get(type)?.get(id));
-    this.#objects.set(type, objects);
-    this.#decide();
+  /** Without its CRD a kind has no objects, nor without the right to read them at the start. Other faults change nothing. */
+  #failed(type: ResourceType, state: Extract<WatchEvent, { type: "error" }>["state"]): void {
+    if (state === "absent") this.#read.add(type);
+    if (state === "absent" || (state === "forbidden" && !this.#objects.has(type))) {
+      this.#replace(type, new Map());
+    }
   }
 
-  #change(
+  #put(
     objects: Map<string, KubeObject>,
-    { type, event }: { type: ResourceType; event: Extract<WatchEvent, { type: "apply" | "delete" }> },
+    { type, object }: Extract<WatchEvent, { type: "apply" | "delete" }>,
   ): void {
-    // Items of a list carry no kind.
-    const object = { ...event.object, kind: type.kind };
     const id = idOf(object);
-    if (event.type === "delete") {
-      objects.delete(id);
-      this.#writer.forget(id);
-    } else {
-      this.#writer.sawVersion(object, objects.get(id));
+    if (type === "delete") objects.delete(id);
+    else if (isTrustedNamespace(object.metadata.namespace ?? "", this.#options.trust)) {
       objects.set(id, object);
-    }
-    if (objects === this.#objects.get(type)) this.#decide();
+    } else if (objects.has(id) || objects.size < MAX_FOREIGN) objects.set(id, headOf(object));
   }
 
-  /** The watch tells it too, but later: until then the same would be written again. */
-  #written(object: KubeObject, as: KubeObject): void {
-    const type = object.kind === OBSERVATION_MAPPINGS.kind ? OBSERVATION_MAPPINGS : INGESTERS;
-    const known = this.#objects.get(type);
-    if (known?.get(idOf(object)) === object) known.set(idOf(object), { ...as, kind: type.kind });
+  #replace(type: ResourceType, objects: Objects): void {
+    const before = this.#objects.get(type);
+    this.#objects.set(type, objects);
+    let isNews = objects.size !== before?.size;
+    for (const [id, object] of before ?? []) {
+      const target = statusTarget(type, object);
+      const now = objects.get(id);
+      if (now?.metadata.uid !== target.uid) {
+        this.#options.conditions.forget(type, object);
+        this.#counts.forget(target);
+      } else if (countsOf(now) !== countsOf(object)) this.#counts.sawWrite(target);
+      // Our own writes of the status come back too: nothing is decided anew for them.
+      isNews ||= now?.metadata.uid !== target.uid || now.metadata.generation !== object.metadata.generation;
+    }
+    if (isNews) this.#decide();
   }
 
   #decide(): void {
     this.#isDirty = true;
-    this.#wake();
+    this.#claims = undefined;
+    this.#pause.wake();
   }
 
+  #readClaims(): ReadonlyMap<string, Claim> {
+    const claims = new Map<string, Claim>();
+    for (const object of this.#all()) {
+      const { spec } = object;
+      const source = isObject(spec) ? spec.source ?? spec.sourceName : undefined;
+      if (!isObject(spec) || typeof source !== "string") continue;
+      const isAbsent = this.#plan.verdicts.get(idOf(object))?.reason === NOT_SERVED;
+      const claim = spec.enabled === false ? "disabled" : isAbsent ? "absent" : "open";
+      const other = claims.get(source) ?? "none";
+      claims.set(source, CLAIMS.find((each) => each === claim || each === other) ?? claim);
+    }
+    return claims;
+  }
+
+  /** The one loop that plans and says what was decided. */
   async #decideAlways(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      if (!this.#isDirty || this.#objects.size < KINDS.length) {
-        await new Promise<void>((resolve) => this.#wake = resolve);
-        continue;
+    const { clock, sleep } = this.#options;
+    do {
+      if (this.#isDirty && this.#objects.size === KINDS.length) {
+        const leftMs = this.#plannedAt + MIN_PLAN_INTERVAL_MS - clock.monotonic();
+        if (leftMs > 0 && !await elapsed(leftMs, { signal, sleep })) return;
+        this.#isDirty = false;
+        await this.#replan();
+        this.#settled.resolve();
       }
-      this.#isDirty = false;
-      await this.#replan(signal);
-      if (!this.#isDirty) this.#settled.resolve();
-    }
+      this.#sayConditions();
+    } while (await this.#pause.wait(STATES_MS, signal));
   }
 
-  async #tickAlways(signal: AbortSignal): Promise<void> {
-    const { sleep } = this.#options;
-    while (await elapsed(TICK_MS, { signal, sleep })) await this.#tick(signal);
-  }
-
-  async #tick(signal: AbortSignal): Promise<void> {
-    const { clock, lookUpMs = 30_000 } = this.#options;
-    if (clock.monotonic() - this.#lookedUpAt >= lookUpMs && this.#needsLook()) this.#decide();
-    else await this.#writer.writeConditions(this.#all(), { plan: this.#plan, signal });
-    await this.#writer.writeCounters(this.#all(), signal);
-  }
-
-  #all(): KubeObject[] {
-    return [...this.#objects.values()].flatMap((objects) => [...objects.values()]);
-  }
-
-  /** Decides with what is known; where that is not enough, looks it up and decides again. */
-  async #replan(signal: AbortSignal): Promise<void> {
-    let plan = await this.#makePlan();
-    const isDue = this.#options.clock.monotonic() - this.#lookedUpAt >= (this.#options.lookUpMs ?? 30_000);
-    if (isDue || this.#lacksAnswer(plan)) {
-      await this.#lookUp(plan, signal);
-      if (signal.aborted) return;
-      plan = await this.#makePlan();
-    }
-    this.#apply(plan);
-    const { discovery } = this.#options;
-    if (this.#informers(plan).some((input) => discovery.served(input).state === "pending")) {
-      discovery.refresh();
-    }
-    await this.#writer.writeConditions(this.#all(), { plan: this.#plan, signal });
-  }
-
-  async #makePlan(): Promise<Plan> {
-    if (this.#all().length === 0) return NO_PLAN;
-    // What reads them (zod, CEL, their schemas) is loaded with the first object.
-    const { makePlan } = await import("./plan.ts");
-    const { builtins, trust, discovery } = this.#options;
-    const plan = makePlan(this.#all(), {
-      builtins,
-      trust,
-      served: (input) => servedState(input, discovery.served(input)),
-      secret: (namespace, name) => this.#secrets.state(namespace, name),
-      lastGood: this.#lastGood,
-      lastRead: this.#lastRead,
-    });
-    this.#lastRead = plan.read;
-    return plan;
-  }
-
-  #apply(plan: Plan): void {
-    const { onSources, metrics } = this.#options;
+  async #replan(): Promise<void> {
+    this.#planned = this.#all();
+    this.#plannedAt = this.#options.clock.monotonic();
+    const plan = await this.#makePlan(this.#planned);
     this.#logChanges(plan.verdicts);
     this.#plan = plan;
-    this.#lastGood = plan.good;
+    this.#claims = undefined;
+    this.#secrets.want(this.#secretRefs());
+    const { discovery, metrics, onSources } = this.#options;
+    if (this.#informers().some((input) => discovery.served(input).state === "pending")) discovery.refresh();
     metrics.ingestersActive.set(plan.active.size);
     const told = this.active.flatMap(({ feeds }) => feeds.map(feedId)).join("\n");
     if (told === this.#told) return;
     this.#told = told;
     onSources(this.active);
+  }
+
+  async #makePlan(objects: readonly KubeObject[]): Promise<Plan> {
+    if (objects.length === 0) return NO_PLAN;
+    // What reads them (zod, CEL, their schemas) is loaded with the first object.
+    const { makePlan } = await import("./plan.ts");
+    const { builtins, trust, discovery } = this.#options;
+    return makePlan(objects, {
+      builtins,
+      trust,
+      served: (input) => servedState(input, discovery.served(input)),
+      secret: (namespace, name) => this.#secrets.state(namespace, name),
+      lastGood: this.#plan.good,
+      lastRead: this.#plan.read,
+    });
+  }
+
+  /** Hands the conditions to their writer: the verdict on the generation that was judged, and what its feed meets now. */
+  #sayConditions(): void {
+    const { conditions, stateOf } = this.#options;
+    for (const planned of this.#planned) {
+      const id = idOf(planned);
+      const verdict = this.#plan.verdicts.get(id);
+      const object = this.#find(id);
+      if (!object || object.metadata.uid !== planned.metadata.uid) continue;
+      if (!verdict || verdict.reason === DISCOVERING) continue;
+      const source = this.#plan.active.get(id);
+      const said = conditionOf(verdict, source && { source, state: stateOf(source) });
+      conditions.set(typeOf(object), object, {
+        ...said,
+        observedGeneration: planned.metadata.generation ?? 0,
+      });
+    }
   }
 
   #logChanges(verdicts: ReadonlyMap<string, Verdict>): void {
@@ -263,33 +298,46 @@ export class MappedSources {
     }
   }
 
-  #informers(plan: Plan): InformerInput[] {
-    return [...plan.good.values()].flatMap(({ compiled: { input } }) =>
+  #all(): KubeObject[] {
+    return [...this.#objects.values()].flatMap((objects) => [...objects.values()]);
+  }
+
+  #find(id: string): KubeObject | undefined {
+    for (const objects of this.#objects.values()) {
+      const object = objects.get(id);
+      if (object) return object;
+    }
+  }
+
+  #informers(): InformerInput[] {
+    return [...this.#plan.good.values()].flatMap(({ compiled: { input } }) =>
       input.type === "informer" ? [input] : []
     );
   }
 
-  #secretRefs(plan: Plan): SecretRef[] {
-    return [...plan.good].flatMap(([id, { compiled: { input } }]) => {
+  #secretRefs(): SecretRef[] {
+    return [...this.#plan.good].flatMap(([id, { compiled: { input } }]) => {
       if (input.type !== "webhook" || !("secretName" in input.auth)) return [];
       const [namespace = ""] = id.slice(id.indexOf(" ") + 1).split("/");
       return [{ namespace, name: input.auth.secretName }];
     });
   }
+}
 
-  #lacksAnswer(plan: Plan): boolean {
-    return this.#secrets.lacks(this.#secretRefs(plan));
-  }
+/** What tells an object and its conditions. */
+function headOf({ kind, metadata, status }: KubeObject): KubeObject {
+  const { name, namespace, uid, resourceVersion, generation, creationTimestamp } = metadata;
+  const head = { name, namespace, uid, resourceVersion, generation, creationTimestamp };
+  const conditions = isObject(status) ? status.conditions : undefined;
+  return {
+    ...(kind === undefined ? {} : { kind }),
+    metadata: JSON.parse(JSON.stringify(head)),
+    ...(conditions === undefined ? {} : { status: { conditions } }),
+  };
+}
 
-  /** True where another look may tell more: a Secret may change. */
-  #needsLook(): boolean {
-    return this.#secretRefs(this.#plan).length > 0;
-  }
-
-  async #lookUp(plan: Plan, signal: AbortSignal): Promise<void> {
-    await this.#secrets.read(this.#secretRefs(plan), signal);
-    this.#lookedUpAt = this.#options.clock.monotonic();
-  }
+function typeOf({ kind }: KubeObject): ResourceType {
+  return kind === OBSERVATION_MAPPINGS.kind ? OBSERVATION_MAPPINGS : INGESTERS;
 }
 
 /** `Ingester zen-system/x` → `ingester "zen-system/x"`. */

@@ -1,5 +1,8 @@
-/** Secrets of webhooks: from the Ingester's own namespace, only with our label, read again now and then. */
+/** The Secrets of webhooks: read by name from the Ingester's own namespace, only with our label, and read again in turn. */
+import type { Clock } from "../model/clock.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../kube/api.ts";
+import { Pause } from "../kube/pause.ts";
+import type { Sleep } from "../kube/retry.ts";
 import { GROUP } from "../model/observation.ts";
 
 const SECRETS: ResourceType = {
@@ -13,8 +16,6 @@ const SECRETS: ResourceType = {
 export const SECRET_LABEL = `${GROUP}/webhook-auth`;
 const KEY = "token";
 const MIN_LENGTH = 8;
-/** Secrets read again at once: of hundreds, those read longest ago, so that they cost no more than a few. */
-const MAX_READ_AGAIN = 50;
 
 /** A token, or why there is none. Neither before it was first read. */
 export interface SecretState {
@@ -27,56 +28,117 @@ export interface SecretRef {
   readonly name: string;
 }
 
-/** The Secrets that Ingesters name. */
-export class WebhookSecrets {
-  readonly #api: KubeApi;
-  readonly #known = new Map<string, SecretState>();
+export interface WebhookSecretsOptions {
+  readonly api: KubeApi;
+  readonly clock: Clock;
+  readonly sleep?: Sleep | undefined;
+  /** Called after a read that changed a token or the reason why there is none. */
+  readonly onChange: () => void;
+}
 
-  constructor(api: KubeApi) {
-    this.#api = api;
+interface Entry {
+  readonly ref: SecretRef;
+  state: SecretState;
+  reads: number;
+  /** Monotonic. */
+  dueAt: number;
+}
+
+/** A Secret is read again this long after its first reads, and then twice as long each time, up to the longest. */
+const FIRST_REREAD_MS = 2_000;
+const LONGEST_REREAD_MS = 30_000;
+/** Between two reads of known Secrets: 500 of them are read in about three minutes. */
+const REREAD_SPACING_MS = 400;
+const CONCURRENCY = 8;
+
+/** The Secrets that Ingesters name. They are read by name, since a right to watch them would be one to read all. */
+export class WebhookSecrets {
+  readonly #options: WebhookSecretsOptions;
+  readonly #pause: Pause;
+  readonly #entries = new Map<string, Entry>();
+
+  constructor(options: WebhookSecretsOptions) {
+    this.#options = options;
+    this.#pause = new Pause(options.sleep);
   }
 
   state(namespace: string, name: string): SecretState {
-    return this.#known.get(`${namespace}/${name}`) ?? {};
+    return this.#entries.get(`${namespace}/${name}`)?.state ?? {};
   }
 
-  /**
-   * Reads those that were never read, and some of the others again: those read longest ago. Forgets what is not among
-   * `refs`. A failed reading keeps what was read before.
-   */
-  async read(refs: readonly SecretRef[], signal: AbortSignal): Promise<void> {
+  /** Replaces the Secrets that are wanted; new ones are read at once. */
+  want(refs: readonly SecretRef[]): void {
     const wanted = new Map(refs.map((ref) => [`${ref.namespace}/${ref.name}`, ref]));
-    for (const key of this.#known.keys()) if (!wanted.has(key)) this.#known.delete(key);
-    // A map keeps the order of its keys, and each that is read is put at the end.
-    const again = [...this.#known.keys()].slice(0, MAX_READ_AGAIN);
-    for (const key of [...[...wanted.keys()].filter((key) => !this.#known.has(key)), ...again]) {
-      const ref = wanted.get(key);
-      if (signal.aborted) return;
-      if (ref === undefined) continue;
-      const state = await this.#read(ref, signal) ?? this.#known.get(key);
-      this.#known.delete(key);
-      if (state) this.#known.set(key, state);
+    for (const key of this.#entries.keys()) if (!wanted.has(key)) this.#entries.delete(key);
+    for (const [key, ref] of wanted) {
+      if (this.#entries.has(key)) continue;
+      this.#entries.set(key, { ref, state: {}, reads: 0, dueAt: 0 });
+      this.#pause.wake();
     }
   }
 
-  /** True where one of these was never read. */
-  lacks(refs: readonly SecretRef[]): boolean {
-    return refs.some(({ namespace, name }) => !this.#known.has(`${namespace}/${name}`));
+  /** Reads until `signal` aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    let waitMs = 0;
+    while (await this.#pause.wait(waitMs, signal)) {
+      await this.#readNew(signal);
+      const next = this.#next();
+      waitMs = next === undefined ? Infinity : next.dueAt - clock.monotonic();
+      if (next === undefined || waitMs > 0) continue;
+      if (await this.#read(next, signal)) this.#options.onChange();
+      waitMs = REREAD_SPACING_MS;
+    }
   }
 
-  async #read({ namespace, name }: SecretRef, signal: AbortSignal): Promise<SecretState | undefined> {
-    try {
-      return stateOf(await this.#api.get(SECRETS, name, { namespace, signal }), `${namespace}/${name}`);
-    } catch (error) {
-      if (hasStatus(error, 404)) return { problem: `there is no Secret "${namespace}/${name}"` };
-      if (hasStatus(error, 403)) {
-        return {
-          problem:
-            `the Secret "${namespace}/${name}" may not be read: grant get on it by a Role in ${namespace}`,
-        };
+  async #readNew(signal: AbortSignal): Promise<void> {
+    const unread = [...this.#entries.values()].filter(({ reads }) => reads === 0);
+    if (unread.length === 0) return;
+    const readAll = async () => {
+      for (let entry = unread.pop(); entry && !signal.aborted; entry = unread.pop()) {
+        await this.#read(entry, signal);
       }
-      return undefined;
+    };
+    await Promise.all(Array.from({ length: CONCURRENCY }, readAll));
+    this.#options.onChange();
+  }
+
+  /** The Secret to be read again next. */
+  #next(): Entry | undefined {
+    let next: Entry | undefined;
+    for (const entry of this.#entries.values()) {
+      if (entry.reads > 0 && (!next || entry.dueAt < next.dueAt)) next = entry;
     }
+    return next;
+  }
+
+  /** True where its state changed. A read that fails leaves it as it was. */
+  async #read(entry: Entry, signal: AbortSignal): Promise<boolean> {
+    const state = await readSecret(this.#options.api, entry.ref, signal);
+    const waitMs = Math.min(LONGEST_REREAD_MS, FIRST_REREAD_MS * 2 ** Math.min(entry.reads++, 10));
+    entry.dueAt = this.#options.clock.monotonic() + waitMs;
+    if (!state || (state.token === entry.state.token && state.problem === entry.state.problem)) return false;
+    entry.state = state;
+    return true;
+  }
+}
+
+async function readSecret(
+  api: KubeApi,
+  { namespace, name }: SecretRef,
+  signal: AbortSignal,
+): Promise<SecretState | undefined> {
+  try {
+    return stateOf(await api.get(SECRETS, name, { namespace, signal }), `${namespace}/${name}`);
+  } catch (error) {
+    if (hasStatus(error, 404)) return { problem: `there is no Secret "${namespace}/${name}"` };
+    if (hasStatus(error, 403)) {
+      return {
+        problem:
+          `the Secret "${namespace}/${name}" may not be read: grant get on it by a Role in ${namespace}`,
+      };
+    }
+    return undefined;
   }
 }
 

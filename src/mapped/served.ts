@@ -3,6 +3,7 @@ import type { ResourceType } from "../kube/api.ts";
 import { groupVersionName, type Served } from "../kube/discovery.ts";
 import type { MappedInput } from "./compile.ts";
 import { refuseTarget } from "./trust.ts";
+import { DISCOVERING } from "./verdict.ts";
 
 /** An Ingester's input of type informer. */
 export type InformerInput = Extract<MappedInput, { type: "informer" }>;
@@ -12,8 +13,6 @@ export type ServedState =
   | { readonly state: "served"; readonly resources: readonly ResourceType[] }
   | { readonly state: "absent"; readonly reason: string; readonly message: string };
 
-/** The reason until the API server has been asked. It is not written into a condition: what was said before stays. */
-export const DISCOVERING = "Discovering";
 /** The reason where the API server does not serve what is named. */
 export const NOT_SERVED = "NotServed";
 /** Most resources that one `*` takes. */

@@ -6,6 +6,9 @@ export function idOf({ kind, metadata }: KubeObject): string {
   return `${kind ?? "Ingester"} ${metadata.namespace ?? ""}/${metadata.name ?? ""}`;
 }
 
+/** The reason until discovery and the Secret have answered. It is no condition: what was said before stays. */
+export const DISCOVERING = "Discovering";
+
 /** What is said of one object in its condition. */
 export interface Verdict {
   readonly ready: boolean;

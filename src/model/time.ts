@@ -56,6 +56,11 @@ export function formatTime(ms: number): string {
   return new Date(ms).toISOString();
 }
 
+/** RFC 3339 in UTC, whole seconds, as Kubernetes writes times. */
+export function formatSeconds(ms: number): string {
+  return `${formatTime(ms).slice(0, 19)}Z`;
+}
+
 /** True where a tool's time can be believed as `detectedAt`: from 2000 to five minutes after receipt. */
 export function isPlausibleDetection(ms: number, receivedAt: number): boolean {
   return ms >= EARLIEST_MS && ms <= receivedAt + 5 * MINUTE_MS;

@@ -2,6 +2,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { systemClock } from "../../src/model/clock.ts";
+import { createConditions } from "../../src/kube/conditions.ts";
 import { createDiscovery } from "../../src/kube/discovery.ts";
 import { OBSERVATION_MAPPINGS } from "../../src/mapped/kinds.ts";
 import { MappedSources } from "../../src/mapped/runtime.ts";
@@ -46,18 +47,19 @@ Deno.test("every example is taken without a warning, and its condition says how 
   using api = transportTo(cluster);
   const stop = new AbortController();
   const discovery = createDiscovery(api, { wanted: () => sources.groupVersions });
+  const conditions = createConditions({ api, clock: systemClock, isLeader: () => true });
   const sources: MappedSources = new MappedSources({
     api,
     discovery,
+    conditions,
     builtins: new Map(SOURCES.map((source) => [source.name, source])),
     trust: { ownNamespace: namespace, trustedNamespaces: [], configMapNamespaces: [] },
     onSources: () => {},
     stateOf: () => "synced",
-    isLeader: () => true,
     clock: systemClock,
     metrics: createMetrics(),
   });
-  const running = Promise.all([sources.run(stop.signal), discovery.run(stop.signal)]);
+  const running = Promise.all([sources, discovery, conditions].map((part) => part.run(stop.signal)));
   try {
     const expected = {
       alertmanager: "False SecretMissing",

@@ -1,0 +1,117 @@
+import { assert, assertEquals } from "@std/assert";
+import { ScriptedApi } from "../../tests/support/scripted_api.ts";
+import { settled, VirtualTime } from "../../tests/support/virtual_time.ts";
+import type { KubeObject, ResourceType } from "../kube/api.ts";
+import { SECRET_LABEL, type SecretRef, WebhookSecrets } from "./secrets.ts";
+
+/** Counts what is read, with the time in seconds. */
+class CountingApi extends ScriptedApi {
+  readonly reads: { readonly name: string; readonly at: number }[] = [];
+  readonly time: VirtualTime;
+
+  constructor(time: VirtualTime) {
+    super();
+    this.time = time;
+  }
+
+  override get<T extends KubeObject>(...args: Parameters<ScriptedApi["get"]>): Promise<T> {
+    this.reads.push({ name: args[1], at: this.time.monotonic() / 1_000 });
+    return super.get<T>(...args as [ResourceType, string]);
+  }
+}
+
+async function play(
+  test: (
+    it: { time: VirtualTime; api: CountingApi; secrets: WebhookSecrets; changes(): number },
+  ) => Promise<void>,
+): Promise<void> {
+  const time = new VirtualTime();
+  const api = new CountingApi(time);
+  let changes = 0;
+  const secrets = new WebhookSecrets({ api, clock: time, sleep: time.sleep, onChange: () => changes++ });
+  const stop = new AbortController();
+  const running = secrets.run(stop.signal);
+  try {
+    await test({ time, api, secrets, changes: () => changes });
+  } finally {
+    stop.abort();
+    await running;
+  }
+}
+
+const ref = (name: string): SecretRef => ({ namespace: "zen-system", name });
+
+function secret(name: string, token: string): KubeObject {
+  const labels = { [SECRET_LABEL]: "true" };
+  return { metadata: { name, namespace: "zen-system", labels }, data: { token: btoa(token) } };
+}
+
+Deno.test("WebhookSecrets reads new Secrets at once, whatever their number, and tells once", async () => {
+  await play(async ({ api, secrets, changes }) => {
+    api.put("secrets", secret("s-7", "token-number-7"));
+    secrets.want(Array.from({ length: 500 }, (_, index) => ref(`s-${index}`)));
+    assertEquals(secrets.state("zen-system", "s-7"), {});
+    await settled();
+    while (api.reads.length < 500) await settled();
+    await settled();
+    assertEquals(secrets.state("zen-system", "s-7").token, "token-number-7");
+    assertEquals(secrets.state("zen-system", "s-8").problem, 'there is no Secret "zen-system/s-8"');
+    assertEquals(changes(), 1);
+  });
+});
+
+Deno.test("WebhookSecrets reads 500 absent Secrets at most 2.5 times a second, each of them in turn", async () => {
+  await play(async ({ time, api, secrets, changes }) => {
+    const names = Array.from({ length: 500 }, (_, index) => `s-${index}`);
+    secrets.want(names.map(ref));
+    while (api.reads.length < 500) await settled();
+    await time.advance(600_000);
+    api.reads.length = 0;
+    await time.advance(600_000);
+    const perSecond = api.reads.length / 600;
+    assert(perSecond <= 2.6 && perSecond >= 2.2, `${perSecond} reads a second`);
+    for (const name of names) {
+      const times = api.reads.filter((read) => read.name === name).map(({ at }) => at);
+      assert(times.length >= 2, `${name} was read ${times.length} times in ten minutes`);
+    }
+    assertEquals(changes(), 1);
+  });
+});
+
+Deno.test("WebhookSecrets finds a Secret within seconds that comes just after its Ingester, and a new token within 30 s", async () => {
+  await play(async ({ time, api, secrets, changes }) => {
+    secrets.want([ref("hook")]);
+    await time.advance(1_000);
+    api.put("secrets", secret("hook", "first-token"));
+    await time.advance(2_000);
+    assertEquals(secrets.state("zen-system", "hook").token, "first-token");
+    await time.advance(3_600_000);
+    const known = changes();
+    api.put("secrets", secret("hook", "second-token"));
+    await time.advance(31_000);
+    assertEquals([secrets.state("zen-system", "hook").token, changes()], ["second-token", known + 1]);
+    api.deny("secrets", 503);
+    await time.advance(60_000);
+    assertEquals(
+      secrets.state("zen-system", "hook").token,
+      "second-token",
+      "a read that fails changes nothing",
+    );
+  });
+});
+
+Deno.test("WebhookSecrets forgets what is no longer wanted, and rests while nothing is", async () => {
+  await play(async ({ time, api, secrets }) => {
+    api.put("secrets", secret("hook", "first-token"));
+    secrets.want([ref("hook")]);
+    await time.advance(10_000);
+    secrets.want([]);
+    assertEquals(secrets.state("zen-system", "hook"), {});
+    api.reads.length = 0;
+    await time.advance(600_000);
+    assertEquals(api.reads, []);
+    secrets.want([ref("hook")]);
+    await settled();
+    assertEquals(secrets.state("zen-system", "hook").token, "first-token");
+  });
+});
