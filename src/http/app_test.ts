@@ -4,7 +4,7 @@ import type { Hono } from "hono";
 import { ONE_CREATED, postedSource, postFeeds } from "../../tests/support/post_feeds.ts";
 import { systemClock } from "../model/clock.ts";
 import type { Payload } from "../model/event.ts";
-import type { IntakeResult } from "../pipeline/intake.ts";
+import type { Intake, IntakeResult } from "../pipeline/intake.ts";
 import { NO_LIMITS } from "../pipeline/limits.ts";
 import type { PostFeeds } from "../sources/feeds/post.ts";
 import type { PostFeed } from "../sources/source.ts";
@@ -35,7 +35,7 @@ function setup(options: {
   trustedProxies?: string[];
   ratePerSecond?: number;
   maxBytes?: number;
-  take?: () => Promise<IntakeResult>;
+  take?: Intake["take"];
   allow?: (client: string) => boolean;
 } = {}): Setup {
   const metrics = createMetrics();
@@ -309,16 +309,42 @@ for (const { name, result, status } of ANSWERS) {
   });
 }
 
-Deno.test("createHttpApp() holds no more requests than its buffer", async () => {
+Deno.test("createHttpApp() holds no more requests than its buffer, and of one sender no more than half", async () => {
   const { promise, resolve } = Promise.withResolvers<IntakeResult>();
-  const { post } = setup({ take: () => promise });
-  const held = [post("{}"), post("{}")];
-  await new Promise((resolve) => setTimeout(resolve, 0));
-  const third = await post("{}");
-  assertEquals(third.status, 503);
-  assertStringIncludes((await third.json()).error, "waiting");
+  const { post } = setup({ take: () => promise, feed: { waiting: 4 } });
+  const held = ["10.1.2.3", "10.1.2.3"].map((peer) => post("{}", { peer }));
+  const refuses = async (peer: string) => {
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    const refused = await post("{}", { peer });
+    assertEquals(refused.status, 503);
+    assertStringIncludes((await refused.json()).error, "waiting");
+  };
+  await refuses("10.1.2.3");
+  held.push(...["10.1.2.4", "10.1.2.5"].map((peer) => post("{}", { peer })));
+  await refuses("10.1.2.6");
   resolve(ONE_CREATED);
-  assertEquals((await Promise.all(held)).map((response) => response.status), [200, 200]);
+  assertEquals((await Promise.all(held)).map(({ status }) => status), [200, 200, 200, 200]);
+});
+
+Deno.test("createHttpApp() answers 503 where requests for one namespace alone fill half of the room", async () => {
+  const { promise, resolve } = Promise.withResolvers<IntakeResult>();
+  const { post } = setup({
+    feed: { waiting: 4 },
+    take(_post, _parts, { signal, onOnlyNamespace }) {
+      const late = Promise.withResolvers<IntakeResult>();
+      signal.addEventListener(
+        "abort",
+        () => late.resolve({ ...ONE_CREATED, created: 0, failed: 1, undecided: 1 }),
+      );
+      onOnlyNamespace?.("shop");
+      return Promise.race([promise, late.promise]);
+    },
+  });
+  const held = [post("{}"), post("{}", { peer: "10.1.2.4" })];
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  assertEquals((await post("{}", { peer: "10.1.2.5" })).status, 503);
+  resolve(ONE_CREATED);
+  assertEquals((await Promise.all(held)).map(({ status }) => status), [200, 200]);
 });
 
 Deno.test("createHttpApp() keeps the readable documents of a body and names the rest", async () => {

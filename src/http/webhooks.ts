@@ -14,6 +14,7 @@ import { type Body, readBody } from "./body.ts";
 import type { BodyLimits } from "./body_limits.ts";
 import { type AddressSet, clientAddress } from "./client.ts";
 import { problem, Refusal, requestIdOf } from "./problem.ts";
+import { createWaitingRooms, type Seat } from "./waiting_rooms.ts";
 
 export interface WebhookOptions {
   /** The post feeds in force. */
@@ -49,7 +50,7 @@ const DEFAULT_AUTH: FeedAuth = { type: "default" };
 
 /** Answers one webhook request. */
 export function createWebhookHandler(options: WebhookOptions) {
-  const waiting = new Map<string, number>();
+  const rooms = createWaitingRooms();
   const sayRefused = refusalLog(options);
   return async function handle(c: Context, client: Client): Promise<Response | undefined> {
     const found = options.posts.find(c.req.path);
@@ -57,34 +58,29 @@ export function createWebhookHandler(options: WebhookOptions) {
     const { post } = found;
     const { metrics } = options;
     const labels = { endpoint: metrics.endpointLabel(post.feed.path) };
-    const room = roomOf(post);
-    const now = waiting.get(room.name) ?? 0;
-    const settle = (by: 1 | -1) => {
-      const count = (waiting.get(room.name) ?? 0) + by;
-      if (count > 0) waiting.set(room.name, count);
-      else waiting.delete(room.name);
-      metrics.webhookQueueUsage.inc(labels, by);
-    };
-    settle(1);
+    let seat: Seat | undefined;
     let response: Response;
     try {
       if (c.req.method !== "POST") {
         throw new Refusal(405, "Cannot take this request: use POST", { allow: "POST" });
       }
       const sender = checkSender(c, { ...client, post, token: found.token, options });
-      if (now >= room.size) {
+      seat = rooms.enter(roomOf(post), sender.address);
+      if (!seat) {
         throw new Refusal(503, "Cannot take this request: too many are waiting, come again", {
           "retry-after": "1",
         });
       }
-      response = await takeBody(c, { ...sender, post, options });
+      metrics.webhookQueueUsage.inc(labels, 1);
+      response = await takeBody(c, { ...sender, post, options, seat });
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       metrics.webhookDropped.inc(labels);
       sayRefused(c, { refusal: error, path: post.feed.path, peer: client.peer });
       response = problem(c, error);
     } finally {
-      settle(-1);
+      if (seat) metrics.webhookQueueUsage.inc(labels, -1);
+      seat?.leave();
     }
     metrics.webhookRequests.inc({ ...labels, status: response.status });
     return response;
@@ -166,12 +162,13 @@ function authOf({ feed: { auth = DEFAULT_AUTH } }: Post): FeedAuth {
 }
 
 interface Taking extends Admitted {
+  readonly seat: Seat;
   readonly post: Post;
   readonly options: WebhookOptions;
 }
 
 async function takeBody(c: Context, taking: Taking): Promise<Response> {
-  const { post, options } = taking;
+  const { post, options, seat } = taking;
   const { posts, bodies: { maxValues, room }, slices } = options;
   const correlationId = requestIdOf(c);
   using deadline = deadlineOf(options.signal, post.ackTimeoutMs);
@@ -187,7 +184,14 @@ async function takeBody(c: Context, taking: Taking): Promise<Response> {
   const receivedAt = options.now();
   const common = { origin: { confined: false }, receivedAt };
   const reading = readInTurn(text.parts, { ...common, room, signal: deadline.signal });
-  const request = { signal: deadline.signal, correlationId, receivedAt };
+  const request = {
+    signal: deadline.signal,
+    correlationId,
+    receivedAt,
+    onOnlyNamespace(namespace: string | undefined) {
+      if (!seat.only(namespace || undefined)) deadline.abort();
+    },
+  };
   const result = await posts.take(post, reading.payloads, request);
   return answer(c, { result, bodyErrors, isCutShort: reading.isCutShort, options });
 }
@@ -216,11 +220,17 @@ async function readProvenBody(c: Context, { address, isProven, post, options }: 
   throw new Refusal(401, "Cannot take this request: its X-Hub-Signature-256 is not valid for this body");
 }
 
+interface Deadline extends Disposable {
+  readonly signal: AbortSignal;
+  /** Ends the request now. */
+  abort(): void;
+}
+
 /**
  * A signal for one request that leaves nothing behind: thousands of `AbortSignal.timeout` and `AbortSignal.any`
  * would stay on the process's signal until their time is up.
  */
-function deadlineOf(outer: AbortSignal, ms: number): Disposable & { readonly signal: AbortSignal } {
+function deadlineOf(outer: AbortSignal, ms: number): Deadline {
   const controller = new AbortController();
   const abort = () => controller.abort(new DOMException("the deadline is over", "TimeoutError"));
   const timer = setTimeout(abort, ms);
@@ -228,6 +238,7 @@ function deadlineOf(outer: AbortSignal, ms: number): Disposable & { readonly sig
   outer.addEventListener("abort", abort, { once: true });
   return {
     signal: controller.signal,
+    abort,
     [Symbol.dispose]() {
       clearTimeout(timer);
       outer.removeEventListener("abort", abort);

@@ -33,7 +33,7 @@ export interface TakeContext {
   /** Told when nothing of the payload is at work any more, but waits for a rate, a retry or a twin, and when it goes on. */
   readonly onWaiting?: (isWaiting: boolean) => void;
   /** Told of the namespace that all events without an outcome belong to, at each change; undefined: there are several, or none. */
-  readonly onOnlyNamespace?: (namespace: string | undefined) => void;
+  readonly onOnlyNamespace?: ((namespace: string | undefined) => void) | undefined;
   /** Tells two reports of one finding apart; by default source, kind, namespace and name of the payload's object. */
   readonly origin?: string;
 }

@@ -4,7 +4,7 @@ import type { Payload } from "../../model/event.ts";
 import { type ViewKey, viewName, type Views } from "../../model/view.ts";
 import type { KubeObject } from "../../kube/api.ts";
 import { type Backoff, backoff, elapsed, settledWithin, type Sleep } from "../../kube/retry.ts";
-import type { IntakeResult } from "../../pipeline/intake.ts";
+import type { IntakeResult, TakeContext } from "../../pipeline/intake.ts";
 import { logger } from "../../telemetry/logging.ts";
 
 const log = logger("sources");
@@ -17,13 +17,16 @@ export interface ReadDocument {
   readonly share?: Disposable;
 }
 
+/** What a document's payload is taken in with. */
+export type TakeDocument = Pick<TakeContext, "correlationId"> & Required<Pick<TakeContext, "onWaiting">>;
+
 export interface EvaluatorOptions {
   readonly view: ViewKey;
   readonly views: Views;
   /** Undefined where there is no payload in the object. */
   readonly payloadOf: (object: KubeObject) => ReadDocument | Promise<ReadDocument | undefined>;
   /** Takes the events of a payload in. */
-  readonly take: (payload: Payload, correlationId: string) => Promise<IntakeResult>;
+  readonly take: (payload: Payload, context: TakeDocument) => Promise<IntakeResult>;
   /** Reads a document again by key; undefined where it is gone. */
   readonly read: (key: string) => Promise<KubeObject | undefined>;
   readonly signal: AbortSignal;
@@ -47,6 +50,13 @@ export interface Evaluator {
 
 /** Documents in work at once: each may be a report of a megabyte. Each stalled namespace may have as many of its own. */
 const MAX_AT_ONCE = 8;
+/** Documents of a namespace that wait (for a rate, a retry) beside them, and of all namespaces that have one already. */
+const MAX_WAITING = 4;
+const MAX_WAITING_IN_ALL = 32;
+/** Documents that wait, at most. */
+const MAX_WAITING_EVER = 128;
+/** A list waits so long for a namespace that has too many of them, before it goes on without its further ones. */
+const PATIENCE_MS = 1_000;
 /** A namespace has stalled when none of its documents was done for this long, for example because it refuses writes. */
 const STALLED_MS = 10_000;
 /** Namespaces that count as stalled at once: a bound on the documents in work. */
@@ -59,11 +69,15 @@ interface Lane {
   /** What came for the document since: only the newest version is kept. */
   next: Step | undefined;
   done: Promise<void>;
+  /** It waits for a rate, a retry or a twin: it takes no place from others. */
+  isWaiting: boolean;
 }
 
 /** The documents of one namespace. */
 interface Progress {
   inWork: number;
+  /** Of those in work. */
+  waiting: number;
   /** When the first of those in work began, or the last one was done. */
   movedAt: number;
   /** Keys of documents to be read and evaluated once others are done. */
@@ -84,6 +98,7 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
   /** Keys of documents that could not be read or stored. */
   const failed = new Set<string>();
   let round = 0;
+  let allWaiting = 0;
   /** Resolves at the next change: a document is done, failed or was put off, or the signal aborted. */
   let change = Promise.withResolvers<void>();
   signal.addEventListener("abort", changed, { once: true });
@@ -102,7 +117,7 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
         return;
       }
       const progress = namespaces.get(namespace) ??
-        { inWork: 0, movedAt: clock.monotonic(), putOff: new Set() };
+        { inWork: 0, waiting: 0, movedAt: clock.monotonic(), putOff: new Set() };
       namespaces.set(namespace, progress);
       switch (roomFor(progress)) {
         case "start":
@@ -117,12 +132,34 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
     }
   }
 
-  /** A stalled namespace has its own places, as many as all others share. */
+  /**
+   * A document that waits takes no place, and a stalled namespace has its own places, as many as all others share. Further
+   * documents of a namespace that has too many are put off.
+   */
   function roomFor(progress: Progress): "start" | "wait" | "put off" {
     const past = stalled();
     if (past.includes(progress)) return progress.inWork < MAX_AT_ONCE ? "start" : "put off";
-    const moving = lanes.size - past.reduce((sum, { inWork }) => sum + inWork, 0);
+    if (hasTooManyWaiting(progress)) {
+      return clock.monotonic() >= progress.movedAt + PATIENCE_MS ? "put off" : "wait";
+    }
+    let moving = lanes.size;
+    for (const each of namespaces.values()) moving -= past.includes(each) ? each.inWork : each.waiting;
     return moving < MAX_AT_ONCE ? "start" : "wait";
+  }
+
+  function hasTooManyWaiting({ waiting }: Progress): boolean {
+    return waiting >= MAX_WAITING || (waiting > 0 && allWaiting >= MAX_WAITING_IN_ALL) ||
+      allWaiting >= MAX_WAITING_EVER;
+  }
+
+  function setWaiting(key: string, isWaiting: boolean): void {
+    const lane = lanes.get(key);
+    const progress = namespaces.get(namespaceOf(key));
+    if (!lane || !progress || lane.isWaiting === isWaiting) return;
+    lane.isWaiting = isWaiting;
+    progress.waiting += isWaiting ? 1 : -1;
+    allWaiting += isWaiting ? 1 : -1;
+    if (isWaiting) changed();
   }
 
   function start(
@@ -130,9 +167,10 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
     { step, progress }: { readonly step: Step; readonly progress: Progress },
   ): void {
     if (progress.inWork++ === 0) progress.movedAt = clock.monotonic();
-    const lane: Lane = { next: step, done: Promise.resolve() };
+    const lane: Lane = { next: step, done: Promise.resolve(), isWaiting: false };
     lanes.set(key, lane);
     lane.done = work(key, lane).finally(() => {
+      setWaiting(key, false);
       lanes.delete(key);
       progress.inWork--;
       progress.movedAt = clock.monotonic();
@@ -173,13 +211,15 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
       .slice(0, MAX_STALLED);
   }
 
-  /** Resolves at the next change, or when a namespace may have stalled. */
+  /** Resolves at the next change, or when a namespace may have stalled or the patience with one has ended. */
   async function changeOrStall(): Promise<void> {
-    const past = stalled();
-    const next = [...namespaces.values()].filter((each) => each.inWork > 0 && !past.includes(each))
-      .map(({ movedAt }) => movedAt + STALLED_MS - clock.monotonic());
-    if (next.length === 0) await change.promise;
-    else await settledWithin(change.promise, Math.max(1, Math.min(...next)), { ...(sleep && { sleep }) });
+    const now = clock.monotonic();
+    const times = [...namespaces.values()].flatMap((each) => [
+      ...(hasTooManyWaiting(each) ? [each.movedAt + PATIENCE_MS] : []),
+      ...(each.inWork > 0 ? [each.movedAt + STALLED_MS] : []),
+    ]).filter((time) => time > now);
+    if (times.length === 0) await change.promise;
+    else await settledWithin(change.promise, Math.min(...times) - now, { ...(sleep && { sleep }) });
   }
 
   async function take(object: KubeObject, began: number): Promise<void> {
@@ -191,7 +231,8 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
     // A document that cannot be read keeps what it reported.
     if (!found) return blind(key);
     const correlationId = `${viewName(view)}/${key}@${object.metadata.resourceVersion ?? ""}`;
-    const result = await options.take(found.payload, correlationId);
+    const onWaiting = (isWaiting: boolean) => setWaiting(key, isWaiting);
+    const result = await options.take(found.payload, { correlationId, onWaiting });
     if (signal.aborted || began !== round) return;
     // A part of a list that its tool caps ends nothing either.
     const readable = found.readable && result.payloadErrorCount === 0 && !result.isPartial;

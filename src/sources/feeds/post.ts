@@ -1,6 +1,6 @@
 /** The post feeds: finds the feed of a path, and takes in what is posted to it. */
 import type { PayloadError } from "../../model/outcome.ts";
-import type { Intake, IntakeResult, PayloadParts } from "../../pipeline/intake.ts";
+import type { Intake, IntakeResult, PayloadParts, TakeContext } from "../../pipeline/intake.ts";
 import type { SettingValues } from "../../text/setting.ts";
 import { type PostFeed, type Source, viewOf } from "../source.ts";
 import type { SourceStates } from "../status.ts";
@@ -86,6 +86,7 @@ export class PostFeeds {
       readonly signal: AbortSignal;
       readonly correlationId: string;
       readonly receivedAt: number;
+      readonly onOnlyNamespace?: TakeContext["onOnlyNamespace"];
     },
   ): Promise<IntakeResult> {
     const { intake, states, noteEvents } = this.#options;

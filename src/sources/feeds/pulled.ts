@@ -175,8 +175,8 @@ export class PulledFeeds {
       scope: this.#scopeOf(place),
       resyncMs: feed.type === "configmap" ? Math.min(configMapPollMs, resyncMs) : resyncMs,
       payloadOf: (object) => this.#payloadOf(place, { object, signal }),
-      async take(payload, correlationId) {
-        const result = await intake.take(source, payload, { feed, signal, correlationId });
+      async take(payload, document) {
+        const result = await intake.take(source, payload, { feed, signal, ...document });
         if (result.received > 0 && !signal.aborted) {
           states.sawEvents(source.name, payload.receivedAt);
           if (feed.ingester) noteEvents(feed.ingester.id, result.received);

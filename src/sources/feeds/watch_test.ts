@@ -24,6 +24,12 @@ const NOT_STORED: IntakeResult = { ...STORED, created: 0, failed: 1, undecided: 
 
 class CountingApi extends ScriptedApi {
   lists = 0;
+  gets = 0;
+
+  override get<T extends KubeObject>(...args: Parameters<ScriptedApi["get"]>) {
+    this.gets++;
+    return super.get<T>(...args);
+  }
 
   override list<T extends KubeObject>(...args: Parameters<ScriptedApi["list"]>) {
     this.lists++;
@@ -32,7 +38,9 @@ class CountingApi extends ScriptedApi {
 }
 
 /** A view of Trivy's reports, and what is done with each by `take`. */
-function world(take: (key: string, attempt: number) => Promise<IntakeResult>) {
+function world(
+  take: (key: string, attempt: number, onWaiting: (isWaiting: boolean) => void) => Promise<IntakeResult>,
+) {
   const time = new VirtualTime();
   const api = new CountingApi();
   const documents = new KnownDocuments();
@@ -50,11 +58,11 @@ function world(take: (key: string, attempt: number) => Promise<IntakeResult>) {
     views: documents,
     states,
     payloadOf: (object) => ({ payload: objectPayload(object, time.now()), readable: true }),
-    take({ origin }: Payload) {
+    take({ origin }: Payload, { onWaiting }) {
       const key = `${origin.namespace}/${origin.name}`;
       const attempt = (attempts.get(key) ?? 0) + 1;
       attempts.set(key, attempt);
-      return take(key, attempt);
+      return take(key, attempt, onWaiting);
     },
     resyncMs: 3_600_000,
     onReevaluate(listener) {
@@ -189,4 +197,34 @@ Deno.test("one report that cannot be stored holds up no other of its namespace",
   await w.time.advance(0);
   assertEquals([w.attempts.get("shop/b"), w.attempts.get("shop/c"), w.documents.unread], [1, 1, ["shop/a"]]);
   stored.resolve(STORED);
+});
+
+Deno.test("documents that wait for a rate or a retry hold up no other namespace, of however many tenants", async () => {
+  const stored = Promise.withResolvers<IntakeResult>();
+  await using w = world((key, _attempt, onWaiting) => {
+    if (!key.startsWith("evil-")) return Promise.resolve(STORED);
+    onWaiting(true);
+    return stored.promise;
+  });
+  const evil = Array.from({ length: 80 }, (_, index) => `evil-${index % 6}/report-${index}`);
+  for (const key of evil) w.put(key);
+  for (const key of ["shop/a", "shop/b"]) w.put(key);
+  await w.time.advance(9_000);
+  assertEquals([w.attempts.get("shop/a"), w.attempts.get("shop/b")], [1, 1]);
+  assertEquals(w.attempts.size <= 2 + 32, true, `${w.attempts.size} reports in work`);
+  stored.resolve(STORED);
+  await w.time.advance(10_000);
+  assertEquals([w.attempts.size, w.documents.unread], [82, []]);
+});
+
+Deno.test("documents that wait for a moment are not read again", async () => {
+  await using w = world(async (_key, _attempt, onWaiting) => {
+    onWaiting(true);
+    await w.time.sleep(50);
+    onWaiting(false);
+    return STORED;
+  });
+  for (let report = 0; report < 60; report++) w.put(`shop/report-${report}`);
+  await w.time.advance(5_000);
+  assertEquals([w.attempts.size, w.api.gets], [60, 0]);
 });
