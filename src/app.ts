@@ -28,6 +28,7 @@ import type { Settings } from "./settings.ts";
 import { PostFeeds } from "./sources/feeds/post.ts";
 import { PulledFeeds } from "./sources/feeds/pulled.ts";
 import { MappedSources } from "./mapped/runtime.ts";
+import { REPORT_ENGINES } from "./sources/kyverno/mod.ts";
 import { BUILT_IN, configMapNamespaces, RESERVED_SOURCES } from "./sources/registry.ts";
 import { watchedResources } from "./sources/source.ts";
 import { leaseName } from "./sources/rbac.ts";
@@ -106,7 +107,11 @@ export async function startApp(
     filter: filters.filter,
     inScope: (event) => inScope(event, scope),
     covers: (namespace) => covers(namespace, scope),
-    drawContext: () => ({ ownUser: ownUser.name, reservedSources: RESERVED_SOURCES }),
+    drawContext: () => ({
+      ownUser: ownUser.name,
+      reservedSources: RESERVED_SOURCES,
+      reportEngines: settings.of(REPORT_ENGINES),
+    }),
     rateOf: (source) => sources.named(source)?.rate,
     volatileDetailsOf: (source) => sources.named(source)?.volatileDetails ?? [],
     sources,

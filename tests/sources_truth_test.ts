@@ -5,6 +5,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { DrawnEvent, NormalEvent, Payload } from "../src/model/event.ts";
 import { reportedWorkload } from "../src/model/identity/names.ts";
+import type { Resource } from "../src/model/observation.ts";
 import type { PayloadError } from "../src/model/outcome.ts";
 import { checkov } from "../src/sources/checkov/mod.ts";
 import { kubeBench } from "../src/sources/kube_bench/mod.ts";
@@ -126,27 +127,37 @@ for (const [file, truth] of await truthOf<KyvernoTruth>(kyverno)) {
     const severities = countBy(failed, (event) => event.severity);
     assertEquals(severities["HIGH"] ?? 0, truth.failBySeverity["high"] ?? 0);
     assertEquals(severities["MEDIUM"] ?? 0, (truth.failBySeverity["medium"] ?? 0) + absent);
-    const subjects = new Map(drawn.map(({ resource }) => [
-      JSON.stringify([resource?.kind, resource?.namespace, resource?.name]),
-      resource?.kind ?? "None",
-    ]));
+    const subjects = new Map(drawn.map((event) => {
+      const { kind, namespace, name } = reportedResource(event);
+      return [JSON.stringify([kind, namespace, name]), kind ?? "None"];
+    }));
     assertEquals(sorted(countBy([...subjects.values()], String)), sorted(truth.subjectKinds));
     assertEquals(distinct(events), lastingKeys(drawn));
-    // Nothing but ReplicaSet hashes, Job numbers and the result itself (counted together in the truth) tells them apart.
+    // Nothing but the parts of a workload's chain and the result itself (counted together in the truth) tells them apart.
     const reported = new Set(
-      drawn.map((event) => JSON.stringify([event.rules[1] ?? event.rules[0], event.resource])),
+      drawn.map((event) => {
+        const { kind, namespace, name } = reportedResource(event);
+        return JSON.stringify([event.rules[1] ?? event.rules[0], kind, namespace, name]);
+      }),
     );
     assertEquals(reported.size, truth.distinct);
   });
 }
 
-/** Policy, rule, result and subject, the subject's name less its generated part, without the source's own code. */
+/** The resource as the tool named it. */
+function reportedResource({ resource, details }: DrawnEvent): Resource {
+  return { ...resource, ...(details.reportedOwner as Resource | undefined) };
+}
+
+/** Policy, rule, result and the subject at the top of its chain, without the source's own code. */
 function lastingKeys(drawn: readonly DrawnEvent[]): number {
   return new Set(drawn.map((event) => {
-    const { kind = "", name = "", namespace = "" } = event.resource ?? {};
-    const lasting = kind === "ReplicaSet" || (kind === "Job" && endsInMinutes(name))
-      ? name.slice(0, name.lastIndexOf("-"))
-      : name;
+    const { kind: reported = "", name = "", namespace = "" } = reportedResource(event);
+    const [, ofPod, hash = ""] = /^(.+)-([a-z0-9]{6,10})-[a-z0-9]{5}$/.exec(name) ?? [];
+    const isDeployed = reported === "Pod" && ofPod !== undefined && /\d/.test(hash);
+    const isNumbered = reported === "ReplicaSet" || (reported === "Job" && endsInMinutes(name));
+    const lasting = isDeployed ? ofPod : isNumbered ? name.slice(0, name.lastIndexOf("-")) : name;
+    const kind = isDeployed || reported === "ReplicaSet" ? "Deployment" : isNumbered ? "CronJob" : reported;
     const { policy, rule = "", result } = event.details;
     const bare = String(rule).replace("autogen-cronjob-", "").replace("autogen-", "");
     return JSON.stringify([policy, bare, result, kind, namespace, lasting]);

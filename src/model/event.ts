@@ -43,6 +43,8 @@ export interface DrawContext {
   readonly ownUser: string;
   /** Names that no report can take: those of the built-in sources. */
   readonly reservedSources: ReadonlySet<string>;
+  /** REPORT_ENGINES: engines named by policy reports that are sources of their own. */
+  readonly reportEngines: readonly string[];
 }
 
 /** An event of a payload, or what cannot be read of it. */

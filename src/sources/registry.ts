@@ -3,7 +3,7 @@ import { audit } from "./audit/mod.ts";
 import { checkov } from "./checkov/mod.ts";
 import { falco } from "./falco/mod.ts";
 import { kubeBench } from "./kube_bench/mod.ts";
-import { kyverno } from "./kyverno/mod.ts";
+import { kyverno, POLICY_REPORT } from "./kyverno/mod.ts";
 import type { SettingValues } from "../text/setting.ts";
 import { namespaceOf, type Source } from "./source.ts";
 import { trivy } from "./trivy/mod.ts";
@@ -22,7 +22,7 @@ export const SOURCES: readonly Source[] = [
 export const BUILT_IN: ReadonlyMap<string, Source> = new Map(SOURCES.map((source) => [source.name, source]));
 
 /** Names that no mapping and no engine of a policy report can take, so that configuration cannot forge a Falco alert. */
-export const RESERVED_SOURCES: ReadonlySet<string> = new Set([...BUILT_IN.keys(), "policy-report"]);
+export const RESERVED_SOURCES: ReadonlySet<string> = new Set([...BUILT_IN.keys(), POLICY_REPORT]);
 
 /** The namespaces in which built-in sources read ConfigMaps. */
 export function configMapNamespaces(settings: SettingValues): string[] {

@@ -1,7 +1,7 @@
 /** Finds report objects in a body: alone, in a list, or in the wrappings of kubectl and of tools. */
 import type { Drawn, DrawnEvent } from "../model/event.ts";
 import { isObject, type Json, type JsonObject } from "../model/json.ts";
-import { at, type Field, shapeOf, textAt, unread } from "./read.ts";
+import { at, type Field, number, shapeOf, textAt, unread } from "./read.ts";
 import type { PayloadError } from "../model/outcome.ts";
 
 /** A report and its path, or an error for what is no report. */
@@ -83,6 +83,15 @@ export function* alikeTwins(drawn: Iterable<Drawn>): Generator<Drawn> {
     if (!twin) first.set(key, item.event);
     yield twin ? { event: twin } : item;
   }
+}
+
+/**
+ * When a report was created, where that is when its tool found what is in it: a report that was changed in place keeps
+ * its creation, so that only the first version counts.
+ */
+export function creationOf(report: JsonObject): string {
+  const generation = number(at(report, "metadata", "generation")) ?? 1;
+  return generation === 1 ? textAt(report, "metadata", "creationTimestamp") : "";
 }
 
 /** `a` and `b` as `a.b`. */

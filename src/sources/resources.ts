@@ -1,6 +1,5 @@
 /** Resources as payloads name them: by a plural, by a kind in any case, by the parts that a report has. */
 import type { JsonObject } from "../model/json.ts";
-import { reportedWorkload } from "../model/identity/names.ts";
 import type { Resource } from "../model/observation.ts";
 import { at, type Field, list, textAt, withoutEmpty } from "./read.ts";
 
@@ -156,13 +155,13 @@ export function ownerOf(report: Field): Field {
   return owners.find((owner) => at(owner, "controller") === true) ?? owners[0];
 }
 
-/** The parts of a resource that belong to an identity: without the ReplicaSet hash, the Job number and the API version. */
-export function lastingSubject(resource: Resource): JsonObject {
+/** What identifies a resource: its group where that is no built-in one, kind, namespace and name; no version. */
+export function identityOf(resource: Resource): JsonObject {
   return withoutEmpty({
     group: customGroup(resource),
     kind: resource.kind,
     namespace: resource.namespace,
-    name: reportedWorkload(resource).name,
+    name: resource.name,
   });
 }
 

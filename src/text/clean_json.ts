@@ -87,10 +87,13 @@ function cleanLink(text: string): string | undefined {
   return url === undefined ? undefined : mask(url);
 }
 
+/** Last words of keys that hold addresses: `link`, `primaryLink`, `html_url`, `externalURL`; not those in `purl`, `symlink`. */
+const LINK_NAME =
+  /(?:^|[^a-zA-Z])(?:link|url|href)$|(?:^|[^A-Z])(?:LINK|URL|HREF)$|(?:Link|Url|Href)$|^guideline$/;
+
 /** Members that viewers make links of. */
 function isLinkName(name: string): boolean {
-  const lower = name.toLowerCase();
-  return lower.endsWith("link") || lower.endsWith("url") || lower.endsWith("href") || lower === "guideline";
+  return LINK_NAME.test(name);
 }
 
 function leaveOut(budget: Budget): undefined {

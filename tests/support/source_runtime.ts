@@ -1,6 +1,7 @@
 /** Sources as the program runs them under default settings. */
 import type { DrawContext, Drawn, DrawnEvent, NormalEvent, Payload } from "../../src/model/event.ts";
 import { type EventSettings, normalize } from "../../src/pipeline/normalize.ts";
+import { REPORT_ENGINES } from "../../src/sources/kyverno/mod.ts";
 import { RESERVED_SOURCES } from "../../src/sources/registry.ts";
 import type { Feed, Source } from "../../src/sources/source.ts";
 
@@ -17,6 +18,7 @@ export const EVENT_SETTINGS: EventSettings = {
 export const DRAW_CONTEXT: DrawContext = {
   ownUser: "system:serviceaccount:zen-system:zen-watcher",
   reservedSources: RESERVED_SOURCES,
+  reportEngines: REPORT_ENGINES.parse(REPORT_ENGINES.fallback),
 };
 
 /** The first feed of a source: its own, or the one that an Ingester declares. */

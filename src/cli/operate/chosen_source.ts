@@ -7,6 +7,7 @@ import type { Settings } from "../../settings.ts";
 import { sourceOf } from "../../mapped/activate.ts";
 import { type CompiledIngester, compileMapped } from "../../mapped/compile.ts";
 import { idOf } from "../../mapped/verdict.ts";
+import { REPORT_ENGINES } from "../../sources/kyverno/mod.ts";
 import { BUILT_IN, RESERVED_SOURCES } from "../../sources/registry.ts";
 import type { Feed, Source } from "../../sources/source.ts";
 import { CommandError } from "../io.ts";
@@ -71,5 +72,6 @@ function chosen(source: Source, settings: Settings): ChosenSource {
   const [feed] = source.feeds;
   if (!feed) throw new CommandError(`Cannot run source "${source.name}": it has no feed`);
   const ownUser = `system:serviceaccount:${settings.podNamespace}:zen-watcher`;
-  return { source, feed, context: { ownUser, reservedSources: RESERVED_SOURCES } };
+  const reportEngines = settings.of(REPORT_ENGINES);
+  return { source, feed, context: { ownUser, reservedSources: RESERVED_SOURCES, reportEngines } };
 }

@@ -148,10 +148,33 @@ export function deploymentOfPod(name: string): string | undefined {
   return isSuffix ? deploymentOfReplicaSet(name.slice(0, dash)) : undefined;
 }
 
+/** The CronJob's name, of one of its Pods': less `-<minutes since the epoch>-<5>`, an index between them too; undefined where it bears none. */
+export function cronJobOfPod(name: string): string | undefined {
+  const [, job = "", suffix = ""] = /^(.+?)(?:-\d{1,4})?-([^-]{5})$/.exec(name) ?? [];
+  return isMadeOf(suffix, { alphabet: SAFE_ALPHABET, min: 5, max: 5 }) ? cronJobOfJob(job) : undefined;
+}
+
 /** The CronJob's name of a Job's name: less `-<minutes since the epoch>`; undefined where it has none. */
 export function cronJobOfJob(name: string): string | undefined {
   const [, cronJob, number = ""] = /^(.+)-(\d{8})$/.exec(name) ?? [];
   return Number(number) >= FIRST_JOB_NUMBER && Number(number) <= LAST_JOB_NUMBER ? cronJob : undefined;
+}
+
+/**
+ * The object that lives on of a workload's chain: of a ReplicaSet, and of a Pod named as one's, the Deployment; of a
+ * numbered Job, and of a Pod named as one's, the CronJob; else the resource itself.
+ */
+export function topOfChain(resource: Resource): Resource {
+  const { kind = "", name = "" } = resource;
+  if (kind.toLowerCase() !== "pod") return reportedWorkload(resource);
+  const deployment = deploymentOfPod(name);
+  if (deployment !== undefined) {
+    return { ...resource, apiVersion: "apps/v1", kind: "Deployment", name: deployment };
+  }
+  const cronJob = cronJobOfPod(name);
+  return cronJob === undefined
+    ? resource
+    : { ...resource, apiVersion: "batch/v1", kind: "CronJob", name: cronJob };
 }
 
 /** Whom to report on: a ReplicaSet's Deployment, a numbered Job's CronJob, else the resource itself. */

@@ -1,7 +1,11 @@
 /** Policy reports of Kyverno, and of other tools that write the same kinds. */
 import type { DrawContext, Drawn, DrawnEvent, Origin } from "../../model/event.ts";
+import { sourceName, topOfChain } from "../../model/identity/names.ts";
+import { workloadOf } from "../../model/identity/workload.ts";
 import { isObject, type Json, type JsonObject } from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
+import { list } from "../../text/setting.ts";
+import { reportedOwner, toldOf } from "../lasting_words.ts";
 import {
   at,
   type Field,
@@ -14,10 +18,12 @@ import {
   unread,
   withoutEmpty,
 } from "../read.ts";
-import { alikeTwins, joined, reportsIn } from "../reports.ts";
+import { alikeTwins, creationOf, joined, reportsIn } from "../reports.ts";
+import { identityOf, ownerOf, subjectOf } from "../resources.ts";
 import type { Source, WatchedResource } from "../source.ts";
-import { lastingSubject, ownerOf, subjectOf } from "../resources.ts";
-import { sourceName } from "../../model/identity/names.ts";
+
+/** The source of results whose engine has no name of its own. */
+export const POLICY_REPORT = "policy-report";
 
 const POLICY_VERSIONS = ["v1alpha2", "v1beta2", "v1beta1", "v1alpha1"];
 const KINDS: ReadonlySet<string> = new Set([
@@ -26,7 +32,24 @@ const KINDS: ReadonlySet<string> = new Set([
   "Report",
   "ClusterReport",
 ]);
-const IDENTITY = ["policy", "rule", "result", "resource", "report"];
+const IDENTITY = [
+  "policy",
+  "rule",
+  "policyKind",
+  "result",
+  "resource",
+  "report",
+  "engine",
+  "properties",
+  "message",
+];
+
+/** Engines that write policy reports and are sources of their own. */
+export const REPORT_ENGINES = list(
+  "REPORT_ENGINES",
+  "kubearmor,kubewarden,jspolicy,tracee,neuvector",
+  "Engines named by policy reports that are sources of their own, comma-separated; any other is policy-report",
+);
 
 /** Failed and unevaluable rules of policy reports, one for each resource. */
 export const kyverno: Source = {
@@ -46,7 +69,9 @@ export const kyverno: Source = {
       reports("openreports.io", "v1alpha1", "ClusterReport"),
     ],
   }],
+  settings: [REPORT_ENGINES],
   reportsForOthers: true,
+  volatileDetails: ["reportedOwner", "pod"],
   *draw({ body, origin }, context): Iterable<Drawn> {
     for (const found of reportsIn(body)) {
       if ("error" in found) yield found;
@@ -75,7 +100,7 @@ interface FoundReport {
 /** The report around a result. */
 interface Around {
   readonly report: JsonObject;
-  readonly reservedSources: ReadonlySet<string>;
+  readonly context: DrawContext;
   /** For resources that name none. */
   readonly namespace: string;
   /** The resource of results that name none: `scope`, else the owner. */
@@ -84,7 +109,7 @@ interface Around {
 
 function* fromReport(
   { report, kind, path }: FoundReport,
-  { origin, context: { reservedSources } }: { readonly origin: Origin; readonly context: DrawContext },
+  { origin, context }: { readonly origin: Origin; readonly context: DrawContext },
 ): Generator<Drawn> {
   const results = at(report, "results");
   if (!KINDS.has(kind) && (kind !== "" || results === undefined)) {
@@ -104,7 +129,7 @@ function* fromReport(
     return;
   }
   const namespace = textAt(report, "metadata", "namespace") || (origin.namespace ?? "");
-  const around = { report, reservedSources, namespace, subject: reportSubject(report, namespace) };
+  const around = { report, context, namespace, subject: reportSubject(report, namespace) };
   for (const [index, result] of results.entries()) {
     yield* fromResult(result, { path: `${resultsPath}[${index}]`, around });
   }
@@ -196,42 +221,108 @@ interface Verdict {
   readonly around: Around;
 }
 
-function toEvent(result: JsonObject, { outcome, rule, resource, around }: Verdict): DrawnEvent {
-  const engine = firstText(textAt(result, "source"), textAt(around.report, "source"));
-  const source = otherTool(engine, around.reservedSources);
-  const name = [rule.policy, rule.lasting].filter(Boolean).join("/");
-  const message = textAt(result, "message");
-  const detectedAt = timeOf(at(result, "timestamp")) ??
-    textAt(around.report, "metadata", "creationTimestamp");
-  const about = resource ?? (around.namespace === "" ? undefined : { namespace: around.namespace });
+function toEvent(result: JsonObject, { outcome, rule, resource: own, around }: Verdict): DrawnEvent {
+  const { report, context, namespace } = around;
+  const engine = engineOf(firstText(textAt(result, "source"), textAt(report, "source")), {
+    engines: context.reportEngines,
+    reserved: context.reservedSources,
+  });
+  const properties = propertiesOf(result);
+  const telling = tellingOf(properties);
+  const isForeign = engine.source !== undefined;
+  const from = own ?? (isForeign ? podOf(telling, { properties, namespace }) : undefined);
+  const resource = from && topOfChain(from);
+  const owners = from && resource ? { from, to: resource } : undefined;
+  const words = toldOfRule(textAt(result, "message"), rule);
+  const said = owners ? toldOf(words, owners) : words;
+  const detectedAt = timeOf(at(result, "timestamp")) ?? creationOf(report);
+  const about = resource ?? (namespace === "" ? undefined : { namespace });
   return {
-    ...(source === undefined ? {} : { source }),
+    ...(engine.source === undefined ? {} : { source: engine.source }),
     category: "security",
     severity: outcome === "error" ? "low" : firstText(text(at(result, "severity")), "medium"),
     eventType: outcome === "error" ? "policy-error" : "policy-violation",
-    message: message === "" ? `${name}: ${outcome}` : `${name}: ${message}`,
+    message: messageOf(said, { outcome, ...(isForeign && { telling, fix: text(properties.fixedVersion) }) }),
     rule: ruleName(rule),
     rules: ruleNames(rule),
     ...(about ? { resource: about } : {}),
     details: withoutEmpty({
       policy: rule.policy,
-      rule: rule.reported,
+      rule: rule.lasting,
       result: outcome,
       category: textAt(result, "category"),
-      engine,
+      engine: firstText(textAt(result, "source"), textAt(report, "source")),
       scored: at(result, "scored") === false ? false : undefined,
-      properties: shownProperties(result),
+      properties: shownProperties(properties),
+      ...(isForeign ? { container: telling.container, pod: telling.pod } : {}),
+      reportedOwner: owners && reportedOwner(owners),
     }),
     ...(detectedAt === "" ? {} : { detectedAt }),
     identity: withoutEmpty({
       policy: rule.policy,
       rule: rule.lasting,
+      policyKind: isForeign || rule.lasting !== "" ? "" : policyKindOf(engine),
       result: outcome,
-      resource: resource ? lastingSubject(resource) : undefined,
+      resource: own && resource ? identityOf(resource) : undefined,
       // Results without a resource are told apart by the report that holds them: a node's, a suite's.
-      report: resource ? "" : textAt(around.report, "metadata", "name"),
+      report: own ? "" : textAt(report, "metadata", "name"),
+      engine: engine.source === POLICY_REPORT ? engine.word : "",
+      ...(isForeign ? tellingIdentity(telling, textAt(result, "message")) : {}),
     }),
   };
+}
+
+/** The kind of the policy, where the engine's word says another than Kyverno's own: two kinds may share a name. */
+function policyKindOf({ word }: Engine): string {
+  return word === "kyverno" ? "" : word;
+}
+
+/** The Pod that the properties name, for results of other engines that name no resource in any other way. */
+function podOf(
+  { pod }: Telling,
+  { properties, namespace }: { readonly properties: JsonObject; readonly namespace: string },
+): Resource | undefined {
+  if (pod === "") return undefined;
+  return subjectOf({ kind: "Pod", name: pod, namespace: namespace || text(properties["k8s.ns.name"]) });
+}
+
+/** Where a rule that Kyverno derived for controllers failed, in the words of the rule for Pods. */
+const TEMPLATE_PATH = /( at path \/)spec\/(?:jobTemplate\/spec\/)?template\//g;
+
+/**
+ * The message of a derived rule as that of the rule itself: one finding has one text, on whatever it was found. Less the
+ * rule's name where Kyverno only repeats it.
+ */
+function toldOfRule(message: string, { lasting, reported }: Rule): string {
+  const told = lasting === reported
+    ? message
+    : message.replaceAll(reported, () => lasting).replace(TEMPLATE_PATH, "$1");
+  return lasting === "" ? told : told.replaceAll(`rule ${lasting} failed at path`, "failed at path");
+}
+
+/** What is said of results without a message. */
+const VERDICTS = {
+  fail: "Policy violated",
+  warn: "Policy violated (warning)",
+  error: "Rule could not be evaluated",
+};
+
+interface MessageContext {
+  readonly outcome: Verdict["outcome"];
+  /** Of results of other engines. */
+  readonly telling?: Telling;
+  readonly fix?: string;
+}
+
+/** The tool's words, after those of its properties that they lack: `libssl3 3.0.1 in web (fixed in 3.0.2): TLS overread`. */
+function messageOf(said: string, { outcome, telling, fix = "" }: MessageContext): string {
+  const words = said === "" ? VERDICTS[outcome] : outcome === "error" ? `${VERDICTS.error}: ${said}` : said;
+  if (!telling) return words;
+  const { index, resource, installedVersion, container } = telling;
+  const lacking = [index, resource, installedVersion].filter((word) => word !== "" && !said.includes(word));
+  if (container !== "" && !said.includes(container)) lacking.push(`in ${container}`);
+  if (fix !== "" && !said.includes(fix)) lacking.push(`(fixed in ${fix})`);
+  return lacking.length === 0 ? words : `${lacking.join(" ")}: ${words}`;
 }
 
 /** The rule with its policy, as `spec.rule`. */
@@ -255,12 +346,28 @@ const OWN_ENGINES: ReadonlySet<string> = new Set([
   "mutatingadmissionpolicy",
 ]);
 
-/** The source a result belongs to where its tool is another than Kyverno. No report can take a reserved name. */
-function otherTool(engine: string, reserved: ReadonlySet<string>): string | undefined {
-  const word = engine.trim().toLowerCase();
-  if (OWN_ENGINES.has(word) || (word.startsWith("kyverno") && word.endsWith("policy"))) return undefined;
+/** Whose a result is. */
+interface Engine {
+  /** The source it is stored under; undefined: kyverno's own. */
+  readonly source?: string;
+  /** The engine's word in lower case; "" where it says none. */
+  readonly word: string;
+}
+
+/**
+ * Whose a result is: kyverno's own, that of an engine that the operator lists (`engines`), else `policy-report`. No report
+ * can take a reserved name, nor invent a source.
+ */
+function engineOf(
+  said: string,
+  { engines, reserved }: { readonly engines: readonly string[]; readonly reserved: ReadonlySet<string> },
+): Engine {
+  const word = said.trim().toLowerCase();
+  if (OWN_ENGINES.has(word) || (word.startsWith("kyverno") && word.endsWith("policy"))) return { word };
   const name = sourceName(word);
-  return name === "" || reserved.has(name) ? undefined : name;
+  const isListed = name !== "" && !reserved.has(name) &&
+    engines.some((engine) => sourceName(engine) === name);
+  return { source: isListed ? name : POLICY_REPORT, word };
 }
 
 /** `{seconds, nanos}` in milliseconds, or a time in words. */
@@ -284,6 +391,7 @@ const SHOWN_PROPERTIES: ReadonlySet<string> = new Set([
   "primaryurl",
   "reason",
   "resolution",
+  "resource",
   "scan",
   "standard",
   "suite",
@@ -292,14 +400,56 @@ const SHOWN_PROPERTIES: ReadonlySet<string> = new Set([
   "vulnerabilityid",
 ]);
 
-/** The properties of a result that `details` shows. */
-function shownProperties(result: JsonObject): JsonObject | undefined {
-  // v1alpha1 called them `data`.
+/** What a result tells beyond the fields that every result has. v1alpha1 called it `data`. */
+function propertiesOf(result: JsonObject): JsonObject {
   const properties = at(result, "properties") ?? at(result, "data");
-  if (!isObject(properties)) return undefined;
+  return isObject(properties) ? properties : {};
+}
+
+/** The properties that are shown. */
+function shownProperties(properties: JsonObject): JsonObject | undefined {
   const shown: [string, string][] = [];
   for (const [key, value] of Object.entries(properties)) {
     if (SHOWN_PROPERTIES.has(key.toLowerCase()) && text(value) !== "") shown.push([key, texts(value).join()]);
   }
   return shown.length === 0 ? undefined : Object.fromEntries(shown);
+}
+
+/** Which thing of its kind a result of another engine is about, where its properties say so; "" where they do not. */
+interface Telling {
+  readonly resource: string;
+  readonly index: string;
+  readonly installedVersion: string;
+  readonly container: string;
+  readonly pod: string;
+}
+
+/** The properties that tell results of one policy and rule apart: these alone, so that a sibling that is fixed renames nothing. */
+function tellingOf(properties: JsonObject): Telling {
+  const word = (key: string) => text(properties[key]);
+  return {
+    resource: word("resource"),
+    index: word("index"),
+    installedVersion: word("installedVersion"),
+    container: word("container_name"),
+    pod: firstText(word("k8s.pod.name"), word("pod_name"), word("pod")),
+  };
+}
+
+/** What identifies a result of another engine beside policy, rule and resource. Part of identity version 1. */
+function tellingIdentity({ pod, ...telling }: Telling, message: string): JsonObject {
+  const properties = withoutEmpty({ ...telling, pod: workloadOf({ kind: "Pod", name: pod }) ?? "" });
+  return Object.keys(properties).length > 0
+    ? { properties }
+    : withoutEmpty({ message: withoutNumbers(message) });
+}
+
+/** Hexadecimal ids and digests. */
+const HEX_ID = /\b(?=[a-f]*\d)[0-9a-f]{12,}\b/gi;
+/** Numbers, and what is written with several of them: times, versions, addresses. */
+const NUMBERS = /\d+(?:[.:,]\d+)*/g;
+
+/** A message less times, ids and numbers, which change while it says the same. */
+function withoutNumbers(message: string): string {
+  return message.replace(HEX_ID, "0").replace(NUMBERS, "0");
 }

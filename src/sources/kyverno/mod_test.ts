@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import type { DrawnEvent } from "../../model/event.ts";
 import type { Json, JsonObject } from "../../model/json.ts";
 import type { PayloadError } from "../../model/outcome.ts";
@@ -80,33 +80,82 @@ Deno.test("kyverno draws the same finding after a rescan that moved only timesta
   assertEquals(only(at(1_700_000_000)).detectedAt, 1_700_000_000_005);
 });
 
-Deno.test("kyverno leaves autogen prefixes, ReplicaSet hashes and Job numbers out of identity", () => {
+Deno.test("kyverno leaves autogen prefixes out of identity", () => {
   const rules = ["check", "autogen-check", "autogen-cronjob-check"].map((rule) =>
     only(report({ results: [result({ rule })] })).identity
   );
   assertEquals(new Set(rules.map((identity) => JSON.stringify(identity))).size, 1);
-  const pairs = [["ReplicaSet", "cart-55dbf95b8f", "cart-7dcd8749bc"], [
-    "Job",
-    "cj-29921921",
-    "cj-29921922",
-  ]] as const;
-  for (const [kind, first, second] of pairs) {
-    const of = (name: string) =>
-      only(report({ scope: { kind, name, namespace: "shop" }, results: [result()] }));
-    assertEquals(of(first).identity, of(second).identity);
-    assertEquals(of(first).resource?.name, first);
+});
+
+const SCOPES = {
+  Deployment: [["Deployment", "cart"], ["ReplicaSet", "cart-55dbf95b8f"], ["ReplicaSet", "cart-7dcd8749bc"], [
+    "Pod",
+    "cart-55dbf95b8f-x2x4z",
+  ]],
+  CronJob: [["CronJob", "nightly"], ["Job", "nightly-29921921"], ["Job", "nightly-29921922"], [
+    "Pod",
+    "nightly-29921921-kq7vb",
+  ], ["Pod", "nightly-29921921-0-kq7vb"]],
+} as const;
+
+for (const [top, scopes] of Object.entries(SCOPES)) {
+  Deno.test(`kyverno draws one finding with one content of a ${top} and what it owns`, () => {
+    const events = scopes.map(([kind, name], index) => {
+      const derived = index % 2 === 0;
+      const rule = derived ? top === "CronJob" ? "autogen-cronjob-check" : "autogen-check" : "check";
+      const template = top === "CronJob" ? "/spec/jobTemplate/spec/template" : "/spec/template";
+      const message = `${kind} ${name} has no label. rule ${rule} failed at path ${
+        derived ? template : ""
+      }/metadata/`;
+      return only(report({ scope: { kind, name, namespace: "shop" }, results: [result({ rule, message })] }));
+    });
+    const contents = events.map((event) => {
+      const { reportedOwner: _, ...details } = event.details;
+      return JSON.stringify({ ...stored(event), details, resource: event.resource });
+    });
+    assertEquals([...new Set(contents)].length, 1, contents.join("\n"));
+    const [first, second] = events as [DrawnEvent, DrawnEvent];
+    assertEquals([first.resource?.kind, first.resource?.name], [top, scopes[0][1]]);
+    assertEquals(first.message, `${top} ${scopes[0][1]} has no label. failed at path /metadata/`);
+    assertEquals(second.details.reportedOwner, { kind: scopes[1][0], name: scopes[1][1] });
+    assertEquals(first.details.reportedOwner, undefined);
+    assert(kyverno.volatileDetails?.includes("reportedOwner"));
+  });
+}
+
+Deno.test("kyverno keeps what is in no chain as it is named", () => {
+  const names = [
+    ["Pod", "node-exporter-x2x4z"],
+    ["Pod", "db-0"],
+    ["Pod", "web-1"],
+    ["ReplicaSet", "gateway-https"],
+    ["ReplicaSet", "cache-tmpfs"],
+    ["Job", "backup-20261101"],
+    ["Job", "etl-202611291230"],
+    ["Job", "old-1602000000"],
+    ["Pod", "backup-20261101-x2x4z"],
+    ["Deployment", "web-6d4cf56db6"],
+    ["StatefulSet", "kafka-29921921"],
+  ];
+  for (const [kind = "", name = ""] of names) {
+    const event = only(report({ scope: { kind, name, namespace: "shop" }, results: [result()] }));
+    assertEquals([event.resource?.kind, event.resource?.name], [kind, name]);
+    assertEquals(event.details.reportedOwner, undefined);
   }
 });
 
-Deno.test("kyverno keeps the Deployment, its ReplicaSet and each Pod apart", () => {
-  const subjects = [["Deployment", "cart"], ["ReplicaSet", "cart-55dbf95b8f"], [
-    "Pod",
-    "cart-55dbf95b8f-abcde",
-  ], ["Pod", "cart-55dbf95b8f-fghij"]];
-  const identities = subjects.map(([kind = "", name = ""]) =>
-    JSON.stringify(only(report({ scope: { kind, name }, results: [result()] })).identity)
-  );
-  assertEquals(new Set(identities).size, 4);
+Deno.test("kyverno tells policies of different kinds apart where no rule is named", () => {
+  const of = (source: string, rule: string) =>
+    JSON.stringify(only(report({ results: [result({ source, rule })] })).identity);
+  const kinds = [
+    "kyverno",
+    "KyvernoValidatingPolicy",
+    "KyvernoImageValidatingPolicy",
+    "ValidatingAdmissionPolicy",
+  ];
+  assertEquals(new Set(kinds.map((kind) => of(kind, ""))).size, kinds.length);
+  assertEquals(of("kyverno", ""), of("", ""));
+  assertEquals(new Set(kinds.map((kind) => of(kind, "check"))).size, 1);
 });
 
 Deno.test("kyverno finds each result's resource: its own, else the scope, else the owner, else the namespace", () => {
@@ -148,27 +197,46 @@ Deno.test("kyverno reads outcomes and severities: error is a LOW policy-error, a
   });
 });
 
-Deno.test("kyverno gives a result the name of its tool, and its own where that name is reserved", () => {
+Deno.test("kyverno stores results under its own name, a listed engine's, or policy-report", () => {
   const rows = [
     ["", undefined],
     ["kyverno", undefined],
     ["KyvernoImageValidatingPolicy", undefined],
     ["ValidatingAdmissionPolicy", undefined],
     ["MutatingAdmissionPolicy", undefined],
-    ["Trivy", undefined],
-    ["Falco", undefined],
-    ["Kube Bench", undefined],
-    ["Trivy Vulnerability", "trivy-vulnerability"],
-    ["kubewarden", "kubewarden"],
-    ["___", undefined],
+    ["Kubewarden", "kubewarden"],
+    ["KubeArmor", "kubearmor"],
+    ["Trivy", "policy-report"],
+    ["Falco", "policy-report"],
+    ["Kube Bench", "policy-report"],
+    ["Trivy Vulnerability", "policy-report"],
+    ["KubeArmor Policy Engine", "policy-report"],
+    ["policy-report", "policy-report"],
+    ["___", "policy-report"],
   ] as const;
   for (const [word, source] of rows) {
-    assertEquals(only(report({ results: [result({ source: word })] })).source, source, word);
+    const event = only(report({ results: [result({ source: word })] }));
+    assertEquals(event.source, source, word);
+    assertEquals(event.identity.engine, source === "policy-report" ? word.toLowerCase() : undefined, word);
+    if (word !== "") assertEquals(event.details.engine, word);
   }
   assertEquals(
     only(report({ source: "Kubewarden", results: [result({ source: "" })] })).source,
     "kubewarden",
   );
+});
+
+Deno.test("kyverno follows REPORT_ENGINES, which cannot give away the name of a built-in source", () => {
+  const sourceOf = (engine: string, reportEngines: string[]) => {
+    const body = report({ results: [result({ source: engine })] });
+    const [drawn] = drawnFrom(kyverno, { body, origin: { confined: false }, receivedAt: 0 }, {
+      reportEngines,
+    });
+    return drawn && "event" in drawn ? drawn.event.source : undefined;
+  };
+  assertEquals(sourceOf("My Scanner", ["my-scanner"]), "my-scanner");
+  assertEquals(sourceOf("Kubewarden", ["my-scanner"]), "policy-report");
+  assertEquals(sourceOf("trivy", ["trivy"]), "policy-report");
 });
 
 Deno.test("kyverno offers filters the policy, and the rule with and without its prefix", () => {

@@ -1,13 +1,14 @@
 /** Trivy Operator's reports: vulnerabilities, failed checks, exposed secrets. */
 import type { Drawn, DrawnEvent, Origin } from "../../model/event.ts";
-import { isObject, type Json, type JsonObject } from "../../model/json.ts";
 import { reportedWorkload } from "../../model/identity/names.ts";
+import { isObject, type Json, type JsonObject } from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
-import { at, firstText, number, shapeOf, text, textAt, texts, unread, withoutEmpty } from "../read.ts";
-import { alikeTwins, joined, reportsIn } from "../reports.ts";
-import type { Source, WatchedResource } from "../source.ts";
-import { lastingSubject, ownerOf, subjectOf, wordAt } from "../resources.ts";
 import type { PayloadErrorReason } from "../../model/outcome.ts";
+import { lastingWords, reportedOwner, type Succession, toldOf } from "../lasting_words.ts";
+import { at, firstText, number, shapeOf, text, textAt, texts, unread, withoutEmpty } from "../read.ts";
+import { alikeTwins, creationOf, joined, reportsIn } from "../reports.ts";
+import { identityOf, ownerOf, subjectOf, wordAt } from "../resources.ts";
+import type { Source, WatchedResource } from "../source.ts";
 
 const CHECK_IDENTITY = ["eventType", "resource", "check", "messages"];
 
@@ -140,39 +141,35 @@ function kindByContent(content: Json | undefined): ReportKind | undefined {
 }
 
 /** What all findings of one report share. */
-interface About {
-  readonly subject: JsonObject;
+interface About extends EntryContext {
   readonly resource: Resource;
   readonly container: string;
   readonly repository: string;
   readonly detectedAt: string;
   readonly details: JsonObject;
-  /** Replaces the generated owner in the tool's texts by the workload that lasts. */
-  rename(text: string): string;
 }
 
 function aboutOf(report: JsonObject, origin: Origin): About {
   const labels = at(report, "metadata", "labels");
   const reported = reportedResource(report, origin);
   const resource = reportedWorkload(reported);
+  const owners = { from: reported, to: resource };
   const container = wordAt(labels, CONTAINER_NAME);
+  const repository = textAt(report, "report", "artifact", "repository");
+  const server = textAt(report, "report", "registry", "server");
   return {
-    subject: lastingSubject(resource),
+    owners,
     resource,
     container,
-    repository: textAt(report, "report", "artifact", "repository"),
-    detectedAt: textAt(report, "report", "updateTimestamp") ||
-      textAt(report, "metadata", "creationTimestamp"),
+    toldContainer: container === resource.name ? "" : container,
+    repository,
+    repositories: repository === "" ? [] : [repository, `${server}/${repository}`],
+    detectedAt: textAt(report, "report", "updateTimestamp") || creationOf(report),
     details: withoutEmpty({
       container,
       image: imageOf(at(report, "report")),
-      ...(resource === reported
-        ? {}
-        : { reportedOwner: { kind: reported.kind ?? "", name: reported.name ?? "" } }),
+      reportedOwner: reportedOwner(owners),
     }),
-    rename: resource === reported
-      ? (text) => text
-      : (text) => renamed(text, { from: reported, to: resource }),
   };
 }
 
@@ -209,12 +206,6 @@ function imageOf(content: Json | undefined): string {
   return `${server === "" ? "" : `${server}/`}${repository}${version}`;
 }
 
-function renamed(text: string, { from, to }: { from: Resource; to: Resource }): string {
-  const name = from.name ?? "";
-  return text.replaceAll(`${from.kind} '${name}'`, () => `${to.kind} '${to.name}'`)
-    .replaceAll(name, () => to.name ?? "");
-}
-
 interface ItemsContext {
   readonly path: string;
   readonly kind: ReportKind;
@@ -222,13 +213,15 @@ interface ItemsContext {
 }
 
 function* fromItems(items: readonly Json[], { path, kind, about }: ItemsContext): Generator<Drawn> {
+  const secrets = kind.list === "secrets" ? countBy(items.filter(isObject), secretKey) : new Map();
   for (const [index, item] of items.entries()) {
     const itemPath = `${path}[${index}]`;
     if (!isObject(item)) {
       yield unread("wrong_shape", itemPath, `expected an object, received ${shapeOf(item)}`);
       continue;
     }
-    const finding = readItem(item, { kind, about });
+    const count = secrets.size === 0 ? 1 : secrets.get(secretKey(item)) ?? 1;
+    const finding = readItem(item, { kind, about, count });
     if (finding === undefined) continue;
     if ("problem" in finding) {
       yield unread(finding.reason, `${itemPath}.${finding.field}`, finding.problem);
@@ -241,10 +234,16 @@ function* fromItems(items: readonly Json[], { path, kind, about }: ItemsContext)
 /** The finding, the problem that keeps it from being read, or undefined for a passed check. */
 function readItem(
   item: JsonObject,
-  { kind, about }: { kind: ReportKind; about: About },
+  { kind, about, count }: { kind: ReportKind; about: About; count: number },
 ): Finding | Unreadable | undefined {
-  if (kind.list === "vulnerabilities") return readVulnerability(item);
-  return kind.list === "secrets" ? readSecret(item) : readCheck(item, about.rename);
+  if (kind.list === "vulnerabilities") return readVulnerability(item, about);
+  return kind.list === "secrets" ? readSecret(item, { ...about, count }) : readCheck(item, about);
+}
+
+function countBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const item of items) counts.set(keyOf(item), (counts.get(keyOf(item)) ?? 0) + 1);
+  return counts;
 }
 
 function toEvent(finding: Finding, { kind, about }: { kind: ReportKind; about: About }): DrawnEvent {
@@ -255,13 +254,14 @@ function toEvent(finding: Finding, { kind, about }: { kind: ReportKind; about: A
     severity: finding.severity,
     eventType: kind.eventType,
     message: finding.message,
+    rule: finding.rule,
     rules: finding.rules,
     resource: about.resource,
     details: { ...finding.details, ...about.details },
     ...(about.detectedAt ? { detectedAt: about.detectedAt } : {}),
     identity: {
       eventType: kind.eventType,
-      resource: about.subject,
+      resource: identityOf(about.resource),
       ...(container === "" ? {} : { container }),
       ...finding.identity,
     },
@@ -272,6 +272,8 @@ function toEvent(finding: Finding, { kind, about }: { kind: ReportKind; about: A
 interface Finding {
   readonly severity: string | null;
   readonly message: string;
+  /** The one form of its id, as `spec.rule`. */
+  readonly rule: string;
   readonly rules: readonly string[];
   readonly details: JsonObject;
   readonly identity: JsonObject;
@@ -288,8 +290,20 @@ function missing(field: string, problem: string): Unreadable {
   return { reason: "missing_field", field, problem };
 }
 
+/** What the texts of an entry are read by. */
+interface EntryContext {
+  readonly owners: Succession;
+  /** What messages call the container: "" where the report does not name it, or its workload has the same name. */
+  readonly toldContainer: string;
+  /** The image's repository, with and without its registry. */
+  readonly repositories: readonly string[];
+}
+
 /** A vulnerability of a package, or why the entry cannot be read. */
-function readVulnerability(item: JsonObject): Finding | Unreadable {
+function readVulnerability(
+  item: JsonObject,
+  { toldContainer, repositories }: EntryContext,
+): Finding | Unreadable {
   const id = textAt(item, "vulnerabilityID");
   if (id === "") return missing("vulnerabilityID", "expected a vulnerabilityID");
   const found = {
@@ -301,13 +315,19 @@ function readVulnerability(item: JsonObject): Finding | Unreadable {
   const fixedVersion = textAt(item, "fixedVersion");
   const title = textAt(item, "title");
   const target = textAt(item, "target");
-  const what = [id, "in", found.package || "an unnamed package", found.installedVersion].filter(Boolean).join(
-    " ",
-  );
-  const fix = fixedVersion === "" ? "" : ` (fixed in ${fixedVersion})`;
+  const file = firstText(found.path, lastingTarget(item, repositories));
+  const what = [
+    found.package || "an unnamed package",
+    found.installedVersion,
+    toldContainer === "" ? "" : `in ${toldContainer}`,
+    file === "" || file === found.package ? "" : `(${file})`,
+    fixedVersion === "" ? "(no fix)" : `(fixed in ${fixedVersion})`,
+  ].filter(Boolean).join(" ");
+  const news = withoutPrefix(title, found.package);
   return {
     severity: text(at(item, "severity")) || null,
-    message: `${what}${fix}${title === "" ? "" : `: ${title}`}`,
+    message: news === "" ? what : `${what}: ${news}`,
+    rule: id,
     rules: [id],
     details: withoutEmpty({
       vulnerabilityID: id,
@@ -318,34 +338,84 @@ function readVulnerability(item: JsonObject): Finding | Unreadable {
       primaryLink: textAt(item, "primaryLink"),
       target,
     }),
-    identity: withoutEmpty({ vulnerabilityID: id, ...found, target: lastingTarget(item, target) }),
+    identity: withoutEmpty({
+      vulnerabilityID: id,
+      ...found,
+      purl: lastingPurl(found.purl),
+      target: lastingTarget(item, repositories),
+    }),
   };
 }
 
-/** The file or binary a package is part of. For packages of the system it is the image's name, which its tag is part of. */
-function lastingTarget(item: JsonObject, target: string): string {
-  return textAt(item, "class") === "os-pkgs" || target.endsWith(")") ? "" : target;
+/** `openssl: a title` of the package openssl less its first word. */
+function withoutPrefix(title: string, word: string): string {
+  return word !== "" && title.startsWith(`${word}: `) ? title.slice(word.length + 2) : title;
 }
 
-/** A secret in an image. The match is never copied: even masked, it shows the text around the secret. */
-function readSecret(item: JsonObject): Finding | Unreadable {
-  const rule = firstText(textAt(item, "ruleID"), textAt(item, "title"));
+/** A purl less its qualifiers: `?arch=amd64&distro=debian-12.11` changes with each point release of the base image. */
+function lastingPurl(purl: string): string {
+  const query = purl.indexOf("?");
+  if (query < 0) return purl;
+  const subpath = purl.indexOf("#", query);
+  return subpath < 0 ? purl.slice(0, query) : purl.slice(0, query) + purl.slice(subpath);
+}
+
+/** `(debian 12.11)` and the like, which follow the image's name. */
+const SYSTEM = /\([a-z][\w .-]{0,40} [\w.+-]{1,40}\)$/;
+
+/**
+ * The file or binary an entry is part of. For packages of the system it is the image's name, which the container tells
+ * already, with its tag, which changes.
+ */
+function lastingTarget(item: JsonObject, repositories: readonly string[]): string {
+  const target = textAt(item, "target");
+  if (textAt(item, "class") === "os-pkgs" || SYSTEM.test(target)) return "";
+  const isImage = repositories.some((name) =>
+    target.startsWith(name) && /^($|[:@ ])/.test(target.slice(name.length))
+  );
+  return isImage ? "" : target;
+}
+
+/** What identifies the secrets of one rule in one file: they differ by line and match alone, and are counted. */
+function secretKey(item: JsonObject): string {
+  return JSON.stringify([ruleOfSecret(item), textAt(item, "target"), textAt(item, "severity")]);
+}
+
+function ruleOfSecret(item: JsonObject): string {
+  return firstText(textAt(item, "ruleID"), textAt(item, "title"));
+}
+
+/**
+ * Secrets of one rule in a file of an image, `count` of them. The match is never copied: even masked, it shows the
+ * text around the secret.
+ */
+function readSecret(
+  item: JsonObject,
+  { toldContainer, repositories, count }: EntryContext & { readonly count: number },
+): Finding | Unreadable {
+  const rule = ruleOfSecret(item);
   if (rule === "") return missing("ruleID", "expected a ruleID");
   const title = textAt(item, "title");
   const path = textAt(item, "target");
   return {
     severity: text(at(item, "severity")) || null,
-    message: `${title || rule}${path === "" ? "" : ` in ${path}`}`,
+    message: [
+      title || "Secret",
+      path === "" ? "" : `in ${path}`,
+      toldContainer === "" ? "" : `of ${toldContainer}`,
+      count === 1 ? "" : `(${count} times)`,
+    ].filter(Boolean).join(" "),
+    rule,
     rules: [rule],
-    details: withoutEmpty({ rule, title, path, category: textAt(item, "category") }),
-    identity: withoutEmpty({ rule, path }),
+    details: withoutEmpty({ rule, title, path, count, category: textAt(item, "category") }),
+    identity: withoutEmpty({ rule, path: lastingTarget(item, repositories) }),
   };
 }
 
 /** A failed check with its messages; undefined for one that passed; or why the entry cannot be read. */
 function readCheck(
   item: JsonObject,
-  rename: (text: string) => string,
+  { owners }: Pick<EntryContext, "owners">,
 ): Finding | Unreadable | undefined {
   const success = at(item, "success");
   if (success === true || success === "true") return undefined;
@@ -355,16 +425,18 @@ function readCheck(
   }
   const id = textAt(item, "checkID");
   const title = textAt(item, "title");
-  const messages = texts(at(item, "messages")).map(rename);
+  const reported = texts(at(item, "messages"));
+  const messages = reported.map((message) => toldOf(message, owners));
   const check = firstText(canonicalCheckId(id), title);
   if (check === "" && messages.length === 0) {
     return missing("checkID", "expected a checkID, a title or messages");
   }
-  const description = rename(textAt(item, "description"));
+  const description = toldOf(textAt(item, "description"), owners);
   const said = messages.length > 0 ? messages.join("; ") : description;
   return {
     severity: text(at(item, "severity")) || null,
-    message: said === title ? title : [title || id, said].filter(Boolean).join(": "),
+    message: said === title ? title : [title, said].filter(Boolean).join(": ") || `Check ${id} failed`,
+    rule: check,
     rules: id === "" ? texts(title) : checkIds(id),
     details: withoutEmpty({
       checkID: id,
@@ -372,9 +444,12 @@ function readCheck(
       category: textAt(item, "category"),
       messages,
       description,
-      remediation: rename(textAt(item, "remediation")),
+      remediation: toldOf(textAt(item, "remediation"), owners),
     }),
-    identity: withoutEmpty({ check, messages: messages.toSorted() }),
+    identity: withoutEmpty({
+      check,
+      messages: reported.map((message) => lastingWords(message, owners)).toSorted(),
+    }),
   };
 }
 
