@@ -196,7 +196,11 @@ function readableIdentity(
   identity: unknown,
   { source, severity, shown }: { source: string; severity: string; shown: Shown },
 ): string {
-  const { value } = cleanObject(identity, { maxString: LIMITS.annotationBytes, links: false });
+  const { value } = cleanObject(identity, {
+    maxString: LIMITS.annotationBytes,
+    maxTotal: LIMITS.annotationBytes,
+    links: false,
+  });
   const { message, rule, resource, details } = shown;
   const texts = [message, rule, JSON.stringify(resource ?? {}), JSON.stringify(details)];
   const isShown = (text: string) => {

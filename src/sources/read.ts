@@ -37,9 +37,11 @@ export function list(value: Field): readonly Json[] {
   return Array.isArray(value) ? value : [];
 }
 
-/** An array's texts that are not empty; one text counts as a list of one. */
+const MAX_TEXTS = 1_000;
+
+/** An array's texts that are not empty, of its first 1,000 items; one text counts as a list of one. */
 export function texts(value: Field): string[] {
-  const values = Array.isArray(value) ? value : [value];
+  const values = Array.isArray(value) ? value.slice(0, MAX_TEXTS) : [value];
   return values.map(text).filter((word) => word !== "");
 }
 

@@ -3,6 +3,8 @@
 const ESC = 0x1b;
 const CSI = 0x9b;
 const REPLACEMENT = "\ufffd";
+/** So many times its limit of a text is looked at: one that is almost all invisible shows nothing. */
+const LOOKED_AT = 16;
 
 /**
  * Characters that show nothing and so can hide or reorder what is read: bidi marks, embeddings, overrides and
@@ -34,10 +36,11 @@ const INVISIBLE: readonly (readonly [number, number])[] = [
  */
 export function clean(text: string, limit: number): string {
   if (text.length <= limit && isPlain(text)) return text;
+  const end = Math.min(text.length, LOOKED_AT * (limit + 1));
   let result = "";
   let space = false; // a run of white space is due before the next character, if there is one
   let index = 0;
-  while (index < text.length) {
+  while (index < end) {
     const code = text.codePointAt(index) ?? 0;
     const width = code > 0xffff ? 2 : 1;
     if (code === ESC || code === CSI) {

@@ -6,6 +6,9 @@ import { mask } from "./mask.ts";
 const MAX_DEPTH = 64;
 const MAX_NODES = 10_000;
 const MAX_KEY = 128;
+/** UTF-16 units of all strings of an object; after so many each further one is cut to a few. */
+const MAX_TOTAL = 512 * 1024;
+const MAX_LATE_STRING = 64;
 /** How much more than its limit of a text is masked, so that no half of a secret is left at the cut. */
 const MASK_MARGIN = 256;
 
@@ -26,11 +29,19 @@ export interface CleanOptions {
   readonly maxString: number;
   /** True where viewers may make links of its members: addresses that are not of the web are left out. */
   readonly links: boolean;
+  /** UTF-16 units of all strings, after which each further one is cut to 64. */
+  readonly maxTotal?: number;
 }
 
-/** The object with every key and string cleaned and masked; depth 64, 10,000 values. Nulls and `__proto__` are left out. */
-export function cleanObject(value: unknown, { maxString, links }: CleanOptions): CleanedObject {
-  const budget = { maxString, links, nodes: MAX_NODES, truncated: false };
+/**
+ * The object with every key and string cleaned and masked; depth 64, 10,000 values, half a million characters. Nulls and
+ * `__proto__` are left out.
+ */
+export function cleanObject(
+  value: unknown,
+  { maxString, links, maxTotal = MAX_TOTAL }: CleanOptions,
+): CleanedObject {
+  const budget = { maxString, links, maxTotal, nodes: MAX_NODES, truncated: false };
   const cleaned = typeof value === "object" && value !== null && !Array.isArray(value)
     ? cleanMembers(value, budget, 1)
     : {};
@@ -38,6 +49,7 @@ export function cleanObject(value: unknown, { maxString, links }: CleanOptions):
 }
 
 interface Budget extends CleanOptions {
+  maxTotal: number;
   nodes: number;
   truncated: boolean;
 }
@@ -45,8 +57,10 @@ interface Budget extends CleanOptions {
 function cleanValue(value: unknown, budget: Budget, depth: number): Json | undefined {
   if (budget.nodes-- <= 0) return leaveOut(budget);
   if (typeof value === "string") {
-    const text = cleanText(value, budget.maxString);
-    if (text.length >= budget.maxString - 1 && value.length > budget.maxString) budget.truncated = true;
+    const limit = budget.maxTotal > 0 ? budget.maxString : Math.min(MAX_LATE_STRING, budget.maxString);
+    const text = cleanText(value, limit);
+    budget.maxTotal -= Math.min(value.length, limit);
+    if (text.length >= limit - 1 && value.length > limit) budget.truncated = true;
     return budget.links && isActiveUrl(text) ? undefined : text;
   }
   if (typeof value === "number") {

@@ -12,6 +12,8 @@ const MAX_DEPTH = 64;
 const MAX_VALUES = 10_000;
 /** UTF-16 units of a string, and of a key, that are hashed. */
 const MAX_TEXT = 65_536;
+/** UTF-16 units of all strings that are hashed: the texts after so many are left out. */
+const MAX_TEXTS = 1_048_576;
 /** Control characters, and what reads as white space: one space stands for a run of them. */
 // deno-lint-ignore no-control-regex -- control characters are what it removes
 const SPACES = /[\u0000-\u0020\u007f-\u00a0\u2028\u2029]+/g;
@@ -21,14 +23,22 @@ const SPACES = /[\u0000-\u0020\u007f-\u00a0\u2028\u2029]+/g;
  * and non-finite members left out; the same value for the same words of a tool. Never throws.
  */
 export function cleanIdentityV1(identity: unknown): JsonObject {
-  const budget = { values: MAX_VALUES };
+  const budget = { values: MAX_VALUES, texts: MAX_TEXTS };
   const cleaned = isObject(identity) ? cleanValue(identity, budget, 1) : undefined;
   return isObject(cleaned) ? cleaned : {};
 }
 
-function cleanValue(value: unknown, budget: { values: number }, depth: number): Json | undefined {
+interface Budget {
+  values: number;
+  texts: number;
+}
+
+function cleanValue(value: unknown, budget: Budget, depth: number): Json | undefined {
   if (budget.values-- <= 0) return undefined;
-  if (typeof value === "string") return cleanTextV1(value);
+  if (typeof value === "string") {
+    budget.texts -= Math.min(value.length, MAX_TEXT);
+    return budget.texts < 0 ? undefined : cleanTextV1(value);
+  }
   if (typeof value === "boolean") return value;
   if (typeof value === "number") {
     return Number.isFinite(value) ? (Object.is(value, -0) ? 0 : value) : undefined;

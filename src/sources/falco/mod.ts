@@ -319,8 +319,13 @@ const VOLATILE: ReadonlySet<string> = new Set([
   "hostname",
 ]);
 
+/** `proc` of `proc.name`. */
+const FAMILIES: ReadonlySet<string> = new Set([...SHOWN].map((key) => key.split(".", 1)[0] ?? key));
+
 /** Families of fields are short words; longer paths than this are no fields of Falco's. */
 const MAX_PREFIX = 64;
+/** Rules have some dozens of output fields; those after so many are not read. */
+const MAX_FIELDS = 1_000;
 
 /** Above this a port is taken for one the client's kernel chose, where nothing else tells the sides apart. */
 const FIRST_EPHEMERAL_PORT = 32_768;
@@ -341,7 +346,7 @@ function nested(fields: JsonObject, key: string): Field {
 function shownFields(fields: JsonObject): JsonObject {
   const shown: JsonObject = {};
   for (const [key, value] of Object.entries(fields)) {
-    if (isObject(value)) showNested(fields, key, shown);
+    if (FAMILIES.has(key) && isObject(value)) showNested(fields, key, shown);
     else if (SHOWN.has(key) || key.startsWith("proc.aname[")) show(shown, key, value);
   }
   return shown;
@@ -362,7 +367,9 @@ function show(shown: JsonObject, key: string, value: Field): void {
 function lastingFields(fields: JsonObject): JsonObject {
   const clientPorts = clientPortKeys(fields);
   const lasting: JsonObject = {};
+  let count = 0;
   for (const [key, value] of leaves(fields)) {
+    if (++count > MAX_FIELDS) break;
     if (value === null || value === "<NA>" || isVolatile(key) || clientPorts.has(key)) continue;
     const isTuple = key === "fd.name" || key === "fd.nameraw" || key.startsWith("evt.arg");
     lasting[key] = isTuple && typeof value === "string" ? withoutClientPort(value) : value;
