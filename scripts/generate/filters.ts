@@ -4,7 +4,7 @@ import { z } from "zod";
 import { MAX_SOURCES } from "../../src/filters/document.ts";
 import { filterBlockShape, MAX_LIST_VALUES, MAX_VALUE_LENGTH } from "../../src/filters/schema.ts";
 import { MAX_FILTERS, MAX_SPEC_LENGTH, MAX_TENANT_FILTERS } from "../../src/filters/observation_filters.ts";
-import { MAX_TEXT_LENGTH } from "../../src/filters/config_text.ts";
+import { MAX_ANCHORS, MAX_TEXT_LENGTH, SERVER_BOUNDS } from "../../src/filters/config_text.ts";
 import { CATEGORIES, SEVERITIES } from "../../src/model/observation.ts";
 import { MAX_EXPRESSION_LENGTH } from "../../src/filters/expression.ts";
 import { MAX_MATCH_COST, MAX_PATTERN_INSTRUCTIONS, MAX_PATTERN_LENGTH } from "../../src/filters/pattern.ts";
@@ -124,6 +124,7 @@ write \`has(details.score) && details.score > 7\`, or \`details.?score.orValue(0
 | limit | |
 | --- | --- |
 | text of the ConfigMap's key | ${MAX_TEXT_LENGTH} characters |
+| the same in YAML | ${SERVER_BOUNDS.maxMarks} lines, brackets, quotes and other marks; ${MAX_ANCHORS} anchors and aliases |
 | sources in it | ${MAX_SOURCES} |
 | ObservationFilters of the controller's namespace | ${MAX_FILTERS} |
 | ObservationFilters of any other namespace | ${MAX_TENANT_FILTERS} |

@@ -6,6 +6,8 @@ import { filterBlockSchema, filterBlockShape, targetSourceSchema, toIssues, unkn
 import { formatReceived, type Issue, type Path, type Problem } from "./problem.ts";
 import { readDocument } from "./config_text.ts";
 
+/** Mistakes of one text that are shown. */
+const MAX_PROBLEMS = 1_000;
 /** Most sources in one ConfigMap document. */
 export const MAX_SOURCES = 200;
 
@@ -58,7 +60,11 @@ export function parseFilterDocuments(
   const read = readDocument(text);
   if (!read.ok) return read;
   const result = readFilterDocuments(read.document.value, name);
-  return result.ok ? result : { ok: false, problems: result.problems.map(read.document.place) };
+  if (result.ok) return result;
+  const problems = result.problems.slice(0, MAX_PROBLEMS).map(read.document.place);
+  const more = result.problems.length - problems.length;
+  if (more > 0) problems.push({ path: "", message: `and ${more} more mistakes` });
+  return { ok: false, problems };
 }
 
 /** Reads an ObservationFilter's spec. */

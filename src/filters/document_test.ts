@@ -58,7 +58,22 @@ Deno.test("parseFilterDocuments() bounds text, sources, lists, values and expres
       JSON.stringify({ sources: { trivy: { includeRules: ["x".repeat(257)] } } }),
       `expected at most 256 characters, received "${"x".repeat(80)}…"`,
     ],
-    [`{"sources": ${"[".repeat(100_000)}`, "nested too deeply"],
+    [`{"sources": ${"[".repeat(100_000)}`, "the text ends too early"],
+    [`{"sources": ${"[".repeat(100)}${"]".repeat(100)}}`, "nested deeper than 64 levels"],
+    [`sources: ${"[".repeat(7_900)}`, "nested too deeply"],
+    [JSON.stringify({ sources: [many(50_000)] }), "more than 50000 values"],
+    [
+      "sources: {}\n".repeat(9_000),
+      "expected at most 8000 lines, brackets, quotes and other marks in YAML, received 36000; write it as JSON",
+    ],
+    [
+      many(101).map((name) => `${name}: &${name} x\n`).join(""),
+      "expected at most 100 anchors and aliases, received 101",
+    ],
+    [
+      `a: &a x\n${many(101).map((name) => `${name}: *a\n`).join("")}`,
+      "expected at most 100 anchors and aliases, received 101",
+    ],
   ];
   for (const [text, message] of rows) {
     const result = parseFilterDocuments(text, "f");
@@ -67,16 +82,39 @@ Deno.test("parseFilterDocuments() bounds text, sources, lists, values and expres
   }
 });
 
-Deno.test("parseFilterDocuments() refuses a ConfigMap full of keys, each with its place", () => {
+Deno.test("parseFilterDocuments() refuses a ConfigMap full of keys, the first 1,000 with their places", () => {
   const keys = Array.from({ length: 45_000 }, (_, index) => `  s${index}:\n`);
-  const block = Array.from({ length: 30_000 }, (_, index) => `"k${index}":1`);
-  // Each key compared with all others, these two took more than half a minute.
+  const block = (count: number) => Array.from({ length: count }, (_, index) => `"k${index}":1`).join();
+  // Each key compared with all others, these took more than half a minute.
   const many = parseFilterDocuments(`sources:\n${keys.join("")}`, "f");
-  const unknown = parseFilterDocuments(`{"sources":{"trivy":{${block.join()}}}}`, "f");
-  assert(!many.ok && !unknown.ok);
+  const unknown = parseFilterDocuments(`{"sources":{"trivy":{${block(9_000)}}}}`, "f");
+  const crowded = parseFilterDocuments(`{"sources":{"trivy":{${block(30_000)}}}}`, "f");
+  assert(!many.ok && !unknown.ok && !crowded.ok);
   assertEquals(many.problems.length, 1);
-  assertEquals(unknown.problems.length, 30_000);
-  assertEquals(unknown.problems.at(-1)?.path, "sources.trivy.k29999");
+  assertEquals(unknown.problems.length, 1_001);
+  assertEquals(unknown.problems[999]?.path, "sources.trivy.k999");
+  assertEquals(unknown.problems[1_000]?.message, "and 8000 more mistakes");
+  assertEquals(crowded.problems.map(({ message, position }) => [message, position?.line]), [
+    ["more than 10000 keys in one object", 1],
+  ]);
+});
+
+Deno.test("parseFilterDocuments() finds the places in JSON that it finds in the same text as YAML", () => {
+  const texts = [
+    '{\n  "sources": {\n    "trivy": {"minSeverity": "HIHG", "excludeKinds": ["Pod", 7]}\n  }\n}',
+    '{"sources": {"é😀": {"expression": "severity == \\"HIGH\\" && nothing"}}}',
+    '{"sources": {"a": {"expression": "severity == nothing", "mode": "Shadow"}, "b": [1, {"c": {}}]}}',
+    '{"sources":{"a":{"enabled":true,"enabled":false},"A":{},"a":{}}}',
+    '[{"sources":{}}]',
+    '{"sources":{},"soures":{}}',
+  ];
+  for (const text of texts) {
+    const json = parseFilterDocuments(text, "f");
+    // A comment makes it YAML.
+    const yaml = parseFilterDocuments(`${text} # YAML`, "f");
+    assert(!json.ok);
+    assertEquals(json, yaml, text);
+  }
 });
 
 Deno.test("readFilterSpec() reads an ObservationFilter's spec and suggests its own keys too", () => {

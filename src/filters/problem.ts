@@ -27,6 +27,15 @@ export interface Issue {
   readonly offset?: number;
 }
 
+/** One document of a text. */
+export interface TextDocument {
+  readonly value: unknown;
+  /** Where a path stands; the nearest ancestor's place if it is not there. */
+  locate(path: Path, at?: "key" | "value"): Position;
+  /** An issue with its place. */
+  place(issue: Issue): Problem;
+}
+
 /** Writes a path as people read it. */
 export function formatPath(path: Path): string {
   let text = "";

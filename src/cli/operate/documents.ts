@@ -2,6 +2,7 @@
 import {
   readDocuments,
   readEachDocument,
+  type TextBounds,
   type TextDocument,
   type TextResult,
 } from "../../filters/config_text.ts";
@@ -11,13 +12,15 @@ import { parseJson } from "../../text/json.ts";
 
 /** Longest text that is read as YAML, in UTF-16 units: the parser takes half a second and 65 MiB for each million. */
 export const MAX_YAML_LENGTH = 16 * 2 ** 20;
+/** A user's own file may take its time. */
+const FILE_BOUNDS: TextBounds = { maxLength: MAX_YAML_LENGTH, maxMarks: Infinity };
 
 /** The documents of a configuration file that can be read, and what is wrong with the others. NDJSON too. */
 export function readConfig(
   text: string,
 ): { readonly documents: readonly TextDocument[]; readonly problems: readonly Problem[] } {
   const isLines = text.length <= MAX_YAML_LENGTH && beginsWithJsonLine(text);
-  const { documents, problems } = isLines ? readLines(text) : readEachDocument(text, MAX_YAML_LENGTH);
+  const { documents, problems } = isLines ? readLines(text) : readEachDocument(text, FILE_BOUNDS);
   return { documents: documents.filter(({ value }) => value !== null), problems };
 }
 
@@ -31,7 +34,7 @@ function readLines(text: string): { readonly documents: TextDocument[]; readonly
       ...problem,
       ...(position && { position: { ...position, line: index + position.line } }),
     });
-    const read = readEachDocument(line, MAX_YAML_LENGTH);
+    const read = readEachDocument(line, FILE_BOUNDS);
     problems.push(...read.problems.map(onLine));
     documents.push(...read.documents.map((document): TextDocument => ({
       value: document.value,
@@ -63,7 +66,7 @@ const DEEPER = " ".repeat(120);
  * space before such a line is not part of the text.
  */
 export function readYaml(text: string): TextResult {
-  let read = readDocuments(text, MAX_YAML_LENGTH);
+  let read = readDocuments(text, FILE_BOUNDS);
   const lines = text.split("\n");
   const rounds = Math.min(MAX_REPAIRS, MAX_REPAIRED_LENGTH / Math.max(1, text.length));
   for (let round = 0; round < rounds && !read.ok; round++) {
@@ -73,7 +76,7 @@ export function readYaml(text: string): TextResult {
       const next = position?.line ?? lines.length;
       if (next < lines.length) lines[next] = DEEPER + lines[next];
     }
-    const again = readDocuments(lines.join("\n"), 2 * MAX_YAML_LENGTH);
+    const again = readDocuments(lines.join("\n"), { ...FILE_BOUNDS, maxLength: 2 * MAX_YAML_LENGTH });
     if (again.ok) return again;
     read = again;
   }
