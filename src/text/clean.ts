@@ -206,8 +206,9 @@ function isPrinted(code: number): boolean {
 }
 
 function isSpace(code: number): boolean {
-  return code === 32 || (code >= 9 && code <= 13) || code === 0x85 || code === 0xa0 || code === 0x2028 ||
-    code === 0x2029;
+  if (code < 0x1680) return code === 32 || inRange(code, 9, 13) || code === 0x85 || code === 0xa0;
+  return inRange(code, 0x2000, 0x200a) || inRange(code, 0x2028, 0x2029) ||
+    code === 0x1680 || code === 0x202f || code === 0x205f || code === 0x3000;
 }
 
 function isSurrogate(code: number): boolean {

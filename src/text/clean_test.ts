@@ -26,6 +26,15 @@ Deno.test("clean() removes what terminals obey and what eyes cannot see", () => 
   for (const [text, expected, what] of cases) assertEquals(clean(text, 100), expected, what);
 });
 
+Deno.test("clean() makes a single space of every character that Unicode calls white space", () => {
+  for (let code = 0; code <= 0xffff; code++) {
+    const space = String.fromCharCode(code);
+    // A byte order mark is white space to JavaScript alone, and is removed.
+    const isSpace = /\s/.test(space) && code !== 0xfeff;
+    if (isSpace) assertEquals(clean(`${space}a${space}${space}b${space}`, 100), "a b", code.toString(16));
+  }
+});
+
 Deno.test("clean() cuts between code points and leaves no space at the cut", () => {
   assertEquals(clean("abcdef", 3), "abc");
   assertEquals(clean("ab😀", 3), "ab");
