@@ -22,6 +22,7 @@ import { createDiscovery } from "./kube/discovery.ts";
 import { createEventRecorder } from "./kube/events.ts";
 import { createLeaderElection, holderIdentity } from "./kube/lease.ts";
 import { createKubeClient } from "./kube/client.ts";
+import { createServerClock } from "./kube/server_clock.ts";
 import type { WatchTuning } from "./kube/watch.ts";
 import { every, RunnableGroup, untilAborted } from "./lifecycle.ts";
 import type { Settings } from "./settings.ts";
@@ -34,6 +35,7 @@ import { watchedResources } from "./sources/source.ts";
 import { leaseName } from "./sources/rbac.ts";
 import { SourceStates } from "./sources/status.ts";
 import { budgetEvent } from "./store/budget.ts";
+import { clockEvent } from "./store/deletes.ts";
 import { createExpiry } from "./store/expiry.ts";
 import { createFindings } from "./store/findings.ts";
 import { logger } from "./telemetry/logging.ts";
@@ -83,7 +85,8 @@ export async function startApp(
   });
   const health = new Health(() => clock.monotonic(), metrics);
   const requests = new AbortController();
-  const api = createKubeClient(connection, { metrics });
+  const serverClock = createServerClock(clock);
+  const api = createKubeClient(connection, { metrics, clock, onDate: serverClock.note });
   const recording = new AbortController();
   const identity = holderIdentity(settings.podName || Deno.hostname());
   const events = createEventRecorder({ api, signal: recording.signal, instance: identity, clock });
@@ -151,6 +154,7 @@ export async function startApp(
     index,
     clock,
     assertLeader: () => leader.assertLeader(),
+    clocksAgree: () => serverClock.agrees,
   };
   const findings = createFindings({
     ...leading,
@@ -265,6 +269,18 @@ export async function startApp(
   });
   filtersWatch.firstReadDecided.then(() => health.set("filters", true));
 
+  let clocksAgree = true;
+  function watchClocks(): void {
+    const { skewMs = 0, agrees } = serverClock;
+    metrics.clockSkew.set(skewMs / 1_000);
+    if (agrees === clocksAgree) return;
+    clocksAgree = agrees;
+    const fields = { skewSeconds: Math.round(skewMs / 1_000) };
+    if (agrees) logger("clock").info("The own clock and the API server's agree again", fields);
+    else logger("clock").error("The own clock and the API server's disagree: nothing is deleted", fields);
+    events.record(clockEvent(settings.podNamespace, agrees));
+  }
+
   const beforeRender = () => {
     pipeline.publish();
     health.refresh();
@@ -318,6 +334,7 @@ export async function startApp(
     core: [
       { name: "event loop", run: (signal) => every(BEAT_MS, () => health.beat("event loop"), signal) },
       { name: "repeats", run: (signal) => pipeline.store.repeats.run(signal) },
+      { name: "clocks", run: (signal) => every(BEAT_MS, watchClocks, signal) },
       { name: "storage budget", run: (signal) => every(BEAT_MS, () => pipeline.budget.observe(), signal) },
       { name: "index", run: (signal) => pipeline.runIndex(signal) },
       {

@@ -36,6 +36,8 @@ export interface KubeClientOptions {
   /** How long an unused connection is kept. */
   readonly idleConnectionMs?: number;
   readonly clock?: Clock;
+  /** Called with the Date header of each answer. */
+  readonly onDate?: (date: string | null) => void;
   /** Counts requests for our own custom resources. */
   readonly metrics?: Pick<Metrics, "crdOperations" | "crdOperationDuration">;
 }
@@ -59,6 +61,7 @@ export function createKubeClient(connection: Connection, options: KubeClientOpti
     maxBodyBytes: options.maxBodyBytes ?? 64 * 1024 * 1024,
     maxLineBytes: options.maxLineBytes ?? 4 * 1024 * 1024,
     clock: options.clock ?? systemClock,
+    onDate: options.onDate ?? (() => {}),
   };
   const { fieldManager = "zen-watcher", metrics } = options;
   const measured = <T>(type: ResourceType, operation: string, run: () => Promise<T>) =>
@@ -132,6 +135,7 @@ export function createKubeClient(connection: Connection, options: KubeClientOpti
 
 /** What the requests of a client have in common. */
 interface Wire {
+  readonly onDate: (date: string | null) => void;
   readonly connection: Connection;
   readonly pools: Pools;
   readonly userAgent: string;
@@ -319,6 +323,7 @@ async function send(
       // A redirect would take the credentials to another host.
       redirect: "manual",
     });
+    wire.onDate(response.headers.get("date"));
     return { response, limit, failure, [Symbol.dispose]: dispose };
   } catch (error) {
     const reason = failure(error);

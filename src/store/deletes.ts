@@ -1,5 +1,6 @@
 /** Deletes of the leader: paced, each only of the very object that was judged. */
 import { ApiError, hasStatus, type KubeApi, NetworkError } from "../kube/api.ts";
+import type { EventDraft } from "../kube/events.ts";
 import { backoff, elapsed, isRetryable, retryAfterMsOf } from "../kube/retry.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { ObservationIndex, Row } from "./index/mod.ts";
@@ -23,6 +24,8 @@ export interface DeletesOptions extends SpacingOptions {
   readonly sourceLabel: (source: string) => string;
   /** Throws where the lease may be another's by now. */
   readonly assertLeader: () => void;
+  /** False while the own clock and the API server's disagree on what is old: nothing is deleted then. */
+  readonly clocksAgree?: () => boolean;
   readonly concurrency?: number;
   readonly random?: () => number;
 }
@@ -44,6 +47,7 @@ export interface Deletes {
 export function createDeletes(options: DeletesOptions): Deletes {
   const { api, index, metrics, concurrency = 8, sleep } = options;
   const turn = createSpacing(options);
+  const mayDelete = options.clocksAgree ?? (() => true);
   // Prometheus sees the first error only where its series stood at 0 before.
   for (const error_type of ERROR_TYPES) metrics.gcErrors.inc({ operation: "delete", error_type }, 0);
 
@@ -76,7 +80,7 @@ export function createDeletes(options: DeletesOptions): Deletes {
   async function inTurn(row: Row, reason: DeleteReason, signal: AbortSignal): Promise<boolean> {
     const waits = backoff(options.random ? { random: options.random } : {});
     for (let attempt = 1;; attempt++) {
-      if (!await turn(signal)) return false;
+      if (!await turn(signal) || !mayDelete()) return false;
       options.assertLeader();
       const result = await one(row, reason, signal);
       if (typeof result === "boolean") return result;
@@ -87,6 +91,7 @@ export function createDeletes(options: DeletesOptions): Deletes {
 
   return {
     async all(rows, reason, signal) {
+      if (!mayDelete()) return 0;
       const queue = rows[Symbol.iterator]();
       let deleted = 0;
       let lost: unknown;
@@ -106,6 +111,18 @@ export function createDeletes(options: DeletesOptions): Deletes {
       if (lost !== undefined) throw lost;
       return deleted;
     },
+  };
+}
+
+/** The Event that says that nothing is deleted since clocks disagree, or that they agree again. */
+export function clockEvent(ownNamespace: string, agrees: boolean): EventDraft {
+  return {
+    regarding: { apiVersion: "v1", kind: "Namespace", name: ownNamespace, namespace: ownNamespace },
+    type: agrees ? "Normal" : "Warning",
+    reason: agrees ? "ClocksAgree" : "ClocksDisagree",
+    message: agrees
+      ? "The clocks of zen-watcher and of the API server agree again: Observations are deleted when they are old"
+      : "The clocks of zen-watcher and of the API server differ by more than an hour: no Observation is deleted",
   };
 }
 

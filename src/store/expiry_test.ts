@@ -319,3 +319,31 @@ Deno.test("of an Observation that is stored twice the one in its own namespace s
       assertEquals(values.map(({ labels }) => labels.reason), ["merged"]);
     },
   ));
+
+Deno.test("nothing is deleted while the own clock and the API server's disagree", () =>
+  leading(
+    (now) =>
+      Array.from(
+        { length: 120 },
+        (_, id) => ({ ...OLD, id, namespace: "shop", createdAt: now - 30 * DAY_MS }),
+      ),
+    async ({ time, kube, leader }) => {
+      leader.clocksAgree = false;
+      const works = [
+        leader.expiry.collect(NEVER),
+        leader.expiry.evict(NEVER),
+        leader.expiry.merge(NEVER),
+      ];
+      await time.advance(10_000);
+      assertEquals([await Promise.all(works), kube.count("delete")], [[0, 0, 0], 0]);
+      leader.clocksAgree = true;
+      const collected = leader.expiry.collect(NEVER);
+      leader.clocksAgree = false;
+      await time.advance(10_000);
+      assertEquals([await collected, kube.count("delete")], [0, 0], "nor once they do so no more");
+      leader.clocksAgree = true;
+      const again = leader.expiry.collect(NEVER);
+      await time.advance(10_000);
+      assertEquals(await again, 120);
+    },
+  ));

@@ -59,7 +59,7 @@ const FLUSH_MS = 5_000;
 const CONTENT_DELAY_MS = 5_000;
 const TRANSITION_DELAY_MS = 500;
 /** A pushed finding's TTL runs from lastSeenAt: it is written when this share of the TTL has passed. */
-const TTL_SHARE = 20;
+const TTL_SHARE = 10;
 /** One line in this time, however many writes are refused. */
 const REFUSED_LOG_MS = 60_000;
 

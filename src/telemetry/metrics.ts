@@ -103,6 +103,10 @@ export function createMetrics() {
       "storage_budget_usage",
       "Share of the storage budget in use: the larger of count and bytes",
     ),
+    clockSkew: gauge(
+      "clock_skew_seconds",
+      "How far the own clock is ahead of the API server's; nothing is deleted beyond an hour",
+    ),
     isLeader: gauge("is_leader", "1 on the leader"),
     leaderTransitions: counter("leader_transitions_total", "Changes of leader seen"),
     ingestersActive: gauge("ingesters_active", "Ingesters and ObservationMappings in force"),

@@ -31,6 +31,7 @@ export class Leader extends Replica {
   readonly budget: Budget;
   readonly expiry: Expiry;
   leads = true;
+  clocksAgree = true;
 
   constructor(options: LeaderOptions) {
     const { kube, time, graceSeconds = 600, eventTypesOf } = options;
@@ -45,6 +46,7 @@ export class Leader extends Replica {
       metrics: this.metrics,
       sleep: time.sleep,
       assertLeader,
+      clocksAgree: () => this.clocksAgree,
     };
     this.findings = createFindings({
       ...common,
