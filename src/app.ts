@@ -298,6 +298,7 @@ export async function startApp(
       filters: filtersWatch.status(),
       storage: pipeline.report(),
     }),
+    pathsKnown: () => sourcesKnown,
     admissionWriters: () => [...settings.admissionWriters, ...(ownUser.name === "" ? [] : [ownUser.name])],
     posts,
     token: webhookToken({

@@ -16,6 +16,7 @@ import type { SourceState } from "../src/sources/status.ts";
 import { BUILT_IN } from "../src/sources/registry.ts";
 import { feedId, type PostFeed, type Source } from "../src/sources/source.ts";
 import { createMetrics } from "../src/telemetry/metrics.ts";
+import { startDevWorld } from "./support/dev_world.ts";
 import { eventually } from "./support/eventually.ts";
 import { feedOf } from "./support/source_runtime.ts";
 
@@ -496,4 +497,18 @@ Deno.test("without its CRDs the program runs on, and takes them up once they are
   await installCrds(w);
   await w.apply(INGESTERS, "x", webhook("tool", "/a"));
   await w.until("it to be in force", () => replica.sources.active.length === 1);
+});
+
+Deno.test("a sender that comes before the Ingesters are read is told to come again, not that its path is not there", async () => {
+  await using w = await startDevWorld();
+  const { group, version, kind } = INGESTERS;
+  const spec = webhook("tool", "/ingest/x", { webhook: { path: "/ingest/x", auth: { type: "none" } } });
+  const metadata = { name: "x", namespace: "zen-system" };
+  await w.api.create(INGESTERS, { apiVersion: `${group}/${version}`, kind, metadata, spec });
+  const away = w.server.faults.add({ path: "/ingesters", effect: { kind: "status", status: 503 } });
+  await using app = await w.replica("zen-watcher-0");
+  assertEquals((await app.post("/ingest/x", { m: "first" })).status, 503);
+  away.remove();
+  await eventually("the path", async () => (await app.post("/ingest/x", { m: "first" })).status === 200);
+  assertEquals((await app.post("/ingest/y", {})).status, 404);
 });

@@ -28,6 +28,8 @@ export interface HttpOptions extends WebhookOptions {
   readonly ready: () => ProbeReport;
   /** The document of `/tools/status`. No payload text. */
   readonly status: () => Readonly<Record<string, unknown>>;
+  /** False until the Ingesters were read: a path that is not known yet may be theirs. */
+  readonly pathsKnown: () => boolean;
   /** Users that may write what zen-watcher writes, beside itself. */
   readonly admissionWriters: () => readonly string[];
 }
@@ -74,7 +76,10 @@ export function createHttpApp(options: HttpOptions): HttpApp {
   app.all(ADMISSION_PATH, (c) => admission(c));
   app.all("*", async (c) => {
     const response = await handleWebhook(c, c.env);
-    return response ?? problem(c, new Refusal(404, "Cannot find this path"));
+    if (response) return response;
+    if (options.pathsKnown()) return problem(c, new Refusal(404, "Cannot find this path"));
+    const why = "Cannot find this path yet: the Ingesters are not read, come again";
+    return problem(c, new Refusal(503, why, { "retry-after": "1" }));
   });
   app.onError((error, c) => {
     log.error("Request failed", {

@@ -37,6 +37,7 @@ function setup(options: {
   maxBytes?: number;
   take?: Intake["take"];
   allow?: (client: string) => boolean;
+  pathsKnown?: () => boolean;
 } = {}): Setup {
   const metrics = createMetrics();
   const taken: Payload[] = [];
@@ -53,6 +54,7 @@ function setup(options: {
     live: () => ({ ok: true, reasons: [], checks: { loop: true } }),
     ready: () => ({ ok: false, reasons: ["not yet"], checks: { api: false } }),
     status: () => ({ leader: false }),
+    pathsKnown: options.pathsKnown ?? (() => true),
     admissionWriters: () => [],
     posts,
     token: () => options.token ?? "",
@@ -89,6 +91,16 @@ Deno.test("createHttpApp() answers the probes with the documents of the contract
   assertEquals(await ready.json(), { status: "not_ready", reasons: ["not yet"], checks: { api: false } });
   assertEquals((await app.request("/health", { method: "POST" }, { peer: "" })).status, 405);
   assertEquals((await app.request("/nowhere", {}, { peer: "" })).status, 404);
+});
+
+Deno.test("createHttpApp() answers 503 to an unknown path until the paths of Ingesters are known, then 404", async () => {
+  let pathsKnown = false;
+  const { post } = setup({ pathsKnown: () => pathsKnown });
+  const early = await post("{}", { path: "/ingest/later" });
+  assertEquals([early.status, early.headers.get("retry-after")], [503, "1"]);
+  assertEquals((await post("{}", { path: "/falco/webhook" })).status, 200);
+  pathsKnown = true;
+  assertEquals((await post("{}", { path: "/ingest/later" })).status, 404);
 });
 
 const REFUSALS: readonly {
