@@ -127,7 +127,7 @@ function referencePasses({ source, block, tenantNamespace }: FilterDocument, sam
   if (source !== "*" && source !== sample.source) return true;
   if (block.mode === "Shadow") return true;
   if (tenantNamespace !== undefined) {
-    if (sample.namespace !== tenantNamespace) return true;
+    if (sample.resource?.namespace !== tenantNamespace) return true;
     if (sample.severity === "CRITICAL" || sample.source === "audit") return true;
   }
   const rank = [...SEVERITIES].reverse();

@@ -117,11 +117,19 @@ export const CHART_VALUES: JsonObject = {
     items: {
       ...object({
         apiGroups: words,
-        // No mapping reads Secrets: a rule for them could only be a mistake.
-        resources: { ...words, items: { ...word, not: { enum: ["secrets"] } } },
+        // No mapping reads Secrets: a rule for them could only be a mistake. "*" is for groups whose kinds come and go.
+        resources: { ...words, items: { anyOf: [{ ...word, not: { enum: ["secrets"] } }, { const: "*" }] } },
+        namespace: text,
         verbs: { type: "array", minItems: 1, items: { enum: ["get", "list", "watch"] } },
       }),
       required: ["apiGroups", "resources", "verbs"],
+      // All resources of these groups would be Secrets, tokens or our own Observations.
+      if: { properties: { resources: { contains: { const: "*" } } } },
+      then: {
+        properties: {
+          apiGroups: { items: { not: { enum: ["", "authentication.k8s.io", "zen.kube-zen.io"] } } },
+        },
+      },
     },
   },
   serviceAccount: object({ create: flag, name: text, annotations: map }),

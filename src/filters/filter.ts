@@ -79,7 +79,7 @@ const TENANT_STEPS = 80_000;
 /** Compiles documents into one set. */
 export function compileFilters(documents: readonly FilterDocument[]): FilterSet {
   // By name, so that the reason given does not depend on the order documents arrived in.
-  const compiled = documents.map(compileOnce).sort((a, b) => a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
+  const compiled = documents.map(compileOnce).sort(byName);
   const operators = compiled.filter(({ tenantNamespace }) => tenantNamespace === undefined);
   const bySource = Map.groupBy(operators, ({ source }) => source);
   const general = bySource.get("*") ?? [];
@@ -147,7 +147,7 @@ function judge(event: NormalEvent, { operators, tenants, tenantSteps }: Judging)
   const ownSteps = { left: Math.min(TENANT_STEPS, tenantSteps?.left ?? TENANT_STEPS) };
   const given = ownSteps.left;
   let dropped: { reason: DocumentReason; document: string } | undefined;
-  for (const document of [...operators, ...tenants]) {
+  for (const document of inOrder(operators, tenants)) {
     // A document in shadow is counted also for events another document drops: its figures must not depend on the others.
     if ((dropped && !document.shadow) || !actsOn(document, event)) continue;
     const budget = document.tenantNamespace === undefined ? operatorSteps : ownSteps;
@@ -159,6 +159,18 @@ function judge(event: NormalEvent, { operators, tenants, tenantSteps }: Judging)
   if (tenantSteps) tenantSteps.left -= given - ownSteps.left;
   if (dropped) return { pass: false, ...dropped, ...(notes.length > 0 && { notes }) };
   return notes.length > 0 ? { pass: true, notes } : PASS;
+}
+
+/** By name, as if there were one list. */
+function inOrder(
+  operators: readonly CompiledDocument[],
+  tenants: readonly CompiledDocument[],
+): readonly CompiledDocument[] {
+  return tenants.length === 0 ? operators : [...operators, ...tenants].sort(byName);
+}
+
+function byName(a: CompiledDocument, b: CompiledDocument): number {
+  return a.name < b.name ? -1 : a.name > b.name ? 1 : 0;
 }
 
 /** A tenant's document acts on what belongs to its namespace, wherever that is stored. */

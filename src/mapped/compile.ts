@@ -74,6 +74,7 @@ const INGESTER_KEYS = [
     "when",
     "completeWhen",
     "resolvedWhen",
+    "resolvedAt",
     "severity",
     "category",
     "eventType",
@@ -230,6 +231,9 @@ function combinationIssues(spec: IngesterSpec): Issue[] {
   const isFinding = spec.mapping !== undefined && (spec.kind ?? "finding") === "finding";
   if (spec.mapping?.resolvedWhen !== undefined && (spec.type !== "webhook" || !isFinding)) {
     issues.push(resolvedWhenIssue(["mapping", "resolvedWhen"]));
+  }
+  if (spec.mapping?.resolvedAt !== undefined && spec.mapping.resolvedWhen === undefined) {
+    issues.push({ path: ["mapping", "resolvedAt"], message: "expected nothing without resolvedWhen" });
   }
   if (spec.mapping?.completeWhen !== undefined && (spec.type === "webhook" || !isFinding)) {
     issues.push({

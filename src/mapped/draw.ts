@@ -5,6 +5,7 @@ import { CATEGORIES, type Category, type Resource } from "../model/observation.t
 import type { Expression } from "../filters/expression.ts";
 import { MAX_PAYLOAD_STEPS, type StepBudget } from "../filters/steps.ts";
 import { errorMessage } from "../model/error_message.ts";
+import { isClusterScoped } from "../model/cluster_scoped.ts";
 import { kindInAnyCase } from "../sources/resources.ts";
 import { type Field, shapeOf, text, unread, withoutEmpty } from "../sources/read.ts";
 import { type Each, type ForEach, type Level, NO_ITEM, rootLevel, rootOf, type Value } from "./path.ts";
@@ -25,6 +26,7 @@ export interface CompiledMapping {
   readonly message: Value;
   readonly rule: Value;
   readonly detectedAt: Value;
+  readonly resolvedAt: Value;
   readonly resource: Readonly<Record<keyof Resource, Value>>;
   readonly details: readonly (readonly [name: string, value: Value])[];
   /** Undefined: event type, resource, message and, in a map, the key. */
@@ -111,7 +113,9 @@ function drawItem(mapping: CompiledMapping, place: Place): Drawn | DrawnNote {
   if (event === undefined) {
     return unread("missing_field", item.path, "none of the identity's values is there");
   }
-  return { event: resolved ? { ...event, resolved } : event };
+  if (!resolved) return { event };
+  const resolvedAt = timeOf(mapping.resolvedAt(item));
+  return { event: { ...event, resolved, ...(resolvedAt === undefined ? {} : { resolvedAt }) } };
 }
 
 function variablesOf(item: Level): Readonly<Record<string, unknown>> {
@@ -154,7 +158,8 @@ function resourceOf({ resource }: CompiledMapping, item: Level): Resource | unde
   const known = kindInAnyCase(read(resource.kind));
   const apiVersion = read(resource.apiVersion) || known.apiVersion;
   const name = read(resource.name);
-  const namespace = read(resource.namespace);
+  // The exporter's own label `namespace` says nothing of a resource that has none.
+  const namespace = hasNoNamespace(known) ? "" : read(resource.namespace);
   if (known.kind === "" && name === "" && namespace === "") return undefined;
   return {
     ...(apiVersion === "" ? {} : { apiVersion }),
@@ -162,6 +167,11 @@ function resourceOf({ resource }: CompiledMapping, item: Level): Resource | unde
     ...(name === "" ? {} : { name }),
     ...(namespace === "" ? {} : { namespace }),
   };
+}
+
+/** Of a custom kind it is not known: Cluster API has a Node of its own. */
+function hasNoNamespace({ kind, apiVersion }: ReturnType<typeof kindInAnyCase>): boolean {
+  return apiVersion !== "" && kind !== "Namespace" && isClusterScoped(kind);
 }
 
 /** An index in a list is not part of the identity: the next report may list the finding elsewhere. */

@@ -11,7 +11,7 @@ export { PathError };
 
 /** Longest value or forEach, in UTF-16 units. */
 export const MAX_VALUE_LENGTH = 512;
-const MAX_ALTERNATIVES = 8;
+const MAX_ALTERNATIVES = 16;
 
 /** An item with its key and the level above it; the payload is the outermost. */
 export interface Level {

@@ -60,6 +60,7 @@ const mappingShape = {
     "root, the payload",
   ).optional(),
   resolvedWhen: expression("true means that a pushed finding is over").optional(),
+  resolvedAt: value("When a pushed finding that is over ended: RFC 3339, or a Unix time").optional(),
   severity: value("The tool's word for the severity").optional(),
   category: value("security (default), compliance, operations, performance or cost").optional(),
   eventType: value("Kind of finding; its default is the source's name").optional(),

@@ -34,6 +34,8 @@ export interface DrawnEvent {
   readonly drop?: Extract<FilterReason, "not_relevant" | "own_write">;
   /** A pushed finding that its tool says is over (Alertmanager's `resolved`). */
   readonly resolved?: boolean;
+  /** When it ended by what the tool says: RFC 3339, or milliseconds since the epoch. */
+  readonly resolvedAt?: string | number;
   readonly ttlSeconds?: number;
 }
 
@@ -135,6 +137,8 @@ export interface NormalEvent {
   readonly contentHash: number;
   readonly drop?: Extract<FilterReason, "not_relevant" | "own_write">;
   readonly resolved: boolean;
+  /** When it ended, ms; absent where the tool does not say it. */
+  readonly resolvedAt?: number;
   /** The Ingester through whose door it came to a built-in source. */
   readonly door?: string;
 }

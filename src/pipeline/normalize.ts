@@ -78,6 +78,7 @@ export function normalize(
   const { resource, claimed, namespace } = confine(cleanResource(raw.resource), origin);
   const time = readTime(raw.detectedAt);
   const believed = time !== undefined && isPlausibleDetection(time.ms, receivedAt) ? time : undefined;
+  const ended = raw.resolved === true ? readTime(raw.resolvedAt) : undefined;
   const identity = identityOf(raw.identity, { source, severity, origin, resource });
   const message = cleanText(textOf(raw.message), LIMITS.message) || eventType;
   const { details, lastingText } = boundDetails(raw.details, {
@@ -121,6 +122,7 @@ export function normalize(
     contentHash: kind === "occurrence" ? NO_CONTENT_HASH : contentHash(message, lastingText),
     ...(isDrop(raw.drop) && { drop: raw.drop }),
     resolved: raw.resolved === true,
+    ...(ended !== undefined && isPlausibleDetection(ended.ms, receivedAt) && { resolvedAt: ended.ms }),
     ...(ingester?.isDoor && { door: ingester.id }),
   };
 }

@@ -168,7 +168,11 @@ export function createRepeats(options: RepeatsOptions): Repeats {
   function repeatFinding(event: NormalEvent, into: Generation, context: RepeatContext): void {
     if (event.resolved) {
       // Also where the index holds it as Resolved: a return may not be written, or not be watched, yet.
-      queue(targetOf(into, event), { ...NO_CHANGE, resolvedAt: event.at }, TRANSITION_DELAY_MS);
+      queue(
+        targetOf(into, event),
+        { ...NO_CHANGE, resolvedAt: event.resolvedAt ?? event.at },
+        TRANSITION_DELAY_MS,
+      );
       return;
     }
     const seconds = Math.floor(clock.monotonic() / 1_000);

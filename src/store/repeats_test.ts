@@ -149,6 +149,18 @@ Deno.test("a pushed finding that is stored is resolved at once when its tool say
     assertEquals(kube.count("patch/status"), 1, "said twice, written once");
   }));
 
+Deno.test("a pushed finding is resolved at the time that its tool says", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    const pushed: TakeOptions = { kind: "finding", source: { name: "alertmanager" } };
+    await replica.take([ALERT], pushed);
+    await time.advance(60_000);
+    const endedAt = time.now() - 20_000;
+    await replica.take([{ ...ALERT, resolved: true, resolvedAt: endedAt }], pushed);
+    await time.advance(1_000);
+    const { phase, resolvedAt = "" } = status(kube);
+    assertEquals([phase, Date.parse(resolvedAt)], ["Resolved", Math.floor(endedAt / 1_000) * 1_000]);
+  }));
+
 Deno.test("a pushed finding's end finds it while the index is incomplete", async () => {
   const time = new VirtualTime();
   const kube = new FakeKube(() => time.now());

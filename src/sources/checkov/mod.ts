@@ -118,7 +118,8 @@ function toEvent(check: JsonObject, { framework, holder }: Omit<CheckContext, "p
   const title = textAt(check, "check_name");
   const named = textAt(check, "resource");
   const file = textAt(check, "file_path");
-  const resource = kubernetesResource(named, { framework, checkID });
+  const { overlay, id } = withoutOverlay(named);
+  const resource = kubernetesResource(id, { framework, checkID });
   const place = placeOf({ framework, named, file });
   return {
     category: "security",
@@ -134,6 +135,7 @@ function toEvent(check: JsonObject, { framework, holder }: Omit<CheckContext, "p
       title,
       framework,
       resource: named,
+      overlay,
       file,
       lines: lineRange(check),
       checkClass: textAt(check, "check_class"),
@@ -168,6 +170,13 @@ interface Framework {
   readonly checkID: string;
 }
 
+/** The id in a kustomize run less what comes before it: `overlay:prod:Deployment.shop.web`, `base:Deployment.shop.web`. */
+function withoutOverlay(named: string): { readonly overlay: string; readonly id: string } {
+  const found = /^(?:(base)|overlay:(.*?)):(?=[A-Z][A-Za-z0-9]*\.)/.exec(named) ?? [];
+  const [prefix = "", base, overlay = ""] = found;
+  return { overlay: base ?? overlay, id: named.slice(prefix.length) };
+}
+
 /** `Kind.namespace.name`, whose name may hold dots. Checkov writes `default` also for kinds that have no namespace. */
 function kubernetesResource(named: string, { framework, checkID }: Framework): Resource | undefined {
   const isKubernetes = framework === ""
@@ -180,7 +189,26 @@ function kubernetesResource(named: string, { framework, checkID }: Framework): R
   const kind = named.slice(0, afterKind);
   const namespace = named.slice(afterKind + 1, afterNamespace);
   // Old releases append ` (container 0)`.
-  const [name = ""] = named.slice(afterNamespace + 1).split(" ", 1);
-  if (name === "") return undefined;
+  const [whole = ""] = named.slice(afterNamespace + 1).split(" ", 1);
+  const name = isTemplate(kind, checkID) ? whole.slice(0, endOfName(whole)) : whole;
+  if (!isNameOf(kind, name)) return undefined;
   return subjectOf({ kind, name, namespace: isClusterScoped(kind) ? "" : namespace });
+}
+
+/** Graph checks name a workload's Pod template: `Pod.shop.web.app-web` for the template of `web` with the label app=web. */
+function isTemplate(kind: string, checkID: string): boolean {
+  return kind === "Pod" && checkID.startsWith("CKV2_");
+}
+
+function endOfName(name: string): number {
+  const dot = name.indexOf(".");
+  return dot < 0 ? name.length : dot;
+}
+
+const RBAC_KINDS: ReadonlySet<string> = new Set(["Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"]);
+
+/** False for what no object can be called: a template's placeholder, a name in upper case. It stays in details. */
+function isNameOf(kind: string, name: string): boolean {
+  if (RBAC_KINDS.has(kind)) return name !== "" && !/[/%{}$]/.test(name);
+  return name.length <= 253 && /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(name);
 }

@@ -48,6 +48,51 @@ Deno.test("checkov reads Kind.namespace.name at its first two dots, and no names
   assertEquals(resourceOf("Deployment.web"), undefined);
 });
 
+Deno.test("checkov reads the longer ids of kustomize: the overlay is a detail and part of the identity", () => {
+  const rows: [
+    named: string,
+    overlay: string | undefined,
+    kind?: string,
+    name?: string,
+    namespace?: string,
+  ][] = [
+    ["overlay:prod:Deployment.payments.api", "prod", "Deployment", "api", "payments"],
+    ["base:Deployment.payments.api", "base", "Deployment", "api", "payments"],
+    ["overlay:eu/v1.2:StatefulSet.shop.db", "eu/v1.2", "StatefulSet", "db", "shop"],
+    ["base:ClusterRole.default.system:Reader.x", "base", "ClusterRole", "system:Reader.x"],
+    ["overlay:prod:ClusterRoleBinding.default.app:web", "prod", "ClusterRoleBinding", "app:web"],
+    ["overlay:kubernetes:Pod.default.web", "kubernetes", "Pod", "web", "default"],
+    ["ClusterRole.default.base:Role.x", undefined, "ClusterRole", "base:Role.x"],
+  ];
+  const identities = new Set<string>();
+  for (const [resource, overlay, kind, name, namespace] of rows) {
+    const [event] = draw(run("kustomize", check({ resource }))).events;
+    const found = event?.resource ?? {};
+    assertEquals([found.kind, found.name, found.namespace], [kind, name, namespace], resource);
+    assertEquals([event?.details.overlay, event?.details.resource], [overlay, resource]);
+    identities.add(JSON.stringify(event?.identity));
+  }
+  assertEquals(identities.size, rows.length);
+});
+
+Deno.test("checkov reads a graph check's id as the workload whose template it is", () => {
+  const nameOf = (resource: string, check_id: string) =>
+    draw(run("kubernetes", check({ resource, check_id }))).events[0]?.resource?.name;
+  assertEquals(nameOf("Pod.shop.web.app-web", "CKV2_K8S_6"), "web");
+  assertEquals(nameOf("Pod.default.batch-check-job", "CKV2_K8S_6"), "batch-check-job");
+  assertEquals(nameOf("RoleBinding.shop.reader.v1", "CKV2_K8S_5"), "reader.v1");
+  assertEquals(nameOf("Pod.shop.web.app-web", "CKV_K8S_6"), "web.app-web");
+});
+
+Deno.test("checkov leaves a name that no object can have in details", () => {
+  const names = ["RELEASE-NAME-web", "${NAME}", "{{name}}", "web_1", "-web", "a".repeat(254)];
+  for (const name of names) {
+    const resource = `Deployment.shop.${name}`;
+    const [event] = draw(run("helm", check({ resource }))).events;
+    assertEquals([event?.resource, event?.details.resource], [undefined, resource]);
+  }
+});
+
 Deno.test("checkov has no resource for other frameworks: file and resource are in details", () => {
   const [event] = draw(
     run(

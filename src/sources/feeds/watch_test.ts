@@ -169,6 +169,18 @@ Deno.test("a report that could not be stored is tried again until it is", async 
   assertEquals([w.attempts.get("shop/report"), w.documents.unread], [4, []]);
 });
 
+Deno.test("a report whose tool shows a part of its list ends nothing until it shows all", async () => {
+  await using w = world((_key, attempt) =>
+    Promise.resolve(attempt === 1 ? { ...STORED, isPartial: true } : STORED)
+  );
+  w.put("shop/report");
+  await w.time.advance(60_000);
+  assertEquals([w.documents.reporting, w.documents.unread], [["shop/report"], ["shop/report"]]);
+  w.put("shop/report");
+  await w.time.advance(60_000);
+  assertEquals([w.attempts.get("shop/report"), w.documents.unread], [2, []]);
+});
+
 Deno.test("a namespace whose reports cannot be stored holds up no other, and its own are evaluated once they can", async () => {
   const stored = Promise.withResolvers<IntakeResult>();
   await using w = world((key) => key.startsWith("stuck/") ? stored.promise : Promise.resolve(STORED));
