@@ -29,7 +29,7 @@ export interface RestoreOptions {
   readonly api: KubeApi;
   /** Create the namespaces that are missing. */
   readonly createNamespaces?: boolean;
-  /** Told of each object that could not be restored. */
+  /** Called for each object that could not be restored. */
   readonly onFailure?: (what: string, error: unknown) => void;
 }
 
@@ -52,7 +52,7 @@ const NAMESPACES: ResourceType = {
 };
 const CONCURRENCY = 8;
 const ATTEMPTS = 8;
-/** The same refusal fifty thousand times over helps nobody. */
+/** The same refusal fifty thousand times does not help. */
 const MAX_FAILURES = 100;
 
 /** Restores `path`; resolves once every object is tried. */
@@ -118,7 +118,7 @@ interface Place {
 
 /**
  * Writes the status that an interrupted restore did not come to. Only of the very same Observation (each has an event of
- * its own that made it) and only where nobody has written its status yet.
+ * its own that made it) and only where its status is not written yet.
  */
 async function finish(object: KubeObject, { api, name, namespace }: Place): Promise<void> {
   const { status } = object;
@@ -140,7 +140,7 @@ function eventOf({ metadata }: KubeObject): string | undefined {
   return metadata.annotations?.[ANNOTATIONS.eventId];
 }
 
-/** Once for each namespace, whoever asks first. */
+/** Once for each namespace. */
 function ensureNamespace(name: string, { api, namespaces }: Work): Promise<void> {
   const known = namespaces.get(name);
   if (known) return known;

@@ -10,7 +10,7 @@ import { startTestApp } from "./support/app.ts";
 import { statusOf } from "./support/books.ts";
 import { eventually } from "./support/eventually.ts";
 
-Deno.test("the storage budget has room again without anybody reading the metrics", async () => {
+Deno.test("the storage budget has room again without a scrape of the metrics", async () => {
   await using server = startDevCluster();
   using api = createKubeClient(fixedConnection({ server: server.url }));
   await installCrds(api);

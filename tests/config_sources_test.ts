@@ -1,4 +1,4 @@
-/** Findings of a source whose Ingester is there but not in force: nobody can say that they ended. */
+/** Findings of a source whose Ingester is there but not in force: their end cannot be known. */
 import { assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { isObject, type JsonObject } from "../src/model/json.ts";
@@ -105,7 +105,7 @@ Deno.test("at a restart the findings of an Ingester whose CRD is uninstalled end
   const runs = async () => await app.metric("gc_runs_total");
   const before = await runs();
   await eventually("two more collections", async () => await runs() >= before + 2);
-  assertEquals(phases(server.objects(STORED)), { broken: "Active" }, "nobody can say that this one ended");
+  assertEquals(phases(server.objects(STORED)), { broken: "Active" }, "the end of this one cannot be known");
 });
 
 function phases(observations: readonly JsonObject[]): Record<string, unknown> {

@@ -118,7 +118,7 @@ Deno.test("docs: every environment variable is a setting, or one the scripts rea
   assertEquals(unknown, []);
 });
 
-Deno.test("docs: every metric exists and has the labels it is asked by", () => {
+Deno.test("docs: every metric exists and has the labels that queries use", () => {
   assertEquals(
     each(function* (page) {
       for (const { code, where, language } of codeOf(page)) {

@@ -224,7 +224,7 @@ Deno.test("examples/kubernetes-events.yaml keeps the paths that its Observations
   ]);
 });
 
-Deno.test("examples/alertmanager.yaml names the affected resource, whoever measured it", async () => {
+Deno.test("examples/alertmanager.yaml names the affected resource, not the exporter", async () => {
   const source = await exampleSource("alertmanager.yaml");
   const exporter = {
     namespace: "monitoring",

@@ -87,7 +87,7 @@ for (const source of SOURCES) {
     assertEquals([...before.values()].filter((value) => value !== 0), []);
     const categories = new Set<string>();
     for (const event of await fixtureEvents(source)) {
-      if (event.source !== source.name) continue; // A tool that it speaks for is known with its first event only.
+      if (event.source !== source.name) continue; // Another tool's name is known with its first event only.
       categories.add(event.category);
       for (const outcome of OUTCOMES) {
         books.open(event, { source: source.name, correlationId: "" }).settle(outcome);

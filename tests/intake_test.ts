@@ -119,7 +119,7 @@ Deno.test("createIntake() lets twins share one create: the first is created, the
   assertEquals([recorder.open_, waiting.length], [0, 1]);
 });
 
-Deno.test("createIntake() filters a twin once, though dedup is asked again after the shared create", async () => {
+Deno.test("createIntake() filters a twin once, though dedup decides it again after the shared create", async () => {
   const { store, waiting } = heldStore();
   let filtered = 0;
   const intake = createIntake({
@@ -389,7 +389,7 @@ Deno.test("the books balance under random mixes of everything (property)", async
         kube.stored.length,
       ]);
     }
-    // A create that was applied and then refused for good at its deadline is stored without having been said so.
+    // A create that was applied and then refused for good at its deadline is stored although its answer said otherwise.
     assert(kube.stored.length >= created, `${created} created, ${kube.stored.length} stored`);
     const findings = kube.stored.filter(({ metadata }) => !metadata.name?.match(/-\d{1,4}$/));
     assertEquals(new Set(findings.map(({ metadata }) => metadata.name)).size, findings.length);

@@ -76,7 +76,7 @@ Deno.test("layers: every rule has its breach", () => {
   for (const [modules, breach] of cases) assertEquals(breaches(graphOf(modules)), [breach]);
 });
 
-Deno.test("layers: what the production entry reaches is told by its chain of imports", () => {
+Deno.test("layers: a breach names the chain of imports from the production entry", () => {
   const graph = graphOf({
     "main.ts": "src/kube/auth/connection.ts, lazy scripts/dev.ts",
     "scripts/dev.ts": "src/devcluster/mod.ts",

@@ -499,7 +499,7 @@ Deno.test("without its CRDs the program runs on, and takes them up once they are
   await w.until("it to be in force", () => replica.sources.active.length === 1);
 });
 
-Deno.test("a sender that comes before the Ingesters are read is told to come again, not that its path is not there", async () => {
+Deno.test("a request before the Ingesters are read is answered 503, not 404", async () => {
   await using w = await startDevWorld();
   const { group, version, kind } = INGESTERS;
   const spec = webhook("tool", "/ingest/x", { webhook: { path: "/ingest/x", auth: { type: "none" } } });

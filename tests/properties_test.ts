@@ -1,4 +1,4 @@
-/** What holds for every input, tried on inputs nobody thought of. */
+/** Properties of the pipeline, checked on random inputs. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { canonicalJson } from "../src/model/identity/canonical_json.ts";

@@ -6,7 +6,7 @@ import { TLS_ENV } from "../scripts/support/permissions.ts";
 
 const ROOT = new URL("../", import.meta.url);
 
-Deno.test("the image is built with the Deno of the README, and run as nobody with the cluster's CA alone", async () => {
+Deno.test("the image is built with the Deno of the README, and run as an unprivileged user with the cluster's CA alone", async () => {
   const dockerfile = await read("Dockerfile");
   const [, version] = /^npx -y deno@([0-9.]+) task test$/m.exec(await read("README.md")) ?? [];
   assert(version !== undefined && dockerfile.includes(`npx -y deno@${version} task compile`));

@@ -1,4 +1,4 @@
-/** Senders that stall must not keep a program that was told to stop: the last status writes would be lost with it. */
+/** Senders that stall must not hold up a shutdown: the last status writes would be lost. */
 import { assertEquals } from "@std/assert";
 import { installCrds } from "../scripts/support/feed.ts";
 import { startDevCluster } from "../src/devcluster/mod.ts";

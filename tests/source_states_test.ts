@@ -1,4 +1,4 @@
-/** Tools come and go: what `/tools/status` says of a resource that is removed, and that nobody keeps asking for it. */
+/** Tools come and go: what `/tools/status` says of a resource that is removed, and that no request asks for it any more. */
 import { assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { isObject } from "../src/model/json.ts";
@@ -22,7 +22,7 @@ const CRD: ResourceType = {
 const EXPOSED_SECRETS = "exposedsecretreports.aquasecurity.github.io";
 const OBSERVATIONS = "observations.zen.kube-zen.io";
 
-Deno.test("a resource that is removed is a state, nobody asks for it again, and it is read when it is back", async () => {
+Deno.test("a removed resource is a state, gets no further request, and is read when it is served again", async () => {
   await using server = startTestCluster();
   using api = createKubeClient(fixedConnection({ server: server.url }));
   await installCrds(api);

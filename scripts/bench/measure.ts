@@ -67,7 +67,7 @@ export interface Seen {
   /** Numbers of the acknowledged events. */
   readonly accepted: readonly number[];
   readonly perSecond: number;
-  /** From when a request was due to when the watcher saw its Observation; nothing where nobody watched. */
+  /** From when a request was due to when the watcher saw its Observation; nothing where no watcher ran. */
   readonly visibleMs: readonly number[];
   /** Of the target's process, for each acknowledged request. */
   readonly cpuMsEach: number;

@@ -6,7 +6,7 @@ export interface Box {
   /** The first column, and how many it covers. */
   readonly columns: readonly [first: number, count: number];
   readonly title: string;
-  /** The file or folder of the repository that the box stands for. */
+  /** The file or folder of the repository that the box represents. */
   readonly path?: string;
   readonly text?: string;
   readonly accent?: boolean;

@@ -86,7 +86,7 @@ function rules(): string {
 An event passes if **every** document that applies to it passes it: there is no merging and no priority between documents, so
 one more document never lets more through, and their order means nothing.
 
-Inside a document each dimension is asked in turn, and the first that drops gives the reason: ${
+Inside a document the dimensions are evaluated in turn, and the first that drops the event gives the reason: ${
     DIMENSIONS.map(code).join(", ")
   }.
 In a dimension:

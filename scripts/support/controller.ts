@@ -32,7 +32,7 @@ export interface Controller extends AsyncDisposable {
   readonly metricsUrl: string;
   /** The last lines of its log. */
   readonly lines: readonly string[];
-  /** Milliseconds from the start of the process to its first `/ready` 200; undefined where nobody waited. */
+  /** Milliseconds from the start of the process to its first `/ready` 200; undefined where the caller did not wait. */
   readonly readyAfterMs: number | undefined;
   readonly exited: Promise<Deno.CommandStatus>;
   kill(signal: Deno.Signal): void;

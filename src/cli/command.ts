@@ -44,7 +44,7 @@ export function addCommand(program: Command, texts: CommandTexts): Command {
   return command.exitOverride((error) => wrongCall(error, command.name()));
 }
 
-/** Throws what a wrong call is told; the end of `--help` passes as it is. */
+/** Throws the error of a wrong call; the end of `--help` passes unchanged. */
 export function wrongCall(error: CommanderError, command: string): never {
   if (error.exitCode === 0) throw error;
   const why = error.message.replace(/^error: /, "").replace(/\.?\n/g, " ").replace(/\.$/, "");

@@ -16,14 +16,14 @@ export interface AdmissionOptions {
 const MIB = 2 ** 20;
 /** Twice the largest object an API server stores, and the review around it. */
 const MAX_BODY_BYTES = 4 * MIB;
-/** Apart from the webhooks' budget: nobody shows a token here, and so nobody can take their room. */
+/** Apart from the webhooks' budget: this path checks no token, and must not use up their room. */
 const BODY_BUDGET_BYTES = 16 * MIB;
 /** Shorter than the API server's own patience. */
 const BODY_TIMEOUT_MS = 4_000;
 
 const log = logger("admission");
 
-/** Answers one review. Stateless: whoever reaches it learns no more than it tells. */
+/** Answers one review. Stateless: a caller learns nothing but the answer. */
 export function createAdmissionHandler({ writers }: AdmissionOptions) {
   const budget = new ByteBudget(BODY_BUDGET_BYTES);
   return async function handle(c: Context): Promise<Response> {
@@ -51,7 +51,7 @@ function review(c: Context, bytes: Uint8Array, writers: readonly string[]): Resp
   if ("problem" in request) throw new Refusal(400, `Cannot read the review: ${request.problem}`);
   const judgement = judge(request, writers);
   if (!judgement.allowed) {
-    // A warning is throttled: whoever tries in a loop fills no log.
+    // A warning is throttled: requests in a loop must not fill the log.
     log.warn("Write refused", {
       user: request.username,
       operation: request.operation,

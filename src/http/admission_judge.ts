@@ -8,7 +8,7 @@ import { GROUP, LABELS, PLURAL } from "../model/observation.ts";
 /** Labels and annotations of ours begin with it. */
 const OWN_PREFIX = `${GROUP}/`;
 
-/** What the API server is told. */
+/** The answer to the API server. */
 export type Judgement =
   | { readonly allowed: true }
   | { readonly allowed: false; readonly message: string };

@@ -148,7 +148,7 @@ function declaredLength(request: Request): number {
 }
 
 interface Patience extends Disposable {
-  /** Rejects with the refusal once nobody waits any longer. */
+  /** Rejects with the refusal once the deadline is over or the program stops. */
   readonly over: Promise<never>;
   readonly refusal: Refusal | undefined;
 }

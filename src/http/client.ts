@@ -33,7 +33,7 @@ export function addressSet(entries: readonly string[]): AddressSet {
   };
 }
 
-/** Bits before the IPv4 address in an IPv6 address that stands for one. */
+/** Bits before the IPv4 address in an IPv4-mapped IPv6 address. */
 const MAPPED_BITS = 96;
 
 /** An IPv4 address that a dual-stack socket shows as `::ffff:10.0.0.1`, in its own form; others as they are. */

@@ -80,7 +80,7 @@ async function readChecked(options: TlsOptions): Promise<TlsContext> {
   return { cert, key, ca };
 }
 
-/** Each certificate of a bundle. Throws where there is none: with an empty CA the port would ask nobody for one. */
+/** Each certificate of a bundle. Throws where there is none: with an empty CA the port would ask for no client certificate. */
 function certificatesIn(file: string, pem: string): string[] {
   const found = pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
   if (found.length === 0) throw new Error(`Cannot use client CA "${file}": it holds no PEM certificate`);

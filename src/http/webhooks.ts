@@ -20,7 +20,7 @@ export interface WebhookOptions {
   /** The post feeds in force. */
   readonly posts: Posts;
   readonly token: () => string;
-  /** True where client certificates are asked for: without a token nothing else proves who sends. */
+  /** True where the port asks for client certificates: without a token nothing else identifies a sender. */
   readonly clientCertificates: boolean;
   readonly allowedIps: AddressSet;
   readonly trustedProxies: AddressSet;
@@ -44,7 +44,7 @@ const MAX_ERRORS_SHOWN = 10;
 const REFUSED_LOG_MS = 60_000;
 /** What a client's limit refuses, it may send a second later. */
 const LIMIT_RETRY_SECONDS = "1";
-/** What a sender is told to wait when something could not be stored. */
+/** Seconds of `Retry-After` when something could not be stored. */
 const RETRY_AFTER_SECONDS = { min: 1, spread: 4 };
 const DEFAULT_AUTH: FeedAuth = { type: "default" };
 
@@ -112,7 +112,7 @@ function refusalLog({ trustedProxies, now }: WebhookOptions) {
 export interface Client {
   /** The peer's address. */
   readonly peer: string;
-  /** It showed a certificate of the clients' CA, which stands for the settings' token. */
+  /** It presented a certificate of the client CA, which replaces the token. */
   readonly clientVerified?: boolean;
 }
 

@@ -54,7 +54,7 @@ const FIRST_READ_BYTES = 8 * 1024;
 const MAX_READ_BYTES = 256 * 1024;
 
 /**
- * The chunks of a body, each good until the next is asked for. Read by itself a body is read into 64 KiB that are new
+ * The chunks of a body, each valid until the next one is read. Read by itself a body is read into 64 KiB that are new
  * each time, however little comes: that was more garbage than all else together. Where the stream allows it, it is read
  * into one buffer, which grows while answers fill it.
  */

@@ -419,7 +419,7 @@ function needsList(reason: WatchErrorReason): boolean {
     reason === "too_large" || reason === "garbled";
 }
 
-/** What metrics and `onState` are told of a watch. */
+/** Reports a watch to the metrics and to `onState`. */
 interface Telemetry {
   state(state: WatchState): void;
   /** A page or a frame came. */

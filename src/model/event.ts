@@ -10,7 +10,7 @@ export type SourceKind = "finding" | "occurrence";
 
 /** One finding or occurrence as a source draws it from a payload: the tool's own words, not yet cleaned. */
 export interface DrawnEvent {
-  /** Another source's name, where a source speaks for other tools (kyverno reports do). */
+  /** The name of another tool, where a source carries the results of several (policy reports do). */
   readonly source?: string;
   readonly category: Category;
   /** The tool's word, any case; null where it says none. */
@@ -30,7 +30,7 @@ export interface DrawnEvent {
   readonly identity: JsonObject;
   /** Window of this act in ms where it is not its source's; Infinity: as long as the Observation is stored, and a repeat adds nothing. */
   readonly windowMs?: number;
-  /** The mapper's own verdict, for acts that are no news (audit): counted as filtered. */
+  /** The source's own verdict on an act that is not relevant (audit): counted as filtered. */
   readonly drop?: Extract<FilterReason, "not_relevant" | "own_write">;
   /** A pushed finding that its tool says is over (Alertmanager's `resolved`). */
   readonly resolved?: boolean;

@@ -35,7 +35,9 @@ export const specSchema = z.object({
   resource: resourceSchema.optional(),
   details: z.custom<JsonObject>(isObject, "expected an object").optional()
     .meta({ type: "object", "x-kubernetes-preserve-unknown-fields": true })
-    .describe("What the tool says of it, at most 8 KiB of JSON; `truncated: true` where more was said"),
+    .describe(
+      "What the tool reports about it, at most 8 KiB of JSON; `truncated: true` where it reported more",
+    ),
   detectedAt: time().optional().describe("When the tool detected it"),
   ttlSecondsAfterCreation: z.int().min(1).max(LIMITS.ttlSeconds).optional()
     .describe("Deleted this long after its creation unless its source still reports it"),

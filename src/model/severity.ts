@@ -9,7 +9,7 @@ const WORDS: ReadonlyMap<string, Severity> = new Map([
   ...words("UNKNOWN", "unknown"),
 ]);
 
-/** The severity a tool's word means, in any case; `overrides` (lower-case words) stand above the general table. */
+/** The severity a tool's word means, in any case; `overrides` (lower-case words) take precedence over the general table. */
 export function severityOf(
   word: string | null | undefined,
   overrides: Readonly<Record<string, Severity>> = {},

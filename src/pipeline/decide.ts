@@ -33,7 +33,7 @@ const NO_ROOM_YET: Outcome = {
   message: "the storage budget is used up, and room is being made",
 };
 
-/** Decides one event. `onStep` is told of each step as it is taken. */
+/** Decides one event. `onStep` is called for each step as it is taken. */
 export function decide(event: NormalEvent, steps: Steps, onStep?: (step: Step) => void): Decision {
   onStep?.({ step: "draw", drop: event.drop });
   if (event.drop) return { kind: "drop", reason: event.drop };

@@ -32,7 +32,7 @@ export interface TakeContext {
   readonly correlationId: string;
   /** Told when nothing of the payload is at work any more, but waits for a rate, a retry or a twin, and when it goes on. */
   readonly onWaiting?: (isWaiting: boolean) => void;
-  /** Told of the namespace that all events without an outcome belong to, at each change; undefined: there are several, or none. */
+  /** Called with the namespace that all events without an outcome belong to, at each change; undefined: there are several, or none. */
   readonly onOnlyNamespace?: ((namespace: string | undefined) => void) | undefined;
   /** Tells two reports of one finding apart; by default source, kind, namespace and name of the payload's object. */
   readonly origin?: string;
@@ -280,7 +280,7 @@ export function createIntake({ steps, limits, store, recorder, settings, context
     settle(entry, written.outcome);
   }
 
-  /** A twin fails as the first one failed. Else dedup is asked again: the first one is stored, or ended nothing. */
+  /** A twin fails as the first one failed. Else dedup decides again: the first one is stored, or ended nothing. */
   async function followTwin(entry: Entry, settled: Promise<Outcome>): Promise<void> {
     const outcome = await inTime(settled, entry.batch.write.signal);
     const fails = outcome.kind === "failed" ||

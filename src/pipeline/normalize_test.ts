@@ -167,7 +167,7 @@ Deno.test("normalize() believes a time from 2000 to five minutes after receipt, 
     const event = normal({ detectedAt, details: {} });
     assertEquals(event.detectedAt, "2026-01-02T03:04:05.000Z");
     assertEquals(event.details, { claimedDetectedAt });
-    assertEquals(event.contentHash, normal({ details: {} }).contentHash, "a time is no news");
+    assertEquals(event.contentHash, normal({ details: {} }).contentHash, "a time is no change");
   }
   const { detectedAt: _, ...timeless } = DRAWN;
   const event = normalize(timeless, { origin: PUSHED, receivedAt: RECEIPT }, OPTIONS);

@@ -53,7 +53,7 @@ export interface ObservationStore {
   repeat(event: NormalEvent, into: Generation, context: Pick<WriteContext, "origin" | "pushed">): void;
 }
 
-/** A filter's no: the reason, and the document that says so. */
+/** A filter's rejection: the reason, and the document that rejects. */
 export interface Rejection {
   readonly reason: FilterReason;
   readonly document?: string;
@@ -67,7 +67,7 @@ export type Step =
   | { readonly step: "filter"; readonly rejection: Rejection | undefined }
   | { readonly step: "dedup"; readonly verdict: "duplicate"; readonly into: Generation }
   | { readonly step: "dedup"; readonly verdict: "new"; readonly generation: number }
-  /** An event of the same fingerprint is being written: dedup is asked again once that has ended. */
+  /** An event of the same fingerprint is being written: dedup decides again once that has ended. */
   | { readonly step: "dedup"; readonly verdict: "twin" }
   | { readonly step: "budget"; readonly admitted: boolean }
   | { readonly step: "write"; readonly written: Written };
@@ -82,7 +82,7 @@ export interface Ticket {
 
 /** Where an event came in. */
 export interface EventContext {
-  /** The source whose payload it was drawn from; the event's own may be a tool that this source speaks for. */
+  /** The source whose payload it was drawn from; the event's own may be a tool whose results this source carries. */
   readonly source: string;
   readonly correlationId: string;
 }

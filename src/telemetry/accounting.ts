@@ -30,7 +30,7 @@ const log = logger("pipeline");
 export interface BooksOptions {
   /** Sources that keep their names, however many others there are. */
   readonly known?: readonly string[];
-  /** Told of each part of a payload that could not be read. */
+  /** Called for each part of a payload that could not be read. */
   readonly onPayloadError?: (source: string, reason: PayloadErrorReason) => void;
 }
 

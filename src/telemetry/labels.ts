@@ -1,6 +1,6 @@
 /** Label values that are users' words (a source, a path): bounded, since each is a series for as long as the process lives. */
 
-/** Stands for all values beyond the bound. */
+/** The label value for all values beyond the bound. */
 export const OTHER = "other";
 
 const MAX_VALUES = 100;

@@ -183,6 +183,6 @@ function writeStdout(line: string): void {
   try {
     while (bytes.length > 0) bytes = bytes.subarray(Deno.stdout.writeSync(bytes));
   } catch {
-    // Nobody reads stdout any more: losing the line is all that is left to do.
+    // stdout is closed: the line is lost.
   }
 }

@@ -225,7 +225,7 @@ Deno.test("scanJson() counts the values of all documents where all are in memory
   );
 });
 
-Deno.test("scanJson() begins where it is told and counts the lines before", () => {
+Deno.test("scanJson() begins at the given offset and counts the lines before it", () => {
   const text = "log\nlog\n{}\n}";
   const { parts, errors } = scanJson(text, { from: 8 });
   assertEquals(parts.map((part) => part.read()), [{}]);

@@ -70,5 +70,5 @@ Deno.test("a flood of forged CRITICALs stays within the budget and pushes out no
   assert(isObject(storage) && isObject(storage.budget));
   assertEquals(storage.budget.state, "full", "and it is said");
   const said = world.server.objects("events").filter(({ reason }) => String(reason).includes("Budget"));
-  assert(said.length > 0, "an Event says so");
+  assert(said.length > 0, "an Event reports it");
 });

@@ -25,7 +25,7 @@ Deno.test("three replicas, the leader killed again and again: nothing lost, noth
     const running = load.run();
     await Promise.race([load.reached(1 / 4), running]);
     const killedAt = performance.now();
-    // A process that is told to stop releases the lease long before it has ended.
+    // A process that gets SIGTERM releases the lease long before it has ended.
     const [takeoverMs] = await Promise.all([
       fleet.untilLedByAnother(leader, killedAt),
       fleet.end(leader, signal),

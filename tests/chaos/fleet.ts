@@ -60,7 +60,7 @@ export class Fleet implements AsyncDisposable {
     return this.members.map(({ controller }) => controller.url);
   }
 
-  /** Starts a replica under a name nobody had: it cannot take back a lease of its predecessor. */
+  /** Starts a replica under a new name: it cannot take back a lease of its predecessor. */
   async start(place: number): Promise<Member> {
     const proxy = this.#proxies.get(place) ??
       await startFaultProxy({ hostname: "127.0.0.1", port: this.#ground.port });

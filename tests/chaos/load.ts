@@ -197,7 +197,7 @@ export class Load {
     await Promise.all(Array.from({ length: width }, worker));
   }
 
-  /** As a Service's client: whoever does not answer is left for the next. */
+  /** As a Service's client: a replica that does not answer is skipped. */
   async #untilTaken(path: string, body: JsonObject): Promise<void> {
     for (;;) {
       const urls = this.#options.urls();

@@ -26,7 +26,7 @@ Deno.test(`${PER_SECOND} events/s for ${SECONDS} s, the API server away for ${AW
   let unanswered = 0;
   const acknowledged = new Set<string>();
 
-  /** Sends one batch at its time, and again whenever it is told to come back. */
+  /** Sends one batch at its time, and again after each answer with Retry-After. */
   async function send(request: number): Promise<void> {
     await pause(beganAt + request * 1_000 / (PER_SECOND / BATCH) - performance.now());
     const pods = Array.from({ length: BATCH }, (_, index) => request * BATCH + index);

@@ -1,4 +1,4 @@
-/** Replicas of the whole program share an API server: what all of them are told is stored once, and counted each time. */
+/** Replicas of the whole program share an API server: what all of them receive is stored once, and counted each time. */
 import { assert, assertEquals } from "@std/assert";
 import type { Clock } from "../../src/model/clock.ts";
 import { isObject, type JsonObject } from "../../src/model/json.ts";

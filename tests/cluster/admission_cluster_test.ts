@@ -29,7 +29,7 @@ await grant();
 
 interface Act {
   readonly what: string;
-  /** What somebody who is no writer is told; undefined: nothing, it is allowed. */
+  /** The refusal for a user who is no writer; undefined: it is allowed. */
   readonly refusal?: string;
   readonly ask: (as: CertKey) => Promise<Answer>;
 }
@@ -154,7 +154,7 @@ const ACTS: readonly Act[] = [
 
 await feed();
 
-Deno.test("without a policy whoever has the rights may do all of it", async () => {
+Deno.test("without a policy a user with the rights may do all of it", async () => {
   assertEquals(await matrix("operator"), ACTS.map(({ what }) => `${what}: yes`));
 });
 
@@ -241,7 +241,7 @@ Deno.test("the webhook, and Gatekeeper's Rego over the same reviews, give the po
   } finally {
     await served.shutdown();
   }
-  // A restorer's and the operator's, and the controller's, which the recorder alone was asked about.
+  // A restorer's and the operator's, and the controller's, which only the recorder got.
   assert(reviews.length >= 3 * ACTS.length, `${reviews.length} reviews`);
   const writers = [CONTROLLER, RESTORER];
   const verdicts = reviews.map((review) => {
@@ -254,7 +254,7 @@ Deno.test("the webhook, and Gatekeeper's Rego over the same reviews, give the po
   assertEquals(await regoVerdicts(reviews, writers), verdicts);
 });
 
-Deno.test("while the webhook cannot be reached, zen-watcher itself still writes, nobody else does", async () => {
+Deno.test("while the webhook cannot be reached, zen-watcher itself still writes, no other user does", async () => {
   const objects = await renderChart({
     values: { statusIntegrity: { mode: "webhook" }, tls: { enabled: true } },
   });
@@ -272,7 +272,7 @@ Deno.test("while the webhook cannot be reached, zen-watcher itself still writes,
   await cluster.expect("DELETE", await pathOf(cluster, rendered));
 });
 
-/** Also what nobody is refused. */
+/** Also the writes that no user is refused. */
 const EVERYTHING: JsonObject[] = [{
   apiGroups: ["zen.kube-zen.io"],
   apiVersions: ["*"],
@@ -309,7 +309,7 @@ function policyOf(objects: readonly Rendered[]): Rendered[] {
   return [one(objects, "ValidatingAdmissionPolicy"), one(objects, "ValidatingAdmissionPolicyBinding")];
 }
 
-/** The program's own route over TLS, and one that allows everything and keeps what it was asked. */
+/** The program's own route over TLS, and one that allows everything and keeps its reviews. */
 function serveReviews({ authority }: Cluster, reviews: JsonObject[]) {
   const app = new Hono();
   app.all(ADMISSION_PATH, createAdmissionHandler({ writers: () => [RESTORER] }));

@@ -188,7 +188,7 @@ Deno.test("CRDs applied by hand are in Helm's way until the release takes them o
   await helm(["uninstall", "byhand", "--namespace", "byhand", "--kubeconfig", cluster.kubeconfigPath]);
 });
 
-/** As the controller would: nobody else may. */
+/** As the controller: no other user may. */
 async function createObservation(user: string, namespace: string): Promise<{ path: string; spec: unknown }> {
   const path = `/apis/zen.kube-zen.io/v1/namespaces/${namespace}/observations`;
   const spec: JsonObject = {

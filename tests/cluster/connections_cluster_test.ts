@@ -1,4 +1,4 @@
-/** The whole program while its connections to a real API server break, are refused, and are told to go away. */
+/** The whole program while its connections to a real API server break, are refused, and get GOAWAY. */
 import { assert, assertEquals } from "@std/assert";
 import { alertedPods, sendAlerts, wantedPods } from "../support/alerts.ts";
 import { closedBooks } from "../support/books.ts";

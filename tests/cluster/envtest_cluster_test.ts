@@ -3,7 +3,7 @@ import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 
-Deno.test("startEnvtest() runs a server whose audit events arrive, with its users and what it is told to allow", async () => {
+Deno.test("startEnvtest() runs a server whose audit events arrive, with its users and their rules", async () => {
   const events: JsonObject[] = [];
   await using sink = Deno.serve(
     { hostname: "127.0.0.1", port: 0, onListen: () => {} },

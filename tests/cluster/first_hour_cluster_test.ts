@@ -183,7 +183,7 @@ async function bundled(): Promise<Reaper> {
   return reaper;
 }
 
-/** True where the output is what the page shows: `…` stands for anything, alone on a line for any lines; columns may move. */
+/** True where the output is what the page shows: `…` matches anything, alone on a line any lines; columns may move. */
 function says(out: string, shown: string): boolean {
   const plain = (text: string) =>
     text.split("\n").map((line) => line.trim().replaceAll(/\s+/g, " ")).join("\n").trim();

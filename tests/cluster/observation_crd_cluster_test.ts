@@ -121,7 +121,7 @@ Deno.test("the API server takes the limits themselves", async () => {
   }
 });
 
-Deno.test("fields nobody declared are pruned, those inside details are kept", async () => {
+Deno.test("undeclared fields are pruned, those inside details are kept", async () => {
   await using space = await Observations.inNewNamespace(cluster);
   const { body } = await space.create("pruned", { ...SPEC, undeclared: "x" });
   assertEquals(body.spec, SPEC);

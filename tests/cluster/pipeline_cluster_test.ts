@@ -125,7 +125,7 @@ Deno.test("real API server: a namespace that is gone or going gives its Observat
 
 Deno.test("real API server: missing rights are a state, and what they kept out comes in once they are granted", async () => {
   const at = await place("rights");
-  // Nobody else's rights change with its own.
+  // The rights of other users stay as they are.
   await cluster.expect("POST", `/api/v1/namespaces/${at.own}/serviceaccounts`, {
     body: { metadata: { name: "zen-watcher" } },
   });

@@ -1,7 +1,7 @@
 /**
  * The program as the image holds it and the chart runs it: the bundle, as UID 65532, on a root with nothing writable and
  * only the libraries of distroless/cc, with the permissions compiled in and the ServiceAccount's mount, under the chart's
- * own rules and policy. A second run has the runtime keep what it was asked for.
+ * own rules and policy. A second run records the permissions that the runtime used.
  */
 import { assert, assertEquals } from "@std/assert";
 import { bundle } from "../../scripts/bundle.ts";
@@ -175,7 +175,7 @@ async function forget(): Promise<void> {
   }
 }
 
-/** By permission, what the runtime was asked for, each once and sorted. */
+/** By permission, what the runtime used, each once and sorted. */
 async function asked(path: string): Promise<Partial<Record<string, string[]>>> {
   const lines = (await Deno.readTextFile(path)).trim().split("\n").map((line) => JSON.parse(line));
   const byName = Object.groupBy(lines, ({ permission }) => String(permission));

@@ -1,4 +1,4 @@
-/** Replicas as real processes on a real API server: one Observation for each finding, whoever is told, whatever restarts. */
+/** Replicas as real processes on a real API server: one Observation for each finding, whichever replica gets it and whatever restarts. */
 import { assert, assertEquals } from "@std/assert";
 import type { Account } from "../../src/telemetry/accounting.ts";
 import { Fleet } from "../chaos/fleet.ts";

@@ -40,7 +40,7 @@ const backupFile = `${cluster.folder}/zen-watcher.ndjson.gz`;
 await feed();
 const lived = await stored();
 
-Deno.test("whoever may read the four kinds and the filter ConfigMap can back up", async () => {
+Deno.test("a user who may read the four kinds and the filter ConfigMap can back up", async () => {
   const kubeconfig = await userOf("reader");
   await bind("reader", "zen-watcher-view");
   const short = await script("backup", ["-n", NAMESPACE, "-o", backupFile, "--kubeconfig", kubeconfig]);
@@ -64,7 +64,7 @@ Deno.test("whoever may read the four kinds and the filter ConfigMap can back up"
   assertStringIncludes(text, `1 ConfigMap, 1 ObservationFilter, ${lived.length} Observation`);
 });
 
-Deno.test("a user with the rights who is no restorer is told who creates Observations", async () => {
+Deno.test("restore names who may create Observations to a user with the rights who is no restorer", async () => {
   await lose();
   const kubeconfig = await userOf("other");
   await bind("other", "zen-watcher-restore");

@@ -118,7 +118,7 @@ Deno.test("six sources in one run on a real API server", async (t) => {
         judged.user(event) === OWN_USER && judged.isWrite(event) && judged.receivedAt(event) > at &&
         event.stage === "ResponseComplete"
       );
-    await eventually("the lease to be renewed a few times, and told of", async () => {
+    await eventually("the lease to be renewed a few times, with audit events", async () => {
       const { events, created } = await auditAccount(controller);
       const renewals = (await ownWrites()).length;
       if (renewals >= 5 && events >= before.events + renewals) return true;
@@ -144,7 +144,7 @@ Deno.test("six sources in one run on a real API server", async (t) => {
     assertEquals(
       await countRequests(log, `${TRIVY}/exposedsecretreports`),
       asked,
-      "nobody asks for what is not there",
+      "no request for a resource that is not served",
     );
     assertEquals(await resourceState(controller, EXPOSED_SECRETS), "absent");
     assertEquals((await probe(controller)).status, 200);

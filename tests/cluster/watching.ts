@@ -39,7 +39,7 @@ export function transportTo(cluster: Cluster, options: KubeClientOptions & Way =
 /** Keeps what a watcher tells of the ConfigMaps of a namespace, as name → resourceVersion. */
 export class Informed implements AsyncDisposable {
   readonly view = new Map<string, string>();
-  /** Every object version told of by the watch, and how often. */
+  /** Every object version in the watch's frames, and how often. */
   readonly told = new Map<string, number>();
   readonly errors: string[] = [];
   lists = 0;
@@ -51,7 +51,7 @@ export class Informed implements AsyncDisposable {
     this.#running = this.#run(api, { ...options, namespace, signal: this.#stop.signal });
   }
 
-  /** Versions the watch told of more than once. */
+  /** Versions that came in more than one frame. */
   get doubled(): number {
     return [...this.told.values()].filter((times) => times > 1).length;
   }

@@ -46,12 +46,12 @@ export interface SendOptions {
 export interface Sent {
   /** 503. */
   refused: number;
-  /** No answer: nobody listened, or the connection broke. */
+  /** No answer: nothing listened, or the connection broke. */
   unanswered: number;
 }
 
 /**
- * Sends each alert until it is taken. `url` is asked for anew at each try: a program that was killed comes back
+ * Sends each alert until it is taken. `url` is called anew at each try: a program that was killed comes back
  * elsewhere. Any answer but 200 and 503 is an error.
  */
 export async function sendAlerts(url: () => string, options: SendOptions): Promise<Sent> {

@@ -6,7 +6,7 @@ import { startDevCluster } from "../../src/devcluster/mod.ts";
 
 /** What the worker says: where it listens, and, while creates of Observations are held, that one has come. */
 export type Said = { readonly url: string } | { readonly held: true };
-/** What the worker is told. */
+/** The worker's input. */
 export type Told = "hold creates" | "let creates go";
 
 const port = self as unknown as {

@@ -1,4 +1,4 @@
-/** Inputs nobody thought of, and independent judgements of what becomes of them. */
+/** Random inputs, and independent judgements of their outcomes. */
 import fc from "fast-check";
 import type { Json, JsonObject } from "../../src/model/json.ts";
 

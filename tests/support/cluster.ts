@@ -140,7 +140,7 @@ export class Cluster implements Disposable {
     return { status: response.status, body: parseObject(text), warnings: warningsOf(response.headers) };
   }
 
-  /** The answer of a server that has found its feet: 429 and 503 are asked again for half a minute. */
+  /** The answer of a server that has started: retries 429 and 503 for half a minute. */
   async settled(method: string, path: string, options: AskOptions = {}): Promise<Answer> {
     const deadline = performance.now() + 30_000;
     while (true) {

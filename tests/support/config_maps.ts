@@ -25,7 +25,7 @@ export async function remove(cluster: TestCluster, name: string): Promise<void> 
   await (await fetch(`${cluster.url}${CONFIG_MAPS}/${name}`, { method: "DELETE" })).body?.cancel();
 }
 
-/** A watch whose frames are told as `TYPE name`, `ERROR code`, `GARBLED`, `END` or `BROKEN`. */
+/** A watch whose frames are written as `TYPE name`, `ERROR code`, `GARBLED`, `END` or `BROKEN`. */
 export async function watching(cluster: TestCluster, query = "&resourceVersion=" + cluster.revision) {
   const response = await fetch(`${cluster.url}${CONFIG_MAPS}?watch=1${query}`);
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();

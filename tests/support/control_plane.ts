@@ -31,7 +31,7 @@ rules:
 `;
 
 export interface ControlPlaneOptions {
-  /** Users with a token besides `admin`; they may do nothing until RBAC says so. Default: viewer, operator, stranger. */
+  /** Users with a token besides `admin`; they have no rights until RBAC rules grant some. Default: viewer, operator, stranger. */
   readonly users?: readonly TokenUser[];
   /** Where the server posts its audit events. */
   readonly auditWebhookUrl?: string;
@@ -52,7 +52,7 @@ export interface Ports {
   readonly apiServer: number;
 }
 
-/** Three loopback ports nobody listens on now. */
+/** Three free loopback ports. */
 export function choosePorts(): Ports {
   return { etcd: freePort(), etcdPeer: freePort(), apiServer: freePort() };
 }

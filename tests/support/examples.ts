@@ -8,7 +8,7 @@ import type { Source } from "../../src/sources/source.ts";
 
 const EXAMPLES = new URL("../../examples/", import.meta.url);
 
-/** What every plan of a test is made with: a controller in `zen-system` whose API server serves all that is asked for. */
+/** What every plan of a test is made with: a controller in `zen-system` whose API server serves every resource. */
 export function planContext(overrides: Partial<PlanContext> = {}): PlanContext {
   return {
     builtins: BUILT_IN,

@@ -160,7 +160,7 @@ export class FakeKube implements KubeApi {
   }
 
   replace<T extends KubeObject>(): Promise<T> {
-    return Promise.reject(new Error("nobody may update: the RBAC rules allow patches alone"));
+    return Promise.reject(new Error("update is not allowed: the RBAC rules allow patches alone"));
   }
 
   // deno-lint-ignore require-yield -- the index is fed by `feed`

@@ -109,7 +109,7 @@ Deno.test("the end of a connection reaches the other side", async () => {
   assertEquals(await client.read(new Uint8Array(8)), null);
 });
 
-Deno.test("a client sees a reset where nobody listens behind the proxy", async () => {
+Deno.test("a client sees a reset where nothing listens behind the proxy", async () => {
   const echo = new EchoServer();
   const { address } = echo;
   await echo[Symbol.asyncDispose]();

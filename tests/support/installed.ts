@@ -23,7 +23,7 @@ const APPLIED = [
   "ValidatingAdmissionPolicyBinding",
 ];
 
-/** The truth of samples and fixtures is told without filters. */
+/** Samples and fixtures are compared without filters. */
 export const UNFILTERED: JsonObject = {
   sources: {
     "trivy": null,

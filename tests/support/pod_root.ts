@@ -1,6 +1,6 @@
 /**
  * A root as the image's, for programs that run on it as the Pod's user: the runtime, the libraries it names, the bundle
- * and what the kubelet mounts. Nobody may write to it, and where mounts are permitted it is a read-only mount as well.
+ * and what the kubelet mounts. It is not writable, and where mounts are permitted it is a read-only mount as well.
  */
 import { basename, dirname, join } from "node:path";
 
@@ -29,7 +29,7 @@ mount -o remount,bind,ro "$root"
 mount --rbind /proc "$root/proc"
 exec setpriv --no-new-privs "$(command -v chroot)" --userspec=${POD_USER}:${POD_USER} "$root" "$@"
 `;
-/** Where nobody may mount, as in many containers: what the runtime looks up in /proc is a link, and the modes alone refuse. */
+/** Where mounting is not permitted, as in many containers: what the runtime looks up in /proc is a link, and the modes alone refuse. */
 const UNMOUNTED = `
 root=$1; shift 2
 exec setpriv --no-new-privs "$(command -v chroot)" --userspec=${POD_USER}:${POD_USER} "$root" "$@"

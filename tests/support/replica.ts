@@ -160,7 +160,7 @@ export class Replica {
     return intake.take(source, payload, { feed, signal, correlationId: "test", origin });
   }
 
-  /** Ends like a process that is told to. */
+  /** Ends like a process that gets SIGTERM. */
   async stop(): Promise<void> {
     await this.store.repeats.flush(new AbortController().signal);
     await this.kill();

@@ -59,7 +59,7 @@ export function findingsOf(observations: Iterable<KubeObject | JsonObject>): str
   return found.sort();
 }
 
-/** An API server that is away, throttles or is still starting (403 and 404, before it knows its rules) is asked again. */
+/** Retries while the API server is away, throttles or is still starting (403 and 404, before its rules are loaded). */
 export async function insist(write: () => Promise<unknown>): Promise<void> {
   await retry(write, {
     backoff: backoff({ initialMs: 50, maxMs: 500, maxRetryAfterMs: 1_000 }),

@@ -25,7 +25,7 @@ export class Reaper implements AsyncDisposable {
     this.folder = folder;
     this.#child = new Deno.Command("sh", {
       args: ["-c", REAP, "reaper", folder],
-      // Whoever kills the whole process group does not mean the one who clears up after it.
+      // A signal to the whole process group must not end the process that cleans up after it.
       detached: true,
       stdin: "piped",
       stdout: "null",

@@ -1,4 +1,4 @@
-/** A proxy that passes every request on to an API server without TLS, and keeps what was asked. */
+/** A proxy that passes every request on to an API server without TLS, and keeps the requests. */
 
 export interface SpiedRequest {
   readonly method: string;

@@ -1,5 +1,5 @@
 /**
- * The embedded API server as tests have it: with faults to put in force, a log of what it was asked, and a way to what it
+ * The embedded API server as tests have it: with faults to put in force, a log of its requests, and a way to what it
  * stores without asking it.
  */
 import type { JsonObject } from "../../src/model/json.ts";

@@ -5,7 +5,7 @@ interface Sleeper {
   readonly wake: () => void;
 }
 
-/** Time that passes when the test says so: a clock, and sleeps that end when it gets there. */
+/** Time that the test advances: a clock, and sleeps that end when it reaches them. */
 export class VirtualTime implements Clock {
   #passedMs = 0;
   readonly #startMs: number;

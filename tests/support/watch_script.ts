@@ -47,7 +47,7 @@ export interface Observed {
   readonly waits: number[];
 }
 
-/** Watches until `until` says so; what it saw, in short words. */
+/** Watches until `until` holds, and returns the frames in short words. */
 export async function observe(
   server: ApiServer,
   until: (event: WatchEvent, told: string[]) => boolean,

@@ -20,7 +20,7 @@ export interface ChosenSource {
 }
 
 export interface Sources {
-  /** Those of files; a door to a built-in source among them stands for that source. */
+  /** Those of files; a further feed of a built-in source counts as that source. */
   readonly named: readonly KubeObject[];
   /** Those of a cluster. */
   readonly live?: readonly KubeObject[];

@@ -61,7 +61,7 @@ export interface DryRun {
   readonly errors: readonly PayloadError[];
 }
 
-/** Stands for the id the server gives each create. */
+/** In place of the id that the server gives each create. */
 const EVENT_ID = "explained";
 const UNSETTLED: ExplainedEvent = { outcome: "failed", reason: "internal", steps: [], observation: null };
 
@@ -109,7 +109,7 @@ export function createDryRun({ source, feed, context, filters, settings }: DryRu
       case "filter":
         return filterSteps(filters, event);
       case "dedup":
-        // A twin is asked again, and what that says is a step of its own.
+        // Dedup decides a twin again: that is a step of its own.
         if (step.verdict === "twin" || event.resolved && step.verdict === "new") return [];
         return [step.verdict === "new" ? newStep(step.generation) : duplicateStep(step.into)];
       case "budget":

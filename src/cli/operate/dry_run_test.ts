@@ -34,7 +34,7 @@ function broken(): Drawn {
   return { event: event as DrawnEvent };
 }
 
-/** A source whose findings are told apart by their messages. */
+/** A source whose findings differ by their messages. */
 function source(draw: () => Iterable<Drawn>, fields: Partial<EventSource> = {}): EventSource {
   return { name: "tool", kind: "finding", draw, ...fields };
 }
@@ -98,7 +98,7 @@ Deno.test("createDryRun() counts the repeats of an occurrence, twins of one payl
     "seen 3 times",
     "seen 4 times",
   ]);
-  // A twin is asked twice by dedup, and filtered once.
+  // Dedup decides a twin twice; the filters decide it once.
   assertEquals(run.events[1]?.steps.map(({ step }) => step), ["draw", "normalize", "filter", "dedup"]);
 });
 

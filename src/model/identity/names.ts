@@ -1,4 +1,4 @@
-/** Names of objects and values of labels, and whom a workload's generated name stands for. */
+/** Names of objects, values of labels, and the workload behind a generated name. */
 import { sha256 } from "./fingerprint.ts";
 import type { Resource } from "../observation.ts";
 
@@ -177,7 +177,7 @@ export function topOfChain(resource: Resource): Resource {
     : { ...resource, apiVersion: "batch/v1", kind: "CronJob", name: cronJob };
 }
 
-/** Whom to report on: a ReplicaSet's Deployment, a numbered Job's CronJob, else the resource itself. */
+/** The resource to report: a ReplicaSet's Deployment, a numbered Job's CronJob, else the resource itself. */
 export function reportedWorkload(resource: Resource): Resource {
   const name = resource.name ?? "";
   const kind = resource.kind?.toLowerCase();
