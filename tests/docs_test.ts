@@ -3,7 +3,8 @@
  * commands, flags, chart values. `zen-watcher check` checks blocks marked `yaml filters` and resources of our own kinds.
  */
 import { assertEquals } from "@std/assert";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { parse, parseAllDocuments } from "yaml";
 import { main } from "../src/cli/main.ts";
 import { processIo } from "../src/cli/io.ts";
@@ -97,6 +98,39 @@ Deno.test("docs: every path of the repository that a page or a picture names exi
   for (const where of ["docs/architecture.md", "CONTRIBUTING.md", "event.svg", "folders.svg"]) {
     assertEquals(found.has(where), true, `${where} names paths`);
   }
+});
+
+Deno.test("docs: every line around a change that a page shows is in the file", async () => {
+  const missing: string[] = [];
+  for (const { path, blocks } of pages) {
+    for (const { file, role, text, line } of blocks) {
+      if (role !== "diff file" || file === undefined) continue;
+      const lines = new Set((await Deno.readTextFile(join(ROOT, file))).split("\n"));
+      for (const [, context = ""] of text.matchAll(/^ (.+)$/gm)) {
+        if (!lines.has(context)) missing.push(`${path}:${line}: ${context}`);
+      }
+    }
+  }
+  assertEquals(missing, []);
+});
+
+Deno.test("docs: every function that the code of a page imports is exported", async () => {
+  const missing: string[] = [];
+  for (const { path, blocks } of pages) {
+    const written = new Set(blocks.flatMap(({ file }) => file ?? []));
+    for (const { file, language, text, line } of blocks) {
+      if (language !== "ts" || file === undefined) continue;
+      for (const [, names = "", from = ""] of text.matchAll(/^import \{ (.*) \} from "(\..*)";$/gm)) {
+        const module = join(dirname(file), from);
+        if (written.has(module)) continue;
+        const exported = await import(pathToFileURL(join(ROOT, module)).href);
+        for (const name of names.split(", ")) {
+          if (!name.startsWith("type ") && !(name in exported)) missing.push(`${path}:${line}: ${name}`);
+        }
+      }
+    }
+  }
+  assertEquals(missing, []);
 });
 
 Deno.test("docs: every environment variable is a setting, or one the scripts read", async () => {

@@ -1,11 +1,10 @@
 /** Properties of the pipeline, checked on random inputs. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { canonicalJson } from "../src/model/identity/canonical_json.ts";
+import { canonicalJson, fingerprintOf } from "../src/model/identity/fingerprint.ts";
 import { clean } from "../src/text/clean.ts";
 import { cleanText } from "../src/text/clean_json.ts";
 import type { DrawnEvent, Payload } from "../src/model/event.ts";
-import { fingerprintOf } from "../src/model/identity/fingerprint.ts";
 import { isObject, type Json } from "../src/model/json.ts";
 import { mask } from "../src/text/mask.ts";
 import { isLabelValue, isNamespaceName, labelValue } from "../src/model/identity/names.ts";

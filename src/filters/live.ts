@@ -1,8 +1,7 @@
 /** The filters in force: one reference, swapped as a whole, with the figures of what it decided. */
 import type { Clock } from "../model/clock.ts";
-import { canonicalJson } from "../model/identity/canonical_json.ts";
+import { canonicalJson, sha256 } from "../model/identity/fingerprint.ts";
 import type { NormalEvent } from "../model/event.ts";
-import { sha256 } from "../model/identity/fingerprint.ts";
 import type { Rejection } from "../pipeline/ports.ts";
 import {
   ALLOW_ALL,
@@ -14,7 +13,6 @@ import {
 } from "./filter.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import { PassRate } from "./pass_rate.ts";
 import type { StepBudget } from "./steps.ts";
 
 /** Where documents come from; each provider's are replaced as a whole. */
@@ -193,4 +191,46 @@ function hashOfDocument(document: FilterDocument): string {
     hashes.set(document, hash);
   }
   return hash;
+}
+
+/** Buckets of a pass rate. */
+const BUCKETS = 30;
+
+interface Bucket {
+  /** Number of the time slice it counts. */
+  slice: number;
+  passed: number;
+  total: number;
+}
+
+/** The share of events of one source that passed in the last `windowMs`, in a ring of buckets. */
+class PassRate {
+  readonly #sliceMs: number;
+  readonly #buckets: Bucket[] = Array.from({ length: BUCKETS }, () => ({ slice: -1, passed: 0, total: 0 }));
+
+  constructor(windowMs: number) {
+    this.#sliceMs = windowMs / BUCKETS;
+  }
+
+  add(passed: boolean, atMs: number): void {
+    const slice = Math.floor(atMs / this.#sliceMs);
+    const bucket = this.#buckets[slice % BUCKETS];
+    if (!bucket) return;
+    if (bucket.slice !== slice) Object.assign(bucket, { slice, passed: 0, total: 0 });
+    bucket.total++;
+    if (passed) bucket.passed++;
+  }
+
+  /** 0 to 1; undefined where nothing was counted in the window. */
+  rate(atMs: number): number | undefined {
+    const now = Math.floor(atMs / this.#sliceMs);
+    let passed = 0;
+    let total = 0;
+    for (const bucket of this.#buckets) {
+      if (bucket.slice <= now - BUCKETS || bucket.slice > now) continue;
+      passed += bucket.passed;
+      total += bucket.total;
+    }
+    return total === 0 ? undefined : passed / total;
+  }
 }

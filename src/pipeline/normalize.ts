@@ -1,11 +1,10 @@
 /** Makes a tool's event legal, clean and bounded: what filters see, and the Observation it is stored as. */
-import { canonicalJson } from "../model/identity/canonical_json.ts";
+import { canonicalJson, fingerprintOf, hash32, shortFingerprint } from "../model/identity/fingerprint.ts";
 import { cleanIdentityV1, IDENTITY_VERSION } from "../model/identity/clean_v1.ts";
 import { workloadOf } from "../model/identity/workload.ts";
 import { clean, cut, cutBytes, fitsBytes } from "../text/clean.ts";
 import { cleanObject, cleanText } from "../text/clean_json.ts";
 import type { DrawnEvent, EventFeed, EventSource, NormalEvent, Origin, Payload } from "../model/event.ts";
-import { fingerprintOf, hash32, shortFingerprint } from "../model/identity/fingerprint.ts";
 import { isClusterScoped } from "../model/cluster_scoped.ts";
 import { isObject, type Json, type JsonObject } from "../model/json.ts";
 import {

@@ -1,5 +1,5 @@
 /** Changes of single stored Observations: read, patch with uid and resourceVersion, once more on conflict. */
-import { canonicalJson } from "../model/identity/canonical_json.ts";
+import { canonicalJson } from "../model/identity/fingerprint.ts";
 import type { Clock } from "../model/clock.ts";
 import type { Json, JsonObject } from "../model/json.ts";
 import type { Observation, ObservationStatus } from "../model/observation.ts";

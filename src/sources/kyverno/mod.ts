@@ -5,7 +5,6 @@ import { workloadOf } from "../../model/identity/workload.ts";
 import { isObject, type Json, type JsonObject } from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
 import { list } from "../../text/setting.ts";
-import { reportedOwner, toldOf } from "../lasting_words.ts";
 import {
   at,
   type Field,
@@ -19,7 +18,7 @@ import {
   withoutEmpty,
 } from "../read.ts";
 import { alikeTwins, creationOf, joined, reportsIn } from "../reports.ts";
-import { identityOf, ownerOf, subjectOf } from "../resources.ts";
+import { identityOf, ownerOf, reportedOwner, subjectOf, toldOf } from "../resources.ts";
 import type { Source, WatchedResource } from "../source.ts";
 
 /** The source of results whose engine has no name of its own. */

@@ -4,10 +4,18 @@ import { reportedWorkload } from "../../model/identity/names.ts";
 import { isObject, type Json, type JsonObject } from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
 import type { PayloadErrorReason } from "../../model/outcome.ts";
-import { lastingWords, reportedOwner, type Succession, toldOf } from "../lasting_words.ts";
 import { at, firstText, number, shapeOf, text, textAt, texts, unread, withoutEmpty } from "../read.ts";
 import { alikeTwins, creationOf, joined, reportsIn } from "../reports.ts";
-import { identityOf, ownerOf, subjectOf, wordAt } from "../resources.ts";
+import {
+  identityOf,
+  lastingWords,
+  ownerOf,
+  reportedOwner,
+  subjectOf,
+  type Succession,
+  toldOf,
+  wordAt,
+} from "../resources.ts";
 import type { Source, WatchedResource } from "../source.ts";
 
 const CHECK_IDENTITY = ["eventType", "resource", "check", "messages"];

@@ -1,6 +1,5 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
-import { canonicalJson } from "./canonical_json.ts";
-import { fingerprintOf, shortFingerprint } from "./fingerprint.ts";
+import { canonicalJson, fingerprintOf, shortFingerprint } from "./fingerprint.ts";
 
 Deno.test("canonicalJson() prints the example of RFC 8785 as the RFC does", () => {
   const text = `{
