@@ -7,8 +7,9 @@ import { fixedConnection } from "../src/kube/auth/connection.ts";
 import { createKubeClient } from "../src/kube/client.ts";
 import { INGESTERS } from "../src/mapped/kinds.ts";
 import { OBSERVATIONS } from "../src/store/mod.ts";
-import { startTestApp } from "./support/app.ts";
+import { evaluationsOf, startTestApp } from "./support/app.ts";
 import { eventually } from "./support/eventually.ts";
+import { loadExamples } from "./support/examples.ts";
 import { storedObservation } from "./support/observation.ts";
 
 const STORED = "observations.zen.kube-zen.io";
@@ -58,6 +59,82 @@ Deno.test("a broken Ingester, at a restart, resolves nothing of its source", asy
     () => phases(server.objects(STORED))["spoken-for"] === "Resolved",
   );
   assertEquals(phases(server.objects(STORED)), { "my-tool": "Active", "spoken-for": "Resolved" });
+});
+
+const CRDS = {
+  group: "apiextensions.k8s.io",
+  version: "v1",
+  plural: "customresourcedefinitions",
+  kind: "CustomResourceDefinition",
+  namespaced: false,
+};
+const CONSTRAINTS = {
+  group: "constraints.gatekeeper.sh",
+  version: "v1beta1",
+  plural: "k8srequiredlabels",
+  kind: "K8sRequiredLabels",
+  namespaced: false,
+};
+
+Deno.test("violations that Gatekeeper's cut list no longer shows stay Active, and end once the list is whole", async () => {
+  await using server = startTestCluster();
+  using api = createKubeClient(fixedConnection({ server: server.url }));
+  await installCrds(api);
+  await createNamespaces(api, ["zen-system", "shop"]);
+  const { group, version, plural, kind } = CONSTRAINTS;
+  const openAPIV3Schema = { type: "object", "x-kubernetes-preserve-unknown-fields": true };
+  await api.create(CRDS, {
+    metadata: { name: `${plural}.${group}` },
+    spec: {
+      group,
+      scope: "Cluster",
+      names: { kind, plural, singular: kind.toLowerCase(), listKind: `${kind}List` },
+      versions: [{ name: version, served: true, storage: true, schema: { openAPIV3Schema } }],
+    },
+  });
+  const [example] = await loadExamples("gatekeeper.yaml");
+  if (!example) throw new Error("the example holds no object");
+  const { uid: _, ...metadata } = example.metadata;
+  await api.create(INGESTERS, { ...example, metadata }, { namespace: "zen-system" });
+  const status = (names: string, totalViolations: number) => ({
+    totalViolations,
+    violations: [...names].map((name) => ({
+      ...{
+        kind: "Pod",
+        name,
+        namespace: "shop",
+        message: `${name} lacks a label`,
+        enforcementAction: "deny",
+      },
+    })),
+  });
+  await api.create(CONSTRAINTS, {
+    apiVersion: `${group}/${version}`,
+    kind,
+    metadata: { name: "labels" },
+    status: status("abc", 25),
+  });
+  const env = { RESOLVE_GRACE_SECONDS: "0", RESYNC_INTERVAL: "200ms", DISCOVERY_INTERVAL: "100ms" };
+  await using app = await startTestApp({ server: server.url, env });
+  const pods = (phase: string) =>
+    server.objects(STORED).filter(({ status }) => isObject(status) && status.phase === phase)
+      .map(({ spec }) => isObject(spec) && isObject(spec.resource) ? spec.resource.name : "").sort().join("");
+  await eventually("the first audit", () => pods("Active") === "abc");
+  const audit = async (names: string, total: number) => {
+    await api.patch(CONSTRAINTS, "labels", { status: status(names, total) }, { type: "merge" });
+  };
+  await audit("def", 25);
+  await eventually("the second audit", () => pods("Active") === "abcdef");
+  const before = await evaluationsOf(app, "gatekeeper");
+  await eventually(
+    "five evaluations more",
+    async () => await evaluationsOf(app, "gatekeeper") >= before + 5,
+    { timeoutMs: 60_000 },
+  );
+  assertEquals([pods("Active"), pods("Resolved")], ["abcdef", ""]);
+  await audit("def", 3);
+  await eventually("the end of what is gone", () => pods("Resolved") === "abc", { timeoutMs: 60_000 });
+  assertEquals(pods("Active"), "def");
 });
 
 Deno.test("at a restart the findings of an Ingester whose CRD is uninstalled end by their TTL, unresolved", async () => {

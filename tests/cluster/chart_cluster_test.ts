@@ -354,6 +354,12 @@ Deno.test("values that mean nothing are refused, with their place", async () => 
     [{ extraSourceRules: [{ apiGroups: ["*"], resources: ["x"], verbs: ["get"] }] }, /apiGroups/],
     [{ extraSourceRules: [{ apiGroups: ["x"], resources: ["y"], verbs: ["delete"] }] }, /verbs/],
     [{ extraSourceRules: [{ apiGroups: [""], resources: ["secrets"], verbs: ["get"] }] }, /resources/],
+    [{ extraSourceRules: [{ apiGroups: [""], resources: ["*"], verbs: ["get"] }] }, /apiGroups/],
+    [
+      { extraSourceRules: [{ apiGroups: ["zen.kube-zen.io"], resources: ["*"], verbs: ["get"] }] },
+      /apiGroups/,
+    ],
+    [{ extraSourceRules: [{ apiGroups: ["x"], resources: ["a*"], verbs: ["get"] }] }, /resources/],
     [{ replicaCount: -1 }, /replicaCount/],
     [{ serviceAccount: { create: false } }, /serviceAccount\.name is needed/],
   ];
