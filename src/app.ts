@@ -38,6 +38,7 @@ import { budgetEvent } from "./store/budget.ts";
 import { clockEvent } from "./store/deletes.ts";
 import { createExpiry } from "./store/expiry.ts";
 import { createFindings } from "./store/findings.ts";
+import { storedScope } from "./store/observations.ts";
 import { logger } from "./telemetry/logging.ts";
 import { createMetrics, type Metrics } from "./telemetry/metrics.ts";
 import { registerProcessMetrics } from "./telemetry/process.ts";
@@ -161,6 +162,9 @@ export async function startApp(
     repeats,
     log: logger("findings"),
     graceSeconds: settings.resolveGraceSeconds,
+    expiredGraceSeconds: settings.expiredGraceSeconds,
+    expires: (finding) => sources.expires(finding),
+    scopeOf: (row) => storedScope(api, row),
     viewSourceOf: (source) => sources.viewSourceOf(source),
     eventTypesOf: (view) => sources.eventTypesOf(view),
   });

@@ -112,6 +112,11 @@ export const SETTINGS = {
     "600",
     "A finding no longer reported is Resolved after, in seconds",
   ),
+  expiredGraceSeconds: integer(
+    "EXPIRED_GRACE_SECONDS",
+    "86400",
+    "A finding whose report its tool deleted to build it anew is Resolved after, in seconds",
+  ),
   gcIntervalMs: duration("GC_INTERVAL", "1h", "How often expired Observations are deleted"),
   gcTimeoutMs: duration("GC_TIMEOUT", "5m", "Longest duration of one garbage collection"),
   watchNamespaces: namespaces(

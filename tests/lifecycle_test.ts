@@ -10,7 +10,7 @@ import { changeReports, VULNERABILITY_REPORTS } from "./support/reports.ts";
 const REPORTS = 5;
 const FOUND = 3;
 const ALL = REPORTS * FOUND;
-const QUICK = { RESOLVE_GRACE_SECONDS: "1", RESYNC_INTERVAL: "500ms" };
+const QUICK = { RESOLVE_GRACE_SECONDS: "1", EXPIRED_GRACE_SECONDS: "1", RESYNC_INTERVAL: "500ms" };
 
 function phases(world: DevWorld): { readonly active: number; readonly resolved: number } {
   const all = world.observations().map(({ status }) => isObject(status) ? status.phase : undefined);
@@ -90,7 +90,9 @@ Deno.test("a finding that is reported again while its resolution is written ends
     times: 1,
     effect: { kind: "latency", latencyMs: 3_000 },
   });
-  await using _app = await world.replica("zen-watcher-0", { env: { RESOLVE_GRACE_SECONDS: "1" } });
+  await using _app = await world.replica("zen-watcher-0", {
+    env: { RESOLVE_GRACE_SECONDS: "1", EXPIRED_GRACE_SECONDS: "1" },
+  });
   await eventually("the first resolution to be under way", () => slow.hits === 1, { timeoutMs: 60_000 });
   await report(world, [0, 1]);
   await eventually("what was resolved to be Active again", () => {
@@ -142,6 +144,28 @@ Deno.test("Trivy's daily deletion and rebuild of every report leaves every Obser
   }
   assertEquals(world.writes(), 0);
   assertEquals(world.versions(), versions);
+});
+
+Deno.test("a finding of a report that Trivy deleted since it was old is not Resolved with what else is gone", async () => {
+  await using world = await startDevWorld({ namespaces: ["shop"] });
+  await report(world);
+  const expiring = "statefulset-app-0-main";
+  const annotations = { "trivy-operator.aquasecurity.github.io/report-ttl": "0h0m1s" };
+  await world.api.patch(VULNERABILITY_REPORTS, expiring, { metadata: { annotations } }, {
+    namespace: "shop",
+    type: "merge",
+  });
+  const slow = { RESOLVE_GRACE_SECONDS: "1", RESYNC_INTERVAL: "500ms" };
+  await using app = await world.replica("zen-watcher-0", { env: slow });
+  await until(world, ALL, 0);
+  await remove(world, [0, 2]);
+  await until(world, ALL - FOUND, FOUND);
+  await evaluatedOften(app);
+  assertEquals(phases(world), { active: ALL - FOUND, resolved: FOUND });
+  const active = world.observations().filter(({ status }) => isObject(status) && status.phase !== "Resolved");
+  assert(
+    active.some(({ spec }) => isObject(spec) && isObject(spec.resource) && spec.resource.name === "app-0"),
+  );
 });
 
 Deno.test("a view that is forbidden, failing or cut short resolves nothing", async () => {

@@ -89,6 +89,15 @@ export class SourceSet {
     return SOURCES.find(({ reportsForOthers }) => reportsForOthers)?.name;
   }
 
+  /** True where the reports of such findings expire. */
+  expires({ source, eventType }: { readonly source: string; readonly eventType: string }): boolean {
+    const own = this.named(source);
+    return own !== undefined &&
+      watchedResources(own).some(({ eventTypes, expires }) =>
+        expires === true && (eventTypes === undefined || eventTypes.includes(eventType))
+      );
+  }
+
   /** The event types a view may report; undefined: any. */
   eventTypesOf({ source, resource }: Pick<ViewKey, "source" | "resource">): readonly string[] | undefined {
     const own = this.named(source);

@@ -1,5 +1,7 @@
 /** Views: what a complete list and watch of one resource says a source reports now. */
 
+import type { Resource } from "./observation.ts";
+
 /** One list and watch of a source, or one webhook path. Its state and what it reports are kept by it. */
 export interface ViewKey {
   readonly source: string;
@@ -23,6 +25,21 @@ export function viewName({ resource, namespace, ingester }: ViewKey): string {
   }`;
 }
 
+/** The workload that a report speaks of, and when its tool deletes the report to build it anew. */
+export interface ReportScope {
+  /** See `workloadKey`. */
+  readonly workload: string;
+  /** The part of the workload that is reported on: a container; "" for all of it. */
+  readonly part: string;
+  /** Milliseconds since the epoch; absent: it is there until its workload is gone. */
+  readonly expiresAt?: number;
+}
+
+/** Names a workload in a `ReportScope`. */
+export function workloadKey({ kind = "", name = "", namespace = "" }: Resource): string {
+  return `${namespace}/${kind.toLowerCase()}/${name}`;
+}
+
 /** What one document (a report, a ConfigMap) reports. */
 export interface ReportedFindings {
   /** `namespace/name` of the document, or `name` of a cluster-scoped one. */
@@ -30,6 +47,8 @@ export interface ReportedFindings {
   readonly fingerprints: readonly string[];
   /** False where part of it could not be read: it then only adds, and ends nothing. */
   readonly readable: boolean;
+  /** Where reports of its source expire. */
+  readonly scope?: ReportScope;
 }
 
 /** Takes what feeds see of their documents. The leader's findings implement it. */

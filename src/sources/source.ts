@@ -2,8 +2,9 @@
 import type { FilterDocument } from "../filters/filter.ts";
 import type { ResourceType } from "../kube/api.ts";
 import type { DrawContext, Drawn, DrawnNote, Payload, SourceKind } from "../model/event.ts";
+import type { JsonObject } from "../model/json.ts";
 import { CATEGORIES, type Category, type Severity } from "../model/observation.ts";
-import type { ViewKey } from "../model/view.ts";
+import type { ReportScope, ViewKey } from "../model/view.ts";
 import type { Rate } from "../pipeline/limits.ts";
 import type { JsonLists } from "../text/json.ts";
 import type { Setting, SettingValues } from "../text/setting.ts";
@@ -33,6 +34,8 @@ export interface Source {
   readonly reportsForOthers?: true;
   /** How fast it may write; by default DEDUP_MAX_RATE_PER_SOURCE. */
   readonly rate?: Rate;
+  /** The workload and the end of a watched report, where reports of this source expire. */
+  scopeOf?(report: JsonObject): ReportScope;
   /** Draws every event of a payload, in order. Pure; yields an error for what cannot be read and goes on; never throws. */
   draw(payload: Payload, context: DrawContext): Iterable<Drawn | DrawnNote>;
 }
@@ -81,6 +84,8 @@ export interface WatchFeed extends AnyFeed {
 export interface WatchedResource extends ResourceType {
   /** Event types its objects may report; absent: any. A list of them resolves findings of these types alone. */
   readonly eventTypes?: readonly string[];
+  /** Set where its tool deletes reports when they are old, and builds them anew: `scopeOf` says when. */
+  readonly expires?: true;
 }
 
 /** Which objects of a resource are read; absent: all. */

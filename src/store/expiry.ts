@@ -174,6 +174,7 @@ function livesFrom(row: Row, state: FindingState): number {
     // One that ended or is unseen is Resolved after its grace, and its TTL runs from there.
     case "reported":
     case "ended":
+    case "expired":
     case "unseen":
       return Infinity;
   }

@@ -1,6 +1,6 @@
 /** The leader's watch over findings: those that no complete view reports any more become Resolved after a grace. */
 import type { Clock } from "../model/clock.ts";
-import type { Views } from "../model/view.ts";
+import type { ReportScope, Views } from "../model/view.ts";
 import { elapsed, type Sleep } from "../kube/retry.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import type { Entry, ObservationIndex, Row } from "./index/mod.ts";
@@ -17,6 +17,12 @@ export interface FindingsOptions extends Pick<ReportersOptions, "eventTypesOf"> 
   readonly assertLeader: () => void;
   /** RESOLVE_GRACE_SECONDS. */
   readonly graceSeconds: number;
+  /** EXPIRED_GRACE_SECONDS. */
+  readonly expiredGraceSeconds: number;
+  /** Whether the reports of such findings expire. */
+  readonly expires: (finding: Pick<Row, "source" | "eventType">) => boolean;
+  /** Reads what a stored finding is about; undefined where the Observation is gone. */
+  readonly scopeOf: (row: Pick<Row, "namespace" | "name">) => Promise<ReportScope | undefined>;
   /** The source whose views report the findings of this one; undefined for pushed sources, which have none. */
   readonly viewSourceOf: (source: string) => string | undefined;
   readonly resolvesPerSecond?: number;
@@ -36,6 +42,14 @@ export interface Findings extends Views {
   run(signal: AbortSignal): Promise<void>;
 }
 
+/** A finding that was not reported in this term, and whether its report may have expired before it. */
+interface Unseen {
+  sinceSeconds: number;
+  /** Read once its grace is over. */
+  scope?: ReportScope;
+  waits: boolean;
+}
+
 const SCAN_SLICE = 2_000;
 const MAX_TICK_MS = 30_000;
 
@@ -47,11 +61,11 @@ export function createFindings(options: FindingsOptions): Findings {
   const newTerm = () =>
     new Reporters({
       seconds,
+      now: () => clock.now(),
       ...(options.eventTypesOf && { eventTypesOf: options.eventTypesOf }),
     });
   let reporters = newTerm();
-  /** The second since which a stored finding is unseen. */
-  let unseenSince = new Map<number, number>();
+  let unseen = new Map<number, Unseen>();
 
   function reportingOf(row: Parameters<Findings["state"]>[0]): Reporting | { readonly kind: "unwatched" } {
     const source = options.viewSourceOf(row.source);
@@ -67,22 +81,62 @@ export function createFindings(options: FindingsOptions): Findings {
     return viewSource !== undefined && reporters.reports(viewSource, fingerprintKey);
   }
 
-  /** The second since which the finding is not reported; undefined while it may be. */
-  function missingSince(entry: Entry): number | undefined {
-    const reporting = reportingOf(entry.row());
-    const key = entry.fingerprintKey;
-    if (reporting.kind === "unseen") {
-      if (!unseenSince.has(key)) unseenSince.set(key, seconds());
-    } else unseenSince.delete(key);
-    const since = reporting.kind === "ended" ? reporting.atSeconds : unseenSince.get(key);
+  /** The second at which the finding's grace is over; undefined while it may be reported. */
+  function dueAt(entry: Entry): number | undefined {
+    const row = entry.row();
+    const reporting = reportingOf(row);
+    if (reporting.kind !== "unseen") unseen.delete(entry.fingerprintKey);
+    let missing: { readonly sinceSeconds: number; readonly waits: boolean };
+    switch (reporting.kind) {
+      case "ended":
+      case "expired":
+        missing = { sinceSeconds: reporting.atSeconds, waits: reporting.kind === "expired" };
+        break;
+      case "unseen":
+        missing = unseenOf(entry, row);
+        break;
+      default:
+        return undefined;
+    }
     // A report that names it may have been taken in, but not be told by its view, since its other events are being written.
-    return since === undefined ? undefined : Math.max(since, entry.reportedAtSeconds);
+    const since = Math.max(missing.sinceSeconds, entry.reportedAtSeconds);
+    return since + (missing.waits ? options.expiredGraceSeconds : graceSeconds);
+  }
+
+  function unseenOf({ fingerprintKey: key }: Entry, row: Row): Unseen {
+    const known = unseen.get(key) ?? { sinceSeconds: seconds(), waits: false };
+    unseen.set(key, known);
+    const { scope } = known;
+    const source = scope && options.viewSourceOf(row.source);
+    const waits = scope !== undefined && source !== undefined &&
+      reporters.mayHaveExpired(source, { eventType: row.eventType, scope });
+    // Its report was built anew without it, or its workload ended: the usual grace begins.
+    if (known.waits && !waits) known.sinceSeconds = seconds();
+    known.waits = waits;
+    return known;
   }
 
   function isDue(entry: Entry): boolean {
     if (!entry.exists || !entry.isFinding || entry.isResolved || isReported(entry)) return false;
-    const since = missingSince(entry);
-    return since !== undefined && seconds() - since >= graceSeconds;
+    const at = dueAt(entry);
+    return at !== undefined && seconds() >= at;
+  }
+
+  /** Reads the scope of an unseen finding whose report may have expired; false where it cannot be read now. */
+  async function readScope(entry: Entry, signal: AbortSignal): Promise<boolean> {
+    const row = entry.row();
+    const known = unseen.get(entry.fingerprintKey);
+    if (!known || known.scope || !options.expires(row)) return true;
+    try {
+      const scope = await options.scopeOf(row);
+      if (scope) known.scope = scope;
+      return scope !== undefined;
+    } catch (error) {
+      if (!signal.aborted) {
+        log.warn("Finding could not be read now", { namespace: row.namespace, name: row.name, error });
+      }
+      return false;
+    }
   }
 
   /** Resolved though a report that was taken in afterwards names it: the answer to its resolution was lost. */
@@ -101,13 +155,15 @@ export function createFindings(options: FindingsOptions): Findings {
       if (!isDue(entry)) continue;
       if (!await turn(signal)) return resolved;
       options.assertLeader();
+      if (!await readScope(entry, signal)) continue;
       // It may have been reported while this waited for its turn.
       if (isDue(entry) && await resolve(entry, signal)) resolved++;
     }
     // What is stored of older ends has been resolved, more than once over.
     const settled = seconds() - 2 * graceSeconds - 3_600;
-    reporters.forgetEndedBefore(settled);
-    for (const [key, since] of unseenSince) if (since < settled) unseenSince.delete(key);
+    const expired = settled - options.expiredGraceSeconds;
+    reporters.forgetBefore({ ended: settled, expired });
+    for (const [key, { sinceSeconds }] of unseen) if (sinceSeconds < expired) unseen.delete(key);
     return resolved;
   }
 
@@ -137,7 +193,7 @@ export function createFindings(options: FindingsOptions): Findings {
     evaluate,
     async run(signal) {
       reporters = newTerm();
-      unseenSince = new Map();
+      unseen = new Map();
       const tickMs = Math.max(200, Math.min(MAX_TICK_MS, graceSeconds * 1_000 / 4));
       while (await elapsed(tickMs, { signal, sleep })) {
         if (!index.complete) continue;

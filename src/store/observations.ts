@@ -1,6 +1,7 @@
 /** Observations through the `KubeApi`: the one place where both types meet. */
 import { ANNOTATIONS, GROUP, KIND, type Observation, PLURAL, VERSION } from "../model/observation.ts";
-import { type KubeObject, NetworkError, type ResourceType } from "../kube/api.ts";
+import { hasStatus, type KubeApi, type KubeObject, NetworkError, type ResourceType } from "../kube/api.ts";
+import { type ReportScope, workloadKey } from "../model/view.ts";
 
 /** The resource Observations are served as. */
 export const OBSERVATIONS: ResourceType = {
@@ -13,6 +14,22 @@ export const OBSERVATIONS: ResourceType = {
 
 /** An Observation as the API server hands it out. */
 export type StoredObservation = Observation & KubeObject;
+
+/** The workload and container that a stored finding is about; undefined where the Observation is gone. */
+export async function storedScope(
+  api: Pick<KubeApi, "get">,
+  { namespace, name }: Asked,
+): Promise<ReportScope | undefined> {
+  try {
+    const stored = await api.get<StoredObservation>(OBSERVATIONS, name, { namespace });
+    const { resource = {}, details = {} } = answerAbout({ namespace, name }, stored).spec;
+    const { container } = details;
+    return { workload: workloadKey(resource), part: typeof container === "string" ? container : "" };
+  } catch (error) {
+    if (hasStatus(error, 404)) return undefined;
+    throw error;
+  }
+}
 
 /** The object a request is about. `eventId` is set where only the object of this very create is meant. */
 export interface Asked {

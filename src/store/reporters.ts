@@ -2,16 +2,17 @@
  * Which documents (reports, ConfigMaps) report which findings now, for one leader's term: fingerprints alone, never a
  * document. A finding costs 8 bytes in each document that reports it and about 55 in its source.
  */
-import { type ReportedFindings, viewId, type ViewKey } from "../model/view.ts";
+import { type ReportedFindings, type ReportScope, viewId, type ViewKey } from "../model/view.ts";
 import { fingerprintKey } from "./fingerprint_key.ts";
 
 /**
- * Whether a finding is reported: `reported`; `ended`, a readable view dropped it at that time; `unseen`, complete views
+ * Whether a finding is reported: `reported`; `expired`, its tool deleted the old report at that time, to build it anew;
+ * `ended`, a readable view dropped it at that time; `unseen`, complete views
  * of this term never showed it; `absent`, its resource is not served; `unknown`, its source cannot tell.
  */
 export type Reporting =
   | { readonly kind: "reported" | "unseen" | "absent" | "unknown" }
-  | { readonly kind: "ended"; readonly atSeconds: number };
+  | { readonly kind: "ended" | "expired"; readonly atSeconds: number };
 
 /** A finding, as far as its reporters are looked up by it. */
 export interface Reported {
@@ -27,6 +28,8 @@ export interface Reported {
 export interface ReportersOptions {
   /** Seconds on a monotonic clock. */
   readonly seconds: () => number;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
   /** The event types a view may report; undefined: any. */
   readonly eventTypesOf?: (view: ViewKey) => readonly string[] | undefined;
 }
@@ -40,6 +43,20 @@ interface Document {
   readonly round: number;
   /** Not read in full in this term: what it may report is not known. */
   readonly blind: boolean;
+  readonly scope: ReportScope | undefined;
+}
+
+/** A document that was deleted. */
+interface Removed {
+  readonly document: Document;
+  readonly atSeconds: number;
+}
+
+/** Reports of a workload that do not expire. */
+interface Lasting {
+  reports: number;
+  /** When the last of them was deleted. */
+  goneAtSeconds: number;
 }
 
 interface View {
@@ -50,7 +67,11 @@ interface View {
   /** Keys of documents that are blind. */
   readonly blind: Set<string>;
   /** Documents deleted lately: an API server deletes every object of a CRD before it stops serving the resource. */
-  readonly removed: Map<string, { readonly document: Document; readonly atSeconds: number }>;
+  readonly removed: Map<string, Removed>;
+  /** Documents that expired and have not been built anew, by workload and part. */
+  readonly expired: Map<string, Removed[]>;
+  /** How many documents that were read in full speak of a workload's part. */
+  readonly parts: Map<string, number>;
 }
 
 interface Source {
@@ -62,8 +83,14 @@ interface Source {
   readonly absent: Map<number, number>;
   /** Seconds at which a finding lost its last reporter. */
   readonly ended: Map<number, number>;
+  /** The documents, deleted since, that reported findings when they expired. */
+  readonly expired: Map<number, Removed>;
+  /** By workload. */
+  readonly lasting: Map<string, Lasting>;
 }
 
+/** The tool's clock may be ahead of ours by so much when it deletes a report. */
+const CLOCK_TOLERANCE_MS = 5_000;
 const CONFIGMAPS = "configmaps";
 
 /** The reporters of findings in one leader's term. */
@@ -84,19 +111,24 @@ export class Reporters {
   }
 
   /** See `Views`. */
-  report(of: ViewKey, { key, fingerprints, readable }: ReportedFindings): void {
+  report(of: ViewKey, { key, fingerprints, readable, scope: said }: ReportedFindings): void {
     const view = this.#view(of);
     const before = view.documents.get(key);
-    const said = fingerprints.map(fingerprintKey);
-    const now = Float64Array.from(new Set(readable || !before ? said : [...before.fingerprints, ...said]));
+    const scope = said ?? before?.scope;
+    const named = fingerprints.map(fingerprintKey);
+    const now = Float64Array.from(new Set(readable || !before ? named : [...before.fingerprints, ...named]));
     const blind = !readable && (before?.blind ?? true);
-    view.documents.set(key, { fingerprints: now, round: view.round, blind });
+    const document = { fingerprints: now, round: view.round, blind, scope };
+    view.documents.set(key, document);
+    this.#countScope(view, document, 1);
+    if (before) this.#countScope(view, before, -1);
     view.removed.delete(key);
     if (blind) view.blind.add(key);
     else view.blind.delete(key);
     const absent = view.state === "absent";
     this.#count(of.source, now, { by: 1, absent });
     if (before) this.#count(of.source, before.fingerprints, { by: -1, absent });
+    if (readable && scope) this.#rebuilt(view, scope);
   }
 
   /** See `Views`. */
@@ -140,20 +172,91 @@ export class Reporters {
     const key = fingerprintKey(finding.fingerprint);
     if (source.reporters.has(key)) return { kind: "reported" };
     if (source.absent.has(key)) return { kind: "absent" };
+    const expired = source.expired.get(key);
+    if (expired) return this.#expiredReporting(source, expired);
     const atSeconds = source.ended.get(key);
     return atSeconds === undefined
       ? { kind: this.#silence(source.views.values(), finding) }
       : { kind: "ended", atSeconds };
   }
 
-  /** Drops ends older than this: the findings among them that are stored have been resolved. */
-  forgetEndedBefore(seconds: number): void {
-    for (const { ended, views } of this.#sources.values()) {
-      for (const [key, atSeconds] of ended) if (atSeconds < seconds) ended.delete(key);
-      for (const { removed } of views.values()) {
-        for (const [key, { atSeconds }] of removed) if (atSeconds < seconds) removed.delete(key);
+  /**
+   * True while a finding that was not reported in this term may be that of a report which expired before it: no report of
+   * the kind speaks of its workload and part, and the workload was not seen to end.
+   */
+  mayHaveExpired(of: string, { eventType, scope }: { eventType: string; scope: ReportScope }): boolean {
+    const source = this.#sources.get(of);
+    if (!source || hasEnded(source, scope.workload)) return false;
+    for (const { key, parts } of source.views.values()) {
+      const types = this.#options.eventTypesOf?.(key);
+      if ((!types || types.includes(eventType)) && parts.has(partOf(scope))) return false;
+    }
+    return true;
+  }
+
+  /** Drops ends, and expired reports, older than this: the findings among them that are stored have been resolved. */
+  forgetBefore({ ended: endedBefore, expired: expiredBefore }: { ended: number; expired: number }): void {
+    for (const { ended, expired, lasting, views } of this.#sources.values()) {
+      for (const [key, atSeconds] of ended) if (atSeconds < endedBefore) ended.delete(key);
+      for (const [key, { atSeconds }] of expired) if (atSeconds < expiredBefore) expired.delete(key);
+      for (const [workload, { reports, goneAtSeconds }] of lasting) {
+        if (reports === 0 && goneAtSeconds < expiredBefore) lasting.delete(workload);
+      }
+      for (const { removed, expired: waiting } of views.values()) {
+        for (const [key, { document, atSeconds }] of removed) {
+          const before = document.scope?.expiresAt === undefined ? endedBefore : expiredBefore;
+          if (atSeconds < before) removed.delete(key);
+        }
+        for (const [part, documents] of waiting) {
+          if (documents.every(({ atSeconds }) => atSeconds < expiredBefore)) waiting.delete(part);
+        }
       }
     }
+  }
+
+  /** A finding of an expired report, unless its workload was seen to end. */
+  #expiredReporting(source: Source, { document, atSeconds }: Removed): Reporting {
+    const lasting = document.scope && source.lasting.get(document.scope.workload);
+    return lasting?.reports === 0
+      ? { kind: "ended", atSeconds: Math.max(atSeconds, lasting.goneAtSeconds) }
+      : { kind: "expired", atSeconds };
+  }
+
+  #countScope(view: View, { scope, blind }: Document, by: 1 | -1): void {
+    if (!scope) return;
+    if (!blind) addTo(view.parts, partOf(scope), by);
+    if (scope.expiresAt !== undefined) return;
+    const { lasting } = this.#source(view.key.source);
+    const before = lasting.get(scope.workload) ?? { reports: 0, goneAtSeconds: 0 };
+    const reports = before.reports + by;
+    lasting.set(scope.workload, {
+      reports,
+      goneAtSeconds: reports === 0 ? this.#options.seconds() : before.goneAtSeconds,
+    });
+  }
+
+  /** Findings of a document that its tool deleted since it was old have not ended. */
+  #expire(view: View, removed: Removed): void {
+    const { scope, fingerprints } = removed.document;
+    if (!scope) return;
+    const { ended, expired } = this.#source(view.key.source);
+    for (const key of fingerprints) if (ended.delete(key)) expired.set(key, removed);
+    const part = partOf(scope);
+    view.expired.set(part, [...view.expired.get(part) ?? [], removed]);
+  }
+
+  /** A report of the workload's part is there again: what it does not report has ended. */
+  #rebuilt(view: View, scope: ReportScope): void {
+    const part = partOf(scope);
+    const { ended, expired } = this.#source(view.key.source);
+    for (const removed of view.expired.get(part) ?? []) {
+      for (const key of removed.document.fingerprints) {
+        if (expired.get(key) !== removed) continue;
+        expired.delete(key);
+        ended.set(key, this.#options.seconds());
+      }
+    }
+    view.expired.delete(part);
   }
 
   /** What it means that none of these views shows a finding. */
@@ -190,31 +293,40 @@ export class Reporters {
     view.documents.delete(key);
     view.blind.delete(key);
     if (!document) return;
+    this.#countScope(view, document, -1);
     this.#count(view.key.source, document.fingerprints, { by: -1, absent: view.state === "absent" });
-    if (view.state !== "absent") view.removed.set(key, { document, atSeconds: this.#options.seconds() });
+    if (view.state === "absent") return;
+    const removed = { document, atSeconds: this.#options.seconds() };
+    view.removed.set(key, removed);
+    const expiresAt = document.scope?.expiresAt ?? Infinity;
+    if (this.#options.now() >= expiresAt - CLOCK_TOLERANCE_MS) this.#expire(view, removed);
   }
 
   /** Documents deleted just before their resource was uninstalled were not ended by their tool. */
   #restore(view: View): void {
-    const { ended } = this.#source(view.key.source);
+    const { ended, expired } = this.#source(view.key.source);
     for (const [key, { document }] of view.removed) {
       view.documents.set(key, document);
+      this.#countScope(view, document, 1);
       this.#count(view.key.source, document.fingerprints, { by: 1, absent: true });
-      for (const fingerprint of document.fingerprints) ended.delete(fingerprint);
+      for (const fingerprint of document.fingerprints) {
+        ended.delete(fingerprint);
+        expired.delete(fingerprint);
+      }
     }
     view.removed.clear();
+    view.expired.clear();
   }
 
   #count(of: string, fingerprints: Keys, { by, absent }: { by: 1 | -1; absent: boolean }): void {
     const source = this.#source(of);
     const counts = absent ? source.absent : source.reporters;
     for (const key of fingerprints) {
-      const reporters = (counts.get(key) ?? 0) + by;
-      if (reporters > 0) counts.set(key, reporters);
-      else counts.delete(key);
+      const reporters = addTo(counts, key, by);
       if (absent) continue;
       if (reporters > 0) {
         source.ended.delete(key);
+        source.expired.delete(key);
       } else if (!source.absent.has(key)) {
         // A finding that a resource reported which is not served any more has not ended.
         source.ended.set(key, this.#options.seconds());
@@ -225,7 +337,14 @@ export class Reporters {
   #source(name: string): Source {
     let source = this.#sources.get(name);
     if (!source) {
-      source = { views: new Map(), reporters: new Map(), absent: new Map(), ended: new Map() };
+      source = {
+        views: new Map(),
+        reporters: new Map(),
+        absent: new Map(),
+        ended: new Map(),
+        expired: new Map(),
+        lasting: new Map(),
+      };
       this.#sources.set(name, source);
     }
     return source;
@@ -236,11 +355,37 @@ export class Reporters {
     const id = viewId(key);
     let view = views.get(id);
     if (!view) {
-      view = { key, state: "pending", round: 0, documents: new Map(), blind: new Set(), removed: new Map() };
+      view = {
+        key,
+        state: "pending",
+        round: 0,
+        documents: new Map(),
+        blind: new Set(),
+        removed: new Map(),
+        expired: new Map(),
+        parts: new Map(),
+      };
       views.set(id, view);
     }
     return view;
   }
+}
+
+/** Adds to a count, which is left out at 0; returns the new count. */
+function addTo<Key>(counts: Map<Key, number>, key: Key, by: number): number {
+  const count = (counts.get(key) ?? 0) + by;
+  if (count > 0) counts.set(key, count);
+  else counts.delete(key);
+  return count;
+}
+
+function partOf({ workload, part }: ReportScope): string {
+  return `${workload}\n${part}`;
+}
+
+/** True where reports that do not expire spoke of the workload in this term, and the last of them was deleted. */
+function hasEnded({ lasting }: Source, workload: string): boolean {
+  return lasting.get(workload)?.reports === 0;
 }
 
 /** True where a document that was not read in full may report findings of that namespace. */

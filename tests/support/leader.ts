@@ -2,6 +2,7 @@
 import { type Budget, type BudgetOptions, createBudget } from "../../src/store/budget.ts";
 import { createExpiry, type Expiry } from "../../src/store/expiry.ts";
 import { createFindings, type Findings, type FindingState } from "../../src/store/findings.ts";
+import { storedScope } from "../../src/store/observations.ts";
 import type { ViewKey } from "../../src/model/view.ts";
 import type { Row } from "../../src/store/index/mod.ts";
 import type { FakeKube } from "./fake_kube.ts";
@@ -22,6 +23,8 @@ export interface LeaderOptions {
   readonly replica?: Partial<ReplicaOptions>;
   readonly perSecond?: number;
   readonly timeoutMs?: number;
+  /** Event types of reports that expire. */
+  readonly expiringTypes?: readonly string[];
   readonly eventTypesOf?: (view: ViewKey) => readonly string[] | undefined;
 }
 
@@ -52,6 +55,9 @@ export class Leader extends Replica {
       ...common,
       repeats: this.store.repeats,
       graceSeconds,
+      expiredGraceSeconds: 86_400,
+      expires: ({ eventType }) => options.expiringTypes?.includes(eventType) ?? false,
+      scopeOf: (row) => storedScope(kube, row),
       viewSourceOf: (source) => PUSHED.includes(source) ? undefined : source,
       resolvesPerSecond: 1_000,
       ...(eventTypesOf && { eventTypesOf }),

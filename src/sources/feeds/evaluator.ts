@@ -1,7 +1,7 @@
 /** Evaluates the documents (reports, ConfigMaps) of one view: fairly by namespace, and again while they cannot be stored. */
 import type { Clock } from "../../model/clock.ts";
 import type { Payload } from "../../model/event.ts";
-import { type ViewKey, viewName, type Views } from "../../model/view.ts";
+import { type ReportScope, type ViewKey, viewName, type Views } from "../../model/view.ts";
 import type { KubeObject } from "../../kube/api.ts";
 import { type Backoff, backoff, elapsed, settledWithin, type Sleep } from "../../kube/retry.ts";
 import type { IntakeResult, TakeContext } from "../../pipeline/intake.ts";
@@ -13,6 +13,8 @@ const log = logger("sources");
 export interface ReadDocument {
   readonly payload: Payload;
   readonly readable: boolean;
+  /** See `ReportedFindings`. */
+  readonly scope?: ReportScope;
   /** Its share of the memory for parsed texts, given back when its events are drawn. */
   readonly share?: Disposable;
 }
@@ -236,7 +238,12 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
     if (signal.aborted || began !== round) return;
     // A part of a list that its tool caps ends nothing either.
     const readable = found.readable && result.payloadErrorCount === 0 && !result.isPartial;
-    views.report(view, { key, fingerprints: result.fingerprints, readable });
+    views.report(view, {
+      key,
+      fingerprints: result.fingerprints,
+      readable,
+      ...(found.scope && { scope: found.scope }),
+    });
     if (result.undecided > 0) failed.add(key);
   }
 

@@ -1,4 +1,5 @@
 /** Reads the watch and ConfigMap feeds of all sources, on the leader: one list and watch for each resource that is served. */
+import { isObject } from "../../model/json.ts";
 import type { Clock } from "../../model/clock.ts";
 import type { PayloadError } from "../../model/outcome.ts";
 import { viewId, type ViewKey, viewName, type Views } from "../../model/view.ts";
@@ -207,7 +208,11 @@ export class PulledFeeds {
   ): ReadDocument | Promise<ReadDocument | undefined> {
     const { clock, payloadError, texts, slices } = this.#options;
     const receivedAt = clock.now();
-    if (feed.type === "watch") return { payload: objectPayload(object, receivedAt), readable: true };
+    if (feed.type === "watch") {
+      const payload = objectPayload(object, receivedAt);
+      const scope = isObject(payload.body) ? source.scopeOf?.(payload.body) : undefined;
+      return { payload, readable: true, ...(scope && { scope }) };
+    }
     const { namespace = "", name = "", resourceVersion = "" } = object.metadata;
     return configMapPayload(object, {
       key: feed.key,

@@ -4,6 +4,8 @@ import { reportedWorkload } from "../../model/identity/names.ts";
 import { isObject, type Json, type JsonObject } from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
 import type { PayloadErrorReason } from "../../model/outcome.ts";
+import { parseTime } from "../../model/time.ts";
+import { workloadKey } from "../../model/view.ts";
 import { at, firstText, number, shapeOf, text, textAt, texts, unread, withoutEmpty } from "../read.ts";
 import { alikeTwins, creationOf, joined, reportsIn } from "../reports.ts";
 import {
@@ -52,11 +54,11 @@ export const trivy: Source = {
   feeds: [{
     type: "watch",
     resources: [
-      reports("VulnerabilityReport", "vulnerability"),
-      reports("ClusterVulnerabilityReport", "vulnerability"),
+      expiring("VulnerabilityReport", "vulnerability"),
+      expiring("ClusterVulnerabilityReport", "vulnerability"),
       reports("ConfigAuditReport", "misconfiguration"),
       reports("ClusterConfigAuditReport", "misconfiguration"),
-      reports("ExposedSecretReport", "exposed-secret"),
+      expiring("ExposedSecretReport", "exposed-secret"),
       reports("RbacAssessmentReport", "rbac-risk"),
       reports("ClusterRbacAssessmentReport", "rbac-risk"),
       reports("InfraAssessmentReport", "infra-risk"),
@@ -64,6 +66,14 @@ export const trivy: Source = {
     ],
   }],
   volatileDetails: ["score", "reportedOwner"],
+  scopeOf(report) {
+    const expiresAt = expiryOf(report);
+    return {
+      workload: workloadKey(reportedWorkload(reportedResource(report, { confined: true }))),
+      part: wordAt(at(report, "metadata", "labels"), CONTAINER_NAME),
+      ...(expiresAt !== undefined && { expiresAt }),
+    };
+  },
   *draw({ body, origin }): Iterable<Drawn> {
     for (const found of reportsIn(body)) {
       if ("error" in found) yield found;
@@ -81,6 +91,32 @@ function reports(kind: string, eventType: string): WatchedResource {
     namespaced: !kind.startsWith("Cluster"),
     eventTypes: [eventType],
   };
+}
+
+/** Vulnerability and secret reports are deleted when they are older than their annotation says, daily by default. */
+function expiring(kind: string, eventType: string): WatchedResource {
+  return { ...reports(kind, eventType), expires: true };
+}
+
+const REPORT_TTL = "trivy-operator.aquasecurity.github.io/report-ttl";
+
+/** When the operator deletes a report, in milliseconds since the epoch; undefined where it does not. */
+function expiryOf(report: JsonObject): number | undefined {
+  const created = parseTime(textAt(report, "metadata", "creationTimestamp"));
+  const ttlMs = goDurationMs(textAt(report, "metadata", "annotations", REPORT_TTL));
+  return created === undefined || ttlMs <= 0 ? undefined : created.ms + ttlMs;
+}
+
+const GO_UNITS_MS: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1_000, ms: 1 };
+
+/** `24h0m0s` as Go writes it, in milliseconds; 0 for what is none. */
+function goDurationMs(text: string): number {
+  if (!/^(?:\d{1,9}(?:\.\d{1,9})?(?:h|ms|m|s))+$/.test(text)) return 0;
+  let sum = 0;
+  for (const [, number, unit = ""] of text.matchAll(/([\d.]+)([hms]+)/g)) {
+    sum += Number(number) * (GO_UNITS_MS[unit] ?? 0);
+  }
+  return sum;
 }
 
 interface ReportKind {

@@ -227,3 +227,25 @@ Deno.test("trivy says the fix and the package in its message", () => {
   assertEquals(event.message, "openssl 3.0.1 in app (fixed in 3.0.9): A title");
   assertNotEquals(event.details.score, undefined);
 });
+
+Deno.test("trivy reads when the operator deletes a report, and of what workload and container it is", () => {
+  const scope = (annotations: JsonObject, ownerKind = "ReplicaSet", owner = "cart-7d9c5b8f4") => {
+    const { metadata, ...rest } = report({ owner, ownerKind }, {});
+    const created = { ...metadata as JsonObject, annotations, creationTimestamp: "2026-11-01T10:00:00Z" };
+    return trivy.scopeOf?.({ ...rest, metadata: created });
+  };
+  const created = Date.parse("2026-11-01T10:00:00Z");
+  const about = { workload: "shop/deployment/cart", part: "app" };
+  const ttl = "trivy-operator.aquasecurity.github.io/report-ttl";
+  const rows = [["24h0m0s", 86_400_000], ["1h30m", 5_400_000], ["1.5h", 5_400_000], ["90s", 90_000], [
+    "500ms",
+    500,
+  ]] as const;
+  for (const [text, ms] of rows) {
+    assertEquals(scope({ [ttl]: text }), { ...about, expiresAt: created + ms }, text);
+  }
+  for (const text of ["0s", "0h0m0s", "", "24", "a day", "-1h", "h"]) {
+    assertEquals(scope({ [ttl]: text }), about, text);
+  }
+  assertEquals(scope({}, "StatefulSet", "db")?.workload, "shop/statefulset/db");
+});

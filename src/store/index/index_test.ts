@@ -268,7 +268,7 @@ Deno.test("index and reporters of 20,000 and 50,000 findings fit into 6 and 15 M
     return Deno.memoryUsage().heapUsed;
   };
   const index = newIndex();
-  const reporters = new Reporters({ seconds: () => 0 });
+  const reporters = new Reporters({ seconds: () => 0, now: () => 0 });
   const view = { source: "trivy", resource: "vulnerabilityreports.aquasecurity.github.io" };
   const before = heapUsed();
   let id = 0;
