@@ -13,7 +13,6 @@ import type {
 } from "node:http";
 import { createServer } from "node:http";
 import type { Socket } from "node:net";
-import { Readable } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import { errorMessage } from "../model/error_message.ts";
 import { logger } from "../telemetry/logging.ts";
@@ -73,6 +72,8 @@ const LIMITS: Limits = { headMs: 10_000, idleMs: 60_000, answerMs: 30_000, check
 const MAX_HEAD_BYTES = 16 * 1024;
 /** How often node:http looks for heads and bodies that take too long. */
 const SWEEP_MS = 1_000;
+/** How long the rest of a refused body is read before the answer. */
+const DISCARD_MS = 1_000;
 /** How long an own connection may wait to be accepted before the port counts as dead. */
 const ACCEPT_MS = 2_000;
 
@@ -277,6 +278,7 @@ async function answer(
   const request = requestOf(incoming);
   const response = request ? await handler(request) : new Response(null, { status: 400 });
   const body = new Uint8Array(await response.arrayBuffer());
+  if (!incoming.complete && !incoming.destroyed) await discardRest(incoming);
   if (outgoing.destroyed) return;
   outgoing.writeHead(response.status, {
     ...Object.fromEntries(response.headers),
@@ -285,6 +287,18 @@ async function answer(
     ...(!incoming.complete && { connection: "close" }),
   });
   outgoing.end(body);
+}
+
+/**
+ * Reads what is left of a refused body and throws it away, until it ends or a moment has passed: most senders read the answer
+ * only when they have sent everything, and lose it where the connection is closed before.
+ */
+function discardRest(incoming: IncomingMessage): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, DISCARD_MS);
+    const end = () => (clearTimeout(timer), resolve());
+    incoming.once("end", end).once("error", end).once("close", end).resume();
+  });
 }
 
 /** The request; undefined where its target is no path or a header cannot be read. */
@@ -301,9 +315,17 @@ function requestOf(incoming: IncomingMessage): Request | undefined {
     return new Request(`http://localhost${url}`, {
       method,
       headers,
-      ...(hasBody && { body: Readable.toWeb(incoming) as ReadableStream<Uint8Array>, duplex: "half" }),
+      ...(hasBody && { body: bodyOf(incoming), duplex: "half" }),
     } as RequestInit);
   } catch {
     return undefined;
   }
+}
+
+/**
+ * The body as it arrives. Not `Readable.toWeb()`: on Deno 2.9.6 it goes on enqueueing after the stream was cancelled, and the
+ * error that it throws then ends the process. Nor does a reader that stops destroy the socket, on which its answer goes.
+ */
+function bodyOf(incoming: IncomingMessage): ReadableStream<Uint8Array> {
+  return ReadableStream.from(incoming.iterator({ destroyOnReturn: false }));
 }

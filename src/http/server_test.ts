@@ -27,6 +27,12 @@ async function serveTest(options: Partial<ListenOptions> = {}): Promise<TestServ
   app.get("/", (c) => c.text("hello"));
   app.get("/peer", (c) => c.text(c.env.peer));
   app.get("/hang", async (c) => (hanging++, await promise, c.text("late")));
+  app.post("/refused", async (c) => {
+    const reader = c.req.raw.body?.getReader();
+    await reader?.read();
+    await reader?.cancel();
+    return c.text("too large", 413);
+  });
   app.post("/", async (c) => c.text(String((await c.req.arrayBuffer()).byteLength)));
   const listener = await listen(app, {
     address: "127.0.0.1",
@@ -114,6 +120,18 @@ for (const [name, text] of Object.entries(UNFINISHED)) {
     await eventually("the connection to be forgotten", async () => await server.connections() === 0);
   });
 }
+
+Deno.test("listen() goes on after a body that was refused while it arrived, and its sender gets the answer", async () => {
+  await using server = await serveTest({ requestTimeoutMs: 60_000 });
+  using client = Deno.createHttpClient({});
+  for (let round = 0; round < 10; round++) {
+    const chunks = ReadableStream.from(Array.from({ length: 200 }, () => new Uint8Array(65_536)));
+    const response = await fetch(`${server.listener.url}/refused`, { method: "POST", body: chunks, client });
+    assertEquals([response.status, await response.text()], [413, "too large"]);
+    const next = await fetch(`${server.listener.url}/`, { method: "POST", body: "next", client });
+    assertEquals(await next.text(), "4");
+  }
+});
 
 Deno.test("listen() refuses cleartext HTTP/2, ambiguous lengths and large heads", async () => {
   const refused: readonly [string, string][] = [
