@@ -95,7 +95,15 @@ Deno.test("docs: every path of the repository that a page or a picture names exi
     }
   }
   assertEquals(missing, []);
-  for (const where of ["docs/architecture.md", "CONTRIBUTING.md", "event.svg", "folders.svg"]) {
+  for (
+    const where of [
+      "docs/architecture.md",
+      "docs/threat-model.md",
+      "CONTRIBUTING.md",
+      "event.svg",
+      "folders.svg",
+    ]
+  ) {
     assertEquals(found.has(where), true, `${where} names paths`);
   }
 });

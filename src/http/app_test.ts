@@ -243,13 +243,21 @@ Deno.test("createHttpApp() knows a client by one address, whatever form its sock
   const { post } = setup({ trustedProxies: ["10.0.0.0/8"], allow: (client) => seen.push(client) > 0 });
   await post("{}", { peer: "::ffff:192.0.2.1" });
   await post("{}", { peer: "192.0.2.1" });
-  for (const hop of ["::ffff:203.0.113.7", "::FFFF:cb00:7107", "203.0.113.7"]) {
+  for (
+    const hop of [
+      "::ffff:203.0.113.7",
+      "::FFFF:cb00:7107",
+      "203.0.113.7",
+      "203.0.113.7:4711",
+      "[::ffff:203.0.113.7]:1",
+    ]
+  ) {
     await post("{}", { peer: "::ffff:10.1.2.3", headers: { "x-forwarded-for": hop } });
   }
   await post("{}", { peer: "2001:db8::ffff:1" });
   assertEquals(seen, [
     ...["192.0.2.1", "192.0.2.1"],
-    ...["203.0.113.7", "203.0.113.7", "203.0.113.7"],
+    ...Array(5).fill("203.0.113.7"),
     "2001:db8::ffff:1",
   ]);
 });
