@@ -1,3 +1,5 @@
+import type { Observer } from "./lifecycle.ts";
+import type { Beat } from "./model/beat.ts";
 import type { ProbeReport } from "./http/app.ts";
 import type { Metrics } from "./telemetry/metrics.ts";
 
@@ -12,11 +14,14 @@ const READY_CHECKS = {
 
 export type ReadyCheck = keyof typeof READY_CHECKS;
 
-/** A beat this old means that the event loop, or the task it belongs to, is stuck. */
-const STUCK_AFTER_MS = 60_000;
+/** The last sign of life of a loop. */
+interface LastBeat {
+  readonly atMs: number;
+  readonly withinMs: number;
+}
 
-/** Readiness and liveness, kept by the parts they speak of. */
-export class Health {
+/** Readiness and liveness, kept by the parts they are about. */
+export class Health implements Observer {
   readonly #holds: Record<ReadyCheck, boolean> = {
     api: false,
     crd: false,
@@ -24,7 +29,7 @@ export class Health {
     http: false,
     running: true,
   };
-  readonly #beats = new Map<string, number>();
+  readonly #beats = new Map<string, LastBeat>();
   readonly #ended = new Set<string>();
   readonly #monotonicMs: () => number;
   readonly #metrics: Pick<Metrics, "healthStatus" | "readinessStatus">;
@@ -40,9 +45,20 @@ export class Health {
     this.refresh();
   }
 
-  /** A core task is alive. */
-  beat(task: string): void {
-    this.#beats.set(task, this.#monotonicMs());
+  /** The beat of a core task. A beat that is overdue means that the task, or the event loop, is stuck. */
+  beatOf(task: string): Beat {
+    return {
+      within: (withinMs) => void this.#beats.set(task, { atMs: this.#monotonicMs(), withinMs }),
+      idle: () => void this.#beats.delete(task),
+      of: (loop) => this.beatOf(`${task}: ${loop}`),
+    };
+  }
+
+  /** A core task was stopped: none of its loops beats any more. */
+  stopped(task: string): void {
+    for (const name of this.#beats.keys()) {
+      if (name === task || name.startsWith(`${task}: `)) this.#beats.delete(name);
+    }
   }
 
   /** A core task ended that never should. */
@@ -64,9 +80,11 @@ export class Health {
     const now = this.#monotonicMs();
     const checks: Record<string, boolean> = {};
     const reasons: string[] = [];
-    for (const [task, at] of this.#beats) {
-      checks[task] = now - at < STUCK_AFTER_MS;
-      if (!checks[task]) reasons.push(`${task} has been stuck for ${Math.round((now - at) / 1_000)} s`);
+    for (const [task, { atMs, withinMs }] of this.#beats) {
+      checks[task] = now - atMs <= withinMs;
+      if (checks[task]) continue;
+      const seconds = Math.round((now - atMs) / 1_000);
+      reasons.push(`${task} has been stuck for ${seconds} s: a turn takes at most ${withinMs / 1_000} s`);
     }
     for (const task of this.#ended) {
       checks[task] = false;

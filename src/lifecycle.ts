@@ -1,15 +1,24 @@
+import type { Beat } from "./model/beat.ts";
 import { logger } from "./telemetry/logging.ts";
 
 /** A part of the program that runs until its signal aborts. */
 export interface Runnable {
   readonly name: string;
-  /** Resolves once `signal` aborted and everything of this part has ended. Rejecting, or ending before, is a defect. */
-  run(signal: AbortSignal): Promise<void>;
+  /**
+   * Resolves once `signal` aborted and everything of this part has ended. Rejecting, or ending before, is a defect.
+   * Calls `beat` in every turn of its loops.
+   */
+  run(signal: AbortSignal, beat: Beat): Promise<void>;
 }
 
-export interface GroupOptions {
-  /** Told when a runnable ended before it was stopped: the program is then no longer whole. */
-  readonly onFailure: (name: string, error: unknown) => void;
+/** What observes runnables. */
+export interface Observer {
+  /** The beat of a runnable that starts. */
+  beatOf(name: string): Beat;
+  /** A runnable was stopped: no more beats of it are due. */
+  stopped(name: string): void;
+  /** A runnable ended before it was stopped: the program is then no longer whole. */
+  ended(name: string): void;
 }
 
 const log = logger("lifecycle");
@@ -17,12 +26,12 @@ const log = logger("lifecycle");
 /** Runnables that start in order and stop in the opposite order, each waited for. */
 export class RunnableGroup {
   readonly #runnables: readonly Runnable[];
-  readonly #options: GroupOptions;
+  readonly #observer: Observer;
   #running: { name: string; abort: AbortController; done: Promise<void> }[] = [];
 
-  constructor(runnables: readonly Runnable[], options: GroupOptions) {
+  constructor(runnables: readonly Runnable[], observer: Observer) {
     this.#runnables = runnables;
-    this.#options = options;
+    this.#observer = observer;
   }
 
   start(): void {
@@ -44,21 +53,23 @@ export class RunnableGroup {
 
   async #watch(runnable: Runnable, signal: AbortSignal): Promise<void> {
     try {
-      await runnable.run(signal);
+      await runnable.run(signal, this.#observer.beatOf(runnable.name));
       if (!signal.aborted) throw new Error(`Runnable "${runnable.name}" ended before it was stopped`);
     } catch (error) {
       if (signal.aborted) return;
       log.crit("A part of the program ended", { runnable: runnable.name, error });
-      this.#options.onFailure(runnable.name, error);
+      this.#observer.ended(runnable.name);
+    } finally {
+      this.#observer.stopped(runnable.name);
     }
   }
 }
 
-/** Runs `beat` every `intervalMs` until `signal` aborts. */
-export function every(intervalMs: number, beat: () => void, signal: AbortSignal): Promise<void> {
+/** Calls `turn` every `intervalMs` until `signal` aborts. */
+export function every(intervalMs: number, turn: () => void, signal: AbortSignal): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   if (signal.aborted) return Promise.resolve();
-  const timer = setInterval(beat, intervalMs);
+  const timer = setInterval(turn, intervalMs);
   signal.addEventListener("abort", () => {
     clearInterval(timer);
     resolve();

@@ -83,25 +83,25 @@ class World implements AsyncDisposable {
     const told: Source[][] = [];
     const states = new Map<string, SourceState>();
     const discovery = createDiscovery(api, {
-      wanted: () => sources.groupVersions,
+      wanted: () => [],
       clock: this.clock,
       sleep: this.clock.sleep,
     });
     const { clock } = this;
     const conditions = createConditions({ api, clock, sleep: clock.sleep, isLeader: () => leader });
-    const sources: MappedSources = new MappedSources({
+    const sources = new MappedSources({
       api,
       discovery,
       conditions,
       builtins: BUILT_IN,
       trust: { ownNamespace: "zen-system", trustedNamespaces: [], configMapNamespaces: [] },
-      onSources: (active) => told.push([...active]),
       stateOf: (source) => states.get(feedOf(source).ingester?.id ?? "") ?? "serving",
       clock: this.clock,
       metrics: createMetrics(),
       sleep: this.clock.sleep,
       watchTuning: { deniedBackoff: backoff({ initialMs: 1, maxMs: 20 }) },
     });
+    sources.changes.subscribe(() => told.push([...sources.active]));
     const running = Promise.all([sources, discovery, conditions].map((part) => part.run(stop.signal)));
     return {
       sources,

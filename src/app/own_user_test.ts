@@ -1,3 +1,4 @@
+import { NO_BEAT } from "../model/beat.ts";
 import { assertEquals } from "@std/assert";
 import { settled, VirtualTime } from "../../tests/support/virtual_time.ts";
 import { ApiError, type KubeApi } from "../kube/api.ts";
@@ -40,7 +41,11 @@ Deno.test("requests are not welcome before it was asked who we are", async () =>
   const api = { list: () => Promise.resolve({ metadata: {}, items: [] }) } as unknown as KubeApi;
   const health = new Health(() => 0, createMetrics());
   const stop = new AbortController();
-  const probing = probeApi(api, health, { signal: stop.signal, onReached: () => answer.promise });
+  const probing = probeApi(api, health, {
+    signal: stop.signal,
+    beat: NO_BEAT,
+    onReached: () => answer.promise,
+  });
   await settled();
   assertEquals(health.ready().checks["api"], false);
   answer.resolve();

@@ -1,4 +1,5 @@
 /** Index, dedup, rate limit, store and intake of a process, wired. */
+import type { Beat } from "../model/beat.ts";
 import type { Clock } from "../model/clock.ts";
 import type { DrawContext, NormalEvent } from "../model/event.ts";
 import type { Observation } from "../model/observation.ts";
@@ -50,7 +51,7 @@ export interface Pipeline {
   readonly budget: Budget;
   readonly slices: TimeSlices;
   /** Feeds the index until `signal` aborts. */
-  runIndex(signal: AbortSignal): Promise<void>;
+  runIndex(signal: AbortSignal, beat: Beat): Promise<void>;
   /**
    * Resolves once the index is complete, or after 30 s: it alone finds what is stored in another namespace.
    * Rejects with the signal's reason when it aborts.
@@ -127,12 +128,13 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     intake,
     budget,
     slices: limits.slices,
-    runIndex(signal) {
+    runIndex(signal, beat) {
       return feedIndex(
         index,
         watch<StoredObservation>(api, OBSERVATIONS, {
           ...options.watchTuning,
           signal,
+          beat,
           clock,
           metrics,
           onState: options.onIndexState,

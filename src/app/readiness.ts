@@ -1,3 +1,4 @@
+import type { Beat } from "../model/beat.ts";
 import type { Health } from "../health.ts";
 import { ApiError, type KubeApi } from "../kube/api.ts";
 import { backoff, elapsed, retryAfterMsOf } from "../kube/retry.ts";
@@ -6,6 +7,8 @@ import { OBSERVATIONS } from "../store/mod.ts";
 import { logger } from "../telemetry/logging.ts";
 
 const log = logger("readiness");
+/** Two requests, and the longest wait before the next try. */
+const TURN_MS = 300_000;
 
 /**
  * Asks until the API server answers and serves our CRD. That it is away later is no reason for not being ready; whether
@@ -14,19 +17,22 @@ const log = logger("readiness");
 export async function probeApi(
   api: KubeApi,
   health: Health,
-  { signal, onReached }: {
+  { signal, beat, onReached }: {
     readonly signal: AbortSignal;
+    readonly beat: Beat;
     /** Awaited before the answer counts. */
     readonly onReached: () => Promise<void>;
   },
 ): Promise<void> {
   const waits = backoff();
   for (;;) {
+    beat.within(TURN_MS);
     try {
       await api.list(OBSERVATIONS, { limit: 1, signal });
       await onReached();
       health.set("api", true);
       health.set("crd", true);
+      beat.idle();
       return await untilAborted(signal);
     } catch (error) {
       if (signal.aborted) return;

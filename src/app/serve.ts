@@ -1,76 +1,69 @@
-/** Listening and stopping: the order of SPEC section 8. */
-import { createMetricsApp, type HttpApp } from "../http/app.ts";
+/** HTTP: routes, listeners, and how they finish. */
+import { createHttpApp, createMetricsApp, type HttpApp } from "../http/app.ts";
+import { webhookToken } from "../http/auth.ts";
+import { createBodyLimits } from "../http/body_limits.ts";
+import { addressSet, clientLimit } from "../http/client.ts";
 import { listen, type Listener } from "../http/server.ts";
 import { readCertificates } from "../http/tls.ts";
-import type { Health } from "../health.ts";
-import type { Clock } from "../model/clock.ts";
 import { settledWithin, sleep } from "../kube/retry.ts";
-import { type Runnable, RunnableGroup } from "../lifecycle.ts";
 import type { Settings } from "../settings.ts";
+import type { PostFeeds } from "../sources/feeds/post.ts";
+import type { SourceStates } from "../sources/status.ts";
+import { type Account, type Books } from "../telemetry/accounting.ts";
 import { logger } from "../telemetry/logging.ts";
-import type { Metrics } from "../telemetry/metrics.ts";
-import type { Pipeline } from "./pipeline.ts";
-import { sendersAreChecked } from "./reports.ts";
+import { VERSION } from "../version.ts";
+import type { Caches } from "./caches.ts";
+import type { Shared } from "./shared.ts";
 
 export interface ServeOptions {
-  readonly settings: Settings;
-  readonly clock: Clock;
-  readonly health: Health;
-  readonly metrics: Metrics;
-  readonly pipeline: Pipeline;
-  readonly http: HttpApp;
-  /** The longest deadline of a webhook's answer. */
-  readonly longestAckTimeoutMs: number;
-  /** Brings gauges up to date before metrics are rendered. */
-  readonly beforeRender: () => void;
-  /** Aborted when requests under way must end. */
-  readonly requests: AbortController;
-  /** What only the leader does, and the lease: stopped first. */
-  readonly leading: readonly Runnable[];
-  /** What runs until the last event has its outcome. */
-  readonly core: readonly Runnable[];
-  readonly close: () => void;
+  readonly caches: Caches;
+  readonly posts: PostFeeds;
 }
 
 export interface Serving {
-  readonly url: string;
-  /** Undefined where no certificate is given. */
-  readonly tlsUrl: string | undefined;
-  readonly metricsUrl: string;
-  stop(): Promise<void>;
+  readonly urls: {
+    readonly url: string;
+    /** Undefined where no certificate is given. */
+    readonly tlsUrl: string | undefined;
+    readonly metricsUrl: string;
+  };
+  /** Waits for SHUTDOWN_DELAY, finishes the requests and closes; resolves with what is left of HTTP_SHUTDOWN_TIMEOUT in ms. */
+  stop(): Promise<number>;
 }
 
 /** For the answers to requests that were ended to reach their senders. */
 const LAST_ANSWERS_MS = 1_000;
-/** The last status writes may take what finishing the requests left of its time-out, and this long in any case. */
-const LEAST_FLUSH_MS = 5_000;
+
+const NO_EVENTS: Account = { events: 0, created: 0, deduped: 0, filtered: 0, failed: 0, inFlight: 0 };
 
 const log = logger("app");
 
-/** Starts everything; `stop` ends it in order. */
-export async function serve(options: ServeOptions): Promise<Serving> {
-  const { health } = options;
+/** Listens on every port, or on none. */
+export async function serve(shared: Shared, options: ServeOptions): Promise<Serving> {
+  const { settings, clock } = shared;
+  /** Aborted when requests under way must end. */
+  const requests = new AbortController();
+  warnIfOpen(settings);
   const listeners: Listener[] = [];
   try {
-    for (const start of listenersOf(options)) listeners.push(await start());
+    for (const start of listenersOf(shared, { ...options, requests: requests.signal })) {
+      listeners.push(await start());
+    }
   } catch (error) {
     await Promise.all(listeners.map((listener) => listener.shutdown()));
     throw error;
   }
   const [main, metricsListener, tls] = listeners;
-  const groups = {
-    core: new RunnableGroup(options.core, { onFailure: (name) => health.ended(name) }),
-    leading: new RunnableGroup(options.leading, { onFailure: (name) => health.ended(name) }),
-  };
-  groups.core.start();
-  groups.leading.start();
-  health.set("http", true);
   const urls = { url: main?.url ?? "", metricsUrl: metricsListener?.url ?? "", tlsUrl: tls?.url };
   log.info("Listening", urls);
-  let stopped: Promise<void> | undefined;
   return {
-    ...urls,
-    stop: () => stopped ??= stop(options, { listeners, groups }),
+    urls,
+    async stop() {
+      await sleep(settings.shutdownDelayMs);
+      const finishBy = clock.monotonic() + settings.httpShutdownTimeoutMs;
+      await finishRequests(listeners, { requests, timeoutMs: settings.httpShutdownTimeoutMs });
+      return finishBy - clock.monotonic();
+    },
   };
 }
 
@@ -80,15 +73,26 @@ const MAX_METRICS_CONNECTIONS = 64;
 const REQUEST_SLACK_MS = 5_000;
 
 /** Webhooks, metrics, and webhooks over TLS where a certificate is given. */
-function listenersOf(options: ServeOptions): (() => Promise<Listener>)[] {
-  const { settings, clock, http, metrics, beforeRender } = options;
+function listenersOf(
+  shared: Shared,
+  options: ServeOptions & { readonly requests: AbortSignal },
+): (() => Promise<Listener>)[] {
+  const { settings, clock, metrics, health } = shared;
+  const http = httpAppOf(shared, options);
   const common = {
     address: listenAddressOf(settings),
     metrics,
     maxConnections: settings.maxConnections,
-    requestTimeoutMs: options.longestAckTimeoutMs + REQUEST_SLACK_MS,
+    requestTimeoutMs: options.posts.longestAckTimeoutMs + REQUEST_SLACK_MS,
   };
-  const metricsApp = createMetricsApp({ metrics, beforeRender, now: () => clock.monotonic() });
+  const metricsApp = createMetricsApp({
+    metrics,
+    beforeRender() {
+      options.caches.pipeline.publish();
+      health.refresh();
+    },
+    now: () => clock.monotonic(),
+  });
   return [
     () => listen(http, { ...common, port: settings.port, setting: "WATCHER_PORT" }),
     () =>
@@ -112,6 +116,50 @@ function listenersOf(options: ServeOptions): (() => Promise<Listener>)[] {
   ];
 }
 
+/** The routes, with what they ask of the program. */
+function httpAppOf(
+  { settings, clock, metrics, health, states, books, election, memoryBytes }: Shared,
+  { caches: { ownUser, filtersWatch, pipeline, sourcesKnown }, posts, requests }: ServeOptions & {
+    readonly requests: AbortSignal;
+  },
+): HttpApp {
+  return createHttpApp({
+    version: VERSION,
+    live: () => health.live(),
+    ready: () => health.ready(),
+    status: () => ({
+      version: VERSION,
+      instance: settings.instance,
+      leader: { isLeader: election.isLeader(), holder: election.leader() ?? null },
+      sources: sourcesReport(states, books),
+      books: books.accounts(),
+      filters: filtersWatch.status(),
+      storage: pipeline.report(),
+    }),
+    pathsKnown: sourcesKnown,
+    admissionWriters: () => [...settings.admissionWriters, ...(ownUser.name === "" ? [] : [ownUser.name])],
+    posts,
+    token: webhookToken({
+      token: settings.webhookAuthToken,
+      file: settings.webhookAuthTokenFile,
+      now: () => clock.now(),
+    }),
+    clientCertificates: settings.tlsClientCaFile !== "",
+    allowedIps: addressSet(settings.webhookAllowedIps),
+    trustedProxies: addressSet(settings.trustedProxyCidrs),
+    allow: clientLimit({
+      ratePerSecond: settings.webhookRateLimit,
+      burst: settings.webhookRateBurst,
+      clock,
+    }),
+    bodies: createBodyLimits({ maxBytes: settings.webhookMaxBytes, memoryBytes }),
+    slices: pipeline.slices,
+    now: () => clock.now(),
+    signal: requests,
+    metrics,
+  });
+}
+
 /**
  * Where to listen: as told; else on every address in a Pod or where senders must prove who they are; else on loopback.
  */
@@ -119,26 +167,6 @@ function listenAddressOf(settings: Settings): string {
   const { listenAddress, serviceHost } = settings;
   if (listenAddress !== "") return listenAddress;
   return serviceHost !== "" || sendersAreChecked(settings) ? "" : "127.0.0.1";
-}
-
-async function stop(
-  { settings, clock, health, requests, pipeline, close }: ServeOptions,
-  { listeners, groups }: {
-    listeners: readonly Listener[];
-    groups: { readonly core: RunnableGroup; readonly leading: RunnableGroup };
-  },
-): Promise<void> {
-  log.info("Stopping");
-  health.set("running", false);
-  await groups.leading.stop();
-  await sleep(settings.shutdownDelayMs);
-  const finishBy = clock.monotonic() + settings.httpShutdownTimeoutMs;
-  await finishRequests(listeners, { requests, timeoutMs: settings.httpShutdownTimeoutMs });
-  const leftMs = finishBy - clock.monotonic();
-  await pipeline.store.repeats.flush(AbortSignal.timeout(Math.max(LEAST_FLUSH_MS, Math.floor(leftMs))));
-  await groups.core.stop();
-  close();
-  log.info("Stopped");
 }
 
 /**
@@ -157,4 +185,28 @@ async function finishRequests(
   if (await settledWithin(finished, LAST_ANSWERS_MS)) return;
   log.warn("Connections did not close in time and are ended", { timeoutMs: LAST_ANSWERS_MS });
   for (const listener of listeners) listener.closeConnections();
+}
+
+/** The state of each source, with its events by outcome. */
+function sourcesReport(states: SourceStates, books: Books): Readonly<Record<string, unknown>> {
+  const accounts = books.accounts();
+  return Object.fromEntries(
+    Object.entries(states.report()).map((
+      [source, report],
+    ) => [source, { ...report, events: accounts[source] ?? NO_EVENTS }]),
+  );
+}
+
+/** True where a sender must show a token, a client certificate, or an allowed address. */
+function sendersAreChecked(settings: Settings): boolean {
+  const { webhookAuthToken, webhookAuthTokenFile, webhookAllowedIps, tlsClientCaFile } = settings;
+  return [webhookAuthToken, webhookAuthTokenFile, tlsClientCaFile, ...webhookAllowedIps].some(Boolean);
+}
+
+/** Warns of webhooks that take events from anyone: useful on a laptop, dangerous anywhere else. */
+function warnIfOpen(settings: Settings): void {
+  if (sendersAreChecked(settings)) return;
+  log.warn("Webhooks accept events from everyone who can reach them", {
+    mend: "set WEBHOOK_AUTH_TOKEN or WEBHOOK_AUTH_TOKEN_FILE, TLS_CLIENT_CA_FILE, or WEBHOOK_ALLOWED_IPS",
+  });
 }

@@ -1,4 +1,5 @@
 /** Watches the filter ConfigMap and the ObservationFilters, and puts what is valid in force at once. */
+import { type Beat, NO_BEAT } from "../model/beat.ts";
 import type { KubeApi, KubeObject, ResourceType } from "../kube/api.ts";
 import { Denial } from "../kube/denial.ts";
 import {
@@ -41,7 +42,7 @@ export interface FiltersReport {
 /** The watch that feeds the filters. */
 export interface FiltersWatch {
   /** Runs until `signal` aborts. */
-  run(signal: AbortSignal): Promise<void>;
+  run(signal: AbortSignal, beat?: Beat): Promise<void>;
   /** Resolves once the first read of every place is decided: loaded, refused, missing or forbidden. */
   readonly firstReadDecided: Promise<void>;
   status(): FiltersReport;
@@ -73,23 +74,25 @@ export function createFiltersWatch(options: FiltersWatchOptions): FiltersWatch {
     if (filters.report().length === 0) log.warn("No filters are in force: every event is allowed");
   });
 
-  function configMapLoop(signal: AbortSignal): Promise<void> {
+  function configMapLoop(signal: AbortSignal, beat: Beat): Promise<void> {
     const scope = { namespace, fieldSelector: `metadata.name=${name}` };
     return each(options, {
       type: CONFIG_MAPS,
       scope,
       signal,
+      beat: beat.of("ConfigMap"),
       take: (event) => configMap.take(event),
       resumed: () => configMap.resumed(),
     });
   }
 
-  function resourceLoop(watched: string, signal: AbortSignal): Promise<void> {
+  function resourceLoop(watched: string, { signal, beat }: Pick<Loop, "signal" | "beat">): Promise<void> {
     const scope = { namespace: watched };
     return each(options, {
       type: OBSERVATION_FILTERS,
       scope,
       signal,
+      beat: beat.of(`ObservationFilters ${watched}`),
       take: (event) => resources.take(watched, event),
       resumed: () => resources.resumed(watched),
     });
@@ -97,11 +100,11 @@ export function createFiltersWatch(options: FiltersWatchOptions): FiltersWatch {
 
   return {
     firstReadDecided,
-    async run(signal) {
+    async run(signal, beat = NO_BEAT) {
       const timer = setInterval(() => filters.publishPassRates(), PASS_RATE_INTERVAL_MS);
       try {
-        const loops = namespaces.map((watched) => resourceLoop(watched, signal));
-        await Promise.all([configMapLoop(signal), ...loops]);
+        const loops = namespaces.map((watched) => resourceLoop(watched, { signal, beat }));
+        await Promise.all([configMapLoop(signal, beat), ...loops]);
       } finally {
         clearInterval(timer);
       }
@@ -120,6 +123,7 @@ interface Loop {
   readonly type: ResourceType;
   readonly scope: Pick<WatchOptions, "namespace" | "fieldSelector">;
   readonly signal: AbortSignal;
+  readonly beat: Beat;
   /** "relist": it has to see all objects anew. */
   readonly take: (event: WatchEvent<KubeObject>) => Promise<unknown>;
   /** After an error, with or without a new list. */
@@ -128,7 +132,7 @@ interface Loop {
 
 async function each(
   options: FiltersWatchOptions,
-  { type, scope, signal, take, resumed }: Loop,
+  { type, scope, signal, beat, take, resumed }: Loop,
 ): Promise<void> {
   const denial = new Denial(options.clock);
   const onState = (state: WatchState) => {
@@ -136,7 +140,7 @@ async function each(
     denial.ended();
     resumed();
   };
-  const events = watch(options.api, type, { ...options.watchTuning, ...scope, signal, onState });
+  const events = watch(options.api, type, { ...options.watchTuning, ...scope, signal, beat, onState });
   for await (const event of events) {
     if (await take(denial.judge(event)) === "relist") events.relist();
   }

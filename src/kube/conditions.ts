@@ -1,4 +1,5 @@
 /** The one writer of `Ready` conditions: what one loop decides about an object, the leader writes into its status. */
+import type { Beat } from "../model/beat.ts";
 import { isObject, type JsonObject } from "../model/json.ts";
 import { formatSeconds } from "../model/time.ts";
 import type { KubeObject, ResourceType } from "./api.ts";
@@ -25,7 +26,7 @@ export interface Conditions {
   /** Drops what waits for an object that is gone. */
   forget(type: ResourceType, object: KubeObject): void;
   /** Writes until `signal` aborts. */
-  run(signal: AbortSignal): Promise<void>;
+  run(signal: AbortSignal, beat?: Beat): Promise<void>;
 }
 
 /** An object is written at most once in this time. */
@@ -50,7 +51,7 @@ export function createConditions({ isLeader, ...common }: ConditionsOptions): Co
       if (!waiting || !says({ ...waiting }, condition)) writer.replace(target, condition);
     },
     forget: (type, object) => writer.forget(statusTarget(type, object)),
-    run: (signal) => writer.run(signal),
+    run: (signal, beat) => writer.run(signal, beat),
   };
 }
 

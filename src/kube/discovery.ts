@@ -1,5 +1,7 @@
 /** Which resources the API server serves: one poll for all who ask, since CRDs come and go. */
 import { isObject, type JsonObject } from "../model/json.ts";
+import { type Beat, NO_BEAT } from "../model/beat.ts";
+import { ChangeSignal } from "../model/change_signal.ts";
 import { type Clock, systemClock } from "../model/clock.ts";
 import { type Logger, logger } from "../telemetry/logging.ts";
 import { hasStatus, type KubeApi, NetworkError, type ResourceType } from "./api.ts";
@@ -27,10 +29,14 @@ export function groupVersionName({ group, version }: GroupVersion): string {
   return group === "" ? version : `${group}/${version}`;
 }
 
+/** One request takes less, with the wait for its turn. */
+const REQUEST_TURN_MS = 120_000;
+
 interface ReadOptions {
   readonly signal?: AbortSignal;
   /** What was served before. */
   readonly known?: ServedByName;
+  readonly beat?: Beat;
 }
 
 /** Asks once: all groups in one request where the API server can (Kubernetes 1.27), else one request for each. */
@@ -44,6 +50,7 @@ export async function readServed(
   const atOnce = hasGroups ? await readAtOnce(api, options) : undefined;
   const found = new Map<string, Served>();
   for (const [name, groupVersion] of asked) {
+    options.beat?.within(REQUEST_TURN_MS);
     const answer = groupVersion.group === "" ? undefined : atOnce?.(groupVersion);
     // A starting API server may answer before it knows all CRDs; asked for one group it then says 503, not 404.
     const isNews = answer?.state === "absent" && options.known?.get(name)?.state !== "absent";
@@ -134,7 +141,7 @@ function text(value: unknown): string {
 }
 
 export interface DiscoveryOptions {
-  /** Read before each poll: Ingesters come and go. */
+  /** What is always wanted; called before each poll. */
   readonly wanted: () => Iterable<GroupVersion>;
   readonly intervalMs?: number;
   readonly clock?: Clock;
@@ -147,12 +154,14 @@ export interface DiscoveryOptions {
 export interface Discovery {
   /** What the last poll found. What could not be read since stays as it was. */
   served(groupVersion: GroupVersion): Served;
+  /** Polls for what `wanted` names too; it is called before each poll. */
+  want(wanted: () => Iterable<GroupVersion>): void;
   /** Calls `listener` after each poll that changed anything. */
   subscribe(listener: () => void): Disposable;
   /** Polls now, at most once a second: something new is wanted. */
   refresh(): void;
   /** Polls until `signal` aborts. */
-  run(signal: AbortSignal): Promise<void>;
+  run(signal: AbortSignal, beat?: Beat): Promise<void>;
 }
 
 const PENDING: Served = { state: "pending" };
@@ -163,14 +172,15 @@ const MIN_INTERVAL_MS = 1_000;
 export function createDiscovery(api: KubeApi, options: DiscoveryOptions): Discovery {
   const { wanted, intervalMs = 30_000, clock = systemClock, random = Math.random } = options;
   const { log = logger("discovery"), sleep } = options;
-  const listeners = new Set<() => void>();
+  const changes = new ChangeSignal();
+  const wants: (() => Iterable<GroupVersion>)[] = [wanted];
   let known: ServedByName = new Map();
   let unreadable: ReadonlySet<string> = new Set();
   const pause = new Pause(sleep);
 
   /** True where everything could be read. */
-  async function poll(signal: AbortSignal): Promise<boolean> {
-    const read = await readServed(api, wanted(), { signal, known });
+  async function poll(signal: AbortSignal, beat: Beat): Promise<boolean> {
+    const read = await readServed(api, wants.flatMap((each) => [...each()]), { signal, known, beat });
     const failed = new Set<string>();
     const next = new Map<string, Served>();
     for (const [name, now] of read) {
@@ -183,28 +193,28 @@ export function createDiscovery(api: KubeApi, options: DiscoveryOptions): Discov
     unreadable = failed;
     const changed = [...next].some(([name, now]) => !isSame(now, known.get(name)));
     known = next;
-    if (changed) { for (const listener of [...listeners]) listener(); }
+    if (changed) changes.raise();
     return failed.size === 0;
   }
 
   return {
     served: (groupVersion) => known.get(groupVersionName(groupVersion)) ?? PENDING,
-    subscribe(listener) {
-      listeners.add(listener);
-      return { [Symbol.dispose]: () => void listeners.delete(listener) };
-    },
+    want: (more) => void wants.push(more),
+    subscribe: (listener) => changes.subscribe(listener),
     refresh: () => pause.wake(),
-    async run(signal) {
+    async run(signal, beat = NO_BEAT) {
       const waits = backoff({ maxMs: intervalMs, random });
       for (let goesOn = !signal.aborted; goesOn;) {
         const beganAt = clock.monotonic();
+        beat.within(REQUEST_TURN_MS);
         let isComplete = false;
         try {
-          isComplete = await poll(signal);
+          isComplete = await poll(signal, beat);
         } catch (error) {
           if (!signal.aborted) throw error;
         }
         if (isComplete) waits.reset();
+        beat.within(intervalMs + REQUEST_TURN_MS);
         goesOn = await pause.wait(isComplete ? intervalMs : waits.next(), signal);
         const leftMs = beganAt + Math.min(MIN_INTERVAL_MS, intervalMs) - clock.monotonic();
         if (goesOn && isComplete && leftMs > 0) goesOn = await elapsed(leftMs, { signal, sleep });

@@ -1,4 +1,5 @@
 /** Work that is merged by key while it waits, done when due, at a bounded rate, and tried again when it fails. */
+import { type Beat, NO_BEAT } from "../model/beat.ts";
 import type { Clock } from "../model/clock.ts";
 import { type Backoff, backoff, type BackoffOptions, elapsed, type Sleep } from "./retry.ts";
 import { Pause } from "./pause.ts";
@@ -33,6 +34,8 @@ interface Waiting<T> {
   readonly refused?: { readonly untilAt: number; readonly waits: Backoff };
 }
 
+/** One piece of work takes less: a few requests. */
+const TURN_MS = 300_000;
 /** How often a queue that is not empty looks for what is due. */
 const TICK_MS = 200;
 const REFUSED_WAIT = { initialMs: 5_000, maxMs: 300_000 };
@@ -118,11 +121,13 @@ export class DueQueue<T> {
   }
 
   /** Does what is due until `signal` aborts. */
-  async run(signal: AbortSignal): Promise<void> {
+  async run(signal: AbortSignal, beat: Beat = NO_BEAT): Promise<void> {
     do {
+      beat.idle();
       while (this.size === 0 && await this.#pause.wait(Infinity, signal));
+      beat.within(TURN_MS);
       const dueBy = this.#options.clock.monotonic();
-      await this.#all({ signal, dueBy, paced: true, refused: true });
+      await this.#all({ signal, dueBy, paced: true, refused: true, beat });
     } while (await this.#elapsed(TICK_MS, signal));
   }
 
@@ -133,7 +138,7 @@ export class DueQueue<T> {
   async flush(signal: AbortSignal): Promise<void> {
     for (let refused = true; this.size > (refused ? 0 : this.#refused) && !signal.aborted; refused = false) {
       const before = this.size;
-      await this.#all({ signal, dueBy: Infinity, paced: false, refused });
+      await this.#all({ signal, dueBy: Infinity, paced: false, refused, beat: NO_BEAT });
       if (this.size >= before && this.size > this.#refused) {
         await this.#elapsed(this.#retries.next(), signal);
       }
@@ -141,11 +146,12 @@ export class DueQueue<T> {
   }
 
   async #all(
-    { signal, dueBy, paced, refused }: {
+    { signal, dueBy, paced, refused, beat }: {
       signal: AbortSignal;
       dueBy: number;
       paced: boolean;
       refused: boolean;
+      beat: Beat;
     },
   ): Promise<void> {
     const due: string[] = [];
@@ -155,6 +161,7 @@ export class DueQueue<T> {
     }
     const worker = async () => {
       for (let key = due.pop(); key !== undefined && !signal.aborted; key = due.pop()) {
+        beat.within(TURN_MS);
         if (!paced || await this.#turn(signal)) await this.#do(key, signal);
       }
     };

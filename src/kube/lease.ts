@@ -1,4 +1,5 @@
 /** Leader election on a Lease, by client-go's rules: the holder renews it, and a holder silent for its duration loses it. */
+import type { Beat } from "../model/beat.ts";
 import { type Clock, systemClock } from "../model/clock.ts";
 import { isObject } from "../model/json.ts";
 import { type Logger, logger } from "../telemetry/logging.ts";
@@ -14,10 +15,6 @@ export interface LeaderElectionOptions {
   readonly name: string;
   /** Unique to the process: see `holderIdentity`. */
   readonly identity: string;
-  /** Called before each write of the Lease; what it returns is called with the resourceVersion of the answer. */
-  readonly onSend?: () => (resourceVersion: string | undefined) => void;
-  /** The leader's work, until `signal` aborts. If it throws, the lease is released and `run` throws the same. */
-  readonly onStarted: (signal: AbortSignal) => void | Promise<void>;
   readonly clock?: Clock;
   readonly sleep?: Sleep;
   readonly random?: () => number;
@@ -30,10 +27,19 @@ export interface LeaderElectionOptions {
   readonly log?: Logger;
 }
 
+/** What hangs on the election. */
+export interface LeaderWork {
+  /** The leader's work, until `signal` aborts. If it throws, the lease is released and `run` throws the same. */
+  readonly onStarted: (signal: AbortSignal) => void | Promise<void>;
+  /** Called before each write of the Lease; what it returns is called with the resourceVersion of the answer. */
+  readonly onSend?: () => (resourceVersion: string | undefined) => void;
+  readonly beat?: Beat;
+}
+
 /** Takes part in an election. */
 export interface LeaderElection {
   /** Competes, leads, competes again, until `signal` aborts; then releases the lease. */
-  run(signal: AbortSignal): Promise<void>;
+  run(signal: AbortSignal, work: LeaderWork): Promise<void>;
   isLeader(): boolean;
   /** Call it right before each write of the leader. Throws `NotLeaderError` once the own deadline has passed. */
   assertLeader(): void;
@@ -55,14 +61,18 @@ interface Term {
 }
 
 interface Election {
-  readonly options: Required<Omit<LeaderElectionOptions, "metrics" | "onSend">> & LeaderElectionOptions;
+  readonly options: Required<Omit<LeaderElectionOptions, "metrics">> & LeaderElectionOptions;
   term: Term | undefined;
   /** The Lease as last read or written. */
   lease: KubeObject | undefined;
   /** The record last seen, and the local time since when it is the same: the remote clock proves nothing. */
   observed: { readonly record: LeaseRecord; readonly text: string; readonly sinceMs: number } | undefined;
   lastHolder: string | undefined;
+  work: LeaderWork;
 }
+
+/** A turn of the election takes less: two requests and a pause. The work of a term that is over must end within it too. */
+const TURN_MS = 60_000;
 
 /** An identity that no other process has: two processes may be given one Pod name. */
 export function holderIdentity(podName: string): string {
@@ -87,10 +97,12 @@ export function createLeaderElection(options: LeaderElectionOptions): LeaderElec
     lease: undefined,
     observed: undefined,
     lastHolder: undefined,
+    work: { onStarted: () => {} },
   };
   options.metrics?.isLeader.set(0);
   return {
-    async run(signal) {
+    async run(signal, work) {
+      election.work = work;
       while (!signal.aborted) {
         if (await acquire(election, signal)) await lead(election, signal);
       }
@@ -118,6 +130,7 @@ async function acquire(election: Election, signal: AbortSignal): Promise<boolean
   const { namespace, name, retryMs, random, log } = election.options;
   await using follower = followLease(election, signal);
   while (!signal.aborted) {
+    election.work.beat?.within(TURN_MS);
     try {
       if (await tryAcquireOrRenew(election, signal)) return true;
     } catch (error) {
@@ -133,7 +146,7 @@ async function acquire(election: Election, signal: AbortSignal): Promise<boolean
 
 /** Leads until the lease is lost, the work fails, or `signal` aborts. */
 async function lead(election: Election, signal: AbortSignal): Promise<void> {
-  const { onStarted, clock, sleep, metrics, log, namespace, name, identity, stopGraceMs } = election.options;
+  const { clock, sleep, metrics, log, namespace, name, identity, stopGraceMs } = election.options;
   const fields = { lease: `${namespace}/${name}`, identity };
   const work = new AbortController();
   const renewing = new AbortController();
@@ -143,7 +156,7 @@ async function lead(election: Election, signal: AbortSignal): Promise<void> {
   let failure: { readonly error: unknown } | undefined;
   log.info("Leading", fields);
   metrics?.isLeader.set(1);
-  const working = (async () => await onStarted(work.signal))().catch((error: unknown) => {
+  const working = (async () => await election.work.onStarted(work.signal))().catch((error: unknown) => {
     failure = { error };
     stopRenewing();
   });
@@ -166,6 +179,7 @@ async function lead(election: Election, signal: AbortSignal): Promise<void> {
 async function renewUntilLost(election: Election, signal: AbortSignal): Promise<void> {
   const { retryMs, sleep, log, namespace, name } = election.options;
   while (holds(election)) {
+    election.work.beat?.within(TURN_MS);
     const pauseMs = Math.min(retryMs, msLeft(election));
     if (!await elapsed(pauseMs, { signal, sleep }) || !holds(election)) return;
     try {
@@ -227,7 +241,7 @@ async function write(
     leaseTransitions: before ? before.leaseTransitions + (ours ? 0 : 1) : 0,
   };
   const at = { namespace, signal };
-  const answered = election.options.onSend?.();
+  const answered = election.work.onSend?.();
   try {
     const written = lease
       ? await api.replace(LEASES, withRecord(lease, record), at)

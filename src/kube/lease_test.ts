@@ -14,6 +14,7 @@ import {
   createLeaderElection,
   holderIdentity,
   type LeaderElectionOptions,
+  type LeaderWork,
   microTime,
   NotLeaderError,
   readRecord,
@@ -39,7 +40,10 @@ interface Started {
 }
 
 /** A candidate whose leadership a test can await. Its sleeps pass at once and move its clock. */
-function candidate(server: ApiServer, options: Partial<LeaderElectionOptions> & { api?: KubeApi } = {}) {
+function candidate(
+  server: ApiServer,
+  options: Partial<LeaderElectionOptions & LeaderWork> & { api?: KubeApi } = {},
+) {
   const api = createKubeClient(fixedConnection({ server: server.url }));
   const clock = virtualTime();
   const metrics = createMetrics();
@@ -50,7 +54,6 @@ function candidate(server: ApiServer, options: Partial<LeaderElectionOptions> & 
     namespace: "zen-system",
     name: "election",
     identity: "me",
-    onStarted: (signal) => started.resolve({ signal }),
     clock,
     random: () => 0,
     // Real time for the release, however busy the machine; the sleeps that share it pass at once.
@@ -63,7 +66,10 @@ function candidate(server: ApiServer, options: Partial<LeaderElectionOptions> & 
     metrics,
     ...options,
   });
-  const running = election.run(stop.signal);
+  const running = election.run(stop.signal, {
+    onStarted: (signal) => started.resolve({ signal }),
+    ...options,
+  });
   running.catch(() => {});
   return {
     election,

@@ -1,4 +1,5 @@
 /** Writes the status of configuration objects in the background: changes merge while they wait, at a bounded pace. */
+import type { Beat } from "../model/beat.ts";
 import type { Clock } from "../model/clock.ts";
 import type { JsonObject } from "../model/json.ts";
 import { logger } from "../telemetry/logging.ts";
@@ -111,8 +112,8 @@ export class StatusWriter<T> {
   }
 
   /** Writes what is due until `signal` aborts. */
-  async run(signal: AbortSignal): Promise<void> {
-    await this.#queue.run(signal);
+  async run(signal: AbortSignal, beat?: Beat): Promise<void> {
+    await this.#queue.run(signal, beat);
     const { flushMs = 0 } = this.#options;
     if (flushMs === 0 || this.#queue.size === 0) return;
     using end = deadline(flushMs, "write the last status");

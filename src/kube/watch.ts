@@ -1,4 +1,5 @@
 /** Lists and watches a resource, and goes on through every fault. */
+import { type Beat, NO_BEAT } from "../model/beat.ts";
 import { type Clock, systemClock } from "../model/clock.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import {
@@ -84,6 +85,8 @@ export interface WatchOptions {
   readonly random?: () => number;
   readonly sleep?: Sleep;
   readonly metrics?: Pick<Metrics, "watchReconnects" | "watchLastActivity" | "informerSynced">;
+  /** Called at pages, frames, errors and tries: a watch is alive although nothing changes. */
+  readonly beat?: Beat;
   /** Called at each change of state, also at the recovery from an error without a new list. */
   readonly onState?: (state: WatchState) => void;
 }
@@ -111,6 +114,11 @@ export interface Watch<T extends KubeObject = KubeObject>
   relist(): void;
 }
 
+/**
+ * A watch beats within this: it waits `idleMs` (150 s) for a frame, and up to three minutes before it tries again what was
+ * denied or was to be put off.
+ */
+export const WATCH_TURN_MS = 300_000;
 /** A page of a list stays under this many bytes: one over it is refused and asked for again with fewer objects. */
 const MAX_PAGE_BYTES = 16 * 1024 * 1024;
 /** What the next page aims at, by the size of the objects on the last one. */
@@ -202,6 +210,7 @@ async function* loop<T extends KubeObject>(run: Run): AsyncGenerator<WatchEvent<
   const { options, telemetry } = run;
   using _series = telemetry.start();
   while (!options.signal.aborted) {
+    telemetry.beat();
     try {
       if (run.isRelistWanted) run.state = { phase: "empty" };
       switch (run.state.phase) {
@@ -421,6 +430,7 @@ function needsList(reason: WatchErrorReason): boolean {
 
 /** Reports a watch to the metrics and to `onState`. */
 interface Telemetry {
+  beat(): void;
   state(state: WatchState): void;
   /** A page or a frame came. */
   activity(): void;
@@ -433,18 +443,21 @@ interface Telemetry {
 const watchesByGauge = new WeakMap<Metrics["informerSynced"], Map<string, Set<{ synced: boolean }>>>();
 
 function createTelemetry(resource: string, options: WatchOptions): Telemetry {
-  const { metrics, clock = systemClock, onState } = options;
+  const { metrics, clock = systemClock, onState, beat: { within, idle } = NO_BEAT } = options;
+  const beat = () => within(WATCH_TURN_MS);
   const own = { synced: false };
   const all = metrics ? watchesOf(metrics.informerSynced, resource) : new Set<{ synced: boolean }>();
   const show = () =>
     metrics?.informerSynced.set({ resource }, [...all].every(({ synced }) => synced) ? 1 : 0);
   let current: WatchState | undefined;
   return {
+    beat,
     start() {
       all.add(own);
       show();
       return {
         [Symbol.dispose]() {
+          idle();
           all.delete(own);
           if (all.size > 0) return show();
           metrics?.informerSynced.remove({ resource });
@@ -453,14 +466,21 @@ function createTelemetry(resource: string, options: WatchOptions): Telemetry {
       };
     },
     state(state) {
+      beat();
       if (state === current) return;
       current = state;
       own.synced = state === "synced";
       show();
       onState?.(state);
     },
-    activity: () => metrics?.watchLastActivity.set({ resource }, clock.now() / 1_000),
-    reconnect: (reason) => metrics?.watchReconnects.inc({ resource, reason }),
+    activity() {
+      beat();
+      metrics?.watchLastActivity.set({ resource }, clock.now() / 1_000);
+    },
+    reconnect(reason) {
+      beat();
+      metrics?.watchReconnects.inc({ resource, reason });
+    },
   };
 }
 

@@ -1,4 +1,6 @@
 /** Keeps the sources of Ingesters and ObservationMappings in force while they change: watch, plan, apply, say so. */
+import { type Beat, NO_BEAT } from "../model/beat.ts";
+import { ChangeSignal } from "../model/change_signal.ts";
 import type { Clock } from "../model/clock.ts";
 import { isObject } from "../model/json.ts";
 import type { KubeApi, KubeObject, ResourceType } from "../kube/api.ts";
@@ -23,12 +25,10 @@ import { DISCOVERING, idOf, type Verdict } from "./verdict.ts";
 
 export interface MappedOptions {
   readonly api: KubeApi;
-  readonly discovery: Pick<Discovery, "served" | "subscribe" | "refresh">;
+  readonly discovery: Pick<Discovery, "served" | "subscribe" | "refresh" | "want">;
   readonly conditions: Pick<Conditions, "set" | "forget">;
   readonly builtins: ReadonlyMap<string, Source>;
   readonly trust: TrustContext;
-  /** Called with all sources in force whenever one of them changed. Webhooks run on every replica, the others on the leader. */
-  readonly onSources: (sources: readonly Source[]) => void;
   /** The state of the one feed of a source in force. */
   readonly stateOf: (source: Source) => SourceState;
   readonly clock: Clock;
@@ -47,6 +47,8 @@ const CLAIMS: readonly Claim[] = ["open", "absent", "disabled"];
 const KINDS = [INGESTERS, OBSERVATION_MAPPINGS];
 /** How often the states of feeds are compared with the conditions: no request is made where nothing changed. */
 const STATES_MS = 2_000;
+/** A plan of the most objects, with their expressions to compile, takes less. */
+const PLAN_TURN_MS = 60_000;
 /** Changes that follow each other are decided together, at most this long after the first. */
 const MIN_PLAN_INTERVAL_MS = 250;
 /** Objects of other namespaces are refused: of this many the head is held, to say so in their conditions. */
@@ -59,6 +61,8 @@ type Objects = ReadonlyMap<string, KubeObject>;
 /** The sources of a process that come from configuration. */
 export class MappedSources {
   readonly #options: MappedOptions;
+  /** The sources in force changed. */
+  readonly changes = new ChangeSignal();
   readonly #secrets: WebhookSecrets;
   readonly #counts: StatusWriter<EventCount>;
   readonly #pause: Pause;
@@ -79,6 +83,7 @@ export class MappedSources {
   constructor(options: MappedOptions) {
     const { api, clock, sleep } = options;
     this.#options = options;
+    options.discovery.want(() => this.groupVersions);
     this.#pause = new Pause(sleep);
     this.#secrets = new WebhookSecrets({ api, clock, sleep, onChange: () => this.#decide() });
     this.#counts = new StatusWriter({
@@ -121,21 +126,24 @@ export class MappedSources {
   }
 
   /** Watches, decides and says so until `signal` aborts. */
-  async run(signal: AbortSignal): Promise<void> {
+  async run(signal: AbortSignal, beat: Beat = NO_BEAT): Promise<void> {
     using _subscription = this.#options.discovery.subscribe(() => this.#decide());
     await Promise.all([
-      ...KINDS.map((type) => this.#watch(type, signal)),
-      this.#decideAlways(signal),
-      this.#secrets.run(signal),
-      this.#counts.run(signal),
+      ...KINDS.map((type) => this.#watch(type, { signal, beat: beat.of(type.kind) })),
+      this.#decideAlways(signal, beat.of("plan")),
+      this.#secrets.run(signal, beat.of("Secrets")),
+      this.#counts.run(signal, beat.of("counts")),
     ]);
   }
 
-  async #watch(type: ResourceType, signal: AbortSignal): Promise<void> {
+  async #watch(
+    type: ResourceType,
+    { signal, beat }: { readonly signal: AbortSignal; readonly beat: Beat },
+  ): Promise<void> {
     const { api, clock, metrics, watchTuning } = this.#options;
     const denial = new Denial(clock);
     let listing: Map<string, KubeObject> | undefined;
-    for await (const heard of watch(api, type, { ...watchTuning, signal, clock, metrics })) {
+    for await (const heard of watch(api, type, { ...watchTuning, signal, clock, metrics, beat })) {
       const event = denial.judge(heard);
       switch (event.type) {
         case "init":
@@ -215,9 +223,10 @@ export class MappedSources {
   }
 
   /** The one loop that plans and says what was decided. */
-  async #decideAlways(signal: AbortSignal): Promise<void> {
+  async #decideAlways(signal: AbortSignal, beat: Beat): Promise<void> {
     const { clock, sleep } = this.#options;
     do {
+      beat.within(PLAN_TURN_MS);
       if (this.#isDirty && this.#objects.size === KINDS.length) {
         const leftMs = this.#plannedAt + MIN_PLAN_INTERVAL_MS - clock.monotonic();
         if (leftMs > 0 && !await elapsed(leftMs, { signal, sleep })) return;
@@ -237,13 +246,13 @@ export class MappedSources {
     this.#plan = plan;
     this.#claims = undefined;
     this.#secrets.want(this.#secretRefs());
-    const { discovery, metrics, onSources } = this.#options;
+    const { discovery, metrics } = this.#options;
     if (this.#informers().some((input) => discovery.served(input).state === "pending")) discovery.refresh();
     metrics.ingestersActive.set(plan.active.size);
     const told = this.active.flatMap(({ feeds }) => feeds.map(feedId)).join("\n");
     if (told === this.#told) return;
     this.#told = told;
-    onSources(this.active);
+    this.changes.raise();
   }
 
   async #makePlan(objects: readonly KubeObject[]): Promise<Plan> {

@@ -1,4 +1,5 @@
 /** The Secrets of webhooks: read by name from the Ingester's own namespace, only with our label, and read again in turn. */
+import { type Beat, NO_BEAT } from "../model/beat.ts";
 import type { Clock } from "../model/clock.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../kube/api.ts";
 import { Pause } from "../kube/pause.ts";
@@ -50,6 +51,8 @@ const LONGEST_REREAD_MS = 30_000;
 /** Between two reads of known Secrets: 500 of them are read in about three minutes. */
 const REREAD_SPACING_MS = 400;
 const CONCURRENCY = 8;
+/** One read takes less. */
+const TURN_MS = 120_000;
 
 /** The Secrets that Ingesters name. They are read by name, since a right to watch them would be one to read all. */
 export class WebhookSecrets {
@@ -78,24 +81,28 @@ export class WebhookSecrets {
   }
 
   /** Reads until `signal` aborts. */
-  async run(signal: AbortSignal): Promise<void> {
+  async run(signal: AbortSignal, beat: Beat = NO_BEAT): Promise<void> {
     const { clock } = this.#options;
     let waitMs = 0;
     while (await this.#pause.wait(waitMs, signal)) {
-      await this.#readNew(signal);
+      await this.#readNew(signal, beat);
+      beat.within(TURN_MS);
       const next = this.#next();
       waitMs = next === undefined ? Infinity : next.dueAt - clock.monotonic();
+      if (next === undefined) beat.idle();
+      else if (waitMs > 0) beat.within(waitMs + TURN_MS);
       if (next === undefined || waitMs > 0) continue;
       if (await this.#read(next, signal)) this.#options.onChange();
       waitMs = REREAD_SPACING_MS;
     }
   }
 
-  async #readNew(signal: AbortSignal): Promise<void> {
+  async #readNew(signal: AbortSignal, beat: Beat): Promise<void> {
     const unread = [...this.#entries.values()].filter(({ reads }) => reads === 0);
     if (unread.length === 0) return;
     const readAll = async () => {
       for (let entry = unread.pop(); entry && !signal.aborted; entry = unread.pop()) {
+        beat.within(TURN_MS);
         await this.#read(entry, signal);
       }
     };

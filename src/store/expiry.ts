@@ -1,4 +1,5 @@
 /** The leader deletes Observations: those that have outlived their TTL, that the storage budget evicts, or that are stored twice. */
+import { type Beat, NO_BEAT } from "../model/beat.ts";
 import { elapsed } from "../kube/retry.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -34,13 +35,15 @@ export interface Expiry {
    * Until `signal` aborts: collects as soon as the index is complete and `ready`, then at every interval; evicts
    * whenever the budget is exceeded; merges every minute.
    */
-  run(signal: AbortSignal): Promise<void>;
+  run(signal: AbortSignal, beat?: Beat): Promise<void>;
 }
 
 const SCAN_SLICE = 5_000;
 const READY_POLL_MS = 500;
 const BUDGET_CHECK_MS = 1_000;
 const MERGE_MS = 60_000;
+/** One delete takes less, with its tries and the waits between them. */
+const TURN_MS = 600_000;
 
 /** Creates the expiry of a process. */
 export function createExpiry(options: ExpiryOptions): Expiry {
@@ -105,12 +108,12 @@ export function createExpiry(options: ExpiryOptions): Expiry {
     return now >= livesFrom(row, stateOf(row)) + ttlMs;
   }
 
-  async function evict(signal: AbortSignal): Promise<number> {
+  async function evict(signal: AbortSignal, beat: Beat = NO_BEAT): Promise<number> {
     let evicted = 0;
     while (!signal.aborted) {
       const victims = budget.victims();
       if (victims.length === 0) break;
-      const deleted = await deletes.all(victims, "budget", signal);
+      const deleted = await deletes.all(beating(victims, beat), "budget", signal);
       evicted += deleted;
       // All failed or had changed: they are not tried again at once.
       if (deleted === 0) break;
@@ -118,26 +121,35 @@ export function createExpiry(options: ExpiryOptions): Expiry {
     return evicted;
   }
 
-  async function runCollections(signal: AbortSignal): Promise<void> {
+  async function runCollections(signal: AbortSignal, beat: Beat): Promise<void> {
     const ready = () => index.complete && (options.ready?.() ?? true);
+    beat.idle();
     while (!ready()) if (!await elapsed(READY_POLL_MS, { signal, sleep })) return;
-    do await collect(signal); while (await elapsed(options.intervalMs, { signal, sleep }));
+    do {
+      beat.within(options.timeoutMs + TURN_MS);
+      await collect(signal);
+      beat.within(options.intervalMs + TURN_MS);
+    } while (await elapsed(options.intervalMs, { signal, sleep }));
   }
 
-  function merge(signal: AbortSignal): Promise<number> {
-    return deletes.all([...index.doubles(options.ownNamespace)], "merged", signal);
+  function merge(signal: AbortSignal, beat: Beat = NO_BEAT): Promise<number> {
+    return deletes.all(beating([...index.doubles(options.ownNamespace)], beat), "merged", signal);
   }
 
   async function runEvery(
     intervalMs: number,
-    { operation, work }: { operation: "evict" | "merge"; work: (signal: AbortSignal) => Promise<number> },
-    signal: AbortSignal,
+    { operation, work }: {
+      operation: "evict" | "merge";
+      work: (signal: AbortSignal, beat: Beat) => Promise<number>;
+    },
+    { signal, beat }: { readonly signal: AbortSignal; readonly beat: Beat },
   ): Promise<void> {
     while (await elapsed(intervalMs, { signal, sleep })) {
+      beat.within(intervalMs + TURN_MS);
       if (!index.complete) continue;
       const startedAt = clock.monotonic();
       try {
-        const deleted = await work(signal);
+        const deleted = await work(signal, beat);
         const seconds = (clock.monotonic() - startedAt) / 1_000;
         if (deleted > 0) log.info("Observations deleted", { operation, deleted, seconds });
       } catch (error) {
@@ -152,14 +164,23 @@ export function createExpiry(options: ExpiryOptions): Expiry {
     collect,
     evict,
     merge,
-    async run(signal) {
+    async run(signal, beat = NO_BEAT) {
+      const evicting = { signal, beat: beat.of("evict") };
       await Promise.all([
-        runCollections(signal),
-        runEvery(BUDGET_CHECK_MS, { operation: "evict", work: evict }, signal),
-        runEvery(MERGE_MS, { operation: "merge", work: merge }, signal),
+        runCollections(signal, beat.of("collect")),
+        runEvery(BUDGET_CHECK_MS, { operation: "evict", work: evict }, evicting),
+        runEvery(MERGE_MS, { operation: "merge", work: merge }, { signal, beat: beat.of("merge") }),
       ]);
     },
   };
+}
+
+/** Beats with each row that is to be deleted. */
+function* beating(rows: Iterable<Row>, beat: Beat): Generator<Row> {
+  for (const row of rows) {
+    beat.within(TURN_MS);
+    yield row;
+  }
 }
 
 /** When the TTL of a finding begins; never (Infinity) while it is, or may be, reported. */

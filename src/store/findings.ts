@@ -1,4 +1,5 @@
 /** The leader's watch over findings: those that no complete view reports any more become Resolved after a grace. */
+import { type Beat, NO_BEAT } from "../model/beat.ts";
 import type { Clock } from "../model/clock.ts";
 import type { ReportScope, Views } from "../model/view.ts";
 import { elapsed, type Sleep } from "../kube/retry.ts";
@@ -39,7 +40,7 @@ export interface Findings extends Views {
   /** Resolves what is due now; resolves with how many were. */
   evaluate(signal: AbortSignal): Promise<number>;
   /** Evaluates until `signal` aborts; a term begins with nothing known. */
-  run(signal: AbortSignal): Promise<void>;
+  run(signal: AbortSignal, beat?: Beat): Promise<void>;
 }
 
 /** A finding that was not reported in this term, and whether its report may have expired before it. */
@@ -50,6 +51,8 @@ interface Unseen {
   waits: boolean;
 }
 
+/** One resolution takes less, with its turn. */
+const TURN_MS = 300_000;
 const SCAN_SLICE = 2_000;
 const MAX_TICK_MS = 30_000;
 
@@ -146,13 +149,14 @@ export function createFindings(options: FindingsOptions): Findings {
     return reportedAt >= entry.resolvedAt && entry.reportedAtSeconds > 0;
   }
 
-  async function evaluate(signal: AbortSignal): Promise<number> {
+  async function evaluate(signal: AbortSignal, beat: Beat = NO_BEAT): Promise<number> {
     let resolved = 0;
     let scanned = 0;
     for (const entry of index.entries()) {
       if (++scanned % SCAN_SLICE === 0 && !await elapsed(0, { signal, sleep })) return resolved;
       if (hasReturned(entry)) repeats.reopen(entry.row());
       if (!isDue(entry)) continue;
+      beat.within(TURN_MS);
       if (!await turn(signal)) return resolved;
       options.assertLeader();
       if (!await readScope(entry, signal)) continue;
@@ -191,14 +195,15 @@ export function createFindings(options: FindingsOptions): Findings {
     lost: (view, why) => reporters.lost(view, why),
     state: (row) => reportingOf(row).kind,
     evaluate,
-    async run(signal) {
+    async run(signal, beat = NO_BEAT) {
       reporters = newTerm();
       unseen = new Map();
       const tickMs = Math.max(200, Math.min(MAX_TICK_MS, graceSeconds * 1_000 / 4));
       while (await elapsed(tickMs, { signal, sleep })) {
+        beat.within(TURN_MS);
         if (!index.complete) continue;
         try {
-          await evaluate(signal);
+          await evaluate(signal, beat);
         } catch (error) {
           if (!signal.aborted) log.warn("Findings could not be evaluated now", { error });
         }

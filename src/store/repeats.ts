@@ -2,6 +2,7 @@
  * Repeats in the background: each replica holds what it saw since its last write as a delta per object and adds it
  * later, so that no create waits for a count and a thousand repeats cost a few writes.
  */
+import { type Beat, NO_BEAT } from "../model/beat.ts";
 import type { Clock } from "../model/clock.ts";
 import type { NormalEvent } from "../model/event.ts";
 import { ApiError } from "../kube/api.ts";
@@ -46,7 +47,7 @@ export interface Repeats {
   /** When the object was last seen by what is not written yet. */
   pendingLastSeenAt(namespace: string, name: string): number | undefined;
   /** Writes what is due until `signal` aborts; afterwards `flush` writes the rest. */
-  run(signal: AbortSignal): Promise<void>;
+  run(signal: AbortSignal, beat?: Beat): Promise<void>;
   /** Writes everything, until done or `signal` aborts. */
   flush(signal: AbortSignal): Promise<void>;
   /** Writes that wait or are under way. */
@@ -231,8 +232,11 @@ export function createRepeats(options: RepeatsOptions): Repeats {
       const lastSeenAt = statuses.pending(keyOf({ namespace, name }))?.value.lastSeenAt;
       return lastSeenAt === -Infinity ? undefined : lastSeenAt;
     },
-    async run(signal) {
-      await Promise.all([statuses.run(signal), contents.run(signal)]);
+    async run(signal, beat = NO_BEAT) {
+      await Promise.all([
+        statuses.run(signal, beat.of("statuses")),
+        contents.run(signal, beat.of("contents")),
+      ]);
     },
     async flush(signal) {
       await Promise.all([statuses.flush(signal), contents.flush(signal)]);

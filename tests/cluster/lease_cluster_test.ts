@@ -118,6 +118,8 @@ class Candidate implements AsyncDisposable {
       ...options,
       api,
       name: NAME,
+    });
+    this.#running = this.election.run(this.#stop.signal, {
       onStarted: async (signal) => {
         this.terms++;
         this.startedAt = performance.now();
@@ -125,7 +127,6 @@ class Candidate implements AsyncDisposable {
         this.endedAt = performance.now();
       },
     });
-    this.#running = this.election.run(this.#stop.signal);
   }
 
   get leads(): boolean {

@@ -1,5 +1,7 @@
 /** Reads the watch and ConfigMap feeds of all sources, on the leader: one list and watch for each resource that is served. */
 import { isObject } from "../../model/json.ts";
+import { type Beat, NO_BEAT } from "../../model/beat.ts";
+import type { ChangeSignal } from "../../model/change_signal.ts";
 import type { Clock } from "../../model/clock.ts";
 import type { PayloadError } from "../../model/outcome.ts";
 import { viewId, type ViewKey, viewName, type Views } from "../../model/view.ts";
@@ -25,6 +27,8 @@ export interface PulledFeedsOptions {
   readonly intake: Intake;
   readonly settings: SettingValues;
   readonly views: Views;
+  /** Every feed is evaluated in full again. */
+  readonly evaluateAgain: Pick<ChangeSignal, "subscribe">;
   readonly states: SourceStates;
   readonly payloadError: (source: string, error: PayloadError, correlationId: string) => void;
   /** Bounds of the texts in ConfigMaps. */
@@ -67,9 +71,9 @@ export class PulledFeeds {
   /** By the ids of their views, absent ones too. */
   #places: ReadonlyMap<string, Place> = new Map();
   readonly #readings = new Map<string, Reading>();
-  readonly #listeners = new Set<() => void>();
   #sources: readonly Source[] = [];
   #active = false;
+  #beat = NO_BEAT;
 
   constructor(options: PulledFeedsOptions) {
     this.#options = options;
@@ -81,13 +85,9 @@ export class PulledFeeds {
     if (this.#active) this.#reconcile();
   }
 
-  /** Evaluates everything in full again. */
-  reevaluate(): void {
-    for (const listener of [...this.#listeners]) listener();
-  }
-
   /** Reads until `signal` aborts. The leader alone does. */
-  async run(signal: AbortSignal): Promise<void> {
+  async run(signal: AbortSignal, beat: Beat = NO_BEAT): Promise<void> {
+    this.#beat = beat;
     this.#active = true;
     using _subscription = this.#options.discovery.subscribe(() => this.#reconcile());
     this.#reconcile();
@@ -184,10 +184,7 @@ export class PulledFeeds {
         }
         return result;
       },
-      onReevaluate: (listener) => {
-        this.#listeners.add(listener);
-        return { [Symbol.dispose]: () => this.#listeners.delete(listener) };
-      },
+      beat: this.#beat.of(`${source.name} ${viewName(view)}`),
     }, signal).catch((error) => {
       states.failed(source.name, "internal");
       log.crit("Reading a source ended", { source: source.name, resource: viewName(view), error });

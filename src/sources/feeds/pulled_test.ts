@@ -1,6 +1,7 @@
 import { NO_LIMITS } from "../../pipeline/limits.ts";
 import { createTextLimits } from "../../pipeline/parts.ts";
 import { assertEquals } from "@std/assert";
+import { ChangeSignal } from "../../model/change_signal.ts";
 import { eventually } from "../../../tests/support/eventually.ts";
 import { ScriptedApi } from "../../../tests/support/scripted_api.ts";
 import type { Served } from "../../kube/discovery.ts";
@@ -37,6 +38,7 @@ function world({ served = () => ({ state: "absent" }) }: { readonly served?: () 
     states,
     payloadError: () => {},
     noteEvents: () => {},
+    evaluateAgain: new ChangeSignal(),
     namespaces: [],
     texts: createTextLimits({ maxBytes: 2 ** 20, memoryBytes: Infinity }),
     slices: NO_LIMITS.slices,

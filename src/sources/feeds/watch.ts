@@ -1,10 +1,12 @@
 /** Reads one view of a feed by list and watch: all its documents at the start and at each resync, then change by change. */
+import type { Beat } from "../../model/beat.ts";
+import type { ChangeSignal } from "../../model/change_signal.ts";
 import type { Clock } from "../../model/clock.ts";
 import type { Origin, Payload } from "../../model/event.ts";
 import { viewName } from "../../model/view.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../../kube/api.ts";
 import { backoff } from "../../kube/retry.ts";
-import { watch, type WatchTuning } from "../../kube/watch.ts";
+import { watch, WATCH_TURN_MS, type WatchTuning } from "../../kube/watch.ts";
 import { logger } from "../../telemetry/logging.ts";
 import type { Metrics } from "../../telemetry/metrics.ts";
 import type { WatchScope } from "../source.ts";
@@ -19,7 +21,8 @@ export interface ReadViewOptions extends Pick<EvaluatorOptions, "view" | "views"
   /** Full evaluations happen this often. */
   readonly resyncMs: number;
   /** Asks for a full evaluation now (an accepted filter change, budget recovery). */
-  readonly onReevaluate: (listener: () => void) => Disposable;
+  readonly evaluateAgain: Pick<ChangeSignal, "subscribe">;
+  readonly beat: Beat;
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly watchTuning?: WatchTuning | undefined;
@@ -73,7 +76,7 @@ async function followView(
   options: ReadViewOptions,
   { evaluator, signal }: { readonly evaluator: Evaluator; readonly signal: AbortSignal },
 ): Promise<void> {
-  const { view, states, views, metrics, clock, watchTuning: { random } = {} } = options;
+  const { view, states, views, metrics, clock, beat, watchTuning: { random } = {} } = options;
   const events = watch<KubeObject>(options.api, options.type, {
     deniedBackoff: backoff({ maxMs: DENIED_MS, ...(random && { random }) }),
     ...options.scope,
@@ -81,12 +84,19 @@ async function followView(
     signal,
     metrics,
     clock,
+    beat,
     onState: (state) => {
       // After the abort, the next reader of the view may have set its state already.
       if (!signal.aborted) states.set(view, state);
     },
   });
-  using _listener = options.onReevaluate(() => events.relist());
+  using _listener = options.evaluateAgain.subscribe(() => events.relist());
+  /** What the intake takes in waits until it is stored, so for as long as the API server is away. */
+  async function handOver(work: Promise<void>): Promise<void> {
+    beat.idle();
+    await work;
+    beat.within(WATCH_TURN_MS);
+  }
   let resync: ReturnType<typeof setTimeout> | undefined;
   let startedAt = clock.monotonic();
   try {
@@ -98,13 +108,13 @@ async function followView(
           evaluator.begin();
           break;
         case "apply":
-          await evaluator.evaluate(event.object);
+          await handOver(evaluator.evaluate(event.object));
           break;
         case "delete":
-          await evaluator.gone(event.object);
+          await handOver(evaluator.gone(event.object));
           break;
         case "synced":
-          await evaluator.settled();
+          await handOver(evaluator.settled());
           metrics.scrapeDuration.observe(
             { watcher: metrics.sourceLabel(view.source) },
             (clock.monotonic() - startedAt) / 1_000,

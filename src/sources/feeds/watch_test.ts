@@ -1,4 +1,6 @@
 import { assertEquals } from "@std/assert";
+import { NO_BEAT } from "../../model/beat.ts";
+import { ChangeSignal } from "../../model/change_signal.ts";
 import { KnownDocuments } from "../../../tests/support/known_documents.ts";
 import { ONE_CREATED } from "../../../tests/support/post_feeds.ts";
 import { ScriptedApi } from "../../../tests/support/scripted_api.ts";
@@ -49,7 +51,7 @@ function world(
   const states = new SourceStates(metrics, time);
   states.add(trivy);
   const stop = new AbortController();
-  let relist = () => {};
+  const evaluateAgain = new ChangeSignal();
   const running = readView({
     api,
     type: TYPE,
@@ -65,10 +67,8 @@ function world(
       return take(key, attempt, onWaiting);
     },
     resyncMs: 3_600_000,
-    onReevaluate(listener) {
-      relist = listener;
-      return { [Symbol.dispose]() {} };
-    },
+    evaluateAgain,
+    beat: NO_BEAT,
     metrics,
     clock: time,
     watchTuning: { sleep: time.sleep, random: () => 0.5 },
@@ -84,7 +84,7 @@ function world(
       api.put(TYPE.plural, { metadata: { namespace, name } });
     },
     remove: (key: string) => api.remove(TYPE.plural, key),
-    relist: () => relist(),
+    relist: () => evaluateAgain.raise(),
     async [Symbol.asyncDispose]() {
       stop.abort();
       await running;

@@ -1,0 +1,113 @@
+/** What only the leader does: reads sources, resolves findings, deletes what has expired. */
+import { RunnableGroup, untilAborted } from "../lifecycle.ts";
+import { createTextLimits } from "../pipeline/parts.ts";
+import { PulledFeeds, type PulledFeedsOptions } from "../sources/feeds/pulled.ts";
+import { createExpiry } from "../store/expiry.ts";
+import { createFindings } from "../store/findings.ts";
+import { storedScope } from "../store/observations.ts";
+import { logger } from "../telemetry/logging.ts";
+import type { Caches } from "./caches.ts";
+import type { Shared } from "./shared.ts";
+
+export interface LeaderOptions {
+  readonly caches: Caches;
+  /** What posted and pulled feeds have in common. */
+  readonly feeding: Pick<
+    PulledFeedsOptions,
+    "settings" | "states" | "intake" | "payloadError" | "noteEvents"
+  >;
+}
+
+/** The leader's part. */
+export interface Leader {
+  readonly pulled: PulledFeeds;
+  /** Takes part in the election, and does the leader's work in each term. */
+  readonly group: RunnableGroup;
+}
+
+/** Longest text of a ConfigMap's key, decompressed: etcd holds a MiB of it as it is, gzip up to a thousand times that. */
+const MAX_CONFIG_MAP_TEXT_BYTES = 16 * 2 ** 20;
+const DELETES_PER_SECOND = 200;
+
+/** Wires it; nothing runs yet. */
+export function createLeader(shared: Shared, { caches, feeding }: LeaderOptions): Leader {
+  const { settings, clock, metrics, books, api, health, evaluateAgain, scope, election, serverClock } =
+    shared;
+  const { pipeline, sources, sourcesKnown, discovery, filtersWatch } = caches;
+  const { index, repeats } = pipeline.store;
+  const common = {
+    index,
+    clock,
+    assertLeader: () => election.assertLeader(),
+    clocksAgree: () => serverClock.agrees,
+  };
+  const findings = createFindings({
+    ...common,
+    repeats,
+    log: logger("findings"),
+    graceSeconds: settings.resolveGraceSeconds,
+    expiredGraceSeconds: settings.expiredGraceSeconds,
+    expires: (finding) => sources.expires(finding),
+    scopeOf: (row) => storedScope(api, row),
+    viewSourceOf: (source) => sources.viewSourceOf(source),
+    eventTypesOf: (view) => sources.eventTypesOf(view),
+  });
+  const expiry = createExpiry({
+    ...common,
+    api,
+    metrics,
+    log: logger("expiry"),
+    ownNamespace: settings.podNamespace,
+    budget: pipeline.budget,
+    sourceLabel: books.sourceLabel,
+    stateOf: (row) => findings.state(row),
+    ttlSeconds: settings.observationTtlSeconds,
+    ready: sourcesKnown,
+    intervalMs: settings.gcIntervalMs,
+    timeoutMs: settings.gcTimeoutMs,
+    perSecond: DELETES_PER_SECOND,
+  });
+  const pulled = new PulledFeeds({
+    ...feeding,
+    api,
+    discovery,
+    views: findings,
+    evaluateAgain,
+    texts: createTextLimits({ maxBytes: MAX_CONFIG_MAP_TEXT_BYTES, memoryBytes: shared.memoryBytes }),
+    slices: pipeline.slices,
+    ...scope,
+    resyncMs: settings.resyncIntervalMs,
+    configMapPollMs: settings.configMapPollSeconds * 1_000,
+    metrics,
+    clock,
+    watchTuning: shared.watchTuning,
+  });
+
+  /** One term as leader. Findings start theirs before the first view is reported. */
+  async function lead(term: AbortSignal): Promise<void> {
+    const group = new RunnableGroup([
+      { name: "findings", run: (signal, beat) => findings.run(signal, beat) },
+      { name: "expiry", run: (signal, beat) => expiry.run(signal, beat) },
+      {
+        name: "pulled feeds",
+        async run(signal, beat) {
+          await pipeline.indexed(signal);
+          await pulled.run(signal, beat);
+        },
+      },
+    ], health);
+    filtersWatch.publishConditions();
+    group.start();
+    await untilAborted(term);
+    await group.stop();
+  }
+
+  return {
+    pulled,
+    group: new RunnableGroup([{
+      name: "leader election",
+      run: (signal, beat) =>
+        election.run(signal, { beat, onSend: () => index.sent("lease"), onStarted: lead }),
+    }], health),
+  };
+}

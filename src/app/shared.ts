@@ -1,0 +1,34 @@
+import type { Health } from "../health.ts";
+import type { KubeClient } from "../kube/client.ts";
+import type { EventRecorder } from "../kube/events.ts";
+import type { LeaderElection } from "../kube/lease.ts";
+import type { ServerClock } from "../kube/server_clock.ts";
+import type { WatchTuning } from "../kube/watch.ts";
+import type { ChangeSignal } from "../model/change_signal.ts";
+import type { Clock } from "../model/clock.ts";
+import type { Settings } from "../settings.ts";
+import type { SourceStates } from "../sources/status.ts";
+import type { Books } from "../telemetry/accounting.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+import type { Scope } from "./scope.ts";
+
+/** What all three groups of the program use. */
+export interface Shared {
+  readonly settings: Settings;
+  readonly clock: Clock;
+  readonly serverClock: ServerClock;
+  /** The memory limit. */
+  readonly memoryBytes: number;
+  readonly watchTuning: WatchTuning | undefined;
+  readonly metrics: Metrics;
+  readonly states: SourceStates;
+  readonly books: Books;
+  readonly api: KubeClient;
+  readonly health: Health;
+  /** Raised by what may change decisions; every pulled feed is then evaluated in full again. */
+  readonly evaluateAgain: ChangeSignal;
+  readonly scope: Scope;
+  readonly events: EventRecorder;
+  /** Whether this replica leads. */
+  readonly election: LeaderElection;
+}
