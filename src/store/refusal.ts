@@ -84,12 +84,22 @@ function isMissingNamespace({ status, body, message }: ApiError): boolean {
     message.includes("because it is being terminated");
 }
 
+/** A quota that is used up, whose use has not been counted yet, or that limits a resource without allowing any. */
+const QUOTA_TEXTS = ["exceeded quota", "status unknown for quota", "insufficient quota to consume"];
+
 function isQuota({ status, message }: ApiError): boolean {
-  return status === 403 && message.includes("exceeded quota");
+  return status === 403 && QUOTA_TEXTS.some((text) => message.includes(text));
 }
 
 /** A policy's denial is known by its text: policies choose the status (422 by default, a webhook's is 400). */
 function isDenial({ message }: ApiError): boolean {
   return (message.includes("admission webhook") && message.includes("denied the request")) ||
-    (message.includes("ValidatingAdmissionPolicy") && message.includes("denied request"));
+    (message.includes("ValidatingAdmissionPolicy") && message.includes("denied request")) ||
+    isPluginDenial(message);
+}
+
+/** An admission plugin says `observations "a" is forbidden: <why>`; the authorizer names the user there. */
+function isPluginDenial(message: string): boolean {
+  const [, why] = message.split(" is forbidden: ");
+  return why !== undefined && !why.startsWith("User ");
 }

@@ -70,6 +70,13 @@ const FINAL: readonly (readonly [string, string, Error])[] = [
   ["unavailable", "forbidden", apiError("create", 403, "Forbidden", { message: "User cannot create" })],
   [
     "unavailable",
+    "forbidden",
+    apiError("create", 403, "Forbidden", {
+      message: 'observations.zen.kube-zen.io is forbidden: User "a" cannot create resource "observations"',
+    }),
+  ],
+  [
+    "unavailable",
     "not_served",
     apiError("create", 404, "NotFound", { message: "could not find the resource" }),
   ],
@@ -348,6 +355,18 @@ Deno.test("the instance label follows with the next write of a finding's content
 /** How a namespace refuses what is written to it. */
 const REFUSALS: Readonly<Record<string, [label: string, () => Error]>> = {
   "by its quota": ["quota", () => apiError("create", 403, "Forbidden", { message: "exceeded quota: none" })],
+  "by a quota that is not counted yet": [
+    "quota",
+    () =>
+      apiError("create", 403, "Forbidden", {
+        message:
+          'observations "a" is forbidden: status unknown for quota: none, resources: count/observations',
+      }),
+  ],
+  "by an admission plugin": [
+    "admission",
+    () => apiError("create", 403, "Forbidden", { message: 'observations "a" is forbidden: not here' }),
+  ],
   "by a webhook with 400": [
     "admission",
     () => apiError("create", 400, "BadRequest", { message: 'admission webhook "a" denied the request: no' }),
