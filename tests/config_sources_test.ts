@@ -61,6 +61,45 @@ Deno.test("a broken Ingester, at a restart, resolves nothing of its source", asy
   assertEquals(phases(server.objects(STORED)), { "my-tool": "Active", "spoken-for": "Resolved" });
 });
 
+Deno.test("each rise of an Event's count is a repeat, within one second too, and reading it again is none", async () => {
+  await using server = startTestCluster();
+  using api = createKubeClient(fixedConnection({ server: server.url }));
+  await installCrds(api);
+  await createNamespaces(api, ["zen-system", "shop"]);
+  const [example] = await loadExamples("kubernetes-events.yaml");
+  if (!example) throw new Error("the example holds no object");
+  const { uid: _, ...metadata } = example.metadata;
+  await api.create(INGESTERS, { ...example, metadata }, { namespace: "zen-system" });
+  const events = { group: "", version: "v1", plural: "events", kind: "Event", namespaced: true };
+  const lastTimestamp = `${new Date().toISOString().slice(0, 19)}Z`;
+  const involvedObject = { apiVersion: "v1", kind: "Pod", namespace: "shop", name: "web-1" };
+  const event = { type: "Warning", reason: "BackOff", message: "m", involvedObject, lastTimestamp, count: 1 };
+  await api.create(events, { metadata: { name: "web-1.1" }, ...event }, { namespace: "shop" });
+  await using app = await startTestApp({
+    server: server.url,
+    env: { RESYNC_INTERVAL: "200ms", DISCOVERY_INTERVAL: "100ms" },
+  });
+  const occurrences = () =>
+    // The program writes Events of its own.
+    server.objects(STORED).filter(({ spec }) => isObject(spec) && spec.rule === "BackOff").map(({ status }) =>
+      isObject(status) ? status.occurrences ?? 1 : 1
+    );
+  await eventually("the first", () => occurrences().length === 1);
+  for (const count of [2, 3]) {
+    await api.patch(events, "web-1.1", { count }, { namespace: "shop", type: "merge" });
+    await eventually(`${count} occurrences`, () => occurrences().join() === `${count}`, {
+      timeoutMs: 60_000,
+    });
+  }
+  const before = await evaluationsOf(app, "kubernetes-events");
+  await eventually(
+    "five evaluations more",
+    async () => await evaluationsOf(app, "kubernetes-events") >= before + 5,
+    { timeoutMs: 60_000 },
+  );
+  assertEquals(occurrences(), [3]);
+});
+
 const CRDS = {
   group: "apiextensions.k8s.io",
   version: "v1",

@@ -75,6 +75,7 @@ const INGESTER_KEYS = [
     "completeWhen",
     "resolvedWhen",
     "resolvedAt",
+    "count",
     "severity",
     "category",
     "eventType",
@@ -231,6 +232,10 @@ function combinationIssues(spec: IngesterSpec): Issue[] {
   const isFinding = spec.mapping !== undefined && (spec.kind ?? "finding") === "finding";
   if (spec.mapping?.resolvedWhen !== undefined && (spec.type !== "webhook" || !isFinding)) {
     issues.push(resolvedWhenIssue(["mapping", "resolvedWhen"]));
+  }
+  if (spec.mapping?.count !== undefined && (spec.type !== "informer" || isFinding)) {
+    const message = "expected nothing: only an occurrence that an object keeps (type: informer) has a count";
+    issues.push({ path: ["mapping", "count"], message });
   }
   if (spec.mapping?.resolvedAt !== undefined && spec.mapping.resolvedWhen === undefined) {
     issues.push({ path: ["mapping", "resolvedAt"], message: "expected nothing without resolvedWhen" });

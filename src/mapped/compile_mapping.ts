@@ -44,6 +44,7 @@ export function compileMapping(
     message: value(spec.message, ["message"]),
     rule: value(spec.rule, ["rule"]),
     detectedAt: value(spec.detectedAt, ["detectedAt"]),
+    count: value(spec.count, ["count"]),
     resolvedAt: value(spec.resolvedAt, ["resolvedAt"]),
     resource: {
       apiVersion: value(resource.apiVersion, ["resource", "apiVersion"]),

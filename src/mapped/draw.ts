@@ -27,6 +27,7 @@ export interface CompiledMapping {
   readonly rule: Value;
   readonly detectedAt: Value;
   readonly resolvedAt: Value;
+  readonly count: Value;
   readonly resource: Readonly<Record<keyof Resource, Value>>;
   readonly details: readonly (readonly [name: string, value: Value])[];
   /** Undefined: event type, resource, message and, in a map, the key. */
@@ -133,6 +134,7 @@ function toEvent(
 ): DrawnEvent | undefined {
   const resource = resourceOf(mapping, item);
   const detectedAt = timeOf(mapping.detectedAt(item));
+  const count = mapping.count(item);
   const eventType = text(mapping.eventType(item));
   const message = text(mapping.message(item));
   const rule = text(mapping.rule(item));
@@ -149,6 +151,7 @@ function toEvent(
     ...(resource ? { resource } : {}),
     details: withoutEmpty(Object.fromEntries(mapping.details.map(([name, value]) => [name, value(item)]))),
     ...(detectedAt === undefined ? {} : { detectedAt }),
+    ...(typeof count === "number" ? { count } : {}),
     identity,
   };
 }

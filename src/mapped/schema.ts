@@ -60,6 +60,7 @@ const mappingShape = {
     "root, the payload",
   ).optional(),
   resolvedWhen: expression("true means that a pushed finding is over").optional(),
+  count: value("How often the object says that an occurrence happened: each rise is a repeat").optional(),
   resolvedAt: value("When a pushed finding that is over ended: RFC 3339, or a Unix time").optional(),
   severity: value("The tool's word for the severity").optional(),
   category: value("security (default), compliance, operations, performance or cost").optional(),

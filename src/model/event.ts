@@ -37,6 +37,8 @@ export interface DrawnEvent {
   /** When it ended by what the tool says: RFC 3339, or milliseconds since the epoch. */
   readonly resolvedAt?: string | number;
   readonly ttlSeconds?: number;
+  /** How often an object that keeps an act says that it happened: its time may be the same for several, in whole seconds. */
+  readonly count?: number;
 }
 
 /** What a generator knows beyond the payload. */

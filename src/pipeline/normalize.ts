@@ -112,7 +112,9 @@ export function normalize(
       severity,
       shown: { message, rule, resource, details },
     }),
-    at: isPulledAct(kind, origin) && believed ? believed.ms : eventTime(time?.ms, receivedAt),
+    at: isPulledAct(kind, origin) && believed
+      ? believed.ms + withinSecond(believed.ms, raw.count)
+      : eventTime(time?.ms, receivedAt),
     receivedAt,
     namespace: isNamespaceName(target) ? target : settings.podNamespace,
     ttlSeconds: ttlSeconds ?? LIMITS.ttlSeconds,
@@ -124,6 +126,11 @@ export function normalize(
     ...(ended !== undefined && isPlausibleDetection(ended.ms, receivedAt) && { resolvedAt: ended.ms }),
     ...(ingester?.isDoor && { door: ingester.id }),
   };
+}
+
+/** A count rises within the second that the time names: the milliseconds that it lacks tell the repeats apart. */
+function withinSecond(ms: number, count: unknown): number {
+  return typeof count === "number" && count >= 0 && ms % 1_000 === 0 ? Math.floor(count) % 1_000 : 0;
 }
 
 /**
