@@ -5,7 +5,9 @@ import type { Resource } from "../../model/observation.ts";
 import { at, type Field, firstText, number, shapeOf, text, texts, unread, withoutEmpty } from "../read.ts";
 import type { Source } from "../source.ts";
 import { resourceOf, subjectOf } from "../resources.ts";
+import { cut } from "../../text/clean.ts";
 import { duration } from "../../text/setting.ts";
+import { jsonBytes } from "../../text/truncate.ts";
 
 const PLAIN_TEXT_HINT = "set json_output: true in falco.yaml";
 
@@ -120,18 +122,39 @@ function isInternal(alert: Alert): boolean {
 }
 
 function affected({ fields, source, hostname }: Alert): Resource | undefined {
-  const audited = text(field(fields, "ka.target.resource"));
-  if (source === "k8s_audit" || (source === "" && audited !== "")) {
-    const name = text(field(fields, "ka.target.name"));
-    const namespace = text(field(fields, "ka.target.namespace"));
-    // Rules about one kind (Ingress without TLS, NodePort) leave out its name: the namespace is still known.
-    if (audited === "") return name + namespace === "" ? undefined : subjectOf({ kind: "", name, namespace });
-    return resourceOf({ plural: audited, name, namespace });
+  const keys = Object.keys(fields);
+  if (
+    source === "k8s_audit" || (source === "" && keys.some((key) => key === "ka" || key.startsWith("ka.")))
+  ) {
+    return auditTarget(fields);
   }
   const pod = firstText(text(field(fields, "k8s.pod.name")), text(field(fields, "k8smeta.pod.name")));
   const namespace = firstText(text(field(fields, "k8s.ns.name")), text(field(fields, "k8smeta.ns.name")));
   if (pod !== "") return resourceOf({ plural: "pods", name: pod, namespace });
-  return hostname !== "" && isSyscall(source) ? resourceOf({ plural: "nodes", name: hostname }) : undefined;
+  if (namespace !== "") return namespaceOf(namespace);
+  const onHost = hostname !== "" && isSyscall(source) && !isInContainer(fields);
+  return onHost ? resourceOf({ plural: "nodes", name: hostname }) : undefined;
+}
+
+/** Rules on created Pods name the Pod by the answer alone, and some rules leave out the kind. */
+function auditTarget(fields: JsonObject): Resource | undefined {
+  const readsPod = Object.keys(fields).some((key) => key.startsWith("ka.req.pod."));
+  const plural = text(field(fields, "ka.target.resource")) || (readsPod ? "pods" : "");
+  const name = firstText(text(field(fields, "ka.target.name")), text(field(fields, "ka.resp.name")));
+  const namespace = text(field(fields, "ka.target.namespace"));
+  if (name === "" && namespace !== "" && (plural === "" || plural === "pods")) return namespaceOf(namespace);
+  if (plural !== "") return resourceOf({ plural, name, namespace });
+  return name === "" ? undefined : subjectOf({ kind: "", name, namespace });
+}
+
+/** The Namespace is the place of the event too: its users see the Observation, and filters match it. */
+function namespaceOf(name: string): Resource {
+  return resourceOf({ plural: "namespaces", name, namespace: name });
+}
+
+function isInContainer(fields: JsonObject): boolean {
+  const container = firstText(text(field(fields, "container.id")), text(field(fields, "container.name")));
+  return container !== "" && container !== "host";
 }
 
 /** Falco before 0.31 knew system calls alone and named no source. */
@@ -140,7 +163,7 @@ function isSyscall(source: string): boolean {
 }
 
 function detailsOf(alert: Alert): JsonObject {
-  return withoutEmpty({
+  const own = withoutEmpty({
     rule: alert.rule,
     priority: alert.priority,
     source: alert.source,
@@ -148,8 +171,8 @@ function detailsOf(alert: Alert): JsonObject {
     tags: [...alert.tags],
     mitreTactics: alert.tags.map(tacticOf).filter((tactic) => tactic !== ""),
     mitreTechniques: alert.tags.map(techniqueOf).filter((technique) => technique !== ""),
-    ...shownFields(alert.fields),
   });
+  return { ...own, ...shownFields(alert.fields, own) };
 }
 
 /** `mitre_credential_access` → `credential_access`; `TA0005-defense-evasion` → `TA0005`. */
@@ -181,25 +204,13 @@ function priorityWord(priority: string): string {
   return word === "info" ? "informational" : word;
 }
 
-/**
- * Falco begins `output` with the time and the priority: both are fields of their own, and the time is never the same.
- * Today's rules end it with ` | ` and the output fields, which come by themselves too.
- */
-function sentenceOf({ output, priority, fields }: Alert): string {
+/** Falco begins `output` with the time and the priority: both are fields of their own, and the time is never the same. */
+function sentenceOf({ output, priority }: Alert): string {
   let rest = output.trim();
   const colon = rest.indexOf(": ");
   if (colon > 0 && isTimePrefix(rest.slice(0, colon))) rest = rest.slice(colon + 2).trimStart();
   if (priority !== "" && rest.startsWith(`${priority} `)) rest = rest.slice(priority.length + 1).trimStart();
-  return Object.keys(fields).length > 0 ? withoutFields(rest) : rest;
-}
-
-/** The fields follow the first ` | ` that has a `key=` after it: a shell's pipe has a command there. */
-function withoutFields(output: string): string {
-  for (let bar = output.indexOf(" | "); bar >= 0; bar = output.indexOf(" | ", bar + 1)) {
-    const [word = ""] = output.slice(bar + 3, bar + 67).split(" ", 1);
-    if (word.includes("=")) return output.slice(0, bar).trimEnd();
-  }
-  return output;
+  return rest;
 }
 
 /** `09:15:40.698757000` or `2026-11-01T00:00:01.686701548+0000`. */
@@ -213,83 +224,6 @@ function eventTimeMs(fields: JsonObject): number | undefined {
   const nanoseconds = number(field(fields, "evt.time")) ?? number(field(fields, "evt.time.iso8601"));
   return nanoseconds === undefined ? undefined : Math.floor(nanoseconds / 1e6);
 }
-
-/** Fields copied into `details`. Never environment variables, arguments of system calls or mounts: they carry secrets. */
-const SHOWN: ReadonlySet<string> = new Set([
-  "container.id",
-  "container.name",
-  "container.image",
-  "container.image.repository",
-  "container.image.tag",
-  "container.image.digest",
-  "container.privileged",
-  "proc.name",
-  "proc.cmdline",
-  "proc.exe",
-  "proc.exepath",
-  "proc.pname",
-  "proc.pcmdline",
-  "proc.pexepath",
-  "proc.sname",
-  "proc.cwd",
-  "proc.tty",
-  "user.name",
-  "user.uid",
-  "user.loginname",
-  "user.loginuid",
-  "group.name",
-  "group.gid",
-  "fd.name",
-  "fd.type",
-  "fd.typechar",
-  "fd.l4proto",
-  "fd.directory",
-  "fd.filename",
-  "fd.cip",
-  "fd.cport",
-  "fd.sip",
-  "fd.sport",
-  "fd.lip",
-  "fd.lport",
-  "fd.rip",
-  "fd.rport",
-  "fd.sip.name",
-  "evt.type",
-  "evt.res",
-  "ka.user.name",
-  "ka.impuser.name",
-  "ka.verb",
-  "ka.uri",
-  "ka.uri.param[command]",
-  "ka.target.resource",
-  "ka.target.subresource",
-  "ka.response.code",
-  "ka.response.reason",
-  "ka.auth.decision",
-  "ka.useragent",
-  "gcp.user",
-  "gcp.callerIP",
-  "gcp.projectId",
-  "gcp.methodName",
-  "gcp.serviceName",
-  "gcp.storage.bucket",
-  "ct.user",
-  "ct.srcip",
-  "ct.region",
-  "ct.name",
-  "ct.src",
-  "ct.error",
-  "evt.hostname",
-  "evt.source",
-  "falco.version",
-  "falco.evts_rate_sec",
-  "falco.num_evts",
-  "scap.engine_name",
-  "scap.n_drops",
-  "scap.n_drops_perc",
-  "n_drops",
-  "n_evts",
-]);
 
 /** Process, session and thread numbers, after `proc.` or `thread.`; `[n]` is an ancestor's. */
 const NUMBERS: ReadonlySet<string> = new Set(
@@ -319,8 +253,15 @@ const VOLATILE: ReadonlySet<string> = new Set([
   "hostname",
 ]);
 
-/** `proc` of `proc.name`. */
-const FAMILIES: ReadonlySet<string> = new Set([...SHOWN].map((key) => key.split(".", 1)[0] ?? key));
+/** Measures of a process that grow while it runs, and counters of the machine. */
+const MEASURES = /^(?:proc|thread)\.(?:fdopencount|vm\w+|cpu\w*|pf\w+|\w*exectime)$/;
+/** Last words of plugins' fields that number the record: `okta.uuid`, `jevt.value[/requestID]`. */
+const RECORD_ID = /(?:^|[._/])(?:uuid|insert_?id|request_?id|event_?id|audit_?id|trace_?id)\]?$/i;
+/** Numbers of descriptors, processes and successful results in the arguments of a system call. */
+const ARGUMENT_NUMBERS = /\b((?:dir|old|new)?fd|[a-z]*[pt]id|pgid|sid|res)=\d+/g;
+const NUMBERED_ARGUMENT = /^evt\.(?:raw)?arg\.(?:(?:dir|old|new)?fd|[a-z]*[pt]id|pgid|sid|res)$/;
+const LEADING_NUMBER = /^\d+/;
+const CLIENT_PORT = /:\d{1,5}->/g;
 
 /** Families of fields are short words; longer paths than this are no fields of Falco's. */
 const MAX_PREFIX = 64;
@@ -342,25 +283,39 @@ function nested(fields: JsonObject, key: string): Field {
   return dot > 0 && Object.hasOwn(fields, key.slice(0, dot)) ? at(fields, ...key.split(".")) : undefined;
 }
 
-/** The fields that `details` shows. */
-function shownFields(fields: JsonObject): JsonObject {
+/** What an alert is about is mostly a path or an object: these fields come first where not all have room. */
+const POINTS =
+  /^(?:fd\.(?:name|nameraw|directory|filename)|fs\.path\.|evt\.arg|ka\.(?:target|req|resp)\.|jevt\.value|proc\.(?:cmdline|exepath|pexepath)$)/;
+/** Room for the output fields: details hold 8 KiB, a part of which is kept free. */
+const FIELDS_BYTES = 6_144;
+/** A value longer than this is cut where not all fields have room. */
+const LONG_VALUE = 1_024;
+
+/** Every output field under its dotted name; where they have no room, path- and object-like ones first, long values cut. */
+function shownFields(fields: JsonObject, own: JsonObject): JsonObject {
+  const all: [key: string, value: Json][] = [];
+  for (const [key, value] of leaves(fields)) {
+    if (all.length >= MAX_FIELDS) break;
+    if (value === null || value === "" || value === "<NA>" || own[key] === value) continue;
+    all.push([Object.hasOwn(own, key) ? `output_fields.${key}` : key, value]);
+  }
+  const whole = Object.fromEntries(all);
+  if (jsonBytes(whole) <= FIELDS_BYTES) return whole;
   const shown: JsonObject = {};
-  for (const [key, value] of Object.entries(fields)) {
-    if (FAMILIES.has(key) && isObject(value)) showNested(fields, key, shown);
-    else if (SHOWN.has(key) || key.startsWith("proc.aname[")) show(shown, key, value);
+  let room = FIELDS_BYTES;
+  for (const isPoint of [true, false]) {
+    for (const [key, value] of all) {
+      if (POINTS.test(key) !== isPoint) continue;
+      const kept = typeof value === "string" && value.length > LONG_VALUE
+        ? `${cut(value, LONG_VALUE - 1)}…`
+        : value;
+      const bytes = jsonBytes(key) + jsonBytes(kept) + 2;
+      if (bytes > room) continue;
+      room -= bytes;
+      shown[key] = kept;
+    }
   }
-  return shown;
-}
-
-function showNested(fields: JsonObject, family: string, shown: JsonObject): void {
-  for (const key of SHOWN) {
-    if (key.startsWith(`${family}.`) && !Object.hasOwn(fields, key)) show(shown, key, field(fields, key));
-  }
-}
-
-function show(shown: JsonObject, key: string, value: Field): void {
-  if (typeof value === "number" || typeof value === "boolean") shown[key] = value;
-  else if (typeof value === "string" && value !== "" && value !== "<NA>") shown[key] = value;
+  return { ...shown, truncated: true };
 }
 
 /** The fields a repeat has in common with the first: what identifies the act. */
@@ -371,8 +326,7 @@ function lastingFields(fields: JsonObject): JsonObject {
   for (const [key, value] of leaves(fields)) {
     if (++count > MAX_FIELDS) break;
     if (value === null || value === "<NA>" || isVolatile(key) || clientPorts.has(key)) continue;
-    const isTuple = key === "fd.name" || key === "fd.nameraw" || key.startsWith("evt.arg");
-    lasting[key] = isTuple && typeof value === "string" ? withoutClientPort(value) : value;
+    lasting[key] = withoutNumbers(key, value);
   }
   return lasting;
 }
@@ -388,13 +342,22 @@ function* leaves(fields: JsonObject, prefix = ""): Generator<[key: string, value
 }
 
 function isVolatile(key: string): boolean {
-  if (VOLATILE.has(key)) return true;
+  if (VOLATILE.has(key) || MEASURES.test(key) || RECORD_ID.test(key)) return true;
   if (key.startsWith("evt.") || key.startsWith("jevt.")) return key.includes("time");
   if (!key.startsWith("proc.") && !key.startsWith("thread.")) return false;
   const [, part = "", ...rest] = key.split(".");
   const name = part.split("[", 1)[0] ?? "";
   if (NUMBERS.has(name)) return rest.length === 0 || rest[0] === "ts" || rest[0] === "duration";
   return key.includes("duration");
+}
+
+/** A descriptor's name or an argument without what the kernel numbers anew each time. */
+function withoutNumbers(key: string, value: Json): Json {
+  if (NUMBERED_ARGUMENT.test(key)) return text(value).replace(LEADING_NUMBER, "");
+  if (typeof value !== "string") return value;
+  if (key === "fd.name" || key === "fd.nameraw") return withoutClientPort(value);
+  if (!key.startsWith("evt.arg") && !key.startsWith("evt.rawarg")) return value;
+  return value.replace(ARGUMENT_NUMBERS, "$1=").replace(CLIENT_PORT, "->");
 }
 
 /** `client:port->server:port` without the client's port; any other name as it is. */

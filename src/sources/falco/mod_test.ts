@@ -1,4 +1,4 @@
-import { assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import type { Drawn, DrawnEvent } from "../../model/event.ts";
 import type { Json, JsonObject } from "../../model/json.ts";
 import { drawnFrom } from "../../../tests/support/source_runtime.ts";
@@ -55,13 +55,45 @@ Deno.test("falco names the Node where a system call has no Pod, and nothing for 
   assertEquals(event(alert({}, { source: "internal" })).resource, undefined);
 });
 
+const SHOP = { apiVersion: "v1", kind: "Namespace", name: "shop", namespace: "shop" };
+
+Deno.test("falco names the Namespace where the Pod is not known, and never a Node for a container", () => {
+  const of = (fields: JsonObject, rest: JsonObject = {}) => event(alert(fields, rest)).resource;
+  assertEquals(of({ "container.id": "abc", "k8s.ns.name": "shop", "k8s.pod.name": null }), SHOP);
+  assertEquals(of({ "k8s.ns.name": "shop", "k8s.pod.name": "<NA>" }), SHOP);
+  assertEquals(of({ "k8smeta.ns.name": "shop" }), SHOP);
+  assertEquals(of({ k8s: { ns: { name: "shop" } } }), SHOP);
+  assertEquals(of({ "container.id": "abc", "k8s.ns.name": null }), undefined);
+  assertEquals(of({ "container.name": "web" }), undefined);
+  assertEquals(of({ "container.name": "host" })?.kind, "Node");
+});
+
+Deno.test("falco names the Pod of an audit event by ka.resp.name, with and without source and kind", () => {
+  const pod = { apiVersion: "v1", kind: "Pod", name: "web-1", namespace: "shop" };
+  const fields = { "ka.resp.name": "web-1", "ka.target.namespace": "shop" };
+  const images = { "ka.req.pod.containers.image": "nginx" };
+  for (const source of ["k8s_audit", ""]) {
+    const of = (more: JsonObject) => event(alert({ ...fields, ...more }, { source })).resource;
+    assertEquals(of({ "ka.target.resource": "pods" }), pod);
+    assertEquals(of(images), pod);
+    assertEquals(of({ ...images, "ka.resp.name": "<NA>" }), SHOP);
+    assertEquals(of({ "ka.target.resource": "pods", "ka.resp.name": null }), SHOP);
+    assertEquals(of({ "ka.target.resource": "pods", "ka.target.name": "web-2" })?.name, "web-2");
+    assertEquals(of({ "ka.target.resource": "secrets", "ka.resp.name": null }), {
+      apiVersion: "v1",
+      kind: "Secret",
+      namespace: "shop",
+    });
+  }
+});
+
 Deno.test("falco names what is known of an audit event's target whose kind its rule leaves out", () => {
   const target = (fields: JsonObject) => event(alert(fields, { source: "k8s_audit" })).resource;
   assertEquals(target({ "ka.target.name": "web", "ka.target.namespace": "shop" }), {
     name: "web",
     namespace: "shop",
   });
-  assertEquals(target({ "ka.target.namespace": "shop", "ka.target.name": null }), { namespace: "shop" });
+  assertEquals(target({ "ka.target.namespace": "shop", "ka.target.name": null }), SHOP);
   assertEquals(target({ "ka.user.name": "me", "ka.target.name": "<NA>" }), undefined);
 });
 
@@ -191,54 +223,97 @@ Deno.test("falco finds the client's port by the direction of the call, then by i
   });
 });
 
-Deno.test("falco's message is the output without its time, priority and appended fields, else the rule", () => {
-  const output = (words: string) => event(alert({}, { output: words })).message;
+Deno.test("falco's message is the whole output without its time and priority, else the rule", () => {
+  const output = (words: string) => event(alert({ "user.name": "root" }, { output: words })).message;
   assertEquals(output("09:15:40.698757000: Warning K8s operation (x: y)"), "K8s operation (x: y)");
   assertEquals(output("2026-11-01T00:00:01.686701548+0000: Warning seen"), "seen");
   assertEquals(output("file: Warning"), "file: Warning");
   assertEquals(output(""), "R");
-  assertEquals(output("12:00:00.000000000: Warning A shell | user=root a|b=c"), "A shell | user=root a|b=c");
-  const withFields = (words: string) => event(alert({ "user.name": "root" }, { output: words })).message;
-  assertEquals(withFields("12:00:00.0: Warning A shell | user=root"), "A shell");
-  assertEquals(withFields("Shell (command=curl x | sh user=root)"), "Shell (command=curl x | sh user=root)");
-  assertEquals(withFields("Ran curl x | sh | user=root a=b"), "Ran curl x | sh");
+  assertEquals(output("12:00:00.0: Warning Symlink | target=/etc/shadow"), "Symlink | target=/etc/shadow");
 });
 
-Deno.test("falco shows tags, MITRE ids and an allow-list of fields", () => {
-  const { details } = event(alert({
-    "proc.cmdline": "id",
-    "proc.env": "TOKEN=x",
-    "evt.args": "a",
-    "proc.aname[2]": "sudo",
+Deno.test("falco shows tags, MITRE ids and every output field, whether its name is known or not", () => {
+  const tags = [
+    "T1548.001",
+    "mitre_privilege_escalation",
+    "T1562-impair-defenses",
+    "TA0005-defense-evasion",
+    "Test",
+  ];
+  const fields = {
+    "evt.args": "name=/usr/bin/ls",
+    "evt.time": 7,
+    "okta.app": "payroll",
     "user.uid": 0,
-    "fd.name": null,
-  }, {
-    tags: [
-      "T1548.001",
-      "mitre_privilege_escalation",
-      "T1562-impair-defenses",
-      "TA0005-defense-evasion",
-      "Test",
-    ],
-  }));
+    proc: { pid: 3 },
+    source: "syscall",
+    rule: "not the rule",
+  };
+  const { details } = event(alert({ ...fields, "fd.name": null, "fd.l4proto": "<NA>" }, { tags }));
   assertEquals(details, {
     rule: "R",
     priority: "Warning",
     source: "syscall",
     hostname: "node-1",
-    tags: [
-      "T1548.001",
-      "mitre_privilege_escalation",
-      "T1562-impair-defenses",
-      "TA0005-defense-evasion",
-      "Test",
-    ],
+    tags,
     mitreTactics: ["privilege_escalation", "TA0005"],
     mitreTechniques: ["T1548.001", "T1562"],
-    "proc.cmdline": "id",
+    "evt.args": "name=/usr/bin/ls",
+    "evt.time": 7,
+    "okta.app": "payroll",
     "user.uid": 0,
-    "proc.aname[2]": "sudo",
+    "proc.pid": 3,
+    "output_fields.rule": "not the rule",
   });
+});
+
+Deno.test("falco keeps path- and object-like fields where not all of them have room", () => {
+  const many = Object.fromEntries(
+    Array.from({ length: 400 }, (_, index) => [`custom.${index}`, "v".repeat(40)]),
+  );
+  const { details } = event(alert({
+    ...many,
+    "proc.env": "e".repeat(9_000),
+    "fd.name": "/etc/shadow",
+    "evt.arg.target": `/var/${"d".repeat(5_000)}`,
+    "ka.resp.name": "web-1",
+  }));
+  assertEquals([details["fd.name"], details["ka.resp.name"], details.truncated], [
+    "/etc/shadow",
+    "web-1",
+    true,
+  ]);
+  assertEquals(String(details["evt.arg.target"]).length, 1_024);
+  assert(JSON.stringify(details).length < 7_168);
+});
+
+Deno.test("falco's repeats are told by nothing that the kernel or a plugin numbers anew", () => {
+  const repeat = (n: number, rest: JsonObject = {}) =>
+    idOf(alert({
+      "evt.num": n,
+      "evt.rawtime.ns": n,
+      "evt.args": `res=${n} fd=${n}(<4t>10.0.0.1:${
+        40_000 + n
+      }->10.0.0.2:443) dirfd=${n}(<d>/tmp) tid=${n}(sh) name=/usr/bin/ls`,
+      "evt.arg.fd": `${n}<f>/etc/shadow`,
+      "evt.arg[0]": `10.0.0.1:${40_000 + n}->10.0.0.2:443`,
+      "fd.nameraw": `10.0.0.1:${40_000 + n}->10.0.0.2:443`,
+      "thread.exectime": n,
+      "proc.fdopencount": n,
+      "okta.uuid": `id-${n}`,
+      "jevt.value[/requestID]": `id-${n}`,
+      ...rest,
+    }));
+  assertEquals(repeat(1), repeat(22));
+  for (
+    const other of [
+      { "evt.args": "res=-13(EACCES) name=/usr/bin/ls" },
+      { "evt.args": "res=1 name=/usr/bin/cat" },
+      { "evt.arg.fd": "1<f>/etc/passwd" },
+      { "evt.arg.uid": 7 },
+      { "okta.app": "payroll" },
+    ]
+  ) assertNotEquals(repeat(1), repeat(1, other), JSON.stringify(other));
 });
 
 Deno.test("falco takes the time of the alert, else evt.time in nanoseconds", () => {

@@ -1,0 +1,71 @@
+/**
+ * Alerts and audit events that once came out wrong (`tests/fixtures/cases/<case>/`, what must come out is in its
+ * `expected.md`).
+ */
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import type { NormalEvent } from "../src/model/event.ts";
+import { isObject, type Json, type JsonObject } from "../src/model/json.ts";
+import { falco } from "../src/sources/falco/mod.ts";
+import type { Source } from "../src/sources/source.ts";
+import { loadDocuments, pushedPayload } from "./support/load_fixture.ts";
+import { runtimeFor } from "./support/source_runtime.ts";
+
+function eventsOf(source: Source, ...bodies: readonly Json[]): NormalEvent[] {
+  const runtime = runtimeFor(source);
+  return bodies.flatMap((body) => {
+    const payload = pushedPayload(body);
+    return [...runtime.draw(payload)].map((drawn) => {
+      if ("error" in drawn) throw new Error(JSON.stringify(drawn.error));
+      return runtime.normalize(drawn.event, payload);
+    });
+  });
+}
+
+async function eventsIn(source: Source, file: string): Promise<NormalEvent[]> {
+  return eventsOf(source, ...await loadDocuments(`cases/${file}`));
+}
+
+function where({ resource, namespace }: NormalEvent): string {
+  return `${resource?.kind} ${resource?.name} in ${namespace}`;
+}
+
+/** Output fields with a value, whose names are no member of the details. */
+function lostFields(alert: JsonObject, { details }: NormalEvent): string[] {
+  const fields = isObject(alert.output_fields) ? alert.output_fields : {};
+  return Object.entries(fields)
+    .filter(([key, value]) =>
+      value !== null && value !== "<NA>" && value !== "" && !Object.hasOwn(details, key)
+    )
+    .map(([key]) => `${alert.rule}: ${key}`);
+}
+
+Deno.test("falco loses no output field of the official rules, whole alerts included", async () => {
+  const alerts = (await loadDocuments("sources/falco/upstream-rules/input.json")).flat() as JsonObject[];
+  const events = eventsOf(falco, ...alerts);
+  assertEquals(events.length, 96);
+  assertEquals(events.flatMap((event, index) => lostFields(alerts[index] ?? {}, event)), []);
+});
+
+Deno.test("falco shows the file or object that an alert is about, and the message whole", async () => {
+  const [alerts = []] = await loadDocuments("cases/falco-output-fields-lost/input.json") as JsonObject[][];
+  const events = eventsOf(falco, ...alerts);
+  assertEquals(events.flatMap((event, index) => lostFields(alerts[index] ?? {}, event)), []);
+  const words = ["linkpath=/var/www/s.txt", "name=/usr/bin/ls", "filename=/tmp/x1", "app=payroll"];
+  words.forEach((word, index) => assertStringIncludes(events[index]?.message ?? "", word));
+});
+
+Deno.test("falco names the Pod or the Namespace of an alert, and stores it there", async () => {
+  const events = await eventsIn(falco, "falco-namespace-or-name-lost/input.json");
+  assertEquals(events.map(where), [
+    "Pod web-7f8d9 in shop",
+    "Namespace team-a in team-a",
+    "Namespace shop in shop",
+  ]);
+  const [pod] = await eventsIn(falco, "falco-k8saudit-pod-name/privileged.json");
+  assertEquals([pod && where(pod), pod?.details["ka.req.pod.containers.image"]], [
+    "Pod web-1 in shop",
+    "nginx:1.27",
+  ]);
+  const [secret] = await eventsIn(falco, "falco-k8saudit-pod-name/secret.json");
+  assertEquals(secret && where(secret), "Secret db-credentials in shop");
+});
