@@ -12,9 +12,8 @@ import { throttle } from "../telemetry/throttle.ts";
 import { checkProof, missingSecret, signatureCheck } from "./auth.ts";
 import { type Body, readBody } from "./body.ts";
 import type { BodyLimits } from "./body_limits.ts";
-import { type AddressSet, clientAddress } from "./client.ts";
+import { type AddressSet, clientAddress, createWaitingRooms, type Seat } from "./client.ts";
 import { problem, Refusal, requestIdOf } from "./problem.ts";
-import { createWaitingRooms, type Seat } from "./waiting_rooms.ts";
 
 export interface WebhookOptions {
   /** The post feeds in force. */

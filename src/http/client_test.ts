@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { createWaitingRooms, type Seat } from "./waiting_rooms.ts";
+import { createWaitingRooms, type Seat } from "./client.ts";
 
 const ROOM = { name: "falco", size: 10 };
 

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { VirtualTime } from "../../tests/support/virtual_time.ts";
-import { createServerClock } from "./server_clock.ts";
+import { createServerClock } from "./clock.ts";
 
 Deno.test("clocks agree until they differ by more than an hour, in either direction, and again after that", async () => {
   const time = new VirtualTime(Date.UTC(2026, 0, 1, 12));
