@@ -174,8 +174,14 @@ export function createFindings(options: FindingsOptions): Findings {
   async function resolve(entry: Entry, signal: AbortSignal): Promise<boolean> {
     const row = entry.row();
     const { source, fingerprintKey } = entry;
+    const reporting = reportingOf(row);
+    const end = {
+      resolvedAt: clock.now(),
+      ...("atSeconds" in reporting &&
+        { lastSeenAt: clock.now() - (clock.monotonic() - reporting.atSeconds * 1_000) }),
+    };
     try {
-      return await repeats.resolve(row, clock.now(), signal);
+      return await repeats.resolve(row, end, signal);
     } catch (error) {
       if (!signal.aborted) {
         log.warn("Finding could not be resolved now", { namespace: row.namespace, name: row.name, error });

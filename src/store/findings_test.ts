@@ -89,6 +89,27 @@ Deno.test("a finding its source no longer reports is Resolved after the grace, n
     assertEquals(kube.count("patch/status"), writes, "written once");
   }));
 
+Deno.test("a Resolved finding was last seen when its source dropped it, not when it was first reported", () =>
+  leading(async ({ time, list, report, kube, nextTerm }) => {
+    await list({ "prod/web": ["a", "b"] });
+    const startedAt = time.now();
+    await time.advance(3_600_000);
+    await report("prod/web", ["a"]);
+    const droppedAt = time.now();
+    await time.advance(GRACE_MS + 31_000);
+    const statusOf = (id: string) => kube.stored.find(({ spec }) => spec.message === id)?.status;
+    const seenAt = (id: string) => Date.parse(statusOf(id)?.lastSeenAt ?? "");
+    assert(Math.abs(seenAt("b") - droppedAt) <= 1_000, statusOf("b")?.lastSeenAt);
+    assert(Date.parse(statusOf("b")?.resolvedAt ?? "") >= droppedAt + GRACE_MS);
+    await nextTerm();
+    await list({});
+    await time.advance(GRACE_MS + 62_000);
+    assert(
+      Math.abs(seenAt("a") - startedAt) <= 1_000,
+      "what is not reported in this term keeps what is stored",
+    );
+  }));
+
 Deno.test("a Resolved finding that is reported again is Active: the same object, occurrences + 1", () =>
   leading(async ({ time, list, report, phases, kube }) => {
     await list({ "prod/web": ["a"] });

@@ -41,7 +41,7 @@ export interface Repeats {
    * Resolves a finding; true where that was written. Nothing is done where a change of it waits to be written, and a
    * report that comes meanwhile makes it Active again afterwards.
    */
-  resolve(target: Target, at: number, signal: AbortSignal): Promise<boolean>;
+  resolve(target: Target, end: FindingEnd, signal: AbortSignal): Promise<boolean>;
   /** Makes a finding Active again if it is Resolved. */
   reopen(target: Target): void;
   /** When the object was last seen by what is not written yet. */
@@ -52,6 +52,13 @@ export interface Repeats {
   flush(signal: AbortSignal): Promise<void>;
   /** Writes that wait or are under way. */
   readonly size: number;
+}
+
+/** When a finding ended, in milliseconds since the epoch. */
+export interface FindingEnd {
+  readonly resolvedAt: number;
+  /** When it was last reported; absent where that was before this leader's term. */
+  readonly lastSeenAt?: number;
 }
 
 /** `lastSeenAt` reaches the API server within this, or a quarter of a shorter window. */
@@ -216,8 +223,8 @@ export function createRepeats(options: RepeatsOptions): Repeats {
       if (event.kind === "occurrence") repeatOccurrence(event, into, context);
       else repeatFinding(event, into, context);
     },
-    async resolve(target, at, signal) {
-      const value = { ...NO_CHANGE, resolvedAt: at };
+    async resolve(target, { resolvedAt, lastSeenAt = NO_CHANGE.lastSeenAt }, signal) {
+      const value = { ...NO_CHANGE, resolvedAt, lastSeenAt };
       let isWritten = false;
       await statuses.exclusively(keyOf(target), { target, value }, async () => {
         isWritten = await updates.addToStatus(target, value, signal) === "written";
