@@ -3,10 +3,12 @@ import { assert, assertEquals } from "@std/assert";
 import { normalEvent } from "../support/normal_event.ts";
 import { filterVariables } from "../../src/filters/checks.ts";
 import { compileFilterExpression, type Expression, ExpressionError } from "../../src/filters/expression.ts";
+import { LiveFilters } from "../../src/filters/live.ts";
 import { MAX_STEPS } from "../../src/filters/steps.ts";
 import { compileMapped } from "../../src/mapped/compile.ts";
 import { makePlan, MAX_MAPPED, type PlanContext } from "../../src/mapped/plan.ts";
 import type { KubeObject } from "../../src/kube/api.ts";
+import { createMetrics } from "../../src/telemetry/metrics.ts";
 
 const many = <T>(length: number, of: (index: number) => T): T[] =>
   Array.from({ length }, (_, index) => of(index));
@@ -227,4 +229,46 @@ Deno.test("of a thousand Ingesters the oldest are in force, foreign ones take no
   const next = makePlan(changed, { ...CONTEXT, lastGood: plan.good, lastRead: plan.read });
   const again = [...next.read].filter(([id, read]) => plan.read.get(id) !== read).map(([id]) => id);
   assertEquals(again, ["Ingester zen-system/i3"]);
+});
+
+Deno.test("what a tenant's expressions may take is spent, its events are kept, and others are judged as before", () => {
+  let now = 0;
+  const filters = new LiveFilters({
+    metrics: createMetrics(),
+    clock: { now: () => 0, monotonic: () => now },
+  });
+  const costly = compileFilterExpression("details.list.all(x, x == 'b' || x != 'c')");
+  const cheap = compileFilterExpression('eventType != "noise"');
+  const tenant = (namespace: string, expression: Expression, index = 0) => ({
+    name: `${namespace}/${index}`,
+    source: "*",
+    block: { expression },
+    tenantNamespace: namespace,
+  });
+  filters.replace("observationFilters", [
+    ...many(20, (index) => tenant("hostile", costly, index)),
+    tenant("other", cheap),
+    { name: "operator", source: "*", block: { expression: cheap } },
+  ]);
+  const list = many(2_000, () => "a");
+  const errors = () =>
+    filters.report().filter(({ name }) => name.startsWith("hostile/")).reduce(
+      (sum, each) => sum + each.expressionErrors,
+      0,
+    );
+  const send = (namespace: string, eventType = "e") =>
+    filters.filter(normalEvent({ resource: { namespace }, details: { list }, eventType }));
+  for (let event = 0; event < 200; event++) send("hostile");
+  const before = errors();
+  for (let event = 0; event < 10; event++) assertEquals(send("hostile"), undefined);
+  assertEquals(errors() - before, 200, "every expression of every event");
+  assertEquals(send("hostile", "noise")?.document, "operator");
+  assertEquals(send("other", "noise")?.document, "operator");
+  const others = filters.report().filter(({ name }) => !name.startsWith("hostile/"));
+  assertEquals(others.map(({ expressionErrors }) => expressionErrors), [0, 0]);
+  // It earns its steps again, a second's worth in a second.
+  now += 1_000;
+  const spent = errors();
+  send("hostile");
+  assert(errors() - spent < 20, `${errors() - spent} errors`);
 });

@@ -104,6 +104,7 @@ function configMapIn(text: string): KubeObject | undefined {
       annotations: strings(annotations),
     },
     data: document.data,
+    binaryData: document.binaryData,
   };
 }
 
