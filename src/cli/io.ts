@@ -9,8 +9,19 @@ export interface Io {
   listFolder(path: string): Promise<readonly string[] | undefined>;
   stdout(text: string): void;
   stderr(text: string): void;
+  /** The terminal that stdout is; undefined for a pipe or a file. */
+  terminal?(): Terminal | undefined;
+  /** Replaces the line of progress on the terminal that stderr is; "" removes it. */
+  progress?(text: string): void;
   env(name: string): string | undefined;
   now(): number;
+}
+
+export interface Terminal {
+  /** Columns. */
+  readonly width: number;
+  /** False with `NO_COLOR`. */
+  readonly colors: boolean;
 }
 
 /** Ends a command with a message for people and an exit code: 1 for what was found wrong, 2 for how it was called. */
@@ -57,6 +68,11 @@ export const processIo: Io = {
   },
   stdout: (text) => write(Deno.stdout, text),
   stderr: (text) => write(Deno.stderr, text),
+  terminal: () =>
+    Deno.stdout.isTerminal() ? { width: Deno.consoleSize().columns, colors: !Deno.noColor } : undefined,
+  progress(text) {
+    if (Deno.stderr.isTerminal()) write(Deno.stderr, `\r\x1b[K${text}`);
+  },
   env: environment,
   now: () => Date.now(),
 };

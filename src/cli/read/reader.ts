@@ -1,0 +1,162 @@
+/** What the commands that read Observations have in common: flags, the connection, progress, tables. */
+import type { Command } from "commander";
+import { Option } from "commander";
+import type { Connection } from "../../kube/auth/connection.ts";
+import { createKubeClient, type KubeClient } from "../../kube/client.ts";
+import { SEVERITIES, type Severity } from "../../model/observation.ts";
+import { parseTime } from "../../model/time.ts";
+import type { ReadOptions } from "../../read/observations.ts";
+import type { Selection } from "../../read/selection.ts";
+import { type ClusterFlags, clusterFlags, type CommandContext, usage } from "../command.ts";
+import { connectionOf } from "../connect.ts";
+import type { Io } from "../io.ts";
+import type { TableTarget } from "../output/table.ts";
+
+/** Flags of every reader. */
+export interface ReaderFlags extends ClusterFlags {
+  readonly namespace?: string;
+  readonly allNamespaces?: boolean;
+  readonly as?: string;
+  readonly selector?: string;
+  readonly severity?: string;
+  readonly source?: string;
+  readonly kind?: string;
+}
+
+/** Adds them. */
+export function readerFlags(command: Command): Command {
+  clusterFlags(command)
+    .option("--as <user>", "impersonate this user")
+    .option(
+      "-n, --namespace <namespace>",
+      "what belongs to this namespace (default: the context's, else all)",
+    )
+    .addOption(
+      new Option("-A, --all-namespaces", "all namespaces, whatever the context says").conflicts("namespace"),
+    )
+    .option("-l, --selector <labels>", "label selector")
+    .option("--severity <severity>", "severities: HIGH, CRITICAL,HIGH, or HIGH+ for HIGH and worse")
+    .option("--source <source>", "source")
+    .option("--kind <kind>", "kind of the affected resource");
+  return command;
+}
+
+/** What a reader works with; closes its connections when it is disposed of. */
+export interface Reader extends Disposable {
+  readonly api: KubeClient;
+  /** What `-n`, `-A`, `-l`, `--severity`, `--source` and `--kind` choose. */
+  readonly selection: Selection;
+  /** For `readObservations`: progress and notes. */
+  readonly reading: ReadOptions;
+  /** Where the cluster was found. */
+  readonly description: string;
+  readonly table: TableTarget;
+}
+
+/** Connects to the cluster of the flags. */
+export async function openReader(
+  flags: ReaderFlags,
+  { io, settings, printStyled }: CommandContext,
+): Promise<Reader> {
+  const severities = flags.severity === undefined ? undefined : severitiesOf(flags.severity);
+  const connection = await connectionOf(flags, settings());
+  const api = createKubeClient(flags.as === undefined ? connection : impersonating(connection, flags.as));
+  const namespace = flags.allNamespaces ? undefined : flags.namespace ?? connection.namespace;
+  const progress = progressOf(io);
+  return {
+    api,
+    selection: {
+      namespace,
+      labels: flags.selector,
+      severities,
+      source: flags.source,
+      kind: flags.kind,
+    },
+    reading: { onPage: progress.show, onNote: (note) => io.stderr(`${note}\n`) },
+    description: connection.description,
+    table: {
+      print(text) {
+        progress.clear();
+        printStyled(text);
+      },
+      terminal: io.terminal?.(),
+    },
+    [Symbol.dispose]() {
+      progress.clear();
+      api.close();
+    },
+  };
+}
+
+function impersonating(connection: Connection, user: string): Connection {
+  return {
+    ...connection,
+    async endpoint(options) {
+      const endpoint = await connection.endpoint(options);
+      return { ...endpoint, headers: { ...endpoint.headers, "Impersonate-User": user } };
+    },
+  };
+}
+
+/** Progress is shown from the second second on. */
+const QUIET_MS = 1_000;
+
+function progressOf(io: Io) {
+  const start = io.now();
+  let isShown = false;
+  return {
+    show({ read, remaining }: { readonly read: number; readonly remaining: number | undefined }) {
+      if (io.now() - start < QUIET_MS) return;
+      isShown = true;
+      const of = remaining === undefined ? "" : ` of ${(read + remaining).toLocaleString("en")}`;
+      io.progress?.(`${read.toLocaleString("en")}${of} Observations read`);
+    },
+    clear() {
+      if (isShown) io.progress?.("");
+      isShown = false;
+    },
+  };
+}
+
+/** `HIGH`, `CRITICAL,HIGH`, `HIGH+`, in any case. */
+export function severitiesOf(text: string): Severity[] {
+  const chosen = text.toUpperCase().split(",").flatMap((word) => {
+    const index = SEVERITIES.findIndex((severity) => severity === word.replace(/\+$/, ""));
+    if (index < 0) {
+      throw usage("", `expected --severity to be of ${SEVERITIES.join("|")}, or HIGH+, received "${text}"`);
+    }
+    return word.endsWith("+") ? SEVERITIES.slice(0, index + 1) : SEVERITIES.slice(index, index + 1);
+  });
+  return SEVERITIES.filter((severity) => chosen.includes(severity));
+}
+
+const UNITS_MS: Readonly<Record<string, number>> = {
+  s: 1_000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  w: 604_800_000,
+};
+
+/** A time as flags take it: `24h` and `7d` before now, a day (`2026-11-01`, in UTC), or RFC 3339. Milliseconds since the epoch. */
+export function timeOf(text: string, { flag, now }: { readonly flag: string; readonly now: number }): number {
+  const [, count = "", unit = ""] = /^(\d{1,6})([smhdw])$/.exec(text) ?? [];
+  if (unit !== "") return now - Number(count) * (UNITS_MS[unit] ?? 0);
+  const time = parseTime(/^\d{4}-\d\d-\d\d$/.test(text) ? `${text}T00:00:00Z` : text);
+  if (time) return time.ms;
+  throw usage(
+    "",
+    `expected ${flag} to be like 24h, 7d, 2026-11-01 or 2026-11-01T08:00:00Z, received "${text}"`,
+  );
+}
+
+/** `3d`, `5h`, `2m`: how long ago a time is. */
+export function ageOf(time: string, now: number): string {
+  const ms = parseTime(time)?.ms;
+  if (ms === undefined) return "";
+  const seconds = Math.max(0, Math.floor((now - ms) / 1_000));
+  if (seconds < 120) return `${seconds}s`;
+  if (seconds < 2 * 3_600) return `${Math.floor(seconds / 60)}m`;
+  if (seconds < 2 * 86_400) return `${Math.floor(seconds / 3_600)}h`;
+  return `${Math.floor(seconds / 86_400)}d`;
+}

@@ -1,0 +1,75 @@
+/** `workload`: all that all tools say of one workload, in order of time. */
+import type { Command } from "commander";
+import { SEVERITIES } from "../../model/observation.ts";
+import { readObservations } from "../../read/observations.ts";
+import { resourceNameOf, type Row, toRow } from "../../read/row.ts";
+import { storyOf } from "../../read/story.ts";
+import { addCommand, type CommandContext, outputFlag } from "../command.ts";
+import { createTable } from "../output/table.ts";
+import { openReader, type ReaderFlags, readerFlags, timeOf } from "./reader.ts";
+
+interface WorkloadFlags extends ReaderFlags {
+  readonly since?: string;
+  readonly output?: "json";
+}
+
+/** `workload`. */
+export function workload(program: Command, context: CommandContext): void {
+  const command = addCommand(program, {
+    name: "workload <workload>",
+    summary: "tell the story of a workload over all tools, in order of time",
+    description:
+      "Shows what all tools found on a workload and its Pods and what was resolved, in order of time.",
+    examples: [
+      ["workload web -n shop", "everything about it"],
+      ["workload web -n shop --severity HIGH+ --since 7d", "the worst of a week"],
+    ],
+  });
+  outputFlag(readerFlags(command), ["json"])
+    .option("--since <time>", "what happened since: 24h, 7d, 2026-11-01, or RFC 3339")
+    .action(async (name: string, flags: WorkloadFlags) => {
+      const sinceMs = flags.since === undefined
+        ? -Infinity
+        : timeOf(flags.since, { flag: "--since", now: context.io.now() });
+      using reader = await openReader(flags, context);
+      const rows: Row[] = [];
+      const selection = { ...reader.selection, workload: name };
+      for await (const page of readObservations(reader.api, selection, reader.reading)) {
+        for (const each of page) rows.push(toRow(each));
+      }
+      const story = storyOf(rows).filter(({ at }) => Date.parse(at) >= sinceMs);
+      if (flags.output === "json") {
+        const { render } = await import("../output/structured.ts");
+        context.io.stdout(render({ workload: name, story }, "json"));
+        return await context.finish(0);
+      }
+      if (rows.length === 0) {
+        context.io.stderr(`No Observation is about a workload "${name}".\n`);
+        return await context.finish(0);
+      }
+      context.io.stdout(`${summaryOf(name, rows)}\n`);
+      const titles = ["TIME", "NAMESPACE", "WHAT", "SEVERITY", "SOURCE", "RULE", "RESOURCE", "MESSAGE"];
+      const table = createTable(titles, reader.table);
+      for (const { at, what, row } of story) {
+        const { namespace, severity, source, rule, eventType, message } = row;
+        const time = `${at.slice(0, 10)} ${at.slice(11, 19)}`;
+        table.add([time, namespace, what, severity, source, rule || eventType, resourceNameOf(row), message]);
+      }
+      table.flush();
+      await context.finish(0);
+    });
+}
+
+/** `web in shop: 2 CRITICAL and 1 HIGH are Active, 3 are Resolved, reported by falco and trivy`. */
+function summaryOf(name: string, rows: readonly Row[]): string {
+  const active = rows.filter(({ phase }) => phase === "Active");
+  const counts = SEVERITIES.flatMap((severity) => {
+    const count = active.filter((row) => row.severity === severity).length;
+    return count === 0 ? [] : [`${count} ${severity}`];
+  });
+  const namespaces = [...new Set(rows.map(({ namespace }) => namespace))].sort().join(", ");
+  const sources = [...new Set(rows.map(({ source }) => source))].sort().join(", ");
+  return `${name} in ${namespaces}: ${counts.join(", ") || "nothing"} Active, ${
+    rows.length - active.length
+  } Resolved; reported by ${sources}`;
+}

@@ -1,0 +1,76 @@
+/** What a reader chooses: the part that the API server filters by, and the check of each Observation that it sends. */
+import { labelValue } from "../model/identity/names.ts";
+import { LABELS, type Observation, type Severity } from "../model/observation.ts";
+import { parseTime } from "../model/time.ts";
+import { namespaceOf, workloadNameOf } from "./row.ts";
+
+/** Absent fields choose everything. */
+export interface Selection {
+  /** The namespace that findings belong to, wherever they are stored. */
+  readonly namespace?: string | undefined;
+  readonly rule?: string | undefined;
+  readonly workload?: string | undefined;
+  readonly severities?: readonly Severity[] | undefined;
+  readonly source?: string | undefined;
+  /** A kind of affected resource. */
+  readonly kind?: string | undefined;
+  /** Active ones alone. */
+  readonly activeOnly?: boolean | undefined;
+  /** Milliseconds since the epoch: first seen then or later. */
+  readonly sinceMs?: number | undefined;
+  /** First seen before. */
+  readonly untilMs?: number | undefined;
+  /** A label selector as kubectl takes it. */
+  readonly labels?: string | undefined;
+}
+
+/** The label selector of a selection. Severity and source are labels as well as fields, and labels need no newer API server. */
+export function labelSelectorOf(selection: Selection): string {
+  const { rule, workload, severities, source, labels } = selection;
+  const terms = [
+    ...(labels ? [labels] : []),
+    ...(rule === undefined ? [] : [`${LABELS.rule}=${labelValue(rule)}`]),
+    ...(workload === undefined ? [] : [`${LABELS.workload}=${labelValue(workload)}`]),
+    ...(severities === undefined ? [] : [`${LABELS.severity} in (${severities.join(",")})`]),
+    ...(source === undefined ? [] : [`${LABELS.source}=${labelValue(source)}`]),
+  ];
+  return terms.join(",");
+}
+
+/** The field selector of a selection; an API server before 1.31 knows none of these fields. */
+export function fieldSelectorOf({ kind, activeOnly }: Selection): string {
+  return [
+    ...(kind === undefined ? [] : [`spec.resource.kind=${kind}`]),
+    ...(activeOnly ? ["status.phase=Active"] : []),
+  ].join(",");
+}
+
+/** Checks what the API server could not, or did not: labels are shortened, and anyone may have written them. */
+export function isSelected(observation: Observation, selection: Selection): boolean {
+  const { spec, status } = observation;
+  const { namespace, rule, workload, severities, source, kind, activeOnly, sinceMs, untilMs } = selection;
+  if (namespace !== undefined && namespaceOf(observation) !== namespace) return false;
+  if (rule !== undefined && spec.rule !== rule) return false;
+  if (
+    workload !== undefined && workloadNameOf(observation) !== workload && !hasWorkload(observation, workload)
+  ) {
+    return false;
+  }
+  if (severities !== undefined && !severities.includes(spec.severity)) return false;
+  if (source !== undefined && spec.source !== source) return false;
+  if (kind !== undefined && spec.resource?.kind !== kind) return false;
+  if (activeOnly && (status?.phase ?? "Active") !== "Active") return false;
+  if (sinceMs === undefined && untilMs === undefined) return true;
+  const seenMs = firstSeenMs(observation);
+  return seenMs >= (sinceMs ?? -Infinity) && seenMs < (untilMs ?? Infinity);
+}
+
+function hasWorkload({ metadata }: Observation, workload: string): boolean {
+  return metadata.labels?.[LABELS.workload] === labelValue(workload);
+}
+
+/** When it was first seen: its status says so after the first repeat, its creation before. */
+export function firstSeenMs({ status, spec, metadata }: Observation): number {
+  const text = status?.firstSeenAt ?? metadata.creationTimestamp ?? spec.detectedAt ?? "";
+  return parseTime(text)?.ms ?? 0;
+}

@@ -1,0 +1,19 @@
+/** What happened to Observations, in order of time. */
+import type { Row } from "./row.ts";
+
+/** One thing that happened. */
+export interface Happening {
+  readonly at: string;
+  readonly what: "found" | "resolved";
+  readonly row: Row;
+}
+
+/** Each row's beginning and end, oldest first. */
+export function storyOf(rows: readonly Row[]): Happening[] {
+  const happenings = rows.flatMap((row): Happening[] => [
+    { at: row.firstSeenAt, what: "found", row },
+    ...(row.phase === "Resolved" ? [{ at: row.resolvedAt, what: "resolved", row } as const] : []),
+  ]);
+  // Times of one form compare as texts do; those of a second with and without a fraction differ in "." and "Z".
+  return happenings.sort((one, other) => Date.parse(one.at) - Date.parse(other.at));
+}

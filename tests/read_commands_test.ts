@@ -1,0 +1,325 @@
+/** The commands that read Observations, against the embedded API server, as a user calls them. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { main } from "../src/cli/main.ts";
+import type { Terminal } from "../src/cli/io.ts";
+import type { Json } from "../src/model/json.ts";
+import { readObservations } from "../src/read/observations.ts";
+import { readSettings } from "../src/settings.ts";
+import { OBSERVATIONS } from "../src/store/observations.ts";
+import { apiServer, status } from "./support/api_server.ts";
+import { type DevWorld, startDevWorld } from "./support/dev_world.ts";
+import { type ObservationFields, storedObservation } from "./support/observation.ts";
+
+const NOW = Date.parse("2026-11-22T06:00:00Z");
+const HOUR_MS = 3_600_000;
+
+interface Ran {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+interface ZenOptions {
+  readonly kubeconfig?: string;
+  readonly terminal?: Terminal;
+}
+
+/** Runs a command against a cluster. */
+async function zen(args: readonly string[], { kubeconfig, terminal }: ZenOptions): Promise<Ran> {
+  let out = "";
+  let err = "";
+  const code = await main([...args, ...(kubeconfig ? ["--kubeconfig", kubeconfig] : [])], {
+    settings: () => readSettings(() => undefined),
+    io: {
+      readText: () => Promise.reject(new Error("no file is read")),
+      listFolder: () => Promise.resolve(undefined),
+      stdout: (text) => out += text,
+      stderr: (text) => err += text,
+      terminal: () => terminal,
+      env: () => undefined,
+      now: () => NOW,
+    },
+  });
+  return { code, out, err };
+}
+
+/** An Observation of a Deployment. */
+function onDeployment(name: string, fields: ObservationFields): ObservationFields {
+  const namespace = fields.namespace ?? "shop";
+  return { namespace, resource: { apiVersion: "apps/v1", kind: "Deployment", name, namespace }, ...fields };
+}
+
+const at = (hoursAgo: number) => new Date(NOW - hoursAgo * HOUR_MS).toISOString();
+
+const STORED: readonly ObservationFields[] = [
+  onDeployment("web", {
+    id: "web-xz",
+    source: "trivy",
+    severity: "CRITICAL",
+    rule: "CVE-2024-3094",
+    message: "xz-utils 5.6.0 (fixed in 5.6.1)",
+    status: { firstSeenAt: at(48), lastSeenAt: at(1) },
+  }),
+  onDeployment("api", {
+    id: "api-xz",
+    source: "trivy",
+    severity: "CRITICAL",
+    rule: "CVE-2024-3094",
+    message: "xz-utils 5.6.0",
+    status: { phase: "Resolved", firstSeenAt: at(72), lastSeenAt: at(4), resolvedAt: at(3) },
+  }),
+  {
+    id: "shell",
+    namespace: "shop",
+    resource: { apiVersion: "v1", kind: "Pod", name: "web-7d4b9c6f5b-x2x4z", namespace: "shop" },
+    source: "falco",
+    severity: "LOW",
+    rule: "Terminal shell in container",
+    message: "bash\u001b]0;pwned\u0007 was started \u202eby root",
+    status: { firstSeenAt: at(2), lastSeenAt: at(2) },
+  },
+  onDeployment("pay", {
+    id: "pay-tag",
+    namespace: "pay",
+    source: "kyverno",
+    severity: "MEDIUM",
+    rule: "disallow-latest-tag/require-image-tag",
+    message: '=HYPERLINK("https://example.com")',
+    status: { firstSeenAt: at(30), lastSeenAt: at(1) },
+  }),
+];
+
+async function startWorld(): Promise<DevWorld> {
+  const world = await startDevWorld({ namespaces: ["shop", "pay"] });
+  for (const fields of STORED) await create(world, fields);
+  return world;
+}
+
+async function create(world: DevWorld, fields: ObservationFields): Promise<void> {
+  const { status: wanted, metadata, ...object } = storedObservation({ createdAt: NOW, ...fields });
+  const { uid: _uid, resourceVersion: _version, ...meta } = metadata;
+  await world.api.create(OBSERVATIONS, { ...object, metadata: meta });
+  const { name = "", namespace = "" } = meta;
+  await world.api.patch(OBSERVATIONS, name, { status: wanted as Json }, {
+    namespace,
+    subresource: "status",
+    type: "merge",
+  });
+}
+
+/** The cells of a table, which two spaces or more part. */
+const cells = (out: string) => out.trimEnd().split("\n").map((line) => line.split(/ {2,}/));
+
+Deno.test("get lists Active Observations worst first, rule shows who has it, workload tells a story", async () => {
+  await using world = await startWorld();
+  const listed = cells((await zen(["get"], world)).out);
+  assertEquals(listed.map((line) => line.slice(0, 4)), [
+    ["NAMESPACE", "SEVERITY", "RULE", "RESOURCE"],
+    ["shop", "CRITICAL", "CVE-2024-3094", "Deployment/web"],
+    ["pay", "MEDIUM", "disallow-latest-tag/require-image-tag", "Deployment/pay"],
+    ["shop", "LOW", "Terminal shell in container", "Pod/web-7d4b9c6f5b-x2x4z"],
+  ]);
+  const narrowed: readonly (readonly [args: string[], rows: number])[] = [
+    [["get", "-n", "pay"], 1],
+    [["get", "-A", "--severity", "medium+"], 2],
+    [["get", "--since", "24h"], 1],
+    [["get", "--workload", "web"], 2],
+    [["get", "--source", "falco"], 1],
+    [["get", "--kind", "Deployment", "--all"], 3],
+    [["get", "-l", "zen.kube-zen.io/source in (trivy)", "--all"], 2],
+    [["rule", "cve-2024-3094"], 1],
+    [["rule", "CVE-2024-3094", "--all"], 2],
+    [["rule", "disallow-latest-tag/require-image-tag"], 1],
+  ];
+  for (const [args, rows] of narrowed) {
+    const { code, out } = await zen(args, world);
+    assertEquals([code, cells(out).length - 1], [0, rows], args.join(" "));
+  }
+  const story = await zen(["workload", "web", "-n", "shop"], world);
+  const [summary, , ...happenings] = story.out.trimEnd().split("\n");
+  assertEquals(summary, "web in shop: 1 CRITICAL, 1 LOW Active, 0 Resolved; reported by falco, trivy");
+  assertEquals(happenings.map((line) => line.slice(0, 19)), ["2026-11-20 06:00:00", "2026-11-22 04:00:00"]);
+  assertStringIncludes((await zen(["rule", "CVE-0"], world)).err, 'has the rule "CVE-0"');
+});
+
+Deno.test("top counts by every grouping, worst first, and -o json is one document", async () => {
+  await using world = await startWorld();
+  const names = async (by: string) =>
+    cells((await zen(["top", by], world)).out).slice(1).map(([name]) => name);
+  assertEquals(await names("workloads"), ["shop/web", "pay/pay", "shop/api"]);
+  assertEquals(await names("namespaces"), ["shop", "pay"]);
+  assertEquals(await names("sources"), ["trivy", "kyverno", "falco"]);
+  assertEquals((await names("rules"))[0], "CVE-2024-3094");
+  const { groups } = JSON.parse((await zen(["top", "--limit", "1", "-o", "json"], world)).out);
+  assertEquals(groups, [{
+    name: "shop/web",
+    counts: { CRITICAL: 1, HIGH: 0, MEDIUM: 0, LOW: 1, UNKNOWN: 0 },
+    new: 1,
+    resolved: 0,
+    oldest: at(48),
+    tools: ["falco", "trivy"],
+  }]);
+});
+
+Deno.test("get prints JSON as kubectl does, names and YAML, and nothing that controls a terminal", async () => {
+  await using world = await startWorld();
+  const { items } = JSON.parse((await zen(["get", "-o=json", "--all"], world)).out);
+  assertEquals(items.length, STORED.length);
+  const named = (await zen(["get", "-oname", "-nshop"], world)).out.trimEnd().split("\n");
+  assertEquals(named.every((name) => name.startsWith("observation.zen.kube-zen.io/")), true);
+  assertStringIncludes(
+    (await zen(["get", "-o", "yaml"], world)).out,
+    "---\napiVersion: zen.kube-zen.io/v1\n",
+  );
+  for (const output of [[], ["-o", "wide"], ["-o", "json"], ["-o", "yaml"]]) {
+    const { out } = await zen(["get", ...output], world);
+    // deno-lint-ignore no-control-regex
+    assert(!/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/.test(out), `-o ${output}`);
+  }
+});
+
+Deno.test("get cuts a table to the terminal's width and colours severities, without NO_COLOR", async () => {
+  await using world = await startWorld();
+  for (const width of [40, 80, 120]) {
+    const { out } = await zen(["get"], { ...world, terminal: { width, colors: false } });
+    for (const line of out.trimEnd().split("\n")) assert(line.length <= width, `${width}: ${line}`);
+    assertEquals(out.trimEnd().split("\n").length, 4);
+    assert(!out.includes("\u001b"));
+  }
+  const { out } = await zen(["get"], { ...world, terminal: { width: 120, colors: true } });
+  assertStringIncludes(out, "\u001b[1;31mCRITICAL\u001b[0m");
+  assertEquals(out.includes("pwned"), false);
+});
+
+Deno.test("get -n finds what belongs to a namespace and is stored elsewhere", async () => {
+  await using world = await startWorld();
+  const shared = { apiVersion: "v1", kind: "Pod", name: "gone", namespace: "shop" };
+  await create(world, { id: "moved", namespace: "zen-system", resource: shared, source: "falco" });
+  const { out } = await zen(["get", "-n", "shop"], world);
+  assertStringIncludes(out, "Pod/gone");
+  const lines = cells((await zen(["get", "-n", "zen-system"], world)).out);
+  assertEquals(lines, [[""]]);
+});
+
+Deno.test("readObservations() goes on after a 410 in the middle of a list, and gives each Observation once", async () => {
+  const names = ["a", "b", "c", "d"];
+  const stored = names.map((name) => {
+    const observation = storedObservation({ id: name, namespace: "shop" });
+    return { ...observation, metadata: { ...observation.metadata, name } };
+  });
+  let expired = false;
+  await using server = apiServer(({ query }) => {
+    const from = Number(query.get("continue") ?? "0");
+    if (from === 2 && !expired) {
+      expired = true;
+      return status(410, { reason: "Expired", message: "The provided continue parameter is too old" });
+    }
+    const next = from + 2 < stored.length ? { continue: String(from + 2) } : {};
+    return Response.json({
+      metadata: { resourceVersion: "7", ...next },
+      items: stored.slice(from, from + 2),
+    });
+  });
+  const { createKubeClient } = await import("../src/kube/client.ts");
+  const { fixedConnection } = await import("../src/kube/auth/connection.ts");
+  using api = createKubeClient(fixedConnection({ server: server.url }));
+  const read: string[] = [];
+  for await (const page of readObservations(api, {}, { pageSize: 2 })) {
+    read.push(...page.map(({ metadata }) => metadata.name ?? ""));
+  }
+  assertEquals([read, expired], [names, true]);
+});
+
+Deno.test("a reader says in one sentence why it cannot read, and what mends it", async () => {
+  const forbidden = { reason: "Forbidden", message: "observations is forbidden" };
+  const rows: readonly (readonly [args: string[], answer: () => Response, said: string])[] = [
+    [
+      ["top"],
+      () => status(403, forbidden),
+      "Cannot read Observations: you may not list observations.zen.kube-zen.io in all namespaces. " +
+      "Name a namespace with -n, or ask for the right to get and list them",
+    ],
+    [
+      ["get", "-n", "shop"],
+      () => status(403, forbidden),
+      'Cannot read Observations of "shop": you may not list observations.zen.kube-zen.io in the namespace "shop". ' +
+      "Ask for the right to get and list them",
+    ],
+    [
+      ["rule", "CVE-1"],
+      () => status(401, { reason: "Unauthorized", message: "Unauthorized" }),
+      "Cannot read Observations: the API server refuses the credentials of this context. " +
+      "Log in again, or name another with --context",
+    ],
+    [
+      ["workload", "web"],
+      () => status(404, { reason: "NotFound", message: "the server could not find the requested resource" }),
+      "Cannot read Observations: this cluster does not serve them. " +
+      "Install zen-watcher in it, or name another with --context",
+    ],
+    [
+      ["get"],
+      () => status(410, { reason: "Expired", message: "too old" }),
+      "Cannot read Observations: the list expires again before its next page. " +
+      "Try again when the API server is less busy",
+    ],
+  ];
+  for (const [args, answer, said] of rows) {
+    await using server = apiServer(answer);
+    await using file = await kubeconfigOf(server.url);
+    const { code, out, err } = await zen(args, { kubeconfig: file.path });
+    assertEquals([code, out, err], [1, "", `${said}\n`], args.join(" "));
+  }
+});
+
+Deno.test("a reader names a server that is not there, a page that ends early, and a wrong context", async () => {
+  const page = JSON.stringify({ metadata: {}, items: [storedObservation()] });
+  await using server = apiServer(() => new Response(page.slice(0, -40)));
+  await using file = await kubeconfigOf(server.url);
+  const cut = await zen(["get"], { kubeconfig: file.path });
+  assertEquals([cut.code, cut.out], [1, ""]);
+  assertStringIncludes(cut.err, "Cannot read Observations: Cannot list observations.zen.kube-zen.io");
+  await using gone = await kubeconfigOf("http://127.0.0.1:1");
+  const refused = await zen(["get"], { kubeconfig: gone.path });
+  assertEquals(refused.code, 1);
+  assertStringIncludes(
+    refused.err,
+    "Check that the cluster of this context is the right one and that it runs",
+  );
+  const other = await zen(["get", "--context", "other"], { kubeconfig: file.path });
+  assertEquals(other.code, 1);
+  assertStringIncludes(other.err, 'Cannot use context "other"');
+  const wrong = await zen(["get", "--severity", "HUGE"], { kubeconfig: file.path });
+  assertEquals(wrong.code, 2);
+});
+
+Deno.test("a reader reads the context's namespace, all with -A, and impersonates with --as", async () => {
+  await using server = apiServer(() => Response.json({ metadata: {}, items: [] }));
+  await using file = await kubeconfigOf(server.url, "shop");
+  await zen(["top"], { kubeconfig: file.path });
+  await zen(["top", "-A", "--as", "jane"], { kubeconfig: file.path });
+  const paths = server.seen.map(({ path }) => path);
+  assertEquals(paths, [
+    "/apis/zen.kube-zen.io/v1/namespaces/shop/observations",
+    "/apis/zen.kube-zen.io/v1/observations",
+    "/apis/zen.kube-zen.io/v1/observations",
+  ]);
+  assertEquals(server.seen.map(({ headers }) => headers.get("impersonate-user")), [null, null, "jane"]);
+});
+
+async function kubeconfigOf(server: string, namespace?: string) {
+  const path = await Deno.makeTempFile();
+  const context = { cluster: "c", user: "u", ...(namespace && { namespace }) };
+  await Deno.writeTextFile(
+    path,
+    JSON.stringify({
+      "apiVersion": "v1",
+      "kind": "Config",
+      "current-context": "c",
+      "contexts": [{ name: "c", context }],
+      "clusters": [{ name: "c", cluster: { server } }],
+      "users": [{ name: "u", user: {} }],
+    }),
+  );
+  return { path, [Symbol.asyncDispose]: () => Deno.remove(path) };
+}
