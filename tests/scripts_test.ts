@@ -143,6 +143,7 @@ const NPX = `#!/bin/sh
 case "$*" in
   *"task test") echo "ok | 12 passed (3 steps) | 0 failed | 1 ignored (2s)" ;;
   *test:cluster) echo "FAILED | 5 passed | 2 failed (1m2s)"; exit 1 ;;
+  *test:attack) echo "ok | 3 passed | 0 failed (5s)" ;;
   *test:chaos) echo "ok | 4 passed | 0 failed (9s)" ;;
   *verify) echo "not formatted"; exit 1 ;;
 esac
@@ -159,7 +160,7 @@ Deno.test("the gate adds up what the runners report, counts a failed step, and p
       stdin: "null",
     }).output();
     const lines = new TextDecoder().decode(stdout).trim().split("\n");
-    assertEquals([code, lines.at(-1)], [1, "21 passed, 3 failed"]);
+    assertEquals([code, lines.at(-1)], [1, "24 passed, 3 failed"]);
     const steps = lines.filter((line) => /^ *\d+ min \d\d s {2}/.test(line)).map((line) =>
       line.split(" s  ")[1]
     );
@@ -169,6 +170,7 @@ Deno.test("the gate adds up what the runners report, counts a failed step, and p
       "promtool",
       "build.ts",
       "test:cluster",
+      "test:attack",
       "test:chaos",
       "all",
     ]);
