@@ -13,6 +13,7 @@ import type { Connection } from "./kube/auth/connection.ts";
 import { createKubeClient } from "./kube/client.ts";
 import { createEventRecorder } from "./kube/events.ts";
 import { createLeaderElection, holderIdentity } from "./kube/lease.ts";
+import { createApiOutages } from "./kube/outages.ts";
 import type { WatchTuning } from "./kube/watch.ts";
 import { ChangeSignal } from "./model/change_signal.ts";
 import { type Clock, createServerClock, systemClock } from "./model/clock.ts";
@@ -116,12 +117,19 @@ function createShared(
     onPayloadError: (source, reason) => states.failed(source, reason),
   });
   const serverClock = createServerClock(clock);
-  const api = createKubeClient(connection, { metrics, clock, onDate: serverClock.note });
+  const outages = createApiOutages(() => clock.now() - (serverClock.skewMs ?? 0));
+  const api = createKubeClient(connection, {
+    metrics,
+    clock,
+    onDate: serverClock.note,
+    onLost: outages.noteLost,
+  });
   const identity = holderIdentity(settings.podName || Deno.hostname());
   return {
     settings,
     clock,
     serverClock,
+    outages,
     memoryBytes,
     watchTuning,
     metrics,

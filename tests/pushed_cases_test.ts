@@ -5,6 +5,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import type { NormalEvent } from "../src/model/event.ts";
 import { isObject, type Json, type JsonObject } from "../src/model/json.ts";
+import { audit } from "../src/sources/audit/mod.ts";
 import { falco } from "../src/sources/falco/mod.ts";
 import type { Source } from "../src/sources/source.ts";
 import { loadDocuments, pushedPayload } from "./support/load_fixture.ts";
@@ -68,4 +69,22 @@ Deno.test("falco names the Pod or the Namespace of an alert, and stores it there
   ]);
   const [secret] = await eventsIn(falco, "falco-k8saudit-pod-name/secret.json");
   assertEquals(secret && where(secret), "Secret db-credentials in shop");
+});
+
+Deno.test("audit stores no dry run, but a deletion whose body is not recorded", async () => {
+  const events = await eventsIn(audit, "audit-dry-run/input.json");
+  assertEquals(events.map(({ drop, eventType, details }) => drop ?? `${eventType} ${details.dryRun}`), [
+    "not_relevant",
+    "not_relevant",
+    "resource-deletion unproven",
+    "not_relevant",
+  ]);
+});
+
+Deno.test("audit says what was run, and in which container", async () => {
+  const events = await eventsIn(audit, "audit-exec-command-lost/exec.json");
+  assertEquals(events.map(({ message }) => message), [
+    'mallory was allowed to run "id" in container sidecar of Pod vault/vault-0 (101)',
+    'mallory was allowed to run "cat /vault/data" in container vault of Pod vault/vault-0 (101)',
+  ]);
 });

@@ -5,6 +5,8 @@ import { createFiltersWatch, type FiltersWatch } from "../filters/watch.ts";
 import { LiveFilters } from "../filters/live.ts";
 import { every, RunnableGroup } from "../lifecycle.ts";
 import { MappedSources } from "../mapped/runtime.ts";
+import { AUDIT_COMMANDS } from "../sources/audit/mod.ts";
+import { ownRequests } from "../sources/own_requests.ts";
 import { REPORT_ENGINES } from "../sources/kyverno/mod.ts";
 import { BUILT_IN, configMapNamespaces, RESERVED_SOURCES, SOURCES } from "../sources/registry.ts";
 import { watchedResources } from "../sources/source.ts";
@@ -40,7 +42,7 @@ const LOOP_STUCK_MS = 60_000;
 export function createCaches(shared: Shared): Caches {
   const { settings, clock, metrics, states, books, api, health, evaluateAgain, scope, events, election } =
     shared;
-  const { watchTuning } = shared;
+  const { outages, watchTuning } = shared;
   const tuning = watchTuning ? { watchTuning } : {};
   const ownUser = createOwnUser(api);
   const conditions = createConditions({ api, clock, isLeader: () => election.isLeader() });
@@ -71,6 +73,13 @@ export function createCaches(shared: Shared): Caches {
   let areSourcesKnown = false;
   mapped.settled.then(() => areSourcesKnown = true);
   const sources = new SourceSet({ states, metrics, claims: (source) => mapped.claims(source) });
+  let ownTable = { sources: sources.all, isOwnRequest: ownRequests(settings, sources.all) };
+  const isOwnRequestNow = () => {
+    if (ownTable.sources !== sources.all) {
+      ownTable = { sources: sources.all, isOwnRequest: ownRequests(settings, sources.all) };
+    }
+    return ownTable.isOwnRequest;
+  };
   const filters = new LiveFilters({ metrics, clock, onChange: () => evaluateAgain.raise() });
   const filtersWatch = createFiltersWatch({
     api,
@@ -102,6 +111,9 @@ export function createCaches(shared: Shared): Caches {
       ownUser: ownUser.name,
       reservedSources: RESERVED_SOURCES,
       reportEngines: settings.of(REPORT_ENGINES),
+      isOwnRequest: isOwnRequestNow(),
+      isApiServerStarting: outages.isNear,
+      auditCommands: settings.of(AUDIT_COMMANDS),
     }),
     rateOf: (source) => sources.named(source)?.rate,
     volatileDetailsOf: (source) => sources.named(source)?.volatileDetails ?? [],

@@ -2,6 +2,7 @@ import type { Health } from "../health.ts";
 import type { KubeClient } from "../kube/client.ts";
 import type { EventRecorder } from "../kube/events.ts";
 import type { LeaderElection } from "../kube/lease.ts";
+import type { ApiOutages } from "../kube/outages.ts";
 import type { WatchTuning } from "../kube/watch.ts";
 import type { ChangeSignal } from "../model/change_signal.ts";
 import type { Clock, ServerClock } from "../model/clock.ts";
@@ -16,6 +17,8 @@ export interface Shared {
   readonly settings: Settings;
   readonly clock: Clock;
   readonly serverClock: ServerClock;
+  /** When the connection to the API server was lost. */
+  readonly outages: ApiOutages;
   /** The memory limit. */
   readonly memoryBytes: number;
   readonly watchTuning: WatchTuning | undefined;

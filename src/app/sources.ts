@@ -26,6 +26,7 @@ const MAX_REMEMBERED = 1_000;
 export class SourceSet {
   readonly #options: SourceSetOptions;
   #byName: ReadonlyMap<string, Source> = new Map();
+  #all: readonly Source[] = [];
   /** Names of sources that configuration defines or defined: no policy report resolves their findings. */
   readonly #everMapped = new Set<string>();
 
@@ -34,8 +35,9 @@ export class SourceSet {
     this.set([]);
   }
 
+  /** The same array until `set` replaces them. */
   get all(): readonly Source[] {
-    return [...this.#byName.values()];
+    return this.#all;
   }
 
   /** Replaces what configuration defines: new sources, and doors (feeds added to built-in sources, under their names). */
@@ -49,6 +51,7 @@ export class SourceSet {
       if (!own && this.#everMapped.size < MAX_REMEMBERED) this.#everMapped.add(source.name);
     }
     this.#byName = byName;
+    this.#all = [...byName.values()];
     for (const name of before.keys()) if (!byName.has(name)) states.remove(name);
     for (const source of byName.values()) {
       states.add(source);

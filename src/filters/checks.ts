@@ -28,7 +28,7 @@ export interface FilterBlock {
 /** Reasons a document can give. */
 export type DocumentReason = Exclude<
   FilterReason,
-  "not_relevant" | "own_write" | "out_of_scope" | "budget" | "rate_limit"
+  "not_relevant" | "own_request" | "api_server_starting" | "out_of_scope" | "budget" | "rate_limit"
 >;
 
 /** The dimensions in the order they are asked; the first that drops names the reason. */

@@ -38,6 +38,8 @@ export interface KubeClientOptions {
   readonly clock?: Clock;
   /** Called with the Date header of each answer. */
   readonly onDate?: (date: string | null) => void;
+  /** Called each time a connection fails: refused, reset, or ended within an answer. */
+  readonly onLost?: () => void;
   /** Counts requests for our own custom resources. */
   readonly metrics?: Pick<Metrics, "crdOperations" | "crdOperationDuration">;
 }
@@ -62,6 +64,7 @@ export function createKubeClient(connection: Connection, options: KubeClientOpti
     maxLineBytes: options.maxLineBytes ?? 4 * 1024 * 1024,
     clock: options.clock ?? systemClock,
     onDate: options.onDate ?? (() => {}),
+    onLost: options.onLost ?? (() => {}),
   };
   const { fieldManager = "zen-watcher", metrics } = options;
   const measured = <T>(type: ResourceType, operation: string, run: () => Promise<T>) =>
@@ -136,6 +139,7 @@ export function createKubeClient(connection: Connection, options: KubeClientOpti
 /** What the requests of a client have in common. */
 interface Wire {
   readonly onDate: (date: string | null) => void;
+  readonly onLost: () => void;
   readonly connection: Connection;
   readonly pools: Pools;
   readonly userAgent: string;
@@ -309,6 +313,7 @@ async function send(
     // A connection on which a request ran out of time may be half open: no other request should wait for it.
     if (reason instanceof NetworkError && reason.fault === "timeout") wire.pools.retire(pool);
     if (limit.signal.aborted || reason instanceof NetworkError) return reason;
+    wire.onLost();
     // The message of fetch is "fetch failed"; its cause says why.
     const why = error instanceof TypeError && error.cause !== undefined ? error.cause : error;
     return new NetworkError(`Cannot ${doing}: ${errorMessage(why)}`, { cause: error });

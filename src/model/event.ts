@@ -31,7 +31,7 @@ export interface DrawnEvent {
   /** Window of this act in ms where it is not its source's; Infinity: as long as the Observation is stored, and a repeat adds nothing. */
   readonly windowMs?: number;
   /** The source's own verdict on an act that is not relevant (audit): counted as filtered. */
-  readonly drop?: Extract<FilterReason, "not_relevant" | "own_write">;
+  readonly drop?: Extract<FilterReason, "not_relevant" | "own_request" | "api_server_starting">;
   /** A pushed finding that its tool says is over (Alertmanager's `resolved`). */
   readonly resolved?: boolean;
   /** When it ended by what the tool says: RFC 3339, or milliseconds since the epoch. */
@@ -39,6 +39,16 @@ export interface DrawnEvent {
   readonly ttlSeconds?: number;
   /** How often an object that keeps an act says that it happened: its time may be the same for several, in whole seconds. */
   readonly count?: number;
+}
+
+/** A request to the API server, as rights name it; absent parts are "". */
+export interface ApiRequest {
+  readonly verb: string;
+  readonly group: string;
+  readonly resource: string;
+  readonly subresource: string;
+  readonly namespace: string;
+  readonly name: string;
 }
 
 /** What a generator knows beyond the payload. */
@@ -49,6 +59,12 @@ export interface DrawContext {
   readonly reservedSources: ReadonlySet<string>;
   /** REPORT_ENGINES: engines named by policy reports that are sources of their own. */
   readonly reportEngines: readonly string[];
+  /** Whether zen-watcher itself sends such a request. */
+  readonly isOwnRequest: (request: ApiRequest) => boolean;
+  /** Whether an API server was starting at that time (ms), as far as this replica noticed. */
+  readonly isApiServerStarting: (atMs: number) => boolean;
+  /** AUDIT_COMMANDS: how much of a command that was run in a container is shown. */
+  readonly auditCommands: "full" | "program";
 }
 
 /** An event of a payload, or what cannot be read of it. */
@@ -137,7 +153,7 @@ export interface NormalEvent {
   readonly countRepeats: boolean;
   /** 32 bits of the hash of message and lasting details: a change replaces a stored finding's content. 0 for occurrences. */
   readonly contentHash: number;
-  readonly drop?: Extract<FilterReason, "not_relevant" | "own_write">;
+  readonly drop?: Extract<FilterReason, "not_relevant" | "own_request" | "api_server_starting">;
   readonly resolved: boolean;
   /** When it ended, ms; absent where the tool does not say it. */
   readonly resolvedAt?: number;

@@ -21,7 +21,8 @@ export const FILTER_REASON_MEANINGS = {
   exclude_rules: "in `excludeRules`",
   expression: "the document's `expression` is false",
   not_relevant: "no audit rule matches, or it resolves a finding that is not stored",
-  own_write: "an audit event about a request of zen-watcher itself",
+  own_request: "an audit event about a request that zen-watcher itself sends",
+  api_server_starting: "an audit event about a part of the control plane that a starting API server refused",
   out_of_scope: "outside this shard's namespaces",
   budget: "the storage budget is used up, and this event would be the next to be deleted",
   rate_limit:

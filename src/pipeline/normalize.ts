@@ -312,7 +312,7 @@ function isCategory(value: unknown): value is Category {
 }
 
 function isDrop(value: unknown): value is NonNullable<NormalEvent["drop"]> {
-  return value === "not_relevant" || value === "own_write";
+  return value === "not_relevant" || value === "own_request" || value === "api_server_starting";
 }
 
 /** The resource an event may name, what it claimed beyond that, and the namespace it is bound to, if any. */

@@ -90,9 +90,14 @@ Deno.test("six sources in one run on a real API server", async (t) => {
   await t.step("every act of interest in the API server's own audit is stored once", async () => {
     await eventually("the audit to be stored", async () => {
       const wantedActs = await log.acts(OWN_USER, startedAt);
-      const storedActs = await auditActs(cluster, startedAt);
-      assertEquals(sorted(Object.fromEntries(storedActs)), sorted(Object.fromEntries(wantedActs)));
-      const kinds = new Set(wantedActs.map(([, eventType]) => eventType));
+      const storedActs = new Map(await auditActs(cluster, startedAt));
+      const groups = [...Map.groupBy(wantedActs, ({ repeats }) => repeats).values()];
+      for (const group of groups) {
+        const stored = group.filter(({ auditID, eventType }) => storedActs.get(auditID) === eventType);
+        assertEquals(stored.length, 1, JSON.stringify(group));
+      }
+      assertEquals(storedActs.size, groups.length);
+      const kinds = new Set(wantedActs.map(({ eventType }) => eventType));
       assertEquals([...kinds].sort(), [
         "access-denied",
         "privileged-pod-creation",

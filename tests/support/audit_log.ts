@@ -30,11 +30,13 @@ export class AuditLog implements AsyncDisposable {
     return lines.map((line) => JSON.parse(line)).filter(isObject);
   }
 
-  /** `[auditID, eventType]` of the acts of interest in requests received at or after `since`. */
-  async acts(ownUser: string, since: number): Promise<[string, string][]> {
-    return (await this.events()).flatMap((event): [string, string][] => {
+  /** The acts of interest in requests received at or after `since`. */
+  async acts(ownUser: string, since: number): Promise<LoggedAct[]> {
+    return (await this.events()).flatMap((event): LoggedAct[] => {
       const eventType = judged.receivedAt(event) < since ? undefined : actOf(event, ownUser);
-      return eventType === undefined ? [] : [[String(event.auditID), eventType]];
+      if (eventType === undefined) return [];
+      const auditID = String(event.auditID);
+      return [{ auditID, eventType, repeats: repeatsOf(event, eventType) ?? auditID }];
     });
   }
 
@@ -45,6 +47,30 @@ export class AuditLog implements AsyncDisposable {
   get #path(): string {
     return join(this.#folder, "audit.log");
   }
+}
+
+/** A request of interest. */
+export interface LoggedAct {
+  readonly auditID: string;
+  readonly eventType: string;
+  /** The same for acts that are counted in one Observation. */
+  readonly repeats: string;
+}
+
+const PROGRAMS = ["system:serviceaccount:", "system:node:", "system:kube-", "system:apiserver"];
+
+/** What the repeats of a program or of a refusal have in common; undefined for an act of a person. */
+function repeatsOf(event: JsonObject, eventType: string): string | undefined {
+  const { resource, subresource, namespace, name } = isObject(event.objectRef) ? event.objectRef : {};
+  const user = judged.user(event);
+  const what = [eventType, judged.group(event), resource, subresource];
+  if (eventType === "access-denied") {
+    const hasLogin = user !== "undefined" && user !== "" && user !== "system:anonymous";
+    const who = hasLogin ? [user, event.verb, namespace] : [event.sourceIPs];
+    return JSON.stringify([...who, ...what]);
+  }
+  const isProgram = PROGRAMS.some((prefix) => user.startsWith(prefix));
+  return isProgram ? JSON.stringify([user, event.verb, namespace, name, ...what]) : undefined;
 }
 
 /** What an audit event says of itself. */
@@ -61,13 +87,18 @@ function actOf(event: JsonObject, ownUser: string): string | undefined {
   const { stage, verb, objectRef } = event;
   const [code, resource, group] = [judged.code(event), judged.resource(event), judged.group(event)];
   const subresource = isObject(objectRef) ? objectRef.subresource : undefined;
+  const { annotations } = event;
+  const isAllowed = isObject(annotations) && annotations["authorization.k8s.io/decision"] === "allow";
   // A request without a valid login has no later stage.
   if (stage !== "ResponseComplete" && !(stage === "ResponseStarted" && code === 401)) return undefined;
-  const ownKind = group === GROUP || resource === "leases" || resource === "events";
+  const ownKind = resource === "observations" || resource === "leases" || resource === "events";
   if (judged.user(event) === ownUser && ownKind) return undefined;
-  if (code === 401 || code === 403) return "access-denied";
+  if (code === 401 || (code === 403 && !isAllowed)) return "access-denied";
   if (code >= 400) return undefined;
   const write = judged.isWrite(event);
+  if (write && group === GROUP && resource === "observationfilters" && subresource === undefined) {
+    return "exception-change";
+  }
   if (write && group === "rbac.authorization.k8s.io" && RBAC.includes(resource)) return "rbac-change";
   if (
     verb === "create" && resource === "pods" && subresource === undefined && isPrivileged(event.requestObject)

@@ -2,7 +2,9 @@
 import type { DrawContext, Drawn, DrawnEvent, NormalEvent, Payload } from "../../src/model/event.ts";
 import { type EventSettings, normalize } from "../../src/pipeline/normalize.ts";
 import { REPORT_ENGINES } from "../../src/sources/kyverno/mod.ts";
-import { RESERVED_SOURCES } from "../../src/sources/registry.ts";
+import { readSettings } from "../../src/settings.ts";
+import { ownRequests } from "../../src/sources/own_requests.ts";
+import { RESERVED_SOURCES, SOURCES } from "../../src/sources/registry.ts";
 import type { Feed, Source } from "../../src/sources/source.ts";
 
 export const EVENT_SETTINGS: EventSettings = {
@@ -19,6 +21,9 @@ export const DRAW_CONTEXT: DrawContext = {
   ownUser: "system:serviceaccount:zen-system:zen-watcher",
   reservedSources: RESERVED_SOURCES,
   reportEngines: REPORT_ENGINES.parse(REPORT_ENGINES.fallback),
+  isOwnRequest: ownRequests(readSettings(() => undefined), SOURCES),
+  isApiServerStarting: () => false,
+  auditCommands: "full",
 };
 
 /** The first feed of a source: its own, or the one that an Ingester declares. */

@@ -2,18 +2,32 @@
 import type { DrawContext, Drawn, DrawnEvent } from "../../model/event.ts";
 import type { Json, JsonObject } from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
+import { choice } from "../../text/setting.ts";
 import {
-  AUDIT_EVENT_TYPES,
-  type AuditEvent,
-  isDecisiveStage,
-  judge,
-  readAuditEvent,
-  shapeProblem,
-  type Verdict,
-} from "./rules.ts";
+  at,
+  type Field,
+  firstText,
+  list,
+  shapeOf,
+  text,
+  textAt,
+  texts,
+  unread,
+  withoutEmpty,
+} from "../read.ts";
 import { resourceOf } from "../resources.ts";
-import { at, firstText, shapeOf, text, textAt, texts, unread, withoutEmpty } from "../read.ts";
 import type { Source } from "../source.ts";
+import { IDENTITY_FIELDS, identityOf, isUnauthenticated } from "./identity.ts";
+import { type AuditRequest, pathOf, readRequest, type Session, sessionOf, shapeProblem } from "./request.ts";
+import { AUDIT_EVENT_TYPES, isDecisiveStage, judge, privilegedContainers, type Verdict } from "./rules.ts";
+
+/** What is shown of commands that are run in containers. */
+export const AUDIT_COMMANDS = choice(
+  "AUDIT_COMMANDS",
+  "full",
+  ["full", "program"],
+  "What an Observation of kubectl exec shows of the command: all of it, masked, or the program's name alone",
+);
 
 /** Requests to the API server that matter for security, from its audit log. */
 export const audit: Source = {
@@ -21,8 +35,9 @@ export const audit: Source = {
   kind: "occurrence",
   summary: "Kubernetes audit events, pushed by the API server's webhook backend",
   eventTypes: Object.fromEntries(
-    AUDIT_EVENT_TYPES.map((eventType) => [eventType, { category: "compliance", identity: ["auditID"] }]),
+    AUDIT_EVENT_TYPES.map((eventType) => [eventType, { category: "compliance", identity: IDENTITY_FIELDS }]),
   ),
+  settings: [AUDIT_COMMANDS],
   feeds: [{ type: "post", path: "/audit/webhook", waiting: 200 }],
   lists: "items",
   ownWindows: true,
@@ -65,9 +80,9 @@ function* drawItem(item: Json, { path, context }: Place): Iterable<Drawn> {
     yield unread("wrong_shape", path, problem);
     return;
   }
-  const event = readAuditEvent(item);
+  const request = readRequest(item);
   for (const field of ["auditID", "stage"] as const) {
-    if (event[field] !== "") continue;
+    if (request[field] !== "") continue;
     yield unread(
       "missing_field",
       path === "" ? field : `${path}.${field}`,
@@ -75,91 +90,147 @@ function* drawItem(item: Json, { path, context }: Place): Iterable<Drawn> {
     );
     return;
   }
-  if (isDecisiveStage(event)) {
-    yield { event: toEvent(item, { event, verdict: judge(event, context.ownUser) }) };
-  }
+  if (isDecisiveStage(request)) yield { event: toEvent(item, { request, context }) };
 }
 
-interface Judged {
-  readonly event: AuditEvent;
-  readonly verdict: Verdict;
+interface Judging {
+  readonly request: AuditRequest;
+  readonly context: DrawContext;
 }
 
-function toEvent(item: Json, { event, verdict }: Judged): DrawnEvent {
-  const resource = affected(item, event);
-  const detectedAt = firstText(textAt(item, "requestReceivedTimestamp"), textAt(item, "stageTimestamp"));
+function toEvent(item: Json, { request, context }: Judging): DrawnEvent {
+  const verdict = judge(request, context);
+  const resource = affected(item, request);
+  const detectedAt = firstText(request.receivedTimestamp, request.stageTimestamp);
+  const containers = privilegedContainers(request);
+  const act: Act = {
+    item,
+    request,
+    verdict,
+    resource,
+    session: sessionOf(request, context),
+    containers: containers.map((container) => textAt(container, "name")),
+    images: [...new Set(containers.map((container) => textAt(container, "image")))],
+    workload: containers.length === 0 ? "" : workloadOfPod(request),
+  };
   return {
     category: "compliance",
     severity: verdict.severity,
     eventType: verdict.eventType,
-    message: sentence(item, { event, resource }),
+    message: sentence(act),
     rules: [verdict.eventType],
     ...(resource ? { resource } : {}),
-    details: detailsOf(item, event),
+    details: detailsOf(act),
     ...(detectedAt !== "" ? { detectedAt } : {}),
-    identity: { auditID: event.auditID },
-    // The window of the event is the life of its Observation: a request that is sent again, however late, is a repeat.
-    windowMs: Infinity,
+    ...identityOf({ ...act, eventType: verdict.eventType }),
     ...(verdict.drop ? { drop: verdict.drop } : {}),
   };
 }
 
-/** The object of the request; its name is only in the answer where the server made it up (`generateName`). */
-function affected(item: Json, event: AuditEvent): Resource | undefined {
-  if (event.resource === "") return undefined;
+/** A request with what is told of it. */
+interface Act {
+  readonly item: Json;
+  readonly request: AuditRequest;
+  readonly verdict: Verdict;
+  readonly resource: Resource | undefined;
+  readonly session: Session;
+  /** The privileged containers' names and images, and whose Pod it is. */
+  readonly containers: readonly string[];
+  readonly images: readonly string[];
+  readonly workload: string;
+}
+
+/**
+ * The object of the request; its name is only in the answer where the server made it up (`generateName`). A client without
+ * a login names its object freely: the kind alone is believed, so that one flood is one Observation.
+ */
+function affected(item: Json, request: AuditRequest): Resource | undefined {
+  const { group, resource, verb, code, namespace, responseObject } = request;
+  if (resource === "") return undefined;
   const version = textAt(item, "objectRef", "apiVersion");
-  const name = firstText(
-    textAt(item, "objectRef", "name"),
-    event.verb === "create" && event.code < 400 ? textAt(item, "responseObject", "metadata", "name") : "",
-  );
+  const apiVersion = group !== "" && version !== "" ? `${group}/${version}` : version;
+  if (isUnauthenticated(request) && code >= 400) return resourceOf({ plural: resource, apiVersion });
+  const made = verb === "create" && code < 400 ? textAt(responseObject, "metadata", "name") : "";
   // The reference of a Namespace names the namespace twice; it is cluster-scoped.
-  const isNamespace = event.group === "" && event.resource === "namespaces";
+  const isNamespace = group === "" && resource === "namespaces";
   return resourceOf({
-    plural: event.resource,
-    name,
-    namespace: isNamespace ? "" : textAt(item, "objectRef", "namespace"),
-    apiVersion: event.group !== "" && version !== "" ? `${event.group}/${version}` : version,
+    plural: resource,
+    name: firstText(request.name, made),
+    namespace: isNamespace ? "" : namespace,
+    apiVersion,
   });
 }
 
-interface Spoken {
-  readonly event: AuditEvent;
-  readonly resource: Resource | undefined;
+/** `ReplicaSet/web-5d4f8c7b9d`, or what the Pod's name is generated from. */
+function workloadOfPod({ requestObject, responseObject }: AuditRequest): string {
+  for (const pod of [requestObject, responseObject]) {
+    const owners = list(at(pod, "metadata", "ownerReferences"));
+    const owner: Field = owners.find((one) => at(one, "controller") === true) ?? owners[0];
+    if (textAt(owner, "name") !== "") return `${textAt(owner, "kind")}/${textAt(owner, "name")}`;
+  }
+  const prefix = textAt(requestObject, "metadata", "generateName");
+  return prefix.endsWith("-") ? prefix.slice(0, -1) : prefix;
 }
 
-/** `jane delete secrets payments/db (200)`. */
-function sentence(item: Json, { event, resource }: Spoken): string {
-  const subject = firstText(event.user, "an unauthenticated client");
+/** `jane was allowed to delete secrets payments/db (200): RBAC: …`. */
+function sentence(act: Act): string {
+  const { item, request, verdict } = act;
+  const { code, user } = request;
   const acting = textAt(item, "impersonatedUser", "username");
-  const what = [event.resource, event.subresource].filter((word) => word !== "").join("/");
+  const isDenied = verdict.eventType === "access-denied";
+  const subject = firstText(
+    user,
+    `a client at ${request.address || "an unknown address"} without a valid login`,
+  );
+  const could = code === 0 ? "asked to" : isDenied ? "was not allowed to" : "was allowed to";
+  const answer = code === 0 ? "" : ` (${code})`;
+  const reason = isDenied
+    ? firstText(textAt(item, "responseStatus", "message"), textAt(item, "responseStatus", "reason"))
+    : text(at(item, "annotations", "authorization.k8s.io/reason"));
+  const whole = `${subject}${acting === "" ? "" : ` as ${acting}`} ${could} ${deed(act)}${answer}`;
+  return reason === "" ? whole : `${whole}: ${reason}`;
+}
+
+/** Verb and object, and what was run or made privileged. */
+function deed({ request, resource, session, images, containers, workload, verdict }: Act): string {
+  const { verb, subresource } = request;
   const which = [resource?.namespace, resource?.name].filter((word) => word !== undefined).join("/");
-  const target = what === "" ? pathOf(textAt(item, "requestURI")) : `${what} ${which}`.trim();
-  const answer = event.code === 0 ? "" : ` (${event.code})`;
-  return `${subject}${acting === "" ? "" : ` as ${acting}`} ${event.verb} ${target}${answer}`;
+  if (session.container + session.command + session.ports !== "" || verdict.eventType === "pod-exec") {
+    const where = session.container === "" ? "" : `container ${session.container} of `;
+    const ran = session.command === "" ? "" : ` "${session.command}"`;
+    const ports = session.ports === "" ? "" : ` ports ${session.ports}`;
+    const into = subresource === "portforward" ? "forward" : subresource === "attach" ? "attach to" : "run";
+    if (into === "run") return `run${ran} in ${where}Pod ${which}`;
+    return into === "forward" ? `forward${ports} to Pod ${which}` : `attach to ${where}Pod ${which}`;
+  }
+  const what = [request.resource, subresource].filter((word) => word !== "").join("/");
+  const target = what === "" ? pathOf(request) : `${what} ${which}`.trim();
+  if (containers.length === 0 || verdict.eventType !== "privileged-pod-creation") return `${verb} ${target}`;
+  const owner = workload === "" ? "" : ` of ${workload}`;
+  return `${verb} ${target}${owner} with privileged ${containers.join(", ")} (${images.join(", ")})`;
 }
 
-/** The path without the query, which holds commands and tokens. */
-function pathOf(uri: string): string {
-  return uri.split("?", 1)[0] ?? "";
-}
-
-function detailsOf(item: Json, event: AuditEvent): JsonObject {
+function detailsOf({ item, request, verdict, session, containers, images, workload }: Act): JsonObject {
+  const isPrivileged = verdict.eventType === "privileged-pod-creation";
   return withoutEmpty({
-    auditID: event.auditID,
-    stage: event.stage,
+    auditID: request.auditID,
+    stage: request.stage,
     level: textAt(item, "level"),
-    verb: event.verb,
-    user: event.user,
-    groups: texts(at(item, "user", "groups")),
+    verb: request.verb,
+    user: request.user,
+    groups: [...request.groups],
     impersonatedUser: textAt(item, "impersonatedUser", "username"),
     impersonatedGroups: texts(at(item, "impersonatedUser", "groups")),
-    code: event.code === 0 ? null : event.code,
+    code: request.code === 0 ? null : request.code,
     reason: textAt(item, "responseStatus", "reason"),
-    subresource: event.subresource,
-    requestURI: pathOf(textAt(item, "requestURI")),
+    subresource: request.subresource,
+    ...session,
+    ...(isPrivileged && { workload, containers: [...containers], images: [...images] }),
+    ...(verdict.mayBeDryRun && { dryRun: "unproven" }),
+    requestURI: pathOf(request),
     sourceIPs: texts(at(item, "sourceIPs")),
     userAgent: textAt(item, "userAgent"),
-    decision: text(at(item, "annotations", "authorization.k8s.io/decision")),
+    decision: request.decision,
     decisionReason: text(at(item, "annotations", "authorization.k8s.io/reason")),
   });
 }

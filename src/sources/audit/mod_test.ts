@@ -1,17 +1,23 @@
 import { assert, assertEquals } from "@std/assert";
-import type { Drawn, DrawnEvent } from "../../model/event.ts";
+import type { DrawContext, Drawn, DrawnEvent } from "../../model/event.ts";
 import type { Json, JsonObject } from "../../model/json.ts";
-import { drawnFrom } from "../../../tests/support/source_runtime.ts";
+import { toObservation } from "../../pipeline/normalize.ts";
+import { drawnFrom, runtimeFor } from "../../../tests/support/source_runtime.ts";
+import { readSettings } from "../../settings.ts";
+import { ownRequests } from "../own_requests.ts";
+import { SOURCES } from "../registry.ts";
 import { audit } from "./mod.ts";
 
 const OWN = "system:serviceaccount:zen-system:zen-watcher";
 
-function drawn(body: Json, ownUser = OWN): Drawn[] {
-  return drawnFrom(audit, { body, origin: { confined: false }, receivedAt: 0 }, { ownUser });
+const payloadOf = (body: Json) => ({ body, origin: { confined: false }, receivedAt: 0 });
+
+function drawn(body: Json, context: Partial<DrawContext> = {}): Drawn[] {
+  return drawnFrom(audit, payloadOf(body), { ownUser: OWN, ...context });
 }
 
-function events(body: Json, ownUser = OWN): DrawnEvent[] {
-  return drawn(body, ownUser).map((item) => {
+function events(body: Json, context: Partial<DrawContext> = {}): DrawnEvent[] {
+  return drawn(body, context).map((item) => {
     if ("error" in item) throw new Error(`${item.error.path}: ${item.error.message}`);
     return item.event;
   });
@@ -32,8 +38,8 @@ function act(target: string, rest: JsonObject = {}): JsonObject {
   };
 }
 
-function verdict(body: JsonObject, ownUser = OWN): string {
-  const [event] = events(body, ownUser);
+function verdict(body: JsonObject, context: Partial<DrawContext> = {}): string {
+  const [event] = events(body, context);
   return event === undefined ? "no event" : event.drop ?? `${event.eventType} ${event.severity}`;
 }
 
@@ -65,6 +71,12 @@ Deno.test("audit judges by the first rule that applies, in the order of the cont
     ["delete /secrets", {}, "secret-access HIGH"],
     ["list /secrets", {}, "not_relevant"],
     ["delete apps/deployments", {}, "resource-deletion HIGH"],
+    ["create zen.kube-zen.io/observationexceptions", {}, "exception-change MEDIUM"],
+    ["delete zen.kube-zen.io/observationfilters", {}, "exception-change MEDIUM"],
+    ["deletecollection zen.kube-zen.io/observationexceptions", {}, "exception-change MEDIUM"],
+    ["patch zen.kube-zen.io/observationfilters/status", {}, "not_relevant"],
+    ["get zen.kube-zen.io/observationexceptions", {}, "not_relevant"],
+    ["patch other.io/observationfilters", {}, "not_relevant"],
     ["deletecollection /pods", {}, "resource-deletion HIGH"],
     ["update apps/deployments", {}, "not_relevant"],
   ];
@@ -115,27 +127,268 @@ Deno.test("audit judges each request at the stage that settles it", () => {
   assertEquals(at("Panic", "delete /secrets", 0), "secret-access HIGH");
 });
 
-Deno.test("audit's identity is the auditID, so both stages of one session are one act", () => {
-  const session = ["ResponseStarted", "ResponseComplete"].map((stage) => act("get /pods/exec", { stage }));
-  const [started, complete] = events({ kind: "EventList", items: session });
-  assertEquals(started?.identity, { auditID: "id-1" });
-  assertEquals(complete?.identity, started?.identity);
-  assertEquals(complete?.severity, started?.severity);
+/** How many Observations the acts make. */
+function distinct(acts: readonly JsonObject[]): number {
+  const runtime = runtimeFor(audit);
+  const payload = payloadOf({ kind: "EventList", items: [...acts] });
+  return new Set(events(payload.body).map((event) => runtime.normalize(event, payload).fingerprint)).size;
+}
+
+const at = (second: number) => ({ requestReceivedTimestamp: `2026-11-29T13:00:${10 + second}.000001Z` });
+const ten = (make: (index: number) => JsonObject) => Array.from({ length: 10 }, (_, index) => make(index));
+
+Deno.test("audit takes both stages of one session for one act", () => {
+  const session = ["ResponseStarted", "ResponseComplete"].map((stage) =>
+    act("get /pods/exec", { stage, ...at(0), stageTimestamp: `${stage} is later` })
+  );
+  assertEquals(distinct(session), 1);
 });
 
-Deno.test("audit leaves out its own writes to its own group, leases and events, and keeps those of others", () => {
-  const own = { user: { username: OWN } };
-  assertEquals(verdict(act("delete zen.kube-zen.io/observations", own)), "own_write");
-  assertEquals(
-    verdict(act("create zen.kube-zen.io/observations", { ...own, responseStatus: { code: 403 } })),
-    "own_write",
-  );
-  assertEquals(verdict(act("update coordination.k8s.io/leases", own)), "own_write");
-  assertEquals(verdict(act("create events.k8s.io/events", own)), "own_write");
-  assertEquals(verdict(act("delete /secrets", own)), "secret-access HIGH");
-  assertEquals(verdict(act("delete zen.kube-zen.io/observations")), "resource-deletion HIGH");
+Deno.test("audit tells ten acts under one Audit-ID header apart", () => {
+  const uri = (index: number) => ({ requestURI: `/api/v1/namespaces/shop/secrets/s${index}` });
+  assertEquals(distinct(ten((index) => act("delete /secrets", at(index)))), 10);
+  assertEquals(distinct(ten((index) => act("delete /secrets", uri(index)))), 10);
+  assertEquals(distinct(ten((index) => act("delete /secrets", { user: { username: `jane-${index}` } }))), 10);
+  assertEquals(distinct([act("delete /secrets"), act("patch /secrets")]), 2);
+  assertEquals(distinct(ten(() => act("delete /secrets", { ...uri(1), ...at(1) }))), 1);
+});
+
+Deno.test("audit leaves out the requests that zen-watcher sends, and keeps everything else of its user", () => {
+  const own = (namespace: string, name: string, rest: JsonObject = {}) => ({
+    user: { username: OWN },
+    objectRef: { namespace, name, ...rest },
+  });
+  const by = (target: string, { user, objectRef }: { user: JsonObject; objectRef: JsonObject }) => {
+    const base = act(target, { user });
+    return { ...base, objectRef: { ...base.objectRef as JsonObject, ...objectRef } };
+  };
+  const refused = { responseStatus: { code: 403 } };
+  const zen = "zen.kube-zen.io";
+  const table: [JsonObject, string][] = [
+    [by(`delete ${zen}/observations`, own("shop", "falco-1")), "own_request"],
+    [{ ...by(`create ${zen}/observations`, own("shop", "falco-1")), ...refused }, "own_request"],
+    [by(`patch ${zen}/observations/status`, own("shop", "falco-1")), "own_request"],
+    [{ ...by("list aquasecurity.github.io/vulnerabilityreports", own("", "")), ...refused }, "own_request"],
+    [{ ...by("watch /configmaps", own("kube-bench", "")), ...refused }, "own_request"],
+    [
+      by("update coordination.k8s.io/leases", own("zen-system", "zen-watcher-leader-election")),
+      "own_request",
+    ],
+    [by("create /events", own("zen-system", "e")), "own_request"],
+    [by(`deletecollection ${zen}/observations`, own("shop", "")), "resource-deletion HIGH"],
+    [
+      by("delete coordination.k8s.io/leases", own("zen-system", "zen-watcher-leader-election")),
+      "resource-deletion HIGH",
+    ],
+    [
+      { ...by("update coordination.k8s.io/leases", own("kube-system", "scheduler")), ...refused },
+      "access-denied MEDIUM",
+    ],
+    [{ ...by("list /secrets", own("", "")), ...refused }, "access-denied MEDIUM"],
+    [{ ...by("list /configmaps", own("shop", "")), ...refused }, "access-denied MEDIUM"],
+    [by("delete apps/deployments", own("shop", "web")), "resource-deletion HIGH"],
+    [by("get /pods/exec", own("shop", "web")), "pod-exec HIGH"],
+    [by(`create ${zen}/observationexceptions`, own("shop", "x")), "exception-change MEDIUM"],
+    [
+      { ...by(`delete ${zen}/observations`, own("shop", "x")), impersonatedUser: { username: "root" } },
+      "resource-deletion HIGH",
+    ],
+    [act(`delete ${zen}/observations`), "resource-deletion HIGH"],
+  ];
+  for (const [body, expected] of table) assertEquals(verdict(body), expected, JSON.stringify(body));
   const nobody = { user: {}, stage: "ResponseStarted", responseStatus: { code: 401 } };
-  assertEquals(verdict(act("create zen.kube-zen.io/observations", nobody), ""), "access-denied MEDIUM");
+  assertEquals(verdict(act(`create ${zen}/observations`, nobody), { ownUser: "" }), "access-denied MEDIUM");
+});
+
+Deno.test("audit leaves out what an Ingester's source reads, once it is in force", () => {
+  const feeds = [{
+    type: "watch" as const,
+    resources: [{ group: "x.io", version: "v1", plural: "scans", kind: "Scan", namespaced: true }],
+  }];
+  const scans = act("list x.io/scans", { user: { username: OWN }, responseStatus: { code: 403 } });
+  const isOwnRequest = ownRequests(readSettings(() => undefined), [...SOURCES, {
+    ...audit,
+    name: "scans",
+    feeds,
+  }]);
+  assertEquals([verdict(scans), verdict(scans, { isOwnRequest })], ["access-denied MEDIUM", "own_request"]);
+});
+
+Deno.test("audit drops dry runs of writes, and believes those of deletions by their body alone", () => {
+  const query = { requestURI: "/x?dryRun=All&fieldManager=kubectl" };
+  const body = { requestObject: { kind: "DeleteOptions", dryRun: ["All"] } };
+  for (const target of ["create /secrets", "update /configmaps", "patch rbac.authorization.k8s.io/roles"]) {
+    assertEquals(verdict(act(target, query)), "not_relevant");
+    assertEquals(verdict(act(target, { ...query, responseStatus: { code: 403 } })), "access-denied MEDIUM");
+    assertEquals(verdict(act(target, { requestURI: "/x?dryRun=" })) === "not_relevant", false);
+  }
+  for (const target of ["delete /secrets", "deletecollection apps/deployments"]) {
+    const [unproven] = events(act(target, query));
+    assertEquals([unproven?.drop, unproven?.details.dryRun], [undefined, "unproven"]);
+    const [overridden] = events(act(target, { ...query, requestObject: { kind: "DeleteOptions" } }));
+    assertEquals([overridden?.drop, overridden?.details.dryRun], [undefined, "unproven"]);
+    assertEquals(verdict(act(target, body)), "not_relevant");
+    assertEquals(verdict(act(target, { ...body, ...query })), "not_relevant");
+    assertEquals("dryRun" in (events(act(target))[0]?.details ?? {}), false);
+  }
+  for (const subresource of ["exec", "attach", "portforward"]) {
+    const requestURI = "/api/v1/namespaces/shop/pods/x/exec?dryRun=All&command=sh";
+    assertEquals(verdict(act(`create /pods/${subresource}`, { requestURI })), "pod-exec HIGH");
+  }
+});
+
+Deno.test("audit keeps what the authorizer refused, and leaves out what admission or a quota refused", () => {
+  const refused = (decision?: string) =>
+    verdict(act("create /pods", {
+      responseStatus: { code: 403, reason: "Forbidden" },
+      ...(decision !== undefined && { annotations: { "authorization.k8s.io/decision": decision } }),
+    }));
+  assertEquals([refused("allow"), refused("forbid"), refused()], [
+    "not_relevant",
+    "access-denied MEDIUM",
+    "access-denied MEDIUM",
+  ]);
+});
+
+Deno.test("audit leaves out what a starting API server refuses the control plane, and nothing of others", () => {
+  const starting = Date.parse("2026-11-29T13:00:00Z");
+  const context = { isApiServerStarting: (at: number) => at === starting };
+  const refused = (username: string, rest: JsonObject = {}) =>
+    verdict(
+      act("list /services", {
+        user: { username },
+        stageTimestamp: "2026-11-29T13:00:00Z",
+        responseStatus: { code: 403 },
+        ...rest,
+      }),
+      context,
+    );
+  for (const user of ["system:kube-scheduler", "system:apiserver", "system:node:n1"]) {
+    assertEquals(refused(user), "api_server_starting");
+    assertEquals(refused(user, { stageTimestamp: "2026-11-29T13:09:00Z" }), "access-denied MEDIUM");
+    assertEquals(refused(user, { impersonatedUser: { username: "root" } }), "access-denied MEDIUM");
+  }
+  for (const user of ["jane", "system:anonymous", "system:serviceaccount:shop:web", "not-system:node:n1"]) {
+    assertEquals(refused(user), "access-denied MEDIUM");
+  }
+});
+
+Deno.test("audit counts the repeats of a program in one Observation, and every act of a person as one", () => {
+  const by = (user: JsonObject | string, target: string, rest: (index: number) => JsonObject = () => ({})) =>
+    distinct(
+      ten((index) =>
+        act(target, {
+          user: typeof user === "string" ? { username: user } : user,
+          ...at(index),
+          ...rest(index),
+        })
+      ),
+    );
+  const controller = "system:serviceaccount:kube-system:job-controller";
+  const pods = (index: number) => ({
+    objectRef: { resource: "pods", namespace: "shop", name: `web-7f8d9c6b5d-x2k4${"bcdfghjklm"[index]}` },
+  });
+  const secrets = (index: number) => ({
+    objectRef: { resource: "secrets", namespace: "shop", name: `s-${index}` },
+  });
+  const commands = (index: number) => ({ requestURI: `/x?container=c&command=cat&command=%2F${index}` });
+  const images = (index: number) => ({
+    requestObject: {
+      spec: { containers: [{ name: "c", image: `i:${index}`, securityContext: { privileged: true } }] },
+    },
+  });
+  for (const program of [controller, "system:node:n1", "system:kube-scheduler", "system:apiserver"]) {
+    assertEquals(by(program, "patch /configmaps"), 1);
+    assertEquals(by(program, "delete /pods", pods), 1);
+    assertEquals(by(program, "delete /secrets", secrets), 10, "other Secrets are other acts");
+    assertEquals(by(program, "get /pods/exec", commands), 10, "other commands are other acts");
+    assertEquals(by(program, "create /pods", images), 10, "other images are other acts");
+  }
+  const loopback = { username: "system:apiserver", groups: ["system:masters"] };
+  assertEquals(by(loopback, "patch /configmaps"), 1);
+  for (
+    const person of [
+      { username: "jane" },
+      { username: "system:admin" },
+      { username: controller, groups: ["system:masters"] },
+      { username: "system:node", groups: [] },
+    ]
+  ) assertEquals(by(person, "patch /configmaps"), 10);
+  assertEquals(by(controller, "patch /configmaps", () => ({ impersonatedUser: { username: "jane" } })), 10);
+  const [repeat] = events(act("patch /configmaps", { user: { username: controller } }));
+  const [single] = events(act("patch /configmaps"));
+  assertEquals([repeat?.windowMs, single?.windowMs], [3_600_000, Infinity]);
+});
+
+Deno.test("audit counts refusals by user, or by the connection's address where there is no login", () => {
+  const refused = (rest: (index: number) => JsonObject, code = 403, target = "list /secrets") =>
+    distinct(ten((index) => act(target, { responseStatus: { code }, ...at(index), ...rest(index) })));
+  const from = (...sourceIPs: string[]) => ({ user: {}, stage: "ResponseStarted", sourceIPs });
+  assertEquals(refused(() => ({})), 1);
+  assertEquals(refused((index) => ({ user: { username: `u${index}` } })), 10);
+  const named = (index: number) => ({
+    objectRef: { resource: "secrets", namespace: "shop", name: `s${index}` },
+  });
+  const placed = (index: number) => ({ objectRef: { resource: "secrets", namespace: `n${index}` } });
+  assertEquals([refused(named), refused(placed)], [1, 10]);
+  assertEquals(refused((index) => ({ ...from(`192.0.2.${index}`, "10.0.0.9"), ...placed(index) }), 401), 1);
+  assertEquals(refused((index) => from("192.0.2.1", `10.0.0.${index}`), 401), 10);
+  const anonymous = { user: { username: "system:anonymous" }, sourceIPs: ["10.0.0.9"] };
+  assertEquals(refused((index) => ({ ...anonymous, requestURI: `/x/${index}` })), 1);
+  const [event] = events(act("list /secrets", { ...from("10.0.0.9"), responseStatus: { code: 401 } }));
+  assertEquals(event?.resource, { apiVersion: "v1", kind: "Secret" });
+  assertEquals(event?.windowMs, 3_600_000);
+});
+
+Deno.test("audit shows container, command and ports of a session, and with AUDIT_COMMANDS=program the program alone", () => {
+  const session = (subresource: string, query: string) =>
+    act(`get /pods/${subresource}`, {
+      requestURI: `/api/v1/namespaces/shop/pods/x/${subresource}?${query}`,
+      responseStatus: { code: 101 },
+    });
+  const told = (body: JsonObject, context: Partial<DrawContext> = {}) => {
+    const [event] = events(body, context);
+    const { container, command, ports } = event?.details ?? {};
+    return [event?.message, container, command, ports];
+  };
+  const exec = session("exec", "container=app&command=cat&command=%2Fvault%2Fdata&stdout=true");
+  assertEquals(told(exec), [
+    'jane was allowed to run "cat /vault/data" in container app of Pod shop/x (101)',
+    "app",
+    "cat /vault/data",
+    undefined,
+  ]);
+  assertEquals(told(exec, { auditCommands: "program" })[2], "cat");
+  assertEquals(told(session("attach", "container=app&tty=true")).slice(0, 2), [
+    "jane was allowed to attach to container app of Pod shop/x (101)",
+    "app",
+  ]);
+  assertEquals(told(session("portforward", "ports=8080&ports=9090")), [
+    "jane was allowed to forward ports 8080,9090 to Pod shop/x (101)",
+    undefined,
+    undefined,
+    "8080,9090",
+  ]);
+  assertEquals(told(session("exec", `command=${"x".repeat(20_000)}`))[2]?.toString().length, 1_024);
+});
+
+Deno.test("audit names the workload, container and image of a privileged Pod", () => {
+  const containers = [
+    { name: "app", image: "web:1" },
+    { name: "sh", image: "busybox", securityContext: { privileged: true } },
+  ];
+  const of = (metadata: JsonObject) =>
+    events(act("create /pods", { requestObject: { metadata, spec: { containers } } }))[0];
+  const owners = [{ kind: "ReplicaSet", name: "web-7f8d9c6b5d", controller: true }];
+  const owned = of({ generateName: "web-7f8d9c6b5d-", ownerReferences: owners });
+  assertEquals(
+    owned?.message,
+    "jane was allowed to create pods shop/x of ReplicaSet/web-7f8d9c6b5d with privileged sh (busybox) (200)",
+  );
+  const { workload, containers: names, images } = owned?.details ?? {};
+  assertEquals([workload, names, images], ["ReplicaSet/web-7f8d9c6b5d", ["sh"], ["busybox"]]);
+  assertEquals(of({ generateName: "run-" })?.details.workload, "run");
+  assertEquals("workload" in (of({ name: "x" })?.details ?? {}), false);
 });
 
 Deno.test("audit keeps no body, no query and no token", () => {
@@ -151,10 +404,16 @@ Deno.test("audit keeps no body, no query and no token", () => {
     impersonatedUser: { username: "root" },
     annotations: { "authorization.k8s.io/decision": "allow", other: "hunter2" },
   }));
-  assert(!JSON.stringify(event).includes("hunter2"));
-  assertEquals(event?.details.requestURI, "/api/v1/namespaces/shop/secrets");
-  assertEquals(event?.details.impersonatedUser, "root");
-  assertEquals(event?.message, "jane as root create secrets shop/x (200)");
+  if (!event) throw new Error("expected an event");
+  const payload = payloadOf(null);
+  const stored = toObservation(runtimeFor(audit).normalize(event, payload), 1, {
+    instance: "default",
+    eventId: "e",
+  });
+  assert(!JSON.stringify(stored).includes("hunter2"));
+  assertEquals(event.details.requestURI, "/api/v1/namespaces/shop/secrets");
+  assertEquals(event.details.impersonatedUser, "root");
+  assertEquals(event.message, "jane as root was allowed to create secrets shop/x (200)");
 });
 
 Deno.test("audit takes a made-up name from the answer and needs none", () => {
@@ -182,7 +441,7 @@ Deno.test("audit takes a Namespace for cluster-scoped, and a path without an obj
   const [event] = events(path);
   assertEquals([event?.resource, event?.message], [
     undefined,
-    "an unauthenticated client get /metrics (403)",
+    "a client at an unknown address without a valid login was not allowed to get /metrics (403)",
   ]);
 });
 

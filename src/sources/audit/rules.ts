@@ -1,150 +1,143 @@
 /** The rules that decide which Kubernetes audit events matter, in their order. */
-import type { FilterReason } from "../../model/outcome.ts";
-import { isObject, type Json } from "../../model/json.ts";
+import type { DrawContext, DrawnEvent } from "../../model/event.ts";
 import { GROUP } from "../../model/observation.ts";
-import { at, type Field, list, number, shapeOf, text, textAt } from "../read.ts";
-
-/** An audit event with its absent parts made empty. Bodies are read, never stored. */
-export interface AuditEvent {
-  readonly auditID: string;
-  readonly stage: string;
-  readonly verb: string;
-  readonly user: string;
-  /** 0 where no answer is recorded. */
-  readonly code: number;
-  readonly group: string;
-  readonly resource: string;
-  readonly subresource: string;
-  readonly requestObject: Field;
-  readonly responseObject: Field;
-}
+import { at, type Field, list } from "../read.ts";
+import { type AuditRequest, isSession } from "./request.ts";
 
 /** What the rules decide about an audit event. */
 export interface Verdict {
   readonly eventType: string;
   readonly severity: "HIGH" | "MEDIUM" | "LOW";
-  readonly drop?: Extract<FilterReason, "not_relevant" | "own_write">;
+  readonly drop?: NonNullable<DrawnEvent["drop"]>;
+  /** Set on a deletion whose query asks for a dry run: a body, which is not recorded, may have said otherwise. */
+  readonly mayBeDryRun?: true;
 }
 
-const SESSIONS: ReadonlySet<string> = new Set(["exec", "attach", "portforward"]);
 const WRITES: ReadonlySet<string> = new Set(["create", "update", "patch", "delete", "deletecollection"]);
 const DELETIONS: ReadonlySet<string> = new Set(["delete", "deletecollection"]);
 const RBAC_GROUP = "rbac.authorization.k8s.io";
 const RBAC: ReadonlySet<string> = new Set(["roles", "clusterroles", "rolebindings", "clusterrolebindings"]);
+const EXCEPTIONS: ReadonlySet<string> = new Set(["observationexceptions", "observationfilters"]);
+/** Subresources that know no dry run. */
+const ALWAYS_REAL: ReadonlySet<string> = new Set(["exec", "attach", "portforward", "proxy"]);
+/** The parts of the control plane, which an API server refuses until it has loaded RBAC. */
+const CONTROL_PLANE = /^(?:system:apiserver$|system:kube-|system:node:)/;
 const IRRELEVANT: Verdict = { eventType: "audit-event", severity: "LOW", drop: "not_relevant" };
 
 interface Rule {
   readonly eventType: string;
-  readonly applies: (event: AuditEvent) => boolean;
+  readonly severity: Verdict["severity"];
+  readonly applies: (request: AuditRequest) => boolean;
 }
 
 const RULES: readonly Rule[] = [
-  { eventType: "rbac-change", applies: changesRbac },
-  { eventType: "privileged-pod-creation", applies: createsPrivilegedPod },
-  { eventType: "pod-exec", applies: opensSession },
-  { eventType: "secret-access", applies: writesSecret },
-  { eventType: "resource-deletion", applies: (event) => DELETIONS.has(event.verb) },
+  { eventType: "exception-change", severity: "MEDIUM", applies: changesExceptions },
+  { eventType: "rbac-change", severity: "HIGH", applies: changesRbac },
+  {
+    eventType: "privileged-pod-creation",
+    severity: "HIGH",
+    applies: (request) => privilegedContainers(request).length > 0,
+  },
+  { eventType: "pod-exec", severity: "HIGH", applies: isSession },
+  { eventType: "secret-access", severity: "HIGH", applies: writesSecret },
+  { eventType: "resource-deletion", severity: "HIGH", applies: ({ verb }) => DELETIONS.has(verb) },
 ];
 
 /** Every event type an audit event can have. */
 export const AUDIT_EVENT_TYPES: readonly string[] = ["access-denied", ...RULES.map((rule) => rule.eventType)];
 
-/** The parts of an audit event the rules read. */
-export function readAuditEvent(item: Json): AuditEvent {
-  return {
-    auditID: textAt(item, "auditID"),
-    stage: textAt(item, "stage"),
-    verb: textAt(item, "verb"),
-    user: textAt(item, "user", "username"),
-    code: number(at(item, "responseStatus", "code")) ?? 0,
-    group: textAt(item, "objectRef", "apiGroup"),
-    resource: textAt(item, "objectRef", "resource"),
-    subresource: textAt(item, "objectRef", "subresource"),
-    requestObject: at(item, "requestObject"),
-    responseObject: at(item, "responseObject"),
-  };
-}
-
 /**
  * True where the stage settles the request. A session over WebSocket ends hours later, and a request
  * without a valid login has no later stage: both are judged at ResponseStarted.
  */
-export function isDecisiveStage(event: AuditEvent): boolean {
-  if (event.stage === "ResponseComplete" || event.stage === "Panic") return true;
-  return event.stage === "ResponseStarted" && (opensSession(event) || event.code === 401);
+export function isDecisiveStage(request: AuditRequest): boolean {
+  if (request.stage === "ResponseComplete" || request.stage === "Panic") return true;
+  return request.stage === "ResponseStarted" && (isSession(request) || request.code === 401);
 }
 
-/** Judges one event. `ownUser` is "" while unknown: no user has that name. */
-export function judge(event: AuditEvent, ownUser: string): Verdict {
-  if (isOwnWrite(event, ownUser)) return { ...IRRELEVANT, drop: "own_write" };
-  if (event.code === 401 || event.code === 403) return { eventType: "access-denied", severity: "MEDIUM" };
-  if (event.code >= 400) return IRRELEVANT;
-  const rule = RULES.find((candidate) => candidate.applies(event));
-  return rule ? { eventType: rule.eventType, severity: "HIGH" } : IRRELEVANT;
+/** Judges one request. */
+export function judge(request: AuditRequest, context: DrawContext): Verdict {
+  const { code, verb } = request;
+  if (isOwn(request, context)) return { ...IRRELEVANT, drop: "own_request" };
+  if (isDenied(request)) return judgeDenied(request, context);
+  if (code >= 400 || isDryRun(request)) return IRRELEVANT;
+  const rule = RULES.find((candidate) => candidate.applies(request));
+  if (!rule) return IRRELEVANT;
+  const mayBeDryRun = DELETIONS.has(verb) && asksForDryRun(request);
+  return { eventType: rule.eventType, severity: rule.severity, ...(mayBeDryRun && { mayBeDryRun }) };
 }
 
-function isOwnWrite(event: AuditEvent, ownUser: string): boolean {
-  if (ownUser === "" || event.user !== ownUser) return false;
-  return event.group === GROUP || event.resource === "leases" || event.resource === "events";
+/** The own user is "" while unknown: no user has that name. Under another's name it is somebody with a stolen token. */
+function isOwn(request: AuditRequest, { ownUser, isOwnRequest }: DrawContext): boolean {
+  return ownUser !== "" && request.user === ownUser && !request.impersonates && isOwnRequest(request);
 }
 
-function changesRbac(event: AuditEvent): boolean {
-  return event.group === RBAC_GROUP && RBAC.has(event.resource) && WRITES.has(event.verb);
+/** Refused for lack of a login or of rights; what admission or a quota refuses, the authorizer had allowed. */
+function isDenied({ code, decision }: AuditRequest): boolean {
+  return code === 401 || (code === 403 && decision !== "allow");
 }
 
-function opensSession(event: AuditEvent): boolean {
-  return event.group === "" && event.resource === "pods" && SESSIONS.has(event.subresource);
+function judgeDenied(request: AuditRequest, { isApiServerStarting }: DrawContext): Verdict {
+  const denied: Verdict = { eventType: "access-denied", severity: "MEDIUM" };
+  const isExpected = CONTROL_PLANE.test(request.user) && !request.impersonates &&
+    isApiServerStarting(Date.parse(request.stageTimestamp));
+  return isExpected ? { ...denied, drop: "api_server_starting" } : denied;
 }
 
-function writesSecret(event: AuditEvent): boolean {
-  const kept = event.resource === "secrets" || event.resource === "configmaps";
-  return kept && event.group === "" && WRITES.has(event.verb);
+/** For a deletion the query proves nothing: the options in its body override it. */
+function isDryRun(request: AuditRequest): boolean {
+  if (ALWAYS_REAL.has(request.subresource)) return false;
+  if (DELETIONS.has(request.verb)) return list(at(request.requestObject, "dryRun")).includes("All");
+  return WRITES.has(request.verb) && asksForDryRun(request);
 }
 
-function createsPrivilegedPod(event: AuditEvent): boolean {
-  if (event.group !== "" || event.resource !== "pods") return false;
-  if (event.subresource === "" && event.verb === "create") {
-    return hasPrivilegedContainer(event.requestObject) || hasPrivilegedContainer(event.responseObject);
+function asksForDryRun({ query }: AuditRequest): boolean {
+  return query.getAll("dryRun").includes("All");
+}
+
+function changesExceptions({ group, resource, subresource, verb }: AuditRequest): boolean {
+  return group === GROUP && EXCEPTIONS.has(resource) && subresource === "" && WRITES.has(verb);
+}
+
+function changesRbac({ group, resource, verb }: AuditRequest): boolean {
+  return group === RBAC_GROUP && RBAC.has(resource) && WRITES.has(verb);
+}
+
+function writesSecret({ group, resource, verb }: AuditRequest): boolean {
+  return (resource === "secrets" || resource === "configmaps") && group === "" && WRITES.has(verb);
+}
+
+/** The privileged containers that a request brings into a Pod: none where it brings no Pod. */
+export function privilegedContainers(request: AuditRequest): readonly Field[] {
+  const { group, resource, subresource, verb, requestObject, responseObject } = request;
+  if (group !== "" || resource !== "pods") return [];
+  if (subresource === "" && verb === "create") {
+    const requested = containersOf(requestObject).filter(isPrivileged);
+    return requested.length > 0 ? requested : containersOf(responseObject).filter(isPrivileged);
   }
-  return event.subresource === "ephemeralcontainers" && WRITES.has(event.verb) && addsPrivileged(event);
+  const adds = subresource === "ephemeralcontainers" && WRITES.has(verb);
+  return adds ? addedContainers(requestObject, responseObject).filter(isPrivileged) : [];
 }
 
 /** The request says what is added; the answer repeats the whole Pod, whose other containers were judged before. */
-function addsPrivileged({ requestObject, responseObject }: AuditEvent): boolean {
-  if (requestObject === undefined) {
-    return list(at(responseObject, "spec", "ephemeralContainers")).some(isPrivileged);
+function addedContainers(requestObject: Field, responseObject: Field): readonly Field[] {
+  if (requestObject === undefined) return list(at(responseObject, "spec", "ephemeralContainers"));
+  if (Array.isArray(requestObject)) {
+    return requestObject.flatMap((step) => patchedContainers(at(step, "value")));
   }
-  if (Array.isArray(requestObject)) return requestObject.some((step) => holdsPrivileged(at(step, "value")));
-  return list(at(requestObject, "spec", "ephemeralContainers")).some(isPrivileged);
+  return list(at(requestObject, "spec", "ephemeralContainers"));
 }
 
 /** The value of a JSON patch step: a container, a list of them, or a spec. */
-function holdsPrivileged(value: Field): boolean {
-  if (Array.isArray(value)) return value.some(isPrivileged);
-  return isPrivileged(value) || list(at(value, "ephemeralContainers")).some(isPrivileged);
+function patchedContainers(value: Field): readonly Field[] {
+  return Array.isArray(value) ? value : [value, ...list(at(value, "ephemeralContainers"))];
 }
 
-function hasPrivilegedContainer(pod: Field): boolean {
+function containersOf(pod: Field): readonly Field[] {
   const spec = at(pod, "spec");
-  return ["containers", "initContainers", "ephemeralContainers"].some((kind) =>
-    list(at(spec, kind)).some(isPrivileged)
-  );
+  return ["containers", "initContainers", "ephemeralContainers"].flatMap((kind) => list(at(spec, kind)));
 }
 
 function isPrivileged(container: Field): boolean {
   return at(container, "securityContext", "privileged") === true;
-}
-
-/** Why `item` is no audit event, or undefined where it is one. */
-export function shapeProblem(item: Json): string | undefined {
-  if (!isObject(item)) return `expected an audit event, received ${shapeOf(item)}`;
-  const kind = at(item, "kind");
-  if (kind !== undefined && kind !== "Event") {
-    return `expected kind Event or EventList, received ${text(kind) || shapeOf(kind)}`;
-  }
-  const version = textAt(item, "apiVersion");
-  if (version !== "" && !version.startsWith("audit.k8s.io/")) {
-    return `expected apiVersion audit.k8s.io, received ${version}`;
-  }
-  return undefined;
 }

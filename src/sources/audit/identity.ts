@@ -1,0 +1,75 @@
+/** Which audit events are one act: a request by its key, or the repeats of a program or of refusals. */
+import type { DrawnEvent } from "../../model/event.ts";
+import { workloadOf } from "../../model/identity/workload.ts";
+import type { JsonObject } from "../../model/json.ts";
+import type { Resource } from "../../model/observation.ts";
+import { withoutEmpty } from "../read.ts";
+import { type AuditRequest, isProgram, sessionOf } from "./request.ts";
+
+/** Acts that are counted in one Observation while each follows the one before within this time. */
+const REPEAT_WINDOW_MS = 3_600_000;
+/** Kinds whose names Kubernetes generates. */
+const GENERATED: ReadonlySet<string> = new Set(["Pod", "ReplicaSet", "Job"]);
+
+/** The fields of the fingerprint, for the reference page: those of one request, of a refusal, of a program's act. */
+export const IDENTITY_FIELDS: readonly string[] = ["request", "refused", "act"];
+
+/** An act as it is told from others. */
+export interface Act {
+  readonly request: AuditRequest;
+  readonly eventType: string;
+  readonly resource: Resource | undefined;
+  readonly images: readonly string[];
+}
+
+/**
+ * The identity of an act and its window. A client chooses the Audit-ID, but not the time at which the API server received
+ * the request: both belong to the key of a request, which is a repeat as long as its Observation is stored.
+ */
+export function identityOf(act: Act): Pick<DrawnEvent, "identity" | "windowMs"> {
+  if (act.eventType === "access-denied") {
+    return { identity: { refused: refusalOf(act) }, windowMs: REPEAT_WINDOW_MS };
+  }
+  if (isProgram(act.request)) return { identity: { act: actOf(act) }, windowMs: REPEAT_WINDOW_MS };
+  return { identity: { request: requestKey(act.request) }, windowMs: Infinity };
+}
+
+/** True where the API server knows no user: anyone who reaches it may send such requests. */
+export function isUnauthenticated({ code, user }: AuditRequest): boolean {
+  return code === 401 || user === "" || user === "system:anonymous";
+}
+
+/** What names one request, in each of its stages and each time that it is sent again. */
+export function requestKey({ auditID, receivedTimestamp, user, verb, uri }: AuditRequest): JsonObject {
+  return { auditID, requestReceivedTimestamp: receivedTimestamp, user, verb, requestURI: uri };
+}
+
+function refusalOf({ request }: Act): JsonObject {
+  const resource = resourceKey(request);
+  if (isUnauthenticated(request)) return withoutEmpty({ address: request.address, resource });
+  const { user, verb, namespace } = request;
+  return withoutEmpty({ user, verb, resource, namespace });
+}
+
+function actOf({ request, eventType, resource, images }: Act): JsonObject {
+  const { user, verb, namespace } = request;
+  const name = resource?.kind !== undefined && GENERATED.has(resource.kind)
+    ? workloadOf(resource)
+    : resource?.name;
+  return withoutEmpty({
+    user,
+    verb,
+    resource: resourceKey(request),
+    namespace,
+    name,
+    eventType,
+    ...sessionOf(request, { auditCommands: "full" }),
+    images: [...images],
+  });
+}
+
+/** `deployments.apps`, `pods/exec`; "" for a path without an object. */
+function resourceKey({ group, resource, subresource }: AuditRequest): string {
+  const plural = group === "" ? resource : `${resource}.${group}`;
+  return subresource === "" ? plural : `${plural}/${subresource}`;
+}

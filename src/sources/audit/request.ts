@@ -1,0 +1,116 @@
+/** An audit event as the request that it records: its parts, who sent it, and what it ran. */
+import type { ApiRequest, DrawContext } from "../../model/event.ts";
+import { isObject, type Json } from "../../model/json.ts";
+import { at, type Field, number, shapeOf, text, textAt, texts } from "../read.ts";
+
+/** An audit event with its absent parts made empty. Bodies are read, never stored. */
+export interface AuditRequest extends ApiRequest {
+  readonly auditID: string;
+  readonly stage: string;
+  readonly user: string;
+  readonly groups: readonly string[];
+  readonly impersonates: boolean;
+  /** 0 where no answer is recorded. */
+  readonly code: number;
+  /** The authorizer's: `allow`, `forbid`, or "". */
+  readonly decision: string;
+  readonly uri: string;
+  readonly query: URLSearchParams;
+  /** The address of the connection: those before it are what the client claims. */
+  readonly address: string;
+  readonly receivedTimestamp: string;
+  readonly stageTimestamp: string;
+  readonly requestObject: Field;
+  readonly responseObject: Field;
+}
+
+/** What a session in a container is about. */
+export interface Session {
+  readonly container: string;
+  /** One line; "" for attach and portforward. */
+  readonly command: string;
+  readonly ports: string;
+}
+
+const SESSIONS: ReadonlySet<string> = new Set(["exec", "attach", "portforward"]);
+/** A query longer than this is read up to here. */
+const MAX_QUERY = 16_384;
+/** A command is cut after so many characters. */
+const MAX_COMMAND = 1_024;
+
+/** Reads an audit event of any shape. */
+export function readRequest(item: Json): AuditRequest {
+  const uri = textAt(item, "requestURI");
+  const mark = uri.indexOf("?");
+  return {
+    auditID: textAt(item, "auditID"),
+    stage: textAt(item, "stage"),
+    verb: textAt(item, "verb"),
+    user: textAt(item, "user", "username"),
+    groups: texts(at(item, "user", "groups")),
+    impersonates: at(item, "impersonatedUser") !== undefined,
+    code: number(at(item, "responseStatus", "code")) ?? 0,
+    decision: text(at(item, "annotations", "authorization.k8s.io/decision")),
+    group: textAt(item, "objectRef", "apiGroup"),
+    resource: textAt(item, "objectRef", "resource"),
+    subresource: textAt(item, "objectRef", "subresource"),
+    namespace: textAt(item, "objectRef", "namespace"),
+    name: textAt(item, "objectRef", "name"),
+    uri,
+    query: new URLSearchParams(mark < 0 ? "" : uri.slice(mark + 1, mark + 1 + MAX_QUERY)),
+    address: texts(at(item, "sourceIPs")).at(-1) ?? "",
+    receivedTimestamp: textAt(item, "requestReceivedTimestamp"),
+    stageTimestamp: textAt(item, "stageTimestamp"),
+    requestObject: at(item, "requestObject"),
+    responseObject: at(item, "responseObject"),
+  };
+}
+
+/** The path without the query, which holds commands and tokens. */
+export function pathOf({ uri }: AuditRequest): string {
+  return uri.split("?", 1)[0] ?? "";
+}
+
+/** True for exec, attach and portforward, whatever the verb: over WebSocket it is `get`. */
+export function isSession({ group, resource, subresource }: AuditRequest): boolean {
+  return group === "" && resource === "pods" && SESSIONS.has(subresource);
+}
+
+/** Container, command and ports, which only the query names. */
+export function sessionOf(
+  request: AuditRequest,
+  { auditCommands }: Pick<DrawContext, "auditCommands">,
+): Session {
+  if (!isSession(request)) return { container: "", command: "", ports: "" };
+  const words = request.query.getAll("command");
+  return {
+    container: request.query.get("container") ?? "",
+    command: (auditCommands === "program" ? words.slice(0, 1) : words).join(" ").slice(0, MAX_COMMAND),
+    ports: request.query.getAll("ports").join(","),
+  };
+}
+
+const PROGRAM = /^system:(?:serviceaccount:|node:|kube-|apiserver$)/;
+
+/**
+ * True for controllers and nodes. Members of system:masters and clients that impersonate are people, except the API
+ * server's own loopback client, which is a member too.
+ */
+export function isProgram({ user, groups, impersonates }: AuditRequest): boolean {
+  if (impersonates || !PROGRAM.test(user)) return false;
+  return user === "system:apiserver" || !groups.includes("system:masters");
+}
+
+/** Why `item` is no audit event, or undefined where it is one. */
+export function shapeProblem(item: Json): string | undefined {
+  if (!isObject(item)) return `expected an audit event, received ${shapeOf(item)}`;
+  const kind = at(item, "kind");
+  if (kind !== undefined && kind !== "Event") {
+    return `expected kind Event or EventList, received ${text(kind) || shapeOf(kind)}`;
+  }
+  const version = textAt(item, "apiVersion");
+  if (version !== "" && !version.startsWith("audit.k8s.io/")) {
+    return `expected apiVersion audit.k8s.io, received ${version}`;
+  }
+  return undefined;
+}

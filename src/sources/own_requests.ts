@@ -1,0 +1,38 @@
+/** The requests that zen-watcher itself sends: what its rights allow, and reads of what Ingesters name. Pure. */
+import type { ApiRequest } from "../model/event.ts";
+import { accessesOf, rbacRules, type RuleSettings } from "./rbac.ts";
+import { namespaceOf, type Source } from "./source.ts";
+
+/** Verbs by which feeds read. */
+const READS = ["get", "list", "watch"];
+/** Joins the parts of a request; no part of a URL's path holds it. */
+const SEPARATOR = " ";
+
+/**
+ * Tells the requests of the program from others that its user sends, by verb, resource, subresource, namespace and, for its
+ * Lease and filters, name. The rights hold no `deletecollection` and nothing of workloads or Secrets: a stolen token shows.
+ */
+export function ownRequests(
+  settings: RuleSettings,
+  sources: readonly Source[],
+): (request: ApiRequest) => boolean {
+  const table = new Set<string>();
+  for (const { by: _by, ...access } of accessesOf(rbacRules(settings))) table.add(keyOf(access));
+  for (const feed of sources.flatMap(({ feeds }) => feeds)) {
+    for (const verb of READS) {
+      if (feed.type === "watch") {
+        for (const { group, plural } of feed.resources) table.add(keyOf({ verb, group, resource: plural }));
+      } else if (feed.type === "configmap") {
+        const namespace = namespaceOf(feed, settings);
+        table.add(keyOf({ verb, group: "", resource: "configmaps", namespace }));
+      }
+    }
+  }
+  return ({ namespace, name, ...what }) =>
+    [{}, { namespace }, { namespace, name }].some((where) => table.has(keyOf({ ...what, ...where })));
+}
+
+function keyOf(request: Partial<ApiRequest>): string {
+  const { verb = "", group = "", resource = "", subresource = "", namespace = "", name = "" } = request;
+  return [verb, group, resource, subresource, namespace, name].join(SEPARATOR);
+}
