@@ -59,7 +59,7 @@ interface Checked {
 /** Steps of an error: the library writes the expression into its message. */
 const ERROR_STEPS = 150;
 /** Steps of a function of time with a time zone, which builds a date formatter. */
-const TIME_ZONE_STEPS = 2_000;
+const TIME_ZONE_STEPS = 6_000;
 /** Characters that a function reads or copies in one step. */
 const CHARACTERS_PER_STEP = 16;
 /** Functions that search a text, and the comparisons of characters in one step: from its end it is searched the slow way. */
