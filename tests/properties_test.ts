@@ -2,8 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { canonicalJson, fingerprintOf } from "../src/model/identity/fingerprint.ts";
-import { clean } from "../src/text/clean.ts";
-import { cleanText } from "../src/text/clean_json.ts";
+import { clean, cleanText } from "../src/text/clean.ts";
 import type { DrawnEvent, Payload } from "../src/model/event.ts";
 import { isObject, type Json } from "../src/model/json.ts";
 import { mask } from "../src/text/mask.ts";

@@ -75,7 +75,7 @@ const EVENT: Drawing = {
       box("decide", {
         columns: [8, 4],
         title: "Decide",
-        path: "src/pipeline/decide.ts",
+        path: "src/pipeline/intake.ts",
         text: "filter, then deduplicate",
         accent: true,
       }),

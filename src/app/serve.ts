@@ -1,7 +1,7 @@
 /** HTTP: routes, listeners, and how they finish. */
 import { createHttpApp, createMetricsApp, type HttpApp } from "../http/app.ts";
 import { webhookToken } from "../http/auth.ts";
-import { createBodyLimits } from "../http/body_limits.ts";
+import { createBodyLimits } from "../http/body.ts";
 import { addressSet, clientLimit } from "../http/client.ts";
 import { listen, type Listener } from "../http/server.ts";
 import { readCertificates } from "../http/tls.ts";

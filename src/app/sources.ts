@@ -1,7 +1,7 @@
 /** The sources in force: the built-in ones with the feeds that Ingesters add to them, and those that configuration defines. */
 import type { ViewKey } from "../model/view.ts";
 import type { Claim } from "../mapped/runtime.ts";
-import { resourceName } from "../kube/paths.ts";
+import { resourceName } from "../kube/api.ts";
 import { SOURCES } from "../sources/registry.ts";
 import { categoriesOf, type Source, watchedResources } from "../sources/source.ts";
 import type { SourceStates } from "../sources/status.ts";

@@ -1,6 +1,6 @@
 /** A JSON text as a value whose every part can be found again in the text: much faster than as YAML, which JSON is too. */
 import { type JsonError, scanJson } from "../text/json.ts";
-import { numberEnd, stringEnd, wordEnd } from "../text/json_tokens.ts";
+import { numberEnd, stringEnd, wordEnd } from "../text/json_bounds.ts";
 import { formatPath, type Path, type Position, type Problem, type TextDocument } from "./problem.ts";
 
 /** What a text holds that begins as JSON does: a document, or what is wrong with it. */

@@ -1,7 +1,6 @@
 import { Hono } from "hono";
 import { logger } from "../telemetry/logging.ts";
-import { OTHER } from "../telemetry/labels.ts";
-import type { Metrics } from "../telemetry/metrics.ts";
+import { type Metrics, OTHER } from "../telemetry/metrics.ts";
 import { ADMISSION_PATH, createAdmissionHandler } from "./admission.ts";
 import { problem, Refusal, requestIdOf } from "./problem.ts";
 import { createWebhookHandler, type WebhookOptions } from "./webhooks.ts";

@@ -12,7 +12,7 @@ import { createMetrics, type Metrics } from "../telemetry/metrics.ts";
 import { WEBHOOK_STATUSES } from "../telemetry/series.ts";
 import { type Bindings, createHttpApp } from "./app.ts";
 import { addressSet, clientLimit, plainAddress } from "./client.ts";
-import { createBodyLimits } from "./body_limits.ts";
+import { createBodyLimits } from "./body.ts";
 
 interface Setup {
   readonly app: Hono<{ Bindings: Bindings }>;

@@ -10,8 +10,7 @@ import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { throttle } from "../telemetry/throttle.ts";
 import { checkProof, missingSecret, signatureCheck } from "./auth.ts";
-import { type Body, readBody } from "./body.ts";
-import type { BodyLimits } from "./body_limits.ts";
+import { type Body, type BodyLimits, readBody } from "./body.ts";
 import { type AddressSet, clientAddress, createWaitingRooms, type Seat } from "./client.ts";
 import { problem, Refusal, requestIdOf } from "./problem.ts";
 

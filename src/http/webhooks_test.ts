@@ -5,7 +5,7 @@ import { configureLogging } from "../telemetry/logging.ts";
 import { NO_LIMITS } from "../pipeline/limits.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
 import { postedSource, postFeeds } from "../../tests/support/post_feeds.ts";
-import { createBodyLimits } from "./body_limits.ts";
+import { createBodyLimits } from "./body.ts";
 import { addressSet } from "./client.ts";
 import { createWebhookHandler } from "./webhooks.ts";
 

@@ -1,7 +1,6 @@
 /** The user that the API server sees, and what it may do. */
 import { isObject } from "../model/json.ts";
-import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "./api.ts";
-import { resourceName } from "./paths.ts";
+import { hasStatus, type KubeApi, type KubeObject, resourceName, type ResourceType } from "./api.ts";
 
 const REVIEWS: ResourceType = {
   group: "authorization.k8s.io",

@@ -10,16 +10,20 @@ import {
   type KubeList,
   type KubeObject,
   type ListOptions,
+  listQuery,
   NetworkError,
+  resourceName,
+  resourcePath,
   type ResourceType,
   type StatusBody,
   type WatchFrame,
+  watchQuery,
   type WatchRequestOptions,
   type WriteOptions,
+  writeQuery,
 } from "./api.ts";
 import type { Connection, Endpoint } from "./auth/connection.ts";
 import { readLines, readText } from "./body.ts";
-import { listQuery, resourceName, resourcePath, watchQuery, writeQuery } from "./paths.ts";
 import { type Deadline, deadline } from "./retry.ts";
 
 /** How a client talks, and what it counts. */

@@ -4,8 +4,7 @@ import { type Beat, NO_BEAT } from "../model/beat.ts";
 import { ChangeSignal } from "../model/change_signal.ts";
 import { type Clock, systemClock } from "../model/clock.ts";
 import { type Logger, logger } from "../telemetry/logging.ts";
-import { hasStatus, type KubeApi, NetworkError, type ResourceType } from "./api.ts";
-import { groupPath } from "./paths.ts";
+import { groupPath, hasStatus, type KubeApi, NetworkError, type ResourceType } from "./api.ts";
 import { Pause } from "./pause.ts";
 import { backoff, elapsed, type Sleep } from "./retry.ts";
 

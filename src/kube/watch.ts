@@ -9,11 +9,11 @@ import {
   type KubeObject,
   NetworkError,
   type ObjectMeta,
+  resourceName,
   type ResourceType,
   type StatusBody,
   type WatchFrame,
 } from "./api.ts";
-import { resourceName } from "./paths.ts";
 import {
   type Backoff,
   backoff,

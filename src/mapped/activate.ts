@@ -1,6 +1,5 @@
 /** Turns a compiled Ingester or ObservationMapping into a source with one feed, once its resources and its Secret are known. */
-import type { KubeObject, ResourceType } from "../kube/api.ts";
-import { resourceName } from "../kube/paths.ts";
+import { type KubeObject, resourceName, type ResourceType } from "../kube/api.ts";
 import { ANY, type Feed, type FeedAuth, type FeedIngester, type Source } from "../sources/source.ts";
 import type { CompiledIngester, MappedInput } from "./compile.ts";
 import { drawMapped } from "./draw.ts";

@@ -1,19 +1,24 @@
 /** Makes a tool's event legal, clean and bounded: what filters see, and the Observation it is stored as. */
-import { canonicalJson, fingerprintOf, hash32, shortFingerprint } from "../model/identity/fingerprint.ts";
-import { cleanIdentityV1, IDENTITY_VERSION } from "../model/identity/clean_v1.ts";
-import { workloadOf } from "../model/identity/workload.ts";
-import { clean, cut, cutBytes, fitsBytes } from "../text/clean.ts";
-import { cleanObject, cleanText } from "../text/clean_json.ts";
-import type { DrawnEvent, EventFeed, EventSource, NormalEvent, Origin, Payload } from "../model/event.ts";
-import { isClusterScoped } from "../model/cluster_scoped.ts";
-import { isObject, type Json, type JsonObject } from "../model/json.ts";
+import {
+  canonicalJson,
+  cleanIdentityV1,
+  fingerprintOf,
+  hash32,
+  IDENTITY_VERSION,
+  shortFingerprint,
+} from "../model/identity/fingerprint.ts";
 import {
   eventTypeName,
   isNamespaceName,
   labelValue,
   observationName,
   sourceName,
+  workloadOf,
 } from "../model/identity/names.ts";
+import { clean, cleanObject, cleanText, cut, cutBytes, fitsBytes } from "../text/clean.ts";
+import type { DrawnEvent, EventFeed, EventSource, NormalEvent, Origin, Payload } from "../model/event.ts";
+import { isClusterScoped } from "../model/cluster_scoped.ts";
+import { isObject, type Json, type JsonObject } from "../model/json.ts";
 import {
   ANNOTATIONS,
   API_VERSION,

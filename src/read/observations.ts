@@ -1,6 +1,5 @@
 /** Lists Observations by pages with the user's own rights, and says in a sentence why that fails. */
-import { hasStatus, type KubeApi, NetworkError } from "../kube/api.ts";
-import { resourceName } from "../kube/paths.ts";
+import { hasStatus, type KubeApi, NetworkError, resourceName } from "../kube/api.ts";
 import { errorMessage } from "../model/error_message.ts";
 import { OBSERVATIONS, type StoredObservation } from "../store/observations.ts";
 import { fieldSelectorOf, isSelected, labelSelectorOf, type Selection } from "./selection.ts";

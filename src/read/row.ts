@@ -1,6 +1,5 @@
 /** One Observation as readers show it, without its details: small, so that tens of thousands fit into memory. */
-import { labelValue } from "../model/identity/names.ts";
-import { workloadOf } from "../model/identity/workload.ts";
+import { labelValue, workloadOf } from "../model/identity/names.ts";
 import { isObject, type Json } from "../model/json.ts";
 import { ANNOTATIONS, LABELS, type Observation, type Phase, type Severity } from "../model/observation.ts";
 

@@ -1,5 +1,5 @@
 /** Small readers for JSON of any shape: never throw, never look up a prototype's keys. */
-import { cleanText } from "../text/clean_json.ts";
+import { cleanText } from "../text/clean.ts";
 import { at, type Json, type JsonObject } from "../model/json.ts";
 import type { PayloadError, PayloadErrorReason } from "../model/outcome.ts";
 

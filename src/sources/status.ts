@@ -1,7 +1,6 @@
 import type { Clock } from "../model/clock.ts";
 import { viewId, type ViewKey, viewName } from "../model/view.ts";
-import { OTHER } from "../telemetry/labels.ts";
-import type { Metrics } from "../telemetry/metrics.ts";
+import { type Metrics, OTHER } from "../telemetry/metrics.ts";
 import type { Feed, Source } from "./source.ts";
 
 /** The state of a source or of one of its views. None of them makes the program unready. */

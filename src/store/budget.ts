@@ -2,7 +2,7 @@
 import type { NormalEvent } from "../model/event.ts";
 import { SEVERITIES } from "../model/observation.ts";
 import type { EventDraft } from "../kube/events.ts";
-import type { Admission } from "../pipeline/decide.ts";
+import type { Admission } from "../pipeline/intake.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { Entry, NamespaceTally, ObservationIndex, Row, SourceTally } from "./index/mod.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { SEVERITIES, type Severity } from "../model/observation.ts";
-import type { Admission } from "../pipeline/decide.ts";
+import type { Admission } from "../pipeline/intake.ts";
 import type { BudgetState } from "./budget.ts";
 import { FakeKube } from "../../tests/support/fake_kube.ts";
 import { Leader, type LeaderOptions } from "../../tests/support/leader.ts";

@@ -3,7 +3,7 @@
  * document. A finding costs 8 bytes in each document that reports it and about 55 in its source.
  */
 import { type ReportedFindings, type ReportScope, viewId, type ViewKey } from "../model/view.ts";
-import { fingerprintKey } from "./fingerprint_key.ts";
+import { fingerprintKey } from "./index/projection.ts";
 
 /**
  * Whether a finding is reported: `reported`; `expired`, its tool deleted the old report at that time, to build it anew;
@@ -34,7 +34,7 @@ export interface ReportersOptions {
   readonly eventTypesOf?: (view: ViewKey) => readonly string[] | undefined;
 }
 
-/** Keys of fingerprints (see fingerprint_key.ts). */
+/** Keys of fingerprints (see projection.ts). */
 type Keys = Float64Array;
 
 interface Document {

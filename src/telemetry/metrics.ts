@@ -1,6 +1,5 @@
 /** Every metric of the program. Names and labels are API (SPEC section 11); none holds an object name, namespace or CVE. */
 import { Counter, Gauge, Histogram, Registry } from "./prometheus.ts";
-import { labelCap } from "./labels.ts";
 
 const PREFIX = "zen_watcher_";
 const LATENCY_BUCKETS = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
@@ -115,3 +114,19 @@ export function createMetrics() {
 
 /** Every metric, by name. */
 export type Metrics = ReturnType<typeof createMetrics>;
+
+/** The label value for all values beyond the bound. */
+export const OTHER = "other";
+
+const MAX_VALUES = 100;
+
+/** Keeps the first 100 different values as they are; the rest become `other`. */
+export function labelCap(max: number = MAX_VALUES): (value: string) => string {
+  const kept = new Set<string>();
+  return (value) => {
+    if (kept.has(value)) return value;
+    if (kept.size >= max) return OTHER;
+    kept.add(value);
+    return value;
+  };
+}

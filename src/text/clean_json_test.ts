@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { cleanObject } from "./clean_json.ts";
+import { cleanObject } from "./clean.ts";
 
 function kept(key: string, value: string): boolean {
   return Object.hasOwn(cleanObject({ [key]: value }, { maxString: 100, links: true }).value, key);

@@ -5,11 +5,17 @@
  */
 import type { Json } from "../model/json.ts";
 import type { PayloadError } from "../model/outcome.ts";
-import { JSON_LIMITS } from "./json_bounds.ts";
-import { type FoundError, type FoundPart, type JsonLists, JsonScan, type Place } from "./json_scan.ts";
+import {
+  type Excess,
+  JSON_LIMITS,
+  JsonBounds,
+  numberEnd,
+  type Range,
+  stringEnd,
+  wordEnd,
+} from "./json_bounds.ts";
 
 export { JSON_LIMITS } from "./json_bounds.ts";
-export type { JsonLists } from "./json_scan.ts";
 
 /** How a text is read. */
 export interface JsonOptions {
@@ -147,4 +153,386 @@ function read(bytes: Uint8Array, { start, end, leftOut }: FoundPart): Json {
     from = member.end;
   }
   return JSON.parse(text + decoder.decode(bytes.subarray(from, end)));
+}
+
+/**
+ * How lists are given: `whole` splits nothing; `elements` gives the elements of a top-level array one by one, as several
+ * documents are; `items` also those of the array `items` of a document or an element.
+ */
+export type JsonLists = "whole" | "elements" | "items";
+
+/** What is to be found in a text. */
+export interface ScanOptions {
+  /** False: a second document is an error. */
+  readonly several: boolean;
+  readonly lists: JsonLists;
+  /** Bytes before this offset are not read; their lines are counted. */
+  readonly from: number;
+  /** Most values of a part. */
+  readonly maxValues: number;
+}
+
+/** Where a part stands. */
+export interface Place {
+  readonly document: number;
+  /** Index in a top-level array; -1 outside of one. */
+  readonly element: number;
+  /** Index in `items`; -1 outside. */
+  readonly item: number;
+}
+
+/** A part of a text. */
+export interface FoundPart {
+  readonly place: Place;
+  readonly start: number;
+  readonly end: number;
+  readonly values: number;
+  /** Members of it that are not to be parsed. */
+  readonly leftOut: readonly Range[];
+}
+
+/** What is wrong in a text; line and column are counted from 1. */
+export interface FoundError {
+  readonly reason: "unreadable" | Excess["reason"];
+  readonly message: string;
+  readonly line: number;
+  readonly column: number;
+  /** Of the part that has too much of something. */
+  readonly place?: Place;
+}
+
+/** What may come next. */
+const DOCUMENT = 0;
+/** A document that is a number or a word has ended: `01` is not `0` and `1`. */
+const SEPARATOR = 1;
+/** The line is not JSON: the next one that begins a document. */
+const NEXT_LINE = 2;
+const VALUE = 3;
+const FIRST_VALUE = 4;
+const FIRST_KEY = 5;
+const KEY = 6;
+const COLON = 7;
+const NEXT = 8;
+
+const TAB = 9, LINE_FEED = 10, CARRIAGE_RETURN = 13, RECORD_SEPARATOR = 30, SPACE = 32, QUOTE = 34;
+const COMMA = 44, MINUS = 45, NINE = 57, COLON_SIGN = 58, OPEN_ARRAY = 91, CLOSE_ARRAY = 93;
+const OPEN_OBJECT = 123, CLOSE_OBJECT = 125;
+const ITEMS = new TextEncoder().encode("items");
+const fragmentDecoder = new TextDecoder("utf-8", { ignoreBOM: true });
+
+/** Where something begins, and the line there. */
+interface Mark {
+  readonly start: number;
+  readonly line: number;
+  readonly lineStart: number;
+}
+
+/** One pass over a text. */
+export class JsonScan {
+  readonly parts: FoundPart[] = [];
+  readonly errors: FoundError[] = [];
+  /** Documents without an error. */
+  documents = 0;
+  /** More parts and errors than a text may have: the pass ended there. */
+  tooMany = false;
+
+  readonly #bytes: Uint8Array;
+  readonly #options: ScanOptions;
+  readonly #bounds: JsonBounds;
+  #at: number;
+  #isOver = false;
+  #expected = DOCUMENT;
+  #line = 1;
+  #lineStart: number;
+  /** Where a column was counted last: the next one of that line is counted from here. */
+  #counted: { readonly at: number; readonly column: number };
+
+  /** Open containers; for each whether it is an array. */
+  #depth = 0;
+  #isArray = new Uint8Array(256);
+
+  /** Where the document begins. */
+  #start = 0;
+  /** Something before was not JSON, and no document came since: one error for all of it. */
+  #isInGarbage = false;
+  /** Parts and errors before the document: what a broken one held does not count. */
+  #partsBefore = 0;
+  #errorsBefore = 0;
+  /** A unit is a document, or an element of one: how many containers are around it. */
+  #unitDepth = 0;
+  #unit: Mark = { start: 0, line: 1, lineStart: 0 };
+  #element = -1;
+  /** Containers around an item; -1 outside of `items`. */
+  #itemDepth = -1;
+  #itemMark = this.#unit;
+  #item = -1;
+  #hasItemsKey = false;
+  #isItemsValue = false;
+  /** Containers around the part that is being counted. */
+  #base = 0;
+
+  constructor(bytes: Uint8Array, options: ScanOptions) {
+    this.#bytes = bytes;
+    this.#options = options;
+    this.#bounds = new JsonBounds(bytes, options.maxValues);
+    this.#at = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
+    this.#lineStart = this.#at;
+    this.#counted = { at: this.#at, column: 1 };
+    while (this.#at < options.from) this.#passSpace(bytes[this.#at] ?? 0);
+  }
+
+  /** Reads on for `count` bytes and to the end of the token there. True when the text is read. */
+  advance(count: number): boolean {
+    const bytes = this.#bytes;
+    const until = Math.min(bytes.length, this.#at + count);
+    while (this.#at < until && !this.#isOver) {
+      const byte = bytes[this.#at] ?? 0;
+      if (this.#expected === NEXT_LINE) this.#passGarbage(byte);
+      else if (byte === SPACE || byte === LINE_FEED || byte === CARRIAGE_RETURN || byte === TAB) {
+        this.#passSpace(byte);
+      } else this.#token(byte);
+    }
+    if (this.#at >= bytes.length && !this.#isOver) {
+      this.#isOver = true;
+      const isEmpty = this.parts.length + this.errors.length === 0 && this.documents === 0;
+      if (this.#expected > NEXT_LINE || isEmpty) this.#fail(bytes.length);
+    }
+    return this.#isOver;
+  }
+
+  #passSpace(byte: number): void {
+    this.#at++;
+    if (byte === LINE_FEED) {
+      this.#line++;
+      this.#lineStart = this.#at;
+    }
+    if (this.#expected === SEPARATOR) this.#expected = DOCUMENT;
+  }
+
+  /** A line that begins with a bracket may be a document again. */
+  #passGarbage(byte: number): void {
+    this.#passSpace(byte);
+    const next = this.#bytes[this.#at];
+    if (byte === LINE_FEED && (next === OPEN_OBJECT || next === OPEN_ARRAY)) this.#expected = DOCUMENT;
+  }
+
+  #token(byte: number): void {
+    switch (this.#expected) {
+      case DOCUMENT:
+        if (byte === RECORD_SEPARATOR) this.#at++; // RFC 7464
+        else this.#beginDocument(byte);
+        return;
+      case VALUE:
+        return this.#value(byte);
+      case FIRST_VALUE:
+        return byte === CLOSE_ARRAY ? this.#close() : this.#value(byte);
+      case FIRST_KEY:
+        return byte === CLOSE_OBJECT ? this.#close() : this.#key(byte);
+      case KEY:
+        return this.#key(byte);
+      case COLON:
+        if (byte !== COLON_SIGN) return this.#fail(this.#at);
+        this.#expected = VALUE;
+        this.#at++;
+        return;
+      case NEXT: {
+        const isArray = this.#isArray[this.#depth - 1] === 1;
+        if (byte === (isArray ? CLOSE_ARRAY : CLOSE_OBJECT)) return this.#close();
+        if (byte !== COMMA) return this.#fail(this.#at);
+        this.#expected = isArray ? VALUE : KEY;
+        this.#at++;
+        return;
+      }
+      default:
+        return this.#fail(this.#at);
+    }
+  }
+
+  #beginDocument(byte: number): void {
+    if (!this.#options.several && this.documents > 0) return this.#fail(this.#at);
+    this.#start = this.#at;
+    this.#partsBefore = this.parts.length;
+    this.#errorsBefore = this.errors.length;
+    this.#unitDepth = byte === OPEN_ARRAY && this.#options.lists !== "whole" ? 1 : 0;
+    this.#element = -1;
+    this.#expected = VALUE;
+    this.#value(byte);
+  }
+
+  #value(byte: number): void {
+    const depth = this.#depth;
+    if (depth === this.#unitDepth) this.#beginUnit();
+    else if (depth === this.#itemDepth) this.#beginItem();
+    this.#bounds.value(this.#at);
+    if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) return this.#open(byte);
+    this.#isItemsValue = false;
+    const end = byte === QUOTE
+      ? stringEnd(this.#bytes, this.#at)
+      : byte === MINUS || byte <= NINE
+      ? numberEnd(this.#bytes, this.#at)
+      : wordEnd(this.#bytes, this.#at);
+    if (end < 0) return this.#fail(-end - 1);
+    this.#at = end;
+    this.#endValue();
+    if (depth === 0 && byte !== QUOTE) this.#expected = SEPARATOR;
+  }
+
+  #open(byte: number): void {
+    const isArray = byte === OPEN_ARRAY;
+    if (this.#isItemsValue && isArray) this.#itemDepth = this.#depth + 1;
+    this.#isItemsValue = false;
+    this.#bounds.open(this.#depth - this.#base, this.#at);
+    if (this.#depth === this.#isArray.length) {
+      const larger = new Uint8Array(2 * this.#depth);
+      larger.set(this.#isArray);
+      this.#isArray = larger;
+    }
+    this.#isArray[this.#depth++] = isArray ? 1 : 0;
+    this.#expected = isArray ? FIRST_VALUE : FIRST_KEY;
+    this.#at++;
+  }
+
+  #close(): void {
+    this.#at++;
+    const depth = --this.#depth;
+    if (depth < this.#itemDepth) {
+      this.#itemDepth = -1;
+      this.#base = this.#unitDepth;
+    }
+    this.#bounds.close(depth - this.#base, this.#at);
+    this.#endValue();
+  }
+
+  #key(byte: number): void {
+    const start = this.#at;
+    const end = byte === QUOTE ? stringEnd(this.#bytes, start) : -start - 1;
+    if (end < 0) return this.#fail(-end - 1);
+    const depth = this.#depth;
+    if (depth === this.#unitDepth + 1 && this.#options.lists === "items" && this.#isItemsKey(start, end)) {
+      if (this.#hasItemsKey) return this.#fail(start, 'a second key "items"');
+      this.#hasItemsKey = this.#isItemsValue = true;
+    }
+    this.#bounds.key(depth - 1 - this.#base, start, end);
+    this.#expected = COLON;
+    this.#at = end;
+  }
+
+  #isItemsKey(start: number, end: number): boolean {
+    return end - start === ITEMS.length + 2 &&
+      ITEMS.every((byte, index) => this.#bytes[start + 1 + index] === byte);
+  }
+
+  #beginUnit(): void {
+    if (this.#unitDepth > 0) this.#element++;
+    this.#unit = this.#mark();
+    this.#hasItemsKey = false;
+    this.#item = -1;
+    this.#base = this.#unitDepth;
+    // Where nothing is split, all documents are in memory at once.
+    this.#bounds.begin(this.#options.lists === "whole" ? this.parts.at(-1)?.values : 0);
+  }
+
+  #beginItem(): void {
+    this.#item++;
+    this.#itemMark = this.#mark();
+    this.#base = this.#itemDepth;
+    this.#bounds.begin();
+  }
+
+  #mark(): Mark {
+    return { start: this.#at, line: this.#line, lineStart: this.#lineStart };
+  }
+
+  #endValue(): void {
+    const depth = this.#depth;
+    this.#expected = NEXT;
+    if (depth === this.#itemDepth) this.#endPart(this.#itemMark);
+    // The object around a list that was split has been given by its items.
+    else if (depth === this.#unitDepth && this.#item < 0) this.#endPart(this.#unit);
+    if (depth > 0) return;
+    if (this.#unitDepth > 0 && this.#element < 0) {
+      this.#addError({ reason: "unreadable", message: "the list is empty", ...this.#place(this.#at - 1) });
+    }
+    this.#expected = DOCUMENT;
+    this.#isInGarbage = false;
+    this.documents++;
+  }
+
+  #endPart(mark: Mark): void {
+    const { lists } = this.#options;
+    const place = { document: this.documents, element: this.#element, item: this.#item };
+    const { values, excess, members } = this.#bounds.end();
+    const leftOut = place.element >= 0 || place.item >= 0 ? members : undefined;
+    if (!excess) this.parts.push({ place, start: mark.start, end: this.#at, values, leftOut: [] });
+    else {
+      const { reason, message, at } = excess;
+      const shown = leftOut ? `${message}, left out` : message;
+      this.#addError({ reason, message: shown, place, ...this.#position(at, mark) });
+      if (leftOut) this.parts.push({ place, start: mark.start, end: this.#at, values, leftOut });
+      if (lists === "whole" && reason === "too_large") this.#isOver = true;
+    }
+    if (this.parts.length + this.errors.length > JSON_LIMITS.parts) this.#isOver = this.tooMany = true;
+  }
+
+  /** The document being read is broken at a byte: reading goes on at a line that may begin the next one. */
+  #fail(at: number, message?: string): void {
+    const isFirst = !this.#isInGarbage;
+    const problem = isFirst ? message ?? this.#problem(at) : "";
+    if (this.#expected !== DOCUMENT) {
+      if (this.parts.length > this.#partsBefore) this.parts.length = this.#partsBefore;
+      if (this.errors.length > this.#errorsBefore) this.errors.length = this.#errorsBefore;
+      if (this.#expected === SEPARATOR) this.documents--;
+    }
+    if (isFirst) {
+      this.#addError({ reason: "unreadable", message: problem, ...this.#place(at) });
+    }
+    if (!this.#options.several) this.#isOver = true;
+    this.#isInGarbage = true;
+    this.#depth = 0;
+    this.#itemDepth = -1;
+    this.#isItemsValue = false;
+    const first = this.#bytes[this.#lineStart];
+    const isNewDocument = this.#lineStart > this.#start && (first === OPEN_OBJECT || first === OPEN_ARRAY);
+    this.#expected = isNewDocument ? DOCUMENT : NEXT_LINE;
+    this.#at = isNewDocument ? this.#lineStart : at;
+  }
+
+  /** Line and column of a byte on the line being read. */
+  #place(at: number): Pick<FoundError, "line" | "column"> {
+    return this.#position(at, { start: this.#lineStart, line: this.#line, lineStart: this.#lineStart });
+  }
+
+  #addError(error: FoundError): void {
+    this.errors.push(error);
+    if (this.parts.length + this.errors.length > JSON_LIMITS.parts) this.#isOver = this.tooMany = true;
+  }
+
+  /** Line and column of a byte that is on a line after `mark`'s, or on it. */
+  #position(at: number, mark: Mark): Pick<FoundError, "line" | "column"> {
+    const bytes = this.#bytes;
+    let { line, lineStart } = mark;
+    const before = bytes.subarray(0, at);
+    for (let index = before.indexOf(LINE_FEED, mark.start); index >= 0;) {
+      line++;
+      lineStart = index + 1;
+      index = before.indexOf(LINE_FEED, lineStart);
+    }
+    const isBehind = this.#counted.at >= lineStart && this.#counted.at <= at;
+    const { at: from, column: counted } = isBehind ? this.#counted : { at: lineStart, column: 1 };
+    const column = counted + fragmentDecoder.decode(bytes.subarray(from, at)).length;
+    this.#counted = { at, column };
+    return { line, column };
+  }
+
+  /** In our words: V8's do not always tell where, and quote the text, which may be anything. */
+  #problem(at: number): string {
+    if (at >= this.#bytes.length) {
+      return this.#expected === DOCUMENT ? "the text is empty" : "the text ends too early";
+    }
+    const code = fragmentDecoder.decode(this.#bytes.subarray(at, at + 4)).codePointAt(0) ?? 0;
+    const shown = code > SPACE && code < 127
+      ? `"${String.fromCodePoint(code)}"`
+      : `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
+    return `unexpected ${shown}`;
+  }
 }

@@ -9,14 +9,18 @@ import {
   beforeSpaces,
   identifierBefore,
   isBoundary,
+  isPath,
+  isPlaceholder,
   isQuote,
+  isReference,
   isSpace,
+  looksLikePassword,
+  looksRandom,
   quotedEnd,
-} from "./mask_scan.ts";
+} from "./mask_values.ts";
 import { commandOf, passwordFlag } from "./mask_commands.ts";
 import { credentialsAt, isSentence } from "./mask_headers.ts";
 import { commandArguments, decoded } from "./mask_query.ts";
-import { isPath, isPlaceholder, isReference, looksLikePassword, looksRandom } from "./mask_values.ts";
 import {
   isFlagOfSecret,
   isHeaderOfSecret,

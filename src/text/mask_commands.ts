@@ -1,5 +1,5 @@
 /** Tools that take a password by a short flag of their own, and where in a command line their names stand. */
-import { isAlphanumericCode, isNameCode, isQuote } from "./mask_scan.ts";
+import { isAlphanumericCode, isNameCode, isQuote } from "./mask_values.ts";
 
 /**
  * Where a flag's password is: attached to it, the next word, after the colon of the next word's `user:password`, or

@@ -1,5 +1,5 @@
 /** Headers that carry credentials, and sentences that only use their names. */
-import { afterSpaces, afterWord, isQuote, isSpace } from "./mask_scan.ts";
+import { afterSpaces, afterWord, isQuote, isSpace } from "./mask_values.ts";
 
 /** Names of headers that are words of sentences too. */
 const HEADER_WORDS = ["authorization", "cookie", "set-cookie"];

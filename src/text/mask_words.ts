@@ -1,6 +1,5 @@
 /** The words that give a secret away: names of keys and headers, flags of known tools, shapes of tokens. */
-import { isAlphanumericCode, isNameCode } from "./mask_scan.ts";
-import { looksRandom } from "./mask_values.ts";
+import { isAlphanumericCode, isNameCode, looksRandom } from "./mask_values.ts";
 
 /** A part of a name that makes its value a secret, wherever it ends one. */
 const SECRET_ENDINGS = ["password", "passwd", "passphrase", "passcode", "secret", "token", "apikey"];

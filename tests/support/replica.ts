@@ -5,8 +5,12 @@ import type { Outcome, PayloadError } from "../../src/model/outcome.ts";
 import type { KubeApi } from "../../src/kube/api.ts";
 import type { WatchEvent } from "../../src/kube/watch.ts";
 import { createDedup, type Dedup } from "../../src/pipeline/dedup.ts";
-import { createIntake, type IntakeOptions, type IntakeResult } from "../../src/pipeline/intake.ts";
-import type { Steps } from "../../src/pipeline/decide.ts";
+import {
+  createIntake,
+  type IntakeOptions,
+  type IntakeResult,
+  type Steps,
+} from "../../src/pipeline/intake.ts";
 import { contentHashOf } from "../../src/pipeline/normalize.ts";
 import {
   createWriteSlots,

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { workloadOf } from "./workload.ts";
+import { workloadOf } from "./names.ts";
 
 Deno.test("workloadOf() groups what Kubernetes generated under the name people gave", () => {
   const cases: [kind: string, name: string, workload: string | undefined][] = [

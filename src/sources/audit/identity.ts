@@ -1,6 +1,6 @@
 /** Which audit events are one act: a request by its key, or the repeats of a program or of refusals. */
 import type { DrawnEvent } from "../../model/event.ts";
-import { workloadOf } from "../../model/identity/workload.ts";
+import { workloadOf } from "../../model/identity/names.ts";
 import type { JsonObject } from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
 import { withoutEmpty } from "../read.ts";

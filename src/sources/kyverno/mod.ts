@@ -1,7 +1,6 @@
 /** Policy reports of Kyverno, and of other tools that write the same kinds. */
 import type { DrawContext, Drawn, DrawnEvent, Origin } from "../../model/event.ts";
-import { sourceName, topOfChain } from "../../model/identity/names.ts";
-import { workloadOf } from "../../model/identity/workload.ts";
+import { sourceName, topOfChain, workloadOf } from "../../model/identity/names.ts";
 import { isObject, type Json, type JsonObject } from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
 import { list } from "../../text/setting.ts";

@@ -6,14 +6,19 @@ import { sha256 } from "../../model/identity/fingerprint.ts";
 import { ANNOTATIONS, type Observation } from "../../model/observation.ts";
 import type { WatchEvent } from "../../kube/watch.ts";
 import type { Generation, Identified, StoredIndex } from "../../pipeline/ports.ts";
-import { fingerprintKey } from "../fingerprint_key.ts";
+import {
+  fingerprintKey,
+  type Foreign,
+  foreignness,
+  project,
+  type ProjectOptions,
+  versionNumber,
+} from "./projection.ts";
 import { parseName } from "../../model/identity/names.ts";
-import { type Foreign, foreignness, project, type ProjectOptions, versionNumber } from "./projection.ts";
-import { Entry, NONE, type Row, Rows } from "./rows.ts";
-import type { Tallies } from "./tallies.ts";
+import { Entry, NONE, type Row, Rows, type Tallies } from "./rows.ts";
 
 export type { Entry, Row } from "./rows.ts";
-export type { NamespaceTally, SourceTally } from "./tallies.ts";
+export type { NamespaceTally, SourceTally } from "./rows.ts";
 
 /** A byte tells lists apart; 0 marks a free slot. */
 const EPOCHS = 255;

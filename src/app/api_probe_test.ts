@@ -4,8 +4,7 @@ import { settled, VirtualTime } from "../../tests/support/virtual_time.ts";
 import { ApiError, type KubeApi } from "../kube/api.ts";
 import { Health } from "../health.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
-import { createOwnUser } from "./own_user.ts";
-import { probeApi } from "./readiness.ts";
+import { createOwnUser, probeApi } from "./api_probe.ts";
 
 const REVIEW = { metadata: {}, status: { userInfo: { username: "system:serviceaccount:zen-system:me" } } };
 

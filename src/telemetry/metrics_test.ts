@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { labelCap } from "./labels.ts";
+import { labelCap } from "./metrics.ts";
 
 Deno.test("labelCap() keeps the first values for good, and calls the rest other", () => {
   const label = labelCap(2);
