@@ -7,6 +7,8 @@ import { CommandError, type Io } from "./io.ts";
 export interface CommandContext {
   /** Everything that is printed is cleaned: input may hold control characters. */
   readonly io: Io;
+  /** The command line as it was typed. */
+  readonly args: readonly string[];
   /** Prints text with colours as it is: its caller cleans every part of it. */
   readonly printStyled: (text: string) => void;
   /** Reads the operator's settings; throws a `SettingsError`. */

@@ -6,6 +6,7 @@ import type { Register } from "./command.ts";
 import { completion } from "./completion.ts";
 import { check } from "./operate/check.ts";
 import { explain } from "./operate/explain.ts";
+import { exportFindings } from "./read/export.ts";
 import { get, rule } from "./read/get.ts";
 import { top } from "./read/top.ts";
 import { workload } from "./read/workload.ts";
@@ -16,7 +17,7 @@ import { version } from "./version.ts";
 /** Heading in the help, and the commands below it. */
 export const COMMANDS: readonly (readonly [heading: string, commands: readonly Register[]])[] = [
   ["Controller:", [run]],
-  ["Readers:", [top, get, rule, workload]],
+  ["Readers:", [top, get, rule, workload, exportFindings]],
   ["Rules:", [check, explain, test]],
   ["Others:", [completion, version]],
 ];

@@ -8,14 +8,14 @@ import type { Io } from "./io.ts";
 import { versionLine } from "./version.ts";
 
 /** What `main` hands on. */
-export type ProgramOptions = Omit<CommandContext, "finish" | "printStyled">;
+export type ProgramOptions = Omit<CommandContext, "args" | "finish" | "printStyled">;
 
 /** Runs the command that the arguments name; resolves with its exit code. */
 export async function runProgram(args: readonly string[], options: ProgramOptions): Promise<number> {
   const io = cleaned(options.io);
   let exitCode = 0;
   const finish = async (code: number | Promise<number>) => void (exitCode = await code);
-  const program = buildProgram({ ...options, io, printStyled: options.io.stdout, finish });
+  const program = buildProgram({ ...options, args, io, printStyled: options.io.stdout, finish });
   if (args[0] === "__complete") {
     io.stdout(await completeLine(program, args.slice(1)));
     return 0;

@@ -20,6 +20,8 @@ export interface Selection {
   readonly sinceMs?: number | undefined;
   /** First seen before. */
   readonly untilMs?: number | undefined;
+  /** Open at this time: first seen before and not resolved by then. */
+  readonly openAtMs?: number | undefined;
   /** A label selector as kubectl takes it. */
   readonly labels?: string | undefined;
 }
@@ -48,7 +50,8 @@ export function fieldSelectorOf({ kind, activeOnly }: Selection): string {
 /** Checks what the API server could not, or did not: labels are shortened, and anyone may have written them. */
 export function isSelected(observation: Observation, selection: Selection): boolean {
   const { spec, status } = observation;
-  const { namespace, rule, workload, severities, source, kind, activeOnly, sinceMs, untilMs } = selection;
+  const { namespace, rule, workload, severities, source, kind, activeOnly, sinceMs, untilMs, openAtMs } =
+    selection;
   if (namespace !== undefined && namespaceOf(observation) !== namespace) return false;
   if (rule !== undefined && spec.rule !== rule) return false;
   if (
@@ -60,9 +63,16 @@ export function isSelected(observation: Observation, selection: Selection): bool
   if (source !== undefined && spec.source !== source) return false;
   if (kind !== undefined && spec.resource?.kind !== kind) return false;
   if (activeOnly && (status?.phase ?? "Active") !== "Active") return false;
+  if (openAtMs !== undefined && !isOpenAt(observation, openAtMs)) return false;
   if (sinceMs === undefined && untilMs === undefined) return true;
   const seenMs = firstSeenMs(observation);
   return seenMs >= (sinceMs ?? -Infinity) && seenMs < (untilMs ?? Infinity);
+}
+
+function isOpenAt(observation: Observation, ms: number): boolean {
+  if (firstSeenMs(observation) > ms) return false;
+  const { phase, resolvedAt = "" } = observation.status ?? {};
+  return phase !== "Resolved" || (parseTime(resolvedAt)?.ms ?? 0) > ms;
 }
 
 function hasWorkload({ metadata }: Observation, workload: string): boolean {

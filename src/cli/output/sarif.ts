@@ -1,0 +1,83 @@
+/** SARIF 2.1.0 (OASIS): one run for each source. */
+import { SEVERITIES, type Severity } from "../../model/observation.ts";
+import { resourceNameOf, type Row } from "../../read/row.ts";
+import { clean } from "../../text/clean.ts";
+
+export const SARIF_SCHEMA =
+  "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
+
+const LEVELS: Readonly<Record<Severity, string>> = {
+  CRITICAL: "error",
+  HIGH: "error",
+  MEDIUM: "warning",
+  LOW: "note",
+  UNKNOWN: "note",
+};
+/** What GitHub takes as a rule's score, in the middle of its range for the word. */
+const SCORES: Readonly<Record<Severity, string>> = {
+  CRITICAL: "9.5",
+  HIGH: "8.0",
+  MEDIUM: "5.5",
+  LOW: "2.0",
+  UNKNOWN: "0.0",
+};
+
+/** A rule of a run. Its score is that of its worst result. */
+export interface SarifRule {
+  readonly id: string;
+  readonly properties: { readonly "security-severity": string; readonly tags: readonly string[] };
+}
+
+/** The rules of rows, each once, in order of id. */
+export function sarifRules(rows: readonly Row[]): readonly SarifRule[] {
+  const worst = new Map<string, Row>();
+  for (const row of rows) {
+    const id = sarifRuleId(row);
+    const known = worst.get(id);
+    if (!known || SEVERITIES.indexOf(row.severity) < SEVERITIES.indexOf(known.severity)) worst.set(id, row);
+  }
+  return [...worst].sort(([one], [other]) => one < other ? -1 : 1).map(([id, { severity, category }]) => ({
+    id,
+    properties: { "security-severity": SCORES[severity], tags: [category] },
+  }));
+}
+
+function sarifRuleId(row: Row): string {
+  return clean(row.rule || row.eventType, 253);
+}
+
+/** One result. What is Resolved passes: its rule was evaluated and the problem is gone. */
+export function sarifResult(row: Row, { ruleIndex }: { readonly ruleIndex: ReadonlyMap<string, number> }) {
+  const ruleId = sarifRuleId(row);
+  const isOpen = row.phase !== "Resolved";
+  const resource = resourceNameOf(row);
+  // A lone surrogate cannot be encoded.
+  const qualified = clean([row.namespace, resource].filter((part) => part !== "").join("/"), 512);
+  return {
+    ruleId,
+    ruleIndex: ruleIndex.get(ruleId) ?? -1,
+    kind: isOpen ? "fail" : "pass",
+    level: isOpen ? LEVELS[row.severity] : "none",
+    message: { text: clean(row.message, 1024) || ruleId },
+    locations: [{
+      physicalLocation: { artifactLocation: { uri: qualified.split("/").map(encodeURIComponent).join("/") } },
+      logicalLocations: [{
+        name: row.resource || row.namespace,
+        fullyQualifiedName: qualified,
+        kind: "resource",
+      }],
+    }],
+    partialFingerprints: { "zenWatcher/v1": row.fingerprint },
+    occurrenceCount: row.occurrences,
+    properties: {
+      severity: row.severity,
+      phase: row.phase,
+      namespace: row.namespace,
+      workload: row.workload,
+      image: row.image,
+      firstSeenAt: row.firstSeenAt,
+      lastSeenAt: row.lastSeenAt,
+      resolvedAt: row.resolvedAt,
+    },
+  };
+}
