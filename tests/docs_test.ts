@@ -30,6 +30,7 @@ const settings = new Set<string>([
   ...ALL_SETTINGS.map(({ env }) => env),
   // The runtime reads these.
   "HTTPS_PROXY",
+  "NO_COLOR",
   "NO_PROXY",
 ]);
 
@@ -213,7 +214,7 @@ Deno.test("docs: every kubectl command asks for a resource there is", () => {
     each(function* ({ path, blocks, spans }) {
       const shell = blocks.filter(({ language }) => language === "sh").map(({ text }) => text);
       for (const command of [...shell, ...spans].flatMap(commandsOf)) {
-        const problem = command.startsWith("kubectl ") ? kubectlProblem(command) : undefined;
+        const problem = /^kubectl (?!zen )/.test(command) ? kubectlProblem(command) : undefined;
         if (problem !== undefined) yield `${path}: ${command}: ${problem}`;
       }
     }),
@@ -243,7 +244,7 @@ Deno.test("docs: every command and flag of zen-watcher, every task and script is
   for (const { path, blocks, spans } of pages) {
     const shell = blocks.filter(({ language }) => language === "sh").map(({ text }) => text);
     for (const command of [...shell, ...spans].flatMap(commandsOf)) {
-      const [program, name = "", ...rest] = command.split(/\s+/);
+      const [program, name = "", ...rest] = command.replace(/^kubectl zen /, "zen-watcher ").split(/\s+/);
       const flags = (words: readonly string[]) =>
         words.filter((word) => /^--?[a-z]/.test(word)).map((word) => word.split("=")[0] ?? "");
       if (program === "zen-watcher" && name !== "") {

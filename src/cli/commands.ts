@@ -6,9 +6,11 @@ import type { Register } from "./command.ts";
 import { completion } from "./completion.ts";
 import { check } from "./operate/check.ts";
 import { explain } from "./operate/explain.ts";
+import { diff } from "./read/diff.ts";
 import { exportFindings } from "./read/export.ts";
 import { get, rule } from "./read/get.ts";
 import { top } from "./read/top.ts";
+import { why } from "./read/why.ts";
 import { workload } from "./read/workload.ts";
 import { run } from "./operate/run.ts";
 import { test } from "./operate/test_cases.ts";
@@ -17,7 +19,7 @@ import { version } from "./version.ts";
 /** Heading in the help, and the commands below it. */
 export const COMMANDS: readonly (readonly [heading: string, commands: readonly Register[]])[] = [
   ["Controller:", [run]],
-  ["Readers:", [top, get, rule, workload, exportFindings]],
+  ["Readers:", [top, get, rule, workload, diff, why, exportFindings]],
   ["Rules:", [check, explain, test]],
   ["Others:", [completion, version]],
 ];

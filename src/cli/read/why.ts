@@ -1,0 +1,239 @@
+/** `why`: what decided about an Observation, or about one that is not there. */
+import type { Command } from "commander";
+import { compileFilters } from "../../filters/filter.ts";
+import { hasStatus, type KubeApi } from "../../kube/api.ts";
+import { errorMessage } from "../../model/error_message.ts";
+import type { NormalEvent } from "../../model/event.ts";
+import { ANNOTATIONS, LABELS } from "../../model/observation.ts";
+import { parseTime } from "../../model/time.ts";
+import { readObservation, readObservations } from "../../read/observations.ts";
+import { resourceNameOf, toRow } from "../../read/row.ts";
+import type { Settings } from "../../settings.ts";
+import type { StoredObservation } from "../../store/observations.ts";
+import { addCommand, type CommandContext, usage } from "../command.ts";
+import { readLiveConfig } from "../operate/live_config.ts";
+import { plural } from "../output/problems.ts";
+import { openReader, type Reader, type ReaderFlags, readerFlags } from "./reader.ts";
+
+interface WhyFlags extends ReaderFlags {
+  readonly rule?: string;
+  readonly workload?: string;
+}
+
+/** Observations that are told of in full where several match. */
+const TOLD = 5;
+
+/** `why`. */
+export function why(program: Command, context: CommandContext): void {
+  const command = addCommand(program, {
+    name: "why [name]",
+    summary: "tell why an Observation is there, or why one is not",
+    description:
+      "Tells what was seen and when, what filters say of it, and what ends it. With --rule and --workload it tells why " +
+      "there is no such Observation, where there is none.",
+    examples: [
+      ["why trivy-4zt8hsz8yggbzz5sx7ph -n shop", "one Observation"],
+      ["why --rule CVE-2024-3094 --workload web -n shop", "whether it is there, and why not"],
+    ],
+    more:
+      "What filters say takes the right to read them: get configmaps, list observationfilters, ingesters and " +
+      "observationmappings in the controller's namespace (POD_NAMESPACE, default zen-system).\n",
+  });
+  readerFlags(command)
+    .option("--rule <rule>", "the source's id of what was found")
+    .option("--workload <workload>", "the workload it was found on")
+    .action(async (name: string | undefined, flags: WhyFlags) => {
+      if ((name === undefined) === (flags.rule === undefined)) {
+        throw usage("why", "expected the name of an Observation, or --rule");
+      }
+      using reader = await openReader(flags, context);
+      const settings = context.settings();
+      const lines = name === undefined
+        ? await tellRule(reader, { settings, rule: flags.rule ?? "", workload: flags.workload })
+        : await tellName(reader, { settings, name });
+      context.io.stdout(`${lines.join("\n")}\n`);
+      await context.finish(0);
+    });
+}
+
+interface NameQuestion {
+  readonly settings: Settings;
+  readonly name: string;
+}
+
+async function tellName({ api, selection }: Reader, { settings, name }: NameQuestion): Promise<string[]> {
+  const observation = await readObservation(api, name, selection);
+  if (observation) return await tell(api, observation, settings);
+  const where = selection.namespace === undefined
+    ? "any namespace"
+    : `the namespace "${selection.namespace}"`;
+  return [
+    `There is no Observation "${name}" in ${where}.`,
+    "It was never stored, or it expired: Resolved and old ones are deleted.",
+  ];
+}
+
+interface RuleQuestion {
+  readonly settings: Settings;
+  readonly rule: string;
+  readonly workload: string | undefined;
+}
+
+async function tellRule(reader: Reader, { settings, rule, workload }: RuleQuestion): Promise<string[]> {
+  const { api, selection, reading } = reader;
+  const found: StoredObservation[] = [];
+  for await (const page of readObservations(api, { ...selection, rule, workload }, reading)) {
+    found.push(...page);
+  }
+  if (found.length > 0) {
+    const told: string[] = [];
+    for (const each of found.slice(0, TOLD)) told.push(...await tell(api, each, settings), "");
+    if (found.length > TOLD) told.push(`${found.length - TOLD} more: zen-watcher rule ${rule} --all`);
+    return told;
+  }
+  const target = workload === undefined ? "" : ` on the workload "${workload}"`;
+  const where = selection.namespace === undefined ? "" : ` in "${selection.namespace}"`;
+  const lines = [`No Observation has the rule "${rule}"${target}${where}.`];
+  lines.push(await otherPlaces(reader, rule));
+  if (workload !== undefined) lines.push(...await otherFindings(reader, workload));
+  lines.push(...await filtersInForce(api, settings));
+  lines.push("To see what becomes of a report: zen-watcher explain --source SOURCE -f REPORT --live");
+  return lines;
+}
+
+async function otherPlaces({ api, selection, reading }: Reader, rule: string): Promise<string> {
+  const places = new Set<string>();
+  for await (const page of readObservations(api, { labels: selection.labels, rule }, reading)) {
+    for (const row of page.map(toRow)) places.add(`${row.namespace}/${row.workload || resourceNameOf(row)}`);
+  }
+  if (places.size === 0) return "  No other workload has it either.";
+  const named = [...places].sort().slice(0, TOLD).join(", ");
+  return `  It is found on ${plural(places.size, "other workload")}: ${named}${
+    places.size > TOLD ? ", …" : ""
+  }`;
+}
+
+async function otherFindings({ api, selection, reading }: Reader, workload: string): Promise<string[]> {
+  const sources = new Map<string, { count: number; last: string }>();
+  for await (const page of readObservations(api, { ...selection, workload }, reading)) {
+    for (const { source, lastSeenAt } of page.map(toRow)) {
+      const known = sources.get(source) ?? { count: 0, last: "" };
+      sources.set(source, {
+        count: known.count + 1,
+        last: lastSeenAt > known.last ? lastSeenAt : known.last,
+      });
+    }
+  }
+  if (sources.size === 0) {
+    return ["  No source reports anything on this workload: its tool may not have scanned it yet."];
+  }
+  return [...sources].map(([source, { count, last }]) =>
+    `  ${source} reports ${plural(count, "other finding")} on this workload, the latest seen at ${last}.`
+  );
+}
+
+/** Names the documents, or says which right is missing. */
+async function filtersInForce(api: KubeApi, settings: Settings): Promise<string[]> {
+  try {
+    const { filters } = await readLiveConfig(api, settings);
+    if (filters.length === 0) return ["  No filter of a ConfigMap or an ObservationFilter is in force."];
+    return ["  Filters in force may leave it out:", ...filters.map(({ name }) => `    ${name}`)];
+  } catch (error) {
+    return [`  ${unreadable(error)}`];
+  }
+}
+
+function unreadable(error: unknown): string {
+  if (!hasStatus(error, 403)) return `Filters cannot be read: ${errorMessage(error)}`;
+  return `Filters cannot be read: you may not. Missing right: ${error.body.message ?? errorMessage(error)}`;
+}
+
+async function tell(api: KubeApi, observation: StoredObservation, settings: Settings): Promise<string[]> {
+  const row = toRow(observation);
+  const { metadata, spec, status } = observation;
+  return [
+    `${row.name} in ${row.storedIn}: ${row.severity} ${row.rule || row.eventType} on ${
+      resourceNameOf(row) || "no resource"
+    }${row.namespace === row.storedIn ? "" : ` of ${row.namespace}`}`,
+    `  ${row.message}`,
+    `  Reported by ${row.source} as ${row.category}/${row.eventType}, a ${
+      row.type || "finding"
+    }; detected at ${spec.detectedAt ?? "an unknown time"}.`,
+    `  First seen at ${row.firstSeenAt}, last at ${row.lastSeenAt}, ${plural(row.occurrences, "time")}.`,
+    `  It is one with every report of the same identity: ${
+      metadata.annotations?.[ANNOTATIONS.identity] ?? "(no annotation)"
+    }`,
+    `  Phase ${row.phase}${row.resolvedAt === "" ? "" : ` since ${row.resolvedAt}`}. ${endOf(observation)}`,
+    ...(metadata.annotations?.[ANNOTATIONS.refusedByNamespace] === undefined
+      ? []
+      : [`  The namespace ${row.namespace} refused it or is gone, so that it is stored in ${row.storedIn}.`]),
+    ...(status === undefined ? ["  Its status was never written."] : []),
+    ...await filterVerdicts(api, { observation, settings }),
+  ];
+}
+
+/** What ends it. */
+function endOf({ metadata, spec, status }: StoredObservation): string {
+  const created = parseTime(metadata.creationTimestamp ?? "")?.ms;
+  const ttl = spec.ttlSecondsAfterCreation;
+  const expiry = created === undefined || ttl === undefined
+    ? "No time to live is set on it."
+    : `It is deleted after ${
+      new Date(created + ttl * 1_000).toISOString()
+    }, unless it is still reported then.`;
+  if (metadata.labels?.[LABELS.kind] === "occurrence") {
+    return `An occurrence has no end but its age. ${expiry}`;
+  }
+  if (status?.phase === "Resolved") return `Its source no longer reports it. ${expiry}`;
+  return `It ends when ${spec.source} no longer reports it. ${expiry}`;
+}
+
+interface FilterQuestion {
+  readonly observation: StoredObservation;
+  readonly settings: Settings;
+}
+
+/** What the filters in force would decide if it were reported now. */
+async function filterVerdicts(api: KubeApi, { observation, settings }: FilterQuestion): Promise<string[]> {
+  try {
+    const { filters } = await readLiveConfig(api, settings);
+    const verdicts = compileFilters(filters).explain(eventOf(observation))
+      .filter(({ verdict }) => verdict !== "not_applicable");
+    if (verdicts.length === 0) return ["  No filter of a ConfigMap or an ObservationFilter applies to it."];
+    return [
+      "  Filters in force, if it were reported now:",
+      ...verdicts.map(({ document, verdict, detail }) => `    ${document}: ${verdict}: ${detail}`),
+    ];
+  } catch (error) {
+    return [`  ${unreadable(error)}`];
+  }
+}
+
+/** The event as filters saw it, from what is stored. */
+function eventOf({ metadata, spec }: StoredObservation): NormalEvent {
+  const at = parseTime(spec.detectedAt ?? metadata.creationTimestamp ?? "")?.ms ?? 0;
+  const rule = spec.rule ?? "";
+  return {
+    source: spec.source,
+    kind: metadata.labels?.[LABELS.kind] === "occurrence" ? "occurrence" : "finding",
+    category: spec.category,
+    severity: spec.severity,
+    eventType: spec.eventType,
+    message: spec.message ?? "",
+    ...(spec.resource && { resource: spec.resource }),
+    details: spec.details ?? {},
+    detectedAt: spec.detectedAt ?? "",
+    rule,
+    rules: rule === "" ? [] : [rule],
+    fingerprint: metadata.annotations?.[ANNOTATIONS.fingerprint] ?? "",
+    identity: metadata.annotations?.[ANNOTATIONS.identity] ?? "",
+    at,
+    receivedAt: at,
+    namespace: metadata.namespace ?? "",
+    ttlSeconds: spec.ttlSecondsAfterCreation ?? 0,
+    windowMs: 0,
+    countRepeats: false,
+    contentHash: 0,
+    resolved: false,
+  };
+}

@@ -1,0 +1,42 @@
+/** What changed between two times, by the dates of Observations. */
+import { SEVERITIES } from "../model/observation.ts";
+import { parseTime } from "../model/time.ts";
+import type { Row } from "./row.ts";
+
+/** Milliseconds since the epoch; `toMs` is not in it. */
+export interface Span {
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
+/** What happened to a row in a span: both, where it was found and resolved in it. */
+export function changesOf(row: Row, span: Span): { readonly isNew: boolean; readonly isResolved: boolean } {
+  return {
+    isNew: isIn(row.firstSeenAt, span),
+    isResolved: row.phase === "Resolved" && isIn(row.resolvedAt, span),
+  };
+}
+
+/** Orders rows worst first, then by namespace and resource. */
+export function byWorst(one: Row, other: Row): number {
+  const difference = SEVERITIES.indexOf(one.severity) - SEVERITIES.indexOf(other.severity);
+  if (difference !== 0) return difference;
+  const [left, right] = [one, other].map(({ namespace, resource, rule }) =>
+    `${namespace}/${resource}/${rule}`
+  );
+  return (left ?? "") < (right ?? "") ? -1 : 1;
+}
+
+/** `3 (1 CRITICAL, 2 LOW)`. */
+export function countsOf(rows: readonly Row[]): string {
+  const counts = SEVERITIES.flatMap((severity) => {
+    const count = rows.filter((row) => row.severity === severity).length;
+    return count === 0 ? [] : [`${count} ${severity}`];
+  });
+  return counts.length === 0 ? "0" : `${rows.length} (${counts.join(", ")})`;
+}
+
+function isIn(time: string, { fromMs, toMs }: Span): boolean {
+  const ms = parseTime(time)?.ms;
+  return ms !== undefined && ms >= fromMs && ms < toMs;
+}
