@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { ANNOTATIONS, LABELS } from "../src/model/observation.ts";
 import { createRateLimiter } from "../src/pipeline/limits.ts";
 import { NetworkError } from "../src/kube/api.ts";
-import { FakeKube } from "./support/fake_kube.ts";
+import { apiError, FakeKube } from "./support/fake_kube.ts";
 import { Replica, type ReplicaOptions } from "./support/replica.ts";
 import { VirtualTime } from "./support/virtual_time.ts";
 
@@ -278,6 +278,30 @@ Deno.test("audit batch sent again after 80 s: every event deduped", async () => 
   await it.time.advance(10_000);
   assertEquals(it.kube.count("patch/status"), 0, "a repeat adds nothing");
   assert(it.kube.stored.every(({ metadata }) => metadata.name?.endsWith("-1")), "no generations");
+});
+
+Deno.test("audit batch of a program's acts sent again: nothing is counted twice, by the replica that saw it", async () => {
+  await using it = world();
+  const a = it.replica();
+  const audit = { source: { name: "audit", windowMs: 3_600_000 } };
+  const batch = Array.from({ length: 10 }, (_, auditID) => ({ identity: { act: 1 }, request: { auditID } }));
+  it.kube.script = {
+    before() {
+      throw apiError("create", 422, "Invalid");
+    },
+  };
+  await a.take(batch, audit);
+  it.kube.script = {};
+  await a.take(batch, audit);
+  await it.time.advance(80_000);
+  await a.take(batch, audit);
+  await it.time.advance(10_000);
+  assertEquals(outcomes(a), [
+    ...batch.map(() => "failed{invalid}"),
+    ...batch.map((_, index) => index === 0 ? "created" : "deduped"),
+    ...batch.map(() => "deduped"),
+  ]);
+  assertEquals(only(it.kube.stored).status?.occurrences, 10);
 });
 
 Deno.test("batch larger than the burst, retried: each retry advances; ends all written, none doubled", async () => {

@@ -30,6 +30,10 @@ export interface DrawnEvent {
   readonly identity: JsonObject;
   /** Window of this act in ms where it is not its source's; Infinity: as long as the Observation is stored, and a repeat adds nothing. */
   readonly windowMs?: number;
+  /** Names one of the repeats, the same each time that it is sent: it is then counted once. */
+  readonly request?: Json;
+  /** How long after the act its event may arrive and still count at its own time; by default an hour. */
+  readonly latenessMs?: number;
   /** The source's own verdict on an act that is not relevant (audit): counted as filtered. */
   readonly drop?: Extract<FilterReason, "not_relevant" | "own_request" | "api_server_starting">;
   /** A pushed finding that its tool says is over (Alertmanager's `resolved`). */
@@ -150,6 +154,8 @@ export interface NormalEvent {
   readonly namespace: string;
   readonly ttlSeconds: number;
   readonly windowMs: number;
+  /** Hash of the request that this repeat was. */
+  readonly requestKey?: string;
   readonly countRepeats: boolean;
   /** 32 bits of the hash of message and lasting details: a change replaces a stored finding's content. 0 for occurrences. */
   readonly contentHash: number;

@@ -66,9 +66,13 @@ export function isPlausibleDetection(ms: number, receivedAt: number): boolean {
   return ms >= EARLIEST_MS && ms <= receivedAt + 5 * MINUTE_MS;
 }
 
-/** The time windows are reckoned by: the tool's own within [receipt − 1 h, receipt + 6 min], else receipt. */
-export function eventTime(ms: number | undefined, receivedAt: number): number {
-  if (ms === undefined || ms < receivedAt - 60 * MINUTE_MS || ms > receivedAt + 6 * MINUTE_MS) {
+/** The time windows are reckoned by: the tool's own within [receipt − lateness (1 h), receipt + 6 min], else receipt. */
+export function eventTime(
+  ms: number | undefined,
+  receivedAt: number,
+  { latenessMs = 60 * MINUTE_MS }: { readonly latenessMs?: number | undefined } = {},
+): number {
+  if (ms === undefined || ms < receivedAt - latenessMs || ms > receivedAt + 6 * MINUTE_MS) {
     return receivedAt;
   }
   return ms;

@@ -32,6 +32,10 @@ export interface DedupOptions {
 export interface Dedup {
   /** Decides one event. `write` reserves its fingerprint; a duplicate widens the window it is in. */
   decide(event: NormalEvent): DedupDecision;
+  /** True where the request that the event tells of is stored or counted already: its batch was sent again. */
+  isResent(event: NormalEvent): boolean;
+  /** Notes that the event was stored or counted. */
+  noteTaken(event: NormalEvent): void;
   /** Closes the window of a generation that was deleted. */
   forget(fingerprint: string, generation: number): void;
   /** Fill of the window cache, 0 to 1. */
@@ -50,6 +54,7 @@ export function createDedup({ index, maxSize, onEvict }: DedupOptions): Dedup {
     },
   });
   const reserved = new Map<string, Reservation>();
+  const requests = new LRUCache<string, true>({ max: maxSize });
 
   function known(event: NormalEvent): Generation | undefined {
     const stored = index.newest(event);
@@ -96,6 +101,10 @@ export function createDedup({ index, maxSize, onEvict }: DedupOptions): Dedup {
         windows.set(keyOf(event.fingerprint), widen(verdict.into, event));
       }
       return verdict;
+    },
+    isResent: ({ requestKey }) => requestKey !== undefined && requests.get(requestKey) === true,
+    noteTaken({ requestKey }) {
+      if (requestKey !== undefined) requests.set(requestKey, true);
     },
     forget(fingerprint, generation) {
       const key = keyOf(fingerprint);

@@ -239,6 +239,8 @@ export function createIntake({ steps, limits, store, recorder, settings, context
       case "duplicate":
         store.repeat(event, decision.into, batch.write);
         return settle(entry, { kind: "deduped" });
+      case "resent":
+        return settle(entry, { kind: "deduped" });
       case "join":
         batch.underWay.push(followTwin(entry, decision.settled));
         return;
@@ -299,6 +301,7 @@ export function createIntake({ steps, limits, store, recorder, settings, context
   }
 
   function settle({ batch, event, ticket }: Entry, outcome: Outcome, document?: string): void {
+    if (outcome.kind === "created" || outcome.kind === "deduped") steps.dedup.noteTaken(event);
     ticket.settle(outcome, document);
     count(batch.tally, outcome);
     noteUndecided(batch, event, -1);
@@ -471,6 +474,8 @@ function total(counts: Readonly<Partial<Record<string, number>>>): number {
 export type Decision =
   | { readonly kind: "drop"; readonly reason: FilterReason; readonly document?: string }
   | { readonly kind: "duplicate"; readonly into: Generation }
+  /** The request is stored or counted already: nothing is to be done. */
+  | { readonly kind: "resent" }
   | { readonly kind: "join"; readonly settled: Promise<Outcome> }
   /** Its outcome is not for a filter or the store to say: it comes again. */
   | { readonly kind: "fail"; readonly outcome: Outcome }
@@ -514,6 +519,10 @@ export function decide(event: NormalEvent, steps: Steps, onStep?: (step: Step) =
  * an event once.
  */
 export function dedup(event: NormalEvent, steps: Steps, onStep?: (step: Step) => void): Decision {
+  if (steps.dedup.isResent(event)) {
+    onStep?.({ step: "dedup", verdict: "resent" });
+    return { kind: "resent" };
+  }
   const decision = steps.dedup.decide(event);
   if (decision.kind === "join") {
     onStep?.({ step: "dedup", verdict: "twin" });

@@ -119,11 +119,12 @@ export function normalize(
     }),
     at: isPulledAct(kind, origin) && believed
       ? believed.ms + withinSecond(believed.ms, raw.count)
-      : eventTime(time?.ms, receivedAt),
+      : eventTime(time?.ms, receivedAt, { latenessMs: drawn.latenessMs }),
     receivedAt,
     namespace: isNamespaceName(target) ? target : settings.podNamespace,
     ttlSeconds: ttlSeconds ?? LIMITS.ttlSeconds,
     windowMs,
+    ...(drawn.request !== undefined && { requestKey: fingerprintOf(drawn.request) }),
     countRepeats: settings.dedupEnableAggregation && windowMs !== Infinity,
     contentHash: kind === "occurrence" ? NO_CONTENT_HASH : contentHash(message, lastingText),
     ...(isDrop(raw.drop) && { drop: raw.drop }),

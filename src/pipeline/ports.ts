@@ -69,6 +69,8 @@ export type Step =
   | { readonly step: "dedup"; readonly verdict: "new"; readonly generation: number }
   /** An event of the same fingerprint is being written: dedup decides again once that has ended. */
   | { readonly step: "dedup"; readonly verdict: "twin" }
+  /** The same request was stored or counted before. */
+  | { readonly step: "dedup"; readonly verdict: "resent" }
   | { readonly step: "budget"; readonly admitted: boolean }
   | { readonly step: "write"; readonly written: Written };
 

@@ -111,6 +111,9 @@ export function createDryRun({ source, feed, context, filters, settings }: DryRu
       case "dedup":
         // Dedup decides a twin again: that is a step of its own.
         if (step.verdict === "twin" || event.resolved && step.verdict === "new") return [];
+        if (step.verdict === "resent") {
+          return [{ step: "dedup", verdict: "duplicate", detail: "the same request again: counted already" }];
+        }
         return [step.verdict === "new" ? newStep(step.generation) : duplicateStep(step.into)];
       case "budget":
         return []; // An empty store has room.

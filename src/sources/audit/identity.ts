@@ -26,12 +26,13 @@ export interface Act {
  * The identity of an act and its window. A client chooses the Audit-ID, but not the time at which the API server received
  * the request: both belong to the key of a request, which is a repeat as long as its Observation is stored.
  */
-export function identityOf(act: Act): Pick<DrawnEvent, "identity" | "windowMs"> {
-  if (act.eventType === "access-denied") {
-    return { identity: { refused: refusalOf(act) }, windowMs: REPEAT_WINDOW_MS };
-  }
-  if (isProgram(act.request)) return { identity: { act: actOf(act) }, windowMs: REPEAT_WINDOW_MS };
-  return { identity: { request: requestKey(act.request) }, windowMs: Infinity };
+export function identityOf(act: Act): Pick<DrawnEvent, "identity" | "windowMs" | "request"> {
+  const request = requestKey(act.request);
+  const isRefusal = act.eventType === "access-denied";
+  if (!isRefusal && !isProgram(act.request)) return { identity: { request }, windowMs: Infinity };
+  const identity: JsonObject = isRefusal ? { refused: refusalOf(act) } : { act: actOf(act) };
+  // The request is no part of the identity: by its key, one that is sent again is not counted twice.
+  return { identity, windowMs: REPEAT_WINDOW_MS, request };
 }
 
 /** True where the API server knows no user: anyone who reaches it may send such requests. */
@@ -40,7 +41,7 @@ export function isUnauthenticated({ code, user }: AuditRequest): boolean {
 }
 
 /** What names one request, in each of its stages and each time that it is sent again. */
-export function requestKey({ auditID, receivedTimestamp, user, verb, uri }: AuditRequest): JsonObject {
+function requestKey({ auditID, receivedTimestamp, user, verb, uri }: AuditRequest): JsonObject {
   return { auditID, requestReceivedTimestamp: receivedTimestamp, user, verb, requestURI: uri };
 }
 

@@ -29,6 +29,9 @@ export const AUDIT_COMMANDS = choice(
   "What an Observation of kubectl exec shows of the command: all of it, masked, or the program's name alone",
 );
 
+/** The API server keeps batches that it cannot send, and sends them again for long. */
+const LATENESS_MS = 24 * 3_600_000;
+
 /** Requests to the API server that matter for security, from its audit log. */
 export const audit: Source = {
   name: "audit",
@@ -123,6 +126,7 @@ function toEvent(item: Json, { request, context }: Judging): DrawnEvent {
     details: detailsOf(act),
     ...(detectedAt !== "" ? { detectedAt } : {}),
     ...identityOf({ ...act, eventType: verdict.eventType }),
+    latenessMs: LATENESS_MS,
     ...(verdict.drop ? { drop: verdict.drop } : {}),
   };
 }
