@@ -1,4 +1,5 @@
 import { bundle } from "./bundle.ts";
+import { compileWith, machinesRuntime } from "./support/compiler.ts";
 import { kubeconfigPermissions, podPermissions, V8_FLAGS } from "./support/permissions.ts";
 import { runScript } from "./support/script.ts";
 
@@ -9,26 +10,38 @@ Bundles the program and compiles dist/zen-watcher: one file with the bundle and 
 
   --pod    let it do what a Pod needs and nothing more, as the image's does; without, it may also read kubeconfigs and files
 
-TARGET (environment) cross-compiles, e.g. aarch64-unknown-linux-gnu. DENORT_BIN names the runtime; else it is downloaded.
+Environment:
+  TARGET          cross-compiles, e.g. aarch64-unknown-linux-gnu
+  DENORT_BIN      the runtime to embed; else Deno downloads its own. Where it cannot, and TARGET is not set, the runtime and
+                  compiler of a Deno that Python packages hold are taken, and kept in the user's cache
+  DENO_COMPILER   the deno that compiles: of the version of DENORT_BIN
 `;
 
-async function compile({ pod = false }: { readonly pod?: boolean | undefined }): Promise<number> {
-  await bundle("main.ts", "dist");
+const ROOT = new URL("../", import.meta.url).pathname;
+
+/** What the compiled program may do: what a Pod needs, or a user's commands too. */
+export type Place = "pod" | "user";
+
+/** Compiles a bundle, a folder with `main.js`, into the file `output`. */
+export async function compileBundle(folder: string, output: string, place: Place): Promise<void> {
   const target = Deno.env.get("TARGET");
-  const { code } = await new Deno.Command(Deno.execPath(), {
-    args: [
-      "compile",
-      ...(pod ? podPermissions() : kubeconfigPermissions()),
+  await compileWith(await machinesRuntime(target), {
+    entry: "main.js",
+    folder,
+    output,
+    flags: [
+      ...(place === "pod" ? podPermissions() : kubeconfigPermissions()),
       // The chunks that are loaded when they are needed.
-      "--include=dist",
+      "--include=.",
       V8_FLAGS,
       ...(target ? [`--target=${target}`] : []),
-      "--output=dist/zen-watcher",
-      "dist/main.js",
     ],
-    cwd: new URL("../", import.meta.url).pathname,
-  }).spawn().status;
-  return code;
+  });
+}
+
+async function compile({ pod = false }: { readonly pod?: boolean | undefined }): Promise<void> {
+  await bundle("main.ts", "dist");
+  await compileBundle(`${ROOT}dist`, `${ROOT}dist/zen-watcher`, pod ? "pod" : "user");
 }
 
 if (import.meta.main) await runScript({ help: HELP, options: { pod: { type: "boolean" } } }, compile);

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { alone, cacheFolder } from "./support/cache.ts";
 import { isFile } from "./support/files.ts";
 import { runScript, say } from "./support/script.ts";
 
@@ -25,14 +26,11 @@ export async function ensureTool(name: ToolName): Promise<string> {
 
 async function fromGo(name: keyof typeof GO_TOOLS): Promise<string> {
   const { package: path, version } = GO_TOOLS[name];
-  const folder = join(cacheFolder(), `${name}-${version}`);
+  const folder = cacheFolder("tools", `${name}-${version}`);
   const file = join(folder, name);
   if (await isFile(file)) return file;
-  await Deno.mkdir(folder, { recursive: true });
-  using lock = await Deno.open(join(folder, ".lock"), { create: true, write: true });
-  await lock.lock(true);
-  try {
-    // Another builder may have finished it while we waited for the lock.
+  return await alone(folder, async () => {
+    // Another builder may have finished it while we waited.
     if (await isFile(file)) return file;
     say(`tools: building ${name} ${version} into ${folder} (the first time takes some minutes)`);
     await run("go", ["install", `${path}@${version}`], {
@@ -40,9 +38,7 @@ async function fromGo(name: keyof typeof GO_TOOLS): Promise<string> {
       env: { GOBIN: folder, CGO_ENABLED: "0", GOWORK: "off", GOFLAGS: "" },
     });
     return file;
-  } finally {
-    await lock.unlock();
-  }
+  });
 }
 
 async function fromDebian(name: keyof typeof DEBIAN_TOOLS): Promise<string> {
@@ -83,13 +79,6 @@ async function onPath(name: string): Promise<string | undefined> {
     if (await isFile(file)) return file;
   }
   return undefined;
-}
-
-function cacheFolder(): string {
-  const home = Deno.env.get("HOME");
-  const base = Deno.env.get("XDG_CACHE_HOME") || (home ? join(home, ".cache") : undefined);
-  if (!base) throw new Error("Cannot place the tools: neither XDG_CACHE_HOME nor HOME is set");
-  return join(base, "zen-watcher", "tools");
 }
 
 async function main(_: unknown, words: readonly string[]): Promise<void> {

@@ -1,5 +1,6 @@
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { alone, cacheFolder } from "../support/cache.ts";
 import { isFile } from "../support/files.ts";
 import { runScript, say } from "../support/script.ts";
 
@@ -29,7 +30,7 @@ const PROGRESS_EVERY_MS = 20_000;
 /** Builds those of `names` that are not there yet, one builder at a time, and says where all are. */
 export async function ensureBinaries(names: readonly BinaryName[]): Promise<Binaries> {
   const assets = Deno.env.get("KUBEBUILDER_ASSETS");
-  const cache = await cacheFolder();
+  const cache = await binariesFolder();
   const paths: Record<BinaryName, string> = {
     "etcd": join(assets ?? cache, "etcd"),
     "kube-apiserver": join(assets ?? cache, "kube-apiserver"),
@@ -46,32 +47,24 @@ export async function ensureBinaries(names: readonly BinaryName[]): Promise<Bina
   return paths;
 }
 
-async function cacheFolder(): Promise<string> {
+async function binariesFolder(): Promise<string> {
   const pins = [await Deno.readFile(join(HERE, "go.mod")), await Deno.readFile(join(HERE, "go.sum"))];
   const digest = await crypto.subtle.digest("SHA-256", await new Blob(pins).arrayBuffer());
   const key = [...new Uint8Array(digest)].slice(0, 8).map((byte) => byte.toString(16).padStart(2, "0")).join(
     "",
   );
-  const home = Deno.env.get("HOME");
-  const base = Deno.env.get("XDG_CACHE_HOME") || (home ? join(home, ".cache") : undefined);
-  if (!base) throw new Error("Cannot place the test binaries: neither XDG_CACHE_HOME nor HOME is set");
-  return join(base, "zen-watcher", "envtest", key);
+  return cacheFolder("envtest", key);
 }
 
 async function build(folder: string, names: readonly BinaryName[]): Promise<void> {
   await requireGo();
-  await Deno.mkdir(folder, { recursive: true });
-  using lock = await Deno.open(join(folder, ".lock"), { create: true, write: true });
   say(`envtest: ${names.join(", ")} into ${folder} (the first time takes about ten minutes)`);
-  await lock.lock(true);
-  try {
+  await alone(folder, async () => {
     for (const name of names) {
-      // Another builder may have finished it while we waited for the lock.
+      // Another builder may have finished it while we waited.
       if (!await isFile(join(folder, name))) await buildOne(folder, name);
     }
-  } finally {
-    await lock.unlock();
-  }
+  });
 }
 
 async function buildOne(folder: string, name: BinaryName): Promise<void> {

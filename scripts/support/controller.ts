@@ -15,6 +15,8 @@ export interface ControllerOptions {
   readonly denoArgs?: readonly string[];
   /** The words that run the runtime: by default the one of this process. */
   readonly command?: readonly [string, ...string[]];
+  /** `command` runs a compiled program: the permissions, the runtime's arguments and the entry are in it. */
+  readonly compiled?: boolean;
   /** Only `env` and the defaults, nothing of this process's environment. */
   readonly clearEnv?: boolean;
   readonly args?: readonly string[];
@@ -46,10 +48,9 @@ export async function startController(options: ControllerOptions): Promise<Contr
   const child = new Deno.Command(program, {
     args: [
       ...words,
-      "run",
-      ...(options.permissions ?? ["-A", "--no-prompt"]),
-      ...(options.denoArgs ?? []),
-      entry,
+      ...(options.compiled
+        ? []
+        : ["run", ...(options.permissions ?? ["-A", "--no-prompt"]), ...(options.denoArgs ?? []), entry]),
       "run",
       ...(options.kubeconfig === undefined ? [] : ["--kubeconfig", options.kubeconfig]),
       ...args,

@@ -33,7 +33,8 @@ export class DevWorld implements AsyncDisposable {
   constructor(server: TestCluster, kubeconfig: string) {
     this.server = server;
     this.kubeconfig = kubeconfig;
-    this.api = createKubeClient(fixedConnection({ server: server.url }));
+    const { tls } = server.options;
+    this.api = createKubeClient(fixedConnection({ server: server.url, ...(tls && { caPem: tls.ca }) }));
   }
 
   /** A replica in this process. */

@@ -36,8 +36,10 @@ exec setpriv --no-new-privs "$(command -v chroot)" --userspec=${POD_USER}:${POD_
 `;
 
 export interface PodRootOptions {
-  /** Folder of the bundle. */
-  readonly bundle: string;
+  /** Folder of the bundle; absent where the program holds it. */
+  readonly bundle?: string;
+  /** What is at `RUNTIME`: by default the runtime of this process. */
+  readonly program?: string;
   /** Contents by path: what is mounted into the Pod. */
   readonly files: Readonly<Record<string, string>>;
   /** A folder that is given to the Pod's user after all. */
@@ -55,7 +57,8 @@ export class PodRoot implements AsyncDisposable {
     this.#writable = writable;
   }
 
-  static async create({ bundle, files, writable = "" }: PodRootOptions): Promise<PodRoot> {
+  static async create(options: PodRootOptions): Promise<PodRoot> {
+    const { writable = "" } = options;
     if (Deno.uid() !== 0) {
       throw new Error(
         `Cannot be user ${POD_USER} on a root of its own as user ${Deno.uid()}: run this test as root, in a container for instance`,
@@ -64,7 +67,7 @@ export class PodRoot implements AsyncDisposable {
     const mounts = (await output("unshare", ["--mount", "true"])).success;
     const root = new PodRoot(await Deno.makeTempDir({ prefix: "zen-root-" }), { mounts, writable });
     try {
-      await root.#fill(bundle, files);
+      await root.#fill(options);
       const { success, text } = await root.run(["--version"]);
       if (success) return root;
       throw new Error(
@@ -103,11 +106,13 @@ export class PodRoot implements AsyncDisposable {
     await Deno.remove(this.folder, { recursive: true });
   }
 
-  async #fill(bundle: string, files: Readonly<Record<string, string>>): Promise<void> {
-    await this.#copy(Deno.execPath(), RUNTIME);
-    for (const library of await librariesOf(Deno.execPath())) await this.#copy(library, library);
-    for await (const { name } of Deno.readDir(bundle)) {
-      await this.#copy(join(bundle, name), join(dirname(ENTRY), name));
+  async #fill({ bundle, program = Deno.execPath(), files }: PodRootOptions): Promise<void> {
+    await this.#copy(program, RUNTIME);
+    for (const library of await librariesOf(program)) await this.#copy(library, library);
+    if (bundle !== undefined) {
+      for await (const { name } of Deno.readDir(bundle)) {
+        await this.#copy(join(bundle, name), join(dirname(ENTRY), name));
+      }
     }
     // The image's own: an empty file for the roots it does not trust, a home with nothing in it, a link on the token's way.
     for (const folder of ["/dev", "/home/nonroot", "/run", "/var"]) {

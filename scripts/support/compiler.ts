@@ -1,0 +1,180 @@
+/** `deno compile`, with a runtime that the environment names, that Deno downloads, or that Python packages hold. */
+import { join } from "node:path";
+import { alone, cacheFolder } from "./cache.ts";
+import { isFile } from "./files.ts";
+import { say } from "./script.ts";
+
+/** A compiler, and the runtime it embeds: both of one version, as a program of two versions ends at its start. */
+export interface Runtime {
+  readonly compiler: string;
+  /** Absent: the compiler downloads that of its own version. */
+  readonly denort?: string;
+}
+
+/** What `compileWith()` compiles. */
+export interface Compilation {
+  /** The program's entry, in `folder`. */
+  readonly entry: string;
+  readonly folder: string;
+  /** The file to write. */
+  readonly output: string;
+  /** Permissions and other options of `deno compile`. */
+  readonly flags: readonly string[];
+}
+
+/**
+ * A program that `deno compile` made holds the runtime whole, so bids-validator-deno holds the runtime of this Deno, and the
+ * package deno holds the compiler.
+ */
+const PYTHON_PACKAGES = {
+  version: "2.6.10",
+  compiler: "deno==2.6.10",
+  program: "bids-validator-deno==2.4.1",
+};
+/** What Deno says where it cannot download the runtime. */
+const NO_RUNTIME = "Setting up base binary";
+
+/**
+ * What a runtime before this Deno's lacks and the packages in the bundle call at their start, done as a runtime would that
+ * marks nothing and knows no limit of memory.
+ */
+const FOR_OLDER_RUNTIMES = `
+import process from "node:process";
+import threads from "node:worker_threads";
+threads.markAsUncloneable ??= () => {};
+process.constrainedMemory ??= () => 0;
+`;
+
+let found: Promise<Runtime> | undefined;
+
+/** The runtime for programs of this machine, or for those of `target`. */
+export function machinesRuntime(target: string | undefined): Promise<Runtime> {
+  return found ??= findRuntime(target);
+}
+
+/** Compiles a program. Throws with the compiler's words where it fails, and where a program of this machine does not start. */
+export async function compileWith({ compiler, denort }: Runtime, options: Compilation): Promise<void> {
+  const { entry, folder, output } = options;
+  const flags = [...options.flags, ...await flagsFor(compiler, folder)];
+  const { success, text } = await run(compiler, {
+    args: ["compile", "--quiet", "--no-config", "--no-lock", ...flags, `--output=${output}`, entry],
+    cwd: folder,
+    env: denort === undefined ? {} : { DENORT_BIN: denort },
+  });
+  if (!success) throw new Error(`Cannot compile "${entry}" with "${compiler}": ${text.trim()}`);
+  if (flags.some((flag) => flag.startsWith("--target="))) return;
+  const started = await run(output, { args: ["--version"], cwd: "/" });
+  if (started.success) return;
+  await Deno.remove(output);
+  throw new Error(
+    `Cannot start what "${compiler}" compiled${denort ? ` with the runtime "${denort}"` : ""}: ` +
+      `${started.text.trim().split("\n")[0]}\nName a compiler of the runtime's version with DENO_COMPILER`,
+  );
+}
+
+/** For the runtime of another Deno: the flag that adds what that may lack, before the program starts. */
+async function flagsFor(compiler: string, folder: string): Promise<readonly string[]> {
+  const { text } = await run(compiler, { args: ["--version"] });
+  if (text.startsWith(`deno ${Deno.version.deno} `)) return [];
+  await Deno.writeTextFile(join(folder, "older_runtime.js"), FOR_OLDER_RUNTIMES);
+  return ["--preload=./older_runtime.js"];
+}
+
+async function findRuntime(target: string | undefined): Promise<Runtime> {
+  const denort = Deno.env.get("DENORT_BIN");
+  const compiler = Deno.env.get("DENO_COMPILER") || Deno.execPath();
+  if (denort) return { compiler, denort };
+  // A release is of one version on every platform.
+  if (target || Deno.build.os !== "linux" || await downloads(compiler)) return { compiler };
+  const packaged = await fromPythonPackages();
+  say(
+    `compile: the runtime of "${compiler}" cannot be downloaded: taking that of Deno ${PYTHON_PACKAGES.version}`,
+  );
+  return packaged;
+}
+
+/** True where the compiler has its runtime, or can download it. */
+async function downloads(compiler: string): Promise<boolean> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(join(folder, "main.js"), "");
+    const args = ["compile", "--no-config", "--no-lock", `--output=${join(folder, "program")}`, "main.js"];
+    const { text } = await run(compiler, { args, cwd: folder });
+    return !text.includes(NO_RUNTIME);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+async function fromPythonPackages(): Promise<Runtime> {
+  const { version, compiler, program } = PYTHON_PACKAGES;
+  const folder = cacheFolder("deno", version);
+  const runtime = { compiler: join(folder, "deno"), denort: join(folder, "denort") };
+  return await alone(folder, async () => {
+    // The compiler is written last.
+    if (await isFile(runtime.compiler)) return runtime;
+    say(`compile: downloading Deno ${version} from Python packages into ${folder}`);
+    const work = await Deno.makeTempDir({ dir: folder });
+    try {
+      const pip = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", work];
+      await python([...pip, program, compiler]);
+      for await (const { name } of Deno.readDir(work)) {
+        if (name.endsWith(".whl")) await python(["-m", "zipfile", "-e", join(work, name), work]);
+      }
+      const withProgram = await Deno.readFile(await scriptIn(work, "bids-validator-deno"));
+      await Deno.writeFile(runtime.denort, withoutProgram(withProgram), { mode: 0o755 });
+      const deno = await scriptIn(work, "deno");
+      await Deno.chmod(deno, 0o755);
+      await Deno.rename(deno, runtime.compiler);
+    } finally {
+      await Deno.remove(work, { recursive: true });
+    }
+    return runtime;
+  });
+}
+
+/** An ELF file ends with its section headers; what `deno compile` appended comes after them. */
+export function withoutProgram(file: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const header = new DataView(file.buffer, file.byteOffset, 64);
+  const offset = Number(header.getBigUint64(0x28, true));
+  const size = header.getUint16(0x3a, true);
+  const count = header.getUint16(0x3c, true);
+  return file.subarray(0, offset + size * count);
+}
+
+/** Where a wheel that was unpacked in `folder` has the program `name`. */
+async function scriptIn(folder: string, name: string): Promise<string> {
+  for await (const entry of Deno.readDir(folder)) {
+    const path = join(folder, entry.name, "scripts", name);
+    if (entry.name.endsWith(".data") && await isFile(path)) return path;
+  }
+  throw new Error(`Cannot find "${name}" in its Python package`);
+}
+
+async function python(args: readonly string[]): Promise<void> {
+  const { success, text } = await run("python3", { args });
+  if (success) return;
+  throw new Error(
+    `Cannot get the runtime from Python packages: ${text.trim().split("\n").at(-1)}. ` +
+      "Name a runtime with DENORT_BIN, and its compiler with DENO_COMPILER",
+  );
+}
+
+interface Run {
+  readonly args: readonly string[];
+  readonly cwd?: string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+async function run(program: string, { args, ...options }: Run): Promise<{ success: boolean; text: string }> {
+  const env = { ...options.env, NO_COLOR: "1" };
+  const command = new Deno.Command(program, { args: [...args], ...options, env, stdin: "null" });
+  try {
+    const { success, stdout, stderr } = await command.output();
+    const decoder = new TextDecoder();
+    return { success, text: decoder.decode(stderr) + decoder.decode(stdout) };
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    return { success: false, text: `"${program}" is not there` };
+  }
+}

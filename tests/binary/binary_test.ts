@@ -1,0 +1,246 @@
+/**
+ * The compiled program as users and the image have it: one file, called from another folder, with the permissions that are
+ * compiled in. `deno task compile` says where the runtime comes from.
+ */
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { bundle } from "../../scripts/bundle.ts";
+import { compileBundle } from "../../scripts/compile.ts";
+import { compileWith, machinesRuntime } from "../../scripts/support/compiler.ts";
+import { type Controller, startController } from "../../scripts/support/controller.ts";
+import { TLS_ENV } from "../../scripts/support/permissions.ts";
+import { say } from "../../scripts/support/script.ts";
+import { SETTINGS } from "../../src/settings.ts";
+import { VERSION } from "../../src/version.ts";
+import { alertedPods, sendAlerts, wantedPods } from "../support/alerts.ts";
+import { createCertAuthority } from "../support/certs.ts";
+import { type DevWorld, startDevWorld } from "../support/dev_world.ts";
+import { eventually } from "../support/eventually.ts";
+import { POD_ENV, POD_USER, PodRoot } from "../support/pod_root.ts";
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+const MAX_BYTES = 100_000_000;
+const ALERTS = 3;
+
+const folder = await Deno.makeTempDir({ prefix: "zen-watcher-binary-" });
+Deno.test.afterAll(() => Deno.remove(folder, { recursive: true }));
+const authority = createCertAuthority("zen-watcher-test");
+const server = authority.issue({ usage: "server", commonName: "127.0.0.1", ipAddresses: ["127.0.0.1"] });
+
+/** What a user calls, and what the image holds. */
+const programs = { user: join(folder, "zen-watcher"), pod: join(folder, "zen-watcher-pod") };
+await bundle("main.ts", join(folder, "bundle"));
+await compileBundle(join(folder, "bundle"), programs.user, "user");
+await compileBundle(join(folder, "bundle"), programs.pod, "pod");
+/** Where it is not implemented, the runtime cannot tell that a key is a certificate's own. */
+const checksKeys = await says(`
+  import { createPrivateKey, X509Certificate } from "node:crypto";
+  const certificate = new X509Certificate(${JSON.stringify(server.certPem)});
+  try {
+    console.log(certificate.checkPrivateKey(createPrivateKey(${JSON.stringify(server.keyPem)})));
+  } catch (error) {
+    console.log(error.message);
+  }
+`);
+/** Another root and another user need root's rights, and a kernel that has them. */
+const canBeAnother = Deno.build.os === "linux" && Deno.uid() === 0;
+
+Deno.test("--version says version, commit and Deno, and the program is at most 100 MB", async () => {
+  const { stdout } = await new Deno.Command("git", { args: ["rev-parse", "--short=12", "HEAD"], cwd: ROOT })
+    .output();
+  const commit = Deno.env.get("REVISION")?.slice(0, 12) ?? new TextDecoder().decode(stdout).trim();
+  const deno = await says("console.log(Deno.version.deno)");
+  for (const program of Object.values(programs)) {
+    const { out } = await zen(["--version"], { program });
+    assertStringIncludes(out, `zen-watcher ${VERSION} (commit ${commit}, deno ${deno}, `);
+    const { size } = await Deno.stat(program);
+    say(`size: ${(size / 1e6).toFixed(1)} MB`);
+    assert(size <= MAX_BYTES, `${size} bytes`);
+  }
+});
+
+Deno.test("every command does its work from another folder", async () => {
+  await using world = await startDevWorld({ namespaces: ["shop"] });
+  {
+    await using controller = await start({ kubeconfig: world.kubeconfig });
+    await takesAlerts(controller, world);
+  }
+  const place = join(folder, "elsewhere");
+  await Deno.mkdir(join(place, "rules"), { recursive: true });
+  for (const name of ["falco.yaml", "filters.yaml"]) {
+    await Deno.copyFile(join(ROOT, "examples/rules", name), join(place, "rules", name));
+  }
+  await Deno.writeTextFile(join(place, "alert.json"), JSON.stringify(FALCO_ALERT));
+  const cluster = ["--kubeconfig", world.kubeconfig];
+  const commands: readonly (readonly [args: readonly string[], shows: string])[] = [
+    [["top", ...cluster], "shop/pod"],
+    [["get", ...cluster, "-n", "shop"], "Pod/pod-0"],
+    [["rule", FALCO_ALERT.rule, ...cluster], "Pod/pod-1"],
+    [["workload", "pod", "-n", "shop", ...cluster], FALCO_ALERT.rule],
+    [["check", "-f", "rules"], "filters.yaml"],
+    [["explain", "--source", "falco", "-f", "alert.json"], FALCO_ALERT.rule],
+    [["test", "rules"], "passed"],
+    [["completion", "bash"], "zen-watcher"],
+    [["version", "-o", "json"], VERSION],
+    [["help", "top"], "Usage: zen-watcher top"],
+  ];
+  for (const [args, shows] of commands) {
+    const { code, out, err } = await zen(args, { cwd: place });
+    assertEquals([code, err], [0, ""], `${args.join(" ")}: ${out}`);
+    assert(out.includes(shows), `${args.join(" ")}: ${out}`);
+  }
+  const { out } = await zen(["--help"], { cwd: place });
+  const listed = [...out.matchAll(/^ {2}([a-z]+) (?:\[|<| )/gm)].map(([, name]) => name);
+  assertEquals([...new Set(["run", ...commands.map(([[name]]) => name)])].sort(), listed.sort());
+});
+
+Deno.test("with a kubeconfig it stores alerts, and ends with 0 on SIGTERM and SIGINT", async () => {
+  await using world = await startDevWorld({ namespaces: ["shop"] });
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    await using controller = await start({ kubeconfig: world.kubeconfig });
+    await takesAlerts(controller, world);
+    await printMemory(controller);
+    controller.kill(signal);
+    assertEquals((await controller.exited).code, 0, controller.lines.slice(-20).join("\n"));
+  }
+});
+
+Deno.test("the image's program reads no kubeconfig: that right is a user's", async () => {
+  const kubeconfig = join(folder, "kubeconfig");
+  await Deno.writeTextFile(kubeconfig, "{}");
+  const { code, err } = await zen(["top", "--kubeconfig", kubeconfig], { program: programs.pod });
+  assert(code !== 0);
+  assertMatch(err, /^Requires \w+ access to/);
+});
+
+Deno.test({
+  name: canBeAnother
+    ? "in a Pod it stores alerts, as UID 65532 on a root with nothing writable"
+    : "in a Pod it stores alerts, as UID 65532 (skipped: needs root and Linux)",
+  ignore: !canBeAnother,
+  async fn() {
+    await using world = await startSecureWorld();
+    await using root = await PodRoot.create({ program: programs.pod, files: mountedFiles() });
+    const before = await root.entries();
+    await using controller = await start({ command: root.command, clearEnv: true, env: podEnv(world) });
+    const status = await Deno.readTextFile(`/proc/${controller.pid}/status`);
+    for (const line of [`Uid:${`\t${POD_USER}`.repeat(4)}\n`, "CapEff:\t0000000000000000\n"]) {
+      assertStringIncludes(status, line);
+    }
+    await takesAlerts(controller, world);
+    await printMemory(controller);
+    controller.kill("SIGTERM");
+    assertEquals((await controller.exited).code, 0, controller.lines.slice(-20).join("\n"));
+    assertEquals(await root.entries(), before, "nothing was written");
+  },
+});
+
+Deno.test({
+  name: canBeAnother && checksKeys === "true"
+    ? "in a Pod it serves TLS"
+    : `in a Pod it serves TLS (skipped: ${canBeAnother ? checksKeys : "needs root and Linux"})`,
+  ignore: !canBeAnother || checksKeys !== "true",
+  async fn() {
+    await using world = await startSecureWorld();
+    await using root = await PodRoot.create({ program: programs.pod, files: mountedFiles() });
+    const env = {
+      ...podEnv(world),
+      WATCHER_TLS_PORT: "0",
+      TLS_CERT_FILE: "/etc/zen-watcher/tls/tls.crt",
+      TLS_KEY_FILE: "/etc/zen-watcher/tls/tls.key",
+    };
+    await using controller = await start({ command: root.command, clearEnv: true, env });
+    const { tlsUrl } = JSON.parse(controller.lines.find((line) => line.includes('"Listening"')) ?? "{}");
+    using client = Deno.createHttpClient({ caCerts: [authority.certPem] });
+    const response = await fetch(`${tlsUrl}/ready`, { client });
+    assertEquals([response.status, await response.json()], [200, { status: "ready" }]);
+  },
+});
+
+const FALCO_ALERT = {
+  hostname: "node-1",
+  rule: "Terminal shell in container",
+  priority: "Warning",
+  source: "syscall",
+  time: "2026-01-01T00:00:00Z",
+  output: "A shell was spawned in a container",
+  output_fields: { "k8s.ns.name": "shop", "k8s.pod.name": "pod-9" },
+};
+
+interface Zen {
+  readonly program?: string;
+  readonly cwd?: string;
+}
+
+async function zen(args: readonly string[], { program = programs.user, cwd = "/" }: Zen = {}) {
+  const { code, stdout, stderr } = await new Deno.Command(program, {
+    args: [...args],
+    cwd,
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+  }).output();
+  return { code, out: new TextDecoder().decode(stdout), err: new TextDecoder().decode(stderr) };
+}
+
+/** Compiles a program of one file, and returns what it prints. */
+async function says(code: string): Promise<string> {
+  const work = await Deno.makeTempDir({ dir: folder });
+  await Deno.writeTextFile(join(work, "probe.js"), code);
+  const output = join(work, "probe");
+  await compileWith(await machinesRuntime(undefined), { entry: "probe.js", folder: work, output, flags: [] });
+  return (await zen([], { program: output })).out.trim();
+}
+
+type Start = Parameters<typeof startController>[0];
+
+async function start(options: Start): Promise<Controller> {
+  return await startController({ command: [programs.user], compiled: true, ...options });
+}
+
+/** Sends alerts until each is taken, and waits until each is stored once. */
+async function takesAlerts({ url }: Controller, world: DevWorld): Promise<void> {
+  await sendAlerts(() => url, { count: ALERTS, namespace: "shop" });
+  await eventually("every alert stored", () => {
+    assertEquals(alertedPods(world.observations()), wantedPods(ALERTS));
+    return true;
+  });
+}
+
+async function printMemory({ pid }: Controller): Promise<void> {
+  const status = await Deno.readTextFile(`/proc/${pid}/status`).catch(() => "");
+  const [, peakKb = 0] = /^VmHWM:\s+(\d+)/m.exec(status) ?? [];
+  const [, nowKb = 0] = /^VmRSS:\s+(\d+)/m.exec(status) ?? [];
+  const mib = (kb: number | string) => Math.round(Number(kb) / 1024);
+  say(`memory: ${mib(nowKb)} MiB, at most ${mib(peakKb)}, ${ALERTS} alerts stored`);
+}
+
+function startSecureWorld(): Promise<DevWorld> {
+  return startDevWorld({
+    namespaces: ["shop"],
+    tls: { ca: authority.certPem, cert: server.certPem, key: server.keyPem },
+  });
+}
+
+/** What the kubelet mounts. */
+function mountedFiles(): Record<string, string> {
+  const account = SETTINGS.serviceAccountFolder.fallback;
+  return {
+    [`${account}/token`]: "devcluster",
+    [`${account}/ca.crt`]: authority.certPem,
+    [`${account}/namespace`]: "zen-system",
+    "/etc/zen-watcher/tls/tls.crt": server.certPem,
+    "/etc/zen-watcher/tls/tls.key": server.keyPem,
+  };
+}
+
+function podEnv({ server: { url } }: DevWorld): Record<string, string> {
+  const { hostname, port } = new URL(url);
+  return {
+    ...POD_ENV,
+    ...TLS_ENV,
+    POD_NAMESPACE: "zen-system",
+    POD_NAME: "zen-watcher-0",
+    KUBERNETES_SERVICE_HOST: hostname,
+    KUBERNETES_SERVICE_PORT: port,
+  };
+}
