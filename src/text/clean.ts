@@ -229,6 +229,8 @@ const MAX_TOTAL = 512 * 1024;
 const MAX_LATE_STRING = 64;
 /** How much more than its limit of a text is masked, so that no half of a secret is left at the cut. */
 const MASK_MARGIN = 256;
+/** UTF-16 units that are masked, and kept, of a text. */
+const MAX_MASKED = 32 * 1024;
 
 /** A cleaned object, and whether anything of it had to be left out. */
 export interface CleanedObject {
@@ -238,7 +240,7 @@ export interface CleanedObject {
 
 /** One line of text: cleaned, masked, at most `limit` UTF-16 units. */
 export function cleanText(text: string, limit: number): string {
-  return cut(mask(clean(text, limit + MASK_MARGIN)), limit).trimEnd();
+  return cut(mask(clean(text, Math.min(limit + MASK_MARGIN, MAX_MASKED))), limit).trimEnd();
 }
 
 /** How far an object is cleaned. */

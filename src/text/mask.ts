@@ -1,299 +1,341 @@
 /**
- * Masks passwords, tokens and credential headers inside command lines and messages. One pass by hand, linear in
- * the text: what triggers a look is one character, and what is looked at is bounded or consumed.
+ * Masks passwords, tokens and credential headers in command lines and messages, by the rules of mask_rules.ts. Each rule
+ * is linear in the text: its repetitions are bounded, and what it hides is not looked at again.
  */
 import {
-  afterIdentifier,
-  afterSpaces,
-  afterWord,
-  beforeSpaces,
-  identifierBefore,
-  isBoundary,
-  isPath,
-  isPlaceholder,
-  isQuote,
-  isReference,
-  isSpace,
-  looksLikePassword,
-  looksRandom,
-  quotedEnd,
-} from "./mask_values.ts";
-import { commandOf, passwordFlag } from "./mask_commands.ts";
-import { credentialsAt, isSentence } from "./mask_headers.ts";
-import { commandArguments, decoded } from "./mask_query.ts";
-import {
-  isFlagOfSecret,
-  isHeaderOfSecret,
-  isNameOfSecret,
-  isPlainNameOfSecret,
-  isValue,
-  knownTokenEnd,
-  mayNameKeyFile,
-  secretPathStart,
-  TOKEN_INITIALS,
-  TOKEN_WORDS,
-} from "./mask_words.ts";
+  type CommandRule,
+  COMMANDS,
+  type Extent,
+  type Found,
+  isFlagValue,
+  type MaskRule,
+  type Place,
+  RULES,
+} from "./mask_rules.ts";
 
-/** What stands where a secret stood. */
+/** Stands in a text for a secret. */
 export const MASK = "***";
 
-/** As much of an unquoted value as is looked at. */
-const MAX_ASSIGNED = 64;
+interface Range {
+  readonly start: number;
+  readonly end: number;
+}
 
 /** The text with every value that looks like a secret replaced by `***`; masking again changes nothing. */
 export function mask(text: string): string {
   return masked(text, false);
 }
 
+/** With `isArguments` the text is a command line from an address: what is in its own addresses is not read as one again. */
 function masked(text: string, isArguments: boolean): string {
-  if (!mayHoldSecret(text)) return text;
-  const scan = new Scan(text, isArguments);
-  while (scan.index < text.length) step(scan);
-  return scan.finish();
+  if (text.length < 5) return text;
+  const lower = text.toLowerCase();
+  const ranges = RULES.filter(({ keywords }) => keywords.some((word) => lower.includes(word)))
+    .flatMap((rule) => secretsOf(rule, text));
+  if (COMMAND_HINT.test(text)) ranges.push(...secretsOfCommands(text));
+  if (!isArguments && text.includes("command=")) ranges.push(...secretsOfExec(text));
+  return ranges.length === 0 ? text : hide(text, ranges);
 }
 
-/** The text being scanned: what is before `index` is decided, what is before `copied` is in `result`. */
-class Scan {
-  index = 0;
-  copied = 0;
-  result = "";
-  /** The command whose options these are, where it is one with a password flag. */
-  command = "";
-  wordStart = 0;
-  /** Up to where no `user:password` is: words in a word are not looked through again. */
-  withoutUser = 0;
-
-  /** With `isArguments` it is those of an address: looked at once, however deep addresses are in one another. */
-  constructor(readonly text: string, readonly isArguments: boolean) {}
-
-  /** Replaces `[start, end)` by the mask and goes on at `end`. */
-  hide(start: number, end: number): void {
-    this.result += this.text.slice(this.copied, start) + MASK;
-    this.copied = this.index = end;
+function hide(text: string, ranges: Range[]): string {
+  let result = "";
+  let copied = 0;
+  let hiddenTo = -1;
+  for (const { start, end } of ranges.sort((a, b) => a.start - b.start || b.end - a.end)) {
+    if (start >= hiddenTo) {
+      result += text.slice(copied, start) + MASK;
+      hiddenTo = end;
+    }
+    hiddenTo = copied = Math.max(hiddenTo, end);
   }
-
-  finish(): string {
-    return this.result + this.text.slice(this.copied);
-  }
+  return result + text.slice(copied);
 }
 
-/** What may begin at a character: most begin nothing, and this loop is run for every one of them. */
-const EQUALS = 1, COLON = 2, SPACE = 3, TOKEN = 4;
-const BEGINS = new Uint8Array(128);
-for (const char of " \t\n\r") BEGINS[char.charCodeAt(0)] = SPACE;
-for (const code of TOKEN_INITIALS) BEGINS[code] = TOKEN;
-BEGINS[61] = EQUALS;
-BEGINS[58] = COLON;
-
-function step(scan: Scan): void {
-  const { text } = scan;
-  let { index } = scan;
-  let begins = 0;
-  for (; index < text.length; index++) {
-    const code = text.charCodeAt(index);
-    begins = code < 128 ? BEGINS[code] ?? 0 : 0;
-    if (begins !== 0) break;
+/** What one rule hides of the text. */
+export function secretsOf({ pattern, extent, check = () => true }: MaskRule, text: string): Range[] {
+  const ranges: Range[] = [];
+  pattern.lastIndex = 0;
+  for (let match = pattern.exec(text); match !== null; match = pattern.exec(text)) {
+    const { value, name = "" } = match.groups ?? {};
+    const matchEnd = pattern.lastIndex;
+    const valueAt = value === undefined ? matchEnd : matchEnd - value.length;
+    const found: Found = { text, start: match.index, valueAt, name, match };
+    const far = typeof extent === "function" ? extent(found) : extent;
+    if (far === false) {
+      // What follows may begin a match of its own.
+      pattern.lastIndex = Math.max(match.index + 1, value === undefined ? matchEnd : valueAt);
+      continue;
+    }
+    const range = far === undefined
+      ? whole(text, { start: valueAt, end: matchEnd })
+      : valueOf(text, valueAt, far);
+    if (
+      range !== undefined && check(text.slice(range.start, Math.min(range.end, range.start + 512)), found)
+    ) {
+      ranges.push(range);
+      pattern.lastIndex = Math.max(matchEnd, range.end);
+    } else if (value !== undefined) pattern.lastIndex = Math.max(match.index + 1, valueAt);
   }
-  scan.index = index + 1;
-  if (begins === EQUALS) afterEquals(scan, index);
-  else if (begins === COLON) afterColon(scan, index);
-  else if (begins === SPACE) afterSpace(scan, index);
-  else if (begins === TOKEN && isBoundary(text, index)) {
-    const end = knownTokenEnd(text, index);
-    if (end > index) scan.hide(index, end);
-  }
+  return ranges;
 }
 
-/** `password=x`, `--token=x`, `PGPASSWORD=x`, `?sig=x`, `-passin=…`. */
-function afterEquals(scan: Scan, index: number): void {
-  const { text } = scan;
-  const key = identifierBefore(text, index, scan.copied);
-  if (key.name === "") return hideAssigned(scan, { nameEnd: beforeSpaces(text, index), valueAt: index + 1 });
+const QUOTE = /^\\?["'`]/;
+const REFERENCE = /^\$(?:\{\w{1,256}\}|\([\w.-]{1,256}\))/;
+/** What ends a value after a reference, by what holds it. */
+const ENDS = { quoted: /^\\?["'`]/, word: /^(?:$|\s|\\?["'`])/, item: /^(?:$|[\s&;,)}\]|<>]|\\?["'`])/ };
+const CONSTANT = /^(?:true|false|null|none|nil|\{|\[|\*\*\*)$/i;
+
+function whole(text: string, range: Range): Range | undefined {
+  const value = text.slice(range.start, range.end);
+  return range.end === range.start || value.startsWith(MASK) || isReference(text, range.start, "item")
+    ? undefined
+    : range;
+}
+
+/** The value at `start`: undefined where a constant, a reference, a placeholder or the mask is in its place. */
+function valueOf(text: string, start: number, extent: Extent): Range | undefined {
+  if (extent === "key block") return keyBlock(text, start);
+  if (extent === "credentials") return credentials(text, start);
+  const quote = QUOTE.exec(text.slice(start, start + 2))?.[0];
+  if (quote !== undefined) {
+    const from = start + quote.length;
+    const end = quotedEnd(text, from, quote);
+    return isReference(text, from, "quoted") || isConstant(text, from, end)
+      ? undefined
+      : { start: from, end };
+  }
+  if (isReference(text, start, extent) || /^<[\w./-]{0,255}>/.test(text.slice(start, start + 257))) {
+    return undefined;
+  }
+  let end = extent === "word" ? wordEnd(text, start) : itemEnd(text, start);
+  if (extent === "item" && text.startsWith("${", start) && text[end] === "}") end = itemEnd(text, end + 1);
+  return isConstant(text, start, end) ? undefined : { start, end };
+}
+
+function isConstant(text: string, start: number, end: number): boolean {
+  return end <= start || (end - start <= 8 && CONSTANT.test(text.slice(start, end)));
+}
+
+/** True where the value at `start` names what a shell or Kubernetes puts there: `${NAME}`, `$(NAME)`, `$(cat …`. */
+function isReference(text: string, start: number, held: keyof typeof ENDS): boolean {
+  if (text[start] !== "$") return false;
+  const look = text.slice(start, start + 264);
+  if (/^\$\([\w.-]{1,256}(?:\s|$)/.test(look)) return true;
+  const reference = REFERENCE.exec(look)?.[0];
+  return reference !== undefined && ENDS[held].test(look.slice(reference.length, reference.length + 2));
+}
+
+function keyBlock(text: string, start: number): Range | undefined {
+  const end = text.indexOf("-----END", start);
+  const range = { start, end: end < 0 ? text.length : end };
+  return text.slice(range.start, range.end) === MASK || range.end === start ? undefined : range;
+}
+
+/** A header's credentials: after a scheme, which stays readable, to the end of the word; parameters go on after `,` and `;`. */
+function credentials(text: string, valueAt: number): Range | undefined {
+  let start = text[valueAt] === "[" ? valueAt + 1 : valueAt; // map[Authorization:[Bearer x]], as Go prints headers
+  const scheme = /^(?:bearer|basic|digest|token|negotiate|apikey|ntlm|aws4-hmac-sha256)\s{1,16}(?=\S)/i
+    .exec(text.slice(start, start + 40))?.[0] ?? "";
+  start += scheme.length;
+  let end = wordEnd(text, start);
+  while (end > start && /[,;]/.test(text[end - 1] ?? "")) {
+    const next = spacesEnd(text, end);
+    const after = wordEnd(text, next);
+    if (after === next) break;
+    end = after;
+  }
+  return end === start || text.slice(start, end) === MASK ? undefined : { start, end };
+}
+
+function indexAfter(text: string, start: number, stop: RegExp): number {
+  stop.lastIndex = start;
+  const found = stop.exec(text);
+  return found === null ? text.length : found.index;
+}
+
+function wordEnd(text: string, start: number): number {
+  return indexAfter(text, start, /[\s"'`]/g);
+}
+
+function itemEnd(text: string, start: number): number {
+  return indexAfter(text, start, /[\s&;,"'`)}\]|<>\\]/g);
+}
+
+function spacesEnd(text: string, start: number): number {
+  return indexAfter(text, start, /\S/g);
+}
+
+/** The index of the quote that closes; where none does, the end of the word. */
+function quotedEnd(text: string, from: number, quote: string): number {
+  if (quote.length === 2) {
+    const end = text.indexOf(quote, from);
+    return end < 0 ? wordEnd(text, from) : end;
+  }
+  for (let index = from; index < text.length; index++) {
+    if (text[index] === "\\") index++;
+    else if (text[index] === quote) return index;
+  }
+  return wordEnd(text, from);
+}
+
+const BY_NAME = new Map<string, CommandRule[]>();
+for (const rule of COMMANDS) {
+  for (const command of rule.commands) BY_NAME.set(command, [...BY_NAME.get(command) ?? [], rule]);
+}
+const COMMAND_HINT = new RegExp(
+  `(?<![\\w.-])(?:${[...BY_NAME.keys()].map((name) => name.replace(".", "\\.")).join("|")})(?![\\w.-])`,
+);
+
+/** Words after a command that are read as its own: a secret is among the first. */
+const MAX_WORDS = 16;
+
+/** The command in force, the words after it that are no options, and its options' letters so far. */
+interface Running {
+  readonly rules: readonly CommandRule[];
+  readonly words: string[];
+  letters: string;
+  /** The option whose value the next word is. */
+  pending?: Place;
+}
+
+/** What the commands' own options and words hide: one pass over the words. */
+export function secretsOfCommands(text: string): Range[] {
+  const ranges: Range[] = [];
+  const word = /[^\s]+/g;
+  let running: Running | undefined;
+  let hiddenTo = 0;
+  for (let match = word.exec(text); match !== null; match = word.exec(text)) {
+    const start = match.index + (QUOTE.exec(match[0])?.[0].length ?? 0);
+    const range = running === undefined || start < hiddenTo ? undefined : secretOfWord(text, start, running);
+    if (range !== undefined) {
+      ranges.push(range);
+      hiddenTo = word.lastIndex = Math.max(range.end, word.lastIndex);
+      continue;
+    }
+    running = commandAfter(match[0].slice(-128), running);
+  }
+  return ranges;
+}
+
+/** The command in force after a word: a known one that it ends with, none after a separator. */
+function commandAfter(word: string, running: Running | undefined): Running | undefined {
+  const shown = word.replace(/["'`)]+$/, "");
+  if (/[;|&]$/.test(shown)) return undefined;
+  const name = /(?:^|[^\w.+-])([\w.+-]+)$/.exec(shown)?.[1] ?? "";
+  const rules = BY_NAME.get(name);
   if (
-    key.name === "command" && !scan.isArguments && "?&".includes(text[index - "command".length - 1] ?? " ")
+    rules === undefined || (running !== undefined && running.words.at(-1) === name && !/[^\w.-]/.test(word))
   ) {
-    return hideArguments(scan, index + 1);
+    return running;
   }
-  if (passwordFlag(scan.command, key.name) === "user") return hideAfterColon(scan, index + 1);
-  if (!isNameOfSecret(key.name) || (mayNameKeyFile(key.name) && isPath(text, index + 1))) return;
-  hideValue(scan, index + 1, key.startsWord ? "word" : "list");
+  // Any other variable's value is no command: `container=mysql`.
+  const isOther = /=/.test(shown) && !/(?:command|cmdline|cmd)=[^=]*$/.test(shown) &&
+    !/[;|&(][^=]*$/.test(shown);
+  return isOther ? running : { rules, words: [], letters: "" };
 }
 
-/** The arguments of a command in an address, where they hold a secret when read as the command line they are. */
-function hideArguments(scan: Scan, start: number): void {
-  const ranges = commandArguments(scan.text, start);
-  scan.index = ranges.at(-1)?.end ?? start;
-  const line = ranges.map((range) => decoded(scan.text.slice(range.start, range.end))).join(" ");
-  if (masked(line, true) === line) return;
-  // What is typed first names the tool.
-  for (const range of ranges.length === 1 ? ranges : ranges.slice(1)) scan.hide(range.start, range.end);
-}
-
-/** `https://user:x@host`, `"password": "x"`, `Authorization: Bearer x`, `pass:x`. */
-function afterColon(scan: Scan, index: number): void {
-  const { text } = scan;
-  if (text.startsWith("//", index + 1)) return hideUserInfo(scan, index + 3);
-  const quoted = index > 0 && isQuote(text[index - 1]);
-  if (quoted) {
-    const escape = text[index - 2] === "\\" ? 2 : 1;
-    if (!isNameOfSecret(identifierBefore(text, index - escape, scan.copied).name)) return;
-    return hideValue(scan, afterSpaces(text, index + 1), "list");
-  }
-  const { name } = identifierBefore(text, index, scan.copied);
-  if (isHeaderOfSecret(name)) {
-    const start = afterSpaces(text, index + 1);
-    if (isSentence(text, { name, nameAt: index - name.length, start })) return;
-    const { from, to } = credentialsAt(text, start);
-    return text.slice(from, to) === MASK || from === to ? undefined : scan.hide(from, to);
-  }
-  if (name === "pass" && text[index + 1] !== " ") return hideValue(scan, index + 1, "word"); // openssl -passin pass:x
-  hideAssigned(scan, { nameEnd: beforeSpaces(text, index), valueAt: index + 1 });
-}
-
-/**
- * `password: x1`, `Token:x1`, `password = x1`, as headers, YAML and settings write it. So do sentences and images
- * (`repo/token:1.2`): an unquoted value has to look like one.
- */
-function hideAssigned(scan: Scan, { nameEnd, valueAt }: { nameEnd: number; valueAt: number }): void {
-  const { text } = scan;
-  const { name } = identifierBefore(text, nameEnd, scan.copied);
-  if (name === "" || "/@:%".includes(text[nameEnd - name.length - 1] ?? " ")) return;
-  if (!isPlainNameOfSecret(name)) return;
-  const start = afterSpaces(text, valueAt);
-  const end = afterIdentifier(text, start, MAX_ASSIGNED);
-  if (isPath(text, start)) return;
-  if (isQuote(text[start]) || looksLikePassword(text.slice(start, end))) hideValue(scan, start, "list");
-}
-
-/** A word ended: does it ask for a secret in the next one? */
-function afterSpace(scan: Scan, index: number): void {
-  const { text } = scan;
-  const word = text.slice(scan.wordStart, Math.min(index, scan.wordStart + 128));
-  // What stood where the mask is names no command.
-  const shown = scan.copied > scan.wordStart ? text.slice(scan.copied, index) : word;
-  const next = afterSpaces(text, index);
-  scan.wordStart = scan.index = next;
-  if (word.startsWith("-")) {
-    const flag = isFlagOfSecret(word) ? "next" : passwordFlag(scan.command, word);
-    const value = text.slice(next, Math.min(afterWord(text, next), next + 16));
-    const isGiven = flag === "next" || (flag === "cookie" && hasEquals(text, next));
-    if (isGiven && (isValue(value) || isQuote(text[next]))) return hideValue(scan, next, "word");
-    if (flag === "user") return hideAfterColon(scan, next);
-  } else {
-    scan.command = commandOf(scan.command, shown);
-    // `aws configure set aws_secret_access_key x`
-    if (isScheme(word) || (word.includes("_") && isFlagOfSecret(word))) {
-      const end = afterWord(text, next);
-      if (looksRandom(text.slice(next, Math.min(end, next + 256)))) return scan.hide(next, end);
+function secretOfWord(text: string, start: number, running: Running): Range | undefined {
+  const end = wordEnd(text, start);
+  const shown = text.slice(start, Math.min(end, start + 256));
+  const { pending } = running;
+  delete running.pending;
+  if (pending !== undefined) return placed(text, start, pending);
+  const rules = running.rules.filter(({ subcommands }) =>
+    subcommands === undefined || isSubcommand(subcommands, running)
+  );
+  for (const { options = {} } of rules) {
+    for (const [option, place] of Object.entries(options)) {
+      if (shown === option && /["'`]/.test(text[end] ?? "")) return placed(text, end, place); // -p'x'
+      if (shown === option || (isCluster(shown, option) && place !== "attached")) {
+        running.pending = place;
+        return undefined;
+      }
+      const isLong = option.startsWith("--");
+      const attached = isLong ? `${option}=` : option;
+      if (!shown.startsWith(attached) || (option === "" && !shown.includes("/"))) continue;
+      if ((place === "next" && !isLong) || (option.length > 3 && !isLong)) continue;
+      const range = placed(text, start + attached.length, place);
+      if (range !== undefined) return range;
     }
   }
-  if (word.endsWith("-----BEGIN")) return hidePrivateKey(scan, next);
-  hideAttached(scan, next);
+  if (/^--?\w/.test(shown)) {
+    if (running.letters.length < 256) running.letters += shown;
+    running.words.push(...(/^-[a-zA-Z]{2,4}$/.test(shown) && running.words.length === 0 ? [shown] : []));
+    return undefined;
+  }
+  if (running.words.length >= MAX_WORDS) return undefined;
+  running.words.push(shown);
+  return positional(text, { start, end }, running);
 }
 
-/** `-----BEGIN RSA PRIVATE KEY----- … -----END`: all between the lines, or what there is of it. */
-function hidePrivateKey(scan: Scan, start: number): void {
-  const line = "PRIVATE KEY-----";
-  const at = scan.text.slice(start, start + 40).indexOf(line);
-  if (at < 0) return;
-  const from = start + at + line.length;
-  const end = scan.text.indexOf("-----END", from);
-  scan.hide(from, end < 0 ? scan.text.length : end);
+function isSubcommand(subcommands: readonly string[], { words }: Running): boolean {
+  return subcommands.some((subcommand) => words.join(" ").startsWith(subcommand));
 }
 
-/** `mysql -psecret`, `sshpass -psecret`, `curl -uuser:secret`: the value is part of the flag's own word. */
-function hideAttached(scan: Scan, next: number): void {
-  const { text } = scan;
-  const start = isQuote(text[next]) ? next + 1 : next;
-  if (scan.command === "" || text[start] !== "-") return;
-  const flag = text.slice(start, start + 3);
-  if (flag.length < 3 || isSpace(flag[2] ?? "")) return;
-  const isAttached = passwordFlag(scan.command, flag) === "attached";
-  if (isAttached && isQuote(flag[2])) return hideValue(scan, start + 2, "word");
-  if (isAttached) scan.hide(start + 2, afterWord(text, start));
-  else if (passwordFlag(scan.command, flag.slice(0, 2)) === "user") hideAfterColon(scan, start + 2);
-  scan.wordStart = next;
-}
-
-/** What is masked after a key: a quoted string, a word, or up to the next separator of a list. */
-function hideValue(scan: Scan, start: number, form: "word" | "list"): void {
-  const { text } = scan;
-  const escaped = text[start] === "\\" && isQuote(text[start + 1]) ? 1 : 0;
-  if (isQuote(text[start + escaped])) {
-    const open = start + escaped;
-    if (isReference(text, open + 1, "quoted")) return;
-    const end = quotedEnd(text, open, escaped === 1);
-    if (end > open + 1 && !isNoSecret(text.slice(open + 1, Math.min(end, open + 9)))) {
-      scan.hide(open + 1, end);
+function positional(text: string, range: Range, { rules, words, letters }: Running): Range | undefined {
+  for (const { positional = [], subcommands, positionalWith } of rules) {
+    if (positionalWith !== undefined && !new RegExp(`-\\w*${positionalWith}`).test(letters)) continue;
+    const line = words.join(" ");
+    const subcommand = subcommands?.find((known) => line.startsWith(`${known} `));
+    if (subcommands !== undefined && subcommand === undefined) continue;
+    const plain = words.filter((word) => !word.startsWith("-"));
+    const before = subcommand === undefined || subcommand.startsWith("-") ? 0 : subcommand.split(" ").length;
+    const shown = text.slice(range.start, range.end);
+    if (positional.includes(plain.length - 1 - before) && !/^[/-]|=/.test(shown)) {
+      return valueOf(text, range.start, "word");
     }
-    return;
   }
-  // Before the value's end is looked for: what is left alone is not consumed, and would be looked through again.
-  if (isReference(text, start, form) || isPlaceholder(text, start)) return;
-  let end = form === "word" ? afterWord(text, start) : afterIdentifier(text, start);
-  if (form === "list" && text.startsWith("${", start) && text[end] === "}") {
-    end = afterIdentifier(text, end + 1);
+  return undefined;
+}
+
+/** `-sku` ends with `-u`: the value of the last letter follows. OpenSSL and keytool have words there: `-check`. */
+function isCluster(word: string, option: string): boolean {
+  return /^-[a-zA-Z]$/.test(option) && /^-[a-z]{2,5}$/i.test(word) && word.endsWith(option[1] ?? "") &&
+    !/^-(?:check|host|ask|mask|help|pass|map|skip)$/.test(word);
+}
+
+/** The secret in an option's value at `start`. */
+function placed(text: string, start: number, place: Place): Range | undefined {
+  const value = valueOf(text, start, "word");
+  if (value === undefined) return undefined;
+  const shown = text.slice(value.start, Math.min(value.end, value.start + 512));
+  if (place === "cookie") return shown.includes("=") ? value : undefined;
+  if (!place.startsWith("after ")) return isFlagValue(shown) ? value : undefined;
+  const at = shown.indexOf(place.slice("after ".length));
+  const from = value.start + at + 1;
+  if (at < 0 || from >= value.end || text.startsWith(MASK, from)) return undefined;
+  const slashEnd = place === "after /" ? shown.indexOf("@", at) : -1;
+  return { start: from, end: slashEnd < 0 ? value.end : value.start + slashEnd };
+}
+
+/** The arguments of `…/exec?command=mysql&command=-pX` where they hold a secret when read as the command line they are. */
+function secretsOfExec(text: string): Range[] {
+  const ranges: Range[] = [];
+  const line = /(?<=[?&])command=[^&\s"'`#]*(?:&command=[^&\s"'`#]*)*/g;
+  for (let match = line.exec(text); match !== null; match = line.exec(text)) {
+    let at = match.index;
+    const found = match[0].split("&").map((part) => {
+      const range = { start: at + "command=".length, end: at + part.length };
+      at += part.length + 1;
+      return range;
+    });
+    const typed = found.map((range) => decoded(text.slice(range.start, range.end))).join(" ");
+    if (masked(typed, true) === typed) continue;
+    // The first word names the tool.
+    const hidden = found.length === 1 ? found : found.slice(1);
+    ranges.push(
+      ...hidden.filter((range) => range.end > range.start && text.slice(range.start, range.end) !== MASK),
+    );
   }
-  if (end === start || isNoSecret(text.slice(start, Math.min(end, start + 8)))) return;
-  scan.hide(start, end);
+  return ranges;
 }
 
-/** Constants, the mask itself, and what only opens: JSON's brackets. */
-function isNoSecret(value: string): boolean {
-  return ["true", "false", "null", "none", "nil", "{", "[", MASK].includes(value.toLowerCase());
-}
-
-/** The password of `user:password@` in an address's authority. */
-function hideUserInfo(scan: Scan, start: number): void {
-  const { text } = scan;
-  let end = start, at = -1, colon = -1;
-  for (; end < text.length; end++) {
-    const char = text[end] ?? "";
-    if (isSpace(char) || isQuote(char) || "/?#<>".includes(char)) break;
-    if (char === "@") at = end;
-    if (char === ":" && colon < 0) colon = end;
-  }
-  scan.index = start;
-  const path = secretPathStart(text, start);
-  if (path > start) return scan.hide(path, afterWord(text, path));
-  if (colon >= 0 && colon + 1 < at) scan.hide(colon + 1, at);
-  else if (at > start && colon < 0 && looksRandom(text.slice(start, Math.min(at, start + 256)))) {
-    scan.hide(start, at); // https://<token>@github.com/…
+/** An argument as it was typed. */
+function decoded(argument: string): string {
+  const spaced = argument.replaceAll("+", " ");
+  try {
+    return decodeURIComponent(spaced);
+  } catch {
+    return spaced; // no escapes, or broken ones
   }
 }
-
-/** `-u user:password`. */
-function hideAfterColon(scan: Scan, start: number): void {
-  if (start < scan.withoutUser) return;
-  const quote = isQuote(scan.text[start]) ? 1 : 0;
-  const end = afterWord(scan.text, start + quote);
-  let colon = start + quote;
-  while (colon < end && scan.text[colon] !== ":") colon++;
-  if (colon + 1 < end) scan.hide(colon + 1, end);
-  else scan.withoutUser = end;
-}
-
-/** True for `a=b` and `"a=b"`: without, what `curl -b` takes is the name of a file. */
-function hasEquals(text: string, start: number): boolean {
-  const end = isQuote(text[start]) ? quotedEnd(text, start, false) : afterWord(text, start);
-  return text.slice(start, end).includes("=");
-}
-
-function isScheme(word: string): boolean {
-  if (word.length !== 6 && word.length !== 5) return false;
-  const lower = word.toLowerCase();
-  return lower === "bearer" || lower === "basic";
-}
-
-/** A cheap first look: no text without one of these characters can match, few others need the scan. */
-function mayHoldSecret(text: string): boolean {
-  if (text.length < 5) return false;
-  for (let index = 0; index < text.length; index++) {
-    const code = text.charCodeAt(index);
-    if (code === 61 || code === 58 || code === 45 || code === 95) return true; // = : - _
-  }
-  // Such a word and the shortest token that may follow or be it.
-  return text.length >= 18 && KNOWN_WORDS.some((word) => text.includes(word));
-}
-
-const KNOWN_WORDS = [...TOKEN_WORDS, "earer ", "asic "];
