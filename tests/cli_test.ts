@@ -385,6 +385,14 @@ Deno.test("check says of a payload that it is not configuration", async () => {
 /** What a terminal acts on, or an eye is misled by. */
 const UNCLEAN = /(?![\n\t])\p{Cc}|[\p{Cf}\p{Zl}\p{Zp}]/u;
 
+Deno.test("explain says which reports are no input, and why, in place of 0 events", async () => {
+  const summary = { kind: "ClusterComplianceReport", metadata: { name: "cis" }, status: {} };
+  const { code, out } = await zen(["explain", "--source", "trivy", "-f", "r.json"], {
+    "r.json": JSON.stringify(summary),
+  });
+  assertEquals([code, out], [0, "no input: ClusterComplianceReport is a summary of others\n"]);
+});
+
 Deno.test("check, explain and test print no control, ANSI or bidi character of their input", async () => {
   const evil = "\u001b[2J\u001b]0;x\u0007\u009b1m\u202egnp\u2066\u200b\r\u2028";
   const yaml = JSON.stringify;

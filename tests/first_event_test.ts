@@ -32,11 +32,13 @@ const COUNTERS = new Set([
   "observations_create_errors_total",
   "webhook_requests_total",
   "webhook_dropped_total",
+  "payload_errors_total",
+  "watcher_errors_total",
 ].map((name) => `zen_watcher_${name}`));
 /** A hundred sources are some thousand series, no more. */
-const MAX_SERIES = 65;
+const MAX_SERIES = 105;
 /** Of a source whose mapping reads the category from each item, and so may have any. */
-const MAX_SERIES_ANY_CATEGORY = 85;
+const MAX_SERIES_ANY_CATEGORY = 95;
 const OUTCOMES: readonly Outcome[] = [
   { kind: "created" },
   { kind: "deduped" },
@@ -97,7 +99,7 @@ for (const source of SOURCES) {
     assertEquals([...after.keys()].filter((series) => !before.has(series)), []);
     assertEquals([...categories].sort(), categoriesOf(source).toSorted(), "the categories it says it has");
     const own = [...before.keys()].filter((series) =>
-      series.includes(`source="${source.name}"`) || series.includes(`endpoint="/${source.name}/`)
+      series.includes(`="${source.name}"`) || series.includes(`endpoint="/${source.name}/`)
     );
     assert(own.length <= MAX_SERIES, `${own.length} series`);
   });
@@ -143,6 +145,20 @@ Deno.test("a mapped source's series stand at 0 once it is in force, no sooner, a
   metrics.events.inc({ source: "bills", category: "cost", severity: "LOW" }, 7);
   sources.set([mapped("bills", "Cost")]);
   assertEquals((await seriesOf("bills")).filter(([, value]) => value > 0).map(([, value]) => value), [7]);
+});
+
+Deno.test("errors of payloads and of watches are counted from 0 for every source of a fresh program", async () => {
+  const metrics = createMetrics();
+  sourcesOf(metrics);
+  const samples = samplesOf(await metrics.registry.metrics());
+  for (const { name, feeds } of SOURCES) {
+    const errors = (error: string) =>
+      `zen_watcher_watcher_errors_total{watcher="${name}",error_type="${error}"}`;
+    assertEquals(samples.get(`zen_watcher_payload_errors_total{source="${name}",reason="wrong_shape"}`), 0);
+    assertEquals(samples.get(errors("wrong_shape")), 0);
+    const isWatched = feeds.some(({ type }) => type !== "post");
+    assertEquals(samples.get(errors("forbidden")), isWatched ? 0 : undefined);
+  }
 });
 
 Deno.test("sources beyond the cap of labels open no series of their own", async () => {

@@ -1,4 +1,5 @@
 /** docs/reference/identity.md: what makes two events of a source the same. */
+import { IDENTITY_VERSION } from "../../src/model/identity/fingerprint.ts";
 import { SOURCES } from "../../src/sources/registry.ts";
 import { type GeneratedFile, markdown, table } from "./file.ts";
 
@@ -11,22 +12,32 @@ export function generateIdentity(): GeneratedFile[] {
       [...identity, "severity", "source"].map((field) => `\`${field}\``).join(", "),
     ])
   );
-  const volatile = SOURCES.flatMap(({ name, volatileDetails = [] }) =>
+  const volatile = SOURCES.flatMap(({ name, volatile = [] }) =>
+    volatile.map((words) => [`\`${name}\``, words])
+  );
+  const details = SOURCES.flatMap(({ name, volatileDetails = [] }) =>
     volatileDetails.map((detail) => [`\`${name}\``, `\`${detail}\``])
   );
   const body =
-    `The fingerprint of an event is the SHA-256 of the canonical JSON (sorted keys, one form of every number
-and character) of the fields below. It is kept whole in the annotation \`zen.kube-zen.io/fingerprint\`; its first 128
-bits are part of the Observation's name and the label of the same key. The annotation \`zen.kube-zen.io/identity\` holds
-the text that was hashed, cut at 1 KiB. Secrets in it are masked before it is hashed.
+    `The fingerprint of an event is the SHA-256 of the canonical JSON (sorted keys, one form of every number and character)
+of the fields below and of \`v\`, the version of identity: ${IDENTITY_VERSION}. It is kept whole in the annotation \`zen.kube-zen.io/fingerprint\`.
+The label of the same key holds its first 128 bits in hexadecimal, the Observation's name the first 100 bits in base32.
+
+What is hashed is the tool's own text, with white space and control characters folded. Masking, messages, details and
+labels may change in any release, and a finding keeps its name. The annotation \`zen.kube-zen.io/identity\` shows the same
+fields for people: masked, cut at 1 KiB, and with \`…\` for what the Observation shows nowhere else.
 
 ${table(["source", "kind", "event type", "identity"], rows)}
 What a namespaced report says also has that \`namespace\` in its fingerprint, unless it is the one its \`resource\` is
 in: no report can pass for one of another namespace.
 
-A repeat never differs by a time, a resourceVersion, the uid of a report, the hash of a ReplicaSet or the number of a
-Job. These details may change from one reading to the next without the finding counting as changed:
+## What is volatile
 
-${table(["source", "detail"], volatile)}`;
+These change from one report to the next and are no part of identity:
+
+${table(["source", "volatile"], volatile)}
+These details may change from one reading to the next without the finding counting as changed:
+
+${table(["source", "detail"], details)}`;
   return [markdown("docs/reference/identity.md", "Identity", body)];
 }

@@ -2,6 +2,7 @@
 import type { ViewKey } from "../model/view.ts";
 import type { Claim } from "../mapped/runtime.ts";
 import { resourceName } from "../kube/api.ts";
+import { WATCH_ERROR_REASONS } from "../kube/watch.ts";
 import { SOURCES } from "../sources/registry.ts";
 import { categoriesOf, type Source, watchedResources } from "../sources/source.ts";
 import type { SourceStates } from "../sources/status.ts";
@@ -60,6 +61,9 @@ export class SourceSet {
         categories: categoriesOf(source),
         createErrors: CREATE_ERROR_REASONS,
         deletes: DELETE_REASONS,
+        watchErrors: source.feeds.some(({ type }) => type !== "post")
+          ? [...WATCH_ERROR_REASONS, "internal"]
+          : [],
       });
       for (const feed of source.feeds) if (feed.type === "post") openEndpointSeries(metrics, feed.path);
     }

@@ -48,20 +48,23 @@ export type WatchEvent<T extends KubeObject = KubeObject> =
  * Why a watch broke: the label `reason` of `watch_reconnects_total`, which has `ended` (the server closed the watch in
  * time), `silent` (a resource without bookmarks was quiet) and `relist` (the caller asked for it) too.
  */
-export type WatchErrorReason =
-  | "expired"
-  | "rewound"
-  | "absent"
-  | "forbidden"
-  | "unauthorized"
-  | "throttled"
-  | "server"
-  | "rejected"
-  | "unreachable"
-  | "timeout"
-  | "garbled"
-  | "too_large"
-  | "error";
+export const WATCH_ERROR_REASONS = [
+  "expired",
+  "rewound",
+  "absent",
+  "forbidden",
+  "unauthorized",
+  "throttled",
+  "server",
+  "rejected",
+  "unreachable",
+  "timeout",
+  "garbled",
+  "too_large",
+  "error",
+] as const;
+/** One of them. */
+export type WatchErrorReason = typeof WATCH_ERROR_REASONS[number];
 
 /** How to watch. */
 export interface WatchOptions {

@@ -84,6 +84,7 @@ export class MappedSources {
     const { api, clock, sleep } = options;
     this.#options = options;
     options.discovery.want(() => this.groupVersions);
+    options.metrics.watcherErrors.inc({ watcher: "ingesters", error_type: "refused" }, 0);
     this.#pause = new Pause(sleep);
     this.#secrets = new WebhookSecrets({ api, clock, sleep, onChange: () => this.#decide() });
     this.#counts = new StatusWriter({

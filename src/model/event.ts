@@ -80,6 +80,8 @@ export type Drawn = { readonly event: DrawnEvent } | { readonly error: PayloadEr
  */
 export interface DrawnNote {
   readonly note: "skipped" | "partial";
+  /** Why it is skipped, for `explain`: `ClusterComplianceReport is a summary of others`. */
+  readonly why?: string;
 }
 
 /** Where a payload came from. */

@@ -26,6 +26,8 @@ export interface Source {
   readonly lists?: JsonLists;
   /** The tool's word in lower case → severity; decides before the general table. */
   readonly severities?: Readonly<Record<string, Severity>>;
+  /** What tools say of the same finding or act in other words each time, for the reference page: no part of its identity. */
+  readonly volatile?: readonly string[];
   /** Keys of `details` that change while the finding stays the same (a score). */
   readonly volatileDetails?: readonly string[];
   /** Set where each event carries its own window: settings and Ingesters cannot change it. */

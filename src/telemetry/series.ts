@@ -3,7 +3,7 @@
  * `increase()` and `rate()` would miss the first event of each kind after every start.
  */
 import { type Category, SEVERITIES } from "../model/observation.ts";
-import { FAIL_REASONS, FILTER_REASONS } from "../model/outcome.ts";
+import { FAIL_REASONS, FILTER_REASONS, PAYLOAD_ERROR_REASONS } from "../model/outcome.ts";
 import type { Metrics } from "./metrics.ts";
 
 /** Statuses that a webhook answers with, but for paths that are not there. */
@@ -17,12 +17,14 @@ export interface SourceSeries {
   readonly createErrors: readonly string[];
   /** Values of `reason` of deleted Observations. */
   readonly deletes: readonly string[];
+  /** Values of `error_type` of its watches; none where nothing of it is watched. */
+  readonly watchErrors: readonly string[];
 }
 
 /** Opens the counters of a source that comes into force; those that count already stay as they are. */
 export function openSourceSeries(
   metrics: Metrics,
-  { source: name, categories, createErrors, deletes }: SourceSeries,
+  { source: name, categories, createErrors, deletes, watchErrors }: SourceSeries,
 ): void {
   const source = metrics.sourceLabel(name);
   for (const category of categories) {
@@ -35,6 +37,10 @@ export function openSourceSeries(
   for (const reason of FAIL_REASONS) metrics.eventsFailures.inc({ source, reason }, 0);
   for (const reason of createErrors) metrics.observationsCreateErrors.inc({ source, reason }, 0);
   for (const reason of deletes) metrics.observationsDeleted.inc({ source, reason }, 0);
+  for (const reason of PAYLOAD_ERROR_REASONS) metrics.payloadErrors.inc({ source, reason }, 0);
+  for (const error_type of [...PAYLOAD_ERROR_REASONS, ...watchErrors]) {
+    metrics.watcherErrors.inc({ watcher: source, error_type }, 0);
+  }
 }
 
 /** Opens the counters of a webhook that comes into force. */

@@ -59,10 +59,13 @@ export interface DryRun {
   readonly events: readonly ExplainedEvent[];
   /** Everything that could not be read so far. */
   readonly errors: readonly PayloadError[];
+  /** Why payloads, or items of them, are no input: `ClusterComplianceReport is a summary of others`. Each once. */
+  readonly skipped: ReadonlySet<string>;
 }
 
 /** In place of the id that the server gives each create. */
 const EVENT_ID = "explained";
+const MAX_SKIPPED = 100;
 const UNSETTLED: ExplainedEvent = { outcome: "failed", reason: "internal", steps: [], observation: null };
 
 /** Creates a dry run that begins with nothing stored. It has the server's filters, scope and dedup, and no limits. */
@@ -71,6 +74,16 @@ export function createDryRun({ source, feed, context, filters, settings }: DryRu
   const scope = scopeOf(settings);
   const events: ExplainedEvent[] = [];
   const errors: PayloadError[] = [];
+  const skipped = new Set<string>();
+  const noted: EventSource = {
+    ...source,
+    *draw(payload, drawContext) {
+      for (const drawn of source.draw(payload, drawContext)) {
+        if ("note" in drawn && drawn.why !== undefined && skipped.size < MAX_SKIPPED) skipped.add(drawn.why);
+        yield drawn;
+      }
+    },
+  };
 
   const recorder: Recorder = {
     open(event) {
@@ -148,8 +161,9 @@ export function createDryRun({ source, feed, context, filters, settings }: DryRu
   return {
     events,
     errors,
+    skipped,
     take: async (payload) =>
-      void await intake.take(source, payload, { feed, signal, correlationId: "explain" }),
+      void await intake.take(noted, payload, { feed, signal, correlationId: "explain" }),
   };
 }
 

@@ -137,17 +137,19 @@ function indent(text: string): string {
 }
 
 /** What could not be read, and the summary. */
-function renderEnd({ source, events, errors }: Explanation): string {
+function renderEnd({ source, events, errors, skipped }: Explanation): string {
   const problems = errors.map(({ reason, path, message }) =>
     `error{${reason}}${path === "" ? "" : ` at ${path}`}: ${message}\n`
   );
+  const noInput = skipped.map((why) => `no input: ${why}\n`);
+  if (noInput.length > 0 && events.length === 0 && errors.length === 0) return noInput.join("");
   const counts = Map.groupBy(events, outcomeWord);
   const words = [...counts].map(([word, same]) => `${same.length} ${word}`).join(", ");
   const unread = errors.length > 0 ? `; ${plural(errors.length, "error")}` : "";
   const summary = `${source}: ${plural(events.length, "event")}${
     words === "" ? "" : `: ${words}`
   }${unread}\n`;
-  return [...problems, summary].join("\n");
+  return [...noInput, ...problems, summary].join("\n");
 }
 
 function outcomeWord({ outcome, reason }: Pick<ExplainedEvent, "outcome" | "reason">): string {

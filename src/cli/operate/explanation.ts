@@ -30,6 +30,8 @@ export interface Explanation {
   readonly source: string;
   readonly events: readonly ExplainedEvent[];
   readonly errors: readonly PayloadError[];
+  /** What is no input, and why. */
+  readonly skipped: readonly string[];
 }
 
 /** Takes the inputs in order; what one creates, the next ones repeat. */
@@ -60,5 +62,11 @@ export async function explainInputs(
     deleted += read.deleted;
     for (const payload of read.payloads) await dryRun.take(payload);
   }
-  return { source, events: dryRun.events, errors: [...errors, ...dryRun.errors], deleted };
+  return {
+    source,
+    events: dryRun.events,
+    errors: [...errors, ...dryRun.errors],
+    skipped: [...dryRun.skipped],
+    deleted,
+  };
 }

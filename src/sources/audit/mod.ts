@@ -41,6 +41,12 @@ export const audit: Source = {
     AUDIT_EVENT_TYPES.map((eventType) => [eventType, { category: "compliance", identity: IDENTITY_FIELDS }]),
   ),
   settings: [AUDIT_COMMANDS],
+  volatile: [
+    "the stage and its time",
+    "the Audit-ID and the time, for acts of programs and refusals",
+    "addresses that the client claims: all but the last of `sourceIPs`",
+    "generated parts of the names of Pods, ReplicaSets and Jobs, for acts of programs",
+  ],
   feeds: [{ type: "post", path: "/audit/webhook", waiting: 200 }],
   lists: "items",
   ownWindows: true,

@@ -29,6 +29,11 @@ export const checkov: Source = {
     },
   },
   settings: [NAMESPACE],
+  volatile: [
+    "the line range and the code",
+    "the check's name and guideline",
+    "the order of failed checks",
+  ],
   feeds: [{ type: "configmap", namespace: NAMESPACE, labelSelector: "app=checkov", key: RESULTS_KEY }],
   *draw(payload): Iterable<Drawn> {
     for (const found of documentsIn(payload)) {

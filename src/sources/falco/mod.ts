@@ -29,6 +29,15 @@ export const falco: Source = {
     "falco-internal": { category: "operations", identity: IDENTITY },
   },
   settings: [ACK_TIMEOUT],
+  volatile: [
+    "`time`, `output` and `hostname`",
+    "`evt.*time*`, `evt.num`, `evt.cpu`, `evt.latency`",
+    "numbers of processes, sessions, threads and descriptors, also in the arguments of a system call",
+    "durations, counters and memory of a process",
+    "`container.start_ts`, `container.duration`",
+    "client ports, also inside `fd.name`",
+    "numbers of a plugin's record (`uuid`, `request_id`, `ka.auditid`)",
+  ],
   feeds: [{
     type: "post",
     path: "/falco/webhook",

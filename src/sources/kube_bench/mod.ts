@@ -23,6 +23,7 @@ export const kubeBench: Source = {
     "cis-benchmark": { category: "compliance", identity: ["node", "benchmark", "nodeType", "testNumber"] },
   },
   settings: [NAMESPACE],
+  volatile: ["times of the run, totals", "the text, reason and actual value of a test", "the order of tests"],
   feeds: [{ type: "configmap", namespace: NAMESPACE, labelSelector: "app=kube-bench", key: RESULTS_KEY }],
   *draw(payload): Iterable<Drawn> {
     for (const found of documentsIn(payload)) {

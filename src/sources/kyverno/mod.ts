@@ -58,6 +58,14 @@ export const kyverno: Source = {
     "policy-violation": { category: "security", identity: IDENTITY },
     "policy-error": { category: "security", identity: IDENTITY },
   },
+  volatile: [
+    "the report's name where a resource is named, its uid and times",
+    "a ReplicaSet's hash, the suffix of its Pods, the number of a CronJob's Job",
+    "the prefix `autogen-` of rules, the API group of the report",
+    "score, fixedVersion, tags, digests and resultID among the properties",
+    "the message where other fields tell results apart, else times and numbers in it",
+    "the order of results and resources",
+  ],
   feeds: [{
     type: "watch",
     resources: [

@@ -1,5 +1,5 @@
 /** Trivy Operator's reports: vulnerabilities, failed checks, exposed secrets. */
-import type { Drawn, DrawnEvent, Origin } from "../../model/event.ts";
+import type { Drawn, DrawnEvent, DrawnNote, Origin } from "../../model/event.ts";
 import { reportedWorkload } from "../../model/identity/names.ts";
 import { isObject, type Json, type JsonObject } from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
@@ -51,6 +51,15 @@ export const trivy: Source = {
     "rbac-risk": { category: "security", identity: CHECK_IDENTITY },
     "infra-risk": { category: "security", identity: CHECK_IDENTITY },
   },
+  volatile: [
+    "the report's name, uid and times",
+    "a ReplicaSet's hash, the number of a CronJob's Job",
+    "the image's tag and digest, also in `target`",
+    "the qualifiers of the purl (`distro`, `arch`)",
+    "`score`, `fixedVersion`, `title`, links and dates",
+    "the order of entries and of a check's messages",
+    "the match and the lines of a secret",
+  ],
   feeds: [{
     type: "watch",
     resources: [
@@ -74,7 +83,7 @@ export const trivy: Source = {
       ...(expiresAt !== undefined && { expiresAt }),
     };
   },
-  *draw({ body, origin }): Iterable<Drawn> {
+  *draw({ body, origin }): Iterable<Drawn | DrawnNote> {
     for (const found of reportsIn(body)) {
       if ("error" in found) yield found;
       else yield* fromReport(found, origin);
@@ -132,11 +141,11 @@ const KINDS: ReadonlyMap<string, ReportKind> = new Map([
   ["InfraAssessmentReport", { eventType: "infra-risk", list: "checks" }],
 ]);
 
-/** Reports of the same operator that are no findings of their own. */
-const UNREAD_KINDS: ReadonlySet<string> = new Set([
-  "ComplianceReport",
-  "ComplianceDetailReport",
-  "SbomReport",
+/** Reports of the same operator that are no input, and why. */
+const UNREAD_KINDS: ReadonlyMap<string, string> = new Map([
+  ["ComplianceReport", "is a summary of others"],
+  ["ComplianceDetailReport", "is a summary of others"],
+  ["SbomReport", "lists packages and holds no findings"],
 ]);
 
 interface FoundReport {
@@ -145,10 +154,14 @@ interface FoundReport {
   readonly path: string;
 }
 
-function* fromReport({ report, kind, path }: FoundReport, origin: Origin): Generator<Drawn> {
+function* fromReport({ report, kind, path }: FoundReport, origin: Origin): Generator<Drawn | DrawnNote> {
   const content = at(report, "report");
   const scopeless = kind.startsWith("Cluster") ? kind.slice("Cluster".length) : kind;
-  if (UNREAD_KINDS.has(scopeless)) return;
+  const unreadWhy = UNREAD_KINDS.get(scopeless);
+  if (unreadWhy !== undefined) {
+    yield { note: "skipped", why: `${kind} ${unreadWhy}` };
+    return;
+  }
   const reportKind = KINDS.get(scopeless) ?? (kind === "" ? kindByContent(content) : undefined);
   if (!reportKind) {
     yield unread(

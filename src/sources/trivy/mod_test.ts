@@ -2,7 +2,7 @@ import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import type { DrawnEvent } from "../../model/event.ts";
 import type { Json, JsonObject } from "../../model/json.ts";
 import type { PayloadError } from "../../model/outcome.ts";
-import { drawnFrom } from "../../../tests/support/source_runtime.ts";
+import { DRAW_CONTEXT, drawnFrom } from "../../../tests/support/source_runtime.ts";
 import { trivy } from "./mod.ts";
 
 interface Drawing {
@@ -216,6 +216,21 @@ Deno.test("trivy reads no compliance reports and no bills of material", () => {
       errors: [],
     });
   }
+});
+
+Deno.test("trivy says why compliance reports and bills of material are no input", () => {
+  const payload = (kind: string) => ({
+    body: { kind, report: { components: [] } },
+    origin: { confined: true },
+    receivedAt: 0,
+  });
+  const said = ["ClusterComplianceReport", "SbomReport"].map((kind) => [
+    ...trivy.draw(payload(kind), DRAW_CONTEXT),
+  ]);
+  assertEquals(said, [
+    [{ note: "skipped", why: "ClusterComplianceReport is a summary of others" }],
+    [{ note: "skipped", why: "SbomReport lists packages and holds no findings" }],
+  ]);
 });
 
 Deno.test("trivy says the fix and the package in its message", () => {
