@@ -6,6 +6,7 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import type { NormalEvent } from "../src/model/event.ts";
 import { isObject, type Json, type JsonObject } from "../src/model/json.ts";
 import { audit } from "../src/sources/audit/mod.ts";
+import { checkov } from "../src/sources/checkov/mod.ts";
 import { falco } from "../src/sources/falco/mod.ts";
 import type { Source } from "../src/sources/source.ts";
 import { loadDocuments, pushedPayload } from "./support/load_fixture.ts";
@@ -69,6 +70,15 @@ Deno.test("falco names the Pod or the Namespace of an alert, and stores it there
   ]);
   const [secret] = await eventsIn(falco, "falco-k8saudit-pod-name/secret.json");
   assertEquals(secret && where(secret), "Secret db-credentials in shop");
+  assertStringIncludes(secret?.message ?? "", "secret=db-credentials ");
+});
+
+Deno.test("checkov shows the resource after a title that names a header", async () => {
+  const [event] = await eventsIn(checkov, "mask-words-checkov/gke.json");
+  assertStringIncludes(
+    event?.message ?? "",
+    "Ensure use of Binary Authorization: google_container_cluster.workload_cluster",
+  );
 });
 
 Deno.test("audit stores no dry run, but a deletion whose body is not recorded", async () => {

@@ -24,6 +24,11 @@ export interface DrawnEvent {
   readonly resource?: Resource;
   /** From the source's allow-list, never the raw input. */
   readonly details: JsonObject;
+  /**
+   * Of `message` and the keys of details those that hold sentences of the tool's catalogue and names of objects alone: they
+   * are not masked. All others may hold command lines or output.
+   */
+  readonly prose?: readonly string[];
   /** The tool's own time: RFC 3339, or milliseconds since the epoch. */
   readonly detectedAt?: string | number;
   /** The fields the fingerprint is made of. Source and severity are added by normalise. */

@@ -84,8 +84,11 @@ export function normalize(
   const believed = time !== undefined && isPlausibleDetection(time.ms, receivedAt) ? time : undefined;
   const ended = raw.resolved === true ? readTime(raw.resolvedAt) : undefined;
   const identity = identityOf(raw.identity, { source, severity, origin, resource });
-  const message = cleanText(textOf(raw.message), LIMITS.message) || eventType;
+  const { prose = [] } = drawn;
+  const message = cleanText(textOf(raw.message), LIMITS.message, { prose: prose.includes("message") }) ||
+    eventType;
   const { details, lastingText } = boundDetails(raw.details, {
+    prose,
     volatile: volatileDetails,
     ...(claimed && { claimedResource: claimed }),
     ...(believed === undefined && { claimedTime: claimedTime(raw.detectedAt) }),
@@ -232,6 +235,7 @@ function readableIdentity(
 }
 
 interface DetailsContext {
+  readonly prose: readonly string[];
   readonly volatile: readonly string[];
   readonly claimedResource?: Resource;
   readonly claimedTime?: string | undefined;
@@ -239,7 +243,7 @@ interface DetailsContext {
 
 /** Details within 8 KiB, and the canonical text of those whose change is news. */
 function boundDetails(raw: unknown, context: DetailsContext): { details: JsonObject; lastingText: string } {
-  const cleaned = cleanObject(raw, { maxString: LIMITS.detailsBytes, links: true });
+  const cleaned = cleanObject(raw, { maxString: LIMITS.detailsBytes, links: true, prose: context.prose });
   const lastingRaw: JsonObject = {};
   const flapping: JsonObject = {};
   if (context.claimedTime) flapping[CLAIMED_TIME] = context.claimedTime;

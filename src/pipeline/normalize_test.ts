@@ -117,6 +117,23 @@ Deno.test("a finding is the same through every door, and a forged one is never a
   assertNotEquals(normal({ identity }, { origin: REPORT }).fingerprint, bank.fingerprint);
 });
 
+Deno.test("normalize() masks no prose, and what is not said to be prose", () => {
+  const text = "Set password: hunter2 in\u001b[31m --token=abc";
+  const drawn = {
+    message: text,
+    details: { title: text, list: [text], cmdline: text, deep: { title: text } },
+  };
+  const masked = "Set password: *** in --token=***";
+  const said = masked.replace("***", "hunter2").replace("***", "abc");
+  const event = normal({ ...drawn, prose: ["message", "title", "list"] });
+  assertEquals([event.message, event.details], [
+    said,
+    { title: said, list: [said], cmdline: masked, deep: { title: masked } },
+  ]);
+  assertEquals([normal(drawn).message, normal(drawn).details.title], [masked, masked]);
+  assertEquals(normal(drawn).fingerprint, event.fingerprint);
+});
+
 Deno.test("normalize() cleans, masks and cuts every string", () => {
   const event = normal({
     message: `\u001b[31mlogin\u202e --password=hunter2 ${"x".repeat(3000)}`,

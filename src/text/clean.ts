@@ -238,13 +238,16 @@ export interface CleanedObject {
   readonly truncated: boolean;
 }
 
-/** One line of text: cleaned, masked, at most `limit` UTF-16 units. */
-export function cleanText(text: string, limit: number): string {
+/** One line of text: cleaned, masked unless it is prose, at most `limit` UTF-16 units. */
+export function cleanText(text: string, limit: number, { prose = false } = {}): string {
+  if (prose) return clean(text, limit).trimEnd();
   return cut(mask(clean(text, Math.min(limit + MASK_MARGIN, MAX_MASKED))), limit).trimEnd();
 }
 
 /** How far an object is cleaned. */
 export interface CleanOptions {
+  /** Its members that are sentences or names: cleaned and cut like all, not masked. */
+  readonly prose?: readonly string[];
   /** Longest string kept whole, in UTF-16 units. */
   readonly maxString: number;
   /** True where viewers may make links of its members: addresses that are not of the web are left out. */
@@ -259,17 +262,19 @@ export interface CleanOptions {
  */
 export function cleanObject(
   value: unknown,
-  { maxString, links, maxTotal = MAX_TOTAL }: CleanOptions,
+  { maxString, links, maxTotal = MAX_TOTAL, prose = [] }: CleanOptions,
 ): CleanedObject {
-  const budget = { maxString, links, maxTotal, nodes: MAX_NODES, truncated: false };
+  const budget = { maxString, links, maxTotal, prose, inProse: false, nodes: MAX_NODES, truncated: false };
   const cleaned = typeof value === "object" && value !== null && !Array.isArray(value)
     ? cleanMembers(value, budget, 1)
     : {};
   return { value: cleaned, truncated: budget.truncated };
 }
 
-interface Budget extends CleanOptions {
+interface Budget extends Required<CleanOptions> {
   maxTotal: number;
+  /** True within a member that is prose. */
+  inProse: boolean;
   nodes: number;
   truncated: boolean;
 }
@@ -278,7 +283,7 @@ function cleanValue(value: unknown, budget: Budget, depth: number): Json | undef
   if (budget.nodes-- <= 0) return leaveOut(budget);
   if (typeof value === "string") {
     const limit = budget.maxTotal > 0 ? budget.maxString : Math.min(MAX_LATE_STRING, budget.maxString);
-    const text = cleanText(value, limit);
+    const text = cleanText(value, limit, { prose: budget.inProse });
     budget.maxTotal -= Math.min(value.length, limit);
     if (text.length >= limit - 1 && value.length > limit) budget.truncated = true;
     return budget.links && isActiveUrl(text) ? undefined : text;
@@ -307,6 +312,7 @@ function cleanMembers(object: object, budget: Budget, depth: number): JsonObject
   for (const [key, member] of Object.entries(object)) {
     const name = clean(key, MAX_KEY);
     if (name === "" || name === "__proto__" || Object.hasOwn(result, name)) continue;
+    if (depth === 1) budget.inProse = budget.prose.includes(name);
     const cleaned = budget.links && typeof member === "string" && isLinkName(name)
       ? cleanLink(member)
       : cleanValue(member, budget, depth);

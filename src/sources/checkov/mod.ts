@@ -134,6 +134,7 @@ function toEvent(check: JsonObject, { framework, holder }: Omit<CheckContext, "p
       place === "" ? "" : `: ${place}`
     }`,
     rules: [checkID],
+    prose: ["message", "title", "resource", "file", "checkClass"],
     ...(resource ? { resource } : {}),
     details: withoutEmpty({
       checkID,

@@ -188,6 +188,7 @@ function toEvent(result: JsonObject, { status, about, section }: Verdict): Drawn
     eventType: "cis-benchmark",
     message: `${[number, title].filter(Boolean).join(" ")}: ${status}${where === "" ? "" : ` (${where})`}`,
     rules: [firstText(number, title)],
+    prose: ["message", "title", "sectionTitle", "remediation", "expectedResult"],
     ...(node === "" ? {} : { resource: { apiVersion: "v1", kind: "Node", name: node } }),
     details: withoutEmpty({
       testNumber: number,

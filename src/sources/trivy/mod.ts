@@ -313,6 +313,7 @@ function toEvent(finding: Finding, { kind, about }: { kind: ReportKind; about: A
     message: finding.message,
     rule: finding.rule,
     rules: finding.rules,
+    prose: finding.prose,
     resource: about.resource,
     details: { ...finding.details, ...about.details },
     ...(about.detectedAt ? { detectedAt: about.detectedAt } : {}),
@@ -326,7 +327,7 @@ function toEvent(finding: Finding, { kind, about }: { kind: ReportKind; about: A
 }
 
 /** A finding before its resource is known. */
-interface Finding {
+interface Finding extends Required<Pick<DrawnEvent, "prose">> {
   readonly severity: string | null;
   readonly message: string;
   /** The one form of its id, as `spec.rule`. */
@@ -386,6 +387,7 @@ function readVulnerability(
     message: news === "" ? what : `${what}: ${news}`,
     rule: id,
     rules: [id],
+    prose: ["message", "title"],
     details: withoutEmpty({
       vulnerabilityID: id,
       ...found,
@@ -464,6 +466,7 @@ function readSecret(
     ].filter(Boolean).join(" "),
     rule,
     rules: [rule],
+    prose: ["message", "title", "path"],
     details: withoutEmpty({ rule, title, path, count, category: textAt(item, "category") }),
     identity: withoutEmpty({ rule, path: lastingTarget(item, repositories) }),
   };
@@ -495,6 +498,8 @@ function readCheck(
     message: said === title ? title : [title, said].filter(Boolean).join(": ") || `Check ${id} failed`,
     rule: check,
     rules: id === "" ? texts(title) : checkIds(id),
+    // Messages may quote what was found: the keys and values of a ConfigMap.
+    prose: ["title", "description", "remediation", ...(messages.length === 0 ? ["message"] : [])],
     details: withoutEmpty({
       checkID: id,
       title,
