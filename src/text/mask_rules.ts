@@ -211,9 +211,9 @@ function words(...lines: readonly string[]): ReadonlySet<string> {
 
 /** The words of a name in any convention, lower-case: `--dbPassword-file` is db, password, file. */
 function wordsOf(name: string): string[] {
-  return name.replace(/([a-z])(?=[A-Z])/g, "$1 ").toLowerCase().split(/[^a-z0-9]+/).filter((word) =>
-    word !== ""
-  );
+  return name.replace(/[a-z](?=[A-Z])|[A-Z](?=[A-Z][a-z])/g, "$& ").toLowerCase().split(/[^a-z0-9]+/).filter((
+    word,
+  ) => word !== "");
 }
 
 /** True for the name of a flag, variable or key whose value is a secret: `--db-password`, `GITHUB_TOKEN`, `apiKey`. */
