@@ -3,7 +3,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { readObservations } from "../src/read/observations.ts";
 import { apiServer, status } from "./support/api_server.ts";
 import { storedObservation } from "./support/observation.ts";
-import { at, create, startWorld, STORED, zen } from "./support/readers.ts";
+import { at, create, kubeconfigOf, startWorld, STORED, zen } from "./support/readers.ts";
 
 /** The cells of a table, which two spaces or more part. */
 const cells = (out: string) => out.trimEnd().split("\n").map((line) => line.split(/ {2,}/));
@@ -204,20 +204,3 @@ Deno.test("a reader reads the context's namespace, all with -A, and impersonates
   ]);
   assertEquals(server.seen.map(({ headers }) => headers.get("impersonate-user")), [null, null, "jane"]);
 });
-
-async function kubeconfigOf(server: string, namespace?: string) {
-  const path = await Deno.makeTempFile();
-  const context = { cluster: "c", user: "u", ...(namespace && { namespace }) };
-  await Deno.writeTextFile(
-    path,
-    JSON.stringify({
-      "apiVersion": "v1",
-      "kind": "Config",
-      "current-context": "c",
-      "contexts": [{ name: "c", context }],
-      "clusters": [{ name: "c", cluster: { server } }],
-      "users": [{ name: "u", user: {} }],
-    }),
-  );
-  return { path, [Symbol.asyncDispose]: () => Deno.remove(path) };
-}

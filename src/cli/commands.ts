@@ -6,6 +6,7 @@ import type { Register } from "./command.ts";
 import { completion } from "./completion.ts";
 import { check } from "./operate/check.ts";
 import { explain } from "./operate/explain.ts";
+import { coverage } from "./read/coverage.ts";
 import { diff } from "./read/diff.ts";
 import { exportFindings } from "./read/export.ts";
 import { get, rule } from "./read/get.ts";
@@ -19,7 +20,7 @@ import { version } from "./version.ts";
 /** Heading in the help, and the commands below it. */
 export const COMMANDS: readonly (readonly [heading: string, commands: readonly Register[]])[] = [
   ["Controller:", [run]],
-  ["Readers:", [top, get, rule, workload, diff, why, exportFindings]],
+  ["Readers:", [top, get, rule, workload, diff, why, coverage, exportFindings]],
   ["Rules:", [check, explain, test]],
   ["Others:", [completion, version]],
 ];

@@ -13,7 +13,7 @@ async function complete(...words: string[]): Promise<string[]> {
 
 Deno.test("completeLine() completes commands, with what each does", async () => {
   assertEquals(await complete("ch"), ["check", ":4"]);
-  assertEquals(await complete("co"), ["completion", ":4"]);
+  assertEquals(await complete("co"), ["coverage", "completion", ":4"]);
   assertEquals((await complete("")).includes("explain"), true);
   assertEquals(await complete("nonsense", ""), [":4"]);
 });

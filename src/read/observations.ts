@@ -27,7 +27,8 @@ export class ReadError extends Error {
   override readonly name = "ReadError";
 }
 
-const PAGE_SIZE = 500;
+/** With 500 the commands that keep rows take more than 200 MiB on 50,000 Observations. */
+const PAGE_SIZE = 200;
 /** A list starts anew after a 410; as often in a row without any new object it gives up. */
 const MAX_FRUITLESS_RESTARTS = 3;
 const LIST_RIGHT = `list ${resourceName(OBSERVATIONS)}`;

@@ -109,3 +109,21 @@ export async function create(world: DevWorld, fields: ObservationFields): Promis
     type: "merge",
   });
 }
+
+/** A kubeconfig file for a server. */
+export async function kubeconfigOf(server: string, namespace?: string) {
+  const path = await Deno.makeTempFile();
+  const context = { cluster: "c", user: "u", ...(namespace && { namespace }) };
+  await Deno.writeTextFile(
+    path,
+    JSON.stringify({
+      "apiVersion": "v1",
+      "kind": "Config",
+      "current-context": "c",
+      "contexts": [{ name: "c", context }],
+      "clusters": [{ name: "c", cluster: { server } }],
+      "users": [{ name: "u", user: {} }],
+    }),
+  );
+  return { path, [Symbol.asyncDispose]: () => Deno.remove(path) };
+}

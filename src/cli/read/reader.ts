@@ -23,9 +23,9 @@ export interface ReaderFlags extends ClusterFlags {
   readonly kind?: string;
 }
 
-/** Adds them. */
-export function readerFlags(command: Command): Command {
-  clusterFlags(command)
+/** Adds those that name the cluster, the user and the namespace. */
+export function scopeFlags(command: Command): Command {
+  return clusterFlags(command)
     .option("--as <user>", "impersonate this user")
     .option(
       "-n, --namespace <namespace>",
@@ -33,12 +33,16 @@ export function readerFlags(command: Command): Command {
     )
     .addOption(
       new Option("-A, --all-namespaces", "all namespaces, whatever the context says").conflicts("namespace"),
-    )
+    );
+}
+
+/** Adds all of them. */
+export function readerFlags(command: Command): Command {
+  return scopeFlags(command)
     .option("-l, --selector <labels>", "label selector")
     .option("--severity <severity>", "severities: HIGH, CRITICAL,HIGH, or HIGH+ for HIGH and worse")
     .option("--source <source>", "source")
     .option("--kind <kind>", "kind of the affected resource");
-  return command;
 }
 
 /** What a reader works with; closes its connections when it is disposed of. */
