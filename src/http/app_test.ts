@@ -225,10 +225,14 @@ Deno.test("createHttpApp() takes a bearer also where the path ends in a slash", 
 });
 
 Deno.test("createHttpApp() checks a signed body", async () => {
-  const { post } = setup({ feed: { auth: { type: "hmac", secret: () => "key" } } });
+  const { post, metrics } = setup({ feed: { auth: { type: "hmac", secret: () => "key" } } });
   const signature = "sha256=" + createHmac("sha256", "key").update("{}").digest("hex");
   assertEquals((await post("{}", { headers: { "x-hub-signature-256": signature } })).status, 200);
   assertEquals((await post("[]", { headers: { "x-hub-signature-256": signature } })).status, 401);
+  // A body is not read before it is proven: what it holds is no error of the source.
+  assertEquals((await post("not json", { headers: { "x-hub-signature-256": signature } })).status, 401);
+  const counted = await metrics.registry.metrics();
+  assert(!counted.includes('payload_errors_total{source="falco"'), counted);
 });
 
 Deno.test("createHttpApp() believes forwarded addresses of trusted proxies alone", async () => {

@@ -85,3 +85,55 @@ Deno.test("readBody() answers 503 once requests under way must end, announced or
     assertEquals([error.status, budget.used], [503, 0]);
   }
 });
+
+Deno.test("ByteBudget keeps one sender from holding more than its share, unless it is alone", () => {
+  const all = new ByteBudget(100);
+  const some = new ByteBudget(60, { perSender: 30, within: all });
+  assertEquals([some.tryTake(50, "a"), some.tryTake(1, "a"), some.tryTake(5, "b")], [true, false, true]);
+  assertEquals([some.tryTake(10, "c"), some.used, all.used], [false, 55, 55]);
+  assertEquals(some.leave(50, "a"), all);
+  assertEquals([some.used, all.used, all.tryTake(50, "d")], [5, 55, false]);
+  all.release(50, "a");
+  some.release(5, "b");
+  assertEquals([some.used, all.used], [0, 0]);
+});
+
+Deno.test("readBody() hands the bytes on as they arrive, and holds no more of the budget than it received", async () => {
+  for (const length of [undefined, 200_000]) {
+    const budget = new ByteBudget(1_000_000);
+    const sent = new Uint8Array(200_000).map((_, index) => index % 251);
+    const seen: number[] = [];
+    const stream = new ReadableStream({
+      pull(controller) {
+        const at = seen.reduce((sum, size) => sum + size, 0);
+        assertEquals(budget.used, at);
+        if (at >= sent.length) return controller.close();
+        controller.enqueue(sent.slice(at, at + 50_000));
+      },
+    }, { highWaterMark: 0 });
+    using body = await readBody(post(stream, length), {
+      ...options(budget),
+      onBytes: (bytes) => void seen.push(bytes.length),
+    });
+    assertEquals([seen, body.bytes], [[50_000, 50_000, 50_000, 50_000], sent]);
+  }
+});
+
+Deno.test("readBody() frees a body's memory when it is disposed of", async () => {
+  const body = await readBody(post("x".repeat(200_000)), options());
+  const { bytes } = body;
+  body[Symbol.dispose]();
+  assertEquals(bytes.length, 0);
+});
+
+Deno.test("readBody() moves a body whose sender proved itself to the larger budget", async () => {
+  const all = new ByteBudget(1_000);
+  const unproven = new ByteBudget(500, { within: all });
+  {
+    using body = await readBody(post("x".repeat(100), 100), options(unproven));
+    assertEquals([unproven.used, all.used], [100, 100]);
+    body.leaveBudget();
+    assertEquals([unproven.used, all.used], [0, 100]);
+  }
+  assertEquals([unproven.used, all.used], [0, 0]);
+});

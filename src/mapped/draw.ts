@@ -43,11 +43,12 @@ export const MAX_ITEMS = 200_000;
 /** Draws the events of a payload. A document that is a list of payloads is read one by one. */
 export function* drawMapped(
   mapping: CompiledMapping,
-  { body, origin }: Payload,
+  sent: Payload,
 ): Iterable<Drawn | DrawnNote> {
+  const { origin } = sent;
   const budget: StepBudget = { left: MAX_PAYLOAD_STEPS };
   let items = 0;
-  for (const payload of payloadsOf(body, mapping.forEach?.beginsAtList ?? false)) {
+  for (const payload of payloadsOf(sent, mapping.forEach?.beginsAtList ?? false)) {
     if (mapping.completeWhen) yield* drawCompleteness(mapping.completeWhen, { payload, budget });
     for (const each of itemsOf(mapping, payload)) {
       if (++items > MAX_ITEMS) {
@@ -80,10 +81,10 @@ function* itemsOf({ forEach }: CompiledMapping, payload: Level): Iterable<Each> 
   else yield { item: payload };
 }
 
-/** Documents one after another arrive as an array, and many tools send one themselves. */
-function payloadsOf(body: Json, isOne: boolean): readonly Level[] {
-  if (isOne || !Array.isArray(body)) return [rootLevel(body)];
-  return body.map((document, index) => rootLevel(document, `[${index}]`));
+/** Several documents arrive as an array, and many tools send one themselves. A part of one is not split again. */
+function* payloadsOf({ body, path }: Payload, isOne: boolean): Iterable<Level> {
+  if (isOne || path !== undefined || !Array.isArray(body)) yield rootLevel(body);
+  else for (const [index, document] of body.entries()) yield rootLevel(document, `[${index}]`);
 }
 
 interface Place {

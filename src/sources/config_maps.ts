@@ -112,7 +112,8 @@ export function logLinesEnd(bytes: Uint8Array): number {
       lineStart = index + 1;
       isIndent = true;
     } else if (isIndent && byte > 32) {
-      const isPlain = PLAIN_WORDS.some((word) => word.every((letter, at) => bytes[index + at] === letter));
+      const isPlain = byte === OPEN_ARRAY &&
+        PLAIN_WORDS.some((word) => word.every((letter, at) => bytes[index + at] === letter));
       if (byte === OPEN_OBJECT || (byte === OPEN_ARRAY && !isPlain)) return lineStart;
       isIndent = false;
     }

@@ -48,10 +48,18 @@ const SEED = Math.trunc(Math.random() * 2 ** 31);
 /** Members that are left out of one part. */
 const MAX_LEFT_OUT = 1_000;
 
+const TOO_DEEP = { reason: "too_deep", message: `nested deeper than ${JSON_LIMITS.depth} levels` } as const;
+const TOO_MANY_KEYS = {
+  reason: "too_large",
+  message: `more than ${JSON_LIMITS.keys} keys in one object`,
+} as const;
+const TOO_MANY_NEW_KEYS = { reason: "too_large", message: "too many different keys" } as const;
+
 /** Counts one part after the other of a text. Levels are those of the part, which is level 0 itself. */
 export class JsonBounds {
   readonly #bytes: Uint8Array;
   readonly #maxValues: number;
+  readonly #tooManyValues: Omit<Excess, "at">;
   #values = 0;
   /** The first excess in the part, and the one in the member being read. */
   #excess: Excess | undefined;
@@ -77,6 +85,7 @@ export class JsonBounds {
   constructor(bytes: Uint8Array, maxValues: number) {
     this.#bytes = bytes;
     this.#maxValues = maxValues;
+    this.#tooManyValues = { reason: "too_large", message: `more than ${maxValues} values` };
     this.#maxNewKeysOfText = FREE_NEW_KEYS + Math.floor(bytes.length / BYTES_FOR_NEW_KEY);
     this.#maxNewKeys = this.#maxNewKeysOfText;
     const bits = Math.ceil(Math.log2(this.#maxNewKeysOfText * 8));
@@ -96,16 +105,12 @@ export class JsonBounds {
 
   /** A value begins. */
   value(at: number): void {
-    if (++this.#values > this.#maxValues) {
-      this.#exceed("too_large", `more than ${this.#maxValues} values`, at);
-    }
+    if (++this.#values > this.#maxValues) this.#exceed(this.#tooManyValues, at);
   }
 
   /** A container begins. */
   open(level: number, at: number): void {
-    if (level >= JSON_LIMITS.depth) {
-      return this.#exceed("too_deep", `nested deeper than ${JSON_LIMITS.depth} levels`, at);
-    }
+    if (level >= JSON_LIMITS.depth) return this.#exceed(TOO_DEEP, at);
     this.#keys[level] = this.#newKeysOf[level] = 0;
     this.#order[level] = SEED;
     if (level !== 1) return;
@@ -117,12 +122,10 @@ export class JsonBounds {
   key(level: number, start: number, end: number): void {
     if (level >= JSON_LIMITS.depth || this.#memberExcess) return;
     const keys = this.#keys[level] = (this.#keys[level] ?? 0) + 1;
-    if (keys > JSON_LIMITS.keys) {
-      this.#exceed("too_large", `more than ${JSON_LIMITS.keys} keys in one object`, start);
-    }
+    if (keys > JSON_LIMITS.keys) this.#exceed(TOO_MANY_KEYS, start);
     if (keys <= MAX_CLASS_KEYS && this.#isNewKey(level, start, end)) {
       this.#newKeysOf[level] = (this.#newKeysOf[level] ?? 0) + 1;
-      if (++this.#newKeys > this.#maxNewKeys) this.#exceed("too_large", "too many different keys", start);
+      if (++this.#newKeys > this.#maxNewKeys) this.#exceed(TOO_MANY_NEW_KEYS, start);
     }
   }
 
@@ -150,10 +153,11 @@ export class JsonBounds {
     return { values: this.#values, excess: this.#excess, members };
   }
 
-  #exceed(reason: Excess["reason"], message: string, at: number): void {
-    if (this.#isInMember) this.#memberExcess ??= { reason, message, at };
-    else this.#hasOwnExcess = true;
-    this.#excess ??= { reason, message, at };
+  #exceed(excess: Omit<Excess, "at">, at: number): void {
+    if (!this.#isInMember) this.#hasOwnExcess = true;
+    else if (this.#memberExcess) return;
+    else this.#memberExcess = { ...excess, at };
+    this.#excess ??= { ...excess, at };
   }
 
   #isNewKey(level: number, start: number, end: number): boolean {

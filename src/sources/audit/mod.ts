@@ -50,8 +50,9 @@ export const audit: Source = {
   feeds: [{ type: "post", path: "/audit/webhook", waiting: 200 }],
   lists: "items",
   ownWindows: true,
-  *draw({ body }, context): Iterable<Drawn> {
-    if (!Array.isArray(body)) {
+  *draw({ body, path }, context): Iterable<Drawn> {
+    // A part of what was posted is not split again.
+    if (!Array.isArray(body) || path !== undefined) {
       yield* drawBody(body, { path: "", context });
       return;
     }

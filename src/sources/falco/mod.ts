@@ -45,8 +45,9 @@ export const falco: Source = {
     ackTimeout: ACK_TIMEOUT,
     unreadableHint: PLAIN_TEXT_HINT,
   }],
-  *draw({ body }): Iterable<Drawn> {
-    if (!Array.isArray(body)) {
+  *draw({ body, path }): Iterable<Drawn> {
+    // A part of what was posted is not split again.
+    if (!Array.isArray(body) || path !== undefined) {
       yield drawAlert(body, "");
       return;
     }

@@ -1,0 +1,242 @@
+/**
+ * Hostile text through every way in: what it costs is bounded by its length. Costs are processor time, measured against a
+ * plain pass over as many bytes in the same run, so that a slow or busy machine changes nothing.
+ */
+import { assert, assertEquals } from "@std/assert";
+import { createHmac } from "node:crypto";
+import process from "node:process";
+import { gzipSync } from "node:zlib";
+import { HOSTILE_TEXTS } from "../support/hostile_texts.ts";
+import { postFeeds } from "../support/post_feeds.ts";
+import { DRAW_CONTEXT, EVENT_SETTINGS } from "../support/source_runtime.ts";
+import { parseFilterDocuments } from "../../src/filters/document.ts";
+import { createHttpApp, type HttpApp } from "../../src/http/app.ts";
+import { createBodyLimits } from "../../src/http/body.ts";
+import { addressSet } from "../../src/http/client.ts";
+import type { KubeObject } from "../../src/kube/api.ts";
+import { sourceOf } from "../../src/mapped/activate.ts";
+import { compileMapped } from "../../src/mapped/compile.ts";
+import { systemClock } from "../../src/model/clock.ts";
+import { createDedup } from "../../src/pipeline/dedup.ts";
+import { createIntake } from "../../src/pipeline/intake.ts";
+import { createTimeSlices, NO_LIMITS } from "../../src/pipeline/limits.ts";
+import { createTextLimits } from "../../src/pipeline/parts.ts";
+import { audit } from "../../src/sources/audit/mod.ts";
+import { falco } from "../../src/sources/falco/mod.ts";
+import { configMapPayload } from "../../src/sources/feeds/configmap.ts";
+import type { Source } from "../../src/sources/source.ts";
+import { createMetrics } from "../../src/telemetry/metrics.ts";
+
+const LONG = Deno.env.get("ZEN_ATTACK") === "long";
+const MIB = 2 ** 20;
+const BYTES = LONG ? 16 * MIB : MIB / 2;
+/** The cheapest of so many counts: the first ones are not compiled yet. */
+const ROUNDS = LONG ? 2 : 3;
+/** Fails with what everything costs. */
+const SHOW = Deno.env.get("ZEN_ATTACK_SHOW") === "true";
+/** Plain passes over a text that reading it may cost: a pass takes about 0.4 ms per MiB, reading at most 40 ms. */
+const MAX_PASSES = 100;
+/** Plain passes over a MiB between two turns of the event loop: 50 ms. */
+const MAX_SLICE_PASSES = 125;
+/** A request costs something however short its text is. */
+const FIXED_PASSES = 20;
+
+function cpuMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1_000;
+}
+
+const ZEROS = new Uint8Array(MIB);
+
+function sum(bytes: Uint8Array): number {
+  let total = 0;
+  for (let index = 0; index < bytes.length; index++) total += bytes[index] ?? 0;
+  return total;
+}
+
+/** What a plain pass over a MiB costs. */
+function passMs(): number {
+  const before = cpuMs();
+  for (let times = 0; times < 8; times++) assertEquals(sum(ZEROS), 0);
+  return (cpuMs() - before) / 8;
+}
+
+/** What `JSON.parse` of the text costs, which no reader can do without where it may be parsed. */
+function parseMs(bytes: Uint8Array): number {
+  const before = cpuMs();
+  try {
+    JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    // It is not JSON.
+  }
+  return cpuMs() - before;
+}
+
+/** What work costs, and the most of it between two turns of the event loop. */
+async function costOf(
+  work: () => Promise<unknown>,
+): Promise<{ readonly totalMs: number; readonly sliceMs: number }> {
+  let sliceMs = 0;
+  let last = cpuMs();
+  let isDone = false;
+  const start = last;
+  const turns = (async () => {
+    while (!isDone) {
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      const now = cpuMs();
+      sliceMs = Math.max(sliceMs, now - last);
+      last = now;
+    }
+  })();
+  await work();
+  const totalMs = cpuMs() - start;
+  isDone = true;
+  await turns;
+  return { totalMs, sliceMs };
+}
+
+/** Text as it comes from the network: in pieces, each at a turn of its own. */
+function streamOf(bytes: Uint8Array): ReadableStream<Uint8Array<ArrayBuffer>> {
+  let at = 0;
+  return new ReadableStream({
+    async pull(controller) {
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      if (at >= bytes.length) return controller.close();
+      controller.enqueue(bytes.slice(at, at += 64 * 1024));
+    },
+  });
+}
+
+const SECRET = "secret";
+const MAPPED: KubeObject = {
+  apiVersion: "zen.kube-zen.io/v1alpha1",
+  kind: "Ingester",
+  metadata: { name: "generic", namespace: "zen-system" },
+  spec: {
+    source: "generic",
+    type: "webhook",
+    webhook: { path: "/generic/webhook", auth: { type: "hmac", secretName: "generic" } },
+    mapping: { severity: ".severity", category: "security", eventType: "finding", message: ".rule" },
+  },
+};
+
+function mappedSource(): Source {
+  const compiled = compileMapped(MAPPED);
+  assert(compiled.ok, JSON.stringify(compiled));
+  const source = sourceOf(compiled.value, {
+    id: "Ingester zen-system/generic",
+    revision: "1",
+    builtin: undefined,
+    resources: [],
+    secret: () => SECRET,
+  });
+  assert(source);
+  return source;
+}
+
+/** The program's HTTP app, whose store takes everything. */
+function startHttp(): HttpApp {
+  const slices = createTimeSlices(systemClock);
+  const intake = createIntake({
+    steps: {
+      filter: () => undefined,
+      inScope: () => true,
+      admits: () => "admitted",
+      dedup: createDedup({ index: { newest: () => undefined }, maxSize: 10_000 }),
+    },
+    limits: { ...NO_LIMITS, slices },
+    store: { write: () => Promise.resolve({ outcome: { kind: "created" } }), repeat() {} },
+    recorder: { open: () => ({ settle() {} }), payloadError() {} },
+    settings: EVENT_SETTINGS,
+    context: () => DRAW_CONTEXT,
+  });
+  return createHttpApp({
+    version: "",
+    live: () => ({ ok: true, reasons: [], checks: {} }),
+    ready: () => ({ ok: true, reasons: [], checks: {} }),
+    status: () => ({}),
+    admissionWriters: () => [],
+    posts: postFeeds([falco, audit, mappedSource()], { take: intake.take }),
+    token: () => "",
+    clientCertificates: false,
+    allowedIps: addressSet([]),
+    trustedProxies: addressSet([]),
+    allow: () => true,
+    bodies: createBodyLimits({ maxBytes: 16 * MIB, memoryBytes: Infinity }),
+    slices,
+    pathsKnown: () => true,
+    now: () => Date.now(),
+    signal: new AbortController().signal,
+    metrics: createMetrics(),
+  });
+}
+
+/** A way in: reads a text, and says what became of it. */
+type WayIn = (bytes: Uint8Array<ArrayBuffer>) => Promise<unknown>;
+
+function waysIn(): Readonly<Record<string, WayIn>> {
+  const app = startHttp();
+  const post = (path: string, sign?: (bytes: Uint8Array) => string): WayIn => async (bytes) => {
+    const response = await app.request(path, {
+      method: "POST",
+      body: streamOf(bytes),
+      headers: sign ? { "x-hub-signature-256": sign(bytes) } : {},
+    }, { peer: "10.1.2.3" });
+    await response.body?.cancel();
+    assert([200, 400, 401, 413, 422].includes(response.status), `answered ${response.status}`);
+    return response.status;
+  };
+  const signed = (bytes: Uint8Array) => `sha256=${createHmac("sha256", SECRET).update(bytes).digest("hex")}`;
+  const configMap = (object: (bytes: Uint8Array) => Partial<KubeObject>): WayIn => async (bytes) => {
+    const slices = createTimeSlices(systemClock);
+    const found = await configMapPayload({ metadata: { name: "n", namespace: "ns" }, ...object(bytes) }, {
+      key: "results.json",
+      receivedAt: 0,
+      limits: createTextLimits({ maxBytes: 16 * MIB, memoryBytes: Infinity }),
+      slices,
+      signal: new AbortController().signal,
+      onError() {},
+    });
+    found?.share?.[Symbol.dispose]();
+    return found?.readable;
+  };
+  const decoder = new TextDecoder();
+  return {
+    "the Falco webhook": post("/falco/webhook"),
+    "the audit webhook": post("/audit/webhook"),
+    "an Ingester's webhook, signed": post("/generic/webhook", signed),
+    "an Ingester's webhook, signed by a stranger": post("/generic/webhook", () => `sha256=${"0".repeat(64)}`),
+    "the admission webhook": post("/admission/validate"),
+    "a ConfigMap": configMap((bytes) => ({ data: { "results.json": decoder.decode(bytes) } })),
+    "a ConfigMap, compressed": configMap((bytes) => ({
+      binaryData: { "results.json": gzipSync(bytes).toString("base64") },
+    })),
+    "the filters": (bytes) =>
+      Promise.resolve(parseFilterDocuments(decoder.decode(bytes.subarray(0, 512 * 1024)), "filters").ok),
+  };
+}
+
+for (let times = 0; times < 20; times++) passMs(); // compiled from here on
+
+for (const [way, read] of Object.entries(waysIn())) {
+  Deno.test(`${way} reads hostile text at a cost that its length bounds`, async () => {
+    const slow: string[] = [];
+    for (const [name, make] of Object.entries(HOSTILE_TEXTS)) {
+      const bytes = make(BYTES - 1024) as Uint8Array<ArrayBuffer>;
+      let total = Infinity, slice = Infinity, parse = Infinity;
+      for (let round = 0; round < ROUNDS; round++) {
+        // Before each, so that what else runs on the machine slows both down.
+        const pass = passMs();
+        const cost = await costOf(() => read(bytes));
+        total = Math.min(total, cost.totalMs / pass);
+        slice = Math.min(slice, cost.sliceMs / pass);
+        parse = Math.min(parse, parseMs(bytes) / pass);
+      }
+      const mib = bytes.length / MIB;
+      const isSlow = total > MAX_PASSES * mib + FIXED_PASSES + parse || slice > MAX_SLICE_PASSES + parse;
+      const cost = `${(total / mib).toFixed(0)} passes, ${slice.toFixed(0)} in one slice`;
+      if (isSlow || SHOW) slow.push(`${name}: ${cost}; JSON.parse alone: ${(parse / mib).toFixed(0)}`);
+    }
+    assertEquals(slow, []);
+  });
+}
