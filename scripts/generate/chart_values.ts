@@ -23,7 +23,8 @@ const duration: JsonObject = { type: "string", pattern: "^[0-9]+(ms|s|m|h)$" };
 /** Least privilege is a promise: no wildcard comes in by this door either. */
 const word: JsonObject = { type: "string", pattern: "^[^*]*$" };
 const words: JsonObject = { type: "array", minItems: 1, items: word };
-const scrape = object({ enabled: flag, interval: duration, scrapeTimeout: duration, labels: map });
+const scrapeValues: JsonObject = { enabled: flag, interval: duration, scrapeTimeout: duration, labels: map };
+const scrape = object(scrapeValues);
 
 /** Settings the chart decides by values of its own, or by what it mounts. */
 export const MANAGED_SETTINGS: ReadonlySet<string> = new Set([
@@ -65,6 +66,7 @@ export const CHART_VALUES: JsonObject = {
   fullnameOverride: text,
   commonLabels: map,
   image: object({
+    registry: text,
     repository: { type: "string", minLength: 1 },
     tag: text,
     digest: { type: "string", pattern: "^(sha256:[0-9a-f]{64})?$" },
@@ -72,6 +74,8 @@ export const CHART_VALUES: JsonObject = {
   }),
   imagePullSecrets: list,
   replicaCount: { type: "integer", minimum: 0 },
+  strategy: anything,
+  revisionHistoryLimit: { type: "integer", minimum: 0 },
   instance: { type: "string", maxLength: 36, pattern: SOURCE_PATTERN.source },
   watchNamespaces: namespaces,
   watchClusterScoped: { type: ["boolean", "null"] },
@@ -85,6 +89,7 @@ export const CHART_VALUES: JsonObject = {
     key: { type: "string", minLength: 1, pattern: "^[-._a-zA-Z0-9]+$" },
     sources: { type: "object", additionalProperties: filterBlock() },
   }),
+  extraObjects: { type: "array", items: { type: ["object", "string"] } },
   extraEnv: list,
   extraVolumes: list,
   extraVolumeMounts: list,
@@ -154,10 +159,15 @@ export const CHART_VALUES: JsonObject = {
   priorityClassName: text,
   nodeSelector: map,
   tolerations: list,
+  podSpec: anything,
   topologySpreadConstraints: list,
   podAntiAffinity: { enum: ["preferred", "required", "none"] },
   affinity: anything,
-  podDisruptionBudget: object({ enabled: flag, minAvailable: { type: ["integer", "string"] } }),
+  podDisruptionBudget: object({
+    enabled: flag,
+    minAvailable: { type: ["integer", "string", "null"] },
+    maxUnavailable: { type: ["integer", "string", "null"] },
+  }),
   autoscaling: object({
     enabled: flag,
     minReplicas: count,
@@ -171,7 +181,7 @@ export const CHART_VALUES: JsonObject = {
     apiServer: object({ ports: { type: "array", items: port, minItems: 1 }, cidrs: texts }),
     dnsTo: list,
   }),
-  serviceMonitor: scrape,
+  serviceMonitor: object({ ...scrapeValues, namespace, relabelings: list, metricRelabelings: list }),
   vmServiceScrape: scrape,
   prometheusRule: object({ enabled: flag, labels: map, runbookUrl: text }),
   dashboards: object({ enabled: flag, namespace, labels: map, annotations: map }),

@@ -26,6 +26,24 @@ const DIGEST = `sha256:${"0".repeat(64)}`;
 /** Each value that changes what is rendered, by what it is about. */
 const TOGGLES: Readonly<Record<string, JsonObject>> = {
   "an autoscaler": { autoscaling: { enabled: true } },
+  "Pods replaced at once, with rarer fields": {
+    strategy: { type: "Recreate" },
+    revisionHistoryLimit: 0,
+    podSpec: { hostAliases: [{ ip: "10.0.0.1", hostnames: ["proxy"] }] },
+    podDisruptionBudget: { maxUnavailable: "50%" },
+  },
+  "an image of another registry, and further objects": {
+    global: { imageRegistry: "mirror.test:5000" },
+    extraObjects: [
+      {
+        apiVersion: "v1",
+        kind: "ConfigMap",
+        metadata: { name: "one", namespace: "{{ .Release.Namespace }}" },
+        data: { of: "{{ .Release.Name }}" },
+      },
+      "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}-two\n  namespace: {{ .Release.Namespace }}\n",
+    ],
+  },
   "TLS with a generated certificate": { tls: { enabled: true } },
   "TLS with a Secret of one's own and client certificates": {
     tls: { enabled: true, existingSecret: "mine", caBundle: btoa("ca"), clientCaSecret: "senders" },
@@ -47,7 +65,13 @@ const TOGGLES: Readonly<Record<string, JsonObject>> = {
   "no token": { webhooks: { auth: { mode: "none" } } },
   "a token Secret of one's own": { webhooks: { auth: { existingSecret: "mine", key: "t" } } },
   "everything watched": {
-    serviceMonitor: { enabled: true, labels: { release: "prometheus" } },
+    serviceMonitor: {
+      enabled: true,
+      labels: { release: "prometheus" },
+      namespace: "default",
+      relabelings: [{ action: "labeldrop", regex: "pod" }],
+      metricRelabelings: [{ action: "drop", regex: "go_.*", sourceLabels: ["__name__"] }],
+    },
     vmServiceScrape: { enabled: true },
     prometheusRule: { enabled: true, labels: { release: "prometheus" } },
     dashboards: { enabled: true, annotations: { grafana_folder: "Security" } },
@@ -169,6 +193,37 @@ Deno.test("a life with Helm: install, upgrade keeps token and certificate, NOTES
   assertEquals((await cluster.ask("GET", deployment)).status, 200);
   assertEquals((await cluster.expect("GET", observation.path)).body.spec, observation.spec);
   await helm(["uninstall", "watcher", ...common]);
+});
+
+Deno.test("the autoscaler never goes below replicaCount", async () => {
+  const objects = await renderChart({ values: { replicaCount: 4, autoscaling: { enabled: true } } });
+  assertEquals(at(one(objects, "HorizontalPodAutoscaler"), "spec", "minReplicas"), 4);
+});
+
+Deno.test("extraObjects are rendered as templates, and the image has the registry that is named nearest", async () => {
+  const objects = await renderChart({
+    values: TOGGLES["an image of another registry, and further objects"]!,
+  });
+  assertEquals(one(objects, "ConfigMap", "one").data, { of: "zen-watcher" });
+  one(objects, "ConfigMap", "zen-watcher-two");
+  const image = async (values: JsonObject) =>
+    at(
+      one(await renderChart({ values }), "Deployment"),
+      "spec",
+      "template",
+      "spec",
+      "containers",
+      0,
+      "image",
+    );
+  const { version } = parse(await Deno.readTextFile(`${CHART}Chart.yaml`));
+  const global = { imageRegistry: "mirror.test:5000" };
+  assertEquals(await image({}), `kubezen/zen-watcher:${version}`);
+  assertEquals(await image({ global }), `mirror.test:5000/kubezen/zen-watcher:${version}`);
+  assertEquals(
+    await image({ global, image: { registry: "own.test" } }),
+    `own.test/kubezen/zen-watcher:${version}`,
+  );
 });
 
 Deno.test("CRDs applied by hand are in Helm's way until the release takes them over", async () => {

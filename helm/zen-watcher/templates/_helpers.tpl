@@ -59,10 +59,23 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "zen-watcher.serviceAc
 {{- end -}}
 
 {{- define "zen-watcher.image" -}}
+{{- $registry := default (dig "imageRegistry" "" (default dict .Values.global)) .Values.image.registry -}}
+{{- $repository := ternary .Values.image.repository (printf "%s/%s" $registry .Values.image.repository) (empty $registry) -}}
 {{- if .Values.image.digest -}}
-{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{ $repository }}@{{ .Values.image.digest }}
 {{- else -}}
-{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{ $repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- end -}}
+{{- end -}}
+
+{{- /*
+Replicas avoid those of their own revision alone: the old Pods of a rollout, which are about to go, would send two new ones
+to one node. Kubernetes reads this from 1.31 on.
+*/ -}}
+{{- define "zen-watcher.sameRevision" -}}
+{{- if semverCompare ">=1.31.0-0" .Capabilities.KubeVersion.Version -}}
+matchLabelKeys:
+  - pod-template-hash
 {{- end -}}
 {{- end -}}
 
@@ -105,8 +118,9 @@ zen-watcher-leader-election-{{ .Values.instance }}
 {{- toRawJson $sources -}}
 {{- end -}}
 
+{{- /* The replicas there are at least. */ -}}
 {{- define "zen-watcher.replicas" -}}
-{{- if .Values.autoscaling.enabled -}}{{ .Values.autoscaling.minReplicas }}{{- else -}}{{ .Values.replicaCount }}{{- end -}}
+{{- if .Values.autoscaling.enabled -}}{{ max (int .Values.autoscaling.minReplicas) (int .Values.replicaCount) }}{{- else -}}{{ .Values.replicaCount }}{{- end -}}
 {{- end -}}
 
 {{- /* Environment of the controller, also of the test that asks for its rights. */ -}}
