@@ -13,6 +13,7 @@ const NO_INPUT = /(^|\/)(SOURCES\.md|expected\.json|expected\.md|truth\.json)$/;
 const CASES: Readonly<Record<string, readonly string[]>> = {
   trivy: ["trivy-", "job-with-a-date"],
   kyverno: ["kyverno-", "policyreport-"],
+  checkov: ["mask-"],
   falco: ["falco-"],
   audit: ["audit-"],
 };
