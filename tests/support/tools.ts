@@ -77,7 +77,7 @@ export async function policyReports(): Promise<ToolReports> {
   const wanted: Record<string, number> = {};
   for (const key of keys) {
     const [eventType, source] = JSON.parse(key);
-    const name = source === "insights" ? "insights" : "kyverno";
+    const name = source === "insights" ? "policy-report" : "kyverno";
     wanted[`${name} ${eventType}`] = (wanted[`${name} ${eventType}`] ?? 0) + 1;
   }
   // What a Kyverno that moves to the other API group leaves for a while: the same results in both.
@@ -177,10 +177,22 @@ function failedResults(report: JsonObject): string[] {
     const bare = String(rule).replace("autogen-cronjob-", "").replace("autogen-", "");
     const [subject] = objectsOf(rest, "resources");
     const { kind, namespace = "", name } = subject ?? (isObject(report.scope) ? report.scope : {});
-    const lasting = kind === "ReplicaSet" ? String(name).slice(0, String(name).lastIndexOf("-")) : name;
     const tool = source === "insights" ? source : "kyverno";
-    return [JSON.stringify([eventType, tool, policy, bare, kind ?? "", namespace, lasting ?? ""])];
+    return [JSON.stringify([eventType, tool, policy, bare, namespace, ...lastingOf(kind, name)])];
   });
+}
+
+/** What lives on of a chain of owners: the Deployment of a ReplicaSet and of its Pods. */
+function lastingOf(kind: Json | undefined, name: Json | undefined): Json[] {
+  const parts = String(name ?? "").split("-");
+  const generated = kind === "ReplicaSet"
+    ? 1
+    : kind === "Pod" && /-[a-z0-9]{8,10}-[a-z0-9]{5}$/.test(String(name))
+    ? 2
+    : 0;
+  return generated === 0
+    ? [kind ?? "", name ?? ""]
+    : ["Deployment", parts.slice(0, parts.length - generated).join("-")];
 }
 
 function objectsOf(value: Json | undefined, key: string): JsonObject[] {
