@@ -95,6 +95,7 @@ export function normalize(
   });
   const rules = cleanRules(raw.rules);
   const rule = clean(textOf(raw.rule), LIMITS.rule) || cut(rules[0] ?? "", LIMITS.rule);
+  const rise = isPulledAct(kind, origin) && believed ? withinSecond(believed.ms, raw.count) : 0;
   const windowSeconds = ingester?.windowSeconds ?? settings.dedupWindowBySource.get(name) ??
     settings.dedupWindowSeconds;
   const windowMs = typeof raw.windowMs === "number" && raw.windowMs > 0
@@ -111,7 +112,11 @@ export function normalize(
     message,
     ...(resource && { resource }),
     details,
-    detectedAt: believed?.text ?? formatTime(receivedAt),
+    detectedAt: believed === undefined
+      ? formatTime(receivedAt)
+      : rise > 0
+      ? formatTime(believed.ms + rise)
+      : believed.text,
     rule,
     rules,
     fingerprint: fingerprintOf(identity),
@@ -121,7 +126,7 @@ export function normalize(
       shown: { message, rule, resource, details },
     }),
     at: isPulledAct(kind, origin) && believed
-      ? believed.ms + withinSecond(believed.ms, raw.count)
+      ? believed.ms + rise
       : eventTime(time?.ms, receivedAt, { latenessMs: drawn.latenessMs }),
     receivedAt,
     namespace: isNamespaceName(target) ? target : settings.podNamespace,
@@ -137,9 +142,12 @@ export function normalize(
   };
 }
 
-/** A count rises within the second that the time names: the milliseconds that it lacks tell the repeats apart. */
+/**
+ * Milliseconds that tell apart the rises of a count within the second that its time names. They are part of detectedAt,
+ * from which a replica reads when the act was last seen while its status is not written.
+ */
 function withinSecond(ms: number, count: unknown): number {
-  return typeof count === "number" && count >= 0 && ms % 1_000 === 0 ? Math.floor(count) % 1_000 : 0;
+  return typeof count === "number" && count >= 1 && ms % 1_000 === 0 ? (Math.floor(count) - 1) % 1_000 : 0;
 }
 
 /**
