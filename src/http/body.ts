@@ -20,13 +20,18 @@ export class ByteBudget {
 
   /** Takes `bytes` for a sender if there is room; a body larger than all the room is let in alone. */
   tryTake(bytes: number, sender = ""): boolean {
-    const { perSender = Infinity, within } = this.#options;
-    const held = this.#held.get(sender) ?? 0;
-    if (this.#used > 0 && (this.#used + bytes > this.#max || held + bytes > perSender)) return false;
-    if (within && !within.tryTake(bytes, sender)) return false;
+    if (!this.hasRoom(bytes, sender)) return false;
+    if (this.#options.within?.tryTake(bytes, sender) === false) return false;
     this.#used += bytes;
-    this.#held.set(sender, held + bytes);
+    this.#held.set(sender, (this.#held.get(sender) ?? 0) + bytes);
     return true;
+  }
+
+  /** True where `tryTake()` would take them, as far as this budget goes. */
+  hasRoom(bytes: number, sender = ""): boolean {
+    const { perSender = Infinity } = this.#options;
+    const held = this.#held.get(sender) ?? 0;
+    return this.#used === 0 || (this.#used + bytes <= this.#max && held + bytes <= perSender);
   }
 
   release(bytes: number, sender = ""): void {
@@ -53,6 +58,8 @@ export interface ByteBudgetOptions {
 export interface BodyOptions {
   readonly maxBytes: number;
   readonly budget: ByteBudget;
+  /** Bodies of more than a MiB count here too: only one or two of them are let in at a time. */
+  readonly large?: ByteBudget;
   /** Whose share of the budget it takes. */
   readonly sender?: string;
   /** For the whole body to arrive. */
@@ -72,10 +79,10 @@ export interface Body extends Disposable {
 
 function bodyOf(
   bytes: Uint8Array<ArrayBuffer>,
-  { budget, sender, taken }: {
-    readonly budget: ByteBudget;
+  { budget, large, sender, taken, largeTaken = 0 }: Pick<BodyOptions, "budget" | "large"> & {
     readonly sender: string | undefined;
     readonly taken: number;
+    readonly largeTaken?: number;
   },
 ): Body {
   let holder: ByteBudget | undefined = budget;
@@ -84,6 +91,7 @@ function bodyOf(
     leaveBudget: () => void (holder = holder?.leave(taken, sender)),
     [Symbol.dispose]() {
       holder?.release(taken, sender);
+      large?.release(largeTaken, sender);
       // Large buffers would wait for a full garbage collection: the process grew by 16 MiB with each body.
       bytes.buffer.transfer(0);
     },
@@ -92,23 +100,27 @@ function bodyOf(
 
 /** Bodies up to this length are read in one piece. */
 const WHOLE_BYTES = 64 * 1024;
+/** Larger ones are large. */
+const LARGE_BYTES = 1024 * 1024;
 
 /** Reads a body within its bounds. Throws a `Refusal`: 413 too large, 408 too slow, 400 cut off, 503 no room or shutting down. */
 export async function readBody(
   request: Request,
   { maxBytes, ...options }: BodyOptions,
 ): Promise<Body> {
-  const { budget, sender, onBytes } = options;
+  const { budget, large, sender, onBytes } = options;
   const declared = declaredLength(request);
-  if (declared > maxBytes) {
+  const isLarge = declared > LARGE_BYTES && large !== undefined && !large.hasRoom(declared, sender);
+  if (declared > maxBytes || isLarge) {
     await request.body?.cancel().catch(() => {});
-    throw tooLarge(maxBytes);
+    throw declared > maxBytes ? tooLarge(maxBytes) : full();
   }
   if (declared > 0 && declared <= WHOLE_BYTES) {
     return await readWhole(request, { ...options, declared });
   }
   let bytes = new Uint8Array(WHOLE_BYTES);
   let size = 0;
+  let largeTaken = 0;
   const reader = request.body?.getReader();
   using patience = patienceOf(options);
   patience.over.catch(() => reader?.cancel().catch(() => {}));
@@ -124,23 +136,39 @@ export async function readBody(
       bytes = grown(bytes, { size: size + value.byteLength, most: declared || maxBytes });
       bytes.set(value, size);
       size += value.byteLength;
+      if (large && size > LARGE_BYTES) {
+        if (!large.tryTake(size - largeTaken, sender)) throw full();
+        largeTaken = size;
+      }
       onBytes?.(value);
+      freePiece(value);
     }
-    return bodyOf(bytes.subarray(0, size), { budget, sender, taken: size });
+    return bodyOf(bytes.subarray(0, size), {
+      budget,
+      sender,
+      taken: size,
+      ...(large && { large, largeTaken }),
+    });
   } catch (error) {
     budget.release(size, sender);
+    large?.release(largeTaken, sender);
     await reader?.cancel().catch(() => {});
     throw error instanceof Refusal ? error : cutOff();
   }
 }
 
-/** `bytes`, moved to memory twice as long where `size` bytes do not fit. */
+/** Frees a piece of a body: it would wait for a garbage collection, by which time there may be 100 MiB of pieces. */
+export function freePiece({ buffer, byteLength }: Uint8Array): void {
+  if (buffer instanceof ArrayBuffer && byteLength === buffer.byteLength) buffer.transfer(0);
+}
+
+/** `bytes`, moved to memory four times as long where `size` bytes do not fit; what is not written yet is not resident. */
 function grown(
   bytes: Uint8Array<ArrayBuffer>,
   { size, most }: { readonly size: number; readonly most: number },
 ): Uint8Array<ArrayBuffer> {
   if (size <= bytes.length) return bytes;
-  return new Uint8Array(bytes.buffer.transfer(Math.max(size, Math.min(2 * bytes.length, most))));
+  return new Uint8Array(bytes.buffer.transfer(Math.max(size, Math.min(4 * bytes.length, most))));
 }
 
 /** What the sender announces; 0 where it is no length: such a body is counted as it comes. */
@@ -231,6 +259,8 @@ export interface BodyLimits extends TextLimits {
   readonly proven: ByteBudget;
   /** Bodies of which nothing proves who sent them, or not yet. */
   readonly unproven: ByteBudget;
+  /** Those of more than a MiB, of either kind: two of the longest, of two senders. */
+  readonly large: ByteBudget;
 }
 
 /** The share of the memory limit that all bodies may take together: 64 MiB at 512. */
@@ -243,5 +273,6 @@ export function createBodyLimits(
   const all = Math.min(limits.memoryBytes, FULL_MEMORY_BYTES) * BODIES_SHARE;
   const proven = new ByteBudget(all, { perSender: all / 2 });
   const unproven = new ByteBudget(all / 2, { perSender: all / 4, within: proven });
-  return { ...createTextLimits(limits), proven, unproven };
+  const large = new ByteBudget(all / 2, { perSender: all / 4 });
+  return { ...createTextLimits(limits), proven, unproven, large };
 }

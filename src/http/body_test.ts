@@ -137,3 +137,23 @@ Deno.test("readBody() moves a body whose sender proved itself to the larger budg
   }
   assertEquals([unproven.used, all.used], [0, 0]);
 });
+
+Deno.test("readBody() lets few large bodies in at a time, announced or not, and any number of small ones", async () => {
+  const large = new ByteBudget(4_000_000, { perSender: 2_000_000 });
+  const body = (megabytes: number, announced: boolean) =>
+    post(new Uint8Array(megabytes * 1_000_000), announced ? megabytes * 1_000_000 : undefined);
+  const read = (request: Request, sender: string) =>
+    readBody(request, { ...options(new ByteBudget(1e8)), maxBytes: 1e7, large, sender });
+  {
+    using first = await read(body(2, false), "a");
+    using other = await read(body(1, false), "a");
+    assertEquals([first.bytes.length, other.bytes.length, large.used], [2_000_000, 1_000_000, 2_000_000]);
+    for (const announced of [true, false]) {
+      const error = await assertRejects(() => read(body(2, announced), "a"), Refusal, "too many large");
+      assertEquals([error.status, large.used], [503, 2_000_000]);
+    }
+    using second = await read(body(2, true), "b");
+    assertEquals([second.bytes.length, large.used], [2_000_000, 4_000_000]);
+  }
+  assertEquals(large.used, 0);
+});

@@ -17,6 +17,7 @@ import type { TLSSocket } from "node:tls";
 import { errorMessage } from "../model/error_message.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
+import { freePiece } from "./body.ts";
 import { connectionLimit } from "./descriptors.ts";
 import type { Bindings } from "./app.ts";
 import type { Certificates, TlsContext } from "./tls.ts";
@@ -296,7 +297,7 @@ function discardRest(incoming: IncomingMessage): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, DISCARD_MS);
     const end = () => (clearTimeout(timer), resolve());
-    incoming.once("end", end).once("error", end).once("close", end).resume();
+    incoming.once("end", end).once("error", end).once("close", end).on("data", freePiece);
   });
 }
 

@@ -204,6 +204,7 @@ async function readProvenBody(c: Context, { address, isProven, post, options }: 
   const body = await readBody(c.req.raw, {
     maxBytes: bodies.maxBytes,
     budget: isProven ? bodies.proven : bodies.unproven,
+    large: bodies.large,
     sender: address,
     timeoutMs: post.ackTimeoutMs,
     signal,

@@ -11,8 +11,8 @@ export interface ParseRoom {
 
 /** What a parsed value takes: measured 96 bytes for `{"a":1}`, which are two. */
 const VALUE_BYTES = 96;
-/** The text of a part is there as one string, and its strings once more. */
-const COPIES = 2;
+/** The text of a part is there as one string, and its strings once more: two bytes a character where one is not Latin. */
+const COPIES = 4;
 /** Parts that take less need no share: a request of ordinary alerts never waits for others. */
 const SMALL_BYTES = 64 * 1024;
 const NO_SHARE: Disposable = { [Symbol.dispose]() {} };
@@ -78,9 +78,9 @@ export interface TextLimits {
 const MIB = 2 ** 20;
 /** What the bounds are made for: more memory changes nothing. */
 export const FULL_MEMORY_BYTES = 512 * MIB;
-/** Shares of the memory limit: at 512 MiB, 16 MiB a text and 96 MiB of parsed values. */
+/** Shares of the memory limit: at 512 MiB, 16 MiB a text and 64 MiB of parsed values. */
 const TEXT_SHARE = 1 / 32;
-const PARSED_SHARE = 3 / 16;
+const PARSED_SHARE = 1 / 8;
 
 /** The bounds for texts of up to `maxBytes` under a memory limit; each has a room of its own. */
 export function createTextLimits(

@@ -16,7 +16,7 @@ async function isSettled(promise: Promise<unknown>): Promise<boolean> {
 
 /** A part that takes `bytes` of the room. */
 function part(bytes: number) {
-  return { bytes: bytes / 2, values: 0 };
+  return { bytes: bytes / 4, values: 0 };
 }
 
 Deno.test("createParseRoom() lets parts in by arrival, within its capacity", async () => {
@@ -33,7 +33,7 @@ Deno.test("createParseRoom() lets a part of ordinary size in at once, and one th
   const room = createParseRoom(MIB);
   const large = await room.take(part(5 * MIB), NEVER);
   const other = room.take(part(5 * MIB), NEVER);
-  assert(await room.take({ bytes: 2 * KIB, values: 100 }, NEVER));
+  assert(await room.take({ bytes: KIB, values: 100 }, NEVER));
   assertEquals(await isSettled(other), false);
   large?.[Symbol.dispose]();
   assert(await other);

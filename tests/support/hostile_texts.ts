@@ -70,7 +70,11 @@ export const HOSTILE_TEXTS: Readonly<Record<string, HostileText>> = {
   "empty objects": list("[[", () => "{}", "]]"),
   "different keys in one object": list("{", (index) => `"k${index}":${index}`, "}"),
   "different keys in many objects": list("[[", (index) => keysOf(index), "]]"),
-  "different keys in many items": list("[", (index) => `[${keysOf(10 * index, 10)}]`, "]"),
+  "different keys in many items": list(
+    "[",
+    (index) => `[${keysOf(2 * index)},${keysOf(2 * index + 1)}]`,
+    "]",
+  ),
   "one key again and again": list("{", () => '"a":1', "}"),
   "lines that are not JSON between documents": text((bytes) => repeat('{"a":1}\nx\n', bytes)),
   "a bracket too many after each document": text((bytes) => repeat('{"a":1}\n}', bytes)),
@@ -81,8 +85,11 @@ export const HOSTILE_TEXTS: Readonly<Record<string, HostileText>> = {
     `{"rule":"R","output":"${repeat("password=x ", bytes - 24)}"}`
   ),
   "an alert of invisible text": text((bytes) => `{"rule":"R","output":"${repeat("\u200b", bytes - 24)}"}`),
-  "an alert with many fields": alert((index) => `"f${index}":"token=${"v".repeat(40)}"`),
-  "an alert with nested fields": alert((index) => `"f${index}":{${keysOf(0, 40)}}`),
+  "an alert with many fields": text((bytes) => {
+    const value = `token=${"v".repeat(bytes / 9_500 - 24)}`;
+    return `${ALERT}${Array.from({ length: 9_500 }, (_, index) => `"f${index}":"${value}"`).join(",")}}}`;
+  }),
+  "an alert with nested fields": alert((index) => `"f${index}":${keysOf(0, 40)}`),
   "an alert with many tags": text((bytes) => `{"rule":"R","tags":[${repeat('"T1548",', bytes)}"x"]}`),
   "audit events, one of them nested": event(nested),
   "audit events, one of them of numbers": event(numbers),
