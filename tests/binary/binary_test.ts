@@ -14,7 +14,7 @@ import { SETTINGS } from "../../src/settings.ts";
 import { VERSION } from "../../src/version.ts";
 import { alertedPods, sendAlerts, wantedPods } from "../support/alerts.ts";
 import { createCertAuthority } from "../support/certs.ts";
-import { type DevWorld, startDevWorld } from "../support/dev_world.ts";
+import { type DevWorld, metadataOf, startDevWorld } from "../support/dev_world.ts";
 import { eventually } from "../support/eventually.ts";
 import { POD_ENV, POD_USER, PodRoot } from "../support/pod_root.ts";
 
@@ -72,11 +72,17 @@ Deno.test("every command does its work from another folder", async () => {
   }
   await Deno.writeTextFile(join(place, "alert.json"), JSON.stringify(FALCO_ALERT));
   const cluster = ["--kubeconfig", world.kubeconfig];
+  const [first] = world.observations();
+  const name = String(first && metadataOf(first).name);
   const commands: readonly (readonly [args: readonly string[], shows: string])[] = [
     [["top", ...cluster], "shop/pod"],
     [["get", ...cluster, "-n", "shop"], "Pod/pod-0"],
     [["rule", FALCO_ALERT.rule, ...cluster], "Pod/pod-1"],
     [["workload", "pod", "-n", "shop", ...cluster], FALCO_ALERT.rule],
+    [["diff", "--since", "24h", ...cluster], FALCO_ALERT.rule],
+    [["why", name, "-n", "shop", ...cluster], FALCO_ALERT.rule],
+    [["coverage", ...cluster], "SOURCE"],
+    [["export", "-o", "csv", ...cluster], FALCO_ALERT.rule],
     [["check", "-f", "rules"], "filters.yaml"],
     [["explain", "--source", "falco", "-f", "alert.json"], FALCO_ALERT.rule],
     [["test", "rules"], "passed"],
