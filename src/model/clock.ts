@@ -24,23 +24,28 @@ export interface ServerClock {
 const READ_EVERY_MS = 1_000;
 const MAX_SKEW_MS = 3_600_000;
 
-/** Creates the comparison of a process. */
+/**
+ * Creates the comparison of a process. Between two answers the server's time is reckoned by the monotonic clock, so that
+ * an own clock that jumps disagrees at once.
+ */
 export function createServerClock(clock: Clock): ServerClock {
-  let skewMs: number | undefined;
+  let serverMsAtRead: number | undefined;
   let readAt = -Infinity;
+  const skew = () =>
+    serverMsAtRead === undefined ? undefined : clock.now() - (serverMsAtRead + clock.monotonic() - readAt);
   return {
     note(date) {
       if (date === null || clock.monotonic() - readAt < READ_EVERY_MS) return;
       const serverMs = Date.parse(date);
       if (Number.isNaN(serverMs)) return;
       readAt = clock.monotonic();
-      skewMs = clock.now() - serverMs;
+      serverMsAtRead = serverMs;
     },
     get skewMs() {
-      return skewMs;
+      return skew();
     },
     get agrees() {
-      return Math.abs(skewMs ?? 0) <= MAX_SKEW_MS;
+      return Math.abs(skew() ?? 0) <= MAX_SKEW_MS;
     },
   };
 }

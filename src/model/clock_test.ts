@@ -19,3 +19,15 @@ Deno.test("clocks agree until they differ by more than an hour, in either direct
   assertEquals(await note("Thu, 01 Jan 2026 13:00:04 GMT"), true);
   assertEquals(await note("Fri, 09 Jan 2026 12:00:00 GMT"), false);
 });
+
+Deno.test("an own clock that jumps disagrees before the next answer comes", async () => {
+  const time = new VirtualTime(Date.UTC(2026, 0, 1, 12));
+  let offMs = 0;
+  const server = createServerClock({ now: () => time.now() + offMs, monotonic: () => time.monotonic() });
+  await time.advance(1_000);
+  server.note("Thu, 01 Jan 2026 12:00:01 GMT");
+  await time.advance(600_000);
+  assertEquals([server.skewMs, server.agrees], [0, true]);
+  offMs = 8 * 24 * 3_600_000;
+  assertEquals([server.skewMs, server.agrees], [offMs, false]);
+});

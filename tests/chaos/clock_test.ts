@@ -46,10 +46,11 @@ Deno.test("replicas whose clocks are 5 min fast and 5 min slow store each timed 
   assertEquals(occurrencesOf(world.observations()), pods * repeats * 2);
 });
 
-Deno.test("a clock that jumps by 31 days: the collector keeps its pace and its preconditions, what is still reported stays", async () => {
+Deno.test("nothing is deleted while a clock is 31 days ahead; once the server's is too, at its pace and with preconditions", async () => {
   await using world = await startDevWorld({ namespaces: ["shop"] });
-  await using spy = spyOn(world.server.url, "DELETE");
   const clock = new MovedClock();
+  const serverClock = new MovedClock();
+  await using spy = spyOn(world.server.url, "DELETE", serverClock.now);
   const env = { ...UNLIMITED, GC_INTERVAL: "1s", OBSERVATION_MAX_TOTAL: "100000" };
   await using app = await world.replica("a", { server: spy.url, clock, env });
   await changeReports(world.api, { namespace: "shop", reports: [0, REPORTS], found: [0, FOUND] });
@@ -62,6 +63,12 @@ Deno.test("a clock that jumps by 31 days: the collector keeps its pace and its p
   assertEquals(spy.requests.length, 0);
 
   clock.move(MONTH_MS);
+  await eventually("the disagreement to be seen", async () => await app.metric("clock_skew_seconds") > 3_600);
+  const runs = await app.metric("gc_runs_total");
+  await eventually("two more collections", async () => await app.metric("gc_runs_total") >= runs + 2);
+  assertEquals([spy.requests.length, world.server.count(STORED)], [0, all]);
+
+  serverClock.move(MONTH_MS);
   await eventually("what has outlived its TTL to be gone", () => {
     const left = world.server.count(STORED);
     if (left === REPORTS * FOUND) return true;

@@ -13,8 +13,8 @@ export interface Spy extends AsyncDisposable {
   readonly requests: SpiedRequest[];
 }
 
-/** Keeps the requests of `method`. */
-export function spyOn(server: string, method: string): Spy {
+/** Keeps the requests of `method`. Answers carry the time of `now` as their Date. */
+export function spyOn(server: string, method: string, now: () => number = Date.now): Spy {
   const requests: SpiedRequest[] = [];
   const stop = new AbortController();
   const listener = Deno.serve(
@@ -32,12 +32,15 @@ export function spyOn(server: string, method: string): Spy {
       if (request.method === method) {
         requests.push({ method, path: pathname, body: body ?? "", at: performance.now() });
       }
-      return await fetch(server + pathname + search, {
+      const response = await fetch(server + pathname + search, {
         method: request.method,
         headers: request.headers,
         body,
         signal: stop.signal,
       });
+      const headers = new Headers(response.headers);
+      headers.set("date", new Date(now()).toUTCString());
+      return new Response(response.body, { status: response.status, headers });
     },
   );
   return {
