@@ -14,6 +14,7 @@ import {
 } from "node:http";
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
+import { sleep } from "../kube/retry.ts";
 import { errorMessage } from "../model/error_message.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -76,6 +77,7 @@ const SWEEP_MS = 1_000;
 const DISCARD_MS = 1_000;
 /** How long an own connection may wait to be accepted before the port counts as dead. */
 const ACCEPT_MS = 2_000;
+const ACCEPT_POLL_MS = 50;
 
 const log = logger("http");
 
@@ -204,7 +206,7 @@ function lacksIpv6(error: unknown): boolean {
 }
 
 function urlOf({ address, port, secure }: Bound & { readonly secure: boolean }): string {
-  const local = address === "0.0.0.0" || address === "::" ? "127.0.0.1" : address;
+  const local = localAddress(address);
   return `${secure ? "https" : "http"}://${local.includes(":") ? `[${local}]` : local}:${port}`;
 }
 
@@ -222,16 +224,15 @@ function guardAccepting(
   let busy = false;
   async function check(): Promise<void> {
     const before = connections.acceptedCount;
-    const local = address === "0.0.0.0" || address === "::" ? "127.0.0.1" : address;
     let own: Deno.Conn;
     try {
-      own = await Deno.connect({ hostname: local, port });
+      own = await Deno.connect({ hostname: localAddress(address), port });
     } catch {
       return; // no descriptor for it either: there will be one, or the next check finds none again
     }
     try {
       const until = performance.now() + ACCEPT_MS;
-      while (connections.acceptedCount === before && performance.now() < until) await shortWait();
+      while (connections.acceptedCount === before && performance.now() < until) await sleep(ACCEPT_POLL_MS);
       if (connections.acceptedCount !== before) return;
     } finally {
       own.close();
@@ -253,13 +254,14 @@ function guardAccepting(
   }, checkMs);
 }
 
-function shortWait(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 50));
-}
-
 function bindingsOf({ socket }: IncomingMessage): Bindings {
   const { authorized } = socket as TLSSocket;
   return { peer: socket.remoteAddress ?? "", clientVerified: authorized === true };
+}
+
+/** An address under which this machine reaches a port that listens on `address`. */
+function localAddress(address: string): string {
+  return address === "0.0.0.0" || address === "::" ? "127.0.0.1" : address;
 }
 
 function codeOf(error: unknown): string {

@@ -1,4 +1,5 @@
 /** One loop, one decision, one settlement: how the events of a payload get their outcomes. */
+import { errorMessage } from "../model/error_message.ts";
 import type {
   DrawContext,
   Drawn,
@@ -191,7 +192,7 @@ export function createIntake({ steps, limits, store, recorder, settings, context
         }
       }
     } catch (error) {
-      const message = `Cannot draw further events: ${messageOf(error)}`;
+      const message = `Cannot draw further events: ${errorMessage(error)}`;
       payloadError(batch, at(payload, { reason: "wrong_shape", path: "", message }));
     }
   }
@@ -201,7 +202,7 @@ export function createIntake({ steps, limits, store, recorder, settings, context
     try {
       return normalize(drawn, payload, { source, feed, settings });
     } catch (error) {
-      const message = `Cannot normalize an event: ${messageOf(error)}`;
+      const message = `Cannot normalize an event: ${errorMessage(error)}`;
       payloadError(batch, at(payload, { reason: "invalid_value", path: "", message }));
       return undefined;
     }
@@ -229,7 +230,7 @@ export function createIntake({ steps, limits, store, recorder, settings, context
     try {
       decision = decideBy(event, steps, ticket.step);
     } catch (error) {
-      return settle(entry, { kind: "failed", reason: "internal", message: messageOf(error) });
+      return settle(entry, { kind: "failed", reason: "internal", message: errorMessage(error) });
     }
     switch (decision.kind) {
       case "drop":
@@ -281,7 +282,7 @@ export function createIntake({ steps, limits, store, recorder, settings, context
       const outside = (wait: () => Promise<boolean>) => idle(batch, slot.outside(wait));
       written = await store.write(event, generation, { ...batch.write, outside });
     } catch (error) {
-      written = { outcome: { kind: "failed", reason: "internal", message: messageOf(error) } };
+      written = { outcome: { kind: "failed", reason: "internal", message: errorMessage(error) } };
     } finally {
       slot.release();
       noteAtWork(batch, -1);
@@ -390,10 +391,6 @@ function originOf(source: EventSource, payload: Payload | PayloadParts): string 
   const { origin, body } = payload;
   const kind = isObject(body) ? `${body["apiVersion"] ?? ""}/${body["kind"] ?? ""}` : "";
   return `${source.name} ${kind} ${origin.namespace ?? ""}/${origin.name ?? ""}`;
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 /** What became of a payload so far. */
