@@ -43,15 +43,26 @@ export const specSchema = z.object({
     .describe("Deleted this long after its creation unless its source still reports it"),
 }).describe("What was found").meta(ATOMIC);
 
+/** The ObservationException that covers a finding. */
+const exceptionSchema = z.object({
+  namespace: z.string().max(LIMITS.namespace),
+  name: z.string().max(LIMITS.name),
+  expiresAt: time().describe("Until when it covers the finding"),
+  since: time().describe("When this exception began to cover the finding"),
+}).describe("The ObservationException that covers it, while it is Accepted");
+
 /** What became of it. A fresh object's status comes from these defaults, without a write. */
 export const statusSchema = z.object({
-  phase: z.enum(PHASES).default("Active").describe("Resolved once its source no longer reports it"),
+  phase: z.enum(PHASES).default("Active").describe(
+    "Accepted while an ObservationException matches; Resolved once its source no longer reports it",
+  ),
   occurrences: z.int().min(1).default(1).describe("How often it was reported"),
   processed: z.boolean().default(true).describe("Stored and indexed by zen-watcher"),
   lastProcessedAt: time().optional().describe("When this status was last written"),
   firstSeenAt: time().optional().describe("Time of the first event"),
   lastSeenAt: time().optional().describe("Time of the latest event"),
   resolvedAt: time().optional().describe("When it became Resolved"),
+  exception: exceptionSchema.optional(),
 }).describe("What became of it, written by zen-watcher alone").meta(ATOMIC);
 
 /** The whole object, less what Kubernetes itself checks. */

@@ -10,7 +10,8 @@ export const MANAGED_BY = "zen-watcher";
 
 export const CATEGORIES = ["security", "compliance", "operations", "performance", "cost"] as const;
 export const SEVERITIES = ["CRITICAL", "HIGH", "MEDIUM", "LOW", "UNKNOWN"] as const;
-export const PHASES = ["Active", "Resolved"] as const;
+/** Accepted: an ObservationException covers the finding until a date. */
+export const PHASES = ["Active", "Accepted", "Resolved"] as const;
 
 export type Category = typeof CATEGORIES[number];
 export type Severity = typeof SEVERITIES[number];
