@@ -6,9 +6,11 @@ const HELP = `
 Usage: deno task sbom > sbom.cdx.json
 
 Prints the npm packages that the program's bundle is made of, as CycloneDX 1.5 JSON. Packages of tests and scripts are not in
-it: what counts is what the entry reaches.
+it: what counts is what the program's entry and the page's entry reach.
 `;
 
+/** The program, and the page that is embedded in it. */
+const ENTRIES = ["main.ts", "src/ui/page/main.tsx"];
 const ROOT = new URL("../", import.meta.url);
 
 interface NpmPackage {
@@ -18,11 +20,12 @@ interface NpmPackage {
 }
 
 /** The bill of materials. */
-export async function billOfMaterials(entry = "main.ts"): Promise<JsonObject> {
-  const info = await graphOf(entry);
-  const packages = new Map<string, NpmPackage>(Object.entries(info.npmPackages));
+export async function billOfMaterials(entries: readonly string[] = ENTRIES): Promise<JsonObject> {
+  const graphs = await Promise.all(entries.map(graphOf));
+  const packages = new Map(graphs.flatMap(({ npmPackages }) => Object.entries(npmPackages)));
   const direct = new Set(
-    info.modules.flatMap(({ npmPackage }) => npmPackage === undefined ? [] : [npmPackage]),
+    graphs.flatMap(({ modules }) => modules).flatMap(({ npmPackage }) => npmPackage ?? [])
+      .filter((id) => !id.startsWith("@types/")),
   );
   const reached = reachable(direct, packages);
   const integrity = await integrities();
