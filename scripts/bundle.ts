@@ -73,14 +73,14 @@ async function bundleInto(folder: string, entry: string, root: string): Promise<
     if (name.endsWith(".js")) chunks.set(name, await Deno.readTextFile(`${folder}/${name}`));
   }
   const large = [...chunks].filter(([, code]) => code.length >= HIDDEN_FROM_BYTES).map(([name]) => name);
-  const banner = `globalThis.ZEN_WATCHER_COMMIT??=${JSON.stringify(await commit(root))};${BANNER}`;
+  const banner = `globalThis.ZEN_WATCHER_COMMIT??=${JSON.stringify(await commitOf(root))};${BANNER}`;
   for (const [name, code] of chunks) {
     await Deno.writeTextFile(`${folder}/${name}`, banner + hideImports(code, large));
   }
 }
 
 /** The commit that is built: `REVISION` where there is no repository, as in the image's build. */
-async function commit(root: string): Promise<string> {
+export async function commitOf(root: string): Promise<string> {
   const given = Deno.env.get("REVISION");
   if (given) return given.slice(0, 12);
   const args = ["rev-parse", "--short=12", "HEAD"];

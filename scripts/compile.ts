@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { bundle } from "./bundle.ts";
 import { compileWith, machinesRuntime } from "./support/compiler.ts";
 import { kubeconfigPermissions, podPermissions, V8_FLAGS } from "./support/permissions.ts";
@@ -31,12 +32,24 @@ export async function compileBundle(folder: string, output: string, place: Place
     output,
     flags: [
       ...(place === "pod" ? podPermissions() : kubeconfigPermissions()),
-      // The chunks that are loaded when they are needed.
-      "--include=.",
+      ...await includes(folder),
       V8_FLAGS,
       ...(target ? [`--target=${target}`] : []),
     ],
   });
+}
+
+/**
+ * The chunks, which are loaded when they are needed. Their times are in the program too: with the same ones, the same
+ * sources give the same program.
+ */
+async function includes(folder: string): Promise<string[]> {
+  const names: string[] = [];
+  for await (const { name } of Deno.readDir(folder)) {
+    if (name.endsWith(".js")) names.push(name);
+  }
+  for (const name of names) await Deno.utime(join(folder, name), 0, 0);
+  return names.sort().map((name) => `--include=${name}`);
 }
 
 async function compile({ pod = false }: { readonly pod?: boolean | undefined }): Promise<void> {

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { alone, cacheFolder } from "./support/cache.ts";
 import { isFile } from "./support/files.ts";
+import { run } from "./support/run.ts";
 import { runScript, say } from "./support/script.ts";
 
 const HELP = `
@@ -54,23 +55,6 @@ async function fromDebian(name: keyof typeof DEBIAN_TOOLS): Promise<string> {
   const installed = await onPath(name);
   if (installed === undefined) throw new Error(`Cannot find "${name}": package ${debian} does not hold it`);
   return installed;
-}
-
-async function run(
-  command: string,
-  args: readonly string[],
-  { why, env }: { why: string; env: Readonly<Record<string, string>> },
-): Promise<void> {
-  let output: Deno.CommandOutput;
-  try {
-    output = await new Deno.Command(command, { args: [...args], env, stdin: "null" }).output();
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw new Error(`Cannot run "${command}": it is not on PATH (${why})`);
-  }
-  if (output.success) return;
-  const said = new TextDecoder().decode(output.stderr).trim().split("\n").slice(-15).join("\n");
-  throw new Error(`Cannot run "${command} ${args.join(" ")}" (${why}):\n${said}`);
 }
 
 async function onPath(name: string): Promise<string | undefined> {

@@ -76,7 +76,10 @@ export async function compileWith({ compiler, denort }: Runtime, options: Compil
 async function flagsFor(compiler: string, folder: string): Promise<readonly string[]> {
   const { text } = await run(compiler, { args: ["--version"] });
   if (text.startsWith(`deno ${Deno.version.deno} `)) return [];
-  await Deno.writeTextFile(join(folder, "older_runtime.js"), FOR_OLDER_RUNTIMES);
+  const file = join(folder, "older_runtime.js");
+  await Deno.writeTextFile(file, FOR_OLDER_RUNTIMES);
+  // Its time is in the program.
+  await Deno.utime(file, 0, 0);
   return ["--preload=./older_runtime.js"];
 }
 
