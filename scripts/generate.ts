@@ -7,6 +7,7 @@ import { generateFilterCrd } from "./generate/filter_crd.ts";
 import { generateFilters } from "./generate/filters.ts";
 import { generateIdentity } from "./generate/identity.ts";
 import { generateMappedCrds } from "./generate/mapped_crds.ts";
+import { generateMessages } from "./generate/messages.ts";
 import { generateMetrics } from "./generate/metrics.ts";
 import { generateOutcomes } from "./generate/outcomes.ts";
 import { generateRbac } from "./generate/rbac.ts";
@@ -30,6 +31,7 @@ const GENERATORS: readonly (() => GeneratedFile[] | Promise<GeneratedFile[]>)[] 
   generateFilters,
   generateIdentity,
   generateMappedCrds,
+  generateMessages,
   generateMetrics,
   generateOutcomes,
   generateRbac,
