@@ -28,7 +28,10 @@ export interface State {
   readonly mayAccept: readonly string[];
 }
 
-/** The filter of every list, also the page's URL query. Several values of a key are joined by commas; absent: no opinion. `phase` defaults to Active. */
+/**
+ * The filter of every list, also the page's URL query. Several values of a key are joined by commas, and a comma in a value is
+ * written `\,`. An absent key matches everything, but `phase` is Active.
+ */
 export interface Filter {
   readonly severity?: string;
   readonly source?: string;
@@ -38,11 +41,15 @@ export interface Filter {
   readonly image?: string;
   readonly category?: string;
   readonly kind?: string;
+  /** `Kind/name` of the affected resource. */
+  readonly resource?: string;
+  /** `finding` or `occurrence`. */
+  readonly type?: string;
   /** `Active`, `Accepted`, `Resolved`, several, or `all`. */
   readonly phase?: string;
   /** Words that message, rule, resource or name must hold. */
   readonly text?: string;
-  /** First seen / resolved on this UTC day or later / earlier: `2026-01-31` or RFC 3339. */
+  /** First seen / resolved on this UTC day or later / earlier: `2026-01-31`; as RFC 3339: from this time on / before it. */
   readonly since?: string;
   readonly until?: string;
   readonly resolvedSince?: string;
@@ -81,7 +88,7 @@ export interface FindingPage {
   readonly counts: Readonly<Record<Severity, number>>;
 }
 
-/** `GET /api/groups?by=workloads|rules|images|namespaces|sources&<Filter>&since=24h&offset=&limit=`; workloads hold their tools side by side. */
+/** `GET /api/groups?by=workloads|rules|images|namespaces|sources&<Filter>&window=24h&offset=&limit=`, worst first; `window` is how far back `new` and `resolved` look. */
 export interface GroupRow {
   readonly name: string;
   /** The filter that lists the group. */
