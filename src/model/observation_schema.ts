@@ -4,7 +4,15 @@
  */
 import * as z from "zod";
 import { isObject, type JsonObject } from "./json.ts";
-import { CATEGORIES, EVENT_TYPE_PATTERN, LIMITS, PHASES, SEVERITIES, SOURCE_PATTERN } from "./terms.ts";
+import {
+  CATEGORIES,
+  EVENT_TYPE_PATTERN,
+  LIMITS,
+  PHASES,
+  RESOLVED_REASONS,
+  SEVERITIES,
+  SOURCE_PATTERN,
+} from "./terms.ts";
 import { parseTime } from "./time.ts";
 
 /** One writer writes it as a whole: `managedFields`, which are stored too, name it and not each field in it. */
@@ -61,7 +69,11 @@ export const statusSchema = z.object({
   lastProcessedAt: time().optional().describe("When this status was last written"),
   firstSeenAt: time().optional().describe("Time of the first event"),
   lastSeenAt: time().optional().describe("Time of the latest event"),
-  resolvedAt: time().optional().describe("When it became Resolved"),
+  resolvedAt: time().optional().describe("When its end was learnt, or the tool's own end time"),
+  resolvedReason: z.enum(RESOLVED_REASONS).optional().describe(
+    "NotReported: its report is there without it; ReportGone: the report is gone, which does not say fixed; SaidResolved: the tool said so",
+  ),
+  reopenedAt: time().optional().describe("When it was last reported again after it was Resolved"),
   exception: exceptionSchema.optional(),
 }).describe("What became of it, written by zen-watcher alone").meta(ATOMIC);
 

@@ -13,9 +13,16 @@ export const SEVERITIES = ["CRITICAL", "HIGH", "MEDIUM", "LOW", "UNKNOWN"] as co
 /** Accepted: an ObservationException covers the finding until a date. */
 export const PHASES = ["Active", "Accepted", "Resolved"] as const;
 
+/**
+ * Why a finding is Resolved: its report is there without it; the report itself is gone, which does not say that it was
+ * fixed; the tool said that it is over.
+ */
+export const RESOLVED_REASONS = ["NotReported", "ReportGone", "SaidResolved"] as const;
+
 export type Category = typeof CATEGORIES[number];
 export type Severity = typeof SEVERITIES[number];
 export type Phase = typeof PHASES[number];
+export type ResolvedReason = typeof RESOLVED_REASONS[number];
 
 /** Keys of the labels every Observation carries. */
 export const LABELS = {

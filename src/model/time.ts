@@ -1,4 +1,4 @@
-/** Times as tools write them: RFC 3339, with as many digits as they like. */
+/** Times as tools write them: RFC 3339, with as many digits as they like. And when stored Observations were seen. */
 
 const MINUTE_MS = 60_000;
 const EARLIEST_MS = Date.UTC(2000, 0, 1);
@@ -76,6 +76,50 @@ export function eventTime(
     return receivedAt;
   }
   return ms;
+}
+
+/** Event times are believed from an hour before their receipt to six minutes after it. */
+const EARLY_MS = 3_600_000;
+const LATE_MS = 6 * 60_000;
+/** Times before this, or more than a day ahead, are not believed. */
+const OLDEST_TIME_MS = Date.UTC(2000, 0, 1);
+const DAY_MS = 86_400_000;
+
+/** What says when an Observation was seen. */
+interface Stamped {
+  readonly metadata: { readonly creationTimestamp?: string };
+  readonly spec: { readonly detectedAt?: string | undefined };
+  readonly status?: { readonly firstSeenAt?: string | undefined; readonly lastSeenAt?: string | undefined };
+}
+
+/** Milliseconds since the epoch; 0 where nothing says when. */
+export interface SeenTimes {
+  readonly createdAt: number;
+  readonly firstSeenAt: number;
+  readonly lastSeenAt: number;
+}
+
+/** A stored time that can be: from 2000 on, at most a day ahead. In milliseconds since the epoch. */
+export function believedTime(text: string | undefined, now: number): number | undefined {
+  const ms = parseTime(text ?? "")?.ms;
+  return ms !== undefined && ms >= OLDEST_TIME_MS && ms <= now + DAY_MS ? ms : undefined;
+}
+
+/**
+ * When an Observation was seen. Where its status does not say, or says what cannot be: `detectedAt` if event times could
+ * be that far from its creation, else its creation. Without `now` no time is too far ahead.
+ */
+export function seenTimes({ metadata, spec, status }: Stamped, now: number = Infinity): SeenTimes {
+  const createdAt = parseTime(metadata.creationTimestamp ?? "")?.ms ?? 0;
+  const detected = parseTime(spec.detectedAt ?? "")?.ms;
+  const near = detected !== undefined &&
+    (createdAt === 0 || (detected >= createdAt - EARLY_MS && detected <= createdAt + LATE_MS));
+  const otherwise = near ? detected : createdAt;
+  return {
+    createdAt,
+    firstSeenAt: believedTime(status?.firstSeenAt, now) ?? otherwise,
+    lastSeenAt: believedTime(status?.lastSeenAt, now) ?? otherwise,
+  };
 }
 
 function readOffset(text: string, start: number): number | undefined {

@@ -2,6 +2,7 @@
 import { labelValue, workloadOf } from "../model/identity/names.ts";
 import { isObject, type Json } from "../model/json.ts";
 import { ANNOTATIONS, LABELS, type Observation, type Phase, type Severity } from "../model/observation.ts";
+import { formatTime, seenTimes } from "../model/time.ts";
 
 /** What a reader shows in one line. Texts that are absent are "". */
 export interface Row {
@@ -25,6 +26,9 @@ export interface Row {
   readonly firstSeenAt: string;
   readonly lastSeenAt: string;
   readonly resolvedAt: string;
+  /** A `ResolvedReason`; "" while it is not Resolved, or where an older version resolved it. */
+  readonly resolvedReason: string;
+  readonly reopenedAt: string;
   /** The same for one finding for ever, in every cluster of that name. */
   readonly fingerprint: string;
   /** `finding` or `occurrence`. */
@@ -34,7 +38,7 @@ export interface Row {
 /** Projects an Observation. */
 export function toRow(observation: Observation): Row {
   const { metadata, spec, status } = observation;
-  const created = metadata.creationTimestamp ?? spec.detectedAt ?? "";
+  const { firstSeenAt, lastSeenAt } = seenTimes(observation);
   return {
     name: metadata.name ?? "",
     storedIn: metadata.namespace ?? "",
@@ -51,9 +55,11 @@ export function toRow(observation: Observation): Row {
     message: spec.message ?? "",
     phase: status?.phase ?? "Active",
     occurrences: status?.occurrences ?? 1,
-    firstSeenAt: status?.firstSeenAt ?? created,
-    lastSeenAt: status?.lastSeenAt ?? created,
+    firstSeenAt: timeText(firstSeenAt),
+    lastSeenAt: timeText(lastSeenAt),
     resolvedAt: status?.resolvedAt ?? "",
+    resolvedReason: status?.resolvedReason ?? "",
+    reopenedAt: status?.reopenedAt ?? "",
     fingerprint: metadata.annotations?.[ANNOTATIONS.fingerprint] ?? "",
     type: metadata.labels?.[LABELS.kind] ?? "",
   };
@@ -74,6 +80,10 @@ export function workloadNameOf({ metadata, spec }: Observation): string | undefi
 /** `Deployment/web`, or the part there is. */
 export function resourceNameOf({ kind, resource }: Pick<Row, "kind" | "resource">): string {
   return [kind, resource].filter((part) => part !== "").join("/");
+}
+
+function timeText(ms: number): string {
+  return ms === 0 ? "" : formatTime(ms);
 }
 
 function imageOf(details: Json | undefined): string {

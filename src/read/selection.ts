@@ -1,7 +1,7 @@
 /** What a reader chooses: the part that the API server filters by, and the check of each Observation that it sends. */
 import { labelValue } from "../model/identity/names.ts";
 import { LABELS, type Observation, type Severity } from "../model/observation.ts";
-import { parseTime } from "../model/time.ts";
+import { parseTime, seenTimes } from "../model/time.ts";
 import { namespaceOf, workloadNameOf } from "./row.ts";
 
 /** Absent fields choose everything. */
@@ -65,22 +65,16 @@ export function isSelected(observation: Observation, selection: Selection): bool
   if (activeOnly && (status?.phase ?? "Active") !== "Active") return false;
   if (openAtMs !== undefined && !isOpenAt(observation, openAtMs)) return false;
   if (sinceMs === undefined && untilMs === undefined) return true;
-  const seenMs = firstSeenMs(observation);
+  const seenMs = seenTimes(observation).firstSeenAt;
   return seenMs >= (sinceMs ?? -Infinity) && seenMs < (untilMs ?? Infinity);
 }
 
 function isOpenAt(observation: Observation, ms: number): boolean {
-  if (firstSeenMs(observation) > ms) return false;
+  if (seenTimes(observation).firstSeenAt > ms) return false;
   const { phase, resolvedAt = "" } = observation.status ?? {};
   return phase !== "Resolved" || (parseTime(resolvedAt)?.ms ?? 0) > ms;
 }
 
 function hasWorkload({ metadata }: Observation, workload: string): boolean {
   return metadata.labels?.[LABELS.workload] === labelValue(workload);
-}
-
-/** When it was first seen: its status says so after the first repeat, its creation before. */
-export function firstSeenMs({ status, spec, metadata }: Observation): number {
-  const text = status?.firstSeenAt ?? metadata.creationTimestamp ?? spec.detectedAt ?? "";
-  return parseTime(text)?.ms ?? 0;
 }

@@ -1,6 +1,7 @@
 /** The leader's watch over findings: those that no complete view reports any more become Resolved after a grace. */
 import { type Beat, NO_BEAT } from "../model/beat.ts";
 import type { Clock } from "../model/clock.ts";
+import type { ResolvedReason } from "../model/observation.ts";
 import type { ReportScope, Views } from "../model/view.ts";
 import { elapsed, type Sleep } from "../kube/retry.ts";
 import type { Logger } from "../telemetry/logging.ts";
@@ -111,7 +112,7 @@ export function createFindings(options: FindingsOptions): Findings {
     unseen.set(key, known);
     const { scope } = known;
     const source = scope && options.viewSourceOf(row.source);
-    const waits = scope !== undefined && source !== undefined &&
+    const waits = scope !== undefined && source !== undefined && options.expires(row) &&
       reporters.mayHaveExpired(source, { eventType: row.eventType, scope });
     // Its report was built anew without it, or its workload ended: the usual grace begins.
     if (known.waits && !waits) known.sinceSeconds = seconds();
@@ -125,11 +126,25 @@ export function createFindings(options: FindingsOptions): Findings {
     return at !== undefined && seconds() >= at;
   }
 
-  /** Reads the scope of an unseen finding whose report may have expired; false where it cannot be read now. */
+  /**
+   * Why a finding is believed to have ended. What this term never showed is said to be fixed only where a report of its
+   * workload and part is there without it.
+   */
+  function reasonOf(entry: Entry, reporting: Reporting | { readonly kind: "unwatched" }): ResolvedReason {
+    if (reporting.kind === "ended") return reporting.reason;
+    const scope = unseen.get(entry.fingerprintKey)?.scope;
+    const { source: name, eventType } = entry.row();
+    const source = options.viewSourceOf(name);
+    const isCovered = reporting.kind === "unseen" && scope !== undefined && source !== undefined &&
+      reporters.covers(source, { eventType, scope });
+    return isCovered ? "NotReported" : "ReportGone";
+  }
+
+  /** Reads the scope of an unseen finding; false where it cannot be read now. */
   async function readScope(entry: Entry, signal: AbortSignal): Promise<boolean> {
     const row = entry.row();
     const known = unseen.get(entry.fingerprintKey);
-    if (!known || known.scope || !options.expires(row)) return true;
+    if (!known || known.scope) return true;
     try {
       const scope = await options.scopeOf(row);
       if (scope) known.scope = scope;
@@ -177,6 +192,7 @@ export function createFindings(options: FindingsOptions): Findings {
     const reporting = reportingOf(row);
     const end = {
       resolvedAt: clock.now(),
+      reason: reasonOf(entry, reporting),
       ...("atSeconds" in reporting &&
         { lastSeenAt: clock.now() - (clock.monotonic() - reporting.atSeconds * 1_000) }),
     };

@@ -1,5 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
-import { ANNOTATIONS } from "../model/observation.ts";
+import type { DrawnEvent } from "../model/event.ts";
+import { ANNOTATIONS, type Resource } from "../model/observation.ts";
+import { workloadKey } from "../model/view.ts";
 import { NetworkError } from "../kube/api.ts";
 import { sha256 } from "../model/identity/fingerprint.ts";
 import type { StoredObservation } from "./observations.ts";
@@ -16,12 +18,17 @@ interface It {
   readonly kube: FakeKube;
   readonly leader: Leader;
   /** Takes the events of a report in; resolves with the fingerprints that it reports. */
-  take(key: string, ids: readonly (string | number)[]): Promise<readonly string[]>;
+  take(
+    key: string,
+    ids: readonly (string | number)[],
+    about?: Pick<DrawnEvent, "details"> & { resource: Resource },
+  ): Promise<readonly string[]>;
   /** Takes a report in and tells its view, as a feed does. */
   report(key: string, ids: readonly (string | number)[], options?: { readable?: boolean }): Promise<void>;
   /** Lists these reports. */
   list(reports: Readonly<Record<string, readonly (string | number)[]>>): Promise<void>;
   phases(): Record<string, string>;
+  reasons(): Record<string, string | undefined>;
   /** The leader's term ends; another begins. */
   nextTerm(): Promise<void>;
 }
@@ -32,11 +39,16 @@ async function leading(test: (it: It) => Promise<void>, options: Partial<LeaderO
   const leader = new Leader({ time, kube, ...options });
   let term = new AbortController();
   let running = leader.findings.run(term.signal);
-  async function take(key: string, ids: readonly (string | number)[]): Promise<readonly string[]> {
-    const events = ids.map((id) => ({ identity: { id }, message: String(id), eventType: "vulnerability" }));
+  const take: It["take"] = async (key, ids, about) => {
+    const events = ids.map((id) => ({
+      identity: { id, ...(about && { resource: { namespace: about.resource.namespace ?? "" } }) },
+      message: String(id),
+      eventType: "vulnerability",
+      ...about,
+    }));
     const context = { kind: "finding", pushed: false, origin: key, source: { name: "trivy" } } as const;
     return (await leader.take(events, context)).fingerprints;
-  }
+  };
   async function report(
     key: string,
     ids: readonly (string | number)[],
@@ -61,6 +73,8 @@ async function leading(test: (it: It) => Promise<void>, options: Partial<LeaderO
           kube.stored.map(({ spec, status }) => [spec.message, `${status?.phase} ${status?.occurrences}`])
             .sort(),
         ),
+      reasons: () =>
+        Object.fromEntries(kube.stored.map(({ spec, status }) => [spec.message, status?.resolvedReason])),
       async nextTerm() {
         term.abort();
         await running;
@@ -87,6 +101,46 @@ Deno.test("a finding its source no longer reports is Resolved after the grace, n
     const writes = kube.count("patch/status");
     await time.advance(GRACE_MS * 3);
     assertEquals(kube.count("patch/status"), writes, "written once");
+  }));
+
+Deno.test("resolvedReason tells a finding that its report dropped from one whose report is gone", () =>
+  leading(async ({ time, list, report, leader, reasons, nextTerm }) => {
+    await list({ "prod/web": ["dropped", "kept"], "prod/db": ["gone"], "prod/old": ["unlisted"] });
+    await report("prod/web", ["kept"]);
+    leader.findings.gone(REPORTS, "prod/db");
+    await list({ "prod/web": ["kept"] });
+    await time.advance(GRACE_MS + 31_000);
+    assertEquals(reasons(), {
+      dropped: "NotReported",
+      gone: "ReportGone",
+      kept: undefined,
+      unlisted: "ReportGone",
+    });
+    await nextTerm();
+    await list({ "prod/web": [] });
+    await time.advance(GRACE_MS + 62_000);
+    assertEquals(reasons().kept, "ReportGone", "what this term never showed is not said to be fixed");
+  }));
+
+Deno.test("a finding that this term never showed is NotReported where its workload's report is there without it", () =>
+  leading(async ({ time, kube, leader, take, reasons, nextTerm }) => {
+    const say = async (key: string, ids: readonly string[], resource: Resource) => {
+      const fingerprints = await take(key, ids, { resource, details: { container: "app" } });
+      const scope = { workload: workloadKey(resource), part: "app" };
+      leader.findings.report(REPORTS, { key, fingerprints, readable: true, scope });
+    };
+    const web = { kind: "Deployment", name: "web", namespace: "prod" };
+    leader.findings.begin(REPORTS);
+    await say("prod/web", ["a"], web);
+    await say("prod/db", ["b"], { ...web, name: "db" });
+    leader.findings.complete(REPORTS);
+    await nextTerm();
+    leader.findings.begin(REPORTS);
+    await say("prod/web", [], web);
+    leader.findings.complete(REPORTS);
+    await time.advance(GRACE_MS + 62_000);
+    assertEquals(reasons(), { a: "NotReported", b: "ReportGone" });
+    assertEquals(kube.stored.map(({ status }) => status?.phase), ["Resolved", "Resolved"]);
   }));
 
 Deno.test("a Resolved finding was last seen when its source dropped it, not when it was first reported", () =>

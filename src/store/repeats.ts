@@ -5,6 +5,7 @@
 import { type Beat, NO_BEAT } from "../model/beat.ts";
 import type { Clock } from "../model/clock.ts";
 import type { NormalEvent } from "../model/event.ts";
+import type { ResolvedReason } from "../model/observation.ts";
 import { ApiError } from "../kube/api.ts";
 import { isRetryable, type Sleep } from "../kube/retry.ts";
 import type { Generation, WriteContext } from "../pipeline/ports.ts";
@@ -54,9 +55,10 @@ export interface Repeats {
   readonly size: number;
 }
 
-/** When a finding ended, in milliseconds since the epoch. */
+/** When a finding ended, in milliseconds since the epoch, and why it is believed to. */
 export interface FindingEnd {
   readonly resolvedAt: number;
+  readonly reason: ResolvedReason;
   /** When it was last reported; absent where that was before this leader's term. */
   readonly lastSeenAt?: number;
 }
@@ -176,9 +178,15 @@ export function createRepeats(options: RepeatsOptions): Repeats {
   function repeatFinding(event: NormalEvent, into: Generation, context: RepeatContext): void {
     if (event.resolved) {
       // Also where the index holds it as Resolved: a return may not be written, or not be watched, yet.
+      const at = event.resolvedAt ?? event.at;
+      const reportedAt = lastReportedAt(into);
       queue(
         targetOf(into, event),
-        { ...NO_CHANGE, resolvedAt: event.resolvedAt ?? event.at },
+        {
+          ...NO_CHANGE,
+          ...(reportedAt !== undefined && { lastSeenAt: Math.min(reportedAt, at) }),
+          resolved: { at, reason: "SaidResolved" },
+        },
         TRANSITION_DELAY_MS,
       );
       return;
@@ -187,14 +195,30 @@ export function createRepeats(options: RepeatsOptions): Repeats {
     const stored = index.noteReported(into.namespace, into.name, seconds);
     // A report after a resolution counts, whether that is still to be written or `into` was read before it.
     const isResolved = !into.active || stored?.isResolved === true ||
-      statuses.pending(keyOf(into))?.value.resolvedAt !== undefined;
+      statuses.pending(keyOf(into))?.value.resolved !== undefined;
     if (isResolved) {
-      const returned = event.countRepeats ? 1 : 0;
-      queue(targetOf(into, event), { ...NO_CHANGE, lastSeenAt: event.at, returned }, TRANSITION_DELAY_MS);
+      queue(
+        targetOf(into, event),
+        reopening({ lastSeenAt: event.at, isCounted: event.countRepeats }),
+        TRANSITION_DELAY_MS,
+      );
     } else if (context.pushed && event.at - into.lastSeenAt > event.ttlSeconds * 1_000 / TTL_SHARE) {
       queue(targetOf(into, event), { ...NO_CHANGE, lastSeenAt: event.at }, FLUSH_MS);
     }
     takeContent(event, into, context.origin);
+  }
+
+  function reopening(
+    { lastSeenAt, isCounted }: { readonly lastSeenAt: number; readonly isCounted: boolean },
+  ): StatusDelta {
+    return { ...NO_CHANGE, lastSeenAt, reopened: { at: clock.now(), occurrences: isCounted ? 1 : 0 } };
+  }
+
+  /** When this process last took a finding in from a report, in milliseconds since the epoch. */
+  function lastReportedAt({ namespace, name }: Generation): number | undefined {
+    const reportedAtSeconds = index.reportedAtSeconds(namespace, name);
+    if (reportedAtSeconds === 0) return undefined;
+    return clock.now() - (clock.monotonic() - reportedAtSeconds * 1_000);
   }
 
   /** Replaces the stored content where the event's differs and its origin may. */
@@ -223,8 +247,8 @@ export function createRepeats(options: RepeatsOptions): Repeats {
       if (event.kind === "occurrence") repeatOccurrence(event, into, context);
       else repeatFinding(event, into, context);
     },
-    async resolve(target, { resolvedAt, lastSeenAt = NO_CHANGE.lastSeenAt }, signal) {
-      const value = { ...NO_CHANGE, resolvedAt, lastSeenAt };
+    async resolve(target, { resolvedAt, reason, lastSeenAt = NO_CHANGE.lastSeenAt }, signal) {
+      const value = { ...NO_CHANGE, resolved: { at: resolvedAt, reason }, lastSeenAt };
       let isWritten = false;
       await statuses.exclusively(keyOf(target), { target, value }, async () => {
         isWritten = await updates.addToStatus(target, value, signal) === "written";
@@ -232,8 +256,11 @@ export function createRepeats(options: RepeatsOptions): Repeats {
       return isWritten;
     },
     reopen(target) {
-      const returned = options.countReturns ? 1 : 0;
-      queue(target, { ...NO_CHANGE, lastSeenAt: clock.now(), returned }, TRANSITION_DELAY_MS);
+      queue(
+        target,
+        reopening({ lastSeenAt: clock.now(), isCounted: options.countReturns }),
+        TRANSITION_DELAY_MS,
+      );
     },
     pendingLastSeenAt(namespace, name) {
       const lastSeenAt = statuses.pending(keyOf({ namespace, name }))?.value.lastSeenAt;
@@ -267,17 +294,13 @@ export function mergeDeltas(older: StatusDelta, newer: StatusDelta): StatusDelta
     firstSeenAt: Math.min(older.firstSeenAt, newer.firstSeenAt),
     lastSeenAt: Math.max(older.lastSeenAt, newer.lastSeenAt),
   };
-  const { returned, resolvedAt } = turns(newer) ? newer : older;
+  const { reopened, resolved } = newer.reopened || newer.resolved ? newer : older;
   return {
     ...sum,
     ...(older.kept && newer.kept && { kept: true }),
-    ...(returned !== undefined && { returned }),
-    ...(resolvedAt !== undefined && { resolvedAt }),
+    ...(reopened && { reopened }),
+    ...(resolved && { resolved }),
   };
-}
-
-function turns({ returned, resolvedAt }: StatusDelta): boolean {
-  return returned !== undefined || resolvedAt !== undefined;
 }
 
 function isConflict(error: unknown): boolean {

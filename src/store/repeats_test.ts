@@ -40,7 +40,12 @@ function status(kube: FakeKube) {
 async function resolveIt(replica: Replica, kube: FakeKube, at: number): Promise<void> {
   const { metadata: { namespace = "", name = "", uid } } = kube.stored[0]!;
   const fingerprint = kube.stored[0]?.metadata.labels?.[LABELS.fingerprint] ?? "";
-  const delta = { occurrences: 0, firstSeenAt: Infinity, lastSeenAt: -Infinity, resolvedAt: at };
+  const delta = {
+    occurrences: 0,
+    firstSeenAt: Infinity,
+    lastSeenAt: -Infinity,
+    resolved: { at, reason: "NotReported" },
+  } as const;
   const target = { namespace, name, uid, fingerprint };
   assertEquals(
     await replica.store.updates.addToStatus(target, delta, new AbortController().signal),
@@ -117,12 +122,17 @@ Deno.test("a finding that returns is Active again, as the same object with one m
     await replica.take([ALERT, ALERT], FINDING);
     await other.take([ALERT], FINDING);
     await time.advance(2_000);
-    const { phase, occurrences, resolvedAt } = status(kube);
-    assertEquals({ phase, occurrences, resolvedAt }, {
+    const { phase, occurrences, resolvedAt, resolvedReason, reopenedAt } = status(kube);
+    assertEquals({ phase, occurrences, resolvedAt, resolvedReason, reopenedAt }, {
       phase: "Active",
       occurrences: 2,
       resolvedAt: undefined,
+      resolvedReason: undefined,
+      reopenedAt: "2026-01-01T00:00:01.000Z",
     });
+    await time.advance(60_000);
+    await resolveIt(replica, kube, time.now());
+    assertEquals(status(kube).reopenedAt, "2026-01-01T00:00:01.000Z", "a second end does not undo it");
   }));
 
 Deno.test("a finding that returns with aggregation off is Active again, and not counted", () =>
@@ -157,8 +167,27 @@ Deno.test("a pushed finding is resolved at the time that its tool says", () =>
     const endedAt = time.now() - 20_000;
     await replica.take([{ ...ALERT, resolved: true, resolvedAt: endedAt }], pushed);
     await time.advance(1_000);
-    const { phase, resolvedAt = "" } = status(kube);
-    assertEquals([phase, Date.parse(resolvedAt)], ["Resolved", Math.floor(endedAt / 1_000) * 1_000]);
+    const { phase, resolvedAt = "", resolvedReason } = status(kube);
+    assertEquals([phase, Date.parse(resolvedAt), resolvedReason], [
+      "Resolved",
+      Math.floor(endedAt / 1_000) * 1_000,
+      "SaidResolved",
+    ]);
+  }));
+
+Deno.test("a pushed finding that its tool resolves was last seen when it was last pushed", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    const pushed: TakeOptions = { kind: "finding", source: { name: "alertmanager" } };
+    await replica.take([ALERT], pushed);
+    await time.advance(3_600_000);
+    await replica.take([ALERT], pushed);
+    const pushedAt = time.now();
+    await time.advance(1_800_000);
+    await replica.take([{ ...ALERT, resolved: true, resolvedAt: time.now() }], pushed);
+    await time.advance(1_000);
+    const { lastSeenAt = "", resolvedAt = "" } = status(kube);
+    assert(Math.abs(Date.parse(lastSeenAt) - pushedAt) <= 1_000, lastSeenAt);
+    assert(Date.parse(resolvedAt) >= pushedAt + 1_800_000, resolvedAt);
   }));
 
 Deno.test("a pushed finding's end finds it while the index is incomplete", async () => {
@@ -410,25 +439,27 @@ Deno.test("flush ends with its signal while the API server is away", () =>
 
 Deno.test("mergeDeltas() adds counts, and of a return and a resolution keeps the later one", () => {
   const seen = { occurrences: 2, firstSeenAt: 10, lastSeenAt: 20 };
-  const returned = { occurrences: 0, firstSeenAt: Infinity, lastSeenAt: 30, returned: 1 } as const;
-  const resolved = { occurrences: 1, firstSeenAt: 5, lastSeenAt: -Infinity, resolvedAt: 40 };
+  const reopened = { at: 35, occurrences: 1 } as const;
+  const returned = { occurrences: 0, firstSeenAt: Infinity, lastSeenAt: 30, reopened };
+  const ended = { at: 40, reason: "ReportGone" } as const;
+  const resolved = { occurrences: 1, firstSeenAt: 5, lastSeenAt: -Infinity, resolved: ended };
   assertEquals(mergeDeltas(seen, returned), {
     occurrences: 2,
     firstSeenAt: 10,
     lastSeenAt: 30,
-    returned: 1,
+    reopened,
   });
   assertEquals(mergeDeltas(returned, resolved), {
     occurrences: 1,
     firstSeenAt: 5,
     lastSeenAt: 30,
-    resolvedAt: 40,
+    resolved: ended,
   });
   assertEquals(mergeDeltas(resolved, returned), {
     occurrences: 1,
     firstSeenAt: 5,
     lastSeenAt: 30,
-    returned: 1,
+    reopened,
   });
 });
 
@@ -436,9 +467,9 @@ Deno.test("a status that would not differ is not written", () => {
   const observation = storedObservation({ createdAt: 1_000_000 });
   const at = { occurrences: 0, firstSeenAt: 1_000_000, lastSeenAt: 1_000_000 };
   assertEquals(statusPatch(observation, at, 0), undefined);
-  assertEquals(statusPatch(observation, { ...at, returned: 1 as const }, 0), undefined);
+  assertEquals(statusPatch(observation, { ...at, reopened: { at: 5, occurrences: 1 } }, 0), undefined);
   const resolved = storedObservation({ createdAt: 1_000_000, status: { phase: "Resolved" } });
-  assertEquals(statusPatch(resolved, { ...at, resolvedAt: 5 }, 0), undefined);
+  assertEquals(statusPatch(resolved, { ...at, resolved: { at: 5, reason: "NotReported" } }, 0), undefined);
 });
 
 /** What a Kubernetes Event's informer hands in at every resync. */

@@ -2,6 +2,7 @@
  * Which documents (reports, ConfigMaps) report which findings now, for one leader's term: fingerprints alone, never a
  * document. A finding costs 8 bytes in each document that reports it and about 55 in its source.
  */
+import type { ResolvedReason } from "../model/observation.ts";
 import { type ReportedFindings, type ReportScope, viewId, type ViewKey } from "../model/view.ts";
 import { fingerprintKey } from "./index/projection.ts";
 
@@ -12,7 +13,14 @@ import { fingerprintKey } from "./index/projection.ts";
  */
 export type Reporting =
   | { readonly kind: "reported" | "unseen" | "absent" | "unknown" }
-  | { readonly kind: "ended" | "expired"; readonly atSeconds: number };
+  | Ended & { readonly kind: "ended" }
+  | { readonly kind: "expired"; readonly atSeconds: number };
+
+/** When and how a finding lost its last reporter. */
+interface Ended {
+  readonly atSeconds: number;
+  readonly reason: Exclude<ResolvedReason, "SaidResolved">;
+}
 
 /** A finding, as far as its reporters are looked up by it. */
 export interface Reported {
@@ -81,8 +89,8 @@ interface Source {
   readonly reporters: Map<number, number>;
   /** How many documents reported it whose resource is not served any more. */
   readonly absent: Map<number, number>;
-  /** Seconds at which a finding lost its last reporter. */
-  readonly ended: Map<number, number>;
+  /** Findings that lost their last reporter. */
+  readonly ended: Map<number, Ended>;
   /** The documents, deleted since, that reported findings when they expired. */
   readonly expired: Map<number, Removed>;
   /** By workload. */
@@ -127,7 +135,7 @@ export class Reporters {
     else view.blind.delete(key);
     const absent = view.state === "absent";
     this.#count(of.source, now, { by: 1, absent });
-    if (before) this.#count(of.source, before.fingerprints, { by: -1, absent });
+    if (before) this.#count(of.source, before.fingerprints, { by: -1, absent, reason: "NotReported" });
     if (readable && scope) this.#rebuilt(view, scope);
   }
 
@@ -174,10 +182,8 @@ export class Reporters {
     if (source.absent.has(key)) return { kind: "absent" };
     const expired = source.expired.get(key);
     if (expired) return this.#expiredReporting(source, expired);
-    const atSeconds = source.ended.get(key);
-    return atSeconds === undefined
-      ? { kind: this.#silence(source.views.values(), finding) }
-      : { kind: "ended", atSeconds };
+    const ended = source.ended.get(key);
+    return ended ? { kind: "ended", ...ended } : { kind: this.#silence(source.views.values(), finding) };
   }
 
   /**
@@ -187,17 +193,22 @@ export class Reporters {
   mayHaveExpired(of: string, { eventType, scope }: { eventType: string; scope: ReportScope }): boolean {
     const source = this.#sources.get(of);
     if (!source || hasEnded(source, scope.workload)) return false;
-    for (const { key, parts } of source.views.values()) {
+    return !this.covers(of, { eventType, scope });
+  }
+
+  /** True while a report that may show findings of that type speaks of the workload and part. */
+  covers(of: string, { eventType, scope }: { eventType: string; scope: ReportScope }): boolean {
+    for (const { key, parts } of this.#sources.get(of)?.views.values() ?? []) {
       const types = this.#options.eventTypesOf?.(key);
-      if ((!types || types.includes(eventType)) && parts.has(partOf(scope))) return false;
+      if ((!types || types.includes(eventType)) && parts.has(partOf(scope))) return true;
     }
-    return true;
+    return false;
   }
 
   /** Drops ends, and expired reports, older than this: the findings among them that are stored have been resolved. */
   forgetBefore({ ended: endedBefore, expired: expiredBefore }: { ended: number; expired: number }): void {
     for (const { ended, expired, lasting, views } of this.#sources.values()) {
-      for (const [key, atSeconds] of ended) if (atSeconds < endedBefore) ended.delete(key);
+      for (const [key, { atSeconds }] of ended) if (atSeconds < endedBefore) ended.delete(key);
       for (const [key, { atSeconds }] of expired) if (atSeconds < expiredBefore) expired.delete(key);
       for (const [workload, { reports, goneAtSeconds }] of lasting) {
         if (reports === 0 && goneAtSeconds < expiredBefore) lasting.delete(workload);
@@ -218,7 +229,7 @@ export class Reporters {
   #expiredReporting(source: Source, { document, atSeconds }: Removed): Reporting {
     const lasting = document.scope && source.lasting.get(document.scope.workload);
     return lasting?.reports === 0
-      ? { kind: "ended", atSeconds: Math.max(atSeconds, lasting.goneAtSeconds) }
+      ? { kind: "ended", atSeconds: Math.max(atSeconds, lasting.goneAtSeconds), reason: "ReportGone" }
       : { kind: "expired", atSeconds };
   }
 
@@ -253,7 +264,7 @@ export class Reporters {
       for (const key of removed.document.fingerprints) {
         if (expired.get(key) !== removed) continue;
         expired.delete(key);
-        ended.set(key, this.#options.seconds());
+        ended.set(key, { atSeconds: this.#options.seconds(), reason: "NotReported" });
       }
     }
     view.expired.delete(part);
@@ -294,7 +305,11 @@ export class Reporters {
     view.blind.delete(key);
     if (!document) return;
     this.#countScope(view, document, -1);
-    this.#count(view.key.source, document.fingerprints, { by: -1, absent: view.state === "absent" });
+    this.#count(view.key.source, document.fingerprints, {
+      by: -1,
+      absent: view.state === "absent",
+      reason: "ReportGone",
+    });
     if (view.state === "absent") return;
     const removed = { document, atSeconds: this.#options.seconds() };
     view.removed.set(key, removed);
@@ -318,8 +333,14 @@ export class Reporters {
     view.expired.clear();
   }
 
-  #count(of: string, fingerprints: Keys, { by, absent }: { by: 1 | -1; absent: boolean }): void {
+  /** Counts a document in or out. `reason`: why what it alone reported has ended. */
+  #count(
+    of: string,
+    fingerprints: Keys,
+    { by, absent, reason = "ReportGone" }: { by: 1 | -1; absent: boolean; reason?: Ended["reason"] },
+  ): void {
     const source = this.#source(of);
+    const ended: Ended = { atSeconds: this.#options.seconds(), reason };
     const counts = absent ? source.absent : source.reporters;
     for (const key of fingerprints) {
       const reporters = addTo(counts, key, by);
@@ -329,7 +350,7 @@ export class Reporters {
         source.expired.delete(key);
       } else if (!source.absent.has(key)) {
         // A finding that a resource reported which is not served any more has not ended.
-        source.ended.set(key, this.#options.seconds());
+        source.ended.set(key, ended);
       }
     }
   }

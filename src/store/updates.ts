@@ -2,24 +2,23 @@
 import { canonicalJson } from "../model/identity/fingerprint.ts";
 import type { Clock } from "../model/clock.ts";
 import type { Json, JsonObject } from "../model/json.ts";
-import type { Observation, ObservationStatus } from "../model/observation.ts";
+import type { Observation, ObservationStatus, ResolvedReason } from "../model/observation.ts";
 import { ANNOTATIONS, LABELS } from "../model/observation.ts";
 import { labelValue } from "../model/identity/names.ts";
-import { formatTime } from "../model/time.ts";
+import { formatTime, seenTimes } from "../model/time.ts";
 import { hasStatus, type KubeApi } from "../kube/api.ts";
 import type { ObservationIndex } from "./index/mod.ts";
 import { answerAbout, OBSERVATIONS, type StoredObservation } from "./observations.ts";
-import { seenTimes } from "./index/projection.ts";
 
 /** What is to be added to a status; a delta, so that replicas add up. */
 export interface StatusDelta {
   readonly occurrences: number;
   readonly firstSeenAt: number;
   readonly lastSeenAt: number;
-  /** Reported again: Active if it is Resolved, and so many more occurrences (none with counting off). */
-  readonly returned?: 0 | 1;
-  /** Resolved at this time, if it is Active. */
-  readonly resolvedAt?: number;
+  /** Reported again at this time: no longer Resolved, and so many more occurrences (none with counting off). */
+  readonly reopened?: { readonly at: number; readonly occurrences: 0 | 1 };
+  /** Resolved at this time, unless it is Resolved already. */
+  readonly resolved?: { readonly at: number; readonly reason: ResolvedReason };
   /** Of acts kept in objects, which a leader before this one may have read and counted too. */
   readonly kept?: boolean;
 }
@@ -143,22 +142,31 @@ function mergedStatus(
 ): JsonObject | undefined {
   const status: ObservationStatus = observation.status ?? {};
   const seen = seenTimes(observation, now);
-  const resolved = status.phase === "Resolved";
-  const returns = resolved && delta.returned !== undefined;
-  const resolves = !resolved && delta.resolvedAt !== undefined && delta.returned === undefined;
+  const isResolved = status.phase === "Resolved";
+  const reopened = isResolved ? delta.reopened : undefined;
+  const resolved = isResolved || delta.reopened ? undefined : delta.resolved;
   // Another replica has written this return already, with its time.
-  if (delta.returned !== undefined && !resolved && delta.occurrences === 0) return undefined;
-  const occurrences = delta.occurrences + (returns ? delta.returned ?? 0 : 0);
+  if (delta.reopened && !isResolved && delta.occurrences === 0) return undefined;
+  const occurrences = delta.occurrences + (reopened?.occurrences ?? 0);
   if (delta.kept && delta.lastSeenAt <= seen.lastSeenAt) return undefined;
   const earlier = delta.firstSeenAt < seen.firstSeenAt;
   const later = delta.lastSeenAt > seen.lastSeenAt;
-  if (occurrences === 0 && !earlier && !later && !returns && !resolves) return undefined;
+  if (occurrences === 0 && !earlier && !later && !reopened && !resolved) return undefined;
   return {
     occurrences: (status.occurrences ?? 1) + occurrences,
     firstSeenAt: formatTime(Math.min(delta.firstSeenAt, seen.firstSeenAt)),
     lastSeenAt: formatTime(Math.max(delta.lastSeenAt, seen.lastSeenAt)),
-    ...(returns && { phase: "Active", resolvedAt: null }),
-    ...(resolves && { phase: "Resolved", resolvedAt: formatTime(delta.resolvedAt ?? 0) }),
+    ...(reopened && {
+      phase: "Active",
+      resolvedAt: null,
+      resolvedReason: null,
+      reopenedAt: formatTime(reopened.at),
+    }),
+    ...(resolved && {
+      phase: "Resolved",
+      resolvedAt: formatTime(resolved.at),
+      resolvedReason: resolved.reason,
+    }),
   };
 }
 

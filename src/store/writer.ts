@@ -4,6 +4,7 @@ import { LRUCache } from "lru-cache";
 import { errorMessage } from "../model/error_message.ts";
 import type { NormalEvent } from "../model/event.ts";
 import { ANNOTATIONS, LABELS, type Observation } from "../model/observation.ts";
+import { seenTimes } from "../model/time.ts";
 import type { FailReason, Outcome } from "../model/outcome.ts";
 import { observationName, parseName } from "../model/identity/names.ts";
 import { shortFingerprint } from "../model/identity/fingerprint.ts";
@@ -15,7 +16,6 @@ import type { Generation, ObservationStore, WriteContext, Written } from "../pip
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { ObservationIndex } from "./index/mod.ts";
 import { answerAbout, OBSERVATIONS, type StoredObservation } from "./observations.ts";
-import { seenTimes } from "./index/projection.ts";
 import { type CreateErrorReason, refusalOf } from "./refusal.ts";
 import type { Repeats } from "./repeats.ts";
 

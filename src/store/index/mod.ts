@@ -123,6 +123,12 @@ export class ObservationIndex implements StoredIndex {
     return new Entry(this.#rows, slot);
   }
 
+  /** When this process last took a finding in from a report; see `Entry.reportedAtSeconds`. */
+  reportedAtSeconds(namespace: string, name: string): number {
+    const slot = this.#rows.find(namespace, name);
+    return slot === NONE ? 0 : this.#rows.reportedAtSeconds(slot);
+  }
+
   /** The hash of what an Observation says, comparable to an event's. */
   contentHashOf(observation: Observation): number {
     const slot = this.#slotOfVersion(observation);

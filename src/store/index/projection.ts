@@ -9,13 +9,8 @@ import {
   type Observation,
   SEVERITIES,
 } from "../../model/observation.ts";
-import { parseTime } from "../../model/time.ts";
+import { believedTime, seenTimes } from "../../model/time.ts";
 
-const HOUR_MS = 3_600_000;
-const FUTURE_MS = 6 * 60_000;
-/** Times before this, or more than a day ahead, are not believed. */
-const OLDEST_TIME_MS = Date.UTC(2000, 0, 1);
-const DAY_MS = 86_400_000;
 /** A generation beyond this is not believed: nothing counts so far. */
 const MAX_GENERATION = 999_999_999;
 /** More than any Observation of ours takes, with what the API server adds. */
@@ -118,32 +113,6 @@ export function foreignness(
 /** True for the full fingerprint that the name was made of. */
 function isFingerprint(full: string, named: ObservationName): boolean {
   return full.length === 64 && isHex(full) && full.startsWith(named.fingerprint);
-}
-
-/** A time that can be: from 2000 on, at most a day ahead. */
-function believedTime(text: string | undefined, now: number): number | undefined {
-  const ms = parseTime(text ?? "")?.ms;
-  return ms !== undefined && ms >= OLDEST_TIME_MS && ms <= now + DAY_MS ? ms : undefined;
-}
-
-/**
- * When an Observation was seen. Where its status does not say, or says what cannot be: `detectedAt` if event times could
- * be that far from its creation, else its creation.
- */
-export function seenTimes({ metadata, spec, status }: Observation, now: number): {
-  readonly createdAt: number;
-  readonly firstSeenAt: number;
-  readonly lastSeenAt: number;
-} {
-  const createdAt = parseTime(metadata.creationTimestamp ?? "")?.ms ?? 0;
-  const detected = parseTime(spec.detectedAt ?? "")?.ms;
-  const near = detected !== undefined && detected >= createdAt - HOUR_MS && detected <= createdAt + FUTURE_MS;
-  const otherwise = near ? detected : createdAt;
-  return {
-    createdAt,
-    firstSeenAt: believedTime(status?.firstSeenAt, now) ?? otherwise,
-    lastSeenAt: believedTime(status?.lastSeenAt, now) ?? otherwise,
-  };
 }
 
 /** A resourceVersion as a number, NaN where it is none: they are compared only where they can be. */
