@@ -175,6 +175,11 @@ export const SETTINGS = {
   webhookRateLimit: integer("WEBHOOK_RATE_LIMIT", "1000", "Requests a second a client may send", { min: 1 }),
   webhookRateBurst: integer("WEBHOOK_RATE_BURST", "2000", "Burst above that rate", { min: 1 }),
   webhookAckTimeoutMs: duration("WEBHOOK_ACK_TIMEOUT", "10s", "Deadline for answering a webhook request"),
+  metricsByNamespace: flag(
+    "METRICS_BY_NAMESPACE",
+    "false",
+    "Also count Active Observations by namespace, in up to 500 namespaces",
+  ),
   shutdownDelayMs: duration("SHUTDOWN_DELAY", "5s", "From SIGTERM to the end of accepting requests", {
     minMs: 0,
   }),

@@ -114,16 +114,25 @@ Deno.test("the default filters are filters, and keep what matters of a normal cl
 
 Deno.test("every metric and label that a dashboard or an alert names exists in the program", async () => {
   const known = metricLabels();
-  const recorded = new Set<string>();
+  const recorded = new Map<string, readonly string[]>();
   const rules = await alertRules();
-  for (const { record } of rules) if (record !== undefined) recorded.add(record);
+  for (const { record, expr } of rules) {
+    if (record !== undefined) recorded.set(record, namesIn(expr).grouping);
+  }
   let checked = 0;
   for (const { expr, legend } of [...rules, ...await dashboardQueries()]) {
     const { selectors, grouping } = namesIn(expr);
     assert(selectors.length > 0, expr);
     const available = new Set([...SCRAPE_LABELS, "le"]);
     for (const { metric, labels } of selectors) {
-      if (recorded.has(metric)) continue;
+      const ofRecord = recorded.get(metric);
+      if (ofRecord) {
+        for (const label of ofRecord) available.add(label);
+        for (const label of labels) {
+          assert([...SCRAPE_LABELS, ...ofRecord].includes(label), `${label} of ${metric} in ${expr}`);
+        }
+        continue;
+      }
       const allowed = metric === "up" ? [] : known.get(metric);
       assert(allowed, `${metric} in ${expr}`);
       for (const label of allowed) available.add(label);
@@ -162,10 +171,15 @@ Deno.test("every metric of the origin documents and of ours is on a dashboard or
   ]);
 });
 
-Deno.test("dashboards render text: no HTML panel, no link made of data", async () => {
+Deno.test("dashboards render text: no HTML, no link made of data, no variable in a text panel", async () => {
   for (const [name, dashboard] of await dashboards()) {
     const all = JSON.stringify(dashboard);
-    assert(!/"type":"(text|html|news|iframe)"/.test(all), name);
+    assert(!/"type":"(html|news|iframe)"/.test(all), name);
+    for (const { type, options } of panelsOf(dashboard)) {
+      if (type !== "text") continue;
+      assert(isObject(options) && options.mode === "markdown", name);
+      assert(!/[$<]/.test(String(options.content)), `${name}: text that Grafana would fill in`);
+    }
     assert(!/"(dataLinks|url)":/.test(all), name);
     const ids = panelsOf(dashboard).map(({ id }) => id);
     assertEquals(ids.length, new Set(ids).size, name);

@@ -1,5 +1,5 @@
 /** The whole program resolves findings on complete views only, after a grace, and makes them Active again, over restarts too. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { isObject } from "../src/model/json.ts";
 import { evaluationsOf, type TestApp } from "./support/app.ts";
 import { accountsOf } from "./support/books.ts";
@@ -34,6 +34,10 @@ async function remove(world: DevWorld, [from, to]: readonly [number, number]): P
   for (let index = from; index < to; index++) {
     await world.api.delete(VULNERABILITY_REPORTS, `statefulset-app-${index}-main`, { namespace: "shop" });
   }
+}
+
+function escapeRegExp(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 }
 
 /** Lists of Trivy's resources, each evaluated in full: this many take five resyncs at least. */
@@ -74,6 +78,43 @@ Deno.test("a finding that its source no longer reports is Resolved after a grace
   }
   assertEquals(world.server.count(STORED), ALL, "the same objects all along");
   assertEquals(occurrencesOf(world.observations()), ALL + 3 * FOUND, "each return counts once");
+});
+
+Deno.test("findings that were resolved and reported again are counted, and told by one Event about the Lease", async () => {
+  await using world = await startDevWorld({ namespaces: ["shop"] });
+  await report(world);
+  await using app = await world.replica("zen-watcher-0", { env: QUICK });
+  await until(world, ALL, 0);
+  assertEquals(await app.metric("findings_resolved_total"), 0);
+  assertEquals(await app.metric("findings_resolved_total", { source: "falco" }), 0);
+  const scraped = async () => await (await fetch(`${app.metricsUrl}/metrics`)).text();
+  const open = 'zen_watcher_active_findings{source="trivy",severity="HIGH",older_than_days="0"}';
+  assertMatch(await scraped(), new RegExp(`^${escapeRegExp(open)} ${ALL}$`, "m"));
+  await remove(world, [0, 2]);
+  await until(world, ALL - 2 * FOUND, 2 * FOUND);
+  const ended = { source: "trivy", severity: "HIGH", reason: "ReportGone" };
+  await eventually(
+    "each resolution to be counted",
+    async () => await app.metric("findings_resolved_total", ended) === 2 * FOUND,
+  );
+  assertMatch(await scraped(), new RegExp(`^${escapeRegExp(open)} ${ALL - 2 * FOUND}$`, "m"));
+  await report(world, [0, 2]);
+  await until(world, ALL, 0);
+  await eventually(
+    "each return to be counted",
+    async () => await app.metric("findings_reopened_total", { source: "trivy" }) === 2 * FOUND,
+  );
+  const told = await eventually("both Events", () => {
+    const events = world.server.objects("events", "zen-system")
+      .filter(({ involvedObject }) => isObject(involvedObject) && involvedObject.kind === "Lease");
+    return events.length >= 2 ? events : undefined;
+  });
+  const reasons = told.map(({ reason }) => reason).sort();
+  assertEquals(reasons, ["FindingsReopened", "FindingsResolved"]);
+  const resolved = told.find(({ reason }) => reason === "FindingsResolved");
+  assert(isObject(resolved?.related));
+  assertEquals([resolved.related.kind, resolved.related.namespace], ["Observation", "shop"]);
+  assertMatch(String(resolved.message), /^6 findings resolved \(ReportGone 6\): trivy 6; first shop\/trivy-/);
 });
 
 Deno.test("a finding that is reported again while its resolution is written ends Active, without a resync", async () => {

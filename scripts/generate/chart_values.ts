@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { filterBlockSchema } from "../../src/filters/schema.ts";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
+import { AGES_DAYS } from "../../src/store/finding_gauges.ts";
 import { SOURCE_PATTERN } from "../../src/model/observation.ts";
 
 const text: JsonObject = { type: "string" };
@@ -12,6 +13,8 @@ const port: JsonObject = { type: "integer", minimum: 1, maximum: 65_535 };
 const count: JsonObject = { type: "integer", minimum: 1 };
 /** Kubernetes' own types: the API server judges them. */
 const anything: JsonObject = { type: "object" };
+/** Ages that the program counts findings by. */
+const slaDays: JsonObject = { enum: AGES_DAYS.filter((days) => days > 0) };
 const list: JsonObject = { type: "array", items: { type: "object" } };
 const namespace: JsonObject = {
   type: "string",
@@ -183,7 +186,12 @@ export const CHART_VALUES: JsonObject = {
   }),
   serviceMonitor: object({ ...scrapeValues, namespace, relabelings: list, metricRelabelings: list }),
   vmServiceScrape: scrape,
-  prometheusRule: object({ enabled: flag, labels: map, runbookUrl: text }),
+  prometheusRule: object({
+    enabled: flag,
+    labels: map,
+    runbookUrl: text,
+    slaDays: object({ critical: slaDays, high: slaDays }),
+  }),
   dashboards: object({ enabled: flag, namespace, labels: map, annotations: map }),
   // Helm hands these to every chart.
   global: anything,

@@ -36,6 +36,15 @@ export const LOG_NOTES: Readonly<Record<string, Note>> = {
     "no token, client certificate or address list protects the webhooks",
     "set one of the settings that the line names",
   ],
+  // Findings
+  "Findings resolved": [
+    "findings ended; the line counts them by reason and source and names the first ten",
+    NOTHING,
+  ],
+  "Findings reported again": [
+    "findings that were Resolved were reported again; the line names the first ten",
+    "look whether a fix was undone, or a workload came back with an old image",
+  ],
   // HTTP
   "The limit of open files allows fewer connections than MAX_CONNECTIONS": [
     "the process may open fewer files than `MAX_CONNECTIONS` needs",
@@ -259,6 +268,17 @@ export const REASON_NOTES: Readonly<Record<string, Note>> = {
     "mend the node's time",
   ],
   ClocksAgree: ["the clocks agree again", NOTHING],
+  FindingsResolved: ["findings ended; the message counts them by reason and source", NOTHING],
+  FindingsReopened: [
+    "findings that were Resolved were reported again",
+    "look whether a fix was undone, or a workload came back with an old image",
+  ],
+  NotReported: ["a finding's report is there without it", NOTHING],
+  ReportGone: [
+    "the report of a finding is gone, which does not say that it was fixed",
+    "look whether its workload is gone too, or its tool no longer scans it",
+  ],
+  SaidResolved: ["the tool said that a finding is over", NOTHING],
 };
 
 /** Texts that begin with "Cannot". */

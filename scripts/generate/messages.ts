@@ -32,7 +32,7 @@ Lines at INFO and above; \`component\`, \`error\` and the other fields of a line
 ${rows(logs, LOG_NOTES, { named: "message", levels: true })}
 ## Conditions and Events
 
-Reasons of the condition \`Ready\` of our kinds, and of Events.
+Reasons of the condition \`Ready\` of our kinds, of Events, and of Resolved findings (\`status.resolvedReason\`).
 
 ${rows(reasons, REASON_NOTES, { named: "reason" })}
 ## Errors

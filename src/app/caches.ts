@@ -9,15 +9,12 @@ import { AUDIT_COMMANDS } from "../sources/audit/mod.ts";
 import { ownRequests } from "../sources/own_requests.ts";
 import { REPORT_ENGINES } from "../sources/kyverno/mod.ts";
 import { BUILT_IN, configMapNamespaces, RESERVED_SOURCES, SOURCES } from "../sources/registry.ts";
+import { leaseName } from "../sources/rbac.ts";
 import { watchedResources } from "../sources/source.ts";
-import {
-  type Budget,
-  budgetEvent,
-  type BudgetOptions,
-  type BudgetState,
-  createBudget,
-} from "../store/budget.ts";
+import { type Budget, budgetEvent, type BudgetState, createBudget } from "../store/budget.ts";
 import { clockEvent } from "../store/deletes.ts";
+import { createFindingGauges } from "../store/finding_gauges.ts";
+import { createTurns, type Turn, type Turns } from "../store/turns.ts";
 import { logger } from "../telemetry/logging.ts";
 import { createOwnUser, type OwnUser, probeApi } from "./api_probe.ts";
 import { covers, inScope } from "./scope.ts";
@@ -51,6 +48,7 @@ export interface Caches {
   readonly filters: LiveFilters;
   readonly filtersWatch: FiltersWatch;
   readonly pipeline: Pipeline;
+  readonly turns: Turns;
   readonly group: RunnableGroup;
 }
 
@@ -118,6 +116,19 @@ export function createCaches(shared: Shared): Caches {
     conditions,
   });
   filtersWatch.firstReadDecided.then(() => health.set("filters", true));
+  const turns = createTurns({
+    clock,
+    log: logger("findings"),
+    metrics,
+    sourceLabel: books.sourceLabel,
+    record: (event) => events.record(event),
+    regarding: {
+      apiVersion: "coordination.k8s.io/v1",
+      kind: "Lease",
+      name: leaseName(settings.instance),
+      namespace: settings.podNamespace,
+    },
+  });
   const pipeline = createPipeline({
     api,
     settings,
@@ -138,6 +149,7 @@ export function createCaches(shared: Shared): Caches {
     rateOf: (source) => sources.named(source)?.rate,
     volatileDetailsOf: (source) => sources.named(source)?.volatileDetails ?? [],
     sources,
+    onTurn: (turn) => turns.note(turn),
     onBudget: (state) => {
       events.record(budgetEvent(settings.podNamespace, state));
       // What was refused while there was no room may be written now.
@@ -158,6 +170,7 @@ export function createCaches(shared: Shared): Caches {
     },
     { name: "repeats", run: (signal, beat) => pipeline.store.repeats.run(signal, beat) },
     { name: "clocks", run: (signal) => every(BEAT_MS, compareClocks(shared), signal) },
+    { name: "turns of findings", run: (signal) => every(BEAT_MS, () => turns.tell(), signal) },
     { name: "storage budget", run: (signal) => every(BEAT_MS, () => pipeline.budget.observe(), signal) },
     { name: "index", run: (signal, beat) => pipeline.runIndex(signal, beat) },
     {
@@ -179,6 +192,7 @@ export function createCaches(shared: Shared): Caches {
     filters,
     filtersWatch,
     pipeline,
+    turns,
     group,
   };
 }
@@ -216,7 +230,9 @@ export interface PipelineOptions {
   /** Keys of details that flap without meaning, by source. */
   readonly volatileDetailsOf: (source: string) => readonly string[];
   /** The sources that configuration knows. */
-  readonly sources: BudgetOptions["sources"];
+  readonly sources: Pick<SourceSet, "has" | "size" | "all">;
+  /** A finding was resolved or reopened. */
+  readonly onTurn: (turn: Turn) => void;
   /** The storage budget is used up, or has room again. */
   readonly onBudget: (state: BudgetState) => void;
   readonly onIndexState: (state: WatchState) => void;
@@ -267,6 +283,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     sourceLabel: books.sourceLabel,
     contentSilenceMs: 2 * settings.resyncIntervalMs,
     countReturns: settings.dedupEnableAggregation,
+    onTurn: options.onTurn,
   });
   const { index, repeats } = store;
   const dedup: Dedup = createDedup({
@@ -283,6 +300,14 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     burst: settings.dedupRateBurst,
     sources: options.sources,
     onChange: options.onBudget,
+  });
+  const publishFindings = createFindingGauges({
+    index,
+    now: () => clock.now(),
+    metrics,
+    sourceLabel: books.sourceLabel,
+    sources: () => options.sources.all,
+    byNamespace: settings.metricsByNamespace,
   });
   const limits = createLimits({
     clock,
@@ -337,7 +362,10 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       openWindows: dedup.usage(),
       statusWritesPending: repeats.size,
     }),
-    publish: () => publish({ dedup, limits, store, budget, metrics }),
+    publish() {
+      publish({ dedup, limits, store, budget, metrics });
+      publishFindings();
+    },
   };
 }
 

@@ -58,6 +58,7 @@ export class SourceSet {
       states.add(source);
       openSourceSeries(metrics, {
         source: source.name,
+        kind: source.kind,
         categories: categoriesOf(source),
         createErrors: CREATE_ERROR_REASONS,
         deletes: DELETE_REASONS,

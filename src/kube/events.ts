@@ -27,6 +27,8 @@ export interface ObjectReference {
 
 export interface EventDraft {
   readonly regarding: ObjectReference;
+  /** Another object that it is about. */
+  readonly related?: ObjectReference;
   readonly type: "Normal" | "Warning";
   /** UpperCamelCase, from a fixed set: it is what people select on. */
   readonly reason: string;
@@ -164,6 +166,7 @@ function toObject(
     kind: "Event",
     metadata: { name, namespace },
     involvedObject: draft.regarding,
+    ...(draft.related && { related: draft.related }),
     type: draft.type,
     reason: draft.reason,
     message: draft.message,

@@ -470,7 +470,12 @@ Deno.test("a finding that is reported after the answer to its resolution was los
     kube.script = {
       after: ({ verb }) => {
         if (verb !== "patch") return;
-        kube.script = {};
+        kube.script = {
+          before() {
+            kube.script = {};
+            throw new NetworkError("Cannot read it: reset");
+          },
+        };
         throw new NetworkError("Cannot patch it: reset");
       },
     };

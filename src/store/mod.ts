@@ -10,6 +10,7 @@ import { throttle } from "../telemetry/throttle.ts";
 import { type IndexOptions, ObservationIndex } from "./index/mod.ts";
 import type { StoredObservation } from "./observations.ts";
 import { createRepeats, type Repeats } from "./repeats.ts";
+import type { Turn } from "./turns.ts";
 import { createUpdates, type Updates } from "./updates.ts";
 import { createWriter } from "./writer.ts";
 
@@ -32,6 +33,8 @@ export interface StoreOptions extends Pick<IndexOptions, "contentHash" | "onGone
   readonly contentSilenceMs: number;
   /** DEDUP_ENABLE_AGGREGATION: whether a return from Resolved adds an occurrence. */
   readonly countReturns: boolean;
+  /** Called when a finding was resolved or reopened by a write of this process. */
+  readonly onTurn?: (turn: Turn) => void;
   /** Unique to each write; by default a UUID. */
   readonly newEventId?: () => string;
   readonly random?: () => number;

@@ -6,9 +6,10 @@ import type { Observation, ObservationStatus, ResolvedReason } from "../model/ob
 import { ANNOTATIONS, LABELS } from "../model/observation.ts";
 import { labelValue } from "../model/identity/names.ts";
 import { formatTime, seenTimes } from "../model/time.ts";
-import { hasStatus, type KubeApi } from "../kube/api.ts";
+import { hasStatus, type KubeApi, NetworkError } from "../kube/api.ts";
 import type { ObservationIndex } from "./index/mod.ts";
 import { answerAbout, OBSERVATIONS, type StoredObservation } from "./observations.ts";
+import type { Turn } from "./turns.ts";
 
 /** What is to be added to a status; a delta, so that replicas add up. */
 export interface StatusDelta {
@@ -42,6 +43,8 @@ export interface UpdatesOptions {
   readonly clock: Clock;
   /** INSTANCE: its label follows with the next write of an Observation's content. */
   readonly instance: string;
+  /** Called when a finding was resolved or reopened by a write of this process. */
+  readonly onTurn?: (turn: Turn) => void;
 }
 
 export type UpdateResult = "written" | "unchanged" | "gone";
@@ -63,10 +66,17 @@ export interface Content {
 
 const MAX_CONFLICTS = 5;
 
-type Patch = { readonly type: "merge" | "json"; readonly body: Json; readonly subresource?: "status" };
+interface Patch {
+  readonly type: "merge" | "json";
+  readonly body: Json;
+  readonly subresource?: "status";
+  readonly turn?: Turn;
+  /** The time that a status bears which this patch wrote. */
+  readonly processedAt?: string;
+}
 
 /** Creates the updates of a process. */
-export function createUpdates({ api, index, clock, instance }: UpdatesOptions): Updates {
+export function createUpdates({ api, index, clock, instance, onTurn }: UpdatesOptions): Updates {
   async function patch(
     target: Target,
     patchFor: (observation: StoredObservation) => Patch | undefined,
@@ -86,12 +96,29 @@ export function createUpdates({ api, index, clock, instance }: UpdatesOptions): 
           ...(subresource && { subresource }),
         });
         index.note(answerAbout(target, written));
+        if (wanted.turn) onTurn?.(wanted.turn);
         return "written";
       } catch (error) {
+        if (wanted.turn && error instanceof NetworkError && await isApplied(target, wanted, signal)) {
+          onTurn?.(wanted.turn);
+          return "written";
+        }
         // 404: deleted in between; the next read says so.
         const again = hasStatus(error, 409) || hasStatus(error, 404);
         if (!again || conflicts >= MAX_CONFLICTS) throw error;
       }
+    }
+  }
+
+  /** True where a write whose answer got lost was applied. False where that cannot be told. */
+  async function isApplied(target: Target, { processedAt }: Patch, signal: AbortSignal): Promise<boolean> {
+    try {
+      const stored = await read(target, signal);
+      if (!stored || stored.status?.lastProcessedAt !== processedAt) return false;
+      index.note(stored);
+      return true;
+    } catch {
+      return false;
     }
   }
 
@@ -125,21 +152,23 @@ export function createUpdates({ api, index, clock, instance }: UpdatesOptions): 
 
 /** The merge patch that adds a delta, or undefined where nothing would differ. */
 export function statusPatch(observation: Observation, delta: StatusDelta, now: number): Patch | undefined {
-  const status = mergedStatus(observation, delta, now);
-  if (!status) return undefined;
+  const merged = mergedStatus(observation, delta, now);
+  if (!merged) return undefined;
+  const { status, turn } = merged;
   const { uid = null, resourceVersion = null } = observation.metadata;
+  const processedAt = formatTime(now);
   const body: JsonObject = {
     metadata: { uid, resourceVersion },
-    status: { ...status, lastProcessedAt: formatTime(now) },
+    status: { ...status, lastProcessedAt: processedAt },
   };
-  return { type: "merge", subresource: "status", body };
+  return { type: "merge", subresource: "status", body, processedAt, ...(turn && { turn }) };
 }
 
 function mergedStatus(
   observation: Observation,
   delta: StatusDelta,
   now: number,
-): JsonObject | undefined {
+): { readonly status: JsonObject; readonly turn?: Turn } | undefined {
   const status: ObservationStatus = observation.status ?? {};
   const seen = seenTimes(observation, now);
   const isResolved = status.phase === "Resolved";
@@ -152,7 +181,7 @@ function mergedStatus(
   const earlier = delta.firstSeenAt < seen.firstSeenAt;
   const later = delta.lastSeenAt > seen.lastSeenAt;
   if (occurrences === 0 && !earlier && !later && !reopened && !resolved) return undefined;
-  return {
+  const written = {
     occurrences: (status.occurrences ?? 1) + occurrences,
     firstSeenAt: formatTime(Math.min(delta.firstSeenAt, seen.firstSeenAt)),
     lastSeenAt: formatTime(Math.max(delta.lastSeenAt, seen.lastSeenAt)),
@@ -168,6 +197,10 @@ function mergedStatus(
       resolvedReason: resolved.reason,
     }),
   };
+  if (resolved) return { status: written, turn: { kind: "resolved", observation, ...resolved } };
+  return reopened
+    ? { status: written, turn: { kind: "reopened", observation, at: reopened.at } }
+    : { status: written };
 }
 
 /** A JSON patch: a merge patch could not say that a member of details is null, or gone deep inside. */

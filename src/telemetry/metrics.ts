@@ -2,6 +2,9 @@
 import { Counter, Gauge, Histogram, Registry } from "./prometheus.ts";
 
 const PREFIX = "zen_watcher_";
+const HOUR = 3_600;
+const DAY = 24 * HOUR;
+const RESOLUTION_BUCKETS = [HOUR, 6 * HOUR, ...[1, 3, 7, 14, 30, 60, 90, 180].map((days) => days * DAY)];
 const LATENCY_BUCKETS = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 
 /** Declares every metric in a registry of its own. */
@@ -12,8 +15,12 @@ export function createMetrics() {
     new Counter<L>({ name: PREFIX + name, help, labelNames, registers });
   const gauge = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
     new Gauge<L>({ name: PREFIX + name, help, labelNames, registers });
-  const histogram = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
-    new Histogram<L>({ name: PREFIX + name, help, labelNames, registers, buckets: LATENCY_BUCKETS });
+  const histogram = <L extends string>(
+    name: string,
+    help: string,
+    labelNames: readonly L[] = [],
+    buckets = LATENCY_BUCKETS,
+  ) => new Histogram<L>({ name: PREFIX + name, help, labelNames, registers, buckets });
 
   return {
     registry,
@@ -31,6 +38,42 @@ export function createMetrics() {
       ["source"],
     ),
     activeEvents: gauge("active_events", "Stored Observations in phase Active", ["category", "severity"]),
+    activeEventsByNamespace: gauge(
+      "active_events_by_namespace",
+      "The same by the namespace they belong to, with METRICS_BY_NAMESPACE=true; beyond 500 namespaces `other`",
+      ["namespace", "severity"],
+    ),
+    findingsResolved: counter("findings_resolved_total", "Findings that became Resolved", [
+      "source",
+      "severity",
+      "reason",
+    ]),
+    findingsReopened: counter(
+      "findings_reopened_total",
+      "Findings that were reported again after they were Resolved",
+      ["source", "severity"],
+    ),
+    findingResolution: histogram(
+      "finding_resolution_seconds",
+      "From when a finding was first seen, or last reopened, until it was Resolved",
+      ["source", "severity"],
+      RESOLUTION_BUCKETS,
+    ),
+    activeFindings: gauge(
+      "active_findings",
+      "Active findings that were first seen more than so many days ago; `0`: all of them",
+      ["source", "severity", "older_than_days"],
+    ),
+    oldestActiveFinding: gauge(
+      "oldest_active_finding_timestamp_seconds",
+      "When the oldest Active finding was first seen; 0 where there is none",
+      ["source", "severity"],
+    ),
+    sourceLastSeen: gauge(
+      "source_last_seen_timestamp_seconds",
+      "Newest lastSeenAt of what is stored of a source; 0 where nothing is",
+      ["source"],
+    ),
     observationsCreated: counter("observations_created_total", "Observations created", ["source"]),
     observationsFiltered: counter("observations_filtered_total", "Events filtered", ["source", "reason"]),
     observationsDeduped: counter("observations_deduped_total", "Events that repeat a stored Observation", [

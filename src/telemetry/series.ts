@@ -2,7 +2,7 @@
  * Series that stand at 0 before the first event: Prometheus counts what a series grows by, not that it appeared, so
  * `increase()` and `rate()` would miss the first event of each kind after every start.
  */
-import { type Category, SEVERITIES } from "../model/observation.ts";
+import { type Category, RESOLVED_REASONS, SEVERITIES } from "../model/observation.ts";
 import { FAIL_REASONS, FILTER_REASONS, PAYLOAD_ERROR_REASONS } from "../model/outcome.ts";
 import type { Metrics } from "./metrics.ts";
 
@@ -11,6 +11,7 @@ export const WEBHOOK_STATUSES = [200, 400, 401, 403, 405, 408, 413, 415, 422, 50
 
 export interface SourceSeries {
   readonly source: string;
+  readonly kind: "finding" | "occurrence";
   /** What its events can be. */
   readonly categories: readonly Category[];
   /** Values of `reason` of failed attempts to create an Observation. */
@@ -24,13 +25,14 @@ export interface SourceSeries {
 /** Opens the counters of a source that comes into force; those that count already stay as they are. */
 export function openSourceSeries(
   metrics: Metrics,
-  { source: name, categories, createErrors, deletes, watchErrors }: SourceSeries,
+  { source: name, kind, categories, createErrors, deletes, watchErrors }: SourceSeries,
 ): void {
   const source = metrics.sourceLabel(name);
   for (const category of categories) {
     for (const severity of SEVERITIES) metrics.events.inc({ source, category, severity }, 0);
     metrics.eventsWritten.inc({ source, category }, 0);
   }
+  if (kind === "finding") openFindingSeries(metrics, source);
   metrics.observationsCreated.inc({ source }, 0);
   metrics.observationsDeduped.inc({ source }, 0);
   for (const reason of FILTER_REASONS) metrics.observationsFiltered.inc({ source, reason }, 0);
@@ -40,6 +42,15 @@ export function openSourceSeries(
   for (const reason of PAYLOAD_ERROR_REASONS) metrics.payloadErrors.inc({ source, reason }, 0);
   for (const error_type of [...PAYLOAD_ERROR_REASONS, ...watchErrors]) {
     metrics.watcherErrors.inc({ watcher: source, error_type }, 0);
+  }
+}
+
+/** What becomes of findings. Dashboards subtract these counters from others by source: occurrences have none. */
+function openFindingSeries(metrics: Metrics, source: string): void {
+  for (const severity of SEVERITIES) {
+    for (const reason of RESOLVED_REASONS) metrics.findingsResolved.inc({ source, severity, reason }, 0);
+    metrics.findingsReopened.inc({ source, severity }, 0);
+    metrics.findingResolution.zero({ source, severity });
   }
 }
 

@@ -2,7 +2,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { parse } from "yaml";
 import { createNamespaces, feedObjects, feedWebhook, installCrds } from "../../scripts/support/feed.ts";
-import { ensureTool } from "../../scripts/tools.ts";
 import type { JsonObject } from "../../src/model/json.ts";
 import { startDevCluster } from "../../src/devcluster/mod.ts";
 import { fixedConnection } from "../../src/kube/auth/connection.ts";
@@ -10,7 +9,7 @@ import { createKubeClient } from "../../src/kube/client.ts";
 import { startTestApp } from "../support/app.ts";
 import { CHART } from "../support/chart.ts";
 import { eventually } from "../support/eventually.ts";
-import { startPrometheus } from "../support/prometheus.ts";
+import { promtool, startPrometheus } from "../support/prometheus.ts";
 
 const RULES = `${CHART}files/rules.yaml`;
 const CASES = new URL("../fixtures/rules/rules_test.yaml", import.meta.url);
@@ -89,18 +88,4 @@ async function allQueries(): Promise<string[]> {
   return queries.map((query: string) =>
     query.replaceAll("$job", ".*").replaceAll("$source", ".*").replaceAll("$__rate_interval", "1m")
   );
-}
-
-async function promtool(args: readonly string[], input = ""): Promise<string> {
-  const child = new Deno.Command(await ensureTool("promtool"), {
-    args: [...args],
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const writer = child.stdin.getWriter();
-  await writer.write(new TextEncoder().encode(input));
-  await writer.close();
-  const { stdout, stderr } = await child.output();
-  return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
 }

@@ -15,6 +15,21 @@ export interface Prometheus extends AsyncDisposable {
 
 const START_TIMEOUT_MS = 60_000;
 
+/** Runs promtool; resolves with all that it prints. */
+export async function promtool(args: readonly string[], input = ""): Promise<string> {
+  const child = new Deno.Command(await ensureTool("promtool"), {
+    args: [...args],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(input));
+  await writer.close();
+  const { stdout, stderr } = await child.output();
+  return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+}
+
 /** Starts it with this configuration and waits until it answers. */
 export async function startPrometheus(text: string): Promise<Prometheus> {
   await ensureTool("promtool"); // Of the same package.

@@ -3,6 +3,7 @@ import type { Clock } from "../../src/model/clock.ts";
 import type { Drawn, DrawnEvent, EventFeed, EventSource, Payload } from "../../src/model/event.ts";
 import type { Outcome, PayloadError } from "../../src/model/outcome.ts";
 import type { KubeApi } from "../../src/kube/api.ts";
+import type { EventDraft, ObjectReference } from "../../src/kube/events.ts";
 import type { WatchEvent } from "../../src/kube/watch.ts";
 import { createDedup, type Dedup } from "../../src/pipeline/dedup.ts";
 import {
@@ -26,6 +27,7 @@ import {
   type Store,
   type StoredObservation,
 } from "../../src/store/mod.ts";
+import { createTurns, type Turns } from "../../src/store/turns.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 import type { FakeKube } from "./fake_kube.ts";
 import { DRAW_CONTEXT, EVENT_SETTINGS } from "./source_runtime.ts";
@@ -63,6 +65,8 @@ export class Replica {
   readonly payloadErrors: PayloadError[] = [];
   readonly metrics = createMetrics();
   readonly logged: { readonly level: string; readonly message: string }[] = [];
+  readonly events: EventDraft[] = [];
+  readonly turns: Turns;
   /** While true, what the watch brings waits. */
   lagging = false;
   evictions = 0;
@@ -78,6 +82,14 @@ export class Replica {
     const { time, clock = time } = options;
     this.#kube = kube;
     this.#clock = clock;
+    this.turns = createTurns({
+      clock,
+      log: this.#log(),
+      metrics: this.metrics,
+      sourceLabel: (source) => source,
+      record: (event) => void this.events.push(event),
+      regarding: LEASE,
+    });
     this.store = createStore({
       api: options.api ?? kube,
       contentHash: (observation) => contentHashOf(observation, []),
@@ -91,6 +103,7 @@ export class Replica {
       sourceLabel: (source) => source,
       contentSilenceMs: 7_200_000,
       countReturns: true,
+      onTurn: (turn) => this.turns.note(turn),
       sleep: time.sleep,
       random: () => 0.5,
     });
@@ -193,6 +206,14 @@ export class Replica {
     return { debug: at("DEBUG"), info: at("INFO"), warn: at("WARN"), error: at("ERROR"), crit: at("CRIT") };
   }
 }
+
+/** What Events of turns are about. */
+export const LEASE: ObjectReference = {
+  apiVersion: "coordination.k8s.io/v1",
+  kind: "Lease",
+  name: "zen-watcher-leader-election",
+  namespace: "zen-system",
+};
 
 export interface TakeOptions {
   readonly signal?: AbortSignal;

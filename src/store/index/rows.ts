@@ -125,6 +125,14 @@ export class Rows {
     return (this.#columns.resolvedAtSeconds[slot] ?? 0) * 1_000;
   }
 
+  firstSeenAt(slot: number): number {
+    return this.#columns.firstSeenAt[slot] ?? 0;
+  }
+
+  lastSeenAt(slot: number): number {
+    return this.#columns.lastSeenAt[slot] ?? 0;
+  }
+
   /** See `Entry.reportedAtSeconds`. */
   reportedAtSeconds(slot: number): number {
     return this.#columns.reportedAtSeconds[slot] ?? 0;
@@ -192,8 +200,8 @@ export class Rows {
       uid: this.uid(slot),
       resourceVersion: Number.isNaN(resourceVersion) ? undefined : String(resourceVersion),
       createdAt: this.createdAt(slot),
-      firstSeenAt: columns.firstSeenAt[slot] ?? 0,
-      lastSeenAt: columns.lastSeenAt[slot] ?? 0,
+      firstSeenAt: this.firstSeenAt(slot),
+      lastSeenAt: this.lastSeenAt(slot),
       resolvedAt: this.resolvedAt(slot),
       active: !this.resolved(slot),
       ttlSeconds: this.ttlSeconds(slot),
@@ -205,14 +213,13 @@ export class Rows {
 
   /** The part of a row that dedup reads of each event. `fingerprint` is the slot's, in hex. */
   generationOf(slot: number, fingerprint: string): Generation {
-    const { firstSeenAt, lastSeenAt } = this.#columns;
     const generation = this.generation(slot);
     return {
       namespace: this.namespace(slot),
       name: observationName(this.source(slot), fingerprint, generation),
       generation,
-      firstSeenAt: firstSeenAt[slot] ?? 0,
-      lastSeenAt: lastSeenAt[slot] ?? 0,
+      firstSeenAt: this.firstSeenAt(slot),
+      lastSeenAt: this.lastSeenAt(slot),
       active: !this.resolved(slot),
       contentHash: this.contentHash(slot),
     };
@@ -423,6 +430,14 @@ export class Entry {
 
   get createdAt(): number {
     return this.#rows.createdAt(this.#slot);
+  }
+
+  get firstSeenAt(): number {
+    return this.#rows.firstSeenAt(this.#slot);
+  }
+
+  get lastSeenAt(): number {
+    return this.#rows.lastSeenAt(this.#slot);
   }
 
   /** 0 while it is not Resolved. */

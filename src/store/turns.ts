@@ -1,0 +1,130 @@
+/**
+ * Findings that were resolved or reported again: counted one by one, and told of many at once, by one log line and one
+ * Event each, since a report that is gone may end hundreds of them.
+ */
+import type { Clock } from "../model/clock.ts";
+import { API_VERSION, KIND, type Observation, type ResolvedReason } from "../model/observation.ts";
+import { parseTime, seenTimes } from "../model/time.ts";
+import type { EventDraft, ObjectReference } from "../kube/events.ts";
+import type { Logger } from "../telemetry/logging.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+
+/** What this process wrote of a finding. `observation` is the object as it was before. */
+export type Turn =
+  & { readonly observation: Observation; readonly at: number }
+  & ({ readonly kind: "resolved"; readonly reason: ResolvedReason } | { readonly kind: "reopened" });
+
+export interface TurnsOptions {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Pick<Metrics, "findingsResolved" | "findingsReopened" | "findingResolution">;
+  /** A source as a label value: beyond a bounded number of them `other`. */
+  readonly sourceLabel: (source: string) => string;
+  readonly record: (event: EventDraft) => void;
+  /** The Lease that the Events are about: they lie in the controller's namespace, whatever the findings' are. */
+  readonly regarding: ObjectReference;
+}
+
+/** The turns of a process. */
+export interface Turns {
+  note(turn: Turn): void;
+  /** Tells what has waited long enough; `all`: everything. */
+  tell(options?: { readonly all?: boolean }): void;
+}
+
+/** Turns that are told together. */
+interface Batch {
+  readonly beganAt: number;
+  newestAt: number;
+  findings: number;
+  readonly sources: Record<string, number>;
+  readonly reasons: Record<string, number>;
+  readonly names: string[];
+  readonly first: ObjectReference;
+}
+
+/** A batch is told when nothing was added for this long, or when it is this old. */
+const QUIET_MS = 5_000;
+const LONGEST_MS = 60_000;
+/** Names that a line holds. */
+const MAX_NAMES = 10;
+
+/** Creates the turns of a process. */
+export function createTurns(options: TurnsOptions): Turns {
+  const { clock, log, metrics, sourceLabel, record, regarding } = options;
+  const batches = new Map<Turn["kind"], Batch>();
+
+  function count(turn: Turn, source: string): void {
+    const { severity } = turn.observation.spec;
+    if (turn.kind === "reopened") return metrics.findingsReopened.inc({ source, severity });
+    metrics.findingsResolved.inc({ source, severity, reason: turn.reason });
+    metrics.findingResolution.observe({ source, severity }, openSeconds(turn));
+  }
+
+  function tellBatch(kind: Turn["kind"], batch: Batch): void {
+    const { findings, sources, reasons, names } = batch;
+    if (kind === "resolved") {
+      log.info("Findings resolved", { findings, sources, reasons, names });
+      recordEvent(batch, { reason: "FindingsResolved", what: `resolved (${listOf(reasons)})` });
+    } else {
+      log.info("Findings reported again", { findings, sources, names });
+      recordEvent(batch, { reason: "FindingsReopened", what: "reported again" });
+    }
+  }
+
+  function recordEvent(
+    { findings, sources, names: [name], first }: Batch,
+    { reason, what }: { readonly reason: string; readonly what: string },
+  ): void {
+    const message = findings === 1
+      ? `1 finding ${what}: ${name}`
+      : `${findings} findings ${what}: ${listOf(sources)}; first ${name}`;
+    record({ regarding, related: first, type: "Normal", reason, message });
+  }
+
+  return {
+    note(turn) {
+      const { metadata: { namespace = "", name = "", uid }, spec } = turn.observation;
+      const source = sourceLabel(spec.source);
+      count(turn, source);
+      const now = clock.monotonic();
+      const batch: Batch = batches.get(turn.kind) ?? {
+        beganAt: now,
+        newestAt: now,
+        findings: 0,
+        sources: {},
+        reasons: {},
+        names: [],
+        first: { apiVersion: API_VERSION, kind: KIND, namespace, name, ...(uid !== undefined && { uid }) },
+      };
+      batches.set(turn.kind, batch);
+      batch.newestAt = now;
+      batch.findings++;
+      batch.sources[source] = (batch.sources[source] ?? 0) + 1;
+      if (turn.kind === "resolved") batch.reasons[turn.reason] = (batch.reasons[turn.reason] ?? 0) + 1;
+      if (batch.names.length < MAX_NAMES) batch.names.push(`${namespace}/${name}`);
+    },
+    tell({ all = false } = {}) {
+      const now = clock.monotonic();
+      for (const [kind, batch] of batches) {
+        const isDue = now - batch.newestAt >= QUIET_MS || now - batch.beganAt >= LONGEST_MS;
+        if (!all && !isDue) continue;
+        batches.delete(kind);
+        tellBatch(kind, batch);
+      }
+    },
+  };
+}
+
+/** How long a finding was open: from when it was first seen, or last reopened. */
+function openSeconds({ observation, at }: Turn): number {
+  const reopenedAt = parseTime(observation.status?.reopenedAt ?? "")?.ms ?? -Infinity;
+  const openedAt = Math.max(seenTimes(observation).firstSeenAt, reopenedAt);
+  return Math.max(0, at - openedAt) / 1_000;
+}
+
+/** `trivy 12, kyverno 3`. */
+function listOf(counts: Readonly<Record<string, number>>): string {
+  return Object.entries(counts).sort(([, one], [, other]) => other - one)
+    .map(([what, count]) => `${what} ${count}`).join(", ");
+}
