@@ -247,7 +247,8 @@ function guardAccepting(
     const accepted = connections.acceptedCount;
     const isIdle = accepted === acceptedBefore;
     acceptedBefore = accepted;
-    if (busy || !isIdle) return;
+    // A runtime that reports no connection at all, as Deno 2.6, cannot be judged by their number.
+    if (busy || !isIdle || accepted === 0) return;
     busy = true;
     check().catch((error) => log.error("The port cannot be bound anew yet", { port, setting, error }))
       .finally(() => busy = false);

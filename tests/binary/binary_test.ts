@@ -111,6 +111,17 @@ Deno.test("with a kubeconfig it stores alerts, and ends with 0 on SIGTERM and SI
   }
 });
 
+Deno.test("it goes on taking alerts when it has looked whether its port is accepted from", async () => {
+  await using world = await startDevWorld({ namespaces: ["shop"] });
+  await using controller = await start({ kubeconfig: world.kubeconfig });
+  await takesAlerts(controller, world);
+  // The guard of the port needs two looks, 5 s apart, and 2 s to judge: nothing tells from outside that it has looked.
+  await new Promise((resolve) => setTimeout(resolve, 15_000));
+  const response = await fetch(`${controller.url}/ready`, { signal: AbortSignal.timeout(5_000) });
+  assertEquals([response.status, await response.json()], [200, { status: "ready" }]);
+  assertEquals(controller.lines.filter((line) => line.includes("accepts no connections")), []);
+});
+
 Deno.test("the image's program reads no kubeconfig: that right is a user's", async () => {
   const kubeconfig = join(folder, "kubeconfig");
   await Deno.writeTextFile(kubeconfig, "{}");
