@@ -50,6 +50,12 @@ export const SETTINGS = {
       max: 31_536_000,
     },
   ),
+  resolvedTtlSeconds: integer(
+    "RESOLVED_TTL_SECONDS",
+    "2592000",
+    "A Resolved finding is deleted after, in seconds from its resolution",
+    { min: 1, max: 315_360_000 },
+  ),
   observationMaxTotal: integer("OBSERVATION_MAX_TOTAL", "50000", "Storage budget: number of Observations", {
     min: 1,
   }),

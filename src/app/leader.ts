@@ -62,6 +62,7 @@ export function createLeader(shared: Shared, { caches, feeding }: LeaderOptions)
     sourceLabel: books.sourceLabel,
     stateOf: (row) => findings.state(row),
     ttlSeconds: settings.observationTtlSeconds,
+    resolvedTtlSeconds: settings.resolvedTtlSeconds,
     ready: sourcesKnown,
     intervalMs: settings.gcIntervalMs,
     timeoutMs: settings.gcTimeoutMs,

@@ -17,6 +17,8 @@ export interface ExpiryOptions extends DeletesOptions {
   readonly stateOf: (row: Row) => FindingState;
   /** OBSERVATION_TTL_SECONDS, for Observations without a TTL of their own. */
   readonly ttlSeconds: number;
+  /** RESOLVED_TTL_SECONDS, from when a finding was resolved, whatever its own TTL. */
+  readonly resolvedTtlSeconds: number;
   readonly intervalMs: number;
   readonly timeoutMs: number;
   /** False while it is not known which sources have views: a finding of theirs must not be taken for a pushed one. */
@@ -100,7 +102,11 @@ export function createExpiry(options: ExpiryOptions): Expiry {
   }
 
   function isExpired(entry: Entry, now: number): boolean {
-    const ttlMs = (entry.ttlSeconds || options.ttlSeconds) * 1_000;
+    const isResolvedFinding = entry.isFinding && entry.isResolved;
+    const ttlSeconds = isResolvedFinding
+      ? options.resolvedTtlSeconds
+      : entry.ttlSeconds || options.ttlSeconds;
+    const ttlMs = ttlSeconds * 1_000;
     // A TTL never runs from a time before the creation.
     if (entry.createdAt + ttlMs > now) return false;
     if (!entry.isFinding) return true;

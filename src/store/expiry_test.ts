@@ -86,8 +86,8 @@ const FINDING_CASES: readonly (readonly [FindingState, "Active" | "Resolved", st
   ["ended", "Active", "one that ended is Resolved first", false],
   ["unseen", "Active", "so is one that nothing reports any more", false],
   ["absent", "Active", "one of an uninstalled resource does not count as reported", true],
-  ["reported", "Resolved", "a Resolved one goes its TTL after resolvedAt", true],
-  ["ended", "Resolved", "also one that ended", true],
+  ["reported", "Resolved", "a Resolved one outlives its own TTL", false],
+  ["ended", "Resolved", "also one that ended", false],
 ];
 
 for (const [state, phase, title, expires] of FINDING_CASES) {
@@ -141,20 +141,22 @@ Deno.test("GC deletes what belongs to this shard, whatever its label, and leaves
     { replica: { covers: (belongsTo) => belongsTo === "shop" } },
   ));
 
-Deno.test("a Resolved finding's TTL runs from resolvedAt", () =>
+Deno.test("a Resolved finding is deleted 30 days after resolvedAt, whatever its own TTL", () =>
   leading(
-    (now) => [{
-      source: "trivy",
-      ttlSeconds: 3_600,
-      createdAt: now - DAY_MS,
-      status: { phase: "Resolved", resolvedAt: new Date(now - 3_000_000).toISOString() },
-    }],
+    (now) =>
+      [3_600, 31_000_000].map((ttlSeconds, id) => ({
+        id,
+        source: "trivy",
+        ttlSeconds,
+        createdAt: now - 40 * DAY_MS,
+        status: { phase: "Resolved", resolvedAt: new Date(now - 30 * DAY_MS + 300_000).toISOString() },
+      })),
     async ({ time, leader }) => {
       assertEquals(await leader.expiry.collect(NEVER), 0);
       await time.advance(600_000);
       const collected = leader.expiry.collect(NEVER);
       await time.advance(1_000);
-      assertEquals(await collected, 1);
+      assertEquals(await collected, 2);
     },
     { stateOf: () => "reported" },
   ));

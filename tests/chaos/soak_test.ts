@@ -60,6 +60,7 @@ class Soaked implements AsyncDisposable {
         RESOLVE_GRACE_SECONDS: "5",
         GC_INTERVAL: "10s",
         OBSERVATION_TTL_SECONDS: "45",
+        RESOLVED_TTL_SECONDS: "45",
         LOG_LEVEL: "ERROR",
       },
       stdin: "piped",

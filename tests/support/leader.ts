@@ -79,6 +79,7 @@ export class Leader extends Replica {
       perSecond: options.perSecond ?? 1_000,
       stateOf: options.stateOf ?? this.findings.state,
       ttlSeconds: 604_800,
+      resolvedTtlSeconds: 2_592_000,
       intervalMs: 3_600_000,
       timeoutMs: options.timeoutMs ?? 300_000,
     });
