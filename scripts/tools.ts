@@ -5,7 +5,7 @@ import { run } from "./support/run.ts";
 import { runScript, say } from "./support/script.ts";
 
 const HELP = `
-Usage: deno run -A scripts/tools.ts [helm] [opa] [promtool]
+Usage: deno run -A scripts/tools.ts [helm] [opa] [promtool] [chromium-headless-shell]
 
 Finds or builds the tools that tests of the packaging use, at fixed versions, outside the repository. Without a name: all.
 `;
@@ -15,14 +15,17 @@ const GO_TOOLS = {
   helm: { package: "helm.sh/helm/v3/cmd/helm", version: "v3.22.0" },
   opa: { package: "github.com/open-policy-agent/opa", version: "v1.22.2" },
 } as const;
-/** From Debian's archive: its Go module's main package does not install by itself. */
-const DEBIAN_TOOLS = { promtool: "prometheus" } as const;
+/** From Debian's archive, with the packages that hold them: promtool's Go module does not install by itself. */
+const DEBIAN_TOOLS = {
+  promtool: ["prometheus"],
+  "chromium-headless-shell": ["chromium-headless-shell", "fonts-dejavu-core"],
+} as const;
 
 export type ToolName = keyof typeof GO_TOOLS | keyof typeof DEBIAN_TOOLS;
 
 /** The path of a tool, built or installed first where it is not there. */
 export async function ensureTool(name: ToolName): Promise<string> {
-  return name === "promtool" ? await fromDebian(name) : await fromGo(name);
+  return name === "helm" || name === "opa" ? await fromGo(name) : await fromDebian(name);
 }
 
 async function fromGo(name: keyof typeof GO_TOOLS): Promise<string> {
@@ -45,15 +48,15 @@ async function fromGo(name: keyof typeof GO_TOOLS): Promise<string> {
 async function fromDebian(name: keyof typeof DEBIAN_TOOLS): Promise<string> {
   const found = await onPath(name);
   if (found !== undefined) return found;
-  const debian = DEBIAN_TOOLS[name];
-  const why =
-    `${name} is not on PATH, and Debian's package "${debian}", which holds it, cannot be installed here`;
+  const packages = DEBIAN_TOOLS[name];
+  const debian = packages.join(" ");
+  const why = `${name} is not on PATH, and Debian's "${debian}", which holds it, cannot be installed here`;
   const env = { DEBIAN_FRONTEND: "noninteractive" };
-  say(`tools: installing Debian's package ${debian} for ${name}`);
+  say(`tools: installing Debian's ${debian} for ${name}`);
   await run("apt-get", ["update", "-qq"], { why, env });
-  await run("apt-get", ["install", "-y", "-qq", "--no-install-recommends", debian], { why, env });
+  await run("apt-get", ["install", "-y", "-qq", "--no-install-recommends", ...packages], { why, env });
   const installed = await onPath(name);
-  if (installed === undefined) throw new Error(`Cannot find "${name}": package ${debian} does not hold it`);
+  if (installed === undefined) throw new Error(`Cannot find "${name}": ${debian} does not hold it`);
   return installed;
 }
 
@@ -66,7 +69,7 @@ async function onPath(name: string): Promise<string | undefined> {
 }
 
 async function main(_: unknown, words: readonly string[]): Promise<void> {
-  const known: readonly ToolName[] = ["helm", "opa", "promtool"];
+  const known: readonly ToolName[] = ["helm", "opa", "promtool", "chromium-headless-shell"];
   for (const word of words.length > 0 ? words : known) {
     const name = known.find((each) => each === word);
     if (!name) throw new Error(`Cannot find tool "${word}": expected ${known.join(", ")}`);

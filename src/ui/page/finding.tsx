@@ -24,14 +24,30 @@ export function FindingView() {
   const detail = data?.row.name === extra.name && data?.row.storedIn === extra.in ? data : undefined;
   if (!extra.in || !extra.name) return <Empty title="The address names no finding" />;
   return (
-    <>
+    <article>
+      <ViewHead title={detail ? <Title row={detail.row} /> : "Finding"}>
+        {detail && <Actions row={detail.row} />}
+      </ViewHead>
       {error !== undefined && <Problem text={error} />}
-      {detail ? <Detail detail={detail} /> : (
-        <>
-          <ViewHead title="Finding" />
-          {loading && <p class="wait">Loading…</p>}
-        </>
-      )}
+      {detail ? <Detail detail={detail} /> : loading && <p class="wait">Loading…</p>}
+    </article>
+  );
+}
+
+function Title({ row }: { readonly row: FindingRow }) {
+  return (
+    <>
+      <SeverityWord severity={row.severity} /> <span class="break">{row.rule || row.eventType}</span>
+    </>
+  );
+}
+
+function Actions({ row }: { readonly row: FindingRow }) {
+  return (
+    <>
+      {row.phase !== "Active" && <PhaseWord phase={row.phase} />}
+      <AcceptFinding row={row} />
+      <button type="button" onClick={() => print()}>Print</button>
     </>
   );
 }
@@ -40,18 +56,7 @@ function Detail({ detail }: { readonly detail: FindingDetail }) {
   const { row, yaml, kubectl, zen, related, relatedTotal, relatedFilter } = detail;
   const details = field(field(detail.observation, "spec"), "details");
   return (
-    <article>
-      <ViewHead
-        title={
-          <>
-            <SeverityWord severity={row.severity} /> <span class="break">{row.rule || row.eventType}</span>
-          </>
-        }
-      >
-        {row.phase !== "Active" && <PhaseWord phase={row.phase} />}
-        <AcceptFinding row={row} />
-        <button type="button" onClick={() => print()}>Print</button>
-      </ViewHead>
+    <>
       <p class="lead">{row.message}</p>
       <div class="columns finding">
         <div class="stack">
@@ -70,9 +75,7 @@ function Detail({ detail }: { readonly detail: FindingDetail }) {
             <CommandPair kubectl={kubectl} zen={zen} />
           </Panel>
           <Panel title="Stored as" class="no-print">
-            <p class="break">
-              {row.storedIn}/{row.name}
-            </p>
+            <p class="break">{row.storedIn}/{row.name}</p>
             <details>
               <summary>YAML</summary>
               <YamlText text={yaml} />
@@ -92,7 +95,7 @@ function Detail({ detail }: { readonly detail: FindingDetail }) {
           <FindingTable rows={related} />
         </Panel>
       )}
-    </article>
+    </>
   );
 }
 

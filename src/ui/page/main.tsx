@@ -16,7 +16,7 @@ import { RulesView, WorkloadsView } from "./groups.tsx";
 import { cut, keepStream, state } from "./live.ts";
 import { OverviewView } from "./overview.tsx";
 import { announcement } from "./parts.tsx";
-import { followLinks, go, hrefOf, restoreScroll, route, type View, visits } from "./route.ts";
+import { followLinks, go, hrefOf, restoreScroll, route, type View, visit } from "./route.ts";
 import { openSession, session } from "./session.ts";
 import { numberText, Time } from "./words.tsx";
 
@@ -112,14 +112,14 @@ function applyTheme(): void {
 
 function Content() {
   const { view } = route.value;
-  const seen = visits.value;
+  const { count, focus } = visit.value;
   useEffect(() => {
     document.title = `${
       TABS.find(([name]) => name === (TAB_OF[view] ?? view))?.[1] ?? "Findings"
     } · zen-watcher`;
-    if (seen > 0) document.getElementById("view-title")?.focus({ preventScroll: true });
+    if (count > 0) document.getElementById(focus)?.focus({ preventScroll: true });
     restoreScroll();
-  }, [view, seen]);
+  }, [view, count]);
   const open = session.value;
   if (open.state === "lost") return <SessionLost why={open.why} />;
   if (!state.value) {
@@ -153,15 +153,9 @@ function SessionLost({ why }: { readonly why: string }) {
 /** What the lists leave out. */
 function Notes() {
   const current = state.value;
-  if (!current || (current.notes.length === 0 && !current.onlyNamespace)) return null;
+  if (!current || current.notes.length === 0) return null;
   return (
     <ul class="notes" aria-label="What is left out">
-      {current.onlyNamespace && (
-        <li>
-          You may read the namespace <b>{current.onlyNamespace}</b>{" "}
-          alone: findings of other namespaces are not shown.
-        </li>
-      )}
       {current.notes.map((note) => <li key={note}>{note}</li>)}
     </ul>
   );
@@ -226,8 +220,9 @@ function searchKey(event: KeyboardEvent): void {
   if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target instanceof Element && event.target.closest("input, textarea, select")) return;
   event.preventDefault();
-  if (!document.getElementById("search")) go(hrefOf("findings"));
-  requestAnimationFrame(() => document.getElementById("search")?.focus());
+  const search = document.getElementById("search");
+  if (search) search.focus();
+  else go(hrefOf("findings"), { focus: "search" });
 }
 
 async function start(): Promise<void> {

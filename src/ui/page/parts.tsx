@@ -134,28 +134,31 @@ export function Menu(
   );
 }
 
-/** A line of code with a button that copies it. */
+/** A line of code with a button that copies it; where the browser refuses, it selects the text. */
 export function Copyable({ label, text }: { readonly label: string; readonly text: string }) {
-  const [done, setDone] = useState(false);
+  const [result, setResult] = useState("Copy");
+  const code = useRef<HTMLElement>(null);
   async function copy() {
     try {
       await navigator.clipboard.writeText(text);
-      setDone(true);
-      announcement.value = `Copied: ${label}`;
+      setResult("Copied");
+      announcement.value = `Copied ${label}`;
     } catch {
-      announcement.value = "Cannot copy: the browser refused. Select the text and copy it by hand.";
+      if (code.current) getSelection()?.selectAllChildren(code.current);
+      setResult("Press Ctrl+C");
+      announcement.value = "The browser does not let the page copy. The text is selected: copy it by Ctrl+C.";
     }
   }
   return (
     <div class="copyable">
-      <code tabIndex={0}>{text}</code>
+      <code ref={code} tabIndex={0}>{text}</code>
       <button
         type="button"
         aria-label={`Copy ${label}`}
         onClick={() => void copy()}
-        onBlur={() => setDone(false)}
+        onBlur={() => setResult("Copy")}
       >
-        {done ? "Copied" : "Copy"}
+        {result}
       </button>
     </div>
   );

@@ -66,8 +66,8 @@ export interface Route {
 
 /** The place that the address bar shows. */
 export const route = signal<Route>(read(location.search));
-/** Rises with each navigation by link or history: the new view takes the focus. */
-export const visits = signal(0);
+/** Each navigation by link or history: its number, and the id of the element that takes the focus. */
+export const visit = signal({ count: 0, focus: "view-title" });
 
 /** The scroll position to restore when the list of a visited place is there again. */
 let scrollWanted: number | undefined;
@@ -129,7 +129,7 @@ export function findingHref(finding: { readonly storedIn: string; readonly name:
 }
 
 /** Goes to an address of the page; `replace` leaves no entry in the history and the focus where it is. */
-export function go(href: string, { replace = false } = {}): void {
+export function go(href: string, { replace = false, focus = "view-title" } = {}): void {
   if (replace) {
     history.replaceState(history.state, "", href);
     route.value = read(location.search);
@@ -137,7 +137,7 @@ export function go(href: string, { replace = false } = {}): void {
   }
   rememberScroll();
   history.pushState({}, "", href);
-  arrive(0);
+  arrive(0, focus);
 }
 
 /** Changes the filter of the list that is shown; `undefined` takes a key away. */
@@ -159,10 +159,10 @@ function rememberScroll(): void {
   history.replaceState({ scroll: scrollY }, "");
 }
 
-function arrive(scroll: number): void {
+function arrive(scroll: number, focus = "view-title"): void {
   scrollWanted = scroll;
   route.value = read(location.search);
-  visits.value++;
+  visit.value = { count: visit.value.count + 1, focus };
 }
 
 /** Scrolls to where the reader was, once the view is high enough; called by views when their data is there. */
