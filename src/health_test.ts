@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { KnownDocuments } from "../tests/support/known_documents.ts";
 import { settled, VirtualTime } from "../tests/support/virtual_time.ts";
+import { createFilterStatus, filterStatusName } from "./filters/filter_status.ts";
 import { createFiltersWatch } from "./filters/watch.ts";
 import { LiveFilters } from "./filters/live.ts";
 import { Health } from "./health.ts";
@@ -96,13 +97,23 @@ function tasksOf(time: VirtualTime, api: KubeApi): readonly Runnable[] {
   const conditions = createConditions({ ...common, isLeader: () => true });
   const wanted = () => SOURCES.flatMap(watchedResources);
   const discovery = createDiscovery(api, { ...common, random, wanted });
+  const liveFilters = new LiveFilters({ metrics, clock });
+  const configMap = { namespace: "zen-system", name: "zen-watcher-filter", key: "filter.json" };
   const filters = createFiltersWatch({
     api,
     clock,
     metrics,
     watchTuning,
-    filters: new LiveFilters({ metrics, clock }),
-    configMap: { namespace: "zen-system", name: "zen-watcher-filter", key: "filter.json" },
+    filters: liveFilters,
+    configMap,
+    status: createFilterStatus({
+      ...common,
+      filters: liveFilters,
+      configMap,
+      statusName: filterStatusName("default"),
+      isLeader: () => true,
+    }),
+    knownSources: () => [],
     ownNamespace: "zen-system",
     tenantNamespaces: [],
     emit: () => {},

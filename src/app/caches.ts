@@ -1,16 +1,18 @@
 /** What every replica keeps: the index, filters, sources of configuration, discovery. */
 import { createConditions } from "../kube/conditions.ts";
 import { createDiscovery, type Discovery } from "../kube/discovery.ts";
+import { createFilterStatus, filterStatusName } from "../filters/filter_status.ts";
+import type { KnownSource } from "../filters/warnings.ts";
 import { createFiltersWatch, type FiltersWatch } from "../filters/watch.ts";
 import { LiveFilters } from "../filters/live.ts";
 import { every, RunnableGroup } from "../lifecycle.ts";
 import { MappedSources } from "../mapped/runtime.ts";
 import { AUDIT_COMMANDS } from "../sources/audit/mod.ts";
 import { ownRequests } from "../sources/own_requests.ts";
-import { REPORT_ENGINES } from "../sources/kyverno/mod.ts";
+import { POLICY_REPORT, REPORT_ENGINES } from "../sources/kyverno/mod.ts";
 import { BUILT_IN, configMapNamespaces, RESERVED_SOURCES, SOURCES } from "../sources/registry.ts";
 import { leaseName } from "../sources/rbac.ts";
-import { watchedResources } from "../sources/source.ts";
+import { knownSource, watchedResources } from "../sources/source.ts";
 import { type Budget, budgetEvent, type BudgetState, createBudget } from "../store/budget.ts";
 import { clockEvent } from "../store/deletes.ts";
 import { createFindingGauges } from "../store/finding_gauges.ts";
@@ -89,7 +91,10 @@ export function createCaches(shared: Shared): Caches {
     ...tuning,
   });
   let areSourcesKnown = false;
-  mapped.settled.then(() => areSourcesKnown = true);
+  mapped.settled.then(() => {
+    areSourcesKnown = true;
+    filtersWatch.sourcesChanged();
+  });
   const sources = new SourceSet({ states, metrics, claims: (source) => mapped.claims(source) });
   let ownTable = { sources: sources.all, isOwnRequest: ownRequests(settings, sources.all) };
   const isOwnRequestNow = () => {
@@ -98,18 +103,40 @@ export function createCaches(shared: Shared): Caches {
     }
     return ownTable.isOwnRequest;
   };
-  const filters = new LiveFilters({ metrics, clock, onChange: () => evaluateAgain.raise() });
+  const filters = new LiveFilters({
+    metrics,
+    clock,
+    ownNamespace: settings.podNamespace,
+    onChange: () => evaluateAgain.raise(),
+  });
+  const configMap = {
+    namespace: settings.filterConfigMapNamespace || settings.podNamespace,
+    name: settings.filterConfigMapName,
+    key: settings.filterConfigMapKey,
+  };
+  const filterStatus = createFilterStatus({
+    api,
+    clock,
+    filters,
+    configMap,
+    statusName: filterStatusName(settings.instance),
+    isLeader: () => election.isLeader(),
+  });
+  /** Built in, by configuration, or named by policy reports. */
+  const knownSources = (): readonly KnownSource[] | undefined => {
+    if (!areSourcesKnown) return undefined;
+    const others = [...mapped.named, POLICY_REPORT, ...settings.of(REPORT_ENGINES)];
+    return [...SOURCES.map(knownSource), ...others.map((name) => ({ name }))];
+  };
   const filtersWatch = createFiltersWatch({
     api,
     filters,
     clock,
     metrics,
     ...tuning,
-    configMap: {
-      namespace: settings.filterConfigMapNamespace || settings.podNamespace,
-      name: settings.filterConfigMapName,
-      key: settings.filterConfigMapKey,
-    },
+    configMap,
+    status: filterStatus,
+    knownSources,
     ownNamespace: settings.podNamespace,
     tenantNamespaces: settings.tenantFilters ? (scope.namespaces.length > 0 ? scope.namespaces : [""]) : [],
     emit: (event) => events.record(event),
@@ -150,6 +177,7 @@ export function createCaches(shared: Shared): Caches {
     volatileDetailsOf: (source) => sources.named(source)?.volatileDetails ?? [],
     sources,
     onTurn: (turn) => turns.note(turn),
+    onBudgetDrop: filterStatus.noteBudget,
     onBudget: (state) => {
       events.record(budgetEvent(settings.podNamespace, state));
       // What was refused while there was no room may be written now.
@@ -235,6 +263,8 @@ export interface PipelineOptions {
   readonly onTurn: (turn: Turn) => void;
   /** The storage budget is used up, or has room again. */
   readonly onBudget: (state: BudgetState) => void;
+  /** The budget left out an event. */
+  readonly onBudgetDrop: (event: NormalEvent) => void;
   readonly onIndexState: (state: WatchState) => void;
   /** The index was listed anew after the server's revision had gone back. */
   readonly onIndexHealed: () => void;
@@ -319,7 +349,11 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       filter: options.filter,
       inScope: options.inScope,
       dedup,
-      admits: (event) => budget.admits(event),
+      admits(event) {
+        const admission = budget.admits(event);
+        if (admission === "refused") options.onBudgetDrop(event);
+        return admission;
+      },
     },
     limits,
     store,

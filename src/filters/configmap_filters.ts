@@ -5,9 +5,11 @@ import type { WatchEvent } from "../kube/watch.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { FilterDocument } from "./filter.ts";
+import type { FilterStatus } from "./filter_status.ts";
 import type { LiveFilters } from "./live.ts";
 import { LastGood } from "./last_good.ts";
 import { formatProblem, type Problem } from "./problem.ts";
+import { type KnownSource, warningsOf } from "./warnings.ts";
 
 /** What may come of reading a filter document: values of `result` of `filter_reload_total`. */
 export const RELOAD_RESULTS = ["loaded", "rejected", "key_missing", "missing", "unreadable"] as const;
@@ -27,12 +29,14 @@ export interface ConfigMapFiltersReport {
     readonly resourceVersion?: string;
     readonly problems: readonly string[];
   };
+  /** What is legal in the filters in force and is hardly meant. */
+  readonly warnings: readonly string[];
 }
 
 /** What a Kubernetes Event says, and of which object. */
 export interface FilterEvent {
   readonly type: "Normal" | "Warning";
-  readonly reason: "FiltersRejected" | "FiltersLoaded" | "FiltersMissing";
+  readonly reason: "FiltersRejected" | "FiltersLoaded" | "FiltersMissing" | "FiltersWarning";
   readonly message: string;
   readonly regarding: {
     readonly apiVersion: string;
@@ -51,9 +55,22 @@ export interface ConfigMapFiltersOptions {
   readonly configMap: { readonly namespace: string; readonly name: string; readonly key: string };
   /** Emits a Kubernetes Event; never throws. */
   readonly emit: (event: FilterEvent) => void;
+  readonly status: Pick<FilterStatus, "say">;
+  /** The sources there are; undefined while they are not known. */
+  readonly knownSources: () => readonly KnownSource[] | undefined;
 }
 
 type Bad = Exclude<ConfigMapFiltersReport["state"], "unread" | "loaded">;
+
+/** Reasons in the status of the filters. */
+const REASONS: Readonly<Record<ConfigMapFiltersReport["state"], string>> = {
+  unread: "Unread",
+  loaded: "Loaded",
+  rejected: "Invalid",
+  key_missing: "KeyMissing",
+  missing: "Missing",
+  unreadable: "Unreadable",
+};
 
 /** Problems told in one Event or log line; the rest is counted. */
 const MAX_PROBLEMS_TOLD = 10;
@@ -73,6 +90,11 @@ export class ConfigMapFilters {
   #stateBefore: ConfigMapFiltersReport["state"] = "unread";
   /** Seen since the last `init`. */
   #present = false;
+  /** The text in force. */
+  #text: string | undefined;
+  /** The last good text of an earlier run. */
+  #restored: Promise<string | undefined> | undefined;
+  #warnings: readonly string[] = [];
 
   constructor(options: ConfigMapFiltersOptions) {
     this.#options = options;
@@ -84,6 +106,31 @@ export class ConfigMapFilters {
     return this.#decided.promise;
   }
 
+  /** Takes the last good text of an earlier run. It comes in force where the first read finds nothing good. */
+  restoreFrom(text: Promise<string | undefined>): void {
+    this.#restored = text;
+  }
+
+  /** The sources that are known changed: warnings may have come or gone. */
+  sourcesChanged(): void {
+    const known = this.#options.knownSources();
+    if (!known) return;
+    const told = this.#warnings.join("; ");
+    this.#warnings = (this.#lastGood.value ?? []).flatMap((document) => {
+      const warnings = warningsOf(document, { known, definedBy: "an Ingester" });
+      return warnings.map((warning) => `at sources.${document.source}: ${warning}`);
+    });
+    const message = this.#warnings.join("; ");
+    if (message === told) return;
+    this.#say();
+    if (message === "") return;
+    log.warn("Filters are hardly meant", { configMap: this.#name, message });
+    this.#emit({ type: "Warning", reason: "FiltersWarning", message }, {
+      uid: undefined,
+      resourceVersion: this.#loaded?.resourceVersion,
+    });
+  }
+
   async take(event: WatchEvent<KubeObject>): Promise<void> {
     switch (event.type) {
       case "init":
@@ -92,16 +139,16 @@ export class ConfigMapFilters {
       case "apply":
         this.#present = true;
         // What reads filters (zod, CEL, YAML) is loaded with the first: there are clusters without any.
-        this.#apply(event.object, await import("./document.ts"));
+        await this.#apply(event.object, await import("./document.ts"));
         return this.#decided.resolve();
       case "delete":
         this.#present = false;
-        return this.#missing();
+        return await this.#missing();
       case "synced":
-        if (!this.#present) this.#missing();
+        if (!this.#present) await this.#missing();
         return this.#decided.resolve();
       case "error":
-        return this.#failed(event);
+        return await this.#failed(event);
     }
   }
 
@@ -110,6 +157,7 @@ export class ConfigMapFilters {
     if (this.#state !== "unreadable") return;
     this.#state = this.#stateBefore;
     log.info("Filters can be read again", { configMap: this.#name, state: this.#state });
+    this.#say();
     if (this.#state === "loaded") this.#tellRecovery(undefined, this.#loaded?.resourceVersion);
   }
 
@@ -121,29 +169,78 @@ export class ConfigMapFilters {
       ...(this.#loaded?.resourceVersion !== undefined && { resourceVersion: this.#loaded.resourceVersion }),
       ...(this.#loaded && { loadedAt: this.#loaded.at }),
       ...(this.#rejection && { lastRejection: this.#rejection }),
+      warnings: this.#warnings,
     };
   }
 
-  #apply(object: KubeObject, { parseFilterDocuments }: typeof import("./document.ts")): void {
+  async #apply(
+    object: KubeObject,
+    { parseFilterDocuments }: typeof import("./document.ts"),
+  ): Promise<void> {
     const text = textOf(object, this.#options.configMap.key);
     if (text === undefined) {
       const message = `expected the key "${this.#options.configMap.key}" in its data, received nothing`;
-      return this.#bad("key_missing", [{ path: "data", message }], object);
+      return await this.#bad("key_missing", [{ path: "data", message }], object);
     }
     const applied = this.#lastGood.apply(text, () => parseFilterDocuments(text, `ConfigMap ${this.#name}`));
-    if (applied.kind === "rejected") return this.#bad("rejected", applied.problems, object);
-    if (applied.kind === "loaded") this.#load(object);
+    if (applied.kind === "rejected") return await this.#bad("rejected", applied.problems, object);
+    if (applied.kind === "loaded") this.#load(object, text);
   }
 
-  #load({ metadata: { uid, resourceVersion } }: KubeObject): void {
+  #load({ metadata: { uid, resourceVersion } }: KubeObject, text: string): void {
     const recovered = this.#state !== "unread" && this.#state !== "loaded";
     this.#state = "loaded";
+    this.#text = text;
     this.#loaded = { ...(resourceVersion !== undefined && { resourceVersion }), at: this.#now() };
     const documents = this.#lastGood.value ?? [];
     this.#options.filters.replace("configMap", documents);
     this.#options.metrics.filterReload.inc({ result: "loaded" });
     log.info("Filters loaded", { configMap: this.#name, documents: documents.length, resourceVersion });
     if (recovered) this.#tellRecovery(uid, resourceVersion);
+    this.#warnings = [];
+    this.sourcesChanged();
+    this.#say();
+  }
+
+  /** Says how the filters are doing. The text in force goes along, for the next run. */
+  #say(): void {
+    const problems = this.#rejection?.problems.join("; ") ?? "";
+    const isLoaded = this.#state === "loaded";
+    this.#options.status.say({
+      lastGood: this.#text,
+      ready: isLoaded,
+      reason: REASONS[this.#state],
+      message: isLoaded
+        ? ["In force", ...this.#warnings.map((warning) => `Warning: ${warning}`)].join(". ")
+        : `${problems}; ${this.#consequence()}`,
+    });
+  }
+
+  #consequence(): string {
+    return this.#lastGood.value
+      ? "the last good filters stay in force"
+      : "every event is allowed, as no good filters were read yet";
+  }
+
+  /** Puts the last good filters of an earlier run in force, where this run has none. */
+  async #restoreLastGood(): Promise<void> {
+    if (this.#lastGood.value) return;
+    const text = await this.#restored;
+    this.#restored = undefined;
+    if (text === undefined) return;
+    const { parseFilterDocuments } = await import("./document.ts");
+    const read = parseFilterDocuments(text, `ConfigMap ${this.#name}`);
+    if (!read.ok) {
+      log.warn("The last good filters of an earlier run cannot be read", {
+        configMap: this.#name,
+        error: read.problems[0]?.message,
+      });
+      return;
+    }
+    this.#lastGood.restore(read.value);
+    this.#text = text;
+    this.#options.filters.replace("configMap", read.value);
+    log.info("The last good filters are restored", { configMap: this.#name, documents: read.value.length });
   }
 
   #tellRecovery(uid: string | undefined, resourceVersion: string | undefined): void {
@@ -152,22 +249,36 @@ export class ConfigMapFilters {
     this.#emit({ type: "Normal", reason: "FiltersLoaded", message }, { uid, resourceVersion });
   }
 
-  #missing(): void {
+  async #missing(): Promise<void> {
     if (this.#state === "missing") return;
-    this.#bad("missing", [{ path: "", message: "the ConfigMap does not exist" }]);
+    await this.#restoreLastGood();
+    if (this.#state === "unread" && !this.#lastGood.value) return this.#neverConfigured();
+    await this.#bad("missing", [{ path: "", message: "the ConfigMap does not exist" }]);
   }
 
-  #failed({ state, error }: Extract<WatchEvent, { type: "error" }>): void {
+  /** No filter was ever configured, which is no mistake. */
+  #neverConfigured(): void {
+    this.#state = "missing";
+    this.#options.metrics.filterReload.inc({ result: "missing" });
+    const message = `The ConfigMap "${this.#name}" does not exist; ${this.#consequence()}`;
+    this.#emit({ type: "Normal", reason: "FiltersMissing", message }, {
+      uid: undefined,
+      resourceVersion: undefined,
+    });
+  }
+
+  async #failed({ state, error }: Extract<WatchEvent, { type: "error" }>): Promise<void> {
     // An API server that is away or starts decides nothing: the watch goes on, and readiness waits for its first answer.
     if (state === "failing" || this.#state === "unreadable") return;
     const message = error instanceof Error ? error.message : String(error);
     this.#stateBefore = this.#state;
-    this.#bad("unreadable", [{ path: "", message }]);
+    await this.#bad("unreadable", [{ path: "", message }]);
     this.#decided.resolve();
   }
 
   /** Nothing changes but what is said: in the log, a metric, an Event and the status. */
-  #bad(state: Bad, problems: readonly Problem[], object?: KubeObject): void {
+  async #bad(state: Bad, problems: readonly Problem[], object?: KubeObject): Promise<void> {
+    await this.#restoreLastGood();
     this.#state = state;
     if (state === "missing" || state === "key_missing") this.#lastGood.missing();
     const told = problems.slice(0, MAX_PROBLEMS_TOLD);
@@ -179,9 +290,7 @@ export class ConfigMapFilters {
       ...(resourceVersion !== undefined && { resourceVersion }),
     };
     this.#options.metrics.filterReload.inc({ result: state });
-    const consequence = this.#lastGood.value
-      ? "the last good filters stay in force"
-      : "every event is allowed, as no good filters were read yet";
+    const consequence = this.#consequence();
     for (const [index, { path, position }] of told.entries()) {
       log.error("Filters rejected", {
         error: messages[index],
@@ -195,6 +304,7 @@ export class ConfigMapFilters {
     const reason = state === "missing" ? "FiltersMissing" : "FiltersRejected";
     const message = `${messages.join("; ")}${more}; ${consequence}`;
     this.#emit({ type: "Warning", reason, message }, { uid: object?.metadata.uid, resourceVersion });
+    this.#say();
   }
 
   #emit(

@@ -1,7 +1,8 @@
 /** What the ObservationFilter's CRD is made of. */
 import * as z from "zod";
 import type { CrdOptions } from "../model/crd.ts";
-import { filterBlockShape } from "./schema.ts";
+import { dropsShape } from "./drops_schema.ts";
+import { filterBlockShape, targetSourceRule } from "./schema.ts";
 
 /** `status` of an ObservationFilter. */
 const statusSchema = z.object({
@@ -13,15 +14,20 @@ const statusSchema = z.object({
     observedGeneration: z.int().optional(),
     lastTransitionTime: z.string().meta({ format: "date-time" }),
   })).optional().describe("Ready: whether this spec is in force, and why not"),
+  ...dropsShape,
+  inForce: z.object({ generation: z.int(), spec: z.looseObject({}) }).optional()
+    .describe("The last good spec, while the spec has a mistake"),
 }).describe("How it stands, written by zen-watcher alone");
 
 /**
  * Unknown keys are kept, not pruned: a misspelt key that vanished would leave a filter that says less than its author
- * thinks. They reach zen-watcher, which refuses the spec and says which key it does not know. For the same reason
- * values are checked there alone, where one place knows every form and case.
+ * thinks. They reach zen-watcher, which refuses the spec and says which key it does not know. Bad values of known keys are
+ * refused when the object is applied.
  */
 const specSchema = z.looseObject({
-  targetSource: z.string().min(1).max(63).describe("The source it acts on, or * for all"),
+  targetSource: z.string().min(1).max(63).meta(targetSourceRule).describe(
+    "The source it acts on, or * for all",
+  ),
   ...filterBlockShape,
 }).describe("One filter: an event passes if every filter that applies to it passes it");
 
@@ -35,7 +41,9 @@ export const OBSERVATION_FILTER_CRD: CrdOptions = {
     { name: "Source", path: ".spec.targetSource", type: "string" },
     { name: "Mode", path: ".spec.mode", type: "string" },
     { name: "Ready", path: '.status.conditions[?(@.type=="Ready")].status', type: "string" },
+    { name: "Dropped", path: ".status.dropped", type: "integer" },
     { name: "Reason", path: '.status.conditions[?(@.type=="Ready")].reason', type: "string" },
+    { name: "Would drop", path: ".status.wouldDrop.lastDay", type: "integer", wide: true },
     { name: "Age", path: ".metadata.creationTimestamp", type: "date" },
     {
       name: "Message",

@@ -9,6 +9,7 @@ import {
   type Subject,
   toSubject,
 } from "./checks.ts";
+import type { StatusTarget } from "../kube/status_writer.ts";
 import type { StepBudget } from "./steps.ts";
 
 export type { Dimension, DocumentReason, FilterBlock } from "./checks.ts";
@@ -24,6 +25,8 @@ export interface FilterDocument {
   readonly tenantNamespace?: string;
   /** The Ingester whose filter it is, where that is a door to a built-in source: acts on what comes through it alone. */
   readonly door?: string;
+  /** The object whose status says what the document leaves out; absent for an entry of the ConfigMap. */
+  readonly owner?: StatusTarget;
 }
 
 /** What happened on the way to the verdict without deciding it. */

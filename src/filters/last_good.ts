@@ -34,6 +34,11 @@ export class LastGood<T> {
     return { kind: "loaded" };
   }
 
+  /** Puts a value in force that an earlier run read, where there is none yet. */
+  restore(value: T): void {
+    this.#value ??= value;
+  }
+
   /** There is no text any more: the value stays, and whatever text comes next is news. */
   missing(): void {
     this.#lastText = undefined;

@@ -11,6 +11,7 @@ import {
   type FilterNote,
   type FilterSet,
 } from "./filter.ts";
+import { addDrop, emptyShare, type Share } from "./drops.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { StepBudget } from "./steps.ts";
@@ -37,6 +38,8 @@ export interface LiveFiltersOptions {
   readonly clock: Clock;
   /** The documents in force changed: what was filtered may pass now. */
   readonly onChange?: () => void;
+  /** The status of an object in any other namespace shows drops of that namespace alone. */
+  readonly ownNamespace?: string;
 }
 
 interface Figures {
@@ -63,6 +66,10 @@ export class LiveFilters {
   readonly #passRates = new Map<string, PassRate>();
   #tenants: ReadonlySet<string> = new Set();
   readonly #buckets = new Map<string, StepBudget & { at: number }>();
+  /** By name, as their providers gave them last. */
+  #byName: ReadonlyMap<string, FilterDocument> = new Map();
+  /** What no status shows yet, by document. */
+  #shares = new Map<string, Share>();
   #set: FilterSet = ALLOW_ALL;
   #hash = hashOf([]);
 
@@ -75,12 +82,15 @@ export class LiveFilters {
     const next = { ...this.#documents, [provider]: documents };
     const set = compileFilters(PROVIDERS.flatMap((name) => next[name]));
     this.#documents[provider] = documents;
+    // An object that was made anew may hold the same document.
+    this.#byName = new Map(set.documents.map((document) => [document.name, document]));
     const hash = hashOf(set.documents);
     if (hash === this.#hash) return;
     this.#set = set;
     this.#hash = hash;
     const names = new Set(set.documents.map((document) => document.name));
     for (const name of this.#figures.keys()) if (!names.has(name)) this.#figures.delete(name);
+    for (const name of this.#shares.keys()) if (!names.has(name)) this.#shares.delete(name);
     this.#tenants = new Set(set.documents.flatMap(({ tenantNamespace }) => tenantNamespace ?? []));
     for (const name of this.#buckets.keys()) if (!this.#tenants.has(name)) this.#buckets.delete(name);
     this.#options.metrics.filterLastReload.set(this.#options.clock.now() / 1000);
@@ -93,7 +103,7 @@ export class LiveFilters {
     const verdict = this.#set.evaluate(event, this.#tenantSteps(event.resource?.namespace));
     const source = this.#options.metrics.sourceLabel(event.source);
     this.#passRateOf(source).add(verdict.pass, this.#options.clock.now());
-    for (const note of verdict.notes ?? []) this.#note(source, note);
+    for (const note of verdict.notes ?? []) this.#note(source, note, event);
     const { filterDecisions } = this.#options.metrics;
     if (verdict.pass) {
       filterDecisions.inc({ source, action: "pass", reason: "none" });
@@ -101,8 +111,31 @@ export class LiveFilters {
     }
     filterDecisions.inc({ source, action: "drop", reason: verdict.reason });
     count(this.#figuresOf(verdict.document), verdict.reason);
+    this.#share(verdict.document, verdict.reason, event);
     return { reason: verdict.reason, document: verdict.document };
   };
+
+  /** The documents of a provider in force. */
+  documentsOf(provider: Provider): readonly FilterDocument[] {
+    return this.#documents[provider];
+  }
+
+  /** Takes what the documents left out since the last call. */
+  takeShares(): readonly { readonly document: FilterDocument; readonly share: Share }[] {
+    const taken = this.#shares;
+    this.#shares = new Map();
+    return [...taken].flatMap(([name, share]) => {
+      const document = this.#byName.get(name);
+      return document ? [{ document, share }] : [];
+    });
+  }
+
+  /** Adds an empty share of each document in mode Shadow: its last day is counted anew. */
+  touchShadows(): void {
+    for (const [name, { block }] of this.#byName) {
+      if (block.mode === "Shadow" && !this.#shares.has(name)) this.#shares.set(name, emptyShare(true));
+    }
+  }
 
   /** Sets `filter_pass_rate` to what it is now. */
   publishPassRates(): void {
@@ -143,12 +176,26 @@ export class LiveFilters {
     return bucket;
   }
 
-  #note(source: string, note: FilterNote): void {
+  #share(name: string, reason: DocumentReason, event: NormalEvent): void {
+    const document = this.#byName.get(name);
+    if (!document) return;
+    const isShadow = document.block.mode === "Shadow";
+    let share = this.#shares.get(name);
+    if (share?.isShadow !== isShadow) this.#shares.set(name, share = emptyShare(isShadow));
+    const { owner } = document;
+    const { clock, ownNamespace } = this.#options;
+    const isTenant = owner !== undefined && owner.namespace !== ownNamespace;
+    const sampled = !isTenant || event.resource?.namespace === owner.namespace;
+    addDrop(share, { event, reason, atMs: clock.now(), sampled });
+  }
+
+  #note(source: string, note: FilterNote, event: NormalEvent): void {
     const { metrics } = this.#options;
     const figures = this.#figuresOf(note.document);
     if (note.kind === "shadow") {
       metrics.filterDecisions.inc({ source, action: "shadow", reason: note.reason });
       count(figures, note.reason);
+      this.#share(note.document, note.reason, event);
       return;
     }
     metrics.filterErrors.inc();
@@ -187,7 +234,8 @@ function hashOf(documents: readonly FilterDocument[]): string {
 function hashOfDocument(document: FilterDocument): string {
   let hash = hashes.get(document);
   if (hash === undefined) {
-    hash = sha256(canonicalJson(JSON.parse(JSON.stringify(document))));
+    const { owner: _, ...rest } = document;
+    hash = sha256(canonicalJson(JSON.parse(JSON.stringify(rest))));
     hashes.set(document, hash);
   }
   return hash;

@@ -1,14 +1,18 @@
 /** The ObservationFilters: each one's last good spec is in force until it is deleted. */
 import type { Clock } from "../model/clock.ts";
 import { GROUP } from "../model/observation.ts";
+import { isObject, type JsonObject } from "../model/json.ts";
 import type { KubeObject, ResourceType } from "../kube/api.ts";
 import type { Conditions, ReadyCondition } from "../kube/conditions.ts";
+import { statusTarget } from "../kube/status_writer.ts";
 import type { WatchEvent } from "../kube/watch.ts";
 import { logger } from "../telemetry/logging.ts";
+import { cut } from "../text/clean.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { FilterDocument } from "./filter.ts";
 import type { LiveFilters } from "./live.ts";
 import { formatPath, formatProblem } from "./problem.ts";
+import { type KnownSource, warningsOf } from "./warnings.ts";
 
 /** The resource as it is served. */
 export const OBSERVATION_FILTERS: ResourceType = {
@@ -26,6 +30,10 @@ export const MAX_TENANT_FILTERS = 20;
 export const MAX_SPEC_LENGTH = 262_144;
 /** Those over the limit that are known by name; further ones are told once and forgotten. */
 const MAX_SURPLUS = 10_000;
+/** Longest message of a condition. */
+const MAX_MESSAGE = 1_024;
+/** Begins what is hardly meant in a message. */
+const WARNING = "Warning: ";
 /** Specs read in one turn of the event loop, when a list brings many. */
 const READ_AT_ONCE = 20;
 
@@ -44,6 +52,8 @@ export interface ObservationFiltersOptions {
   readonly metrics: Pick<Metrics, "filterReload">;
   readonly ownNamespace: string;
   readonly conditions: Pick<Conditions, "set" | "forget">;
+  /** The sources there are; undefined while they are not known. */
+  readonly knownSources: () => readonly KnownSource[] | undefined;
 }
 
 /** Loaded with the first filter, as the ConfigMap's. */
@@ -53,9 +63,15 @@ type State = ObservationFiltersReport["state"];
 interface Entry {
   /** The object as it was read last. */
   readonly object: KubeObject;
-  /** Its last good document. */
-  readonly document: FilterDocument | undefined;
+  /** Its last good document, and the spec it was read from. */
+  readonly good: Good | undefined;
   readonly condition: ReadyCondition;
+}
+
+interface Good {
+  readonly document: FilterDocument;
+  readonly generation: number;
+  readonly spec: JsonObject;
 }
 
 /** An ObservationFilter over the limit of its namespace: no more than what is said of it is kept. */
@@ -142,9 +158,24 @@ export class ObservationFilters {
 
   /** Writes every condition that differs. */
   publishConditions(): void {
-    for (const { object, condition } of this.#entries()) this.#say(object, condition);
+    for (const entry of this.#entries()) this.#sayEntry(entry);
     for (const place of this.#places.values()) {
       for (const { object, condition } of place.surplus.values()) this.#say(object, condition);
+    }
+  }
+
+  /** The sources that are known changed: warnings may have come or gone. */
+  sourcesChanged(): void {
+    for (const { entries } of this.#places.values()) {
+      for (const [key, entry] of entries) {
+        if (!entry.good || entry.condition.status === "False") continue;
+        const condition = this.#readyOf(entry.good, entry.condition.observedGeneration);
+        if (condition.message === entry.condition.message) continue;
+        const next = { ...entry, condition };
+        entries.set(key, next);
+        logWarnings(key, condition);
+        this.#sayEntry(next);
+      }
     }
   }
 
@@ -154,7 +185,7 @@ export class ObservationFilters {
     const states = new Set([...this.#places.values()].map((place) => place.state));
     return {
       state: STATE_ORDER.find((state) => states.has(state)) ?? "unread",
-      inForce: entries.filter((entry) => entry.document).length,
+      inForce: entries.filter((entry) => entry.good).length,
       rejected: entries.filter((entry) => entry.condition.status === "False").length + surplus,
       ...(this.#lastRejection && { lastRejection: this.#lastRejection }),
     };
@@ -196,9 +227,11 @@ export class ObservationFilters {
     object: KubeObject,
     { before, reader }: { readonly before: Entry | undefined; readonly reader: Reader },
   ): Entry {
-    if (before && isSameSpec(before.object, object)) return { ...before, object };
+    // A status that brings the last good spec is news to a replica that has none.
+    const isRestored = before && !before.good && storedGood(object) !== undefined;
+    if (before && isSameSpec(before.object, object) && !isRestored) return { ...before, object };
     const entry = this.#read(object, { before, reader });
-    this.#say(object, entry.condition);
+    this.#sayEntry(entry);
     return entry;
   }
 
@@ -213,7 +246,7 @@ export class ObservationFilters {
     }
     const entry = this.#entryOf(object, { before, reader });
     place.entries.set(key, entry);
-    if (entry.document !== before?.document) this.#putInForce();
+    if (entry.good !== before?.good) this.#putInForce();
   }
 
   #delete(place: Place, object: KubeObject): "relist" | undefined {
@@ -238,43 +271,75 @@ export class ObservationFilters {
 
   #read(
     object: KubeObject,
-    { before, reader: { readFilterSpec } }: { readonly before: Entry | undefined; readonly reader: Reader },
+    { before, reader }: { readonly before: Entry | undefined; readonly reader: Reader },
   ): Entry {
-    const { namespace = "", generation } = object.metadata;
-    const name = `ObservationFilter ${keyOf(object)}`;
-    const isTenant = namespace !== this.#options.ownNamespace;
-    const read = isTooLong(object.spec)
-      ? {
-        ok: false as const,
-        problems: [{ path: ["spec"], message: `expected at most ${MAX_SPEC_LENGTH} characters` }],
-      }
-      : readFilterSpec(object.spec, { name, ...(isTenant && { tenantNamespace: namespace }) });
-    const observedGeneration = generation ?? 0;
+    const { generation = 0 } = object.metadata;
+    const read = this.#readSpec(object, object.spec, reader);
     if (read.ok) {
       this.#options.metrics.filterReload.inc({ result: "loaded" });
       log.info("Filters loaded", { observationFilter: keyOf(object), generation });
-      const message = read.value.block.mode === "Shadow" ? "Counts and drops nothing" : "In force";
-      return {
-        object,
-        document: read.value,
-        condition: { status: "True", reason: "Loaded", message, observedGeneration },
-      };
+      const good = { document: read.value, generation, spec: isObject(object.spec) ? object.spec : {} };
+      const condition = this.#readyOf(good, generation);
+      logWarnings(keyOf(object), condition);
+      return { object, good, condition };
     }
     const messages = read.problems.map(({ path, message }) =>
       formatProblem(`load filters "${keyOf(object)}"`, { path: formatPath(path), message })
     );
     this.#reject(keyOf(object), messages, read.problems.map((problem) => formatPath(problem.path)));
-    const kept = before?.document ? "; its last good spec stays in force" : "";
+    const isSameObject = before?.object.metadata.uid === object.metadata.uid;
+    const good = (isSameObject ? before?.good : undefined) ?? this.#restore(object, reader);
+    const kept = good ? "; its last good spec stays in force" : "; nothing of it is in force";
+    const told = messages.join("; ");
     return {
       object,
-      document: before?.document,
+      good,
       condition: {
         status: "False",
         reason: "Invalid",
-        message: `${messages.join("; ")}${kept}`.slice(0, 1024),
-        observedGeneration,
+        message: cut(told, MAX_MESSAGE - kept.length) + kept,
+        observedGeneration: generation,
       },
     };
+  }
+
+  #readSpec(
+    object: KubeObject,
+    spec: unknown,
+    { readFilterSpec }: Reader,
+  ): ReturnType<Reader["readFilterSpec"]> {
+    if (isTooLong(spec)) {
+      const message = `expected at most ${MAX_SPEC_LENGTH} characters`;
+      return { ok: false, problems: [{ path: ["spec"], message }] };
+    }
+    const { namespace = "" } = object.metadata;
+    const isTenant = namespace !== this.#options.ownNamespace;
+    const read = readFilterSpec(spec, {
+      name: `ObservationFilter ${keyOf(object)}`,
+      ...(isTenant && { tenantNamespace: namespace }),
+    });
+    const owner = statusTarget(OBSERVATION_FILTERS, object);
+    return read.ok ? { ok: true, value: { ...read.value, owner } } : read;
+  }
+
+  /** What was in force before this process began, by the object's status. */
+  #restore(object: KubeObject, reader: Reader): Good | undefined {
+    const stored = storedGood(object);
+    if (!stored) return undefined;
+    const read = this.#readSpec(object, stored.spec, reader);
+    if (!read.ok) return undefined;
+    const { generation } = stored;
+    log.info("The last good filters are restored", { observationFilter: keyOf(object), generation });
+    return { ...stored, document: read.value };
+  }
+
+  /** The condition of what is in force, with what is hardly meant. */
+  #readyOf({ document }: Good, observedGeneration: number): ReadyCondition {
+    const known = this.#options.knownSources();
+    const warnings = known ? warningsOf(document, { known, definedBy: "an Ingester" }) : [];
+    const state = document.block.mode === "Shadow" ? "Counts and drops nothing" : "In force";
+    const message = [state, ...warnings.map((warning) => `${WARNING}${warning}`)].join(". ");
+    return { status: "True", reason: "Loaded", message: cut(message, MAX_MESSAGE), observedGeneration };
   }
 
   #reject(key: string, messages: readonly string[], paths: readonly string[]): void {
@@ -286,12 +351,19 @@ export class ObservationFilters {
     }
   }
 
+  /** Says how an object is doing; while its spec has a mistake, its status keeps what is in force. */
+  #sayEntry({ object, good, condition }: Entry): void {
+    const isKept = good !== undefined && condition.status === "False";
+    const inForce = isKept ? { generation: good.generation, spec: good.spec } : null;
+    this.#options.conditions.set(OBSERVATION_FILTERS, object, condition, { inForce });
+  }
+
   #say(object: KubeObject, condition: ReadyCondition): void {
     this.#options.conditions.set(OBSERVATION_FILTERS, object, condition);
   }
 
   #putInForce(): void {
-    const documents = [...this.#entries()].flatMap(({ document }) => document ?? []);
+    const documents = [...this.#entries()].flatMap(({ good }) => good?.document ?? []);
     this.#options.filters.replace("observationFilters", documents);
   }
 
@@ -344,6 +416,18 @@ export class ObservationFilters {
 /** `namespace/name`. */
 function keyOf({ metadata: { namespace = "", name = "" } }: KubeObject): string {
   return `${namespace}/${name}`;
+}
+
+function logWarnings(key: string, { message }: ReadyCondition): void {
+  if (message.includes(WARNING)) log.warn("Filters are hardly meant", { observationFilter: key, message });
+}
+
+/** The last good spec in the status of an object. */
+function storedGood({ status }: KubeObject): Pick<Good, "generation" | "spec"> | undefined {
+  const inForce = isObject(status) ? status.inForce : undefined;
+  if (!isObject(inForce) || !isObject(inForce.spec)) return undefined;
+  const { generation, spec } = inForce;
+  return { generation: typeof generation === "number" ? generation : 0, spec };
 }
 
 /** Our own status writes come back through the watch; the spec then is the same. */

@@ -9,14 +9,29 @@ export const MAX_LIST_VALUES = 1000;
 /** Longest value in a list. */
 export const MAX_VALUE_LENGTH = 256;
 
+/** Longest word of a closed list, for the API server's estimate of what a check costs. */
+const MAX_WORD_LENGTH = 32;
+
 const MODES = ["Enforce", "Shadow"] as const;
+
+/** What the API server checks when an object is applied: a rule in CEL, of texts of a bounded length. */
+function checkedInCrd({ rule, message, maxLength }: {
+  readonly rule: string;
+  readonly message: string;
+  readonly maxLength: number;
+}) {
+  return { maxLength, "x-kubernetes-validations": [{ rule, message }] };
+}
 
 /** One of `values`, written in any case; read as it stands in `values`. */
 function anyCase<const T extends readonly [string, ...string[]]>(values: T) {
   const canonical = new Map(values.map((value) => [value.toLowerCase(), value]));
-  return z.string({ error: `expected one of ${values.join("|")}` })
+  const message = `expected one of ${values.join("|")}`;
+  const listed = values.map((value) => `'${value.toLowerCase()}'`).join(", ");
+  return z.string({ error: message })
     .transform((text) => canonical.get(text.toLowerCase()) ?? text)
-    .pipe(z.enum(values));
+    .pipe(z.enum(values))
+    .meta(checkedInCrd({ rule: `self.lowerAscii() in [${listed}]`, message, maxLength: MAX_WORD_LENGTH }));
 }
 
 /** Text of a form, lower-cased first; `form` says in words what is expected. */
@@ -24,7 +39,12 @@ function word(pattern: RegExp, form: string) {
   return z.string()
     .max(MAX_VALUE_LENGTH, `expected at most ${MAX_VALUE_LENGTH} characters`)
     .refine((text) => pattern.test(text.toLowerCase()), { error: `expected ${form}` })
-    .transform((text) => text.toLowerCase());
+    .transform((text) => text.toLowerCase())
+    .meta(checkedInCrd({ ...matching(pattern, form), maxLength: MAX_VALUE_LENGTH }));
+}
+
+function matching(pattern: RegExp, form: string) {
+  return { rule: `self.lowerAscii().matches(r'${pattern.source}')`, message: `expected ${form}` };
 }
 
 function list<T extends z.ZodType>(element: T) {
@@ -80,12 +100,16 @@ export const filterBlockShape = {
 /** A filter block as it is written. */
 export const filterBlockSchema = z.strictObject(filterBlockShape);
 
+const TARGET_SOURCE = /^([*]|[a-z0-9]([a-z0-9-]*[a-z0-9])?)$/;
+const TARGET_FORM = "a source's name such as trivy, or *";
+
+/** What the API server checks of `targetSource`. */
+export const targetSourceRule = checkedInCrd({ ...matching(TARGET_SOURCE, TARGET_FORM), maxLength: 63 });
+
 /** A source's name as a filter's target: lower-cased, or `*`. */
 export const targetSourceSchema = z.string()
   .max(63, "expected at most 63 characters")
-  .refine((text) => text === "*" || /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/.test(text.toLowerCase()), {
-    error: "expected a source's name such as trivy, or *",
-  })
+  .refine((text) => TARGET_SOURCE.test(text.toLowerCase()), { error: `expected ${TARGET_FORM}` })
   .transform((text) => text.toLowerCase());
 
 /** The issues of a failed parse in our words, one for each mistake. `keys` are what may stand at the root. */

@@ -16,6 +16,7 @@ import {
   type ConfigMapFiltersReport,
   RELOAD_RESULTS,
 } from "./configmap_filters.ts";
+import { CONFIG_MAPS, type FilterStatus } from "./filter_status.ts";
 import type { DocumentReport } from "./live.ts";
 import {
   OBSERVATION_FILTERS,
@@ -29,6 +30,7 @@ export interface FiltersWatchOptions extends ConfigMapFiltersOptions, Observatio
   readonly watchTuning?: WatchTuning;
   /** Namespaces of tenants whose ObservationFilters act; "" is all of them. Empty: TENANT_FILTERS is off. */
   readonly tenantNamespaces: readonly string[];
+  readonly status: FilterStatus;
 }
 
 /** Filters as `/tools/status` shows them. */
@@ -46,17 +48,12 @@ export interface FiltersWatch {
   /** Resolves once the first read of every place is decided: loaded, refused, missing or forbidden. */
   readonly firstReadDecided: Promise<void>;
   status(): FiltersReport;
-  /** Writes every `Ready` condition that differs: called when this replica became leader. */
+  /** Writes what the leader writes where it differs: called when this replica became leader. */
   publishConditions(): void;
+  /** The sources that are known changed. */
+  sourcesChanged(): void;
 }
 
-const CONFIG_MAPS: ResourceType = {
-  group: "",
-  version: "v1",
-  plural: "configmaps",
-  kind: "ConfigMap",
-  namespaced: true,
-};
 const PASS_RATE_INTERVAL_MS = 5_000;
 
 const log = logger("filter");
@@ -71,12 +68,13 @@ export function createFiltersWatch(options: FiltersWatchOptions): FiltersWatch {
   const namespaces = tenantNamespaces.includes("") ? [""] : [...new Set([ownNamespace, ...tenantNamespaces])];
   const first = [configMap.firstRead, ...namespaces.map((watched) => resources.firstReadOf(watched))];
   const firstReadDecided = Promise.all(first).then(() => {
-    if (filters.report().length === 0) log.warn("No filters are in force: every event is allowed");
+    if (filters.report().length === 0) log.info("No filters are in force: every event is allowed");
   });
 
-  function configMapLoop(signal: AbortSignal, beat: Beat): Promise<void> {
+  async function configMapLoop(signal: AbortSignal, beat: Beat): Promise<void> {
+    configMap.restoreFrom(options.status.readLastGood(signal, beat.of("stored filters")));
     const scope = { namespace, fieldSelector: `metadata.name=${name}` };
-    return each(options, {
+    await each(options, {
       type: CONFIG_MAPS,
       scope,
       signal,
@@ -104,7 +102,7 @@ export function createFiltersWatch(options: FiltersWatchOptions): FiltersWatch {
       const timer = setInterval(() => filters.publishPassRates(), PASS_RATE_INTERVAL_MS);
       try {
         const loops = namespaces.map((watched) => resourceLoop(watched, { signal, beat }));
-        await Promise.all([configMapLoop(signal, beat), ...loops]);
+        await Promise.all([configMapLoop(signal, beat), ...loops, options.status.run(signal, beat)]);
       } finally {
         clearInterval(timer);
       }
@@ -115,7 +113,14 @@ export function createFiltersWatch(options: FiltersWatchOptions): FiltersWatch {
       configMap: configMap.report(),
       observationFilters: resources.report(),
     }),
-    publishConditions: () => resources.publishConditions(),
+    publishConditions() {
+      resources.publishConditions();
+      options.status.publish();
+    },
+    sourcesChanged() {
+      configMap.sourcesChanged();
+      resources.sourcesChanged();
+    },
   };
 }
 

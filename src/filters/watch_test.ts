@@ -3,15 +3,22 @@ import { eventually } from "../../tests/support/eventually.ts";
 import { normalEvent } from "../../tests/support/normal_event.ts";
 import { ScriptedApi } from "../../tests/support/scripted_api.ts";
 import type { NormalEvent } from "../model/event.ts";
+import { isObject } from "../model/json.ts";
 import type { KubeObject } from "../kube/api.ts";
 import { createConditions } from "../kube/conditions.ts";
+import { sleep } from "../kube/retry.ts";
+import { configureLogging } from "../telemetry/logging.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
 import type { FilterEvent } from "./configmap_filters.ts";
+import { CONFIG_MAPS, createFilterStatus } from "./filter_status.ts";
 import { createFiltersWatch, type FiltersWatchOptions } from "./watch.ts";
 import { compileFilterExpression } from "./expression.ts";
 import { LiveFilters } from "./live.ts";
+import { OBSERVATION_FILTERS } from "./observation_filters.ts";
+import type { KnownSource } from "./warnings.ts";
 
 const NAME = "zen-watcher-filter";
+const STATUS_NAME = "zen-watcher-filter-status";
 
 function configMap(text: string | undefined, key = "filter.json"): KubeObject {
   return {
@@ -40,14 +47,31 @@ async function start(api: ScriptedApi, options: StartOptions = {}) {
   let retries = 0;
   const clock = { now: () => 1_767_225_600_000, monotonic: () => passedMs };
   const conditions = createConditions({ api, clock, isLeader });
-  const filters = new LiveFilters({ metrics, clock, onChange: () => changes++ });
+  const filters = new LiveFilters({
+    metrics,
+    clock,
+    ownNamespace: "zen-system",
+    onChange: () => changes++,
+  });
   const stop = new AbortController();
+  const configMap = { namespace: "zen-system", name: NAME, key: "filter.json" };
+  const status = createFilterStatus({
+    api,
+    clock,
+    filters,
+    configMap,
+    statusName: STATUS_NAME,
+    isLeader,
+    sleep: (ms, signal) => sleep(Math.min(ms, 5), signal),
+  });
   const watch = createFiltersWatch({
     api,
     filters,
     clock,
     metrics,
-    configMap: { namespace: "zen-system", name: NAME, key: "filter.json" },
+    configMap,
+    status,
+    knownSources: () => undefined,
     ownNamespace: "zen-system",
     tenantNamespaces: [],
     emit: (event) => events.push(event),
@@ -262,6 +286,7 @@ Deno.test("an ObservationFilter turned bad keeps its last good spec and says so 
   assertEquals(second.patch, {
     metadata: { uid: "uid-f", resourceVersion: "3" },
     status: {
+      inForce: { generation: 1, spec: { targetSource: "trivy", minSeverity: "HIGH" } },
       conditions: [{
         type: "Ready",
         status: "False",
@@ -294,10 +319,11 @@ Deno.test("a follower writes no conditions; become leader, it writes those that 
   let isLeader = false;
   await using run = await start(api, { isLeader: () => isLeader });
   assertEquals(run.passes({ severity: "LOW" }), false);
-  assertEquals(api.patches, []);
+  const written = () => api.patches.filter(({ patch }) => JSON.stringify(patch).includes('"conditions"'));
+  assertEquals(written(), []);
   isLeader = true;
   run.watch.publishConditions();
-  await eventually("the condition", () => api.patches.length === 1);
+  await eventually("the condition", () => written().length === 1);
 });
 
 Deno.test("a tenant's ObservationFilter acts on its own namespace alone", async () => {
@@ -395,4 +421,265 @@ Deno.test("filter_pass_rate covers the last five minutes and goes away with its 
   assertEquals(await rate(), [1]);
   now += 200_000;
   assertEquals(await rate(), []);
+});
+
+/** The ConfigMap that the chart makes for the last good filters. */
+function statusConfigMap(data?: Record<string, string>): KubeObject {
+  return { metadata: { name: STATUS_NAME, namespace: "zen-system" }, ...(data && { data }) };
+}
+
+/** What the ConfigMap for the last good filters holds under a key. */
+async function stored(api: ScriptedApi, key: string): Promise<unknown> {
+  const { data } = await api.get<KubeObject>(CONFIG_MAPS, STATUS_NAME, { namespace: "zen-system" });
+  return isObject(data) ? data[key] : undefined;
+}
+
+const GOOD = '{"sources": {"trivy": {"minSeverity": "HIGH"}}}';
+
+Deno.test("after a restart the last good filters of the ConfigMap are in force, whatever became of it", async () => {
+  const badness: Record<string, (api: ScriptedApi) => void> = {
+    rejected: (api) => api.put("configmaps", configMap('{"sources": {"trivy": {"minSeverity": "XX"}}}')),
+    key_missing: (api) => api.put("configmaps", configMap(GOOD, "other.json")),
+    missing: (api) => api.remove("configmaps", `zen-system/${NAME}`),
+  };
+  for (const [state, turnBad] of Object.entries(badness)) {
+    const api = new ScriptedApi();
+    api.put("configmaps", statusConfigMap());
+    api.put("configmaps", configMap(GOOD));
+    {
+      await using _first = await start(api);
+      await eventually(
+        "the last good filters to be stored",
+        async () => await stored(api, "lastGood") === GOOD,
+      );
+    }
+    turnBad(api);
+    await using second = await start(api);
+    assertEquals(second.passes({ severity: "LOW" }), false, state);
+    assertEquals(second.passes({ severity: "HIGH" }), true, state);
+    const { state: told, hasLastGood } = second.watch.status().configMap;
+    assertEquals([told, hasLastGood], [state, true]);
+    await eventually("its state to be stored", async () => await stored(api, "ready") === "False");
+    assertStringIncludes(String(await stored(api, "message")), "the last good filters stay in force");
+    api.put("configmaps", configMap('{"sources": {}}'));
+    await eventually("the change", () => second.passes({ severity: "LOW" }));
+  }
+});
+
+Deno.test("last good filters of another ConfigMap, and ones that cannot be read, do not come in force", async () => {
+  for (
+    const data of [
+      { lastGood: GOOD, lastGoodOf: "zen-system/other filter.json" },
+      { lastGood: "{", lastGoodOf: `zen-system/${NAME} filter.json` },
+    ]
+  ) {
+    const api = new ScriptedApi();
+    api.put("configmaps", statusConfigMap(data));
+    await using run = await start(api);
+    assertEquals(run.passes({ severity: "LOW" }), true);
+    assertEquals(run.watch.status().configMap.hasLastGood, false);
+  }
+});
+
+Deno.test("a restart waits for the last good filters while the API server answers 503", async () => {
+  const api = new ScriptedApi();
+  api.put("configmaps", statusConfigMap({ lastGood: GOOD, lastGoodOf: `zen-system/${NAME} filter.json` }));
+  api.deny("configmaps", 503);
+  const starting = start(api);
+  let isDecided = false;
+  void starting.then(() => isDecided = true);
+  await sleep(30);
+  assertEquals(isDecided, false);
+  api.deny("configmaps", 0);
+  await using run = await starting;
+  assertEquals(run.passes({ severity: "LOW" }), false);
+});
+
+Deno.test("after a restart the last good spec of a broken ObservationFilter is in force, and its status loses it when it is mended", async () => {
+  const api = new ScriptedApi();
+  const good = { targetSource: "trivy", minSeverity: "HIGH" };
+  const put = (spec: KubeObject["spec"], generation: number, status?: unknown) =>
+    api.put("observationfilters", {
+      metadata: { name: "f", namespace: "zen-system", generation },
+      spec,
+      ...(status === undefined ? {} : { status }),
+    });
+  const statusOf = async () => {
+    const { status } = await api.get<KubeObject>(OBSERVATION_FILTERS, "f", { namespace: "zen-system" });
+    return isObject(status) ? status : {};
+  };
+  put(good, 1);
+  {
+    await using _first = await start(api);
+    await eventually("the condition", async () => (await statusOf()).conditions);
+    put({ ...good, minSeverity: "XX" }, 2, await statusOf());
+    _first.pass(1_000);
+    await eventually("the last good spec in its status", async () => (await statusOf()).inForce);
+  }
+  assertEquals((await statusOf()).inForce, { generation: 1, spec: good });
+  for (const isLeader of [true, false]) {
+    await using second = await start(api, { isLeader: () => isLeader });
+    assertEquals(second.passes({ severity: "LOW" }), false);
+    assertEquals(second.watch.status().observationFilters.inForce, 1);
+  }
+  await using third = await start(api);
+  put(good, 3, await statusOf());
+  third.pass(1_000);
+  await eventually("the status without it", async () => (await statusOf()).inForce == null);
+});
+
+Deno.test("a follower without the last good spec takes it from the status that the leader writes", async () => {
+  const api = new ScriptedApi();
+  const broken = observationFilter("f", { targetSource: "trivy", minSeverity: "XX" });
+  api.put("observationfilters", broken);
+  await using run = await start(api, { isLeader: () => false });
+  assertEquals(run.passes({ severity: "LOW" }), true);
+  const spec = { targetSource: "trivy", minSeverity: "HIGH" };
+  api.put("observationfilters", { ...broken, status: { inForce: { generation: 1, spec } } });
+  await eventually("the spec in force", () => !run.passes({ severity: "LOW" }));
+});
+
+Deno.test("filters without a ConfigMap for the last good ones stay in memory, with a warning", async () => {
+  const api = new ScriptedApi();
+  api.put("configmaps", configMap(GOOD));
+  const lines: string[] = [];
+  configureLogging({ level: "WARN", format: "json", write: (line) => lines.push(line), now: () => 0 });
+  try {
+    await using run = await start(api);
+    await eventually("the warning", () => lines.some((line) => line.includes(STATUS_NAME)));
+    assertEquals(run.passes({ severity: "LOW" }), false);
+  } finally {
+    configureLogging({ level: "CRIT", format: "json", write: () => {}, now: () => 0 });
+  }
+});
+
+Deno.test("a filter for a source or category that is not known is in force with a warning, everywhere", async () => {
+  const api = new ScriptedApi();
+  api.put("configmaps", statusConfigMap());
+  api.put("configmaps", configMap('{"sources": {"falko": {"minSeverity": "HIGH"}}}'));
+  api.put("observationfilters", observationFilter("a", { targetSource: "trivvy", excludeKinds: ["Pod"] }));
+  api.put(
+    "observationfilters",
+    observationFilter("b", { targetSource: "falco", includeCategories: ["cost"] }),
+  );
+  let known: KnownSource[] = [{ name: "trivy" }, { name: "falco", categories: ["security"] }];
+  await using run = await start(api, { knownSources: () => known });
+  const warning = 'no source "falko" is built in or defined by an Ingester; did you mean "falco"?';
+  assertEquals(run.watch.status().configMap.warnings, [`at sources.falko: ${warning}`]);
+  assertEquals(run.events.map(({ reason, message }) => [reason, message]), [
+    ["FiltersWarning", `at sources.falko: ${warning}`],
+  ]);
+  await eventually("the ConfigMap's state", async () => {
+    return await stored(api, "ready") === "True" && String(await stored(api, "message")).includes(warning);
+  });
+  const conditions = async () => {
+    const { items } = await api.list<KubeObject>(OBSERVATION_FILTERS);
+    return items.map(({ status }) => conditionOf(status));
+  };
+  await eventually("both conditions", async () => (await conditions()).every((text) => text !== ""));
+  assertEquals(await conditions(), [
+    'True: In force. Warning: no source "trivvy" is built in or defined by an Ingester; did you mean "trivy"?',
+    'True: In force. Warning: falco reports nothing of the category "cost"',
+  ]);
+  known = [...known, { name: "trivvy" }, { name: "falko" }];
+  run.watch.sourcesChanged();
+  run.pass(1_000);
+  await eventually("the warning to go", async () => (await conditions())[0] === "True: In force");
+  assertEquals(run.watch.status().configMap.warnings, []);
+});
+
+function conditionOf(status: unknown): string {
+  const [ready] = isObject(status) && Array.isArray(status.conditions) ? status.conditions : [];
+  return isObject(ready) ? `${ready.status}: ${ready.message}` : "";
+}
+
+Deno.test("each document's status says what it left out, of its own namespace, with secrets masked", async () => {
+  const api = new ScriptedApi();
+  api.put("configmaps", statusConfigMap());
+  api.put(
+    "configmaps",
+    configMap(
+      '{"sources": {"*": {"excludeKinds": ["Node"]}, "trivy": {"minSeverity": "HIGH", "mode": "Shadow"}}}',
+    ),
+  );
+  api.put("observationfilters", observationFilter("own", { targetSource: "falco", minSeverity: "HIGH" }));
+  api.put(
+    "observationfilters",
+    observationFilter("team", { targetSource: "*", excludeKinds: ["Pod"] }, "team-a"),
+  );
+  await using run = await start(api, { tenantNamespaces: [""] });
+  const resource = { kind: "Pod", name: "web", namespace: "team-a" };
+  const rule = "token=ghp_0123456789abcdefghijklmnopqrstuvwxyz";
+  run.passes({
+    source: "falco",
+    severity: "LOW",
+    rule: "R",
+    rules: ["R"],
+    resource: { kind: "Deployment", name: "web", namespace: "shop" },
+  });
+  run.passes({
+    source: "falco",
+    severity: "LOW",
+    rule,
+    rules: [rule],
+    resource: { kind: "Deployment", name: "web", namespace: "shop" },
+  });
+  for (let index = 0; index < 25; index++) {
+    run.passes({ source: "kyverno", severity: "HIGH", rule: `r${index % 15}`, resource });
+  }
+  run.passes({ source: "kyverno", severity: "HIGH", resource: { kind: "Node", name: "n1" } });
+  run.passes({
+    source: "trivy",
+    severity: "LOW",
+    rule: "CVE-1",
+    resource: { kind: "Deployment", name: "web", namespace: "shop" },
+  });
+  const statusOf = async (name: string, namespace: string) => {
+    const { status } = await api.get<KubeObject>(OBSERVATION_FILTERS, name, { namespace });
+    return isObject(status) ? status : {};
+  };
+  await eventually("the drops of both", async () => {
+    return (await statusOf("own", "zen-system")).dropped === 2 &&
+      (await statusOf("team", "team-a")).dropped === 25;
+  });
+  const time = "2026-01-01T00:00:00Z";
+  const dropped = {
+    time,
+    source: "falco",
+    severity: "LOW",
+    namespace: "shop",
+    resource: "Deployment/web",
+    reason: "min_severity",
+  };
+  assertEquals((await statusOf("own", "zen-system")).lastDrops, [
+    { ...dropped, rule: "token=***" },
+    { ...dropped, rule: "R" },
+  ]);
+  const { lastDrops } = await statusOf("team", "team-a");
+  assert(Array.isArray(lastDrops));
+  assertEquals(lastDrops.map((each) => isObject(each) && [each.rule, each.namespace]), [
+    ...Array.from({ length: 10 }, (_, index) => [`r${9 - index}`, "team-a"]),
+  ]);
+  await eventually("the ConfigMap's drops", async () => await stored(api, "drops.json"));
+  assertEquals(JSON.parse(String(await stored(api, "drops.json"))), {
+    sources: {
+      "*": {
+        dropped: 1,
+        lastDrops: [{
+          time,
+          source: "kyverno",
+          severity: "HIGH",
+          resource: "Node/n1",
+          reason: "exclude_kinds",
+        }],
+      },
+      trivy: {
+        wouldDrop: {
+          lastDay: 1,
+          hours: [{ hour: time, count: 1 }],
+          samples: [{ ...dropped, source: "trivy", rule: "CVE-1" }],
+        },
+      },
+    },
+  });
 });

@@ -1,5 +1,6 @@
 /** The one writer of `Ready` conditions: what one loop decides about an object, the leader writes into its status. */
 import type { Beat } from "../model/beat.ts";
+import { canonicalJson } from "../model/identity/fingerprint.ts";
 import { isObject, type JsonObject } from "../model/json.ts";
 import { formatSeconds } from "../model/time.ts";
 import type { KubeObject, ResourceType } from "./api.ts";
@@ -21,12 +22,21 @@ export interface ConditionsOptions extends StatusApi {
 
 /** Takes the conditions of objects. */
 export interface Conditions {
-  /** Replaces what waits for the object. Nothing happens on a follower, or where the object already says so. */
-  set(type: ResourceType, object: KubeObject, condition: ReadyCondition): void;
+  /**
+   * Replaces what waits for the object. Nothing happens on a follower, or where the object already says so. `fields` of the
+   * status are written with the condition; null removes one.
+   */
+  set(type: ResourceType, object: KubeObject, condition: ReadyCondition, fields?: JsonObject): void;
   /** Drops what waits for an object that is gone. */
   forget(type: ResourceType, object: KubeObject): void;
   /** Writes until `signal` aborts. */
   run(signal: AbortSignal, beat?: Beat): Promise<void>;
+}
+
+/** A condition, and the fields of the status that are written with it. */
+interface Decided {
+  readonly condition: ReadyCondition;
+  readonly fields: JsonObject;
 }
 
 /** An object is written at most once in this time. */
@@ -35,30 +45,37 @@ const PER_SECOND = 25;
 
 /** Creates the writer of a process. */
 export function createConditions({ isLeader, ...common }: ConditionsOptions): Conditions {
-  const writer = new StatusWriter<ReadyCondition>({
+  const writer = new StatusWriter<Decided>({
     ...common,
     isAllowed: isLeader,
     minIntervalMs: MIN_INTERVAL_MS,
     perSecond: PER_SECOND,
     merge: (_older, newer) => newer,
-    statusOf: (stored, condition) => conditionsOf(stored, condition, common.clock.now()),
+    statusOf: (stored, decided) => statusOf(stored, decided, common.clock.now()),
   });
   return {
-    set(type, object, condition) {
+    set(type, object, condition, fields = {}) {
       const target = statusTarget(type, object);
-      if (!isLeader() || says(readyOf(object), condition)) return writer.forget(target);
+      const isSaid = says(readyOf(object), condition) && holds(object, fields);
+      if (!isLeader() || isSaid) return writer.forget(target);
       const waiting = writer.waiting(target);
-      if (!waiting || !says({ ...waiting }, condition)) writer.replace(target, condition);
+      const isWaiting = waiting && says({ ...waiting.condition }, condition) &&
+        canonicalJson(waiting.fields) === canonicalJson(fields);
+      if (!isWaiting) writer.replace(target, { condition, fields });
     },
     forget: (type, object) => writer.forget(statusTarget(type, object)),
     run: (signal, beat) => writer.run(signal, beat),
   };
 }
 
-/** The conditions with `Ready` as decided; undefined where it says so, or says something of a later generation. */
-function conditionsOf(stored: KubeObject, condition: ReadyCondition, now: number): JsonObject | undefined {
+/** The status with `Ready` as decided; undefined where it says so, or says something of a later generation. */
+function statusOf(
+  stored: KubeObject,
+  { condition, fields }: Decided,
+  now: number,
+): JsonObject | undefined {
   const before = readyOf(stored);
-  if (says(before, condition)) return undefined;
+  if (says(before, condition) && holds(stored, fields)) return undefined;
   const judged = Number(before?.observedGeneration);
   const isLater = judged > condition.observedGeneration && judged <= (stored.metadata.generation ?? 0);
   if (isLater) return undefined;
@@ -67,7 +84,19 @@ function conditionsOf(stored: KubeObject, condition: ReadyCondition, now: number
       ? before.lastTransitionTime
       : formatSeconds(now);
   const others = allOf(stored).filter(({ type }) => type !== "Ready");
-  return { conditions: [...others, { type: "Ready", ...condition, lastTransitionTime }] };
+  const changed = Object.entries(fields).filter(([key, value]) => !holds(stored, { [key]: value }));
+  return {
+    ...Object.fromEntries(changed),
+    conditions: [...others, { type: "Ready", ...condition, lastTransitionTime }],
+  };
+}
+
+/** True where the status has these fields already. */
+function holds({ status }: KubeObject, fields: JsonObject): boolean {
+  const stored = isObject(status) ? status : {};
+  return Object.entries(fields).every(([key, value]) =>
+    canonicalJson(stored[key] ?? null) === canonicalJson(value)
+  );
 }
 
 function says(before: JsonObject | undefined, condition: ReadyCondition): boolean {

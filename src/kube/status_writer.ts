@@ -13,7 +13,8 @@ export interface StatusTarget {
   readonly type: ResourceType;
   readonly namespace: string;
   readonly name: string;
-  readonly uid: string;
+  /** Absent: whichever object has the name. */
+  readonly uid?: string;
 }
 
 /** What all writers of a process have in common. */
@@ -26,6 +27,10 @@ export interface StatusApi {
 export interface StatusWriterOptions<T> extends StatusApi {
   /** The status to merge into what is stored; undefined where the change adds nothing. */
   readonly statusOf: (stored: KubeObject, change: T) => JsonObject | undefined;
+  /** The part of the object that is written; `status`. A ConfigMap has no status and keeps it in its `data`. */
+  readonly part?: "status" | "data";
+  /** Called where the object does not exist; its change is dropped. */
+  readonly onMissing?: (target: StatusTarget) => void;
   readonly merge: (older: T, newer: T) => T;
   /** Where false nothing is written, and what waits is dropped. By default each replica writes. */
   readonly isAllowed?: () => boolean;
@@ -96,7 +101,7 @@ export class StatusWriter<T> {
   /** The change that waits for an object. */
   waiting(target: StatusTarget): T | undefined {
     const waiting = this.#queue.waiting(keyOf(target));
-    return waiting?.target.uid === target.uid ? waiting.value : undefined;
+    return waiting && waiting.target.uid === target.uid ? waiting.value : undefined;
   }
 
   /** Drops what waits for an object: it is gone, or nothing is left to say. */
@@ -140,7 +145,10 @@ export class StatusWriter<T> {
       return "done";
     } catch (error) {
       // Gone, with its status or with its CRD.
-      if (hasStatus(error, 404)) return "done";
+      if (hasStatus(error, 404)) {
+        this.#options.onMissing?.(target);
+        return "done";
+      }
       if (signal.aborted || hasStatus(error, 409)) return "again";
       if (isRetryable(error)) return { retryAfterMs: retryAfterMsOf(error) ?? 0 };
       if (this.#sayRefused(key) !== undefined) {
@@ -153,16 +161,18 @@ export class StatusWriter<T> {
 
   /** Reads the object and writes what the change adds to it, on that very version. True where it was written. */
   async #patch(target: StatusTarget, value: T, signal: AbortSignal): Promise<boolean> {
-    const { api, statusOf } = this.#options;
-    const { type, namespace, name, uid } = target;
+    const { api, statusOf, part = "status" } = this.#options;
+    const { type, namespace, name } = target;
+    const subresource = part === "status" ? { subresource: part } : {};
     for (let conflicts = 0;; conflicts++) {
       const stored = await api.get(type, name, { namespace, signal });
-      if (stored.metadata.uid !== uid) return false;
+      const { uid = "", resourceVersion = null } = stored.metadata;
+      if (target.uid !== undefined && uid !== target.uid) return false;
       const status = statusOf(stored, value);
       if (!status) return false;
-      const patch = { metadata: { uid, resourceVersion: stored.metadata.resourceVersion ?? null }, status };
+      const patch = { metadata: { uid, resourceVersion }, [part]: status };
       try {
-        await api.patch(type, name, patch, { type: "merge", subresource: "status", namespace, signal });
+        await api.patch(type, name, patch, { type: "merge", ...subresource, namespace, signal });
         return true;
       } catch (error) {
         if (!hasStatus(error, 409) || conflicts >= MAX_CONFLICTS) throw error;
@@ -172,7 +182,10 @@ export class StatusWriter<T> {
 }
 
 /** The object as a target of its status. */
-export function statusTarget(type: ResourceType, { metadata }: KubeObject): StatusTarget {
+export function statusTarget(
+  type: ResourceType,
+  { metadata }: KubeObject,
+): StatusTarget & { readonly uid: string } {
   const { namespace = "", name = "", uid = "" } = metadata;
   return { type, namespace, name, uid };
 }

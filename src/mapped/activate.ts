@@ -1,8 +1,10 @@
 /** Turns a compiled Ingester or ObservationMapping into a source with one feed, once its resources and its Secret are known. */
 import { type KubeObject, resourceName, type ResourceType } from "../kube/api.ts";
+import { type StatusTarget, statusTarget } from "../kube/status_writer.ts";
 import { ANY, type Feed, type FeedAuth, type FeedIngester, type Source } from "../sources/source.ts";
 import type { CompiledIngester, MappedInput } from "./compile.ts";
 import { drawMapped } from "./draw.ts";
+import { INGESTERS } from "./kinds.ts";
 import type { SecretState } from "./secrets.ts";
 import type { ServedState } from "./served.ts";
 import { disabled, DISCOVERING, idOf, type Verdict } from "./verdict.ts";
@@ -48,6 +50,7 @@ export function activate(
     id: idOf(object),
     revision: `${uid}/${generation}/${resources.map(resourceName).join()}`,
     builtin: context.builtins.get(compiled.source),
+    owner: statusTarget(INGESTERS, object),
     resources,
     secret: () => secretState()?.token,
   });
@@ -69,6 +72,8 @@ export function activate(
 export interface SourceParts extends Pick<FeedIngester, "id" | "revision"> {
   /** The built-in source of that name. */
   readonly builtin: Source | undefined;
+  /** The object whose status says what its filter leaves out. */
+  readonly owner?: StatusTarget;
   /** What an informer reads. */
   readonly resources: readonly ResourceType[];
   /** The token in its Secret; undefined while it cannot be used. */
@@ -125,14 +130,16 @@ function feedOf(compiled: CompiledIngester, parts: SourceParts): Feed {
   }
 }
 
-function ingesterOf(compiled: CompiledIngester, { id, revision }: SourceParts): FeedIngester {
+function ingesterOf(compiled: CompiledIngester, { id, revision, owner }: SourceParts): FeedIngester {
   const { source, mapping, filters: block, windowSeconds, ttlSeconds } = compiled;
   const door = mapping ? {} : { door: id };
   return {
     id,
     revision,
     ...(mapping ? {} : { isDoor: true }),
-    ...(block ? { filter: { name: `${id} spec.filters`, source, block, ...door } } : {}),
+    ...(block
+      ? { filter: { name: `${id} spec.filters`, source, block, ...door, ...(owner && { owner }) } }
+      : {}),
     ...(windowSeconds === undefined ? {} : { windowSeconds }),
     ...(ttlSeconds === undefined ? {} : { ttlSeconds }),
   };

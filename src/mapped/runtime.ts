@@ -119,6 +119,12 @@ export class MappedSources {
     return this.#claims.get(source) ?? "none";
   }
 
+  /** The sources that objects name, in force or not. */
+  get named(): readonly string[] {
+    this.#claims ??= this.#readClaims();
+    return [...this.#claims.keys()];
+  }
+
   /** Counts events that a source in force brought. */
   noteEvents(id: string, count: number): void {
     const object = this.#plan.good.has(id) ? this.#find(id) : undefined;

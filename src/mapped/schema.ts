@@ -1,5 +1,6 @@
 /** What Ingester and ObservationMapping take: the one place their fields are declared, for the CRDs and for reading. */
 import * as z from "zod";
+import { dropsShape } from "../filters/drops_schema.ts";
 import { filterBlockSchema } from "../filters/schema.ts";
 import { type CrdOptions, type PrinterColumn } from "../model/crd.ts";
 import { LIMITS, SEVERITIES, type Severity, SOURCE_PATTERN } from "../model/observation.ts";
@@ -171,6 +172,11 @@ export const mappedStatusSchema = z.object({
   eventsTotal: z.int().min(0).optional().describe("Events it brought"),
 }).describe("How it stands, written by zen-watcher alone");
 
+/** `status` of an Ingester. */
+const ingesterStatusSchema = mappedStatusSchema.extend({
+  filters: z.object(dropsShape).optional().describe("What its filters leave out"),
+});
+
 export type IngesterSpec = z.output<typeof ingesterSpecSchema>;
 export type MappingSpec = z.output<typeof mappingSchema>;
 export type ObservationMappingSpec = z.output<typeof observationMappingSpecSchema>;
@@ -194,11 +200,12 @@ export const MAPPED_CRDS: Readonly<Record<string, CrdOptions>> = {
     plural: "ingesters",
     version: MAPPED_VERSION,
     description: "Takes in what one more tool reports, by configuration alone",
-    schema: { spec: ingesterSpecSchema, status: mappedStatusSchema },
+    schema: { spec: ingesterSpecSchema, status: ingesterStatusSchema },
     columns: [
       { name: "Source", path: ".spec.source", type: "string" },
       { name: "Type", path: ".spec.type", type: "string" },
       ...STATE_COLUMNS,
+      { name: "Dropped", path: ".status.filters.dropped", type: "integer", wide: true },
     ],
   },
   observationmapping: {

@@ -2,6 +2,7 @@
  * The rights that zen-watcher needs, derived from the registry of sources: the one list behind the chart's RBAC,
  * `zen-watcher check --rbac` and the documentation. Pure.
  */
+import { filterStatusName } from "../filters/filter_status.ts";
 import { GROUP, PLURAL } from "../model/observation.ts";
 import type { Access } from "../kube/access.ts";
 import { SOURCES } from "./registry.ts";
@@ -23,7 +24,7 @@ export type Place =
   | { readonly setting: Setting<string> };
 
 /** The object that a rule is limited to, where its name is known before it exists. */
-export type RuleName = "lease" | "filterConfigMap";
+export type RuleName = "lease" | "filterConfigMap" | "filterStatus";
 
 /** One rule of RBAC and the place it is for. No wildcards. */
 export interface PlacedRule {
@@ -95,6 +96,14 @@ const OWN_RULES: readonly PlacedRule[] = [
     resources: ["configmaps"],
     name: "filterConfigMap",
     verbs: READ,
+    by: "filters",
+  },
+  {
+    place: "filters",
+    group: "",
+    resources: ["configmaps"],
+    name: "filterStatus",
+    verbs: ["get", "patch"],
     by: "filters",
   },
   // A create request has no resourceName to match, so `create` needs a rule without one.
@@ -196,6 +205,7 @@ function ruleOf({ group, resources, name, verbs, by }: PlacedRule, settings: Rul
   const names: Readonly<Record<RuleName, string>> = {
     lease: leaseName(settings.instance),
     filterConfigMap: settings.filterConfigMapName,
+    filterStatus: filterStatusName(settings.instance),
   };
   return { apiGroups: [group], resources, ...(name && { resourceNames: [names[name]] }), verbs, by };
 }

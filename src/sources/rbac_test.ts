@@ -68,7 +68,11 @@ Deno.test("rbacRules() places what settings move: own, filter, kube-bench and Ch
   assert(places.isSupersetOf(new Set(["", "own", "filters", "bench", "iac"])));
   assert(!places.has("kube-bench") && !places.has("checkov"));
   const named = grants.flatMap(({ rules }) => rules.flatMap(({ resourceNames }) => resourceNames ?? []));
-  assertEquals(named.toSorted(), ["mine", "zen-watcher-leader-election-east"]);
+  assertEquals(named.toSorted(), [
+    "mine",
+    "zen-watcher-filter-status-east",
+    "zen-watcher-leader-election-east",
+  ]);
   assert(resourcesIn(grants, "own").includes("observationfilters"));
   assert(resourcesIn(grantsFor({ TENANT_FILTERS: "true" }), "").includes("observationfilters"));
 });

@@ -1,5 +1,6 @@
 /** The one shape of a source, built in or by configuration: what it reports, how that arrives, how events are drawn. */
 import type { FilterDocument } from "../filters/filter.ts";
+import type { KnownSource } from "../filters/warnings.ts";
 import type { ResourceType } from "../kube/api.ts";
 import type { DrawContext, Drawn, DrawnNote, Payload, SourceKind } from "../model/event.ts";
 import type { JsonObject } from "../model/json.ts";
@@ -128,6 +129,15 @@ export interface ConfigMapFeed extends AnyFeed {
   readonly namespace: string | Setting<string>;
   readonly labelSelector: string;
   readonly key: string;
+}
+
+/** A source as the warnings of filters know it. */
+export function knownSource(source: Source): KnownSource {
+  const eventTypes = Object.keys(source.eventTypes);
+  const categories = categoriesOf(source);
+  // Reports and ConfigMaps of any tool come through a source with an open list.
+  const isOpen = eventTypes.includes(ANY) || source.reportsForOthers === true;
+  return isOpen ? { name: source.name } : { name: source.name, eventTypes, categories };
 }
 
 /** Every category that events of the source can have. */

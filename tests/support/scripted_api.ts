@@ -5,6 +5,7 @@ import {
   type KubeApi,
   type KubeList,
   type KubeObject,
+  type ListOptions,
   type PatchOptions,
   type RequestOptions,
   type ResourceType,
@@ -22,6 +23,7 @@ export interface SentPatch {
 
 interface Stream {
   readonly plural: string;
+  readonly isSelected: (object: KubeObject) => boolean;
   readonly frames: WatchFrame[];
   wake: () => void;
 }
@@ -69,10 +71,11 @@ export class ScriptedApi implements KubeApi {
     }
   }
 
-  list<T extends KubeObject>({ plural }: ResourceType): Promise<KubeList<T>> {
+  list<T extends KubeObject>({ plural }: ResourceType, options: ListOptions = {}): Promise<KubeList<T>> {
     const error = this.#fault(plural);
     if (error) return Promise.reject(error);
-    const items = [...this.#of(plural).values()].map((object) => structuredClone(object) as T);
+    const items = [...this.#of(plural).values()].filter(selectedBy(options))
+      .map((object) => structuredClone(object) as T);
     return Promise.resolve({ metadata: { resourceVersion: String(this.#version) }, items });
   }
 
@@ -93,8 +96,11 @@ export class ScriptedApi implements KubeApi {
     const error = this.#fault(plural);
     if (error) throw error;
     const since = Number(options.resourceVersion ?? this.#version);
-    const missed = this.#log.filter((entry) => entry.plural === plural && entry.version > since);
-    const stream: Stream = { plural, frames: missed.map((entry) => entry.frame), wake: () => {} };
+    const isSelected = selectedBy(options);
+    const missed = this.#log.filter((entry) =>
+      entry.plural === plural && entry.version > since && isSelected(entry.frame.object as KubeObject)
+    );
+    const stream: Stream = { plural, isSelected, frames: missed.map((entry) => entry.frame), wake: () => {} };
     this.#streams.add(stream);
     options.onOpen?.();
     const { signal } = options;
@@ -136,8 +142,13 @@ export class ScriptedApi implements KubeApi {
     const isStale = (metadata.resourceVersion ?? before.metadata.resourceVersion) !==
       before.metadata.resourceVersion;
     if (isStale) return Promise.reject(new ApiError(`patch "${name}"`, 409, { reason: "Conflict" }));
-    const status = { ...(before.status as object | undefined), ...(rest.status as object | undefined) };
-    const merged = { ...before, ...rest, ...(rest.status === undefined ? {} : { status }) };
+    const parts = Object.entries(rest).map(([key, part]) => [
+      key,
+      key === "status" || key === "data"
+        ? { ...(before[key] as object | undefined), ...part as object }
+        : part,
+    ]);
+    const merged = { ...before, ...Object.fromEntries(parts) };
     return Promise.resolve(
       this.put(plural, { ...merged, metadata: { ...before.metadata, ...metadata } }) as T,
     );
@@ -168,10 +179,17 @@ export class ScriptedApi implements KubeApi {
   #send(plural: string, frame: WatchFrame): void {
     for (const stream of this.#streams) {
       if (stream.plural !== plural) continue;
+      if (frame.type !== "ERROR" && !stream.isSelected(frame.object)) continue;
       stream.frames.push(frame);
       stream.wake();
     }
   }
+}
+
+/** Understands `metadata.name=x` alone. */
+function selectedBy({ fieldSelector = "" }: Pick<ListOptions, "fieldSelector">) {
+  const name = /^metadata\.name=(.*)$/.exec(fieldSelector)?.[1];
+  return ({ metadata }: KubeObject) => name === undefined || metadata.name === name;
 }
 
 function keyOf({ metadata }: KubeObject): string {

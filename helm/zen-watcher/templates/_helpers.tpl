@@ -91,6 +91,14 @@ matchLabelKeys:
 {{- default (printf "%s-tls" (include "zen-watcher.fullname" .)) .Values.tls.existingSecret -}}
 {{- end -}}
 
+{{- define "zen-watcher.filterStatusName" -}}
+{{- if eq .Values.instance "default" -}}
+zen-watcher-filter-status
+{{- else -}}
+zen-watcher-filter-status-{{ .Values.instance }}
+{{- end -}}
+{{- end -}}
+
 {{- define "zen-watcher.leaseName" -}}
 {{- if eq .Values.instance "default" -}}
 zen-watcher-leader-election
