@@ -368,6 +368,12 @@ Deno.test("check warns of a filter for a source that does not exist, and guesses
     err: 'Warning: f.json sources.falko: no source "falko" is built in or defined by these files; ' +
       'did you mean "falco"?\n',
   });
+  const narrow =
+    "sources: {falco: {includeCategories: [cost], includeEventTypes: [runtime-thread]}, kubearmor: {}}";
+  assertEquals((await zen(["check", "-f", "n.yaml"], { "n.yaml": narrow })).err.trim().split("\n"), [
+    'Warning: n.yaml sources.falco: falco reports nothing of the category "cost"',
+    'Warning: n.yaml sources.falco: falco reports no event type "runtime-thread"; did you mean "runtime-threat"?',
+  ]);
   const mapped = `sources: {cert-manager: {}}`;
   const both = ["check", "-f", "m.yaml", "-f", `${ROOT}examples/cert-manager.yaml`];
   assertEquals((await zen(both, { "m.yaml": mapped })).err, "");

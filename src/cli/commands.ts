@@ -8,6 +8,7 @@ import { check } from "./operate/check.ts";
 import { explain } from "./operate/explain.ts";
 import { coverage } from "./read/coverage.ts";
 import { diff } from "./read/diff.ts";
+import { dropped } from "./read/dropped.ts";
 import { exportFindings } from "./read/export.ts";
 import { get, rule } from "./read/get.ts";
 import { top } from "./read/top.ts";
@@ -20,7 +21,7 @@ import { version } from "./version.ts";
 /** Heading in the help, and the commands below it. */
 export const COMMANDS: readonly (readonly [heading: string, commands: readonly Register[]])[] = [
   ["Controller:", [run]],
-  ["Readers:", [top, get, rule, workload, diff, why, coverage, exportFindings]],
+  ["Readers:", [top, get, rule, workload, diff, why, dropped, coverage, exportFindings]],
   ["Rules:", [check, explain, test]],
   ["Others:", [completion, version]],
 ];

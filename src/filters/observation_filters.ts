@@ -228,7 +228,7 @@ export class ObservationFilters {
     { before, reader }: { readonly before: Entry | undefined; readonly reader: Reader },
   ): Entry {
     // A status that brings the last good spec is news to a replica that has none.
-    const isRestored = before && !before.good && storedGood(object) !== undefined;
+    const isRestored = before && !before.good && storedGood(object.status) !== undefined;
     if (before && isSameSpec(before.object, object) && !isRestored) return { ...before, object };
     const entry = this.#read(object, { before, reader });
     this.#sayEntry(entry);
@@ -324,7 +324,7 @@ export class ObservationFilters {
 
   /** What was in force before this process began, by the object's status. */
   #restore(object: KubeObject, reader: Reader): Good | undefined {
-    const stored = storedGood(object);
+    const stored = storedGood(object.status);
     if (!stored) return undefined;
     const read = this.#readSpec(object, stored.spec, reader);
     if (!read.ok) return undefined;
@@ -423,7 +423,7 @@ function logWarnings(key: string, { message }: ReadyCondition): void {
 }
 
 /** The last good spec in the status of an object. */
-function storedGood({ status }: KubeObject): Pick<Good, "generation" | "spec"> | undefined {
+export function storedGood(status: unknown): Pick<Good, "generation" | "spec"> | undefined {
   const inForce = isObject(status) ? status.inForce : undefined;
   if (!isObject(inForce) || !isObject(inForce.spec)) return undefined;
   const { generation, spec } = inForce;

@@ -82,6 +82,7 @@ Deno.test("every command does its work from another folder", async () => {
     [["diff", "--since", "24h", ...cluster], FALCO_ALERT.rule],
     [["why", name, "-n", "shop", ...cluster], FALCO_ALERT.rule],
     [["coverage", ...cluster], "SOURCE"],
+    [["dropped", "-o", "csv", ...cluster], "time,document"],
     [["export", "-o", "csv", ...cluster], FALCO_ALERT.rule],
     [["check", "-f", "rules"], "filters.yaml"],
     [["explain", "--source", "falco", "-f", "alert.json"], FALCO_ALERT.rule],

@@ -1,11 +1,14 @@
 /** `check`: the documents of files, one file after the other, with what is wrong with them. */
 import { dirname, join } from "node:path";
 import { didYouMean, type Issue } from "../../filters/problem.ts";
+import { warningsOf } from "../../filters/warnings.ts";
 import type { FilterDocument } from "../../filters/filter.ts";
 import type { KubeObject } from "../../kube/api.ts";
 import { isObject } from "../../model/json.ts";
 import type { Settings } from "../../settings.ts";
+import { POLICY_REPORT, REPORT_ENGINES } from "../../sources/kyverno/mod.ts";
 import { SOURCES } from "../../sources/registry.ts";
+import { knownSource } from "../../sources/source.ts";
 import { CommandError, type Io } from "../io.ts";
 import { type FileProblem, plural, renderProblem } from "../output/problems.ts";
 import { type ConfigDocument, type PlacedCase, readConfigFile } from "./config_file.ts";
@@ -51,7 +54,7 @@ export async function checkFiles(
     if (read.documents.length > 0) io.stdout(`${file}: ${contents(read.documents)}\n`);
     for (const problem of inFile) io.stderr(renderProblem(problem, text));
   }
-  warnings.push(...unknownSources(filters, mapped));
+  warnings.push(...hardlyMeant(filters, { mapped, settings }));
   const checked = documents.filter(({ status }) => status === "checked").length;
   const skipped = documents.length - checked;
   if (!quiet && files.length > 0) {
@@ -113,16 +116,20 @@ function* filesOf(
 
 const SOURCE_NAMES = SOURCES.map(({ name }) => name);
 
-/** Filters for a source that is neither built in nor defined by the same files: an Ingester may define it later. */
-function* unknownSources(
+/** What is legal in filters and hardly meant. A source that no file defines may be defined by an Ingester later. */
+function hardlyMeant(
   filters: readonly FilterDocument[],
-  mapped: readonly KubeObject[],
-): Generator<string> {
-  const defined = new Set([...SOURCE_NAMES, ...mapped.flatMap(({ spec }) => sourceOf(spec))]);
-  for (const { name, source } of filters) {
-    if (source === "*" || defined.has(source)) continue;
-    yield `${name}: no source "${source}" is built in or defined by these files${hintOf(source)}`;
-  }
+  { mapped, settings }: { readonly mapped: readonly KubeObject[]; readonly settings: Settings },
+): string[] {
+  const others = [
+    POLICY_REPORT,
+    ...settings.of(REPORT_ENGINES),
+    ...mapped.flatMap(({ spec }) => sourceOf(spec)),
+  ];
+  const known = [...SOURCES.map(knownSource), ...others.map((name) => ({ name }))];
+  return filters.flatMap((document) =>
+    warningsOf(document, { known, definedBy: "these files" }).map((warning) => `${document.name}: ${warning}`)
+  );
 }
 
 function hintOf(source: string): string {

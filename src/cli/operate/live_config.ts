@@ -1,6 +1,7 @@
 /** The filters, Ingesters and ObservationMappings of a cluster, for `explain --live`. */
 import { parseFilterDocuments, readFilterSpec } from "../../filters/document.ts";
-import { OBSERVATION_FILTERS } from "../../filters/observation_filters.ts";
+import { filterStatusName, STATUS_KEYS } from "../../filters/filter_status.ts";
+import { OBSERVATION_FILTERS, storedGood } from "../../filters/observation_filters.ts";
 import { formatPath, formatProblem } from "../../filters/problem.ts";
 import { hasStatus, type KubeApi, type KubeObject } from "../../kube/api.ts";
 import type { FilterDocument } from "../../filters/filter.ts";
@@ -16,7 +17,10 @@ export interface LiveConfig {
   readonly mapped: readonly KubeObject[];
 }
 
-/** Reads it; throws where a filter is invalid, because only the running controller knows which one is in force instead. */
+/**
+ * Reads it. Where a filter is invalid, that is the last good one that the controller keeps in a status; throws where there is
+ * none.
+ */
 export async function readLiveConfig(api: KubeApi, settings: Settings): Promise<LiveConfig> {
   const namespace = settings.podNamespace;
   const trusted = [...new Set([namespace, ...settings.trustedConfigNamespaces])];
@@ -41,23 +45,39 @@ export async function readLiveConfig(api: KubeApi, settings: Settings): Promise<
 async function configMapDocuments(api: KubeApi, settings: Settings): Promise<readonly FilterDocument[]> {
   const { filterConfigMapName: name, filterConfigMapKey: key } = settings;
   const namespace = settings.filterConfigMapNamespace || settings.podNamespace;
-  let object: KubeObject;
-  try {
-    object = await api.get(CONFIGMAPS, name, { namespace });
-  } catch (error) {
-    if (hasStatus(error, 404)) return [];
-    throw error;
+  const documentName = `ConfigMap ${namespace}/${name}`;
+  const data = await dataOf(api, name, namespace);
+  const text = data?.[key];
+  const parsed = text === undefined ? undefined : parseFilterDocuments(text, documentName);
+  if (parsed?.ok) return parsed.value;
+  const stored = await dataOf(api, filterStatusName(settings.instance), namespace);
+  if (stored?.[STATUS_KEYS.lastGoodOf] === `${namespace}/${name} ${key}`) {
+    const lastGood = parseFilterDocuments(stored[STATUS_KEYS.lastGood] ?? "", documentName);
+    if (lastGood.ok) return lastGood.value;
   }
-  const text = (object.data as Readonly<Record<string, string>> | undefined)?.[key];
-  if (text === undefined) {
+  if (data === undefined) return [];
+  if (parsed === undefined) {
     throw new CommandError(`Cannot load filters "${namespace}/${name}": it has no key "${key}"`);
   }
-  const parsed = parseFilterDocuments(text, `ConfigMap ${namespace}/${name}`);
-  if (parsed.ok) return parsed.value;
   const told = parsed.problems.map((problem) =>
     formatProblem(`load filters "${namespace}/${name}"`, problem)
   );
   throw new CommandError(told.join("\n"));
+}
+
+/** The data of a ConfigMap; undefined where it does not exist. */
+async function dataOf(
+  api: KubeApi,
+  name: string,
+  namespace: string,
+): Promise<Readonly<Record<string, string>> | undefined> {
+  try {
+    const { data } = await api.get(CONFIGMAPS, name, { namespace });
+    return data as Readonly<Record<string, string>> | undefined ?? {};
+  } catch (error) {
+    if (hasStatus(error, 404)) return undefined;
+    throw error;
+  }
 }
 
 async function listed(
@@ -71,14 +91,18 @@ async function listed(
   }
 }
 
-function filterDocument({ metadata, spec }: KubeObject, ownNamespace: string): FilterDocument {
+function filterDocument({ metadata, spec, status }: KubeObject, ownNamespace: string): FilterDocument {
   const { namespace = "", name = "" } = metadata;
   const isTenant = namespace !== ownNamespace;
-  const read = readFilterSpec(spec, {
+  const options = {
     name: `ObservationFilter ${namespace}/${name}`,
     ...(isTenant && { tenantNamespace: namespace }),
-  });
+  };
+  const read = readFilterSpec(spec, options);
   if (read.ok) return read.value;
+  const lastGood = storedGood(status);
+  const before = lastGood && readFilterSpec(lastGood.spec, options);
+  if (before?.ok) return before.value;
   const told = read.problems.map(({ path, message }) =>
     formatProblem(`load filters "${namespace}/${name}"`, { path: formatPath(path), message })
   );

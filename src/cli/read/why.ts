@@ -1,9 +1,7 @@
 /** `why`: what decided about an Observation, or about one that is not there. */
 import type { Command } from "commander";
 import { compileFilters } from "../../filters/filter.ts";
-import { hasStatus, type KubeApi } from "../../kube/api.ts";
-import { errorMessage } from "../../model/error_message.ts";
-import type { NormalEvent } from "../../model/event.ts";
+import type { KubeApi } from "../../kube/api.ts";
 import { ANNOTATIONS, LABELS } from "../../model/observation.ts";
 import { parseTime } from "../../model/time.ts";
 import { readObservation, readObservations } from "../../read/observations.ts";
@@ -11,8 +9,9 @@ import { resourceNameOf, toRow } from "../../read/row.ts";
 import type { Settings } from "../../settings.ts";
 import type { StoredObservation } from "../../store/observations.ts";
 import { addCommand, type CommandContext, usage } from "../command.ts";
-import { readLiveConfig } from "../operate/live_config.ts";
 import { plural } from "../output/problems.ts";
+import { eventOf } from "./event_of.ts";
+import { documentsInForce, leftOutLines, unreadableFilters } from "./left_out.ts";
 import { openReader, type Reader, type ReaderFlags, readerFlags } from "./reader.ts";
 
 interface WhyFlags extends ReaderFlags {
@@ -30,14 +29,16 @@ export function why(program: Command, context: CommandContext): void {
     summary: "tell why an Observation is there, or why one is not",
     description:
       "Tells what was seen and when, what filters say of it, and what ends it. With --rule and --workload it tells why " +
-      "there is no such Observation, where there is none.",
+      "there is no such Observation, where there is none: what filters and the storage budget left out, and what the filters " +
+      "in force say.",
     examples: [
       ["why trivy-4zt8hsz8yggbzz5sx7ph -n shop", "one Observation"],
       ["why --rule CVE-2024-3094 --workload web -n shop", "whether it is there, and why not"],
     ],
     more:
-      "What filters say takes the right to read them: get configmaps, list observationfilters, ingesters and " +
-      "observationmappings in the controller's namespace (POD_NAMESPACE, default zen-system).\n",
+      "What filters say takes the right to read them: get the ConfigMaps zen-watcher-filter and zen-watcher-filter-status, " +
+      "list observationfilters, ingesters and observationmappings in the controller's namespace (POD_NAMESPACE, default " +
+      "zen-system).\n",
   });
   readerFlags(command)
     .option("--rule <rule>", "the source's id of what was found")
@@ -96,7 +97,8 @@ async function tellRule(reader: Reader, { settings, rule, workload }: RuleQuesti
   const lines = [`No Observation has the rule "${rule}"${target}${where}.`];
   lines.push(await otherPlaces(reader, rule));
   if (workload !== undefined) lines.push(...await otherFindings(reader, workload));
-  lines.push(...await filtersInForce(api, settings));
+  const { namespace } = selection;
+  lines.push(...await leftOutLines(api, { settings, rule, workload, namespace }));
   lines.push("To see what becomes of a report: zen-watcher explain --source SOURCE -f REPORT --live");
   return lines;
 }
@@ -130,22 +132,6 @@ async function otherFindings({ api, selection, reading }: Reader, workload: stri
   return [...sources].map(([source, { count, last }]) =>
     `  ${source} reports ${plural(count, "other finding")} on this workload, the latest seen at ${last}.`
   );
-}
-
-/** Names the documents, or says which right is missing. */
-async function filtersInForce(api: KubeApi, settings: Settings): Promise<string[]> {
-  try {
-    const { filters } = await readLiveConfig(api, settings);
-    if (filters.length === 0) return ["  No filter of a ConfigMap or an ObservationFilter is in force."];
-    return ["  Filters in force may leave it out:", ...filters.map(({ name }) => `    ${name}`)];
-  } catch (error) {
-    return [`  ${unreadable(error)}`];
-  }
-}
-
-function unreadable(error: unknown): string {
-  if (!hasStatus(error, 403)) return `Filters cannot be read: ${errorMessage(error)}`;
-  return `Filters cannot be read: you may not. Missing right: ${error.body.message ?? errorMessage(error)}`;
 }
 
 async function tell(api: KubeApi, observation: StoredObservation, settings: Settings): Promise<string[]> {
@@ -196,8 +182,7 @@ interface FilterQuestion {
 /** What the filters in force would decide if it were reported now. */
 async function filterVerdicts(api: KubeApi, { observation, settings }: FilterQuestion): Promise<string[]> {
   try {
-    const { filters } = await readLiveConfig(api, settings);
-    const verdicts = compileFilters(filters).explain(eventOf(observation))
+    const verdicts = compileFilters(await documentsInForce(api, settings)).explain(eventOf(observation))
       .filter(({ verdict }) => verdict !== "not_applicable");
     if (verdicts.length === 0) return ["  No filter of a ConfigMap or an ObservationFilter applies to it."];
     return [
@@ -205,35 +190,6 @@ async function filterVerdicts(api: KubeApi, { observation, settings }: FilterQue
       ...verdicts.map(({ document, verdict, detail }) => `    ${document}: ${verdict}: ${detail}`),
     ];
   } catch (error) {
-    return [`  ${unreadable(error)}`];
+    return [`  ${unreadableFilters(error)}`];
   }
-}
-
-/** The event as filters saw it, from what is stored. */
-function eventOf({ metadata, spec }: StoredObservation): NormalEvent {
-  const at = parseTime(spec.detectedAt ?? metadata.creationTimestamp ?? "")?.ms ?? 0;
-  const rule = spec.rule ?? "";
-  return {
-    source: spec.source,
-    kind: metadata.labels?.[LABELS.kind] === "occurrence" ? "occurrence" : "finding",
-    category: spec.category,
-    severity: spec.severity,
-    eventType: spec.eventType,
-    message: spec.message ?? "",
-    ...(spec.resource && { resource: spec.resource }),
-    details: spec.details ?? {},
-    detectedAt: spec.detectedAt ?? "",
-    rule,
-    rules: rule === "" ? [] : [rule],
-    fingerprint: metadata.annotations?.[ANNOTATIONS.fingerprint] ?? "",
-    identity: metadata.annotations?.[ANNOTATIONS.identity] ?? "",
-    at,
-    receivedAt: at,
-    namespace: metadata.namespace ?? "",
-    ttlSeconds: spec.ttlSecondsAfterCreation ?? 0,
-    windowMs: 0,
-    countRepeats: false,
-    contentHash: 0,
-    resolved: false,
-  };
 }
