@@ -63,10 +63,13 @@ Deno.test("why tells of an Observation that is not there who else has it and wha
   await using world = await startWorld();
   const ask = async (...args: string[]) => (await zen(["why", ...args], world)).out;
   const missing = await ask("--rule", "CVE-2024-3094", "--workload", "pay", "-n", "pay");
-  assertEquals(missing.split("\n").slice(0, 4), [
+  assertEquals(missing.split("\n").slice(0, 6), [
     'No Observation has the rule "CVE-2024-3094" on the workload "pay" in "pay".',
     "  It is found on 2 other workloads: shop/api, shop/web",
     `  kyverno reports 1 other finding on this workload, the latest seen at ${at(1)}.`,
+    "  It is not among the last events that a filter or the storage budget left out.",
+    '  Not looked at: the ConfigMap "zen-system/zen-watcher-filter-status" does not exist, so that nothing says what the ' +
+    "filters of the ConfigMap left out.",
     "  No filter of a ConfigMap or an ObservationFilter is in force.",
   ]);
   assertStringIncludes(await ask("--rule", "CVE-0", "--workload", "new"), "may not have scanned it yet");

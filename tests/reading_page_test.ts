@@ -1,11 +1,12 @@
 /** docs/reading.md: each command that is followed by its output prints that. */
 import { assert, assertEquals } from "@std/assert";
 import { readPage } from "./support/docs.ts";
-import { startWorld, zen } from "./support/readers.ts";
+import { addFilters, startWorld, zen } from "./support/readers.ts";
 
 Deno.test("every command of docs/reading.md prints what the page shows", async () => {
   const { text } = await readPage("docs/reading.md");
   await using world = await startWorld();
+  await addFilters(world);
   const shown = [...text.matchAll(/```sh\nzen-watcher (.*)\n```\n\n```text\n([^]*?)```/g)];
   assert(shown.length >= 10, `${shown.length} commands`);
   for (const [, line = "", printed] of shown) {

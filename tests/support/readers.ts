@@ -1,6 +1,7 @@
 /** A cluster with a few Observations, and the commands that read them as a user calls them. */
 import type { Terminal } from "../../src/cli/io.ts";
 import { main } from "../../src/cli/main.ts";
+import { CONFIG_MAPS } from "../../src/filters/filter_status.ts";
 import type { Json } from "../../src/model/json.ts";
 import { readSettings } from "../../src/settings.ts";
 import { OBSERVATIONS } from "../../src/store/observations.ts";
@@ -95,6 +96,28 @@ export async function startWorld(): Promise<DevWorld> {
   const world = await startDevWorld({ namespaces: ["shop", "pay"] });
   for (const fields of STORED) await create(world, fields);
   return world;
+}
+
+/** Adds filters that leave something out, and the status that a controller keeps of them. */
+export async function addFilters({ api }: DevWorld): Promise<void> {
+  const drop = { source: "trivy", severity: "LOW", namespace: "shop", reason: "min_severity" };
+  const lastDrops = [
+    { time: at(1), rule: "CVE-2023-45853", resource: "Deployment/web", ...drop },
+    { time: at(30), rule: "CVE-2019-8457", resource: "Deployment/api", ...drop, reason: "exclude_rules" },
+  ];
+  const sources = { trivy: { minSeverity: "HIGH", excludeRules: ["CVE-2019-8457"] } };
+  const objects: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+    "zen-watcher-filter": { "filter.json": JSON.stringify({ sources }) },
+    "zen-watcher-filter-status": {
+      "ready": "True",
+      "reason": "Loaded",
+      "message": "In force",
+      "drops.json": JSON.stringify({ sources: { trivy: { dropped: 212, lastDrops } } }),
+    },
+  };
+  for (const [name, data] of Object.entries(objects)) {
+    await api.create(CONFIG_MAPS, { metadata: { name, namespace: "zen-system" }, data });
+  }
 }
 
 /** Stores an Observation with its status. */
