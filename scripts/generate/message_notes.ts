@@ -76,6 +76,10 @@ export const LOG_NOTES: Readonly<Record<string, Note>> = {
     "find out why that user writes it; list restorers in the chart's values for a restore",
   ],
   // Filters
+  "Filters are hardly meant": [
+    "a filter names a source that is not known, or what its source never reports; it is in force",
+    "mend the name that the line gives; `did you mean` says which is near",
+  ],
   "Filters loaded": ["a filter document is in force", NOTHING],
   "Filters changed": ["the set of documents in force changed; stored state is evaluated again", NOTHING],
   "Filters can be read again": ["the filters' ConfigMap can be read after an outage", NOTHING],
@@ -90,6 +94,23 @@ export const LOG_NOTES: Readonly<Record<string, Note>> = {
   "No filters are in force: every event is allowed": [
     "no filter was ever read with success",
     "write the filters' ConfigMap, or mend it",
+  ],
+  "The last good filters are kept in memory alone: the ConfigMap for them does not exist. The chart creates it":
+    [
+      "`zen-watcher-filter-status` is missing in the namespace of the filters: after a restart a mistake in the filters lets every event in",
+      "upgrade the chart's release, or create the empty ConfigMap",
+    ],
+  "The last good filters are kept in memory alone: they are too long to be stored": [
+    "the text of the filters is longer than 700 KiB",
+    "shorten it, or move parts into ObservationFilters",
+  ],
+  "The last good filters are restored": [
+    "the filters have a mistake; what was in force before the restart is in force again",
+    "mend the mistake that the next line names",
+  ],
+  "The last good filters of an earlier run cannot be read": [
+    "the right to get the ConfigMap `zen-watcher-filter-status` is missing, or its text is not that of filters",
+    "`zen-watcher check --rbac` prints the missing right",
   ],
   // Leader and lease
   "Leading": ["this replica holds the lease", NOTHING],
@@ -250,6 +271,10 @@ export const REASON_NOTES: Readonly<Record<string, Note>> = {
   PathTaken: ["an older Ingester has the path", "take another path, or delete one of the two"],
   SourceTaken: ["an older object has the source", "take another `source`, or delete one of the two"],
   FiltersLoaded: ["the filters' ConfigMap is in force again", NOTHING],
+  FiltersWarning: [
+    "a filter names a source that is not known, or what its source never reports; it is in force",
+    "mend the name that the message gives",
+  ],
   FiltersMissing: [
     "the filters' ConfigMap or its key is gone; the last good one stays in force",
     'create it again; `{"sources":{}}` ends filtering',
