@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { parseFilterDocuments } from "../src/filters/document.ts";
-import { formatProblem } from "../src/filters/problem.ts";
+import { formatProblem } from "../src/text/problem.ts";
 import { CATEGORIES, SEVERITIES } from "../src/model/observation.ts";
 import type { NormalEvent } from "../src/model/event.ts";
 import { compileFilterExpression } from "../src/filters/expression.ts";

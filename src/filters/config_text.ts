@@ -9,10 +9,10 @@ import {
   parseAllDocuments,
   type YAMLMap,
 } from "yaml";
-import { formatPath, type Path, type Position, type Problem, type TextDocument } from "./problem.ts";
+import { formatPath, type Path, type Position, type Problem, type TextDocument } from "../text/problem.ts";
 import { readJsonText } from "./json_text.ts";
 
-export type { TextDocument } from "./problem.ts";
+export type { TextDocument } from "../text/problem.ts";
 
 /** Longest configuration text, in UTF-16 units: half of what a ConfigMap can hold. */
 export const MAX_TEXT_LENGTH = 512 * 1024;

@@ -8,7 +8,7 @@ import type { FilterDocument } from "./filter.ts";
 import type { FilterStatus } from "./filter_status.ts";
 import type { LiveFilters } from "./live.ts";
 import { LastGood } from "./last_good.ts";
-import { formatProblem, type Problem } from "./problem.ts";
+import { formatProblem, type Problem } from "../text/problem.ts";
 import { type KnownSource, warningsOf } from "./warnings.ts";
 
 /** What may come of reading a filter document: values of `result` of `filter_reload_total`. */

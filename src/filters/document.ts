@@ -2,8 +2,9 @@
 import { isObject, type JsonObject } from "../model/json.ts";
 import { compileFilterExpression, type Expression, ExpressionError } from "./expression.ts";
 import type { FilterBlock, FilterDocument } from "./filter.ts";
-import { filterBlockSchema, filterBlockShape, targetSourceSchema, toIssues, unknownKey } from "./schema.ts";
-import { formatReceived, type Issue, type Path, type Problem } from "./problem.ts";
+import { toIssues, unknownKey } from "../text/schema_issues.ts";
+import { filterBlockSchema, filterBlockShape, targetSourceSchema } from "./schema.ts";
+import { formatReceived, type Issue, type Path, type Problem } from "../text/problem.ts";
 import { readDocument } from "./config_text.ts";
 
 /** Mistakes of one text that are shown. */

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { parseFilterDocuments, readFilterBlock, readFilterSpec } from "./document.ts";
 import { MAX_TEXT_LENGTH } from "./config_text.ts";
-import { didYouMean, formatPath } from "./problem.ts";
+import { didYouMean, formatPath } from "../text/problem.ts";
 
 Deno.test("parseFilterDocuments() reads values and source keys in any case, from JSON and YAML alike", () => {
   const expected = {

@@ -1,7 +1,7 @@
 /** A JSON text as a value whose every part can be found again in the text: much faster than as YAML, which JSON is too. */
 import { type JsonError, scanJson } from "../text/json.ts";
 import { numberEnd, stringEnd, wordEnd } from "../text/json_bounds.ts";
-import { formatPath, type Path, type Position, type Problem, type TextDocument } from "./problem.ts";
+import { formatPath, type Path, type Position, type Problem, type TextDocument } from "../text/problem.ts";
 
 /** What a text holds that begins as JSON does: a document, or what is wrong with it. */
 export interface JsonTextResult {

@@ -1,5 +1,5 @@
 /** The last good one stays in force: a bad text changes nothing but what is said about it. */
-import type { Problem } from "./problem.ts";
+import type { Problem } from "../text/problem.ts";
 
 /** How a text was taken. */
 export type Applied =

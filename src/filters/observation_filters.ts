@@ -11,7 +11,7 @@ import { cut } from "../text/clean.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { FilterDocument } from "./filter.ts";
 import type { LiveFilters } from "./live.ts";
-import { formatPath, formatProblem } from "./problem.ts";
+import { formatPath, formatProblem } from "../text/problem.ts";
 import { type KnownSource, warningsOf } from "./warnings.ts";
 
 /** The resource as it is served. */

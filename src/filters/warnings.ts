@@ -1,7 +1,7 @@
 /** What is legal in a filter document and is hardly meant: a source that is not known, or what a source never reports. Pure. */
 import type { Category } from "../model/observation.ts";
 import type { FilterDocument } from "./filter.ts";
-import { didYouMean } from "./problem.ts";
+import { didYouMean } from "../text/problem.ts";
 
 /** A source as far as warnings need it. */
 export interface KnownSource {

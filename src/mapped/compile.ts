@@ -1,7 +1,8 @@
 /** Reads an Ingester or ObservationMapping: every mistake with the path to it, or a source ready to run. */
 import { readFilterBlock } from "../filters/document.ts";
-import { filterBlockShape, toIssues } from "../filters/schema.ts";
-import type { Issue, Path } from "../filters/problem.ts";
+import { toIssues } from "../text/schema_issues.ts";
+import { filterBlockShape } from "../filters/schema.ts";
+import type { Issue, Path } from "../text/problem.ts";
 import type { SourceKind } from "../model/event.ts";
 import { isObject } from "../model/json.ts";
 import type { Severity } from "../model/observation.ts";

@@ -1,5 +1,5 @@
 /** Compiles a mapping's values and expressions, each mistake with the path to it. */
-import type { Issue, Path } from "../filters/problem.ts";
+import type { Issue, Path } from "../text/problem.ts";
 import { CATEGORIES, type Category, EVENT_TYPE_PATTERN, LIMITS } from "../model/observation.ts";
 import { type Expression, expressionCompiler, ExpressionError } from "../filters/expression.ts";
 import { categoryOf, type CompiledMapping } from "./draw.ts";

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { formatPath, formatProblem } from "../filters/problem.ts";
+import { formatPath, formatProblem } from "../text/problem.ts";
 import type { Json, JsonObject } from "../model/json.ts";
 import type { KubeObject } from "../kube/api.ts";
 import { type CompiledIngester, compileMapped } from "./compile.ts";

@@ -1,5 +1,5 @@
 /** Which Ingesters and ObservationMappings are in force. Pure: objects in, sources and verdicts out. */
-import { formatPath } from "../filters/problem.ts";
+import { formatPath } from "../text/problem.ts";
 import type { KubeObject } from "../kube/api.ts";
 import {
   type Refusal,

@@ -1,6 +1,6 @@
 /** `check`: the documents of files, one file after the other, with what is wrong with them. */
 import { dirname, join } from "node:path";
-import { didYouMean, type Issue } from "../../filters/problem.ts";
+import { didYouMean, type Issue } from "../../text/problem.ts";
 import { warningsOf } from "../../filters/warnings.ts";
 import type { FilterDocument } from "../../filters/filter.ts";
 import type { KubeObject } from "../../kube/api.ts";

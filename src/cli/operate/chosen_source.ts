@@ -1,5 +1,5 @@
 /** The source that a command names: built in, or of an Ingester or ObservationMapping. */
-import { didYouMean, formatPath } from "../../filters/problem.ts";
+import { didYouMean, formatPath } from "../../text/problem.ts";
 import { isObject } from "../../model/json.ts";
 import type { KubeObject } from "../../kube/api.ts";
 import type { DrawContext } from "../../model/event.ts";

@@ -7,7 +7,7 @@ import {
 } from "../../filters/document.ts";
 import { MAX_TEXT_LENGTH, type TextDocument } from "../../filters/config_text.ts";
 import type { FilterDocument } from "../../filters/filter.ts";
-import { formatReceived, type Issue, type Problem } from "../../filters/problem.ts";
+import { formatReceived, type Issue, type Problem } from "../../text/problem.ts";
 import type { KubeObject } from "../../kube/api.ts";
 import { compileMapped } from "../../mapped/compile.ts";
 import { refusalsOf } from "../../mapped/plan.ts";

@@ -6,7 +6,7 @@ import {
   type TextDocument,
   type TextResult,
 } from "../../filters/config_text.ts";
-import type { Problem } from "../../filters/problem.ts";
+import type { Problem } from "../../text/problem.ts";
 import { isObject, type JsonObject } from "../../model/json.ts";
 import { parseJson } from "../../text/json.ts";
 

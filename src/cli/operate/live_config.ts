@@ -2,7 +2,7 @@
 import { parseFilterDocuments, readFilterSpec } from "../../filters/document.ts";
 import { filterStatusName, STATUS_KEYS } from "../../filters/filter_status.ts";
 import { OBSERVATION_FILTERS, storedGood } from "../../filters/observation_filters.ts";
-import { formatPath, formatProblem } from "../../filters/problem.ts";
+import { formatPath, formatProblem } from "../../text/problem.ts";
 import { hasStatus, type KubeApi, type KubeObject } from "../../kube/api.ts";
 import type { FilterDocument } from "../../filters/filter.ts";
 import type { Settings } from "../../settings.ts";

@@ -1,6 +1,6 @@
 /** A file of a tool's output as the payloads that its source's feed would hand to the pipeline. */
 import { basename } from "node:path";
-import type { Problem } from "../../filters/problem.ts";
+import type { Problem } from "../../text/problem.ts";
 import type { Payload } from "../../model/event.ts";
 import { isObject, type Json, type JsonObject } from "../../model/json.ts";
 import type { PayloadError } from "../../model/outcome.ts";

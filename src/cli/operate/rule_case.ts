@@ -1,8 +1,8 @@
 /** A case of `zen-watcher test`: an input, a source, filters, and what is expected of each event. */
 import * as z from "zod";
 import { type FilterResult, readFilterDocuments } from "../../filters/document.ts";
-import { toIssues } from "../../filters/schema.ts";
-import type { Issue } from "../../filters/problem.ts";
+import { toIssues } from "../../text/schema_issues.ts";
+import type { Issue } from "../../text/problem.ts";
 import { isObject, type Json } from "../../model/json.ts";
 import { parseTime } from "../../model/time.ts";
 import type { FilterDocument } from "../../filters/filter.ts";

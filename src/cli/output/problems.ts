@@ -1,5 +1,5 @@
 /** Mistakes as a compiler shows them: file, line, column, the line itself, a caret. */
-import type { Problem } from "../../filters/problem.ts";
+import type { Problem } from "../../text/problem.ts";
 
 /** A mistake in a file. */
 export interface FileProblem extends Problem {
