@@ -84,6 +84,12 @@ export const SETTINGS = {
     "false",
     "ObservationFilters of other namespaces act on their own namespace",
   ),
+  exceptionMaxDays: integer(
+    "EXCEPTION_MAX_DAYS",
+    "365",
+    "An ObservationException ends at most this many days after its creation",
+    { min: 1, max: 36_500 },
+  ),
   trustedConfigNamespaces: namespaces(
     "TRUSTED_CONFIG_NAMESPACES",
     "",

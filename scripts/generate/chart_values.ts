@@ -32,6 +32,7 @@ const scrape = object(scrapeValues);
 /** Settings the chart decides by values of its own, or by what it mounts. */
 export const MANAGED_SETTINGS: ReadonlySet<string> = new Set([
   "ADMISSION_WRITERS",
+  "EXCEPTION_MAX_DAYS",
   "FILTER_CONFIGMAP_KEY",
   "FILTER_CONFIGMAP_NAME",
   "FILTER_CONFIGMAP_NAMESPACE",
@@ -85,6 +86,7 @@ export const CHART_VALUES: JsonObject = {
   observationNamespace: namespace,
   trustedConfigNamespaces: namespaces,
   tenantFilters: flag,
+  exceptions: object({ maxDays: { type: "integer", minimum: 1, maximum: 36_500 } }),
   filters: object({
     create: flag,
     name: { type: "string", minLength: 1, maxLength: 253 },

@@ -182,6 +182,26 @@ export const LOG_NOTES: Readonly<Record<string, Note>> = {
     "`OBSERVATION_MAX_TOTAL` or `OBSERVATION_MAX_BYTES` is reached; the least important are deleted",
     "raise the budget, or filter what is not wanted (docs/scaling.md)",
   ],
+  "ObservationExceptions cannot be read": [
+    "a right is missing, or their CRD is not installed; what is known holds until it expires",
+    "grant get, list and watch on observationexceptions, or install the CRD",
+  ],
+  "Exception refused": [
+    "an ObservationException has a mistake or lasts too long; it accepts nothing",
+    "correct what `error` names: its condition Ready says the same",
+  ],
+  "Findings follow their exceptions": [
+    "findings became Accepted, or Active again, as the ObservationExceptions say",
+    NOTHING,
+  ],
+  "Exception ended": [
+    "an ObservationException expired, was deleted or no longer matches: its findings are Active again",
+    "decide anew: mend the finding, or write a new exception",
+  ],
+  "Acceptances could not be evaluated now": [
+    "this replica is about to lose the lease; the next leader goes on",
+    NOTHING,
+  ],
   "Storage budget has room again": ["what is stored is within the budget", NOTHING],
   "Observations deleted": ["expired or evicted Observations were deleted; the line counts them", NOTHING],
   "Garbage collection ended early": [
@@ -238,7 +258,10 @@ export const LOG_NOTES: Readonly<Record<string, Note>> = {
 
 /** Reasons of conditions and Events. */
 export const REASON_NOTES: Readonly<Record<string, Note>> = {
-  InForce: ["the Ingester or ObservationMapping is compiled and reads", NOTHING],
+  InForce: [
+    "the Ingester or ObservationMapping is compiled and reads; the ObservationException accepts what it matches",
+    NOTHING,
+  ],
   Loaded: ["the filter document is in force", NOTHING],
   Disabled: ["`spec.enabled` is false", "set it to true to use the object"],
   Discovering: ["the API server has not said yet whether it serves the resource", NOTHING],
@@ -249,6 +272,22 @@ export const REASON_NOTES: Readonly<Record<string, Note>> = {
   Invalid: [
     "the object has a mistake; what was in force before stays in force",
     "mend it at the path in the message; `zen-watcher check -f FILE`",
+  ],
+  Expired: [
+    "the time of the ObservationException is over: its findings are Active again",
+    "delete it, or write a new one",
+  ],
+  TooLong: [
+    "`expiresAt` is more than `EXCEPTION_MAX_DAYS` after the creation; the exception accepts nothing",
+    "write an earlier date",
+  ],
+  NamespaceNotWatched: [
+    "no shard watches the namespace of the ObservationException",
+    "add the namespace to `WATCH_NAMESPACE` of a shard, or delete the exception",
+  ],
+  ExceptionEnded: [
+    "an ObservationException expired, was deleted or no longer matches: its findings are Active again",
+    "decide anew: mend the finding, or write a new exception",
   ],
   LimitExceeded: [
     "there are more objects of this kind than are taken; the oldest are in force",

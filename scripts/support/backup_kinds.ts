@@ -1,5 +1,6 @@
 /** What a backup holds, and how an object is made fit to be created again. */
 import { OBSERVATION_FILTERS } from "../../src/filters/observation_filters.ts";
+import { OBSERVATION_EXCEPTIONS } from "../../src/exceptions/kind.ts";
 import type { KubeObject, ResourceType } from "../../src/kube/api.ts";
 import { CONFIGMAPS } from "../../src/sources/feeds/configmap.ts";
 import { INGESTERS, OBSERVATION_MAPPINGS } from "../../src/mapped/kinds.ts";
@@ -8,6 +9,7 @@ import { OBSERVATIONS } from "../../src/store/mod.ts";
 /** Configuration first: what a restore brings back is then judged by the filters that were in force. */
 export const BACKUP_KINDS: readonly ResourceType[] = [
   OBSERVATION_FILTERS,
+  OBSERVATION_EXCEPTIONS,
   INGESTERS,
   OBSERVATION_MAPPINGS,
   OBSERVATIONS,

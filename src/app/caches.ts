@@ -3,6 +3,7 @@ import { createConditions } from "../kube/conditions.ts";
 import { createDiscovery, type Discovery } from "../kube/discovery.ts";
 import { createFilterStatus, filterStatusName } from "../filters/filter_status.ts";
 import type { KnownSource } from "../filters/warnings.ts";
+import { createExceptions, type Exceptions } from "../exceptions/live.ts";
 import { createFiltersWatch, type FiltersWatch } from "../filters/watch.ts";
 import { LiveFilters } from "../filters/live.ts";
 import { every, RunnableGroup } from "../lifecycle.ts";
@@ -35,7 +36,14 @@ import { contentHashOf } from "../pipeline/normalize.ts";
 import type { Rejection } from "../pipeline/ports.ts";
 import { createLimits, type Limits, type Rate, type TimeSlices } from "../pipeline/limits.ts";
 import type { Settings } from "../settings.ts";
-import { createStore, feedIndex, OBSERVATIONS, type Store, type StoredObservation } from "../store/mod.ts";
+import {
+  type AcceptanceOf,
+  createStore,
+  feedIndex,
+  OBSERVATIONS,
+  type Store,
+  type StoredObservation,
+} from "../store/mod.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { Books } from "../telemetry/accounting.ts";
 
@@ -49,6 +57,7 @@ export interface Caches {
   readonly sources: SourceSet;
   readonly filters: LiveFilters;
   readonly filtersWatch: FiltersWatch;
+  readonly exceptions: Exceptions;
   readonly pipeline: Pipeline;
   readonly turns: Turns;
   readonly group: RunnableGroup;
@@ -156,13 +165,27 @@ export function createCaches(shared: Shared): Caches {
       namespace: settings.podNamespace,
     },
   });
-  const pipeline = createPipeline({
+  const exceptions = createExceptions({
+    api,
+    clock,
+    now: () => clock.now() - (shared.serverClock.skewMs ?? 0),
+    ownNamespace: settings.podNamespace,
+    maxDays: settings.exceptionMaxDays,
+    covers: (namespace) => covers(namespace, scope),
+    conditions,
+    isLeader: () => election.isLeader(),
+    onChange: (concerned) => void pipeline.store.index.judgeAgain(concerned),
+    acceptedCounts: () => pipeline.store.index.acceptedCounts(),
+    ...tuning,
+  });
+  const pipeline: Pipeline = createPipeline({
     api,
     settings,
     metrics,
     books,
     clock,
     filter: filters.filter,
+    acceptanceOf: (finding, stored) => exceptions.acceptanceOf(finding, stored),
     inScope: (event) => inScope(event, scope),
     covers: (namespace) => covers(namespace, scope),
     drawContext: () => ({
@@ -207,6 +230,7 @@ export function createCaches(shared: Shared): Caches {
     },
     { name: "conditions", run: (signal, beat) => conditions.run(signal, beat) },
     { name: "filters", run: (signal, beat) => filtersWatch.run(signal, beat) },
+    { name: "exceptions", run: (signal, beat) => exceptions.run(signal, beat) },
     { name: "ingesters", run: (signal, beat) => mapped.run(signal, beat) },
     { name: "discovery", run: (signal, beat) => discovery.run(signal, beat) },
     { name: "own user", run: (signal) => ownUser.run(signal) },
@@ -219,6 +243,7 @@ export function createCaches(shared: Shared): Caches {
     sources,
     filters,
     filtersWatch,
+    exceptions,
     pipeline,
     turns,
     group,
@@ -248,6 +273,8 @@ export interface PipelineOptions {
   readonly books: Books;
   readonly clock: Clock;
   readonly filter: (event: NormalEvent) => Rejection | undefined;
+  /** Which exception covers a stored finding. */
+  readonly acceptanceOf: AcceptanceOf;
   readonly inScope: (event: NormalEvent) => boolean;
   /** Whether what belongs to a namespace ("": to none) is this shard's. */
   readonly covers: (belongsTo: string) => boolean;
@@ -309,6 +336,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     ownNamespace: settings.podNamespace,
     observationNamespace: settings.observationNamespace,
     covers: options.covers,
+    acceptanceOf: options.acceptanceOf,
     onHealed: options.onIndexHealed,
     sourceLabel: books.sourceLabel,
     contentSilenceMs: 2 * settings.resyncIntervalMs,

@@ -2,6 +2,7 @@
 import { RunnableGroup, untilAborted } from "../lifecycle.ts";
 import { createTextLimits } from "../pipeline/parts.ts";
 import { PulledFeeds, type PulledFeedsOptions } from "../sources/feeds/pulled.ts";
+import { createAcceptances } from "../store/acceptances.ts";
 import { createExpiry } from "../store/expiry.ts";
 import { createFindings } from "../store/findings.ts";
 import { storedScope } from "../store/observations.ts";
@@ -33,7 +34,7 @@ const DELETES_PER_SECOND = 200;
 export function createLeader(shared: Shared, { caches, feeding }: LeaderOptions): Leader {
   const { settings, clock, metrics, books, api, health, evaluateAgain, scope, election, serverClock } =
     shared;
-  const { pipeline, sources, sourcesKnown, discovery, filtersWatch } = caches;
+  const { pipeline, sources, sourcesKnown, discovery, filtersWatch, exceptions } = caches;
   const { index, repeats } = pipeline.store;
   const common = {
     index,
@@ -51,6 +52,15 @@ export function createLeader(shared: Shared, { caches, feeding }: LeaderOptions)
     scopeOf: (row) => storedScope(api, row),
     viewSourceOf: (source) => sources.viewSourceOf(source),
     eventTypesOf: (view) => sources.eventTypesOf(view),
+  });
+  const acceptances = createAcceptances({
+    ...common,
+    repeats,
+    log: logger("exceptions"),
+    ownNamespace: settings.podNamespace,
+    isKnown: () => exceptions.isKnown,
+    whyEnded: (acceptance) => exceptions.whyEnded(acceptance),
+    emit: (event) => shared.events.record(event),
   });
   const expiry = createExpiry({
     ...common,
@@ -88,6 +98,7 @@ export function createLeader(shared: Shared, { caches, feeding }: LeaderOptions)
   async function lead(term: AbortSignal): Promise<void> {
     const group = new RunnableGroup([
       { name: "findings", run: (signal, beat) => findings.run(signal, beat) },
+      { name: "acceptances", run: (signal, beat) => acceptances.run(signal, beat) },
       { name: "expiry", run: (signal, beat) => expiry.run(signal, beat) },
       {
         name: "pulled feeds",

@@ -119,7 +119,7 @@ function listenersOf(
 /** The routes, with what they ask of the program. */
 function httpAppOf(
   { settings, clock, metrics, health, states, books, election, memoryBytes }: Shared,
-  { caches: { ownUser, filtersWatch, pipeline, sourcesKnown }, posts, requests }: ServeOptions & {
+  { caches: { ownUser, filtersWatch, exceptions, pipeline, sourcesKnown }, posts, requests }: ServeOptions & {
     readonly requests: AbortSignal;
   },
 ): HttpApp {
@@ -134,10 +134,12 @@ function httpAppOf(
       sources: sourcesReport(states, books),
       books: books.accounts(),
       filters: filtersWatch.status(),
+      exceptions: exceptions.report(),
       storage: pipeline.report(),
     }),
     pathsKnown: sourcesKnown,
     admissionWriters: () => [...settings.admissionWriters, ...(ownUser.name === "" ? [] : [ownUser.name])],
+    exceptionMaxDays: settings.exceptionMaxDays,
     posts,
     token: webhookToken({
       token: settings.webhookAuthToken,

@@ -2,7 +2,7 @@
 import type { Context } from "hono";
 import { parseJson } from "../text/json.ts";
 import { logger } from "../telemetry/logging.ts";
-import { answerReview, judge, readReview } from "./admission_judge.ts";
+import { type AdmissionRules, answerReview, judge, readReview } from "./admission_judge.ts";
 import { ByteBudget, readBody } from "./body.ts";
 import { problem, Refusal, requestIdOf } from "./problem.ts";
 
@@ -11,6 +11,8 @@ export const ADMISSION_PATH = "/admission/validate";
 export interface AdmissionOptions {
   /** Users that may write what zen-watcher writes: itself, further controllers, restorers. */
   readonly writers: () => readonly string[];
+  /** EXCEPTION_MAX_DAYS. */
+  readonly exceptionMaxDays: number;
 }
 
 const MIB = 2 ** 20;
@@ -24,7 +26,7 @@ const BODY_TIMEOUT_MS = 4_000;
 const log = logger("admission");
 
 /** Answers one review. Stateless: a caller learns nothing but the answer. */
-export function createAdmissionHandler({ writers }: AdmissionOptions) {
+export function createAdmissionHandler({ writers, exceptionMaxDays }: AdmissionOptions) {
   const budget = new ByteBudget(BODY_BUDGET_BYTES);
   return async function handle(c: Context): Promise<Response> {
     try {
@@ -36,7 +38,7 @@ export function createAdmissionHandler({ writers }: AdmissionOptions) {
         budget,
         timeoutMs: BODY_TIMEOUT_MS,
       });
-      return review(c, body.bytes, writers());
+      return review(c, body.bytes, { writers: writers(), exceptionMaxDays });
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       return problem(c, error);
@@ -44,12 +46,12 @@ export function createAdmissionHandler({ writers }: AdmissionOptions) {
   };
 }
 
-function review(c: Context, bytes: Uint8Array, writers: readonly string[]): Response {
+function review(c: Context, bytes: Uint8Array, rules: AdmissionRules): Response {
   const parsed = parseJson(bytes);
   if (!parsed.ok) throw new Refusal(400, `Cannot read the review: ${parsed.error.message}`);
   const request = readReview(parsed.value);
   if ("problem" in request) throw new Refusal(400, `Cannot read the review: ${request.problem}`);
-  const judgement = judge(request, writers);
+  const judgement = judge(request, rules);
   if (!judgement.allowed) {
     // A warning is throttled: requests in a loop must not fill the log.
     log.warn("Write refused", {

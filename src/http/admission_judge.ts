@@ -4,7 +4,9 @@
  */
 import { at, isObject, type Json, type JsonObject } from "../model/json.ts";
 import { GROUP, LABELS, PLURAL } from "../model/observation.ts";
+import { parseTime } from "../model/time.ts";
 
+const EXCEPTIONS = "observationexceptions";
 /** Labels and annotations of ours begin with it. */
 const OWN_PREFIX = `${GROUP}/`;
 
@@ -53,11 +55,25 @@ export function readReview(body: unknown): AdmissionRequest | { readonly problem
   };
 }
 
-/** Allows everything to writers; to all others everything but status, creation and content. DELETE is RBAC's. */
-export function judge(request: AdmissionRequest, writers: readonly string[]): Judgement {
+/** What requests are judged by. */
+export interface AdmissionRules {
+  /** Users that may write what zen-watcher writes. */
+  readonly writers: readonly string[];
+  /** EXCEPTION_MAX_DAYS. */
+  readonly exceptionMaxDays: number;
+}
+
+/**
+ * Allows everything to writers; to all others everything but status, creation and content. DELETE is RBAC's. For writers,
+ * too, an exception ends within its bound.
+ */
+export function judge(request: AdmissionRequest, { writers, exceptionMaxDays }: AdmissionRules): Judgement {
   const { operation, username, group, resource, subResource, object, oldObject } = request;
-  if (group !== GROUP || writers.includes(username)) return { allowed: true };
-  if (operation !== "CREATE" && operation !== "UPDATE") return { allowed: true };
+  if (group !== GROUP || (operation !== "CREATE" && operation !== "UPDATE")) return { allowed: true };
+  if (resource === EXCEPTIONS && subResource === "" && isTooLong(object, exceptionMaxDays)) {
+    return denied(`expiresAt is at most ${exceptionMaxDays} days after the creation of the exception`);
+  }
+  if (writers.includes(username)) return { allowed: true };
   if (subResource === "status") return denied("status is written by zen-watcher alone");
   if (resource !== PLURAL || subResource !== "") return { allowed: true };
   if (operation === "CREATE") return denied("Observations are created by zen-watcher alone");
@@ -83,6 +99,17 @@ export function answerReview({ uid }: AdmissionRequest, judgement: Judgement): J
       status: { status: "Failure", code: 403, reason: "Forbidden", message: judgement.message },
     },
   };
+}
+
+function isTooLong(object: Json | undefined, maxDays: number): boolean {
+  const expiresAt = at(object, "spec", "expiresAt");
+  const created = at(object, "metadata", "creationTimestamp");
+  const [expiresMs, createdMs] = [expiresAt, created].map((time) =>
+    typeof time === "string" ? parseTime(time)?.ms : undefined
+  );
+  // Without these the object is refused by its schema.
+  if (expiresMs === undefined || createdMs === undefined) return false;
+  return expiresMs > createdMs + maxDays * 86_400_000;
 }
 
 function denied(message: string): Judgement {

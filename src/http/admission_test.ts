@@ -34,7 +34,7 @@ function observation(change: JsonObject = {}): JsonObject {
 function verdict(request: JsonObject, writers: readonly string[] = [CONTROLLER]): string {
   const read = readReview(review(request));
   if ("problem" in read) return read.problem;
-  const judgement = judge(read, writers);
+  const judgement = judge(read, { writers, exceptionMaxDays: 365 });
   return judgement.allowed ? "allowed" : judgement.message;
 }
 
@@ -58,6 +58,28 @@ Deno.test("judge() lets writers write, and others what changes nothing that zen-
   assertEquals(
     verdict({ resource: { group: "", version: "v1", resource: "pods" }, object: changed }),
     "allowed",
+  );
+});
+
+Deno.test("judge() bounds how long an exception lasts, for writers too, and its status is zen-watcher's", () => {
+  const exceptions = { group: "zen.kube-zen.io", version: "v1alpha1", resource: "observationexceptions" };
+  const until = (expiresAt: string) => ({
+    metadata: { creationTimestamp: "2026-11-01T00:00:00Z" },
+    spec: { expiresAt },
+  });
+  const tooLong = "expiresAt is at most 365 days after the creation of the exception";
+  for (const operation of ["CREATE", "UPDATE"]) {
+    const asked = (expiresAt: string) => ({ resource: exceptions, operation, object: until(expiresAt) });
+    assertEquals(verdict(asked("2027-11-01T00:00:00Z")), "allowed");
+    assertEquals(verdict(asked("2027-11-01T00:00:01Z")), tooLong);
+    assertEquals(
+      verdict({ ...asked("2099-01-01T00:00:00Z"), userInfo: { username: CONTROLLER } }),
+      tooLong,
+    );
+  }
+  assertEquals(
+    verdict({ resource: exceptions, subResource: "status" }),
+    "status is written by zen-watcher alone",
   );
 });
 
@@ -110,7 +132,7 @@ Deno.test("readReview() says what is wrong with what is no review", () => {
 
 function post(body: string | ReadableStream, method = "POST"): Response | Promise<Response> {
   const app = new Hono();
-  app.all(ADMISSION_PATH, createAdmissionHandler({ writers: () => [CONTROLLER] }));
+  app.all(ADMISSION_PATH, createAdmissionHandler({ writers: () => [CONTROLLER], exceptionMaxDays: 365 }));
   return app.request(ADMISSION_PATH, { method, ...(method === "POST" ? { body } : {}) });
 }
 
@@ -155,7 +177,7 @@ Deno.test("POST /admission/validate says who was refused, and a hundred times in
   let now = 0;
   const write = (line: string) => void lines.push(JSON.parse(line));
   configureLogging({ level: "INFO", format: "json", write, now: () => now });
-  const handle = createAdmissionHandler({ writers: () => [] });
+  const handle = createAdmissionHandler({ writers: () => [], exceptionMaxDays: 365 });
   const app = new Hono().all(ADMISSION_PATH, handle);
   const refused = JSON.stringify(review({ subResource: "status" }));
   const refuse = () => app.request(ADMISSION_PATH, { method: "POST", body: refused });

@@ -31,6 +31,7 @@ export interface HttpOptions extends WebhookOptions {
   readonly pathsKnown: () => boolean;
   /** Users that may write what zen-watcher writes, beside itself. */
   readonly admissionWriters: () => readonly string[];
+  readonly exceptionMaxDays: number;
 }
 
 const log = logger("http");
@@ -71,7 +72,10 @@ export function createHttpApp(options: HttpOptions): HttpApp {
       (c) => problem(c, new Refusal(405, "Cannot answer this request: use GET", { allow: "GET, HEAD" })),
     );
   }
-  const admission = createAdmissionHandler({ writers: options.admissionWriters });
+  const admission = createAdmissionHandler({
+    writers: options.admissionWriters,
+    exceptionMaxDays: options.exceptionMaxDays,
+  });
   app.all(ADMISSION_PATH, (c) => admission(c));
   app.all("*", async (c) => {
     const response = await handleWebhook(c, c.env);

@@ -56,6 +56,7 @@ function setup(options: {
     status: () => ({ leader: false }),
     pathsKnown: options.pathsKnown ?? (() => true),
     admissionWriters: () => [],
+    exceptionMaxDays: 365,
     posts,
     token: () => options.token ?? "",
     clientCertificates: options.clientCertificates ?? false,

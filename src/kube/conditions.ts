@@ -29,6 +29,8 @@ export interface Conditions {
   set(type: ResourceType, object: KubeObject, condition: ReadyCondition, fields?: JsonObject): void;
   /** Drops what waits for an object that is gone. */
   forget(type: ResourceType, object: KubeObject): void;
+  /** Objects that wait for their write, or are being written. */
+  readonly waiting: number;
   /** Writes until `signal` aborts. */
   run(signal: AbortSignal, beat?: Beat): Promise<void>;
 }
@@ -64,6 +66,9 @@ export function createConditions({ isLeader, ...common }: ConditionsOptions): Co
       if (!isWaiting) writer.replace(target, { condition, fields });
     },
     forget: (type, object) => writer.forget(statusTarget(type, object)),
+    get waiting() {
+      return writer.size;
+    },
     run: (signal, beat) => writer.run(signal, beat),
   };
 }
@@ -103,7 +108,8 @@ function says(before: JsonObject | undefined, condition: ReadyCondition): boolea
   return before !== undefined && Object.entries(condition).every(([key, value]) => before[key] === value);
 }
 
-function readyOf(object: KubeObject): JsonObject | undefined {
+/** The condition `Ready` of an object. */
+export function readyOf(object: KubeObject): JsonObject | undefined {
   return allOf(object).find(({ type }) => type === "Ready");
 }
 

@@ -98,6 +98,11 @@ export class StatusWriter<T> {
     this.add(target, value);
   }
 
+  /** Objects that wait, or are being written. */
+  get size(): number {
+    return this.#queue.size;
+  }
+
   /** The change that waits for an object. */
   waiting(target: StatusTarget): T | undefined {
     const waiting = this.#queue.waiting(keyOf(target));

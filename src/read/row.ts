@@ -1,5 +1,5 @@
 /** One Observation as readers show it, without its details: small, so that tens of thousands fit into memory. */
-import { labelValue, workloadOf } from "../model/identity/names.ts";
+import { workloadNameOf } from "../model/acceptance.ts";
 import { isObject, type Json } from "../model/json.ts";
 import { ANNOTATIONS, LABELS, type Observation, type Phase, type Severity } from "../model/observation.ts";
 import { formatTime, seenTimes } from "../model/time.ts";
@@ -68,13 +68,6 @@ export function toRow(observation: Observation): Row {
 /** The namespace that an Observation belongs to, wherever it is stored. */
 export function namespaceOf({ metadata, spec }: Observation): string {
   return spec.resource?.namespace ?? metadata.namespace ?? "";
-}
-
-/** The workload that an Observation is grouped under: its label, or the whole name where the label is a shortened form of it. */
-export function workloadNameOf({ metadata, spec }: Observation): string | undefined {
-  const label = metadata.labels?.[LABELS.workload];
-  const byName = workloadOf(spec.resource);
-  return label === undefined || (byName !== undefined && labelValue(byName) === label) ? byName : label;
 }
 
 /** `Deployment/web`, or the part there is. */

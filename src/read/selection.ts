@@ -2,7 +2,8 @@
 import { labelValue } from "../model/identity/names.ts";
 import { LABELS, type Observation, type Severity } from "../model/observation.ts";
 import { parseTime, seenTimes } from "../model/time.ts";
-import { namespaceOf, workloadNameOf } from "./row.ts";
+import { workloadNameOf } from "../model/acceptance.ts";
+import { namespaceOf } from "./row.ts";
 
 /** Absent fields choose everything. */
 export interface Selection {

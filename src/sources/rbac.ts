@@ -68,6 +68,7 @@ export interface RuleSettings extends SettingValues {
 const READ = ["get", "list", "watch"];
 const CONFIGURATION = ["ingesters", "observationmappings"];
 const FILTERS = "observationfilters";
+const EXCEPTIONS = "observationexceptions";
 
 const OWN_RULES: readonly PlacedRule[] = [
   // Every shard indexes the Observations of the whole cluster: dedup and the budget need them.
@@ -88,6 +89,8 @@ const OWN_RULES: readonly PlacedRule[] = [
     verbs: ["patch"],
     by: "sources by configuration",
   },
+  { place: "cluster", group: GROUP, resources: [EXCEPTIONS], verbs: READ, by: "exceptions" },
+  { place: "cluster", group: GROUP, resources: [`${EXCEPTIONS}/status`], verbs: ["patch"], by: "exceptions" },
   { place: "tenants", group: GROUP, resources: [FILTERS], verbs: READ, by: "filters" },
   { place: "tenants", group: GROUP, resources: [`${FILTERS}/status`], verbs: ["patch"], by: "filters" },
   {

@@ -241,6 +241,7 @@ function added(a: NamespaceTally, b: NamespaceTally): NamespaceTally {
     count: a.count + b.count,
     bytes: a.bytes + b.bytes,
     active: sum(a.active, b.active),
+    accepted: sum(a.accepted, b.accepted),
     resolved: sum(a.resolved, b.resolved),
   };
 }

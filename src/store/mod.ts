@@ -14,10 +14,11 @@ import type { Turn } from "./turns.ts";
 import { createUpdates, type Updates } from "./updates.ts";
 import { createWriter } from "./writer.ts";
 
-export { ObservationIndex } from "./index/mod.ts";
+export { type AcceptanceOf, ObservationIndex } from "./index/mod.ts";
 export { OBSERVATIONS, type StoredObservation } from "./observations.ts";
 
-export interface StoreOptions extends Pick<IndexOptions, "contentHash" | "onGone" | "covers" | "onHealed"> {
+export interface StoreOptions
+  extends Pick<IndexOptions, "contentHash" | "onGone" | "covers" | "onHealed" | "acceptanceOf"> {
   readonly api: KubeApi;
   readonly clock: Clock;
   /** INSTANCE: the label that says which shard wrote an Observation. */

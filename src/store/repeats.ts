@@ -43,6 +43,11 @@ export interface Repeats {
    * report that comes meanwhile makes it Active again afterwards.
    */
   resolve(target: Target, end: FindingEnd, signal: AbortSignal): Promise<boolean>;
+  /**
+   * Makes a finding Accepted by an exception (`acceptanceText`), or Active (""), unless it is Resolved. False where that
+   * waits to be written already.
+   */
+  accept(target: Target, acceptance: string): boolean;
   /** Makes a finding Active again if it is Resolved. */
   reopen(target: Target): void;
   /** When the object was last seen by what is not written yet. */
@@ -255,6 +260,11 @@ export function createRepeats(options: RepeatsOptions): Repeats {
       });
       return isWritten;
     },
+    accept(target, acceptance) {
+      if (statuses.pending(keyOf(target))?.value.acceptance === acceptance) return false;
+      queue(target, { ...NO_CHANGE, acceptance }, 0);
+      return true;
+    },
     reopen(target) {
       queue(
         target,
@@ -295,8 +305,10 @@ export function mergeDeltas(older: StatusDelta, newer: StatusDelta): StatusDelta
     lastSeenAt: Math.max(older.lastSeenAt, newer.lastSeenAt),
   };
   const { reopened, resolved } = newer.reopened || newer.resolved ? newer : older;
+  const acceptance = newer.acceptance ?? older.acceptance;
   return {
     ...sum,
+    ...(acceptance !== undefined && { acceptance }),
     ...(older.kept && newer.kept && { kept: true }),
     ...(reopened && { reopened }),
     ...(resolved && { resolved }),

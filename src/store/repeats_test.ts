@@ -466,10 +466,16 @@ Deno.test("mergeDeltas() adds counts, and of a return and a resolution keeps the
 Deno.test("a status that would not differ is not written", () => {
   const observation = storedObservation({ createdAt: 1_000_000 });
   const at = { occurrences: 0, firstSeenAt: 1_000_000, lastSeenAt: 1_000_000 };
-  assertEquals(statusPatch(observation, at, 0), undefined);
-  assertEquals(statusPatch(observation, { ...at, reopened: { at: 5, occurrences: 1 } }, 0), undefined);
+  assertEquals(statusPatch(observation, at, { now: 0 }), undefined);
+  assertEquals(
+    statusPatch(observation, { ...at, reopened: { at: 5, occurrences: 1 } }, { now: 0 }),
+    undefined,
+  );
   const resolved = storedObservation({ createdAt: 1_000_000, status: { phase: "Resolved" } });
-  assertEquals(statusPatch(resolved, { ...at, resolved: { at: 5, reason: "NotReported" } }, 0), undefined);
+  assertEquals(
+    statusPatch(resolved, { ...at, resolved: { at: 5, reason: "NotReported" } }, { now: 0 }),
+    undefined,
+  );
 });
 
 /** What a Kubernetes Event's informer hands in at every resync. */

@@ -1,4 +1,5 @@
 /** Changes of single stored Observations: read, patch with uid and resourceVersion, once more on conflict. */
+import { parseAcceptance, storedAcceptance } from "../model/acceptance.ts";
 import { canonicalJson } from "../model/identity/fingerprint.ts";
 import type { Clock } from "../model/clock.ts";
 import type { Json, JsonObject } from "../model/json.ts";
@@ -20,6 +21,8 @@ export interface StatusDelta {
   readonly reopened?: { readonly at: number; readonly occurrences: 0 | 1 };
   /** Resolved at this time, unless it is Resolved already. */
   readonly resolved?: { readonly at: number; readonly reason: ResolvedReason };
+  /** Accepted by this exception (`acceptanceText`), or by none (""), unless it is Resolved. */
+  readonly acceptance?: string;
   /** Of acts kept in objects, which a leader before this one may have read and counted too. */
   readonly kept?: boolean;
 }
@@ -144,15 +147,30 @@ export function createUpdates({ api, index, clock, instance, onTurn }: UpdatesOp
 
   return {
     addToStatus: (target, delta, signal) =>
-      patch(target, (observation) => statusPatch(observation, delta, clock.now()), signal),
+      patch(target, (observation) =>
+        statusPatch(observation, delta, {
+          now: clock.now(),
+          acceptanceFor: (returned) => index.acceptanceFor(returned),
+        }), signal),
     replaceContent: (target, content, signal) =>
       patch(target, (observation) => contentPatch(observation, content, instance), signal),
   };
 }
 
+interface StatusContext {
+  readonly now: number;
+  /** The exception that covers an Observation that is reported again (`acceptanceText`); "" where none does. */
+  readonly acceptanceFor?: (observation: Observation) => string;
+}
+
 /** The merge patch that adds a delta, or undefined where nothing would differ. */
-export function statusPatch(observation: Observation, delta: StatusDelta, now: number): Patch | undefined {
-  const merged = mergedStatus(observation, delta, now);
+export function statusPatch(
+  observation: Observation,
+  delta: StatusDelta,
+  context: StatusContext,
+): Patch | undefined {
+  const { now } = context;
+  const merged = mergedStatus(observation, delta, context);
   if (!merged) return undefined;
   const { status, turn } = merged;
   const { uid = null, resourceVersion = null } = observation.metadata;
@@ -167,20 +185,24 @@ export function statusPatch(observation: Observation, delta: StatusDelta, now: n
 function mergedStatus(
   observation: Observation,
   delta: StatusDelta,
-  now: number,
+  { now, acceptanceFor }: StatusContext,
 ): { readonly status: JsonObject; readonly turn?: Turn } | undefined {
   const status: ObservationStatus = observation.status ?? {};
   const seen = seenTimes(observation, now);
   const isResolved = status.phase === "Resolved";
   const reopened = isResolved ? delta.reopened : undefined;
   const resolved = isResolved || delta.reopened ? undefined : delta.resolved;
+  const acceptance = reopened ? acceptanceFor?.(observation) : delta.acceptance;
+  const accepted = resolved || (isResolved && !reopened) || acceptance === undefined
+    ? undefined
+    : acceptedStatus(status, acceptance, now);
   // Another replica has written this return already, with its time.
-  if (delta.reopened && !isResolved && delta.occurrences === 0) return undefined;
+  if (delta.reopened && !isResolved && delta.occurrences === 0 && !accepted) return undefined;
   const occurrences = delta.occurrences + (reopened?.occurrences ?? 0);
-  if (delta.kept && delta.lastSeenAt <= seen.lastSeenAt) return undefined;
+  if (delta.kept && delta.lastSeenAt <= seen.lastSeenAt && !accepted) return undefined;
   const earlier = delta.firstSeenAt < seen.firstSeenAt;
   const later = delta.lastSeenAt > seen.lastSeenAt;
-  if (occurrences === 0 && !earlier && !later && !reopened && !resolved) return undefined;
+  if (occurrences === 0 && !earlier && !later && !reopened && !resolved && !accepted) return undefined;
   const written = {
     occurrences: (status.occurrences ?? 1) + occurrences,
     firstSeenAt: formatTime(Math.min(delta.firstSeenAt, seen.firstSeenAt)),
@@ -191,16 +213,31 @@ function mergedStatus(
       resolvedReason: null,
       reopenedAt: formatTime(reopened.at),
     }),
+    ...accepted,
     ...(resolved && {
       phase: "Resolved",
       resolvedAt: formatTime(resolved.at),
       resolvedReason: resolved.reason,
+      ...(status.exception && { exception: null }),
     }),
   };
   if (resolved) return { status: written, turn: { kind: "resolved", observation, ...resolved } };
   return reopened
     ? { status: written, turn: { kind: "reopened", observation, at: reopened.at } }
     : { status: written };
+}
+
+/** Accepted by that exception, or Active; undefined where the status says so already. */
+function acceptedStatus(status: ObservationStatus, acceptance: string, now: number): JsonObject | undefined {
+  const stored = storedAcceptance(status);
+  if (stored === acceptance) return undefined;
+  const by = parseAcceptance(acceptance);
+  if (!by) return { phase: "Active", exception: null };
+  const { namespace, name, expiresAt } = by;
+  const before = parseAcceptance(stored);
+  const isSame = before?.namespace === namespace && before.name === name;
+  const since = isSame && status.exception ? status.exception.since : formatTime(now);
+  return { phase: "Accepted", exception: { namespace, name, expiresAt: formatTime(expiresAt), since } };
 }
 
 /** A JSON patch: a merge patch could not say that a member of details is null, or gone deep inside. */

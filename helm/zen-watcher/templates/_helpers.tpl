@@ -153,6 +153,8 @@ zen-watcher-leader-election-{{ .Values.instance }}
   value: {{ join "," .Values.trustedConfigNamespaces | quote }}
 - name: TENANT_FILTERS
   value: {{ .Values.tenantFilters | quote }}
+- name: EXCEPTION_MAX_DAYS
+  value: {{ .Values.exceptions.maxDays | int | quote }}
 {{- range $source := include "zen-watcher.configMapSources" . | fromJsonArray }}
 - name: {{ $source.env }}
   value: {{ $source.namespace | quote }}

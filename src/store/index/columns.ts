@@ -2,7 +2,7 @@
 
 const FIRST_CAPACITY = 1_024;
 
-/** Columns grow together by doubling: 107 bytes a slot. */
+/** Columns grow together by doubling: 127 bytes a slot. */
 export class Columns {
   capacity = FIRST_CAPACITY;
   /** Four words each. */
@@ -29,7 +29,13 @@ export class Columns {
   next: Uint32Array = new Uint32Array(FIRST_CAPACITY);
   source: Uint32Array = new Uint32Array(FIRST_CAPACITY);
   eventType: Uint32Array = new Uint32Array(FIRST_CAPACITY);
-  /** Bits: 0–2 severity, 3–5 category, 6 resolved, 7 finding, 8 pushed through a door. */
+  rule: Uint32Array = new Uint32Array(FIRST_CAPACITY);
+  workload: Uint32Array = new Uint32Array(FIRST_CAPACITY);
+  resource: Uint32Array = new Uint32Array(FIRST_CAPACITY);
+  /** The exception that covers it now, and the one that its status names. */
+  acceptance: Uint32Array = new Uint32Array(FIRST_CAPACITY);
+  storedAcceptance: Uint32Array = new Uint32Array(FIRST_CAPACITY);
+  /** Bits: 0–2 severity, 3–5 category, 6 resolved, 7 finding, 8 pushed through a door, 9 a fix is known. */
   traits: Uint16Array = new Uint16Array(FIRST_CAPACITY);
   /** 0: free; else the list in which the object was last seen. */
   epoch: Uint8Array = new Uint8Array(FIRST_CAPACITY);
@@ -77,6 +83,23 @@ export class Interned {
     }
     this.#users[id] = (this.#users[id] ?? 0) + 1;
     return id;
+  }
+
+  /** One past the highest id. */
+  get end(): number {
+    return this.#texts.length;
+  }
+
+  /** A flag for each id: 1 where its text is wanted. */
+  flags(isWanted: (text: string) => boolean): Uint8Array {
+    const found = new Uint8Array(this.#texts.length);
+    for (const [text, id] of this.#ids) if (isWanted(text)) found[id] = 1;
+    return found;
+  }
+
+  /** Every text that has users, with its id. */
+  entries(): IterableIterator<[string, number]> {
+    return this.#ids.entries();
   }
 
   /** One user less. */

@@ -114,6 +114,9 @@ Deno.test("index keeps the fields that dedup, budget, expiry and findings read",
     bytes: JSON.stringify(object).length,
     contentHash: contentHashOf(object, []),
     pushed: false,
+    rule: "",
+    acceptance: "",
+    storedAcceptance: "",
   });
 });
 
@@ -288,7 +291,7 @@ Deno.test("index and reporters of 20,000 and 50,000 findings fit into 6 and 15 M
   assertEquals(index.size, 50_000);
   assert(at20k <= 6e6, `${at20k} bytes with 20,000`);
   assert(at50k <= 15e6, `${at50k} bytes with 50,000`);
-  assert(index.byteLength <= 2 ** 16 * 110, `${index.byteLength} bytes outside the heap`);
+  assert(index.byteLength <= 2 ** 16 * 130, `${index.byteLength} bytes outside the heap`);
   assert(reporters.reports("trivy", fingerprintKey(sha256("0"))), "they are held");
 });
 

@@ -7,17 +7,23 @@ import { ANNOTATIONS, type Observation } from "../../model/observation.ts";
 import type { WatchEvent } from "../../kube/watch.ts";
 import type { Generation, Identified, StoredIndex } from "../../pipeline/ports.ts";
 import {
+  type AcceptanceOf,
+  type Concerned,
   fingerprintKey,
   type Foreign,
   foreignness,
   project,
   type ProjectOptions,
+  type Row,
   versionNumber,
 } from "./projection.ts";
 import { parseName } from "../../model/identity/names.ts";
-import { Entry, NONE, type Row, Rows, type Tallies } from "./rows.ts";
+import { acceptableOf } from "../../model/acceptance.ts";
+import { Entry } from "./entry.ts";
+import { NONE, Rows, type Tallies } from "./rows.ts";
 
-export type { Entry, Row } from "./rows.ts";
+export type { Entry } from "./entry.ts";
+export type { AcceptanceOf, Concerned, Row } from "./projection.ts";
 export type { NamespaceTally, SourceTally } from "./rows.ts";
 
 /** A byte tells lists apart; 0 marks a free slot. */
@@ -27,6 +33,8 @@ const MAX_FALSE_ALARMS = 3;
 export interface IndexOptions extends ProjectOptions {
   /** Called for each Observation that is gone, with the first 128 bits of its fingerprint: its window is closed. */
   readonly onGone?: (fingerprint: string, generation: number) => void;
+  /** Says which exception covers a finding; by default none does. */
+  readonly acceptanceOf?: AcceptanceOf;
   /** Called when a full list is in after the server's revision had gone back. */
   readonly onHealed?: () => void;
   /** Called for each object that is set aside: it is not read for dedup or lifecycle, and never written to. */
@@ -35,7 +43,7 @@ export interface IndexOptions extends ProjectOptions {
 
 /** The index of a process. */
 export class ObservationIndex implements StoredIndex {
-  readonly #rows = new Rows();
+  readonly #rows: Rows;
   readonly #options: IndexOptions;
   /** Objects left out, by a hash of where they are; values: the list they were last seen in. */
   readonly #foreign = new Map<number, number>();
@@ -58,6 +66,7 @@ export class ObservationIndex implements StoredIndex {
 
   constructor(options: IndexOptions) {
     this.#options = options;
+    this.#rows = new Rows(options.acceptanceOf ?? (() => ""));
   }
 
   /** True once the first full list is in. Nothing waits for it: the API server's 409 is the judge. */
@@ -138,6 +147,28 @@ export class ObservationIndex implements StoredIndex {
   /** All that is stored. Entries may be removed meanwhile; added ones may be missed. */
   *entries(): Generator<Entry> {
     for (const slot of this.#slots()) yield new Entry(this.#rows, slot);
+  }
+
+  /** Findings whose status does not name the exception that covers them now, or names one though none does. */
+  *staleAcceptances(): Generator<Entry> {
+    for (let slot = 0; slot < this.#rows.end; slot++) {
+      if (this.#rows.isAcceptanceStale(slot) && this.#rows.has(slot)) yield new Entry(this.#rows, slot);
+    }
+  }
+
+  /** Asks again which exception covers each finding, or each of those concerned; returns for how many that changed. */
+  judgeAgain(concerned?: Concerned): number {
+    return this.#rows.judgeAgain(concerned);
+  }
+
+  /** How many findings each exception covers, by `acceptanceText`. */
+  acceptedCounts(): ReadonlyMap<string, number> {
+    return this.#rows.acceptedCounts();
+  }
+
+  /** The exception that covers a stored finding once it is Active; "" where none does. */
+  acceptanceFor(observation: Observation): string {
+    return this.#options.acceptanceOf?.(acceptableOf(observation), "") ?? "";
   }
 
   /**

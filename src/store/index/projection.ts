@@ -1,23 +1,29 @@
 /** What the index keeps of an Observation, and whether it is one of ours at all. */
 import { Buffer } from "node:buffer";
+import { type AcceptableFinding, acceptableOf, storedAcceptance } from "../../model/acceptance.ts";
 import { nameFingerprint, type ObservationName, parseName } from "../../model/identity/names.ts";
 import {
   ANNOTATIONS,
   CATEGORIES,
+  type Category,
   LABELS,
   MANAGED_BY,
   type Observation,
   SEVERITIES,
+  type Severity,
 } from "../../model/observation.ts";
 import { believedTime, seenTimes } from "../../model/time.ts";
+import type { Generation } from "../../pipeline/ports.ts";
 
 /** A generation beyond this is not believed: nothing counts so far. */
 const MAX_GENERATION = 999_999_999;
 /** More than any Observation of ours takes, with what the API server adds. */
 const MAX_BYTES = 128 * 1024;
 
-/** An Observation, projected. */
-export interface Projection {
+/** An Observation, projected. What exceptions match by is of findings alone. */
+export interface Projection extends Pick<AcceptableFinding, "rule" | "workload" | "resource" | "isFixKnown"> {
+  /** See `storedAcceptance`. */
+  readonly storedAcceptance: string;
   readonly namespace: string;
   /** `spec.resource.namespace`; "" where there is none. */
   readonly belongsTo: string;
@@ -41,6 +47,49 @@ export interface Projection {
   readonly category: number;
   readonly finding: boolean;
   readonly pushed: boolean;
+}
+
+/** One stored Observation as the index knows it. */
+export interface Row extends Generation {
+  readonly source: string;
+  /** The namespace of the affected resource; "" where there is none. */
+  readonly belongsTo: string;
+  readonly eventType: string;
+  readonly kind: "finding" | "occurrence";
+  readonly severity: Severity;
+  readonly category: Category;
+  /** The part that names hold: 25 hex digits. */
+  readonly fingerprint: string;
+  readonly uid: string;
+  /** Undefined where the server's is no number. */
+  readonly resourceVersion: string | undefined;
+  readonly createdAt: number;
+  /** 0 while Active. */
+  readonly resolvedAt: number;
+  /** 0: none of its own. */
+  readonly ttlSeconds: number;
+  readonly bytes: number;
+  /** True for a finding that came through a webhook door to its source: the views of that source are silent about it. */
+  readonly pushed: boolean;
+  /** Of a finding. */
+  readonly rule: string;
+  /** The exception that covers it now (`acceptanceText`); "" where none does. */
+  readonly acceptance: string;
+  /** The exception that its status names; "" where it is not Accepted. */
+  readonly storedAcceptance: string;
+}
+
+/** Says which exception covers a finding (`acceptanceText`), "" where none does. `stored` is what its status names. */
+export type AcceptanceOf = (finding: AcceptableFinding, stored: string) => string;
+
+/** The findings that a change of exceptions may concern. */
+export interface Concerned {
+  /** The namespaces that they belong to; "" for those that belong to none. */
+  readonly namespaces: ReadonlySet<string>;
+  /** Rules, whole or by their policy. */
+  readonly rules: ReadonlySet<string>;
+  /** `Kind/name`, whatever the rule. */
+  readonly resources: ReadonlySet<string>;
 }
 
 export interface ProjectOptions {
@@ -69,6 +118,7 @@ export function project(observation: Observation, options: ProjectOptions): Proj
   const now = options.now();
   const { firstSeenAt, lastSeenAt, createdAt } = seenTimes(observation, now);
   const resolved = status?.phase === "Resolved";
+  const finding = metadata.labels?.[LABELS.kind] === "finding";
   return {
     namespace: metadata.namespace ?? "",
     belongsTo: spec.resource?.namespace ?? "",
@@ -83,13 +133,28 @@ export function project(observation: Observation, options: ProjectOptions): Proj
     lastSeenAt,
     resolvedAt: resolved ? believedTime(status?.resolvedAt, now) ?? lastSeenAt : 0,
     resolved,
+    ...(finding ? acceptableParts(observation) : NOT_ACCEPTABLE),
     ttlSeconds: spec.ttlSecondsAfterCreation ?? 0,
     bytes,
     contentHash: options.contentHash(observation),
     severity: SEVERITIES.indexOf(spec.severity),
     category: CATEGORIES.indexOf(spec.category),
-    finding: metadata.labels?.[LABELS.kind] === "finding",
+    finding,
     pushed: metadata.annotations?.[ANNOTATIONS.pushedThrough] !== undefined,
+  };
+}
+
+/** Of an occurrence, which no exception covers. */
+const NOT_ACCEPTABLE = { rule: "", workload: "", resource: "", isFixKnown: false, storedAcceptance: "" };
+
+function acceptableParts(observation: Observation): typeof NOT_ACCEPTABLE {
+  const { rule, workload, resource, isFixKnown } = acceptableOf(observation);
+  return {
+    rule,
+    workload,
+    resource,
+    isFixKnown,
+    storedAcceptance: storedAcceptance(observation.status ?? {}),
   };
 }
 

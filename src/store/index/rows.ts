@@ -1,50 +1,30 @@
 /** Rows of the index: found by fingerprint, newest generation first, or by name. */
+import { type AcceptableFinding, policyOf } from "../../model/acceptance.ts";
 import { nameFingerprint, observationName, parseName } from "../../model/identity/names.ts";
 import { CATEGORIES, type Category, SEVERITIES, type Severity } from "../../model/observation.ts";
 import type { Generation, Identified } from "../../pipeline/ports.ts";
 import { Columns, Interned } from "./columns.ts";
-import { hexText, keyOfWords, nameWords, type Projection, uidText, uidWords } from "./projection.ts";
+import {
+  type AcceptanceOf,
+  type Concerned,
+  hexText,
+  keyOfWords,
+  nameWords,
+  type Projection,
+  type Row,
+  uidText,
+  uidWords,
+} from "./projection.ts";
 
 const SEVERITY_BITS = 7;
 const CATEGORY_SHIFT = 3;
 const RESOLVED = 1 << 6;
 const FINDING = 1 << 7;
 const PUSHED = 1 << 8;
+const FIX_KNOWN = 1 << 9;
 
 /** No such slot. */
 export const NONE = -1;
-
-/** One stored Observation as the index knows it. */
-export interface Row extends Generation {
-  readonly source: string;
-  /** The namespace of the affected resource; "" where there is none. */
-  readonly belongsTo: string;
-  readonly eventType: string;
-  readonly kind: "finding" | "occurrence";
-  readonly severity: Severity;
-  readonly category: Category;
-  /** The part that names hold: 25 hex digits. */
-  readonly fingerprint: string;
-  readonly uid: string;
-  /** Undefined where the server's is no number. */
-  readonly resourceVersion: string | undefined;
-  readonly createdAt: number;
-  /** 0 while Active. */
-  readonly resolvedAt: number;
-  /** 0: none of its own. */
-  readonly ttlSeconds: number;
-  readonly bytes: number;
-  /** True for a finding that came through a webhook door to its source: the views of that source are silent about it. */
-  readonly pushed: boolean;
-}
-
-/** Ids of interned texts. */
-interface Texts {
-  readonly source: number;
-  readonly eventType: number;
-  readonly namespace: number;
-  readonly belongsTo: number;
-}
 
 /**
  * Rows in slots. Objects of one key form a chain through the column `next`, from the newest generation to the oldest; the
@@ -56,10 +36,19 @@ export class Rows {
   readonly #sources = new Interned();
   readonly #eventTypes = new Interned();
   readonly #namespaces = new Interned();
+  readonly #rules = new Interned();
+  readonly #workloads = new Interned();
+  readonly #resources = new Interned();
+  readonly #acceptances = new Interned();
+  readonly #acceptanceOf: AcceptanceOf;
   /** The slot of the first of each chain. */
   readonly #heads = new Map<number, number>();
   #used = 0;
   #free = 0;
+
+  constructor(acceptanceOf: AcceptanceOf) {
+    this.#acceptanceOf = acceptanceOf;
+  }
 
   /** Bytes of the columns, which lie outside the JavaScript heap. */
   get byteLength(): number {
@@ -115,6 +104,87 @@ export class Rows {
 
   pushed(slot: number): boolean {
     return ((this.#columns.traits[slot] ?? 0) & PUSHED) !== 0;
+  }
+
+  /** What exceptions read of a finding. */
+  acceptable(slot: number): AcceptableFinding {
+    const columns = this.#columns;
+    const traits = columns.traits[slot] ?? 0;
+    return {
+      source: this.source(slot),
+      severity: SEVERITIES[traits & SEVERITY_BITS] ?? "UNKNOWN",
+      belongsTo: this.belongsTo(slot),
+      rule: this.#rules.text(columns.rule[slot] ?? 0),
+      workload: this.#workloads.text(columns.workload[slot] ?? 0),
+      resource: this.#resources.text(columns.resource[slot] ?? 0),
+      isFixKnown: (traits & FIX_KNOWN) !== 0,
+    };
+  }
+
+  acceptance(slot: number): string {
+    return this.#acceptances.text(this.#columns.acceptance[slot] ?? 0);
+  }
+
+  storedAcceptance(slot: number): string {
+    return this.#acceptances.text(this.#columns.storedAcceptance[slot] ?? 0);
+  }
+
+  /** True where the status names another exception than the one that covers the finding now. */
+  isAcceptanceStale(slot: number): boolean {
+    const { acceptance, storedAcceptance } = this.#columns;
+    return acceptance[slot] !== storedAcceptance[slot];
+  }
+
+  /** How many findings each exception covers, by `acceptanceText`. */
+  acceptedCounts(): Map<string, number> {
+    const { acceptance } = this.#columns;
+    const counts = new Uint32Array(this.#acceptances.end);
+    for (let slot = 0; slot < this.#used; slot++) {
+      if (this.has(slot)) counts[acceptance[slot] ?? 0] = (counts[acceptance[slot] ?? 0] ?? 0) + 1;
+    }
+    const found = new Map<string, number>();
+    for (const [text, id] of this.#acceptances.entries()) if (text !== "") found.set(text, counts[id] ?? 0);
+    return found;
+  }
+
+  /** Asks again which exception covers each finding, or each of those concerned; returns for how many that changed. */
+  judgeAgain(concerned?: Concerned): number {
+    const isConcerned = concerned ? this.#concerns(concerned) : () => true;
+    let changed = 0;
+    for (let slot = 0; slot < this.#used; slot++) {
+      if (isConcerned(slot) && this.has(slot) && this.#judge(slot)) changed++;
+    }
+    return changed;
+  }
+
+  /** A check of slots that compares ids alone. */
+  #concerns({ namespaces, rules, resources }: Concerned): (slot: number) => boolean {
+    const columns = this.#columns;
+    const belongsTo = this.#namespaces.flags((text) => namespaces.has(text));
+    const ofRule = this.#rules.flags((text) => rules.has(text) || rules.has(policyOf(text)));
+    const ofResource = this.#resources.flags((text) => resources.has(text));
+    return (slot) =>
+      belongsTo[columns.belongsTo[slot] ?? 0] === 1 &&
+      (ofRule[columns.rule[slot] ?? 0] === 1 || ofResource[columns.resource[slot] ?? 0] === 1);
+  }
+
+  /** True where another exception than before covers the finding. */
+  #judge(slot: number): boolean {
+    const columns = this.#columns;
+    const before = columns.acceptance[slot] ?? 0;
+    const text = this.#acceptedBy(slot);
+    if (text === this.#acceptances.text(before)) return false;
+    this.tallies.remove(this.#counted(slot));
+    columns.acceptance[slot] = this.#acceptances.take(text);
+    this.#acceptances.release(before);
+    this.tallies.add(this.#counted(slot));
+    return true;
+  }
+
+  /** An occurrence is not accepted, and neither is what is Resolved. */
+  #acceptedBy(slot: number): string {
+    if (!this.finding(slot) || this.resolved(slot)) return "";
+    return this.#acceptanceOf(this.acceptable(slot), this.storedAcceptance(slot));
   }
 
   createdAt(slot: number): number {
@@ -208,6 +278,9 @@ export class Rows {
       bytes: columns.bytes[slot] ?? 0,
       contentHash: this.contentHash(slot),
       pushed: this.pushed(slot),
+      rule: this.#rules.text(columns.rule[slot] ?? 0),
+      acceptance: this.acceptance(slot),
+      storedAcceptance: this.storedAcceptance(slot),
     };
   }
 
@@ -261,17 +334,17 @@ export class Rows {
   }
 
   update(slot: number, projection: Projection, epoch: number): void {
-    const before = this.#texts(slot);
+    const release = this.#heldTexts(slot);
     this.tallies.remove(this.#counted(slot));
     this.#write(slot, projection, epoch);
-    this.#release(before);
+    release();
   }
 
   remove(slot: number): void {
     const columns = this.#columns;
     this.tallies.remove(this.#counted(slot));
     this.#unlink(slot);
-    this.#release(this.#texts(slot));
+    this.#heldTexts(slot)();
     columns.epoch[slot] = 0;
     columns.reportedAtSeconds[slot] = 0;
     columns.next[slot] = this.#free;
@@ -297,27 +370,31 @@ export class Rows {
     columns.belongsTo[slot] = this.#namespaces.take(projection.belongsTo);
     columns.traits[slot] = projection.severity | (projection.category << CATEGORY_SHIFT) |
       (projection.resolved ? RESOLVED : 0) | (projection.finding ? FINDING : 0) |
-      (projection.pushed ? PUSHED : 0);
+      (projection.pushed ? PUSHED : 0) | (projection.isFixKnown ? FIX_KNOWN : 0);
+    columns.rule[slot] = this.#rules.take(projection.rule);
+    columns.workload[slot] = this.#workloads.take(projection.workload);
+    columns.resource[slot] = this.#resources.take(projection.resource);
+    columns.storedAcceptance[slot] = this.#acceptances.take(projection.storedAcceptance);
+    columns.acceptance[slot] = this.#acceptances.take(this.#acceptedBy(slot));
     columns.epoch[slot] = epoch;
     this.tallies.add(this.#counted(slot));
   }
 
-  /** The ids of a row's interned texts. */
-  #texts(slot: number): Texts {
-    const { source, eventType, namespace, belongsTo } = this.#columns;
-    return {
-      source: source[slot] ?? 0,
-      eventType: eventType[slot] ?? 0,
-      namespace: namespace[slot] ?? 0,
-      belongsTo: belongsTo[slot] ?? 0,
-    };
-  }
-
-  #release({ source, eventType, namespace, belongsTo }: Texts): void {
-    this.#sources.release(source);
-    this.#eventTypes.release(eventType);
-    this.#namespaces.release(namespace);
-    this.#namespaces.release(belongsTo);
+  /** Notes the interned texts that a row holds now; what it returns releases them. */
+  #heldTexts(slot: number): () => void {
+    const columns = this.#columns;
+    const held = ([
+      [this.#sources, columns.source],
+      [this.#eventTypes, columns.eventType],
+      [this.#namespaces, columns.namespace],
+      [this.#namespaces, columns.belongsTo],
+      [this.#rules, columns.rule],
+      [this.#workloads, columns.workload],
+      [this.#resources, columns.resource],
+      [this.#acceptances, columns.acceptance],
+      [this.#acceptances, columns.storedAcceptance],
+    ] as const).map(([texts, column]) => [texts, column[slot] ?? 0] as const);
+    return () => held.forEach(([texts, id]) => texts.release(id));
   }
 
   #counted(slot: number): Counted {
@@ -328,6 +405,7 @@ export class Rows {
       severity: traits & SEVERITY_BITS,
       category: (traits >> CATEGORY_SHIFT) & 7,
       resolved: (traits & RESOLVED) !== 0,
+      accepted: this.acceptance(slot) !== "",
       bytes: this.#columns.bytes[slot] ?? 0,
     };
   }
@@ -387,85 +465,6 @@ export class Rows {
   }
 }
 
-/** A stored Observation read in place during a scan: what the index takes in meanwhile shows at once. */
-export class Entry {
-  readonly #rows: Rows;
-  readonly #slot: number;
-
-  constructor(rows: Rows, slot: number) {
-    this.#rows = rows;
-    this.#slot = slot;
-  }
-
-  /** False once it is gone. */
-  get exists(): boolean {
-    return this.#rows.has(this.#slot);
-  }
-
-  get source(): string {
-    return this.#rows.source(this.#slot);
-  }
-
-  get namespace(): string {
-    return this.#rows.namespace(this.#slot);
-  }
-
-  /** The namespace of the affected resource; "" where there is none. */
-  get belongsTo(): string {
-    return this.#rows.belongsTo(this.#slot);
-  }
-
-  get isFinding(): boolean {
-    return this.#rows.finding(this.#slot);
-  }
-
-  get isResolved(): boolean {
-    return this.#rows.resolved(this.#slot);
-  }
-
-  /** Index into SEVERITIES. */
-  get severity(): number {
-    return this.#rows.severity(this.#slot);
-  }
-
-  get createdAt(): number {
-    return this.#rows.createdAt(this.#slot);
-  }
-
-  get firstSeenAt(): number {
-    return this.#rows.firstSeenAt(this.#slot);
-  }
-
-  get lastSeenAt(): number {
-    return this.#rows.lastSeenAt(this.#slot);
-  }
-
-  /** 0 while it is not Resolved. */
-  get resolvedAt(): number {
-    return this.#rows.resolvedAt(this.#slot);
-  }
-
-  /** When this process last took it in from a report, in seconds of the monotonic clock; 0: never. */
-  get reportedAtSeconds(): number {
-    return this.#rows.reportedAtSeconds(this.#slot);
-  }
-
-  /** 0: none of its own. */
-  get ttlSeconds(): number {
-    return this.#rows.ttlSeconds(this.#slot);
-  }
-
-  /** See projection.ts. */
-  get fingerprintKey(): number {
-    return this.#rows.key(this.#slot);
-  }
-
-  /** A copy of all fields as they are now. */
-  row(): Row {
-    return this.#rows.row(this.#slot);
-  }
-}
-
 /** What is counted of one row. */
 export interface Counted {
   readonly source: string;
@@ -476,14 +475,20 @@ export interface Counted {
   /** Index into CATEGORIES. */
   readonly category: number;
   readonly resolved: boolean;
+  /** An exception covers it. */
+  readonly accepted: boolean;
   readonly bytes: number;
 }
 
-/** What a namespace holds of a source. `active` and `resolved` count by severity, in the order of SEVERITIES. */
+/**
+ * What a namespace holds of a source. The lists count by severity, in the order of SEVERITIES; `active` counts what is not
+ * Resolved, and `accepted` the part of it that exceptions cover.
+ */
 export interface NamespaceTally {
   readonly count: number;
   readonly bytes: number;
   readonly active: readonly number[];
+  readonly accepted: readonly number[];
   readonly resolved: readonly number[];
 }
 
@@ -499,6 +504,7 @@ interface MutableTally {
   count: number;
   bytes: number;
   readonly active: number[];
+  readonly accepted: number[];
   readonly resolved: number[];
 }
 
@@ -541,7 +547,7 @@ export class Tallies {
     this.#change(counted, -1);
   }
 
-  /** Active Observations by category and severity, zeros too. */
+  /** Active Observations by category and severity, zeros too; what exceptions cover is not among them. */
   *active(): Generator<{ category: Category; severity: Severity; count: number }> {
     for (const [row, category] of CATEGORIES.entries()) {
       for (const [column, severity] of SEVERITIES.entries()) {
@@ -550,19 +556,20 @@ export class Tallies {
     }
   }
 
-  #change({ source, namespace, severity, category, resolved, bytes }: Counted, by: 1 | -1): void {
+  #change({ source, namespace, severity, category, resolved, accepted, bytes }: Counted, by: 1 | -1): void {
     this.#count += by;
     this.#bytes += by * bytes;
     if (resolved) this.#resolved += by;
-    else bump(this.#active, category * SEVERITIES.length + severity, by);
+    else if (!accepted) bump(this.#active, category * SEVERITIES.length + severity, by);
     const tally = this.#sources.get(source) ?? { count: 0, bytes: 0, namespaces: new Map() };
     tally.count += by;
     tally.bytes += by * bytes;
     const share = tally.namespaces.get(namespace) ??
-      { count: 0, bytes: 0, active: zeros(), resolved: zeros() };
+      { count: 0, bytes: 0, active: zeros(), accepted: zeros(), resolved: zeros() };
     share.count += by;
     share.bytes += by * bytes;
     bump(resolved ? share.resolved : share.active, severity, by);
+    if (accepted) bump(share.accepted, severity, by);
     if (share.count > 0) tally.namespaces.set(namespace, share);
     else tally.namespaces.delete(namespace);
     if (tally.count > 0) this.#sources.set(source, tally);

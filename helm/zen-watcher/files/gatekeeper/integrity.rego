@@ -27,6 +27,16 @@ violation[{"msg": "the labels and annotations by which zen-watcher finds an Obse
 	marks(input.review.object) != marks(input.review.oldObject)
 }
 
+violation[{"msg": sprintf("expiresAt is at most %d days after the creation of the exception", [input.parameters.exceptionMaxDays])}] {
+	is_ours
+	input.review.resource.resource == "observationexceptions"
+	object.get(input.review, "subResource", "") == ""
+	{"CREATE", "UPDATE"}[input.review.operation]
+	created := time.parse_rfc3339_ns(input.review.object.metadata.creationTimestamp)
+	expires := time.parse_rfc3339_ns(input.review.object.spec.expiresAt)
+	expires > created + (((input.parameters.exceptionMaxDays * 24) * 3600) * 1000000000)
+}
+
 is_writer {
 	input.review.userInfo.username == input.parameters.writers[_]
 }

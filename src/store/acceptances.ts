@@ -1,0 +1,98 @@
+/** The leader writes into findings which exception covers them: the phase follows what the exceptions say now. */
+import { type Beat, NO_BEAT } from "../model/beat.ts";
+import type { Clock } from "../model/clock.ts";
+import type { EventDraft } from "../kube/events.ts";
+import { elapsed, type Sleep } from "../kube/retry.ts";
+import type { Logger } from "../telemetry/logging.ts";
+import type { ObservationIndex } from "./index/mod.ts";
+import type { Repeats } from "./repeats.ts";
+
+export interface AcceptancesOptions {
+  readonly index: ObservationIndex;
+  readonly repeats: Repeats;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly ownNamespace: string;
+  /** False until the exceptions have been read: until then nothing says that one has ended. */
+  readonly isKnown: () => boolean;
+  /** Why an exception covers nothing any more: `has expired`. */
+  readonly whyEnded: (acceptance: string) => string;
+  readonly emit: (event: EventDraft) => void;
+  readonly assertLeader: () => void;
+  readonly sleep?: Sleep;
+}
+
+/** The acceptances of a process. */
+export interface Acceptances {
+  /** Queues the status writes that are due; returns how many it queued. */
+  evaluate(): number;
+  /** Evaluates until `signal` aborts. */
+  run(signal: AbortSignal, beat?: Beat): Promise<void>;
+}
+
+const TICK_MS = 1_000;
+const TURN_MS = 60_000;
+/** Status writes that may wait: counts of repeats use the same queue. */
+const MAX_WAITING = 1_000;
+
+/** Creates the acceptances of a process. */
+export function createAcceptances(options: AcceptancesOptions): Acceptances {
+  const { index, repeats, log, emit, ownNamespace } = options;
+  /** Exceptions whose end is announced, while findings still name them. */
+  let announced = new Set<string>();
+
+  function evaluate(): number {
+    if (!index.complete || !options.isKnown()) return 0;
+    const ended = new Map<string, number>();
+    let accepted = 0;
+    let active = 0;
+    for (const entry of index.staleAcceptances()) {
+      const { acceptance, storedAcceptance } = entry;
+      if (acceptance === "") ended.set(storedAcceptance, (ended.get(storedAcceptance) ?? 0) + 1);
+      if (repeats.size >= MAX_WAITING) continue;
+      if (!repeats.accept(entry.row(), acceptance)) continue;
+      if (acceptance === "") active++;
+      else accepted++;
+    }
+    announce(ended);
+    if (accepted + active > 0) log.info("Findings follow their exceptions", { accepted, active });
+    return accepted + active;
+  }
+
+  /** One Event for all findings of an exception that has ended. */
+  function announce(ended: ReadonlyMap<string, number>): void {
+    for (const [acceptance, count] of ended) {
+      if (!announced.has(acceptance)) emit(endEvent(acceptance, count));
+    }
+    announced = new Set(ended.keys());
+  }
+
+  function endEvent(acceptance: string, count: number): EventDraft {
+    const [name = acceptance] = acceptance.split(" ");
+    const findings = count === 1 ? "1 finding is" : `${count} findings are`;
+    const message = `${findings} Active again: ObservationException ${name} ${options.whyEnded(acceptance)}`;
+    log.info("Exception ended", { exception: name, findings: count, why: options.whyEnded(acceptance) });
+    return {
+      regarding: { apiVersion: "v1", kind: "Namespace", name: ownNamespace, namespace: ownNamespace },
+      type: "Warning",
+      reason: "ExceptionEnded",
+      message,
+    };
+  }
+
+  return {
+    evaluate,
+    async run(signal, beat = NO_BEAT) {
+      announced = new Set();
+      while (await elapsed(TICK_MS, { signal, sleep: options.sleep })) {
+        beat.within(TURN_MS);
+        try {
+          options.assertLeader();
+          evaluate();
+        } catch (error) {
+          if (!signal.aborted) log.warn("Acceptances could not be evaluated now", { error });
+        }
+      }
+    },
+  };
+}
