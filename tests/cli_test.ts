@@ -251,6 +251,92 @@ data:
   });
 });
 
+/** An ObservationException, and what is wrong with it where `change` says so. */
+function exceptionFile(change: object = {}): string {
+  return JSON.stringify({
+    apiVersion: "zen.kube-zen.io/v1alpha1",
+    kind: "ObservationException",
+    metadata: { name: "held", namespace: "shop" },
+    spec: {
+      match: { rules: ["CVE-2024-3094"] },
+      reason: "accepted_risk",
+      justification: "not loaded",
+      expiresAt: "2027-01-31T00:00:00Z",
+      ...change,
+    },
+  });
+}
+
+Deno.test("check reads ObservationExceptions, and warns of one that has expired", async () => {
+  const check = (change: object = {}, env = {}) =>
+    zen(["check", "-f", "e.json"], { "e.json": exceptionFile(change) }, env);
+  assertEquals(await check(), {
+    code: 0,
+    out: 'e.json: ObservationException "held"\n1 document checked: 0 mistakes\n',
+    err: "",
+  });
+  const wrong: readonly (readonly [change: object, said: string])[] = [
+    [{ match: {} }, "at spec.match: expected rules, resources, or both"],
+    [{ match: { rules: ["x"], workload: ["web"] } }, 'did you mean "workloads"?'],
+    [{ expiresAt: undefined }, "at spec.expiresAt: expected a string, received nothing"],
+    [{ reason: "because" }, "at spec.reason: expected one of not_affected|"],
+    [{ expiresAt: "2029-01-01T00:00:00Z" }, "at most 365 days"],
+  ];
+  for (const [change, said] of wrong) {
+    const { code, err } = await check(change);
+    assertEquals(code, 1, said);
+    assertStringIncludes(err, said);
+  }
+  assertStringIncludes((await check({}, { EXCEPTION_MAX_DAYS: "30" })).err, "at most 30 days");
+  const { code, err } = await check({ expiresAt: "2026-11-01T00:00:00Z" });
+  assertEquals(code, 0);
+  assertStringIncludes(err, "accepts nothing: it has expired");
+});
+
+Deno.test("explain shows the exception that would accept a finding, and nothing of one that matches it not", async () => {
+  const explained = async (change: object) => {
+    const { out } = await zen(
+      [
+        "explain",
+        "--source",
+        "trivy",
+        "-f",
+        "examples/rules/vulnerability-report.json",
+        "--filters",
+        "e.json",
+        "-o",
+        "json",
+      ],
+      { "e.json": exceptionFile(change) },
+    );
+    const { events } = JSON.parse(out);
+    return events.flatMap(({ steps }: { steps: { step: string; verdict: string; detail: string }[] }) =>
+      steps.filter(({ step }) => step === "exception")
+    );
+  };
+  const [first] = JSON.parse(
+    (await zen([
+      "explain",
+      "--source",
+      "trivy",
+      "-f",
+      "examples/rules/vulnerability-report.json",
+      "-o",
+      "json",
+    ])).out,
+  ).events;
+  const { rule, resource } = first.observation.spec;
+  const spec = { match: { rules: [rule] } };
+  const steps = await explained(resource.namespace === "shop" ? spec : { ...spec });
+  assertEquals(steps.map(({ verdict }: { verdict: string }) => verdict), ["accepted"]);
+  assertStringIncludes(
+    steps[0].detail,
+    "ObservationException shop/held until 2027-01-31T00:00:00Z: accepted_risk, not loaded",
+  );
+  assertEquals(await explained({ match: { rules: ["CVE-0"] } }), []);
+  assertEquals(await explained({ ...spec, expiresAt: "2026-11-01T00:00:00Z" }), []);
+});
+
 Deno.test("check reads every kind, in Lists and NDJSON too", async () => {
   const filter = (spec: object) => ({
     apiVersion: "zen.kube-zen.io/v1alpha1",
@@ -621,7 +707,7 @@ Deno.test("explain refuses a --filters file without filters", async () => {
   });
   assertEquals([ran.code, ran.err], [
     1,
-    'Cannot load "d.yaml": it holds no filters, Ingester or ObservationMapping\n',
+    'Cannot load "d.yaml": it holds no filters, exception, Ingester or ObservationMapping\n',
   ]);
 });
 

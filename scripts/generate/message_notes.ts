@@ -527,7 +527,7 @@ export const ERROR_NOTES: Readonly<Record<string, Note>> = {
     "add a mapping",
   ],
   'Cannot load "…": …': ["the file has mistakes, one on each line", "mend them"],
-  'Cannot load "…": it holds no filters, Ingester or ObservationMapping': [
+  'Cannot load "…": it holds no filters, exception, Ingester or ObservationMapping': [
     "the file is of another kind",
     "name another file",
   ],

@@ -6,6 +6,7 @@ import type { Register } from "./command.ts";
 import { completion } from "./completion.ts";
 import { check } from "./operate/check.ts";
 import { explain } from "./operate/explain.ts";
+import { accept } from "./read/accept.ts";
 import { coverage } from "./read/coverage.ts";
 import { diff } from "./read/diff.ts";
 import { dropped } from "./read/dropped.ts";
@@ -22,6 +23,7 @@ import { version } from "./version.ts";
 export const COMMANDS: readonly (readonly [heading: string, commands: readonly Register[]])[] = [
   ["Controller:", [run]],
   ["Readers:", [top, get, rule, workload, diff, why, dropped, coverage, exportFindings]],
+  ["Decisions:", [accept]],
   ["Rules:", [check, explain, test]],
   ["Others:", [completion, version]],
 ];

@@ -9,10 +9,18 @@ export interface Span {
   readonly toMs: number;
 }
 
-/** What happened to a row in a span: both, where it was found and resolved in it. */
-export function changesOf(row: Row, span: Span): { readonly isNew: boolean; readonly isResolved: boolean } {
+/** What happened to a row in a span. */
+export interface Changes {
+  readonly isNew: boolean;
+  readonly isAccepted: boolean;
+  readonly isResolved: boolean;
+}
+
+/** What happened to a row in a span: all of it, where it was found, accepted and resolved in it. */
+export function changesOf(row: Row, span: Span): Changes {
   return {
     isNew: isIn(row.firstSeenAt, span),
+    isAccepted: isIn(row.acceptedSince, span),
     isResolved: row.phase === "Resolved" && isIn(row.resolvedAt, span),
   };
 }
@@ -36,7 +44,8 @@ export function countsOf(rows: readonly Row[]): string {
   return counts.length === 0 ? "0" : `${rows.length} (${counts.join(", ")})`;
 }
 
-function isIn(time: string, { fromMs, toMs }: Span): boolean {
+/** True where a time is in the span. */
+export function isIn(time: string, { fromMs, toMs }: Span): boolean {
   const ms = parseTime(time)?.ms;
   return ms !== undefined && ms >= fromMs && ms < toMs;
 }

@@ -2,7 +2,7 @@
 import { workloadNameOf } from "../model/acceptance.ts";
 import { isObject, type Json } from "../model/json.ts";
 import { ANNOTATIONS, LABELS, type Observation, type Phase, type Severity } from "../model/observation.ts";
-import { formatTime, seenTimes } from "../model/time.ts";
+import { formatTime, parseTime, seenTimes } from "../model/time.ts";
 
 /** What a reader shows in one line. Texts that are absent are "". */
 export interface Row {
@@ -21,7 +21,12 @@ export interface Row {
   readonly workload: string;
   readonly image: string;
   readonly message: string;
+  /** See `phaseAt`. */
   readonly phase: Phase;
+  /** `namespace/name` of the ObservationException that its status names, though that may have expired. */
+  readonly exception: string;
+  readonly acceptedSince: string;
+  readonly acceptedUntil: string;
   readonly occurrences: number;
   readonly firstSeenAt: string;
   readonly lastSeenAt: string;
@@ -35,10 +40,11 @@ export interface Row {
   readonly type: string;
 }
 
-/** Projects an Observation. */
-export function toRow(observation: Observation): Row {
+/** Projects an Observation. `now`, in milliseconds since the epoch, decides whether an exception still holds. */
+export function toRow(observation: Observation, { now = Date.now() }: { readonly now?: number } = {}): Row {
   const { metadata, spec, status } = observation;
   const { firstSeenAt, lastSeenAt } = seenTimes(observation);
+  const exception = status?.phase === "Accepted" ? status.exception : undefined;
   return {
     name: metadata.name ?? "",
     storedIn: metadata.namespace ?? "",
@@ -53,7 +59,10 @@ export function toRow(observation: Observation): Row {
     workload: workloadNameOf(observation) ?? "",
     image: imageOf(spec.details),
     message: spec.message ?? "",
-    phase: status?.phase ?? "Active",
+    phase: phaseAt(observation, now),
+    exception: exception ? `${exception.namespace}/${exception.name}` : "",
+    acceptedSince: exception?.since ?? "",
+    acceptedUntil: exception?.expiresAt ?? "",
     occurrences: status?.occurrences ?? 1,
     firstSeenAt: timeText(firstSeenAt),
     lastSeenAt: timeText(lastSeenAt),
@@ -63,6 +72,13 @@ export function toRow(observation: Observation): Row {
     fingerprint: metadata.annotations?.[ANNOTATIONS.fingerprint] ?? "",
     type: metadata.labels?.[LABELS.kind] ?? "",
   };
+}
+
+/** The phase as it is stored, and Active where the exception has expired and nothing has written that yet. */
+export function phaseAt({ status }: Observation, now: number): Phase {
+  const { phase = "Active", exception } = status ?? {};
+  if (phase !== "Accepted") return phase;
+  return (parseTime(exception?.expiresAt ?? "")?.ms ?? 0) > now ? "Accepted" : "Active";
 }
 
 /** The namespace that an Observation belongs to, wherever it is stored. */

@@ -3,7 +3,7 @@ import { labelValue } from "../model/identity/names.ts";
 import { LABELS, type Observation, type Severity } from "../model/observation.ts";
 import { parseTime, seenTimes } from "../model/time.ts";
 import { workloadNameOf } from "../model/acceptance.ts";
-import { namespaceOf } from "./row.ts";
+import { namespaceOf, phaseAt } from "./row.ts";
 
 /** Absent fields choose everything. */
 export interface Selection {
@@ -17,6 +17,8 @@ export interface Selection {
   readonly kind?: string | undefined;
   /** Active ones alone. */
   readonly activeOnly?: boolean | undefined;
+  /** Milliseconds since the epoch, at which exceptions hold or not; by default the time of the check. */
+  readonly nowMs?: number | undefined;
   /** Milliseconds since the epoch: first seen then or later. */
   readonly sinceMs?: number | undefined;
   /** First seen before. */
@@ -44,15 +46,16 @@ export function labelSelectorOf(selection: Selection): string {
 export function fieldSelectorOf({ kind, activeOnly }: Selection): string {
   return [
     ...(kind === undefined ? [] : [`spec.resource.kind=${kind}`]),
-    ...(activeOnly ? ["status.phase=Active"] : []),
+    // What is stored as Accepted is Active again where its exception has expired: the check decides.
+    ...(activeOnly ? ["status.phase!=Resolved"] : []),
   ].join(",");
 }
 
 /** Checks what the API server could not, or did not: labels are shortened, and anyone may have written them. */
 export function isSelected(observation: Observation, selection: Selection): boolean {
-  const { spec, status } = observation;
-  const { namespace, rule, workload, severities, source, kind, activeOnly, sinceMs, untilMs, openAtMs } =
-    selection;
+  const { spec } = observation;
+  const { namespace, rule, workload, severities, source, kind, activeOnly, nowMs } = selection;
+  const { sinceMs, untilMs, openAtMs } = selection;
   if (namespace !== undefined && namespaceOf(observation) !== namespace) return false;
   if (rule !== undefined && spec.rule !== rule) return false;
   if (
@@ -63,7 +66,7 @@ export function isSelected(observation: Observation, selection: Selection): bool
   if (severities !== undefined && !severities.includes(spec.severity)) return false;
   if (source !== undefined && spec.source !== source) return false;
   if (kind !== undefined && spec.resource?.kind !== kind) return false;
-  if (activeOnly && (status?.phase ?? "Active") !== "Active") return false;
+  if (activeOnly && phaseAt(observation, nowMs ?? Date.now()) !== "Active") return false;
   if (openAtMs !== undefined && !isOpenAt(observation, openAtMs)) return false;
   if (sinceMs === undefined && untilMs === undefined) return true;
   const seenMs = seenTimes(observation).firstSeenAt;

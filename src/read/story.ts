@@ -4,14 +4,15 @@ import type { Row } from "./row.ts";
 /** One thing that happened. */
 export interface Happening {
   readonly at: string;
-  readonly what: "found" | "resolved";
+  readonly what: "found" | "accepted" | "resolved";
   readonly row: Row;
 }
 
-/** Each row's beginning and end, oldest first. */
+/** Each row's beginning, acceptance and end, oldest first. */
 export function storyOf(rows: readonly Row[]): Happening[] {
   const happenings = rows.flatMap((row): Happening[] => [
     { at: row.firstSeenAt, what: "found", row },
+    ...(row.acceptedSince === "" ? [] : [{ at: row.acceptedSince, what: "accepted", row } as const]),
     ...(row.phase === "Resolved" ? [{ at: row.resolvedAt, what: "resolved", row } as const] : []),
   ]);
   // Times of one form compare as texts do; those of a second with and without a fraction differ in "." and "Z".

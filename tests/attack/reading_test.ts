@@ -156,6 +156,7 @@ function startHttp(): HttpApp {
     ready: () => ({ ok: true, reasons: [], checks: {} }),
     status: () => ({}),
     admissionWriters: () => [],
+    exceptionMaxDays: 365,
     posts: postFeeds([falco, audit, mappedSource()], { take: intake.take }),
     token: () => "",
     clientCertificates: false,

@@ -12,6 +12,7 @@ import { TLS_ENV } from "../../scripts/support/permissions.ts";
 import { say } from "../../scripts/support/script.ts";
 import { SETTINGS } from "../../src/settings.ts";
 import { VERSION } from "../../src/version.ts";
+import { create, STORED } from "../support/readers.ts";
 import { alertedPods, sendAlerts, wantedPods } from "../support/alerts.ts";
 import { createCertAuthority } from "../support/certs.ts";
 import { type DevWorld, metadataOf, startDevWorld } from "../support/dev_world.ts";
@@ -73,6 +74,7 @@ Deno.test("every command does its work from another folder", async () => {
   await Deno.writeTextFile(join(place, "alert.json"), JSON.stringify(FALCO_ALERT));
   const cluster = ["--kubeconfig", world.kubeconfig];
   const [first] = world.observations();
+  for (const fields of STORED.slice(0, 1)) await create(world, fields);
   const name = String(first && metadataOf(first).name);
   const commands: readonly (readonly [args: readonly string[], shows: string])[] = [
     [["top", ...cluster], "shop/pod"],
@@ -83,6 +85,23 @@ Deno.test("every command does its work from another folder", async () => {
     [["why", name, "-n", "shop", ...cluster], FALCO_ALERT.rule],
     [["coverage", ...cluster], "SOURCE"],
     [["dropped", "-o", "csv", ...cluster], "time,document"],
+    [
+      [
+        ...[
+          "accept",
+          "--rule",
+          "CVE-2024-3094",
+          "-n",
+          "shop",
+          "--reason",
+          "mitigated",
+          "--justification",
+          "x",
+        ],
+        ...["--expires", "30d", "--dry-run", ...cluster],
+      ],
+      "kind: ObservationException",
+    ],
     [["export", "-o", "csv", ...cluster], FALCO_ALERT.rule],
     [["check", "-f", "rules"], "filters.yaml"],
     [["explain", "--source", "falco", "-f", "alert.json"], FALCO_ALERT.rule],

@@ -27,10 +27,10 @@ interface CheckFlags extends RuleFlags {
 export function check(program: Command, { io, settings, finish }: CommandContext): void {
   const command = addCommand(program, {
     name: "check",
-    summary: "check filters, Ingesters, ObservationMappings and test cases, or the rights of a user",
+    summary: "check filters, exceptions, Ingesters, ObservationMappings and test cases, or rights",
     description:
-      "Reads filters (the filter document, its ConfigMap, ObservationFilters), Ingesters, ObservationMappings and the cases of " +
-      "`test`, says which each document is, and shows all mistakes with file, line, column and path. It skips other kinds.",
+      "Reads filters (the filter document, its ConfigMap, ObservationFilters), ObservationExceptions, Ingesters, " +
+      "ObservationMappings and the cases of `test`, says which each document is, and shows all mistakes with file, line, column and path. It skips other kinds.",
     examples: [
       ["check -f examples", "every .yaml and .json file below a folder"],
       ["check -f filter.yaml -o json", "for scripts; the exit code is 1 where a mistake was found"],

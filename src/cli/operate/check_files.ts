@@ -42,7 +42,7 @@ export async function checkFiles(
   const mapped: KubeObject[] = [];
   for (const file of files) {
     const text = await io.readText(file);
-    const read = readConfigFile(text, { file, settings });
+    const read = readConfigFile(text, { file, settings, now: io.now() });
     const inCases = await Promise.all(read.cases.map((each) => caseProblems(each, { file, io })));
     const inFile = [...read.problems, ...inCases.flat()];
     documents.push(...read.documents.map((document) => ({ file, ...document })));

@@ -7,6 +7,7 @@ import {
 } from "../../filters/document.ts";
 import { MAX_TEXT_LENGTH, type TextDocument } from "../../filters/config_text.ts";
 import type { FilterDocument } from "../../filters/filter.ts";
+import { type ExceptionDocument, readException } from "../../exceptions/document.ts";
 import { formatReceived, type Issue, type Problem } from "../../text/problem.ts";
 import type { KubeObject } from "../../kube/api.ts";
 import { compileMapped } from "../../mapped/compile.ts";
@@ -35,6 +36,8 @@ export interface ConfigDocument {
 export interface ConfigFile {
   readonly documents: ConfigDocument[];
   readonly filters: FilterDocument[];
+  /** ObservationExceptions without a mistake. */
+  readonly exceptions: ExceptionDocument[];
   /** Ingesters and ObservationMappings without a mistake. */
   readonly mapped: KubeObject[];
   /** Cases without a mistake in their form. */
@@ -53,12 +56,13 @@ export interface PlacedCase {
 /** Reads the text of a file. */
 export function readConfigFile(
   text: string,
-  { file, settings }: { readonly file: string; readonly settings: Settings },
+  { file, settings, now }: { readonly file: string; readonly settings: Settings; readonly now: number },
 ): ConfigFile {
   const { documents, problems } = readConfig(text);
   const result: ConfigFile = {
     documents: [],
     filters: [],
+    exceptions: [],
     mapped: [],
     cases: [],
     problems: problems.map((problem) => ({ ...problem, file })),
@@ -69,25 +73,27 @@ export function readConfigFile(
   }
   for (const document of documents) {
     for (const { item, path } of itemsOf(document.value)) {
-      readItem(item, { document, text, base: path, file, settings, result });
+      readItem(item, { document, text, base: path, file, settings, now, result });
     }
   }
   return result;
 }
 
-/** The filters, Ingesters and ObservationMappings of a file without mistakes; throws a `CommandError` where there is one. */
+/** The filters, exceptions, Ingesters and ObservationMappings of a file without mistakes; throws a `CommandError` where there is one. */
 export async function readGoodConfig(
   file: string,
   { io, settings }: { readonly io: Io; readonly settings: Settings },
-): Promise<Pick<ConfigFile, "filters" | "mapped">> {
+): Promise<Pick<ConfigFile, "filters" | "exceptions" | "mapped">> {
   const text = await io.readText(file);
-  const config = readConfigFile(text, { file, settings });
+  const config = readConfigFile(text, { file, settings, now: io.now() });
   if (config.problems.length > 0) {
     const shown = config.problems.map((problem) => renderProblem(problem, text)).join("");
     throw new CommandError(`Cannot load "${file}":\n${shown.trimEnd()}`);
   }
   if (!config.documents.some(({ kind, status }) => status === "checked" && kind !== TEST_CASE)) {
-    throw new CommandError(`Cannot load "${file}": it holds no filters, Ingester or ObservationMapping`);
+    throw new CommandError(
+      `Cannot load "${file}": it holds no filters, exception, Ingester or ObservationMapping`,
+    );
   }
   for (const why of config.warnings) io.stderr(`${why}\n`);
   return config;
@@ -100,6 +106,8 @@ interface At {
   readonly base: Issue["path"];
   readonly file: string;
   readonly settings: Settings;
+  /** Milliseconds since the epoch: when an exception of the file would be created. */
+  readonly now: number;
   readonly result: ConfigFile;
 }
 
@@ -109,6 +117,7 @@ const TEST_CASE = "test case";
 /** Our kinds, and how a document of each is read: what is good goes into the result, what is wrong comes back. */
 const KINDS: Readonly<Record<string, (value: JsonObject, at: At) => readonly Issue[]>> = {
   ObservationFilter: readFilter,
+  ObservationException: readExceptionObject,
   Ingester: readMapped,
   ObservationMapping: readMapped,
 };
@@ -200,6 +209,18 @@ function readFilter(value: JsonObject, { file, settings, result }: At): readonly
     `${name} is off: its namespace ${namespace} is not the controller's, ${ownNamespace} (-n), ` +
       "and TENANT_FILTERS is not true",
   );
+  return [];
+}
+
+function readExceptionObject(value: JsonObject, { file, settings, now, result }: At): readonly Issue[] {
+  const metadata = isObject(value.metadata) ? value.metadata : {};
+  const object = { ...value, metadata: { ...metadata, namespace: namespaceOf(value, settings) } };
+  const read = readException(object as KubeObject, { maxDays: settings.exceptionMaxDays, now });
+  if (!read.ok) return read.problems;
+  result.exceptions.push(read.value);
+  if (read.value.expiresAt <= now) {
+    result.warnings.push(`${nameIn(file, value)} accepts nothing: it has expired`);
+  }
   return [];
 }
 

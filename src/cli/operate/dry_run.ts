@@ -1,4 +1,8 @@
 /** The server's own intake over a store in memory: nothing is written, and every step of every event is kept. */
+import type { ExceptionDocument } from "../../exceptions/document.ts";
+import { ExceptionIndex } from "../../exceptions/judge.ts";
+import { acceptableOf } from "../../model/acceptance.ts";
+import { formatSeconds } from "../../model/time.ts";
 import { inScope, scopeOf } from "../../app/scope.ts";
 import type { FilterSet } from "../../filters/filter.ts";
 import type { DrawContext, EventFeed, EventSource, NormalEvent, Payload } from "../../model/event.ts";
@@ -26,7 +30,7 @@ import type { Settings } from "../../settings.ts";
 
 /** One step of one event, for people. */
 export interface ExplainedStep {
-  readonly step: "draw" | "normalize" | "scope" | "filter" | "dedup" | "budget" | "create";
+  readonly step: "draw" | "normalize" | "scope" | "filter" | "dedup" | "budget" | "create" | "exception";
   readonly verdict: string;
   readonly detail: string;
 }
@@ -46,9 +50,12 @@ export interface DryRunOptions {
   readonly feed: EventFeed;
   readonly context: DrawContext;
   readonly filters: FilterSet;
+  readonly exceptions?: readonly ExceptionDocument[];
+  /** Milliseconds since the epoch: an exception that ended by then accepts nothing. */
+  readonly now?: number;
   readonly settings:
     & EventSettings
-    & Pick<Settings, "instance" | "dedupMaxSize" | "watchNamespaces" | "watchClusterScoped">;
+    & Pick<Settings, "podNamespace" | "instance" | "dedupMaxSize" | "watchNamespaces" | "watchClusterScoped">;
 }
 
 /** Takes payloads one after another; what one creates, the next ones repeat. */
@@ -69,7 +76,12 @@ const MAX_SKIPPED = 100;
 const UNSETTLED: ExplainedEvent = { outcome: "failed", reason: "internal", steps: [], observation: null };
 
 /** Creates a dry run that begins with nothing stored. It has the server's filters, scope and dedup, and no limits. */
-export function createDryRun({ source, feed, context, filters, settings }: DryRunOptions): DryRun {
+export function createDryRun(options: DryRunOptions): DryRun {
+  const { source, feed, context, filters, settings } = options;
+  const exceptions = new ExceptionIndex();
+  for (const exception of options.exceptions ?? []) {
+    if (exception.expiresAt > (options.now ?? -Infinity)) exceptions.add(exception);
+  }
   const store = createMemoryStore(settings.instance);
   const scope = scopeOf(settings);
   const events: ExplainedEvent[] = [];
@@ -105,12 +117,26 @@ export function createDryRun({ source, feed, context, filters, settings }: DryRu
     const created = last?.step === "write" && outcome.kind === "created"
       ? last.written.generation
       : undefined;
+    const observation = created ? store.observation(created) : null;
+    if (observation && event.kind === "finding") steps.push(...exceptionSteps(observation));
     return {
       outcome: outcome.kind,
       reason: "reason" in outcome ? outcome.reason : null,
       steps,
-      observation: created ? store.observation(created) : null,
+      observation,
     };
+  }
+
+  /** The exception that would accept it. */
+  function exceptionSteps(observation: Observation): ExplainedStep[] {
+    const finding = acceptableOf(observation);
+    const found = exceptions.judge(finding, finding.belongsTo || settings.podNamespace);
+    if (!found) return [];
+    const { namespace, name, expiresAt, reason, justification } = found;
+    const detail = `ObservationException ${namespace}/${name} until ${
+      formatSeconds(expiresAt)
+    }: ${reason}, ${justification}`;
+    return [{ step: "exception", verdict: "accepted", detail }];
   }
 
   function explainStep(event: NormalEvent, step: Step): readonly ExplainedStep[] {

@@ -1,5 +1,6 @@
 /** `explain`: what the server would make of a payload, step by step, and why. */
 import type { Command } from "commander";
+import type { ExceptionDocument } from "../../exceptions/document.ts";
 import type { FilterDocument } from "../../filters/filter.ts";
 import type { KubeObject } from "../../kube/api.ts";
 import type { Settings } from "../../settings.ts";
@@ -38,7 +39,10 @@ export function explain(program: Command, { io, settings, finish }: CommandConte
       "step and the Observation in the end. A payload is JSON, YAML or NDJSON, one object, a list, or a whole request.",
     examples: [
       ["explain --source falco -f alert.json", "one alert, without filters"],
-      ["explain --source trivy -f report.yaml --filters filter.yaml", "with the filters of a file"],
+      [
+        "explain --source trivy -f report.yaml --filters filter.yaml",
+        "with the filters or exceptions of a file",
+      ],
       ["explain --source falco -f alert.json --live", "with the filters and Ingesters of the cluster"],
       ["explain --source my-tool --ingester ingester.yaml -f -", "a mapped source, from standard input"],
     ],
@@ -48,7 +52,10 @@ export function explain(program: Command, { io, settings, finish }: CommandConte
   controllerNamespaceFlag(outputFlag(command));
   clusterFlags(command)
     .argument("[file...]", "further payloads")
-    .option("--filters <file>", "the filter document, its ConfigMap, or ObservationFilters")
+    .option(
+      "--filters <file>",
+      "the filter document, its ConfigMap, ObservationFilters or ObservationExceptions",
+    )
     .addOption(repeated("--ingester <file>", "Ingesters or ObservationMappings; may be given again"))
     .option(
       "--live",
@@ -94,29 +101,42 @@ async function explainFiles(paths: readonly string[], context: ExplainContext): 
 
 interface Config {
   readonly filters: readonly FilterDocument[];
+  readonly exceptions: readonly ExceptionDocument[];
   readonly named: readonly KubeObject[];
   readonly live: readonly KubeObject[];
 }
 
 /** The filters of the file, else the cluster's; the Ingesters of files, and the cluster's. */
-async function configOf({ flags, io, settings }: ExplainContext): Promise<Config> {
+async function configOf(context: ExplainContext): Promise<Config> {
+  const { flags, io, settings } = context;
   const { readGoodConfig } = await import("./config_file.ts");
-  const live = await liveConfig(flags, settings);
+  const live = await liveConfig(context);
   const own = flags.filters === undefined ? undefined : await readGoodConfig(flags.filters, { io, settings });
   const named = [];
   for (const file of flags.ingester ?? []) {
     named.push(...(await readGoodConfig(file, { io, settings })).mapped);
   }
-  return { filters: own?.filters ?? live.filters, named, live: live.mapped };
+  return {
+    filters: own?.filters ?? live.filters,
+    exceptions: own && own.exceptions.length > 0 ? own.exceptions : live.exceptions,
+    named,
+    live: live.mapped,
+  };
 }
 
-async function liveConfig(flags: ExplainFlags, settings: Settings) {
+async function liveConfig({ flags, io, settings }: ExplainContext) {
   const isNamed = flags.kubeconfig !== undefined || flags.context !== undefined;
-  if (!flags.live && !isNamed) return { filters: [], mapped: [] };
+  if (!flags.live && !isNamed) return { filters: [], exceptions: [], mapped: [] };
   const { connect } = await import("../connect.ts");
-  const { readLiveConfig } = await import("./live_config.ts");
+  const { readLiveConfig, readLiveExceptions } = await import("./live_config.ts");
   using api = await connect(flags, settings);
-  return await readLiveConfig(api, settings);
+  const config = await readLiveConfig(api, settings);
+  const exceptions = await readLiveExceptions(api, { settings, now: io.now() });
+  if (!exceptions) {
+    const { EXCEPTIONS_UNREADABLE } = await import("../../read/exceptions.ts");
+    io.stderr(`${EXCEPTIONS_UNREADABLE}\n`);
+  }
+  return { ...config, exceptions: exceptions ?? [] };
 }
 
 function renderEvent(

@@ -1,4 +1,5 @@
 /** What the server would make of inputs, for `explain` and `test`. */
+import type { ExceptionDocument } from "../../exceptions/document.ts";
 import { compileFilters, type FilterDocument } from "../../filters/filter.ts";
 import type { KubeObject } from "../../kube/api.ts";
 import type { Json } from "../../model/json.ts";
@@ -17,6 +18,7 @@ export type Input =
 export interface ExplainOptions {
   readonly source: string;
   readonly filters: readonly FilterDocument[];
+  readonly exceptions?: readonly ExceptionDocument[];
   /** Ingesters and ObservationMappings given by name. */
   readonly named: readonly KubeObject[];
   /** Those of a cluster. */
@@ -46,7 +48,13 @@ export async function explainInputs(
     ...options.filters,
     ...(feed.ingester?.filter ? [feed.ingester.filter] : []),
   ]);
-  const dryRun = createDryRun({ ...chosen, filters, settings });
+  const dryRun = createDryRun({
+    ...chosen,
+    filters,
+    settings,
+    ...(options.exceptions && { exceptions: options.exceptions }),
+    now: io.now(),
+  });
   const errors: PayloadError[] = [];
   let deleted = 0;
   for (const input of inputs) {

@@ -7,6 +7,8 @@ import { hasStatus, type KubeApi, type KubeObject } from "../../kube/api.ts";
 import type { FilterDocument } from "../../filters/filter.ts";
 import type { Settings } from "../../settings.ts";
 import { CONFIGMAPS } from "../../sources/feeds/configmap.ts";
+import { type ExceptionDocument, readException } from "../../exceptions/document.ts";
+import { listExceptions } from "../../read/exceptions.ts";
 import { INGESTERS, OBSERVATION_MAPPINGS } from "../../mapped/kinds.ts";
 import { CommandError } from "../io.ts";
 
@@ -107,4 +109,16 @@ function filterDocument({ metadata, spec, status }: KubeObject, ownNamespace: st
     formatProblem(`load filters "${namespace}/${name}"`, { path: formatPath(path), message })
   );
   throw new CommandError(told.join("\n"));
+}
+
+/** The exceptions of a cluster that are valid; undefined where the user may not list them. */
+export async function readLiveExceptions(
+  api: KubeApi,
+  { settings, now }: { readonly settings: Settings; readonly now: number },
+): Promise<readonly ExceptionDocument[] | undefined> {
+  const objects = await listExceptions(api, {});
+  return objects?.flatMap((object) => {
+    const read = readException(object, { maxDays: settings.exceptionMaxDays, now });
+    return read.ok ? [read.value] : [];
+  });
 }

@@ -69,6 +69,13 @@ export function sarifResult(row: Row, { ruleIndex }: { readonly ruleIndex: Reado
     }],
     partialFingerprints: { "zenWatcher/v1": row.fingerprint },
     occurrenceCount: row.occurrences,
+    ...(row.phase === "Accepted" && {
+      suppressions: [{
+        kind: "external",
+        status: "accepted",
+        justification: clean(`ObservationException ${row.exception} until ${row.acceptedUntil}`, 1024),
+      }],
+    }),
     properties: {
       severity: row.severity,
       phase: row.phase,

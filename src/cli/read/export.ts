@@ -76,8 +76,11 @@ export function exportFindings(program: Command, context: CommandContext): void 
     });
 }
 
-async function* rowsOf({ api, reading }: Reader, selection: Selection): AsyncGenerator<Row[]> {
-  for await (const page of readObservations(api, selection, reading)) yield page.map(toRow);
+async function* rowsOf(reader: Reader, selection: Selection): AsyncGenerator<Row[]> {
+  const { api, reading } = reader;
+  for await (const page of readObservations(api, selection, reading)) {
+    yield page.map((each) => toRow(each, reader));
+  }
 }
 
 interface Target {
@@ -106,6 +109,9 @@ const CSV_COLUMNS: readonly (readonly [title: string, cell: (row: Row) => string
   ["first_seen", (row) => row.firstSeenAt],
   ["last_seen", (row) => row.lastSeenAt],
   ["resolved_at", (row) => row.resolvedAt],
+  ["exception", (row) => row.exception],
+  ["accepted_since", (row) => row.acceptedSince],
+  ["accepted_until", (row) => row.acceptedUntil],
   ["days_open", daysOpenOf],
   ["occurrences", (row) => String(row.occurrences)],
   ["message", (row) => row.message],

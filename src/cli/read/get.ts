@@ -55,8 +55,9 @@ export function get(program: Command, context: CommandContext): void {
         reader,
         all: flags.all === true,
       });
-      if (flags.watch) await printNew(reader, { selection, printer, note: context.io.stderr });
-      else {
+      if (flags.watch) {
+        await printNew(reader, { selection, printer, note: context.io.stderr, now: context.io.now });
+      } else {
         const count = await printWorstFirst(reader, { selection, printer });
         printer.end();
         if (count === 0) context.io.stderr("No Observation is found.\n");
@@ -74,7 +75,7 @@ export function rule(program: Command, context: CommandContext): void {
       "Lists the Observations of a rule, which is the source's own id of what was found: a CVE, a check, a policy.",
     examples: [
       ["rule CVE-2024-3094", "who has it"],
-      ["rule disallow-latest-tag/require-image-tag --all", "with those that are Resolved"],
+      ["rule disallow-latest-tag/require-image-tag --all", "with those that are Accepted or Resolved"],
     ],
   });
   lineFlags(readerFlags(command)).action(async (wanted: string, flags: GetFlags) => {
@@ -112,10 +113,11 @@ interface WatchOptions {
   readonly selection: Selection;
   readonly printer: Printer;
   readonly note: (text: string) => void;
+  readonly now: () => number;
 }
 
 /** Prints what is there and then what is new. One that changes is printed again only when it becomes Active anew. */
-async function printNew({ api }: Reader, { selection, printer, note }: WatchOptions): Promise<void> {
+async function printNew({ api }: Reader, { selection, printer, note, now }: WatchOptions): Promise<void> {
   const stop = new AbortController();
   const interrupt = () => stop.abort();
   Deno.addSignalListener("SIGINT", interrupt);
@@ -142,7 +144,7 @@ async function printNew({ api }: Reader, { selection, printer, note }: WatchOpti
       else if (event.type === "delete") shown.delete(event.object.metadata.uid ?? "");
       else if (event.type === "apply") {
         const uid = event.object.metadata.uid ?? "";
-        if (shown.has(uid) || !isSelected(event.object, selection)) continue;
+        if (shown.has(uid) || !isSelected(event.object, { ...selection, nowMs: now() })) continue;
         shown.add(uid);
         waiting.push(event.object);
       }

@@ -85,7 +85,7 @@ function tablePrinter({ io, reader, all, wide }: TableOptions): Printer {
     page(observations) {
       const now = io.now();
       for (const each of observations) {
-        const row = toRow(each);
+        const row = toRow(each, { now });
         table.add(columns.map(([, cell]) => cell(row, now)));
       }
       // The first lines give the table its widths: those that come soon are waited for.
@@ -116,6 +116,7 @@ function columnsOf(
     ["COUNT", (row) => String(row.occurrences)],
     ...when(all, ["PHASE", (row) => row.phase]),
     ["AGE", (row, now) => ageOf(row.firstSeenAt, now)],
+    ...when(wide && all, ["EXCEPTION", (row) => row.exception]),
     ...when(wide, ["IMAGE", (row) => row.image]),
     ["MESSAGE", (row) => row.message],
   ];

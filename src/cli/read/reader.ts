@@ -55,6 +55,8 @@ export interface Reader extends Disposable {
   /** Where the cluster was found. */
   readonly description: string;
   readonly table: TableTarget;
+  /** When it was opened, in milliseconds since the epoch. */
+  readonly now: number;
 }
 
 /** Connects to the cluster of the flags. */
@@ -67,10 +69,13 @@ export async function openReader(
   const api = createKubeClient(flags.as === undefined ? connection : impersonating(connection, flags.as));
   const namespace = flags.allNamespaces ? undefined : flags.namespace ?? connection.namespace;
   const progress = progressOf(io);
+  const now = io.now();
   return {
     api,
+    now,
     selection: {
       namespace,
+      nowMs: now,
       labels: flags.selector,
       severities,
       source: flags.source,

@@ -41,7 +41,7 @@ export function top(program: Command, context: CommandContext): void {
       using reader = await openReader(flags, context);
       const counted = new Top(by, { sinceMs });
       for await (const page of readObservations(reader.api, reader.selection, reader.reading)) {
-        for (const each of page) counted.add(toRow(each));
+        for (const each of page) counted.add(toRow(each, reader));
       }
       const groups = counted.groups();
       const shown = groups.slice(0, Number(flags.limit) || undefined);

@@ -1,11 +1,13 @@
 /** `why`: what decided about an Observation, or about one that is not there. */
 import type { Command } from "commander";
+import { OBSERVATION_EXCEPTIONS } from "../../exceptions/kind.ts";
+import { isObject } from "../../model/json.ts";
 import { compileFilters } from "../../filters/filter.ts";
-import type { KubeApi } from "../../kube/api.ts";
+import { hasStatus, type KubeApi } from "../../kube/api.ts";
 import { ANNOTATIONS, LABELS } from "../../model/observation.ts";
 import { parseTime } from "../../model/time.ts";
 import { readObservation, readObservations } from "../../read/observations.ts";
-import { resourceNameOf, toRow } from "../../read/row.ts";
+import { resourceNameOf, type Row, toRow } from "../../read/row.ts";
 import type { Settings } from "../../settings.ts";
 import type { StoredObservation } from "../../store/observations.ts";
 import { addCommand, type CommandContext, usage } from "../command.ts";
@@ -62,9 +64,10 @@ interface NameQuestion {
   readonly name: string;
 }
 
-async function tellName({ api, selection }: Reader, { settings, name }: NameQuestion): Promise<string[]> {
+async function tellName(reader: Reader, { settings, name }: NameQuestion): Promise<string[]> {
+  const { api, selection } = reader;
   const observation = await readObservation(api, name, selection);
-  if (observation) return await tell(api, observation, settings);
+  if (observation) return await tell(reader, observation, settings);
   const where = selection.namespace === undefined
     ? "any namespace"
     : `the namespace "${selection.namespace}"`;
@@ -88,7 +91,7 @@ async function tellRule(reader: Reader, { settings, rule, workload }: RuleQuesti
   }
   if (found.length > 0) {
     const told: string[] = [];
-    for (const each of found.slice(0, TOLD)) told.push(...await tell(api, each, settings), "");
+    for (const each of found.slice(0, TOLD)) told.push(...await tell(reader, each, settings), "");
     if (found.length > TOLD) told.push(`${found.length - TOLD} more: zen-watcher rule ${rule} --all`);
     return told;
   }
@@ -106,7 +109,9 @@ async function tellRule(reader: Reader, { settings, rule, workload }: RuleQuesti
 async function otherPlaces({ api, selection, reading }: Reader, rule: string): Promise<string> {
   const places = new Set<string>();
   for await (const page of readObservations(api, { labels: selection.labels, rule }, reading)) {
-    for (const row of page.map(toRow)) places.add(`${row.namespace}/${row.workload || resourceNameOf(row)}`);
+    for (const row of page.map((each) => toRow(each))) {
+      places.add(`${row.namespace}/${row.workload || resourceNameOf(row)}`);
+    }
   }
   if (places.size === 0) return "  No other workload has it either.";
   const named = [...places].sort().slice(0, TOLD).join(", ");
@@ -118,7 +123,7 @@ async function otherPlaces({ api, selection, reading }: Reader, rule: string): P
 async function otherFindings({ api, selection, reading }: Reader, workload: string): Promise<string[]> {
   const sources = new Map<string, { count: number; last: string }>();
   for await (const page of readObservations(api, { ...selection, workload }, reading)) {
-    for (const { source, lastSeenAt } of page.map(toRow)) {
+    for (const { source, lastSeenAt } of page.map((each) => toRow(each))) {
       const known = sources.get(source) ?? { count: 0, last: "" };
       sources.set(source, {
         count: known.count + 1,
@@ -134,8 +139,12 @@ async function otherFindings({ api, selection, reading }: Reader, workload: stri
   );
 }
 
-async function tell(api: KubeApi, observation: StoredObservation, settings: Settings): Promise<string[]> {
-  const row = toRow(observation);
+async function tell(
+  { api, now }: Reader,
+  observation: StoredObservation,
+  settings: Settings,
+): Promise<string[]> {
+  const row = toRow(observation, { now });
   const { metadata, spec, status } = observation;
   return [
     `${row.name} in ${row.storedIn}: ${row.severity} ${row.rule || row.eventType} on ${
@@ -154,8 +163,28 @@ async function tell(api: KubeApi, observation: StoredObservation, settings: Sett
       ? []
       : [`  The namespace ${row.namespace} refused it or is gone, so that it is stored in ${row.storedIn}.`]),
     ...(status === undefined ? ["  Its status was never written."] : []),
+    ...await acceptanceOf(api, observation, row),
     ...await filterVerdicts(api, { observation, settings }),
   ];
+}
+
+/** Which exception covers it, why and until when. */
+async function acceptanceOf(api: KubeApi, { status }: StoredObservation, row: Row): Promise<string[]> {
+  const { namespace, name } = status?.exception ?? {};
+  if (row.exception === "" || namespace === undefined || name === undefined) return [];
+  const until = row.phase === "Accepted"
+    ? `until ${row.acceptedUntil}`
+    : `until ${row.acceptedUntil}, which is over: the controller writes that it is Active`;
+  const said = `  ObservationException ${row.exception} accepts it since ${row.acceptedSince} ${until}`;
+  try {
+    const { spec } = await api.get(OBSERVATION_EXCEPTIONS, name, { namespace });
+    const { reason, justification, ticket } = isObject(spec) ? spec : {};
+    return [`${said}.`, `    ${reason}: ${justification}${ticket === undefined ? "" : ` (${ticket})`}`];
+  } catch (error) {
+    if (hasStatus(error, 404)) return [`${said}, but is deleted: the finding becomes Active again.`];
+    if (!hasStatus(error, 403)) throw error;
+    return [`${said}.`, "    Why is not shown: you may not get observationexceptions.zen.kube-zen.io."];
+  }
 }
 
 /** What ends it. */

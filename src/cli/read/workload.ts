@@ -35,7 +35,7 @@ export function workload(program: Command, context: CommandContext): void {
       const rows: Row[] = [];
       const selection = { ...reader.selection, workload: name };
       for await (const page of readObservations(reader.api, selection, reader.reading)) {
-        for (const each of page) rows.push(toRow(each));
+        for (const each of page) rows.push(toRow(each, reader));
       }
       const story = storyOf(rows).filter(({ at }) => Date.parse(at) >= sinceMs);
       if (flags.output === "json") {
@@ -69,7 +69,12 @@ function summaryOf(name: string, rows: readonly Row[]): string {
   });
   const namespaces = [...new Set(rows.map(({ namespace }) => namespace))].sort().join(", ");
   const sources = [...new Set(rows.map(({ source }) => source))].sort().join(", ");
+  const accepted = rows.filter(({ phase }) => phase === "Accepted").length;
+  const others = [
+    ...(accepted > 0 ? [`${accepted} Accepted`] : []),
+    `${rows.length - active.length - accepted} Resolved`,
+  ];
   return `${name} in ${namespaces}: ${counts.join(", ") || "nothing"} Active, ${
-    rows.length - active.length
-  } Resolved; reported by ${sources}`;
+    others.join(", ")
+  }; reported by ${sources}`;
 }
