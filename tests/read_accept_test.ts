@@ -69,8 +69,9 @@ Deno.test("accept refuses what has no reason, no end, no rule or no finding, and
   await using world = await startWorld();
   const rule = ["--rule", "CVE-2024-3094", "-n", "shop"];
   const expires = ["--expires", "30d"];
-  const [, shell = ""] = (await zen(["get", "-oname", "-n", "shop", "--source", "falco"], world)).out.trim()
-    .split("/");
+  await create(world, { id: "act", namespace: "shop", kind: "occurrence", generation: 1, source: "audit" });
+  const named = await zen(["get", "-oname", "-n", "shop", "--source", "audit"], world);
+  const [, act = ""] = named.out.trim().split("/");
   const refused: readonly (readonly [args: string[], code: number, said: string])[] = [
     [[...rule, ...expires, "--justification", "x"], 2, "--reason"],
     [[...rule, ...expires, "--reason", "mitigated"], 2, "--justification"],

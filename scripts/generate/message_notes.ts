@@ -347,6 +347,19 @@ export const REASON_NOTES: Readonly<Record<string, Note>> = {
 
 /** Texts that begin with "Cannot". */
 export const ERROR_NOTES: Readonly<Record<string, Note>> = {
+  // Exceptions
+  'Cannot accept "…": …': [
+    "the Observation is not there, is an occurrence, or has neither rule nor resource",
+    "name a finding of `zen-watcher get`; leave acts out with a filter",
+  ],
+  'Cannot write exception "…/…": no Active finding of "…" matches it. Look with ': [
+    "nothing that is Active matches the selectors",
+    "check the namespace and the spelling; apply a manifest to accept what is not found yet",
+  ],
+  'Cannot write exception "…/…": …': [
+    "the API server refused the ObservationException: a right, a name that is taken, or a policy",
+    "do what the error says",
+  ],
   // Forms that many errors have
   "Cannot …: …": [
     "a request to the API server failed in the network",

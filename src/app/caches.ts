@@ -12,7 +12,6 @@ import { AUDIT_COMMANDS } from "../sources/audit/mod.ts";
 import { ownRequests } from "../sources/own_requests.ts";
 import { POLICY_REPORT, REPORT_ENGINES } from "../sources/kyverno/mod.ts";
 import { BUILT_IN, configMapNamespaces, RESERVED_SOURCES, SOURCES } from "../sources/registry.ts";
-import { leaseName } from "../sources/rbac.ts";
 import { knownSource, watchedResources } from "../sources/source.ts";
 import { type Budget, budgetEvent, type BudgetState, createBudget } from "../store/budget.ts";
 import { clockEvent } from "../store/deletes.ts";
@@ -20,7 +19,7 @@ import { createFindingGauges } from "../store/finding_gauges.ts";
 import { createTurns, type Turn, type Turns } from "../store/turns.ts";
 import { logger } from "../telemetry/logging.ts";
 import { createOwnUser, type OwnUser, probeApi } from "./api_probe.ts";
-import { covers, inScope } from "./scope.ts";
+import { covers, inScope, leaseReference } from "./scope.ts";
 import type { Shared } from "./shared.ts";
 import { SourceSet } from "./sources.ts";
 import type { Beat } from "../model/beat.ts";
@@ -158,12 +157,7 @@ export function createCaches(shared: Shared): Caches {
     metrics,
     sourceLabel: books.sourceLabel,
     record: (event) => events.record(event),
-    regarding: {
-      apiVersion: "coordination.k8s.io/v1",
-      kind: "Lease",
-      name: leaseName(settings.instance),
-      namespace: settings.podNamespace,
-    },
+    regarding: leaseReference(settings),
   });
   const exceptions = createExceptions({
     api,

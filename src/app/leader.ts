@@ -8,6 +8,7 @@ import { createFindings } from "../store/findings.ts";
 import { storedScope } from "../store/observations.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Caches } from "./caches.ts";
+import { leaseReference } from "./scope.ts";
 import type { Shared } from "./shared.ts";
 
 export interface LeaderOptions {
@@ -57,7 +58,7 @@ export function createLeader(shared: Shared, { caches, feeding }: LeaderOptions)
     ...common,
     repeats,
     log: logger("exceptions"),
-    ownNamespace: settings.podNamespace,
+    regarding: leaseReference(settings),
     isKnown: () => exceptions.isKnown,
     whyEnded: (acceptance) => exceptions.whyEnded(acceptance),
     emit: (event) => shared.events.record(event),

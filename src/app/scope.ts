@@ -1,4 +1,6 @@
 /** This shard's part of the cluster (SPEC section 9). */
+import type { ObjectReference } from "../kube/events.ts";
+import { leaseName } from "../sources/rbac.ts";
 import type { NormalEvent } from "../model/event.ts";
 import type { Settings } from "../settings.ts";
 
@@ -25,4 +27,14 @@ export function inScope({ resource }: Pick<NormalEvent, "resource">, scope: Scop
 export function covers(namespace: string, { namespaces, clusterScoped }: Scope): boolean {
   if (namespace === "") return clusterScoped;
   return namespaces.length === 0 || namespaces.includes(namespace);
+}
+
+/** The shard's Lease, as Events name it. */
+export function leaseReference({ instance, podNamespace }: Settings): ObjectReference {
+  return {
+    apiVersion: "coordination.k8s.io/v1",
+    kind: "Lease",
+    name: leaseName(instance),
+    namespace: podNamespace,
+  };
 }

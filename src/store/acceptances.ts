@@ -1,7 +1,9 @@
 /** The leader writes into findings which exception covers them: the phase follows what the exceptions say now. */
+import { parseAcceptance } from "../model/acceptance.ts";
 import { type Beat, NO_BEAT } from "../model/beat.ts";
 import type { Clock } from "../model/clock.ts";
-import type { EventDraft } from "../kube/events.ts";
+import { GROUP } from "../model/observation.ts";
+import type { EventDraft, ObjectReference } from "../kube/events.ts";
 import { elapsed, type Sleep } from "../kube/retry.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import type { ObservationIndex } from "./index/mod.ts";
@@ -12,7 +14,8 @@ export interface AcceptancesOptions {
   readonly repeats: Repeats;
   readonly clock: Clock;
   readonly log: Logger;
-  readonly ownNamespace: string;
+  /** The Lease that the Events are about: they lie in the controller's namespace. */
+  readonly regarding: ObjectReference;
   /** False until the exceptions have been read: until then nothing says that one has ended. */
   readonly isKnown: () => boolean;
   /** Why an exception covers nothing any more: `has expired`. */
@@ -37,7 +40,7 @@ const MAX_WAITING = 1_000;
 
 /** Creates the acceptances of a process. */
 export function createAcceptances(options: AcceptancesOptions): Acceptances {
-  const { index, repeats, log, emit, ownNamespace } = options;
+  const { index, repeats, log, emit, regarding } = options;
   /** Exceptions whose end is announced, while findings still name them. */
   let announced = new Set<string>();
 
@@ -72,8 +75,17 @@ export function createAcceptances(options: AcceptancesOptions): Acceptances {
     const findings = count === 1 ? "1 finding is" : `${count} findings are`;
     const message = `${findings} Active again: ObservationException ${name} ${options.whyEnded(acceptance)}`;
     log.info("Exception ended", { exception: name, findings: count, why: options.whyEnded(acceptance) });
+    const ended = parseAcceptance(acceptance);
     return {
-      regarding: { apiVersion: "v1", kind: "Namespace", name: ownNamespace, namespace: ownNamespace },
+      regarding,
+      ...(ended && {
+        related: {
+          apiVersion: `${GROUP}/v1alpha1`,
+          kind: "ObservationException",
+          namespace: ended.namespace,
+          name: ended.name,
+        },
+      }),
       type: "Warning",
       reason: "ExceptionEnded",
       message,
