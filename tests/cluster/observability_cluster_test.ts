@@ -1,5 +1,5 @@
 /** Alerts judged by promtool, and every query of dashboards and alerts put to a real Prometheus that scrapes the program. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { parse } from "yaml";
 import { createNamespaces, feedObjects, feedWebhook, installCrds } from "../../scripts/support/feed.ts";
 import type { JsonObject } from "../../src/model/json.ts";
@@ -7,7 +7,7 @@ import { startDevCluster } from "../../src/devcluster/mod.ts";
 import { fixedConnection } from "../../src/kube/auth/connection.ts";
 import { createKubeClient } from "../../src/kube/client.ts";
 import { startTestApp } from "../support/app.ts";
-import { CHART } from "../support/chart.ts";
+import { at, CHART, one, renderChart } from "../support/chart.ts";
 import { eventually } from "../support/eventually.ts";
 import { promtool, startPrometheus } from "../support/prometheus.ts";
 
@@ -23,6 +23,22 @@ Deno.test("promtool finds the rules right, and each alert fires where it must an
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+Deno.test("prometheusRule.slaDays moves the SLA, to ages alone that the program counts by", async () => {
+  const slaRule = async (slaDays: JsonObject) => {
+    const rendered = await renderChart({ values: { prometheusRule: { enabled: true, slaDays } } });
+    const groups = at(one(rendered, "PrometheusRule"), "spec", "groups");
+    const rules = (Array.isArray(groups) ? groups : []).flatMap((group) => at(group, "rules") ?? []);
+    const found = rules.filter((rule) => at(rule, "record") === "zen_watcher:findings_over_sla:max");
+    assertEquals(found.length, 1);
+    return String(at(found[0], "expr"));
+  };
+  const days = (expr: string) =>
+    [...expr.matchAll(/severity="(\w+)", older_than_days="(\d+)"/g)].map(([, ...each]) => each);
+  assertEquals(days(await slaRule({})), [["CRITICAL", "7"], ["HIGH", "30"]]);
+  assertEquals(days(await slaRule({ critical: 3, high: 14 })), [["CRITICAL", "3"], ["HIGH", "14"]]);
+  await assertRejects(() => slaRule({ critical: 5 }), Error, "slaDays");
 });
 
 Deno.test("every query of every dashboard and alert is answered by a Prometheus that scrapes the program", async () => {
