@@ -179,7 +179,15 @@ Deno.test("docs: every metric exists and has the labels that queries use", () =>
 
 Deno.test("docs: every field is one of our kinds'", async () => {
   const schemas: Json[] = [];
-  for (const name of ["observation", "observationfilter", "ingester", "observationmapping"]) {
+  for (
+    const name of [
+      "observation",
+      "observationfilter",
+      "observationexception",
+      "ingester",
+      "observationmapping",
+    ]
+  ) {
     const crd: Json = parse(await Deno.readTextFile(join(ROOT, `crds/${name}.yaml`)));
     schemas.push(at(crd, ["spec", "versions", "0", "schema", "openAPIV3Schema"]));
   }

@@ -89,6 +89,10 @@ function listenersOf(
     metrics,
     beforeRender() {
       options.caches.pipeline.publish();
+      const { inForce, expiring, rejected } = options.caches.exceptions.report();
+      metrics.exceptions.set({ state: "in_force" }, inForce);
+      metrics.exceptions.set({ state: "expiring" }, expiring);
+      metrics.exceptions.set({ state: "rejected" }, rejected);
       health.refresh();
     },
     now: () => clock.monotonic(),

@@ -47,6 +47,8 @@ export interface ExceptionsOptions {
 export interface ExceptionsReport {
   readonly state: "unread" | "synced" | "absent" | "forbidden";
   readonly inForce: number;
+  /** Those of them that end within a week. */
+  readonly expiring: number;
   readonly rejected: number;
 }
 
@@ -72,6 +74,8 @@ const MAX_ENTRIES_OF_NAMESPACE = 20_000;
 /** Exceptions that are known by name; further ones have no status. */
 const MAX_KNOWN = 2 * MAX_EXCEPTIONS;
 
+/** Exceptions that end within this time are told of as expiring. */
+const EXPIRING_MS = 7 * 86_400_000;
 const TICK_MS = 1_000;
 const TURN_MS = 60_000;
 /** A namespace below its share asks for a new list at most this often. */
@@ -142,9 +146,13 @@ class LiveExceptions implements Exceptions {
 
   report(): ExceptionsReport {
     const entries = [...this.#entries.values()];
+    const soon = this.#options.now() + EXPIRING_MS;
     return {
       state: this.#state,
       inForce: entries.filter(({ isInForce }) => isInForce).length,
+      expiring:
+        entries.filter(({ isInForce, document }) => isInForce && document && document.expiresAt < soon)
+          .length,
       rejected: entries.filter(({ document }) => !document).length,
     };
   }

@@ -8,7 +8,11 @@ export interface FindingGaugesOptions {
   readonly now: () => number;
   readonly metrics: Pick<
     Metrics,
-    "activeFindings" | "oldestActiveFinding" | "sourceLastSeen" | "activeEventsByNamespace"
+    | "activeFindings"
+    | "findingsAccepted"
+    | "oldestActiveFinding"
+    | "sourceLastSeen"
+    | "activeEventsByNamespace"
   >;
   /** A source as a label value: beyond a bounded number of them `other`. */
   readonly sourceLabel: (source: string) => string;
@@ -36,6 +40,7 @@ interface SourceFindings {
 interface SeverityFindings {
   /** Milliseconds since the epoch; 0: none. */
   oldestAt: number;
+  accepted: number;
   /** In the order of AGES_DAYS; each finding at the greatest that it has passed. */
   readonly ages: number[];
 }
@@ -51,7 +56,7 @@ export function createFindingGauges(options: FindingGaugesOptions): () => void {
       const known = sources.get(label);
       if (known && (known.severities || !isFinding)) return known;
       const severities = isFinding
-        ? SEVERITIES.map(() => ({ oldestAt: 0, ages: AGES_DAYS.map(() => 0) }))
+        ? SEVERITIES.map(() => ({ oldestAt: 0, accepted: 0, ages: AGES_DAYS.map(() => 0) }))
         : undefined;
       const findings = { severities, lastSeenAt: known?.lastSeenAt ?? 0 };
       sources.set(label, findings);
@@ -64,15 +69,18 @@ export function createFindingGauges(options: FindingGaugesOptions): () => void {
       findings.lastSeenAt = Math.max(findings.lastSeenAt, entry.lastSeenAt);
       if (!entry.isFinding || entry.isResolved) continue;
       const of = findings.severities?.[entry.severity];
-      if (of) count(of, entry.firstSeenAt, now);
+      if (of && entry.isAccepted) of.accepted++;
+      else if (of) count(of, entry.firstSeenAt, now);
     }
+    metrics.findingsAccepted.reset();
     metrics.activeFindings.reset();
     metrics.oldestActiveFinding.reset();
     metrics.sourceLastSeen.reset();
     for (const [source, { severities = [], lastSeenAt }] of sources) {
       metrics.sourceLastSeen.set({ source }, lastSeenAt / 1_000);
-      for (const [at, { oldestAt, ages }] of severities.entries()) {
+      for (const [at, { oldestAt, accepted, ages }] of severities.entries()) {
         const severity = SEVERITIES[at] ?? "UNKNOWN";
+        metrics.findingsAccepted.set({ source, severity }, accepted);
         metrics.oldestActiveFinding.set({ source, severity }, oldestAt / 1_000);
         for (const [age, days] of AGES_DAYS.entries()) {
           const older = ages.slice(age).reduce((sum, count) => sum + count, 0);
@@ -107,16 +115,19 @@ function count(findings: SeverityFindings, firstSeenAt: number, now: number): vo
   findings.ages[Math.max(age, 0)] = (findings.ages[Math.max(age, 0)] ?? 0) + 1;
 }
 
-/** Active Observations by the namespace that they belong to; "" for what has none. */
+/** Active Observations that no exception covers, by the namespace that they belong to; "" for what has none. */
 function activeByNamespace(
   { tallies }: Pick<ObservationIndex, "tallies">,
 ): Map<string, [Severity, number][]> {
   const namespaces = new Map<string, [Severity, number][]>();
   for (const { namespaces: shares } of tallies.sources.values()) {
-    for (const [namespace, { active }] of shares) {
+    for (const [namespace, { active, accepted }] of shares) {
       const counts = namespaces.get(namespace) ??
         SEVERITIES.map((severity): [Severity, number] => [severity, 0]);
-      namespaces.set(namespace, counts.map(([severity, count], at) => [severity, count + (active[at] ?? 0)]));
+      namespaces.set(
+        namespace,
+        counts.map(([severity, count], at) => [severity, count + (active[at] ?? 0) - (accepted[at] ?? 0)]),
+      );
     }
   }
   return namespaces;

@@ -16,7 +16,7 @@ async function published(
   const time = new VirtualTime(T);
   const kube = new FakeKube(() => time.now());
   for (const [id, fields] of stored.entries()) kube.put(storedObservation({ id, ...fields }));
-  const replica = new Replica(kube, { time });
+  const replica = new Replica(kube, { time, acceptanceOf: (_finding, stored) => stored });
   const { metrics, index } = replica;
   const publish = createFindingGauges({
     index,
@@ -35,6 +35,7 @@ async function published(
       (await gauge.get()).values.map(({ labels, value }) => [Object.values(labels).join(" "), value]),
     );
   return {
+    accepted: await seriesOf(metrics.findingsAccepted),
     active: await seriesOf(metrics.activeFindings),
     oldest: await seriesOf(metrics.oldestActiveFinding),
     lastSeen: await seriesOf(metrics.sourceLastSeen),
@@ -88,6 +89,21 @@ Deno.test("active_findings counts what is older than so many days, cumulatively"
   const of = (severity: string) => AGES_DAYS.map((days) => active[`trivy ${severity} ${days}`]);
   assertEquals(of("CRITICAL"), [5, 4, 4, 3, 2, 1, 1, 1, 1]);
   assertEquals(of("HIGH"), [1, 1, 1, 1, 1, 1, 0, 0, 0]);
+});
+
+Deno.test("what an exception covers is accepted: not open, not the oldest, not over the SLA", async () => {
+  const seen = (days: number) => new Date(T - days * 24 * HOUR_MS).toISOString();
+  const until = { namespace: "shop", name: "later", since: seen(1), expiresAt: seen(-30) };
+  const finding = { source: "trivy", kind: "finding", severity: "HIGH", namespace: "shop" } as const;
+  const { accepted, active, oldest, namespaces } = await published([
+    { ...finding, status: { firstSeenAt: seen(100), phase: "Accepted", exception: until } },
+    { ...finding, status: { firstSeenAt: seen(10) } },
+  ], { byNamespace: true });
+  assertEquals(accepted["trivy HIGH"], 1);
+  assertEquals(accepted["trivy LOW"], 0);
+  assertEquals([active["trivy HIGH 0"], active["trivy HIGH 30"]], [1, 0]);
+  assertEquals(oldest["trivy HIGH"], (T - 10 * 24 * HOUR_MS) / 1_000);
+  assertEquals(namespaces["shop HIGH"], 1);
 });
 
 Deno.test("METRICS_BY_NAMESPACE shows 500 namespaces; the others are one, until there is room", async () => {

@@ -59,6 +59,12 @@ export function createMetrics() {
       ["source", "severity"],
       RESOLUTION_BUCKETS,
     ),
+    findingsAccepted: gauge("findings_accepted", "Findings that an exception covers", ["source", "severity"]),
+    exceptions: gauge(
+      "exceptions",
+      "ObservationExceptions: `in_force`; `expiring`, those of them that end within 7 days; `rejected`",
+      ["state"],
+    ),
     activeFindings: gauge(
       "active_findings",
       "Active findings that were first seen more than so many days ago; `0`: all of them",

@@ -216,18 +216,19 @@ Deno.test("Observations are selected by every selectable field", async () => {
   }
 });
 
-Deno.test("kubectl's table shows the columns of section 1", async () => {
+Deno.test("kubectl's table shows what, where and since when, and more in the wide form", async () => {
   await using space = await Observations.inNewNamespace(cluster);
   await space.create("shown");
   const { body } = await space.ask("GET", "", { accept: "application/json;as=Table;v=v1;g=meta.k8s.io" });
   const columns = (Array.isArray(body.columnDefinitions) ? body.columnDefinitions : []).filter(isObject);
   const named = (priority: number) =>
     columns.filter((each) => each.priority === priority).map(({ name }) => name);
-  assertEquals(named(0), ["Name", "Severity", "Rule", "Kind", "Resource", "Count", "Phase", "Age"]);
-  assertEquals(named(1), ["Source", "Type", "Category", "Resolved", "Message"]);
+  assertEquals(named(0), ["Name", "Severity", "Phase", "Age", "Resource", "Rule"]);
+  assertEquals(named(1), ["Kind", "Count", "Source", "Type", "Category", "Resolved", "Why", "Message"]);
   const [row] = (Array.isArray(body.rows) ? body.rows : []).filter(isObject);
   const cells = Array.isArray(row?.cells) ? row.cells : [];
-  assertEquals(cells.slice(0, 7), ["shown", "CRITICAL", null, "Deployment", "web", 1, "Active"]);
+  assertEquals(cells.slice(0, 3), ["shown", "CRITICAL", "Active"]);
+  assertEquals(cells.slice(4, 8), ["web", null, "Deployment", 1]);
 });
 
 /** The Observations of a namespace of one test, gone when it ends. */

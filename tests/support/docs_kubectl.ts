@@ -49,6 +49,7 @@ const BY_NAME = new Set(["debug", "port-forward", "logs"]);
 const ours = [
   ["observations", "observation", "obs", "zenevents", "zen"],
   ["observationfilters", "observationfilter"],
+  ["observationexceptions", "observationexception", "obsex"],
   ["ingesters", "ingester"],
   ["observationmappings", "observationmapping"],
 ].flat();

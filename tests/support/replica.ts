@@ -26,6 +26,7 @@ import {
   type ObservationIndex,
   type Store,
   type StoredObservation,
+  type StoreOptions,
 } from "../../src/store/mod.ts";
 import { createTurns, type Turns } from "../../src/store/turns.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
@@ -45,6 +46,7 @@ export interface ReplicaOptions {
   readonly unlisted?: boolean;
   readonly api?: KubeApi;
   readonly covers?: (belongsTo: string) => boolean;
+  readonly acceptanceOf?: StoreOptions["acceptanceOf"];
   /** INSTANCE; by default `default`. */
   readonly instance?: string;
 }
@@ -99,6 +101,7 @@ export class Replica {
       metrics: this.metrics,
       instance: options.instance ?? "default",
       ...(options.covers && { covers: options.covers }),
+      ...(options.acceptanceOf && { acceptanceOf: options.acceptanceOf }),
       ownNamespace: "zen-system",
       sourceLabel: (source) => source,
       contentSilenceMs: 7_200_000,

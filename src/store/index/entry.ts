@@ -38,6 +38,11 @@ export class Entry {
     return this.#rows.resolved(this.#slot);
   }
 
+  /** True while an exception covers it, whatever phase is stored. */
+  get isAccepted(): boolean {
+    return this.#rows.acceptance(this.#slot) !== "";
+  }
+
   /** Index into SEVERITIES. */
   get severity(): number {
     return this.#rows.severity(this.#slot);
