@@ -135,7 +135,9 @@ function ExceptionLine(
       <td class="break" data-label="ready">
         {row.ready === "True"
           ? <span class="ok">Yes</span>
-          : <span class="over">{row.ready === "False" ? "No" : "Not yet"}</span>}
+          : row.ready === "False"
+          ? <span class="over">No</span>
+          : <span class="soon nowrap">Not yet</span>}
         {row.ready !== "True" && row.readyMessage && <span class="under">{row.readyMessage}</span>}
       </td>
       <td class="right">{row.mayDelete && <Undo row={row} done={() => undo(row)} />}</td>

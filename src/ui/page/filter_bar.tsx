@@ -50,6 +50,14 @@ export function FilterBar({ phases = true }: { readonly phases?: boolean }) {
         <Choice label="Category" name="category" facets={facets?.category} />
         {phases && <PhaseChoice facets={facets?.phase} />}
         <MoreFields />
+        <button
+          type="button"
+          class="link"
+          disabled={Object.keys(filter).length === 0}
+          onClick={() => refine(Object.fromEntries(Object.keys(filter).map((key) => [key, undefined])))}
+        >
+          Clear all
+        </button>
       </div>
       <Chips />
     </div>
@@ -257,8 +265,7 @@ function fieldValue(key: keyof Filter, type: string): string {
 function Chips() {
   const { filter } = route.value;
   const chips = CHIPS.filter(([key]) => filter[key]);
-  const any = Object.keys(filter).length > 0;
-  if (!any) return null;
+  if (chips.length === 0) return null;
   return (
     <ul class="chips" aria-label="More restrictions">
       {chips.map(([key, label]) => (
@@ -270,15 +277,6 @@ function Chips() {
           </button>
         </li>
       ))}
-      <li>
-        <button
-          type="button"
-          class="link"
-          onClick={() => refine(Object.fromEntries(Object.keys(filter).map((key) => [key, undefined])))}
-        >
-          Clear all
-        </button>
-      </li>
     </ul>
   );
 }

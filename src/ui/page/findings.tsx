@@ -317,7 +317,7 @@ function Row({ index, row, active, point }: RowProps) {
       </div>
       <div class="cell where" role="gridcell" title={whereText(row)}>
         {row.namespace && <span class="faint">{row.namespace}/</span>}
-        {row.workload || row.resource || "–"}
+        <span>{row.workload || row.resource || "–"}</span>
       </div>
       <div class="cell message" role="gridcell" title={message}>{message}</div>
       <div class="cell source" role="gridcell">{source}</div>

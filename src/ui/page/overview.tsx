@@ -45,12 +45,14 @@ function Panels({ overview }: { readonly overview: Overview }) {
     <>
       <Figures overview={overview} />
       <div class="columns">
-        <SourcesPanel overview={overview} />
-        <Panel title="New and resolved, 30 days">
-          <DaysChart perDay={overview.perDay} heldSince={overview.heldSince} />
-        </Panel>
-        <WorstPanel rows={overview.worstWorkloads} />
         <div class="stack">
+          <SourcesPanel overview={overview} />
+          <WorstPanel rows={overview.worstWorkloads} />
+        </div>
+        <div class="stack">
+          <Panel title="New and resolved, 30 days">
+            <DaysChart perDay={overview.perDay} heldSince={overview.heldSince} />
+          </Panel>
           <ChangedPanel overview={overview} />
           <Panel title="Age of open findings">
             <AgesChart ages={overview.ages} />

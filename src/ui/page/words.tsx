@@ -42,7 +42,7 @@ export function localText(ms: number): string {
 /** The distance of two times in one unit: `3 min`, `5 h`, `12 d`. */
 export function spanText(ms: number): string {
   const span = Math.abs(ms);
-  if (span < MINUTE_MS) return "under 1 min";
+  if (span < MINUTE_MS) return "1 min";
   if (span < HOUR_MS) return `${Math.floor(span / MINUTE_MS)} min`;
   if (span < 2 * DAY_MS) return `${Math.floor(span / HOUR_MS)} h`;
   return `${numberText(Math.floor(span / DAY_MS))} d`;
@@ -53,7 +53,11 @@ export function Time({ at, as = "age" }: { readonly at: string; readonly as?: "a
   const ms = Date.parse(at);
   if (!Number.isFinite(ms)) return <span class="faint">–</span>;
   const passed = now.value - ms;
-  const age = passed < 0 ? `in ${spanText(passed)}` : `${spanText(passed)} ago`;
+  const age = passed < -MINUTE_MS
+    ? `in ${spanText(passed)}`
+    : passed < MINUTE_MS
+    ? "just now"
+    : `${spanText(passed)} ago`;
   const exact = new Date(ms).toISOString().replace("T", " ").replace(".000Z", " UTC").replace("Z", " UTC");
   return (
     <time dateTime={at} title={exact}>
