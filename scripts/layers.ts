@@ -5,14 +5,15 @@ import { print, runScript } from "./support/script.ts";
 const HELP = `
 Usage: deno task layers
 
-Checks the directions of imports (scripts/layers/rules.ts) and that no files import each other in a circle.
+Checks the directions of imports (scripts/layers/rules.ts), that no files import each other in a circle, and that no two
+files of src export one name.
 `;
 const ROOT = new URL("../", import.meta.url);
 const PLACES = ["main.ts", "src", "scripts", "tests"];
 
 async function main(): Promise<number> {
   const files = await sourceFiles(ROOT, PLACES);
-  const program = files.filter((path) => !path.startsWith("tests/") && !path.endsWith("_test.ts"));
+  const program = files.filter((path) => !path.startsWith("tests/") && !/_test\.tsx?$/.test(path));
   const graph = await readGraph(ROOT, program);
   const found = breaches(graph);
   for (const breach of found) print(`error: ${breach}\n`);

@@ -1,14 +1,14 @@
 /**
  * The operator's settings: environment variables, read once at start. The only reader of Deno.env and Deno.args.
- * ALL_SETTINGS is the single source of defaults, parsing, the documentation and the `--allow-env` list.
+ * ALL_SETTINGS is the single source of defaults, parsing, the documentation and the `--allow-env` words.
  */
 import {
+  anyText,
   bytes,
   choice,
   duration,
   flag,
   integer,
-  list,
   MAX_TIMER_SECONDS,
   namespace,
   namespaces,
@@ -16,8 +16,8 @@ import {
   type Setting,
   SettingsError,
   type SettingValues,
-  text,
   windows,
+  words,
 } from "./text/setting.ts";
 import { SOURCES } from "./sources/registry.ts";
 
@@ -26,16 +26,24 @@ export { SettingsError };
 /** The program's own settings, by the name the program uses. A source declares its own beside its code. */
 export const SETTINGS = {
   podNamespace: namespace("POD_NAMESPACE", "zen-system", "The controller's own namespace"),
-  podName: text("POD_NAME", "", "Start of the identity in the lease; default: the host name"),
-  serviceHost: text("KUBERNETES_SERVICE_HOST", "", "Address of the API server; set by Kubernetes in a Pod"),
-  servicePort: text("KUBERNETES_SERVICE_PORT", "443", "Port of the API server; set by Kubernetes in a Pod"),
-  serviceAccountFolder: text(
+  podName: anyText("POD_NAME", "", "Start of the identity in the lease; default: the host name"),
+  serviceHost: anyText(
+    "KUBERNETES_SERVICE_HOST",
+    "",
+    "Address of the API server; set by Kubernetes in a Pod",
+  ),
+  servicePort: anyText(
+    "KUBERNETES_SERVICE_PORT",
+    "443",
+    "Port of the API server; set by Kubernetes in a Pod",
+  ),
+  serviceAccountFolder: anyText(
     "SERVICE_ACCOUNT_FOLDER",
     "/var/run/secrets/kubernetes.io/serviceaccount",
     "Where the Pod's token, CA and namespace are",
   ),
-  kubeconfig: text("KUBECONFIG", "", "Kubeconfig files, as kubectl reads them, when not in a Pod"),
-  home: text("HOME", "", "Where ~/.kube/config is looked for when not in a Pod"),
+  kubeconfig: anyText("KUBECONFIG", "", "Kubeconfig files, as kubectl reads them, when not in a Pod"),
+  home: anyText("HOME", "", "Where ~/.kube/config is looked for when not in a Pod"),
   observationNamespace: namespace(
     "OBSERVATION_NAMESPACE",
     "",
@@ -72,13 +80,13 @@ export const SETTINGS = {
     { min: 1, max: MAX_TIMER_SECONDS },
   ),
   discoveryIntervalMs: duration("DISCOVERY_INTERVAL", "30s", "How often the served resources are looked up"),
-  filterConfigMapName: text("FILTER_CONFIGMAP_NAME", "zen-watcher-filter", "Name of the filter ConfigMap"),
+  filterConfigMapName: anyText("FILTER_CONFIGMAP_NAME", "zen-watcher-filter", "Name of the filter ConfigMap"),
   filterConfigMapNamespace: namespace(
     "FILTER_CONFIGMAP_NAMESPACE",
     "",
     "Its namespace; default: the controller's own",
   ),
-  filterConfigMapKey: text("FILTER_CONFIGMAP_KEY", "filter.json", "Its key; JSON or YAML"),
+  filterConfigMapKey: anyText("FILTER_CONFIGMAP_KEY", "filter.json", "Its key; JSON or YAML"),
   tenantFilters: flag(
     "TENANT_FILTERS",
     "false",
@@ -141,7 +149,7 @@ export const SETTINGS = {
     "Whether this shard takes cluster-scoped and namespace-less events; default: true iff WATCH_NAMESPACE is empty",
   ),
   instance: namespace("INSTANCE", "default", "Name of this shard set: part of the lease's name and a label"),
-  listenAddress: text(
+  listenAddress: anyText(
     "WATCHER_ADDRESS",
     "",
     "Address to listen on; default: all, IPv6 and IPv4, but loopback alone outside a Pod where no sender is checked",
@@ -159,30 +167,34 @@ export const SETTINGS = {
   tlsPort: integer("WATCHER_TLS_PORT", "8443", "The same over TLS where a certificate is given", {
     max: 65_535,
   }),
-  tlsCertFile: text("TLS_CERT_FILE", "", "Certificate (PEM) for the TLS port"),
-  tlsKeyFile: text("TLS_KEY_FILE", "", "Its private key (PEM)"),
-  tlsClientCaFile: text(
+  tlsCertFile: anyText("TLS_CERT_FILE", "", "Certificate (PEM) for the TLS port"),
+  tlsKeyFile: anyText("TLS_KEY_FILE", "", "Its private key (PEM)"),
+  tlsClientCaFile: anyText(
     "TLS_CLIENT_CA_FILE",
     "",
     "CA (PEM) of client certificates that stand for the token on the TLS port",
   ),
-  webhookAuthToken: text(
+  webhookAuthToken: anyText(
     "WEBHOOK_AUTH_TOKEN",
     "",
     "Token senders must show, as bearer or as last path segment",
   ),
-  webhookAuthTokenFile: text("WEBHOOK_AUTH_TOKEN_FILE", "", "The same in a file, read again when it changes"),
-  admissionWriters: list(
+  webhookAuthTokenFile: anyText(
+    "WEBHOOK_AUTH_TOKEN_FILE",
+    "",
+    "The same in a file, read again when it changes",
+  ),
+  admissionWriters: words(
     "ADMISSION_WRITERS",
     "",
     "Users that /admission/validate lets write Observations and statuses, beside the controller itself",
   ),
-  webhookAllowedIps: list(
+  webhookAllowedIps: words(
     "WEBHOOK_ALLOWED_IPS",
     "",
     "Client addresses and CIDRs that may send; default: all",
   ),
-  trustedProxyCidrs: list("TRUSTED_PROXY_CIDRS", "", "Proxies whose X-Forwarded-For is believed"),
+  trustedProxyCidrs: words("TRUSTED_PROXY_CIDRS", "", "Proxies whose X-Forwarded-For is believed"),
   webhookMaxBytes: bytes("WEBHOOK_MAX_BYTES", "16MiB", "Largest body of a webhook request"),
   webhookRateLimit: integer("WEBHOOK_RATE_LIMIT", "1000", "Requests a second a client may send", { min: 1 }),
   webhookRateBurst: integer("WEBHOOK_RATE_BURST", "2000", "Burst above that rate", { min: 1 }),

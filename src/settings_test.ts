@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { ALL_SETTINGS, readSettings, SETTINGS, SettingsError } from "./settings.ts";
-import { text } from "./text/setting.ts";
+import { anyText } from "./text/setting.ts";
 
 function read(env: Readonly<Record<string, string>>) {
   return readSettings((name) => env[name]);
@@ -24,7 +24,7 @@ Deno.test("readSettings() reads every default: the program's own by name, those 
   for (const setting of ALL_SETTINGS) assertEquals(of(setting), setting.parse(setting.fallback));
   const variables = ALL_SETTINGS.map(({ env }) => env);
   assertEquals(variables.length, new Set(variables).size, "each variable is declared once");
-  assertThrows(() => of(text("UNDECLARED", "", "")), Error, "no source lists it");
+  assertThrows(() => of(anyText("UNDECLARED", "", "")), Error, "no source lists it");
 });
 
 const UNUSABLE: readonly (readonly [name: string, value: string, why: string])[] = [

@@ -76,6 +76,22 @@ Deno.test("layers: every rule has its breach", () => {
   for (const [modules, breach] of cases) assertEquals(breaches(graphOf(modules)), [breach]);
 });
 
+Deno.test("layers: two files of src may not export one name", () => {
+  const texts = {
+    "src/model/a.ts": "export interface Verdict { readonly a: 1 }\nexport async function* drawn() {}\n",
+    "src/kube/b.ts":
+      'export type Verdict = "b";\nexport { drawn } from "../model/a.ts";\nfunction judge() {}\n',
+    "src/kube/c.ts": "// export const Verdict\nexport const judge = 1;\n",
+    "src/sources/d.ts": "export function drawn() {}\n",
+    "src/sources/d_test.ts": "export const judge = 1;\n",
+    "scripts/e.ts": "export const judge = 1;\n",
+  };
+  assertEquals(breaches(graphOf(Object.fromEntries(Object.keys(texts).map((path) => [path, ""])), texts)), [
+    "the name Verdict is exported by src/kube/b.ts and src/model/a.ts",
+    "the name drawn is exported by src/model/a.ts and src/sources/d.ts",
+  ]);
+});
+
 Deno.test("layers: a breach names the chain of imports from the production entry", () => {
   const graph = graphOf({
     "main.ts": "src/kube/auth/connection.ts, lazy scripts/dev.ts",
@@ -115,10 +131,13 @@ Deno.test("layers: an import circle is named, by whatever imports it is closed",
 
 Deno.test("layers: the graph is read from the modules themselves", async () => {
   const root = new URL("../", import.meta.url);
-  const graph = await readGraph(root, ["src/http/auth.ts"]);
-  assertEquals(graph.get("src/http/auth.ts")?.imports, [
+  const graph = await readGraph(root, ["src/http/sender.ts"]);
+  assertEquals(graph.get("src/http/sender.ts")?.imports, [
     { target: "node:crypto", lazy: false, typeOnly: false },
+    { target: "node:net", lazy: false, typeOnly: false },
     { target: "hono", lazy: false, typeOnly: true },
+    { target: "lru-cache", lazy: false, typeOnly: false },
+    { target: "src/model/clock.ts", lazy: false, typeOnly: true },
     { target: "src/sources/source.ts", lazy: false, typeOnly: true },
     { target: "src/http/problem.ts", lazy: false, typeOnly: false },
   ]);

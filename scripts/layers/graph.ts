@@ -63,7 +63,7 @@ export async function sourceFiles(root: URL, places: readonly string[]): Promise
     for await (const entry of Deno.readDir(new URL(`${place}/`, root))) {
       const path = `${place}/${entry.name}`;
       if (entry.isDirectory && entry.name !== "fixtures") found.push(...await sourceFiles(root, [path]));
-      else if (entry.isFile && entry.name.endsWith(".ts")) found.push(path);
+      else if (entry.isFile && /\.tsx?$/.test(entry.name)) found.push(path);
     }
   }
   return found.sort();

@@ -51,7 +51,24 @@ export function breaches(graph: Graph): string[] {
   if (devcluster) found.push(`the production entry reaches the development cluster: ${devcluster}`);
   const clientNode = chain(graph, (path) => path === CLIENT_NODE, { lazyToo: false });
   if (clientNode) found.push(`client-node is loaded at start: ${clientNode}`);
-  return [...found, ...circles(graph)].sort();
+  return [...found, ...circles(graph), ...sharedNames(graph)].sort();
+}
+
+/** An exported declaration: names are exported where they are declared. */
+const EXPORTED =
+  /^export (?:declare )?(?:abstract )?(?:async )?(?:function\*?|const|let|class|interface|type|enum) (\w+)/gm;
+
+/** Exported names that two files of src declare: one line for each name. Exports of another file's names are no declarations. */
+function sharedNames(graph: Graph): string[] {
+  const files = new Map<string, Set<string>>();
+  for (const { path, text } of graph.values()) {
+    if (!path.startsWith("src/") || isTest(path)) continue;
+    for (const [, name = ""] of codeOf(text).matchAll(EXPORTED)) {
+      files.set(name, (files.get(name) ?? new Set()).add(path));
+    }
+  }
+  return [...files].filter(([, paths]) => paths.size > 1)
+    .map(([name, paths]) => `the name ${name} is exported by ${[...paths].sort().join(" and ")}`);
 }
 
 /** Import circles, lazy and type imports included: one line for each group of files that import each other. */
@@ -159,5 +176,5 @@ function pathTo(end: string, cameFrom: ReadonlyMap<string, string | undefined>):
 }
 
 function isTest(path: string): boolean {
-  return path.endsWith("_test.ts") || path.startsWith("tests/");
+  return /_test\.tsx?$/.test(path) || path.startsWith("tests/");
 }

@@ -20,7 +20,7 @@ export interface ServeOptions {
   readonly posts: PostFeeds;
 }
 
-export interface Serving {
+interface Serving {
   readonly urls: {
     readonly url: string;
     /** Undefined where no certificate is given. */

@@ -33,5 +33,5 @@ export async function main(
 }
 
 async function runController(options: RunOptions): Promise<number> {
-  return await (await import("./operate/controller.ts")).run(options);
+  return await (await import("./operate/controller.ts")).runController(options);
 }

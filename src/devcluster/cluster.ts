@@ -1,16 +1,16 @@
 import { at, isObject, type Json, type JsonObject } from "../model/json.ts";
 import { failure, invalid, refused } from "./errors.ts";
-import { isHeld, keyOf, meta, now, prepareNew, type Target } from "./objects.ts";
-import { builtIns, definedResource, type Definition, type Resource, resourceName } from "./resources.ts";
+import { isHeld, meta, now, objectKey, prepareNew, type Target } from "./objects.ts";
+import { type ApiResource, builtIns, definedResource, type Definition, pluralName } from "./resources.ts";
 import type { Matches } from "./selectors.ts";
 import { Collection, type Revisions, type Stored } from "./store.ts";
 
 /** Which resources there are, with their objects, and what follows from writes to either. */
 export class Cluster {
   /** By name. */
-  readonly resources = new Map<string, Resource>();
-  readonly #namespaces: Resource;
-  readonly #definitions: Resource;
+  readonly resources = new Map<string, ApiResource>();
+  readonly #namespaces: ApiResource;
+  readonly #definitions: ApiResource;
 
   constructor(readonly revisions: Revisions) {
     for (const definition of builtIns()) this.#serve(definition);
@@ -26,7 +26,7 @@ export class Cluster {
 
   /** The stored object a target names; throws 404. */
   existing(target: Target): Stored {
-    const stored = target.resource.objects.get(keyOf(target));
+    const stored = target.resource.objects.get(objectKey(target));
     if (!stored) throw failure("NotFound", target);
     return stored;
   }
@@ -51,7 +51,7 @@ export class Cluster {
       this.#remove(target, object);
       return { body: JSON.stringify(object) };
     }
-    const stored = resource.objects.put(keyOf(target), object);
+    const stored = resource.objects.put(objectKey(target), object);
     if (resource === this.#definitions) this.#serve(definedResource(JSON.parse(stored.body).spec));
     if (resource === this.#namespaces) this.#finishNamespace(stored.key);
     return stored;
@@ -67,7 +67,7 @@ export class Cluster {
     if (isNamespace) object.status = { phase: "Terminating" };
     else metadata.deletionGracePeriodSeconds = 0;
     if (metadata.generation) metadata.generation = Number(metadata.generation) + 1;
-    const marked = target.resource.objects.put(keyOf(target), object);
+    const marked = target.resource.objects.put(objectKey(target), object);
     if (!isNamespace) return marked;
     for (const resource of this.resources.values()) {
       if (resource.namespaced) this.empty(resource, `${marked.key}/`);
@@ -77,7 +77,7 @@ export class Cluster {
   }
 
   /** Deletes the objects of a resource whose keys have this prefix and, if given, that match. */
-  empty(resource: Resource, prefix: string, matches: Matches = () => true): void {
+  empty(resource: ApiResource, prefix: string, matches: Matches = () => true): void {
     for (const { key, body } of [...resource.objects.range(prefix)]) {
       const [name = "", namespace] = key.split("/").reverse();
       const object: JsonObject = JSON.parse(body);
@@ -86,7 +86,7 @@ export class Cluster {
   }
 
   #serve(definition: Definition): void {
-    const name = resourceName(definition);
+    const name = pluralName(definition);
     const objects = this.resources.get(name)?.objects ?? new Collection(this.revisions);
     this.resources.set(name, { ...definition, objects });
   }
@@ -98,7 +98,7 @@ export class Cluster {
       this.resources.delete(target.name!);
       defined.objects.end();
     }
-    target.resource.objects.remove(keyOf(target), object);
+    target.resource.objects.remove(objectKey(target), object);
     if (target.namespace !== undefined) this.#finishNamespace(target.namespace);
   }
 

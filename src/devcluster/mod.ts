@@ -1,5 +1,5 @@
 import { Cluster } from "./cluster.ts";
-import { serve, verbOf } from "./server.ts";
+import { serveRequest, verbOf } from "./server.ts";
 
 /** A request by its Kubernetes verb (or method) and its path with the query. */
 export type Call = { readonly verb: string; readonly path: string };
@@ -78,7 +78,7 @@ users: [{name: devcluster, user: {token: devcluster}}]
     const serving = { cluster: this.cluster, bookmarkMs, signal: stop.signal };
     const listen = { hostname: "127.0.0.1", port, signal: stop.signal, onListen: () => {}, ...tls };
     const server = Deno.serve(listen, (request) => {
-      const carryOut = () => serve(request, serving);
+      const carryOut = () => serveRequest(request, serving);
       if (!gate) return carryOut();
       const url = new URL(request.url);
       const path = decodeURIComponent(url.pathname + url.search);

@@ -2,12 +2,12 @@ import { isDeepStrictEqual } from "node:util";
 import { at, isObject, type Json, type JsonObject } from "../model/json.ts";
 import { badRequest, type Cause, cause, failure, invalid, refused, StatusError } from "./errors.ts";
 import { parse } from "./json.ts";
-import { apiVersion, type Resource, type Version } from "./resources.ts";
+import { type ApiResource, apiVersion, type Version } from "./resources.ts";
 import { conform, KEEPS_UNKNOWN } from "./schema.ts";
 
 /** What a request speaks of: one resource in one version, and where. */
 export interface Target {
-  readonly resource: Resource;
+  readonly resource: ApiResource;
   readonly version: Version;
   readonly namespace?: string | undefined;
   readonly name?: string | undefined;
@@ -28,7 +28,7 @@ export function meta(object: JsonObject): JsonObject {
 }
 
 /** The key of a target's object among those of its resource; what the keys begin with where it names none. */
-export function keyOf({ namespace, name = "" }: Target): string {
+export function objectKey({ namespace, name = "" }: Target): string {
   return namespace === undefined ? name : `${namespace}/${name}`;
 }
 

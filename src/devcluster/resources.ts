@@ -33,7 +33,7 @@ export interface Definition {
 }
 
 /** A resource that is served, with its objects. */
-export interface Resource extends Definition {
+export interface ApiResource extends Definition {
   readonly objects: Collection;
 }
 
@@ -101,7 +101,7 @@ export function definedResource({ group, scope, names, versions }: Spec): Defini
 }
 
 /** A resource's name, as kubectl has it: `configmaps`, `observations.zen.kube-zen.io`. */
-export function resourceName({ group, plural }: Pick<Definition, "group" | "plural">): string {
+export function pluralName({ group, plural }: Pick<Definition, "group" | "plural">): string {
   return group === "" ? plural : `${plural}.${group}`;
 }
 

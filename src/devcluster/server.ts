@@ -5,10 +5,10 @@ import { StatusError } from "./errors.ts";
 import { parse } from "./json.ts";
 import type { Target } from "./objects.ts";
 import { fromProtobuf } from "./protobuf.ts";
-import { resourceName } from "./resources.ts";
+import { pluralName } from "./resources.ts";
 import { table } from "./table.ts";
 import { type Asked, isTrue, type Serving, VERBS } from "./verbs.ts";
-import { Watch } from "./watch.ts";
+import { WatchStream } from "./watch.ts";
 
 const MAX_BODY_BYTES = 3 * 1024 * 1024;
 const JSON_CONTENT = { "content-type": "application/json" };
@@ -30,7 +30,7 @@ export function verbOf(method: string, url: URL, { resources }: Cluster): string
 }
 
 /** Answers one HTTP request. */
-export async function serve(request: Request, serving: Serving): Promise<Response> {
+export async function serveRequest(request: Request, serving: Serving): Promise<Response> {
   try {
     const { pathname: path, searchParams: query } = new URL(request.url);
     const target = targetOf(path, serving.cluster.resources);
@@ -58,7 +58,7 @@ function targetOf(path: string, resources: Cluster["resources"]): Target | undef
   const [, root, group = "", versionName, ...rest] = parts;
   const isInNamespace = rest[0] === "namespaces" && rest.length > 2 && rest[2] !== "status";
   const [namespace, plural = "", name, subresource, ...more] = isInNamespace ? rest.slice(1) : [, ...rest];
-  const resource = resources.get(resourceName({ group, plural }));
+  const resource = resources.get(pluralName({ group, plural }));
   const version = resource?.versions.find((each) => each.name === versionName);
   if (root !== "apis" || !resource || !version || more.length > 0) return undefined;
   const isPlaced = resource.namespaced ? !name || namespace : !namespace;
@@ -78,7 +78,7 @@ function answer(asked: Asked, request: Request): Response {
   if (verb === "watch") {
     let sent = 0;
     const row = (object: string) => table([JSON.parse(object)], { ...form, headless: sent++ > 0 });
-    const watch = new Watch(asked, asTable ? row : (object) => object);
+    const watch = new WatchStream(asked, asTable ? row : (object) => object);
     return new Response(new ReadableStream(watch), { headers: JSON_CONTENT });
   }
   const carryOut = VERBS[verb];

@@ -2,7 +2,7 @@ import { at, isObject, type Json, type JsonObject } from "../model/json.ts";
 import type { Cluster } from "./cluster.ts";
 import { badRequest, cause, failure, invalid, refused, StatusError } from "./errors.ts";
 import { jsonPatch, mergePatch, parse } from "./json.ts";
-import { decode, keyOf, meta, prepareNew, prepareUpdate, type Target } from "./objects.ts";
+import { decode, meta, objectKey, prepareNew, prepareUpdate, type Target } from "./objects.ts";
 import { apiVersion } from "./resources.ts";
 import { selection } from "./selectors.ts";
 
@@ -18,7 +18,7 @@ export interface Asked extends Serving {
 }
 
 /** An answer: the JSON of its objects, and, for a list, the list without them. */
-export type Answer = { readonly code: number; readonly items: readonly string[]; readonly list?: JsonObject };
+type Answer = { readonly code: number; readonly items: readonly string[]; readonly list?: JsonObject };
 
 const JSON_TYPES = ["application/json", ""];
 const JSON_PATCH = "application/json-patch+json";
@@ -37,7 +37,7 @@ export const VERBS: Readonly<Record<string, (asked: Asked) => Answer>> = {
 };
 
 /** An object's JSON with the apiVersion and kind of the version asked for. */
-export function render({ resource: { group, kind }, version }: Target, { body }: { body: string }): string {
+export function encode({ resource: { group, kind }, version }: Target, { body }: { body: string }): string {
   return `{"apiVersion":"${apiVersion(group, version.name)}","kind":"${kind}",${body.slice(1)}`;
 }
 
@@ -56,7 +56,7 @@ export function isTrue(query: URLSearchParams, name: string): boolean {
 }
 
 /** A whole number of the query; 0 where there is none. */
-export function integer(query: URLSearchParams, name: string): number {
+export function integerParameter(query: URLSearchParams, name: string): number {
   const text = query.get(name) ?? "0";
   if (/^-?\d+$/.test(text)) return Number(text);
   throw badRequest(`strconv.ParseInt: parsing "${text}": invalid syntax`);
@@ -66,18 +66,18 @@ function list(asked: Asked): Answer {
   const { target, query } = asked;
   const { group, listKind, custom, objects } = target.resource;
   const { revision, after } = position(asked);
-  const limit = query.get("resourceVersion") === "0" ? 0 : integer(query, "limit");
+  const limit = query.get("resourceVersion") === "0" ? 0 : integerParameter(query, "limit");
   const matches = selection(asked);
   const items: string[] = [];
   let start = "";
   let remaining = 0;
-  for (const stored of objects.range(keyOf(target), { after, revision })) {
+  for (const stored of objects.range(objectKey(target), { after, revision })) {
     if (limit > 0 && items.length >= limit) {
       remaining++;
       if (matches) break;
     } else if (!matches || matches(JSON.parse(stored.body))) {
       start = stored.key;
-      items.push(custom ? render(target, stored) : stored.body);
+      items.push(custom ? encode(target, stored) : stored.body);
     }
   }
   const token = JSON.stringify({ rv: revision, start });
@@ -115,7 +115,7 @@ function create(asked: Asked): Answer {
   if (!target.name) throw invalid(target, [nameless]);
   cluster.requireNamespace(target);
   prepareNew(object, target);
-  const isTaken = target.resource.objects.get(keyOf(target));
+  const isTaken = target.resource.objects.get(objectKey(target));
   if (isTaken && name) throw failure("AlreadyExists", target);
   // A generated name may collide by chance; the real server draws again.
   if (isTaken) return create(asked);
@@ -128,7 +128,7 @@ function update(asked: Asked): Answer {
   requireType(asked, JSON_TYPES);
   const proposed = decode(body, target);
   const { uid, resourceVersion } = meta(proposed);
-  if (traits.includes("P") && !objects.get(keyOf(target))) {
+  if (traits.includes("P") && !objects.get(objectKey(target))) {
     delete meta(proposed).resourceVersion;
     const { name: _, ...place } = target;
     return create({ ...asked, target: place, body: JSON.stringify(proposed) });
@@ -146,7 +146,7 @@ function patch(asked: Asked): Answer {
   // Server-side apply is refused here too.
   requireType(asked, [JSON_PATCH, MERGE_PATCH, ...(target.resource.custom ? [] : [STRATEGIC_PATCH])]);
   const current = cluster.existing(target);
-  const whole: JsonObject = JSON.parse(render(target, current));
+  const whole: JsonObject = JSON.parse(encode(target, current));
   const change = parse(body, "error decoding patch: ");
   const patched = contentType === JSON_PATCH
     ? jsonPatch(whole, change)
@@ -183,7 +183,7 @@ function remove({ cluster, target, body, query }: Asked): Answer {
 function removeCollection(asked: Asked): Answer {
   const answer = list(asked);
   const { cluster, target, query } = asked;
-  if (!isDryRun(query)) cluster.empty(target.resource, keyOf(target), selection(asked));
+  if (!isDryRun(query)) cluster.empty(target.resource, objectKey(target), selection(asked));
   return answer;
 }
 
@@ -198,7 +198,7 @@ function requireMeant(target: Target, object: JsonObject, preconditions: Json | 
 }
 
 function one(target: Target, stored: { body: string }, code = 200): Answer {
-  return { code, items: [render(target, stored)] };
+  return { code, items: [encode(target, stored)] };
 }
 
 function requireType({ contentType }: Asked, types: readonly string[]): void {

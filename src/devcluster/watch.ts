@@ -1,10 +1,10 @@
 import type { JsonObject } from "../model/json.ts";
 import type { StatusError } from "./errors.ts";
-import { keyOf, meta } from "./objects.ts";
+import { meta, objectKey } from "./objects.ts";
 import { apiVersion } from "./resources.ts";
 import { type Matches, selection } from "./selectors.ts";
 import type { Change } from "./store.ts";
-import { type Asked, integer, isTrue, render, revisionOf } from "./verbs.ts";
+import { type Asked, encode, integerParameter, isTrue, revisionOf } from "./verbs.ts";
 
 const BATCH_CHARS = 256 * 1024;
 
@@ -13,7 +13,7 @@ const BATCH_CHARS = 256 * 1024;
  * at its own pace, so that a slow client costs no memory: one that falls behind gets 410. `present` renders objects: as
  * tables where the client asked for that.
  */
-export class Watch implements UnderlyingDefaultSource<Uint8Array> {
+export class WatchStream implements UnderlyingDefaultSource<Uint8Array> {
   readonly #chunks: AsyncGenerator<string>;
   readonly #matches: Matches | undefined;
   #isCancelled = false;
@@ -21,7 +21,7 @@ export class Watch implements UnderlyingDefaultSource<Uint8Array> {
   constructor(readonly asked: Asked, readonly present: (object: string) => string) {
     const { query } = asked;
     const from = isTrue(query, "sendInitialEvents") ? undefined : revisionOf(query);
-    const timeoutMs = (integer(query, "timeoutSeconds") || 1800) * 1000;
+    const timeoutMs = (integerParameter(query, "timeoutSeconds") || 1800) * 1000;
     this.#matches = selection(asked);
     this.#chunks = this.#chunksFrom(from, timeoutMs);
   }
@@ -49,7 +49,7 @@ export class Watch implements UnderlyingDefaultSource<Uint8Array> {
     let bookmarkAt = endAt - timeoutMs + Math.min(bookmarkMs, Math.max(timeoutMs - 2000, timeoutMs / 2));
     let revision = from || revisions.revision;
     let out = "";
-    for (const current of from ? [] : [...objects.range(keyOf(target))]) {
+    for (const current of from ? [] : [...objects.range(objectKey(target))]) {
       out += this.#changeLine({ type: "ADDED", current, previous: undefined });
       if (out.length < BATCH_CHARS) continue;
       yield out;
@@ -82,16 +82,16 @@ export class Watch implements UnderlyingDefaultSource<Uint8Array> {
   /** A change as this watch sees it; "" where it does not. */
   #changeLine({ type, current, previous }: Change): string {
     const { target } = this.asked;
-    if (!current.key.startsWith(keyOf(target))) return "";
-    if (!this.#matches) return this.#line(type, render(target, current));
+    if (!current.key.startsWith(objectKey(target))) return "";
+    if (!this.#matches) return this.#line(type, encode(target, current));
     const before: JsonObject | undefined = previous && JSON.parse(previous.body);
     const was = before !== undefined && this.#matches(before);
     const is = type !== "DELETED" && this.#matches(JSON.parse(current.body));
-    if (is) return this.#line(was ? "MODIFIED" : "ADDED", render(target, current));
+    if (is) return this.#line(was ? "MODIFIED" : "ADDED", encode(target, current));
     if (!was) return "";
     // What leaves the selection is sent as it last matched, under the revision of the change.
     meta(before).resourceVersion = String(current.revision);
-    return this.#line("DELETED", render(target, { body: JSON.stringify(before) }));
+    return this.#line("DELETED", encode(target, { body: JSON.stringify(before) }));
   }
 
   #bookmark(revision: number, more?: JsonObject): string {

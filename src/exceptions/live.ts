@@ -17,7 +17,7 @@ import { entriesOf, ExceptionIndex } from "./judge.ts";
 import { OBSERVATION_EXCEPTIONS } from "./kind.ts";
 
 /** The findings that a change concerns: they are judged again. */
-export interface Concerned {
+interface Concerned {
   readonly namespaces: ReadonlySet<string>;
   readonly rules: ReadonlySet<string>;
   readonly resources: ReadonlySet<string>;

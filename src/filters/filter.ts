@@ -45,7 +45,7 @@ export type FilterVerdict =
   };
 
 /** Judges events. */
-export interface Filter {
+export interface CompiledFilter {
   /** `tenantSteps`: what the expressions of a tenant's documents may still take; by default what is right for one event. */
   evaluate(event: NormalEvent, tenantSteps?: StepBudget): FilterVerdict;
 }
@@ -67,7 +67,7 @@ export interface DocumentVerdict {
 }
 
 /** Compiled documents. */
-export interface FilterSet extends Filter {
+export interface FilterSet extends CompiledFilter {
   readonly documents: readonly FilterDocument[];
   /** Every document's and dimension's verdict, for people. */
   explain(event: NormalEvent): readonly DocumentVerdict[];

@@ -2,7 +2,7 @@
 import type { Context } from "hono";
 import { parseJson } from "../text/json.ts";
 import { logger } from "../telemetry/logging.ts";
-import { type AdmissionRules, answerReview, judge, readReview } from "./admission_judge.ts";
+import { type AdmissionRules, answerReview, judgeAdmission, readReview } from "./admission_judge.ts";
 import { ByteBudget, readBody } from "./body.ts";
 import { problem, Refusal, requestIdOf } from "./problem.ts";
 
@@ -51,7 +51,7 @@ function review(c: Context, bytes: Uint8Array, rules: AdmissionRules): Response 
   if (!parsed.ok) throw new Refusal(400, `Cannot read the review: ${parsed.error.message}`);
   const request = readReview(parsed.value);
   if ("problem" in request) throw new Refusal(400, `Cannot read the review: ${request.problem}`);
-  const judgement = judge(request, rules);
+  const judgement = judgeAdmission(request, rules);
   if (!judgement.allowed) {
     // A warning is throttled: requests in a loop must not fill the log.
     log.warn("Write refused", {

@@ -67,7 +67,10 @@ export interface AdmissionRules {
  * Allows everything to writers; to all others everything but status, creation and content. DELETE is RBAC's. For writers,
  * too, an exception ends within its bound.
  */
-export function judge(request: AdmissionRequest, { writers, exceptionMaxDays }: AdmissionRules): Judgement {
+export function judgeAdmission(
+  request: AdmissionRequest,
+  { writers, exceptionMaxDays }: AdmissionRules,
+): Judgement {
   const { operation, username, group, resource, subResource, object, oldObject } = request;
   if (group !== GROUP || (operation !== "CREATE" && operation !== "UPDATE")) return { allowed: true };
   if (resource === EXCEPTIONS && subResource === "" && isTooLong(object, exceptionMaxDays)) {

@@ -3,7 +3,7 @@ import { Hono } from "hono";
 import type { JsonObject } from "../model/json.ts";
 import { configureLogging } from "../telemetry/logging.ts";
 import { ADMISSION_PATH, createAdmissionHandler } from "./admission.ts";
-import { judge, readReview } from "./admission_judge.ts";
+import { judgeAdmission, readReview } from "./admission_judge.ts";
 
 const CONTROLLER = "system:serviceaccount:zen-system:zen-watcher";
 
@@ -34,7 +34,7 @@ function observation(change: JsonObject = {}): JsonObject {
 function verdict(request: JsonObject, writers: readonly string[] = [CONTROLLER]): string {
   const read = readReview(review(request));
   if ("problem" in read) return read.problem;
-  const judgement = judge(read, { writers, exceptionMaxDays: 365 });
+  const judgement = judgeAdmission(read, { writers, exceptionMaxDays: 365 });
   return judgement.allowed ? "allowed" : judgement.message;
 }
 

@@ -35,7 +35,7 @@ export interface Listener {
 }
 
 /** What a listener serves. */
-export interface Served {
+interface Served {
   fetch(request: Request, env: Bindings): Response | Promise<Response>;
 }
 

@@ -18,7 +18,7 @@ const SUBJECTS: ResourceType = {
 };
 
 /** The user the API server sees. */
-export interface Subject {
+interface Subject {
   readonly username: string;
   readonly groups: readonly string[];
 }
@@ -35,7 +35,7 @@ export interface Access {
 }
 
 /** The API server's verdict on an `Access`. */
-export interface Verdict {
+interface Verdict {
   readonly access: Access;
   readonly allowed: boolean;
   /** The authorizer's words, often empty. */

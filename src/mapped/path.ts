@@ -5,12 +5,12 @@
  */
 import { isObject, type Json } from "../model/json.ts";
 import type { Field } from "../sources/read.ts";
-import { type Joins, parseSteps, PathError, split, type Step, unquoted } from "./path_syntax.ts";
+import { type Joins, parseSteps, PathError, type PathStep, split, unquoted } from "./path_syntax.ts";
 
 export { PathError };
 
 /** Longest value or forEach, in UTF-16 units. */
-export const MAX_VALUE_LENGTH = 512;
+export const MAX_PATH_VALUE_LENGTH = 512;
 const MAX_ALTERNATIVES = 16;
 
 /** An item with its key and the level above it; the payload is the outermost. */
@@ -62,7 +62,9 @@ export function isPath(text: string): boolean {
 
 /** Compiles a path or literal; throws `PathError`. */
 export function compileValue(text: string): Value {
-  if (text.length > MAX_VALUE_LENGTH) throw new PathError(`expected at most ${MAX_VALUE_LENGTH} characters`);
+  if (text.length > MAX_PATH_VALUE_LENGTH) {
+    throw new PathError(`expected at most ${MAX_PATH_VALUE_LENGTH} characters`);
+  }
   if (!isPath(text)) return () => text === "" ? undefined : text;
   const alternatives = split(text, "|").map(compileAlternative);
   if (alternatives.length > MAX_ALTERNATIVES) {
@@ -79,7 +81,9 @@ export function compileValue(text: string): Value {
 
 /** Compiles where items are: `.a.b[*]`, over arrays and maps, several levels; `p | q` takes both. */
 export function compileForEach(text: string): ForEach {
-  if (text.length > MAX_VALUE_LENGTH) throw new PathError(`expected at most ${MAX_VALUE_LENGTH} characters`);
+  if (text.length > MAX_PATH_VALUE_LENGTH) {
+    throw new PathError(`expected at most ${MAX_PATH_VALUE_LENGTH} characters`);
+  }
   const places = split(text, "|").map(compilePlace);
   return {
     beginsAtList: places.some(([first]) => first?.kind !== "keys"),
@@ -131,7 +135,7 @@ function saying(value: Field): Field {
   return value === null || value === "" ? undefined : value;
 }
 
-function compilePlace(text: string): readonly Step[] {
+function compilePlace(text: string): readonly PathStep[] {
   const steps = parseSteps(text.startsWith("$") ? text.slice(1) : text, text);
   if (!steps.some((step) => step.kind === "each")) {
     throw new PathError(`expected a path with [*] such as .items[*], received ${JSON.stringify(text)}`);
@@ -139,7 +143,7 @@ function compilePlace(text: string): readonly Step[] {
   return steps;
 }
 
-function follow(start: Json, steps: readonly Step[]): Field {
+function follow(start: Json, steps: readonly PathStep[]): Field {
   let value: Field = start;
   for (const step of steps) {
     if (value === undefined) return undefined;
@@ -171,7 +175,7 @@ function followKeys(
 }
 
 /** Walks to every item; each `[*]` opens a level. A place that is absent or null holds no items. */
-function* descend(level: Level, steps: readonly Step[]): Iterable<Each> {
+function* descend(level: Level, steps: readonly PathStep[]): Iterable<Each> {
   let value: Json = level.value;
   let path = level.path;
   for (const [index, step] of steps.entries()) {
@@ -200,7 +204,7 @@ interface Holder {
   readonly parent: Level;
 }
 
-function* members({ value, path, parent }: Holder, rest: readonly Step[]): Iterable<Each> {
+function* members({ value, path, parent }: Holder, rest: readonly PathStep[]): Iterable<Each> {
   if (value === null) return yield NO_ITEM;
   const place = path.startsWith(".") ? path.slice(1) : path;
   if (Array.isArray(value)) {

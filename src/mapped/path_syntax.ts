@@ -8,7 +8,7 @@ export class PathError extends Error {
 }
 
 /** One step of a path. */
-export type Step = { readonly kind: "keys"; readonly joins: readonly Joins[] } | {
+export type PathStep = { readonly kind: "keys"; readonly joins: readonly Joins[] } | {
   readonly kind: "index";
   readonly index: number;
 } | {
@@ -18,9 +18,9 @@ export type Step = { readonly kind: "keys"; readonly joins: readonly Joins[] } |
 export type Joins = readonly { readonly key: string; readonly next: number }[];
 
 /** `.a["b.c"][0].d[*]` as steps; neighbouring keys make one run, so that a literal dotted key can be tried first. */
-export function parseSteps(text: string, whole: string): readonly Step[] {
+export function parseSteps(text: string, whole: string): readonly PathStep[] {
   if (text === "" || text === ".") return [];
-  const steps: Step[] = [];
+  const steps: PathStep[] = [];
   let run: string[] = [];
   let keys = 0;
   const flush = () => {

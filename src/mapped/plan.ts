@@ -2,13 +2,13 @@
 import { formatPath } from "../text/problem.ts";
 import type { KubeObject } from "../kube/api.ts";
 import {
-  type Refusal,
   refuseConfigMaps,
   refuseNamespace,
   refusePath,
   refuseSource,
   refuseTarget,
   type TrustContext,
+  type TrustRefusal,
 } from "./trust.ts";
 import type { Source } from "../sources/source.ts";
 import { activate, type ActivateContext, type Good } from "./activate.ts";
@@ -34,7 +34,7 @@ export interface ReadObject {
 /** Most Ingesters and ObservationMappings; the oldest are in force. */
 export const MAX_MAPPED = 500;
 /** Longest spec of one, as JSON. */
-export const MAX_SPEC_LENGTH = 262_144;
+const MAX_SPEC_LENGTH = 262_144;
 
 /** The sources in force, and a verdict on each object. */
 export interface Plan {
@@ -149,10 +149,10 @@ export function refusalsOf(
     readonly ingester: CompiledIngester;
     readonly context: Pick<PlanContext, "builtins" | "trust">;
   },
-): readonly { readonly reason: string; readonly path: Refusal["path"]; readonly message: string }[] {
+): readonly { readonly reason: string; readonly path: TrustRefusal["path"]; readonly message: string }[] {
   const { input, source, mapping, kind, windowSeconds, rateLimit } = ingester;
   const isMapping = object.kind === "ObservationMapping";
-  const refusals: ({ reason: string; path: Refusal["path"]; message: string } | undefined)[] = [];
+  const refusals: ({ reason: string; path: TrustRefusal["path"]; message: string } | undefined)[] = [];
   const sourcePath = ["spec", isMapping ? "sourceName" : "source"];
   if (mapping) refusals.push(refuseSource(source, sourcePath));
   else {
@@ -209,7 +209,11 @@ function takenBy(
 const MAX_TOLD = 5;
 
 function verdictOf(
-  problems: readonly { readonly reason: string; readonly path: Refusal["path"]; readonly message: string }[],
+  problems: readonly {
+    readonly reason: string;
+    readonly path: TrustRefusal["path"];
+    readonly message: string;
+  }[],
 ): Verdict {
   const told = problems.slice(0, MAX_TOLD).map(({ path, message }) => `at ${formatPath(path)}: ${message}`);
   const more = problems.length > MAX_TOLD ? `; and ${problems.length - MAX_TOLD} more` : "";

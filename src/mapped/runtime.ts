@@ -19,7 +19,7 @@ import { INGESTERS, OBSERVATION_MAPPINGS } from "./kinds.ts";
 import type { Plan } from "./plan.ts";
 import { type SecretRef, WebhookSecrets } from "./secrets.ts";
 import { type InformerInput, NOT_SERVED, servedState } from "./served.ts";
-import { addedEvents, conditionOf, countsOf, type EventCount, mergeCounts } from "./status.ts";
+import { addedEvents, conditionOf, countersText, type EventCount, mergeCounts } from "./status.ts";
 import { isTrustedNamespace, type TrustContext } from "./trust.ts";
 import { DISCOVERING, idOf, type Verdict } from "./verdict.ts";
 
@@ -202,7 +202,7 @@ export class MappedSources {
       if (now?.metadata.uid !== target.uid) {
         this.#options.conditions.forget(type, object);
         this.#counts.forget(target);
-      } else if (countsOf(now) !== countsOf(object)) this.#counts.sawWrite(target);
+      } else if (countersText(now) !== countersText(object)) this.#counts.sawWrite(target);
       // Our own writes of the status come back too: nothing is decided anew for them.
       isNews ||= now?.metadata.uid !== target.uid || now.metadata.generation !== object.metadata.generation;
     }

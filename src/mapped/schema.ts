@@ -6,7 +6,7 @@ import { type CrdOptions, type PrinterColumn } from "../model/crd.ts";
 import { LIMITS, SEVERITIES, type Severity, SOURCE_PATTERN } from "../model/observation.ts";
 import { MAX_EXPRESSION_LENGTH } from "../filters/expression.ts";
 import { MAPPED_VERSION } from "./kinds.ts";
-import { MAX_VALUE_LENGTH } from "./path.ts";
+import { MAX_PATH_VALUE_LENGTH } from "./path.ts";
 
 const LABEL_PART = /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/;
 const PATH = /^(\/[a-z0-9]([-a-z0-9_]*[a-z0-9])?)+$/;
@@ -21,7 +21,7 @@ const KEEPS_UNKNOWN = { "x-kubernetes-preserve-unknown-fields": true };
 const closed = <T extends z.ZodRawShape>(shape: T) => z.strictObject(shape).meta(KEEPS_UNKNOWN);
 
 const value = (what: string) =>
-  z.string().max(MAX_VALUE_LENGTH, `expected at most ${MAX_VALUE_LENGTH} characters`)
+  z.string().max(MAX_PATH_VALUE_LENGTH, `expected at most ${MAX_PATH_VALUE_LENGTH} characters`)
     .describe(`${what}: a literal, or a path (.from.item, $.from.payload, ^.from.parent, @key)`);
 
 const expression = (what: string, over = "item, root and key") =>
@@ -53,7 +53,7 @@ const identity = z.array(value("Part of the identity")).min(1, "expected at leas
   .optional();
 
 const mappingShape = {
-  forEach: z.string().min(1, "expected a path with [*]").max(MAX_VALUE_LENGTH)
+  forEach: z.string().min(1, "expected a path with [*]").max(MAX_PATH_VALUE_LENGTH)
     .describe("Where items are: .items[*], over lists and maps, several levels; p | q takes both").optional(),
   when: expression("false means that the item is no finding").optional(),
   completeWhen: expression(

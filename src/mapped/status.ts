@@ -60,7 +60,7 @@ export function mergeCounts(older: EventCount, newer: EventCount): EventCount {
 }
 
 /** The stored counters as a text that differs where they do. */
-export function countsOf(object: KubeObject): string {
+export function countersText(object: KubeObject): string {
   const status = statusOf(object);
   return `${number(at(status, "eventsTotal")) ?? 0} ${textAt(status, "lastEventAt")}`;
 }

@@ -3,7 +3,7 @@ import { GROUP } from "../model/observation.ts";
 import { BUILT_IN, RESERVED_SOURCES, SOURCES } from "../sources/registry.ts";
 
 /** Why a configuration is refused: the reason of the condition, the path, and a sentence. */
-export interface Refusal {
+export interface TrustRefusal {
   readonly reason: "NamespaceNotTrusted" | "ReservedSource" | "ForbiddenTarget" | "PathReserved";
   readonly path: readonly (string | number)[];
   readonly message: string;
@@ -31,7 +31,7 @@ export function isTrustedNamespace(namespace: string, trust: TrustContext): bool
 }
 
 /** Refuses configuration of other namespaces. */
-export function refuseNamespace(namespace: string, trust: TrustContext): Refusal | undefined {
+export function refuseNamespace(namespace: string, trust: TrustContext): TrustRefusal | undefined {
   if (isTrustedNamespace(namespace, trust)) return undefined;
   return {
     reason: "NamespaceNotTrusted",
@@ -41,7 +41,7 @@ export function refuseNamespace(namespace: string, trust: TrustContext): Refusal
 }
 
 /** Refuses a mapping with the name of a built-in source. */
-export function refuseSource(source: string, path: Refusal["path"]): Refusal | undefined {
+export function refuseSource(source: string, path: TrustRefusal["path"]): TrustRefusal | undefined {
   if (!RESERVED_SOURCES.has(source)) return undefined;
   const what = BUILT_IN.has(source) ? "a built-in source" : "reserved for engines that policy reports name";
   return {
@@ -54,8 +54,8 @@ export function refuseSource(source: string, path: Refusal["path"]): Refusal | u
 /** Refuses to watch credentials, ConfigMaps by an informer, and zen-watcher's own group. */
 export function refuseTarget(
   target: { readonly group: string; readonly resource: string },
-  path: Refusal["path"],
-): Refusal | undefined {
+  path: TrustRefusal["path"],
+): TrustRefusal | undefined {
   const why = forbidden(target.group.toLowerCase(), target.resource.toLowerCase());
   return why === undefined ? undefined : { reason: "ForbiddenTarget", path, message: why };
 }
@@ -84,7 +84,7 @@ export function holdsCredentials(resource: string): boolean {
 export function refuseConfigMaps(
   namespace: string,
   { ingesterNamespace, trust }: { readonly ingesterNamespace: string; readonly trust: TrustContext },
-): Refusal | undefined {
+): TrustRefusal | undefined {
   const configured = [...trust.trustedNamespaces, ...trust.configMapNamespaces];
   const allowed = namespace === ingesterNamespace ||
     (ingesterNamespace === trust.ownNamespace && configured.includes(namespace));
@@ -99,7 +99,7 @@ export function refuseConfigMaps(
 }
 
 /** Refuses the paths of the program's own routes. */
-export function refusePath(path: string): Refusal | undefined {
+export function refusePath(path: string): TrustRefusal | undefined {
   const first = firstSegment(path);
   if (!OWN_PATHS.has(first)) return undefined;
   return {

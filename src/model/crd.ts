@@ -1,7 +1,7 @@
 /** Turns a zod schema into a CustomResourceDefinition: a structural schema, from the one place where fields are declared. */
 import * as z from "zod";
 import { isObject, type Json, type JsonObject } from "./json.ts";
-import { GROUP, PLURAL, VERSION } from "./observation.ts";
+import { GROUP, PLURAL, VERSION_NAME } from "./observation.ts";
 import { specSchema, statusSchema } from "./observation_schema.ts";
 
 /** A column of `kubectl get`; `wide` ones only with `-o wide`. */
@@ -83,7 +83,7 @@ export function observationCrd(): JsonObject {
   return crdFor({
     kind: "Observation",
     plural: PLURAL,
-    version: VERSION,
+    version: VERSION_NAME,
     description: "One finding or occurrence that a security, compliance or infrastructure tool reported",
     schema: { spec: specSchema, status: statusSchema },
     statusDefaults: true,

@@ -1,10 +1,10 @@
 /** The words and limits of the Observation: group, labels, annotations, enumerations, lengths. */
 
 export const GROUP = "zen.kube-zen.io";
-export const VERSION = "v1";
+export const VERSION_NAME = "v1";
 export const KIND = "Observation";
 export const PLURAL = "observations";
-export const API_VERSION = `${GROUP}/${VERSION}`;
+export const API_VERSION = `${GROUP}/${VERSION_NAME}`;
 /** Value of the `app.kubernetes.io/managed-by` label, and the field manager of every write. */
 export const MANAGED_BY = "zen-watcher";
 

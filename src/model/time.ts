@@ -5,7 +5,7 @@ const EARLIEST_MS = Date.UTC(2000, 0, 1);
 const DAYS = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
 /** A time that was read: milliseconds since the epoch, and RFC 3339 in UTC with up to nanoseconds. */
-export interface Time {
+interface Time {
   readonly ms: number;
   readonly text: string;
 }

@@ -468,7 +468,7 @@ function total(counts: Readonly<Partial<Record<string, number>>>): number {
 }
 
 /** What becomes of an event. The intake settles a write's reservation, and decides a join again once the twin is settled. */
-export type Decision =
+type Decision =
   | { readonly kind: "drop"; readonly reason: FilterReason; readonly document?: string }
   | { readonly kind: "duplicate"; readonly into: Generation }
   /** The request is stored or counted already: nothing is to be done. */

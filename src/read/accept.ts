@@ -12,7 +12,7 @@ import { readObservations, type ReadOptions } from "./observations.ts";
 import { phaseAt } from "./row.ts";
 
 /** What an exception matches: `spec.match`. */
-export interface ExceptionMatch {
+export interface AcceptMatch {
   readonly sources?: readonly string[];
   readonly rules?: readonly string[];
   readonly workloads?: readonly string[];
@@ -25,7 +25,7 @@ export interface Decision {
   readonly namespace: string;
   /** By default made of what it matches. */
   readonly name?: string | undefined;
-  readonly match: ExceptionMatch;
+  readonly match: AcceptMatch;
   readonly reason: ExceptionReason;
   readonly justification: string;
   /** RFC 3339. */
@@ -36,7 +36,7 @@ export interface Decision {
 }
 
 /** The match of one finding: its source, rule and resource; undefined where it has neither rule nor resource. */
-export function matchOf({ spec }: Observation): ExceptionMatch | undefined {
+export function matchOf({ spec }: Observation): AcceptMatch | undefined {
   const { source, rule, resource: { kind, name } = {} } = spec;
   if (rule === undefined && (kind === undefined || name === undefined)) return undefined;
   return {
@@ -109,7 +109,7 @@ export async function* wouldAccept(
 }
 
 /** `cve-2024-3094-web`: what it matches, as a legal name. */
-function nameOf({ rules, workloads, resources, sources }: ExceptionMatch): string {
+function nameOf({ rules, workloads, resources, sources }: AcceptMatch): string {
   const parts = [
     rules?.[0] ?? sources?.[0],
     workloads?.[0] ?? resources?.[0]?.name,

@@ -1,7 +1,7 @@
 /** What changed between two times, by the dates of Observations. */
 import { SEVERITIES } from "../model/observation.ts";
 import { parseTime } from "../model/time.ts";
-import type { Row } from "./row.ts";
+import type { ObservationRow } from "./row.ts";
 
 /** Milliseconds since the epoch; `toMs` is not in it. */
 export interface Span {
@@ -17,7 +17,7 @@ export interface Changes {
 }
 
 /** What happened to a row in a span: all of it, where it was found, accepted and resolved in it. */
-export function changesOf(row: Row, span: Span): Changes {
+export function changesOf(row: ObservationRow, span: Span): Changes {
   return {
     isNew: isIn(row.firstSeenAt, span),
     isAccepted: isIn(row.acceptedSince, span),
@@ -26,7 +26,7 @@ export function changesOf(row: Row, span: Span): Changes {
 }
 
 /** Orders rows worst first, then by namespace and resource. */
-export function byWorst(one: Row, other: Row): number {
+export function byWorst(one: ObservationRow, other: ObservationRow): number {
   const difference = SEVERITIES.indexOf(one.severity) - SEVERITIES.indexOf(other.severity);
   if (difference !== 0) return difference;
   const [left, right] = [one, other].map(({ namespace, resource, rule }) =>
@@ -36,7 +36,7 @@ export function byWorst(one: Row, other: Row): number {
 }
 
 /** `3 (1 CRITICAL, 2 LOW)`. */
-export function countsOf(rows: readonly Row[]): string {
+export function countsOf(rows: readonly ObservationRow[]): string {
   const counts = SEVERITIES.flatMap((severity) => {
     const count = rows.filter((row) => row.severity === severity).length;
     return count === 0 ? [] : [`${count} ${severity}`];

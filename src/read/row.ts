@@ -5,7 +5,7 @@ import { ANNOTATIONS, LABELS, type Observation, type Phase, type Severity } from
 import { formatTime, parseTime, seenTimes } from "../model/time.ts";
 
 /** What a reader shows in one line. Texts that are absent are "". */
-export interface Row {
+export interface ObservationRow {
   readonly name: string;
   /** Where it is stored. */
   readonly storedIn: string;
@@ -41,14 +41,17 @@ export interface Row {
 }
 
 /** Projects an Observation. `now`, in milliseconds since the epoch, decides whether an exception still holds. */
-export function toRow(observation: Observation, { now = Date.now() }: { readonly now?: number } = {}): Row {
+export function toRow(
+  observation: Observation,
+  { now = Date.now() }: { readonly now?: number } = {},
+): ObservationRow {
   const { metadata, spec, status } = observation;
   const { firstSeenAt, lastSeenAt } = seenTimes(observation);
   const exception = status?.phase === "Accepted" ? status.exception : undefined;
   return {
     name: metadata.name ?? "",
     storedIn: metadata.namespace ?? "",
-    namespace: namespaceOf(observation),
+    namespace: subjectNamespaceOf(observation),
     source: spec.source,
     severity: spec.severity,
     category: spec.category,
@@ -82,12 +85,12 @@ export function phaseAt({ status }: Observation, now: number): Phase {
 }
 
 /** The namespace that an Observation belongs to, wherever it is stored. */
-export function namespaceOf({ metadata, spec }: Observation): string {
+export function subjectNamespaceOf({ metadata, spec }: Observation): string {
   return spec.resource?.namespace ?? metadata.namespace ?? "";
 }
 
 /** `Deployment/web`, or the part there is. */
-export function resourceNameOf({ kind, resource }: Pick<Row, "kind" | "resource">): string {
+export function resourceNameOf({ kind, resource }: Pick<ObservationRow, "kind" | "resource">): string {
   return [kind, resource].filter((part) => part !== "").join("/");
 }
 

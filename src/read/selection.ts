@@ -3,7 +3,7 @@ import { labelValue } from "../model/identity/names.ts";
 import { LABELS, type Observation, type Severity } from "../model/observation.ts";
 import { parseTime, seenTimes } from "../model/time.ts";
 import { workloadNameOf } from "../model/acceptance.ts";
-import { namespaceOf, phaseAt } from "./row.ts";
+import { phaseAt, subjectNamespaceOf } from "./row.ts";
 
 /** Absent fields choose everything. */
 export interface Selection {
@@ -56,7 +56,7 @@ export function isSelected(observation: Observation, selection: Selection): bool
   const { spec } = observation;
   const { namespace, rule, workload, severities, source, kind, activeOnly, nowMs } = selection;
   const { sinceMs, untilMs, openAtMs } = selection;
-  if (namespace !== undefined && namespaceOf(observation) !== namespace) return false;
+  if (namespace !== undefined && subjectNamespaceOf(observation) !== namespace) return false;
   if (rule !== undefined && spec.rule !== rule) return false;
   if (
     workload !== undefined && workloadNameOf(observation) !== workload && !hasWorkload(observation, workload)

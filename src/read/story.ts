@@ -1,15 +1,15 @@
 /** What happened to Observations, in order of time. */
-import type { Row } from "./row.ts";
+import type { ObservationRow } from "./row.ts";
 
 /** One thing that happened. */
 export interface Happening {
   readonly at: string;
   readonly what: "found" | "accepted" | "resolved";
-  readonly row: Row;
+  readonly row: ObservationRow;
 }
 
 /** Each row's beginning, acceptance and end, oldest first. */
-export function storyOf(rows: readonly Row[]): Happening[] {
+export function storyOf(rows: readonly ObservationRow[]): Happening[] {
   const happenings = rows.flatMap((row): Happening[] => [
     { at: row.firstSeenAt, what: "found", row },
     ...(row.acceptedSince === "" ? [] : [{ at: row.acceptedSince, what: "accepted", row } as const]),

@@ -1,7 +1,7 @@
 /** Counts Observations by workload, rule, image, namespace or source, worst first. */
 import { SEVERITIES, type Severity } from "../model/observation.ts";
 import { parseTime } from "../model/time.ts";
-import { resourceNameOf, type Row } from "./row.ts";
+import { type ObservationRow, resourceNameOf } from "./row.ts";
 
 /** What rows can be grouped by. */
 export const GROUPINGS = ["workloads", "rules", "images", "namespaces", "sources"] as const;
@@ -41,7 +41,7 @@ export class Top {
     this.#sinceMs = sinceMs;
   }
 
-  add(row: Row): void {
+  add(row: ObservationRow): void {
     const name = groupOf(row, this.#by);
     if (name === "") return;
     let tally = this.#tallies.get(name);
@@ -83,7 +83,7 @@ function isSince(time: string, sinceMs: number): boolean {
 }
 
 /** What is no workload is grouped by its kind and name. */
-function groupOf(row: Row, by: Grouping): string {
+function groupOf(row: ObservationRow, by: Grouping): string {
   switch (by) {
     case "rules":
       return row.rule;

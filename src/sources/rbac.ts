@@ -14,7 +14,7 @@ import type { Feed, Source } from "./source.ts";
  * the shard that takes what has no namespace; where ObservationFilters take effect; or in one namespace, that of the
  * controller, of the filter ConfigMap, or the one that a setting names.
  */
-export type Place =
+type Place =
   | "cluster"
   | "watched"
   | "clusterScoped"

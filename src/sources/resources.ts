@@ -156,7 +156,7 @@ export function ownerOf(report: Field): Field {
 }
 
 /** What identifies a resource: its group where that is no built-in one, kind, namespace and name; no version. */
-export function identityOf(resource: Resource): JsonObject {
+export function resourceIdentity(resource: Resource): JsonObject {
   return withoutEmpty({
     group: customGroup(resource),
     kind: resource.kind,

@@ -1,12 +1,12 @@
 /** Observations through the `KubeApi`: the one place where both types meet. */
-import { ANNOTATIONS, GROUP, KIND, type Observation, PLURAL, VERSION } from "../model/observation.ts";
+import { ANNOTATIONS, GROUP, KIND, type Observation, PLURAL, VERSION_NAME } from "../model/observation.ts";
 import { hasStatus, type KubeApi, type KubeObject, NetworkError, type ResourceType } from "../kube/api.ts";
 import { type ReportScope, workloadKey } from "../model/view.ts";
 
 /** The resource Observations are served as. */
 export const OBSERVATIONS: ResourceType = {
   group: GROUP,
-  version: VERSION,
+  version: VERSION_NAME,
   plural: PLURAL,
   kind: KIND,
   namespaced: true,
@@ -32,7 +32,7 @@ export async function storedScope(
 }
 
 /** The object a request is about. `eventId` is set where only the object of this very create is meant. */
-export interface Asked {
+interface Asked {
   readonly namespace: string;
   readonly name: string;
   readonly eventId?: string;

@@ -23,7 +23,7 @@ export const CREATE_ERROR_REASONS = [
 export type CreateErrorReason = typeof CREATE_ERROR_REASONS[number];
 
 /** What to do about it. */
-export type Refusal =
+type Refusal =
   /** The name is taken: find out by whom. */
   | { readonly kind: "exists"; readonly label: "already_exists" }
   /** Time mends it: the same request again. */

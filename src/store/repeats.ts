@@ -15,7 +15,7 @@ import { ContentOrigins } from "./content_origins.ts";
 import { DueQueue, type WorkResult } from "../kube/due_queue.ts";
 import type { ObservationIndex } from "./index/mod.ts";
 import { isForbidden } from "./refusal.ts";
-import { type Content, NO_CHANGE, type StatusDelta, type Target, type Updates } from "./updates.ts";
+import { type Content, NO_CHANGE, type StatusDelta, type Updates, type UpdateTarget } from "./updates.ts";
 
 export interface RepeatsOptions {
   readonly updates: Updates;
@@ -42,14 +42,14 @@ export interface Repeats {
    * Resolves a finding; true where that was written. Nothing is done where a change of it waits to be written, and a
    * report that comes meanwhile makes it Active again afterwards.
    */
-  resolve(target: Target, end: FindingEnd, signal: AbortSignal): Promise<boolean>;
+  resolve(target: UpdateTarget, end: FindingEnd, signal: AbortSignal): Promise<boolean>;
   /**
    * Makes a finding Accepted by an exception (`acceptanceText`), or Active (""), unless it is Resolved. False where that
    * waits to be written already.
    */
-  accept(target: Target, acceptance: string): boolean;
+  accept(target: UpdateTarget, acceptance: string): boolean;
   /** Makes a finding Active again if it is Resolved. */
-  reopen(target: Target): void;
+  reopen(target: UpdateTarget): void;
   /** When the object was last seen by what is not written yet. */
   pendingLastSeenAt(namespace: string, name: string): number | undefined;
   /** Writes what is due until `signal` aborts; afterwards `flush` writes the rest. */
@@ -79,7 +79,7 @@ const TTL_SHARE = 10;
 const REFUSED_LOG_MS = 60_000;
 
 interface Work<T> {
-  readonly target: Target;
+  readonly target: UpdateTarget;
   readonly value: T;
 }
 
@@ -116,7 +116,7 @@ export function createRepeats(options: RepeatsOptions): Repeats {
   const sayings = throttle({ lines: 1, windowMs: REFUSED_LOG_MS, now: () => clock.monotonic() });
 
   async function attempt(
-    target: Target,
+    target: UpdateTarget,
     write: () => Promise<unknown>,
     signal: AbortSignal,
   ): Promise<WorkResult> {
@@ -135,7 +135,7 @@ export function createRepeats(options: RepeatsOptions): Repeats {
   }
 
   /** Only an admin can mend it, and each of thousands of writes would log the same. */
-  function sayRefused({ namespace, name }: Target, error: unknown): void {
+  function sayRefused({ namespace, name }: UpdateTarget, error: unknown): void {
     if (sayings("refused") === undefined) return;
     const waiting = statuses.refused + contents.refused + 1;
     log.error("Status writes are refused: they are kept and tried again", {
@@ -146,11 +146,11 @@ export function createRepeats(options: RepeatsOptions): Repeats {
     });
   }
 
-  function lost({ namespace, name }: Target, error: unknown): void {
+  function lost({ namespace, name }: UpdateTarget, error: unknown): void {
     log.error("Status could not be written: what it said is lost", { namespace, name, error });
   }
 
-  function queue(target: Target, delta: StatusDelta, delayMs: number): void {
+  function queue(target: UpdateTarget, delta: StatusDelta, delayMs: number): void {
     const { namespace, name } = target;
     const key = keyOf(target);
     const work = { target: statuses.waiting(key)?.target ?? target, value: delta };
@@ -161,7 +161,7 @@ export function createRepeats(options: RepeatsOptions): Repeats {
     });
   }
 
-  function targetOf({ namespace, name }: Generation, { fingerprint }: NormalEvent): Target {
+  function targetOf({ namespace, name }: Generation, { fingerprint }: NormalEvent): UpdateTarget {
     return { namespace, name, fingerprint, uid: index.uidOf(namespace, name) };
   }
 

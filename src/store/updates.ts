@@ -31,7 +31,7 @@ export interface StatusDelta {
 export const NO_CHANGE: StatusDelta = { occurrences: 0, firstSeenAt: Infinity, lastSeenAt: -Infinity };
 
 /** The object a delta is for. */
-export interface Target {
+export interface UpdateTarget {
   readonly namespace: string;
   readonly name: string;
   /** The first 128 bits at least. */
@@ -55,9 +55,9 @@ export type UpdateResult = "written" | "unchanged" | "gone";
 /** Reads and patches single Observations. Throws what the `KubeApi` throws, but for conflicts and what is gone. */
 export interface Updates {
   /** Adds a delta to the status. */
-  addToStatus(target: Target, delta: StatusDelta, signal: AbortSignal): Promise<UpdateResult>;
+  addToStatus(target: UpdateTarget, delta: StatusDelta, signal: AbortSignal): Promise<UpdateResult>;
   /** Replaces what a finding says. */
-  replaceContent(target: Target, content: Content, signal: AbortSignal): Promise<UpdateResult>;
+  replaceContent(target: UpdateTarget, content: Content, signal: AbortSignal): Promise<UpdateResult>;
 }
 
 /** What a finding says: the part of its spec that may change. */
@@ -81,7 +81,7 @@ interface Patch {
 /** Creates the updates of a process. */
 export function createUpdates({ api, index, clock, instance, onTurn }: UpdatesOptions): Updates {
   async function patch(
-    target: Target,
+    target: UpdateTarget,
     patchFor: (observation: StoredObservation) => Patch | undefined,
     signal: AbortSignal,
   ): Promise<UpdateResult> {
@@ -114,7 +114,11 @@ export function createUpdates({ api, index, clock, instance, onTurn }: UpdatesOp
   }
 
   /** True where a write whose answer got lost was applied. False where that cannot be told. */
-  async function isApplied(target: Target, { processedAt }: Patch, signal: AbortSignal): Promise<boolean> {
+  async function isApplied(
+    target: UpdateTarget,
+    { processedAt }: Patch,
+    signal: AbortSignal,
+  ): Promise<boolean> {
     try {
       const stored = await read(target, signal);
       if (!stored || stored.status?.lastProcessedAt !== processedAt) return false;
@@ -126,7 +130,7 @@ export function createUpdates({ api, index, clock, instance, onTurn }: UpdatesOp
   }
 
   /** The object itself, undefined where it is gone or another one bears its name. */
-  async function read(target: Target, signal: AbortSignal): Promise<StoredObservation | undefined> {
+  async function read(target: UpdateTarget, signal: AbortSignal): Promise<StoredObservation | undefined> {
     const { namespace, name, uid, fingerprint } = target;
     try {
       const answer = await api.get<StoredObservation>(OBSERVATIONS, name, { namespace, signal });

@@ -173,7 +173,7 @@ export interface ScanOptions {
 }
 
 /** Where a part stands. */
-export interface Place {
+interface Place {
   readonly document: number;
   /** Index in a top-level array; -1 outside of one. */
   readonly element: number;

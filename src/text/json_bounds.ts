@@ -20,7 +20,7 @@ export interface Excess {
 }
 
 /** What was counted in a part. */
-export interface Counted {
+interface Counted {
   readonly values: number;
   readonly excess: Excess | undefined;
   /** Where the members begin and end in which all excess lies; undefined where the part itself has too much. */

@@ -3,8 +3,8 @@
  * is linear in the text: its repetitions are bounded, and what it hides is not looked at again.
  */
 import {
+  COMMAND_RULES,
   type CommandRule,
-  COMMANDS,
   type Extent,
   type Found,
   isFlagValue,
@@ -179,7 +179,7 @@ function quotedEnd(text: string, from: number, quote: string): number {
 }
 
 const BY_NAME = new Map<string, CommandRule[]>();
-for (const rule of COMMANDS) {
+for (const rule of COMMAND_RULES) {
   for (const command of rule.commands) BY_NAME.set(command, [...BY_NAME.get(command) ?? [], rule]);
 }
 const COMMAND_HINT = new RegExp(

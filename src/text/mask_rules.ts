@@ -92,7 +92,7 @@ const SMB_TOOLS = ["smbclient", "rpcclient", "smbget", "smbmap", "winexe", "smbc
 const ATTACK_TOOLS = ["crackmapexec", "nxc", "netexec", "hydra", "evil-winrm", "medusa"];
 
 /** Commands, their options that take a secret, and their words that are one. */
-export const COMMANDS: readonly CommandRule[] = [
+export const COMMAND_RULES: readonly CommandRule[] = [
   { commands: [...MYSQL_TOOLS, "mariadb", "mariadb-dump", "mariadb-admin"], options: { "-p": "attached" } },
   { commands: ["sshpass"], options: { "-p": "value" } },
   {

@@ -41,7 +41,7 @@ const UNIT_BYTES: Readonly<Record<string, number>> = {
 };
 
 /** Any text. */
-export function text(env: string, fallback: string, doc: string): Setting<string> {
+export function anyText(env: string, fallback: string, doc: string): Setting<string> {
   return { env, fallback, doc, parse: (value) => value };
 }
 
@@ -52,12 +52,12 @@ export function namespace(env: string, fallback: string, doc: string): Setting<s
 
 /** Namespaces between commas. */
 export function namespaces(env: string, fallback: string, doc: string): Setting<readonly string[]> {
-  const words = list(env, fallback, doc);
-  return { ...words, parse: (value) => words.parse(value).map(parseNamespace) };
+  const list = words(env, fallback, doc);
+  return { ...list, parse: (value) => list.parse(value).map(parseNamespace) };
 }
 
 /** Words between commas. */
-export function list(env: string, fallback: string, doc: string): Setting<readonly string[]> {
+export function words(env: string, fallback: string, doc: string): Setting<readonly string[]> {
   return {
     env,
     fallback,

@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { Hono } from "hono";
 import { ADMISSION_PATH, createAdmissionHandler } from "../../src/http/admission.ts";
-import { judge, readReview } from "../../src/http/admission_judge.ts";
+import { judgeAdmission, readReview } from "../../src/http/admission_judge.ts";
 import { isObject, type Json, type JsonObject } from "../../src/model/json.ts";
 import { ensureTool } from "../../scripts/tools.ts";
 import { applyObject, at, CHART, one, pathOf, renderChart, type Rendered } from "../support/chart.ts";
@@ -247,7 +247,7 @@ Deno.test("the webhook, and Gatekeeper's Rego over the same reviews, give the po
   const verdicts = reviews.map((review) => {
     const request = readReview(review);
     assert(!("problem" in request));
-    const judgement = judge(request, { writers, exceptionMaxDays: 365 });
+    const judgement = judgeAdmission(request, { writers, exceptionMaxDays: 365 });
     return judgement.allowed ? [] : [judgement.message];
   });
   assert(verdicts.some((verdict) => verdict.length > 0) && verdicts.some((verdict) => verdict.length === 0));

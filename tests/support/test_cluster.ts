@@ -4,7 +4,7 @@
  */
 import type { JsonObject } from "../../src/model/json.ts";
 import { type Call, DevCluster, type DevClusterOptions, type Passage } from "../../src/devcluster/mod.ts";
-import { apiVersion, type Resource } from "../../src/devcluster/resources.ts";
+import { type ApiResource, apiVersion } from "../../src/devcluster/resources.ts";
 import { type Fault, Faults, matches } from "./faults.ts";
 
 /** Starts one. */
@@ -48,7 +48,7 @@ export class TestCluster extends DevCluster {
     for (const { objects } of this.cluster.resources.values()) objects.compact();
   }
 
-  #find(name: string): Resource {
+  #find(name: string): ApiResource {
     const resource = this.cluster.resources.get(name);
     if (!resource) throw new Error(`Cannot read objects of "${name}": no such resource`);
     return resource;

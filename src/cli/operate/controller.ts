@@ -8,7 +8,7 @@ import { connectionOf } from "../connect.ts";
 const log = logger("main");
 
 /** Runs the controller; resolves with the exit code once it has stopped. */
-export async function run({ settings, kubeconfig, context }: RunOptions): Promise<number> {
+export async function runController({ settings, kubeconfig, context }: RunOptions): Promise<number> {
   configureLogging({ level: settings.logLevel, format: settings.logFormat });
   log.info("Starting", { version: VERSION, commit: COMMIT, deno: Deno.version.deno });
   const connection = await connectionOf({ kubeconfig, context }, settings);

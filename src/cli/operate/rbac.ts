@@ -8,7 +8,7 @@ import { servedState } from "../../mapped/served.ts";
 import type { Settings } from "../../settings.ts";
 import { SOURCES } from "../../sources/registry.ts";
 import { plural } from "../output/problems.ts";
-import { type PlacedIngester, type Wanted, wantedAccess } from "./wanted_access.ts";
+import { type PlacedIngester, type WantedAccess, wantedAccess } from "./wanted_access.ts";
 
 export interface RbacOptions {
   readonly api: KubeApi;
@@ -81,7 +81,7 @@ async function withPlurals(
   return { ingesters: known, unknown };
 }
 
-function toAccess({ by: _by, ...access }: Wanted): Access {
+function toAccess({ by: _by, ...access }: WantedAccess): Access {
   return access;
 }
 
@@ -93,7 +93,7 @@ interface Rule {
 }
 
 /** A ClusterRole, and a Role for each namespace. */
-function rolesOf(denied: readonly Wanted[]): object[] {
+function rolesOf(denied: readonly WantedAccess[]): object[] {
   const byNamespace = Map.groupBy(denied, (access) => access.namespace ?? "");
   return [...byNamespace].map(([namespace, accesses]) => ({
     apiVersion: "rbac.authorization.k8s.io/v1",
@@ -103,8 +103,8 @@ function rolesOf(denied: readonly Wanted[]): object[] {
   }));
 }
 
-function rulesOf(accesses: readonly Wanted[]): Rule[] {
-  const what = ({ group, resource, subresource, name }: Wanted) =>
+function rulesOf(accesses: readonly WantedAccess[]): Rule[] {
+  const what = ({ group, resource, subresource, name }: WantedAccess) =>
     JSON.stringify([group, resource, subresource, name]);
   return [...Map.groupBy(accesses, what).values()].flatMap((same) => {
     const [first] = same;

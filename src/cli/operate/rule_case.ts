@@ -29,7 +29,7 @@ const caseSchema = z.strictObject({
 const KEYS = Object.keys(caseSchema.shape);
 
 /** One payload and when it is received. */
-export interface Step {
+interface Step {
   readonly input?: Json | undefined;
   readonly inputFile?: string | undefined;
   readonly receivedAt: number;

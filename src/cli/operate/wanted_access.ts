@@ -8,7 +8,7 @@ import type { Source } from "../../sources/source.ts";
 const READ = ["get", "list", "watch"] as const;
 
 /** A right, and what needs it. */
-export interface Wanted extends Access {
+export interface WantedAccess extends Access {
   /** For people: `source trivy`, `leader election`. */
   readonly by: string;
 }
@@ -26,7 +26,7 @@ export interface PlacedIngester {
 }
 
 /** One entry for each verb, resource and namespace. */
-export function wantedAccess({ settings, sources, ingesters }: WantedOptions): Wanted[] {
+export function wantedAccess({ settings, sources, ingesters }: WantedOptions): WantedAccess[] {
   return [
     ...accessesOf(rbacRules(settings, sources)),
     ...ingesters.flatMap((ingester) => ingesterAccess(ingester, settings)),
@@ -36,7 +36,7 @@ export function wantedAccess({ settings, sources, ingesters }: WantedOptions): W
 function ingesterAccess(
   { namespace, compiled: { source, input } }: PlacedIngester,
   settings: Settings,
-): Wanted[] {
+): WantedAccess[] {
   const by = `source ${source}`;
   if (input.type === "configmap") {
     return wants({ group: "", resource: "configmaps", namespace: input.namespace }, READ, by);
@@ -58,11 +58,11 @@ function everywhere(
   access: Omit<Access, "verb">,
   verbs: readonly string[],
   by: string,
-): Wanted[] {
+): WantedAccess[] {
   if (watchNamespaces.length === 0) return wants(access, verbs, by);
   return watchNamespaces.flatMap((namespace) => wants({ ...access, namespace }, verbs, by));
 }
 
-function wants(access: Omit<Access, "verb">, verbs: readonly string[], by: string): Wanted[] {
+function wants(access: Omit<Access, "verb">, verbs: readonly string[], by: string): WantedAccess[] {
   return verbs.map((verb) => ({ verb, ...access, by }));
 }

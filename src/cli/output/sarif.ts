@@ -1,6 +1,6 @@
 /** SARIF 2.1.0 (OASIS): one run for each source. */
 import { SEVERITIES, type Severity } from "../../model/observation.ts";
-import { resourceNameOf, type Row } from "../../read/row.ts";
+import { type ObservationRow, resourceNameOf } from "../../read/row.ts";
 import { clean } from "../../text/clean.ts";
 
 export const SARIF_SCHEMA =
@@ -29,8 +29,8 @@ export interface SarifRule {
 }
 
 /** The rules of rows, each once, in order of id. */
-export function sarifRules(rows: readonly Row[]): readonly SarifRule[] {
-  const worst = new Map<string, Row>();
+export function sarifRules(rows: readonly ObservationRow[]): readonly SarifRule[] {
+  const worst = new Map<string, ObservationRow>();
   for (const row of rows) {
     const id = sarifRuleId(row);
     const known = worst.get(id);
@@ -42,12 +42,15 @@ export function sarifRules(rows: readonly Row[]): readonly SarifRule[] {
   }));
 }
 
-function sarifRuleId(row: Row): string {
+function sarifRuleId(row: ObservationRow): string {
   return clean(row.rule || row.eventType, 253);
 }
 
 /** One result. What is Resolved passes: its rule was evaluated and the problem is gone. */
-export function sarifResult(row: Row, { ruleIndex }: { readonly ruleIndex: ReadonlyMap<string, number> }) {
+export function sarifResult(
+  row: ObservationRow,
+  { ruleIndex }: { readonly ruleIndex: ReadonlyMap<string, number> },
+) {
   const ruleId = sarifRuleId(row);
   const isOpen = row.phase !== "Resolved";
   const resource = resourceNameOf(row);

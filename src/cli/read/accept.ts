@@ -6,15 +6,15 @@ import { errorMessage } from "../../model/error_message.ts";
 import { LABELS } from "../../model/observation.ts";
 import { formatSeconds, parseTime } from "../../model/time.ts";
 import {
+  type AcceptMatch,
   checkedException,
   type Decision,
-  type ExceptionMatch,
   exceptionObject,
   matchOf,
   wouldAccept,
 } from "../../read/accept.ts";
 import { readObservation } from "../../read/observations.ts";
-import { namespaceOf, resourceNameOf, toRow } from "../../read/row.ts";
+import { resourceNameOf, subjectNamespaceOf, toRow } from "../../read/row.ts";
 import type { StoredObservation } from "../../store/observations.ts";
 import { addCommand, type CommandContext, repeated, usage } from "../command.ts";
 import { CommandError } from "../io.ts";
@@ -172,7 +172,7 @@ function whyRefused(error: unknown, name: string): string {
 /** The match of the selectors; undefined where none names a rule or a resource. */
 function selectorsOf(
   { rule, resource, workload, source, severity }: AcceptFlags,
-): ExceptionMatch | undefined {
+): AcceptMatch | undefined {
   const others = {
     ...(workload && { workloads: workload }),
     ...(source && { sources: source }),
@@ -199,7 +199,7 @@ async function chosenBy(
   name: string,
   { api, selection }: Reader,
   podNamespace: string,
-): Promise<{ readonly match: ExceptionMatch; readonly namespace: string }> {
+): Promise<{ readonly match: AcceptMatch; readonly namespace: string }> {
   const observation: StoredObservation | undefined = await readObservation(api, name, selection);
   const refuse = (why: string) => new CommandError(`Cannot accept "${name}": ${why}`);
   if (!observation) throw refuse("there is no such Observation. Look with zen-watcher get");
@@ -210,7 +210,7 @@ async function chosenBy(
   if (!match) throw refuse("it has neither a rule nor a resource that an exception could name");
   const belongsTo = observation.spec.resource?.namespace === undefined
     ? podNamespace
-    : namespaceOf(observation);
+    : subjectNamespaceOf(observation);
   return { match, namespace: belongsTo };
 }
 

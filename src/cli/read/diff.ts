@@ -4,7 +4,7 @@ import { at, type Json } from "../../model/json.ts";
 import { byWorst, changesOf, countsOf, isIn, type Span } from "../../read/diff.ts";
 import { EXCEPTIONS_UNREADABLE, listExceptions } from "../../read/exceptions.ts";
 import { readObservations } from "../../read/observations.ts";
-import { resourceNameOf, type Row, toRow } from "../../read/row.ts";
+import { type ObservationRow, resourceNameOf, toRow } from "../../read/row.ts";
 import { addCommand, type CommandContext, outputFlag, usage } from "../command.ts";
 import { plural } from "../output/problems.ts";
 import { createTable } from "../output/table.ts";
@@ -48,9 +48,9 @@ export function diff(program: Command, context: CommandContext): void {
       };
       if (span.fromMs >= span.toMs) throw usage("diff", "the span ends before it begins");
       using reader = await openReader(flags, context);
-      const found: Row[] = [];
-      const accepted: Row[] = [];
-      const resolved: Row[] = [];
+      const found: ObservationRow[] = [];
+      const accepted: ObservationRow[] = [];
+      const resolved: ObservationRow[] = [];
       for await (const page of readObservations(reader.api, reader.selection, reader.reading)) {
         for (const each of page) {
           const row = toRow(each, reader);
@@ -84,7 +84,7 @@ export function diff(program: Command, context: CommandContext): void {
         ["CHANGE", "TIME", "NAMESPACE", "SEVERITY", "RULE", "RESOURCE", "SOURCE", "MESSAGE"],
         reader.table,
       );
-      const add = (change: string, at: string, row: Row) =>
+      const add = (change: string, at: string, row: ObservationRow) =>
         table.add([
           change,
           `${at.slice(0, 10)} ${at.slice(11, 19)}`,

@@ -2,7 +2,7 @@
 import { type Command, Option } from "commander";
 import type { Hash } from "node:crypto";
 import { readObservations } from "../../read/observations.ts";
-import { type Row, toRow } from "../../read/row.ts";
+import { type ObservationRow, toRow } from "../../read/row.ts";
 import type { Selection } from "../../read/selection.ts";
 import { clean, escapeJson } from "../../text/clean.ts";
 import { VERSION } from "../../version.ts";
@@ -76,7 +76,7 @@ export function exportFindings(program: Command, context: CommandContext): void 
     });
 }
 
-async function* rowsOf(reader: Reader, selection: Selection): AsyncGenerator<Row[]> {
+async function* rowsOf(reader: Reader, selection: Selection): AsyncGenerator<ObservationRow[]> {
   const { api, reading } = reader;
   for await (const page of readObservations(api, selection, reading)) {
     yield page.map((each) => toRow(each, reader));
@@ -91,9 +91,9 @@ interface Target {
   readonly at: string;
 }
 
-type Writer = (pages: AsyncIterable<Row[]>, target: Target) => Promise<void>;
+type Writer = (pages: AsyncIterable<ObservationRow[]>, target: Target) => Promise<void>;
 
-const CSV_COLUMNS: readonly (readonly [title: string, cell: (row: Row) => string])[] = [
+const CSV_COLUMNS: readonly (readonly [title: string, cell: (row: ObservationRow) => string])[] = [
   ["id", (row) => row.fingerprint],
   ["namespace", (row) => row.namespace],
   ["severity", (row) => row.severity],
@@ -119,7 +119,10 @@ const CSV_COLUMNS: readonly (readonly [title: string, cell: (row: Row) => string
 ];
 
 /** Lines that begin with # are about the file. */
-async function writeCsv(pages: AsyncIterable<Row[]>, { print, digest, command, at }: Target): Promise<void> {
+async function writeCsv(
+  pages: AsyncIterable<ObservationRow[]>,
+  { print, digest, command, at }: Target,
+): Promise<void> {
   const { csvRecord } = await import("../output/csv.ts");
   const record = (cells: readonly string[]) => {
     const text = csvRecord(cells);
@@ -143,12 +146,15 @@ async function writeCsv(pages: AsyncIterable<Row[]>, { print, digest, command, a
 }
 
 /** How long a finding was open, for those that are Resolved. */
-function daysOpenOf({ firstSeenAt, resolvedAt }: Row): string {
+function daysOpenOf({ firstSeenAt, resolvedAt }: ObservationRow): string {
   const days = (Date.parse(resolvedAt) - Date.parse(firstSeenAt)) / 86_400_000;
   return Number.isFinite(days) ? Math.max(0, days).toFixed(2) : "";
 }
 
-async function writeJson(pages: AsyncIterable<Row[]>, { print, digest, command, at }: Target): Promise<void> {
+async function writeJson(
+  pages: AsyncIterable<ObservationRow[]>,
+  { print, digest, command, at }: Target,
+): Promise<void> {
   const line = (value: object) => `${escapeJson(JSON.stringify(value))}\n`;
   let count = 0;
   let head = line({ record: "export", command, at });
@@ -164,11 +170,11 @@ async function writeJson(pages: AsyncIterable<Row[]>, { print, digest, command, 
 
 /** A run needs all its rules, so that the rows are held: without details they are small. */
 async function writeSarif(
-  pages: AsyncIterable<Row[]>,
+  pages: AsyncIterable<ObservationRow[]>,
   { print, digest, command, at }: Target,
 ): Promise<void> {
   const { SARIF_SCHEMA, sarifResult, sarifRules } = await import("../output/sarif.ts");
-  const bySource = new Map<string, Row[]>();
+  const bySource = new Map<string, ObservationRow[]>();
   for await (const rows of pages) {
     for (const row of rows) {
       const known = bySource.get(row.source);

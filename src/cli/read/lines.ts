@@ -1,7 +1,7 @@
 /** Observations one a line: as a table for people, or as `-o` asks. */
 import { SEVERITIES } from "../../model/observation.ts";
 import { readObservations } from "../../read/observations.ts";
-import { resourceNameOf, type Row, toRow } from "../../read/row.ts";
+import { type ObservationRow, resourceNameOf, toRow } from "../../read/row.ts";
 import type { Selection } from "../../read/selection.ts";
 import type { StoredObservation } from "../../store/observations.ts";
 import { escapeJson } from "../../text/clean.ts";
@@ -96,7 +96,7 @@ function tablePrinter({ io, reader, all, wide }: TableOptions): Printer {
   };
 }
 
-type Column = readonly [title: string, cell: (row: Row, now: number) => string];
+type Column = readonly [title: string, cell: (row: ObservationRow, now: number) => string];
 
 function columnsOf(
   { all, wide, isOneNamespace }: {

@@ -7,7 +7,7 @@ import { hasStatus, type KubeApi } from "../../kube/api.ts";
 import { ANNOTATIONS, LABELS } from "../../model/observation.ts";
 import { parseTime } from "../../model/time.ts";
 import { readObservation, readObservations } from "../../read/observations.ts";
-import { resourceNameOf, type Row, toRow } from "../../read/row.ts";
+import { type ObservationRow, resourceNameOf, toRow } from "../../read/row.ts";
 import type { Settings } from "../../settings.ts";
 import type { StoredObservation } from "../../store/observations.ts";
 import { addCommand, type CommandContext, usage } from "../command.ts";
@@ -169,7 +169,11 @@ async function tell(
 }
 
 /** Which exception covers it, why and until when. */
-async function acceptanceOf(api: KubeApi, { status }: StoredObservation, row: Row): Promise<string[]> {
+async function acceptanceOf(
+  api: KubeApi,
+  { status }: StoredObservation,
+  row: ObservationRow,
+): Promise<string[]> {
   const { namespace, name } = status?.exception ?? {};
   if (row.exception === "" || namespace === undefined || name === undefined) return [];
   const until = row.phase === "Accepted"

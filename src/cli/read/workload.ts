@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { SEVERITIES } from "../../model/observation.ts";
 import { readObservations } from "../../read/observations.ts";
-import { resourceNameOf, type Row, toRow } from "../../read/row.ts";
+import { type ObservationRow, resourceNameOf, toRow } from "../../read/row.ts";
 import { storyOf } from "../../read/story.ts";
 import { addCommand, type CommandContext, outputFlag } from "../command.ts";
 import { createTable } from "../output/table.ts";
@@ -32,7 +32,7 @@ export function workload(program: Command, context: CommandContext): void {
         ? -Infinity
         : timeOf(flags.since, { flag: "--since", now: context.io.now() });
       using reader = await openReader(flags, context);
-      const rows: Row[] = [];
+      const rows: ObservationRow[] = [];
       const selection = { ...reader.selection, workload: name };
       for await (const page of readObservations(reader.api, selection, reader.reading)) {
         for (const each of page) rows.push(toRow(each, reader));
@@ -61,7 +61,7 @@ export function workload(program: Command, context: CommandContext): void {
 }
 
 /** `web in shop: 2 CRITICAL and 1 HIGH are Active, 3 are Resolved, reported by falco and trivy`. */
-function summaryOf(name: string, rows: readonly Row[]): string {
+function summaryOf(name: string, rows: readonly ObservationRow[]): string {
   const active = rows.filter(({ phase }) => phase === "Active");
   const counts = SEVERITIES.flatMap((severity) => {
     const count = active.filter((row) => row.severity === severity).length;

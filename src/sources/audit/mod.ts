@@ -18,8 +18,21 @@ import {
 import { resourceOf } from "../resources.ts";
 import type { Source } from "../source.ts";
 import { IDENTITY_FIELDS, identityOf, isUnauthenticated } from "./identity.ts";
-import { type AuditRequest, pathOf, readRequest, type Session, sessionOf, shapeProblem } from "./request.ts";
-import { AUDIT_EVENT_TYPES, isDecisiveStage, judge, privilegedContainers, type Verdict } from "./rules.ts";
+import {
+  type AuditRequest,
+  type AuditSession,
+  pathOf,
+  readRequest,
+  sessionOf,
+  shapeProblem,
+} from "./request.ts";
+import {
+  AUDIT_EVENT_TYPES,
+  type AuditVerdict,
+  isDecisiveStage,
+  judgeRequest,
+  privilegedContainers,
+} from "./rules.ts";
 
 /** What is shown of commands that are run in containers. */
 export const AUDIT_COMMANDS = choice(
@@ -109,7 +122,7 @@ interface Judging {
 }
 
 function toEvent(item: Json, { request, context }: Judging): DrawnEvent {
-  const verdict = judge(request, context);
+  const verdict = judgeRequest(request, context);
   const resource = affected(item, request);
   const detectedAt = firstText(request.receivedTimestamp, request.stageTimestamp);
   const containers = privilegedContainers(request);
@@ -142,9 +155,9 @@ function toEvent(item: Json, { request, context }: Judging): DrawnEvent {
 interface Act {
   readonly item: Json;
   readonly request: AuditRequest;
-  readonly verdict: Verdict;
+  readonly verdict: AuditVerdict;
   readonly resource: Resource | undefined;
-  readonly session: Session;
+  readonly session: AuditSession;
   /** The privileged containers' names and images, and whose Pod it is. */
   readonly containers: readonly string[];
   readonly images: readonly string[];

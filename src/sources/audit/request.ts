@@ -25,7 +25,7 @@ export interface AuditRequest extends ApiRequest {
 }
 
 /** What a session in a container is about. */
-export interface Session {
+export interface AuditSession {
   readonly container: string;
   /** One line; "" for attach and portforward. */
   readonly command: string;
@@ -80,7 +80,7 @@ export function isSession({ group, resource, subresource }: AuditRequest): boole
 export function sessionOf(
   request: AuditRequest,
   { auditCommands }: Pick<DrawContext, "auditCommands">,
-): Session {
+): AuditSession {
   if (!isSession(request)) return { container: "", command: "", ports: "" };
   const words = request.query.getAll("command");
   return {

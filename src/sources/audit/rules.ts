@@ -5,7 +5,7 @@ import { at, type Field, list } from "../read.ts";
 import { type AuditRequest, isSession } from "./request.ts";
 
 /** What the rules decide about an audit event. */
-export interface Verdict {
+export interface AuditVerdict {
   readonly eventType: string;
   readonly severity: "HIGH" | "MEDIUM" | "LOW";
   readonly drop?: NonNullable<DrawnEvent["drop"]>;
@@ -22,11 +22,11 @@ const EXCEPTIONS: ReadonlySet<string> = new Set(["observationexceptions", "obser
 const ALWAYS_REAL: ReadonlySet<string> = new Set(["exec", "attach", "portforward", "proxy"]);
 /** The parts of the control plane, which an API server refuses until it has loaded RBAC. */
 const CONTROL_PLANE = /^(?:system:apiserver$|system:kube-|system:node:)/;
-const IRRELEVANT: Verdict = { eventType: "audit-event", severity: "LOW", drop: "not_relevant" };
+const IRRELEVANT: AuditVerdict = { eventType: "audit-event", severity: "LOW", drop: "not_relevant" };
 
 interface Rule {
   readonly eventType: string;
-  readonly severity: Verdict["severity"];
+  readonly severity: AuditVerdict["severity"];
   readonly applies: (request: AuditRequest) => boolean;
 }
 
@@ -56,7 +56,7 @@ export function isDecisiveStage(request: AuditRequest): boolean {
 }
 
 /** Judges one request. */
-export function judge(request: AuditRequest, context: DrawContext): Verdict {
+export function judgeRequest(request: AuditRequest, context: DrawContext): AuditVerdict {
   const { code, verb } = request;
   if (isOwn(request, context)) return { ...IRRELEVANT, drop: "own_request" };
   if (isDenied(request)) return judgeDenied(request, context);
@@ -77,8 +77,8 @@ function isDenied({ code, decision }: AuditRequest): boolean {
   return code === 401 || (code === 403 && decision !== "allow");
 }
 
-function judgeDenied(request: AuditRequest, { isApiServerStarting }: DrawContext): Verdict {
-  const denied: Verdict = { eventType: "access-denied", severity: "MEDIUM" };
+function judgeDenied(request: AuditRequest, { isApiServerStarting }: DrawContext): AuditVerdict {
+  const denied: AuditVerdict = { eventType: "access-denied", severity: "MEDIUM" };
   const isExpected = CONTROL_PLANE.test(request.user) && !request.impersonates &&
     isApiServerStarting(Date.parse(request.stageTimestamp));
   return isExpected ? { ...denied, drop: "api_server_starting" } : denied;

@@ -87,7 +87,7 @@ interface Progress {
 }
 
 /** `namespace/name`, or `name` for a cluster-scoped object. */
-export function keyOf({ metadata }: KubeObject): string {
+function keyOf({ metadata }: KubeObject): string {
   return metadata.namespace ? `${metadata.namespace}/${metadata.name ?? ""}` : metadata.name ?? "";
 }
 

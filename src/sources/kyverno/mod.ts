@@ -3,7 +3,7 @@ import type { DrawContext, Drawn, DrawnEvent, Origin } from "../../model/event.t
 import { sourceName, topOfChain, workloadOf } from "../../model/identity/names.ts";
 import { isObject, type Json, type JsonObject } from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
-import { list } from "../../text/setting.ts";
+import { words } from "../../text/setting.ts";
 import {
   at,
   type Field,
@@ -17,7 +17,7 @@ import {
   withoutEmpty,
 } from "../read.ts";
 import { alikeTwins, creationOf, joined, reportsIn } from "../reports.ts";
-import { identityOf, ownerOf, reportedOwner, subjectOf, toldOf } from "../resources.ts";
+import { ownerOf, reportedOwner, resourceIdentity, subjectOf, toldOf } from "../resources.ts";
 import type { Source, WatchedResource } from "../source.ts";
 
 /** The source of results whose engine has no name of its own. */
@@ -43,7 +43,7 @@ const IDENTITY = [
 ];
 
 /** Engines that write policy reports and are sources of their own. */
-export const REPORT_ENGINES = list(
+export const REPORT_ENGINES = words(
   "REPORT_ENGINES",
   "kubearmor,kubewarden,jspolicy,tracee,neuvector",
   "Engines named by policy reports that are sources of their own, comma-separated; any other is policy-report",
@@ -269,7 +269,7 @@ function toEvent(result: JsonObject, { outcome, rule, resource: own, around }: V
       rule: rule.lasting,
       policyKind: isForeign || rule.lasting !== "" ? "" : policyKindOf(engine),
       result: outcome,
-      resource: own && resource ? identityOf(resource) : undefined,
+      resource: own && resource ? resourceIdentity(resource) : undefined,
       // Results without a resource are told apart by the report that holds them: a node's, a suite's.
       report: own ? "" : textAt(report, "metadata", "name"),
       engine: engine.source === POLICY_REPORT ? engine.word : "",

@@ -9,10 +9,10 @@ import { workloadKey } from "../../model/view.ts";
 import { at, firstText, number, shapeOf, text, textAt, texts, unread, withoutEmpty } from "../read.ts";
 import { alikeTwins, creationOf, joined, reportsIn } from "../reports.ts";
 import {
-  identityOf,
   lastingWords,
   ownerOf,
   reportedOwner,
+  resourceIdentity,
   subjectOf,
   type Succession,
   toldOf,
@@ -319,7 +319,7 @@ function toEvent(finding: Finding, { kind, about }: { kind: ReportKind; about: A
     ...(about.detectedAt ? { detectedAt: about.detectedAt } : {}),
     identity: {
       eventType: kind.eventType,
-      resource: identityOf(about.resource),
+      resource: resourceIdentity(about.resource),
       ...(container === "" ? {} : { container }),
       ...finding.identity,
     },

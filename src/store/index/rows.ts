@@ -466,7 +466,7 @@ export class Rows {
 }
 
 /** What is counted of one row. */
-export interface Counted {
+interface Counted {
   readonly source: string;
   /** The namespace it belongs to. */
   readonly namespace: string;

@@ -12,7 +12,7 @@ import { FindingTable } from "./findings.tsx";
 import { SeverityCounts } from "./overview.tsx";
 import { REASON_WORDS } from "./exceptions.tsx";
 import { state } from "./live.ts";
-import { announcement, Panel, Problem, ViewHead } from "./parts.tsx";
+import { announcement, Panel, ProblemNote, ViewHead } from "./parts.tsx";
 import { go, hrefOf, type Route, route, valuesOf } from "./route.ts";
 import { messageOf, request } from "./session.ts";
 import { countText, DAY_MS } from "./words.tsx";
@@ -211,7 +211,7 @@ export function AcceptView() {
           </div>
         </div>
         <Preview fields={fields} />
-        {problems.all && <Problem text={problems.all} />}
+        {problems.all && <ProblemNote text={problems.all} />}
         <div class="actions">
           <button type="submit" class="primary" disabled={busy}>
             {busy ? "Writing…" : "Accept until then"}
@@ -412,7 +412,7 @@ function Preview({ fields }: { readonly fields: Fields }) {
     <Panel title="What it would accept" class="preview">
       <div role="status">
         {!ready && <p class="faint">Name a namespace, and a rule or a resource.</p>}
-        {problem && <Problem text={problem} />}
+        {problem && <ProblemNote text={problem} />}
         {preview && (
           <p>
             <b>{countText(preview.total, "open finding")}</b> <SeverityCounts counts={preview.counts} />

@@ -9,7 +9,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { ExceptionList, ExceptionMatch, ExceptionRow, Filter } from "../protocol.ts";
 import { useAnswer } from "./answers.ts";
 import { state } from "./live.ts";
-import { announcement, Empty, Loaded, Problem, ViewHead } from "./parts.tsx";
+import { announcement, Empty, Loaded, ProblemNote, ViewHead } from "./parts.tsx";
 import { hrefOf, oneValue, route } from "./route.ts";
 import { messageOf, request } from "./session.ts";
 import { CountLink, countText, DAY_MS, LinkedText, numberText, Time } from "./words.tsx";
@@ -226,7 +226,7 @@ function Undo({ row, done }: { readonly row: ExceptionRow; readonly done: () => 
       <p>
         {row.matched === 0 ? "No finding opens again." : `${countText(row.matched, "finding")} open again.`}
       </p>
-      {problem && <Problem text={problem} />}
+      {problem && <ProblemNote text={problem} />}
       <button type="button" ref={first} class="danger" disabled={busy} onClick={() => void remove()}>
         Delete the exception
       </button>

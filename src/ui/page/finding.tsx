@@ -9,7 +9,7 @@ import type { FindingDetail, FindingRow } from "../protocol.ts";
 import { useAnswer } from "./answers.ts";
 import { FindingTable } from "./findings.tsx";
 import { state } from "./live.ts";
-import { CommandPair, Copyable, Empty, Panel, Problem, ViewHead } from "./parts.tsx";
+import { CommandPair, Copyable, Empty, Panel, ProblemNote, ViewHead } from "./parts.tsx";
 import { hrefOf, oneValue, route } from "./route.ts";
 import { CountLink, LinkedText, numberText, PhaseWord, SeverityWord, Time } from "./words.tsx";
 
@@ -28,7 +28,7 @@ export function FindingView() {
       <ViewHead title={detail ? <Title row={detail.row} /> : "Finding"}>
         {detail && <Actions row={detail.row} />}
       </ViewHead>
-      {error !== undefined && <Problem text={error} />}
+      {error !== undefined && <ProblemNote text={error} />}
       {detail ? <Detail detail={detail} /> : loading && <p class="wait">Loading…</p>}
     </article>
   );

@@ -11,7 +11,7 @@ import type { Filter, FindingPage, FindingRow } from "../protocol.ts";
 import { FilterBar } from "./filter_bar.tsx";
 import { state } from "./live.ts";
 import { NothingStored } from "./overview.tsx";
-import { announcement, CommandsMenu, Empty, Problem, ViewHead } from "./parts.tsx";
+import { announcement, CommandsMenu, Empty, ProblemNote, ViewHead } from "./parts.tsx";
 import { findingHref, go, hrefOf, queryOf, restoreScroll, route } from "./route.ts";
 import { useRows } from "./rows.ts";
 import { messageOf, request } from "./session.ts";
@@ -61,7 +61,7 @@ export function FindingsView() {
         <CommandsMenu filter={filter} />
       </ViewHead>
       <FilterBar />
-      {error !== undefined && <Problem text={error} />}
+      {error !== undefined && <ProblemNote text={error} />}
       {total === 0 && rows.query === query ? <NoMatch filter={filter} /> : (
         <Grid
           query={query}
@@ -409,7 +409,7 @@ function PrintList(
     requestAnimationFrame(() => print());
     return () => removeEventListener("afterprint", done);
   }, [rows]);
-  if (problem) return <Problem text={problem} />;
+  if (problem) return <ProblemNote text={problem} />;
   if (!rows) return <p class="wait">Reading the rows to print…</p>;
   return (
     <section class="paper" aria-label="List to print">

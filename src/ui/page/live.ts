@@ -10,7 +10,7 @@ const RETRY_MS = [500, 1_000, 2_000, 4_000, 8_000];
 /** The State as last received. */
 export const state = signal<State | undefined>(undefined);
 /** Since when this tab has no stream, and why; undefined while it has one. */
-export const cut = signal<{ readonly since: string; readonly why: string } | undefined>(undefined);
+export const cutOff = signal<{ readonly since: string; readonly why: string } | undefined>(undefined);
 /** Rises with each change of what the server part holds, and with each stream that opens again. */
 export const changes = computed(() => `${streams.value}/${state.value?.revision ?? 0}`);
 
@@ -35,7 +35,7 @@ export async function keepStream(): Promise<void> {
 }
 
 function lost(why: string): void {
-  cut.value = { since: cut.value?.since ?? new Date().toISOString(), why };
+  cutOff.value = { since: cutOff.value?.since ?? new Date().toISOString(), why };
 }
 
 async function readStream(opened: () => void): Promise<void> {
@@ -55,8 +55,8 @@ async function readStream(opened: () => void): Promise<void> {
       for (const part of parts) {
         const received = stateOf(part);
         if (!received) continue;
-        if (cut.value) streams.value++;
-        cut.value = undefined;
+        if (cutOff.value) streams.value++;
+        cutOff.value = undefined;
         state.value = received;
         opened();
       }

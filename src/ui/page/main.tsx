@@ -13,7 +13,7 @@ import { ExceptionsView } from "./exceptions.tsx";
 import { FindingView } from "./finding.tsx";
 import { FindingsView } from "./findings.tsx";
 import { RulesView, WorkloadsView } from "./groups.tsx";
-import { cut, keepStream, state } from "./live.ts";
+import { cutOff, keepStream, state } from "./live.ts";
 import { OverviewView } from "./overview.tsx";
 import { announcement } from "./parts.tsx";
 import { followLinks, go, hrefOf, restoreScroll, route, type View, visit } from "./route.ts";
@@ -124,7 +124,9 @@ function Content() {
   if (open.state === "lost") return <SessionLost why={open.why} />;
   if (!state.value) {
     return (
-      <p class="wait">{cut.value ? cut.value.why : "Connecting to the program that serves this page…"}</p>
+      <p class="wait">
+        {cutOff.value ? cutOff.value.why : "Connecting to the program that serves this page…"}
+      </p>
     );
   }
   const View = SHOWN[view];
@@ -176,7 +178,7 @@ function StatusBar() {
 
 function LiveText() {
   if (session.value.state !== "open") return null;
-  const broken = cut.value;
+  const broken = cutOff.value;
   if (broken) {
     return (
       <span class="cut">

@@ -61,7 +61,7 @@ export function Empty(
 }
 
 /** An error where it belongs. */
-export function Problem({ text }: { readonly text: string }) {
+export function ProblemNote({ text }: { readonly text: string }) {
   return <p class="problem" role="alert">{text}</p>;
 }
 
@@ -71,7 +71,7 @@ export function Loaded<T>(
 ) {
   return (
     <>
-      {answer.error !== undefined && <Problem text={answer.error} />}
+      {answer.error !== undefined && <ProblemNote text={answer.error} />}
       {answer.data !== undefined
         ? <div class={answer.loading ? "old" : undefined}>{children(answer.data)}</div>
         : answer.loading && <p class="wait">Loading…</p>}

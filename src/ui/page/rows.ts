@@ -14,7 +14,7 @@ interface Chunk {
 }
 
 /** A list of unknown length: says how many rows there are and gives those that are there. */
-export class Rows {
+class Rows {
   total: number | undefined;
   counts: FindingPage["counts"] | undefined;
   error: string | undefined;

@@ -47,7 +47,7 @@ export async function openSession(): Promise<void> {
 }
 
 /** What a request sends. */
-export interface RequestOptions {
+interface RequestOptions {
   readonly method?: "GET" | "POST" | "DELETE";
   readonly body?: unknown;
   readonly signal?: AbortSignal;
