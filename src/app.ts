@@ -5,7 +5,7 @@
 import { createCaches } from "./app/caches.ts";
 import { createLeader } from "./app/leader.ts";
 import { memoryLimit } from "./app/memory.ts";
-import { scopeOf } from "./app/scope.ts";
+import { scopeOf } from "./app/sources.ts";
 import { serve } from "./app/serve.ts";
 import type { Shared } from "./app/shared.ts";
 import { Health } from "./health.ts";
@@ -16,7 +16,7 @@ import { createLeaderElection, holderIdentity } from "./kube/lease.ts";
 import { createApiOutages } from "./kube/outages.ts";
 import type { WatchTuning } from "./kube/watch.ts";
 import { ChangeSignal } from "./model/change_signal.ts";
-import { type Clock, createServerClock, systemClock } from "./model/clock.ts";
+import { type Clock, createServerClock, systemClock } from "./model/time.ts";
 import type { Intake } from "./pipeline/intake.ts";
 import type { Settings } from "./settings.ts";
 import { PostFeeds } from "./sources/feeds/post.ts";
@@ -134,7 +134,7 @@ function createShared(
   registerProcessMetrics(metrics.registry, clock.now());
   metrics.buildInfo.set({ version: VERSION, deno_version: Deno.version.deno }, 1);
   const states = new SourceStates(metrics, clock);
-  const books = createBooks(metrics, () => clock.now(), {
+  const books = createBooks(metrics, clock, {
     known: [...BUILT_IN.keys()],
     onPayloadError: (source, reason) => states.failed(source, reason),
   });
@@ -158,7 +158,7 @@ function createShared(
     states,
     books,
     api,
-    health: new Health(() => clock.monotonic(), metrics),
+    health: new Health(clock, metrics),
     evaluateAgain: new ChangeSignal(),
     scope: scopeOf(settings),
     events: createEventRecorder({ api, signal: recording, instance: identity, clock }),

@@ -1,5 +1,6 @@
 import type { Observer } from "./lifecycle.ts";
 import type { Beat } from "./model/beat.ts";
+import type { Clock } from "./model/time.ts";
 import type { ProbeReport } from "./http/app.ts";
 import type { Metrics } from "./telemetry/metrics.ts";
 
@@ -31,11 +32,11 @@ export class Health implements Observer {
   };
   readonly #beats = new Map<string, LastBeat>();
   readonly #ended = new Set<string>();
-  readonly #monotonicMs: () => number;
+  readonly #clock: Pick<Clock, "monotonic">;
   readonly #metrics: Pick<Metrics, "healthStatus" | "readinessStatus">;
 
-  constructor(monotonicMs: () => number, metrics: Pick<Metrics, "healthStatus" | "readinessStatus">) {
-    this.#monotonicMs = monotonicMs;
+  constructor(clock: Pick<Clock, "monotonic">, metrics: Pick<Metrics, "healthStatus" | "readinessStatus">) {
+    this.#clock = clock;
     this.#metrics = metrics;
     this.refresh();
   }
@@ -48,7 +49,7 @@ export class Health implements Observer {
   /** The beat of a core task. A beat that is overdue means that the task, or the event loop, is stuck. */
   beatOf(task: string): Beat {
     return {
-      within: (withinMs) => void this.#beats.set(task, { atMs: this.#monotonicMs(), withinMs }),
+      within: (withinMs) => void this.#beats.set(task, { atMs: this.#clock.monotonic(), withinMs }),
       idle: () => void this.#beats.delete(task),
       of: (loop) => this.beatOf(`${task}: ${loop}`),
     };
@@ -77,7 +78,7 @@ export class Health implements Observer {
 
   /** False only when the event loop or a core task is stuck: never for the API server, a source or the lease. */
   live(): ProbeReport {
-    const now = this.#monotonicMs();
+    const now = this.#clock.monotonic();
     const checks: Record<string, boolean> = {};
     const reasons: string[] = [];
     for (const [task, { atMs, withinMs }] of this.#beats) {

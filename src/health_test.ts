@@ -28,7 +28,7 @@ async function play(
   test: (world: { time: VirtualTime; health: Health; stop: () => Promise<void> }) => Promise<void>,
 ): Promise<void> {
   const time = new VirtualTime();
-  const health = new Health(() => time.monotonic(), createMetrics());
+  const health = new Health(time, createMetrics());
   const group = new RunnableGroup(tasksOf(time), health);
   group.start();
   await settled();

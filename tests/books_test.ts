@@ -4,7 +4,7 @@ import { createBooks } from "../src/telemetry/accounting.ts";
 import { normalEvent } from "./support/normal_event.ts";
 
 Deno.test("createBooks() counts beyond 100 sources as other, but the built-in ones always by name", () => {
-  const books = createBooks(createMetrics(), () => 0, { known: ["falco"] });
+  const books = createBooks(createMetrics(), { now: () => 0 }, { known: ["falco"] });
   for (let i = 0; i < 150; i++) {
     books.open(normalEvent(), { source: `tool-${i}`, correlationId: "" }).settle({ kind: "created" });
   }

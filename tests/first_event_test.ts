@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { SourceSet } from "../src/app/sources.ts";
 import { OBSERVATION_FILTERS } from "../src/filters/observation_filters.ts";
-import { systemClock } from "../src/model/clock.ts";
+import { systemClock } from "../src/model/time.ts";
 import type { NormalEvent } from "../src/model/event.ts";
 import type { JsonObject } from "../src/model/json.ts";
 import { FAIL_REASONS, FILTER_REASONS, type Outcome } from "../src/model/outcome.ts";
@@ -84,7 +84,7 @@ for (const source of SOURCES) {
   Deno.test(`every event of ${source.name}, however it ends, is counted in a series that was there before it`, async () => {
     const metrics = createMetrics();
     sourcesOf(metrics);
-    const books = createBooks(metrics, () => 0);
+    const books = createBooks(metrics, { now: () => 0 });
     const before = samplesOf(await metrics.registry.metrics());
     assertEquals([...before.values()].filter((value) => value !== 0), []);
     const categories = new Set<string>();

@@ -4,7 +4,7 @@ import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { startDevCluster } from "../src/devcluster/mod.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";
 import { createKubeClient } from "../src/kube/client.ts";
-import { systemClock } from "../src/model/clock.ts";
+import { systemClock } from "../src/model/time.ts";
 import { startTestApp } from "./support/app.ts";
 import { eventually } from "./support/eventually.ts";
 

@@ -4,7 +4,7 @@
  * adds to the files, and changes a fingerprint that is in them only together with IDENTITY_VERSION.
  */
 import { assert, assertEquals } from "@std/assert";
-import { IDENTITY_VERSION, shortFingerprint } from "../src/model/identity/fingerprint.ts";
+import { IDENTITY_VERSION, shortFingerprint } from "../src/model/identity.ts";
 import {
   caseFiles,
   eventsOf,
@@ -79,7 +79,7 @@ function assertNoneMoved(before: Golden | undefined, now: Golden): void {
     moved.length === 0,
     `${moved.length} fingerprints moved: stored findings would be stored again under other names.
 ${moved.slice(0, 10).join("\n")}
-Undo what moved them. If it is meant to: raise IDENTITY_VERSION in src/model/identity/fingerprint.ts (a
+Undo what moved them. If it is meant to: raise IDENTITY_VERSION in src/model/identity.ts (a
 changed cleaning is a new function in place of cleanIdentityV1), say so in CHANGELOG.md, and run:
 UPDATE_IDENTITY=1 deno test -A tests/identity_golden_test.ts`,
   );

@@ -1,10 +1,13 @@
 /** What moves the identity of no finding, and what tells findings apart, over the fixtures and cases of every source. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import type { Payload } from "../src/model/event.ts";
-import { canonicalJson, cleanIdentityV1 } from "../src/model/identity/fingerprint.ts";
-import { deploymentOfReplicaSet, observationName } from "../src/model/identity/names.ts";
-import { isObject, type Json, type JsonObject } from "../src/model/json.ts";
-import { at, textAt } from "../src/sources/read.ts";
+import {
+  canonicalJson,
+  cleanIdentityV1,
+  deploymentOfReplicaSet,
+  observationName,
+} from "../src/model/identity.ts";
+import { at, isObject, type Json, type JsonObject, textAt } from "../src/model/json.ts";
 import { eventsOf, type IdentityInputs, identityInputs, payloadsOf } from "./support/identity_inputs.ts";
 import { runtimeFor } from "./support/source_runtime.ts";
 

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { systemClock } from "../src/model/clock.ts";
+import { systemClock } from "../src/model/time.ts";
 import type { Drawn, DrawnEvent, EventSource, Payload } from "../src/model/event.ts";
 import type { Outcome } from "../src/model/outcome.ts";
 import { NetworkError } from "../src/kube/api.ts";

@@ -137,7 +137,7 @@ Deno.test("layers: the graph is read from the modules themselves", async () => {
     { target: "node:net", lazy: false, typeOnly: false },
     { target: "hono", lazy: false, typeOnly: true },
     { target: "lru-cache", lazy: false, typeOnly: false },
-    { target: "src/model/clock.ts", lazy: false, typeOnly: true },
+    { target: "src/model/time.ts", lazy: false, typeOnly: true },
     { target: "src/sources/source.ts", lazy: false, typeOnly: true },
     { target: "src/http/problem.ts", lazy: false, typeOnly: false },
   ]);

@@ -1,7 +1,7 @@
 /** Ingesters and ObservationMappings live, on the embedded API server: what comes into force, and what their status says. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { parse } from "yaml";
-import type { Clock } from "../src/model/clock.ts";
+import type { Clock } from "../src/model/time.ts";
 import { at, isObject, type JsonObject } from "../src/model/json.ts";
 import { startTestCluster, type TestCluster } from "./support/test_cluster.ts";
 import type { KubeApi, KubeObject, ResourceType } from "../src/kube/api.ts";

@@ -1,16 +1,20 @@
 /** Properties of the pipeline, checked on random inputs. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { canonicalJson, fingerprintOf } from "../src/model/identity/fingerprint.ts";
-import { clean, cleanText } from "../src/text/clean.ts";
+import {
+  canonicalJson,
+  fingerprintOf,
+  isLabelValue,
+  isNamespaceName,
+  labelValue,
+} from "../src/model/identity.ts";
+import { clean, cleanText, jsonBytes, truncateObject } from "../src/text/clean.ts";
 import type { DrawnEvent, Payload } from "../src/model/event.ts";
 import { isObject, type Json } from "../src/model/json.ts";
 import { mask } from "../src/text/mask.ts";
-import { isLabelValue, isNamespaceName, labelValue } from "../src/model/identity/names.ts";
 import type { Observation } from "../src/model/observation.ts";
 import { observationSchema } from "../src/model/observation_schema.ts";
 import { parseTime } from "../src/model/time.ts";
-import { jsonBytes, truncateObject } from "../src/text/truncate.ts";
 import { contentHashOf, normalize, type NormalizeOptions, toObservation } from "../src/pipeline/normalize.ts";
 import { EVENT_SETTINGS } from "./support/source_runtime.ts";
 import { everyString, isLegal, json, jsonObject, retell, sameValue, text } from "./support/arbitraries.ts";

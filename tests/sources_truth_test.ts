@@ -4,7 +4,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import type { DrawnEvent, NormalEvent, Payload } from "../src/model/event.ts";
-import { reportedWorkload } from "../src/model/identity/names.ts";
+import { reportedWorkload } from "../src/model/identity.ts";
 import type { Resource } from "../src/model/observation.ts";
 import type { PayloadError } from "../src/model/outcome.ts";
 import { checkov } from "../src/sources/checkov/mod.ts";

@@ -1,5 +1,5 @@
 /** docs/reference/identity.md: what makes two events of a source the same. */
-import { IDENTITY_VERSION } from "../../src/model/identity/fingerprint.ts";
+import { IDENTITY_VERSION } from "../../src/model/identity.ts";
 import { SOURCES } from "../../src/sources/registry.ts";
 import { type GeneratedFile, markdown, table } from "./file.ts";
 

@@ -58,26 +58,24 @@ export interface OwnUser {
 /** Creates it; no request is made yet. */
 export function createOwnUser(api: KubeApi, options: { readonly sleep?: Sleep } = {}): OwnUser {
   const asked = Promise.withResolvers<void>();
-  let name = "";
 
   async function learn(signal: AbortSignal): Promise<void> {
-    name = (await whoAmI(api, { signal }))?.username ?? "";
+    user.name = (await whoAmI(api, { signal }))?.username ?? "";
   }
 
-  return {
-    get name() {
-      return name;
-    },
-    async ask(signal) {
+  const user = {
+    name: "",
+    async ask(signal: AbortSignal) {
       await learn(signal).catch(() => {});
       asked.resolve();
     },
-    async run(signal) {
+    async run(signal: AbortSignal) {
       await Promise.race([asked.promise, untilAborted(signal)]);
       // Where it is denied it stays so for long.
       const how = { signal, retryable: () => true, backoff: backoff({ maxMs: 30_000 }), ...options };
-      if (name === "" && !signal.aborted) await retry(() => learn(signal), how).catch(() => {});
+      if (user.name === "" && !signal.aborted) await retry(() => learn(signal), how).catch(() => {});
       await untilAborted(signal);
     },
   };
+  return user;
 }

@@ -22,7 +22,7 @@ Deno.test("who we are is asked once, and again only where the answer was none", 
   const user = createOwnUser(api, { sleep: time.sleep });
   const running = user.run(stop.signal);
   await settled();
-  assertEquals(asked, 0, "whoever makes ready asks first");
+  assertEquals(asked, 0, "the readiness probe asks first");
   await user.ask(stop.signal);
   await time.advance(1_000);
   assertEquals([asked > 1, user.name], [true, ""]);
@@ -38,7 +38,7 @@ Deno.test("who we are is asked once, and again only where the answer was none", 
 Deno.test("requests are not welcome before it was asked who we are", async () => {
   const answer = Promise.withResolvers<void>();
   const api = { list: () => Promise.resolve({ metadata: {}, items: [] }) } as unknown as KubeApi;
-  const health = new Health(() => 0, createMetrics());
+  const health = new Health({ monotonic: () => 0 }, createMetrics());
   const stop = new AbortController();
   const probing = probeApi(api, health, {
     signal: stop.signal,

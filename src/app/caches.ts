@@ -19,11 +19,10 @@ import { createFindingGauges } from "../store/finding_gauges.ts";
 import { createTurns, type Turn, type Turns } from "../store/turns.ts";
 import { logger } from "../telemetry/logging.ts";
 import { createOwnUser, type OwnUser, probeApi } from "./api_probe.ts";
-import { covers, inScope, leaseReference } from "./scope.ts";
+import { covers, inScope, leaseReference, SourceSet } from "./sources.ts";
 import type { Shared } from "./shared.ts";
-import { SourceSet } from "./sources.ts";
 import type { Beat } from "../model/beat.ts";
-import type { Clock } from "../model/clock.ts";
+import type { Clock } from "../model/time.ts";
 import type { DrawContext, NormalEvent } from "../model/event.ts";
 import type { Observation } from "../model/observation.ts";
 import type { KubeApi } from "../kube/api.ts";
@@ -104,6 +103,8 @@ export function createCaches(shared: Shared): Caches {
     filtersWatch.sourcesChanged();
   });
   const sources = new SourceSet({ states, metrics, claims: (source) => mapped.claims(source) });
+  const reportEngines = settings.of(REPORT_ENGINES);
+  const auditCommands = settings.of(AUDIT_COMMANDS);
   let ownTable = { sources: sources.all, isOwnRequest: ownRequests(settings, sources.all) };
   const isOwnRequestNow = () => {
     if (ownTable.sources !== sources.all) {
@@ -185,10 +186,10 @@ export function createCaches(shared: Shared): Caches {
     drawContext: () => ({
       ownUser: ownUser.name,
       reservedSources: RESERVED_SOURCES,
-      reportEngines: settings.of(REPORT_ENGINES),
+      reportEngines,
       isOwnRequest: isOwnRequestNow(),
       isApiServerStarting: outages.isNear,
-      auditCommands: settings.of(AUDIT_COMMANDS),
+      auditCommands,
     }),
     rateOf: (source) => sources.named(source)?.rate,
     volatileDetailsOf: (source) => sources.named(source)?.volatileDetails ?? [],

@@ -1,6 +1,6 @@
 /** What only the leader does: reads sources, resolves findings, deletes what has expired. */
 import { RunnableGroup, untilAborted } from "../lifecycle.ts";
-import { createTextLimits } from "../pipeline/parts.ts";
+import { createTextLimits } from "../pipeline/limits.ts";
 import { PulledFeeds, type PulledFeedsOptions } from "../sources/feeds/pulled.ts";
 import { createAcceptances } from "../store/acceptances.ts";
 import { createExpiry } from "../store/expiry.ts";
@@ -8,7 +8,7 @@ import { createFindings } from "../store/findings.ts";
 import { storedScope } from "../store/observations.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Caches } from "./caches.ts";
-import { leaseReference } from "./scope.ts";
+import { leaseReference } from "./sources.ts";
 import type { Shared } from "./shared.ts";
 
 export interface LeaderOptions {

@@ -1,8 +1,7 @@
 /** HTTP: routes, listeners, and how they finish. */
 import { createHttpApp, createMetricsApp, type HttpApp } from "../http/app.ts";
-import { webhookToken } from "../http/auth.ts";
+import { addressSet, clientLimit, webhookToken } from "../http/sender.ts";
 import { createBodyLimits } from "../http/body.ts";
-import { addressSet, clientLimit } from "../http/client.ts";
 import { listen, type Listener } from "../http/server.ts";
 import { readCertificates } from "../http/tls.ts";
 import { settledWithin, sleep } from "../kube/retry.ts";
@@ -160,7 +159,7 @@ function httpAppOf(
     }),
     bodies: createBodyLimits({ maxBytes: settings.webhookMaxBytes, memoryBytes }),
     slices: pipeline.slices,
-    now: () => clock.now(),
+    clock,
     signal: requests,
     metrics,
   });

@@ -5,12 +5,12 @@ import type { LeaderElection } from "../kube/lease.ts";
 import type { ApiOutages } from "../kube/outages.ts";
 import type { WatchTuning } from "../kube/watch.ts";
 import type { ChangeSignal } from "../model/change_signal.ts";
-import type { Clock, ServerClock } from "../model/clock.ts";
+import type { Clock, ServerClock } from "../model/time.ts";
 import type { Settings } from "../settings.ts";
 import type { SourceStates } from "../sources/status.ts";
 import type { Books } from "../telemetry/accounting.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import type { Scope } from "./scope.ts";
+import type { Scope } from "./sources.ts";
 
 /** What all three groups of the program use. */
 export interface Shared {

@@ -1,4 +1,7 @@
-/** The sources in force: the built-in ones with the feeds that Ingesters add to them, and those that configuration defines. */
+/**
+ * The sources in force (the built-in ones with the feeds that Ingesters add to them, and those that configuration defines),
+ * and the namespaces of this shard.
+ */
 import type { ViewKey } from "../model/view.ts";
 import type { Claim } from "../mapped/runtime.ts";
 import { resourceName } from "../kube/api.ts";
@@ -10,6 +13,10 @@ import { DELETE_REASONS } from "../store/deletes.ts";
 import { CREATE_ERROR_REASONS } from "../store/refusal.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { openEndpointSeries, openSourceSeries } from "../telemetry/series.ts";
+import type { ObjectReference } from "../kube/events.ts";
+import { leaseName } from "../sources/rbac.ts";
+import type { NormalEvent } from "../model/event.ts";
+import type { Settings } from "../settings.ts";
 
 export interface SourceSetOptions {
   readonly states: SourceStates;
@@ -116,4 +123,39 @@ export class SourceSet {
 /** True for a feed whose views are those of the source. A door has views of its own, and a post feed has none. */
 function isOwnView({ type, ingester }: Source["feeds"][number]): boolean {
   return type !== "post" && !ingester?.isDoor;
+}
+
+export interface Scope {
+  /** Empty: all. */
+  readonly namespaces: readonly string[];
+  /** Whether cluster-scoped resources and events without a namespace are this shard's. */
+  readonly clusterScoped: boolean;
+}
+
+/** WATCH_NAMESPACE and WATCH_CLUSTER_SCOPED; the latter is by default true where there is no list. */
+export function scopeOf(
+  { watchNamespaces, watchClusterScoped }: Pick<Settings, "watchNamespaces" | "watchClusterScoped">,
+): Scope {
+  return { namespaces: watchNamespaces, clusterScoped: watchClusterScoped ?? watchNamespaces.length === 0 };
+}
+
+/** True where the event's resource is in this shard's part. */
+export function inScope({ resource }: Pick<NormalEvent, "resource">, scope: Scope): boolean {
+  return covers(resource?.namespace ?? "", scope);
+}
+
+/** True where what belongs to a namespace ("": to none) is this shard's, wherever it is stored. */
+export function covers(namespace: string, { namespaces, clusterScoped }: Scope): boolean {
+  if (namespace === "") return clusterScoped;
+  return namespaces.length === 0 || namespaces.includes(namespace);
+}
+
+/** The shard's Lease, as Events name it. */
+export function leaseReference({ instance, podNamespace }: Settings): ObjectReference {
+  return {
+    apiVersion: "coordination.k8s.io/v1",
+    kind: "Lease",
+    name: leaseName(instance),
+    namespace: podNamespace,
+  };
 }

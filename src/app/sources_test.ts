@@ -1,6 +1,5 @@
-import { assertEquals } from "@std/assert";
 import { postFeeds } from "../../tests/support/post_feeds.ts";
-import { systemClock } from "../model/clock.ts";
+import { systemClock } from "../model/time.ts";
 import type { Claim } from "../mapped/runtime.ts";
 import { falco } from "../sources/falco/mod.ts";
 import { kyverno } from "../sources/kyverno/mod.ts";
@@ -8,7 +7,10 @@ import { trivy } from "../sources/trivy/mod.ts";
 import type { Source } from "../sources/source.ts";
 import { SourceStates } from "../sources/status.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
-import { SourceSet } from "./sources.ts";
+import { inScope, scopeOf, SourceSet } from "./sources.ts";
+import { assertEquals } from "@std/assert";
+import { confine } from "../pipeline/normalize.ts";
+import { readSettings } from "../settings.ts";
 
 const CLAIMS: Readonly<Record<string, Claim>> = { broken: "open", off: "disabled", uninstalled: "absent" };
 
@@ -81,4 +83,34 @@ Deno.test("a door that is gone leaves no path behind in the status of its source
   posts.set(sources.all);
   assertEquals(states.report(), before);
   assertEquals(posts.find("/ingest/edge"), undefined);
+});
+
+const CASES: readonly { list?: string; cluster?: string; namespace?: string; expected: boolean }[] = [
+  { namespace: "shop", expected: true },
+  { expected: true },
+  { cluster: "false", expected: false },
+  { list: "shop,pay", namespace: "pay", expected: true },
+  { list: "shop,pay", namespace: "other", expected: false },
+  { list: "shop", expected: false },
+  { list: "shop", cluster: "true", expected: true },
+];
+
+for (const { list = "", cluster = "", namespace, expected } of CASES) {
+  Deno.test(`inScope() is ${expected} for namespace "${namespace ?? ""}" of shard "${list}", cluster-scoped "${cluster}"`, () => {
+    const env: Readonly<Record<string, string>> = { WATCH_NAMESPACE: list, WATCH_CLUSTER_SCOPED: cluster };
+    const scope = scopeOf(readSettings((name) => env[name]));
+    assertEquals(
+      inScope({ resource: { kind: "Pod", ...(namespace ? { namespace } : {}) } }, scope),
+      expected,
+    );
+  });
+}
+
+Deno.test("a finding without a resource of its own is of its report's shard", () => {
+  const env: Readonly<Record<string, string>> = { WATCH_NAMESPACE: "shop" };
+  const scope = scopeOf(readSettings((name) => env[name]));
+  for (const namespace of ["shop", "other"]) {
+    const { resource } = confine(undefined, { namespace, confined: true });
+    assertEquals(inScope({ ...(resource && { resource }) }, scope), namespace === "shop");
+  }
 });

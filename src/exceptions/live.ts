@@ -1,10 +1,9 @@
 /** The ObservationExceptions of the cluster: which are in force, and what is said of each in its status. */
 import { type Beat, NO_BEAT } from "../model/beat.ts";
 import { type AcceptableFinding, parseAcceptance } from "../model/acceptance.ts";
-import type { Clock } from "../model/clock.ts";
+import { type Clock, formatSeconds } from "../model/time.ts";
 import { isObject } from "../model/json.ts";
-import { formatSeconds } from "../model/time.ts";
-import { sha256 } from "../model/identity/fingerprint.ts";
+import { sha256 } from "../model/identity.ts";
 import type { KubeApi, KubeObject } from "../kube/api.ts";
 import { type Conditions, type ReadyCondition, readyOf } from "../kube/conditions.ts";
 import { Denial } from "../kube/denial.ts";

@@ -1,5 +1,5 @@
 /** The filters of the ConfigMap: one text, of which the last good one is in force. */
-import type { Clock } from "../model/clock.ts";
+import type { Clock } from "../model/time.ts";
 import type { KubeObject } from "../kube/api.ts";
 import type { WatchEvent } from "../kube/watch.ts";
 import { logger } from "../telemetry/logging.ts";

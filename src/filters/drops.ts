@@ -1,6 +1,6 @@
 /** What a filter document left out lately, and how that is added to its status. Pure. */
 import type { NormalEvent } from "../model/event.ts";
-import { canonicalJson } from "../model/identity/fingerprint.ts";
+import { canonicalJson } from "../model/identity.ts";
 import { isObject, type Json, type JsonObject } from "../model/json.ts";
 import { formatSeconds } from "../model/time.ts";
 import { clean } from "../text/clean.ts";

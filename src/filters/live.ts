@@ -1,6 +1,6 @@
 /** The filters in force: one reference, swapped as a whole, with the figures of what it decided. */
-import type { Clock } from "../model/clock.ts";
-import { canonicalJson, sha256 } from "../model/identity/fingerprint.ts";
+import type { Clock } from "../model/time.ts";
+import { canonicalJson, sha256 } from "../model/identity.ts";
 import type { NormalEvent } from "../model/event.ts";
 import type { Rejection } from "../pipeline/ports.ts";
 import {

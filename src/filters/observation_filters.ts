@@ -1,5 +1,5 @@
 /** The ObservationFilters: each one's last good spec is in force until it is deleted. */
-import type { Clock } from "../model/clock.ts";
+import type { Clock } from "../model/time.ts";
 import { GROUP } from "../model/observation.ts";
 import { isObject, type JsonObject } from "../model/json.ts";
 import type { KubeObject, ResourceType } from "../kube/api.ts";

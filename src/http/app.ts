@@ -127,14 +127,14 @@ export function createMetricsApp({ metrics, beforeRender, now }: MetricsOptions)
   return app;
 }
 
-function health({ version, live, now }: HttpOptions, query: Record<string, string>) {
+function health({ version, live, clock }: HttpOptions, query: Record<string, string>) {
   const report = live();
   const body = {
     status: report.ok ? "healthy" : "unhealthy",
     service: "zen-watcher",
     version,
     mode: "independent",
-    timestamp: new Date(now()).toISOString(),
+    timestamp: new Date(clock.now()).toISOString(),
     ...(report.ok ? {} : { reasons: report.reasons }),
     ...("verbose" in query ? { checks: report.checks } : {}),
   };

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { createHmac } from "node:crypto";
 import type { Hono } from "hono";
 import { ONE_CREATED, postedSource, postFeeds } from "../../tests/support/post_feeds.ts";
-import { systemClock } from "../model/clock.ts";
+import { systemClock } from "../model/time.ts";
 import type { Payload } from "../model/event.ts";
 import type { Intake, IntakeResult } from "../pipeline/intake.ts";
 import { NO_LIMITS } from "../pipeline/limits.ts";
@@ -11,7 +11,7 @@ import type { PostFeed } from "../sources/source.ts";
 import { createMetrics, type Metrics } from "../telemetry/metrics.ts";
 import { WEBHOOK_STATUSES } from "../telemetry/series.ts";
 import { type Bindings, createHttpApp } from "./app.ts";
-import { addressSet, clientLimit, plainAddress } from "./client.ts";
+import { addressSet, clientLimit, plainAddress } from "./sender.ts";
 import { createBodyLimits } from "./body.ts";
 
 interface Setup {
@@ -65,7 +65,7 @@ function setup(options: {
     allow: options.allow ?? clientLimit({ ratePerSecond: limit, burst: limit, clock: systemClock }),
     bodies: createBodyLimits({ maxBytes: options.maxBytes ?? 1_000, memoryBytes: Infinity }),
     slices: NO_LIMITS.slices,
-    now: Date.now,
+    clock: systemClock,
     signal: new AbortController().signal,
     metrics,
     random: () => 0.5,

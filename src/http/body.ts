@@ -1,6 +1,6 @@
 /** Reads the bodies of requests, within bounds of size and of memory in use. */
 import { Refusal } from "./problem.ts";
-import { createTextLimits, FULL_MEMORY_BYTES, type TextLimits } from "../pipeline/parts.ts";
+import { createTextLimits, FULL_MEMORY_BYTES, type TextLimits } from "../pipeline/limits.ts";
 
 /** Bytes of request bodies in memory at once. */
 export class ByteBudget {

@@ -1,17 +1,24 @@
 import type { Context } from "hono";
+import type { Clock } from "../model/time.ts";
 import type { PayloadError } from "../model/outcome.ts";
-import type { IntakeResult } from "../pipeline/intake.ts";
+import { type IntakeResult, readInTurn } from "../pipeline/intake.ts";
 import { type Post, type PostFeeds, roomOf } from "../sources/feeds/post.ts";
 import type { FeedAuth } from "../sources/source.ts";
 import type { TimeSlices } from "../pipeline/limits.ts";
-import { readInTurn } from "../pipeline/parts.ts";
 import { payloadErrorsOf, scanJsonInTurns } from "../text/json.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { throttle } from "../telemetry/throttle.ts";
-import { checkProof, missingSecret, signatureCheck } from "./auth.ts";
+import {
+  type AddressSet,
+  checkProof,
+  clientAddress,
+  createWaitingRooms,
+  missingSecret,
+  type Seat,
+  signatureCheck,
+} from "./sender.ts";
 import { type Body, type BodyLimits, readBody } from "./body.ts";
-import { type AddressSet, clientAddress, createWaitingRooms, type Seat } from "./client.ts";
 import { problem, Refusal, requestIdOf } from "./problem.ts";
 
 export interface WebhookOptions {
@@ -26,7 +33,7 @@ export interface WebhookOptions {
   readonly allow: (client: string) => boolean;
   readonly bodies: BodyLimits;
   readonly slices: TimeSlices;
-  readonly now: () => number;
+  readonly clock: Clock;
   /** Aborted when requests under way must end. */
   readonly signal: AbortSignal;
   readonly metrics: Metrics;
@@ -86,8 +93,8 @@ export function createWebhookHandler(options: WebhookOptions) {
 }
 
 /** A sender that is always refused must not stay unseen, nor fill the log: neither token nor body is in a line. */
-function refusalLog({ trustedProxies, now }: WebhookOptions) {
-  const throttled = throttle({ lines: 1, windowMs: REFUSED_LOG_MS, now });
+function refusalLog({ trustedProxies, clock }: WebhookOptions) {
+  const throttled = throttle({ lines: 1, windowMs: REFUSED_LOG_MS, now: () => clock.now() });
   return (c: Context, { refusal, path, peer }: {
     readonly refusal: Refusal;
     readonly path: string;
@@ -179,7 +186,7 @@ async function takeBody(c: Context, taking: Taking): Promise<Response> {
     posts.unreadable(post, error, correlationId);
   }
   if (text.tooMany || text.parts.length === 0) return unreadable(c, post, bodyErrors);
-  const receivedAt = options.now();
+  const receivedAt = options.clock.now();
   const common = { origin: { confined: false }, receivedAt };
   const reading = readInTurn(text.parts, { ...common, room, signal: deadline.signal });
   const request = {

@@ -6,7 +6,7 @@ import { NO_LIMITS } from "../pipeline/limits.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
 import { postedSource, postFeeds } from "../../tests/support/post_feeds.ts";
 import { createBodyLimits } from "./body.ts";
-import { addressSet } from "./client.ts";
+import { addressSet } from "./sender.ts";
 import { createWebhookHandler } from "./webhooks.ts";
 
 const MINUTE_MS = 60_000;
@@ -31,7 +31,7 @@ Deno.test("refused webhook requests are a warning once a minute for each endpoin
     allow: () => true,
     bodies: createBodyLimits({ maxBytes: 10, memoryBytes: Infinity }),
     slices: NO_LIMITS.slices,
-    now: () => now,
+    clock: { now: () => now, monotonic: () => now },
     signal: new AbortController().signal,
     metrics: createMetrics(),
   });

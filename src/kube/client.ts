@@ -1,5 +1,5 @@
 /** `KubeApi` over Deno's fetch: requests by HTTP/1.1, watches by HTTP/2. */
-import { type Clock, systemClock } from "../model/clock.ts";
+import { type Clock, systemClock } from "../model/time.ts";
 import { errorMessage } from "../model/error_message.ts";
 import { isObject, type Json, type JsonObject } from "../model/json.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -12,6 +12,8 @@ import {
   type ListOptions,
   listQuery,
   NetworkError,
+  readLines,
+  readText,
   resourceName,
   resourcePath,
   type ResourceType,
@@ -23,7 +25,6 @@ import {
   writeQuery,
 } from "./api.ts";
 import type { Connection, Endpoint } from "./auth/connection.ts";
-import { readLines, readText } from "./body.ts";
 import { type Deadline, deadline } from "./retry.ts";
 
 /** How a client talks, and what it counts. */

@@ -1,6 +1,6 @@
 /** The one writer of `Ready` conditions: what one loop decides about an object, the leader writes into its status. */
 import type { Beat } from "../model/beat.ts";
-import { canonicalJson } from "../model/identity/fingerprint.ts";
+import { canonicalJson } from "../model/identity.ts";
 import { isObject, type JsonObject } from "../model/json.ts";
 import { formatSeconds } from "../model/time.ts";
 import type { KubeObject, ResourceType } from "./api.ts";

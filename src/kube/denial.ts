@@ -1,5 +1,5 @@
 /** Tells a missing right from an API server that starts: it answers 403 until its RBAC rules are loaded. */
-import type { Clock } from "../model/clock.ts";
+import type { Clock } from "../model/time.ts";
 import type { KubeObject } from "./api.ts";
 import type { WatchEvent } from "./watch.ts";
 

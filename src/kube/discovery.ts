@@ -2,11 +2,10 @@
 import { isObject, type JsonObject } from "../model/json.ts";
 import { type Beat, NO_BEAT } from "../model/beat.ts";
 import { ChangeSignal } from "../model/change_signal.ts";
-import { type Clock, systemClock } from "../model/clock.ts";
+import { type Clock, systemClock } from "../model/time.ts";
 import { type Logger, logger } from "../telemetry/logging.ts";
 import { groupPath, hasStatus, type KubeApi, NetworkError, type ResourceType } from "./api.ts";
-import { Pause } from "./pause.ts";
-import { backoff, elapsed, type Sleep } from "./retry.ts";
+import { backoff, elapsed, Pause, type Sleep } from "./retry.ts";
 
 /** One version of an API group; the core group is "". */
 export type GroupVersion = Pick<ResourceType, "group" | "version">;

@@ -1,8 +1,7 @@
 /** Records Kubernetes Events: what an administrator should see in `kubectl describe`. Best effort, never in the way. */
-import { formatSeconds } from "../model/time.ts";
+import { type Clock, formatSeconds, systemClock } from "../model/time.ts";
 import { LRUCache } from "lru-cache";
 import { clean } from "../text/clean.ts";
-import { type Clock, systemClock } from "../model/clock.ts";
 import { type Logger, logger } from "../telemetry/logging.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "./api.ts";
 import { elapsed, retry, type Sleep } from "./retry.ts";

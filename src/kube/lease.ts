@@ -1,6 +1,6 @@
 /** Leader election on a Lease, by client-go's rules: the holder renews it, and a holder silent for its duration loses it. */
 import type { Beat } from "../model/beat.ts";
-import { type Clock, systemClock } from "../model/clock.ts";
+import { type Clock, systemClock } from "../model/time.ts";
 import { isObject } from "../model/json.ts";
 import { type Logger, logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";

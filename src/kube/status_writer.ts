@@ -1,12 +1,11 @@
 /** Writes the status of configuration objects in the background: changes merge while they wait, at a bounded pace. */
 import type { Beat } from "../model/beat.ts";
-import type { Clock } from "../model/clock.ts";
+import type { Clock } from "../model/time.ts";
 import type { JsonObject } from "../model/json.ts";
 import { logger } from "../telemetry/logging.ts";
 import { throttle } from "../telemetry/throttle.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "./api.ts";
-import { DueQueue, type WorkResult } from "./due_queue.ts";
-import { deadline, isRetryable, retryAfterMsOf, type Sleep } from "./retry.ts";
+import { deadline, DueQueue, isRetryable, retryAfterMsOf, type Sleep, type WorkResult } from "./retry.ts";
 
 /** The object whose status is written. Another object of its name is left alone. */
 export interface StatusTarget {

@@ -1,6 +1,6 @@
 /** Lists and watches a resource, and goes on through every fault. */
 import { type Beat, NO_BEAT } from "../model/beat.ts";
-import { type Clock, systemClock } from "../model/clock.ts";
+import { type Clock, systemClock } from "../model/time.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import {
   ApiError,

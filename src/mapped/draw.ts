@@ -1,13 +1,13 @@
 /** The mapper of every Ingester: a compiled mapping as a pure generator. */
 import type { Drawn, DrawnEvent, DrawnNote, Payload } from "../model/event.ts";
-import type { Json, JsonObject } from "../model/json.ts";
+import { type Field, type Json, type JsonObject, shapeOf, text, withoutEmpty } from "../model/json.ts";
 import { CATEGORIES, type Category, type Resource } from "../model/observation.ts";
 import type { Expression } from "../filters/expression.ts";
 import { MAX_PAYLOAD_STEPS, type StepBudget } from "../filters/steps.ts";
 import { errorMessage } from "../model/error_message.ts";
-import { isClusterScoped } from "../model/cluster_scoped.ts";
+import { isClusterScoped } from "../model/identity.ts";
 import { kindInAnyCase } from "../sources/resources.ts";
-import { type Field, shapeOf, text, unread, withoutEmpty } from "../sources/read.ts";
+import { unread } from "../sources/source.ts";
 import { type Each, type ForEach, type Level, NO_ITEM, rootLevel, rootOf, type Value } from "./path.ts";
 
 /** A mapping ready to run. */

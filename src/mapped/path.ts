@@ -3,8 +3,7 @@
  * payload, `^.a` at the item's parent (`^^.a` at its grandparent), `@key` is the item's key or index. `p | q` takes the
  * first that has a value; `p ? "x"` is x where p has a value. Compiled once, evaluated for every item.
  */
-import { isObject, type Json } from "../model/json.ts";
-import type { Field } from "../sources/read.ts";
+import { type Field, isObject, type Json } from "../model/json.ts";
 import { type Joins, parseSteps, PathError, type PathStep, split, unquoted } from "./path_syntax.ts";
 
 export { PathError };

@@ -1,14 +1,13 @@
 /** Keeps the sources of Ingesters and ObservationMappings in force while they change: watch, plan, apply, say so. */
 import { type Beat, NO_BEAT } from "../model/beat.ts";
 import { ChangeSignal } from "../model/change_signal.ts";
-import type { Clock } from "../model/clock.ts";
+import type { Clock } from "../model/time.ts";
 import { isObject } from "../model/json.ts";
 import type { KubeApi, KubeObject, ResourceType } from "../kube/api.ts";
 import type { Conditions } from "../kube/conditions.ts";
 import { Denial } from "../kube/denial.ts";
 import type { Discovery, GroupVersion } from "../kube/discovery.ts";
-import { Pause } from "../kube/pause.ts";
-import { elapsed, type Sleep } from "../kube/retry.ts";
+import { elapsed, Pause, type Sleep } from "../kube/retry.ts";
 import { statusTarget, StatusWriter } from "../kube/status_writer.ts";
 import { watch, type WatchEvent, type WatchTuning } from "../kube/watch.ts";
 import { logger } from "../telemetry/logging.ts";

@@ -1,9 +1,8 @@
 /** The Secrets of webhooks: read by name from the Ingester's own namespace, only with our label, and read again in turn. */
 import { type Beat, NO_BEAT } from "../model/beat.ts";
-import type { Clock } from "../model/clock.ts";
+import type { Clock } from "../model/time.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../kube/api.ts";
-import { Pause } from "../kube/pause.ts";
-import type { Sleep } from "../kube/retry.ts";
+import { Pause, type Sleep } from "../kube/retry.ts";
 import { GROUP } from "../model/observation.ts";
 
 const SECRETS: ResourceType = {

@@ -1,9 +1,8 @@
 /** What is written into the status of an Ingester or ObservationMapping. Pure. */
-import type { JsonObject } from "../model/json.ts";
+import { at, type JsonObject, number, textAt } from "../model/json.ts";
 import { formatSeconds } from "../model/time.ts";
 import { type KubeObject, resourceName } from "../kube/api.ts";
 import type { ReadyCondition } from "../kube/conditions.ts";
-import { at, number, textAt } from "../sources/read.ts";
 import type { Feed, Source } from "../sources/source.ts";
 import type { SourceState } from "../sources/status.ts";
 import type { Verdict } from "./verdict.ts";

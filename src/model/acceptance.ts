@@ -1,5 +1,5 @@
 /** What ObservationExceptions judge findings by, and what they decide. */
-import { labelValue, workloadOf } from "./identity/names.ts";
+import { labelValue, workloadOf } from "./identity.ts";
 import { isObject } from "./json.ts";
 import { LABELS, type Observation, type ObservationStatus, type Severity } from "./observation.ts";
 import { formatTime, parseTime } from "./time.ts";

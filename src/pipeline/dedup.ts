@@ -1,7 +1,7 @@
 /** Which events repeat a stored Observation: findings while it exists, occurrences within a sliding window. */
 import { LRUCache } from "lru-cache";
 import type { NormalEvent } from "../model/event.ts";
-import { nameFingerprint } from "../model/identity/names.ts";
+import { nameFingerprint } from "../model/identity.ts";
 import type { Outcome } from "../model/outcome.ts";
 import type { Generation, StoredIndex, Written } from "./ports.ts";
 

@@ -2,22 +2,29 @@
 import {
   canonicalJson,
   cleanIdentityV1,
+  eventTypeName,
   fingerprintOf,
   hash32,
   IDENTITY_VERSION,
-  shortFingerprint,
-} from "../model/identity/fingerprint.ts";
-import {
-  eventTypeName,
+  isClusterScoped,
   isNamespaceName,
   labelValue,
   observationName,
+  shortFingerprint,
   sourceName,
   workloadOf,
-} from "../model/identity/names.ts";
-import { clean, cleanObject, cleanText, cut, cutBytes, fitsBytes } from "../text/clean.ts";
+} from "../model/identity.ts";
+import {
+  clean,
+  cleanObject,
+  cleanText,
+  cut,
+  cutBytes,
+  fitsBytes,
+  jsonBytes,
+  truncateObject,
+} from "../text/clean.ts";
 import type { DrawnEvent, EventFeed, EventSource, NormalEvent, Origin, Payload } from "../model/event.ts";
-import { isClusterScoped } from "../model/cluster_scoped.ts";
 import { isObject, type Json, type JsonObject } from "../model/json.ts";
 import {
   ANNOTATIONS,
@@ -30,10 +37,9 @@ import {
   MANAGED_BY,
   type Observation,
   type Resource,
+  type Severity,
 } from "../model/observation.ts";
-import { severityOf } from "../model/severity.ts";
 import { eventTime, formatTime, isPlausibleDetection, readTime } from "../model/time.ts";
-import { jsonBytes, truncateObject } from "../text/truncate.ts";
 
 const MAX_RULES = 32;
 const MAX_RULE = 512;
@@ -414,4 +420,27 @@ export function toObservation(event: NormalEvent, generation: number, context: O
       ttlSecondsAfterCreation: event.ttlSeconds,
     },
   };
+}
+
+const WORDS: ReadonlyMap<string, Severity> = new Map([
+  ...words("CRITICAL", "critical", "fatal", "emergency", "alert"),
+  ...words("HIGH", "high", "error", "danger", "important"),
+  ...words("MEDIUM", "medium", "moderate", "warning", "warn"),
+  ...words("LOW", "low", "info", "informational", "notice", "negligible", "debug", "none"),
+  ...words("UNKNOWN", "unknown"),
+]);
+
+/** The severity a tool's word means, in any case; `overrides` (lower-case words) take precedence over the general table. */
+export function severityOf(
+  word: string | null | undefined,
+  overrides: Readonly<Record<string, Severity>> = {},
+): Severity {
+  if (typeof word !== "string") return "UNKNOWN";
+  const key = word.trim().toLowerCase();
+  if (Object.hasOwn(overrides, key)) return overrides[key] ?? "UNKNOWN";
+  return WORDS.get(key) ?? "UNKNOWN";
+}
+
+function words(severity: Severity, ...names: string[]): [string, Severity][] {
+  return names.map((name) => [name, severity]);
 }

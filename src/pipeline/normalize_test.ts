@@ -1,18 +1,17 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { EVENT_SETTINGS } from "../../tests/support/source_runtime.ts";
 import type { DrawnEvent, EventFeed, Origin } from "../model/event.ts";
-import { isClusterScoped } from "../model/cluster_scoped.ts";
-import { sha256 } from "../model/identity/fingerprint.ts";
-import { observationName } from "../model/identity/names.ts";
+import { isClusterScoped, observationName, sha256 } from "../model/identity.ts";
 import { ANNOTATIONS, LABELS } from "../model/observation.ts";
 import { observationSchema } from "../model/observation_schema.ts";
-import { jsonBytes } from "../text/truncate.ts";
+import { jsonBytes } from "../text/clean.ts";
 import {
   confine,
   contentHashOf,
   type EventSettings,
   normalize,
   type NormalizeOptions,
+  severityOf,
   toObservation,
 } from "./normalize.ts";
 
@@ -398,4 +397,28 @@ Deno.test("normalize() shows in the identity annotation nothing that the Observa
     '{"identity":{"at":{"rule":"CVE-2024-0001"},"hidden":"…","secret":"--password=***","seen":"openssl"},' +
       '"severity":"HIGH","source":"trivy"}',
   );
+});
+
+Deno.test("severityOf() knows every word of the table in any case", () => {
+  const table = {
+    CRITICAL: "critical fatal emergency alert",
+    HIGH: "high error danger important",
+    MEDIUM: "medium moderate warning warn",
+    LOW: "low info informational notice negligible debug none",
+    UNKNOWN: "unknown severe constructor __proto__ 7",
+  };
+  for (const [severity, words] of Object.entries(table)) {
+    for (const word of words.split(" ")) {
+      for (const form of [word, word.toUpperCase(), ` ${word[0]?.toUpperCase()}${word.slice(1)} `]) {
+        assertEquals(severityOf(form), severity, form);
+      }
+    }
+  }
+  for (const none of [null, undefined, ""]) assertEquals(severityOf(none), "UNKNOWN");
+});
+
+Deno.test("severityOf() puts a source's own table above the general one", () => {
+  assertEquals(severityOf("Error", { error: "LOW" }), "LOW");
+  assertEquals(severityOf("high", { error: "LOW" }), "HIGH");
+  assertEquals(severityOf("toString", {}), "UNKNOWN");
 });

@@ -1,6 +1,6 @@
 /** Reads the reports of the sources themselves: how many there are, how old, what they checked, which workloads they are about. */
 import { hasStatus, type KubeApi, type KubeObject, resourceName, type ResourceType } from "../kube/api.ts";
-import { workloadOf } from "../model/identity/names.ts";
+import { workloadOf } from "../model/identity.ts";
 import { isObject, type Json } from "../model/json.ts";
 import { readTime } from "../model/time.ts";
 import { SOURCES } from "../sources/registry.ts";

@@ -1,5 +1,5 @@
 /** What a reader chooses: the part that the API server filters by, and the check of each Observation that it sends. */
-import { labelValue } from "../model/identity/names.ts";
+import { labelValue } from "../model/identity.ts";
 import { LABELS, type Observation, type Severity } from "../model/observation.ts";
 import { parseTime, seenTimes } from "../model/time.ts";
 import { workloadNameOf } from "../model/acceptance.ts";

@@ -3,10 +3,19 @@ import { Buffer } from "node:buffer";
 import { gunzipSync } from "node:zlib";
 import { errorMessage } from "../model/error_message.ts";
 import type { Payload } from "../model/event.ts";
-import { at, isObject, type Json, type JsonObject } from "../model/json.ts";
+import {
+  at,
+  type Field,
+  isObject,
+  type Json,
+  type JsonObject,
+  list,
+  shapeOf,
+  textAt,
+} from "../model/json.ts";
 import type { PayloadError } from "../model/outcome.ts";
 import { bytesOf, payloadErrorsOf, scanJson } from "../text/json.ts";
-import { type Field, list, shapeOf, textAt, unread } from "./read.ts";
+import { unread } from "./source.ts";
 import { joined } from "./reports.ts";
 
 /** The key of the ConfigMap that holds results. */

@@ -1,7 +1,16 @@
 /** Finds report objects in a body: alone, in a list, or in the wrappings of kubectl and of tools. */
 import type { Drawn, DrawnEvent } from "../model/event.ts";
-import { isObject, type Json, type JsonObject } from "../model/json.ts";
-import { at, type Field, number, shapeOf, textAt, unread } from "./read.ts";
+import {
+  at,
+  type Field,
+  isObject,
+  type Json,
+  type JsonObject,
+  number,
+  shapeOf,
+  textAt,
+} from "../model/json.ts";
+import { unread } from "./source.ts";
 import type { PayloadError } from "../model/outcome.ts";
 
 /** A report and its path, or an error for what is no report. */

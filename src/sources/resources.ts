@@ -1,7 +1,6 @@
 /** Resources as payloads name them: by a plural, by a kind in any case, by the parts that a report has, in its texts. */
-import type { JsonObject } from "../model/json.ts";
+import { at, type Field, type JsonObject, list, textAt, withoutEmpty } from "../model/json.ts";
 import { LIMITS, type Resource } from "../model/observation.ts";
-import { at, type Field, list, textAt, withoutEmpty } from "./read.ts";
 
 /** plural → [kind, apiVersion]; the core group's and the built-in groups' resources. */
 const KINDS: ReadonlyMap<string, readonly [kind: string, apiVersion: string]> = new Map([

@@ -9,6 +9,8 @@ import type { ReportScope, ViewKey } from "../model/view.ts";
 import type { Rate } from "../pipeline/limits.ts";
 import type { JsonLists } from "../text/json.ts";
 import type { Setting, SettingValues } from "../text/setting.ts";
+import { cleanText } from "../text/clean.ts";
+import type { PayloadError, PayloadErrorReason } from "../model/outcome.ts";
 
 /** A source: data, and a pure generator. See docs/adding-a-source.md. */
 export interface Source {
@@ -167,4 +169,16 @@ export function viewOf(
   at: Pick<ViewKey, "resource" | "namespace">,
 ): ViewKey {
   return { source: source.name, ...at, ...(ingester?.isDoor ? { ingester: ingester.id } : {}) };
+}
+
+/** Longest path and message of a payload's error: both may hold words of the payload. */
+const MAX_TOLD = 256;
+
+/** The error that `draw` yields for a part it cannot read. Path and message are cleaned for logs and terminals. */
+export function unread(
+  reason: PayloadErrorReason,
+  path: string,
+  message: string,
+): { readonly error: PayloadError } {
+  return { error: { reason, path: cleanText(path, MAX_TOLD), message: cleanText(message, MAX_TOLD) } };
 }

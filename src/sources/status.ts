@@ -1,4 +1,4 @@
-import type { Clock } from "../model/clock.ts";
+import type { Clock } from "../model/time.ts";
 import { viewId, type ViewKey, viewName } from "../model/view.ts";
 import { type Metrics, OTHER } from "../telemetry/metrics.ts";
 import type { Feed, Source } from "./source.ts";

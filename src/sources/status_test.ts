@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { postedSource } from "../../tests/support/post_feeds.ts";
-import { systemClock } from "../model/clock.ts";
+import { systemClock } from "../model/time.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
 import { SourceStates } from "./status.ts";
 

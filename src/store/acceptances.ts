@@ -1,7 +1,7 @@
 /** The leader writes into findings which exception covers them: the phase follows what the exceptions say now. */
 import { parseAcceptance } from "../model/acceptance.ts";
 import { type Beat, NO_BEAT } from "../model/beat.ts";
-import type { Clock } from "../model/clock.ts";
+import type { Clock } from "../model/time.ts";
 import { GROUP } from "../model/observation.ts";
 import type { EventDraft, ObjectReference } from "../kube/events.ts";
 import { elapsed, type Sleep } from "../kube/retry.ts";

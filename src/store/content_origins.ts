@@ -4,7 +4,7 @@
  * content is stored keeps it as long as it repeats it; another one replaces it only after `silenceMs` without that.
  */
 import { LRUCache } from "lru-cache";
-import type { Clock } from "../model/clock.ts";
+import type { Clock } from "../model/time.ts";
 
 /** Findings remembered; a forgotten one costs a write. */
 const MAX_FINDINGS = 10_000;

@@ -1,11 +1,17 @@
 /** Deletes of the leader: paced, each only of the very object that was judged. */
 import { ApiError, hasStatus, type KubeApi, NetworkError } from "../kube/api.ts";
 import type { EventDraft } from "../kube/events.ts";
-import { backoff, elapsed, isRetryable, retryAfterMsOf } from "../kube/retry.ts";
+import {
+  backoff,
+  createSpacing,
+  elapsed,
+  isRetryable,
+  retryAfterMsOf,
+  type SpacingOptions,
+} from "../kube/retry.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { ObservationIndex, Row } from "./index/mod.ts";
 import { OBSERVATIONS } from "./observations.ts";
-import { createSpacing, type SpacingOptions } from "../kube/write_spacing.ts";
 
 /** Values of the label `reason` of `observations_deleted_total`. */
 export const DELETE_REASONS = ["expired", "budget", "merged"] as const;

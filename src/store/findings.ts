@@ -1,14 +1,13 @@
 /** The leader's watch over findings: those that no complete view reports any more become Resolved after a grace. */
 import { type Beat, NO_BEAT } from "../model/beat.ts";
-import type { Clock } from "../model/clock.ts";
+import type { Clock } from "../model/time.ts";
 import type { ResolvedReason } from "../model/observation.ts";
 import type { ReportScope, Views } from "../model/view.ts";
-import { elapsed, type Sleep } from "../kube/retry.ts";
+import { createSpacing, elapsed, type Sleep } from "../kube/retry.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import type { Entry, ObservationIndex, Row } from "./index/mod.ts";
 import type { Repeats } from "./repeats.ts";
 import { Reporters, type ReportersOptions, type Reporting } from "./reporters.ts";
-import { createSpacing } from "../kube/write_spacing.ts";
 
 export interface FindingsOptions extends Pick<ReportersOptions, "eventTypesOf"> {
   readonly index: ObservationIndex;

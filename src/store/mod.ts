@@ -1,5 +1,5 @@
 /** The store of a process, as every replica runs it: index, creates, repeats. */
-import type { Clock } from "../model/clock.ts";
+import type { Clock } from "../model/time.ts";
 import type { KubeApi } from "../kube/api.ts";
 import { elapsed, type Sleep } from "../kube/retry.ts";
 import type { Watch } from "../kube/watch.ts";

@@ -3,16 +3,15 @@
  * later, so that no create waits for a count and a thousand repeats cost a few writes.
  */
 import { type Beat, NO_BEAT } from "../model/beat.ts";
-import type { Clock } from "../model/clock.ts";
+import type { Clock } from "../model/time.ts";
 import type { NormalEvent } from "../model/event.ts";
 import type { ResolvedReason } from "../model/observation.ts";
 import { ApiError } from "../kube/api.ts";
-import { isRetryable, type Sleep } from "../kube/retry.ts";
+import { DueQueue, isRetryable, type Sleep, type WorkResult } from "../kube/retry.ts";
 import type { Generation, WriteContext } from "../pipeline/ports.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import { throttle } from "../telemetry/throttle.ts";
 import { ContentOrigins } from "./content_origins.ts";
-import { DueQueue, type WorkResult } from "../kube/due_queue.ts";
 import type { ObservationIndex } from "./index/mod.ts";
 import { isForbidden } from "./refusal.ts";
 import { type Content, NO_CHANGE, type StatusDelta, type Updates, type UpdateTarget } from "./updates.ts";

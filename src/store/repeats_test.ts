@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { LABELS } from "../model/observation.ts";
 import { NetworkError } from "../kube/api.ts";
-import { DueQueue } from "../kube/due_queue.ts";
+import { DueQueue } from "../kube/retry.ts";
 import { mergeDeltas } from "./repeats.ts";
 import { statusPatch } from "./updates.ts";
 import { apiError, type FakeCall, FakeKube } from "../../tests/support/fake_kube.ts";

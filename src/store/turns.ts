@@ -2,9 +2,8 @@
  * Findings that were resolved or reported again: counted one by one, and told of many at once, by one log line and one
  * Event each, since a report that is gone may end hundreds of them.
  */
-import type { Clock } from "../model/clock.ts";
+import { type Clock, parseTime, seenTimes } from "../model/time.ts";
 import { API_VERSION, KIND, type Observation, type ResolvedReason } from "../model/observation.ts";
-import { parseTime, seenTimes } from "../model/time.ts";
 import type { EventDraft, ObjectReference } from "../kube/events.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";

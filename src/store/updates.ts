@@ -1,12 +1,15 @@
 /** Changes of single stored Observations: read, patch with uid and resourceVersion, once more on conflict. */
 import { parseAcceptance, storedAcceptance } from "../model/acceptance.ts";
-import { canonicalJson } from "../model/identity/fingerprint.ts";
-import type { Clock } from "../model/clock.ts";
+import { canonicalJson, labelValue } from "../model/identity.ts";
+import { type Clock, formatTime, seenTimes } from "../model/time.ts";
 import type { Json, JsonObject } from "../model/json.ts";
-import type { Observation, ObservationStatus, ResolvedReason } from "../model/observation.ts";
-import { ANNOTATIONS, LABELS } from "../model/observation.ts";
-import { labelValue } from "../model/identity/names.ts";
-import { formatTime, seenTimes } from "../model/time.ts";
+import {
+  ANNOTATIONS,
+  LABELS,
+  type Observation,
+  type ObservationStatus,
+  type ResolvedReason,
+} from "../model/observation.ts";
 import { hasStatus, type KubeApi, NetworkError } from "../kube/api.ts";
 import type { ObservationIndex } from "./index/mod.ts";
 import { answerAbout, OBSERVATIONS, type StoredObservation } from "./observations.ts";

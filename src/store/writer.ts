@@ -1,13 +1,11 @@
 /** The write path: one create under the name that every replica would give it, and what follows from the API server's refusal. */
-import type { Clock } from "../model/clock.ts";
+import { type Clock, seenTimes } from "../model/time.ts";
 import { LRUCache } from "lru-cache";
 import { errorMessage } from "../model/error_message.ts";
 import type { NormalEvent } from "../model/event.ts";
 import { ANNOTATIONS, LABELS, type Observation } from "../model/observation.ts";
-import { seenTimes } from "../model/time.ts";
 import type { FailReason, Outcome } from "../model/outcome.ts";
-import { observationName, parseName } from "../model/identity/names.ts";
-import { shortFingerprint } from "../model/identity/fingerprint.ts";
+import { observationName, parseName, shortFingerprint } from "../model/identity.ts";
 import { hasStatus, type KubeApi, NetworkError } from "../kube/api.ts";
 import { backoff, elapsed, retry, retryAfterMsOf, type RetryOptions, type Sleep } from "../kube/retry.ts";
 import { isOver, widen } from "../pipeline/dedup.ts";

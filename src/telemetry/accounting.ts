@@ -1,4 +1,5 @@
 /** Every outcome becomes metrics and a log line here, and nowhere else: no event ends unseen, none is counted twice. */
+import type { Clock } from "../model/time.ts";
 import type { NormalEvent } from "../model/event.ts";
 import type { Category } from "../model/observation.ts";
 import type { Outcome, PayloadError, PayloadErrorReason } from "../model/outcome.ts";
@@ -37,7 +38,7 @@ export interface BooksOptions {
 /** Opens the books of this process. */
 export function createBooks(
   metrics: Metrics,
-  now: () => number,
+  clock: Pick<Clock, "now">,
   { known = [], onPayloadError }: BooksOptions = {},
 ): Books {
   const tallies = new Map<string, Tally>();
@@ -71,7 +72,7 @@ export function createBooks(
         metrics.eventsInFlight.set({ source: label }, tally.inFlight);
         metrics.eventProcessingDuration.observe(
           { source: label },
-          Math.max(0, now() - receivedAt) / 1_000,
+          Math.max(0, clock.now() - receivedAt) / 1_000,
         );
         count(metrics, { label, category, outcome });
         if (tally.created + tally.deduped > 0) {

@@ -1,5 +1,5 @@
 /** The kinds of value that an environment variable may hold: how each is read, and the error for any other value. */
-import { isNamespaceName } from "../model/identity/names.ts";
+import { isNamespaceName } from "../model/identity.ts";
 import { SOURCE_PATTERN } from "../model/observation.ts";
 
 /** How one environment variable is read. */

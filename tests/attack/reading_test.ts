@@ -12,15 +12,14 @@ import { DRAW_CONTEXT, EVENT_SETTINGS } from "../support/source_runtime.ts";
 import { parseFilterDocuments } from "../../src/filters/document.ts";
 import { createHttpApp, type HttpApp } from "../../src/http/app.ts";
 import { createBodyLimits } from "../../src/http/body.ts";
-import { addressSet } from "../../src/http/client.ts";
+import { addressSet } from "../../src/http/sender.ts";
 import type { KubeObject } from "../../src/kube/api.ts";
 import { sourceOf } from "../../src/mapped/activate.ts";
 import { compileMapped } from "../../src/mapped/compile.ts";
-import { systemClock } from "../../src/model/clock.ts";
+import { systemClock } from "../../src/model/time.ts";
 import { createDedup } from "../../src/pipeline/dedup.ts";
 import { createIntake } from "../../src/pipeline/intake.ts";
-import { createTimeSlices, NO_LIMITS } from "../../src/pipeline/limits.ts";
-import { createTextLimits } from "../../src/pipeline/parts.ts";
+import { createTextLimits, createTimeSlices, NO_LIMITS } from "../../src/pipeline/limits.ts";
 import { audit } from "../../src/sources/audit/mod.ts";
 import { falco } from "../../src/sources/falco/mod.ts";
 import { configMapPayload } from "../../src/sources/feeds/configmap.ts";
@@ -166,7 +165,7 @@ function startHttp(): HttpApp {
     bodies: createBodyLimits({ maxBytes: 16 * MIB, memoryBytes: Infinity }),
     slices,
     pathsKnown: () => true,
-    now: () => Date.now(),
+    clock: systemClock,
     signal: new AbortController().signal,
     metrics: createMetrics(),
   });

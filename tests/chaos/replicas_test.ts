@@ -1,6 +1,6 @@
 /** Replicas of the whole program share an API server: what all of them receive is stored once, and counted each time. */
 import { assert, assertEquals } from "@std/assert";
-import type { Clock } from "../../src/model/clock.ts";
+import type { Clock } from "../../src/model/time.ts";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { OBSERVATIONS } from "../../src/store/mod.ts";
 import { alert, alertedPods, wantedPods } from "../support/alerts.ts";

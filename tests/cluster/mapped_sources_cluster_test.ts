@@ -1,7 +1,7 @@
 /** The shipped Ingesters on a real API server: taken as they are, in force, and their conditions written. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
-import { systemClock } from "../../src/model/clock.ts";
+import { systemClock } from "../../src/model/time.ts";
 import { createConditions } from "../../src/kube/conditions.ts";
 import { createDiscovery } from "../../src/kube/discovery.ts";
 import { OBSERVATION_MAPPINGS } from "../../src/mapped/kinds.ts";

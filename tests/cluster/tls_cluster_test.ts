@@ -2,7 +2,7 @@ import { assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/
 import { join } from "node:path";
 import { parse, stringify } from "yaml";
 import { TLS_ENV } from "../../scripts/support/permissions.ts";
-import { systemClock } from "../../src/model/clock.ts";
+import { systemClock } from "../../src/model/time.ts";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { ApiError, type KubeApi, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
 import { type Endpoint, fixedConnection, inClusterConnection } from "../../src/kube/auth/connection.ts";

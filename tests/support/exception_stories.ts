@@ -3,7 +3,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { OBSERVATION_EXCEPTIONS } from "../../src/exceptions/kind.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
 import { EVENTS } from "../../src/kube/events.ts";
-import type { Clock } from "../../src/model/clock.ts";
+import type { Clock } from "../../src/model/time.ts";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { OBSERVATIONS, type StoredObservation } from "../../src/store/mod.ts";
 import type { TestApp } from "./app.ts";

@@ -1,4 +1,4 @@
-import type { Clock } from "../../src/model/clock.ts";
+import type { Clock } from "../../src/model/time.ts";
 
 /** A machine's clock that is wrong, or is set while the program runs; the monotonic one goes on as ever. */
 export class MovedClock implements Clock {

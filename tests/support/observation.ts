@@ -1,4 +1,4 @@
-import { sha256 } from "../../src/model/identity/fingerprint.ts";
+import { sha256 } from "../../src/model/identity.ts";
 import { toObservation } from "../../src/pipeline/normalize.ts";
 import type { NormalEvent } from "../../src/model/event.ts";
 import type { Observation } from "../../src/model/observation.ts";

@@ -1,5 +1,5 @@
 /** Post feeds over an intake that the test writes. */
-import { systemClock } from "../../src/model/clock.ts";
+import { systemClock } from "../../src/model/time.ts";
 import type { PayloadError } from "../../src/model/outcome.ts";
 import type { Intake, IntakeResult } from "../../src/pipeline/intake.ts";
 import { readSettings } from "../../src/settings.ts";

@@ -1,5 +1,5 @@
 /** One replica of the program around the pipeline and the store, on a fake API server and virtual time. */
-import type { Clock } from "../../src/model/clock.ts";
+import type { Clock } from "../../src/model/time.ts";
 import type { Drawn, DrawnEvent, EventFeed, EventSource, Payload } from "../../src/model/event.ts";
 import type { Outcome, PayloadError } from "../../src/model/outcome.ts";
 import type { KubeApi } from "../../src/kube/api.ts";

@@ -3,7 +3,7 @@ import type { ExceptionDocument } from "../../exceptions/document.ts";
 import { ExceptionIndex } from "../../exceptions/judge.ts";
 import { acceptableOf } from "../../model/acceptance.ts";
 import { formatSeconds } from "../../model/time.ts";
-import { inScope, scopeOf } from "../../app/scope.ts";
+import { inScope, scopeOf } from "../../app/sources.ts";
 import type { FilterSet } from "../../filters/filter.ts";
 import type { DrawContext, EventFeed, EventSource, NormalEvent, Payload } from "../../model/event.ts";
 import type { Observation } from "../../model/observation.ts";

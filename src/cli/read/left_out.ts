@@ -4,7 +4,7 @@ import type { FilterDocument } from "../../filters/filter.ts";
 import { hasStatus, type KubeApi } from "../../kube/api.ts";
 import { compileMapped } from "../../mapped/compile.ts";
 import { errorMessage } from "../../model/error_message.ts";
-import { workloadOf } from "../../model/identity/names.ts";
+import { workloadOf } from "../../model/identity.ts";
 import { FILTER_REASON_MEANINGS } from "../../model/outcome.ts";
 import { BUDGET_DOCUMENT, readDropped } from "../../read/drops.ts";
 import type { Drop } from "../../filters/drops.ts";

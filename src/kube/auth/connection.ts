@@ -1,5 +1,5 @@
 /** The address of an API server and the credentials for it; those of a Pod are read here, without any library. */
-import { type Clock, systemClock } from "../../model/clock.ts";
+import { type Clock, systemClock } from "../../model/time.ts";
 import { errorMessage } from "../../model/error_message.ts";
 
 /** What one request needs to know. The client connects anew only when the server or the TLS part changes. */

@@ -5,7 +5,7 @@
 import type { KubeConfig } from "@kubernetes/client-node";
 import type { RequestOptions } from "node:https";
 import { delimiter, dirname, join, resolve, sep } from "node:path";
-import { type Clock, systemClock } from "../../model/clock.ts";
+import { type Clock, systemClock } from "../../model/time.ts";
 import { errorMessage } from "../../model/error_message.ts";
 import { isObject } from "../../model/json.ts";
 import {

@@ -1,9 +1,8 @@
 /** Which audit events are one act: a request by its key, or the repeats of a program or of refusals. */
 import type { DrawnEvent } from "../../model/event.ts";
-import { workloadOf } from "../../model/identity/names.ts";
-import type { JsonObject } from "../../model/json.ts";
+import { workloadOf } from "../../model/identity.ts";
+import { type JsonObject, withoutEmpty } from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
-import { withoutEmpty } from "../read.ts";
 import { type AuditRequest, isProgram, sessionOf } from "./request.ts";
 
 /** Acts that are counted in one Observation while each follows the one before within this time. */

@@ -1,22 +1,22 @@
 /** Kubernetes audit events, as kube-apiserver's webhook backend posts them. */
 import type { DrawContext, Drawn, DrawnEvent } from "../../model/event.ts";
-import type { Json, JsonObject } from "../../model/json.ts";
-import type { Resource } from "../../model/observation.ts";
-import { choice } from "../../text/setting.ts";
 import {
   at,
   type Field,
   firstText,
+  type Json,
+  type JsonObject,
   list,
   shapeOf,
   text,
   textAt,
   texts,
-  unread,
   withoutEmpty,
-} from "../read.ts";
+} from "../../model/json.ts";
+import type { Resource } from "../../model/observation.ts";
+import { choice } from "../../text/setting.ts";
+import { type Source, unread } from "../source.ts";
 import { resourceOf } from "../resources.ts";
-import type { Source } from "../source.ts";
 import { IDENTITY_FIELDS, identityOf, isUnauthenticated } from "./identity.ts";
 import {
   type AuditRequest,

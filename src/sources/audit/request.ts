@@ -1,7 +1,16 @@
 /** An audit event as the request that it records: its parts, who sent it, and what it ran. */
 import type { ApiRequest, DrawContext } from "../../model/event.ts";
-import { isObject, type Json } from "../../model/json.ts";
-import { at, type Field, number, shapeOf, text, textAt, texts } from "../read.ts";
+import {
+  at,
+  type Field,
+  isObject,
+  type Json,
+  number,
+  shapeOf,
+  text,
+  textAt,
+  texts,
+} from "../../model/json.ts";
 
 /** An audit event with its absent parts made empty. Bodies are read, never stored. */
 export interface AuditRequest extends ApiRequest {

@@ -1,7 +1,7 @@
 /** The rules that decide which Kubernetes audit events matter, in their order. */
 import type { DrawContext, DrawnEvent } from "../../model/event.ts";
 import { GROUP } from "../../model/observation.ts";
-import { at, type Field, list } from "../read.ts";
+import { at, type Field, list } from "../../model/json.ts";
 import { type AuditRequest, isSession } from "./request.ts";
 
 /** What the rules decide about an audit event. */

@@ -1,12 +1,23 @@
 /** Checkov's results: failed checks of manifests, Terraform, Dockerfiles. */
 import type { Drawn, DrawnEvent } from "../../model/event.ts";
-import { isObject, type Json, type JsonObject } from "../../model/json.ts";
+import {
+  at,
+  firstText,
+  isObject,
+  type Json,
+  type JsonObject,
+  list,
+  number,
+  shapeOf,
+  text,
+  textAt,
+  withoutEmpty,
+} from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
-import { isClusterScoped } from "../../model/cluster_scoped.ts";
+import { isClusterScoped } from "../../model/identity.ts";
 import { documentsIn, RESULTS_KEY } from "../config_maps.ts";
-import { at, firstText, list, number, shapeOf, text, textAt, unread, withoutEmpty } from "../read.ts";
+import { type Source, unread } from "../source.ts";
 import { alikeTwins, joined } from "../reports.ts";
-import type { Source } from "../source.ts";
 import { subjectOf } from "../resources.ts";
 import { namespace } from "../../text/setting.ts";
 

@@ -1,13 +1,23 @@
 /** Falco's `http_output`: one alert a request, or an array of them. */
 import type { Drawn, DrawnEvent } from "../../model/event.ts";
-import { isObject, type Json, type JsonObject } from "../../model/json.ts";
+import {
+  at,
+  type Field,
+  firstText,
+  isObject,
+  type Json,
+  type JsonObject,
+  number,
+  shapeOf,
+  text,
+  texts,
+  withoutEmpty,
+} from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
-import { at, type Field, firstText, number, shapeOf, text, texts, unread, withoutEmpty } from "../read.ts";
-import type { Source } from "../source.ts";
+import { type Source, unread } from "../source.ts";
 import { resourceOf, subjectOf } from "../resources.ts";
-import { cut } from "../../text/clean.ts";
+import { cut, jsonBytes } from "../../text/clean.ts";
 import { duration } from "../../text/setting.ts";
-import { jsonBytes } from "../../text/truncate.ts";
 
 const PLAIN_TEXT_HINT = "set json_output: true in falco.yaml";
 

@@ -2,8 +2,7 @@
 import type { Json } from "../../model/json.ts";
 import type { PayloadError } from "../../model/outcome.ts";
 import type { KubeObject, ResourceType } from "../../kube/api.ts";
-import type { TimeSlices } from "../../pipeline/limits.ts";
-import type { TextLimits } from "../../pipeline/parts.ts";
+import type { TextLimits, TimeSlices } from "../../pipeline/limits.ts";
 import { payloadErrorsOf, scanJsonInTurns, wholeOf } from "../../text/json.ts";
 import { keyBytes, logLinesEnd } from "../config_maps.ts";
 import type { ReadDocument } from "./evaluator.ts";

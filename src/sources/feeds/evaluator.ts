@@ -1,5 +1,5 @@
 /** Evaluates the documents (reports, ConfigMaps) of one view: fairly by namespace, and again while they cannot be stored. */
-import type { Clock } from "../../model/clock.ts";
+import type { Clock } from "../../model/time.ts";
 import type { Payload } from "../../model/event.ts";
 import { type ReportScope, type ViewKey, viewName, type Views } from "../../model/view.ts";
 import type { KubeObject } from "../../kube/api.ts";

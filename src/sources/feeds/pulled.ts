@@ -2,14 +2,13 @@
 import { isObject } from "../../model/json.ts";
 import { type Beat, NO_BEAT } from "../../model/beat.ts";
 import type { ChangeSignal } from "../../model/change_signal.ts";
-import type { Clock } from "../../model/clock.ts";
+import type { Clock } from "../../model/time.ts";
 import type { PayloadError } from "../../model/outcome.ts";
 import { viewId, type ViewKey, viewName, type Views } from "../../model/view.ts";
 import { type KubeApi, type KubeObject, resourceName, type ResourceType } from "../../kube/api.ts";
 import type { Discovery, Served } from "../../kube/discovery.ts";
 import type { Intake } from "../../pipeline/intake.ts";
-import type { TimeSlices } from "../../pipeline/limits.ts";
-import type { TextLimits } from "../../pipeline/parts.ts";
+import type { TextLimits, TimeSlices } from "../../pipeline/limits.ts";
 import { logger } from "../../telemetry/logging.ts";
 import type { Metrics } from "../../telemetry/metrics.ts";
 import type { SettingValues } from "../../text/setting.ts";

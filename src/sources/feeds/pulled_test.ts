@@ -1,11 +1,10 @@
-import { NO_LIMITS } from "../../pipeline/limits.ts";
-import { createTextLimits } from "../../pipeline/parts.ts";
+import { createTextLimits, NO_LIMITS } from "../../pipeline/limits.ts";
 import { assertEquals } from "@std/assert";
 import { ChangeSignal } from "../../model/change_signal.ts";
 import { eventually } from "../../../tests/support/eventually.ts";
 import { ScriptedApi } from "../../../tests/support/scripted_api.ts";
 import type { Served } from "../../kube/discovery.ts";
-import { systemClock } from "../../model/clock.ts";
+import { systemClock } from "../../model/time.ts";
 import { type ViewKey, viewName, type Views } from "../../model/view.ts";
 import { readSettings } from "../../settings.ts";
 import { createMetrics } from "../../telemetry/metrics.ts";

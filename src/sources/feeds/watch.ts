@@ -1,7 +1,7 @@
 /** Reads one view of a feed by list and watch: all its documents at the start and at each resync, then change by change. */
 import type { Beat } from "../../model/beat.ts";
 import type { ChangeSignal } from "../../model/change_signal.ts";
-import type { Clock } from "../../model/clock.ts";
+import type { Clock } from "../../model/time.ts";
 import type { Origin, Payload } from "../../model/event.ts";
 import { viewName } from "../../model/view.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../../kube/api.ts";

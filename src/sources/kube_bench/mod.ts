@@ -1,10 +1,18 @@
 /** kube-bench's results: failed and manual checks of a benchmark, one for each node. */
 import type { Drawn, DrawnEvent } from "../../model/event.ts";
-import { isObject, type Json, type JsonObject } from "../../model/json.ts";
+import {
+  at,
+  firstText,
+  isObject,
+  type Json,
+  type JsonObject,
+  shapeOf,
+  textAt,
+  withoutEmpty,
+} from "../../model/json.ts";
 import { documentsIn, type Holder, RESULTS_KEY } from "../config_maps.ts";
-import { at, firstText, shapeOf, textAt, unread, withoutEmpty } from "../read.ts";
+import { type Source, unread } from "../source.ts";
 import { alikeTwins, joined } from "../reports.ts";
-import type { Source } from "../source.ts";
 import { ownerOf, wordAt } from "../resources.ts";
 import { namespace } from "../../text/setting.ts";
 

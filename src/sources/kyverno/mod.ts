@@ -1,24 +1,25 @@
 /** Policy reports of Kyverno, and of other tools that write the same kinds. */
 import type { DrawContext, Drawn, DrawnEvent, Origin } from "../../model/event.ts";
-import { sourceName, topOfChain, workloadOf } from "../../model/identity/names.ts";
-import { isObject, type Json, type JsonObject } from "../../model/json.ts";
-import type { Resource } from "../../model/observation.ts";
-import { words } from "../../text/setting.ts";
+import { sourceName, topOfChain, workloadOf } from "../../model/identity.ts";
 import {
   at,
   type Field,
   firstText,
+  isObject,
+  type Json,
+  type JsonObject,
   number,
   shapeOf,
   text,
   textAt,
   texts,
-  unread,
   withoutEmpty,
-} from "../read.ts";
+} from "../../model/json.ts";
+import type { Resource } from "../../model/observation.ts";
+import { words } from "../../text/setting.ts";
+import { type Source, unread, type WatchedResource } from "../source.ts";
 import { alikeTwins, creationOf, joined, reportsIn } from "../reports.ts";
 import { ownerOf, reportedOwner, resourceIdentity, subjectOf, toldOf } from "../resources.ts";
-import type { Source, WatchedResource } from "../source.ts";
 
 /** The source of results whose engine has no name of its own. */
 export const POLICY_REPORT = "policy-report";

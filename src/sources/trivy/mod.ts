@@ -1,12 +1,24 @@
 /** Trivy Operator's reports: vulnerabilities, failed checks, exposed secrets. */
 import type { Drawn, DrawnEvent, DrawnNote, Origin } from "../../model/event.ts";
-import { reportedWorkload } from "../../model/identity/names.ts";
-import { isObject, type Json, type JsonObject } from "../../model/json.ts";
+import { reportedWorkload } from "../../model/identity.ts";
+import {
+  at,
+  firstText,
+  isObject,
+  type Json,
+  type JsonObject,
+  number,
+  shapeOf,
+  text,
+  textAt,
+  texts,
+  withoutEmpty,
+} from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
 import type { PayloadErrorReason } from "../../model/outcome.ts";
 import { parseTime } from "../../model/time.ts";
 import { workloadKey } from "../../model/view.ts";
-import { at, firstText, number, shapeOf, text, textAt, texts, unread, withoutEmpty } from "../read.ts";
+import { type Source, unread, type WatchedResource } from "../source.ts";
 import { alikeTwins, creationOf, joined, reportsIn } from "../reports.ts";
 import {
   lastingWords,
@@ -18,7 +30,6 @@ import {
   toldOf,
   wordAt,
 } from "../resources.ts";
-import type { Source, WatchedResource } from "../source.ts";
 
 const CHECK_IDENTITY = ["eventType", "resource", "check", "messages"];
 

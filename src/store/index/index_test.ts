@@ -2,7 +2,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { sha256 } from "../../model/identity/fingerprint.ts";
+import { sha256 } from "../../model/identity.ts";
 import { ANNOTATIONS, LABELS } from "../../model/observation.ts";
 import { seenTimes } from "../../model/time.ts";
 import { contentHashOf } from "../../pipeline/normalize.ts";

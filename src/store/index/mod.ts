@@ -2,7 +2,7 @@
  * The projected index of stored Observations: one watch feeds it, our own writes are noted at once. It serves dedup,
  * budget, garbage collection, lifecycle and `active_events`. It saves calls; the API server stays the judge.
  */
-import { sha256 } from "../../model/identity/fingerprint.ts";
+import { parseName, sha256 } from "../../model/identity.ts";
 import { ANNOTATIONS, type Observation } from "../../model/observation.ts";
 import type { WatchEvent } from "../../kube/watch.ts";
 import type { Generation, Identified, StoredIndex } from "../../pipeline/ports.ts";
@@ -17,7 +17,6 @@ import {
   type Row,
   versionNumber,
 } from "./projection.ts";
-import { parseName } from "../../model/identity/names.ts";
 import { acceptableOf } from "../../model/acceptance.ts";
 import { Entry } from "./entry.ts";
 import { NONE, Rows, type Tallies } from "./rows.ts";

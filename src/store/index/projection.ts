@@ -1,7 +1,7 @@
 /** What the index keeps of an Observation, and whether it is one of ours at all. */
 import { Buffer } from "node:buffer";
 import { type AcceptableFinding, acceptableOf, storedAcceptance } from "../../model/acceptance.ts";
-import { nameFingerprint, type ObservationName, parseName } from "../../model/identity/names.ts";
+import { nameFingerprint, type ObservationName, parseName } from "../../model/identity.ts";
 import {
   ANNOTATIONS,
   CATEGORIES,

@@ -1,6 +1,6 @@
 /** Rows of the index: found by fingerprint, newest generation first, or by name. */
 import { type AcceptableFinding, policyOf } from "../../model/acceptance.ts";
-import { nameFingerprint, observationName, parseName } from "../../model/identity/names.ts";
+import { nameFingerprint, observationName, parseName } from "../../model/identity.ts";
 import { CATEGORIES, type Category, SEVERITIES, type Severity } from "../../model/observation.ts";
 import type { Generation, Identified } from "../../pipeline/ports.ts";
 import { Columns, Interned } from "./columns.ts";

@@ -1,6 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { NetworkError } from "./api.ts";
-import { readLines, readText } from "./body.ts";
+import { NetworkError, readLines, readText } from "./api.ts";
 
 function chunks(...parts: (string | Uint8Array)[]): ReadableStream<Uint8Array<ArrayBuffer>> {
   const encoder = new TextEncoder();

@@ -1,10 +1,12 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import * as fc from "fast-check";
 import {
+  canonicalJson,
   cronJobOfJob,
   deploymentOfPod,
   deploymentOfReplicaSet,
   eventTypeName,
+  fingerprintOf,
   isLabelValue,
   isNamespaceName,
   labelValue,
@@ -12,9 +14,11 @@ import {
   observationName,
   parseName,
   reportedWorkload,
+  shortFingerprint,
   sourceName,
-} from "./names.ts";
-import { EVENT_TYPE_PATTERN, SOURCE_PATTERN } from "../observation.ts";
+  workloadOf,
+} from "./identity.ts";
+import { EVENT_TYPE_PATTERN, SOURCE_PATTERN } from "./observation.ts";
 
 Deno.test("observationName() is the source, 100 bits of the fingerprint in base32 and an occurrence's generation", () => {
   const fingerprint = "0123456789abcdef".repeat(4);
@@ -91,7 +95,7 @@ Deno.test("sourceName() and eventTypeName() make legal names of any tool's word"
 
 Deno.test("isNamespaceName() takes DNS-1123 labels alone", () => {
   for (const name of ["a", "kube-system", "0", "x".repeat(63)]) assert(isNamespaceName(name), name);
-  for (const name of ["", "-a", "a-", "A", "a.b", "a/b", "../x", "x".repeat(64), "ä"]) {
+  for (const name of ["", "-a", "a-", "A", "a.b", "a/b", "./x", "x".repeat(64), "ä"]) {
     assert(!isNamespaceName(name), name);
   }
 });
@@ -141,4 +145,63 @@ Deno.test("reportedWorkload() names the Deployment of a ReplicaSet and the CronJ
   const pod = { kind: "Pod", name: "web-5d59d67564" };
   assertEquals(reportedWorkload(pod), pod);
   assertEquals(reportedWorkload({}), {});
+});
+
+Deno.test("canonicalJson() prints the example of RFC 8785 as the RFC does", () => {
+  const text = `{
+    "numbers": [333333333.33333329, 1E30, 4.50, 2e-3, 0.000000000000000000000000001],
+    "string": "\\u20ac$\\u000F\\u000aA'\\u0042\\u0022\\u005c\\\\\\"\\/",
+    "literals": [null, true, false]
+  }`;
+  assertEquals(
+    canonicalJson(JSON.parse(text)),
+    '{"literals":[null,true,false],"numbers":[333333333.3333333,1e+30,4.5,0.002,1e-27],' +
+      '"string":"€$\\u000f\\nA\'B\\"\\\\\\\\\\"/"}',
+  );
+});
+
+Deno.test("canonicalJson() sorts keys by UTF-16 units and leaves out what is undefined", () => {
+  const value = { "\u20ac": 1, "\r": 2, "\ufb33": 3, "1": 4, "\u{1f600}": 5, "\u0080": 6, "ö": 7 };
+  assertEquals(Object.keys(JSON.parse(canonicalJson(value))).length, 7);
+  assertEquals(canonicalJson(value), '{"\\r":2,"1":4,"\u0080":6,"ö":7,"€":1,"😀":5,"\ufb33":3}');
+  assertEquals(canonicalJson([NaN, -0, Infinity]), "[null,0,null]");
+  assertEquals(canonicalJson(JSON.parse('{"__proto__":{"a":1}}')), '{"__proto__":{"a":1}}');
+});
+
+Deno.test("fingerprintOf() is the SHA-256 of the canonical JSON", () => {
+  // printf '{"a":1,"b":[true]}' | sha256sum
+  const expected = "90eddf64b875cb5fa184bb12503cc730";
+  const fingerprint = fingerprintOf({ b: [true], a: 1.0 });
+  assertEquals(fingerprint.length, 64);
+  assertEquals(fingerprint, fingerprintOf(JSON.parse('{"\\u0061":1e0,"b":[true]}')));
+  assertEquals(shortFingerprint(fingerprint), expected);
+  assertNotEquals(fingerprint, fingerprintOf({ a: "1", b: [true] }));
+});
+
+Deno.test("workloadOf() groups what Kubernetes generated under the name people gave", () => {
+  const cases: [kind: string, name: string, workload: string | undefined][] = [
+    ["Deployment", "web", "web"],
+    ["deployment", "web-2", "web-2"],
+    ["StatefulSet", "db-0", "db-0"],
+    ["DaemonSet", "agent-v2", "agent-v2"],
+    ["CronJob", "backup", "backup"],
+    ["ReplicaSet", "web-5d59d67564", "web"],
+    ["ReplicaSet", "gateway-https", "gateway-https"],
+    ["Job", "backup-28392845", "backup"],
+    ["Job", "import-20261128", "import-20261128"],
+    ["Pod", "web-5d59d67564-x2vbn", "web"],
+    ["Pod", "backup-28392845-x2vbn", "backup"],
+    ["Pod", "import-20261128-x2vbn", "import-20261128"],
+    ["Pod", "agent-x2vbn", "agent"],
+    ["Pod", "db-0", "db"],
+    ["Pod", "etcd-control-plane", "etcd-control-plane"],
+    ["Node", "n1", undefined],
+    ["Secret", "web", undefined],
+    ["", "web", undefined],
+    ["Pod", "", undefined],
+  ];
+  for (const [kind, name, workload] of cases) {
+    assertEquals(workloadOf({ kind, name }), workload, `${kind} ${name}`);
+  }
+  assertEquals(workloadOf(undefined), undefined);
 });

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { createWaitingRooms, type Seat } from "./client.ts";
+import { createWaitingRooms, type Seat } from "./sender.ts";
 
 const ROOM = { name: "falco", size: 10 };
 
