@@ -1,5 +1,7 @@
 import { generateArchitecture } from "./generate/architecture.ts";
 import { generateChart } from "./generate/chart.ts";
+import { generateChartMetadata } from "./generate/chart_metadata.ts";
+import { generateChartReadme } from "./generate/chart_readme.ts";
 import { generateChartSources } from "./generate/chart_sources.ts";
 import { generateCrds } from "./generate/crds.ts";
 import type { GeneratedFile } from "./generate/file.ts";
@@ -26,6 +28,8 @@ const GENERATORS: readonly (() => GeneratedFile[] | Promise<GeneratedFile[]>)[] 
   generateArchitecture,
   generateChart,
   generateChartSources,
+  generateChartMetadata,
+  generateChartReadme,
   generateCrds,
   generateFilterCrd,
   generateFilters,

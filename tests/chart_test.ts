@@ -1,6 +1,7 @@
 /** What can be said of the chart without Helm: values, schema, filters, dashboards, alerts. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { parse } from "yaml";
+import { describedValues } from "../scripts/generate/chart_readme.ts";
 import { readFilterDocuments } from "../src/filters/document.ts";
 import { isObject, type Json, type JsonObject } from "../src/model/json.ts";
 import { compileFilters } from "../src/filters/filter.ts";
@@ -25,9 +26,100 @@ Deno.test("every value is in the schema and every key of the schema is a value",
   const values: unknown = parse(await text("values.yaml"));
   const schema: unknown = JSON.parse(await text("values.schema.json"));
   assert(isObject(values) && isObject(schema) && isObject(schema.properties));
-  const { global: _, ...properties } = schema.properties;
+  const { properties } = schema;
   assertEquals(Object.keys(values).sort(), Object.keys(properties).sort());
   for (const [key, value] of Object.entries(values)) assertKnown(key, value, properties[key]);
+});
+
+Deno.test("README.md of the chart lists every described value with its default", async () => {
+  const readme = await text("README.md");
+  const values = describedValues(await text("values.yaml"));
+  const described = values.map(({ path }) => path.join("."));
+  for (const path of ["image.registry", "webhooks.auth.keep", "podSpec", "filters.sources", "global"]) {
+    assert(described.includes(path), path);
+  }
+  const rows = [...readme.matchAll(/^\| `([\w.]+)` \| (?:`(.*?)`|see `values.yaml`) \| (.+) \|$/gm)];
+  assertEquals(rows.map(([, path]) => path), described);
+  const defaults = Object.fromEntries(rows.map(([, path = "", value]) => [path, value]));
+  assertEquals(
+    ["replicaCount", "networkPolicy.apiServer.ports", "podAntiAffinity"].map((path) => defaults[path]),
+    ["2", "[443,6443,8443,16443]", '"preferred"'],
+  );
+});
+
+Deno.test("describedValues() joins the lines of a comment and leaves undescribed keys out", () => {
+  assertEquals(
+    describedValues(
+      "# About the file.\na:\n  # -- One\n  # and two\n  b: [1]\n  c: 2\n# d: 3\n# -- Whole\ne:\n  f: 1\n",
+    ),
+    [
+      { path: ["a", "b"], value: [1], description: "One and two" },
+      { path: ["e"], value: { f: 1 }, description: "Whole" },
+    ],
+  );
+});
+
+Deno.test("Chart.yaml names an icon of the repository, its maintainers, its image, and an example of each kind", async () => {
+  const { icon, home, maintainers, annotations } = parse(await text("Chart.yaml"));
+  const [, path = ""] =
+    /^https:\/\/raw\.githubusercontent\.com\/kube-zen\/zen-watcher\/main\/(.+)$/.exec(icon) ?? [];
+  assertMatch(await Deno.readTextFile(new URL(path, ROOT)), /^<svg /);
+  assertEquals(maintainers, [{ name: "zen-watcher maintainers", url: home }]);
+  const { image } = parse(await text("values.yaml"));
+  assertEquals(
+    parse(annotations["artifacthub.io/images"])[0].image,
+    `${image.registry}/${image.repository}:${VERSION}`,
+  );
+  const kinds: string[] = [];
+  for await (const { name } of Deno.readDir(new URL("crds/", ROOT))) {
+    kinds.push(parse(await Deno.readTextFile(new URL(`crds/${name}`, ROOT))).spec.names.kind);
+  }
+  for (const list of ["crds", "crdsExamples"]) {
+    const named = parse(annotations[`artifacthub.io/${list}`]).map(({ kind }: JsonObject) => kind);
+    assertEquals(named.toSorted(), kinds.toSorted(), list);
+  }
+  const changes = parse(annotations["artifacthub.io/changes"]);
+  assert(changes.length > 0);
+  const known = ["added", "changed", "deprecated", "removed", "fixed", "security"];
+  for (const { kind, description } of changes) {
+    assert(known.includes(kind) && description.length > 10, description);
+  }
+});
+
+Deno.test("values, chart, documentation and release workflow name one place for the image and one for the chart", async () => {
+  const { image } = parse(await text("values.yaml"));
+  const { home, version } = parse(await text("Chart.yaml"));
+  const [, repository = ""] = /^https:\/\/github\.com\/(.+)$/.exec(home) ?? [];
+  const [owner = ""] = repository.split("/");
+  const { env } = parse(await Deno.readTextFile(new URL(".github/workflows/release.yaml", ROOT)));
+  const filled = (name: string) =>
+    String(env[name]).replaceAll("${{ github.repository }}", repository)
+      .replaceAll("${{ github.repository_owner }}", owner);
+  assertEquals(`${image.registry}/${image.repository}`, filled("IMAGE"));
+  const pages = [
+    "README.md",
+    "docs/install.md",
+    "docs/first-hour.md",
+    "docs/upgrade.md",
+    "helm/zen-watcher/README.md",
+  ];
+  let named = 0;
+  for (const page of pages) {
+    const content = await Deno.readTextFile(new URL(page, ROOT));
+    for (const [whole] of content.matchAll(/(?:oci:\/\/)?(?:ghcr\.io|docker\.io)\/[\w./:-]*\w/g)) {
+      const places = [
+        `${filled("CHARTS")}/zen-watcher`,
+        filled("CHARTS").replace("oci://", "") + "/zen-watcher",
+        filled("IMAGE"),
+      ];
+      assert(places.includes(whole.replace(/:[\d.]+$/, "")), `${page}: ${whole}`);
+      named++;
+    }
+    for (const [, tag] of content.matchAll(/zen-watcher(?::| --version )(\d[\w.]*\w)/g)) {
+      assertEquals(tag, version, page);
+    }
+  }
+  assert(named > 4, `${named} places`);
 });
 
 Deno.test("every leaf of the values is described as helm-docs reads it", async () => {

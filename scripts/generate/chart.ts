@@ -11,8 +11,12 @@ const CHART = "helm/zen-watcher";
 const METADATA = "\nmetadata:\n";
 
 export function generateChart(): GeneratedFile[] {
-  const crds = [...generateCrds(), ...generateFilterCrd(), ...generateMappedCrds()];
-  return [...crds.map(crdTemplate), valuesSchema()];
+  return [...chartCrds().map(crdTemplate), valuesSchema()];
+}
+
+/** The CRDs that the chart installs. */
+export function chartCrds(): GeneratedFile[] {
+  return [...generateCrds(), ...generateFilterCrd(), ...generateMappedCrds()];
 }
 
 /** Works on text: Helm reads numbers as floats and would write some of them differently. */

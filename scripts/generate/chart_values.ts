@@ -66,6 +66,8 @@ export const CONFIG_MAP_SOURCE_VALUES: JsonObject = object({ namespace, createNa
 
 /** Every key of values.yaml but `settings` and those of sources. */
 export const CHART_VALUES: JsonObject = {
+  // Helm hands these to every chart: other charts' keys are in them too.
+  global: anything,
   nameOverride: text,
   fullnameOverride: text,
   commonLabels: map,
@@ -103,6 +105,7 @@ export const CHART_VALUES: JsonObject = {
       mode: { enum: ["token", "none"] },
       existingSecret: text,
       key: { type: "string", minLength: 1 },
+      keep: flag,
     }),
     allowedIPs: texts,
     trustedProxyCIDRs: texts,
@@ -113,6 +116,7 @@ export const CHART_VALUES: JsonObject = {
     existingSecret: text,
     caBundle: text,
     clientCaSecret: text,
+    keep: flag,
     certManager: object({ enabled: flag, issuerRef: anything }),
   }),
   statusIntegrity: object({
@@ -147,6 +151,7 @@ export const CHART_VALUES: JsonObject = {
   service: object({
     type: { enum: ["ClusterIP", "NodePort", "LoadBalancer"] },
     clusterIP: text,
+    keep: flag,
     port,
     metricsPort: port,
     tlsPort: port,
@@ -186,17 +191,25 @@ export const CHART_VALUES: JsonObject = {
     apiServer: object({ ports: { type: "array", items: port, minItems: 1 }, cidrs: texts }),
     dnsTo: list,
   }),
-  serviceMonitor: object({ ...scrapeValues, namespace, relabelings: list, metricRelabelings: list }),
+  serviceMonitor: object({
+    ...scrapeValues,
+    namespace,
+    relabelings: list,
+    metricRelabelings: list,
+    scheme: { enum: ["http", "https"] },
+    tlsConfig: anything,
+  }),
   vmServiceScrape: scrape,
   prometheusRule: object({
     enabled: flag,
+    namespace,
     labels: map,
+    alertLabels: map,
+    disabledAlerts: texts,
     runbookUrl: text,
     slaDays: object({ critical: slaDays, high: slaDays }),
   }),
   dashboards: object({ enabled: flag, namespace, labels: map, annotations: map }),
-  // Helm hands these to every chart.
-  global: anything,
 };
 
 function object(properties: JsonObject): JsonObject {

@@ -1,7 +1,7 @@
 /** The chart against a real API server: every rendering applied without a warning, Pods under PSS restricted, a life with Helm. */
 import { assert, assertEquals, assertMatch, assertObjectMatch, assertRejects } from "@std/assert";
 import { parse } from "yaml";
-import { isObject, type JsonObject } from "../../src/model/json.ts";
+import { isObject, type Json, type JsonObject } from "../../src/model/json.ts";
 import { readSettings } from "../../src/settings.ts";
 import { rbacRules } from "../../src/sources/rbac.ts";
 import {
@@ -17,10 +17,18 @@ import {
 } from "../support/chart.ts";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
+import { ensureNamespaces } from "../support/objects.ts";
 
 const VALUES_FILES = ["values-small.yaml", "values-ha.yaml"];
 const FOREIGN_CRDS = new URL("../fixtures/foreign-crds/", import.meta.url);
 const CRDS = new URL("../../crds/", import.meta.url);
+const EXAMPLES = new URL("../../helm/zen-watcher/examples/", import.meta.url);
+/** What each example for extraObjects adds. */
+const ADDED: Readonly<Record<string, readonly string[]>> = {
+  "grafana-dashboard.yaml": Array(4).fill("GrafanaDashboard"),
+  "httproute.yaml": ["HTTPRoute"],
+  "ingress.yaml": ["Ingress"],
+};
 const DIGEST = `sha256:${"0".repeat(64)}`;
 
 /** Each value that changes what is rendered, by what it is about. */
@@ -30,7 +38,7 @@ const TOGGLES: Readonly<Record<string, JsonObject>> = {
     strategy: { type: "Recreate" },
     revisionHistoryLimit: 0,
     podSpec: { hostAliases: [{ ip: "10.0.0.1", hostnames: ["proxy"] }] },
-    podDisruptionBudget: { maxUnavailable: "50%" },
+    podDisruptionBudget: { minAvailable: "50%" },
   },
   "an image of another registry, and further objects": {
     global: { imageRegistry: "mirror.test:5000" },
@@ -71,9 +79,17 @@ const TOGGLES: Readonly<Record<string, JsonObject>> = {
       namespace: "default",
       relabelings: [{ action: "labeldrop", regex: "pod" }],
       metricRelabelings: [{ action: "drop", regex: "go_.*", sourceLabels: ["__name__"] }],
+      scheme: "https",
+      tlsConfig: { insecureSkipVerify: true },
     },
     vmServiceScrape: { enabled: true },
-    prometheusRule: { enabled: true, labels: { release: "prometheus" } },
+    prometheusRule: {
+      enabled: true,
+      namespace: "default",
+      labels: { release: "prometheus" },
+      alertLabels: { team: "sec" },
+      disabledAlerts: ["ZenWatcherDown"],
+    },
     dashboards: { enabled: true, annotations: { grafana_folder: "Security" } },
   },
   "a shard": { watchNamespaces: ["kube-bench", "checkov"], instance: "east", tenantFilters: true },
@@ -110,7 +126,12 @@ const TOGGLES: Readonly<Record<string, JsonObject>> = {
     prometheusRule: { enabled: true, labels: { release: "prometheus" } },
     dashboards: { enabled: true, labels: { team: "grafana" } },
   },
-  "CRDs that go": { crds: { keep: false } },
+  "nothing kept when it is uninstalled": {
+    crds: { keep: false },
+    webhooks: { auth: { keep: false } },
+    tls: { enabled: true, keep: false },
+  },
+  "a Service that stays": { service: { keep: true, annotations: { a: "b" } } },
   "CRDs installed otherwise": { crds: { enabled: false } },
   "Pods in every detail": {
     image: { digest: DIGEST },
@@ -191,6 +212,7 @@ Deno.test("a life with Helm: install, upgrade keeps token and certificate, NOTES
   assertEquals((await cluster.expect("GET", observation.path)).body.spec, observation.spec);
   await helm(["install", ...release]);
   assertEquals((await cluster.ask("GET", deployment)).status, 200);
+  assertEquals(await secrets(), before, "a reinstall keeps token and certificate");
   assertEquals((await cluster.expect("GET", observation.path)).body.spec, observation.spec);
   await helm(["uninstall", "watcher", ...common]);
 });
@@ -200,7 +222,146 @@ Deno.test("the autoscaler never goes below replicaCount", async () => {
   assertEquals(at(one(objects, "HorizontalPodAutoscaler"), "spec", "minReplicas"), 4);
 });
 
-Deno.test("extraObjects are rendered as templates, and the image has the registry that is named nearest", async () => {
+Deno.test("an upgrade that turns the autoscaler on keeps the replicas there are", async () => {
+  const common = ["--namespace", "scaled", "--kubeconfig", cluster.kubeconfigPath];
+  const release = ["scaled", CHART, ...common, "--set", "fullnameOverride=scaled,crds.enabled=false"];
+  await helm(["install", ...release, "--create-namespace"]);
+  const path = "/apis/apps/v1/namespaces/scaled/deployments/scaled";
+  const replicas = async () => at((await cluster.expect("GET", path)).body, "spec", "replicas");
+  assertEquals(await replicas(), 2);
+  const scale = { body: { spec: { replicas: 4 } }, contentType: "application/merge-patch+json" };
+  await cluster.expect("PATCH", path, scale);
+  const scaled = ["--set", "autoscaling.enabled=true"];
+  await helm(["upgrade", ...release, ...scaled]);
+  assertEquals(await replicas(), 4);
+  await helm(["upgrade", ...release, ...scaled, "--set", "replicaCount=5"]);
+  assertEquals(await replicas(), 5);
+  await helm(["uninstall", "scaled", ...common]);
+});
+
+Deno.test("service.keep leaves the Service, and so its address, for the next release; the Lease goes with the release", async () => {
+  const common = ["--namespace", "stays", "--kubeconfig", cluster.kubeconfigPath];
+  const release = ["stays", CHART, ...common, "--set", "fullnameOverride=stays,crds.enabled=false"];
+  const service = "/api/v1/namespaces/stays/services/stays";
+  const lease = "/apis/coordination.k8s.io/v1/namespaces/stays/leases/zen-watcher-leader-election";
+  const address = async () => at((await cluster.expect("GET", service)).body, "spec", "clusterIP");
+  await helm(["install", ...release, "--create-namespace", "--set", "service.keep=true"]);
+  const before = await address();
+  const held = {
+    spec: { holderIdentity: "one", leaseDurationSeconds: 15, renewTime: "2026-01-02T03:04:05.000000Z" },
+  };
+  await cluster.expect("PATCH", lease, { body: held, contentType: "application/merge-patch+json" });
+  await helm(["upgrade", ...release, "--set", "service.keep=true,replicaCount=3"]);
+  assertEquals(
+    at((await cluster.expect("GET", lease)).body, "spec"),
+    held.spec,
+    "an upgrade leaves the leader",
+  );
+  await helm(["uninstall", "stays", ...common]);
+  assertEquals((await cluster.ask("GET", lease)).status, 404);
+  await helm(["install", ...release]);
+  assertEquals(await address(), before);
+  await helm(["uninstall", "stays", ...common]);
+  assertEquals((await cluster.ask("GET", service)).status, 404);
+});
+
+Deno.test("a Lease that zen-watcher created itself is in no release's way", async () => {
+  const common = ["--namespace", "leased", "--kubeconfig", cluster.kubeconfigPath];
+  await cluster.expect("POST", "/api/v1/namespaces", { body: { metadata: { name: "leased" } } });
+  const leases = "/apis/coordination.k8s.io/v1/namespaces/leased/leases";
+  const body = { metadata: { name: "zen-watcher-leader-election" }, spec: { holderIdentity: "older" } };
+  await cluster.expect("POST", leases, { body });
+  await helm(["install", "leased", CHART, ...common, "--set", "crds.enabled=false"]);
+  const { body: kept } = await cluster.expect("GET", `${leases}/zen-watcher-leader-election`);
+  assertEquals(at(kept, "spec", "holderIdentity"), "older");
+  await helm(["uninstall", "leased", ...common]);
+});
+
+Deno.test("on OpenShift the cluster chooses user and groups", async () => {
+  const context = async (apiVersions: readonly string[]) => {
+    const objects = await renderChart({ apiVersions });
+    const pod = at(one(objects, "Pod"), "spec", "securityContext");
+    const template = at(one(objects, "Deployment"), "spec", "template", "spec", "securityContext");
+    assertEquals(pod, template);
+    return template;
+  };
+  const seccompProfile = { type: "RuntimeDefault" };
+  assertEquals(await context(["security.openshift.io/v1"]), { runAsNonRoot: true, seccompProfile });
+  assertEquals(await context([]), {
+    runAsNonRoot: true,
+    runAsUser: 65532,
+    runAsGroup: 65532,
+    fsGroup: 65532,
+    seccompProfile,
+  });
+});
+
+Deno.test("alerts are those of the file, less the disabled ones, with the labels that are asked for", async () => {
+  const file = parse(
+    (await Deno.readTextFile(`${CHART}files/rules.yaml`)).replaceAll("zen-watcher-job", "zen-watcher")
+      .replaceAll("RUNBOOKS", "https://runbooks.test"),
+  );
+  const rendered = async (prometheusRule: JsonObject) => {
+    const values = {
+      prometheusRule: { enabled: true, runbookUrl: "https://runbooks.test", ...prometheusRule },
+    };
+    return at(one(await renderChart({ values }), "PrometheusRule"), "spec");
+  };
+  assertEquals(await rendered({}), file);
+  const rules = (groups: Json | undefined) =>
+    (Array.isArray(groups) ? groups : []).flatMap((group) => at(group, "rules") ?? []).flat().filter(
+      isObject,
+    );
+  const less = rules(
+    at(
+      await rendered({ disabledAlerts: ["ZenWatcherDown"], alertLabels: { team: "sec", severity: "none" } }),
+      "groups",
+    ),
+  );
+  const wanted = rules(file.groups).filter(({ alert }) => alert !== "ZenWatcherDown")
+    .map((rule) =>
+      rule.alert === undefined
+        ? rule
+        : { ...rule, labels: { team: "sec", ...(isObject(rule.labels) && rule.labels) } }
+    );
+  assertEquals(less, wanted);
+  assertEquals(less.length, rules(file.groups).length - 1);
+});
+
+Deno.test("each example for extraObjects is rendered, and taken by the API server", async (t) => {
+  for await (const { name } of Deno.readDir(EXAMPLES)) {
+    if (!name.endsWith(".yaml")) continue;
+    await t.step(name, async () => {
+      const values = parse(await Deno.readTextFile(new URL(name, EXAMPLES)));
+      const namespace = await restrictedNamespace();
+      const objects = await renderChart({ values, namespace });
+      const before = await renderChart({ values: { ...values, extraObjects: [] }, namespace });
+      const isThere = ({ kind, metadata }: Rendered) =>
+        before.some((each) => each.kind === kind && each.metadata.name === metadata.name);
+      const added = objects.filter((each) => !isThere(each));
+      assertEquals(added.map(({ kind }) => kind), ADDED[name]);
+      for (const object of added) assertEquals(await applyObject(cluster, object), []);
+    });
+  }
+});
+
+Deno.test("the examples in Chart.yaml are taken by the API server", async () => {
+  await ensureNamespaces(cluster, ["zen-system", "shop"]);
+  const { annotations } = parse(await Deno.readTextFile(`${CHART}Chart.yaml`));
+  const examples: Rendered[] = parse(annotations["artifacthub.io/crdsExamples"]);
+  assertEquals(
+    examples.map(({ kind }) => kind),
+    parse(annotations["artifacthub.io/crds"]).map(
+      ({ kind }: JsonObject) => kind,
+    ),
+  );
+  for (const example of examples) {
+    const placed = { ...example, metadata: { namespace: "zen-system", ...example.metadata } };
+    assertEquals(await applyObject(cluster, placed, { dryRun: true }), [], example.kind);
+  }
+});
+
+Deno.test("extraObjects are rendered as templates, and the image has the registry that is named", async () => {
   const objects = await renderChart({
     values: TOGGLES["an image of another registry, and further objects"]!,
   });
@@ -218,11 +379,13 @@ Deno.test("extraObjects are rendered as templates, and the image has the registr
     );
   const { version } = parse(await Deno.readTextFile(`${CHART}Chart.yaml`));
   const global = { imageRegistry: "mirror.test:5000" };
-  assertEquals(await image({}), `kubezen/zen-watcher:${version}`);
-  assertEquals(await image({ global }), `mirror.test:5000/kubezen/zen-watcher:${version}`);
+  const repository = "kube-zen/zen-watcher";
+  assertEquals(await image({}), `ghcr.io/${repository}:${version}`);
+  assertEquals(await image({ image: { registry: "own.test" } }), `own.test/${repository}:${version}`);
+  assertEquals(await image({ image: { registry: "" } }), `${repository}:${version}`);
   assertEquals(
     await image({ global, image: { registry: "own.test" } }),
-    `own.test/kubezen/zen-watcher:${version}`,
+    `mirror.test:5000/${repository}:${version}`,
   );
 });
 
@@ -416,6 +579,10 @@ Deno.test("values that mean nothing are refused, with their place", async () => 
     ],
     [{ extraSourceRules: [{ apiGroups: ["x"], resources: ["a*"], verbs: ["get"] }] }, /resources/],
     [{ replicaCount: -1 }, /replicaCount/],
+    [
+      { prometheusRule: { enabled: true, disabledAlerts: ["Other"] } },
+      /there is no alert "Other"; there are/,
+    ],
     [{ serviceAccount: { create: false } }, /serviceAccount\.name is needed/],
   ];
   for (const [values, why] of refused) {

@@ -14,6 +14,8 @@ export interface RenderOptions {
   /** Files of the chart's folder: `values-ha.yaml`. */
   readonly valuesFiles?: readonly string[];
   readonly values?: JsonObject;
+  /** APIs that the cluster serves beside Kubernetes' own: `security.openshift.io/v1`. */
+  readonly apiVersions?: readonly string[];
 }
 
 /** An object of a rendering. */
@@ -36,7 +38,8 @@ export async function renderChart(options: RenderOptions = {}): Promise<Rendered
 
 /** What `helm template` and `helm install` take. A cluster of 1.34 where there is none to ask. */
 async function placed(
-  { release = "zen-watcher", namespace = "zen-system", valuesFiles = [], values = {} }: RenderOptions,
+  { release = "zen-watcher", namespace = "zen-system", valuesFiles = [], values = {}, apiVersions = [] }:
+    RenderOptions,
 ): Promise<string[]> {
   const file = await Deno.makeTempFile({ prefix: "zen-values-", suffix: ".json" });
   await Deno.writeTextFile(file, JSON.stringify(values));
@@ -46,6 +49,7 @@ async function placed(
     "--namespace",
     namespace,
     "--kube-version=1.34.4",
+    ...apiVersions.map((version) => `--api-versions=${version}`),
     ...valuesFiles.flatMap((name) => ["--values", join(CHART, name)]),
     "--values",
     file,

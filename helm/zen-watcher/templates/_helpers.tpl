@@ -59,7 +59,7 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "zen-watcher.serviceAc
 {{- end -}}
 
 {{- define "zen-watcher.image" -}}
-{{- $registry := default (dig "imageRegistry" "" (default dict .Values.global)) .Values.image.registry -}}
+{{- $registry := default .Values.image.registry (dig "imageRegistry" "" (default dict .Values.global)) -}}
 {{- $repository := ternary .Values.image.repository (printf "%s/%s" $registry .Values.image.repository) (empty $registry) -}}
 {{- if .Values.image.digest -}}
 {{ $repository }}@{{ .Values.image.digest }}
@@ -124,6 +124,15 @@ zen-watcher-leader-election-{{ .Values.instance }}
 {{- $sources = append $sources (merge $place $source) -}}
 {{- end -}}
 {{- toRawJson $sources -}}
+{{- end -}}
+
+{{- /* OpenShift's restricted-v2 admits only users and groups of the namespace's own range, which it fills in. */ -}}
+{{- define "zen-watcher.podSecurityContext" -}}
+{{- $context := .Values.podSecurityContext -}}
+{{- if .Capabilities.APIVersions.Has "security.openshift.io/v1" -}}
+{{- $context = omit $context "runAsUser" "runAsGroup" "fsGroup" -}}
+{{- end -}}
+{{- toYaml $context -}}
 {{- end -}}
 
 {{- /* The replicas there are at least. */ -}}
