@@ -101,7 +101,8 @@ beside, use \`includeSeverity: [CRITICAL, HIGH, UNKNOWN]\`.
 Namespace and kind are those of the affected resource. An event that has none (a node's finding has no namespace) is in no list:
 an include list drops it, an exclude list does not. \`excludeNamespaces: ["*"]\` therefore keeps what is cluster-scoped.
 
-\`mode: Shadow\` evaluates and counts, and drops nothing: \`filter_decisions_total{action="shadow"}\`.
+\`mode: Shadow\` evaluates and counts, and drops nothing: \`filter_decisions_total{action="shadow"}\`, and \`wouldDrop\` in the
+document's status, for the last day.
 
 ObservationFilters outside the controller's namespace are ignored unless \`TENANT_FILTERS=true\`. Then they act on Observations
 of their own namespace alone, and never drop a \`CRITICAL\` one or one of \`audit\`.
@@ -144,13 +145,14 @@ function reload(): string {
 A change is in force at once, as a whole, on every replica, and state sources are evaluated anew: what a filter held back
 comes in. What a new filter would hold back and is stored already stays until its time is over.
 
-A document that is invalid, a ConfigMap without the key, deleted or unreadable: the last good one stays in force. If there was none yet,
+A document that is invalid, a ConfigMap without the key, deleted or unreadable: the last good one stays in force, over restarts
+too: it is kept in the ObservationFilter's status, and in the ConfigMap \`zen-watcher-filter-status\`. If there was none yet,
 every event is allowed. Either way it is said by a log line with path, line and column, by \`filter_reload_total{result}\`
 (\`loaded\`, \`rejected\`, \`key_missing\`, \`missing\`, \`unreadable\`), by an Event on the ConfigMap or the condition \`Ready\` of the
 ObservationFilter, and in \`/tools/status\`. Deleting an ObservationFilter takes it out of force.
 
-The API server keeps keys it does not know in an ObservationFilter, so that a misspelt one is refused here with its name,
-and not silently pruned.
+The API server refuses a bad value of an ObservationFilter or an Ingester's \`filters\` when it is applied. It keeps keys it does
+not know, so that a misspelt one is refused here with its name, and not silently pruned.
 `;
 }
 
