@@ -125,6 +125,26 @@ Deno.test("nothing is taken in before the filters are read: a request waits, and
   }
 });
 
+Deno.test("two replicas add up what a document left out, also while both write at once and one of them stops", async () => {
+  await using world = await startWorld();
+  await putFilter(world, "f", { targetSource: "falco", enabled: false });
+  const dropped = async () => {
+    const { status } = await world.api.get(OBSERVATION_FILTERS, "f", OWN);
+    return isObject(status) ? status.dropped : undefined;
+  };
+  await using one = await world.replica("one");
+  {
+    await using two = await world.replica("two");
+    await Promise.all(
+      [one, two].flatMap((app) => Array.from({ length: 5 }, (_, index) => filteredOf(app, `r${index}`))),
+    );
+    await eventually("the first shares", async () => await dropped() === 10);
+    // The next write is due in 30 s: the replica that stops writes it at once.
+    for (let index = 0; index < 3; index++) await filteredOf(two, "late");
+  }
+  assertEquals(await dropped(), 13);
+});
+
 /** What `why` says, without the times. */
 async function why(world: DevWorld, rule: string, workload = "web"): Promise<string> {
   const { code, out, err } = await zen(["why", "--rule", rule, "--workload", workload, "-n", "shop"], world);
