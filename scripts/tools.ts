@@ -1,13 +1,14 @@
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { alone, cacheFolder } from "./support/cache.ts";
 import { isFile } from "./support/files.ts";
 import { run } from "./support/run.ts";
 import { runScript, say } from "./support/script.ts";
 
 const HELP = `
-Usage: deno run -A scripts/tools.ts [helm] [opa] [promtool] [chromium-headless-shell]
+Usage: deno run -A scripts/tools.ts [NAME…]
 
-Finds or builds the tools that tests of the packaging use, at fixed versions, outside the repository. Without a name: all.
+Finds or builds the tools that tests use, at fixed versions, outside the repository: helm, opa, promtool,
+chromium-headless-shell, alertmanager and checkov. Without a name: all but the last two.
 `;
 
 /** Go's tools, by name: the package and its version. */
@@ -21,34 +22,99 @@ const DEBIAN_TOOLS = {
   "chromium-headless-shell": ["chromium-headless-shell", "fonts-dejavu-core"],
 } as const;
 
-export type ToolName = keyof typeof GO_TOOLS | keyof typeof DEBIAN_TOOLS;
+/** Go programs that are built in a copy of their module, in which a file is made first that their release would make. */
+const GO_COPIES = {
+  alertmanager: {
+    module: "github.com/prometheus/alertmanager",
+    version: "v0.35.0",
+    package: "./cmd/alertmanager",
+    file: "ui/app/dist/index.html",
+  },
+} as const;
+const PYTHON_TOOLS = { checkov: "3.3.30" } as const;
+
+export type ToolName =
+  | keyof typeof GO_TOOLS
+  | keyof typeof DEBIAN_TOOLS
+  | keyof typeof GO_COPIES
+  | keyof typeof PYTHON_TOOLS;
 
 /** The path of a tool, built or installed first where it is not there. */
 export async function ensureTool(name: ToolName): Promise<string> {
-  return name === "helm" || name === "opa" ? await fromGo(name) : await fromDebian(name);
+  switch (name) {
+    case "promtool":
+    case "chromium-headless-shell":
+      return await ensureCommand(name, DEBIAN_TOOLS[name]);
+    case "alertmanager":
+      return await fromCopy(name);
+    case "checkov":
+      return await fromPython(name);
+    default:
+      return await fromGo(name);
+  }
+}
+
+async function fromCopy(name: keyof typeof GO_COPIES): Promise<string> {
+  const { module, version, package: path, file } = GO_COPIES[name];
+  const folder = cacheFolder("tools", `${name}-${version}`);
+  return await made(join(folder, name), async (output) => {
+    const why = `Go is needed to build ${name}`;
+    const { Dir } = JSON.parse(
+      await run("go", ["mod", "download", "-json", `${module}@${version}`], { why }),
+    );
+    const copy = await Deno.makeTempDir({ prefix: "zen-tool-" });
+    try {
+      // The module cache is read-only.
+      await run("cp", ["-R", `${Dir}/.`, copy]);
+      await run("chmod", ["-R", "u+w", copy]);
+      await Deno.mkdir(dirname(join(copy, file)), { recursive: true });
+      await Deno.writeTextFile(join(copy, file), "");
+      const env = { CGO_ENABLED: "0", GOWORK: "off", GOFLAGS: "-mod=mod -buildvcs=false" };
+      await run("go", ["build", "-o", output, path], { why, env, cwd: copy });
+    } finally {
+      await Deno.remove(copy, { recursive: true });
+    }
+  });
+}
+
+async function fromPython(name: keyof typeof PYTHON_TOOLS): Promise<string> {
+  const version = PYTHON_TOOLS[name];
+  const folder = cacheFolder("tools", `${name}-${version}`);
+  return await made(join(folder, "bin", name), async () => {
+    const why = `Python with venv and pip is needed for ${name}`;
+    await run("python3", ["-m", "venv", folder], { why });
+    const pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", `${name}==${version}`];
+    await run(join(folder, "bin/python3"), pip, { why });
+  });
+}
+
+/** A file of the cache, which one process makes while others wait for it. */
+async function made(file: string, make: (output: string) => Promise<void>): Promise<string> {
+  if (await isFile(file)) return file;
+  return await alone(dirname(file), async () => {
+    // Another builder may have finished it while we waited.
+    if (await isFile(file)) return file;
+    say(`tools: making ${file} (the first time takes some minutes)`);
+    await make(file);
+    return file;
+  });
 }
 
 async function fromGo(name: keyof typeof GO_TOOLS): Promise<string> {
   const { package: path, version } = GO_TOOLS[name];
   const folder = cacheFolder("tools", `${name}-${version}`);
-  const file = join(folder, name);
-  if (await isFile(file)) return file;
-  return await alone(folder, async () => {
-    // Another builder may have finished it while we waited.
-    if (await isFile(file)) return file;
-    say(`tools: building ${name} ${version} into ${folder} (the first time takes some minutes)`);
+  return await made(join(folder, name), async () => {
     await run("go", ["install", `${path}@${version}`], {
       why: `Go is needed to build ${name}`,
       env: { GOBIN: folder, CGO_ENABLED: "0", GOWORK: "off", GOFLAGS: "" },
     });
-    return file;
   });
 }
 
-async function fromDebian(name: keyof typeof DEBIAN_TOOLS): Promise<string> {
+/** The path of a command, whose Debian packages are installed where it is not on PATH. */
+export async function ensureCommand(name: string, packages: readonly string[]): Promise<string> {
   const found = await onPath(name);
   if (found !== undefined) return found;
-  const packages = DEBIAN_TOOLS[name];
   const debian = packages.join(" ");
   const why = `${name} is not on PATH, and Debian's "${debian}", which holds it, cannot be installed here`;
   const env = { DEBIAN_FRONTEND: "noninteractive" };
@@ -62,15 +128,16 @@ async function fromDebian(name: keyof typeof DEBIAN_TOOLS): Promise<string> {
 
 async function onPath(name: string): Promise<string | undefined> {
   for (const folder of (Deno.env.get("PATH") ?? "").split(":").filter(Boolean)) {
-    const file = join(folder, name);
+    const file = resolve(folder, name);
     if (await isFile(file)) return file;
   }
   return undefined;
 }
 
 async function main(_: unknown, words: readonly string[]): Promise<void> {
-  const known: readonly ToolName[] = ["helm", "opa", "promtool", "chromium-headless-shell"];
-  for (const word of words.length > 0 ? words : known) {
+  const usual: readonly ToolName[] = ["helm", "opa", "promtool", "chromium-headless-shell"];
+  const known: readonly ToolName[] = [...usual, "alertmanager", "checkov"];
+  for (const word of words.length > 0 ? words : usual) {
     const name = known.find((each) => each === word);
     if (!name) throw new Error(`Cannot find tool "${word}": expected ${known.join(", ")}`);
     say(`tools: ${name}: ${await ensureTool(name)}`);

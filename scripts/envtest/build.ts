@@ -1,22 +1,30 @@
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { alone, cacheFolder } from "../support/cache.ts";
 import { isFile } from "../support/files.ts";
 import { runScript, say } from "../support/script.ts";
 
 const HELP = `
-Usage: deno run -A scripts/envtest/build.ts [kube-controller-manager]
+Usage: deno run -A scripts/envtest/build.ts [NAME…]
 
-Finds or builds etcd and kube-apiserver (and kube-controller-manager) from the Go modules pinned in go.mod and go.sum beside
-this script. They are kept outside the repository, in a folder named by what those two files say. KUBEBUILDER_ASSETS names a
-folder that holds the first two already. The first build takes about ten minutes on two cores.
+Finds or builds etcd and kube-apiserver, or the programs named: those of a control plane and of a node. Each comes from the Go
+modules that a go.mod and a go.sum pin, here or in scripts/node, and is kept outside the repository, in a folder named by what
+those two files say. KUBEBUILDER_ASSETS names a folder that holds etcd and kube-apiserver already. The first build takes about
+ten minutes on two cores.
 `;
 
-/** The binaries, by name, and the module whose version is theirs. */
+/** The binaries, by name: the folder of the module that pins them, and the package. */
 const PACKAGES = {
-  "etcd": "go.etcd.io/etcd/server/v3",
-  "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
-  "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+  "etcd": [".", "go.etcd.io/etcd/server/v3"],
+  "kube-apiserver": [".", "k8s.io/kubernetes/cmd/kube-apiserver"],
+  "kube-controller-manager": [".", "k8s.io/kubernetes/cmd/kube-controller-manager"],
+  "kube-scheduler": [".", "k8s.io/kubernetes/cmd/kube-scheduler"],
+  "kubelet": [".", "k8s.io/kubernetes/cmd/kubelet"],
+  "kube-proxy": [".", "k8s.io/kubernetes/cmd/kube-proxy"],
+  "coredns": ["../node/coredns", "."],
+  "kube-router": ["../node/kube-router", "."],
+  "metrics-server": ["../node/metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server"],
+  "pause": ["../node/pause", "."],
 } as const;
 
 export type BinaryName = keyof typeof PACKAGES;
@@ -24,55 +32,61 @@ export type BinaryName = keyof typeof PACKAGES;
 /** Where each binary is. */
 export type Binaries = Readonly<Record<BinaryName, string>>;
 
+const NAMES = Object.keys(PACKAGES) as BinaryName[];
+/** What the usual archives of test assets hold. */
+const ASSETS: readonly BinaryName[] = ["etcd", "kube-apiserver"];
 const HERE = fileURLToPath(new URL(".", import.meta.url));
 const PROGRESS_EVERY_MS = 20_000;
 
 /** Builds those of `names` that are not there yet, one builder at a time, and says where all are. */
 export async function ensureBinaries(names: readonly BinaryName[]): Promise<Binaries> {
   const assets = Deno.env.get("KUBEBUILDER_ASSETS");
-  const cache = await binariesFolder();
-  const paths: Record<BinaryName, string> = {
-    "etcd": join(assets ?? cache, "etcd"),
-    "kube-apiserver": join(assets ?? cache, "kube-apiserver"),
-    // The usual asset archives hold no controller manager: it is ours in any case.
-    "kube-controller-manager": join(cache, "kube-controller-manager"),
-  };
-  const missing: BinaryName[] = [];
-  for (const name of names) {
-    if (await isFile(paths[name])) continue;
-    if (paths[name].startsWith(cache)) missing.push(name);
-    else throw new Error(`Cannot find "${name}": KUBEBUILDER_ASSETS is ${assets}, which does not hold it`);
-  }
-  if (missing.length > 0) await build(cache, missing);
-  return paths;
-}
-
-async function binariesFolder(): Promise<string> {
-  const pins = [await Deno.readFile(join(HERE, "go.mod")), await Deno.readFile(join(HERE, "go.sum"))];
-  const digest = await crypto.subtle.digest("SHA-256", await new Blob(pins).arrayBuffer());
-  const key = [...new Uint8Array(digest)].slice(0, 8).map((byte) => byte.toString(16).padStart(2, "0")).join(
-    "",
-  );
-  return cacheFolder("envtest", key);
-}
-
-async function build(folder: string, names: readonly BinaryName[]): Promise<void> {
-  await requireGo();
-  say(`envtest: ${names.join(", ")} into ${folder} (the first time takes about ten minutes)`);
-  await alone(folder, async () => {
-    for (const name of names) {
-      // Another builder may have finished it while we waited.
-      if (!await isFile(join(folder, name))) await buildOne(folder, name);
+  const paths: Partial<Record<BinaryName, string>> = {};
+  const folders = new Map<string, string>();
+  for (const name of NAMES) {
+    const [module] = PACKAGES[name];
+    const folder = folders.get(module) ?? await binariesFolder(module);
+    folders.set(module, folder);
+    const given = ASSETS.includes(name) ? assets : undefined;
+    const path = join(given ?? folder, name);
+    paths[name] = path;
+    if (!names.includes(name) || await isFile(path)) continue;
+    if (given) {
+      throw new Error(`Cannot find "${name}": KUBEBUILDER_ASSETS is ${given}, which does not hold it`);
     }
+    await build(name, folder);
+  }
+  return paths as Record<BinaryName, string>;
+}
+
+/** Named by what pins the module, and by its own code where it has some. */
+async function binariesFolder(module: string): Promise<string> {
+  const pins: Uint8Array<ArrayBuffer>[] = [];
+  for (const file of ["go.mod", "go.sum", "main.go"]) {
+    const path = join(HERE, module, file);
+    // A module without dependencies has no go.sum.
+    if (await isFile(path)) pins.push(await Deno.readFile(path));
+  }
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", await new Blob(pins).arrayBuffer()));
+  return cacheFolder("envtest", digest.slice(0, 8).toHex());
+}
+
+async function build(name: BinaryName, folder: string): Promise<void> {
+  await requireGo(name);
+  say(`envtest: ${name} into ${folder} (the first time takes some minutes)`);
+  await alone(folder, async () => {
+    // Another builder may have finished it while we waited.
+    if (!await isFile(join(folder, name))) await buildAlone(name, folder);
   });
 }
 
-async function buildOne(folder: string, name: BinaryName): Promise<void> {
+async function buildAlone(name: BinaryName, folder: string): Promise<void> {
   const startedAt = performance.now();
   const temporary = join(folder, `.${name}.tmp`);
+  const [module, path] = PACKAGES[name];
   const child = new Deno.Command("go", {
-    args: ["build", "-v", "-trimpath", "-ldflags", await linkerFlags(), "-o", temporary, PACKAGES[name]],
-    cwd: HERE,
+    args: ["build", "-v", "-trimpath", "-ldflags", await linkerFlags(), "-o", temporary, path],
+    cwd: join(HERE, module),
     env: { CGO_ENABLED: "0", GOFLAGS: "-buildvcs=false", GOWORK: "off" },
     stdin: "null",
     stdout: "null",
@@ -101,21 +115,21 @@ async function buildOne(folder: string, name: BinaryName): Promise<void> {
 
 /** Without a version the server calls itself v0.0.0 and fails its own version checks. */
 async function linkerFlags(): Promise<string> {
-  const version = await pinned(/^\s*k8s\.io\/kubernetes v(\d+\.\d+\.\d+)/m);
+  const version = await pinned(".", /^\s*k8s\.io\/kubernetes v(\d+\.\d+\.\d+)/m);
   const [major, minor] = version.split(".");
   const variable = "k8s.io/component-base/version";
   return `-s -w -X ${variable}.gitVersion=v${version} -X ${variable}.gitMajor=${major} -X ${variable}.gitMinor=${minor}`;
 }
 
-async function requireGo(): Promise<void> {
-  const wanted = await pinned(/^go (\d+\.\d+)/m);
+async function requireGo(name: BinaryName): Promise<void> {
+  const wanted = await pinned(PACKAGES[name][0], /^go (\d+\.\d+)/m);
   let output: Deno.CommandOutput;
   try {
     output = await new Deno.Command("go", { args: ["version"], cwd: HERE, env: { GOWORK: "off" } }).output();
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     throw new Error(
-      `Cannot build the test control plane: "go" is not on PATH (Go ${wanted} or newer is needed; or set ` +
+      `Cannot build "${name}": "go" is not on PATH (Go ${wanted} or newer is needed; or set ` +
         `KUBEBUILDER_ASSETS to a folder that holds etcd and kube-apiserver)`,
     );
   }
@@ -126,25 +140,24 @@ async function requireGo(): Promise<void> {
   const [foundMajor = 0, foundMinor = 0] = (found ?? []).slice(1).map(Number);
   if (found && (foundMajor > major || (foundMajor === major && foundMinor >= minor))) return;
   throw new Error(
-    `Cannot build the test control plane: Go ${wanted} or newer is needed, here is: ${said.trim()}`,
+    `Cannot build "${name}": Go ${wanted} or newer is needed, here is: ${said.trim()}`,
   );
 }
 
-async function pinned(pattern: RegExp): Promise<string> {
-  const match = pattern.exec(await Deno.readTextFile(join(HERE, "go.mod")));
-  if (!match?.[1]) throw new Error(`Cannot read "scripts/envtest/go.mod": nothing matches ${pattern}`);
+async function pinned(module: string, pattern: RegExp): Promise<string> {
+  const path = join(HERE, module, "go.mod");
+  const match = pattern.exec(await Deno.readTextFile(path));
+  if (!match?.[1]) throw new Error(`Cannot read "${path}": nothing matches ${pattern}`);
   return match[1];
 }
 
-const EXTRA = "kube-controller-manager";
-
 async function main(_: unknown, words: readonly string[]): Promise<void> {
-  const unknown = words.find((word) => word !== EXTRA);
-  if (unknown !== undefined) throw new Error(`Cannot build "${unknown}": expected ${EXTRA} or nothing`);
-  const names: BinaryName[] = ["etcd", "kube-apiserver"];
-  if (words.length > 0) names.push(EXTRA);
+  const wanted = words.length > 0 ? words : ASSETS;
+  const names = NAMES.filter((name) => wanted.includes(name));
+  const unknown = words.find((word) => !NAMES.some((name) => name === word));
+  if (unknown !== undefined) throw new Error(`Cannot build "${unknown}": expected ${NAMES.join(", ")}`);
   const binaries = await ensureBinaries(names);
-  say(`envtest: ready in ${dirname(binaries["kube-apiserver"])}`);
+  for (const name of names) say(`envtest: ${name}: ${binaries[name]}`);
 }
 
 if (import.meta.main) await runScript({ help: HELP, takesWords: true }, main);

@@ -41,6 +41,10 @@ export interface ControlPlaneOptions {
   readonly goawayChance?: number;
   /** Runs the controllers of namespaces, garbage collection, ServiceAccounts, quotas and aggregated roles. */
   readonly controllerManager?: boolean;
+  /** Further controllers to run, by the names that kube-controller-manager gives them. */
+  readonly controllers?: readonly string[];
+  /** Further IPv4 addresses that the server's certificate names. */
+  readonly addresses?: readonly string[];
   /** More arguments for kube-apiserver. */
   readonly extraArgs?: readonly string[];
 }
@@ -68,7 +72,7 @@ export async function writeControlPlaneFiles(
     usage: "server",
     commonName: "kube-apiserver",
     dnsNames: ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"],
-    ipAddresses: ["127.0.0.1", "10.0.0.1"],
+    ipAddresses: ["127.0.0.1", "10.0.0.1", ...(options.addresses ?? [])],
   });
   const accounts = createKeyPair();
   const users = [{ name: "admin", groups: ["system:masters"] }, ...(options.users ?? DEFAULT_USERS)];
@@ -148,7 +152,7 @@ export function apiServerArguments(folder: string, ports: Ports, options: Contro
 }
 
 /** Only the controllers whose work a test can see; there are no nodes to run the others for. */
-export function controllerArguments(folder: string): string[] {
+export function controllerArguments(folder: string, further: readonly string[] = []): string[] {
   return [
     `--kubeconfig=${join(folder, "kubeconfig")}`,
     `--root-ca-file=${join(folder, "ca.crt")}`,
@@ -158,6 +162,7 @@ export function controllerArguments(folder: string): string[] {
     "--controllers=namespace-controller,garbage-collector-controller,serviceaccount-controller," +
     "root-ca-certificate-publisher-controller,clusterrole-aggregation-controller,resourcequota-controller," +
     "validatingadmissionpolicy-status-controller",
+    ...further.map((name) => `--controllers=${name}`),
   ];
 }
 

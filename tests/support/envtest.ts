@@ -129,7 +129,7 @@ async function prepare(options: ControlPlaneOptions): Promise<Envtest> {
     etcd: process("etcd", etcdArguments(folder, ports)),
     apiServer: process("kube-apiserver", apiServerArguments(folder, ports, options)),
     controllers: options.controllerManager
-      ? process("kube-controller-manager", controllerArguments(folder))
+      ? process("kube-controller-manager", controllerArguments(folder, options.controllers))
       : undefined,
   });
   await Deno.writeTextFile(state.kubeconfigPath, envtest.kubeconfig(), { mode: 0o600 });

@@ -72,6 +72,12 @@ export class ServerProcess {
     return this.#child !== undefined;
   }
 
+  /** Throws where it is not running. */
+  get pid(): number {
+    if (!this.#child) throw new Error(`Cannot tell the process id of "${this.name}": it is not running`);
+    return this.#child.pid;
+  }
+
   async start(): Promise<void> {
     if (this.#child) throw new Error(`Cannot start "${this.name}": it is running`);
     // `exec` keeps the process id: it is the server itself that is killed, not a shell around it.

@@ -1,0 +1,69 @@
+/** The images that two nodes need to run the chart: zen-watcher in two versions, and what a cluster has of its own. */
+import { join } from "node:path";
+import { buildImage, compileForImage } from "../image.ts";
+import { writeImage, writeLayer } from "../image/archive.ts";
+import { downloadPackages, unpack } from "../image/debian.ts";
+import type { ImageConfig } from "../image/dockerfile.ts";
+import { type Binaries, ensureBinaries } from "../envtest/build.ts";
+import { VERSION } from "../../src/version.ts";
+
+/** The other version, to upgrade to. */
+export const NEXT_TAG = `${VERSION}-next`;
+/** The Pods' own container. */
+export const PAUSE_IMAGE = "node.test/pause:1";
+/** A shell and wget. */
+export const TOOLS_IMAGE = "node.test/tools:1";
+
+/** Programs that run from images of their own. */
+const PROGRAMS = ["pause", "coredns", "metrics-server"] as const;
+const APPLETS = ["sh", "ls", "cat", "wget", "nc", "sleep", "timeout"];
+
+/** Builds what is missing: every program of a control plane and of a node. */
+export async function ensureNodeBinaries(): Promise<Binaries> {
+  return await ensureBinaries([
+    ...[
+      "etcd",
+      "kube-apiserver",
+      "kube-controller-manager",
+      "kube-scheduler",
+      "kubelet",
+      "kube-proxy",
+    ] as const,
+    ...["kube-router", ...PROGRAMS] as const,
+  ]);
+}
+
+/** Writes the images as archives into `folder`. */
+export async function writeNodeImages(folder: string): Promise<void> {
+  const binaries = await ensureNodeBinaries();
+  const work = await Deno.makeTempDir({ prefix: "zen-node-images-" });
+  try {
+    const program = await compileForImage(work);
+    for (const tag of [VERSION, NEXT_TAG]) {
+      await buildImage({ program, output: join(folder, `zen-watcher-${tag}.tar`), tag });
+    }
+    for (const name of PROGRAMS) {
+      const root = join(work, name);
+      await Deno.mkdir(join(root, "tmp"), { recursive: true });
+      await Deno.copyFile(binaries[name], join(root, name));
+      await write(name, { root, folder, config: { Entrypoint: [`/${name}`] } });
+    }
+    const root = join(work, "tools");
+    const [busybox = ""] = await downloadPackages(["busybox-static"]);
+    await unpack(busybox, root);
+    for (const applet of APPLETS) await Deno.symlink("busybox", join(root, "bin", applet));
+    await write("tools", { root, folder, config: { Env: ["PATH=/bin"], Entrypoint: ["/bin/sh", "-c"] } });
+  } finally {
+    await Deno.remove(work, { recursive: true });
+  }
+}
+
+async function write(
+  name: string,
+  { root, folder, config }: { root: string; folder: string; config: ImageConfig },
+): Promise<void> {
+  await Deno.chmod(root, 0o755);
+  await writeLayer(root, `${root}.tar`);
+  const image = { reference: `node.test/${name}:1`, config, layers: [`${root}.tar`] };
+  await writeImage(join(folder, `${name}.tar`), image);
+}

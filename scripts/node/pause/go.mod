@@ -1,0 +1,3 @@
+module zen-watcher/node/pause
+
+go 1.24.0
