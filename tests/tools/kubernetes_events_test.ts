@@ -1,0 +1,82 @@
+/** The Events that kube-controller-manager itself records, read by examples/kubernetes-events.yaml on a real API server. */
+import { assert } from "@std/assert";
+import { isObject, type JsonObject } from "../../src/model/json.ts";
+import { fixedConnection } from "../../src/kube/auth/connection.ts";
+import { startTestApp } from "../support/app.ts";
+import { startEnvtest } from "../support/envtest.ts";
+import { eventually } from "../support/eventually.ts";
+import { loadExamples } from "../support/examples.ts";
+import { applyObjects, ensureNamespaces, listAll } from "../support/objects.ts";
+import { report } from "./report.ts";
+
+const REPLICA_SETS = 12;
+
+Deno.test("every Warning that controller-manager records is stored once, however often it is repeated", async () => {
+  await using cluster = await startEnvtest({
+    controllerManager: true,
+    controllers: ["replicaset-controller"],
+  });
+  const own = ["observation", "observationfilter", "ingester", "observationmapping"];
+  await cluster.applyCrds(own.map((name) => new URL(`../../crds/${name}.yaml`, import.meta.url)));
+  await ensureNamespaces(cluster, ["zen-system", "shop"]);
+  const example = (await loadExamples("kubernetes-events.yaml")) as unknown as JsonObject[];
+  await applyObjects(cluster, example);
+  // No Pod may be created: each ReplicaSet fails, and tries again.
+  await applyObjects(cluster, [{
+    apiVersion: "v1",
+    kind: "ResourceQuota",
+    metadata: { name: "none", namespace: "shop" },
+    spec: { hard: { pods: "0" } },
+  }]);
+  await using app = await startTestApp({
+    server: fixedConnection({
+      server: cluster.url,
+      caPem: cluster.caPem,
+      authorization: `Bearer ${cluster.user("admin").token}`,
+    }),
+  });
+  await applyObjects(cluster, Array.from({ length: REPLICA_SETS }, (_, index) => replicaSet(`web-${index}`)));
+  const found = await eventually("every ReplicaSet to have failed more than once", async () => {
+    const events = await warnings();
+    const repeated = events.filter(({ count }) => Number(count) > 1);
+    return new Set(repeated.map(keyOf)).size >= REPLICA_SETS && events;
+  }, { timeoutMs: 120_000 });
+  assert(found.length > REPLICA_SETS, "one Event for each Pod that was refused");
+  const stored = async () => {
+    const all = await listAll(cluster, "/apis/zen.kube-zen.io/v1/observations");
+    return all.flatMap(({ spec }) => {
+      if (!isObject(spec) || spec.source !== "kubernetes-events" || !isObject(spec.resource)) return [];
+      return [
+        `${spec.resource.kind} ${spec.resource.name} ${isObject(spec.details) ? spec.details.reason : ""}`,
+      ];
+    });
+  };
+  await eventually("every Warning to be stored", async () => {
+    return new Set(await stored()).size >= new Set((await warnings()).map(keyOf)).size;
+  });
+  report("kube-controller-manager's Events", (await warnings()).map(keyOf), await stored());
+  assert(app.health.ready().ok);
+
+  async function warnings(): Promise<JsonObject[]> {
+    const events = await listAll(cluster, "/api/v1/events");
+    return events.filter(({ type }) => type === "Warning");
+  }
+});
+
+function keyOf({ involvedObject, reason }: JsonObject): string {
+  return isObject(involvedObject) ? `${involvedObject.kind} ${involvedObject.name} ${reason}` : "";
+}
+
+function replicaSet(name: string): JsonObject {
+  const labels = { app: name };
+  return {
+    apiVersion: "apps/v1",
+    kind: "ReplicaSet",
+    metadata: { name, namespace: "shop" },
+    spec: {
+      replicas: 2,
+      selector: { matchLabels: labels },
+      template: { metadata: { labels }, spec: { containers: [{ name: "web", image: "none" }] } },
+    },
+  };
+}
