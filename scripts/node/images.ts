@@ -5,6 +5,7 @@ import { writeImage, writeLayer } from "../image/archive.ts";
 import { downloadPackages, unpack } from "../image/debian.ts";
 import type { ImageConfig } from "../image/dockerfile.ts";
 import { type Binaries, ensureBinaries } from "../envtest/build.ts";
+import { isFile } from "../support/files.ts";
 import { VERSION } from "../../src/version.ts";
 
 /** The other version, to upgrade to. */
@@ -15,12 +16,14 @@ export const PAUSE_IMAGE = "node.test/pause:1";
 export const TOOLS_IMAGE = "node.test/tools:1";
 
 /** Programs that run from images of their own. */
-const PROGRAMS = ["pause", "coredns", "metrics-server"] as const;
+const PROGRAMS = ["pause", "coredns"] as const;
+const METRICS_SERVER = "metrics-server";
 const APPLETS = ["sh", "ls", "cat", "wget", "nc", "sleep", "timeout"];
 
-/** Builds what is missing: every program of a control plane and of a node. */
-export async function ensureNodeBinaries(): Promise<Binaries> {
+/** Builds what is missing: every program of a control plane and of a node; with `all`, metrics-server too, which takes long. */
+export async function ensureNodeBinaries({ all = false } = {}): Promise<Binaries> {
   return await ensureBinaries([
+    ...all ? [METRICS_SERVER] as const : [],
     ...[
       "etcd",
       "kube-apiserver",
@@ -42,7 +45,8 @@ export async function writeNodeImages(folder: string): Promise<void> {
     for (const tag of [VERSION, NEXT_TAG]) {
       await buildImage({ program, output: join(folder, `zen-watcher-${tag}.tar`), tag });
     }
-    for (const name of PROGRAMS) {
+    const isBuilt = await isFile(binaries[METRICS_SERVER]);
+    for (const name of [...PROGRAMS, ...isBuilt ? [METRICS_SERVER] as const : []]) {
       const root = join(work, name);
       await Deno.mkdir(join(root, "tmp"), { recursive: true });
       await Deno.copyFile(binaries[name], join(root, name));

@@ -7,20 +7,23 @@ import { ensureNodeBinaries, writeNodeImages } from "./images.ts";
 import { ensurePrograms, whyNoNodes } from "./machine.ts";
 
 const HELP = `
-Usage: deno task test:node [--build | OPTIONS OF deno test]
+Usage: deno task test:node [--build] [--all] [OPTIONS OF deno test]
 
 Runs the chart in Pods: a Kubernetes of two nodes on this machine, in namespaces of its own, with kubelet, containerd and
 kube-proxy on each. Builds what is missing first, from Go modules and Debian's packages (about ten minutes after the API
 server's build, once); with --build it does that alone. Needs root, Linux and Debian 12; elsewhere the tests are skipped by
 name.
+
+  --all    builds metrics-server too, which takes some minutes more: without it the autoscaler's test is skipped by name
 `;
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const BUILD = "--build";
+const ALL = "--all";
 const TESTS = "tests/node/";
 
 async function suite(words: readonly string[]): Promise<number> {
-  const args = words.filter((word) => word !== BUILD);
+  const args = words.filter((word) => word !== BUILD && word !== ALL);
   const why = await whyNoNodes();
   const deno = [Deno.execPath(), "test", "-A", "--sanitize-ops", "--sanitize-resources", TESTS, ...args];
   if (why !== undefined) {
@@ -30,7 +33,7 @@ async function suite(words: readonly string[]): Promise<number> {
   }
   // All of this needs the network, which the tests do not have.
   await ensurePrograms();
-  await ensureNodeBinaries();
+  await ensureNodeBinaries({ all: words.includes(ALL) });
   await ensureTool("helm");
   if (words.includes(BUILD)) return 0;
   await run(Deno.execPath(), ["cache", TESTS], { cwd: ROOT });

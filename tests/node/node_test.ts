@@ -13,6 +13,7 @@ import {
   untilReady,
 } from "../../scripts/node/cluster.ts";
 import { NEXT_TAG, TOOLS_IMAGE } from "../../scripts/node/images.ts";
+import { isFile } from "../../scripts/support/files.ts";
 import { print } from "../../scripts/support/script.ts";
 import { table } from "../../scripts/support/table.ts";
 import { ensureTool } from "../../scripts/tools.ts";
@@ -39,6 +40,9 @@ if (cluster) say(`two nodes are Ready after ${seconds(startedAt)} s`);
 const rows: string[][] = [];
 let token = "";
 
+const hasMetrics = images && await isFile(`${images}/metrics-server.tar`);
+const noMetrics = hasMetrics ? undefined : "metrics-server is not built: deno task test:node --all";
+
 Deno.test.afterAll(async () => {
   if (rows.length > 0) {
     const heads = [
@@ -62,11 +66,11 @@ Deno.test.afterAll(async () => {
   await cluster?.[Symbol.asyncDispose]();
 });
 
-/** A step; ignored by name where there is no cluster. */
-function step(name: string, body: (release: Release) => Promise<void>): void {
+/** A step; ignored by name where there is no cluster, or where `lacks` says what else is missing. */
+function step(name: string, body: (release: Release) => Promise<void>, lacks = skipped): void {
   Deno.test({
-    name: skipped === undefined ? name : `${name} (skipped: ${skipped})`,
-    ignore: skipped !== undefined,
+    name: lacks === undefined ? name : `${name} (skipped: ${lacks})`,
+    ignore: lacks !== undefined,
     // The cluster's programs are started once, and end after the last step.
     sanitizeOps: false,
     sanitizeResources: false,
@@ -249,7 +253,7 @@ step("an autoscaler adds Pods under load, which lose and double no alert", async
   });
   await release.upgrade("autoscaling.enabled=false", "replicaCount=2");
   assertEquals((await release.pods()).length, 2);
-});
+}, skipped ?? noMetrics);
 
 step("network policies are enforced: who may scrape, and where the Pods may connect to", async (release) => {
   for (const node of release.cluster.nodes) await node.servers.router.start();
