@@ -376,6 +376,7 @@ async function startNode(
     ),
   );
   const nodesUser = await kubeconfig(`system:node:${name}`, ["system:nodes"]);
+  const routersUser = await kubeconfig("kube-router", ["system:masters"]);
   const proxy = await file(
     "kube-proxy.yaml",
     stringify({
@@ -400,7 +401,7 @@ async function startNode(
     proxy: on(binaries["kube-proxy"], `--config=${proxy}`, `--hostname-override=${name}`),
     router: on(
       binaries["kube-router"],
-      ...[`--kubeconfig=${join(folder, "kubeconfig")}`, `--hostname-override=${name}`],
+      ...[`--kubeconfig=${routersUser}`, `--hostname-override=${name}`],
       ...[`--service-cluster-ip-range=${SERVICES}`, "--enable-ipv6=false"],
     ),
   });

@@ -2,8 +2,6 @@
 import { join } from "node:path";
 import { buildImage, compileForImage } from "../image.ts";
 import { writeImage, writeLayer } from "../image/archive.ts";
-import { downloadPackages, unpack } from "../image/debian.ts";
-import type { ImageConfig } from "../image/dockerfile.ts";
 import { type Binaries, ensureBinaries } from "../envtest/build.ts";
 import { isFile } from "../support/files.ts";
 import { VERSION } from "../../src/version.ts";
@@ -12,13 +10,10 @@ import { VERSION } from "../../src/version.ts";
 export const NEXT_TAG = `${VERSION}-next`;
 /** The Pods' own container. */
 export const PAUSE_IMAGE = "node.test/pause:1";
-/** A shell and wget. */
-export const TOOLS_IMAGE = "node.test/tools:1";
 
 /** Programs that run from images of their own. */
 const PROGRAMS = ["pause", "coredns"] as const;
 const METRICS_SERVER = "metrics-server";
-const APPLETS = ["sh", "ls", "cat", "wget", "nc", "sleep", "timeout"];
 
 /** Builds what is missing: every program of a control plane and of a node; with `all`, metrics-server too, which takes long. */
 export async function ensureNodeBinaries({ all = false } = {}): Promise<Binaries> {
@@ -50,24 +45,15 @@ export async function writeNodeImages(folder: string): Promise<void> {
       const root = join(work, name);
       await Deno.mkdir(join(root, "tmp"), { recursive: true });
       await Deno.copyFile(binaries[name], join(root, name));
-      await write(name, { root, folder, config: { Entrypoint: [`/${name}`] } });
+      await Deno.chmod(root, 0o755);
+      await writeLayer(root, `${root}.tar`);
+      await writeImage(join(folder, `${name}.tar`), {
+        reference: `node.test/${name}:1`,
+        config: { Entrypoint: [`/${name}`] },
+        layers: [`${root}.tar`],
+      });
     }
-    const root = join(work, "tools");
-    const [busybox = ""] = await downloadPackages(["busybox-static"]);
-    await unpack(busybox, root);
-    for (const applet of APPLETS) await Deno.symlink("busybox", join(root, "bin", applet));
-    await write("tools", { root, folder, config: { Env: ["PATH=/bin"], Entrypoint: ["/bin/sh", "-c"] } });
   } finally {
     await Deno.remove(work, { recursive: true });
   }
-}
-
-async function write(
-  name: string,
-  { root, folder, config }: { root: string; folder: string; config: ImageConfig },
-): Promise<void> {
-  await Deno.chmod(root, 0o755);
-  await writeLayer(root, `${root}.tar`);
-  const image = { reference: `node.test/${name}:1`, config, layers: [`${root}.tar`] };
-  await writeImage(join(folder, `${name}.tar`), image);
 }

@@ -12,7 +12,7 @@ import {
   startNodeCluster,
   untilReady,
 } from "../../scripts/node/cluster.ts";
-import { NEXT_TAG, TOOLS_IMAGE } from "../../scripts/node/images.ts";
+import { NEXT_TAG, PAUSE_IMAGE } from "../../scripts/node/images.ts";
 import { isFile } from "../../scripts/support/files.ts";
 import { print } from "../../scripts/support/script.ts";
 import { table } from "../../scripts/support/table.ts";
@@ -257,28 +257,27 @@ step("an autoscaler adds Pods under load, which lose and double no alert", async
 
 step("network policies are enforced: who may scrape, and where the Pods may connect to", async (release) => {
   for (const node of release.cluster.nodes) await node.servers.router.start();
-  for (const name of ["monitoring", "strangers"]) {
-    await release.cluster.expect("POST", "/api/v1/namespaces", { body: { metadata: { name } } });
-  }
-  const metrics = `${await release.url(9090)}/metrics`;
-  const health = `${await release.url()}/health`;
-  // The policies come into force a moment after the controller starts.
-  await eventually("strangers to reach metrics", () => reached("strangers", metrics), { timeoutMs: 60_000 });
+  const [monitoring, strangers] = [await podIn("monitoring"), await podIn("strangers")];
+  const metrics = portOf(await release.url(9090));
+  const webhooks = portOf(await release.url());
+  // The policies come into force a moment after their controller starts.
+  await eventually("every Pod to reach metrics by default", () => connects(strangers, metrics));
   await underLoad("network policies", async () => {
     await release.upgrade(
       "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.kubernetes\\.io/metadata\\.name=monitoring",
     );
-    await eventually("strangers to be kept from metrics", async () => !await reached("strangers", metrics), {
+    await eventually("strangers to be kept from metrics", async () => !await connects(strangers, metrics), {
       timeoutMs: 60_000,
     });
-    assertEquals(await reached("monitoring", metrics), true);
-    assertEquals(await reached("strangers", health), true);
+    await eventually("the monitoring to reach metrics", () => connects(monitoring, metrics));
+    assertEquals(await connects(strangers, webhooks), true);
   });
   const [pod] = await release.pods();
+  const [own] = await release.processes(pod!, NAME);
   const dns = await dnsPod(release);
-  assertEquals(await connects(release, pod!, `${dns} 53`), true, "DNS is allowed");
-  assertEquals(await connects(release, pod!, "10.96.0.1 443"), true, "the API server is allowed");
-  assertEquals(await connects(release, pod!, `${dns} 8080`), false, "nothing else is");
+  assertEquals(await connects(own!, `${dns} 53`), true, "DNS is allowed");
+  assertEquals(await connects(own!, "10.96.0.1 443"), true, "the API server is allowed");
+  assertEquals(await connects(own!, `${dns} 8080`), false, "nothing else is");
 });
 
 step(`uninstalling and reinstalling over ${MANY} Observations loses and doubles none`, async (release) => {
@@ -349,28 +348,24 @@ async function evictAll({ cluster }: Release, node: string): Promise<number> {
   return refused;
 }
 
-/** True where a Pod of a namespace gets an answer. */
-async function reached(namespace: string, url: string): Promise<boolean> {
-  const name = `probe-${crypto.randomUUID().slice(0, 8)}`;
+/** Starts a Pod in a new namespace. Resolves with a process in its network. */
+async function podIn(namespace: string): Promise<number> {
+  await cluster!.expect("POST", "/api/v1/namespaces", { body: { metadata: { name: namespace } } });
   const pods = `/api/v1/namespaces/${namespace}/pods`;
-  const command = ["wget", "-q", "-T", "3", "-O", "/dev/null", url];
-  const container = { name: "probe", image: TOOLS_IMAGE, command };
-  await eventually("the Pod to be admitted", async () => {
-    const body = { metadata: { name }, spec: { restartPolicy: "Never", containers: [container] } };
-    // The namespace's ServiceAccount may not be there yet.
-    return (await cluster!.ask("POST", pods, { body })).status === 201;
+  const body = { metadata: { name: "probe" }, spec: { containers: [{ name: "probe", image: PAUSE_IMAGE }] } };
+  // The namespace's ServiceAccount may not be there yet.
+  const { body: created } = await eventually("the Pod to be admitted", async () => {
+    const answer = await cluster!.ask("POST", pods, { body });
+    return answer.status === 201 && answer;
   });
-  const phase = await eventually(`${name} to end`, async () => {
-    const { body } = await cluster!.expect("GET", `${pods}/${name}`);
-    const phase = isObject(body.status) ? String(body.status.phase) : "";
-    return ["Succeeded", "Failed"].includes(phase) && phase;
-  }, { timeoutMs: 60_000 });
-  return phase === "Succeeded";
+  const uid = isObject(created.metadata) ? String(created.metadata.uid) : "";
+  return await eventually("the Pod to run", async () => (await release!.processes({ uid }, "pause"))[0], {
+    timeoutMs: 60_000,
+  });
 }
 
-/** True where a program in the Pod's network can connect. */
-async function connects(release: Release, pod: Pod, target: string): Promise<boolean> {
-  const [pid] = await release.processes(pod);
+/** True where a program in the network of this process can connect. */
+async function connects(pid: number, target: string): Promise<boolean> {
   const [host, port] = target.split(" ");
   const script = `exec 3<>/dev/tcp/${host}/${port}`;
   const { success } = await new Deno.Command("nsenter", {
@@ -379,6 +374,12 @@ async function connects(release: Release, pod: Pod, target: string): Promise<boo
     stderr: "null",
   }).output();
   return success;
+}
+
+/** `address port`. */
+function portOf(url: string): string {
+  const { hostname, port } = new URL(url);
+  return `${hostname} ${port}`;
 }
 
 async function dnsPod({ cluster }: Release): Promise<string> {

@@ -154,14 +154,14 @@ export class Release {
     return objects(body.items).length + remaining;
   }
 
-  /** The process ids of a Pod's program, as this process sees them. */
-  async processes({ uid }: Pod): Promise<number[]> {
+  /** The process ids of a Pod's program `name`, as this process sees them. */
+  async processes({ uid }: Pick<Pod, "uid">, name: string): Promise<number[]> {
     const found: number[] = [];
     for (const folder of await containersOf("pids", uid)) {
       const text = await Deno.readTextFile(join(folder, "cgroup.procs"));
       for (const pid of text.trim().split("\n").filter(Boolean).map(Number)) {
-        const name = await Deno.readTextFile(`/proc/${pid}/comm`).catch(() => "");
-        if (name.startsWith("zen-watcher")) found.push(pid);
+        const command = await Deno.readTextFile(`/proc/${pid}/comm`).catch(() => "");
+        if (command.startsWith(name)) found.push(pid);
       }
     }
     return found;
@@ -169,7 +169,7 @@ export class Release {
 
   /** Ends a Pod's program as the kernel would. */
   async kill(pod: Pod): Promise<void> {
-    const pids = await this.processes(pod);
+    const pids = await this.processes(pod, NAME);
     if (pids.length === 0) throw new Error(`Cannot kill "${pod.name}": no process of it is here`);
     for (const pid of pids) Deno.kill(pid, "SIGKILL");
     await eventually(`${pod.name} to be started again`, async () => {
