@@ -20,7 +20,7 @@ const VALUES = { statusIntegrity: { restorers: [RESTORER] } };
 const cluster = await startEnvtest();
 Deno.test.afterAll(() => cluster[Symbol.asyncDispose]());
 await cluster.applyCrds(
-  ["observation", "observationfilter", "ingester", "observationmapping"]
+  ["observation", "observationexception", "observationfilter", "ingester", "observationmapping"]
     .map((name) => new URL(`../../crds/${name}.yaml`, import.meta.url)),
 );
 const namespace = await cluster.createNamespace("integrity");
@@ -31,6 +31,8 @@ interface Act {
   readonly what: string;
   /** The refusal for a user who is no writer; undefined: it is allowed. */
   readonly refusal?: string;
+  /** The refusal is for writers too. */
+  readonly forAll?: true;
   readonly ask: (as: CertKey) => Promise<Answer>;
 }
 
@@ -39,6 +41,7 @@ const CONTENT = "what an Observation says is changed by zen-watcher alone";
 const MARKS =
   "the labels and annotations by which zen-watcher finds an Observation are changed by zen-watcher alone";
 const STATUS = "status is written by zen-watcher alone";
+const TOO_LONG = "expiresAt is at most 365 days after the creation of the exception";
 
 const OBSERVATIONS = `/apis/zen.kube-zen.io/v1/namespaces/${namespace}/observations`;
 const CONFIGURATION = `/apis/zen.kube-zen.io/v1alpha1/namespaces/${namespace}`;
@@ -128,6 +131,31 @@ const ACTS: readonly Act[] = [
     }), APPLY),
   },
   {
+    what: "write status of an exception",
+    refusal: STATUS,
+    ask: patch(`${CONFIGURATION}/observationexceptions/e/status`, () => ({ status: { matched: number() } })),
+  },
+  {
+    what: "accept for a year",
+    ask: patch(`${CONFIGURATION}/observationexceptions/e`, () => ({ spec: { expiresAt: inDays(364.9) } })),
+  },
+  {
+    what: "accept for longer",
+    refusal: TOO_LONG,
+    forAll: true,
+    ask: patch(`${CONFIGURATION}/observationexceptions/e`, () => ({ spec: { expiresAt: inDays(366) } })),
+  },
+  {
+    what: "accept anew for longer",
+    refusal: TOO_LONG,
+    forAll: true,
+    ask: (as) =>
+      cluster.ask("POST", `${CONFIGURATION}/observationexceptions`, {
+        as,
+        body: { ...exception(inDays(366)), metadata: { generateName: "e-" } },
+      }),
+  },
+  {
     what: "write status of a filter",
     refusal: STATUS,
     ask: patch(`${CONFIGURATION}/observationfilters/f/status`, ready),
@@ -165,11 +193,16 @@ Deno.test("the policy refuses everyone but zen-watcher and restorers, with reaso
     const answer = await ACTS[0]?.ask(cluster.clientCert("operator"));
     return answer?.status === 403;
   });
-  const policy = await cluster.expect(
-    "GET",
-    await pathOf(cluster, one(objects, "ValidatingAdmissionPolicy")),
-  );
-  assertEquals(at(policy.body, "status", "typeChecking", "expressionWarnings"), undefined);
+  for (const object of policyOf(objects).filter(({ kind }) => kind === "ValidatingAdmissionPolicy")) {
+    const policy = await cluster.expect("GET", await pathOf(cluster, object));
+    assertEquals(at(policy.body, "status", "typeChecking", "expressionWarnings"), undefined);
+  }
+  await eventually("the bound to be in force", async () => {
+    const answers = await Promise.all(
+      ACTS.filter(({ forAll }) => forAll).map(({ ask }) => ask(cluster.clientCert(CONTROLLER))),
+    );
+    return answers.every(({ status }) => status === 403);
+  });
   await judged();
 });
 
@@ -236,7 +269,7 @@ Deno.test("the webhook, and Gatekeeper's Rego over the same reviews, give the po
       return (await ACTS[0]?.ask(cluster.clientCert("operator")))?.status === 403;
     });
     reviews.length = 0;
-    await judged();
+    await judged({ controllerIsAsked: false });
     await cluster.expect("DELETE", await pathOf(cluster, configured));
   } finally {
     await served.shutdown();
@@ -280,11 +313,17 @@ const EVERYTHING: JsonObject[] = [{
   resources: ["*/*"],
 }];
 
-/** The matrix for those who have the rights: writers may do all, the operator what changes nothing of ours. */
-async function judged(): Promise<void> {
+/**
+ * The matrix for those who have the rights: writers may do all within the bound, the operator what changes nothing of ours.
+ * The webhook is not asked about the controller.
+ */
+async function judged({ controllerIsAsked = true } = {}): Promise<void> {
   const all = ACTS.map(({ what }) => `${what}: yes`);
-  assertEquals(await matrix(CONTROLLER), all);
-  assertEquals(await matrix(RESTORER), all);
+  const bound = ACTS.map(({ what, refusal, forAll }) =>
+    `${what}: ${forAll ? `Forbidden, ${refusal}` : "yes"}`
+  );
+  assertEquals(await matrix(CONTROLLER), controllerIsAsked ? bound : all);
+  assertEquals(await matrix(RESTORER), bound);
   assertEquals(
     await matrix("operator"),
     ACTS.map(({ what, refusal }) => `${what}: ${refusal === undefined ? "yes" : `Forbidden, ${refusal}`}`),
@@ -298,7 +337,8 @@ async function matrix(user: string): Promise<string[]> {
     if (status < 300) lines.push(`${what}: yes`);
     else {
       const said = String(body.message);
-      const known = [CREATED, CONTENT, MARKS, STATUS].find((refusal) => said.includes(refusal)) ?? said;
+      const known = [CREATED, CONTENT, MARKS, STATUS, TOO_LONG].find((refusal) => said.includes(refusal)) ??
+        said;
       lines.push(`${what}: ${body.reason}, ${known}`);
     }
   }
@@ -306,7 +346,7 @@ async function matrix(user: string): Promise<string[]> {
 }
 
 function policyOf(objects: readonly Rendered[]): Rendered[] {
-  return [one(objects, "ValidatingAdmissionPolicy"), one(objects, "ValidatingAdmissionPolicyBinding")];
+  return objects.filter(({ kind }) => kind.startsWith("ValidatingAdmissionPolicy"));
 }
 
 /** The program's own route over TLS, and one that allows everything and keeps its reviews. */
@@ -334,7 +374,10 @@ function serveReviews({ authority }: Cluster, reviews: JsonObject[]) {
 
 /** What OPA makes of each review with the chart's Rego, as Gatekeeper would hand it over. */
 async function regoVerdicts(reviews: readonly JsonObject[], writers: string[]): Promise<Json[]> {
-  const inputs = reviews.map(({ request }) => ({ review: request ?? null, parameters: { writers } }));
+  const inputs = reviews.map(({ request }) => ({
+    review: request ?? null,
+    parameters: { writers, exceptionMaxDays: 365 },
+  }));
   const folder = await Deno.makeTempDir({ prefix: "zen-rego-" });
   try {
     await Deno.writeTextFile(`${folder}/input.json`, JSON.stringify({ inputs }));
@@ -376,6 +419,18 @@ function observation(): JsonObject {
   };
 }
 
+function exception(expiresAt: string): JsonObject {
+  return {
+    apiVersion: "zen.kube-zen.io/v1alpha1",
+    kind: "ObservationException",
+    spec: { match: { rules: ["CVE-2024-0001"] }, reason: "mitigated", justification: "x", expiresAt },
+  };
+}
+
+function inDays(days: number): string {
+  return new Date(Date.now() + days * 86_400_000).toISOString();
+}
+
 async function replace(as: CertKey, spec: JsonObject): Promise<Answer> {
   const { body } = await cluster.expect("GET", `${OBSERVATIONS}/a`);
   const changed = { ...body, spec: { ...(isObject(body.spec) ? body.spec : {}), ...spec } };
@@ -402,7 +457,13 @@ function ready(): JsonObject {
 /** Rights that RBAC gives; what admission makes of them is the matter. */
 async function grant(): Promise<void> {
   const rbac = "/apis/rbac.authorization.k8s.io/v1";
-  const resources = ["observations", "observationfilters", "ingesters", "observationmappings"];
+  const resources = [
+    "observations",
+    "observationexceptions",
+    "observationfilters",
+    "ingesters",
+    "observationmappings",
+  ];
   const rules = [{
     apiGroups: ["zen.kube-zen.io"],
     resources: resources.flatMap((name) => [name, `${name}/status`]),
@@ -423,6 +484,10 @@ async function feed(): Promise<void> {
     cluster.expect("POST", path, { body: { apiVersion: "zen.kube-zen.io/v1alpha1", kind, ...rest } });
   await cluster.expect("POST", OBSERVATIONS, {
     body: { ...observation(), metadata: { name: "a", labels: { "zen.kube-zen.io/fingerprint": "0" } } },
+  });
+  await create(`${CONFIGURATION}/observationexceptions`, "ObservationException", {
+    ...exception(inDays(30)),
+    metadata: { name: "e" },
   });
   await create(`${CONFIGURATION}/observationfilters`, "ObservationFilter", {
     metadata: { name: "f" },

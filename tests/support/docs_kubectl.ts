@@ -41,6 +41,7 @@ const OTHERS = [
   "networkpolicy",
   "clusterrole",
   "clusterrolebinding",
+  "rolebinding",
   "*",
 ];
 /** Verbs whose object is a Pod, or names its type before a slash. */
@@ -48,6 +49,7 @@ const BY_NAME = new Set(["debug", "port-forward", "logs"]);
 
 const ours = [
   ["observations", "observation", "obs", "zenevents", "zen"],
+  ["observationexceptions", "observationexception", "obsex"],
   ["observationfilters", "observationfilter"],
   ["observationexceptions", "observationexception", "obsex"],
   ["ingesters", "ingester"],

@@ -163,7 +163,8 @@ function whyRefused(error: unknown, name: string): string {
     return `there is one of this name already. Choose another with --name, or edit ${name}`;
   }
   if (hasStatus(error, 404)) return `this cluster does not serve ${resource}. Upgrade zen-watcher in it`;
-  if (hasStatus(error, 403) && /cannot create resource/.test(error.message)) {
+  // A policy says that it denied the request; what else is forbidden is a right that is missing.
+  if (hasStatus(error, 403) && !/denied (the )?request/.test(error.message)) {
     return `you may not create ${resource}. Ask for the ClusterRole zen-watcher-risk-owner in its namespace`;
   }
   return errorMessage(error);
