@@ -8,7 +8,7 @@ import {
 } from "../src/kube/api.ts";
 import { retry } from "../src/kube/retry.ts";
 import { environment, SETTINGS } from "../src/settings.ts";
-import { CONFIGMAPS } from "../src/sources/feeds/configmap.ts";
+import { CONFIG_MAPS } from "../src/kube/core_resources.ts";
 import { BACKUP_KINDS } from "./support/backup_kinds.ts";
 import { errorMessage } from "../src/model/error_message.ts";
 import { CLUSTER_OPTIONS, openUsersCluster } from "./support/cluster.ts";
@@ -72,7 +72,7 @@ async function* linesOf(
     return `${JSON.stringify({ ...object, ...head, metadata })}\n`;
   };
   const configMap = await filterConfigMap(api, filters);
-  if (configMap) yield line(CONFIGMAPS, configMap);
+  if (configMap) yield line(CONFIG_MAPS, configMap);
   for (const type of BACKUP_KINDS) {
     for await (const object of all(api, type)) yield line(type, object);
   }
@@ -83,7 +83,7 @@ async function filterConfigMap(
   { namespace, name }: BackupOptions["filters"],
 ): Promise<KubeObject | undefined> {
   try {
-    return await retry(() => api.get(CONFIGMAPS, name, { namespace }), { maxAttempts: ATTEMPTS });
+    return await retry(() => api.get(CONFIG_MAPS, name, { namespace }), { maxAttempts: ATTEMPTS });
   } catch (error) {
     if (hasStatus(error, 404)) return undefined;
     throw error;

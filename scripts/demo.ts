@@ -1,7 +1,8 @@
 import type { KubeApi, KubeObject } from "../src/kube/api.ts";
 import { CLUSTER_OPTIONS, type ClusterFlags, openSampleCluster } from "./support/cluster.ts";
 import { startController } from "./support/controller.ts";
-import { createNamespaces, feedSamples, installCrds, OBSERVATIONS, tally } from "./support/feed.ts";
+import { createNamespaces, feedSamples, installCrds, tally } from "./support/feed.ts";
+import { OBSERVATIONS } from "../src/store/observations.ts";
 import { print, runScript } from "./support/script.ts";
 import { table } from "./support/table.ts";
 import expected from "./samples/expected.json" with { type: "json" };

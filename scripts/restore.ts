@@ -1,13 +1,14 @@
 import { errorMessage } from "../src/model/error_message.ts";
 import { isObject } from "../src/model/json.ts";
 import { ANNOTATIONS } from "../src/model/observation.ts";
-import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../src/kube/api.ts";
+import { hasStatus, type KubeApi, type KubeObject } from "../src/kube/api.ts";
 import { retry } from "../src/kube/retry.ts";
 import { OBSERVATIONS } from "../src/store/mod.ts";
 import { creatable, typeOf } from "./support/backup_kinds.ts";
 import { readBackup } from "./support/backup_file.ts";
 import { CLUSTER_OPTIONS, openUsersCluster } from "./support/cluster.ts";
 import { print, runScript, say, type Values } from "./support/script.ts";
+import { NAMESPACES } from "../src/kube/core_resources.ts";
 
 const HELP = `
 Usage: deno task restore -f FILE [--create-namespaces] [--kubeconfig FILE] [--context NAME]
@@ -43,13 +44,6 @@ export interface Restored {
   failed: number;
 }
 
-const NAMESPACES: ResourceType = {
-  group: "",
-  version: "v1",
-  plural: "namespaces",
-  kind: "Namespace",
-  namespaced: false,
-};
 const CONCURRENCY = 8;
 const ATTEMPTS = 8;
 /** The same refusal fifty thousand times does not help. */

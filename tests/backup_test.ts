@@ -8,7 +8,7 @@ import { isObject, type JsonObject } from "../src/model/json.ts";
 import { startTestCluster, type TestCluster } from "./support/test_cluster.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";
 import { createKubeClient, type KubeClient } from "../src/kube/client.ts";
-import { CONFIGMAPS } from "../src/sources/feeds/configmap.ts";
+import { CONFIG_MAPS, CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES } from "../src/kube/core_resources.ts";
 import { OBSERVATIONS } from "../src/store/mod.ts";
 import { startTestApp } from "./support/app.ts";
 
@@ -42,14 +42,12 @@ async function world(namespaces: readonly string[]): Promise<World> {
   };
 }
 
-const NAMESPACES = { group: "", version: "v1", plural: "namespaces", kind: "Namespace", namespaced: false };
-
 /** A cluster that has seen the same alert three times, another once, and has filters of both kinds. */
 async function livedIn(): Promise<World> {
   const lived = await world([]);
   const { server, api } = lived;
   await createNamespaces(api, ["zen-system", "shop"]);
-  await createOrReplace(api, CONFIGMAPS, {
+  await createOrReplace(api, CONFIG_MAPS, {
     apiVersion: "v1",
     kind: "ConfigMap",
     metadata: FILTERS,
@@ -207,7 +205,7 @@ Deno.test("a backup that fails leaves no file that looks like one", async () => 
   const folder = await Deno.makeTempDir();
   try {
     await using before = await livedIn();
-    await before.api.delete(CRDS, "observations.zen.kube-zen.io");
+    await before.api.delete(CUSTOM_RESOURCE_DEFINITIONS, "observations.zen.kube-zen.io");
     const { api } = before;
     await assertRejects(() => backup(`${folder}/backup.ndjson.gz`, { api, filters: FILTERS }), Error, "404");
     assertEquals(await Array.fromAsync(Deno.readDir(folder)), []);
@@ -215,11 +213,3 @@ Deno.test("a backup that fails leaves no file that looks like one", async () => 
     await Deno.remove(folder, { recursive: true });
   }
 });
-
-const CRDS = {
-  group: "apiextensions.k8s.io",
-  version: "v1",
-  plural: "customresourcedefinitions",
-  kind: "CustomResourceDefinition",
-  namespaced: false,
-};

@@ -11,6 +11,7 @@ import { evaluationsOf, startTestApp } from "./support/app.ts";
 import { eventually } from "./support/eventually.ts";
 import { loadExamples } from "./support/examples.ts";
 import { storedObservation } from "./support/observation.ts";
+import { CUSTOM_RESOURCE_DEFINITIONS } from "../src/kube/core_resources.ts";
 
 const STORED = "observations.zen.kube-zen.io";
 
@@ -100,13 +101,6 @@ Deno.test("each rise of an Event's count is a repeat, within one second too, and
   assertEquals(occurrences(), [3]);
 });
 
-const CRDS = {
-  group: "apiextensions.k8s.io",
-  version: "v1",
-  plural: "customresourcedefinitions",
-  kind: "CustomResourceDefinition",
-  namespaced: false,
-};
 const CONSTRAINTS = {
   group: "constraints.gatekeeper.sh",
   version: "v1beta1",
@@ -122,7 +116,7 @@ Deno.test("violations that Gatekeeper's cut list no longer shows stay Active, an
   await createNamespaces(api, ["zen-system", "shop"]);
   const { group, version, plural, kind } = CONSTRAINTS;
   const openAPIV3Schema = { type: "object", "x-kubernetes-preserve-unknown-fields": true };
-  await api.create(CRDS, {
+  await api.create(CUSTOM_RESOURCE_DEFINITIONS, {
     metadata: { name: `${plural}.${group}` },
     spec: {
       group,

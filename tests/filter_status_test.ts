@@ -1,7 +1,8 @@
 /** What filters leave out, and what stays in force over restarts: the whole program on the embedded API server. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { startApp } from "../src/app.ts";
-import { CONFIG_MAPS, filterStatusName } from "../src/filters/filter_status.ts";
+import { filterStatusName } from "../src/filters/filter_status.ts";
+import { CONFIG_MAPS } from "../src/kube/core_resources.ts";
 import { OBSERVATION_FILTERS } from "../src/filters/observation_filters.ts";
 import { hasStatus, type ResourceType } from "../src/kube/api.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";

@@ -19,21 +19,8 @@ import { createMetrics } from "../src/telemetry/metrics.ts";
 import { startDevWorld } from "./support/dev_world.ts";
 import { eventually } from "./support/eventually.ts";
 import { feedOf } from "./support/source_runtime.ts";
+import { CUSTOM_RESOURCE_DEFINITIONS, SECRETS } from "../src/kube/core_resources.ts";
 
-const CRDS: ResourceType = {
-  group: "apiextensions.k8s.io",
-  version: "v1",
-  plural: "customresourcedefinitions",
-  kind: "CustomResourceDefinition",
-  namespaced: false,
-};
-const SECRETS: ResourceType = {
-  group: "",
-  version: "v1",
-  plural: "secrets",
-  kind: "Secret",
-  namespaced: true,
-};
 const NAMESPACES: ResourceType = { ...SECRETS, plural: "namespaces", kind: "Namespace", namespaced: false };
 
 const MAPPINGS = "observationmappings.zen.kube-zen.io";
@@ -170,7 +157,7 @@ async function world(): Promise<World> {
 async function installCrds({ api }: World): Promise<void> {
   for (const name of ["ingester", "observationmapping"]) {
     const text = await Deno.readTextFile(new URL(`../crds/${name}.yaml`, import.meta.url));
-    await api.create(CRDS, parse(text) as KubeObject);
+    await api.create(CUSTOM_RESOURCE_DEFINITIONS, parse(text) as KubeObject);
   }
 }
 
@@ -344,7 +331,7 @@ Deno.test("a kind's plural is discovered, also one that is served later and is i
 
 /** Installs a cluster-scoped CRD of the group example.com. */
 async function installCrd({ api }: World, { plural, kind }: { plural: string; kind: string }): Promise<void> {
-  await api.create(CRDS, {
+  await api.create(CUSTOM_RESOURCE_DEFINITIONS, {
     metadata: { name: `${plural}.example.com` },
     spec: {
       group: "example.com",

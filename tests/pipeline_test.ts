@@ -7,6 +7,7 @@ import type { JsonObject } from "../src/model/json.ts";
 import { startTestApp, type TestApp, type TestAppOptions } from "./support/app.ts";
 import { eventually } from "./support/eventually.ts";
 import { startTestCluster, type TestCluster } from "./support/test_cluster.ts";
+import { CUSTOM_RESOURCE_DEFINITIONS } from "../src/kube/core_resources.ts";
 
 const OBSERVATIONS = "observations.zen.kube-zen.io";
 const VULNERABILITY_REPORTS = {
@@ -134,15 +135,8 @@ Deno.test("the program reads reports whose CRD is installed after its start", as
   using api = createKubeClient(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system", "shop"]);
-  const crd = {
-    group: "apiextensions.k8s.io",
-    version: "v1",
-    plural: "customresourcedefinitions",
-    kind: "CustomResourceDefinition",
-    namespaced: false,
-  };
-  const kept = await api.get(crd, "vulnerabilityreports.aquasecurity.github.io");
-  await api.delete(crd, "vulnerabilityreports.aquasecurity.github.io");
+  const kept = await api.get(CUSTOM_RESOURCE_DEFINITIONS, "vulnerabilityreports.aquasecurity.github.io");
+  await api.delete(CUSTOM_RESOURCE_DEFINITIONS, "vulnerabilityreports.aquasecurity.github.io");
   await using app = await start(server);
   const state = async () => {
     const response = await fetch(`${app.url}/tools/status`);
@@ -150,7 +144,7 @@ Deno.test("the program reads reports whose CRD is installed after its start", as
   };
   await eventually("the state absent", async () => await state() === "absent");
   assertEquals((await fetch(`${app.url}/ready`).then(async (r) => [r.status, await r.json()]))[0], 200);
-  await api.create(crd, {
+  await api.create(CUSTOM_RESOURCE_DEFINITIONS, {
     apiVersion: "apiextensions.k8s.io/v1",
     kind: "CustomResourceDefinition",
     metadata: { name: kept.metadata.name ?? "" },

@@ -2,8 +2,7 @@
 import { assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { isObject } from "../src/model/json.ts";
-import type { ResourceType } from "../src/kube/api.ts";
-import { CONFIGMAPS } from "../src/sources/feeds/configmap.ts";
+import { CONFIG_MAPS, CUSTOM_RESOURCE_DEFINITIONS } from "../src/kube/core_resources.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";
 import { createKubeClient } from "../src/kube/client.ts";
 import { startTestApp, type TestApp } from "./support/app.ts";
@@ -12,13 +11,6 @@ import { eventually } from "./support/eventually.ts";
 import { changeReports, findingsOf, wantedFindings } from "./support/reports.ts";
 import { startTestCluster } from "./support/test_cluster.ts";
 
-const CRD: ResourceType = {
-  group: "apiextensions.k8s.io",
-  version: "v1",
-  plural: "customresourcedefinitions",
-  kind: "CustomResourceDefinition",
-  namespaced: false,
-};
 const EXPOSED_SECRETS = "exposedsecretreports.aquasecurity.github.io";
 const OBSERVATIONS = "observations.zen.kube-zen.io";
 
@@ -30,8 +22,8 @@ Deno.test("a removed resource is a state, gets no further request, and is read w
   await using app = await startTestApp({ server: server.url, env: { DISCOVERY_INTERVAL: "100ms" } });
   await eventually("the state synced", async () => await stateOf(app) === "synced");
 
-  const { spec } = await api.get(CRD, EXPOSED_SECRETS);
-  await api.delete(CRD, EXPOSED_SECRETS);
+  const { spec } = await api.get(CUSTOM_RESOURCE_DEFINITIONS, EXPOSED_SECRETS);
+  await api.delete(CUSTOM_RESOURCE_DEFINITIONS, EXPOSED_SECRETS);
   await eventually("the state absent", async () => await stateOf(app) === "absent");
   // The watch itself may have said so first, and ask once more before discovery ends it.
   const looks = discoveries();
@@ -45,9 +37,9 @@ Deno.test("a removed resource is a state, gets no further request, and is read w
   await eventually("the other reports to be read", () => server.count(OBSERVATIONS) === 2);
   assertEquals(findingsOf(server.objects(OBSERVATIONS)), wantedFindings(1, 2));
 
-  await api.create(CRD, {
+  await api.create(CUSTOM_RESOURCE_DEFINITIONS, {
     apiVersion: "apiextensions.k8s.io/v1",
-    kind: CRD.kind,
+    kind: CUSTOM_RESOURCE_DEFINITIONS.kind,
     metadata: { name: EXPOSED_SECRETS },
     spec,
   });
@@ -67,7 +59,7 @@ Deno.test("what could not be read is the last error of its source, pushed or pul
   assertEquals((await app.post("/falco/webhook", "plain text")).status, 400);
   assertEquals((await app.post("/audit/webhook", {})).status, 400);
   const labels = { app: "kube-bench" };
-  await api.create(CONFIGMAPS, {
+  await api.create(CONFIG_MAPS, {
     metadata: { name: "node-1", namespace: "kube-bench", labels },
     data: { "results.json": "{" },
   });

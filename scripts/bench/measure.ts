@@ -1,5 +1,5 @@
 /** One load on one target, and what is seen of it. */
-import { OBSERVATIONS } from "../support/feed.ts";
+import { OBSERVATIONS } from "../../src/store/observations.ts";
 import { type Bundle, untilQuiet } from "./controller.ts";
 import { numberPattern, OBSERVATIONS_PATH } from "./inputs.ts";
 import type { Load, LoadResult, Pace } from "./load.ts";

@@ -1,5 +1,6 @@
 /** Measurements of what is stored, and of a controller that has nothing to do. */
-import { createNamespaces, feedObjects, feedWebhook, OBSERVATIONS } from "../support/feed.ts";
+import { createNamespaces, feedObjects, feedWebhook } from "../support/feed.ts";
+import { OBSERVATIONS } from "../../src/store/observations.ts";
 import { type Bundle, startBundle, UNLIMITED, untilIndexed, wait } from "./controller.ts";
 import { mean, type Row, shown } from "./figures.ts";
 import { heapAfterGc } from "./inspector.ts";

@@ -2,7 +2,7 @@
 import { OBSERVATION_FILTERS } from "../../src/filters/observation_filters.ts";
 import { OBSERVATION_EXCEPTIONS } from "../../src/exceptions/kind.ts";
 import type { KubeObject, ResourceType } from "../../src/kube/api.ts";
-import { CONFIGMAPS } from "../../src/sources/feeds/configmap.ts";
+import { CONFIG_MAPS } from "../../src/kube/core_resources.ts";
 import { INGESTERS, OBSERVATION_MAPPINGS } from "../../src/mapped/kinds.ts";
 import { OBSERVATIONS } from "../../src/store/mod.ts";
 
@@ -17,7 +17,7 @@ export const BACKUP_KINDS: readonly ResourceType[] = [
 
 /** The resource of an object of a backup; undefined for what is none of ours. */
 export function typeOf({ apiVersion, kind }: KubeObject): ResourceType | undefined {
-  return [CONFIGMAPS, ...BACKUP_KINDS].find((type) =>
+  return [CONFIG_MAPS, ...BACKUP_KINDS].find((type) =>
     type.kind === kind && `${type.group === "" ? "" : `${type.group}/`}${type.version}` === apiVersion
   );
 }

@@ -2,31 +2,10 @@
 import { parse } from "yaml";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
+import { CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES, SECRETS } from "../../src/kube/core_resources.ts";
 
 const SAMPLES = new URL("../samples/", import.meta.url);
 const OUR_CRDS = new URL("../../crds/", import.meta.url);
-const CRD: ResourceType = {
-  group: "apiextensions.k8s.io",
-  version: "v1",
-  plural: "customresourcedefinitions",
-  kind: "CustomResourceDefinition",
-  namespaced: false,
-};
-const NAMESPACE: ResourceType = {
-  group: "",
-  version: "v1",
-  plural: "namespaces",
-  kind: "Namespace",
-  namespaced: false,
-};
-/** Our own resource. */
-export const OBSERVATIONS: ResourceType = {
-  group: "zen.kube-zen.io",
-  version: "v1",
-  plural: "observations",
-  kind: "Observation",
-  namespaced: true,
-};
 const ESTABLISHED_TRIES = 200;
 const READY_TRIES = 400;
 const TRY_INTERVAL_MS = 50;
@@ -35,8 +14,8 @@ const TRY_INTERVAL_MS = 50;
 export async function installCrds(api: KubeApi): Promise<void> {
   const ours = await readCrds(OUR_CRDS);
   const theirs = await readCrds(new URL("crds/", SAMPLES));
-  for (const crd of ours) await createOrReplace(api, CRD, crd);
-  for (const crd of theirs) await createIfAbsent(api, CRD, crd);
+  for (const crd of ours) await createOrReplace(api, CUSTOM_RESOURCE_DEFINITIONS, crd);
+  for (const crd of theirs) await createIfAbsent(api, CUSTOM_RESOURCE_DEFINITIONS, crd);
   for (const crd of [...ours, ...theirs]) await untilEstablished(api, crd.metadata.name ?? "");
 }
 
@@ -47,7 +26,7 @@ export async function createNamespaces(api: KubeApi, more: readonly string[]): P
     if (object.metadata.namespace) names.add(object.metadata.namespace);
   }
   for (const name of names) {
-    await createIfAbsent(api, NAMESPACE, { apiVersion: "v1", kind: "Namespace", metadata: { name } });
+    await createIfAbsent(api, NAMESPACES, { apiVersion: "v1", kind: "Namespace", metadata: { name } });
   }
 }
 
@@ -61,18 +40,11 @@ export async function feedObjects(api: KubeApi): Promise<number> {
 /** The token that the demo's Alertmanager shows. */
 const ALERTMANAGER_TOKEN = "demo-token";
 const ALERTMANAGER_PATH = "/ingest/alertmanager";
-const SECRET: ResourceType = {
-  group: "",
-  version: "v1",
-  plural: "secrets",
-  kind: "Secret",
-  namespaced: true,
-};
 const EXAMPLES = new URL("../../examples/", import.meta.url);
 
 /** Configures two tools that have no built-in source, by the shipped manifests: Alertmanager and cert-manager. */
 export async function feedMappings(api: KubeApi, namespace: string): Promise<void> {
-  await createOrReplace(api, SECRET, {
+  await createOrReplace(api, SECRETS, {
     apiVersion: "v1",
     kind: "Secret",
     metadata: { name: "alertmanager-webhook", namespace, labels: { "zen.kube-zen.io/webhook-auth": "true" } },
@@ -195,7 +167,7 @@ async function readCrds(folder: URL): Promise<readonly KubeObject[]> {
 
 async function untilEstablished(api: KubeApi, name: string): Promise<void> {
   for (let tries = 0; tries < ESTABLISHED_TRIES; tries++) {
-    const { status } = await api.get(CRD, name);
+    const { status } = await api.get(CUSTOM_RESOURCE_DEFINITIONS, name);
     const conditions = isObject(status) && Array.isArray(status["conditions"]) ? status["conditions"] : [];
     if (
       conditions.some((condition) =>
@@ -204,7 +176,7 @@ async function untilEstablished(api: KubeApi, name: string): Promise<void> {
     ) return;
     await new Promise((resolve) => setTimeout(resolve, TRY_INTERVAL_MS));
   }
-  throw new Error(`Cannot install CRD "${name}": it is not established after 10 s`);
+  throw new Error(`Cannot install CUSTOM_RESOURCE_DEFINITIONS "${name}": it is not established after 10 s`);
 }
 
 /** The resource an object is of, by discovery. */

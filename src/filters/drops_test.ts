@@ -5,7 +5,8 @@ import { settled, VirtualTime } from "../../tests/support/virtual_time.ts";
 import { isObject, type JsonObject } from "../model/json.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
 import { addDrop, addedDrops, emptyShare, mergeShares, type Share } from "./drops.ts";
-import { CONFIG_MAPS, createFilterStatus } from "./filter_status.ts";
+import { createFilterStatus } from "./filter_status.ts";
+import { CONFIG_MAPS } from "../kube/core_resources.ts";
 import { LiveFilters } from "./live.ts";
 
 const HOUR_MS = 3_600_000;

@@ -6,22 +6,14 @@ import { type Beat, NO_BEAT } from "../model/beat.ts";
 import { errorMessage } from "../model/error_message.ts";
 import type { NormalEvent } from "../model/event.ts";
 import { isObject, type Json, type JsonObject } from "../model/json.ts";
-import { hasStatus, type KubeObject, type ResourceType } from "../kube/api.ts";
+import { hasStatus, type KubeObject } from "../kube/api.ts";
 import { backoff, elapsed } from "../kube/retry.ts";
 import { type StatusApi, type StatusTarget, StatusWriter } from "../kube/status_writer.ts";
 import { logger } from "../telemetry/logging.ts";
 import { utf8Length } from "../text/clean.ts";
 import { addDrop, addedDrops, dropsOf, emptyShare, mergeShares, type Share } from "./drops.ts";
 import type { LiveFilters } from "./live.ts";
-
-/** A ConfigMap's resource. */
-export const CONFIG_MAPS: ResourceType = {
-  group: "",
-  version: "v1",
-  plural: "configmaps",
-  kind: "ConfigMap",
-  namespaced: true,
-};
+import { CONFIG_MAPS } from "../kube/core_resources.ts";
 
 /** The ConfigMap that says how the filters of the filter ConfigMap are doing, in a shard set. */
 export function filterStatusName(instance: string): string {

@@ -16,7 +16,8 @@ import {
   type ConfigMapFiltersReport,
   RELOAD_RESULTS,
 } from "./configmap_filters.ts";
-import { CONFIG_MAPS, type FilterStatus } from "./filter_status.ts";
+import type { FilterStatus } from "./filter_status.ts";
+import { CONFIG_MAPS } from "../kube/core_resources.ts";
 import type { DocumentReport } from "./live.ts";
 import {
   OBSERVATION_FILTERS,

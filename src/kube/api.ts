@@ -1,5 +1,6 @@
 /** The seam to Kubernetes: everything above talks to the API server through `KubeApi` alone. Answers are read within bounds. */
 import type { Json, JsonObject } from "../model/json.ts";
+import type { ObservationMeta } from "../model/observation.ts";
 
 /** A served resource. `plural` as in the URL; `namespaced` false for cluster-scoped ones. */
 export interface ResourceType {
@@ -11,18 +12,8 @@ export interface ResourceType {
 }
 
 /** `metadata` as far as the program reads it. */
-export interface ObjectMeta {
-  readonly name?: string;
-  readonly namespace?: string;
-  readonly uid?: string;
-  readonly resourceVersion?: string;
-  readonly generation?: number;
-  readonly creationTimestamp?: string;
-  readonly deletionTimestamp?: string;
-  readonly labels?: Readonly<Record<string, string>>;
-  readonly annotations?: Readonly<Record<string, string>>;
+export interface ObjectMeta extends ObservationMeta {
   readonly ownerReferences?: readonly OwnerReference[];
-  readonly [field: string]: unknown;
 }
 
 export interface OwnerReference {

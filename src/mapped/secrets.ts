@@ -1,17 +1,11 @@
 /** The Secrets of webhooks: read by name from the Ingester's own namespace, only with our label, and read again in turn. */
 import { type Beat, NO_BEAT } from "../model/beat.ts";
 import type { Clock } from "../model/time.ts";
-import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../kube/api.ts";
+import { hasStatus, type KubeApi, type KubeObject } from "../kube/api.ts";
 import { Pause, type Sleep } from "../kube/retry.ts";
 import { GROUP } from "../model/observation.ts";
+import { SECRETS } from "../kube/core_resources.ts";
 
-const SECRETS: ResourceType = {
-  group: "",
-  version: "v1",
-  plural: "secrets",
-  kind: "Secret",
-  namespaced: true,
-};
 /** A Secret must say itself that it is meant for us: else an Ingester could test guesses at any other. */
 export const SECRET_LABEL = `${GROUP}/webhook-auth`;
 const KEY = "token";

@@ -1,6 +1,7 @@
 /** What filters and the storage budget left out lately, by the statuses that zen-watcher writes. */
 import { type Drop, dropsOf } from "../filters/drops.ts";
-import { CONFIG_MAPS, STATUS_KEYS } from "../filters/filter_status.ts";
+import { STATUS_KEYS } from "../filters/filter_status.ts";
+import { CONFIG_MAPS } from "../kube/core_resources.ts";
 import { OBSERVATION_FILTERS } from "../filters/observation_filters.ts";
 import { describeAccess } from "../kube/access.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../kube/api.ts";

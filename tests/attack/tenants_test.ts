@@ -5,9 +5,9 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { type Controller, startController } from "../../scripts/support/controller.ts";
-import { createNamespaces, installCrds, OBSERVATIONS } from "../../scripts/support/feed.ts";
-import { type DevCluster, startDevCluster } from "../../src/devcluster/mod.ts";
-import type { DevClusterOptions } from "../../src/devcluster/mod.ts";
+import { createNamespaces, installCrds } from "../../scripts/support/feed.ts";
+import { OBSERVATIONS } from "../../src/store/observations.ts";
+import { type DevCluster, type DevClusterOptions, startDevCluster } from "../../src/devcluster/mod.ts";
 import type { KubeObject, ResourceType } from "../../src/kube/api.ts";
 import { fixedConnection } from "../../src/kube/auth/connection.ts";
 import { createKubeClient, type KubeClient } from "../../src/kube/client.ts";

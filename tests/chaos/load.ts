@@ -1,7 +1,7 @@
 /** What four kinds of sources bring while something breaks, and what must be stored of it. */
 import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
-import { CONFIGMAPS } from "../../src/sources/feeds/configmap.ts";
+import { CONFIG_MAPS } from "../../src/kube/core_resources.ts";
 import { alert } from "../support/alerts.ts";
 import { eventually } from "../support/eventually.ts";
 import { changeReports, insist } from "../support/reports.ts";
@@ -281,7 +281,7 @@ function resultsOf(node: string, found: number): KubeObject {
 
 async function apply(api: KubeApi, object: KubeObject): Promise<void> {
   const { name = "", namespace = "" } = object.metadata;
-  const type: ResourceType = CONFIGMAPS;
+  const type: ResourceType = CONFIG_MAPS;
   try {
     await api.create(type, object, { namespace });
   } catch (error) {

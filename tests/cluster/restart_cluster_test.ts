@@ -2,31 +2,18 @@
 import { assert, assertEquals } from "@std/assert";
 import { startController } from "../../scripts/support/controller.ts";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
-import type { KubeApi, KubeObject, ResourceType } from "../../src/kube/api.ts";
+import type { KubeApi, KubeObject } from "../../src/kube/api.ts";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { ownAccount } from "../support/rights.ts";
 import { createOnce, insist, report, transportTo } from "./watching.ts";
+import { OBSERVATIONS } from "../../src/store/observations.ts";
+import { VULNERABILITY_REPORTS } from "../support/reports.ts";
 
 const ALERTS = 1_000;
 const REPORTS = 500;
 /** Each adds a vulnerability to a report; the first creates it. */
 const CHANGES_PER_REPORT = 10;
-
-const OBSERVATIONS: ResourceType = {
-  group: "zen.kube-zen.io",
-  version: "v1",
-  plural: "observations",
-  kind: "Observation",
-  namespaced: true,
-};
-const VULNERABILITY_REPORTS: ResourceType = {
-  group: "aquasecurity.github.io",
-  version: "v1alpha1",
-  plural: "vulnerabilityreports",
-  kind: "VulnerabilityReport",
-  namespaced: true,
-};
 
 const cluster = await startEnvtest();
 Deno.test.afterAll(() => cluster[Symbol.asyncDispose]());

@@ -2,7 +2,8 @@ import { assert, assertEquals } from "@std/assert";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { startFaultProxy } from "../support/fault_proxy.ts";
-import { churn, CONFIG_MAPS, Informed, report, transportTo } from "./watching.ts";
+import { churn, Informed, report, transportTo } from "./watching.ts";
+import { CONFIG_MAPS } from "../../src/kube/core_resources.ts";
 
 const cluster = await startEnvtest();
 const target = { hostname: "127.0.0.1", port: Number(new URL(cluster.url).port) };

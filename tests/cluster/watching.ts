@@ -1,20 +1,12 @@
 /** What the watch-fault tests share: a watcher whose view can be held against the server's, and a stream of changes. */
-import type { KubeApi, KubeObject, ResourceType } from "../../src/kube/api.ts";
-import { ApiError, hasStatus } from "../../src/kube/api.ts";
+import { ApiError, hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
 import { type Connection, fixedConnection } from "../../src/kube/auth/connection.ts";
 import { backoff, retry } from "../../src/kube/retry.ts";
 import { createKubeClient, type KubeClient, type KubeClientOptions } from "../../src/kube/client.ts";
 import { watch, type WatchOptions } from "../../src/kube/watch.ts";
 import type { Cluster } from "../support/cluster.ts";
 import { eventually } from "../support/eventually.ts";
-
-export const CONFIG_MAPS: ResourceType = {
-  group: "",
-  version: "v1",
-  plural: "configmaps",
-  kind: "ConfigMap",
-  namespaced: true,
-};
+import { CONFIG_MAPS } from "../../src/kube/core_resources.ts";
 
 /** How a user reaches this server, perhaps by way of a proxy; by default its admin. */
 interface Way {

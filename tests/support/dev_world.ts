@@ -10,16 +10,10 @@ import { createKubeClient, type KubeClient } from "../../src/kube/client.ts";
 import { startTestApp, type TestApp, type TestAppOptions } from "./app.ts";
 import { eventually } from "./eventually.ts";
 import { startTestCluster, type TestCluster } from "./test_cluster.ts";
+import { NAMESPACES } from "../../src/kube/core_resources.ts";
 
 /** As the embedded server names them. */
 export const STORED = "observations.zen.kube-zen.io";
-const NAMESPACES: ResourceType = {
-  group: "",
-  version: "v1",
-  plural: "namespaces",
-  kind: "Namespace",
-  namespaced: false,
-};
 /** What a server sets itself and does not take from a client. */
 const SERVER_SET = ["uid", "resourceVersion", "creationTimestamp", "managedFields", "generation", "selfLink"];
 

@@ -1,7 +1,7 @@
 /** The life of ObservationExceptions, told once: the embedded and the real API server play the same stories. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { OBSERVATION_EXCEPTIONS } from "../../src/exceptions/kind.ts";
-import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
+import { hasStatus, type KubeApi, type KubeObject } from "../../src/kube/api.ts";
 import { EVENTS } from "../../src/kube/events.ts";
 import type { Clock } from "../../src/model/time.ts";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
@@ -10,6 +10,7 @@ import type { TestApp } from "./app.ts";
 import { eventually } from "./eventually.ts";
 import { MovedClock } from "./moved_clock.ts";
 import { VULNERABILITY_REPORTS } from "./reports.ts";
+import { NAMESPACES } from "../../src/kube/core_resources.ts";
 
 /** Where a story takes place. */
 export interface ExceptionWorld {
@@ -31,13 +32,6 @@ export interface ExceptionStory {
   play(world: ExceptionWorld): Promise<void>;
 }
 
-const NAMESPACES: ResourceType = {
-  group: "",
-  version: "v1",
-  plural: "namespaces",
-  kind: "Namespace",
-  namespaced: false,
-};
 const RULE = "CVE-2024-3094";
 const OTHER_RULE = "CVE-2024-0001";
 const SOON_MS = 8_000;

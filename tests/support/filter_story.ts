@@ -1,23 +1,17 @@
 /** Filters of a running program edited fifty times, every second time for the worse, while alerts come in. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { JsonObject } from "../../src/model/json.ts";
-import type { KubeApi, KubeObject, ResourceType } from "../../src/kube/api.ts";
+import type { KubeApi, KubeObject } from "../../src/kube/api.ts";
 import { EVENTS } from "../../src/kube/events.ts";
 import type { TestApp } from "./app.ts";
 import { eventually } from "./eventually.ts";
+import { CONFIG_MAPS } from "../../src/kube/core_resources.ts";
 
 const EDITS = 50;
 const ALERTS_PER_SECOND = 200;
 const BATCH = 10;
 const NAMESPACE = "zen-system";
 const NAME = "zen-watcher-filter";
-const CONFIGMAPS: ResourceType = {
-  group: "",
-  version: "v1",
-  plural: "configmaps",
-  kind: "ConfigMap",
-  namespaced: true,
-};
 
 /** What the story measured. */
 export interface FilterStory {
@@ -126,9 +120,9 @@ async function write(api: KubeApi, text: string): Promise<string | undefined> {
   };
   const options = { namespace: NAMESPACE };
   try {
-    return (await api.replace(CONFIGMAPS, object, options)).metadata.resourceVersion;
+    return (await api.replace(CONFIG_MAPS, object, options)).metadata.resourceVersion;
   } catch {
-    return (await api.create(CONFIGMAPS, object, options)).metadata.resourceVersion;
+    return (await api.create(CONFIG_MAPS, object, options)).metadata.resourceVersion;
   }
 }
 

@@ -1,7 +1,7 @@
 /** A cluster with a few Observations, and the commands that read them as a user calls them. */
 import type { Terminal } from "../../src/cli/io.ts";
 import { main } from "../../src/cli/main.ts";
-import { CONFIG_MAPS } from "../../src/filters/filter_status.ts";
+import { CONFIG_MAPS } from "../../src/kube/core_resources.ts";
 import type { Json } from "../../src/model/json.ts";
 import { readSettings } from "../../src/settings.ts";
 import { OBSERVATIONS } from "../../src/store/observations.ts";

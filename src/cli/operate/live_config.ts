@@ -6,7 +6,7 @@ import { formatPath, formatProblem } from "../../text/problem.ts";
 import { hasStatus, type KubeApi, type KubeObject } from "../../kube/api.ts";
 import type { FilterDocument } from "../../filters/filter.ts";
 import type { Settings } from "../../settings.ts";
-import { CONFIGMAPS } from "../../sources/feeds/configmap.ts";
+import { CONFIG_MAPS } from "../../kube/core_resources.ts";
 import { type ExceptionDocument, readException } from "../../exceptions/document.ts";
 import { listExceptions } from "../../read/exceptions.ts";
 import { INGESTERS, OBSERVATION_MAPPINGS } from "../../mapped/kinds.ts";
@@ -74,7 +74,7 @@ async function dataOf(
   namespace: string,
 ): Promise<Readonly<Record<string, string>> | undefined> {
   try {
-    const { data } = await api.get(CONFIGMAPS, name, { namespace });
+    const { data } = await api.get(CONFIG_MAPS, name, { namespace });
     return data as Readonly<Record<string, string>> | undefined ?? {};
   } catch (error) {
     if (hasStatus(error, 404)) return undefined;

@@ -1,21 +1,12 @@
 /** Results kept in labelled ConfigMaps: a watch on `configmaps` of one namespace, of which one key is read. */
 import type { Json } from "../../model/json.ts";
 import type { PayloadError } from "../../model/outcome.ts";
-import type { KubeObject, ResourceType } from "../../kube/api.ts";
+import type { KubeObject } from "../../kube/api.ts";
 import type { TextLimits, TimeSlices } from "../../pipeline/limits.ts";
 import { payloadErrorsOf, scanJsonInTurns, wholeOf } from "../../text/json.ts";
 import { keyBytes, logLinesEnd } from "../config_maps.ts";
 import type { ReadDocument } from "./evaluator.ts";
 import { originOf } from "./watch.ts";
-
-/** What a ConfigMap feed watches. */
-export const CONFIGMAPS: ResourceType = {
-  group: "",
-  version: "v1",
-  plural: "configmaps",
-  kind: "ConfigMap",
-  namespaced: true,
-};
 
 export interface ConfigMapPayloadOptions {
   readonly key: string;

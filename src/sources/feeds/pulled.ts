@@ -14,7 +14,8 @@ import type { Metrics } from "../../telemetry/metrics.ts";
 import type { SettingValues } from "../../text/setting.ts";
 import { type ConfigMapFeed, feedId, namespaceOf, type Source, viewOf, type WatchFeed } from "../source.ts";
 import type { SourceStates } from "../status.ts";
-import { configMapPayload, CONFIGMAPS } from "./configmap.ts";
+import { configMapPayload } from "./configmap.ts";
+import { CONFIG_MAPS } from "../../kube/core_resources.ts";
 import type { ReadDocument } from "./evaluator.ts";
 import type { WatchTuning } from "../../kube/watch.ts";
 import { objectPayload, readView } from "./watch.ts";
@@ -130,8 +131,8 @@ export class PulledFeeds {
     for (const feed of source.feeds) {
       if (feed.type === "watch") yield* this.#watched(source, feed);
       else if (feed.type === "configmap") {
-        const view = viewOf({ source, feed }, { resource: CONFIGMAPS.plural });
-        yield [viewId(view), { source, feed, view, type: CONFIGMAPS }];
+        const view = viewOf({ source, feed }, { resource: CONFIG_MAPS.plural });
+        yield [viewId(view), { source, feed, view, type: CONFIG_MAPS }];
       }
     }
   }
