@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { holds, percentile, reconcile, type Row, sumOf, tableOf } from "../scripts/bench/figures.ts";
 import { alert, numberPattern, observationsOf } from "../scripts/bench/inputs.ts";
-import { closedLoop, openLoop } from "../scripts/bench/loops.ts";
+import { sendAll } from "../scripts/bench/senders.ts";
 
 /** A clock that only sleeps move. */
 function virtualTime() {
@@ -31,7 +31,10 @@ Deno.test("percentile() takes the nearest rank, never a value between two", () =
   assert(Number.isNaN(percentile([], 0.5)));
 });
 
-Deno.test("openLoop() keeps its schedule while the server stalls, and counts waiting from the due time", async () => {
+/** A hundred requests a second. */
+const dueAfterMs = (index: number) => index * 10;
+
+Deno.test("sendAll() keeps its schedule while the server stalls, and counts waiting from the due time", async () => {
   const { now, sleep, run } = virtualTime();
   let stalledUntil = 0;
   const sentAt: number[] = [];
@@ -41,35 +44,39 @@ Deno.test("openLoop() keeps its schedule while the server stalls, and counts wai
     if (now() < stalledUntil) await sleep(stalledUntil - now());
     return 200;
   };
-  const shots = await run(openLoop({ count: 10, ratePerSecond: 100, maxInFlight: 100, now, sleep, send }));
+  const shots = await run(sendAll({ count: 10, senders: 100, dueAfterMs, now, sleep, send }));
   assertEquals(sentAt.map((at) => at - 1_000), [0, 10, 20, 30, 40, 50, 60, 70, 80, 90]);
   assertEquals(shots.due.map((at) => at - 1_000), [0, 10, 20, 30, 40, 50, 60, 70, 80, 90]);
   // What fell due during the stall waited for its end: eight slow answers, not one.
   assertEquals(shots.due.filter((due, index) => (shots.done[index] ?? 0) - due >= 400).length, 8);
 });
 
-Deno.test("openLoop() counts its own lateness too, so that nothing slow is left out", async () => {
+Deno.test("sendAll() counts its own lateness too, so that nothing slow is left out", async () => {
   const { now, sleep, run } = virtualTime();
   // The sleep that should end at 10 ms ends at 300 ms.
   const lazy = (ms: number) => sleep(now() < 1_010 ? 300 : ms);
   const send = () => Promise.resolve(200);
-  const shots = await run(
-    openLoop({ count: 4, ratePerSecond: 100, maxInFlight: 10, now, sleep: lazy, send }),
-  );
+  const shots = await run(sendAll({ count: 4, senders: 10, dueAfterMs, now, sleep: lazy, send }));
   assertEquals(shots.done.map((done, index) => done - (shots.due[index] ?? 0)), [0, 290, 280, 270]);
 });
 
-Deno.test("openLoop() sends no more than may be in flight, and marks requests that it never sent", async () => {
+Deno.test("sendAll() has no more requests under way than senders, and counts how late the others are", async () => {
   const { now, sleep, run } = virtualTime();
   const send = async () => {
     await sleep(10_000);
     return 200;
   };
-  const shots = await run(openLoop({ count: 5, ratePerSecond: 1_000, maxInFlight: 2, now, sleep, send }));
-  assertEquals(shots.status, [200, 200, -1, -1, -1]);
+  const shots = await run(sendAll({ count: 5, senders: 2, dueAfterMs, now, sleep, send }));
+  assertEquals(shots.done.map((done, index) => done - (shots.due[index] ?? 0)), [
+    10_000,
+    10_000,
+    19_980,
+    19_980,
+    29_960,
+  ]);
 });
 
-Deno.test("closedLoop() keeps its concurrency, sends each request once, and stops in time", async () => {
+Deno.test("sendAll() keeps its senders busy, sends each request once, and stops in time", async () => {
   const { now, sleep, run } = virtualTime();
   let underWay = 0;
   let most = 0;
@@ -81,7 +88,7 @@ Deno.test("closedLoop() keeps its concurrency, sends each request once, and stop
     underWay--;
     return 201;
   };
-  const shots = await run(closedLoop({ count: 1_000, concurrency: 4, maxMs: 95, now, send }));
+  const shots = await run(sendAll({ count: 1_000, senders: 4, maxMs: 95, now, sleep, send }));
   assertEquals(most, 4);
   assertEquals(sent, Array.from({ length: 40 }, (_, index) => index));
   assertEquals(shots.status.length, 40);

@@ -2,10 +2,9 @@
 import { OBSERVATIONS } from "../../src/store/observations.ts";
 import { type Bundle, untilQuiet } from "./controller.ts";
 import { numberPattern, OBSERVATIONS_PATH } from "./inputs.ts";
-import type { Load, LoadResult, Pace } from "./load.ts";
+import type { Load } from "./tasks.ts";
 import { cpuMs, type Memory } from "./process.ts";
 import { type BenchServer, openServer } from "./server.ts";
-import type { Sightings } from "./watch.ts";
 import { startWorker, type Worker } from "./worker.ts";
 
 /** What a measurement works with: a server of its own, and the processes that send and watch. */
@@ -24,8 +23,8 @@ const SAMPLE_MS = 200;
 export async function openBench(entry: string, quick: boolean): Promise<Bench> {
   await using opened = new AsyncDisposableStack();
   const server = opened.use(await openServer(entry));
-  const load = opened.use(startWorker("load.ts"));
-  const watcher = opened.use(startWorker("watch.ts"));
+  const load = opened.use(startWorker());
+  const watcher = opened.use(startWorker());
   const all = opened.move();
   return { server, load, watcher, quick, [Symbol.asyncDispose]: () => all.disposeAsync() };
 }
@@ -48,8 +47,8 @@ export function bareClient({ server: { own } }: Bench): Target {
 
 /** The floor: a server without logic between the load generator and the API server. */
 export async function startFloor({ server: { own } }: Bench): Promise<Target & AsyncDisposable> {
-  const floor = startWorker("floor.ts");
-  const { url } = await floor.ask<{ url: string }>(own);
+  const floor = startWorker();
+  const { url } = await floor.ask("floor", own);
   const dispose = () => floor[Symbol.asyncDispose]();
   return { url, input: "observations", accepts: 200, pid: floor.pid, [Symbol.asyncDispose]: dispose };
 }
@@ -75,8 +74,7 @@ export interface Seen {
 }
 
 /** How much is sent, and how. */
-export interface Plan extends Pick<Load, "count"> {
-  readonly pace: Pace;
+export interface Plan extends Pick<Load, "count" | "pace"> {
   readonly watched?: boolean;
 }
 
@@ -85,15 +83,15 @@ export async function put(bench: Bench, target: Target, { watched = false, ...pl
   const { server, load, watcher } = bench;
   const { accepts, pid, memory, quiet, ...to } = target;
   const run = crypto.randomUUID().slice(0, 8);
-  if (watched) await watcher.ask({ ask: "start", access: server.admin, run });
+  if (watched) await watcher.ask("watch", { access: server.admin, run });
   const samples: Memory[] = [];
   const timer = setInterval(() => memory?.().then((now) => samples.push(now), () => {}), SAMPLE_MS);
   const pids = pid === undefined ? [] : [pid];
   const cpuBefore = await cpuMs(pids);
-  const result = await load.ask<LoadResult>({ ...to, ...plan, run }).finally(() => clearInterval(timer));
+  const result = await load.ask("load", { ...to, ...plan, run }).finally(() => clearInterval(timer));
   await quiet?.();
   const cpu = await cpuMs(pids) - cpuBefore;
-  const sightings = watched ? await watcher.ask<Sightings>({ ask: "stop" }) : [];
+  const sightings = watched ? await watcher.ask("sightings", undefined) : [];
   const { due, done, status } = result;
   const accepted = status.flatMap((each, number) => each === accepts ? [number] : []);
   if (accepted.length === 0) throw new Error(`Cannot load "${to.url}": ${result.complaint}`);
@@ -111,22 +109,24 @@ export async function put(bench: Bench, target: Target, { watched = false, ...pl
 
 /** The first requests of a process are compiled, not measured. */
 export async function warmUp(bench: Bench, target: Target): Promise<void> {
-  const pace = { kind: "closed", concurrency: 16, maxMs: 60_000 } as const;
+  const pace = { kind: "closed", senders: 16, maxMs: 60_000 } as const;
   await put(bench, target, { count: bench.quick ? 300 : 2_000, pace });
 }
 
-/** The load at each concurrency in turn: the fastest. `each` sees them all. */
+/** The load by each number of senders in turn: the fastest. `look` sees them all. */
 export async function fastest(
   bench: Bench,
   target: Target,
-  { concurrencies, each }: { concurrencies: readonly number[]; each?: (seen: Seen) => Promise<void> },
+  { senders, look }: { senders: readonly number[]; look?: (seen: Seen) => Promise<void> },
 ): Promise<number> {
   const maxMs = bench.quick ? 1_500 : 4_000;
   let best = 0;
-  for (const concurrency of concurrencies) {
-    const pace = { kind: "closed", concurrency, maxMs } as const;
-    const seen = await put(bench, target, { count: maxMs * 3, pace });
-    await each?.(seen);
+  for (const each of senders) {
+    const seen = await put(bench, target, {
+      count: maxMs * 3,
+      pace: { kind: "closed", senders: each, maxMs },
+    });
+    await look?.(seen);
     best = Math.max(best, seen.perSecond);
   }
   return best;

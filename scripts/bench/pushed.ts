@@ -13,7 +13,6 @@ import {
   warmUp,
 } from "./measure.ts";
 import { pin } from "./process.ts";
-import type { DuplicatesQuestion } from "./duplicates.ts";
 import { startWorker } from "./worker.ts";
 import { V8_FLAGS } from "../support/permissions.ts";
 
@@ -42,25 +41,25 @@ async function uniqueOn(
   bench: Bench,
   { cores, atLeast, where }: { readonly cores: string; readonly atLeast: number; readonly where: string },
 ): Promise<Row[]> {
-  const concurrencies = bench.quick ? [32] : [8, 16, 32, 64];
+  const senders = bench.quick ? [32] : [8, 16, 32, 64];
   const bare = bareClient(bench);
   await warmUp(bench, bare);
   // A shared machine is not the same a minute later: the bare client has its turn before and after.
-  const before = await fastest(bench, bare, { concurrencies });
+  const before = await fastest(bench, bare, { senders });
   const found = { lost: 0, doubled: 0 };
   const best = await (async () => {
     await using bundle = await startBundle(bench.server, { env: UNLIMITED });
     await pin([bundle.controller.pid], cores);
     const webhook = falcoWebhook(bundle);
     await warmUp(bench, webhook);
-    const each = async ({ run, accepted }: Seen) => {
+    const look = async ({ run, accepted }: Seen) => {
       const { lost, doubled } = reconcile(accepted, await storedNumbers(bench, run));
       found.lost += lost;
       found.doubled += doubled;
     };
-    return await fastest(bench, webhook, { concurrencies, each });
+    return await fastest(bench, webhook, { senders, look });
   })();
-  const bareBest = mean([before, await fastest(bench, bare, { concurrencies })]);
+  const bareBest = mean([before, await fastest(bench, bare, { senders })]);
   return [
     {
       what: `unique events ÷ bare client's creates, ${where}`,
@@ -122,8 +121,8 @@ export async function rates(bench: Bench): Promise<Row[]> {
 
 /** Repeats of a thousand events, decided in process. */
 export async function duplicates({ quick }: Bench): Promise<Row[]> {
-  await using worker = startWorker("duplicates.ts", [V8_FLAGS]);
-  const question: DuplicatesQuestion = quick ? { warmUp: 10, rounds: 10 } : { warmUp: 30, rounds: 100 };
-  const measured = await worker.ask<number>(question);
+  await using worker = startWorker([V8_FLAGS]);
+  const question = quick ? { warmUp: 10, rounds: 10 } : { warmUp: 30, rounds: 100 };
+  const measured = await worker.ask("duplicates", question);
   return [{ what: "duplicates decided in process, by CPU time", measured, unit: "/s", atLeast: 10_000 }];
 }

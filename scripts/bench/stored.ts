@@ -56,12 +56,12 @@ async function levelAt(bench: Bench, count: number): Promise<Level> {
   const bare = bareClient(bench);
   const missing = count - await storedCount(bench);
   if (missing > 0) {
-    await put(bench, bare, { count: missing, pace: { kind: "closed", concurrency: 32, maxMs: 900_000 } });
+    await put(bench, bare, { count: missing, pace: { kind: "closed", senders: 32, maxMs: 900_000 } });
   }
   const heapBytes = await heapOfIdle(bench);
   const plan = {
     count: bench.quick ? 500 : 3_000,
-    pace: { kind: "closed", concurrency: 32, maxMs: 60_000 },
+    pace: { kind: "closed", senders: 32, maxMs: 60_000 },
   } as const;
   const { perSecond: barePerSecond } = await put(bench, bare, plan);
   await using bundle = await startBundle(bench.server, { env: UNLIMITED });
@@ -91,7 +91,7 @@ export async function reports(bench: Bench): Promise<Row[]> {
   const findings = count * FINDINGS_PER_REPORT;
   const plan = {
     count: bench.quick ? 500 : 5_000,
-    pace: { kind: "closed", concurrency: 32, maxMs: 60_000 },
+    pace: { kind: "closed", senders: 32, maxMs: 60_000 },
   } as const;
   const numbers = Array.from({ length: count }, (_, number) => number).values();
   const writer = async () => {

@@ -1,19 +1,25 @@
-/** Processes of the benchmark: they read questions and write answers, one line of JSON each, and end with their input. */
-import { errorMessage } from "../../src/model/error_message.ts";
+/** A process that does the tasks of `tasks.ts`, one after the other. */
 import { linesOf } from "../support/lines.ts";
+import type { TASKS } from "./tasks.ts";
 
-/** A process that answers questions, one after the other. */
+type Tasks = typeof TASKS;
+
+/** See `startWorker()`. Disposing of it ends the process. */
 export interface Worker extends AsyncDisposable {
   readonly pid: number;
-  ask<T>(question: unknown): Promise<T>;
+  /** Does a task; throws what went wrong in it. */
+  ask<T extends keyof Tasks>(task: T, question: Question<T>): Promise<Awaited<ReturnType<Tasks[T]>>>;
 }
 
+type Question<T extends keyof Tasks> = Parameters<Tasks[T]>[0];
+
+const ENTRY = new URL("tasks.ts", import.meta.url).pathname;
 const END_MS = 5_000;
 
-/** Starts `entry`, a file of this folder, as a process. */
-export function startWorker(entry: string, denoArgs: readonly string[] = []): Worker {
+/** Starts the process. */
+export function startWorker(denoArgs: readonly string[] = []): Worker {
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--no-prompt", ...denoArgs, new URL(entry, import.meta.url).pathname],
+    args: ["run", "-A", "--no-prompt", ...denoArgs, ENTRY],
     stdin: "piped",
     stdout: "piped",
     stderr: "inherit",
@@ -22,12 +28,12 @@ export function startWorker(entry: string, denoArgs: readonly string[] = []): Wo
   const lines = linesOf(child.stdout);
   return {
     pid: child.pid,
-    async ask(question) {
-      await input.write(new TextEncoder().encode(JSON.stringify(question) + "\n"));
+    async ask(task, question) {
+      await input.write(new TextEncoder().encode(JSON.stringify({ task, question }) + "\n"));
       const { done, value } = await lines.next();
-      if (done) throw new Error(`Cannot ask "${entry}": the process has ended`);
+      if (done) throw new Error(`Cannot do "${task}": the process has ended`);
       const answer = JSON.parse(value);
-      if (typeof answer.error === "string") throw new Error(`Cannot run "${entry}": ${answer.error}`);
+      if (typeof answer.error === "string") throw new Error(`Cannot do "${task}": ${answer.error}`);
       return answer.value;
     },
     async [Symbol.asyncDispose]() {
@@ -38,18 +44,4 @@ export function startWorker(entry: string, denoArgs: readonly string[] = []): Wo
       clearTimeout(patience);
     },
   };
-}
-
-/** The process's side: answers until its input ends. */
-export async function answerQuestions<Q>(answer: (question: Q) => Promise<unknown>): Promise<never> {
-  for await (const line of linesOf(Deno.stdin.readable)) {
-    const reply = await answer(JSON.parse(line)).then(
-      (value) => ({ value }),
-      (error) => ({ error: errorMessage(error) }),
-    );
-    let bytes = new TextEncoder().encode(JSON.stringify(reply) + "\n");
-    // The write fails where the benchmark was killed: then the input has ended too.
-    while (bytes.length > 0) bytes = bytes.subarray(await Deno.stdout.write(bytes).catch(() => Deno.exit(1)));
-  }
-  Deno.exit(0);
 }

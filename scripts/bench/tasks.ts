@@ -1,0 +1,169 @@
+/** What processes of the benchmark do: each reads questions and writes answers, one line of JSON each, and ends with its input. */
+import { Hono } from "hono";
+import process from "node:process";
+import { listen } from "../../src/http/server.ts";
+import { errorMessage } from "../../src/model/error_message.ts";
+import { createMetrics } from "../../src/telemetry/metrics.ts";
+import { linesOf } from "../support/lines.ts";
+import { alert, dryIntake, numberPattern, OBSERVATIONS_PATH, observationsOf } from "./inputs.ts";
+import { sendAll, type Shots } from "./senders.ts";
+import type { Access } from "./server.ts";
+
+/** At a fixed rate, or as fast as so many senders can. */
+export type Pace =
+  | { readonly kind: "open"; readonly ratePerSecond: number }
+  | { readonly kind: "closed"; readonly senders: number; readonly maxMs: number };
+
+/** What to send where. */
+export interface Load {
+  readonly url: string;
+  readonly token?: string;
+  readonly caPem?: string;
+  /** The alerts, or the Observations that zen-watcher makes of them. */
+  readonly input: "alerts" | "observations";
+  /** Sets the events of this load apart from all others. */
+  readonly run: string;
+  readonly count: number;
+  readonly pace: Pace;
+}
+
+/** Every task, by name. */
+export const TASKS = { load, watch, sightings, floor, duplicates };
+
+/** An open loop sends no more at a time: a server that stalls must not fill this process. */
+const MAX_SENDERS = 2_000;
+const SOCKETS = 256;
+const REQUEST_MS = 120_000;
+/** For what was stored at the end to come by. */
+const LAST_SIGHTINGS_MS = 500;
+const ALERTS = 1_000;
+
+const now = () => performance.timeOrigin + performance.now();
+const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+/** Sends a load; bodies are made before the first is sent. `complaint` is one of the answers that were no success. */
+async function load(
+  { url, token, caPem, input, run, count, pace }: Load,
+): Promise<Shots & { readonly complaint?: string }> {
+  const alerts = Array.from({ length: count }, (_, number) => alert(run, number));
+  const texts = input === "alerts"
+    ? alerts.map((each) => JSON.stringify(each))
+    : await observationsOf(alerts);
+  const bodies = texts.map((text) => new TextEncoder().encode(text));
+  // HTTP/1.1, as the controller's own requests.
+  using client = Deno.createHttpClient({
+    http2: false,
+    poolMaxIdlePerHost: SOCKETS,
+    ...(caPem === undefined ? {} : { caCerts: [caPem] }),
+  });
+  const headers = {
+    "content-type": "application/json",
+    ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+  };
+  let complaint: string | undefined;
+  const send = async (index: number): Promise<number> => {
+    const signal = AbortSignal.timeout(REQUEST_MS);
+    try {
+      const body = bodies[index] ?? null;
+      const response = await fetch(url, { method: "POST", body, headers, client, signal });
+      const text = await response.text();
+      if (!response.ok) complaint ??= `${response.status} ${text.slice(0, 300)}`;
+      return response.status;
+    } catch (error) {
+      complaint ??= String(error);
+      return 0;
+    }
+  };
+  const paced = pace.kind === "closed"
+    ? pace
+    : { senders: MAX_SENDERS, dueAfterMs: (index: number) => index * 1_000 / pace.ratePerSecond };
+  const shots = await sendAll({ count, ...paced, now, sleep, send });
+  return { ...shots, ...(complaint === undefined ? {} : { complaint }) };
+}
+
+let seen = new Map<number, number>();
+let watching = new AbortController();
+
+/** Opens a watch of Observations; notes when each of a run is first seen. */
+async function watch({ access, run }: { readonly access: Access; readonly run: string }): Promise<null> {
+  const { signal } = watching = new AbortController();
+  const own = seen = new Map();
+  const client = Deno.createHttpClient({ caCerts: [access.caPem], http2: true });
+  const headers = { authorization: `Bearer ${access.token}` };
+  const url = access.url + OBSERVATIONS_PATH;
+  const list = await (await fetch(`${url}?limit=1`, { client, headers })).json();
+  const query = `watch=1&resourceVersion=${list.metadata.resourceVersion}`;
+  const response = await fetch(`${url}?${query}`, { client, headers, signal });
+  if (!response.ok || !response.body) throw new Error(`Cannot watch: HTTP ${response.status}`);
+  const pattern = numberPattern(run);
+  const read = async (body: ReadableStream<Uint8Array<ArrayBuffer>>) => {
+    for await (const line of linesOf(body)) {
+      const number = pattern.exec(line)?.[1];
+      if (number !== undefined && !own.has(Number(number))) own.set(Number(number), now());
+    }
+  };
+  read(response.body).catch(() => {}).finally(() => client.close());
+  return null;
+}
+
+/** Ends the watch: pairs of number and time, in ms since the epoch. */
+async function sightings(): Promise<readonly (readonly [number: number, at: number])[]> {
+  await sleep(LAST_SIGHTINGS_MS);
+  watching.abort();
+  return [...seen];
+}
+
+/**
+ * The floor: a Hono route on the controller's listener that creates the object it is sent by fetch and then answers. What the
+ * controller costs beyond it is its logic.
+ */
+async function floor({ url, caPem, token }: Access): Promise<{ readonly url: string }> {
+  const client = Deno.createHttpClient({ caCerts: [caPem], http2: false });
+  const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
+  const app = new Hono();
+  app.post("/", async (context) => {
+    const body = await context.req.text();
+    const response = await fetch(url + OBSERVATIONS_PATH, { method: "POST", body, headers, client });
+    await response.text();
+    return context.json({}, response.status === 201 ? 200 : 503);
+  });
+  return await listen(app, {
+    address: "127.0.0.1",
+    port: 0,
+    setting: "WATCHER_PORT",
+    maxConnections: 1_024,
+    requestTimeoutMs: 60_000,
+    metrics: createMetrics(),
+  }).then(({ url }) => ({ url }));
+}
+
+/** Repeats of a thousand alerts that the server's own intake decides in a second of CPU time, over a store in memory. */
+async function duplicates(
+  { warmUp, rounds }: { readonly warmUp: number; readonly rounds: number },
+): Promise<number> {
+  const { take, events } = dryIntake();
+  const alerts = Array.from({ length: ALERTS }, (_, number) => alert("duplicates", number));
+  for (let round = 0; round < warmUp; round++) await take(alerts);
+  const before = process.cpuUsage();
+  for (let round = 0; round < rounds; round++) await take(alerts);
+  const { user, system } = process.cpuUsage(before);
+  const repeats = events.slice(warmUp * ALERTS).filter(({ outcome }) => outcome === "deduped").length;
+  return repeats * 1e6 / (user + system);
+}
+
+async function answerQuestions(): Promise<never> {
+  const tasks: Readonly<Record<string, (question: never) => Promise<unknown>>> = TASKS;
+  for await (const line of linesOf(Deno.stdin.readable)) {
+    const { task, question } = JSON.parse(line);
+    const reply = await tasks[task]?.(question as never).then(
+      (value) => ({ value }),
+      (error) => ({ error: errorMessage(error) }),
+    );
+    let bytes = new TextEncoder().encode(JSON.stringify(reply) + "\n");
+    // The write fails where the benchmark was killed: then the input has ended too.
+    while (bytes.length > 0) bytes = bytes.subarray(await Deno.stdout.write(bytes).catch(() => Deno.exit(1)));
+  }
+  Deno.exit(0);
+}
+
+if (import.meta.main) await answerQuestions();
