@@ -2,11 +2,15 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 // The peer of both.
 import "ajv";
+import Ajv2020 from "ajv/dist/2020.js";
 import Ajv from "ajv-draft-04";
 import addFormats from "ajv-formats";
 import { createHash } from "node:crypto";
 import { csvRecord } from "../src/cli/output/csv.ts";
-import { at, startWorld, STORED, zen } from "./support/readers.ts";
+import { imagePurl } from "../src/cli/output/openvex.ts";
+import { OBSERVATION_EXCEPTIONS } from "../src/exceptions/kind.ts";
+import type { DevWorld } from "./support/dev_world.ts";
+import { at, create, startWorld, STORED, zen } from "./support/readers.ts";
 
 interface Validate {
   (value: unknown): boolean;
@@ -14,10 +18,60 @@ interface Validate {
 }
 
 /** Their types do not resolve here: both extend those of ajv by a path inside it. */
-function compileSchema(schema: unknown): Validate {
-  const ajv = new Ajv.default({ strict: false }) as unknown as { compile(schema: unknown): Validate };
+function compileSchema(schema: unknown, draft: "draft-04" | "2020-12"): Validate {
+  const Draft = draft === "draft-04" ? Ajv.default : Ajv2020.default;
+  const ajv = new Draft({ strict: false }) as unknown as { compile(schema: unknown): Validate };
   (addFormats as unknown as (ajv: unknown) => void)(ajv);
   return ajv.compile(schema);
+}
+
+async function schemaOf(name: string, draft: "draft-04" | "2020-12" = "2020-12"): Promise<Validate> {
+  const text = await Deno.readTextFile(new URL(`fixtures/schemas/${name}.json`, import.meta.url));
+  return compileSchema(JSON.parse(text), draft);
+}
+
+/** A vulnerability that an exception covers, beside what `startWorld` stores. */
+async function startWorldWithException(): Promise<DevWorld> {
+  const world = await startWorld();
+  await world.api.create(OBSERVATION_EXCEPTIONS, {
+    apiVersion: "zen.kube-zen.io/v1alpha1",
+    kind: "ObservationException",
+    metadata: { name: "zlib", namespace: "shop" },
+    spec: {
+      match: { rules: ["CVE-2023-45853"] },
+      reason: "accepted_risk",
+      justification: "MiniZip is not used",
+      expiresAt: "2027-01-31T00:00:00Z",
+      ticket: "SEC-1",
+      acceptedBy: "the shop team",
+    },
+  });
+  await create(world, {
+    id: "web-zlib",
+    namespace: "shop",
+    resource: { apiVersion: "apps/v1", kind: "Deployment", name: "web", namespace: "shop" },
+    source: "trivy",
+    eventType: "vulnerability",
+    severity: "CRITICAL",
+    rule: "CVE-2023-45853",
+    message: "zlib1g 1.2.13 has CVE-2023-45853",
+    details: {
+      package: "zlib1g",
+      installedVersion: "1:1.2.13",
+      fixedVersion: "1:1.2.14",
+      purl: "pkg:deb/debian/zlib1g@1.2.13",
+      title: "zlib: integer overflow",
+      primaryLink: "https://avd.aquasec.com/nvd/cve-2023-45853",
+      image: "registry.example/shop/web:1.2",
+    },
+    status: {
+      phase: "Accepted",
+      firstSeenAt: at(50),
+      lastSeenAt: at(1),
+      exception: { namespace: "shop", name: "zlib", since: at(40), expiresAt: "2027-01-31T00:00:00Z" },
+    },
+  });
+  return world;
 }
 
 /** The records of CSV text, without its comments. */
@@ -85,17 +139,14 @@ Deno.test("export --since, --until and --open-at choose by the dates of a findin
   assertEquals(await count("--open-at", "1h"), 3);
   assertEquals(await count("--open-at", "2026-11-19T07:00:00Z"), 1);
   assertEquals(await count("--open-at", "2026-11-19"), 0);
-  assertEquals(await count("--active"), 3);
+  assertEquals(await count("--phase", "Active"), 3);
   const wrong = await zen(["export", "-o", "csv", "--open-at", "tomorrow"], world);
   assertEquals(wrong.code, 2);
   assertEquals((await zen(["export"], world)).code, 2);
 });
 
 Deno.test("export -o sarif is valid SARIF 2.1.0 with a result for each Observation", async () => {
-  const schema = JSON.parse(
-    await Deno.readTextFile(new URL("fixtures/schemas/sarif-2.1.0.json", import.meta.url)),
-  );
-  const isValid = compileSchema(schema);
+  const isValid = await schemaOf("sarif-2.1.0", "draft-04");
   await using world = await startWorld();
   for (const args of [[], ["--kind", "Nothing"]]) {
     const log = JSON.parse((await zen(["export", "-o", "sarif", ...args], world)).out);
@@ -127,9 +178,137 @@ Deno.test("export -o json holds one object a line, and two exports of one moment
   const end = records.pop();
   assertEquals([end.record, end.count], ["end", STORED.length]);
   assertEquals(records.map(({ record }) => record), STORED.map(() => "finding"));
-  for (const format of ["csv", "json", "sarif"]) {
+  for (const format of ["csv", "json", "sarif", "ocsf", "defectdojo", "openvex"]) {
     const once = await zen(["export", "-o", format], world);
     const again = await zen(["export", "-o", format], world);
     assertEquals(again.out, once.out, format);
   }
+});
+
+Deno.test("export shows who accepted what, why and until when", async () => {
+  await using world = await startWorldWithException();
+  const { out } = await zen(["export", "-o", "csv", "--rule", "CVE-2023-45853"], world);
+  const [head = [], record = []] = recordsOf(out);
+  const cell = (name: string) => record[head.indexOf(name)];
+  assertEquals(
+    ["phase", "exception", "exception_reason", "exception_justification", "accepted_since", "accepted_until"]
+      .map(cell),
+    ["Accepted", "shop/zlib", "accepted_risk", "MiniZip is not used", at(40), "2027-01-31T00:00:00Z"],
+  );
+  const sarif = JSON.parse((await zen(["export", "-o", "sarif", "--rule", "CVE-2023-45853"], world)).out);
+  const isValid = await schemaOf("sarif-2.1.0", "draft-04");
+  assertEquals([isValid(sarif), isValid.errors], [true, null]);
+  assertEquals(
+    sarif.runs[0].results[0].suppressions[0].justification,
+    "accepted_risk: MiniZip is not used: ObservationException shop/zlib until 2027-01-31T00:00:00Z",
+  );
+});
+
+Deno.test("export -o ocsf writes one valid event a line, of the class of its finding", async () => {
+  const classes = new Map(
+    await Promise.all(
+      [2002, 2003, 2004].map(async (uid) => [uid, await schemaOf(`ocsf-1.7.0-${uid}`)] as const),
+    ),
+  );
+  await using world = await startWorldWithException();
+  await create(world, { id: "check", source: "trivy", eventType: "misconfiguration", rule: "KSV014" });
+  await create(world, { id: "key", source: "trivy", eventType: "exposed-secret", rule: "github-pat" });
+  const { code, out, err } = await zen(["export", "-o", "ocsf"], world);
+  assertEquals(code, 0);
+  const events = out.trimEnd().split("\n").map((line) => JSON.parse(line));
+  assertEquals(events.length, STORED.length + 3);
+  for (const event of events) {
+    const isValid = classes.get(event.class_uid)!;
+    assertEquals([isValid(event), isValid.errors], [true, null]);
+  }
+  assertEquals(new Set(events.map(({ finding_info }) => finding_info.uid)).size, events.length);
+  const accepted = events.find(({ status }) => status === "Suppressed");
+  assertEquals([accepted.class_uid, accepted.vulnerabilities[0].cve.uid, accepted.comment], [
+    2002,
+    "CVE-2023-45853",
+    "MiniZip is not used",
+  ]);
+  assertEquals(accepted.vulnerabilities[0].affected_packages[0].fixed_in_version, "1:1.2.14");
+  assertEquals(new Set(events.map(({ class_uid }) => class_uid)), new Set([2002, 2003, 2004]));
+  const sha256 = createHash("sha256").update(out).digest("hex");
+  assertStringIncludes(err, `${events.length} events, sha256 ${sha256}`);
+  // The check can fail.
+  assertEquals(classes.get(2002)!({ ...accepted, severity_id: 17 }), false);
+});
+
+/** The keys that the parser of "Generic Findings Import" takes out or allows; any other refuses the whole file. */
+const DEFECTDOJO_KEYS = new Set(
+  ("title severity description date cwe cve epss_score epss_percentile cvssv3 cvssv3_score mitigation impact " +
+    "steps_to_reproduce severity_justification references active verified false_p out_of_scope risk_accepted under_review " +
+    "is_mitigated thread_id mitigated numerical_severity param payload line file_path component_name component_version " +
+    "static_finding dynamic_finding scanner_confidence unique_id_from_tool vuln_id_from_tool sast_source_object " +
+    "sast_sink_object sast_source_line sast_source_file_path nb_occurences publish_date service planned_remediation_date " +
+    "planned_remediation_version effort_for_fixing tags endpoints files vulnerability_ids").split(" "),
+);
+
+Deno.test("export -o defectdojo writes only keys that its parser allows", async () => {
+  await using world = await startWorldWithException();
+  const file = JSON.parse((await zen(["export", "-o", "defectdojo"], world)).out);
+  assertEquals(file.findings.length, STORED.length + 1);
+  for (const finding of file.findings) {
+    assertEquals(Object.keys(finding).filter((key) => !DEFECTDOJO_KEYS.has(key)), []);
+    assert(
+      finding.title && finding.description && /^(Critical|High|Medium|Low|Info)$/.test(finding.severity),
+    );
+    assert(!Number.isNaN(Date.parse(finding.date)), finding.date);
+    assertEquals([finding.active, finding.risk_accepted, finding.is_mitigated].filter(Boolean).length, 1);
+  }
+  const accepted = file.findings.find((finding: { risk_accepted: boolean }) => finding.risk_accepted);
+  assertEquals([accepted.component_name, accepted.component_version, accepted.vulnerability_ids], [
+    "zlib1g",
+    "1:1.2.13",
+    ["CVE-2023-45853"],
+  ]);
+  assertStringIncludes(file.description, "zen-watcher export -o defectdojo");
+});
+
+Deno.test("export -o openvex states what is accepted, valid OpenVEX 0.2.0", async () => {
+  const isValid = await schemaOf("openvex-0.2.0");
+  await using world = await startWorldWithException();
+  const document = JSON.parse((await zen(["export", "-o", "openvex"], world)).out);
+  assertEquals([isValid(document), isValid.errors], [true, null]);
+  const [statement, ...others] = document.statements;
+  assertEquals(others, []);
+  assertEquals([statement.vulnerability.name, statement.status, statement.action_statement], [
+    "CVE-2023-45853",
+    "affected",
+    "The risk is accepted until 2027-01-31T00:00:00Z: MiniZip is not used",
+  ]);
+  assertEquals(statement.products[0], {
+    "@id": "pkg:oci/web?repository_url=registry.example%2Fshop%2Fweb&tag=1.2",
+    identifiers: { purl: "pkg:oci/web?repository_url=registry.example%2Fshop%2Fweb&tag=1.2" },
+    subcomponents: [{
+      "@id": "pkg:deb/debian/zlib1g@1.2.13",
+      identifiers: { purl: "pkg:deb/debian/zlib1g@1.2.13" },
+    }],
+  });
+  assertEquals(isValid({ ...document, statements: [{ ...statement, status: "accepted" }] }), false);
+  const none = await zen(["export", "-o", "openvex", "--source", "falco"], world);
+  assertEquals([none.code, JSON.parse(none.out).statements], [0, []]);
+  assertStringIncludes(none.err, "No vulnerability is accepted");
+});
+
+Deno.test("imagePurl() names an image by its repository, tag and digest", () => {
+  const cases: readonly (readonly [string, string | undefined])[] = [
+    ["", undefined],
+    ["nginx", "pkg:oci/nginx"],
+    ["localhost:5000/Web", "pkg:oci/web?repository_url=localhost%3A5000%2FWeb"],
+    ["r.example/a/b:1@sha256:00", "pkg:oci/b@sha256%3A00?repository_url=r.example%2Fa%2Fb&tag=1"],
+  ];
+  for (const [image, purl] of cases) assertEquals(imagePurl(image), purl, image);
+});
+
+Deno.test("export --coverage adds what was checked, and is refused where a format has no place for it", async () => {
+  await using world = await startWorld();
+  const csv = (await zen(["export", "-o", "csv", "--coverage"], world)).out;
+  assertStringIncludes(csv, "# checked: trivy ");
+  const lines = (await zen(["export", "-o", "json", "--coverage"], world)).out.trimEnd().split("\n");
+  const records = lines.map((line) => JSON.parse(line).record);
+  assertEquals(records.slice(-2), ["coverage", "end"]);
+  assertEquals((await zen(["export", "-o", "openvex", "--coverage"], world)).code, 2);
 });

@@ -15,3 +15,15 @@ Deno.test("every command of docs/reading.md prints what the page shows", async (
     assertEquals((out + err).replaceAll(` --kubeconfig ${world.kubeconfig}`, ""), printed, line);
   }
 });
+
+Deno.test("every command of docs/auditors.md runs", async () => {
+  const { text } = await readPage("docs/auditors.md");
+  await using world = await startWorld();
+  const commands = [...text.matchAll(/(?:^|`)zen-watcher ([^`\n]+)/gm)].map(([, line = ""]) => line);
+  assert(commands.length >= 10, `${commands.length} commands`);
+  for (const line of commands) {
+    const { code, out, err } = await zen(line.split(" "), world);
+    assertEquals(code, 0, `${line}: ${err}`);
+    assert((out + err).length > 0, line);
+  }
+});

@@ -96,7 +96,7 @@ export async function* wouldAccept(
     // A policy alone matches rules of other labels.
     ...(rules?.length === 1 && rules[0]?.includes("/") && { rule: rules[0] }),
     ...(sources?.length === 1 && { source: sources[0] }),
-    activeOnly: true,
+    phase: "Active" as const,
     nowMs: now,
   };
   for await (const page of readObservations(api, selection, reading)) {

@@ -1,6 +1,6 @@
 /** What a reader chooses: the part that the API server filters by, and the check of each Observation that it sends. */
 import { labelValue } from "../model/identity.ts";
-import { LABELS, type Observation, type Severity } from "../model/observation.ts";
+import { LABELS, type Observation, type Phase, type Severity } from "../model/observation.ts";
 import { parseTime, seenTimes } from "../model/time.ts";
 import { workloadNameOf } from "../model/acceptance.ts";
 import { phaseAt, subjectNamespaceOf } from "./row.ts";
@@ -15,8 +15,8 @@ export interface Selection {
   readonly source?: string | undefined;
   /** A kind of affected resource. */
   readonly kind?: string | undefined;
-  /** Active ones alone. */
-  readonly activeOnly?: boolean | undefined;
+  /** See `phaseAt`. */
+  readonly phase?: Phase | undefined;
   /** Milliseconds since the epoch, at which exceptions hold or not; by default the time of the check. */
   readonly nowMs?: number | undefined;
   /** Milliseconds since the epoch: first seen then or later. */
@@ -43,18 +43,20 @@ export function labelSelectorOf(selection: Selection): string {
 }
 
 /** The field selector of a selection; an API server before 1.31 knows none of these fields. */
-export function fieldSelectorOf({ kind, activeOnly }: Selection): string {
+export function fieldSelectorOf({ kind, phase }: Selection): string {
   return [
     ...(kind === undefined ? [] : [`spec.resource.kind=${kind}`]),
     // What is stored as Accepted is Active again where its exception has expired: the check decides.
-    ...(activeOnly ? ["status.phase!=Resolved"] : []),
+    ...(phase === undefined
+      ? []
+      : [phase === "Resolved" ? "status.phase=Resolved" : "status.phase!=Resolved"]),
   ].join(",");
 }
 
 /** Checks what the API server could not, or did not: labels are shortened, and anyone may have written them. */
 export function isSelected(observation: Observation, selection: Selection): boolean {
   const { spec } = observation;
-  const { namespace, rule, workload, severities, source, kind, activeOnly, nowMs } = selection;
+  const { namespace, rule, workload, severities, source, kind, phase, nowMs } = selection;
   const { sinceMs, untilMs, openAtMs } = selection;
   if (namespace !== undefined && subjectNamespaceOf(observation) !== namespace) return false;
   if (rule !== undefined && spec.rule !== rule) return false;
@@ -66,7 +68,7 @@ export function isSelected(observation: Observation, selection: Selection): bool
   if (severities !== undefined && !severities.includes(spec.severity)) return false;
   if (source !== undefined && spec.source !== source) return false;
   if (kind !== undefined && spec.resource?.kind !== kind) return false;
-  if (activeOnly && phaseAt(observation, nowMs ?? Date.now()) !== "Active") return false;
+  if (phase !== undefined && phaseAt(observation, nowMs ?? Date.now()) !== phase) return false;
   if (openAtMs !== undefined && !isOpenAt(observation, openAtMs)) return false;
   if (sinceMs === undefined && untilMs === undefined) return true;
   const seenMs = seenTimes(observation).firstSeenAt;

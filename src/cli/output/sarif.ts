@@ -1,6 +1,7 @@
 /** SARIF 2.1.0 (OASIS): one run for each source. */
 import { SEVERITIES, type Severity } from "../../model/observation.ts";
-import { type ObservationRow, resourceNameOf } from "../../read/row.ts";
+import type { Finding } from "../../read/finding.ts";
+import { resourceNameOf } from "../../read/row.ts";
 import { clean } from "../../text/clean.ts";
 
 export const SARIF_SCHEMA =
@@ -22,6 +23,38 @@ const SCORES: Readonly<Record<Severity, string>> = {
   UNKNOWN: "0.0",
 };
 
+const SHOWN = [
+  "rule",
+  "eventType",
+  "category",
+  "severity",
+  "phase",
+  "namespace",
+  "kind",
+  "resource",
+  "workload",
+  "image",
+  "message",
+  "fingerprint",
+  "occurrences",
+  "firstSeenAt",
+  "lastSeenAt",
+  "resolvedAt",
+  "resolvedReason",
+  "exception",
+  "acceptedUntil",
+  "acceptedReason",
+  "justification",
+] as const;
+
+/** What a result shows. A run is held whole, so that the rest of a finding is left out. */
+export type SarifRow = Pick<Finding, typeof SHOWN[number]>;
+
+/** The part of a finding that a result shows. */
+export function sarifRow(finding: Finding): SarifRow {
+  return Object.fromEntries(SHOWN.map((key) => [key, finding[key]])) as unknown as SarifRow;
+}
+
 /** A rule of a run. Its score is that of its worst result. */
 export interface SarifRule {
   readonly id: string;
@@ -29,8 +62,8 @@ export interface SarifRule {
 }
 
 /** The rules of rows, each once, in order of id. */
-export function sarifRules(rows: readonly ObservationRow[]): readonly SarifRule[] {
-  const worst = new Map<string, ObservationRow>();
+export function sarifRules(rows: readonly SarifRow[]): readonly SarifRule[] {
+  const worst = new Map<string, SarifRow>();
   for (const row of rows) {
     const id = sarifRuleId(row);
     const known = worst.get(id);
@@ -42,13 +75,13 @@ export function sarifRules(rows: readonly ObservationRow[]): readonly SarifRule[
   }));
 }
 
-function sarifRuleId(row: ObservationRow): string {
+function sarifRuleId(row: SarifRow): string {
   return clean(row.rule || row.eventType, 253);
 }
 
 /** One result. What is Resolved passes: its rule was evaluated and the problem is gone. */
 export function sarifResult(
-  row: ObservationRow,
+  row: SarifRow,
   { ruleIndex }: { readonly ruleIndex: ReadonlyMap<string, number> },
 ) {
   const ruleId = sarifRuleId(row);
@@ -76,7 +109,15 @@ export function sarifResult(
       suppressions: [{
         kind: "external",
         status: "accepted",
-        justification: clean(`ObservationException ${row.exception} until ${row.acceptedUntil}`, 1024),
+        justification: clean(
+          [
+            row.acceptedReason,
+            row.justification,
+            `ObservationException ${row.exception} until ${row.acceptedUntil}`,
+          ]
+            .filter((part) => part !== "").join(": "),
+          1024,
+        ),
       }],
     }),
     properties: {
@@ -88,6 +129,7 @@ export function sarifResult(
       firstSeenAt: row.firstSeenAt,
       lastSeenAt: row.lastSeenAt,
       resolvedAt: row.resolvedAt,
+      resolvedReason: row.resolvedReason,
     },
   };
 }

@@ -47,7 +47,7 @@ export function get(program: Command, context: CommandContext): void {
         rule: flags.rule,
         workload: flags.workload,
         sinceMs,
-        activeOnly: !flags.all,
+        phase: flags.all ? undefined : "Active",
       };
       const printer = await printerOf({
         output: flags.output,
@@ -90,7 +90,7 @@ export function rule(program: Command, context: CommandContext): void {
     let count = 0;
     for (const id of new Set([wanted, wanted.toUpperCase()])) {
       if (count > 0) break;
-      const selection = { ...reader.selection, rule: id, activeOnly: !flags.all };
+      const selection: Selection = { ...reader.selection, rule: id, phase: flags.all ? undefined : "Active" };
       count = await printWorstFirst(reader, { selection, printer });
     }
     printer.end();
