@@ -7,14 +7,17 @@ import { runScript, say } from "./support/script.ts";
 const HELP = `
 Usage: deno run -A scripts/tools.ts [NAME…]
 
-Finds or builds the tools that tests use, at fixed versions, outside the repository: helm, opa, promtool,
-chromium-headless-shell, alertmanager and checkov. Without a name: all but the last two.
+Finds or builds the tools that tests use, at fixed versions, outside the repository: helm, opa, actionlint,
+krew, validate-krew-manifest, promtool, chromium-headless-shell, alertmanager and checkov. Without a name: all but the last two.
 `;
 
 /** Go's tools, by name: the package and its version. */
 const GO_TOOLS = {
   helm: { package: "helm.sh/helm/v3/cmd/helm", version: "v3.22.0" },
   opa: { package: "github.com/open-policy-agent/opa", version: "v1.22.2" },
+  actionlint: { package: "github.com/rhysd/actionlint/cmd/actionlint", version: "v1.7.12" },
+  krew: { package: "sigs.k8s.io/krew/cmd/krew", version: "v0.4.3" },
+  "validate-krew-manifest": { package: "sigs.k8s.io/krew/cmd/validate-krew-manifest", version: "v0.4.3" },
 } as const;
 /** From Debian's archive, with the packages that hold them: promtool's Go module does not install by itself. */
 const DEBIAN_TOOLS = {
@@ -135,7 +138,15 @@ async function onPath(name: string): Promise<string | undefined> {
 }
 
 async function main(_: unknown, words: readonly string[]): Promise<void> {
-  const usual: readonly ToolName[] = ["helm", "opa", "promtool", "chromium-headless-shell"];
+  const usual: readonly ToolName[] = [
+    "helm",
+    "opa",
+    "actionlint",
+    "krew",
+    "validate-krew-manifest",
+    "promtool",
+    "chromium-headless-shell",
+  ];
   const known: readonly ToolName[] = [...usual, "alertmanager", "checkov"];
   for (const word of words.length > 0 ? words : usual) {
     const name = known.find((each) => each === word);
