@@ -1,5 +1,10 @@
 /** The stories of ObservationExceptions on the embedded API server, with one replica. */
-import { startDevWorld } from "./support/dev_world.ts";
+import { assertEquals } from "@std/assert";
+import { OBSERVATION_EXCEPTIONS } from "../src/exceptions/kind.ts";
+import { readyOf } from "../src/kube/conditions.ts";
+import { exceptionObject } from "../src/read/accept.ts";
+import { type DevWorld, startDevWorld } from "./support/dev_world.ts";
+import { eventually } from "./support/eventually.ts";
 import { EXCEPTION_STORIES } from "./support/exception_stories.ts";
 
 for (const { name, play } of EXCEPTION_STORIES) {
@@ -15,3 +20,63 @@ for (const { name, play } of EXCEPTION_STORIES) {
     });
   });
 }
+
+/** A kubectl-like view: `name reason` of each exception. */
+async function reasons(world: DevWorld, namespace: string): Promise<string[]> {
+  const { items } = await world.api.list(OBSERVATION_EXCEPTIONS, { namespace });
+  return items.map((item) => `${item.metadata.name} ${readyOf(item)?.reason ?? "?"}`);
+}
+
+async function write(
+  world: DevWorld,
+  namespace: string,
+  name: string,
+  rules: readonly string[],
+): Promise<void> {
+  const object = exceptionObject({
+    ...{ namespace, name, match: { rules }, reason: "mitigated", justification: "x" },
+    expiresAt: new Date(Date.now() + 86_400_000).toISOString(),
+  });
+  await world.api.create(OBSERVATION_EXCEPTIONS, object, { namespace });
+}
+
+Deno.test("an exception of a namespace that no shard watches is told so, and the shard that watches it says more", async () => {
+  await using world = await startDevWorld({ namespaces: ["shop", "pay"] });
+  for (const namespace of ["shop", "pay", "zen-system"]) await write(world, namespace, "held", ["CVE-1"]);
+  {
+    await using _shard = await world.replica("one", { env: { WATCH_NAMESPACE: "shop", INSTANCE: "a" } });
+    await eventually(
+      "shop's to be in force",
+      async () => `${await reasons(world, "shop")}` === "held InForce",
+    );
+    for (const namespace of ["pay", "zen-system"]) {
+      await eventually(
+        `${namespace}'s to be told`,
+        async () => `${await reasons(world, namespace)}` === "held NamespaceNotWatched",
+      );
+    }
+  }
+  await using _other = await world.replica("two", { env: { WATCH_NAMESPACE: "pay", INSTANCE: "b" } });
+  await eventually("pay's to be in force", async () => `${await reasons(world, "pay")}` === "held InForce");
+  assertEquals(await reasons(world, "shop"), ["held InForce"]);
+});
+
+Deno.test("a namespace has at most 1,000 exceptions in force: the oldest, and the next one where there is room", async () => {
+  await using world = await startDevWorld({ namespaces: ["shop", "pay"] });
+  for (let number = 0; number < 1_000; number++) {
+    await write(world, "shop", `e-${String(number).padStart(4, "0")}`, [`CVE-${number}`]);
+  }
+  await using app = await world.replica("one");
+  const inForce = async () => (await (await fetch(`${app.url}/tools/status`)).json()).exceptions.inForce;
+  await eventually("a thousand in force", async () => await inForce() === 1_000);
+  await write(world, "shop", "z", ["CVE-z"]);
+  await write(world, "pay", "other", ["CVE-z"]);
+  await eventually("the one too many to be told", async () => {
+    const stored = await world.api.get(OBSERVATION_EXCEPTIONS, "z", { namespace: "shop" });
+    return readyOf(stored)?.reason === "LimitExceeded";
+  }, { timeoutMs: 120_000 });
+  assertEquals(await inForce(), 1_001);
+  await world.api.delete(OBSERVATION_EXCEPTIONS, "e-0000", { namespace: "shop" });
+  await world.api.delete(OBSERVATION_EXCEPTIONS, "other", { namespace: "pay" });
+  await eventually("it to come in force", async () => await inForce() === 1_000);
+});

@@ -194,8 +194,8 @@ export const LOG_NOTES: Readonly<Record<string, Note>> = {
     "findings became Accepted, or Active again, as the ObservationExceptions say",
     NOTHING,
   ],
-  "Exception ended": [
-    "an ObservationException expired, was deleted or no longer matches: its findings are Active again",
+  "Exceptions ended": [
+    "ObservationExceptions expired, were deleted or no longer match: their findings are Active again",
     "decide anew: mend the finding, or write a new exception",
   ],
   "Acceptances could not be evaluated now": [

@@ -384,19 +384,27 @@ class LiveExceptions implements Exceptions {
     return (counts.get(metadata.namespace ?? "") ?? 0) < share;
   }
 
-  /** Hands on the statuses that differ. */
+  /** Hands on the statuses that differ, those of exceptions that accept nothing first. */
   #tell(): void {
-    const { acceptedCounts, conditions } = this.#options;
-    const counts = acceptedCounts();
-    for (const entry of this.#entries.values()) {
-      const { document, isInForce, said } = entry;
-      const matched = isInForce && document ? counts.get(document.text) ?? 0 : 0;
-      if (said?.matched === matched && said.isInForce === isInForce) continue;
-      if (conditions.waiting >= MAX_WAITING) return;
-      const condition = this.#conditionOf(entry);
-      if (!condition || says(entry.object, condition, matched)) entry.said = { matched, isInForce };
-      else conditions.set(OBSERVATION_EXCEPTIONS, entry.object, condition, { matched });
+    const counts = this.#options.acceptedCounts();
+    for (const inForce of [false, true]) {
+      for (const entry of this.#entries.values()) {
+        if (entry.isInForce === inForce && !this.#tellOne(entry, counts)) return;
+      }
     }
+  }
+
+  /** False where too many statuses wait. */
+  #tellOne(entry: Entry, counts: ReadonlyMap<string, number>): boolean {
+    const { conditions } = this.#options;
+    const { document, isInForce, said } = entry;
+    const matched = isInForce && document ? counts.get(document.text) ?? 0 : 0;
+    if (said?.matched === matched && said.isInForce === isInForce) return true;
+    if (conditions.waiting >= MAX_WAITING) return false;
+    const condition = this.#conditionOf(entry);
+    if (!condition || says(entry.object, condition, matched)) entry.said = { matched, isInForce };
+    else conditions.set(OBSERVATION_EXCEPTIONS, entry.object, condition, { matched });
+    return true;
   }
 
   #conditionOf({ object, document, refusal, isOver, isInForce }: Entry): ReadyCondition | undefined {

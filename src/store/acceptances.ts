@@ -37,6 +37,10 @@ const TICK_MS = 1_000;
 const TURN_MS = 60_000;
 /** Status writes that may wait: counts of repeats use the same queue. */
 const MAX_WAITING = 1_000;
+/** With more exceptions that end at once, one Event tells of all. */
+const MAX_SINGLE = 5;
+/** Names that one Event holds. */
+const MAX_NAMED = 10;
 
 /** Creates the acceptances of a process. */
 export function createAcceptances(options: AcceptancesOptions): Acceptances {
@@ -62,34 +66,38 @@ export function createAcceptances(options: AcceptancesOptions): Acceptances {
     return accepted + active;
   }
 
-  /** One Event for all findings of an exception that has ended. */
+  /** One log line and one Event for all findings of an exception that has ended, or for all exceptions where many end. */
   function announce(ended: ReadonlyMap<string, number>): void {
-    for (const [acceptance, count] of ended) {
-      if (!announced.has(acceptance)) emit(endEvent(acceptance, count));
-    }
+    const unsaid = [...ended].filter(([acceptance]) => !announced.has(acceptance));
     announced = new Set(ended.keys());
+    if (unsaid.length > MAX_SINGLE) return tell(unsaid);
+    for (const each of unsaid) tell([each]);
   }
 
-  function endEvent(acceptance: string, count: number): EventDraft {
-    const [name = acceptance] = acceptance.split(" ");
+  function tell(ended: readonly (readonly [acceptance: string, count: number])[]): void {
+    const count = ended.reduce((sum, [, each]) => sum + each, 0);
+    const exceptions = ended.slice(0, MAX_NAMED).map(([acceptance]) => {
+      const [name = acceptance] = acceptance.split(" ");
+      return `${name} ${options.whyEnded(acceptance)}`;
+    });
+    const more = ended.length > MAX_NAMED ? ` and ${ended.length - MAX_NAMED} more` : "";
+    log.info("Exceptions ended", { findings: count, count: ended.length, exceptions });
     const findings = count === 1 ? "1 finding is" : `${count} findings are`;
-    const message = `${findings} Active again: ObservationException ${name} ${options.whyEnded(acceptance)}`;
-    log.info("Exception ended", { exception: name, findings: count, why: options.whyEnded(acceptance) });
-    const ended = parseAcceptance(acceptance);
-    return {
+    const first = parseAcceptance(ended[0]?.[0] ?? "");
+    emit({
       regarding,
-      ...(ended && {
+      ...(first && {
         related: {
           apiVersion: `${GROUP}/v1alpha1`,
           kind: "ObservationException",
-          namespace: ended.namespace,
-          name: ended.name,
+          namespace: first.namespace,
+          name: first.name,
         },
       }),
       type: "Warning",
       reason: "ExceptionEnded",
-      message,
-    };
+      message: `${findings} Active again: ObservationException ${exceptions.join(", ")}${more}`,
+    });
   }
 
   return {

@@ -1,9 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
-import { LABELS } from "../model/observation.ts";
+import { LABELS, type Observation } from "../model/observation.ts";
 import { NetworkError } from "../kube/api.ts";
 import { DueQueue } from "../kube/retry.ts";
 import { mergeDeltas } from "./repeats.ts";
-import { statusPatch } from "./updates.ts";
+import { NO_CHANGE, type StatusDelta, statusPatch } from "./updates.ts";
 import { apiError, type FakeCall, FakeKube } from "../../tests/support/fake_kube.ts";
 import { storedObservation } from "../../tests/support/observation.ts";
 import { Replica, type ReplicaOptions, type TakeOptions } from "../../tests/support/replica.ts";
@@ -521,3 +521,48 @@ Deno.test("an act kept in an object that two leaders read counts once", () =>
     await time.advance(10_000);
     assertEquals(status(kube).occurrences, 2);
   }));
+
+Deno.test("statusPatch() accepts a finding, keeps since while the exception is the same, and forgets it at its end", () => {
+  const merged = (status: Observation["status"], delta: Partial<StatusDelta>, acceptanceFor = () => "") => {
+    const patch = statusPatch(storedObservation({ status }), { ...NO_CHANGE, ...delta }, {
+      now: Date.UTC(2026, 10, 1),
+      acceptanceFor,
+    });
+    const body = patch?.body as { status: Record<string, unknown> } | undefined;
+    return body && { phase: body.status.phase, exception: body.status.exception };
+  };
+  const held = { namespace: "shop", name: "held", expiresAt: "2027-01-01T00:00:00.000Z" };
+  const text = `shop/held ${held.expiresAt}`;
+  const now = "2026-11-01T00:00:00.000Z";
+  assertEquals(merged({}, { acceptance: text }), { phase: "Accepted", exception: { ...held, since: now } });
+  const accepted = { phase: "Accepted" as const, exception: { ...held, since: "2026-10-01T00:00:00Z" } };
+  assertEquals(merged(accepted, { acceptance: text }), undefined);
+  const longer = { ...held, expiresAt: "2027-02-01T00:00:00.000Z" };
+  assertEquals(merged(accepted, { acceptance: `shop/held ${longer.expiresAt}` }), {
+    phase: "Accepted",
+    exception: { ...longer, since: "2026-10-01T00:00:00Z" },
+  });
+  assertEquals(merged(accepted, { acceptance: `shop/other ${held.expiresAt}` }), {
+    phase: "Accepted",
+    exception: { ...held, name: "other", since: now },
+  });
+  assertEquals(merged(accepted, { acceptance: "" }), { phase: "Active", exception: null });
+  // What no one can read is healed.
+  assertEquals(merged({ phase: "Accepted" }, { acceptance: "" }), { phase: "Active", exception: null });
+  const resolved = { at: 5, reason: "NotReported" } as const;
+  assertEquals(merged(accepted, { acceptance: text, resolved }), { phase: "Resolved", exception: null });
+  const gone = { phase: "Resolved", resolvedAt: now } as const;
+  assertEquals(merged(gone, { acceptance: text }), undefined);
+  const reopened = { at: 5, occurrences: 1 } as const;
+  assertEquals(merged(gone, { reopened }, () => text), {
+    phase: "Accepted",
+    exception: { ...held, since: now },
+  });
+  assertEquals(merged(gone, { reopened }), { phase: "Active", exception: undefined });
+});
+
+Deno.test("mergeDeltas() keeps the newest acceptance", () => {
+  const older = { ...NO_CHANGE, acceptance: "a/b 2027-01-01T00:00:00.000Z" };
+  assertEquals(mergeDeltas(older, { ...NO_CHANGE, acceptance: "" }).acceptance, "");
+  assertEquals(mergeDeltas(older, { ...NO_CHANGE, occurrences: 1 }).acceptance, older.acceptance);
+});
