@@ -8,6 +8,7 @@ import { addDrop, addedDrops, emptyShare, mergeShares, type Share } from "./drop
 import { createFilterStatus } from "./filter_status.ts";
 import { CONFIG_MAPS } from "../kube/core_resources.ts";
 import { LiveFilters } from "./live.ts";
+import { OBSERVATION_FILTERS } from "./observation_filters.ts";
 
 const HOUR_MS = 3_600_000;
 const NOW = Date.parse("2026-11-22T06:30:00Z");
@@ -130,4 +131,68 @@ Deno.test("the status of the ConfigMap's filters stays within 200 KiB, takes 30 
   }
   const last = (await stored()).sources;
   assertEquals(isObject(last) && isObject(last.s1) && last.s1.dropped, 14);
+});
+
+Deno.test("LiveFilters counts for an object of another namespace all drops, and shows those of that namespace alone", () => {
+  const time = new VirtualTime();
+  const filters = new LiveFilters({ metrics: createMetrics(), clock: time, ownNamespace: "zen-system" });
+  const document = (namespace: string) => ({
+    name: `Ingester ${namespace}/x spec.filters`,
+    source: "x",
+    block: { mode: "Shadow" as const, enabled: false },
+    owner: { type: CONFIG_MAPS, namespace, name: "x", uid: "u" },
+  });
+  filters.replace("ingesters", [document("zen-system"), document("team")]);
+  for (const namespace of ["team", "shop"]) {
+    filters.filter(
+      normalEvent({ source: "x", rule: namespace, resource: { kind: "Pod", name: "p", namespace } }),
+    );
+  }
+  filters.filter(normalEvent({ source: "x", rule: "node", resource: { kind: "Node", name: "n" } }));
+  const shares = filters.takeShares().map(({ document: { owner }, share: { hours, drops } }) => [
+    owner?.namespace,
+    [...hours.values()],
+    drops.map(({ rule }) => rule),
+  ]);
+  assertEquals(shares, [
+    ["team", [3], ["team"]],
+    ["zen-system", [3], ["node", "shop", "team"]],
+  ]);
+  assertEquals(filters.takeShares(), []);
+});
+
+Deno.test("what a Shadow document would have dropped leaves its status after a day without any", async () => {
+  const time = new VirtualTime();
+  const api = new ScriptedApi();
+  const object = { metadata: { name: "f", namespace: "zen-system" } };
+  api.put("observationfilters", object);
+  const filters = new LiveFilters({ metrics: createMetrics(), clock: time, ownNamespace: "zen-system" });
+  const owner = { type: OBSERVATION_FILTERS, namespace: "zen-system", name: "f", uid: "uid-f" };
+  filters.replace("observationFilters", [
+    { name: "ObservationFilter zen-system/f", source: "*", block: { enabled: false, mode: "Shadow" }, owner },
+  ]);
+  const status = createFilterStatus({
+    api,
+    clock: time,
+    sleep: time.sleep,
+    filters,
+    configMap: { namespace: "zen-system", name: "zen-watcher-filter", key: "filter.json" },
+    statusName: "zen-watcher-filter-status",
+    isLeader: () => true,
+  });
+  const lastDay = async () => {
+    const { status } = await api.get(OBSERVATION_FILTERS, "f", { namespace: "zen-system" });
+    return isObject(status) && isObject(status.wouldDrop) ? status.wouldDrop.lastDay : undefined;
+  };
+  const stop = new AbortController();
+  const running = status.run(stop.signal);
+  filters.filter(normalEvent({ rule: "r" }));
+  await time.advance(5_000);
+  assertEquals(await lastDay(), 1);
+  await time.advance(20 * HOUR_MS);
+  assertEquals(await lastDay(), 1);
+  await time.advance(7 * HOUR_MS);
+  assertEquals(await lastDay(), undefined);
+  stop.abort();
+  await running;
 });

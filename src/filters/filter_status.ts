@@ -65,9 +65,9 @@ export interface FilterStatus {
 }
 
 /** A document is written at most once in this time, and all of them at this rate. */
-const DROPS = { minIntervalMs: 30_000, perSecond: 2, flushMs: 2_000 };
+const DROPS = { minIntervalMs: 30_000, perSecond: 2, flushMs: 1_000 };
 /** The last good filters are written sooner: what is not stored yet is lost with the process. */
-const LAST_GOOD = { minIntervalMs: 1_000, perSecond: 2, flushMs: 2_000 };
+const LAST_GOOD = { minIntervalMs: 1_000, perSecond: 2, flushMs: 1_000 };
 /** How often what was left out is handed to the writers. */
 const TICK_MS = 1_000;
 /** How often what a document in mode Shadow would have left out in the last day is counted anew. */
