@@ -3,6 +3,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { startApp } from "../src/app.ts";
 import { filterStatusName } from "../src/filters/filter_status.ts";
 import { CONFIG_MAPS } from "../src/kube/core_resources.ts";
+import { OBSERVATION_EXCEPTIONS } from "../src/exceptions/kind.ts";
 import { OBSERVATION_FILTERS } from "../src/filters/observation_filters.ts";
 import { hasStatus, type ResourceType } from "../src/kube/api.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";
@@ -153,7 +154,7 @@ async function why(world: DevWorld, rule: string, workload = "web"): Promise<str
   return out.replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "TIME");
 }
 
-Deno.test("why answers by one command why a finding is not there: which filter left it out, resolved, or never reported", async () => {
+Deno.test("why answers by one command why a finding is not there: which filter left it out, accepted, resolved, or never reported", async () => {
   await using world = await startWorld();
   await putFilters(world, '{"sources": {"falco": {"excludeRules": ["CVE-1"], "minSeverity": "MEDIUM"}}}');
   await putFilter(world, "no-two", { targetSource: "falco", expression: 'details.rule != "CVE-2"' });
@@ -183,6 +184,17 @@ Deno.test("why answers by one command why a finding is not there: which filter l
   await scan("CVE-4", { severity: "HIGH" });
   await scan("CVE-4", { severity: "HIGH", fixed: true });
   await app.post("/falco/webhook", alertOf("CVE-5"));
+  await scan("CVE-7", { severity: "HIGH" });
+  await world.api.create(OBSERVATION_EXCEPTIONS, {
+    ...typed(OBSERVATION_EXCEPTIONS),
+    metadata: { name: "not-loaded", namespace: "shop" },
+    spec: {
+      match: { rules: ["CVE-7"] },
+      reason: "accepted_risk",
+      justification: "the module is not loaded",
+      expiresAt: new Date(Date.now() + 30 * 86_400_000).toISOString(),
+    },
+  }, { namespace: "shop" });
 
   const pod = "Pod/web-7d4b9c6f5b-x2x4z of shop";
   const sentences: Readonly<Record<string, string>> = {
@@ -193,6 +205,7 @@ Deno.test("why answers by one command why a finding is not there: which filter l
     "CVE-3": "At TIME Ingester zen-system/scanner spec.filters left out CVE-3 on Deployment/web of shop, " +
       "LOW from scanner: below a document's minSeverity.",
     "CVE-4": "Phase Resolved since TIME. Its source no longer reports it.",
+    "CVE-7": "Phase Accepted. It ends when scanner no longer reports it.",
     "CVE-6": "It is not among the last events that a filter or the storage budget left out.",
   };
   for (const [rule, sentence] of Object.entries(sentences)) {
@@ -202,6 +215,9 @@ Deno.test("why answers by one command why a finding is not there: which filter l
       },
     );
   }
+  const accepted = await why(world, "CVE-7");
+  assertStringIncludes(accepted, "ObservationException shop/not-loaded accepts it since TIME until TIME.");
+  assertStringIncludes(accepted, "accepted_risk: the module is not loaded");
   const never = await why(world, "CVE-6", "nothing");
   assertStringIncludes(never, 'No Observation has the rule "CVE-6" on the workload "nothing" in "shop".');
   assertStringIncludes(never, "No source reports anything on this workload");
