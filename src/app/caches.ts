@@ -8,10 +8,10 @@ import { createFiltersWatch, type FiltersWatch } from "../filters/watch.ts";
 import { LiveFilters } from "../filters/live.ts";
 import { every, RunnableGroup } from "../lifecycle.ts";
 import { MappedSources } from "../mapped/runtime.ts";
-import { AUDIT_COMMANDS } from "../sources/audit/mod.ts";
+import { createDrawContext } from "../sources/draw_context.ts";
 import { ownRequests } from "../sources/own_requests.ts";
 import { POLICY_REPORT, REPORT_ENGINES } from "../sources/kyverno/mod.ts";
-import { BUILT_IN, configMapNamespaces, RESERVED_SOURCES, SOURCES } from "../sources/registry.ts";
+import { BUILT_IN, configMapNamespaces, SOURCES } from "../sources/registry.ts";
 import { knownSource, watchedResources } from "../sources/source.ts";
 import { type Budget, budgetEvent, type BudgetState, createBudget } from "../store/budget.ts";
 import { clockEvent } from "../store/deletes.ts";
@@ -29,7 +29,7 @@ import type { KubeApi } from "../kube/api.ts";
 import { sleep } from "../kube/retry.ts";
 import { watch, type WatchState, type WatchTuning } from "../kube/watch.ts";
 import { createDedup, type Dedup } from "../pipeline/dedup.ts";
-import { createIntake, type Intake } from "../pipeline/intake.ts";
+import { createIntake, type Intake, type Steps } from "../pipeline/intake.ts";
 import { contentHashOf } from "../pipeline/normalize.ts";
 import type { Rejection } from "../pipeline/ports.ts";
 import { createLimits, type Limits, type Rate, type TimeSlices } from "../pipeline/limits.ts";
@@ -41,6 +41,7 @@ import {
   OBSERVATIONS,
   type Store,
   type StoredObservation,
+  type StoreOptions,
 } from "../store/mod.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { Books } from "../telemetry/accounting.ts";
@@ -103,9 +104,12 @@ export function createCaches(shared: Shared): Caches {
     filtersWatch.sourcesChanged();
   });
   const sources = new SourceSet({ states, metrics, claims: (source) => mapped.claims(source) });
-  const reportEngines = settings.of(REPORT_ENGINES);
-  const auditCommands = settings.of(AUDIT_COMMANDS);
   let ownTable = { sources: sources.all, isOwnRequest: ownRequests(settings, sources.all) };
+  const drawContext = createDrawContext(settings, {
+    ownUser: "",
+    isOwnRequest: ownTable.isOwnRequest,
+    isApiServerStarting: outages.isNear,
+  });
   const isOwnRequestNow = () => {
     if (ownTable.sources !== sources.all) {
       ownTable = { sources: sources.all, isOwnRequest: ownRequests(settings, sources.all) };
@@ -183,14 +187,7 @@ export function createCaches(shared: Shared): Caches {
     acceptanceOf: (finding, stored) => exceptions.acceptanceOf(finding, stored),
     inScope: (event) => inScope(event, scope),
     covers: (namespace) => covers(namespace, scope),
-    drawContext: () => ({
-      ownUser: ownUser.name,
-      reservedSources: RESERVED_SOURCES,
-      reportEngines,
-      isOwnRequest: isOwnRequestNow(),
-      isApiServerStarting: outages.isNear,
-      auditCommands,
-    }),
+    drawContext: () => ({ ...drawContext, ownUser: ownUser.name, isOwnRequest: isOwnRequestNow() }),
     rateOf: (source) => sources.named(source)?.rate,
     volatileDetailsOf: (source) => sources.named(source)?.volatileDetails ?? [],
     sources,
@@ -265,7 +262,7 @@ export interface PipelineOptions {
   readonly api: KubeApi;
   readonly settings: Settings;
   readonly metrics: Metrics;
-  readonly books: Books;
+  readonly books: Pick<Books, "open" | "payloadError" | "sourceLabel">;
   readonly clock: Clock;
   readonly filter: (event: NormalEvent) => Rejection | undefined;
   /** Which exception covers a stored finding. */
@@ -291,6 +288,10 @@ export interface PipelineOptions {
   /** The index was listed anew after the server's revision had gone back. */
   readonly onIndexHealed: () => void;
   readonly watchTuning?: WatchTuning | undefined;
+  /** Time, chance, limits and log, where a test decides them. */
+  readonly injected?: Partial<Pick<StoreOptions, "sleep" | "random" | "log"> & Pick<Steps, "admits">> & {
+    readonly limits?: Limits;
+  };
 }
 
 export interface Pipeline {
@@ -317,7 +318,14 @@ const INDEX_WAITS = 600;
 
 /** Wires the pipeline of a process. */
 export function createPipeline(options: PipelineOptions): Pipeline {
-  const { api, settings, metrics, books, clock } = options;
+  const {
+    api,
+    settings,
+    metrics,
+    books,
+    clock,
+    injected: { limits: givenLimits, admits, ...injected } = {},
+  } = options;
   const contentHash = (observation: Observation) =>
     contentHashOf(observation, options.volatileDetailsOf(observation.spec.source));
   const store: Store = createStore({
@@ -337,6 +345,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     contentSilenceMs: 2 * settings.resyncIntervalMs,
     countReturns: settings.dedupEnableAggregation,
     onTurn: options.onTurn,
+    ...injected,
   });
   const { index, repeats } = store;
   const dedup: Dedup = createDedup({
@@ -362,7 +371,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     sources: () => options.sources.all,
     byNamespace: settings.metricsByNamespace,
   });
-  const limits = createLimits({
+  const limits = givenLimits ?? createLimits({
     clock,
     rate: { perSecond: settings.dedupMaxRatePerSource, burst: settings.dedupRateBurst },
     rateOf: options.rateOf,
@@ -372,11 +381,11 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       filter: options.filter,
       inScope: options.inScope,
       dedup,
-      admits(event) {
+      admits: admits ?? ((event) => {
         const admission = budget.admits(event);
         if (admission === "refused") options.onBudgetDrop(event);
         return admission;
-      },
+      }),
     },
     limits,
     store,

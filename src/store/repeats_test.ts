@@ -91,14 +91,13 @@ Deno.test("replicas hold deltas and add them up, also when they write at once", 
 
 Deno.test("repeats with aggregation off move lastSeenAt, not occurrences", () =>
   withReplica(async ({ time, kube, replica }) => {
-    const off = { source: { countRepeats: false } };
-    await replica.take([ALERT], off);
+    await replica.take([ALERT]);
     await time.advance(30_000);
-    await replica.take([ALERT], off);
+    await replica.take([ALERT]);
     await time.advance(5_400);
     assertEquals(status(kube).occurrences, 1);
     assertEquals(status(kube).lastSeenAt, "2026-01-01T00:00:30.000Z");
-  }));
+  }, { countRepeats: false }));
 
 Deno.test("an unchanged report read again writes nothing", () =>
   withReplica(async ({ time, kube, replica, another }) => {
@@ -137,13 +136,13 @@ Deno.test("a finding that returns is Active again, as the same object with one m
 
 Deno.test("a finding that returns with aggregation off is Active again, and not counted", () =>
   withReplica(async ({ time, kube, replica }) => {
-    const off: TakeOptions = { ...FINDING, source: { name: "trivy", countRepeats: false } };
+    const off: TakeOptions = { ...FINDING, source: { name: "trivy" } };
     await replica.take([ALERT], off);
     await resolveIt(replica, kube, time.now());
     await replica.take([ALERT], off);
     await time.advance(2_000);
     assertEquals([status(kube).phase, status(kube).occurrences], ["Active", 1]);
-  }));
+  }, { countRepeats: false }));
 
 Deno.test("a pushed finding that is stored is resolved at once when its tool says so", () =>
   withReplica(async ({ time, kube, replica }) => {

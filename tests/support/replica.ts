@@ -1,18 +1,13 @@
-/** One replica of the program around the pipeline and the store, on a fake API server and virtual time. */
+/** The pipeline of one replica, as the program wires it, on a fake API server and virtual time. */
 import type { Clock } from "../../src/model/time.ts";
 import type { Drawn, DrawnEvent, EventFeed, EventSource, Payload } from "../../src/model/event.ts";
 import type { Outcome, PayloadError } from "../../src/model/outcome.ts";
 import type { KubeApi } from "../../src/kube/api.ts";
 import type { EventDraft, ObjectReference } from "../../src/kube/events.ts";
 import type { WatchEvent } from "../../src/kube/watch.ts";
-import { createDedup, type Dedup } from "../../src/pipeline/dedup.ts";
-import {
-  createIntake,
-  type IntakeOptions,
-  type IntakeResult,
-  type Steps,
-} from "../../src/pipeline/intake.ts";
-import { contentHashOf } from "../../src/pipeline/normalize.ts";
+import { createPipeline, type PipelineOptions } from "../../src/app/caches.ts";
+import type { Dedup } from "../../src/pipeline/dedup.ts";
+import type { Intake, IntakeResult, Steps } from "../../src/pipeline/intake.ts";
 import {
   createWriteSlots,
   NO_LIMITS,
@@ -20,9 +15,8 @@ import {
   WRITE_SLOTS,
   type WriteSlots,
 } from "../../src/pipeline/limits.ts";
-import type { Recorder } from "../../src/pipeline/ports.ts";
+import { readSettings } from "../../src/settings.ts";
 import {
-  createStore,
   type ObservationIndex,
   type Store,
   type StoredObservation,
@@ -31,7 +25,7 @@ import {
 import { createTurns, type Turns } from "../../src/store/turns.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 import type { FakeKube } from "./fake_kube.ts";
-import { DRAW_CONTEXT, EVENT_SETTINGS } from "./source_runtime.ts";
+import { DRAW_CONTEXT } from "./source_runtime.ts";
 import type { VirtualTime } from "./virtual_time.ts";
 
 export interface ReplicaOptions {
@@ -46,6 +40,8 @@ export interface ReplicaOptions {
   readonly unlisted?: boolean;
   readonly api?: KubeApi;
   readonly covers?: (belongsTo: string) => boolean;
+  /** DEDUP_ENABLE_AGGREGATION; by default true. */
+  readonly countRepeats?: boolean;
   readonly acceptanceOf?: StoreOptions["acceptanceOf"];
   /** INSTANCE; by default `default`. */
   readonly instance?: string;
@@ -71,11 +67,10 @@ export class Replica {
   readonly turns: Turns;
   /** While true, what the watch brings waits. */
   lagging = false;
-  evictions = 0;
   readonly #clock: Clock;
   readonly #late: WatchEvent<StoredObservation>[] = [];
   readonly #abort = new AbortController();
-  readonly #intakeOptions: IntakeOptions;
+  readonly #intake: Intake;
   readonly #kube: FakeKube;
   readonly #running: Promise<void>;
   #unfeed: () => void = () => {};
@@ -92,45 +87,44 @@ export class Replica {
       record: (event) => void this.events.push(event),
       regarding: LEASE,
     });
-    this.store = createStore({
-      api: options.api ?? kube,
-      contentHash: (observation) => contentHashOf(observation, []),
-      onGone: (fingerprint, generation) => this.dedup.forget(fingerprint, generation),
-      clock,
-      log: this.#log(),
-      metrics: this.metrics,
-      instance: options.instance ?? "default",
-      ...(options.covers && { covers: options.covers }),
-      ...(options.acceptanceOf && { acceptanceOf: options.acceptanceOf }),
-      ownNamespace: "zen-system",
-      sourceLabel: (source) => source,
-      contentSilenceMs: 7_200_000,
-      countReturns: true,
-      onTurn: (turn) => this.turns.note(turn),
-      sleep: time.sleep,
-      random: () => 0.5,
-    });
-    this.index = this.store.index;
-    this.dedup = createDedup({
-      index: this.index,
-      maxSize: options.maxSize ?? 10_000,
-      onEvict: () => this.evictions++,
-    });
-    this.#intakeOptions = {
-      steps: {
-        filter: () => undefined,
-        inScope: () => true,
-        admits: () => "admitted",
-        ...options.steps,
-        dedup: this.dedup,
-      },
-      // No slice ever ends: turns of the real event loop are not part of virtual time.
-      limits: { ...NO_LIMITS, slots: this.slots, ...(options.rate && { rate: options.rate }) },
-      store: this.store,
-      recorder: this.#recorder(),
-      settings: EVENT_SETTINGS,
-      context: () => DRAW_CONTEXT,
+    const { filter, inScope, admits } = options.steps ?? {};
+    const env: Readonly<Record<string, string>> = {
+      INSTANCE: options.instance ?? "default",
+      DEDUP_MAX_SIZE: String(options.maxSize ?? 10_000),
+      DEDUP_ENABLE_AGGREGATION: String(options.countRepeats ?? true),
     };
+    const { store, dedup, intake } = createPipeline({
+      api: options.api ?? kube,
+      settings: readSettings((name) => env[name]),
+      metrics: this.metrics,
+      books: this.#recorder(),
+      clock,
+      filter: filter ?? (() => undefined),
+      inScope: inScope ?? (() => true),
+      covers: options.covers ?? (() => true),
+      acceptanceOf: options.acceptanceOf ?? (() => ""),
+      drawContext: () => DRAW_CONTEXT,
+      rateOf: () => undefined,
+      volatileDetailsOf: () => [],
+      sources: { has: () => true, size: 1, all: [] },
+      onTurn: (turn) => this.turns.note(turn),
+      onBudget() {},
+      onBudgetDrop() {},
+      onIndexState() {},
+      onIndexHealed() {},
+      injected: {
+        sleep: time.sleep,
+        random: () => 0.5,
+        log: this.#log(),
+        // No slice ever ends: turns of the real event loop are not part of virtual time.
+        limits: { ...NO_LIMITS, slots: this.slots, ...(options.rate && { rate: options.rate }) },
+        ...(admits && { admits }),
+      },
+    });
+    this.store = store;
+    this.index = store.index;
+    this.dedup = dedup;
+    this.#intake = intake;
     this.#running = this.store.repeats.run(this.#abort.signal);
     if (!options.unlisted) this.list();
   }
@@ -158,7 +152,7 @@ export class Replica {
       origin: { confined: false },
       receivedAt: this.#clock.now(),
     };
-    const { name = "falco", windowMs, countRepeats = true, ttlSeconds, door } = options.source ?? {};
+    const { name = "falco", windowMs, ttlSeconds, door } = options.source ?? {};
     const own = windowMs === undefined ? {} : { windowMs };
     const source: EventSource = {
       name,
@@ -173,11 +167,7 @@ export class Replica {
       ...(ttlSeconds === undefined ? {} : { ttlSeconds }),
     };
     const feed: EventFeed = { type: pushed ? "post" : "watch", ingester };
-    const intake = createIntake({
-      ...this.#intakeOptions,
-      settings: { ...EVENT_SETTINGS, dedupEnableAggregation: countRepeats },
-    });
-    return intake.take(source, payload, { feed, signal, correlationId: "test", origin });
+    return this.#intake.take(source, payload, { feed, signal, correlationId: "test", origin });
   }
 
   /** Ends like a process that gets SIGTERM. */
@@ -193,8 +183,9 @@ export class Replica {
     await this.#running;
   }
 
-  #recorder(): Recorder {
+  #recorder(): PipelineOptions["books"] {
     return {
+      sourceLabel: (source) => source,
       open: (_event, { source }) => {
         const settled: Settled = { source, outcomes: [] };
         this.books.push(settled);
@@ -227,7 +218,6 @@ export interface TakeOptions {
     readonly name?: string;
     /** Window of each event. */
     readonly windowMs?: number;
-    readonly countRepeats?: boolean;
     readonly ttlSeconds?: number;
     /** The Ingester that adds a feed to the built-in source. */
     readonly door?: string;

@@ -1,30 +1,20 @@
 /** Sources as the program runs them under default settings. */
 import type { DrawContext, Drawn, DrawnEvent, NormalEvent, Payload } from "../../src/model/event.ts";
-import { type EventSettings, normalize } from "../../src/pipeline/normalize.ts";
-import { REPORT_ENGINES } from "../../src/sources/kyverno/mod.ts";
-import { readSettings } from "../../src/settings.ts";
+import { normalize } from "../../src/pipeline/normalize.ts";
+import { createDrawContext } from "../../src/sources/draw_context.ts";
+import { readSettings, type Settings } from "../../src/settings.ts";
 import { ownRequests } from "../../src/sources/own_requests.ts";
-import { RESERVED_SOURCES, SOURCES } from "../../src/sources/registry.ts";
+import { SOURCES } from "../../src/sources/registry.ts";
 import type { Feed, Source } from "../../src/sources/source.ts";
 
-export const EVENT_SETTINGS: EventSettings = {
-  dedupWindowSeconds: 60,
-  dedupWindowBySource: new Map(),
-  dedupEnableAggregation: true,
-  observationTtlSeconds: 604_800,
-  podNamespace: "zen-system",
-  observationNamespace: "",
-};
+export const EVENT_SETTINGS: Settings = readSettings(() => undefined);
 
 /** What the program of a test knows beyond payloads. */
-export const DRAW_CONTEXT: DrawContext = {
+export const DRAW_CONTEXT: DrawContext = createDrawContext(EVENT_SETTINGS, {
   ownUser: "system:serviceaccount:zen-system:zen-watcher",
-  reservedSources: RESERVED_SOURCES,
-  reportEngines: REPORT_ENGINES.parse(REPORT_ENGINES.fallback),
-  isOwnRequest: ownRequests(readSettings(() => undefined), SOURCES),
+  isOwnRequest: ownRequests(EVENT_SETTINGS, SOURCES),
   isApiServerStarting: () => false,
-  auditCommands: "full",
-};
+});
 
 /** The first feed of a source: its own, or the one that an Ingester declares. */
 export function feedOf({ name, feeds: [feed] }: Source): Feed {

@@ -7,10 +7,9 @@ import type { Settings } from "../../settings.ts";
 import { sourceOf } from "../../mapped/activate.ts";
 import { type CompiledIngester, compileMapped } from "../../mapped/compile.ts";
 import { idOf } from "../../mapped/verdict.ts";
-import { AUDIT_COMMANDS } from "../../sources/audit/mod.ts";
 import { ownRequests } from "../../sources/own_requests.ts";
-import { REPORT_ENGINES } from "../../sources/kyverno/mod.ts";
-import { BUILT_IN, RESERVED_SOURCES, SOURCES } from "../../sources/registry.ts";
+import { createDrawContext } from "../../sources/draw_context.ts";
+import { BUILT_IN, SOURCES } from "../../sources/registry.ts";
 import type { Feed, Source } from "../../sources/source.ts";
 import { CommandError } from "../io.ts";
 
@@ -74,15 +73,11 @@ function chosen(source: Source, settings: Settings): ChosenSource {
   const [feed] = source.feeds;
   if (!feed) throw new CommandError(`Cannot run source "${source.name}": it has no feed`);
   const ownUser = `system:serviceaccount:${settings.podNamespace}:zen-watcher`;
-  const reportEngines = settings.of(REPORT_ENGINES);
-  const context: DrawContext = {
+  const context = createDrawContext(settings, {
     ownUser,
-    reservedSources: RESERVED_SOURCES,
-    reportEngines,
     isOwnRequest: ownRequests(settings, [...SOURCES, source]),
     // Nothing was watched when the events of a file happened.
     isApiServerStarting: () => false,
-    auditCommands: settings.of(AUDIT_COMMANDS),
-  };
+  });
   return { source, feed, context };
 }

@@ -1,0 +1,19 @@
+/** What sources know beyond their payloads. */
+import type { DrawContext } from "../model/event.ts";
+import type { SettingValues } from "../text/setting.ts";
+import { AUDIT_COMMANDS } from "./audit/mod.ts";
+import { REPORT_ENGINES } from "./kyverno/mod.ts";
+import { RESERVED_SOURCES } from "./registry.ts";
+
+/** Adds what settings and the registry tell to what the process observes. */
+export function createDrawContext(
+  settings: SettingValues,
+  observed: Pick<DrawContext, "ownUser" | "isOwnRequest" | "isApiServerStarting">,
+): DrawContext {
+  return {
+    reservedSources: RESERVED_SOURCES,
+    reportEngines: settings.of(REPORT_ENGINES),
+    auditCommands: settings.of(AUDIT_COMMANDS),
+    ...observed,
+  };
+}
