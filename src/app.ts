@@ -17,7 +17,6 @@ import { createApiOutages } from "./kube/outages.ts";
 import type { WatchTuning } from "./kube/watch.ts";
 import { ChangeSignal } from "./model/change_signal.ts";
 import { type Clock, createServerClock, systemClock } from "./model/time.ts";
-import type { Intake } from "./pipeline/intake.ts";
 import type { Settings } from "./settings.ts";
 import { PostFeeds } from "./sources/feeds/post.ts";
 import { leaseName } from "./sources/rbac.ts";
@@ -63,11 +62,11 @@ export async function startApp(options: AppOptions): Promise<App> {
   const { settings, health, metrics, books, states, api } = shared;
 
   const caches = createCaches(shared);
-  const { mapped, sources, filters, filtersWatch, pipeline, turns } = caches;
+  const { mapped, sources, filters, filtersWatch, intake, pipeline, turns } = caches;
   const feeding = {
     settings,
     states,
-    intake: afterFirstRead(pipeline.intake, filtersWatch.firstReadDecided),
+    intake,
     payloadError: books.payloadError,
     noteEvents: (ingester: string, count: number) => mapped.noteEvents(ingester, count),
   };
@@ -105,25 +104,6 @@ export async function startApp(options: AppOptions): Promise<App> {
     log.info("Stopped");
   }
   return { ...serving.urls, metrics, books, health, stop: () => stopped ??= stop() };
-}
-
-/** Takes nothing in before the filters are read, or the deadline of a request has passed: nothing comes in unfiltered. */
-function afterFirstRead(intake: Intake, firstRead: Promise<void>): Intake {
-  let isRead = false;
-  firstRead.then(() => isRead = true);
-  return {
-    async take(source, payload, context) {
-      const { signal } = context;
-      if (!isRead && !signal.aborted) {
-        const aborted = Promise.withResolvers<void>();
-        const end = () => aborted.resolve();
-        signal.addEventListener("abort", end, { once: true });
-        await Promise.race([firstRead, aborted.promise]);
-        signal.removeEventListener("abort", end);
-      }
-      return await intake.take(source, payload, context);
-    },
-  };
 }
 
 function createShared(

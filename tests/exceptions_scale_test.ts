@@ -49,7 +49,7 @@ Deno.test("10,000 exceptions judge 50,000 findings by rule and resource, and an 
   const exceptions = new ExceptionIndex();
   const index = new ObservationIndex({
     sharedNamespaces: ["zen-system"],
-    now: () => NOW,
+    clock: { now: () => NOW },
     contentHash: () => 0,
     acceptanceOf: (finding) => exceptions.judge(finding, finding.belongsTo)?.text ?? "",
   });

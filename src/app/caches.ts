@@ -58,6 +58,8 @@ export interface Caches {
   readonly filtersWatch: FiltersWatch;
   readonly exceptions: Exceptions;
   readonly pipeline: Pipeline;
+  /** The pipeline's intake, once the filters are read. */
+  readonly intake: Intake;
   readonly turns: Turns;
   readonly group: RunnableGroup;
 }
@@ -237,8 +239,28 @@ export function createCaches(shared: Shared): Caches {
     filtersWatch,
     exceptions,
     pipeline,
+    intake: afterFirstRead(pipeline.intake, filtersWatch.firstReadDecided),
     turns,
     group,
+  };
+}
+
+/** Takes nothing in before the filters are read, or the deadline of a request has passed: nothing comes in unfiltered. */
+function afterFirstRead(intake: Intake, firstRead: Promise<void>): Intake {
+  let isRead = false;
+  firstRead.then(() => isRead = true);
+  return {
+    async take(source, payload, context) {
+      const { signal } = context;
+      if (!isRead && !signal.aborted) {
+        const aborted = Promise.withResolvers<void>();
+        const end = () => aborted.resolve();
+        signal.addEventListener("abort", end, { once: true });
+        await Promise.race([firstRead, aborted.promise]);
+        signal.removeEventListener("abort", end);
+      }
+      return await intake.take(source, payload, context);
+    },
   };
 }
 

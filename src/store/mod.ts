@@ -36,8 +36,6 @@ export interface StoreOptions
   readonly countReturns: boolean;
   /** Called when a finding was resolved or reopened by a write of this process. */
   readonly onTurn?: (turn: Turn) => void;
-  /** Unique to each write; by default a UUID. */
-  readonly newEventId?: () => string;
   readonly random?: () => number;
   readonly sleep?: Sleep;
 }
@@ -58,7 +56,6 @@ export function createStore(options: StoreOptions): Store {
   const lines = throttle({ lines: 1, windowMs: SET_ASIDE_LOG_MS, now: () => clock.monotonic() });
   const index = new ObservationIndex({
     ...options,
-    now: () => clock.now(),
     sharedNamespaces: [ownNamespace, observationNamespace].filter(Boolean),
     onForeign({ metadata: { namespace, name } }, why) {
       const unsaid = lines(why);
@@ -68,7 +65,7 @@ export function createStore(options: StoreOptions): Store {
   });
   const updates = createUpdates({ ...options, index });
   const repeats = createRepeats({ ...options, index, updates });
-  const write = createWriter({ newEventId: () => crypto.randomUUID(), ...options, index, repeats });
+  const write = createWriter({ ...options, index, repeats });
   return { index, updates, repeats, write, repeat: repeats.add };
 }
 

@@ -29,8 +29,6 @@ export interface WriterOptions {
   readonly ownNamespace: string;
   /** A source as a label value: beyond a bounded number of them `other`. */
   readonly sourceLabel: (source: string) => string;
-  /** Unique to each write. */
-  readonly newEventId: () => string;
   readonly random?: () => number;
   readonly sleep?: Sleep;
 }
@@ -79,7 +77,7 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
   const newBackoff = () => backoff(options.random ? { random: options.random } : {});
 
   async function write(event: NormalEvent, generation: number, context: WriteContext): Promise<Written> {
-    const job: Job = { event, context, eventId: options.newEventId(), namespace: event.namespace };
+    const job: Job = { event, context, eventId: crypto.randomUUID(), namespace: event.namespace };
     if (missing.has(job.namespace)) useOwnNamespace(job);
     try {
       if (event.resolved) return await endStored(job);

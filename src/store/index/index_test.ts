@@ -24,7 +24,7 @@ function finding(id: string | number, fields: Partial<Identified> = {}): Identif
 function newIndex(options: Partial<IndexOptions> = {}): ObservationIndex {
   return new ObservationIndex({
     sharedNamespaces: ["zen-system"],
-    now: () => NOW,
+    clock: { now: () => NOW },
     contentHash: (observation) => contentHashOf(observation, []),
     ...options,
   });

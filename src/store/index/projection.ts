@@ -12,7 +12,7 @@ import {
   SEVERITIES,
   type Severity,
 } from "../../model/observation.ts";
-import { believedTime, seenTimes } from "../../model/time.ts";
+import { believedTime, type Clock, seenTimes } from "../../model/time.ts";
 import type { Generation } from "../../pipeline/ports.ts";
 
 /** A generation beyond this is not believed: nothing counts so far. */
@@ -97,7 +97,7 @@ export interface ProjectOptions {
   readonly sharedNamespaces: readonly string[];
   /** False for what belongs to another shard's namespaces ("": to none); by default all is this shard's. */
   readonly covers?: (belongsTo: string) => boolean;
-  readonly now: () => number;
+  readonly clock: Pick<Clock, "now">;
   /** The hash of message and lasting details, as normalise makes it of events. */
   readonly contentHash: (observation: Observation) => number;
 }
@@ -115,7 +115,7 @@ export function project(observation: Observation, options: ProjectOptions): Proj
   const bytes = Buffer.byteLength(JSON.stringify(observation));
   if (!named || !uid) return "irregular";
   if (bytes > MAX_BYTES) return "too_large";
-  const now = options.now();
+  const now = options.clock.now();
   const { firstSeenAt, lastSeenAt, createdAt } = seenTimes(observation, now);
   const resolved = status?.phase === "Resolved";
   const finding = metadata.labels?.[LABELS.kind] === "finding";
