@@ -37,6 +37,10 @@ export const LOG_NOTES: Readonly<Record<string, Note>> = {
     "set one of the settings that the line names",
   ],
   // Findings
+  "Findings created": [
+    "sources reported new findings; the line counts them by source and names the first ten",
+    NOTHING,
+  ],
   "Findings resolved": [
     "findings ended; the line counts them by reason and source and names the first ten",
     NOTHING,

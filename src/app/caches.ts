@@ -300,7 +300,7 @@ export interface PipelineOptions {
   readonly volatileDetailsOf: (source: string) => readonly string[];
   /** The sources that configuration knows. */
   readonly sources: Pick<SourceSet, "has" | "size" | "all">;
-  /** A finding was resolved or reopened. */
+  /** A finding was created, resolved or reopened. */
   readonly onTurn: (turn: Turn) => void;
   /** The storage budget is used up, or has room again. */
   readonly onBudget: (state: BudgetState) => void;

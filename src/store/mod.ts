@@ -34,7 +34,7 @@ export interface StoreOptions
   readonly contentSilenceMs: number;
   /** DEDUP_ENABLE_AGGREGATION: whether a return from Resolved adds an occurrence. */
   readonly countReturns: boolean;
-  /** Called when a finding was resolved or reopened by a write of this process. */
+  /** Called when a finding was created, resolved or reopened by a write of this process. */
   readonly onTurn?: (turn: Turn) => void;
   readonly random?: () => number;
   readonly sleep?: Sleep;

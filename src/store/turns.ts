@@ -1,6 +1,6 @@
 /**
- * Findings that were resolved or reported again: counted one by one, and told of many at once, by one log line and one
- * Event each, since a report that is gone may end hundreds of them.
+ * Findings that were created, resolved or reported again: told of many at once, since one report may bring or end hundreds
+ * of them. Ends and returns are also counted one by one, and told by an Event.
  */
 import { type Clock, parseTime, seenTimes } from "../model/time.ts";
 import { API_VERSION, KIND, type Observation, type ResolvedReason } from "../model/observation.ts";
@@ -8,10 +8,14 @@ import type { EventDraft, ObjectReference } from "../kube/events.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
-/** What this process wrote of a finding. `observation` is the object as it was before. */
+/** What this process wrote of a finding. `observation` is the object as it was created, or before it was resolved or reopened. */
 export type Turn =
   & { readonly observation: Observation; readonly at: number }
-  & ({ readonly kind: "resolved"; readonly reason: ResolvedReason } | { readonly kind: "reopened" });
+  & (
+    | { readonly kind: "created" }
+    | { readonly kind: "resolved"; readonly reason: ResolvedReason }
+    | { readonly kind: "reopened" }
+  );
 
 export interface TurnsOptions {
   readonly clock: Clock;
@@ -54,6 +58,7 @@ export function createTurns(options: TurnsOptions): Turns {
   const batches = new Map<Turn["kind"], Batch>();
 
   function count(turn: Turn, source: string): void {
+    if (turn.kind === "created") return;
     const { severity } = turn.observation.spec;
     if (turn.kind === "reopened") return metrics.findingsReopened.inc({ source, severity });
     metrics.findingsResolved.inc({ source, severity, reason: turn.reason });
@@ -62,7 +67,9 @@ export function createTurns(options: TurnsOptions): Turns {
 
   function tellBatch(kind: Turn["kind"], batch: Batch): void {
     const { findings, sources, reasons, names } = batch;
-    if (kind === "resolved") {
+    if (kind === "created") {
+      log.info("Findings created", { findings, sources, names });
+    } else if (kind === "resolved") {
       log.info("Findings resolved", { findings, sources, reasons, names });
       recordEvent(batch, { reason: "FindingsResolved", what: `resolved (${listOf(reasons)})` });
     } else {

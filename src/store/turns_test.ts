@@ -60,6 +60,7 @@ Deno.test("a report that is gone ends 300 findings: each is counted, one INFO li
   leader.turns.tell();
   leader.turns.tell({ all: true });
 
+  assertEquals(world.lines("Findings created"), 1);
   assertEquals(await world.total("findingsResolved"), { "trivy CRITICAL ReportGone": 300 });
   assertEquals(world.lines("Findings resolved"), 1);
   assertEquals(leader.events.length, 1);

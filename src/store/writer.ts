@@ -16,8 +16,11 @@ import type { ObservationIndex } from "./index/mod.ts";
 import { answerAbout, OBSERVATIONS, type StoredObservation } from "./observations.ts";
 import { type CreateErrorReason, refusalOf } from "./refusal.ts";
 import type { Repeats } from "./repeats.ts";
+import type { Turn } from "./turns.ts";
 
 export interface WriterOptions {
+  /** Called when a finding was created by a write of this process. */
+  readonly onTurn?: (turn: Turn) => void;
   readonly api: KubeApi;
   readonly clock: Clock;
   readonly index: ObservationIndex;
@@ -114,6 +117,7 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
 
   function stored({ event }: Job, observation: StoredObservation): Written {
     index.note(observation);
+    if (event.kind === "finding") options.onTurn?.({ kind: "created", observation, at: clock.now() });
     return { outcome: { kind: "created" }, generation: widen(generationOf(observation), event) };
   }
 
