@@ -10,6 +10,8 @@ import { compileWith, machinesRuntime } from "../../scripts/support/compiler.ts"
 import { type Controller, startController } from "../../scripts/support/controller.ts";
 import { TLS_ENV } from "../../scripts/support/permissions.ts";
 import { say } from "../../scripts/support/script.ts";
+import { filterStatusName } from "../../src/filters/filter_status.ts";
+import { CONFIG_MAPS } from "../../src/kube/core_resources.ts";
 import { SETTINGS } from "../../src/settings.ts";
 import { VERSION } from "../../src/version.ts";
 import { create, STORED } from "../support/readers.ts";
@@ -62,6 +64,10 @@ Deno.test("--version says version, commit and Deno, and the program is at most 1
 
 Deno.test("every command does its work from another folder", async () => {
   await using world = await startDevWorld({ namespaces: ["shop"] });
+  // As the chart makes it.
+  await world.api.create(CONFIG_MAPS, {
+    metadata: { name: filterStatusName("default"), namespace: "zen-system" },
+  }, { namespace: "zen-system" });
   {
     await using controller = await start({ kubeconfig: world.kubeconfig });
     await takesAlerts(controller, world);
