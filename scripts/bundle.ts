@@ -1,4 +1,5 @@
 import { join, resolve } from "node:path";
+import { bundlePage } from "../src/ui/page_files.ts";
 import { runScript } from "./support/script.ts";
 
 const HELP = `
@@ -12,14 +13,18 @@ const ROOT = new URL("../", import.meta.url).pathname;
 /** Holds the hash of the sources that a bundle was made of. */
 const STAMP = "sources.sha256";
 
+/** The word in src/ui/page_files.ts that the page's script is put in place of. */
+const PAGE_WORD = '"ZEN_WATCHER_PAGE_SCRIPT"';
+
 /** CommonJS packages in the bundle ask for Node's built-in modules by `require`. */
 const BANNER = 'import{createRequire as __createRequire}from"node:module";' +
   "const require=__createRequire(import.meta.url);\n";
 
 /**
  * Before it starts, the runtime reads every chunk whose name it can find in an `import("…")`, lazy or not: client-node's
- * alone costs 100 MiB of resident memory on a start without a cache. The name of a chunk this large is hidden from it,
- * which asks for the right to read the file when it is loaded: with a kubeconfig there is that right.
+ * alone costs 100 MiB of resident memory on a start without a cache. The name of a chunk this large is hidden from it, and so
+ * is that of the page, which a controller never loads. Loading a hidden chunk takes the right to read its file: with a
+ * kubeconfig there is that right.
  */
 const HIDDEN_FROM_BYTES = 1_000_000;
 
@@ -72,11 +77,24 @@ async function bundleInto(folder: string, entry: string, root: string): Promise<
   for await (const { name } of Deno.readDir(folder)) {
     if (name.endsWith(".js")) chunks.set(name, await Deno.readTextFile(`${folder}/${name}`));
   }
-  const large = [...chunks].filter(([, code]) => code.length >= HIDDEN_FROM_BYTES).map(([name]) => name);
+  const page = await embedPage(chunks, root);
+  const hidden = [...chunks].filter(([name, code]) => name === page || code.length >= HIDDEN_FROM_BYTES)
+    .map(([name]) => name);
   const banner = `globalThis.ZEN_WATCHER_COMMIT??=${JSON.stringify(await commitOf(root))};${BANNER}`;
   for (const [name, code] of chunks) {
-    await Deno.writeTextFile(`${folder}/${name}`, banner + hideImports(code, large));
+    await Deno.writeTextFile(`${folder}/${name}`, banner + hideImports(code, hidden));
   }
+}
+
+/** Puts the page's script into the lazy chunk that serves it. Returns that chunk's name, where it is in the bundle. */
+async function embedPage(chunks: Map<string, string>, root: string): Promise<string | undefined> {
+  for (const [name, code] of chunks) {
+    if (!code.includes(PAGE_WORD)) continue;
+    const script = await bundlePage(new URL(`file://${join(root, "src/ui/page/main.tsx")}`));
+    chunks.set(name, code.replace(PAGE_WORD, () => JSON.stringify(script)));
+    return name;
+  }
+  return undefined;
 }
 
 /** The commit that is built: `REVISION` where there is no repository, as in the image's build. */

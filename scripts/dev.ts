@@ -1,5 +1,6 @@
 import { CLUSTER_OPTIONS, type ClusterFlags, openSampleCluster } from "./support/cluster.ts";
 import { startController } from "./support/controller.ts";
+import { startPage } from "../src/ui/mod.ts";
 import { createNamespaces, feedSamples, installCrds } from "./support/feed.ts";
 import { print, runScript } from "./support/script.ts";
 
@@ -7,7 +8,8 @@ const HELP = `
 Usage: deno task dev [--kubeconfig FILE] [--context NAME]
 
 Starts the embedded development API server (or uses the named cluster), runs the controller, restarts it on every change of the
-source, and feeds the samples through the real ways in. Ctrl-C ends all of it.
+source, serves the page, and feeds the samples through the real ways in. Without a cluster it needs no network: a demo. Ctrl-C
+ends all of it.
 `;
 const NAMESPACE = "zen-system";
 const WATCHER_PORT = "8080";
@@ -17,6 +19,16 @@ async function dev(target: ClusterFlags): Promise<void> {
   await using cluster = await openSampleCluster(target);
   await installCrds(cluster.api);
   await createNamespaces(cluster.api, [NAMESPACE]);
+  let pageAddress = "";
+  await using _page = await startPage({
+    api: cluster.api,
+    connection: cluster.connection,
+    port: 0,
+    onAddress(address) {
+      pageAddress = address;
+      print(`The page: ${address}\n`);
+    },
+  });
   const ports = freePorts();
   await using controller = await startController({
     kubeconfig: cluster.kubeconfig,
@@ -28,6 +40,8 @@ async function dev(target: ClusterFlags): Promise<void> {
   const fed = await feedSamples(cluster.api, { url: controller.url, namespace: NAMESPACE });
   const kubectl = `kubectl --kubeconfig ${cluster.kubeconfig}`;
   print(`
+The page: ${pageAddress}
+
 zen-watcher runs against the ${cluster.description}; changes of the source restart it. Ctrl-C ends both.
 Fed: ${fed}.
 

@@ -601,4 +601,65 @@ export const ERROR_NOTES: Readonly<Record<string, Note>> = {
     "a source names a namespace that no setting holds, found when RBAC is generated",
     "declare the setting",
   ],
+  // The page
+  "Cannot serve the page: this is a Pod, whose rights are not a user's. Run zen-watcher ui on your own machine":
+    [
+      "`ui` was run in a Pod, as its ServiceAccount",
+      "run it on your machine, or name a kubeconfig with `--kubeconfig`",
+    ],
+  "Cannot open the browser: …. Open the address by hand": [
+    "no browser is installed, or its opener (`xdg-open`, `open`) failed",
+    "copy the printed address into a browser",
+  ],
+  "Cannot open the page: its address was used or is too old. Open the new one that zen-watcher printed, or press Enter there":
+    ["401: an address is good once and for five minutes", "open the new address that was printed"],
+  "Cannot answer this request: it shows no valid secret. Open the page by the address that zen-watcher printed":
+    [
+      "401: the request does not come from a page that was opened by a printed address, or `ui` was started again",
+      "press Enter where `ui` runs and open the new address",
+    ],
+  "Cannot answer this request: its Host is not this address. Open http://127.0.0.1:…/": [
+    "421: the page was opened by another name, or a foreign name points at this machine (DNS rebinding)",
+    "open the printed address",
+  ],
+  "Cannot answer this request: it comes from another origin. Open the page by its own address": [
+    "403: a script of another page sent it",
+    "open the page in a tab of its own",
+  ],
+  "Cannot answer this request: it comes from another site. Open the page by its own address": [
+    "403: another site sent it",
+    "open the page in a tab of its own",
+  ],
+  "Cannot answer this request: …": ["500: an unexpected error: a defect", "report it with the text"],
+  "Cannot take this request: its body is too large": ["413: a body is at most 64 KiB", "shorten it"],
+  "Cannot read this request: expected JSON": ["400: the body is no JSON", "send what docs/ui.md says"],
+  "Cannot open another stream: … pages are open. Close one of them": [
+    "503: each page holds a stream, and their number is bounded",
+    "close a page",
+  ],
+  "Cannot accept these findings: …": ["400: a field of the form is missing", "fill it in"],
+  'Cannot filter by "…": expected …, received "…"': [
+    "400: the page's address was edited",
+    "mend the value it names",
+  ],
+  'Cannot group: expected by to be of …, received "…"': [
+    "400: the page's address was edited",
+    "mend the value it names",
+  ],
+  "Cannot sort: expected …, received …": [
+    "400: the page's address was edited",
+    "mend the value it names",
+  ],
+  'Cannot read "window": expected a length of time like 24h or 7d, received "…"': [
+    "400: the page's address was edited",
+    "mend the value it names",
+  ],
+  'Cannot read "…": expected a number, received "…"': [
+    "400: the page's address was edited",
+    "mend the value it names",
+  ],
+  "Cannot bundle the page: …": [
+    "`ui` runs from the sources, and the page's script cannot be bundled",
+    "mend the mistake that the text names in `src/ui/page/`",
+  ],
 };

@@ -10,6 +10,7 @@ import { environment } from "../../src/settings.ts";
 /** A cluster that answered. */
 export interface Cluster extends AsyncDisposable {
   readonly api: KubeApi;
+  readonly connection: Connection;
   readonly description: string;
 }
 
@@ -64,6 +65,7 @@ async function startEmbedded(): Promise<NamedCluster> {
   const cluster = await connect(fixedConnection({ server: embedded.url }));
   return {
     api: cluster.api,
+    connection: cluster.connection,
     description: `embedded development API server at ${embedded.url}`,
     kubeconfig,
     async [Symbol.asyncDispose]() {
@@ -92,6 +94,7 @@ async function connect(connection: Connection): Promise<Cluster> {
   }
   return {
     api,
+    connection,
     description: connection.description,
     [Symbol.asyncDispose]: () => Promise.resolve(api.close()),
   };

@@ -13,6 +13,7 @@ import { dropped } from "./read/dropped.ts";
 import { exportFindings } from "./read/export.ts";
 import { get, rule } from "./read/get.ts";
 import { top } from "./read/top.ts";
+import { ui } from "./read/ui.ts";
 import { why } from "./read/why.ts";
 import { workload } from "./read/workload.ts";
 import { run } from "./operate/run.ts";
@@ -22,7 +23,7 @@ import { version } from "./version.ts";
 /** Heading in the help, and the commands below it. */
 export const COMMANDS: readonly (readonly [heading: string, commands: readonly Register[]])[] = [
   ["Controller:", [run]],
-  ["Readers:", [top, get, rule, workload, diff, why, dropped, coverage, exportFindings]],
+  ["Readers:", [top, get, rule, workload, diff, why, dropped, coverage, exportFindings, ui]],
   ["Decisions:", [accept]],
   ["Rules:", [check, explain, test]],
   ["Others:", [completion, version]],

@@ -3,6 +3,7 @@
  * speaks cleartext HTTP/2 to anyone, has no limit on heads, idle connections or their number, and asks no client for
  * a certificate.
  */
+import { once } from "node:events";
 import type { Server as HttpsServer } from "node:https";
 import {
   createServer,
@@ -45,11 +46,11 @@ export interface ListenOptions {
   /** 0 takes a free one. */
   readonly port: number;
   /** The setting that names the port, for messages. */
-  readonly setting: "WATCHER_PORT" | "METRICS_PORT" | "WATCHER_TLS_PORT";
+  readonly setting: "WATCHER_PORT" | "METRICS_PORT" | "WATCHER_TLS_PORT" | "--port";
   readonly maxConnections: number;
   /** For a request to arrive whole. */
   readonly requestTimeoutMs: number;
-  readonly metrics: Pick<Metrics, "connections" | "connectionsRefused">;
+  readonly metrics?: Pick<Metrics, "connections" | "connectionsRefused">;
   /** Where the port speaks TLS. */
   readonly certificates?: Certificates;
   /** What tests shorten. */
@@ -79,6 +80,9 @@ const DISCARD_MS = 1_000;
 const ACCEPT_MS = 2_000;
 const ACCEPT_POLL_MS = 50;
 
+/** The one kind of answer that is written while it is made. */
+const EVENT_STREAM = "text/event-stream";
+
 const log = logger("http");
 
 /** Serves `app` on a port. Rejects with the port and its setting where the port cannot be had. */
@@ -89,11 +93,11 @@ export async function listen(app: Served, options: ListenOptions): Promise<Liste
   const connections = new Connections({
     max: connectionLimit(options.maxConnections),
     answerMs: limits.answerMs,
-    onCount: (count) => metrics.connections.set(labels, count),
-    onRefused: () => metrics.connectionsRefused.inc(labels),
+    onCount: (count) => metrics?.connections.set(labels, count),
+    onRefused: () => metrics?.connectionsRefused.inc(labels),
   });
-  metrics.connections.set(labels, 0);
-  metrics.connectionsRefused.inc(labels, 0);
+  metrics?.connections.set(labels, 0);
+  metrics?.connectionsRefused.inc(labels, 0);
   const handler = (incoming: IncomingMessage) => (request: Request) =>
     app.fetch(request, bindingsOf(incoming));
   const server = await createHttpServer((request, response) => {
@@ -271,7 +275,7 @@ function codeOf(error: unknown): string {
 }
 
 /**
- * Answers a request of node:http by a fetch handler, whole. Rejects as the handler does. Own code: the listener of
+ * Answers a request of node:http by a fetch handler: whole, but for a stream of events. Rejects as the handler does. Own code: the listener of
  * @hono/node-server keeps timers and writes to the console when a client hangs up, and costs the same (bench).
  */
 async function answer(
@@ -280,6 +284,9 @@ async function answer(
 ): Promise<void> {
   const request = requestOf(incoming);
   const response = request ? await handler(request) : new Response(null, { status: 400 });
+  if (response.body && response.headers.get("content-type") === EVENT_STREAM) {
+    return await answerStream(response, response.body, outgoing);
+  }
   const body = new Uint8Array(await response.arrayBuffer());
   if (!incoming.complete && !incoming.destroyed) await discardRest(incoming);
   if (outgoing.destroyed) return;
@@ -290,6 +297,28 @@ async function answer(
     ...(!incoming.complete && { connection: "close" }),
   });
   outgoing.end(body);
+}
+
+/** Writes a stream as it comes, no faster than it is taken, until it ends or the client has gone. */
+async function answerStream(
+  { status, headers }: Response,
+  body: ReadableStream<Uint8Array>,
+  outgoing: ServerResponse,
+): Promise<void> {
+  const reader = body.getReader();
+  const gone = new AbortController();
+  outgoing.once("close", () => {
+    gone.abort();
+    reader.cancel().catch(() => {});
+  });
+  if (outgoing.destroyed) return void await reader.cancel();
+  outgoing.writeHead(status, Object.fromEntries(headers));
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done || outgoing.destroyed) break;
+    if (!outgoing.write(value)) await once(outgoing, "drain", { signal: gone.signal }).catch(() => {});
+  }
+  outgoing.end();
 }
 
 /**

@@ -90,6 +90,8 @@ export interface WatchOptions {
   readonly metrics?: Pick<Metrics, "watchReconnects" | "watchLastActivity" | "informerSynced">;
   /** Called at pages, frames, errors and tries: a watch is alive although nothing changes. */
   readonly beat?: Beat;
+  /** Called after each page of a list: objects read so far, and what the server says is still to come. */
+  readonly onPage?: (page: { readonly read: number; readonly remaining: number | undefined }) => void;
   /** Called at each change of state, also at the recovery from an error without a new list. */
   readonly onState?: (state: WatchState) => void;
 }
@@ -253,6 +255,7 @@ async function* listAll<T extends KubeObject>(run: Run): AsyncGenerator<WatchEve
   run.telemetry.state("listing");
   let next: string | undefined;
   let resourceVersion: string;
+  let read = 0;
   do {
     const list = await listPage<T>(run, next);
     run.telemetry.activity();
@@ -260,6 +263,8 @@ async function* listAll<T extends KubeObject>(run: Run): AsyncGenerator<WatchEve
       yield { type: "apply", object: arrived(item, run.type) };
       if (run.options.signal.aborted) return;
     }
+    read += list.items.length;
+    run.options.onPage?.({ read, remaining: list.metadata.remainingItemCount });
     next = list.metadata.continue || undefined;
     resourceVersion = list.metadata.resourceVersion ?? "";
   } while (next !== undefined);

@@ -3,6 +3,7 @@
  * are JSON, errors are `{error}` with a sentence. Times are RFC 3339 in UTC.
  */
 import type { Severity } from "../model/observation.ts";
+import type { AcceptMatch as ExceptionMatch } from "../read/accept.ts";
 
 /** `POST /api/session` with `{token}` (from the URL's fragment, good once): the secret for this tab. */
 export interface Session {
@@ -32,7 +33,7 @@ export interface State {
  * The filter of every list, also the page's URL query. Several values of a key are joined by commas, and a comma in a value is
  * written `\,`. An absent key matches everything, but `phase` is Active.
  */
-export interface Filter {
+export interface FindingFilter {
   readonly severity?: string;
   readonly source?: string;
   readonly namespace?: string;
@@ -79,7 +80,7 @@ export interface FindingRow {
   readonly category: string;
 }
 
-/** `GET /api/findings?<Filter>&sort=severity|firstSeenAt|lastSeenAt|rule|workload|source|namespace|occurrences&order=asc|desc&offset=&limit=` (limit ≤ 200). */
+/** `GET /api/findings?<FindingFilter>&sort=severity|firstSeenAt|lastSeenAt|rule|workload|source|namespace|occurrences&order=asc|desc&offset=&limit=` (limit ≤ 200). */
 export interface FindingPage {
   readonly revision: number;
   readonly total: number;
@@ -88,11 +89,11 @@ export interface FindingPage {
   readonly counts: Readonly<Record<Severity, number>>;
 }
 
-/** `GET /api/groups?by=workloads|rules|images|namespaces|sources&<Filter>&window=24h&offset=&limit=`, worst first; `window` is how far back `new` and `resolved` look. */
+/** `GET /api/groups?by=workloads|rules|images|namespaces|sources&<FindingFilter>&window=24h&offset=&limit=`, worst first; `window` is how far back `new` and `resolved` look. */
 export interface GroupRow {
   readonly name: string;
   /** The filter that lists the group. */
-  readonly filter: Filter;
+  readonly filter: FindingFilter;
   readonly counts: Readonly<Record<Severity, number>>;
   /** Open findings of each tool. */
   readonly tools: Readonly<Record<string, number>>;
@@ -157,7 +158,7 @@ export interface FindingDetail {
   /** Other findings of its workload, worst first, at most 50. */
   readonly related: readonly FindingRow[];
   readonly relatedTotal: number;
-  readonly relatedFilter: Filter;
+  readonly relatedFilter: FindingFilter;
 }
 
 /** `GET /api/exceptions`. */
@@ -177,13 +178,7 @@ export interface ExceptionRow {
   readonly onlyWhileNoFix: boolean;
   readonly mayDelete: boolean;
 }
-export interface ExceptionMatch {
-  readonly rules?: readonly string[];
-  readonly workloads?: readonly string[];
-  readonly sources?: readonly string[];
-  readonly severities?: readonly string[];
-  readonly resources?: readonly { readonly kind: string; readonly name: string }[];
-}
+export type { ExceptionMatch };
 export interface ExceptionList {
   readonly served: boolean;
   readonly rows: readonly ExceptionRow[];
@@ -198,6 +193,7 @@ export interface ExceptionDraft {
   readonly justification: string;
   readonly expiresAt: string;
   readonly ticket?: string;
+  readonly acceptedBy?: string;
   readonly onlyWhileNoFix?: boolean;
 }
 export interface ExceptionPreview {
@@ -206,13 +202,13 @@ export interface ExceptionPreview {
   readonly sample: readonly FindingRow[];
 }
 
-/** `GET /api/commands?<Filter>`: the list as commands. */
+/** `GET /api/commands?<FindingFilter>`: the list as commands. */
 export interface Commands {
   readonly kubectl: string;
   readonly zen: string;
 }
 
-/** `GET /api/facets?<Filter>`: values for the filter's choices with their counts, at most 200 each. */
+/** `GET /api/facets?<FindingFilter>`: values for the filter's choices with their counts, at most 200 each. */
 export interface Facets {
   readonly severity: Facet[];
   readonly source: Facet[];

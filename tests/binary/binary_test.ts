@@ -123,7 +123,49 @@ Deno.test("every command does its work from another folder", async () => {
   }
   const { out } = await zen(["--help"], { cwd: place });
   const listed = [...out.matchAll(/^ {2}([a-z]+) (?:\[|<| )/gm)].map(([, name]) => name);
-  assertEquals([...new Set(["run", ...commands.map(([[name]]) => name)])].sort(), listed.sort());
+  assertEquals([...new Set(["run", "ui", ...commands.map(([[name]]) => name)])].sort(), listed.sort());
+});
+
+Deno.test("the bundle hides the chunks of the page and of client-node from the runtime, which reads those it finds at the start", async () => {
+  const chunks = new Map<string, string>();
+  for await (const { name } of Deno.readDir(join(folder, "bundle"))) {
+    if (name.endsWith(".js")) chunks.set(name, await Deno.readTextFile(join(folder, "bundle", name)));
+  }
+  const hidden = [...chunks].filter(([, code]) => code.includes("/icon.svg") || code.length > 1_000_000);
+  assert(hidden.length >= 2, hidden.map(([name]) => name).join());
+  for (const [name] of hidden) {
+    const finders = [...chunks].filter(([, code]) =>
+      new RegExp(`(from|import)\\s*\\(?"\\./${name}"`).test(code)
+    );
+    assertEquals(finders.map(([finder]) => finder), [], name);
+  }
+});
+
+Deno.test("ui serves the page that is built in, and ends with 0 on SIGINT", async () => {
+  await using world = await startDevWorld();
+  const child = new Deno.Command(programs.user, {
+    args: ["ui", "--no-open", "--kubeconfig", world.kubeconfig],
+    cwd: folder,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  const { value: address = "" } = await reader.read();
+  assertMatch(address, /^http:\/\/127\.0\.0\.1:\d+\/#token=\S+\n$/);
+  const url = new URL(address.trim());
+  for (
+    const [path, holds] of Object.entries({ "/": "<html", "/page.js": "getElementById", "/page.css": "{" })
+  ) {
+    const response = await fetch(new URL(path, url));
+    const text = await response.text();
+    assertEquals(response.status, 200);
+    assertStringIncludes(text, holds);
+    assert(!text.includes("ZEN_WATCHER_"), "the script is built in");
+  }
+  child.kill("SIGINT");
+  assertEquals((await child.status).code, 0);
+  await reader.cancel();
 });
 
 Deno.test("with a kubeconfig it stores alerts, and ends with 0 on SIGTERM and SIGINT", async () => {

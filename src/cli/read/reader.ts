@@ -97,7 +97,8 @@ export async function openReader(
   };
 }
 
-function impersonating(connection: Connection, user: string): Connection {
+/** The same cluster as another user, as `--as` says. */
+export function impersonating(connection: Connection, user: string): Connection {
   return {
     ...connection,
     async endpoint(options) {

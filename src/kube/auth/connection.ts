@@ -22,6 +22,8 @@ export interface Connection {
   readonly description: string;
   /** The namespace of the Pod or of the kubeconfig's context. */
   readonly namespace: string | undefined;
+  /** The name of the kubeconfig's context, where it came from one. */
+  readonly context?: string;
   /** The present endpoint. `fresh` after a 401: read it anew (implementations bound how often). */
   endpoint(options?: { readonly fresh?: boolean }): Promise<Endpoint>;
 }

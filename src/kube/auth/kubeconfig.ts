@@ -112,6 +112,7 @@ export async function kubeconfigConnection(options: KubeconfigOptions): Promise<
   return {
     description: `context "${context}" of ${where}`,
     namespace: loaded.config.getContextObject(context)?.namespace || undefined,
+    context,
     endpoint,
   };
 }

@@ -6,7 +6,7 @@
 /// <reference lib="dom.iterable" />
 /** What is accepted: by whom, why, until when, how many findings it matches; and the way back. */
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { ExceptionList, ExceptionMatch, ExceptionRow, Filter } from "../protocol.ts";
+import type { ExceptionList, ExceptionMatch, ExceptionRow, FindingFilter as Filter } from "../protocol.ts";
 import { useAnswer } from "./answers.ts";
 import { state } from "./live.ts";
 import { announcement, Empty, Loaded, ProblemNote, ViewHead } from "./parts.tsx";

@@ -7,7 +7,7 @@
 /** The filter of a list: search, choices with their counts, and what else the URL restricts. */
 import { useEffect, useRef, useState } from "preact/hooks";
 import { SEVERITIES } from "../../model/terms.ts";
-import type { Facet, Facets, Filter } from "../protocol.ts";
+import type { Facet, Facets, FindingFilter as Filter } from "../protocol.ts";
 import { useAnswer } from "./answers.ts";
 import { Menu } from "./parts.tsx";
 import { oneValue, queryOf, refine, route, valuesOf } from "./route.ts";

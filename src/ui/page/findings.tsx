@@ -7,7 +7,7 @@
 /** The list of findings: only the rows that are on the screen are elements, whatever the length. */
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { SEVERITIES } from "../../model/terms.ts";
-import type { Filter, FindingPage, FindingRow } from "../protocol.ts";
+import type { FindingFilter as Filter, FindingPage, FindingRow } from "../protocol.ts";
 import { FilterBar } from "./filter_bar.tsx";
 import { state } from "./live.ts";
 import { NothingStored } from "./overview.tsx";

@@ -8,7 +8,7 @@
 import { signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
-import type { Commands, Filter } from "../protocol.ts";
+import type { Commands, FindingFilter as Filter } from "../protocol.ts";
 import { type Answer, useAnswer } from "./answers.ts";
 import { queryOf } from "./route.ts";
 

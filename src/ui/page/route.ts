@@ -4,7 +4,7 @@
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
 import { signal } from "@preact/signals";
-import type { Filter } from "../protocol.ts";
+import type { FindingFilter as Filter } from "../protocol.ts";
 
 /** The views, in the order of the navigation; `finding` and `accept` are reached by links alone. */
 export const VIEWS = [

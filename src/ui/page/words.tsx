@@ -8,7 +8,7 @@
 import { signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { SEVERITIES, type Severity } from "../../model/terms.ts";
-import type { Filter } from "../protocol.ts";
+import type { FindingFilter as Filter } from "../protocol.ts";
 import { hrefOf } from "./route.ts";
 
 const MINUTE_MS = 60_000;

@@ -1,0 +1,227 @@
+import { startDevCluster } from "../src/devcluster/mod.ts";
+import { fixedConnection } from "../src/kube/auth/connection.ts";
+import { createKubeClient } from "../src/kube/client.ts";
+import type { Json, JsonObject } from "../src/model/json.ts";
+import { SEVERITIES } from "../src/model/observation.ts";
+import { OBSERVATIONS } from "../src/store/observations.ts";
+import type { State } from "../src/ui/protocol.ts";
+import { storedObservation } from "../tests/support/observation.ts";
+import { percentile, type Row, tableOf } from "./bench/figures.ts";
+import { residentMemory } from "./bench/process.ts";
+import { freshBundle } from "./bundle.ts";
+import { createNamespaces, installCrds } from "./support/feed.ts";
+import { linesOf } from "./support/lines.ts";
+import { kubeconfigPermissions, V8_FLAGS } from "./support/permissions.ts";
+import { print, runScript, type Values } from "./support/script.ts";
+
+const HELP = `
+Usage: deno task bench:ui [--count 50000] [--seconds 20]
+
+Measures the server part of the page (the bundle, as a user runs it) on an embedded API server with this many Observations: the
+first list, the answers to the page's questions, memory, and the same while 50 Observations change each second. Prints a table.
+Absolute figures depend on the machine.
+`;
+const OPTIONS = { count: { type: "string" }, seconds: { type: "string" } } as const;
+
+const NAMESPACES = Array.from({ length: 40 }, (_, index) => `team-${index}`);
+const STORED = "observations.zen.kube-zen.io";
+const TRIES = 15;
+const CHANGES_PER_SECOND = 50;
+/** What people do on the page. */
+const QUESTIONS: Readonly<Record<string, string>> = {
+  "findings, worst first": "/api/findings?limit=100&try=",
+  "filter by severity": "/api/findings?severity=CRITICAL&limit=100&try=",
+  "filter by namespace and text": "/api/findings?namespace=team-7&text=overflow%20libx&limit=100&try=",
+  "text in all phases": "/api/findings?phase=all&text=CVE-2024-1&limit=100&try=",
+  "sort by rule": "/api/findings?sort=rule&limit=100&try=",
+  "sort by last seen": "/api/findings?sort=lastSeenAt&order=desc&limit=100&try=",
+  "workloads": "/api/groups?by=workloads&limit=100&try=",
+  "rules": "/api/groups?by=rules&limit=100&try=",
+  "overview": "/api/overview?try=",
+  "values of filters": "/api/facets?try=",
+};
+
+async function main({ count = "50000", seconds = "20" }: Values<typeof OPTIONS>): Promise<void> {
+  const entry = await freshBundle();
+  await using cluster = startDevCluster();
+  using api = createKubeClient(fixedConnection({ server: cluster.url }));
+  await installCrds(api);
+  await createNamespaces(api, NAMESPACES);
+  const { objects } = cluster.cluster.resources.get(STORED) ?? {};
+  if (!objects) throw new Error(`Cannot store Observations: ${STORED} is not served`);
+  for (let index = 0; index < Number(count); index++) {
+    const { apiVersion: _, kind: __, ...observation } = finding(index);
+    objects.put(keyOf(index), observation as unknown as JsonObject);
+  }
+  const folder = await Deno.makeTempDir();
+  await Deno.writeTextFile(`${folder}/kubeconfig`, cluster.kubeconfig());
+  await using ui = await startUi(entry, `${folder}/kubeconfig`);
+  const rows: Row[] = [];
+  const get = async <T>(path: string): Promise<T> => {
+    const response = await fetch(`${ui.url}${path}`, { headers: { "x-zen-secret": ui.secret } });
+    if (!response.ok) throw new Error(`Cannot get ${path}: ${response.status} ${await response.text()}`);
+    return await response.json();
+  };
+  await until(async () => (await get<State>("/api/state")).listed.read > 0);
+  rows.push({ what: "first rows after the start", measured: performance.now() - ui.startedAt, unit: "ms" });
+  await until(async () => (await get<State>("/api/state")).listed.done);
+  rows.push({
+    what: `all ${count} listed after the start`,
+    measured: performance.now() - ui.startedAt,
+    unit: "ms",
+  });
+  const first = performance.now();
+  await Promise.all([get("/api/overview"), get("/api/findings?limit=100")]);
+  rows.push({
+    what: "overview and list, first time",
+    measured: performance.now() - first,
+    unit: "ms",
+    atMost: 1_000,
+  });
+  rows.push(...await ask(get, ""));
+  rows.push({
+    what: "resident memory",
+    measured: (await residentMemory(ui.pid)).workingSetMiB,
+    unit: "MiB",
+    atMost: 250,
+  });
+  const stop = performance.now() + Number(seconds) * 1_000;
+  const changing = change(stop, async (index) => {
+    const name = keyOf(index).split("/")[1] ?? "";
+    const patch = {
+      status: { occurrences: index + 2, lastSeenAt: new Date().toISOString() },
+    } as unknown as Json;
+    await api.patch(OBSERVATIONS, name, patch, {
+      namespace: namespaceOf(index),
+      type: "merge",
+      subresource: "status",
+    });
+  });
+  while (performance.now() < stop) {
+    rows.push(
+      ...(await ask(get, `, ${CHANGES_PER_SECOND} changes a second`)).filter(() => performance.now() >= stop),
+    );
+  }
+  const changed = await changing;
+  rows.push({
+    what: "resident memory after that",
+    measured: (await residentMemory(ui.pid)).workingSetMiB,
+    unit: "MiB",
+    atMost: 250,
+    beside: `${changed} changes`,
+  });
+  print(tableOf(rows));
+  await Deno.remove(folder, { recursive: true });
+}
+
+/** The median of each question; no two requests are the same, so that no answer was kept. */
+async function ask(get: (path: string) => Promise<unknown>, when: string): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const [what, path] of Object.entries(QUESTIONS)) {
+    const tookMs: number[] = [];
+    for (let index = 0; index < TRIES; index++) {
+      const startedAt = performance.now();
+      await get(`${path}${crypto.randomUUID()}`);
+      tookMs.push(performance.now() - startedAt);
+    }
+    rows.push({
+      what: `${what}${when}`,
+      measured: percentile(tookMs, 0.5),
+      unit: "ms",
+      atMost: 200,
+      beside: `95 % within ${Math.round(percentile(tookMs, 0.95))}`,
+    });
+  }
+  return rows;
+}
+
+/** Changes Observations at a steady rate; resolves with how many. */
+async function change(untilMs: number, one: (index: number) => Promise<void>): Promise<number> {
+  let changed = 0;
+  const startedAt = performance.now();
+  while (performance.now() < untilMs) {
+    await one(changed++ % 1_000);
+    const dueMs = startedAt + changed * 1_000 / CHANGES_PER_SECOND;
+    await new Promise((resolve) => setTimeout(resolve, Math.max(0, dueMs - performance.now())));
+  }
+  return changed;
+}
+
+async function startUi(entry: string, kubeconfig: string) {
+  const startedAt = performance.now();
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", ...kubeconfigPermissions(), V8_FLAGS, entry, "ui", "--no-open", "--kubeconfig", kubeconfig],
+    stdin: "null",
+    stdout: "piped",
+  }).spawn();
+  for await (const line of linesOf(child.stdout)) {
+    const url = new URL(line);
+    const token = url.hash.replace("#token=", "");
+    const response = await fetch(`${url.origin}/api/session`, {
+      method: "POST",
+      body: JSON.stringify({ token }),
+    });
+    const { secret } = await response.json();
+    return {
+      url: url.origin,
+      secret: String(secret),
+      pid: child.pid,
+      startedAt,
+      async [Symbol.asyncDispose]() {
+        child.kill("SIGINT");
+        await child.status;
+      },
+    };
+  }
+  throw new Error("Cannot start the page: it printed no address");
+}
+
+async function until(holds: () => Promise<boolean>): Promise<void> {
+  while (!await holds()) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+function namespaceOf(index: number): string {
+  return NAMESPACES[index % NAMESPACES.length] ?? "";
+}
+
+function keyOf(index: number): string {
+  return `${namespaceOf(index)}/trivy-${String(index).padStart(20, "0")}`;
+}
+
+/** A vulnerability as Trivy reports it: one of 3,000 in one of 1,200 workloads, a tenth Resolved. */
+function finding(index: number) {
+  const cve = `CVE-2024-${1_000 + index % 3_000}`;
+  const namespace = namespaceOf(index);
+  const name = `service-${index % 1_200}`;
+  const seenAt = new Date(Date.now() - (index % 60) * 86_400_000).toISOString();
+  const library = `libx${index % 700}`;
+  const observation = storedObservation({
+    id: index,
+    namespace,
+    resource: { apiVersion: "apps/v1", kind: "Deployment", name, namespace },
+    severity: SEVERITIES[index % SEVERITIES.length] ?? "LOW",
+    rule: cve,
+    message: `${library} 1.2.${
+      index % 9
+    } in container app of Deployment ${name}: a heap buffer overflow (fixed in 1.3.0)`,
+    details: {
+      image: `registry.example.com/team/${name}:1.${index % 30}`,
+      container: "app",
+      library,
+      installedVersion: `1.2.${index % 9}`,
+      fixedVersion: "1.3.0",
+      link: `https://avd.aquasec.com/nvd/${cve.toLowerCase()}`,
+      title: `${library}: a heap buffer overflow in the parser of headers may lead to code execution`,
+      score: 7.5,
+    },
+    createdAt: Date.parse(seenAt),
+    status: {
+      firstSeenAt: seenAt,
+      lastSeenAt: new Date().toISOString(),
+      ...(index % 10 === 0 && { phase: "Resolved", resolvedAt: new Date().toISOString() }),
+    },
+  });
+  return { ...observation, metadata: { ...observation.metadata, name: keyOf(index).split("/")[1] ?? "" } };
+}
+
+if (import.meta.main) await runScript({ help: HELP, options: OPTIONS }, main);

@@ -1,0 +1,92 @@
+/** The page: its server part on the loopback address, with the user's own rights. */
+import { listen } from "../http/server.ts";
+import type { Connection } from "../kube/auth/connection.ts";
+import type { KubeApi } from "../kube/api.ts";
+import type { WatchTuning } from "../kube/watch.ts";
+import { createPageApp } from "./app.ts";
+import { LiveView } from "./live.ts";
+import { pageFiles } from "./page_files.ts";
+import { PageSession } from "./session.ts";
+import { Streams } from "./stream.ts";
+
+/** A browser opens six connections to a host; a few tabs and streams fit. */
+const MAX_CONNECTIONS = 64;
+const REQUEST_TIMEOUT_MS = 30_000;
+/** A new address is printed for refused ones at most this often. */
+const REPRINT_MS = 10_000;
+
+export interface PageOptions {
+  readonly api: KubeApi;
+  readonly connection: Connection;
+  /** `-n`: this namespace alone. */
+  readonly namespace?: string | undefined;
+  /** 0: any free one. */
+  readonly port: number;
+  /** Milliseconds since the epoch. */
+  readonly now?: () => number;
+  /** Takes an address to open: at the start, and when one was refused because it was used or too old. */
+  readonly onAddress: (address: string) => void;
+  /** What tests shorten. */
+  readonly tuning?: WatchTuning;
+}
+
+/** The running page. */
+export interface PageServer extends AsyncDisposable {
+  readonly port: number;
+  /** A new address, good once and for five minutes; the one before is not good any more. */
+  newAddress(): string;
+}
+
+/** Listens on 127.0.0.1 and begins to list. Rejects where the port cannot be had. */
+export async function startPage(options: PageOptions): Promise<PageServer> {
+  const { api, connection, namespace, port, now = () => Date.now(), onAddress, tuning } = options;
+  const { server } = await connection.endpoint();
+  const stop = new AbortController();
+  const live = new LiveView({
+    api,
+    context: connection.context ?? connection.description,
+    server,
+    namespace,
+    fallbackNamespace: connection.namespace ?? "default",
+    now,
+    ...(tuning && { tuning }),
+  });
+  const session = new PageSession();
+  let reprintedAt = -Infinity;
+  let bound = port;
+  const newAddress = () => `http://127.0.0.1:${bound}/#token=${session.newToken()}`;
+  const app = createPageApp({
+    api,
+    live,
+    session,
+    streams: new Streams({ changed: live.changed, state: () => live.state(), signal: stop.signal }),
+    files: pageFiles(),
+    contextName: connection.context,
+    port: () => bound,
+    now,
+    onRefusedToken() {
+      if (performance.now() - reprintedAt < REPRINT_MS) return;
+      reprintedAt = performance.now();
+      onAddress(newAddress());
+    },
+  });
+  const listener = await listen(app, {
+    address: "127.0.0.1",
+    port,
+    setting: "--port",
+    maxConnections: MAX_CONNECTIONS,
+    requestTimeoutMs: REQUEST_TIMEOUT_MS,
+  });
+  bound = listener.port;
+  const running = live.run(stop.signal);
+  onAddress(newAddress());
+  return {
+    port: bound,
+    newAddress,
+    async [Symbol.asyncDispose]() {
+      stop.abort();
+      listener.closeConnections();
+      await Promise.all([listener.shutdown(), running]);
+    },
+  };
+}
