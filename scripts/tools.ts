@@ -1,4 +1,4 @@
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { alone, cacheFolder } from "./support/cache.ts";
 import { isFile } from "./support/files.ts";
 import { run } from "./support/run.ts";
@@ -8,7 +8,8 @@ const HELP = `
 Usage: deno run -A scripts/tools.ts [NAME…]
 
 Finds or builds the tools that tests use, at fixed versions, outside the repository: helm, opa, actionlint,
-krew, validate-krew-manifest, promtool, chromium-headless-shell, alertmanager and checkov. Without a name: all but the last two.
+krew, validate-krew-manifest, promtool, chromium-headless-shell, alertmanager, checkov and gatekeeper. Without a name: all
+but the last three.
 `;
 
 /** Go's tools, by name: the package and its version. */
@@ -25,13 +26,24 @@ const DEBIAN_TOOLS = {
   "chromium-headless-shell": ["chromium-headless-shell", "fonts-dejavu-core"],
 } as const;
 
-/** Go programs that are built in a copy of their module, in which a file is made first that their release would make. */
+/**
+ * Go programs that are built in a copy of their module: with `file`, which their release would make, made first. Files of the
+ * module that are `kept` are put beside the program.
+ */
 const GO_COPIES = {
   alertmanager: {
     module: "github.com/prometheus/alertmanager",
     version: "v0.35.0",
     package: "./cmd/alertmanager",
     file: "ui/app/dist/index.html",
+    kept: [],
+  },
+  gatekeeper: {
+    module: "github.com/open-policy-agent/gatekeeper/v3",
+    version: "v3.23.1",
+    package: ".",
+    file: undefined,
+    kept: ["deploy/gatekeeper.yaml"],
   },
 } as const;
 const PYTHON_TOOLS = { checkov: "3.3.30" } as const;
@@ -49,6 +61,7 @@ export async function ensureTool(name: ToolName): Promise<string> {
     case "chromium-headless-shell":
       return await ensureCommand(name, DEBIAN_TOOLS[name]);
     case "alertmanager":
+    case "gatekeeper":
       return await fromCopy(name);
     case "checkov":
       return await fromPython(name);
@@ -58,7 +71,7 @@ export async function ensureTool(name: ToolName): Promise<string> {
 }
 
 async function fromCopy(name: keyof typeof GO_COPIES): Promise<string> {
-  const { module, version, package: path, file } = GO_COPIES[name];
+  const { module, version, package: path, file, kept } = GO_COPIES[name];
   const folder = cacheFolder("tools", `${name}-${version}`);
   return await made(join(folder, name), async (output) => {
     const why = `Go is needed to build ${name}`;
@@ -70,8 +83,11 @@ async function fromCopy(name: keyof typeof GO_COPIES): Promise<string> {
       // The module cache is read-only.
       await run("cp", ["-R", `${Dir}/.`, copy]);
       await run("chmod", ["-R", "u+w", copy]);
-      await Deno.mkdir(dirname(join(copy, file)), { recursive: true });
-      await Deno.writeTextFile(join(copy, file), "");
+      if (file !== undefined) {
+        await Deno.mkdir(dirname(join(copy, file)), { recursive: true });
+        await Deno.writeTextFile(join(copy, file), "");
+      }
+      for (const each of kept) await Deno.copyFile(join(copy, each), join(folder, basename(each)));
       const env = { CGO_ENABLED: "0", GOWORK: "off", GOFLAGS: "-mod=mod -buildvcs=false" };
       await run("go", ["build", "-o", output, path], { why, env, cwd: copy });
     } finally {
@@ -147,7 +163,7 @@ async function main(_: unknown, words: readonly string[]): Promise<void> {
     "promtool",
     "chromium-headless-shell",
   ];
-  const known: readonly ToolName[] = [...usual, "alertmanager", "checkov"];
+  const known: readonly ToolName[] = [...usual, "alertmanager", "checkov", "gatekeeper"];
   for (const word of words.length > 0 ? words : usual) {
     const name = known.find((each) => each === word);
     if (!name) throw new Error(`Cannot find tool "${word}": expected ${known.join(", ")}`);

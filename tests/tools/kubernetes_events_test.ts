@@ -1,12 +1,10 @@
 /** The Events that kube-controller-manager itself records, read by examples/kubernetes-events.yaml on a real API server. */
 import { assert } from "@std/assert";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
-import { fixedConnection } from "../../src/kube/auth/connection.ts";
-import { startTestApp } from "../support/app.ts";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
-import { loadExamples } from "../support/examples.ts";
 import { applyObjects, ensureNamespaces, listAll } from "../support/objects.ts";
+import { startProgram } from "./program.ts";
 import { report } from "./report.ts";
 
 const REPLICA_SETS = 12;
@@ -16,11 +14,7 @@ Deno.test("every Warning that controller-manager records is stored once, however
     controllerManager: true,
     controllers: ["replicaset-controller"],
   });
-  const own = ["observation", "observationfilter", "ingester", "observationmapping"];
-  await cluster.applyCrds(own.map((name) => new URL(`../../crds/${name}.yaml`, import.meta.url)));
-  await ensureNamespaces(cluster, ["zen-system", "shop"]);
-  const example = (await loadExamples("kubernetes-events.yaml")) as unknown as JsonObject[];
-  await applyObjects(cluster, example);
+  await ensureNamespaces(cluster, ["shop"]);
   // No Pod may be created: each ReplicaSet fails, and tries again.
   await applyObjects(cluster, [{
     apiVersion: "v1",
@@ -28,13 +22,7 @@ Deno.test("every Warning that controller-manager records is stored once, however
     metadata: { name: "none", namespace: "shop" },
     spec: { hard: { pods: "0" } },
   }]);
-  await using app = await startTestApp({
-    server: fixedConnection({
-      server: cluster.url,
-      caPem: cluster.caPem,
-      authorization: `Bearer ${cluster.user("admin").token}`,
-    }),
-  });
+  await using app = await startProgram(cluster, { example: "kubernetes-events.yaml" });
   await applyObjects(cluster, Array.from({ length: REPLICA_SETS }, (_, index) => replicaSet(`web-${index}`)));
   const found = await eventually("every ReplicaSet to have failed more than once", async () => {
     const events = await warnings();

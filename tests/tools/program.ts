@@ -1,0 +1,28 @@
+/** The program in this process on a real API server, as a user who may do all, with one of the examples in force. */
+import type { JsonObject } from "../../src/model/json.ts";
+import { fixedConnection } from "../../src/kube/auth/connection.ts";
+import { startTestApp, type TestApp } from "../support/app.ts";
+import type { Cluster } from "../support/cluster.ts";
+import { loadExamples } from "../support/examples.ts";
+import { applyObjects, ensureNamespaces } from "../support/objects.ts";
+
+const CRDS = ["observation", "observationfilter", "ingester", "observationmapping"];
+
+export interface ProgramOptions {
+  /** A file of examples/. */
+  readonly example: string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Installs the CRDs and the example, and starts the program. */
+export async function startProgram(
+  cluster: Cluster,
+  { example, env = {} }: ProgramOptions,
+): Promise<TestApp> {
+  await cluster.applyCrds(CRDS.map((name) => new URL(`../../crds/${name}.yaml`, import.meta.url)));
+  await ensureNamespaces(cluster, ["zen-system"]);
+  await applyObjects(cluster, (await loadExamples(example)) as unknown as JsonObject[]);
+  const authorization = `Bearer ${cluster.user("admin").token}`;
+  const server = fixedConnection({ server: cluster.url, caPem: cluster.caPem, authorization });
+  return await startTestApp({ server, env });
+}
