@@ -13,6 +13,16 @@ export interface Row {
   readonly beside?: string;
 }
 
+/** A line of the table. */
+export function row(
+  what: string,
+  measured: number,
+  unit: string,
+  more: Pick<Row, "atLeast" | "atMost" | "beside"> = {},
+): Row {
+  return { what, measured, unit, ...more };
+}
+
 /** The rows as text in columns. */
 export function tableOf(rows: readonly Row[]): string {
   return table(

@@ -1,6 +1,6 @@
 /** Measurements of what is pushed at the Falco webhook. */
 import { startBundle, UNLIMITED } from "./controller.ts";
-import { mean, percentile, reconcile, type Row, shown } from "./figures.ts";
+import { mean, percentile, reconcile, type Row, row, shown } from "./figures.ts";
 import {
   bareClient,
   type Bench,
@@ -61,19 +61,11 @@ async function uniqueOn(
   })();
   const bareBest = mean([before, await fastest(bench, bare, { senders })]);
   return [
-    {
-      what: `unique events ÷ bare client's creates, ${where}`,
-      measured: best / bareBest,
-      unit: "×",
+    row(`unique events ÷ bare client's creates, ${where}`, best / bareBest, "×", {
       atLeast,
       beside: `${shown(best)}/s, bare ${shown(bareBest)}/s; origin 200/s, reference 147/s`,
-    },
-    {
-      what: `of those lost or stored twice, ${where}`,
-      measured: found.lost + found.doubled,
-      unit: "",
-      atMost: 0,
-    },
+    }),
+    row(`of those lost or stored twice, ${where}`, found.lost + found.doubled, "", { atMost: 0 }),
   ];
 }
 
@@ -92,29 +84,31 @@ export async function rates(bench: Bench): Promise<Row[]> {
     const seen = await put(bench, webhook, { ...plan, watched: true });
     for (const [share, name, atMost] of [[0.5, "p50", 1.5], [0.99, "p99", 2]] as const) {
       const [ours, theirs] = [percentile(seen.visibleMs, share), percentile(bare.visibleMs, share)];
-      rows.push({
-        what: `POST → visible ÷ bare create → watch, ${name} at ${ratePerSecond}/s`,
-        measured: ours / theirs,
-        unit: "×",
-        ...(ratePerSecond < 200 ? { atMost } : {}),
-        beside: `${shown(ours)} ms, bare ${shown(theirs)} ms; origin ${name === "p50" ? 18 : 130} ms`,
-      });
+      rows.push(
+        row(`POST → visible ÷ bare create → watch, ${name} at ${ratePerSecond}/s`, ours / theirs, "×", {
+          ...(ratePerSecond < 200 ? { atMost } : {}),
+          beside: `${shown(ours)} ms, bare ${shown(theirs)} ms; origin ${name === "p50" ? 18 : 130} ms`,
+        }),
+      );
     }
-    rows.push({
-      what: `CPU per Observation ÷ the floor's, at ${ratePerSecond}/s`,
-      measured: seen.cpuMsEach / plain.cpuMsEach,
-      unit: "×",
-      atMost: 1.8,
-      beside: `${shown(seen.cpuMsEach)} ms, floor ${shown(plain.cpuMsEach)} ms; reference 1.9 ms`,
-    });
+    rows.push(
+      row(`CPU per Observation ÷ the floor's, at ${ratePerSecond}/s`, seen.cpuMsEach / plain.cpuMsEach, "×", {
+        atMost: 1.8,
+        beside: `${shown(seen.cpuMsEach)} ms, floor ${shown(plain.cpuMsEach)} ms; reference 1.9 ms`,
+      }),
+    );
     if (ratePerSecond < 200) continue;
-    rows.push({
-      what: "memory (working set) at 200/s",
-      measured: mean(seen.memory.map(({ workingSetMiB }) => workingSetMiB)),
-      unit: "MiB",
-      atMost: 90,
-      beside: `anonymous ${shown(mean(seen.memory.map(({ anonymousMiB }) => anonymousMiB)))}; origin 95`,
-    });
+    rows.push(
+      row(
+        "memory (working set) at 200/s",
+        mean(seen.memory.map(({ workingSetMiB }) => workingSetMiB)),
+        "MiB",
+        {
+          atMost: 90,
+          beside: `anonymous ${shown(mean(seen.memory.map(({ anonymousMiB }) => anonymousMiB)))}; origin 95`,
+        },
+      ),
+    );
   }
   return rows;
 }
@@ -124,5 +118,5 @@ export async function duplicates({ quick }: Bench): Promise<Row[]> {
   await using worker = startWorker([V8_FLAGS]);
   const question = quick ? { warmUp: 10, rounds: 10 } : { warmUp: 30, rounds: 100 };
   const measured = await worker.ask("duplicates", question);
-  return [{ what: "duplicates decided in process, by CPU time", measured, unit: "/s", atLeast: 10_000 }];
+  return [row("duplicates decided in process, by CPU time", measured, "/s", { atLeast: 10_000 })];
 }

@@ -2,7 +2,7 @@
 import { createNamespaces, feedObjects, feedWebhook } from "../support/feed.ts";
 import { OBSERVATIONS } from "../../src/store/observations.ts";
 import { type Bundle, startBundle, UNLIMITED, untilIndexed, wait } from "./controller.ts";
-import { mean, type Row, shown } from "./figures.ts";
+import { mean, type Row, row, shown } from "./figures.ts";
 import { heapAfterGc } from "./inspector.ts";
 import { NAMESPACE } from "./inputs.ts";
 import { VULNERABILITY_REPORTS, vulnerabilityReport } from "../../tests/support/reports.ts";
@@ -22,24 +22,21 @@ export async function levels(bench: Bench): Promise<Row[]> {
     const level = await levelAt(bench, count);
     empty ??= level;
     if (index === 0) continue;
-    rows.push({
-      what: `creates ÷ bare client's with ${count} stored, against none stored`,
-      measured: level.ratio / empty.ratio,
-      unit: "×",
-      atLeast: 0.95,
-      beside: `${shown(level.perSecond)}/s, bare ${shown(level.barePerSecond)}/s`,
-    }, {
-      what: `heap after a collection with ${count} stored, growth`,
-      measured: (level.heapBytes - empty.heapBytes) / MB,
-      unit: "MB",
-      atMost: index === 1 ? 6 : 15,
-      beside: `origin ${index === 1 ? 10 : 15} MB`,
-    }, {
-      what: `ready after start with ${count} stored`,
-      measured: level.readyAfterMs,
-      unit: "ms",
-      atMost: 1_000,
-    });
+    rows.push(
+      row(
+        `creates ÷ bare client's with ${count} stored, against none stored`,
+        level.ratio / empty.ratio,
+        "×",
+        { atLeast: 0.95, beside: `${shown(level.perSecond)}/s, bare ${shown(level.barePerSecond)}/s` },
+      ),
+      row(
+        `heap after a collection with ${count} stored, growth`,
+        (level.heapBytes - empty.heapBytes) / MB,
+        "MB",
+        { atMost: index === 1 ? 6 : 15, beside: `origin ${index === 1 ? 10 : 15} MB` },
+      ),
+      row(`ready after start with ${count} stored`, level.readyAfterMs, "ms", { atMost: 1_000 }),
+    );
   }
   return rows;
 }
@@ -120,17 +117,14 @@ export async function reports(bench: Bench): Promise<Row[]> {
   const written = (await server.requests()).writes - writes;
   const restart = `restart over ${findings} findings in ${count} reports`;
   return [
-    {
-      what: `${findings} findings in ${count} reports: stored ÷ bare client's creates`,
-      measured: perSecond / bare,
-      unit: "×",
+    row(`${findings} findings in ${count} reports: stored ÷ bare client's creates`, perSecond / bare, "×", {
       atLeast: 0.8,
       beside: `${shown(perSecond)}/s, bare ${shown(bare)}/s`,
-    },
-    { what: `${restart}: ready`, measured: bundle.readyAfterMs, unit: "ms", atMost: 1_000 },
-    { what: `${restart}: index complete`, measured: indexedMs / 1_000, unit: "s", atMost: 15 },
-    { what: `${restart}: all evaluated`, measured: evaluatedMs / 1_000, unit: "s", atMost: 30 },
-    { what: `${restart}: writes`, measured: written, unit: "", atMost: 0 },
+    }),
+    row(`${restart}: ready`, bundle.readyAfterMs, "ms", { atMost: 1_000 }),
+    row(`${restart}: index complete`, indexedMs / 1_000, "s", { atMost: 15 }),
+    row(`${restart}: all evaluated`, evaluatedMs / 1_000, "s", { atMost: 30 }),
+    row(`${restart}: writes`, written, "", { atMost: 0 }),
   ];
 }
 
@@ -159,7 +153,7 @@ export async function size({ server }: Bench): Promise<Row[]> {
     sizes.push(new TextEncoder().encode(JSON.stringify({ ...object, metadata })).length);
   }
   const beside = `${sizes.length} objects, without managedFields as kubectl shows them; origin 2.2 KB`;
-  return [{ what: "mean stored size", measured: mean(sizes) / 1_000, unit: "KB", atMost: 2.25, beside }];
+  return [row("mean stored size", mean(sizes) / 1_000, "KB", { atMost: 2.25, beside })];
 }
 
 /** The samples stored and nothing to do, for two minutes. */
@@ -177,21 +171,12 @@ export async function idle({ server, quick }: Bench): Promise<Row[]> {
   const perMinute = (after.own - before.own) / minutes;
   const beside = `anonymous ${shown(anonymousMiB)}; origin 35`;
   return [
-    { what: "ready after start", measured: bundle.readyAfterMs, unit: "ms", atMost: 1_000 },
-    { what: "memory (working set) at rest", measured: workingSetMiB, unit: "MiB", atMost: 65, beside },
-    {
-      what: "CPU at rest",
-      measured: cpu / minutes / 600,
-      unit: "% of a core",
-      atMost: 0.5,
-      beside: "origin 0.2",
-    },
-    {
-      what: "API requests at rest, with the lease's 30",
-      measured: perMinute,
-      unit: "/min",
+    row("ready after start", bundle.readyAfterMs, "ms", { atMost: 1_000 }),
+    row("memory (working set) at rest", workingSetMiB, "MiB", { atMost: 65, beside }),
+    row("CPU at rest", cpu / minutes / 600, "% of a core", { atMost: 0.5, beside: "origin 0.2" }),
+    row("API requests at rest, with the lease's 30", perMinute, "/min", {
       atMost: 45,
       beside: "origin 10–15 without the lease's",
-    },
+    }),
   ];
 }
