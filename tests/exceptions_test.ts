@@ -2,10 +2,13 @@
 import { assertEquals } from "@std/assert";
 import { OBSERVATION_EXCEPTIONS } from "../src/exceptions/kind.ts";
 import { readyOf } from "../src/kube/conditions.ts";
+import { isObject } from "../src/model/json.ts";
 import { exceptionObject } from "../src/read/accept.ts";
+import type { TestApp } from "./support/app.ts";
 import { type DevWorld, startDevWorld } from "./support/dev_world.ts";
 import { eventually } from "./support/eventually.ts";
-import { EXCEPTION_STORIES } from "./support/exception_stories.ts";
+import { VULNERABILITY_REPORTS } from "./support/reports.ts";
+import { EXCEPTION_STORIES, vulnerabilityReportOf } from "./support/exception_stories.ts";
 
 for (const { name, play } of EXCEPTION_STORIES) {
   Deno.test(name, async () => {
@@ -80,3 +83,36 @@ Deno.test("a namespace has at most 1,000 exceptions in force: the oldest, and th
   await world.api.delete(OBSERVATION_EXCEPTIONS, "other", { namespace: "pay" });
   await eventually("it to come in force", async () => await inForce() === 1_000);
 });
+
+Deno.test("what is stored as Accepted stays so, for metrics too, while the exceptions cannot be read", async () => {
+  await using world = await startDevWorld({ namespaces: ["shop"] });
+  const severity = { category: "security", severity: "CRITICAL" };
+  {
+    await using app = await world.replica("one");
+    await world.api.create(VULNERABILITY_REPORTS, vulnerabilityReportOf("shop"), { namespace: "shop" });
+    await write(world, "shop", "held", ["CVE-2024-3094"]);
+    await eventually("it to be Accepted", () => phases(world)[0] === "Accepted");
+    await eventually("none to be active", async () => await activeOf(app, severity) === 0);
+  }
+  using _fault = world.server.faults.add({ path: "/observationexceptions", effect: { kind: "deny" } });
+  await using app = await world.replica("two", { env: { GC_INTERVAL: "1s" } });
+  await eventually(
+    "the index to be read",
+    async () => (await (await fetch(`${app.url}/tools/status`)).json()).storage.observations === 1,
+  );
+  await eventually(
+    "the leader to have worked for a while",
+    async () => await app.metric("gc_runs_total") >= 4,
+  );
+  assertEquals(phases(world), ["Accepted"]);
+  assertEquals(await activeOf(app, severity), 0);
+});
+
+function phases(world: DevWorld): unknown[] {
+  return world.observations().map(({ status }) => isObject(status) ? status.phase : undefined);
+}
+
+async function activeOf(app: TestApp, labels: Readonly<Record<string, string>>): Promise<number> {
+  await (await fetch(`${app.metricsUrl}/metrics`)).body?.cancel();
+  return await app.metric("active_events", labels);
+}
