@@ -1,6 +1,7 @@
 /** The kind ObservationException: its resource, its schema and what its CRD is made of. */
 import * as z from "zod";
 import type { ResourceType } from "../kube/api.ts";
+import { conditionSchema } from "../model/condition_schema.ts";
 import type { CrdOptions } from "../model/crd.ts";
 import { GROUP, LIMITS, SEVERITIES } from "../model/observation.ts";
 import { parseTime } from "../model/time.ts";
@@ -88,14 +89,7 @@ export const exceptionSpecSchema = z.strictObject(specShape).meta(KEEPS_UNKNOWN)
   .describe("Which findings are accepted, why and until when");
 
 const statusSchema = z.object({
-  conditions: z.array(z.object({
-    type: z.string(),
-    status: z.enum(["True", "False", "Unknown"]),
-    reason: z.string(),
-    message: z.string(),
-    observedGeneration: z.int().optional(),
-    lastTransitionTime: z.string().meta({ format: "date-time" }),
-  })).optional().describe("Ready: whether it accepts findings, and why not"),
+  conditions: z.array(conditionSchema).optional().describe("Ready: whether it accepts findings, and why not"),
   matched: z.int().min(0).optional().describe("Findings that it covers now"),
 }).describe("Its state, written by zen-watcher alone");
 

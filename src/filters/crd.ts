@@ -1,19 +1,15 @@
 /** What the ObservationFilter's CRD is made of. */
 import * as z from "zod";
+import { conditionSchema } from "../model/condition_schema.ts";
 import type { CrdOptions } from "../model/crd.ts";
 import { dropsShape } from "./drops_schema.ts";
 import { filterBlockShape, targetSourceRule } from "./schema.ts";
 
 /** `status` of an ObservationFilter. */
 const statusSchema = z.object({
-  conditions: z.array(z.object({
-    type: z.string(),
-    status: z.enum(["True", "False", "Unknown"]),
-    reason: z.string(),
-    message: z.string(),
-    observedGeneration: z.int().optional(),
-    lastTransitionTime: z.string().meta({ format: "date-time" }),
-  })).optional().describe("Ready: whether this spec is in force, and why not"),
+  conditions: z.array(conditionSchema).optional().describe(
+    "Ready: whether this spec is in force, and why not",
+  ),
   ...dropsShape,
   inForce: z.object({ generation: z.int(), spec: z.looseObject({}) }).optional()
     .describe("The last good spec, while the spec has a mistake"),

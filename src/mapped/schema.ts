@@ -2,6 +2,7 @@
 import * as z from "zod";
 import { dropsShape } from "../filters/drops_schema.ts";
 import { filterBlockSchema } from "../filters/schema.ts";
+import { conditionSchema } from "../model/condition_schema.ts";
 import { type CrdOptions, type PrinterColumn } from "../model/crd.ts";
 import { LIMITS, SEVERITIES, type Severity, SOURCE_PATTERN } from "../model/observation.ts";
 import { MAX_EXPRESSION_LENGTH } from "../filters/expression.ts";
@@ -155,15 +156,6 @@ export const observationMappingSpecSchema = closed({
   identity,
   enabled: z.boolean().describe("false takes it out of force").optional(),
 }).describe("One more source, of objects of one kind");
-
-const conditionSchema = z.object({
-  type: z.string(),
-  status: z.enum(["True", "False", "Unknown"]),
-  reason: z.string(),
-  message: z.string(),
-  observedGeneration: z.int().optional(),
-  lastTransitionTime: z.string().meta({ format: "date-time" }),
-});
 
 /** `status` of both. */
 export const mappedStatusSchema = z.object({
