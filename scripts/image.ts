@@ -1,4 +1,5 @@
 import { dirname, join } from "node:path";
+import { parse } from "yaml";
 import { compileBundle } from "./compile.ts";
 import { bundle, commitOf } from "./bundle.ts";
 import { writeImage, writeLayer } from "./image/archive.ts";
@@ -23,8 +24,6 @@ same digest.
 
 const ROOT = new URL("../", import.meta.url).pathname;
 
-/** Where values.yaml says that the image is. */
-export const REPOSITORY = "docker.io/kubezen/zen-watcher";
 /** The base of the Dockerfile, whose packages these are. */
 const BASE = "gcr.io/distroless/cc-debian12:nonroot";
 const PACKAGES = [
@@ -53,8 +52,17 @@ export interface ImageOptions {
   readonly tag?: string;
 }
 
-/** Writes the image's archive. Resolves with its digest and its configuration. */
+/** Where the chart's values say that the image is, with its registry. */
+export async function repository(): Promise<string> {
+  const { image } = parse(await Deno.readTextFile(`${ROOT}helm/zen-watcher/values.yaml`));
+  const path = [image.registry, image.repository].filter(Boolean).join("/");
+  // As container runtimes read a name without a host.
+  return path.split("/")[0]?.includes(".") ? path : `docker.io/${path}`;
+}
+
+/** Writes the image's archive. Resolves with its reference, its digest and its configuration. */
 export async function buildImage({ program, output, tag = VERSION }: ImageOptions): Promise<{
+  readonly reference: string;
   readonly digest: string;
   readonly config: ImageConfig;
 }> {
@@ -84,8 +92,8 @@ export async function buildImage({ program, output, tag = VERSION }: ImageOption
       await writeLayer(folder, `${folder}.tar`, { owner });
       layers.push(`${folder}.tar`);
     }
-    const digest = await writeImage(output, { reference: `${REPOSITORY}:${tag}`, config, layers, created });
-    return { digest, config };
+    const reference = `${await repository()}:${tag}`;
+    return { reference, digest: await writeImage(output, { reference, config, layers, created }), config };
   } finally {
     await Deno.remove(work, { recursive: true });
   }
@@ -157,9 +165,9 @@ async function main({ program, output = `${ROOT}dist/zen-watcher-image.tar`, tag
   const work = await Deno.makeTempDir({ prefix: "zen-image-" });
   try {
     const compiled = program ?? await compileForImage(work);
-    const { digest } = await buildImage({ program: compiled, output, tag });
+    const { reference, digest } = await buildImage({ program: compiled, output, tag });
     const { size } = await Deno.stat(output);
-    say(`image: ${REPOSITORY}:${tag}@${digest}, ${(size / 1e6).toFixed(0)} MB, in ${output}`);
+    say(`image: ${reference}@${digest}, ${(size / 1e6).toFixed(0)} MB, in ${output}`);
   } finally {
     await Deno.remove(work, { recursive: true });
   }

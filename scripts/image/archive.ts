@@ -6,7 +6,7 @@ import type { ImageConfig } from "./dockerfile.ts";
 
 /** An image to write. */
 export interface Image {
-  /** `docker.io/kubezen/zen-watcher:0.1.0`. */
+  /** `ghcr.io/kube-zen/zen-watcher:0.1.0`. */
   readonly reference: string;
   readonly config: ImageConfig;
   /** Tar files, the lowest first. */

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { join } from "node:path";
 import { parse } from "yaml";
-import { buildImage, compileForImage, REPOSITORY } from "../../scripts/image.ts";
+import { buildImage, compileForImage, repository } from "../../scripts/image.ts";
 import { readLastStage } from "../../scripts/image/dockerfile.ts";
 import { run } from "../../scripts/support/run.ts";
 import { TLS_ENV } from "../../scripts/support/permissions.ts";
@@ -71,7 +71,6 @@ async function assertMatchesChart(config: Config): Promise<void> {
   const { runAsUser, runAsGroup } = values.podSecurityContext;
   assertEquals(config.User, `${runAsUser}:${runAsGroup}`);
   assertEquals(config.Entrypoint, ["/zen-watcher"]);
-  assertEquals(REPOSITORY, `docker.io/${values.image.repository}`);
   const { port, metricsPort, tlsPort } = values.service;
   assertEquals(
     Object.keys(config.ExposedPorts ?? {}).sort(),
@@ -86,7 +85,7 @@ async function assertMatchesChart(config: Config): Promise<void> {
 async function assertLayout(folder: string, digest: string): Promise<void> {
   const { manifests: [manifest] } = JSON.parse(await Deno.readTextFile(join(folder, "index.json")));
   assertEquals(manifest.digest, digest);
-  assertEquals(manifest.annotations["io.containerd.image.name"], `${REPOSITORY}:${VERSION}`);
+  assertEquals(manifest.annotations["io.containerd.image.name"], `${await repository()}:${VERSION}`);
   const { config, layers } = JSON.parse(new TextDecoder().decode(await blob(folder, manifest)));
   const { rootfs } = JSON.parse(new TextDecoder().decode(await blob(folder, config)));
   assertEquals(rootfs.diff_ids.length, layers.length);
