@@ -54,6 +54,20 @@ export function readTime(value: unknown): Time | undefined {
   return parseTime(formatTime(ms)) && { ms, text: formatTime(ms) };
 }
 
+const UNITS_MS: Readonly<Record<string, number>> = {
+  s: 1_000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  w: 604_800_000,
+};
+
+/** Milliseconds of a length of time such as `90s`, `24h`, `7d` or `2w`; undefined for any other text. */
+export function spanMs(text: string): number | undefined {
+  const [, count = "", unit = ""] = /^(\d{1,6})([smhdw])$/.exec(text) ?? [];
+  return unit === "" ? undefined : Number(count) * (UNITS_MS[unit] ?? 0);
+}
+
 /** RFC 3339 in UTC, milliseconds. */
 export function formatTime(ms: number): string {
   return new Date(ms).toISOString();

@@ -1,4 +1,4 @@
-import { createServerClock, eventTime, isPlausibleDetection, parseTime, readTime } from "./time.ts";
+import { createServerClock, eventTime, isPlausibleDetection, parseTime, readTime, spanMs } from "./time.ts";
 import { assertEquals } from "@std/assert";
 import { VirtualTime } from "../../tests/support/virtual_time.ts";
 
@@ -98,4 +98,11 @@ Deno.test("an own clock that jumps disagrees before the next answer comes", asyn
   assertEquals([server.skewMs, server.agrees], [0, true]);
   offMs = 8 * 24 * 3_600_000;
   assertEquals([server.skewMs, server.agrees], [offMs, false]);
+});
+
+Deno.test("spanMs() reads lengths of time, and nothing else", () => {
+  const spans = ["90s", "2m", "24h", "7d", "2w", "0s"];
+  assertEquals(spans.map(spanMs), [90_000, 120_000, 86_400_000, 604_800_000, 1_209_600_000, 0]);
+  const others = ["", "7", "d", "1.5h", "-1h", "7 d", "7D", "1000000s", "1h30m"];
+  assertEquals(others.map(spanMs), others.map(() => undefined));
 });

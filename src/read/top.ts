@@ -22,6 +22,12 @@ export interface Group {
   readonly oldest: string;
 }
 
+/** What a row is grouped by. */
+type Grouped = Pick<
+  ObservationRow,
+  "rule" | "image" | "namespace" | "source" | "workload" | "kind" | "resource"
+>;
+
 interface Tally {
   readonly counts: Record<Severity, number>;
   readonly tools: Set<string>;
@@ -82,8 +88,8 @@ function isSince(time: string, sinceMs: number): boolean {
   return ms !== undefined && ms >= sinceMs;
 }
 
-/** What is no workload is grouped by its kind and name. */
-function groupOf(row: ObservationRow, by: Grouping): string {
+/** The group of a row; "" for none. What is no workload is grouped by its kind and name. */
+export function groupOf(row: Grouped, by: Grouping): string {
   switch (by) {
     case "rules":
       return row.rule;

@@ -1,20 +1,13 @@
 /** Findings counted by workload, rule, image, namespace or source. */
 import { Refusal } from "../http/problem.ts";
 import { SEVERITIES } from "../model/observation.ts";
+import { spanMs } from "../model/time.ts";
 import { resourceNameOf } from "../read/row.ts";
-import { type Grouping, GROUPINGS } from "../read/top.ts";
+import { type Grouping, GROUPINGS, groupOf } from "../read/top.ts";
 import { criteriaOf, inAnyPhase, joinValues, matches, phasesOf } from "./filter.ts";
 import { type Counts, noCounts, pageOf, totalOf } from "./lists.ts";
 import type { FindingFilter, GroupPage, GroupRow } from "./protocol.ts";
 import { type KeptRow, type KeptRows, phaseOf, timeText } from "./rows.ts";
-
-const UNITS_MS: Readonly<Record<string, number>> = {
-  s: 1_000,
-  m: 60_000,
-  h: 3_600_000,
-  d: 86_400_000,
-  w: 604_800_000,
-};
 
 interface Tally {
   readonly filter: FindingFilter;
@@ -94,24 +87,6 @@ function toGroupRow(name: string, tally: Tally, by: Grouping): GroupRow {
   };
 }
 
-/** What is no workload is grouped by its kind and name. */
-function groupOf(row: KeptRow, by: Grouping): string {
-  switch (by) {
-    case "rules":
-      return row.rule;
-    case "images":
-      return row.image;
-    case "namespaces":
-      return row.namespace;
-    case "sources":
-      return row.source;
-    case "workloads": {
-      const name = row.workload || resourceNameOf(row);
-      return name === "" ? "" : `${row.namespace}/${name}`;
-    }
-  }
-}
-
 function filterOf(row: KeptRow, by: Grouping): FindingFilter {
   const one = (value: string) => joinValues([value]);
   switch (by) {
@@ -134,15 +109,15 @@ function filterOf(row: KeptRow, by: Grouping): FindingFilter {
 /** How far back `new` and `resolved` look: `window`, or a `since` that is a length of time; 24 hours by default. */
 function windowMs(query: URLSearchParams): number {
   const since = query.get("since") ?? "";
-  const text = query.get("window") || (/^\d{1,6}[smhdw]$/.test(since) ? since : "24h");
-  const [, count = "", unit = ""] = /^(\d{1,6})([smhdw])$/.exec(text) ?? [];
-  if (unit === "") {
+  const text = query.get("window") || (spanMs(since) === undefined ? "24h" : since);
+  const ms = spanMs(text);
+  if (ms === undefined) {
     throw new Refusal(
       400,
       `Cannot read "window": expected a length of time like 24h or 7d, received "${text.slice(0, 50)}"`,
     );
   }
-  return Number(count) * (UNITS_MS[unit] ?? 0);
+  return ms;
 }
 
 function emptyTally(filter: FindingFilter): Tally {

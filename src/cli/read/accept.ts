@@ -4,7 +4,7 @@ import { EXCEPTION_REASONS, type ExceptionReason, OBSERVATION_EXCEPTIONS } from 
 import { hasStatus, type KubeObject, resourceName } from "../../kube/api.ts";
 import { errorMessage } from "../../model/error_message.ts";
 import { LABELS } from "../../model/observation.ts";
-import { formatSeconds, parseTime } from "../../model/time.ts";
+import { formatSeconds, parseTime, spanMs } from "../../model/time.ts";
 import {
   type AcceptMatch,
   checkedException,
@@ -215,12 +215,10 @@ async function chosenBy(
   return { match, namespace: belongsTo };
 }
 
-const UNITS_MS: Readonly<Record<string, number>> = { h: 3_600_000, d: 86_400_000, w: 604_800_000 };
-
 /** `90d` from now, a day in UTC, or RFC 3339; as RFC 3339. */
 function expiresOf(text: string, now: number): string {
-  const [, count = "", unit = ""] = /^(\d{1,5})([hdw])$/.exec(text) ?? [];
-  if (unit !== "") return formatSeconds(now + Number(count) * (UNITS_MS[unit] ?? 0));
+  const span = /^\d{1,5}[hdw]$/.test(text) ? spanMs(text) : undefined;
+  if (span !== undefined) return formatSeconds(now + span);
   const time = parseTime(/^\d{4}-\d\d-\d\d$/.test(text) ? `${text}T00:00:00Z` : text);
   if (!time) {
     throw usage("accept", `expected --expires to be like 90d, 2027-01-31 or RFC 3339, received "${text}"`);

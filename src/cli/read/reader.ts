@@ -4,7 +4,7 @@ import { Option } from "commander";
 import type { Connection } from "../../kube/auth/connection.ts";
 import { createKubeClient, type KubeClient } from "../../kube/client.ts";
 import { SEVERITIES, type Severity } from "../../model/observation.ts";
-import { parseTime } from "../../model/time.ts";
+import { parseTime, spanMs } from "../../model/time.ts";
 import type { ReadOptions } from "../../read/observations.ts";
 import type { Selection } from "../../read/selection.ts";
 import { type ClusterFlags, clusterFlags, type CommandContext, usage } from "../command.ts";
@@ -140,18 +140,10 @@ export function severitiesOf(text: string): Severity[] {
   return SEVERITIES.filter((severity) => chosen.includes(severity));
 }
 
-const UNITS_MS: Readonly<Record<string, number>> = {
-  s: 1_000,
-  m: 60_000,
-  h: 3_600_000,
-  d: 86_400_000,
-  w: 604_800_000,
-};
-
 /** A time as flags take it: `24h` and `7d` before now, a day (`2026-11-01`, in UTC), or RFC 3339. Milliseconds since the epoch. */
 export function timeOf(text: string, { flag, now }: { readonly flag: string; readonly now: number }): number {
-  const [, count = "", unit = ""] = /^(\d{1,6})([smhdw])$/.exec(text) ?? [];
-  if (unit !== "") return now - Number(count) * (UNITS_MS[unit] ?? 0);
+  const span = spanMs(text);
+  if (span !== undefined) return now - span;
   const time = parseTime(/^\d{4}-\d\d-\d\d$/.test(text) ? `${text}T00:00:00Z` : text);
   if (time) return time.ms;
   throw usage(
