@@ -6,6 +6,7 @@ import Ajv2020 from "ajv/dist/2020.js";
 import Ajv from "ajv-draft-04";
 import addFormats from "ajv-formats";
 import { createHash } from "node:crypto";
+import { join } from "node:path";
 import { csvRecord } from "../src/cli/output/csv.ts";
 import { imagePurl } from "../src/cli/output/openvex.ts";
 import { OBSERVATION_EXCEPTIONS } from "../src/exceptions/kind.ts";
@@ -125,6 +126,60 @@ Deno.test("export -o csv makes formulas inert, and csvRecord() keeps a cell in i
     ["", "n/a\n"],
   ];
   for (const [cell, record] of rows) assertEquals(csvRecord([cell]), record);
+});
+
+Deno.test("export --folder writes the same to a file of the day, complete or not at all, and keeps the newest", async () => {
+  await using world = await startWorld();
+  const folder = await Deno.makeTempDir();
+  try {
+    const others = [
+      "observations-2026-11-19.csv",
+      "observations-2026-11-20.csv",
+      "observations-2026-11-18.json",
+      "mine.csv",
+    ];
+    for (const name of others) await Deno.writeTextFile(join(folder, name), "before");
+    const args = ["export", "-o", "csv", "--folder", folder, "--keep", "2"];
+    const file = join(folder, "observations-2026-11-22.csv");
+    const first = await zen(args, world);
+    assertEquals([first.code, first.out, first.err], [0, "", `Wrote ${file}\n`]);
+    const { out } = await zen(["export", "-o", "csv"], world);
+    // The first line is the command.
+    assertEquals((await Deno.readTextFile(file)).split("\n").slice(1), out.split("\n").slice(1));
+    const names = async () => (await Array.fromAsync(Deno.readDir(folder), ({ name }) => name)).sort();
+    const kept = [
+      "mine.csv",
+      "observations-2026-11-18.json",
+      "observations-2026-11-20.csv",
+      "observations-2026-11-22.csv",
+    ];
+    assertEquals(await names(), kept);
+
+    await Deno.writeTextFile(file, "yesterday's run");
+    const failed = await zen(args, { kubeconfig: join(folder, "none") });
+    assertEquals(failed.code, 1);
+    assertEquals(await Deno.readTextFile(file), "yesterday's run", "a failed export replaces nothing");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("export names the folder that it cannot write to, and refuses --keep without one", async () => {
+  await using world = await startWorld();
+  const missing = await zen(["export", "-o", "csv", "--folder", "/nonexistent"], world);
+  assertEquals(missing.code, 1);
+  assertStringIncludes(missing.err, 'Cannot write "/nonexistent/observations-2026-11-22.csv": ');
+  for (
+    const [args, why] of [
+      [["--keep", "2"], "expected --folder with --keep"],
+      [["--folder", "/tmp", "--keep", "0"], "expected a number of files from 1 on"],
+      [["--folder", "/tmp", "--keep", "many"], "expected a number of files from 1 on"],
+    ] as const
+  ) {
+    const { code, err } = await zen(["export", "-o", "csv", ...args], world);
+    assertEquals(code, 2);
+    assertStringIncludes(err, why);
+  }
 });
 
 Deno.test("export --since, --until and --open-at choose by the dates of a finding", async () => {

@@ -351,6 +351,11 @@ export const REASON_NOTES: Readonly<Record<string, Note>> = {
 
 /** Texts that begin with "Cannot". */
 export const ERROR_NOTES: Readonly<Record<string, Note>> = {
+  // Exports
+  'Cannot write "…": …. The image\'s program writes to a volume at … alone': [
+    "`export --folder` cannot write there: no such folder, no right, no space, or in a Pod another folder than the image's",
+    "do what the error says; in a Pod, mount a volume at the folder that the message names",
+  ],
   // Exceptions
   'Cannot accept "…": …': [
     "the Observation is not there, is an occurrence, or has neither rule nor resource",

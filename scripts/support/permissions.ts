@@ -1,4 +1,5 @@
 /** The least permissions the program runs with. A test keeps the in-cluster set minimal. */
+import { EXPORT_FOLDER } from "../../src/cli/read/export_file.ts";
 import { ALL_SETTINGS, SETTINGS } from "../../src/settings.ts";
 
 /** What npm packages in the bundle ask the environment for at their start. */
@@ -22,12 +23,23 @@ export function podPermissions(files: readonly string[] = []): string[] {
     "--no-prompt",
     "--allow-net",
     `--allow-env=${[...env, ...PACKAGE_ENV].sort().join(",")}`,
-    `--allow-read=${[SETTINGS.serviceAccountFolder.fallback, "/etc/zen-watcher", ...files].join(",")}`,
+    `--allow-read=${
+      [SETTINGS.serviceAccountFolder.fallback, "/etc/zen-watcher", EXPORT_FOLDER, ...files].join(",")
+    }`,
+    `--allow-write=${EXPORT_FOLDER}`,
     "--allow-sys=hostname,systemMemoryInfo",
   ];
 }
 
-/** With a kubeconfig: what client-node and the exec plugins it may name need on top. */
+/** With a kubeconfig: what client-node and the exec plugins it may name need on top, and files in any folder. */
 export function kubeconfigPermissions(): string[] {
-  return ["--no-prompt", "--allow-net", "--allow-env", "--allow-read", "--allow-sys", "--allow-run"];
+  return [
+    "--no-prompt",
+    "--allow-net",
+    "--allow-env",
+    "--allow-read",
+    "--allow-write",
+    "--allow-sys",
+    "--allow-run",
+  ];
 }

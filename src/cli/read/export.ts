@@ -8,6 +8,7 @@ import type { Selection } from "../../read/selection.ts";
 import { clean } from "../../text/clean.ts";
 import { addCommand, type CommandContext, usage } from "../command.ts";
 import { EXPORT_FORMATS, type ExportFormat, FORMATS_WITH_COVERAGE, writeExport } from "./export_formats.ts";
+import { openExportFile } from "./export_file.ts";
 import { openReader, type Reader, type ReaderFlags, readerFlags, timeOf } from "./reader.ts";
 
 interface ExportFlags extends ReaderFlags {
@@ -19,6 +20,8 @@ interface ExportFlags extends ReaderFlags {
   readonly until?: string;
   readonly openAt?: string;
   readonly coverage?: boolean;
+  readonly folder?: string;
+  readonly keep?: string;
 }
 
 /** `export`. */
@@ -38,6 +41,7 @@ export function exportFindings(program: Command, context: CommandContext): void 
         "what is Active in a namespace, for code scanning",
       ],
       ["export -o openvex >accepted.vex.json", "what is accepted, for scanners"],
+      ["export -o csv -A --folder history --keep 400", "a file a day, of which 400 stay"],
       ["export -o json --since 24h", "what is new since yesterday, one JSON object a line"],
     ],
     more:
@@ -53,6 +57,8 @@ export function exportFindings(program: Command, context: CommandContext): void 
     .option("--until <time>", "first seen before")
     .option("--open-at <time>", "open at this time: first seen by then and not resolved yet")
     .option("--coverage", "add what the sources checked (csv, sarif, json)")
+    .option("--folder <folder>", "write to a file of this folder, named by the day, in place of stdout")
+    .option("--keep <files>", "with --folder: delete the oldest files, so that this many stay")
     .action(async (flags: ExportFlags) => {
       const { output } = flags;
       if (output === undefined) throw usage("export", `expected -o ${EXPORT_FORMATS.join("|")}`);
@@ -62,6 +68,7 @@ export function exportFindings(program: Command, context: CommandContext): void 
           `expected --coverage with -o ${[...FORMATS_WITH_COVERAGE].join("|")}, received ${output}`,
         );
       }
+      const keep = keepOf(flags);
       const now = context.io.now();
       const time = (text: string | undefined, flag: string) =>
         text === undefined ? undefined : timeOf(text, { flag, now });
@@ -79,16 +86,32 @@ export function exportFindings(program: Command, context: CommandContext): void 
         phase: flags.phase,
       };
       const { createHash } = await import("node:crypto");
+      const at = new Date(now).toISOString();
+      using file = flags.folder === undefined
+        ? undefined
+        : openExportFile(flags.folder, { at, format: output, keep });
       await writeExport(output, findingsOf(reader, selection), {
-        print: context.io.stdout,
+        print: file?.print ?? context.io.stdout,
         note: context.io.stderr,
         digest: createHash("sha256"),
         command: commandLineOf(context.args),
-        at: new Date(now).toISOString(),
+        at,
         ...(flags.coverage && { coverage: await readCoverage(reader.api, selection) }),
       });
+      await file?.complete();
+      if (file) context.io.stderr(`Wrote ${file.path}\n`);
       await context.finish(0);
     });
+}
+
+function keepOf({ folder, keep }: ExportFlags): number | undefined {
+  if (keep === undefined) return undefined;
+  if (folder === undefined) throw usage("export", "expected --folder with --keep");
+  const count = Number(keep);
+  if (!Number.isInteger(count) || count < 1) {
+    throw usage("export", `expected a number of files from 1 on with --keep, received ${keep}`);
+  }
+  return count;
 }
 
 /** Exceptions are read when the first finding that one covers comes. */
