@@ -1,6 +1,8 @@
 /** The chart against a real API server: every rendering applied without a warning, Pods under PSS restricted, a life with Helm. */
 import { assert, assertEquals, assertMatch, assertObjectMatch, assertRejects } from "@std/assert";
 import { parse } from "yaml";
+import { dirname } from "node:path";
+import { ensureTool } from "../../scripts/tools.ts";
 import { isObject, type Json, type JsonObject } from "../../src/model/json.ts";
 import { readSettings } from "../../src/settings.ts";
 import { rbacRules } from "../../src/sources/rbac.ts";
@@ -15,9 +17,14 @@ import {
   type Rendered,
   type RenderOptions,
 } from "../support/chart.ts";
+import { startTestApp } from "../support/app.ts";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { ensureNamespaces } from "../support/objects.ts";
+import { pretendNodes } from "../support/pretend_nodes.ts";
+import { Shell } from "../support/shell.ts";
+import { openWorkplace } from "../support/workplace.ts";
+import { connectionTo } from "./watching.ts";
 
 const VALUES_FILES = ["values-small.yaml", "values-ha.yaml"];
 const FOREIGN_CRDS = new URL("../fixtures/foreign-crds/", import.meta.url);
@@ -217,6 +224,62 @@ Deno.test("a life with Helm: install, upgrade keeps token and certificate, NOTES
   await helm(["uninstall", "watcher", ...common]);
 });
 
+Deno.test("every command of the notes can be pasted and shows something, helm test too", async () => {
+  const namespace = "noted";
+  const common = ["--namespace", namespace, "--kubeconfig", cluster.kubeconfigPath];
+  const installed = await helm(["install", "noted", CHART, ...common, "--create-namespace"]);
+  const name = "noted-zen-watcher";
+  await using nodes = pretendNodes(cluster, { namespace, name });
+  const token = await cluster.serviceAccountToken(namespace, name);
+  await using app = await startTestApp({
+    server: connectionTo(cluster, { token }),
+    env: { POD_NAMESPACE: namespace },
+  });
+  await using place = await openWorkplace(
+    await Deno.readTextFile(cluster.kubeconfigPath),
+    [dirname(await ensureTool("helm"))],
+  );
+  await using shell = new Shell({ cwd: place.folder, env: place.env });
+  // There is no kubelet to forward to a port: the program runs beside the test.
+  await shell.run(
+    `kubectl() { case "$*" in *port-forward*) echo Forwarding ;; *) timeout 60 kubectl "$@" ;; esac; }
+    helm() { timeout 60 helm "$@"; }`,
+  );
+  const shown: Record<string, string> = {};
+  for (const command of commandsOfNotes(installed)) {
+    const placed = command.replaceAll("http://127.0.0.1:8080", app.url)
+      .replaceAll("http://127.0.0.1:9090", app.metricsUrl);
+    shown[command] = await shell.run(placed);
+    assert(shown[command].trim() !== "" || command.startsWith("TOKEN="), command);
+  }
+  const said = Object.values(shown).join("");
+  for (
+    const words of [
+      "successfully rolled out",
+      "Phase:          Succeeded",
+      "No resources found",
+      "Forwarding",
+      '"falco"',
+      `http://noted-zen-watcher.noted.svc:8080/falco/webhook/`,
+      "kind: Config",
+      "zen_watcher_observations_filtered_total",
+    ]
+  ) assertMatch(said, new RegExp(RegExp.escape(words)), words);
+  assertEquals(nodes.ran, [`${name}-rights`]);
+
+  const role = `/apis/rbac.authorization.k8s.io/v1/namespaces/${namespace}/roles/${name}`;
+  const rules = at((await cluster.expect("GET", role)).body, "rules");
+  assert(Array.isArray(rules) && rules.length > 1);
+  const fewer = { body: { rules: rules.slice(1) }, contentType: "application/merge-patch+json" };
+  await cluster.expect("PATCH", role, fewer);
+  await eventually("the right to be gone", async () => {
+    const failed = await shell.run(`helm -n ${namespace} test noted 2>&1 || echo "ended with $?"`);
+    return failed.includes("ended with 1") && failed.includes("Failed");
+  }, { timeoutMs: 60_000 });
+  assertMatch(nodes.said, /may not do \d+ of \d+ things zen-watcher needs\. Missing rules:/);
+  await helm(["uninstall", "noted", ...common]);
+});
+
 Deno.test("the autoscaler never goes below replicaCount", async () => {
   const objects = await renderChart({ values: { replicaCount: 4, autoscaling: { enabled: true } } });
   assertEquals(at(one(objects, "HorizontalPodAutoscaler"), "spec", "minReplicas"), 4);
@@ -346,6 +409,7 @@ Deno.test("each example for extraObjects is rendered, and taken by the API serve
 });
 
 Deno.test("the examples in Chart.yaml are taken by the API server", async () => {
+  await cluster.applyCrds(await ownCrds());
   await ensureNamespaces(cluster, ["zen-system", "shop"]);
   const { annotations } = parse(await Deno.readTextFile(`${CHART}Chart.yaml`));
   const examples: Rendered[] = parse(annotations["artifacthub.io/crdsExamples"]);
@@ -390,9 +454,7 @@ Deno.test("extraObjects are rendered as templates, and the image has the registr
 });
 
 Deno.test("CRDs applied by hand are in Helm's way until the release takes them over", async () => {
-  const files: string[] = [];
-  for await (const { name } of Deno.readDir(CRDS)) files.push(new URL(name, CRDS).pathname);
-  await cluster.applyCrds(files);
+  await cluster.applyCrds(await ownCrds());
   const path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/observations.zen.kube-zen.io";
   const body = { metadata: { annotations: { "meta.helm.sh/release-name": null } } };
   await cluster.expect("PATCH", path, { body, contentType: "application/merge-patch+json" });
@@ -405,6 +467,23 @@ Deno.test("CRDs applied by hand are in Helm's way until the release takes them o
   assertEquals(at(metadata, "annotations", "meta.helm.sh/release-name"), "byhand");
   await helm(["uninstall", "byhand", "--namespace", "byhand", "--kubeconfig", cluster.kubeconfigPath]);
 });
+
+/** The indented commands of the notes, as a reader pastes them: a block is one. */
+function commandsOfNotes(text: string): string[] {
+  const notes = text.slice(text.indexOf("NOTES:"));
+  const commands: string[] = [];
+  let open = false;
+  for (const [, line = ""] of notes.matchAll(/^ {2}( *\S.*)$/gm)) {
+    // What the sources' ConfigMaps look like is a list, not commands.
+    if (!open && /^[a-z-]+: key /.test(line)) continue;
+    if (open) commands.push(`${commands.pop()}\n${line}`);
+    else commands.push(line);
+    if (line.includes("<<END")) open = true;
+    else if (line === "END") open = false;
+  }
+  assert(commands.length > 7, notes);
+  return commands;
+}
 
 /** As the controller: no other user may. */
 async function createObservation(user: string, namespace: string): Promise<{ path: string; spec: unknown }> {
@@ -671,10 +750,18 @@ async function serveConstraint(template: Rendered): Promise<void> {
   await Deno.remove(file);
 }
 
-async function foreignCrds(): Promise<URL[]> {
+function foreignCrds(): Promise<URL[]> {
+  return yamlFiles(FOREIGN_CRDS);
+}
+
+function ownCrds(): Promise<URL[]> {
+  return yamlFiles(CRDS);
+}
+
+async function yamlFiles(folder: URL): Promise<URL[]> {
   const files: URL[] = [];
-  for await (const { name } of Deno.readDir(FOREIGN_CRDS)) {
-    if (name.endsWith(".yaml")) files.push(new URL(name, FOREIGN_CRDS));
+  for await (const { name } of Deno.readDir(folder)) {
+    if (name.endsWith(".yaml")) files.push(new URL(name, folder));
   }
   return files;
 }

@@ -113,7 +113,7 @@ Deno.test("krew installs the plugin for every platform from the release's archiv
       "-o",
       "pipefail",
       "-c",
-      `'${validator}' -manifest '${join(release, "zen.yaml")}' 2>&1 | sed '/goroutine/,$d'`,
+      `'${validator}' -manifest '${join(release, "zen.yaml")}' 2>&1 | sed '/^\\t/d; /goroutine/,$d'`,
     ], {
       env: { PATH: `${bin}:${path}` },
     });
