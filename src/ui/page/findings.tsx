@@ -186,6 +186,8 @@ function Grid({ query, total, ready, old, sort, order, rowAt, show }: GridProps)
     event.preventDefault();
   }
 
+  // A row that leaves the screen on one side is the element of the one that comes on the other.
+  const slots = Math.ceil(innerHeight / rowHeight) + 2 * SPARE + 2;
   const shown: number[] = [];
   for (let index = range.first; index <= Math.min(range.last, total - 1); index++) shown.push(index);
   return (
@@ -213,7 +215,7 @@ function Grid({ query, total, ready, old, sort, order, rowAt, show }: GridProps)
         >
           {shown.map((index) => (
             <Row
-              key={index}
+              key={index % slots}
               index={index}
               row={rowAt(index)}
               active={index === at}

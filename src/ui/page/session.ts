@@ -28,22 +28,55 @@ export async function openSession(): Promise<void> {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
   if (location.hash) history.replaceState(history.state, "", location.pathname + location.search);
   const kept = sessionStorage.getItem(KEY) ?? "";
+  shareWithTabs();
   if (!token) {
-    secret = kept;
-    session.value = kept ? { state: "open" } : { state: "lost", why: "This tab has no session yet." };
+    keep(kept || await askTabs());
+    session.value = secret ? { state: "open" } : { state: "lost", why: "This tab has no session yet." };
     return;
   }
   try {
     const answer = await send("/api/session", { method: "POST", body: { token } });
     const opened: Session = await answer.json();
-    secret = opened.secret;
-    sessionStorage.setItem(KEY, secret);
+    keep(opened.secret);
     session.value = { state: "open" };
   } catch (error) {
-    secret = kept;
+    keep(kept);
     // A reloaded address carries a token that is used up, and the tab still has its secret.
     session.value = kept ? { state: "open" } : { state: "lost", why: messageOf(error) };
   }
+}
+
+function keep(opened: string): void {
+  secret = opened;
+  if (secret) sessionStorage.setItem(KEY, secret);
+}
+
+/** Tabs of this page. Only what this server part serves has its origin, so no other site or program can listen. */
+const tabs = new BroadcastChannel(KEY);
+const ANSWER_MS = 500;
+
+/** Gives the secret to a tab that a link of this page opened: sessionStorage is of one tab alone. */
+function shareWithTabs(): void {
+  tabs.onmessage = ({ data }) => {
+    if (data === "ask" && secret) tabs.postMessage({ secret });
+  };
+}
+
+/** The secret from another tab, or "". */
+function askTabs(): Promise<string> {
+  return new Promise((resolve) => {
+    function answered({ data }: MessageEvent): void {
+      if (typeof data?.secret === "string") end(data.secret);
+    }
+    function end(given: string): void {
+      clearTimeout(timer);
+      tabs.removeEventListener("message", answered);
+      resolve(given);
+    }
+    const timer = setTimeout(() => end(""), ANSWER_MS);
+    tabs.addEventListener("message", answered);
+    tabs.postMessage("ask");
+  });
 }
 
 /** What a request sends. */
