@@ -7,6 +7,7 @@ import { OBSERVATIONS } from "../src/store/observations.ts";
 import type { State } from "../src/ui/protocol.ts";
 import { storedObservation } from "../tests/support/observation.ts";
 import { percentile, type Row, tableOf } from "./bench/figures.ts";
+import { pageRows } from "./bench/page.ts";
 import { residentMemory } from "./bench/process.ts";
 import { freshBundle } from "./bundle.ts";
 import { createNamespaces, installCrds } from "./support/feed.ts";
@@ -85,6 +86,7 @@ async function main({ count = "50000", seconds = "20" }: Values<typeof OPTIONS>)
     unit: "MiB",
     atMost: 250,
   });
+  rows.push(...await pageRows({ origin: ui.url, secret: ui.secret, total: Number(count) }));
   const stop = performance.now() + Number(seconds) * 1_000;
   const changing = change(stop, async (index) => {
     const name = keyOf(index).split("/")[1] ?? "";

@@ -10,8 +10,10 @@ const NOT_SHIPPED = [
   "ajv",
   "ajv-draft-04",
   "ajv-formats",
+  "axe-core",
   "fast-check",
   "fast-json-patch",
+  "playwright-core",
   "protobufjs",
 ];
 

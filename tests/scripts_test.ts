@@ -144,6 +144,7 @@ const NPX = `#!/bin/sh
 case "$*" in
   *"task test") echo "ok | 12 passed (3 steps) | 0 failed | 1 ignored (2s)" ;;
   *test:cluster) echo "FAILED | 5 passed | 2 failed (1m2s)"; exit 1 ;;
+  *test:ui) echo "ok | 5 passed | 0 failed (2m5s)" ;;
   *test:attack) echo "ok | 3 passed | 0 failed (5s)" ;;
   *test:binary) echo "ok | 6 passed | 0 failed | 1 ignored (7s)" ;;
   *test:chaos) echo "ok | 4 passed | 0 failed (9s)" ;;
@@ -165,16 +166,17 @@ Deno.test("the gate adds up what the runners report, counts a failed step, and p
       stdin: "null",
     }).output();
     const lines = new TextDecoder().decode(stdout).trim().split("\n");
-    assertEquals([code, lines.at(-1)], [1, "31 passed, 3 failed"]);
+    assertEquals([code, lines.at(-1)], [1, "36 passed, 3 failed"]);
     const steps = lines.filter((line) => /^ *\d+ min \d\d s {2}/.test(line)).map((line) =>
       line.split(" s  ")[1]
     );
     assertEquals(steps.map((step) => step?.split(" ").at(-1)?.replace(/.*\//, "")), [
       "test",
       "verify",
-      "promtool",
+      "chromium-headless-shell",
       "build.ts",
       "test:cluster",
+      "test:ui",
       "test:attack",
       "test:binary",
       "test:chaos",

@@ -12,7 +12,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { SEVERITIES, type Severity } from "../../model/terms.ts";
 import type { Overview } from "../protocol.ts";
 import { go, hrefOf } from "./route.ts";
-import { CountLink, countsText, DAY_MS, numberText, totalOf } from "./words.tsx";
+import { CountLink, countsText, DAY_MS, numberText, sumOf } from "./words.tsx";
 
 /** One bar of severities; `most` is what a full bar stands for. */
 export function SeverityBar(
@@ -196,7 +196,7 @@ function newOn(day: string) {
 
 /** Open findings by age: one bar each. */
 export function AgesChart({ ages }: Pick<Overview, "ages">) {
-  const most = max(ages, ({ counts }) => totalOf(counts)) ?? 0;
+  const most = max(ages, ({ counts }) => sumOf(counts)) ?? 0;
   return (
     <table class="bars">
       <thead>
@@ -215,7 +215,7 @@ export function AgesChart({ ages }: Pick<Overview, "ages">) {
             </td>
             <td class="right">
               <CountLink
-                count={totalOf(counts)}
+                count={sumOf(counts)}
                 filter={{ ...(since ? { since } : {}), ...(until ? { until } : {}) }}
                 label={`open, ${label}`}
               />

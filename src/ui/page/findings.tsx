@@ -418,8 +418,8 @@ function PrintList(
       <p>
         {countText(total.current, "finding")}
         {counts && ` (${SEVERITIES.map((severity) => `${counts[severity]} ${severity}`).join(", ")})`},{" "}
-        {localText(Date.now())}, {state.value?.context ?? ""} {state.value?.server ?? ""}. Filter:{" "}
-        {queryText()}.
+        {localText(Date.now())} (times in {Intl.DateTimeFormat().resolvedOptions().timeZone}),{" "}
+        {state.value?.context ?? ""} {state.value?.server ?? ""}. Filter: {queryText()}.
         {rows.length < total.current &&
           ` The first ${numberText(rows.length)} are printed: \`kubectl zen export\` writes them all.`}
       </p>

@@ -13,7 +13,7 @@ import { FilterBar } from "./filter_bar.tsx";
 import { NothingStored, RuntimeMark } from "./overview.tsx";
 import { CommandsMenu, Empty, Loaded, Pages, ViewHead } from "./parts.tsx";
 import { hrefOf, queryOf, route, type View } from "./route.ts";
-import { CountLink, numberText, Time, totalOf } from "./words.tsx";
+import { CountLink, numberText, sumOf, Time } from "./words.tsx";
 
 const LIMIT = 50;
 const GROUPINGS = [
@@ -95,7 +95,7 @@ function GroupsView({ view, by, label, title }: GroupsProps) {
 function GroupTable(
   { rows, label, of }: { readonly rows: readonly GroupRow[]; readonly label: string; readonly of: string },
 ) {
-  const most = Math.max(0, ...rows.map(({ counts }) => totalOf(counts)));
+  const most = Math.max(0, ...rows.map(({ counts }) => sumOf(counts)));
   const since = dayAgo();
   return (
     <table class="groups">
@@ -135,7 +135,7 @@ function GroupTable(
               </td>
             ))}
             <td class="right" data-label="all">
-              <CountLink count={totalOf(row.counts)} filter={row.filter} label={`findings of ${row.name}`} />
+              <CountLink count={sumOf(row.counts)} filter={row.filter} label={`findings of ${row.name}`} />
             </td>
             <td class="tools" data-label="tools">
               {Object.entries(row.tools).map(([tool, count]) => (

@@ -12,7 +12,7 @@ import { AgesChart, dayAgo, DaysChart, SeverityBar, SeverityLegend } from "./cha
 import { state } from "./live.ts";
 import { Empty, Loaded, Panel, ViewHead } from "./parts.tsx";
 import { hrefOf } from "./route.ts";
-import { CountLink, countText, numberText, SeverityWord, Time, totalOf } from "./words.tsx";
+import { CountLink, countText, numberText, SeverityWord, sumOf, Time } from "./words.tsx";
 
 /** See the file. */
 export function OverviewView() {
@@ -98,7 +98,7 @@ function Figures({ overview }: { readonly overview: Overview }) {
 
 function SourcesPanel({ overview }: { readonly overview: Overview }) {
   const { bySource } = overview;
-  const most = Math.max(0, ...bySource.map(({ counts }) => totalOf(counts)));
+  const most = Math.max(0, ...bySource.map(({ counts }) => sumOf(counts)));
   return (
     <Panel title="Open by severity and source" aside={<SeverityLegend />}>
       <table class="bars">
@@ -134,7 +134,7 @@ function SourcesPanel({ overview }: { readonly overview: Overview }) {
                 </td>
               ))}
               <td class="right">
-                <CountLink count={totalOf(counts)} filter={{ source }} label={`open of ${source}`} />
+                <CountLink count={sumOf(counts)} filter={{ source }} label={`open of ${source}`} />
               </td>
               <td class="right nowrap">
                 <Time at={lastSeenAt} />
@@ -148,7 +148,7 @@ function SourcesPanel({ overview }: { readonly overview: Overview }) {
 }
 
 function WorstPanel({ rows }: { readonly rows: readonly GroupRow[] }) {
-  const most = Math.max(0, ...rows.map(({ counts }) => totalOf(counts)));
+  const most = Math.max(0, ...rows.map(({ counts }) => sumOf(counts)));
   return (
     <Panel title="Worst workloads" aside={<a href={hrefOf("workloads")}>All workloads</a>}>
       {rows.length === 0 ? <p class="faint">No open finding names a workload.</p> : (
@@ -175,7 +175,7 @@ function WorstPanel({ rows }: { readonly rows: readonly GroupRow[] }) {
                 </td>
                 <td class="right">{Object.keys(row.tools).length}</td>
                 <td class="right">
-                  <CountLink count={totalOf(row.counts)} filter={row.filter} label={`open of ${row.name}`} />
+                  <CountLink count={sumOf(row.counts)} filter={row.filter} label={`open of ${row.name}`} />
                 </td>
               </tr>
             ))}

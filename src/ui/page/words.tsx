@@ -100,7 +100,7 @@ export function CountLink(
 }
 
 /** How many of all severities. */
-export function totalOf(counts: Readonly<Record<Severity, number>>): number {
+export function sumOf(counts: Readonly<Record<Severity, number>>): number {
   return SEVERITIES.reduce((sum, severity) => sum + (counts[severity] ?? 0), 0);
 }
 

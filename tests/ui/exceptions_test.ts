@@ -1,0 +1,177 @@
+/** Accepting a risk by the page's form, and undoing it. */
+/// <reference no-default-lib="true" />
+/// <reference lib="esnext" />
+/// <reference lib="dom" />
+import { assert, assertEquals, assertObjectMatch, assertStringIncludes } from "@std/assert";
+import type { JsonObject } from "../../src/model/json.ts";
+import { eventually } from "../support/eventually.ts";
+import { openTab, type WorldTab } from "./support/tab.ts";
+
+const EXCEPTIONS = "observationexceptions.zen.kube-zen.io";
+const DAY_MS = 86_400_000;
+
+function stored(tab: WorldTab): JsonObject[] {
+  return tab.world.server.objects(EXCEPTIONS);
+}
+
+/** The text under a field that says what is wrong with it. */
+async function problemOf(tab: WorldTab, label: string): Promise<string> {
+  const field = tab.page.getByLabel(label, { exact: true });
+  assertEquals(await field.getAttribute("aria-invalid"), "true", label);
+  const about = await field.getAttribute("aria-describedby");
+  return await tab.page.locator(`#${about}`).innerText();
+}
+
+async function openForm(tab: WorldTab): Promise<void> {
+  await tab.visit("/?view=findings&severity=CRITICAL");
+  await tab.page.locator(".window .cell.rule a").click();
+  await tab.page.getByRole("link", { name: "Accept this risk…" }).click();
+  await tab.headed("Accept a risk");
+}
+
+Deno.test("page: accepting counts first, writes an exception, and undoing takes it back", async () => {
+  await using tab = await openTab();
+  const { page } = tab;
+  await openForm(tab);
+  assertEquals(await page.getByLabel("Rules").inputValue(), "CVE-2024-3094");
+  assertEquals(await page.getByLabel("Workloads").inputValue(), "web");
+  await page.locator(".preview", { hasText: "1 open finding" }).waitFor();
+  assertStringIncludes(
+    await page.locator(".preview table").innerText(),
+    "malicious code in the upstream tarballs",
+  );
+  assertEquals(stored(tab), [], "a preview writes nothing");
+  await page.getByLabel("Reason").selectOption("not_affected");
+  await page.getByLabel("Justification").fill("sshd is not in the image");
+  await page.getByRole("button", { name: "30 days" }).click();
+  await page.getByLabel("Ticket").fill("https://tickets.example.com/SEC-1");
+  await page.getByRole("button", { name: "Accept until then" }).click();
+  await tab.headed("Exceptions");
+  const [written] = stored(tab);
+  assertObjectMatch(written ?? {}, {
+    metadata: { namespace: "shop" },
+    spec: {
+      match: { rules: ["CVE-2024-3094"], workloads: ["web"], sources: ["trivy"] },
+      reason: "not_affected",
+      justification: "sshd is not in the image",
+      ticket: "https://tickets.example.com/SEC-1",
+      expiresAt: `${new Date(Date.now() + 30 * DAY_MS).toISOString().slice(0, 10)}T23:59:59Z`,
+    },
+  });
+  const line = page.locator("table.exceptions tbody tr");
+  await line.waitFor();
+  assertStringIncludes(await line.innerText(), "sshd is not in the image");
+  assertEquals(await line.getByRole("link", { name: "https://tickets.example.com/SEC-1" }).count(), 1);
+  assertEquals(await tab.violations(), []);
+  await page.getByRole("button", { name: /^Undo/ }).click();
+  await page.keyboard.press("Escape");
+  await page.getByRole("button", { name: /^Undo/ }).click();
+  await page.getByRole("button", { name: "Delete the exception" }).click();
+  await page.getByText("Nothing is accepted").waitFor();
+  await eventually("the exception is gone", () => stored(tab).length === 0);
+  tab.assertQuiet();
+});
+
+Deno.test("page: the form says at each field what is wrong, and writes nothing", async () => {
+  await using tab = await openTab();
+  const { page } = tab;
+  await tab.visit("/?view=accept");
+  await page.getByRole("button", { name: "Accept until then" }).click();
+  assertStringIncludes(await problemOf(tab, "Namespace"), "Choose the namespace");
+  assertStringIncludes(await problemOf(tab, "Rules"), "Name a rule");
+  assertStringIncludes(await problemOf(tab, "Reason"), "Choose the reason");
+  assertStringIncludes(await problemOf(tab, "Justification"), "Say why");
+  assertEquals(
+    await page.evaluate(() => document.activeElement?.id),
+    "accept-namespace",
+    "the first one has the focus",
+  );
+  const in400Days = new Date(Date.now() + 400 * DAY_MS).toISOString().slice(0, 10);
+  await page.getByLabel("Until the end of (UTC day)").fill(in400Days);
+  await page.getByRole("button", { name: "Accept until then" }).click();
+  assertStringIncludes(await problemOf(tab, "Until the end of (UTC day)"), "within 365 days");
+  await page.getByLabel("Until the end of (UTC day)").fill("2020-01-01");
+  await page.getByRole("button", { name: "Accept until then" }).click();
+  assertStringIncludes(await problemOf(tab, "Until the end of (UTC day)"), "not over");
+  assertEquals(await tab.violations(), []);
+  assertEquals(stored(tab), []);
+});
+
+Deno.test("page: the API server's refusal is shown in the form, and the entries stay", async () => {
+  await using tab = await openTab();
+  const { page, world } = tab;
+  await openForm(tab);
+  await page.getByLabel("Reason").selectOption("accepted_risk");
+  await page.getByLabel("Justification").fill("the risk is small");
+  const message = 'observationexceptions.zen.kube-zen.io "x" is forbidden: spec.expiresAt: too long';
+  world.server.faults.add({
+    verb: "create",
+    path: "observationexceptions",
+    times: 1,
+    effect: {
+      kind: "status",
+      status: 422,
+      body: { kind: "Status", apiVersion: "v1", status: "Failure", message, code: 422 },
+    },
+  });
+  await page.getByRole("button", { name: "Accept until then" }).click();
+  await page.locator("#accept-day-about.problem").waitFor();
+  assertStringIncludes(await problemOf(tab, "Until the end of (UTC day)"), "too long");
+  assertEquals(await page.getByLabel("Justification").inputValue(), "the risk is small");
+  await page.getByRole("button", { name: "Accept until then" }).click();
+  await tab.headed("Exceptions");
+  assertEquals(stored(tab).length, 1);
+});
+
+Deno.test("page: who may not write exceptions is offered no form", async () => {
+  await using tab = await openTab({
+    through: (world) => {
+      world.server.faults.add({
+        verb: ["create", "delete"],
+        path: "observationexceptions",
+        effect: { kind: "deny" },
+      });
+      return world.server.url;
+    },
+    path: "/?view=findings&severity=CRITICAL",
+  });
+  await tab.page.locator(".window .cell.rule a").click();
+  await tab.headed("CVE-2024-3094");
+  await tab.page.getByRole("button", { name: "Print" }).waitFor();
+  assertEquals(await tab.page.getByRole("link", { name: /Accept/ }).count(), 0);
+  await tab.visit("/?view=exceptions");
+  await tab.page.getByText("Nothing is accepted").waitFor();
+  assertEquals(await tab.page.getByRole("link", { name: /Accept/ }).count(), 0);
+});
+
+Deno.test("page: a finding that is accepted is counted apart, and says by what and until when", async () => {
+  const until = `${new Date(Date.now() + 20 * DAY_MS).toISOString().slice(0, 19)}Z`;
+  const { STORED } = await import("./support/stored.ts");
+  const accepted = STORED.map((fields) =>
+    fields.id === "web-xz"
+      ? {
+        ...fields,
+        status: {
+          ...fields.status,
+          phase: "Accepted" as const,
+          exception: {
+            namespace: "shop",
+            name: "xz",
+            expiresAt: until,
+            since: `${new Date().toISOString().slice(0, 19)}Z`,
+          },
+        },
+      }
+      : fields
+  );
+  await using tab = await openTab({ stored: accepted });
+  const { page } = tab;
+  await page.locator(".figure.all b", { hasText: /^8$/ }).waitFor();
+  await page.locator(".figure", { hasText: "accepted" }).locator("a").click();
+  await tab.counted(1);
+  await page.locator(".window .phase", { hasText: "Accepted" }).waitFor();
+  await page.locator(".window .cell.rule a").click();
+  const by = page.getByRole("link", { name: "shop/xz" });
+  await by.waitFor();
+  assert(await page.getByRole("link", { name: /^Accept this/ }).count() === 0, "it is accepted already");
+});
