@@ -1,5 +1,5 @@
 import { freshBundle } from "./bundle.ts";
-import { kubeconfigPermissions, podPermissions, TLS_ENV, V8_FLAGS } from "./support/permissions.ts";
+import { IMAGE_ENV, kubeconfigPermissions, podPermissions, V8_FLAGS } from "./support/permissions.ts";
 import { runWrapper } from "./support/script.ts";
 
 const HELP = `
@@ -32,7 +32,7 @@ async function start(args: readonly string[]): Promise<number> {
       "run",
       ...args,
     ],
-    env: TLS_ENV,
+    env: IMAGE_ENV,
     stdin: "null",
   }).spawn();
   for (const signal of ["SIGINT", "SIGTERM"] as const) {

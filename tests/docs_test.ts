@@ -23,6 +23,8 @@ const around = [
   "CHANGELOG.md",
   "CODE_OF_CONDUCT.md",
   "examples/README.md",
+  "examples/history/README.md",
+  "helm/zen-watcher/README.md",
   "examples/rules/README.md",
   "examples/exceptions/README.md",
   "examples/kube-state-metrics/README.md",

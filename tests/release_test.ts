@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { parse } from "yaml";
 import { isObject } from "../src/model/json.ts";
-import { TLS_ENV } from "../scripts/support/permissions.ts";
+import { IMAGE_ENV } from "../scripts/support/permissions.ts";
 
 const ROOT = new URL("../", import.meta.url);
 
@@ -11,7 +11,9 @@ Deno.test("the image is built with the Deno of the README, and run as an unprivi
   const [, version] = /^npx -y deno@([0-9.]+) task test$/m.exec(await read("README.md")) ?? [];
   assert(version !== undefined && dockerfile.includes(`npx -y deno@${version} task compile`));
   assert((await read(".github/workflows/release.yaml")).includes(`npx -y deno@${version}`));
-  for (const [name, value] of Object.entries(TLS_ENV)) assert(dockerfile.includes(`${name}=${value}`), name);
+  for (const [name, value] of Object.entries(IMAGE_ENV)) {
+    assert(dockerfile.includes(`${name}=${value}`), name);
+  }
   const values = parse(await read("helm/zen-watcher/values.yaml"));
   const { runAsUser, runAsGroup } = values.podSecurityContext;
   assert(dockerfile.includes(`USER ${runAsUser}:${runAsGroup}`));

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { Reaper } from "../../tests/support/server_process.ts";
 import { type Controller, startController } from "../support/controller.ts";
-import { podPermissions, TLS_ENV, V8_FLAGS } from "../support/permissions.ts";
+import { IMAGE_ENV, podPermissions, V8_FLAGS } from "../support/permissions.ts";
 import { makeCgroup, type Memory, residentMemory } from "./process.ts";
 import { type BenchServer, CONTROLLER_NAMESPACE } from "./server.ts";
 
@@ -66,7 +66,7 @@ export async function startBundle(
     permissions: podPermissions([folder]),
     denoArgs: [V8_FLAGS, ...(inspect ? ["--inspect=127.0.0.1:0"] : [])],
     env: {
-      ...TLS_ENV,
+      ...IMAGE_ENV,
       KUBERNETES_SERVICE_HOST: hostname,
       KUBERNETES_SERVICE_PORT: port,
       SERVICE_ACCOUNT_FOLDER: folder,

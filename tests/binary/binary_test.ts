@@ -8,7 +8,7 @@ import { bundle } from "../../scripts/bundle.ts";
 import { compileBundle } from "../../scripts/compile.ts";
 import { compileWith, machinesRuntime } from "../../scripts/support/compiler.ts";
 import { type Controller, startController } from "../../scripts/support/controller.ts";
-import { TLS_ENV } from "../../scripts/support/permissions.ts";
+import { IMAGE_ENV } from "../../scripts/support/permissions.ts";
 import { say } from "../../scripts/support/script.ts";
 import { filterStatusName } from "../../src/filters/filter_status.ts";
 import { CONFIG_MAPS } from "../../src/kube/core_resources.ts";
@@ -322,7 +322,7 @@ function podEnv({ server: { url } }: DevWorld): Record<string, string> {
   const { hostname, port } = new URL(url);
   return {
     ...POD_ENV,
-    ...TLS_ENV,
+    ...IMAGE_ENV,
     POD_NAMESPACE: "zen-system",
     POD_NAME: "zen-watcher-0",
     KUBERNETES_SERVICE_HOST: hostname,

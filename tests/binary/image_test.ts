@@ -5,7 +5,7 @@ import { parse } from "yaml";
 import { buildImage, compileForImage, repository } from "../../scripts/image.ts";
 import { readLastStage } from "../../scripts/image/dockerfile.ts";
 import { run } from "../../scripts/support/run.ts";
-import { TLS_ENV } from "../../scripts/support/permissions.ts";
+import { IMAGE_ENV } from "../../scripts/support/permissions.ts";
 import { VERSION } from "../../src/version.ts";
 import { librariesOf } from "../support/pod_root.ts";
 
@@ -76,7 +76,9 @@ async function assertMatchesChart(config: Config): Promise<void> {
     Object.keys(config.ExposedPorts ?? {}).sort(),
     [port, tlsPort, metricsPort].map((each) => `${each}/tcp`),
   );
-  for (const [name, value] of Object.entries(TLS_ENV)) assert(config.Env?.includes(`${name}=${value}`), name);
+  for (const [name, value] of Object.entries(IMAGE_ENV)) {
+    assert(config.Env?.includes(`${name}=${value}`), name);
+  }
   assertEquals(config.Labels?.["org.opencontainers.image.version"], VERSION);
   assertEquals(config.Labels?.["org.opencontainers.image.licenses"], "Apache-2.0");
 }

@@ -8,7 +8,7 @@ import { bundle } from "../../scripts/bundle.ts";
 import { type Controller, startController } from "../../scripts/support/controller.ts";
 import { createNamespaces, feedSamples, installCrds, tally } from "../../scripts/support/feed.ts";
 import { EXPORT_FOLDER } from "../../src/cli/read/export_file.ts";
-import { podPermissions, TLS_ENV, V8_FLAGS } from "../../scripts/support/permissions.ts";
+import { IMAGE_ENV, podPermissions, V8_FLAGS } from "../../scripts/support/permissions.ts";
 import expected from "../../scripts/samples/expected.json" with { type: "json" };
 import { SETTINGS } from "../../src/settings.ts";
 import { applyObject, at, one } from "../support/chart.ts";
@@ -122,7 +122,7 @@ async function start(root: PodRoot, env: Readonly<Record<string, string>> = {}):
     clearEnv: true,
     env: {
       ...POD_ENV,
-      ...TLS_ENV,
+      ...IMAGE_ENV,
       POD_NAME: "zen-watcher-0",
       ...installed.env,
       KUBERNETES_SERVICE_HOST: hostname,

@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { parse, stringify } from "yaml";
-import { TLS_ENV } from "../../scripts/support/permissions.ts";
+import { IMAGE_ENV } from "../../scripts/support/permissions.ts";
 import { systemClock } from "../../src/model/time.ts";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { ApiError, type KubeApi, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
@@ -27,9 +27,9 @@ const SELF_SUBJECT_REVIEWS: ResourceType = {
 
 Deno.test("a Pod's connection trusts the cluster's CA", async () => {
   await using mount = await Mount.create();
-  assertMatch(await probe(mount, { port: clusterPort, env: TLS_ENV }), /^answered v1\./);
+  assertMatch(await probe(mount, { port: clusterPort, env: IMAGE_ENV }), /^answered v1\./);
   assertEquals(
-    await probe(mount, { port: clusterPort, env: TLS_ENV, how: "write" }),
+    await probe(mount, { port: clusterPort, env: IMAGE_ENV, how: "write" }),
     "answered SelfSubjectReview",
   );
 });
@@ -47,7 +47,7 @@ Deno.test("an impostor of a root in the system's store is refused and sees no to
     assertEquals(await probe(mount, { port: impostor.port, env: trusting, how }), "answered impostor");
     assertEquals(impostor.requests, index + 1);
 
-    const answer = await probe(mount, { port: impostor.port, env: TLS_ENV, how });
+    const answer = await probe(mount, { port: impostor.port, env: IMAGE_ENV, how });
     assertMatch(answer, /^refused: .*(UnknownIssuer|certificate)/);
     assertEquals(impostor.requests, index + 1, "the impostor got no further request");
   }
@@ -57,7 +57,7 @@ Deno.test("a server of the cluster's own CA but of another name is refused", asy
   await using impostor = new Impostor(cluster.authority, ["127.0.0.2"]);
   await using mount = await Mount.create();
   for (const how of HOW) {
-    const answer = await probe(mount, { port: impostor.port, env: TLS_ENV, how });
+    const answer = await probe(mount, { port: impostor.port, env: IMAGE_ENV, how });
     assertMatch(answer, /^refused: .*(NotValidForName|certificate)/);
   }
   assertEquals(impostor.requests, 0);

@@ -1,7 +1,7 @@
 /** The program as its Deployment's Pod would run it: nothing schedules Pods on a test's API server. */
 import { join } from "node:path";
 import { type Controller, startController } from "../../scripts/support/controller.ts";
-import { podPermissions, TLS_ENV, V8_FLAGS } from "../../scripts/support/permissions.ts";
+import { IMAGE_ENV, podPermissions, V8_FLAGS } from "../../scripts/support/permissions.ts";
 import { isObject, type Json, type JsonObject } from "../../src/model/json.ts";
 import { at } from "./chart.ts";
 import type { Cluster } from "./cluster.ts";
@@ -40,7 +40,7 @@ export async function startPod(cluster: Cluster, options: PodOptions): Promise<C
     permissions: podPermissions([folder]),
     denoArgs: [V8_FLAGS],
     env: {
-      ...TLS_ENV,
+      ...IMAGE_ENV,
       KUBERNETES_SERVICE_HOST: hostname,
       KUBERNETES_SERVICE_PORT: port,
       SERVICE_ACCOUNT_FOLDER: account,
