@@ -191,7 +191,7 @@ Deno.test("readers show what is Accepted, and as Active what its exception cover
     ["phase", "exception", "accepted_since", "accepted_until"].map(cell),
     ["Accepted", "shop/held", at(5), at(-24)],
   );
-  const active = (await zen(["export", "-o", "csv", "--rule", "CVE-2025-1", "--active"], world)).out;
+  const active = (await zen(["export", "-o", "csv", "--rule", "CVE-2025-1", "--phase", "Active"], world)).out;
   assert(!active.includes(",kept,") && active.includes(",over,"));
   const sarif = JSON.parse((await zen(["export", "-o", "sarif", "--rule", "CVE-2025-1"], world)).out);
   const suppressed = sarif.runs[0].results.filter((result: { suppressions?: unknown }) =>

@@ -14,7 +14,7 @@ interface Origin {
   readonly saidAt: number;
 }
 
-/** Origins of the content of findings that was disputed or replaced in this process. */
+/** Origins of the content of findings that this process stored or replaced. */
 export class ContentOrigins {
   readonly #origins = new LRUCache<string, Origin>({ max: MAX_FINDINGS });
   readonly #clock: Clock;

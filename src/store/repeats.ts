@@ -35,6 +35,8 @@ export type RepeatContext = Pick<WriteContext, "origin" | "pushed">;
 
 /** The repeats of a process that are not written yet. */
 export interface Repeats {
+  /** An event was stored as a new Observation: its content is its origin's. */
+  stored(event: NormalEvent, context: RepeatContext): void;
   /** An event was deduped into a stored generation. */
   add(event: NormalEvent, into: Generation, context: RepeatContext): void;
   /**
@@ -247,6 +249,9 @@ export function createRepeats(options: RepeatsOptions): Repeats {
   }
 
   return {
+    stored({ kind, fingerprint }, { origin }) {
+      if (kind === "finding") origins.set(fingerprint, origin);
+    },
     add(event, into, context) {
       if (event.kind === "occurrence") repeatOccurrence(event, into, context);
       else repeatFinding(event, into, context);

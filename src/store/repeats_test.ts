@@ -242,7 +242,9 @@ Deno.test("two reports that disagree about one finding do not write for ever", (
     const says = (who: Replica, origin: string, message: string) =>
       who.take([{ ...ALERT, message }], { ...FINDING, origin });
     await says(replica, "report-a", "a says");
+    await says(replica, "report-b", "b says");
     await time.advance(60_000);
+    assertEquals(kube.stored[0]?.spec.message, "a says", "the report that it was made from keeps its words");
     for (let round = 0; round < 24; round++) {
       await says(replica, "report-a", "a says");
       await time.advance(round % 2 ? 200 : 20_000);
@@ -250,7 +252,7 @@ Deno.test("two reports that disagree about one finding do not write for ever", (
       await time.advance(3_600_000);
     }
     assert(kube.count("patch") <= 1, `${kube.count("patch")} writes in a day`);
-    // The order of evaluation is stable: neither does a restart.
+    // A process that starts does not know whose words are stored: it may replace them once.
     const before = kube.count("patch");
     const restarted = another();
     for (let round = 0; round < 3; round++) {
@@ -258,7 +260,7 @@ Deno.test("two reports that disagree about one finding do not write for ever", (
       await says(restarted, "report-b", "b says");
       await time.advance(3_600_000);
     }
-    assertEquals(kube.count("patch"), before);
+    assert(kube.count("patch") <= before + 1, `${kube.count("patch")} writes`);
   }));
 
 Deno.test("once the report whose content is stored is silent, another report replaces it", () =>

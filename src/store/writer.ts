@@ -115,8 +115,9 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
     return { outcome: conflict(job, generation) };
   }
 
-  function stored({ event }: Job, observation: StoredObservation): Written {
+  function stored({ event, context }: Job, observation: StoredObservation): Written {
     index.note(observation);
+    repeats.stored(event, context);
     if (event.kind === "finding") options.onTurn?.({ kind: "created", observation, at: clock.now() });
     return { outcome: { kind: "created" }, generation: widen(generationOf(observation), event) };
   }
