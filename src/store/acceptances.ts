@@ -37,6 +37,8 @@ const TICK_MS = 1_000;
 const TURN_MS = 60_000;
 /** Status writes that may wait: counts of repeats use the same queue. */
 const MAX_WAITING = 1_000;
+/** A status that was refused, by a CRD of an older release, is tried again after this. */
+const RETRY_MS = 30_000;
 /** With more exceptions that end at once, one Event tells of all. */
 const MAX_SINGLE = 5;
 /** Names that one Event holds. */
@@ -45,22 +47,33 @@ const MAX_NAMED = 10;
 /** Creates the acceptances of a process. */
 export function createAcceptances(options: AcceptancesOptions): Acceptances {
   const { index, repeats, log, emit, regarding } = options;
+  /** What was queued for findings whose status does not say it yet, by the key of their fingerprint. */
+  let queued = new Map<number, { readonly acceptance: string; readonly at: number }>();
   /** Exceptions whose end is announced, while findings still name them. */
   let announced = new Set<string>();
 
   function evaluate(): number {
     if (!index.complete || !options.isKnown()) return 0;
     const ended = new Map<string, number>();
+    const stillQueued: typeof queued = new Map();
+    const now = options.clock.monotonic();
     let accepted = 0;
     let active = 0;
     for (const entry of index.staleAcceptances()) {
       const { acceptance, storedAcceptance } = entry;
       if (acceptance === "") ended.set(storedAcceptance, (ended.get(storedAcceptance) ?? 0) + 1);
+      const before = queued.get(entry.fingerprintKey);
+      if (before?.acceptance === acceptance && now - before.at < RETRY_MS) {
+        stillQueued.set(entry.fingerprintKey, before);
+        continue;
+      }
       if (repeats.size >= MAX_WAITING) continue;
+      stillQueued.set(entry.fingerprintKey, { acceptance, at: now });
       if (!repeats.accept(entry.row(), acceptance)) continue;
       if (acceptance === "") active++;
       else accepted++;
     }
+    queued = stillQueued;
     announce(ended);
     if (accepted + active > 0) log.info("Findings follow their exceptions", { accepted, active });
     return accepted + active;
@@ -103,6 +116,7 @@ export function createAcceptances(options: AcceptancesOptions): Acceptances {
   return {
     evaluate,
     async run(signal, beat = NO_BEAT) {
+      queued = new Map();
       announced = new Set();
       while (await elapsed(TICK_MS, { signal, sleep: options.sleep })) {
         beat.within(TURN_MS);

@@ -22,7 +22,13 @@ Deno.test({
   name: "docs: kubectl auth can-i gives the documented answers",
   ignore: !kubectl,
   async fn() {
-    const crds = ["observation", "observationfilter", "ingester", "observationmapping"];
+    const crds = [
+      "observation",
+      "observationexception",
+      "observationfilter",
+      "ingester",
+      "observationmapping",
+    ];
     await cluster.applyCrds(crds.map((name) => new URL(`../../crds/${name}.yaml`, import.meta.url)));
     for (const name of ["zen-system", "kube-bench", "checkov", "shop"]) {
       await cluster.ask("POST", "/api/v1/namespaces", { body: { metadata: { name } } });

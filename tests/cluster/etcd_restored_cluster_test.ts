@@ -16,9 +16,9 @@ const OBSERVATIONS = "/apis/zen.kube-zen.io/v1/observations";
 Deno.test("nothing that a source reports is missing after etcd was restored under load, without a restart", async () => {
   await using cluster = await startEnvtest();
   await cluster.applyCrds([
-    ...["observation", "observationfilter", "ingester", "observationmapping"].map((name) =>
-      new URL(`../../crds/${name}.yaml`, import.meta.url)
-    ),
+    ...["observation", "observationexception", "observationfilter", "ingester", "observationmapping"].map((
+      name,
+    ) => new URL(`../../crds/${name}.yaml`, import.meta.url)),
     new URL("../../scripts/samples/crds/aquasecurity.github.io_vulnerabilityreports.yaml", import.meta.url),
   ]);
   await ensureNamespaces(cluster, [NAMESPACE, "shop"]);

@@ -92,7 +92,7 @@ const SECRETS: Readonly<Record<string, string>> = {
 Deno.test("every example is installed as its page says, with the chart's rights, and stores what its tool reports", async (t) => {
   assertEquals(EXAMPLES.map(({ name }) => `${name}.yaml`).sort(), await manifests());
   await using cluster = await startEnvtest();
-  const own = ["observation", "observationfilter", "ingester", "observationmapping"];
+  const own = ["observation", "observationexception", "observationfilter", "ingester", "observationmapping"];
   await cluster.applyCrds(own.map((name) => new URL(`../../crds/${name}.yaml`, import.meta.url)));
   await cluster.applyCrds([
     new URL("../fixtures/foreign-crds/cert-manager.io_certificates.yaml", import.meta.url),

@@ -12,7 +12,7 @@ const PATH = "/apis/zen.kube-zen.io/v1alpha1/namespaces/zen-system/observationfi
 const LIMIT_MS = 10_000;
 
 const cluster = await sharedEnvtest();
-const crds = ["observation", "observationfilter", "ingester", "observationmapping"];
+const crds = ["observation", "observationexception", "observationfilter", "ingester", "observationmapping"];
 await cluster.applyCrds(crds.map((name) => new URL(`../../crds/${name}.yaml`, import.meta.url)));
 
 async function connection() {

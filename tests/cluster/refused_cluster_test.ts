@@ -17,9 +17,9 @@ const ADMISSION = "/apis/admissionregistration.k8s.io/v1";
 Deno.test("alerts for namespaces with a quota of 0 and a denying policy are stored in the controller's own", async () => {
   await using cluster = await startEnvtest({ controllerManager: true });
   await cluster.applyCrds(
-    ["observation", "observationfilter", "ingester", "observationmapping"].map((name) =>
-      new URL(`../../crds/${name}.yaml`, import.meta.url)
-    ),
+    ["observation", "observationexception", "observationfilter", "ingester", "observationmapping"].map((
+      name,
+    ) => new URL(`../../crds/${name}.yaml`, import.meta.url)),
   );
   await ensureNamespaces(cluster, [NAMESPACE, "shop", "pay", "team-a"]);
   const installed = await installChart(cluster, { namespace: NAMESPACE, values: { filters: UNFILTERED } });

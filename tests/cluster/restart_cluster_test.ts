@@ -19,7 +19,7 @@ const cluster = await startEnvtest();
 Deno.test.afterAll(() => cluster[Symbol.asyncDispose]());
 
 Deno.test("API server killed twice in the middle of 1,000 alerts and 5,000 report changes: nothing missed, nothing doubled", async () => {
-  const crds = ["observation", "observationfilter", "ingester", "observationmapping"];
+  const crds = ["observation", "observationexception", "observationfilter", "ingester", "observationmapping"];
   await cluster.applyCrds([
     ...crds.map((name) => new URL(`../../crds/${name}.yaml`, import.meta.url)),
     new URL("../../scripts/samples/crds/aquasecurity.github.io_vulnerabilityreports.yaml", import.meta.url),

@@ -15,20 +15,21 @@ const NAMESPACE = "zen-system";
 const OBSERVATIONS = "/apis/zen.kube-zen.io/v1/observations";
 const SHOP = "/apis/zen.kube-zen.io/v1/namespaces/shop/observations";
 const CONFIGURATION = `/apis/zen.kube-zen.io/v1alpha1/namespaces/${NAMESPACE}`;
+const EXCEPTIONS = "/apis/zen.kube-zen.io/v1alpha1/namespaces/shop/observationexceptions";
 const FILTERS = `/api/v1/namespaces/${NAMESPACE}/configmaps/zen-watcher-filter`;
 const RBAC = "/apis/rbac.authorization.k8s.io/v1";
 /** Reports, and findings in each. */
 const [REPORTS, FOUND] = [2, 2];
 const FINDINGS = REPORTS * FOUND;
-/** The filter ConfigMap and an ObservationFilter. */
-const CONFIGURED = 2;
+/** The filter ConfigMap, an ObservationFilter and an ObservationException. */
+const CONFIGURED = 3;
 
 const cluster = await startEnvtest();
 Deno.test.afterAll(() => cluster[Symbol.asyncDispose]());
 await cluster.applyCrds([
-  ...["observation", "observationfilter", "ingester", "observationmapping"].map((name) =>
-    new URL(`../../crds/${name}.yaml`, import.meta.url)
-  ),
+  ...["observation", "observationexception", "observationfilter", "ingester", "observationmapping"].map((
+    name,
+  ) => new URL(`../../crds/${name}.yaml`, import.meta.url)),
   new URL("../../scripts/samples/crds/aquasecurity.github.io_vulnerabilityreports.yaml", import.meta.url),
 ]);
 await ensureNamespaces(cluster, [NAMESPACE, "shop", "backup"]);
@@ -40,7 +41,7 @@ const backupFile = `${cluster.folder}/zen-watcher.ndjson.gz`;
 await feed();
 const lived = await stored();
 
-Deno.test("a user who may read the four kinds and the filter ConfigMap can back up", async () => {
+Deno.test("a user who may read the five kinds and the filter ConfigMap can back up", async () => {
   const kubeconfig = await userOf("reader");
   await bind("reader", "zen-watcher-view");
   const short = await script("backup", ["-n", NAMESPACE, "-o", backupFile, "--kubeconfig", kubeconfig]);
@@ -61,7 +62,10 @@ Deno.test("a user who may read the four kinds and the filter ConfigMap can back 
     kubeconfig,
   ]);
   assertEquals(code, 0, text);
-  assertStringIncludes(text, `1 ConfigMap, 1 ObservationFilter, ${lived.length} Observation`);
+  assertStringIncludes(
+    text,
+    `1 ConfigMap, 1 ObservationFilter, 1 ObservationException, ${lived.length} Observation`,
+  );
 });
 
 Deno.test("restore names who may create Observations to a user with the rights who is no restorer", async () => {
@@ -106,6 +110,7 @@ Deno.test("a restorer gets every Observation back, its status too; configuration
   );
   assertEquals((await stored()).map(lasting), lived.map(lasting));
   await bind("restore", "zen-watcher-configure");
+  await bind("restore", "zen-watcher-risk-owner");
   await grant("restore", { apiGroups: [""], resources: ["configmaps"], verbs: ["create"] });
   const second = await restore();
   assertEquals(second.code, 0, second.text);
@@ -131,6 +136,19 @@ async function feed(): Promise<void> {
       spec: { targetSource: "checkov", excludeSeverity: ["LOW"] },
     },
   });
+  await cluster.expect("POST", EXCEPTIONS, {
+    body: {
+      apiVersion: "zen.kube-zen.io/v1alpha1",
+      kind: "ObservationException",
+      metadata: { name: "held" },
+      spec: {
+        match: { rules: ["CVE-2026-1000"] },
+        reason: "mitigated",
+        justification: "x",
+        expiresAt: new Date(Date.now() + 86_400_000).toISOString(),
+      },
+    },
+  });
   using api = transportTo(cluster);
   await changeReports(api, { namespace: "shop", reports: [0, REPORTS], found: [0, FOUND] });
   const { WEBHOOK_AUTH_TOKEN_FILE: _, ...env } = installed.env;
@@ -147,6 +165,9 @@ async function feed(): Promise<void> {
     const phases = (await stored()).map(({ status }) => at(status, "phase"));
     return phases.filter((phase) => phase === "Resolved").length === FOUND;
   });
+  await eventually("one that stays to be accepted", async () => {
+    return (await stored()).some(({ status }) => at(status, "phase") === "Accepted");
+  });
   await eventually("the repeats to be counted", async () => {
     const counts = (await stored()).map(({ status }) => at(status, "occurrences"));
     return counts.filter((count) => count === 2).length === 2;
@@ -157,6 +178,7 @@ async function feed(): Promise<void> {
 async function lose(): Promise<void> {
   await cluster.expect("DELETE", SHOP);
   await cluster.expect("DELETE", `${CONFIGURATION}/observationfilters`);
+  await cluster.expect("DELETE", EXCEPTIONS);
   await cluster.ask("DELETE", FILTERS);
   assertEquals(await stored(), []);
 }

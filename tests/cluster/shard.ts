@@ -9,9 +9,9 @@ import { connectionTo } from "./watching.ts";
 
 /** Our CRDs, and Trivy's vulnerability reports with an open schema. */
 export const CRDS = [
-  ...["observation", "observationfilter", "ingester", "observationmapping"].map((name) =>
-    new URL(`../../crds/${name}.yaml`, import.meta.url)
-  ),
+  ...["observation", "observationexception", "observationfilter", "ingester", "observationmapping"].map((
+    name,
+  ) => new URL(`../../crds/${name}.yaml`, import.meta.url)),
   new URL("../../scripts/samples/crds/aquasecurity.github.io_vulnerabilityreports.yaml", import.meta.url),
 ];
 

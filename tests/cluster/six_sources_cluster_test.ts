@@ -39,7 +39,11 @@ Deno.test("six sources in one run on a real API server", async (t) => {
     auditWebhookUrl: `http://127.0.0.1:${port}/audit/webhook`,
     extraArgs: [...log.serverArguments, "--audit-webhook-initial-backoff=500ms"],
   });
-  await cluster.applyCrds(["observation", "observationfilter", "ingester", "observationmapping"].map(ownCrd));
+  await cluster.applyCrds(
+    ["observation", "observationexception", "observationfilter", "ingester", "observationmapping"].map(
+      ownCrd,
+    ),
+  );
   await ensureNamespaces(cluster, [OWN_NAMESPACE]);
   const { user, token, env } = await installChart(cluster, {
     namespace: OWN_NAMESPACE,

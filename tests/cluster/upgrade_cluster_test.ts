@@ -23,7 +23,7 @@ Deno.test("an upgrade from an older CRD keeps every Observation and goes on with
   await using cluster = await startEnvtest();
   await cluster.applyCrds([
     OLDER,
-    ...["observationfilter", "ingester", "observationmapping"].map((name) =>
+    ...["observationexception", "observationfilter", "ingester", "observationmapping"].map((name) =>
       new URL(`../../crds/${name}.yaml`, import.meta.url)
     ),
     new URL("../../scripts/samples/crds/aquasecurity.github.io_vulnerabilityreports.yaml", import.meta.url),

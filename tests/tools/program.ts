@@ -6,7 +6,7 @@ import type { Cluster } from "../support/cluster.ts";
 import { loadExamples } from "../support/examples.ts";
 import { applyObjects, ensureNamespaces } from "../support/objects.ts";
 
-const CRDS = ["observation", "observationfilter", "ingester", "observationmapping"];
+const CRDS = ["observation", "observationexception", "observationfilter", "ingester", "observationmapping"];
 
 export interface ProgramOptions {
   /** A file of examples/. */
