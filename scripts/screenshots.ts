@@ -33,13 +33,20 @@ interface Shot {
   readonly name: string;
   readonly path: string;
   readonly ready: string;
+  /** Taken on a phone, too. */
+  readonly narrow?: boolean;
   readonly act?: (page: Page) => Promise<void>;
 }
 const SHOTS: readonly Shot[] = [
   { name: "overview", path: "/", ready: ".figure" },
   { name: "workloads", path: "/?view=workloads", ready: "table.groups tbody tr" },
   { name: "rules", path: "/?view=rules", ready: "table.groups tbody tr" },
-  { name: "findings", path: "/?view=findings&severity=CRITICAL,HIGH", ready: ".window .cell.rule a" },
+  {
+    name: "findings",
+    path: "/?view=findings&severity=CRITICAL,HIGH",
+    ready: ".window .cell.rule a",
+    narrow: true,
+  },
   {
     name: "finding",
     path: "/?view=findings&source=trivy",
@@ -83,7 +90,7 @@ async function main(): Promise<void> {
         const page = await (await browser.newContext({ colorScheme, viewport })).newPage();
         await page.goto(address);
         await page.locator(".live", { hasText: "Live" }).waitFor();
-        for (const shot of SHOTS) {
+        for (const shot of SHOTS.filter(({ narrow }) => narrow || viewport === WIDE)) {
           const file = `${IMAGES}ui-${shot.name}${size}-${colorScheme}.png`;
           await take(page, shot, { origin: `http://127.0.0.1:${server.port}`, file });
           await run(pngquant, ["--force", "--strip", "--output", file, COLOURS, file], {

@@ -81,9 +81,22 @@ Deno.test("docs: every alert of the chart has its runbook", async () => {
   assertEquals(named.filter((path) => !paths.has(path)), []);
 });
 
+Deno.test("docs: every picture that a page shows is there, and every picture of the page is shown", async () => {
+  const shown = new Set(
+    pages.flatMap(({ path, text }) =>
+      [...text.matchAll(/(?:src|srcset)="([^"]+)"/g)].map(([, target = ""]) => join(dirname(path), target))
+    ),
+  );
+  const there = new Set<string>();
+  for await (const { name } of Deno.readDir(join(ROOT, "docs/images"))) there.add(`docs/images/${name}`);
+  assertEquals([...shown].filter((path) => !there.has(path)), []);
+  assertEquals([...there].filter((path) => path.includes("/ui-") && !shown.has(path)), []);
+});
+
 Deno.test("docs: every path of the repository that a page or a picture names exists", async () => {
   const texts = pages.flatMap(codeOf);
   for await (const { name } of Deno.readDir(join(ROOT, "docs/images"))) {
+    if (!name.endsWith(".svg")) continue;
     texts.push({ where: name, code: await Deno.readTextFile(join(ROOT, "docs/images", name)), language: "" });
   }
   // What a reader of the page writes.

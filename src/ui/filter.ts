@@ -39,6 +39,9 @@ export interface Criteria {
   readonly words: readonly RegExp[];
   readonly firstSeen: Span;
   readonly resolved: Span;
+  /** Milliseconds since the epoch; -Infinity: no matter when, or whether at all. */
+  readonly reopenedFromMs: number;
+  readonly acceptedFromMs: number;
 }
 
 /** Milliseconds since the epoch; `toMs` is not in it. */
@@ -63,6 +66,8 @@ export function criteriaOf(query: URLSearchParams): Criteria {
     words: words.map((word) => new RegExp(word.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&"), "i")),
     firstSeen: { fromMs: startOf(query, "since"), toMs: endOf(query, "until") },
     resolved: { fromMs: startOf(query, "resolvedSince"), toMs: endOf(query, "resolvedUntil") },
+    reopenedFromMs: startOf(query, "reopenedSince"),
+    acceptedFromMs: startOf(query, "acceptedSince"),
   };
 }
 
@@ -111,7 +116,9 @@ export function valuesOfKey(query: URLSearchParams, key: keyof FindingFilter): s
   return values;
 }
 
-function matchesRest(row: KeptRow, { firstSeen, resolved, words }: Criteria): boolean {
+function matchesRest(row: KeptRow, criteria: Criteria): boolean {
+  const { firstSeen, resolved, reopenedFromMs, acceptedFromMs, words } = criteria;
+  if (row.reopenedMs < reopenedFromMs || row.acceptedMs < acceptedFromMs) return false;
   if (row.firstSeenMs < firstSeen.fromMs || row.firstSeenMs >= firstSeen.toMs) return false;
   if (resolved.fromMs !== -Infinity || resolved.toMs !== Infinity) {
     if (row.phase !== "Resolved" || row.resolvedMs < resolved.fromMs || row.resolvedMs >= resolved.toMs) {

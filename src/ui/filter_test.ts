@@ -57,3 +57,25 @@ Deno.test("failingDimension() names the one key that does not match, and agrees 
     if (expected === "phase") assertEquals(matches(row, inAnyPhase(criteria), NOW), true);
   }
 });
+
+Deno.test("a filter by when findings were reopened or accepted leaves out those that never were", () => {
+  const at = (iso: string) => ({ firstSeenAt: "2025-12-01T00:00:00Z", lastSeenAt: iso });
+  const never = rowOf({ status: at("2026-01-01T12:00:00Z") });
+  const reopened = rowOf({ status: { ...at("2026-01-01T12:00:00Z"), reopenedAt: "2026-01-01T12:00:00Z" } });
+  const exception = {
+    namespace: "default",
+    name: "e",
+    since: "2026-01-01T12:00:00Z",
+    expiresAt: "2026-06-01T00:00:00Z",
+  };
+  const accepted = rowOf({ status: { ...at("2026-01-01T12:00:00Z"), phase: "Accepted", exception } });
+  const found = (query: Readonly<Record<string, string>>) =>
+    [never, reopened, accepted].map((row) =>
+      matches(row, criteriaOf(new URLSearchParams({ phase: "all", ...query })), NOW)
+    );
+  assertEquals(found({}), [true, true, true]);
+  assertEquals(found({ reopenedSince: "2026-01-01" }), [false, true, false]);
+  assertEquals(found({ reopenedSince: "2026-01-02" }), [false, false, false]);
+  assertEquals(found({ acceptedSince: "2026-01-01T12:00:00Z" }), [false, false, true]);
+  assertEquals(found({ acceptedSince: "2026-01-01T12:00:01Z" }), [false, false, false]);
+});

@@ -55,6 +55,9 @@ export interface FindingFilter {
   readonly until?: string;
   readonly resolvedSince?: string;
   readonly resolvedUntil?: string;
+  /** Reopened / accepted on this UTC day or later; as RFC 3339: from this time on. */
+  readonly reopenedSince?: string;
+  readonly acceptedSince?: string;
 }
 
 /** One line of a list. */

@@ -30,6 +30,8 @@ const CHIPS: readonly (readonly [keyof Filter, string])[] = [
   ["until", "first seen until"],
   ["resolvedSince", "resolved from"],
   ["resolvedUntil", "resolved until"],
+  ["reopenedSince", "reopened from"],
+  ["acceptedSince", "accepted from"],
 ];
 
 /** The controls of the filter in the URL. */

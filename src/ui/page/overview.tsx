@@ -220,7 +220,11 @@ function ChangedPanel({ overview }: { readonly overview: Overview }) {
         <div>
           <dt>reopened</dt>
           <dd>
-            <span class="number">{numberText(changed.reopened)}</span>
+            <CountLink
+              count={changed.reopened}
+              filter={{ phase: "all", reopenedSince: since }}
+              label="reopened since yesterday"
+            />
           </dd>
         </div>
         <div>
@@ -228,7 +232,7 @@ function ChangedPanel({ overview }: { readonly overview: Overview }) {
           <dd>
             <CountLink
               count={changed.accepted}
-              filter={{ phase: "Accepted" }}
+              filter={{ phase: "Accepted", acceptedSince: since }}
               label="accepted since yesterday"
             />
           </dd>

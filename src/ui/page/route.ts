@@ -36,6 +36,8 @@ export const FILTER_KEYS = [
   "until",
   "resolvedSince",
   "resolvedUntil",
+  "reopenedSince",
+  "acceptedSince",
 ] as const satisfies readonly (keyof Filter)[];
 
 /** What the URL says beside view and filter. */

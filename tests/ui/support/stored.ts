@@ -55,7 +55,7 @@ export const STORED: readonly StoredFields[] = [
     severity: "MEDIUM",
     rule: "disallow-latest-tag/require-image-tag",
     message: "An image tag is required",
-    status: { firstSeenAt: hoursAgo(30), lastSeenAt: hoursAgo(1) },
+    status: { firstSeenAt: hoursAgo(30), lastSeenAt: hoursAgo(1), reopenedAt: hoursAgo(2) },
   },
   {
     id: "api-openssl",
