@@ -53,23 +53,19 @@ interface Place {
 const FIRST: Place = { name: "n1", address: "10.99.0.1", pods: "10.88.0.0/24" };
 const SECOND: Place = { name: "n2", address: "10.99.0.2", pods: "10.88.1.0/24" };
 
+/** What runs on a node. */
+type Servers = Readonly<Record<"containerd" | "kubelet" | "proxy" | "router", ServerProcess>>;
+
 /** One node: its programs can be stopped and started, and its network cut. */
 export class Node {
   readonly name: string;
-  readonly cgroup: string;
+  readonly servers: Servers;
   readonly #enter: readonly [string, ...string[]];
-  readonly #servers: Readonly<Record<"containerd" | "kubelet" | "proxy" | "router", ServerProcess>>;
 
-  constructor(name: string, enter: readonly [string, ...string[]], servers: Node["servers"]) {
+  constructor(name: string, enter: readonly [string, ...string[]], servers: Servers) {
     this.name = name;
-    this.cgroup = `zen-node-${name}`;
+    this.servers = servers;
     this.#enter = enter;
-    this.#servers = servers;
-  }
-
-  /** Its programs by name. */
-  get servers(): Readonly<Record<"containerd" | "kubelet" | "proxy" | "router", ServerProcess>> {
-    return this.#servers;
   }
 
   /** Runs a command on the node. */
@@ -80,7 +76,7 @@ export class Node {
 
   /** Ends kubelet at once; Pods run on. */
   async killKubelet(): Promise<void> {
-    const { kubelet } = this.#servers;
+    const { kubelet } = this.servers;
     // Kubelet itself, not what entered the node for it.
     const [pid] = await childrenOf(kubelet.pid);
     if (pid !== undefined) Deno.kill(pid, "SIGKILL");
@@ -88,7 +84,7 @@ export class Node {
   }
 
   async startKubelet(): Promise<void> {
-    await this.#servers.kubelet.start();
+    await this.servers.kubelet.start();
   }
 
   /** Drops every packet from and to other nodes, until `join()`. */
@@ -120,11 +116,6 @@ export class NodeCluster extends Cluster implements AsyncDisposable {
     this.#reaper = parts.reaper;
     this.#apiServer = parts.apiServer;
     this.#processes = parts.processes;
-  }
-
-  /** The logs of every program, by the end of which a failure is explained. */
-  get folder(): string {
-    return this.#reaper.folder;
   }
 
   async killApiServer(): Promise<void> {
