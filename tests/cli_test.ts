@@ -465,6 +465,24 @@ Deno.test("check warns of a filter for a source that does not exist, and guesses
   assertEquals((await zen(both, { "m.yaml": mapped })).err, "");
 });
 
+Deno.test("check warns of a filter ConfigMap that the controller does not read where it lies", async () => {
+  const configMap = (metadata: string) =>
+    `kind: ConfigMap\napiVersion: v1\nmetadata: {${metadata}}\ndata: {filter.json: '{"sources": {}}'}\n`;
+  const off =
+    "Warning: f.yaml ConfigMap NAME is off: zen-watcher reads the ConfigMap zen-system/zen-watcher-filter " +
+    "(FILTER_CONFIGMAP_NAMESPACE, FILTER_CONFIGMAP_NAME)\n";
+  const warnings: Readonly<Record<string, string>> = {
+    "name: zen-watcher-filter": "",
+    "name: zen-watcher-filter, namespace: zen-system": "",
+    "name: zen-watcher-filter, namespace: shop": off.replace("NAME", "zen-watcher-filter"),
+    "name: filters, namespace: zen-system": off.replace("NAME", "filters"),
+  };
+  for (const [metadata, warning] of Object.entries(warnings)) {
+    const { code, err } = await zen(["check", "-f", "f.yaml"], { "f.yaml": configMap(metadata) });
+    assertEquals([code, err], [0, warning], metadata);
+  }
+});
+
 Deno.test("check says of a payload that it is not configuration", async () => {
   const ran = await zen(["check", "-f", "alert.json"], { "alert.json": ALERT });
   assertEquals(ran.code, 1);

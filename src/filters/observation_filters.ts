@@ -351,11 +351,15 @@ export class ObservationFilters {
     }
   }
 
-  /** Says how an object is doing; while its spec has a mistake, its status keeps what is in force. */
+  /**
+   * Says how an object is doing; while its spec has a mistake, its status keeps what is in force. A replica that does not
+   * know a good spec leaves that field alone: another one may have written it just now.
+   */
   #sayEntry({ object, good, condition }: Entry): void {
-    const isKept = good !== undefined && condition.status === "False";
-    const inForce = isKept ? { generation: good.generation, spec: good.spec } : null;
-    this.#options.conditions.set(OBSERVATION_FILTERS, object, condition, { inForce });
+    const isBroken = condition.status === "False";
+    const kept = good && { inForce: { generation: good.generation, spec: good.spec } };
+    const fields = isBroken ? kept ?? {} : { inForce: null };
+    this.#options.conditions.set(OBSERVATION_FILTERS, object, condition, fields);
   }
 
   #say(object: KubeObject, condition: ReadyCondition): void {

@@ -684,3 +684,19 @@ Deno.test("each document's status says what it left out, of its own namespace, w
     },
   });
 });
+
+Deno.test("a leader that does not know the last good spec leaves the one in the status alone", async () => {
+  const api = new ScriptedApi();
+  const broken = observationFilter("f", { targetSource: "trivy", minSeverity: "XX" });
+  api.put("observationfilters", broken);
+  let isLeader = false;
+  await using run = await start(api, { isLeader: () => isLeader });
+  // The status was written just now, and the watch has not brought it yet.
+  const inForce = { generation: 1, spec: { targetSource: "trivy", minSeverity: "HIGH" } };
+  api.change("observationfilters", "zen-system/f", { status: { inForce } });
+  isLeader = true;
+  run.watch.publishConditions();
+  await eventually("the condition", () => api.patches.length > 0);
+  const { status } = await api.get<KubeObject>(OBSERVATION_FILTERS, "f", { namespace: "zen-system" });
+  assertEquals(isObject(status) && status.inForce, inForce);
+});

@@ -54,6 +54,13 @@ export class ScriptedApi implements KubeApi {
     return stored;
   }
 
+  /** Changes an object, of which the watches hear nothing yet. */
+  change(plural: string, key: string, fields: Partial<KubeObject>): void {
+    const object = this.#of(plural).get(key);
+    if (!object) throw new Error(`no ${plural} "${key}"`);
+    this.#of(plural).set(key, { ...object, ...fields });
+  }
+
   remove(plural: string, key: string): void {
     const object = this.#of(plural).get(key);
     if (!object) throw new Error(`no ${plural} "${key}"`);

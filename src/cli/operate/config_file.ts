@@ -282,6 +282,8 @@ function readConfigMap(
     return [document.place({ path: [...base, "data"], message })];
   }
   const problems = keep(parseFilterDocuments(inner, nameIn(file, value)), result);
+  const off = whyOff(value, settings);
+  if (off !== undefined) result.warnings.push(`${nameIn(file, value)} is off: ${off}`);
   const outer = document.place({ path, message: "" });
   const block = blockOf(text, outer.position?.line ?? 1);
   return problems.map((problem) => ({
@@ -293,6 +295,15 @@ function readConfigMap(
         : outer.position,
     }),
   }));
+}
+
+/** Why the controller does not read a ConfigMap where it lies. What a file leaves open is decided when it is applied. */
+function whyOff({ metadata }: JsonObject, settings: Settings): string | undefined {
+  const { filterConfigMapName: name, filterConfigMapNamespace, podNamespace } = settings;
+  const namespace = filterConfigMapNamespace || podNamespace;
+  const own = isObject(metadata) ? metadata : {};
+  if ((own.name ?? name) === name && (own.namespace ?? namespace) === namespace) return undefined;
+  return `zen-watcher reads the ConfigMap ${namespace}/${name} (FILTER_CONFIGMAP_NAMESPACE, FILTER_CONFIGMAP_NAME)`;
 }
 
 function filterText(value: JsonObject, { filterConfigMapKey }: Settings): string | undefined {
