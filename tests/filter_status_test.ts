@@ -260,6 +260,31 @@ Deno.test("why answers by one command why a finding is not there: which filter l
   assertStringIncludes(record ?? "", ",scanner,LOW,CVE-3,shop,Deployment/web,min_severity");
 });
 
+Deno.test("dropped and why show what the storage budget left out", async () => {
+  await using world = await startWorld();
+  await using app = await world.replica("one", { env: { OBSERVATION_MAX_TOTAL: "3" } });
+  for (const rule of ["kept-1", "kept-2", "kept-3"]) assertEquals(await filteredOf(app, rule), 0);
+  await eventually("the budget to be used up", () => world.observations().length >= 3);
+  const refused = ["lesser-1", "lesser-2"];
+  for (const rule of refused) {
+    const { body } = await app.post("/falco/webhook", { ...alertOf(rule), priority: "Informational" });
+    assertEquals(body.filtered, 1, JSON.stringify(body));
+  }
+  const { documents, drops } = await eventually("the status", async () => {
+    const read = JSON.parse((await zen(["dropped", "-o", "json"], world)).out);
+    return read.documents.length > 0 && read;
+  });
+  assertEquals([documents[0].document, documents[0].dropped], ["storage budget", refused.length]);
+  assertEquals(drops.map(({ rule }: JsonObject) => rule).sort(), refused);
+  assertStringIncludes(
+    await why(world, refused[0] ?? ""),
+    `At TIME the storage budget left out ${
+      refused[0]
+    } on Pod/web-7d4b9c6f5b-x2x4z of shop, LOW from falco: ` +
+      "the storage budget is used up, and this event would be the next to be deleted.",
+  );
+});
+
 Deno.test("dropped chooses by time, and names the rights that are missing", async () => {
   const drop = (time: string) => ({ time, source: "trivy", severity: "LOW", reason: "min_severity" });
   await using server = apiServer(({ path }) => {
