@@ -14,7 +14,7 @@ import type {
 import { metadataOf, startDevWorld } from "./support/dev_world.ts";
 import { eventually } from "./support/eventually.ts";
 import { startFaultProxy } from "./support/fault_proxy.ts";
-import { at, create, NOW, startWorld } from "./support/readers.ts";
+import { at, create, NOW, startWorld, zen } from "./support/readers.ts";
 import { openUi, tokenOf, type Ui } from "./support/ui.ts";
 
 /** Every route that answers with data, with its method. */
@@ -293,7 +293,7 @@ Deno.test("ui shows one finding as it is stored, with the rest of its workload a
   assert(!detail.yaml.includes("managedFields"));
   assertEquals(
     detail.kubectl,
-    `kubectl --context 'it'\\''s mine' get observations.zen.kube-zen.io ${row.name} -n shop -o yaml`,
+    `kubectl get observations.zen.kube-zen.io ${row.name} --context 'it'\\''s mine' -n shop -o yaml`,
   );
   assertEquals(detail.zen, `kubectl zen why ${row.name} --context 'it'\\''s mine' -n shop`);
   assertEquals(detail.related.map(({ source }) => source), ["falco"]);
@@ -310,6 +310,80 @@ Deno.test("ui shows one finding as it is stored, with the rest of its workload a
   );
   assertStringIncludes(kubectl, `--field-selector 'status.phase!=Resolved' | grep -iF -e 'x'\\''y'`);
   assertStringIncludes(zen, "--all");
+});
+
+Deno.test("ui's commands show as many findings as the list they are copied from", async () => {
+  await using world = await startWorld();
+  await create(world, {
+    id: "other",
+    namespace: "shop",
+    rule: "a rule, with (words)",
+    severity: "HIGH",
+    resource: { apiVersion: "v1", kind: "Pod", name: "x", namespace: "shop" },
+  });
+  await using ui = await openUi(world.server.url);
+  await ui.listed();
+  const queries = [
+    "",
+    "severity=CRITICAL,LOW",
+    "namespace=shop&severity=HIGH",
+    "source=trivy",
+    "source=trivy,falco&phase=all",
+    "rule=CVE-2024-3094&phase=all",
+    "rule=a%20rule%5C,%20with%20(words)",
+    "rule=CVE-2024-3094,disallow-latest-tag/require-image-tag",
+    "workload=web&namespace=shop",
+    "kind=Deployment",
+    "resource=Deployment/web",
+    "type=finding&category=security",
+    "since=2026-11-22",
+  ];
+  for (const query of queries) {
+    const { total }: FindingPage = await ui.call(`/api/findings?${query}`);
+    const { kubectl, zen: command } = await ui.call(`/api/commands?${query}`);
+    assert(total > 0, query);
+    const [, , ...args] = await wordsOf(command);
+    // The table of a command has no finding twice, and a line for each below the head.
+    if (!query.includes("resource=")) {
+      const { code, out } = await zen(args, world);
+      assertEquals([code, out.trimEnd().split("\n").length - 1], [0, total], command);
+    }
+    if (query.includes("since=")) continue;
+    const words = await wordsOf(kubectl);
+    const valueOf = (flag: string) => words.includes(flag) ? words[words.indexOf(flag) + 1] ?? "" : "";
+    const { items } = await world.api.list(OBSERVATIONS, {
+      namespace: valueOf("-n"),
+      labelSelector: valueOf("-l"),
+      fieldSelector: valueOf("--field-selector"),
+    });
+    assertEquals(items.length, total, kubectl);
+  }
+});
+
+Deno.test("ui tells of a filter that is not in force, and stops when it is mended", async () => {
+  await using world = await startWorld();
+  const filter = {
+    apiVersion: "zen.kube-zen.io/v1alpha1",
+    kind: "ObservationFilter",
+    metadata: { name: "typo", namespace: "shop" },
+    spec: { targetSource: "falco", minSeverty: "HIGH" },
+  };
+  await world.create([filter]);
+  const condition = (status: string, message: string) =>
+    world.api.patch(FILTERS, "typo", {
+      status: {
+        conditions: [{ type: "Ready", status, reason: "Invalid", message, lastTransitionTime: at(1) }],
+      },
+    }, { namespace: "shop", type: "merge", subresource: "status" });
+  await condition("False", "at spec.minSeverty: unknown key");
+  await using ui = await openUi(world.server.url);
+  const told = () => ui.state().then(({ notes }) => notes.find((note) => note.includes("is not in force")));
+  assertStringIncludes(
+    await eventually("the note", told),
+    'ObservationFilter "shop/typo" is not in force: at spec.minSeverty: unknown key',
+  );
+  await condition("True", "in force");
+  await eventually("the note to go", async () => await told() === undefined);
 });
 
 Deno.test("ui hands hostile texts out as JSON alone, and quotes them in commands", async () => {
@@ -464,6 +538,13 @@ const EXCEPTIONS: ResourceType = {
   kind: "ObservationException",
 };
 
+const FILTERS: ResourceType = {
+  ...OBSERVATIONS,
+  version: "v1alpha1",
+  plural: "observationfilters",
+  kind: "ObservationFilter",
+};
+
 Deno.test("ui counts what an exception would accept, writes it, lists it and undoes it", async () => {
   await using world = await startWorld();
   await using ui = await openUi(world.server.url);
@@ -597,6 +678,12 @@ Deno.test("ui does without exceptions where the cluster does not serve them, or 
   );
   assertEquals((await other.state()).mayAccept, []);
 });
+
+/** The words of a command as a shell reads them. */
+async function wordsOf(command: string): Promise<string[]> {
+  const { stdout } = await new Deno.Command("sh", { args: ["-c", `printf '%s\\0' ${command}`] }).output();
+  return new TextDecoder().decode(stdout).split("\0").slice(0, -1);
+}
 
 /** A stream of states as a page reads it. */
 async function streamOf(ui: Ui) {

@@ -12,56 +12,76 @@ export interface CommandPlace {
   readonly onlyNamespace?: string | undefined;
 }
 
-/** Keys that are labels. */
+/** Keys that are labels, and the flag that takes the value itself. */
 const LABELLED = {
-  severity: LABELS.severity,
-  source: LABELS.source,
-  rule: LABELS.rule,
-  workload: LABELS.workload,
-  category: LABELS.category,
-  type: LABELS.kind,
-} satisfies Partial<Record<keyof FindingFilter, string>>;
+  severity: { label: LABELS.severity, flag: "--severity" },
+  source: { label: LABELS.source, flag: "--source" },
+  rule: { label: LABELS.rule, flag: "--rule" },
+  workload: { label: LABELS.workload, flag: "--workload" },
+  category: { label: LABELS.category, flag: undefined },
+  type: { label: LABELS.kind, flag: undefined },
+} satisfies Partial<Record<keyof FindingFilter, object>>;
 
-/** The commands that show what a filter shows. What they cannot choose by (text, times, an image) is left to `grep`, or out. */
+/**
+ * The commands that show what a filter shows. Words are left to `grep`. What no command chooses by is left out: an image, times
+ * of an end, and for kubectl all times.
+ */
 export function listCommands(query: URLSearchParams, { context, onlyNamespace }: CommandPlace): Commands {
   const namespaces = onlyNamespace === undefined ? valuesOfKey(query, "namespace") : [onlyNamespace];
-  const where = namespaces.length === 1 ? ["-n", quote(namespaces[0] ?? "")] : ["-A"];
-  const labels = Object.entries(LABELLED).flatMap(([key, label]) => {
-    const values = valuesOfKey(query, key as keyof FindingFilter).map(labelValue);
-    return values.length === 0
-      ? []
-      : [values.length === 1 ? `${label}=${values[0]}` : `${label} in (${values.join(",")})`];
-  });
-  const selector = labels.length === 0 ? [] : ["-l", quote(labels.join(","))];
-  const kinds = valuesOfKey(query, "kind");
-  const phase = phaseSelector(phasesOf(query));
+  const place = [
+    ...contextFlag(context),
+    ...(namespaces.length === 1 ? ["-n", quote(namespaces[0] ?? "")] : ["-A"]),
+  ];
+  const labels: string[] = [];
+  const otherLabels: string[] = [];
+  const flags: string[] = [];
+  for (const [key, { label, flag }] of Object.entries(LABELLED)) {
+    const values = valuesOfKey(query, key as keyof FindingFilter);
+    if (values.length === 0) continue;
+    const legal = values.map(labelValue);
+    const term = legal.length === 1 ? `${label}=${legal[0]}` : `${label} in (${legal.join(",")})`;
+    labels.push(term);
+    if (flag !== undefined && (values.length === 1 || key === "severity")) {
+      flags.push(flag, quote(values.join(",")));
+    } else otherLabels.push(term);
+  }
+  const [resource, ...furtherResources] = valuesOfKey(query, "resource");
+  const isOneResource = resource !== undefined && furtherResources.length === 0 && resource.includes("/");
+  const [kind, ...furtherKinds] = isOneResource ? [resource.split("/")[0]] : valuesOfKey(query, "kind");
+  const isOneKind = kind !== undefined && furtherKinds.length === 0;
+  const phases = phasesOf(query);
+  const phase = phaseSelector(phases);
   const fields = [
-    ...(kinds.length === 1 ? [`spec.resource.kind=${kinds[0]}`] : []),
+    ...(isOneKind ? [`spec.resource.kind=${kind}`] : []),
+    ...(isOneResource ? [`spec.resource.name=${resource.slice(resource.indexOf("/") + 1)}`] : []),
     ...(phase === "" ? [] : [phase]),
   ];
+  const since = query.get("since") ?? "";
   const grep = (query.get("text") ?? "").split(/\s+/).filter((word) => word !== "")
     .map((word) => `| grep -iF -e ${quote(word)}`);
-  const at = contextFlag(context);
   return {
     kubectl: line(
-      "kubectl",
-      ...at,
-      "get observations.zen.kube-zen.io",
-      ...where,
-      ...selector,
-      ...(fields.length === 0 ? [] : ["--field-selector", quote(fields.join(","))]),
+      "kubectl get observations.zen.kube-zen.io",
+      ...place,
+      ...selector("-l", labels),
+      ...selector("--field-selector", fields),
       ...grep,
     ),
     zen: line(
       "kubectl zen get",
-      ...at,
-      ...where,
-      ...selector,
-      ...(kinds.length === 1 ? ["--kind", quote(kinds[0] ?? "")] : []),
-      ...(phase === "status.phase=Active" ? [] : ["--all"]),
+      ...place,
+      ...flags,
+      ...(isOneKind ? ["--kind", quote(kind)] : []),
+      ...selector("-l", otherLabels),
+      ...(since === "" ? [] : ["--since", quote(since)]),
+      ...(phases?.size === 1 && phases.has("Active") ? [] : ["--all"]),
       ...grep,
     ),
   };
+}
+
+function selector(flag: string, terms: readonly string[]): string[] {
+  return terms.length === 0 ? [] : [flag, quote(terms.join(","))];
 }
 
 /** The commands that show one Observation. */
@@ -72,7 +92,7 @@ export function findingCommands(
   const at = contextFlag(context);
   const where = ["-n", quote(namespace)];
   return {
-    kubectl: line("kubectl", ...at, "get observations.zen.kube-zen.io", quote(name), ...where, "-o yaml"),
+    kubectl: line("kubectl get observations.zen.kube-zen.io", quote(name), ...at, ...where, "-o yaml"),
     zen: line("kubectl zen why", quote(name), ...at, ...where),
   };
 }

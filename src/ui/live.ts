@@ -1,10 +1,12 @@
 /** Keeps Observations and exceptions in view with the user's rights, and says how far and how well. */
 import { OBSERVATION_EXCEPTIONS } from "../exceptions/kind.ts";
+import { OBSERVATION_FILTERS } from "../filters/observation_filters.ts";
 import { every } from "../lifecycle.ts";
 import { type KubeApi, type KubeObject, resourceName } from "../kube/api.ts";
 import { watch, type WatchEvent, type WatchState, type WatchTuning } from "../kube/watch.ts";
 import { ChangeSignal } from "../model/change_signal.ts";
 import { errorMessage } from "../model/error_message.ts";
+import { isObject } from "../model/json.ts";
 import { formatTime } from "../model/time.ts";
 import { OBSERVATIONS, type StoredObservation } from "../store/observations.ts";
 import { KeptExceptions } from "./exceptions.ts";
@@ -33,6 +35,9 @@ export interface LiveOptions {
   readonly now: () => number;
   readonly tuning?: WatchTuning;
 }
+
+/** Filters that are not in force are counted up to this. */
+const MAX_FAILING = 1_000;
 
 type Live = State["live"];
 
@@ -110,7 +115,7 @@ export class LiveView {
   async #followIn(signal: AbortSignal): Promise<boolean> {
     const stop = new AbortController();
     const both = AbortSignal.any([signal, stop.signal]);
-    const exceptions = this.#watchExceptions(both);
+    const others = Promise.all([this.#watchExceptions(both), this.#watchFilters(both)]);
     let isAllowed = true;
     const events = watch<StoredObservation>(this.#options.api, OBSERVATIONS, {
       ...this.#watchOptions(both),
@@ -131,7 +136,7 @@ export class LiveView {
       }
     }
     stop.abort();
-    await exceptions;
+    await others;
     return isAllowed;
   }
 
@@ -211,6 +216,32 @@ export class LiveView {
     }
   }
 
+  /** Tells of filters that are not in force; silent where they cannot be read. */
+  async #watchFilters(signal: AbortSignal): Promise<void> {
+    const failing = new Map<string, string>();
+    for await (
+      const event of watch<KubeObject>(this.#options.api, OBSERVATION_FILTERS, this.#watchOptions(signal))
+    ) {
+      if (event.type === "init") failing.clear();
+      else if (event.type === "apply" || event.type === "delete") {
+        const { metadata: { namespace = "", name = "" }, status } = event.object;
+        const problem = event.type === "delete" ? undefined : problemOf(status);
+        if (problem === undefined) failing.delete(`${namespace}/${name}`);
+        else if (failing.size < MAX_FAILING) failing.set(`${namespace}/${name}`, problem);
+      } else continue;
+      const [first] = failing;
+      const others = failing.size > 1 ? ` (and ${failing.size - 1} more)` : "";
+      this.#note(
+        "filters",
+        first &&
+          `ObservationFilter "${first[0]}" is not in force: ${
+            first[1]
+          }${others}. Look with: kubectl get observationfilters -A`,
+      );
+      this.changed.raise();
+    }
+  }
+
   #note(about: string, note: string | undefined): void {
     if (note === undefined) this.#notes.delete(about);
     else this.#notes.set(about, note);
@@ -234,4 +265,11 @@ export class LiveView {
     }
     return [...counts].sort(([, one], [, other]) => other - one).map(([namespace]) => namespace);
   }
+}
+
+/** The message of a condition `Ready=False`. */
+function problemOf(status: unknown): string | undefined {
+  const conditions = isObject(status) && Array.isArray(status["conditions"]) ? status["conditions"] : [];
+  const ready = conditions.find((condition) => isObject(condition) && condition["type"] === "Ready");
+  return isObject(ready) && ready["status"] === "False" ? String(ready["message"] ?? "") : undefined;
 }
