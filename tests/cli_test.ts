@@ -1035,3 +1035,15 @@ Deno.test("check --rbac looks up the plural of an ObservationMapping's kind, and
     "Cannot tell which right source absent needs: the API server does not serve Absent of a.test/v1",
   ]);
 });
+
+Deno.test("a command names every mandatory flag that is missing, not the first alone", async () => {
+  assertEquals(
+    (await zen(["accept", "--rule", "CVE-2024-3094", "--dry-run"])).err,
+    'Cannot run "zen-watcher accept": expected --reason <reason>, --justification <text>, --expires <time>. ' +
+      "See zen-watcher accept --help\n",
+  );
+  assertStringIncludes(
+    (await zen(["accept", "--rule", "x", "--reason", "mitigated"])).err,
+    "expected --justification <text>, --expires <time>. See",
+  );
+});

@@ -45,14 +45,23 @@ export function addCommand(program: Command, texts: CommandTexts): Command {
   const lines = examples.map(([line, what]) => `  # ${what}\n  zen-watcher ${line}\n`);
   const command = program.command(name).summary(summary).description(description)
     .addHelpText("after", `${more === undefined ? "" : `\n${more}`}\nExamples:\n${lines.join("\n")}`);
-  return command.exitOverride((error) => wrongCall(error, command.name()));
+  return command.exitOverride((error) => wrongCall(error, command));
 }
 
 /** Throws the error of a wrong call; the end of `--help` passes unchanged. */
-export function wrongCall(error: CommanderError, command: string): never {
+export function wrongCall(error: CommanderError, command: Command): never {
   if (error.exitCode === 0) throw error;
-  const why = error.message.replace(/^error: /, "").replace(/\.?\n/g, " ").replace(/\.$/, "");
-  throw usage(command, why);
+  const name = command.parent === null ? "" : command.name();
+  if (error.code === "commander.missingMandatoryOptionValue") throw usage(name, missingFlags(command));
+  throw usage(name, error.message.replace(/^error: /, "").replace(/\.?\n/g, " ").replace(/\.$/, ""));
+}
+
+/** All mandatory flags that are missing; commander names the first one alone. */
+function missingFlags(command: Command): string {
+  const missing = command.options.filter((option) =>
+    option.mandatory && command.getOptionValue(option.attributeName()) === undefined
+  );
+  return `expected ${missing.map(({ flags }) => flags).join(", ")}`;
 }
 
 /** The error of a command that was called wrongly: exit code 2. */

@@ -50,7 +50,7 @@ export function buildProgram(context: CommandContext): Command {
       "\nThe settings of run are environment variables. " +
         "Exit codes: 0 all is well, 1 something was found wrong, 2 the command was called wrongly.",
     )
-    .exitOverride((error) => wrongCall(error, ""));
+    .exitOverride((error) => wrongCall(error, program));
   for (const [heading, commands] of COMMANDS) {
     program.commandsGroup(heading);
     for (const register of commands) register(program, context);
