@@ -1,56 +1,91 @@
-import { CLUSTER_OPTIONS, type ClusterFlags, openSampleCluster } from "./support/cluster.ts";
-import { startController } from "./support/controller.ts";
 import { startPage } from "../src/ui/mod.ts";
+import { environment } from "../src/settings.ts";
+import { openSampleCluster } from "./support/cluster.ts";
+import { startController } from "./support/controller.ts";
 import { createNamespaces, feedSamples, installCrds } from "./support/feed.ts";
+import { observationsTable, settled } from "./support/found.ts";
+import {
+  confirmSamples,
+  isNamed,
+  removeSamples,
+  SAMPLE_INSTANCES,
+  SAMPLE_OPTIONS,
+  type SampleFlags,
+} from "./support/named_cluster.ts";
 import { print, runScript } from "./support/script.ts";
 
 const HELP = `
-Usage: deno task dev [--kubeconfig FILE] [--context NAME]
+Usage: deno task dev [--kubeconfig FILE] [--context NAME] [--yes] [--clean]
 
 Starts the embedded development API server (or uses the named cluster), runs the controller, restarts it on every change of the
 source, serves the page, and feeds the samples through the real ways in. Without a cluster it needs no network: a demo. Ctrl-C
 ends all of it.
+
+Into a named cluster it installs CRDs, namespaces and samples: it says which, and asks first. --yes agrees. --clean removes them
+again, with the Observations that were made of them, and does nothing else.
 `;
-const NAMESPACE = "zen-system";
+/** Of its own in a named cluster, so that a zen-watcher that is installed there keeps its Lease and its filters. */
+const NAMED_NAMESPACE = "zen-watcher-dev";
 const WATCHER_PORT = "8080";
 const METRICS_PORT = "9090";
+const SETTLE_MS = 20_000;
 
-async function dev(target: ClusterFlags): Promise<void> {
-  await using cluster = await openSampleCluster(target);
+interface DevFlags extends SampleFlags {
+  readonly clean?: boolean | undefined;
+}
+
+async function dev(flags: DevFlags): Promise<void> {
+  if (flags.clean) return await clean(flags);
+  const namespace = isNamed(flags) ? NAMED_NAMESPACE : "zen-system";
+  const instance = isNamed(flags) ? SAMPLE_INSTANCES.dev : "default";
+  await using cluster = await openSampleCluster(flags);
+  await confirmSamples(cluster, { flags, namespace });
   await installCrds(cluster.api);
-  await createNamespaces(cluster.api, [NAMESPACE]);
+  await createNamespaces(cluster.api, [namespace]);
   let pageAddress = "";
+  let isShown = false;
   await using _page = await startPage({
     api: cluster.api,
     connection: cluster.connection,
     port: 0,
     onAddress(address) {
       pageAddress = address;
-      print(`The page: ${address}\n`);
+      if (isShown) print(`The page: ${address}\n`);
     },
   });
-  const ports = freePorts();
   await using controller = await startController({
     kubeconfig: cluster.kubeconfig,
     denoArgs: ["--watch"],
-    env: { POD_NAMESPACE: NAMESPACE, LOG_FORMAT: "json", ...ports },
-    args: target.context === undefined ? [] : ["--context", target.context],
+    env: {
+      POD_NAMESPACE: namespace,
+      INSTANCE: instance,
+      LOG_FORMAT: environment("LOG_FORMAT") ?? "text",
+      WEBHOOK_ALLOWED_IPS: "127.0.0.1,::1",
+      ...freePorts(),
+    },
+    args: flags.context === undefined ? [] : ["--context", flags.context],
     onLine: (line) => print(`${line}\n`),
   });
-  const fed = await feedSamples(cluster.api, { url: controller.url, namespace: NAMESPACE });
-  const kubectl = `kubectl --kubeconfig ${cluster.kubeconfig}`;
+  const { url, metricsUrl } = controller;
+  const fed = await feedSamples(cluster.api, { url, namespace });
+  const found = await settled({ api: cluster.api, url, instance, deadlineMs: SETTLE_MS });
+  const target = `--kubeconfig ${cluster.kubeconfig}${
+    flags.context === undefined ? "" : ` --context ${flags.context}`
+  }`;
+  isShown = true;
   print(`
-The page: ${pageAddress}
+zen-watcher runs against the ${cluster.description}. A change of the source restarts it; Ctrl-C ends it.
+It was fed ${fed}, and found:
 
-zen-watcher runs against the ${cluster.description}; changes of the source restart it. Ctrl-C ends both.
-Fed: ${fed}.
+${observationsTable(found)}
+Next:
+  deno run -A main.ts top ${target}
+  kubectl ${target} get obs -A
+  curl ${url}/falco/webhook -d '{"rule":"Terminal shell in container","priority":"Notice","output":"a shell","output_fields":{"k8s.ns.name":"shop","k8s.pod.name":"web-1"}}'
 
-  ${kubectl} get obs -A
-  ${kubectl} get obs -A --field-selector spec.severity=CRITICAL -o wide
-  ${kubectl} get obs -A -w
-  curl ${controller.url}/tools/status
-  curl ${controller.metricsUrl}/metrics
-  curl -X POST ${controller.url}/falco/webhook -d '{"rule":"Terminal shell in container","priority":"Notice","output":"a shell","output_fields":{"k8s.ns.name":"shop","k8s.pod.name":"web-1"}}'
+The page:    ${pageAddress}
+The status:  ${url}/tools/status
+The metrics: ${metricsUrl}/metrics
 
 `);
   const interrupted = Promise.withResolvers<void>();
@@ -58,6 +93,18 @@ Fed: ${fed}.
     Deno.addSignalListener(signal, () => interrupted.resolve());
   }
   await Promise.race([interrupted.promise, controller.exited]);
+}
+
+async function clean(flags: DevFlags): Promise<void> {
+  if (!isNamed(flags)) {
+    throw new Error(
+      "Cannot clean: no cluster is named, and the embedded API server keeps nothing. Name it with --kubeconfig or --context",
+    );
+  }
+  await using cluster = await openSampleCluster(flags);
+  const removed = await removeSamples(cluster.api);
+  const words = removed.map(({ what, count }) => `${count} ${what}`).join(", ");
+  print(`Removed from ${cluster.description}: ${words || "nothing, it is clean"}\n`);
 }
 
 /** The usual ports where they are free, so that what is printed is what people expect; else any. */
@@ -77,4 +124,6 @@ function isFree(port: number): boolean {
   }
 }
 
-if (import.meta.main) await runScript({ help: HELP, options: CLUSTER_OPTIONS }, dev);
+if (import.meta.main) {
+  await runScript({ help: HELP, options: { ...SAMPLE_OPTIONS, clean: { type: "boolean" } } }, dev);
+}

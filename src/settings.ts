@@ -12,6 +12,7 @@ import {
   MAX_TIMER_SECONDS,
   namespace,
   namespaces,
+  optionalChoice,
   optionalFlag,
   type Setting,
   SettingsError,
@@ -219,7 +220,11 @@ export const SETTINGS = {
     ["DEBUG", "INFO", "WARN", "ERROR", "CRIT"],
     "Least level that is logged",
   ),
-  logFormat: choice("LOG_FORMAT", "json", ["json", "text"], "Form of the log lines"),
+  logFormat: optionalChoice(
+    "LOG_FORMAT",
+    ["json", "text"],
+    "Form of the log lines: json or text; default: text where stdout is a terminal, else json",
+  ),
 } as const;
 
 /** Every setting: the program's own, then those of the sources. */

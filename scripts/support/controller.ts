@@ -122,11 +122,11 @@ export async function startController(options: ControllerOptions): Promise<Contr
   };
 }
 
-/** The addresses in the controller's own log line `Listening`. */
+/** The addresses in the controller's own log line `Listening`, which is JSON or text. */
 function listeningPorts(line: string): { url: string; metricsUrl: string } | undefined {
-  if (!line.includes('"message":"Listening"')) return undefined;
-  const { url, metricsUrl } = JSON.parse(line);
-  return typeof url === "string" && typeof metricsUrl === "string" ? { url, metricsUrl } : undefined;
+  const [, url, metricsUrl] =
+    /\bListening"?[ ,]"?url"?[=:]"?(http[^\s",]+)"?[ ,]"?metricsUrl"?[=:]"?(http[^\s",]+)/.exec(line) ?? [];
+  return url === undefined || metricsUrl === undefined ? undefined : { url, metricsUrl };
 }
 
 async function readLines(

@@ -10,30 +10,40 @@ const ESTABLISHED_TRIES = 200;
 const READY_TRIES = 400;
 const TRY_INTERVAL_MS = 50;
 
-/** Installs our CRDs, and those of the tools that are not served yet. */
+/** The label of all that is created here: what bears it is replaced by the next run, and removed by `removeSamples`. */
+const OURS = { "zen.kube-zen.io/created-by": "samples" };
+/** Selects it. */
+export const OURS_SELECTOR = "zen.kube-zen.io/created-by=samples";
+
+/** Our CRDs and those of the tools. */
+export async function sampleCrds(): Promise<readonly KubeObject[]> {
+  return [...await readCrds(OUR_CRDS), ...await readCrds(new URL("crds/", SAMPLES))];
+}
+
+/** Installs our CRDs, and those of the tools. */
 export async function installCrds(api: KubeApi): Promise<void> {
-  const ours = await readCrds(OUR_CRDS);
-  const theirs = await readCrds(new URL("crds/", SAMPLES));
-  for (const crd of ours) await createOrReplace(api, CUSTOM_RESOURCE_DEFINITIONS, crd);
-  for (const crd of theirs) await createIfAbsent(api, CUSTOM_RESOURCE_DEFINITIONS, crd);
-  for (const crd of [...ours, ...theirs]) await untilEstablished(api, crd.metadata.name ?? "");
+  const crds = await sampleCrds();
+  for (const crd of crds) await place(api, CUSTOM_RESOURCE_DEFINITIONS, crd);
+  for (const crd of crds) await untilEstablished(api, crd.metadata.name ?? "");
+}
+
+/** The namespaces of the samples. */
+export async function sampleNamespaces(): Promise<readonly string[]> {
+  const names = (await sampleObjects()).flatMap(({ metadata }) => metadata.namespace ?? []);
+  return [...new Set(names)].sort();
 }
 
 /** Creates what is missing of the samples' namespaces and `more`. */
 export async function createNamespaces(api: KubeApi, more: readonly string[]): Promise<void> {
-  const names = new Set(more);
-  for (const object of await sampleObjects()) {
-    if (object.metadata.namespace) names.add(object.metadata.namespace);
-  }
-  for (const name of names) {
-    await createIfAbsent(api, NAMESPACES, { apiVersion: "v1", kind: "Namespace", metadata: { name } });
+  for (const name of new Set([...more, ...await sampleNamespaces()])) {
+    await place(api, NAMESPACES, { apiVersion: "v1", kind: "Namespace", metadata: { name } });
   }
 }
 
-/** Creates (or replaces) every sample object. */
+/** Creates every sample object. */
 export async function feedObjects(api: KubeApi): Promise<number> {
   const objects = await sampleObjects();
-  for (const object of objects) await createOrReplace(api, await resourceType(api, object), object);
+  for (const object of objects) await place(api, await resourceType(api, object), object);
   return objects.length;
 }
 
@@ -42,19 +52,25 @@ const ALERTMANAGER_TOKEN = "demo-token";
 const ALERTMANAGER_PATH = "/ingest/alertmanager";
 const EXAMPLES = new URL("../../examples/", import.meta.url);
 
+async function sampleMappings(): Promise<readonly KubeObject[]> {
+  const files = ["alertmanager.yaml", "cert-manager.yaml"];
+  return await Promise.all(
+    files.map(async (file) => parse(await Deno.readTextFile(new URL(file, EXAMPLES))) as KubeObject),
+  );
+}
+
 /** Configures two tools that have no built-in source, by the shipped manifests: Alertmanager and cert-manager. */
 export async function feedMappings(api: KubeApi, namespace: string): Promise<void> {
-  await createOrReplace(api, SECRETS, {
+  await place(api, SECRETS, {
     apiVersion: "v1",
     kind: "Secret",
     metadata: { name: "alertmanager-webhook", namespace, labels: { "zen.kube-zen.io/webhook-auth": "true" } },
     data: { token: btoa(ALERTMANAGER_TOKEN) },
   });
-  for (const file of ["alertmanager.yaml", "cert-manager.yaml"]) {
-    const object: KubeObject = parse(await Deno.readTextFile(new URL(file, EXAMPLES)));
+  for (const object of await sampleMappings()) {
     const placed = { ...object, metadata: { ...object.metadata, namespace } };
     const type = await resourceType(api, placed);
-    await createOrReplace(api, type, placed);
+    await place(api, type, placed);
     await untilReady(api, type, placed);
   }
 }
@@ -110,8 +126,9 @@ export async function feedSamples(
   api: KubeApi,
   { namespace, ...to }: Destination & { readonly namespace: string },
 ): Promise<string> {
-  const objects = await feedObjects(api);
+  // First of all: an Ingester with filters makes the controller evaluate again what it has read.
   await feedMappings(api, namespace);
+  const objects = await feedObjects(api);
   const { falco, audit, alerts } = await feedWebhooks(to);
   return `${objects} reports and ConfigMaps, ${falco} Falco alerts, ${audit} audit batches, ${alerts} notifications`;
 }
@@ -143,12 +160,32 @@ export async function createOrReplace(api: KubeApi, type: ResourceType, object: 
   }
 }
 
-async function createIfAbsent(api: KubeApi, type: ResourceType, object: KubeObject): Promise<void> {
+/** Creates an object with our label. One that is there is replaced only where it bears the label: any other belongs to the cluster. */
+async function place(api: KubeApi, type: ResourceType, object: KubeObject): Promise<void> {
+  const { name = "", namespace, labels } = object.metadata;
+  const at = namespace === undefined ? {} : { namespace };
+  const labelled = { ...object, metadata: { ...object.metadata, labels: { ...labels, ...OURS } } };
   try {
-    await api.create(type, object);
+    await api.create(type, labelled, at);
   } catch (error) {
     if (!hasStatus(error, 409)) throw error;
+    const { metadata } = await api.get(type, name, at);
+    if (isOurs(metadata) && type !== NAMESPACES) await createOrReplace(api, type, labelled);
   }
+}
+
+function isOurs({ labels = {} }: KubeObject["metadata"]): boolean {
+  return Object.entries(OURS).every(([key, value]) => labels[key] === value);
+}
+
+/** The resources of all that is fed, as far as the cluster serves them. */
+export async function sampleTypes(api: KubeApi): Promise<readonly ResourceType[]> {
+  const kinds = new Map<string, KubeObject>();
+  for (const object of [...await sampleObjects(), ...await sampleMappings()]) {
+    kinds.set(`${object.apiVersion} ${object.kind}`, object);
+  }
+  const types = await Promise.all([...kinds.values()].map((object) => servedType(api, object)));
+  return [...types.filter((type) => type !== undefined), SECRETS];
 }
 
 async function sampleObjects(): Promise<readonly KubeObject[]> {
@@ -176,31 +213,33 @@ async function untilEstablished(api: KubeApi, name: string): Promise<void> {
     ) return;
     await new Promise((resolve) => setTimeout(resolve, TRY_INTERVAL_MS));
   }
-  throw new Error(`Cannot install CUSTOM_RESOURCE_DEFINITIONS "${name}": it is not established after 10 s`);
+  throw new Error(`Cannot install CustomResourceDefinition "${name}": it is not established after 10 s`);
 }
 
-/** The resource an object is of, by discovery. */
+/** The resource an object is of, once it is served. */
 async function resourceType(api: KubeApi, object: KubeObject): Promise<ResourceType> {
-  const [version = "", group = ""] = (object.apiVersion ?? "").split("/").reverse();
-  const path = group === "" ? `/api/${version}` : `/apis/${group}/${version}`;
   for (let tries = 0; tries < ESTABLISHED_TRIES; tries++) {
-    const served = await api.getPath(path).catch(() => ({} as JsonObject));
-    const resources = Array.isArray(served["resources"]) ? served["resources"] : [];
-    const found = resources.find((entry) =>
-      isObject(entry) && entry["kind"] === object.kind && !String(entry["name"]).includes("/")
-    );
-    if (isObject(found)) {
-      return {
-        group,
-        version,
-        plural: String(found["name"]),
-        kind: object.kind ?? "",
-        namespaced: found["namespaced"] === true,
-      };
-    }
+    const type = await servedType(api, object);
+    if (type) return type;
     await new Promise((resolve) => setTimeout(resolve, TRY_INTERVAL_MS));
   }
   throw new Error(`Cannot find the resource of ${object.apiVersion} ${object.kind}: it is not served`);
+}
+
+/** The resource an object is of, by discovery; undefined where it is not served. */
+async function servedType(
+  api: KubeApi,
+  { apiVersion = "", kind = "" }: KubeObject,
+): Promise<ResourceType | undefined> {
+  const [version = "", group = ""] = apiVersion.split("/").reverse();
+  const path = group === "" ? `/api/${version}` : `/apis/${group}/${version}`;
+  const served = await api.getPath(path).catch((): JsonObject => ({}));
+  const resources = Array.isArray(served["resources"]) ? served["resources"] : [];
+  const found = resources.find((entry) =>
+    isObject(entry) && entry["kind"] === kind && !String(entry["name"]).includes("/")
+  );
+  if (!isObject(found)) return undefined;
+  return { group, version, plural: String(found["name"]), kind, namespaced: found["namespaced"] === true };
 }
 
 async function post(url: string, body: string, token?: string): Promise<void> {

@@ -111,6 +111,16 @@ export function choice<T extends string>(
   return { env, fallback, doc, parse };
 }
 
+/** One of a few words, whose default depends on where the program runs. */
+export function optionalChoice<T extends string>(
+  env: string,
+  options: readonly T[],
+  doc: string,
+): Setting<T | undefined> {
+  const { parse } = choice<T>(env, options[0]!, options, doc);
+  return { env, fallback: "", doc, parse: (value) => value === "" ? undefined : parse(value) };
+}
+
 /** A flag whose default depends on other settings. */
 export function optionalFlag(env: string, doc: string): Setting<boolean | undefined> {
   return { env, fallback: "", doc, parse: (value) => value === "" ? undefined : parseFlag(value) };

@@ -23,7 +23,7 @@ Deno.test("deno task demo --kubeconfig passes on a real API server, and again", 
 async function demo(kubeconfig: string): Promise<string> {
   const script = new URL("../../scripts/demo.ts", import.meta.url).pathname;
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--no-prompt", script, "--kubeconfig", kubeconfig],
+    args: ["run", "-A", "--no-prompt", script, "--yes", "--kubeconfig", kubeconfig],
     stdin: "null",
   }).output();
   const text = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes)).join("\n");

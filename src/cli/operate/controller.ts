@@ -9,7 +9,8 @@ const log = logger("main");
 
 /** Runs the controller; resolves with the exit code once it has stopped. */
 export async function runController({ settings, kubeconfig, context }: RunOptions): Promise<number> {
-  configureLogging({ level: settings.logLevel, format: settings.logFormat });
+  const format = settings.logFormat ?? (Deno.stdout.isTerminal() ? "text" : "json");
+  configureLogging({ level: settings.logLevel, format });
   log.info("Starting", { version: VERSION, commit: COMMIT, deno: Deno.version.deno });
   const connection = await connectionOf({ kubeconfig, context }, settings);
   log.info("Cluster found", { cluster: connection.description });
