@@ -4,6 +4,7 @@
 /// <reference lib="dom" />
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { OBSERVATIONS } from "../../src/store/mod.ts";
+import { metadataOf } from "../support/dev_world.ts";
 import { hoursAgo, many, STORED, storeOne } from "./support/stored.ts";
 import { openTab } from "./support/tab.ts";
 
@@ -261,15 +262,67 @@ Deno.test("page: what changes in the cluster changes on the page, without a relo
   await tab.counted(10);
   await page.locator(".window .cell.rule a", { hasText: "CVE-2026-0001" }).click();
   await page.locator("dl.facts .phase", { hasText: "Open" }).waitFor();
-  const status = { phase: "Resolved", resolvedAt: hoursAgo(0) };
+  const status = { phase: "Resolved", resolvedAt: hoursAgo(0), resolvedReason: "ReportGone" };
   await world.api.patch(OBSERVATIONS, name, { status }, { namespace, subresource: "status", type: "merge" });
   await page.locator("dl.facts .phase", { hasText: "Resolved" }).waitFor();
+  await page.getByText("which does not say that it is fixed").waitFor();
   await world.api.delete(OBSERVATIONS, name, { namespace });
   await page.locator(".problem").waitFor();
   await page.getByRole("link", { name: "Overview" }).click();
   await page.locator(".figure.all b", { hasText: /^9$/ }).waitFor();
   tab.assertQuiet(/404/);
 });
+
+Deno.test("page: filters, opens and goes back while 50 findings change each second", async () => {
+  await using tab = await openTab({ stored: [...STORED, ...many(200)], path: "/?view=findings" });
+  const { page, world } = tab;
+  await tab.counted(209);
+  const names = world.observations().map(metadataOf).filter(({ namespace }) => namespace === "bulk");
+  const stop = new AbortController();
+  let changed = 0;
+  const changing = every(20, async () => {
+    const { name = "" } = names[changed++ % names.length] ?? {};
+    const status = { occurrences: changed + 1, lastSeenAt: hoursAgo(0) };
+    await world.api.patch(OBSERVATIONS, String(name), { status }, {
+      namespace: "bulk",
+      subresource: "status",
+      type: "merge",
+    });
+  }, stop.signal);
+  try {
+    do {
+      await page.getByRole("button", { name: /^critical/ }).click();
+      await tab.counted(1);
+      await page.locator(".window .cell.rule a").click();
+      await tab.headed("CVE-2024-3094");
+      await page.goBack();
+      await tab.counted(1);
+      await page.goBack();
+      await tab.counted(209);
+    } while (changed < 150);
+  } finally {
+    stop.abort();
+    await changing;
+  }
+  // What changed last is on the page in the end.
+  await tab.visit("/?view=findings&namespace=bulk&sort=occurrences");
+  await page.locator("#row-0 .cell.count", { hasText: `${(changed + 1).toLocaleString("en")}×` }).waitFor();
+  tab.assertQuiet();
+});
+
+/** Acts at a steady rate until the signal; resolves with how often. */
+async function every(
+  ms: number,
+  act: (count: number) => Promise<void>,
+  signal: AbortSignal,
+): Promise<number> {
+  let count = 0;
+  while (!signal.aborted) {
+    await act(count++);
+    await new Promise((resolve) => setTimeout(resolve, ms));
+  }
+  return count;
+}
 
 Deno.test("page: a reload keeps the session, and a link opened in another tab has it too", async () => {
   await using tab = await openTab({ path: "/?view=findings&severity=HIGH" });

@@ -91,6 +91,7 @@ export const STORED: readonly StoredFields[] = [
       firstSeenAt: hoursAgo(72),
       lastSeenAt: hoursAgo(6),
       resolvedAt: hoursAgo(5),
+      resolvedReason: "NotReported",
     },
   },
   ...["pay", "ledger"].map((name): StoredFields => ({
