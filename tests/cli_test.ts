@@ -288,6 +288,12 @@ Deno.test("check reads ObservationExceptions, and warns of one that has expired"
     assertStringIncludes(err, said);
   }
   assertStringIncludes((await check({}, { EXCEPTION_MAX_DAYS: "30" })).err, "at most 30 days");
+  const misspelt = await check({ match: { rules: ["x"], sources: ["trvy"] } });
+  assertEquals(misspelt.code, 0);
+  assertStringIncludes(
+    misspelt.err,
+    'ObservationException shop/held: no source "trvy" is built in or defined by these files; did you mean "trivy"?',
+  );
   const { code, err } = await check({ expiresAt: "2026-11-01T00:00:00Z" });
   assertEquals(code, 0);
   assertStringIncludes(err, "accepts nothing: it has expired");

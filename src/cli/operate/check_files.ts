@@ -1,6 +1,7 @@
 /** `check`: the documents of files, one file after the other, with what is wrong with them. */
 import { dirname, join } from "node:path";
 import { didYouMean, type Issue } from "../../text/problem.ts";
+import type { ExceptionDocument } from "../../exceptions/document.ts";
 import { warningsOf } from "../../filters/warnings.ts";
 import type { FilterDocument } from "../../filters/filter.ts";
 import type { KubeObject } from "../../kube/api.ts";
@@ -48,7 +49,7 @@ export async function checkFiles(
     documents.push(...read.documents.map((document) => ({ file, ...document })));
     problems.push(...inFile);
     warnings.push(...read.warnings);
-    filters.push(...read.filters);
+    filters.push(...read.filters, ...read.exceptions.flatMap(sourcesOf));
     mapped.push(...read.mapped);
     if (quiet) continue;
     if (read.documents.length > 0) io.stdout(`${file}: ${contents(read.documents)}\n`);
@@ -64,6 +65,15 @@ export async function checkFiles(
   }
   const rows = problems.map(({ position, ...problem }) => ({ ...problem, ...position }));
   return { checked, skipped, documents, problems: rows, warnings, mapped };
+}
+
+/** The sources that an exception names, in the form of filters that say nothing but their source. */
+function sourcesOf({ namespace, name, sources = [] }: ExceptionDocument): FilterDocument[] {
+  return sources.map((source) => ({
+    name: `ObservationException ${namespace}/${name}`,
+    source,
+    block: {},
+  }));
 }
 
 /** `Ingester alertmanager, 2 test cases, Deployment web (skipped: not configuration)`. */
