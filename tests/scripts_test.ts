@@ -174,7 +174,7 @@ Deno.test("the gate adds up what the runners report, counts a failed step, and p
       "test",
       "verify",
       "chromium-headless-shell",
-      "build.ts",
+      "kube-controller-manager",
       "test:cluster",
       "test:ui",
       "test:attack",
