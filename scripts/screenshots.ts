@@ -1,4 +1,4 @@
-import { chromium, type Page } from "playwright-core";
+import type { Page } from "playwright-core";
 import { isObject } from "../src/model/json.ts";
 import { OBSERVATION_EXCEPTIONS } from "../src/exceptions/kind.ts";
 import type { KubeApi, KubeObject } from "../src/kube/api.ts";
@@ -83,6 +83,8 @@ async function main(): Promise<void> {
     port: 0,
     onAddress: (printed) => address = printed,
   });
+  // It reads the home folder when it is loaded, which --help may not.
+  const { chromium } = await import("playwright-core");
   const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
   try {
     for (const colorScheme of ["light", "dark"] as const) {

@@ -2,7 +2,7 @@
 /// <reference no-default-lib="true" />
 /// <reference lib="esnext" />
 /// <reference lib="dom" />
-import { chromium, type Page } from "playwright-core";
+import type { Page } from "playwright-core";
 import { ensureTool } from "../tools.ts";
 import { percentile, type Row } from "./figures.ts";
 
@@ -20,6 +20,8 @@ export interface ServedPage {
 
 /** Opens the page in a headless Chromium and measures it. */
 export async function pageRows({ origin, secret, total }: ServedPage): Promise<Row[]> {
+  // It reads the home folder when it is loaded, which --help may not.
+  const { chromium } = await import("playwright-core");
   const browser = await chromium.launch({
     executablePath: await ensureTool("chromium-headless-shell"),
     args: ["--no-sandbox", "--enable-precise-memory-info"],
