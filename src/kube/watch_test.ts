@@ -175,7 +175,7 @@ Deno.test("watch() renews a quiet watch of a resource without bookmarks, and lis
     (stream) => stream.send("ADDED", object("a", "10")),
   ]);
   await using server = apiServer(answer);
-  const { told, states } = await observe(server, isApply("a"), { idleMs: 50, metrics });
+  const { told, states } = await observe(server, isApply("a"), { idleMs: 400, metrics });
   assertEquals(told, ["init", "synced 5", "init", "synced 9", "apply a"]);
   assertEquals(asked, ["list", "watch 5", "list", "watch 5", "list", "watch 9"]);
   assertEquals(states, ["listing", "synced", "listing", "synced"]);
@@ -189,7 +189,7 @@ Deno.test("watch() relists when a silent watch turns out to wait for a revision 
     (stream) => stream.send("ADDED", object("a", "62")),
   ]);
   await using server = apiServer(answer);
-  const { told } = await observe(server, isApply("a"), { idleMs: 50 });
+  const { told } = await observe(server, isApply("a"), { idleMs: 400 });
   assertEquals(told, ["init", "synced 500", "failing: rewound", "init", "synced 61", "apply a"]);
   assertEquals(asked, ["list", "watch 500", "list", "list", "watch 61"]);
 });
