@@ -45,12 +45,6 @@ const GENERATORS: readonly (() => GeneratedFile[] | Promise<GeneratedFile[]>)[] 
 
 const ROOT = new URL("../", import.meta.url);
 
-async function generateAll(): Promise<GeneratedFile[]> {
-  const files: GeneratedFile[] = [];
-  for (const generate of GENERATORS) files.push(...await generate());
-  return files;
-}
-
 async function isStale({ path, text }: GeneratedFile): Promise<boolean> {
   try {
     return await Deno.readTextFile(new URL(path, ROOT)) !== text;
@@ -67,15 +61,19 @@ async function write({ path, text }: GeneratedFile): Promise<void> {
 }
 
 async function main({ check = false }: { readonly check?: boolean | undefined }): Promise<number> {
-  const stale: GeneratedFile[] = [];
-  for (const file of await generateAll()) if (await isStale(file)) stale.push(file);
-  for (const file of stale) {
-    if (!check) await write(file);
-    print(`${check ? "stale" : "wrote"} ${file.path}\n`);
+  let stale = 0;
+  for (const generate of GENERATORS) {
+    for (const file of await generate()) {
+      if (!await isStale(file)) continue;
+      stale++;
+      // At once: the chart's README is made of the values that are written before it.
+      if (!check) await write(file);
+      print(`${check ? "stale" : "wrote"} ${file.path}\n`);
+    }
   }
   if (!check) return await format();
-  if (stale.length > 0) print("Run `deno task generate` and commit what it writes\n");
-  return stale.length > 0 ? 1 : 0;
+  if (stale > 0) print("Run `deno task generate` and commit what it writes\n");
+  return stale > 0 ? 1 : 0;
 }
 
 async function format(): Promise<number> {
