@@ -128,6 +128,8 @@ function Grid({ query, total, ready, old, sort, order, rowAt, show }: GridProps)
   const probe = useRef<HTMLDivElement>(null);
   const [range, setRange] = useState({ first: 0, last: 30 });
   const [cursor, setCursor] = useState(0);
+  // The row of the last key, which may not be drawn yet.
+  const pointed = useRef(0);
   const [rowHeight, setRowHeight] = useState(36);
 
   useLayoutEffect(() => {
@@ -139,7 +141,7 @@ function Grid({ query, total, ready, old, sort, order, rowAt, show }: GridProps)
     return () => observer.disconnect();
   }, []);
   useEffect(() => {
-    setCursor(0);
+    point(0);
   }, [query]);
   useEffect(() => {
     let frame = 0;
@@ -169,15 +171,20 @@ function Grid({ query, total, ready, old, sort, order, rowAt, show }: GridProps)
     if (ready) restoreScroll();
   }, [ready, rowHeight]);
 
-  const at = Math.min(cursor, Math.max(0, total - 1));
-  function move(next: number) {
-    const index = Math.max(0, Math.min(total - 1, next));
+  const lastRow = Math.max(0, total - 1);
+  function point(index: number) {
+    pointed.current = index;
     setCursor(index);
+  }
+  function move(next: number) {
+    const index = Math.max(0, Math.min(lastRow, next));
+    point(index);
     reveal(body.current, index, rowHeight);
   }
   function keys(event: KeyboardEvent) {
     if (event.target !== event.currentTarget || event.altKey || event.ctrlKey || event.metaKey) return;
     const page = Math.max(1, Math.floor(innerHeight / rowHeight) - 4);
+    const at = Math.min(pointed.current, lastRow);
     const next = nextIndex(event.key, { at, page, total });
     const row = rowAt(at);
     if (next !== undefined) move(next);
@@ -186,6 +193,7 @@ function Grid({ query, total, ready, old, sort, order, rowAt, show }: GridProps)
     event.preventDefault();
   }
 
+  const at = Math.min(cursor, lastRow);
   // A row that leaves the screen on one side is the element of the one that comes on the other.
   const slots = Math.ceil(innerHeight / rowHeight) + 2 * SPARE + 2;
   const shown: number[] = [];
@@ -219,7 +227,7 @@ function Grid({ query, total, ready, old, sort, order, rowAt, show }: GridProps)
               index={index}
               row={rowAt(index)}
               active={index === at}
-              point={() => setCursor(index)}
+              point={() => point(index)}
             />
           ))}
         </div>
