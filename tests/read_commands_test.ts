@@ -1,5 +1,6 @@
 /** The commands that read Observations, against the embedded API server, as a user calls them. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { createServer } from "node:http";
 import { readObservations } from "../src/read/observations.ts";
 import { apiServer, status } from "./support/api_server.ts";
 import { storedObservation } from "./support/observation.ts";
@@ -203,4 +204,42 @@ Deno.test("a reader reads the context's namespace, all with -A, and impersonates
     "/apis/zen.kube-zen.io/v1/observations",
   ]);
   assertEquals(server.seen.map(({ headers }) => headers.get("impersonate-user")), [null, null, "jane"]);
+});
+
+Deno.test("--as-group and --as-uid reach the API server, each group as a header of its own, and take --as", async () => {
+  const seen: (readonly [string, string])[] = [];
+  const server = createServer((request, response) => {
+    const { rawHeaders } = request;
+    for (let index = 0; index < rawHeaders.length; index += 2) {
+      const [name = "", value = ""] = rawHeaders.slice(index, index + 2);
+      if (/^impersonate-/i.test(name)) seen.push([name.toLowerCase(), value]);
+    }
+    response.end(JSON.stringify({ metadata: {}, items: [] }));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  try {
+    const address = server.address();
+    assert(typeof address === "object" && address !== null);
+    await using file = await kubeconfigOf(`http://127.0.0.1:${address.port}`);
+    const user = ["--as", "jane", "--as-group", "devs", "--as-group", "on, call", "--as-uid", "7"];
+    const commands = [["top", "-A"], ["get"], ["explain", "--source", "falco", "--live", "-f", "-"]];
+    for (const command of commands) {
+      seen.length = 0;
+      await zen([...command, ...user], { kubeconfig: file.path });
+      assertEquals(seen.slice(0, 4).sort(), [
+        ["impersonate-group", "devs"],
+        ["impersonate-group", "on, call"],
+        ["impersonate-uid", "7"],
+        ["impersonate-user", "jane"],
+      ], command.join(" "));
+    }
+    const { code, err } = await zen(["top", "--as-group", "devs"], { kubeconfig: file.path });
+    assertEquals(code, 2);
+    assertStringIncludes(err, "--as-group and --as-uid take --as");
+  } finally {
+    await new Promise((resolve) => {
+      server.close(resolve);
+      server.closeAllConnections();
+    });
+  }
 });

@@ -70,17 +70,23 @@ export function usage(command: string, why: string): CommandError {
   return new CommandError(`Cannot run "${line}": ${why}. See ${line} --help`, 2);
 }
 
-/** Flags that name the cluster. */
+/** Flags that name the cluster and the user, as kubectl's do. */
 export interface ClusterFlags {
   readonly kubeconfig?: string | undefined;
   readonly context?: string | undefined;
+  readonly as?: string | undefined;
+  readonly asGroup?: readonly string[] | undefined;
+  readonly asUid?: string | undefined;
 }
 
-/** `--kubeconfig` and `--context`. */
+/** `--kubeconfig`, `--context`, `--as`, `--as-group` and `--as-uid`. */
 export function clusterFlags(command: Command): Command {
   return command
     .option("--kubeconfig <file>", "kubeconfig file (default: KUBECONFIG, else ~/.kube/config)")
-    .option("--context <context>", "context of the kubeconfig");
+    .option("--context <context>", "context of the kubeconfig")
+    .option("--as <user>", "impersonate this user")
+    .addOption(repeated("--as-group <group>", "a group of that user; may be given again"))
+    .option("--as-uid <uid>", "the UID of that user");
 }
 
 /** Flags of the commands for rule writers. */

@@ -364,14 +364,17 @@ function urlOf(endpoint: Endpoint, { path, query }: Request): string {
   return `${endpoint.server.replace(/\/+$/, "")}${path}${search}`;
 }
 
-function headersOf(endpoint: Endpoint, request: Request, userAgent: string): Record<string, string> {
-  return {
+function headersOf(endpoint: Endpoint, request: Request, userAgent: string): [string, string][] {
+  const headers = {
     ...endpoint.headers,
     accept: request.accept ?? "application/json",
     "user-agent": userAgent,
     ...(endpoint.authorization === undefined ? {} : { authorization: endpoint.authorization }),
     ...(request.body === undefined ? {} : { "content-type": request.contentType ?? "application/json" }),
   };
+  return Object.entries(headers).flatMap(([name, value]) =>
+    [value].flat().map((each): [string, string] => [name, each])
+  );
 }
 
 /** Reads and disposes of an answer that is no success. */

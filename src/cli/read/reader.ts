@@ -1,7 +1,6 @@
 /** What the commands that read Observations have in common: flags, the connection, progress, tables. */
 import type { Command } from "commander";
 import { Option } from "commander";
-import type { Connection } from "../../kube/auth/connection.ts";
 import { createKubeClient, type KubeClient } from "../../kube/client.ts";
 import { SEVERITIES, type Severity } from "../../model/observation.ts";
 import { parseTime, spanMs } from "../../model/time.ts";
@@ -16,7 +15,6 @@ import type { TableTarget } from "../output/table.ts";
 export interface ReaderFlags extends ClusterFlags {
   readonly namespace?: string;
   readonly allNamespaces?: boolean;
-  readonly as?: string;
   readonly selector?: string;
   readonly severity?: string;
   readonly source?: string;
@@ -26,7 +24,6 @@ export interface ReaderFlags extends ClusterFlags {
 /** Adds those that name the cluster, the user and the namespace. */
 export function scopeFlags(command: Command): Command {
   return clusterFlags(command)
-    .option("--as <user>", "impersonate this user")
     .option(
       "-n, --namespace <namespace>",
       "what belongs to this namespace (default: the context's, else all)",
@@ -66,7 +63,7 @@ export async function openReader(
 ): Promise<Reader> {
   const severities = flags.severity === undefined ? undefined : severitiesOf(flags.severity);
   const connection = await connectionOf(flags, settings());
-  const api = createKubeClient(flags.as === undefined ? connection : impersonating(connection, flags.as));
+  const api = createKubeClient(connection);
   const namespace = flags.allNamespaces ? undefined : flags.namespace ?? connection.namespace;
   const progress = progressOf(io);
   const now = io.now();
@@ -93,17 +90,6 @@ export async function openReader(
     [Symbol.dispose]() {
       progress.clear();
       api.close();
-    },
-  };
-}
-
-/** The same cluster as another user, as `--as` says. */
-export function impersonating(connection: Connection, user: string): Connection {
-  return {
-    ...connection,
-    async endpoint(options) {
-      const endpoint = await connection.endpoint(options);
-      return { ...endpoint, headers: { ...endpoint.headers, "Impersonate-User": user } };
     },
   };
 }

@@ -5,11 +5,9 @@ import { addCommand, type ClusterFlags, clusterFlags, type CommandContext, usage
 import { connectionOf } from "../connect.ts";
 import { CommandError } from "../io.ts";
 import { openBrowser } from "./browser.ts";
-import { impersonating } from "./reader.ts";
 
 interface UiFlags extends ClusterFlags {
   readonly namespace?: string;
-  readonly as?: string;
   readonly port: string;
   readonly open?: boolean;
 }
@@ -31,7 +29,6 @@ export function ui(program: Command, context: CommandContext): void {
       "the page.\n",
   });
   clusterFlags(command)
-    .option("--as <user>", "impersonate this user")
     .option("-n, --namespace <namespace>", "this namespace alone (default: all that you may list)")
     .option("--port <port>", "port on 127.0.0.1 (default: any free one)", "0")
     .option("--open", "open the browser (default: where this is a terminal)")
@@ -48,8 +45,7 @@ async function serve(flags: UiFlags, { io, settings }: CommandContext): Promise<
   const port = /^\d{1,5}$/.test(flags.port) ? Number(flags.port) : NaN;
   if (!(port <= 65_535)) throw usage("ui", `expected --port to be a port, received "${flags.port}"`);
   const { startPage } = await import("../../ui/mod.ts");
-  const found = await connectionOf(flags, settings());
-  const connection = flags.as === undefined ? found : impersonating(found, flags.as);
+  const connection = await connectionOf(flags, settings());
   using api = createKubeClient(connection);
   let address = "";
   const interrupted = Promise.withResolvers<void>();

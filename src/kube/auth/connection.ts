@@ -8,8 +8,8 @@ export interface Endpoint {
   readonly server: string;
   /** The whole `Authorization` header. */
   readonly authorization?: string;
-  /** Further headers of the user, e.g. `Impersonate-User`. */
-  readonly headers?: Readonly<Record<string, string>>;
+  /** Further headers of the user, e.g. `Impersonate-User`. Each of several values is sent as a header of its own. */
+  readonly headers?: Readonly<Record<string, string | readonly string[]>>;
   readonly caPem?: string;
   readonly certPem?: string;
   readonly keyPem?: string;
