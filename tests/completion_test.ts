@@ -3,6 +3,8 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { BUILT_IN } from "../src/sources/registry.ts";
 import { ROOT } from "./support/docs.ts";
+import { apiServer } from "./support/api_server.ts";
+import { kubeconfigOf, startWorld, zen } from "./support/readers.ts";
 import { installed } from "./support/workplace.ts";
 
 const sources = [...BUILT_IN.keys()];
@@ -18,10 +20,19 @@ async function programs(): Promise<AsyncDisposable & { readonly path: string }> 
 }
 
 /** What a shell prints of a script. */
-async function run(folder: string, [program = "", ...args]: readonly string[]): Promise<string> {
+async function run(
+  folder: string,
+  [program = "", ...args]: readonly string[],
+  kubeconfig = "/nowhere",
+): Promise<string> {
   const { stdout, stderr } = await new Deno.Command(program, {
     args,
-    env: { PATH: `${folder}:${Deno.env.get("PATH")}`, DENO_NO_UPDATE_CHECK: "1", ZDOTDIR: folder },
+    env: {
+      PATH: `${folder}:${Deno.env.get("PATH")}`,
+      DENO_NO_UPDATE_CHECK: "1",
+      ZDOTDIR: folder,
+      KUBECONFIG: kubeconfig,
+    },
     cwd: ROOT,
     stdin: "null",
     signal: AbortSignal.timeout(120_000),
@@ -95,4 +106,84 @@ Deno.test({
     const offered = sources.filter((name) => name.startsWith("k"));
     assertEquals(lines.split("\n").slice(0, offered.length + 1), [...offered, ":4"]);
   },
+});
+
+/** The candidates for the last word, and the directive. */
+async function complete(...words: string[]): Promise<string[]> {
+  const { code, out, err } = await zen(["__complete", ...words], {});
+  assertEquals([code, err], [0, ""]);
+  return out.trimEnd().split("\n");
+}
+
+Deno.test("completion offers namespaces, rules, workloads, sources, kinds and Observations of the cluster", async () => {
+  await using world = await startWorld();
+  const at = ["--kubeconfig", world.kubeconfig];
+  const names = async (...words: string[]) => (await complete(...words)).map((line) => line.split("\t")[0]);
+  assertEquals(await names("get", ...at, "-n", "p"), ["pay", "payments", ":4"]);
+  assertEquals(await complete("rule", ...at, "CVE"), ["CVE-2024-3094\tCRITICAL, 2 Observations", ":4"]);
+  assertEquals(await complete("get", ...at, "-npay", "--rule", ""), [
+    "disallow-latest-tag/require-image-tag\tMEDIUM, 1 Observation",
+    ":4",
+  ]);
+  assertEquals(await names("workload", ...at, "-n", "shop", ""), ["api", "web", ":4"]);
+  assertEquals(await names("workload", "-n", "shop", "-A", ...at, "p"), ["pay", ":4"]);
+  assertEquals(await names("get", ...at, "--kind=D"), ["--kind=Deployment", ":4"]);
+  assertEquals((await names("get", ...at, "--source", "k"))[0], "kyverno");
+  assertEquals(await names("get", ...at, "--source", "falco", "--rule", ""), [
+    "Terminal shell in container",
+    ":4",
+  ]);
+  assertEquals(await names("accept", ...at, "-n", "shop", "--resource", "Deployment/w"), [
+    "Deployment/web",
+    ":4",
+  ]);
+  assertEquals((await names("why", ...at, "trivy-")).length, 3);
+  assertEquals(await names("top", ...at, "--context", ""), ["devcluster", ":4"]);
+  assertEquals(await names("get", "--severity", "H"), ["HIGH", "HIGH+", ":4"]);
+});
+
+Deno.test("completion is silent where the cluster does not answer, refuses, or is not there, and ends in time", async () => {
+  const hung = new AbortController();
+  await using silent = apiServer(() =>
+    new Promise<Response>((resolve) => hung.signal.addEventListener("abort", () => resolve(new Response())))
+  );
+  await using refusing = apiServer(() => new Response("{}", { status: 403 }));
+  for (const server of [silent.url, refusing.url, "http://127.0.0.1:1"]) {
+    await using kubeconfig = await kubeconfigOf(server);
+    assertEquals(await complete("rule", "--kubeconfig", kubeconfig.path, ""), [":4"], server);
+  }
+  hung.abort();
+  assertEquals(await complete("rule", "--kubeconfig", "/nowhere", ""), [":4"]);
+});
+
+Deno.test("bash, kubectl and fish complete values of the cluster, with spaces in them too", async () => {
+  await using world = await startWorld();
+  await using folder = await programs();
+  const { path } = folder;
+  const script = `source <(zen-watcher completion bash)
+    ask() { COMP_LINE=$1; COMP_POINT=\${#1}; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); __zen_watcher; echo "\${COMPREPLY[*]}"; }
+    ask "zen-watcher rule CVE" zen-watcher rule CVE
+    ask "zen-watcher rule Terminal\\ sh" zen-watcher rule "Terminal\\ sh"
+    ask "zen-watcher rule Term" zen-watcher rule Term`;
+  assertEquals((await run(path, ["bash", "-c", script], world.kubeconfig)).trimEnd().split("\n"), [
+    "CVE-2024-3094",
+    "Terminal\\ shell\\ in\\ container",
+    "Terminal\\ shell\\ in\\ container",
+  ]);
+  if (await installed(["kubectl"])) {
+    const file = join(path, "kubectl_complete-zen");
+    await Deno.writeTextFile(file, await run(path, ["zen-watcher", "completion", "kubectl"]), {
+      mode: 0o755,
+    });
+    const words = ["kubectl", "__complete", "zen", "workload", "-n", "shop", "w"];
+    assertEquals((await run(path, words, world.kubeconfig)).split("\n").slice(0, 2), [
+      "web\tCRITICAL, 2 Observations",
+      ":4",
+    ]);
+  }
+  if (await installed(["fish"])) {
+    const asked = 'zen-watcher completion fish | source; complete -C "zen-watcher rule Terminal\\\\ sh"';
+    const shown = await run(path, ["fish", "--no-config", "-c", asked], world.kubeconfig);
+    assertEquals(shown, "Terminal shell in container\tLOW, 1 Observation\n");
+  }
 });

@@ -17,7 +17,7 @@ export async function runProgram(args: readonly string[], options: ProgramOption
   const finish = async (code: number | Promise<number>) => void (exitCode = await code);
   const program = buildProgram({ ...options, args, io, printStyled: options.io.stdout, finish });
   if (args[0] === "__complete") {
-    io.stdout(await completeLine(program, args.slice(1)));
+    io.stdout(await completeLine(program, args.slice(1), options));
     return 0;
   }
   try {

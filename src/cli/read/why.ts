@@ -27,7 +27,7 @@ const TOLD = 5;
 /** `why`. */
 export function why(program: Command, context: CommandContext): void {
   const command = addCommand(program, {
-    name: "why [name]",
+    name: "why [observation]",
     summary: "tell why an Observation is there, or why one is not",
     description:
       "Tells what was seen and when, what filters say of it, and what ends it. With --rule and --workload it tells why " +

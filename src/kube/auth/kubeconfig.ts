@@ -54,6 +54,13 @@ export async function findConnection(choice: ClusterChoice): Promise<Connection>
   );
 }
 
+/** The names of the kubeconfig's contexts. */
+export async function contextNames(choice: ClusterChoice): Promise<string[]> {
+  const paths = choice.kubeconfig ? [choice.kubeconfig] : await defaultPaths(choice);
+  if (paths.length === 0) return [];
+  return (await load(paths, paths.join(", "))).config.getContexts().map(({ name }) => name);
+}
+
 async function defaultPaths({ kubeconfigEnv, home }: ClusterChoice): Promise<string[]> {
   const named = (kubeconfigEnv ?? "").split(delimiter).filter((path) => path !== "");
   if (named.length > 0) return named;
