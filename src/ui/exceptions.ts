@@ -4,9 +4,10 @@ import type { ExceptionDocument } from "../exceptions/document.ts";
 import { ExceptionIndex } from "../exceptions/judge.ts";
 import { EXCEPTION_REASONS } from "../exceptions/kind.ts";
 import type { KubeObject } from "../kube/api.ts";
+import { readyOf } from "../kube/conditions.ts";
 import type { AcceptableFinding } from "../model/acceptance.ts";
 import { errorMessage } from "../model/error_message.ts";
-import { isObject, type JsonObject } from "../model/json.ts";
+import { isObject } from "../model/json.ts";
 import { formatTime, parseTime } from "../model/time.ts";
 import { checkedException, exceptionObject } from "../read/accept.ts";
 import { resourceNameOf } from "../read/row.ts";
@@ -144,14 +145,11 @@ function acceptable(row: KeptRow): AcceptableFinding {
   };
 }
 
-function toRow(
-  { metadata, spec, status }: KubeObject,
-  mayDelete: (namespace: string) => boolean,
-): ExceptionRow {
+function toRow(object: KubeObject, mayDelete: (namespace: string) => boolean): ExceptionRow {
+  const { metadata, spec, status } = object;
   const given = isObject(spec) ? spec : {};
   const state = isObject(status) ? status : {};
-  const ready = (Array.isArray(state["conditions"]) ? state["conditions"] : [])
-    .find((condition): condition is JsonObject => isObject(condition) && condition["type"] === "Ready") ?? {};
+  const ready = readyOf(object) ?? {};
   const { namespace = "", name = "", creationTimestamp = "" } = metadata;
   return {
     namespace,

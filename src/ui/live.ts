@@ -3,10 +3,10 @@ import { OBSERVATION_EXCEPTIONS } from "../exceptions/kind.ts";
 import { OBSERVATION_FILTERS } from "../filters/observation_filters.ts";
 import { every } from "../lifecycle.ts";
 import { type KubeApi, type KubeObject, resourceName } from "../kube/api.ts";
+import { readyOf } from "../kube/conditions.ts";
 import { watch, type WatchEvent, type WatchState, type WatchTuning } from "../kube/watch.ts";
 import { ChangeSignal } from "../model/change_signal.ts";
 import { errorMessage } from "../model/error_message.ts";
-import { isObject } from "../model/json.ts";
 import { formatTime } from "../model/time.ts";
 import { OBSERVATIONS, type StoredObservation } from "../store/observations.ts";
 import { KeptExceptions } from "./exceptions.ts";
@@ -224,8 +224,8 @@ export class LiveView {
     ) {
       if (event.type === "init") failing.clear();
       else if (event.type === "apply" || event.type === "delete") {
-        const { metadata: { namespace = "", name = "" }, status } = event.object;
-        const problem = event.type === "delete" ? undefined : problemOf(status);
+        const { metadata: { namespace = "", name = "" } } = event.object;
+        const problem = event.type === "delete" ? undefined : problemOf(event.object);
         if (problem === undefined) failing.delete(`${namespace}/${name}`);
         else if (failing.size < MAX_FAILING) failing.set(`${namespace}/${name}`, problem);
       } else continue;
@@ -267,9 +267,8 @@ export class LiveView {
   }
 }
 
-/** The message of a condition `Ready=False`. */
-function problemOf(status: unknown): string | undefined {
-  const conditions = isObject(status) && Array.isArray(status["conditions"]) ? status["conditions"] : [];
-  const ready = conditions.find((condition) => isObject(condition) && condition["type"] === "Ready");
-  return isObject(ready) && ready["status"] === "False" ? String(ready["message"] ?? "") : undefined;
+/** Why a filter is not in force; undefined where it is. */
+function problemOf(filter: KubeObject): string | undefined {
+  const ready = readyOf(filter);
+  return ready?.["status"] === "False" ? String(ready["message"] ?? "") : undefined;
 }

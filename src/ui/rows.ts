@@ -1,30 +1,26 @@
 /** Every Observation as one row: what lists show, small enough for tens of thousands of them. */
 import { isFixKnown } from "../model/acceptance.ts";
-import { type Observation, type Phase, SEVERITIES, type Severity } from "../model/observation.ts";
+import { type Observation, type Phase, SEVERITIES } from "../model/observation.ts";
 import { formatTime, parseTime } from "../model/time.ts";
-import { toRow } from "../read/row.ts";
+import { type ObservationRow, toRow } from "../read/row.ts";
 import type { FindingRow } from "./protocol.ts";
 
-/** A row as it is kept. Times are milliseconds since the epoch; 0: there is none. Texts that are absent are "". */
-export interface KeptRow {
-  readonly name: string;
-  readonly storedIn: string;
-  readonly namespace: string;
-  readonly source: string;
-  readonly severity: Severity;
-  readonly category: string;
-  readonly eventType: string;
-  readonly rule: string;
-  readonly kind: string;
-  readonly resource: string;
-  readonly workload: string;
-  readonly image: string;
-  readonly message: string;
-  /** `finding` or `occurrence`. */
-  readonly type: string;
+/** What a row holds otherwise, or not at all. */
+type LeftOut =
+  | "firstSeenAt"
+  | "lastSeenAt"
+  | "resolvedAt"
+  | "resolvedReason"
+  | "reopenedAt"
+  | "exception"
+  | "acceptedSince"
+  | "acceptedUntil"
+  | "fingerprint";
+
+/** A row as it is kept. Times are milliseconds since the epoch; 0: there is none. */
+export interface KeptRow extends Omit<ObservationRow, LeftOut> {
   /** As stored; see `phaseOf`. */
   readonly phase: Phase;
-  readonly occurrences: number;
   readonly firstSeenMs: number;
   readonly lastSeenMs: number;
   readonly resolvedMs: number;
