@@ -227,7 +227,9 @@ Deno.test("a life with Helm: install, upgrade keeps token and certificate, NOTES
 Deno.test("every command of the notes can be pasted and shows something, helm test too", async () => {
   const namespace = "noted";
   const common = ["--namespace", namespace, "--kubeconfig", cluster.kubeconfigPath];
-  const installed = await helm(["install", "noted", CHART, ...common, "--create-namespace"]);
+  await cluster.applyCrds(await ownCrds());
+  const release = ["noted", CHART, ...common, "--set", "crds.enabled=false"];
+  const installed = await helm(["install", ...release, "--create-namespace"]);
   const name = "noted-zen-watcher";
   await using nodes = pretendNodes(cluster, { namespace, name });
   const token = await cluster.serviceAccountToken(namespace, name);
@@ -257,7 +259,6 @@ Deno.test("every command of the notes can be pasted and shows something, helm te
     const words of [
       "successfully rolled out",
       "Phase:          Succeeded",
-      "No resources found",
       "Forwarding",
       '"falco"',
       `http://noted-zen-watcher.noted.svc:8080/falco/webhook/`,
@@ -339,6 +340,130 @@ Deno.test("a Lease that zen-watcher created itself is in no release's way", asyn
   assertEquals(at(kept, "spec", "holderIdentity"), "older");
   await helm(["uninstall", "leased", ...common]);
 });
+
+/** Values, and what they set: a kind, a path in it, and what is there by default and with the values. */
+const PLACES: readonly (readonly [JsonObject, string, readonly (string | number)[], unknown, unknown])[] = [
+  [
+    { podDisruptionBudget: { minAvailable: 1 } },
+    "PodDisruptionBudget",
+    ["spec", "maxUnavailable"],
+    1,
+    undefined,
+  ],
+  [
+    { podDisruptionBudget: { minAvailable: "50%" } },
+    "PodDisruptionBudget",
+    ["spec", "minAvailable"],
+    undefined,
+    "50%",
+  ],
+  [
+    { webhooks: { auth: { keep: false } } },
+    "Secret",
+    ["metadata", "annotations", "helm.sh/resource-policy"],
+    "keep",
+    undefined,
+  ],
+  [
+    { service: { keep: true, annotations: { a: "b" } } },
+    "Service",
+    ["metadata", "annotations"],
+    undefined,
+    { "helm.sh/resource-policy": "keep", a: "b" },
+  ],
+  [
+    { revisionHistoryLimit: 0 },
+    "Deployment",
+    ["spec", "revisionHistoryLimit"],
+    3,
+    0,
+  ],
+  [
+    { strategy: { type: "Recreate" } },
+    "Deployment",
+    ["spec", "strategy"],
+    { type: "RollingUpdate", rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
+    { type: "Recreate" },
+  ],
+  [
+    { podSpec: { hostAliases: [{ ip: "10.0.0.1", hostnames: ["proxy"] }] } },
+    "Deployment",
+    ["spec", "template", "spec", "hostAliases"],
+    undefined,
+    [{ ip: "10.0.0.1", hostnames: ["proxy"] }],
+  ],
+  [
+    { startupProbe: { failureThreshold: 90 } },
+    "Deployment",
+    ["spec", "template", "spec", "containers", 0, "startupProbe"],
+    probe("/livez", { initialDelaySeconds: 0, periodSeconds: 1, failureThreshold: 60 }),
+    probe("/livez", { initialDelaySeconds: 0, periodSeconds: 1, failureThreshold: 90 }),
+  ],
+  [
+    {},
+    "Deployment",
+    ["spec", "template", "spec", "containers", 0, "readinessProbe"],
+    probe("/ready", { initialDelaySeconds: 0, periodSeconds: 5, failureThreshold: 3 }),
+    probe("/ready", { initialDelaySeconds: 0, periodSeconds: 5, failureThreshold: 3 }),
+  ],
+  [
+    { networkPolicy: { apiServer: { ports: [6443] } } },
+    "NetworkPolicy",
+    ["spec", "egress", 0, "ports"],
+    [443, 6443, 8443, 16443].map((port) => ({ port, protocol: "TCP" })),
+    [{ port: 6443, protocol: "TCP" }],
+  ],
+  [
+    {
+      serviceMonitor: {
+        enabled: true,
+        namespace: "monitoring",
+        scheme: "https",
+        tlsConfig: { caFile: "/ca" },
+      },
+    },
+    "ServiceMonitor",
+    ["spec", "endpoints", 0],
+    undefined,
+    {
+      port: "metrics",
+      path: "/metrics",
+      interval: "30s",
+      scrapeTimeout: "10s",
+      scheme: "https",
+      tlsConfig: { caFile: "/ca" },
+    },
+  ],
+  [
+    { prometheusRule: { enabled: true, namespace: "monitoring" } },
+    "PrometheusRule",
+    ["metadata", "namespace"],
+    undefined,
+    "monitoring",
+  ],
+];
+
+Deno.test("values are set where they belong, and their defaults are those of the documentation", async () => {
+  for (const [values, kind, path, before, after] of PLACES) {
+    const where = `${kind} ${path.join(".")}`;
+    const found = async (given: JsonObject) =>
+      at((await renderChart({ values: given })).find((each) => each.kind === kind), ...path);
+    assertEquals(await found({}), before, where);
+    assertEquals(await found(values), after, where);
+  }
+});
+
+Deno.test("values-ha.yaml needs no operator", async () => {
+  const groups = (await renderChart({ valuesFiles: ["values-ha.yaml"] })).map(({ apiVersion }) =>
+    apiVersion.includes("/") ? apiVersion.split("/")[0] ?? "" : ""
+  );
+  // A group of Kubernetes itself has no dot, or ends in k8s.io.
+  assertEquals(groups.filter((group) => group.includes(".") && !group.endsWith(".k8s.io")), []);
+});
+
+function probe(path: string, times: JsonObject): JsonObject {
+  return { httpGet: { path, port: "http" }, timeoutSeconds: 5, ...times };
+}
 
 Deno.test("on OpenShift the cluster chooses user and groups", async () => {
   const context = async (apiVersions: readonly string[]) => {

@@ -22,17 +22,17 @@ const IMAGE_GLIBC_MINOR = 36;
 /** As root of a mount namespace: the folder as a read-only mount, its writable parts as mounts of their own, the real /proc. */
 const MOUNTED = `
 set -e
-root=$1; writable=$2; shift 2
+user=$1; root=$2; writable=$3; shift 3
 mount --bind "$root" "$root"
 [ -z "$writable" ] || mount --bind "$root$writable" "$root$writable"
 mount -o remount,bind,ro "$root"
 mount --rbind /proc "$root/proc"
-exec setpriv --no-new-privs "$(command -v chroot)" --userspec=${POD_USER}:${POD_USER} "$root" "$@"
+exec setpriv --no-new-privs "$(command -v chroot)" --userspec="$user" "$root" "$@"
 `;
 /** Where mounting is not permitted, as in many containers: what the runtime looks up in /proc is a link, and the modes alone refuse. */
 const UNMOUNTED = `
-root=$1; shift 2
-exec setpriv --no-new-privs "$(command -v chroot)" --userspec=${POD_USER}:${POD_USER} "$root" "$@"
+user=$1; root=$2; shift 3
+exec setpriv --no-new-privs "$(command -v chroot)" --userspec="$user" "$root" "$@"
 `;
 
 export interface PodRootOptions {
@@ -44,28 +44,35 @@ export interface PodRootOptions {
   readonly files: Readonly<Record<string, string>>;
   /** A folder that is given to the Pod's user after all. */
   readonly writable?: string;
+  /** `UID:GID`; default: those of the image. */
+  readonly user?: string;
 }
 
 export class PodRoot implements AsyncDisposable {
   readonly folder: string;
   readonly #mounts: boolean;
   readonly #writable: string;
+  readonly #user: string;
 
-  private constructor(folder: string, { mounts, writable }: { mounts: boolean; writable: string }) {
+  private constructor(
+    folder: string,
+    { mounts, writable, user }: { mounts: boolean; writable: string; user: string },
+  ) {
     this.folder = folder;
+    this.#user = user;
     this.#mounts = mounts;
     this.#writable = writable;
   }
 
   static async create(options: PodRootOptions): Promise<PodRoot> {
-    const { writable = "" } = options;
+    const { writable = "", user = `${POD_USER}:${POD_USER}` } = options;
     if (Deno.uid() !== 0) {
       throw new Error(
         `Cannot be user ${POD_USER} on a root of its own as user ${Deno.uid()}: run this test as root, in a container for instance`,
       );
     }
     const mounts = (await output("unshare", ["--mount", "true"])).success;
-    const root = new PodRoot(await Deno.makeTempDir({ prefix: "zen-root-" }), { mounts, writable });
+    const root = new PodRoot(await Deno.makeTempDir({ prefix: "zen-root-" }), { mounts, writable, user });
     try {
       await root.#fill(options);
       const { success, text } = await root.run(["--version"]);
@@ -85,7 +92,7 @@ export class PodRoot implements AsyncDisposable {
     const script = this.#mounts ? MOUNTED : UNMOUNTED;
     return [
       ...(this.#mounts ? ["unshare", "--mount"] as const : ["env"] as const),
-      ...["sh", "-c", script, "sh", this.folder, this.#writable, RUNTIME],
+      ...["sh", "-c", script, "sh", this.#user, this.folder, this.#writable, RUNTIME],
     ];
   }
 
