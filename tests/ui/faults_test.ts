@@ -118,7 +118,7 @@ Deno.test("page: says that nothing is stored", async () => {
   }
 });
 
-Deno.test("page: a user of one namespace sees that one, and is told so", async () => {
+Deno.test("page: shows a user of one namespace that one alone, and says so", async () => {
   await using tab = await openTab({
     through: (world) => {
       world.server.faults.add({ path: /zen\.kube-zen\.io\/v1\/observations/, effect: { kind: "deny" } });
@@ -136,7 +136,7 @@ Deno.test("page: a user of one namespace sees that one, and is told so", async (
   );
 });
 
-Deno.test("page: a user who may read nothing is told so", async () => {
+Deno.test("page: says that the user may read nothing", async () => {
   await using tab = await openTab({
     through: (world) => {
       world.server.faults.add({ path: "observations", effect: { kind: "deny" } });

@@ -6,7 +6,7 @@
 /// <reference lib="dom.iterable" />
 /** What is accepted: by whom, why, until when, how many findings it matches; and the way back. */
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { ExceptionList, ExceptionMatch, ExceptionRow, FindingFilter as Filter } from "../protocol.ts";
+import type { ExceptionList, ExceptionMatch, ExceptionRow, FindingFilter } from "../protocol.ts";
 import { useAnswer } from "./answers.ts";
 import { state } from "./live.ts";
 import { announcement, Empty, Loaded, ProblemNote, ViewHead } from "./parts.tsx";
@@ -146,7 +146,7 @@ function ExceptionLine(
 }
 
 /** The list that shows what an exception accepts, as near as a filter can say it. */
-function acceptedFilter({ match, namespace }: ExceptionRow): Filter {
+function acceptedFilter({ match, namespace }: ExceptionRow): FindingFilter {
   const { rules, workloads, resources, sources, severities } = match;
   return {
     phase: "Accepted",

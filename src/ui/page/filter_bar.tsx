@@ -7,7 +7,7 @@
 /** The filter of a list: search, choices with their counts, and what else the URL restricts. */
 import { useEffect, useRef, useState } from "preact/hooks";
 import { SEVERITIES } from "../../model/terms.ts";
-import type { Facet, Facets, FindingFilter as Filter } from "../protocol.ts";
+import type { Facet, Facets, FindingFilter } from "../protocol.ts";
 import { useAnswer } from "./answers.ts";
 import { Menu } from "./parts.tsx";
 import { oneValue, queryOf, refine, route, valuesOf } from "./route.ts";
@@ -19,7 +19,7 @@ const PHASES = ["Active", "Accepted", "Resolved"];
 const MANY = 12;
 
 /** What chips call the keys that no control of their own shows. */
-const CHIPS: readonly (readonly [keyof Filter, string])[] = [
+const CHIPS: readonly (readonly [keyof FindingFilter, string])[] = [
   ["workload", "workload"],
   ["rule", "rule"],
   ["image", "image"],
@@ -219,7 +219,7 @@ function phaseName(phase: string): string {
   return phase === "Active" ? "open" : phase.toLowerCase();
 }
 
-const FIELDS: readonly (readonly [keyof Filter, string, "text" | "date"])[] = [
+const FIELDS: readonly (readonly [keyof FindingFilter, string, "text" | "date"])[] = [
   ["workload", "Workload", "text"],
   ["rule", "Rule", "text"],
   ["image", "Image", "text"],
@@ -259,7 +259,7 @@ function MoreFields() {
   );
 }
 
-function fieldValue(key: keyof Filter, type: string): string {
+function fieldValue(key: keyof FindingFilter, type: string): string {
   const value = route.value.filter[key] ?? "";
   return type === "date" ? value.slice(0, 10) : value;
 }

@@ -7,7 +7,7 @@
 /** The list of findings: only the rows that are on the screen are elements, whatever the length. */
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { SEVERITIES } from "../../model/terms.ts";
-import type { FindingFilter as Filter, FindingPage, FindingRow } from "../protocol.ts";
+import type { FindingFilter, FindingPage, FindingRow } from "../protocol.ts";
 import { FilterBar } from "./filter_bar.tsx";
 import { state } from "./live.ts";
 import { NothingStored } from "./overview.tsx";
@@ -80,7 +80,7 @@ export function FindingsView() {
 }
 
 /** Offers to accept a rule or workload that the list is restricted to. */
-function AcceptLink({ filter }: { readonly filter: Filter }) {
+function AcceptLink({ filter }: { readonly filter: FindingFilter }) {
   const { rule, workload, source, namespace } = filter;
   if (!rule || !state.value?.mayAccept.length) return null;
   const scope = {
@@ -92,7 +92,7 @@ function AcceptLink({ filter }: { readonly filter: Filter }) {
   return <a class="button" href={hrefOf("accept", scope)}>Accept this risk…</a>;
 }
 
-function NoMatch({ filter }: { readonly filter: Filter }) {
+function NoMatch({ filter }: { readonly filter: FindingFilter }) {
   if (Object.keys(filter).length === 0 && state.value?.listed.done === false) return <NothingStored />;
   const others = { ...filter, phase: "all" };
   return (

@@ -4,7 +4,7 @@
 /// <reference lib="esnext" />
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
-/** Workloads, images, namespaces, sources or rules, worst first, with the tools that speak of each side by side. */
+/** Workloads, images, namespaces, sources or rules, worst first, with the tools that report each side by side. */
 import { SEVERITIES } from "../../model/terms.ts";
 import type { GroupPage, GroupRow } from "../protocol.ts";
 import { useAnswer } from "./answers.ts";

@@ -6,7 +6,7 @@
 /// <reference lib="dom.iterable" />
 /** The first view: how much is open, where, since when, and what changed. */
 import { SEVERITIES } from "../../model/terms.ts";
-import type { GroupRow, Overview } from "../protocol.ts";
+import type { FindingFilter, GroupRow, Overview } from "../protocol.ts";
 import { useAnswer } from "./answers.ts";
 import { AgesChart, dayAgo, DaysChart, SeverityBar, SeverityLegend } from "./charts.tsx";
 import { state } from "./live.ts";
@@ -198,45 +198,27 @@ export function RuntimeMark() {
 function ChangedPanel({ overview }: { readonly overview: Overview }) {
   const { changed, expiringExceptions } = overview;
   const since = dayAgo();
+  const lists: Readonly<Record<keyof Overview["changed"], FindingFilter>> = {
+    new: { phase: "all", since },
+    resolved: { phase: "Resolved", resolvedSince: since },
+    reopened: { phase: "all", reopenedSince: since },
+    accepted: { phase: "Accepted", acceptedSince: since },
+  };
   return (
     <Panel title="Since yesterday">
       <dl class="changed">
-        <div>
-          <dt>new</dt>
-          <dd>
-            <CountLink count={changed.new} filter={{ phase: "all", since }} label="new since yesterday" />
-          </dd>
-        </div>
-        <div>
-          <dt>resolved</dt>
-          <dd>
-            <CountLink
-              count={changed.resolved}
-              filter={{ phase: "Resolved", resolvedSince: since }}
-              label="resolved since yesterday"
-            />
-          </dd>
-        </div>
-        <div>
-          <dt>reopened</dt>
-          <dd>
-            <CountLink
-              count={changed.reopened}
-              filter={{ phase: "all", reopenedSince: since }}
-              label="reopened since yesterday"
-            />
-          </dd>
-        </div>
-        <div>
-          <dt>accepted</dt>
-          <dd>
-            <CountLink
-              count={changed.accepted}
-              filter={{ phase: "Accepted", acceptedSince: since }}
-              label="accepted since yesterday"
-            />
-          </dd>
-        </div>
+        {Object.entries(lists).map(([what, filter]) => (
+          <div key={what}>
+            <dt>{what}</dt>
+            <dd>
+              <CountLink
+                count={changed[what as keyof typeof lists]}
+                filter={filter}
+                label={`${what} since yesterday`}
+              />
+            </dd>
+          </div>
+        ))}
       </dl>
       {expiringExceptions > 0 && (
         <p class="note">

@@ -8,7 +8,7 @@
 import { signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
-import type { Commands, FindingFilter as Filter } from "../protocol.ts";
+import type { Commands, FindingFilter } from "../protocol.ts";
 import { type Answer, useAnswer } from "./answers.ts";
 import { queryOf } from "./route.ts";
 
@@ -165,7 +165,7 @@ export function Copyable({ label, text }: { readonly label: string; readonly tex
 }
 
 /** The list of a filter as commands. */
-export function CommandsMenu({ filter }: { readonly filter: Filter }) {
+export function CommandsMenu({ filter }: { readonly filter: FindingFilter }) {
   return (
     <Menu label="Copy as command" class="right wide">
       {() => <CommandLines filter={filter} />}
@@ -173,7 +173,7 @@ export function CommandsMenu({ filter }: { readonly filter: Filter }) {
   );
 }
 
-function CommandLines({ filter }: { readonly filter: Filter }) {
+function CommandLines({ filter }: { readonly filter: FindingFilter }) {
   const answer = useAnswer<Commands>(`/api/commands?${queryOf(filter)}`);
   return (
     <Loaded answer={answer}>

@@ -4,7 +4,7 @@
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
 import { signal } from "@preact/signals";
-import type { FindingFilter as Filter } from "../protocol.ts";
+import type { FindingFilter } from "../protocol.ts";
 
 /** The views, in the order of the navigation; `finding` and `accept` are reached by links alone. */
 export const VIEWS = [
@@ -38,7 +38,7 @@ export const FILTER_KEYS = [
   "resolvedUntil",
   "reopenedSince",
   "acceptedSince",
-] as const satisfies readonly (keyof Filter)[];
+] as const satisfies readonly (keyof FindingFilter)[];
 
 /** What the URL says beside view and filter. */
 export interface Extra {
@@ -62,7 +62,7 @@ const EXTRA_KEYS = [
 /** A place in the page. */
 export interface Route {
   readonly view: View;
-  readonly filter: Filter;
+  readonly filter: FindingFilter;
   readonly extra: Extra;
 }
 
@@ -95,7 +95,7 @@ function pick<K extends string>(query: URLSearchParams, keys: readonly K[]): Par
 
 /** A filter and what is beside it as a query, without `?`. */
 export function queryOf(
-  filter: Filter,
+  filter: FindingFilter,
   extra: Readonly<Record<string, string | number | undefined>> = {},
 ): string {
   const query = new URLSearchParams();
@@ -109,7 +109,7 @@ export function queryOf(
 }
 
 /** The address of a place. */
-export function hrefOf(view: View, filter: Filter = {}, extra: Extra = {}): string {
+export function hrefOf(view: View, filter: FindingFilter = {}, extra: Extra = {}): string {
   const query = queryOf(filter, { ...extra });
   if (view === "overview") return query ? `/?${query}` : "/";
   return `/?view=${view}${query ? `&${query}` : ""}`;
@@ -144,7 +144,7 @@ export function go(href: string, { replace = false, focus = "view-title" } = {})
 
 /** Changes the filter of the list that is shown; `undefined` takes a key away. */
 export function refine(
-  change: { readonly [K in keyof Filter]?: string | undefined },
+  change: { readonly [K in keyof FindingFilter]?: string | undefined },
   { replace = false } = {},
 ): void {
   const { view, filter, extra } = route.value;

@@ -8,7 +8,7 @@
 import { signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { SEVERITIES, type Severity } from "../../model/terms.ts";
-import type { FindingFilter as Filter } from "../protocol.ts";
+import type { FindingFilter } from "../protocol.ts";
 import { hrefOf } from "./route.ts";
 
 const MINUTE_MS = 60_000;
@@ -81,7 +81,7 @@ export function PhaseWord({ phase }: { readonly phase: string }) {
 export function CountLink(
   { count, filter, label, children }: {
     readonly count: number;
-    readonly filter: Filter;
+    readonly filter: FindingFilter;
     readonly label?: string;
     readonly children?: ComponentChildren;
   },
