@@ -56,6 +56,42 @@ Deno.test("falco shows the file or object that an alert is about, and the messag
   words.forEach((word, index) => assertStringIncludes(events[index]?.message ?? "", word));
 });
 
+Deno.test("names and a catalogue's words stay as they are, and secrets beside them are masked", () => {
+  const [alert] = eventsOf(falco, {
+    rule: "Read secret: shadow",
+    priority: "Warning",
+    output: "cat --password hunter2",
+    tags: ["token: access"],
+    output_fields: { "proc.cmdline": "mysql -phunter2" },
+  });
+  assertEquals([alert?.details.rule, alert?.details.tags], ["Read secret: shadow", ["token: access"]]);
+  assertEquals(JSON.stringify([alert?.message, alert?.details]).includes("hunter2"), false);
+  const [act] = eventsOf(audit, {
+    apiVersion: "audit.k8s.io/v1",
+    kind: "Event",
+    auditID: "a",
+    stage: "ResponseComplete",
+    verb: "delete",
+    requestURI: "/apis/apps/v1/namespaces/shop/deployments/web?token=hunter2",
+    user: { username: "system:serviceaccount:ci:secret=deploy", groups: ["password: holders"] },
+    objectRef: {
+      resource: "deployments",
+      apiGroup: "apps",
+      apiVersion: "v1",
+      namespace: "shop",
+      name: "web",
+    },
+    responseStatus: { code: 200 },
+    requestReceivedTimestamp: "2026-11-22T00:00:00.000000Z",
+    stageTimestamp: "2026-11-22T00:00:00.000000Z",
+  });
+  assertEquals(
+    [act?.details.user, act?.details.groups],
+    ["system:serviceaccount:ci:secret=deploy", ["password: holders"]],
+  );
+  assertEquals(JSON.stringify(act?.details).includes("hunter2"), false);
+});
+
 Deno.test("falco names the Pod or the Namespace of an alert, and stores it there", async () => {
   const events = await eventsIn(falco, "falco-namespace-or-name-lost/input.json");
   assertEquals(events.map(where), [

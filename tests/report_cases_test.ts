@@ -476,3 +476,28 @@ Deno.test("a fixed sibling renames no result of a policy report, nor does anothe
     );
   }
 });
+
+Deno.test("the words of a Kyverno policy stay as they are, what another engine puts out is masked", () => {
+  const report = (source: string, result: string): JsonObject => ({
+    apiVersion: "wgpolicyk8s.io/v1alpha2",
+    kind: "PolicyReport",
+    metadata: { name: "r", namespace: "shop", creationTimestamp: "2026-11-22T00:00:00Z" },
+    results: [{
+      source,
+      policy: "secrets",
+      rule: "password: rotation",
+      result,
+      message: "curl --password hunter2 is forbidden",
+      resources: [{ apiVersion: "v1", kind: "Pod", name: "web", namespace: "shop" }],
+    }],
+  });
+  const [own, failed, foreign] = eventsOf(
+    kyverno,
+    report("kyverno", "fail"),
+    report("kyverno", "error"),
+    report("tracee", "fail"),
+  );
+  const shows = (event: NormalEvent | undefined) => event?.message.includes("hunter2");
+  assertEquals([own, failed, foreign].map(shows), [true, false, false]);
+  for (const event of [own, failed, foreign]) assertEquals(event?.details.rule, "password: rotation");
+});

@@ -53,10 +53,21 @@ export function compileMapping(
       namespace: value(resource.namespace, ["resource", "namespace"]),
     },
     details: Object.entries(details).map(([name, text]) => [name, value(text, ["details", name])]),
+    prose: proseOf(spec),
     identity: identity?.map((text, index) => [text, value(text, ["identity", index])]),
   };
   issues.push(...literalIssues(spec, path), ...severityIssues(spec, path));
   return issues.length > 0 ? { ok: false, problems: issues } : { ok: true, value: compiled };
+}
+
+/** What is a literal, thus a sentence of the mapping's author. A detail called `message` shares its name with the message. */
+function proseOf({ message, details = {} }: MappingSpec): string[] {
+  const values = [
+    ...Object.entries(details),
+    ...(message === undefined ? [] : [["message", message] as const]),
+  ];
+  const fromItem = new Set(values.filter(([, text]) => isPath(text)).map(([name]) => name));
+  return [...new Set(values.map(([name]) => name))].filter((name) => !fromItem.has(name));
 }
 
 function categoriesOf(category: string): readonly Category[] {

@@ -30,6 +30,8 @@ export interface CompiledMapping {
   readonly count: Value;
   readonly resource: Readonly<Record<keyof Resource, Value>>;
   readonly details: readonly (readonly [name: string, value: Value])[];
+  /** `message` and details whose values are literals: sentences of the mapping's author. */
+  readonly prose: readonly string[];
   /** Undefined: event type, resource, message and, in a map, the key. */
   readonly identity: readonly (readonly [text: string, value: Value])[] | undefined;
 }
@@ -151,6 +153,7 @@ function toEvent(
     rules: rule === "" ? [] : [rule],
     ...(resource ? { resource } : {}),
     details: withoutEmpty(Object.fromEntries(mapping.details.map(([name, value]) => [name, value(item)]))),
+    prose: mapping.prose,
     ...(detectedAt === undefined ? {} : { detectedAt }),
     ...(typeof count === "number" ? { count } : {}),
     identity,

@@ -46,9 +46,23 @@ Deno.test("a mapping's fields come from literals and paths", () => {
     rules: ["7"],
     resource: { apiVersion: "apps/v1", kind: "Deployment", name: "web", namespace: "shop" },
     details: { a: 1, word: "literal", list: [1] },
+    prose: ["word"],
     detectedAt: 1_793_491_201_000,
     identity: { ".id": 7 },
   });
+});
+
+Deno.test("what a mapping's author wrote is prose, a path that shares its name is not", () => {
+  const proseOf = (mapping: JsonObject) => events(mapping, { a: 1 })[0]?.prose;
+  assertEquals(
+    proseOf({ message: "Ensure token: is set", details: { why: "a password: policy", a: ".a" } }),
+    [
+      "why",
+      "message",
+    ],
+  );
+  assertEquals(proseOf({ message: ".a", details: { message: "words" } }), []);
+  assertEquals(proseOf({ message: "words", details: { message: ".a" } }), []);
 });
 
 Deno.test("an empty mapping is a security finding of the source's name", () => {

@@ -144,12 +144,31 @@ function toEvent(item: Json, { request, context }: Judging): DrawnEvent {
     rules: [verdict.eventType],
     ...(resource ? { resource } : {}),
     details: detailsOf(act),
+    prose: NAMES,
     ...(detectedAt !== "" ? { detectedAt } : {}),
     ...identityOf({ ...act, eventType: verdict.eventType }),
     latenessMs: LATENESS_MS,
     ...(verdict.drop ? { drop: verdict.drop } : {}),
   };
 }
+
+/** Details that hold names and words of Kubernetes alone. The user agent and the URI are the client's own texts. */
+const NAMES = [
+  "stage",
+  "level",
+  "verb",
+  "user",
+  "groups",
+  "impersonatedUser",
+  "impersonatedGroups",
+  "reason",
+  "subresource",
+  "workload",
+  "containers",
+  "images",
+  "decision",
+  "decisionReason",
+];
 
 /** A request with what is told of it. */
 interface Act {

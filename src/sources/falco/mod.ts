@@ -127,6 +127,7 @@ function toEvent(alert: Alert): DrawnEvent {
     rules: [alert.rule],
     ...(resource ? { resource } : {}),
     details: detailsOf(alert),
+    prose: ["rule", "priority", "source", "hostname", "tags", "mitreTactics", "mitreTechniques"],
     ...(detectedAt ? { detectedAt } : {}),
     identity: {
       rule: alert.rule,

@@ -264,6 +264,7 @@ function toEvent(result: JsonObject, { outcome, rule, resource: own, around }: V
       ...(isForeign ? { container: telling.container, pod: telling.pod } : {}),
       reportedOwner: owners && reportedOwner(owners),
     }),
+    prose: isForeign || outcome === "error" ? NAMES : [...NAMES, "message"],
     ...(detectedAt === "" ? {} : { detectedAt }),
     identity: withoutEmpty({
       policy: rule.policy,
@@ -278,6 +279,12 @@ function toEvent(result: JsonObject, { outcome, rule, resource: own, around }: V
     }),
   };
 }
+
+/**
+ * Details that hold names alone. A policy's message is a sentence of its author; what another engine says may be output, and
+ * why a rule could not be evaluated may quote a URL.
+ */
+const NAMES = ["policy", "rule", "result", "category", "engine", "container", "pod", "reportedOwner"];
 
 /** The kind of the policy, where the engine's word says another than Kyverno's own: two kinds may share a name. */
 function policyKindOf({ word }: Engine): string {
