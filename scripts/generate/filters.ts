@@ -113,7 +113,7 @@ function expressions(): string {
   return `## Expressions
 
 CEL, checked when the filter is read: \`source\`, \`category\`, \`severity\`, \`eventType\` (strings, as stored: severity in
-upper case), \`resource\` (\`apiVersion\`, \`kind\`, \`name\`, \`namespace\`) and \`details\` (a map of whatever the source keeps).
+upper case), \`resource\` (\`apiVersion\`, \`kind\`, \`name\`, \`namespace\`) and \`details\` (a map of the fields that the source stores).
 The result is a bool. Numbers in \`details\` are doubles; \`details.score > 7\` is fine.
 
 A key that the event lacks makes the expression fail, a failed expression keeps the event and is counted in \`filter_errors_total\`:

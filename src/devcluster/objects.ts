@@ -22,7 +22,7 @@ const OWN_META = "uid creationTimestamp generation deletionTimestamp deletionGra
 const MAX_ANNOTATION_BYTES = 256 * 1024;
 const MAX_STORED_BYTES = 1.5 * 1024 * 1024;
 
-/** An object's metadata; made where there is none. */
+/** An object's metadata, added if it is missing. */
 export function meta(object: JsonObject): JsonObject {
   return isObject(object.metadata) ? object.metadata : object.metadata = {};
 }
@@ -32,7 +32,7 @@ export function objectKey({ namespace, name = "" }: Target): string {
   return namespace === undefined ? name : `${namespace}/${name}`;
 }
 
-/** True where finalizers keep the object from going. */
+/** True if the object has finalizers: a delete then only marks it as being deleted. */
 export function isHeld(object: JsonObject): boolean {
   const { finalizers } = meta(object);
   return Array.isArray(finalizers) && finalizers.length > 0;

@@ -25,13 +25,13 @@ export interface FilterBlock {
   readonly mode?: "Enforce" | "Shadow";
 }
 
-/** Reasons a document can give. */
+/** The reasons for which a filter document can drop an event. */
 export type DocumentReason = Exclude<
   FilterReason,
   "not_relevant" | "own_request" | "api_server_starting" | "out_of_scope" | "budget" | "rate_limit"
 >;
 
-/** The dimensions in the order they are asked; the first that drops names the reason. */
+/** The dimensions in the order of their evaluation; the first that drops the event gives the reason. */
 export const DIMENSIONS = [
   "enabled",
   "severity",

@@ -75,7 +75,7 @@ export interface FilterSet extends CompiledFilter {
 
 const PASS: FilterVerdict = { pass: true };
 
-/** Steps that the expressions of the operator's documents take for one event, and those of a tenant's. */
+/** Most steps that the expressions of the operator's documents may take for one event, and of one tenant's documents. */
 const OPERATOR_STEPS = 400_000;
 const TENANT_STEPS = 80_000;
 

@@ -28,18 +28,18 @@ export const MAX_FILTERS = 1_000;
 export const MAX_TENANT_FILTERS = 20;
 /** Longest spec of one, as JSON. */
 export const MAX_SPEC_LENGTH = 262_144;
-/** Those over the limit that are known by name; further ones are told once and forgotten. */
+/** Most filters over the limit that are kept by name. Further ones get their condition once and are then forgotten. */
 const MAX_SURPLUS = 10_000;
 /** Longest message of a condition. */
 const MAX_MESSAGE = 1_024;
-/** Begins what is hardly meant in a message. */
+/** Prefix, in a message, of a setting that is valid but probably a mistake. */
 const WARNING = "Warning: ";
 /** Specs read in one turn of the event loop, when a list brings many. */
 const READ_AT_ONCE = 20;
 
-/** How they stand, for `/tools/status`. */
+/** The state of the ObservationFilters, for `/tools/status`. */
 export interface ObservationFiltersReport {
-  /** Worst of the watched namespaces. */
+  /** The worst state among the watched namespaces. */
   readonly state: "unread" | "synced" | "absent" | "forbidden";
   readonly inForce: number;
   readonly rejected: number;
@@ -52,11 +52,11 @@ export interface ObservationFiltersOptions {
   readonly metrics: Pick<Metrics, "filterReload">;
   readonly ownNamespace: string;
   readonly conditions: Pick<Conditions, "set" | "forget">;
-  /** The sources there are; undefined while they are not known. */
+  /** The known sources; undefined until they have been read. */
   readonly knownSources: () => readonly KnownSource[] | undefined;
 }
 
-/** Loaded with the first filter, as the ConfigMap's. */
+/** The module that reads documents. It is loaded when the first filter is read. */
 type Reader = typeof import("./document.ts");
 type State = ObservationFiltersReport["state"];
 

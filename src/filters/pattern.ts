@@ -1,24 +1,24 @@
-/** Regular expressions of users: RE2 syntax, bounded when they are loaded and by the text that they are asked about. */
+/** Regular expressions of users, in RE2 syntax. Their size is limited when they are compiled, and the cost of each test. */
 import { RE2JS, RE2Set } from "re2js";
 import { spend } from "./steps.ts";
 
-/** Longest pattern, in UTF-16 units, and most instructions that it may come to. */
+/** Longest pattern, in UTF-16 units, and most instructions that it may compile to. */
 export const MAX_PATTERN_LENGTH = 256;
 export const MAX_PATTERN_INSTRUCTIONS = 200;
-/** Instructions of a pattern times characters of the text: what one test may cost. */
+/** Most that one test may cost: the pattern's instructions times the text's characters. */
 export const MAX_MATCH_COST = 30_000;
-/** Memory of one pattern's automaton. RE2JS.test() keeps up to 8 MiB for each: a set of one pattern can be told less. */
+/** Most memory of one pattern's automaton. RE2JS.test() keeps up to 8 MiB for each; RE2Set, here with one pattern, takes a limit. */
 const MAX_AUTOMATON_BYTES = 32_768;
-/** Fixed steps of a test, and instructions times characters in one step. */
+/** Steps that each test costs, and how much of its cost (instructions times characters) is one further step. */
 const MATCH_STEPS = 20;
 const MATCH_COST_PER_STEP = 6;
 
-/** A pattern is too large, or not RE2's, or the text too long for it. */
+/** The pattern is too large or not valid RE2 syntax, or the text is too long for it. */
 export class PatternError extends Error {
   override readonly name = "PatternError";
 }
 
-/** A pattern that is written out in an expression, compiled. */
+/** A compiled pattern, from a literal in an expression. */
 export class Pattern {
   readonly #compiled: RE2Set;
   readonly #instructions: number;
@@ -40,7 +40,7 @@ export class Pattern {
     this.#compiled.compile();
   }
 
-  /** True where it matches anywhere in the text. */
+  /** True if the pattern matches anywhere in the text. */
   test(text: string): boolean {
     const cost = this.#instructions * text.length;
     if (cost > MAX_MATCH_COST) {
@@ -54,7 +54,7 @@ export class Pattern {
   }
 }
 
-/** Each `{n}` takes at least so many instructions; found before compiling, which costs time for each of them. */
+/** The instructions that the `{n}` of a pattern need at least. Counted before compiling, because compiling takes time for each. */
 function repetitionsOf(text: string): number {
   let sum = 0;
   for (const [, least = "", most] of text.matchAll(/(?<!\\x)\{(\d+)(?:,(\d*))?\}/g)) {

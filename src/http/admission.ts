@@ -53,7 +53,7 @@ function review(c: Context, bytes: Uint8Array, rules: AdmissionRules): Response 
   if ("problem" in request) throw new Refusal(400, `Cannot read the review: ${request.problem}`);
   const judgement = judgeAdmission(request, rules);
   if (!judgement.allowed) {
-    // A warning is throttled: requests in a loop must not fill the log.
+    // The logger throttles warnings, so a client that retries in a loop does not fill the log.
     log.warn("Write refused", {
       user: request.username,
       operation: request.operation,

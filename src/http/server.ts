@@ -43,29 +43,29 @@ interface Served {
 export interface ListenOptions {
   /** "": both address families, IPv4 alone where the kernel has no IPv6. */
   readonly address: string;
-  /** 0 takes a free one. */
+  /** 0: any free port. */
   readonly port: number;
   /** The setting that names the port, for messages. */
   readonly setting: "WATCHER_PORT" | "METRICS_PORT" | "WATCHER_TLS_PORT" | "--port";
   readonly maxConnections: number;
-  /** For a request to arrive whole. */
+  /** Longest time for a request to arrive in full. */
   readonly requestTimeoutMs: number;
   readonly metrics?: Pick<Metrics, "connections" | "connectionsRefused">;
-  /** Where the port speaks TLS. */
+  /** Present if the port serves TLS. */
   readonly certificates?: Certificates;
-  /** What tests shorten. */
+  /** Shorter limits, for tests. */
   readonly limits?: Partial<Limits>;
 }
 
 /** Times in milliseconds. */
 interface Limits {
-  /** From the first look at a connection to the end of its first head. */
+  /** From the accept of a connection to the end of its first request's headers. */
   readonly headMs: number;
   /** Between two requests of a connection. */
   readonly idleMs: number;
-  /** For the reader to take an answer. */
+  /** Longest time for the client to read an answer. */
   readonly answerMs: number;
-  /** How often the port is checked for being accepted from. */
+  /** How often to check that the port accepts connections. */
   readonly checkMs: number;
 }
 
@@ -215,8 +215,9 @@ function urlOf({ address, port, secure }: Bound & { readonly secure: boolean }):
 }
 
 /**
- * Out of descriptors, node:http on Deno 2.9.6 stops accepting for good and says nothing. Where nothing was accepted
- * for a while an own connection asks for it; if that is not accepted either, the port is bound anew.
+ * Binds the port again when it no longer accepts connections. node:http on Deno 2.9.6 stops accepting without an error
+ * once the process has run out of file descriptors. If no connection was accepted between two checks, this connects
+ * to the port itself; if that connection is not accepted either, it closes the server and listens again.
  */
 function guardAccepting(
   server: HttpServer | HttpsServer,
@@ -232,7 +233,7 @@ function guardAccepting(
     try {
       own = await Deno.connect({ hostname: localAddress(address), port });
     } catch {
-      return; // no descriptor for it either: there will be one, or the next check finds none again
+      return; // no descriptor is free for this connection either: the next check tries again
     }
     try {
       const until = performance.now() + ACCEPT_MS;
@@ -251,7 +252,7 @@ function guardAccepting(
     const accepted = connections.acceptedCount;
     const isIdle = accepted === acceptedBefore;
     acceptedBefore = accepted;
-    // A runtime that reports no connection at all, as Deno 2.6, cannot be judged by their number.
+    // Deno 2.6 reports no connections at all, so their number says nothing there.
     if (busy || !isIdle || accepted === 0) return;
     busy = true;
     check().catch((error) => log.error("The port cannot be bound anew yet", { port, setting, error }))

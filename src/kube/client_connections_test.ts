@@ -99,7 +99,7 @@ Deno.test("KubeClient sends requests over kept HTTP/1.1 connections and watches 
   for (const watch of watches) await watch.return?.();
   await Promise.all(streams.map(({ left }) => left));
   const [first, second, ...requests] = server.seen.map(({ port, headers }) =>
-    // A Host header is HTTP/1.1's; HTTP/2 has a pseudo header in its place.
+    // HTTP/1.1 requests have a Host header; HTTP/2 requests have `:authority` in its place.
     `${headers.has("host") ? "HTTP/1.1" : "HTTP/2"} ${port}`
   );
   assert(first?.startsWith("HTTP/2 "));

@@ -55,9 +55,9 @@ export interface Deadline extends Disposable {
   readonly signal: AbortSignal;
   /** Aborts now. */
   abort(reason: unknown): void;
-  /** The time no longer counts; the parent still does. */
+  /** Stops the timer. The parent's abort still aborts. */
   clear(): void;
-  /** Counts `ms` from now. */
+  /** Starts the time again, from now. */
   restart(): void;
 }
 
@@ -84,7 +84,7 @@ export function deadline(ms: number, what: string, parent?: AbortSignal): Deadli
   };
   const restart = () => {
     dueAt = performance.now() + ms;
-    // Each frame of a watch restarts its guard: the timer under way looks again when it rings.
+    // A watch restarts its deadline at each frame, so a restart only moves dueAt: the running timer checks it when it fires.
     timer ??= setTimeout(ring, ms);
   };
   if (parent?.aborted) follow();
@@ -107,7 +107,7 @@ export function deadline(ms: number, what: string, parent?: AbortSignal): Deadli
 export interface BackoffOptions {
   readonly initialMs?: number;
   readonly maxMs?: number;
-  /** The longest `Retry-After` that is believed. */
+  /** Longest `Retry-After` to follow. */
   readonly maxRetryAfterMs?: number;
   readonly random?: () => number;
 }

@@ -38,16 +38,16 @@ interface Entry {
   dueAt: number;
 }
 
-/** A Secret is read again this long after its first reads, and then twice as long each time, up to the longest. */
+/** Delay before a Secret is read again; it doubles with each read, up to the longest. */
 const FIRST_REREAD_MS = 2_000;
 const LONGEST_REREAD_MS = 30_000;
 /** Between two reads of known Secrets: 500 of them are read in about three minutes. */
 const REREAD_SPACING_MS = 400;
 const CONCURRENCY = 8;
-/** One read takes less. */
+/** Longest time of one read before the liveness check fails. */
 const TURN_MS = 120_000;
 
-/** The Secrets that Ingesters name. They are read by name, since a right to watch them would be one to read all. */
+/** The Secrets that Ingesters name. They are read by name, because permission to watch Secrets is permission to read them all. */
 export class WebhookSecrets {
   readonly #options: WebhookSecretsOptions;
   readonly #pause: Pause;

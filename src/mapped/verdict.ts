@@ -1,4 +1,4 @@
-/** What is said of an Ingester or ObservationMapping. */
+/** The Ready condition of an Ingester or ObservationMapping. */
 import type { KubeObject } from "../kube/api.ts";
 
 /** `Ingester zen-system/alertmanager`. */
@@ -6,17 +6,17 @@ export function idOf({ kind, metadata }: KubeObject): string {
   return `${kind ?? "Ingester"} ${metadata.namespace ?? ""}/${metadata.name ?? ""}`;
 }
 
-/** The reason until discovery and the Secret have answered. It is no condition: what was said before stays. */
+/** The reason until discovery and the Secret have been read. It is never written: the stored condition stays until then. */
 export const DISCOVERING = "Discovering";
 
-/** What is said of one object in its condition. */
+/** The status, reason and message of one object's Ready condition. */
 export interface Verdict {
   readonly ready: boolean;
   readonly reason: string;
   readonly message: string;
 }
 
-/** The verdict on what its owner switched off. */
+/** The verdict on an object with `spec.enabled: false`. */
 export function disabled(): Verdict {
   return { ready: false, reason: "Disabled", message: "spec.enabled is false" };
 }

@@ -102,29 +102,29 @@ const LATE_MS = 6 * 60_000;
 const OLDEST_TIME_MS = Date.UTC(2000, 0, 1);
 const DAY_MS = 86_400_000;
 
-/** What says when an Observation was seen. */
+/** The fields of an Observation that hold times. */
 interface Stamped {
   readonly metadata: { readonly creationTimestamp?: string };
   readonly spec: { readonly detectedAt?: string | undefined };
   readonly status?: { readonly firstSeenAt?: string | undefined; readonly lastSeenAt?: string | undefined };
 }
 
-/** Milliseconds since the epoch; 0 where nothing says when. */
+/** Milliseconds since the epoch; 0 if the Observation has no such time. */
 export interface SeenTimes {
   readonly createdAt: number;
   readonly firstSeenAt: number;
   readonly lastSeenAt: number;
 }
 
-/** A stored time that can be: from 2000 on, at most a day ahead. In milliseconds since the epoch. */
+/** Milliseconds since the epoch of a stored time. Undefined if it is before the year 2000 or more than a day ahead of `now`. */
 export function believedTime(text: string | undefined, now: number): number | undefined {
   const ms = parseTime(text ?? "")?.ms;
   return ms !== undefined && ms >= OLDEST_TIME_MS && ms <= now + DAY_MS ? ms : undefined;
 }
 
 /**
- * When an Observation was seen. Where its status does not say, or says what cannot be: `detectedAt` if event times could
- * be that far from its creation, else its creation. Without `now` no time is too far ahead.
+ * When an Observation was created, and first and last seen. A time that its status lacks, or that believedTime() rejects,
+ * becomes `detectedAt` if that is close to the creation, else the creation. Without `now` no time is too far ahead.
  */
 export function seenTimes({ metadata, spec, status }: Stamped, now: number = Infinity): SeenTimes {
   const createdAt = parseTime(metadata.creationTimestamp ?? "")?.ms ?? 0;

@@ -183,7 +183,7 @@ export function createRateLimiter(options: RateLimiterOptions): RateLimiter {
   function wakeLater(source: string, bucket: Bucket, { perSecond }: Rate): void {
     if (bucket.waiting.size === 0 || bucket.cancelTimer) return;
     const missingMs = Math.max(1, Math.ceil((1 - bucket.tokens) * 1000 / perSecond));
-    // A rate may be raised while events wait: look again once a second.
+    // The rate may be raised while events wait, so wait at most a second before reading it again.
     bucket.cancelTimer = timer(() => serve(source, bucket), Math.min(missingMs, 1000));
   }
 

@@ -91,7 +91,7 @@ async function* pages(
   const labelSelector = labelSelectorOf(selection);
   let fieldSelector = [fieldSelectorOf(selection), fields].filter(Boolean).join(",");
   let token = "";
-  /** The last object that was given out: a list that starts anew goes on behind it, because lists are in order of keys. */
+  /** Key of the last object yielded. If the list has to restart, objects up to this key are skipped: lists are sorted by key. */
   let last = "";
   let fruitless = 0;
   for (;;) {
@@ -118,7 +118,7 @@ async function* pages(
       if (hasStatus(error, 410) && fruitless++ < MAX_FRUITLESS_RESTARTS) {
         token = "";
       } else if (hasStatus(error, 400) && fieldSelector !== "" && /field label/.test(error.message)) {
-        // An API server before 1.31: what it cannot select by is selected here.
+        // API servers before 1.31 do not support these field selectors: isSelected() selects instead.
         fieldSelector = "";
       } else throw signal?.aborted ? error : readError(error, storedIn);
     }

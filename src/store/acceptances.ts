@@ -1,4 +1,4 @@
-/** The leader writes into findings which exception covers them: the phase follows what the exceptions say now. */
+/** Writes into the status of findings which exception covers them. Runs on the leader. */
 import { parseAcceptance } from "../model/acceptance.ts";
 import { type Beat, NO_BEAT } from "../model/beat.ts";
 import type { Clock } from "../model/time.ts";
@@ -14,11 +14,11 @@ export interface AcceptancesOptions {
   readonly repeats: Repeats;
   readonly clock: Clock;
   readonly log: Logger;
-  /** The Lease that the Events are about: they lie in the controller's namespace. */
+  /** The Lease that the Events are about, so that they are in the controller's namespace. */
   readonly regarding: ObjectReference;
-  /** False until the exceptions have been read: until then nothing says that one has ended. */
+  /** False until the exceptions have been read: until then, a missing exception does not mean that it has ended. */
   readonly isKnown: () => boolean;
-  /** Why an exception covers nothing any more: `has expired`. */
+  /** Why an exception no longer covers findings, e.g. `has expired`. */
   readonly whyEnded: (acceptance: string) => string;
   readonly emit: (event: EventDraft) => void;
   readonly assertLeader: () => void;
@@ -37,9 +37,9 @@ const TICK_MS = 1_000;
 const TURN_MS = 60_000;
 /** Status writes that may wait: counts of repeats use the same queue. */
 const MAX_WAITING = 1_000;
-/** A status that was refused, by a CRD of an older release, is tried again after this. */
+/** Time before a status is written again that the CRD of an older release refused. */
 const RETRY_MS = 30_000;
-/** With more exceptions that end at once, one Event tells of all. */
+/** If more exceptions than this end at once, one Event names them together. */
 const MAX_SINGLE = 5;
 /** Names that one Event holds. */
 const MAX_NAMED = 10;
@@ -47,9 +47,9 @@ const MAX_NAMED = 10;
 /** Creates the acceptances of a process. */
 export function createAcceptances(options: AcceptancesOptions): Acceptances {
   const { index, repeats, log, emit, regarding } = options;
-  /** What was queued for findings whose status does not say it yet, by the key of their fingerprint. */
+  /** Queued acceptances that the findings' status does not show yet, by the key of their fingerprint. */
   let queued = new Map<number, { readonly acceptance: string; readonly at: number }>();
-  /** Exceptions whose end is announced, while findings still name them. */
+  /** Ended exceptions that were announced already, kept as long as a finding's status names them. */
   let announced = new Set<string>();
 
   function evaluate(): number {

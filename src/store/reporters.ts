@@ -49,7 +49,7 @@ interface Document {
   readonly fingerprints: Keys;
   /** The list it was last seen in. */
   readonly round: number;
-  /** Not read in full in this term: what it may report is not known. */
+  /** True if it was not read in full in this term: it may report findings that `fingerprints` lacks. */
   readonly blind: boolean;
   readonly scope: ReportScope | undefined;
 }
@@ -60,10 +60,10 @@ interface Removed {
   readonly atSeconds: number;
 }
 
-/** Reports of a workload that do not expire. */
+/** How many reports without a TTL a workload has. */
 interface Lasting {
   reports: number;
-  /** When the last of them was deleted. */
+  /** When the last of them was deleted; 0 before that. */
   goneAtSeconds: number;
 }
 
@@ -74,11 +74,11 @@ interface View {
   readonly documents: Map<string, Document>;
   /** Keys of documents that are blind. */
   readonly blind: Set<string>;
-  /** Documents deleted lately: an API server deletes every object of a CRD before it stops serving the resource. */
+  /** Documents deleted recently. When a CRD is deleted, the API server deletes its objects before it stops serving the resource. */
   readonly removed: Map<string, Removed>;
-  /** Documents that expired and have not been built anew, by workload and part. */
+  /** Documents that expired and that the tool has not created again, by workload and part. */
   readonly expired: Map<string, Removed[]>;
-  /** How many documents that were read in full speak of a workload's part. */
+  /** How many documents that were read in full report on a part of a workload. */
   readonly parts: Map<string, number>;
 }
 
@@ -87,7 +87,7 @@ interface Source {
   readonly views: Map<string, View>;
   /** How many documents report each finding. */
   readonly reporters: Map<number, number>;
-  /** How many documents reported it whose resource is not served any more. */
+  /** How many documents of resources that are no longer served reported each finding. */
   readonly absent: Map<number, number>;
   /** Findings that lost their last reporter. */
   readonly ended: Map<number, Ended>;
@@ -97,7 +97,7 @@ interface Source {
   readonly lasting: Map<string, Lasting>;
 }
 
-/** The tool's clock may be ahead of ours by so much when it deletes a report. */
+/** How far a tool's clock may be ahead of this process's when it deletes a report. */
 const CLOCK_TOLERANCE_MS = 5_000;
 const CONFIGMAPS = "configmaps";
 

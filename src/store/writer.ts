@@ -177,7 +177,7 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
             continue;
           }
         }
-        // What is left time may mend.
+        // The remaining errors may pass: retry.
         if (!pushed && attempt >= (MAX_PULLED_ATTEMPTS[refusal.label] ?? Infinity)) {
           return { outcome: unavailable(errorMessage(error)) };
         }
@@ -188,7 +188,10 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
     }
   }
 
-  /** What bears the name in a namespace that refused it: a quota or a policy refuses before the name is looked at. */
+  /**
+   * The Observation that already has this name in a namespace that refused the create: a quota or a policy refuses before
+   * the API server checks whether the name is taken. Undefined if the namespace is missing.
+   */
   function holderIn(
     job: Job,
     { name, isMissing }: { readonly name: string; readonly isMissing: boolean },
@@ -199,7 +202,7 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
     return Promise.resolve(undefined);
   }
 
-  /** Waits without holding a write slot. False where the deadline came, or too many wait already. */
+  /** Waits without holding a write slot. False if the deadline passed, or if too many jobs wait already. */
   function waitOutside({ context: { signal, outside } }: Job, ms: number): Promise<boolean> {
     const wait = () => elapsed(ms, { signal, sleep });
     return outside ? outside(wait) : wait();

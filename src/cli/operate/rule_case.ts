@@ -7,7 +7,7 @@ import { isObject, type Json } from "../../model/json.ts";
 import { parseTime } from "../../model/time.ts";
 import type { FilterDocument } from "../../filters/filter.ts";
 
-/** When a payload is received where its case does not say. */
+/** The receive time of a payload whose case has no `receivedAt`. */
 const DEFAULT_RECEIVED_AT = "2026-01-01T00:00:00Z";
 
 const json = z.custom<Json>((value) => value !== undefined, "expected a value");
@@ -33,11 +33,11 @@ interface Step {
   readonly input?: Json | undefined;
   readonly inputFile?: string | undefined;
   readonly receivedAt: number;
-  /** Where it is in the case. */
+  /** The path to the payload in the case file. */
   readonly path: Issue["path"];
 }
 
-/** A case. */
+/** A case, parsed and validated. */
 export interface RuleCase {
   readonly name: string | undefined;
   readonly source: string;
@@ -45,12 +45,12 @@ export interface RuleCase {
   readonly inputs: readonly Step[];
   readonly filters: readonly FilterDocument[];
   readonly filtersFile: string | undefined;
-  /** For each event, in order, what must be in it. */
+  /** For each event, in order, the fields that it must have. */
   readonly expected: readonly object[];
   readonly errors: readonly object[];
 }
 
-/** True for a document that is a case, good or bad. */
+/** True if a document looks like a case, valid or not. */
 export function isCase(value: unknown): boolean {
   if (!isObject(value) || value.kind !== undefined) return false;
   const hasInput = ["input", "inputFile", "inputs"].some((key) => value[key] !== undefined);

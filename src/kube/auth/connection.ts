@@ -2,11 +2,11 @@
 import { type Clock, systemClock } from "../../model/time.ts";
 import { errorMessage } from "../../model/error_message.ts";
 
-/** What one request needs to know. The client connects anew only when the server or the TLS part changes. */
+/** Address and credentials for one request. The client opens new connections only if the server or the TLS fields change. */
 export interface Endpoint {
   /** `https://host:port`, perhaps with a path; `http://` for a development cluster. */
   readonly server: string;
-  /** The whole `Authorization` header. */
+  /** Value of the `Authorization` header, including the scheme. */
   readonly authorization?: string;
   /** Further headers of the user, e.g. `Impersonate-User`. Each of several values is sent as a header of its own. */
   readonly headers?: Readonly<Record<string, string | readonly string[]>>;
@@ -18,13 +18,13 @@ export interface Endpoint {
 
 /** A cluster. */
 export interface Connection {
-  /** For people: where it came from, without secrets. */
+  /** Where the connection came from, for messages; holds no secrets. */
   readonly description: string;
   /** The namespace of the Pod or of the kubeconfig's context. */
   readonly namespace: string | undefined;
   /** The name of the kubeconfig's context, where it came from one. */
   readonly context?: string;
-  /** The present endpoint. `fresh` after a 401: read it anew (implementations bound how often). */
+  /** The current endpoint. `fresh`, set after a 401, reads it again; implementations limit how often. */
   endpoint(options?: { readonly fresh?: boolean }): Promise<Endpoint>;
 }
 

@@ -339,7 +339,7 @@ function shownFields(fields: JsonObject, own: JsonObject): JsonObject {
   return { ...shown, truncated: true };
 }
 
-/** The fields a repeat has in common with the first: what identifies the act. */
+/** The fields that are equal when the same act is reported again. They are part of the finding's identity. */
 function lastingFields(fields: JsonObject): JsonObject {
   const clientPorts = clientPortKeys(fields);
   const lasting: JsonObject = {};
@@ -352,7 +352,7 @@ function lastingFields(fields: JsonObject): JsonObject {
   return lasting;
 }
 
-/** Fields under their dotted names, whichever way they are written: `{evt: {time: 1}}` varies as `{"evt.time": 1}` does. */
+/** Each field with its dotted name, for both notations: `{evt: {time: 1}}` and `{"evt.time": 1}` give the same field. */
 function* leaves(fields: JsonObject, prefix = ""): Generator<[key: string, value: Json]> {
   for (const [key, value] of Object.entries(fields)) {
     if (key === "__proto__") continue;
@@ -372,7 +372,7 @@ function isVolatile(key: string): boolean {
   return key.includes("duration");
 }
 
-/** A descriptor's name or an argument without what the kernel numbers anew each time. */
+/** The value without numbers that differ each time, such as file descriptors and a client's port. */
 function withoutNumbers(key: string, value: Json): Json {
   if (NUMBERED_ARGUMENT.test(key)) return text(value).replace(LEADING_NUMBER, "");
   if (typeof value !== "string") return value;

@@ -446,7 +446,7 @@ function lastingTarget(item: JsonObject, repositories: readonly string[]): strin
   return isImage ? "" : target;
 }
 
-/** What identifies the secrets of one rule in one file: they differ by line and match alone, and are counted. */
+/** The key by which secrets of one rule in one file become one finding with a count: they differ only in line and match. */
 function secretKey(item: JsonObject): string {
   return JSON.stringify([ruleOfSecret(item), textAt(item, "target"), textAt(item, "severity")]);
 }
@@ -456,8 +456,8 @@ function ruleOfSecret(item: JsonObject): string {
 }
 
 /**
- * Secrets of one rule in a file of an image, `count` of them. The match is never copied: even masked, it shows the
- * text around the secret.
+ * Reads the `count` secrets that one rule found in one file as one finding. The match is never copied: even if it is
+ * masked, it shows the text around the secret.
  */
 function readSecret(
   item: JsonObject,

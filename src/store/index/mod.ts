@@ -25,18 +25,18 @@ export type { Entry } from "./entry.ts";
 export type { AcceptanceOf, Concerned, Row } from "./projection.ts";
 export type { NamespaceTally, SourceTally } from "./rows.ts";
 
-/** A byte tells lists apart; 0 marks a free slot. */
+/** Each list has a number of one byte; 0 marks a free slot. */
 const EPOCHS = 255;
 const MAX_FALSE_ALARMS = 3;
 
 export interface IndexOptions extends ProjectOptions {
-  /** Called for each Observation that is gone, with the first 128 bits of its fingerprint: its window is closed. */
+  /** Called for each deleted Observation, with the first 128 bits of its fingerprint, so that its dedup window can end. */
   readonly onGone?: (fingerprint: string, generation: number) => void;
   /** Says which exception covers a finding; by default none does. */
   readonly acceptanceOf?: AcceptanceOf;
-  /** Called when a full list is in after the server's revision had gone back. */
+  /** Called when the list is complete that follows a step back of the server's revision. */
   readonly onHealed?: () => void;
-  /** Called for each object that is set aside: it is not read for dedup or lifecycle, and never written to. */
+  /** Called for each stored object that is not a valid Observation of zen-watcher's: dedup and lifecycle ignore it, and it is never written to. */
   readonly onForeign?: (observation: Observation, why: Foreign) => void;
 }
 
@@ -44,7 +44,7 @@ export interface IndexOptions extends ProjectOptions {
 export class ObservationIndex implements StoredIndex {
   readonly #rows: Rows;
   readonly #options: IndexOptions;
-  /** Objects left out, by a hash of where they are; values: the list they were last seen in. */
+  /** Objects that are not in the index: a hash of namespace and name, and the number of the list that last had it. */
   readonly #foreign = new Map<number, number>();
   #epoch = 1;
   /** The newest resourceVersion that the watch showed. */
@@ -53,7 +53,7 @@ export class ObservationIndex implements StoredIndex {
   #seen = { observation: 0, lease: 0 };
   /** Counts how often the server's revision went back. */
   #era = 0;
-  /** What had been seen of Observations when an answer showed that. */
+  /** The newest resourceVersion of an Observation at the time when an answer showed that step back. */
   #alarmAt = 0;
   #falseAlarms = 0;
   #seenBeforeList = 0;

@@ -514,7 +514,7 @@ interface MutableSourceTally {
   readonly namespaces: Map<string, MutableTally>;
 }
 
-/** Counts and bytes, in all, by source, and of Active ones by category and severity. */
+/** Counts Observations and their bytes: in total, by source and by namespace; Active ones also by category and severity. */
 export class Tallies {
   #count = 0;
   #bytes = 0;
@@ -547,7 +547,7 @@ export class Tallies {
     this.#change(counted, -1);
   }
 
-  /** Active Observations by category and severity, zeros too; what exceptions cover is not among them. */
+  /** The number of Active Observations for each category and severity, 0 included. Accepted ones are not counted. */
   *active(): Generator<{ category: Category; severity: Severity; count: number }> {
     for (const [row, category] of CATEGORIES.entries()) {
       for (const [column, severity] of SEVERITIES.entries()) {

@@ -167,7 +167,7 @@ function arrive(scroll: number, focus = "view-title"): void {
   visit.value = { count: visit.value.count + 1, focus };
 }
 
-/** Scrolls to where the reader was, once the view is high enough; called by views when their data is there. */
+/** Scrolls to the saved position once the view is high enough for it. Views call it when their data has loaded. */
 export function restoreScroll(): void {
   if (scrollWanted === undefined) return;
   const top = scrollWanted;
