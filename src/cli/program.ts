@@ -1,10 +1,12 @@
 /** The command tree, and how arguments find their command. */
 import { Command, CommanderError } from "commander";
+import { hasStatus, NetworkError } from "../kube/api.ts";
+import { errorMessage } from "../model/error_message.ts";
 import { cleanLines } from "../text/clean.ts";
 import { type CommandContext, wrongCall } from "./command.ts";
 import { COMMANDS } from "./commands.ts";
 import { completeLine } from "./completion.ts";
-import type { Io } from "./io.ts";
+import { CommandError, type Io } from "./io.ts";
 import { versionLine } from "./version.ts";
 
 /** What `main` hands on. */
@@ -26,8 +28,18 @@ export async function runProgram(args: readonly string[], options: ProgramOption
   } catch (error) {
     // The end of `--help` and `--version`.
     if (error instanceof CommanderError) return error.exitCode;
-    throw error;
+    throw mended(error);
   }
+}
+
+/** Adds what mends it to an error of the API server, where the command has not said so itself. */
+function mended(error: unknown): unknown {
+  const mend = hasStatus(error, 401)
+    ? "Log in again, or name another context with --context"
+    : error instanceof NetworkError
+    ? "Check that the cluster of this context is the right one and that it runs"
+    : undefined;
+  return mend === undefined ? error : new CommandError(`${errorMessage(error)}. ${mend}`);
 }
 
 /** Builds the tree of all commands. */

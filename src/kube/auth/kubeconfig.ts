@@ -50,7 +50,7 @@ export async function findConnection(choice: ClusterChoice): Promise<Connection>
     return await kubeconfigConnection({ paths, ...(context ? { context } : {}), ...clock });
   }
   throw new Error(
-    "Cannot find a cluster: no --kubeconfig, no service account of a Pod, no KUBECONFIG and no ~/.kube/config",
+    "Cannot find a cluster: no --kubeconfig, no service account of a Pod, no KUBECONFIG and no ~/.kube/config. Name one with --kubeconfig",
   );
 }
 
@@ -143,7 +143,9 @@ async function load(paths: readonly string[], where: string): Promise<Loaded> {
     } catch (cause) {
       // As with kubectl, a file of a list may be missing.
       if (cause instanceof Deno.errors.NotFound && paths.length > 1) continue;
-      throw new Error(`Cannot read kubeconfig "${path}": ${errorMessage(cause).trim()}`, { cause });
+      // Below the first line the parser of YAML draws where it stopped.
+      const [why = ""] = errorMessage(cause).trim().split("\n");
+      throw new Error(`Cannot read kubeconfig "${path}": ${why}`, { cause });
     }
   }
   if (texts.length === 0) throw new Error(`Cannot read kubeconfig "${where}": none of these files exists`);
