@@ -206,7 +206,7 @@ function Grid({ query, total, ready, old, sort, order, rowAt, show }: GridProps)
       aria-rowcount={total + 1}
       aria-busy={old || !ready}
       tabIndex={0}
-      aria-activedescendant={total > 0 ? `row-${at}` : undefined}
+      aria-activedescendant={at >= range.first && at <= range.last && total > 0 ? `row-${at}` : undefined}
       onKeyDown={keys}
     >
       <div class="grid-head" role="rowgroup">
