@@ -11,7 +11,7 @@ const PACKAGE_ENV = ["LOG_STREAM", "LOG_TOKENS"];
 export const V8_FLAGS = "--v8-flags=--max-semi-space-size=4,--heap-growing-percent=30";
 /**
  * The image's environment. The connection to the API server trusts the cluster's CA and nothing else. The C library allocates
- * from two arenas: with one for each thread of the runtime, the same load takes 38 MiB more.
+ * from two arenas: with one for each thread of the runtime, the program holds 36 MiB more at rest. The CPU time is the same.
  */
 export const IMAGE_ENV: Readonly<Record<string, string>> = {
   DENO_TLS_CA_STORE: "system",
