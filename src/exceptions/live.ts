@@ -65,8 +65,8 @@ export interface Exceptions {
 }
 
 /** Most exceptions in force in all, and of one namespace; the oldest of each namespace count. */
-export const MAX_EXCEPTIONS = 10_000;
-export const MAX_EXCEPTIONS_OF_NAMESPACE = 1_000;
+const MAX_EXCEPTIONS = 10_000;
+const MAX_EXCEPTIONS_OF_NAMESPACE = 1_000;
 /** Most combinations of rule and resource in all, and of one namespace: they are what takes memory. */
 const MAX_ENTRIES = 200_000;
 const MAX_ENTRIES_OF_NAMESPACE = 20_000;

@@ -17,7 +17,7 @@ import type { Metrics } from "../telemetry/metrics.ts";
 import type { StepBudget } from "./steps.ts";
 
 /** Where documents come from; each provider's are replaced as a whole. */
-export const PROVIDERS = ["configMap", "observationFilters", "ingesters"] as const;
+const PROVIDERS = ["configMap", "observationFilters", "ingesters"] as const;
 export type Provider = typeof PROVIDERS[number];
 
 /** What `/tools/status` says of one document in force. */

@@ -165,7 +165,7 @@ export function sameSecret(given: string, expected: string): boolean {
 }
 
 /** The bearer token of an `Authorization` header, or undefined. */
-export function bearerToken(header: string | undefined): string | undefined {
+function bearerToken(header: string | undefined): string | undefined {
   const match = header === undefined ? null : /^bearer +(\S{1,4096})$/i.exec(header.trim());
   return match?.[1];
 }

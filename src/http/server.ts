@@ -385,7 +385,7 @@ interface Connection {
 }
 
 /** The connections of one port. */
-export class Connections {
+class Connections {
   readonly #options: ConnectionsOptions;
   /** By both ends' address: node:https hands out another socket for a request than for a connection. */
   readonly #open = new Map<string, Connection>();

@@ -158,7 +158,7 @@ export const observationMappingSpecSchema = closed({
 }).describe("One more source, of objects of one kind");
 
 /** `status` of both. */
-export const mappedStatusSchema = z.object({
+const mappedStatusSchema = z.object({
   conditions: z.array(conditionSchema).optional().describe("Ready: whether it is in force, and why not"),
   lastEventAt: z.string().meta({ format: "date-time" }).optional().describe("When it last brought an event"),
   eventsTotal: z.int().min(0).optional().describe("Events it brought"),

@@ -27,7 +27,7 @@ export interface Acceptance {
 }
 
 /** In place of the exception of a finding that is stored as Accepted without a readable one. */
-export const UNKNOWN_ACCEPTANCE = "unknown";
+const UNKNOWN_ACCEPTANCE = "unknown";
 
 /** An acceptance as one text, by which the index holds and compares it: `shop/held 2027-01-31T00:00:00.000Z`. */
 export function acceptanceText({ namespace, name, expiresAt }: Acceptance): string {

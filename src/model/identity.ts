@@ -150,7 +150,7 @@ export function deploymentOfPod(name: string): string | undefined {
 }
 
 /** The CronJob's name, of one of its Pods': less `-<minutes since the epoch>-<5>`, an index between them too; undefined where it bears none. */
-export function cronJobOfPod(name: string): string | undefined {
+function cronJobOfPod(name: string): string | undefined {
   const [, job = "", suffix = ""] = /^(.+?)(?:-\d{1,4})?-([^-]{5})$/.exec(name) ?? [];
   return isMadeOf(suffix, { alphabet: SAFE_ALPHABET, min: 5, max: 5 }) ? cronJobOfJob(job) : undefined;
 }

@@ -23,7 +23,7 @@ export interface Progress {
 }
 
 /** Why Observations cannot be read, with what mends it. */
-export class ReadError extends Error {
+class ReadError extends Error {
   override readonly name = "ReadError";
 }
 
@@ -146,7 +146,7 @@ export async function readObservation(
 }
 
 /** An error of the API server as a sentence that says what mends it. */
-export function readError(error: unknown, namespace?: string): ReadError {
+function readError(error: unknown, namespace?: string): ReadError {
   return new ReadError(`Cannot read Observations${inNamespace(namespace)}: ${reasonOf(error, namespace)}`, {
     cause: error,
   });

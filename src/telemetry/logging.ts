@@ -7,7 +7,7 @@ import { errorMessage } from "../model/error_message.ts";
 import { clean } from "../text/clean.ts";
 import { throttle } from "./throttle.ts";
 
-export const LOG_LEVELS = ["DEBUG", "INFO", "WARN", "ERROR", "CRIT"] as const;
+const LOG_LEVELS = ["DEBUG", "INFO", "WARN", "ERROR", "CRIT"] as const;
 export type LogLevel = typeof LOG_LEVELS[number];
 
 /** Fields of a log line. `correlationId` ties a request or object to its Observations. */

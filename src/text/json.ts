@@ -228,7 +228,7 @@ interface Mark {
 }
 
 /** One pass over a text. */
-export class JsonScan {
+class JsonScan {
   readonly parts: FoundPart[] = [];
   readonly errors: FoundError[] = [];
   /** Documents without an error. */

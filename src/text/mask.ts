@@ -14,7 +14,7 @@ import {
 } from "./mask_rules.ts";
 
 /** Stands in a text for a secret. */
-export const MASK = "***";
+const MASK = "***";
 
 interface Range {
   readonly start: number;

@@ -217,7 +217,7 @@ function wordsOf(name: string): string[] {
 }
 
 /** True for the name of a flag, variable or key whose value is a secret: `--db-password`, `GITHUB_TOKEN`, `apiKey`. */
-export function isNameOfSecret(name: string): boolean {
+function isNameOfSecret(name: string): boolean {
   const lower = name.toLowerCase();
   if (name.length < 2 || name === "PWD" || name === "OLDPWD" || !HINTS.some((hint) => lower.includes(hint))) {
     return false;
@@ -252,7 +252,7 @@ function isHeaderOfSecret(name: string): boolean {
 }
 
 /** True for what no word of a language looks like: long, with a digit. */
-export function looksRandom(value: string): boolean {
+function looksRandom(value: string): boolean {
   return value.length >= 12 && /\d/.test(value.slice(0, 512));
 }
 

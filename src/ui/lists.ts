@@ -9,7 +9,7 @@ import { type KeptRow, type KeptRows, toFindingRow } from "./rows.ts";
 export type Counts = Record<Severity, number>;
 
 /** Most rows of an answer. */
-export const MAX_PAGE = 200;
+const MAX_PAGE = 200;
 /** Sorted lists that are kept for the next pages of the same list. */
 const MAX_SORTED = 4;
 

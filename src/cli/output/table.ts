@@ -101,7 +101,7 @@ function renderLine(cells: readonly string[], { widths, width, colors }: LineOpt
 }
 
 /** Cuts a text to as many columns of a terminal, with … for what is left out. */
-export function shorten(text: string, columns: number): string {
+function shorten(text: string, columns: number): string {
   if (text.length * 2 <= columns || widthOf(text) <= columns) return text;
   let short = "";
   let used = 1;

@@ -232,7 +232,7 @@ export function nameWords(fingerprint: string): number[] {
 }
 
 /** The first `count` × 32 bits of a text of hex digits. */
-export function hexWords(hex: string, count: number): number[] {
+function hexWords(hex: string, count: number): number[] {
   const words: number[] = [];
   for (let word = 0; word < count; word++) {
     words.push(Number.parseInt(hex.slice(word * 8, word * 8 + 8), 16) >>> 0);
