@@ -35,13 +35,13 @@ export interface Acceptances {
 
 const TICK_MS = 1_000;
 const TURN_MS = 60_000;
-/** Status writes that may wait: counts of repeats use the same queue. */
+/** Most status writes that may wait in the queue, which counts of repeats also use. */
 const MAX_WAITING = 1_000;
 /** Time before a status is written again that the CRD of an older release refused. */
 const RETRY_MS = 30_000;
 /** If more exceptions than this end at once, one Event names them together. */
 const MAX_SINGLE = 5;
-/** Names that one Event holds. */
+/** Most names in one Event. */
 const MAX_NAMED = 10;
 
 /** Creates the acceptances of a process. */
@@ -79,7 +79,7 @@ export function createAcceptances(options: AcceptancesOptions): Acceptances {
     return accepted + active;
   }
 
-  /** One log line and one Event for all findings of an exception that has ended, or for all exceptions where many end. */
+  /** Writes one log line and one Event for each ended exception, or one for all of them if many end at once. */
   function announce(ended: ReadonlyMap<string, number>): void {
     const unsaid = [...ended].filter(([acceptance]) => !announced.has(acceptance));
     announced = new Set(ended.keys());

@@ -15,7 +15,7 @@ export interface BudgetOptions {
   readonly maxBytes: number;
   /** How far a replica may overshoot while the leader makes room: DEDUP_RATE_BURST. */
   readonly burst: number;
-  /** The sources that configuration knows, each with a share of its own. All others, which reports name, have one together. */
+  /** The configured sources, each with its own share. All other sources, whose names come from reports, have one share together. */
   readonly sources: { has(source: string): boolean; readonly size: number };
   /** Called when the budget is used up, and when there is room again. */
   readonly onChange?: (state: BudgetState) => void;
@@ -27,8 +27,8 @@ export type BudgetState = "room" | "full";
 /** The budget of a process. */
 export interface Budget {
   /**
-   * `refused` where the event would be the next to be evicted, `later` where others go first but have not gone yet. Pure
-   * but for noting that the budget is full.
+   * `refused` if the event would be the next to be evicted; `later` if other Observations rank lower but are not evicted
+   * yet. Has no effect other than to note that the budget is full.
    */
   admits(event: NormalEvent): Admission;
   /** Share in use: the larger of count and bytes. */
@@ -36,11 +36,11 @@ export interface Budget {
   readonly state: BudgetState;
   /** Sets the gauge and sees whether there is room again. Call it every few seconds on every replica. */
   observe(): void;
-  /** The next to be evicted, in order; none while the budget is kept. */
+  /** The Observations to evict next, in order; empty while the budget is not exceeded. */
   victims(): readonly Row[];
 }
 
-/** There is room again below this share: a recovery is announced once, not at every delete. */
+/** Share below which there is room again. It is below 1 so that not every delete announces a recovery. */
 const RECOVERED = 0.95;
 /** Victims chosen in one scan. */
 const BATCH = 500;
@@ -67,7 +67,7 @@ const NOTHING: Amount = { count: 0, bytes: 0 };
 export function createBudget(options: BudgetOptions): Budget {
   const { index, log, metrics, maxCount, maxBytes, burst, sources } = options;
   let state: BudgetState = "room";
-  /** The least that was stored since the budget was used up: what is stored beyond it is overshoot. */
+  /** The smallest amount stored since the budget was used up; anything stored above it is overshoot. */
   let least: Amount | undefined;
 
   function become(next: BudgetState): void {
@@ -102,7 +102,7 @@ export function createBudget(options: BudgetOptions): Budget {
     return found;
   }
 
-  /** How many times a share is used: of one of `shares` equal parts of the budget. */
+  /** The amount as a multiple of one share, where the budget is divided into `shares` equal ones. */
   function used({ count, bytes }: Amount, shares: number): number {
     return Math.max(count * shares / maxCount, bytes * shares / maxBytes);
   }
@@ -135,8 +135,8 @@ export function createBudget(options: BudgetOptions): Budget {
   }
 
   /**
-   * What is over the budget since it was lowered, or since the index was listed, is no overshoot: it was not let in by
-   * this replica, and does not keep out what ranks above it.
+   * Observations that exceed the budget because it was lowered, or that were already stored when the index was listed, are
+   * no overshoot: this replica did not admit them, and they do not keep out events that rank above them.
    */
   function noteLeast(): void {
     const { count, bytes } = index.tallies;
@@ -158,8 +158,8 @@ export function createBudget(options: BudgetOptions): Budget {
   }
 
   /**
-   * How many go of each bucket: of the group furthest over its share, in it of the namespace furthest over its own; there
-   * Resolved ones first, then the lowest severity.
+   * How many to evict from each bucket. Takes the group that exceeds its share the most, in it the namespace that exceeds
+   * its own the most, and there Resolved Observations first, then the lowest severity.
    */
   function planned(count: number): ReadonlyMap<string, ReadonlyMap<string, Planned>> {
     const plans = [...groups().values()].map(planOf);
@@ -221,7 +221,7 @@ function withOne({ count, bytes }: Amount): Amount {
   return { count: count + 1, bytes };
 }
 
-/** What the namespaces hold of a group. */
+/** The Observations of a group, counted by namespace. */
 function namespacesOf({ tallies }: Group): ReadonlyMap<string, NamespaceTally> {
   const [first] = tallies;
   if (!first || tallies.length === 1) return first?.namespaces ?? new Map();
@@ -247,8 +247,9 @@ function added(a: NamespaceTally, b: NamespaceTally): NamespaceTally {
 }
 
 /**
- * True where its source holds something of its namespace that goes before the event. Among equals the older act goes; of
- * equal findings the stored one stays: its source would report it again, and so evict another, without end.
+ * True if the source has an Observation in the event's namespace that is evicted before the event. Among equal
+ * occurrences the older one is evicted. Among equal findings the stored one stays: if it were evicted, its source would
+ * report it again and so evict another one, without end.
  */
 function outranksOwn(event: NormalEvent, own: NamespaceTally | undefined): boolean {
   if (own?.resolved.some((count) => count > 0)) return true;
@@ -258,7 +259,7 @@ function outranksOwn(event: NormalEvent, own: NamespaceTally | undefined): boole
   return lowest > severity || (lowest === severity && event.kind === "occurrence");
 }
 
-/** What goes of a namespace's part of a group. Buckets in the order of eviction: Resolved, then Active, by severity. */
+/** How many to evict from a namespace's part of a group. Buckets in the order of eviction: Resolved, then Active, by severity. */
 interface Planned {
   count: number;
   bytes: number;

@@ -81,7 +81,7 @@ Deno.test("below the budget everything is admitted", () =>
     return Promise.resolve();
   }));
 
-Deno.test("in its source and namespace what is Resolved is evicted first", () =>
+Deno.test("within a source and namespace, Resolved Observations are evicted first", () =>
   leading(
     [
       ...many(95, "trivy", { severity: "LOW" }),
@@ -94,7 +94,7 @@ Deno.test("in its source and namespace what is Resolved is evicted first", () =>
     },
   ));
 
-Deno.test("after them the source furthest over its share loses its lowest severity, oldest first", () =>
+Deno.test("after Resolved ones, the source that exceeds its share the most loses its lowest severity, oldest first", () =>
   leading(
     [
       ...many(60, "trivy", { severity: "MEDIUM" }),
@@ -174,7 +174,7 @@ Deno.test("20 CRITICAL alerts beside 100 sources that one namespace invented are
     { maxCount: 140 },
   ));
 
-Deno.test("in a source a namespace under its share neither loses nor is refused anything because of another", () =>
+Deno.test("within a source, a namespace under its share loses nothing and is refused nothing because of another", () =>
   leading(
     [
       ...many(90, "kyverno", { severity: "CRITICAL", namespace: "evil" }),
@@ -189,7 +189,7 @@ Deno.test("in a source a namespace under its share neither loses nor is refused 
     },
   ));
 
-Deno.test("a lowered budget evicts, and refuses nothing that ranks above what is stored", () =>
+Deno.test("a lowered budget evicts, and refuses no event that ranks above stored ones", () =>
   leading(many(600, "trivy", { severity: "LOW" }), async ({ leader, kube, time, evict, left }) => {
     const end = new AbortController();
     const running = leader.expiry.run(end.signal);

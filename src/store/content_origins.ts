@@ -1,12 +1,12 @@
 /**
- * Which of two disagreeing reports of one finding may set its content. A stored finding takes on what its tool says now;
- * but where two reports of one finding differ, each evaluation would replace it twice, for ever. So the report whose
- * content is stored keeps it as long as it repeats it; another one replaces it only after `silenceMs` without that.
+ * Decides which of two reports of one finding may set its content. Normally the content follows the newest report. If two
+ * reports differ, each evaluation would replace the content twice. So the content of one report stays while that report is
+ * read again, and another report replaces it only when the first was not read for `silenceMs`.
  */
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../model/time.ts";
 
-/** Findings remembered; a forgotten one costs a write. */
+/** Most findings remembered; forgetting one costs a write. */
 const MAX_FINDINGS = 10_000;
 
 interface Origin {
@@ -25,18 +25,18 @@ export class ContentOrigins {
     this.#silenceMs = silenceMs;
   }
 
-  /** True where `origin` may replace what is stored. */
+  /** True if the report `origin` may replace the stored content. */
   mayReplace(fingerprint: string, origin: string): boolean {
     const known = this.#origins.get(fingerprint);
     return !known || known.name === origin || this.#clock.monotonic() - known.saidAt > this.#silenceMs;
   }
 
-  /** `origin` says what is stored, or what is about to be. */
+  /** Notes that the stored content, or the content about to be stored, is that of `origin`. */
   set(fingerprint: string, origin: string): void {
     this.#origins.set(fingerprint, { name: origin, saidAt: this.#clock.monotonic() });
   }
 
-  /** `origin` says what is stored: if the content is known to be its own, it is so from now on. */
+  /** Notes that `origin` has just reported the stored content: if the content is its own, its silence counts from now. */
   confirm(fingerprint: string, origin: string): void {
     if (this.#origins.size > 0 && this.#origins.peek(fingerprint)?.name === origin) {
       this.set(fingerprint, origin);

@@ -1,4 +1,4 @@
-/** Deletes of the leader: paced, each only of the very object that was judged. */
+/** Deletes Observations, at a limited rate. Each delete names the uid and resourceVersion of the object that was judged. Runs on the leader. */
 import { ApiError, hasStatus, type KubeApi, NetworkError } from "../kube/api.ts";
 import type { EventDraft } from "../kube/events.ts";
 import {
@@ -28,9 +28,9 @@ export interface DeletesOptions extends SpacingOptions {
   readonly index: ObservationIndex;
   readonly metrics: Pick<Metrics, "observationsDeleted" | "gcErrors">;
   readonly sourceLabel: (source: string) => string;
-  /** Throws where the lease may be another's by now. */
+  /** Throws if another replica may hold the lease by now. */
   readonly assertLeader: () => void;
-  /** False while the own clock and the API server's disagree on what is old: nothing is deleted then. */
+  /** False while the clocks of this process and the API server differ too much: nothing is deleted then. */
   readonly clocksAgree?: () => boolean;
   readonly concurrency?: number;
   readonly random?: () => number;
@@ -40,7 +40,7 @@ interface Again {
   readonly retryAfterMs: number | undefined;
 }
 
-/** For one object in one round. */
+/** Most attempts for one object in one round. */
 const MAX_ATTEMPTS = 3;
 
 /** Deletes Observations. */
@@ -54,10 +54,10 @@ export function createDeletes(options: DeletesOptions): Deletes {
   const { api, index, metrics, concurrency = 8, sleep } = options;
   const turn = createSpacing(options);
   const mayDelete = options.clocksAgree ?? (() => true);
-  // Prometheus sees the first error only where its series stood at 0 before.
+  // Prometheus sees the first error only if the series was 0 before.
   for (const error_type of ERROR_TYPES) metrics.gcErrors.inc({ operation: "delete", error_type }, 0);
 
-  /** Gone by this call, not, or not yet: what time mends is worth another try. */
+  /** Sends one delete: true if it deleted the object, false if not, `Again` if another attempt may help. */
   async function one(row: Row, reason: DeleteReason, signal: AbortSignal): Promise<boolean | Again> {
     const { namespace, name, uid, resourceVersion } = row;
     try {
@@ -82,7 +82,7 @@ export function createDeletes(options: DeletesOptions): Deletes {
     return true;
   }
 
-  /** An overloaded API server is left alone for as long as it asks; each try takes a turn of its own. */
+  /** Waits as long as an overloaded API server asks; each attempt takes a turn of the rate limit. */
   async function inTurn(row: Row, reason: DeleteReason, signal: AbortSignal): Promise<boolean> {
     const waits = backoff(options.random ? { random: options.random } : {});
     for (let attempt = 1;; attempt++) {
@@ -120,7 +120,7 @@ export function createDeletes(options: DeletesOptions): Deletes {
   };
 }
 
-/** The Event that says that nothing is deleted since clocks disagree, or that they agree again. */
+/** The Event that says that deletes are suspended because clocks differ, or that they have resumed. */
 export function clockEvent(ownNamespace: string, agrees: boolean): EventDraft {
   return {
     regarding: { apiVersion: "v1", kind: "Namespace", name: ownNamespace, namespace: ownNamespace },

@@ -1,4 +1,4 @@
-/** Reports that their tool deletes when they are old, to build them anew by a scan that may fail for hours. */
+/** Reports that their tool deletes at a certain age and then recreates by a scan, which may fail for hours. */
 import { assertEquals } from "@std/assert";
 import type { JsonObject } from "../model/json.ts";
 import type { ViewKey } from "../model/view.ts";
@@ -112,7 +112,7 @@ async function seen(told: Told = {}): Promise<World> {
   return world;
 }
 
-Deno.test("findings of an expired report stay Active while the rescan fails, and what it does not find is Resolved", async () => {
+Deno.test("findings of an expired report stay Active while the rescan fails; those that the rescan lacks are then Resolved", async () => {
   await using world = await seen();
   await world.time.advance(24 * HOUR_MS + 60_000);
   world.gone(VULNERABILITIES, "shop/v");
@@ -125,7 +125,7 @@ Deno.test("findings of an expired report stay Active while the rescan fails, and
   assertEquals(world.phases(), "a Active, b Resolved, c Active");
 });
 
-Deno.test("findings of an expired report that is never built anew are Resolved after EXPIRED_GRACE_SECONDS", async () => {
+Deno.test("findings of an expired report that is never recreated are Resolved after EXPIRED_GRACE_SECONDS", async () => {
   await using world = await seen();
   await world.time.advance(24 * HOUR_MS + 60_000);
   world.gone(VULNERABILITIES, "shop/v");
@@ -186,7 +186,7 @@ Deno.test("findings of an expired report wait for a report of their own workload
   assertEquals(world.phases(), "a Active, b Active, c Active, d Active, s Active");
 });
 
-Deno.test("a list that lacks an expired report is no end of its findings", async () => {
+Deno.test("a list that lacks an expired report does not end its findings", async () => {
   await using world = await seen();
   await world.time.advance(25 * HOUR_MS);
   await world.list(() => world.report(CHECKS, "shop/c", ["c"]));

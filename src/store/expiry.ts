@@ -1,4 +1,4 @@
-/** The leader deletes Observations: those that have outlived their TTL, that the storage budget evicts, or that are stored twice. */
+/** Deletes Observations whose TTL is over, that the storage budget evicts, or that are stored twice. Runs on the leader. */
 import { type Beat, NO_BEAT } from "../model/beat.ts";
 import { elapsed } from "../kube/retry.ts";
 import type { Logger } from "../telemetry/logging.ts";
@@ -11,27 +11,27 @@ import type { Entry, Row } from "./index/mod.ts";
 export interface ExpiryOptions extends DeletesOptions {
   readonly budget: Budget;
   readonly log: Logger;
-  /** Where Observations lie that their own namespaces refused. */
+  /** The controller's namespace, which holds Observations that their own namespaces refused. */
   readonly ownNamespace: string;
   readonly metrics: DeletesOptions["metrics"] & Pick<Metrics, "gcRuns" | "gcDuration">;
   readonly stateOf: (row: Row) => FindingState;
-  /** OBSERVATION_TTL_SECONDS, for Observations without a TTL of their own. */
+  /** OBSERVATION_TTL_SECONDS, for Observations without `ttlSecondsAfterCreation`. */
   readonly ttlSeconds: number;
   /** RESOLVED_TTL_SECONDS, from when a finding was resolved, whatever its own TTL. */
   readonly resolvedTtlSeconds: number;
   readonly intervalMs: number;
   readonly timeoutMs: number;
-  /** False while it is not known which sources have views: a finding of theirs must not be taken for a pushed one. */
+  /** False until it is known which sources have views: a finding of such a source must not be treated as a pushed one. */
   readonly ready?: () => boolean;
 }
 
 /** The expiry of a process. */
 export interface Expiry {
-  /** Deletes what has outlived its TTL once, within the time-out; resolves with how many were deleted. */
+  /** Deletes the Observations whose TTL is over, once, within the time-out; resolves with their number. */
   collect(signal: AbortSignal): Promise<number>;
-  /** Evicts until within the budget; resolves with how many were deleted. */
+  /** Evicts until the budget is kept; resolves with the number of deleted Observations. */
   evict(signal: AbortSignal): Promise<number>;
-  /** Deletes what its own namespace has taken in the meantime; resolves with how many were deleted. */
+  /** Deletes copies in the controller's namespace whose own namespace has the Observation by now; resolves with their number. */
   merge(signal: AbortSignal): Promise<number>;
   /**
    * Until `signal` aborts: collects as soon as the index is complete and `ready`, then at every interval; evicts
@@ -44,7 +44,7 @@ const SCAN_SLICE = 5_000;
 const READY_POLL_MS = 500;
 const BUDGET_CHECK_MS = 1_000;
 const MERGE_MS = 60_000;
-/** One delete takes less, with its tries and the waits between them. */
+/** Longest time of one delete, with its attempts and the waits between them, before the liveness check fails. */
 const TURN_MS = 600_000;
 
 /** Creates the expiry of a process. */
@@ -83,7 +83,7 @@ export function createExpiry(options: ExpiryOptions): Expiry {
     }
   }
 
-  /** Entries, not rows: a million of them may be due at once. */
+  /** Returns entries, not copied rows: a million may be due at once. */
   async function findExpired(signal: AbortSignal): Promise<Entry[]> {
     const expired: Entry[] = [];
     const now = clock.now();
@@ -121,7 +121,7 @@ export function createExpiry(options: ExpiryOptions): Expiry {
       if (victims.length === 0) break;
       const deleted = await deletes.all(beating(victims, beat), "budget", signal);
       evicted += deleted;
-      // All failed or had changed: they are not tried again at once.
+      // All of them failed or had changed: the next round tries again, not this one.
       if (deleted === 0) break;
     }
     return evicted;
@@ -181,7 +181,7 @@ export function createExpiry(options: ExpiryOptions): Expiry {
   };
 }
 
-/** Beats with each row that is to be deleted. */
+/** Yields the rows, with a beat for each. */
 function* beating(rows: Iterable<Row>, beat: Beat): Generator<Row> {
   for (const row of rows) {
     beat.within(TURN_MS);
@@ -189,7 +189,7 @@ function* beating(rows: Iterable<Row>, beat: Beat): Generator<Row> {
   }
 }
 
-/** When the TTL of a finding begins; never (Infinity) while it is, or may be, reported. */
+/** The time at which the TTL of a finding begins; Infinity while the finding is reported or may be. */
 function livesFrom(row: Row, state: FindingState): number {
   if (state === "unknown") return Infinity;
   if (!row.active) return row.resolvedAt;

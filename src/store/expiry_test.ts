@@ -45,7 +45,7 @@ async function errors({ metrics }: Leader): Promise<string[]> {
 
 const OLD = { source: "falco", kind: "occurrence", generation: 1 } as const;
 
-Deno.test("an occurrence expires its TTL after its creation, repeated since or not", () =>
+Deno.test("an occurrence expires when its TTL has passed since its creation, even if it was repeated", () =>
   leading(
     (now) => [
       {
@@ -65,7 +65,7 @@ Deno.test("an occurrence expires its TTL after its creation, repeated since or n
     },
   ));
 
-Deno.test("without a TTL of its own an Observation has the default", () =>
+Deno.test("an Observation without ttlSecondsAfterCreation has the default TTL", () =>
   leading(
     (now) => [7, 6.99].map((days, id) => ({ ...OLD, id, createdAt: now - days * DAY_MS })),
     async ({ time, kube, leader }) => {
@@ -112,7 +112,7 @@ for (const [state, phase, title, expires] of FINDING_CASES) {
     ));
 }
 
-Deno.test("GC deletes what belongs to this shard, whatever its label, and leaves what belongs to another", () =>
+Deno.test("GC deletes Observations of this shard's namespaces, whatever their label, and leaves those of other shards", () =>
   leading(
     (now) => [
       { ...OLD, id: 1, namespace: "shop", instance: "renamed", createdAt: now - 30 * DAY_MS },
@@ -178,7 +178,7 @@ Deno.test("a pushed finding's TTL runs from lastSeenAt", () =>
     },
   ));
 
-Deno.test("GC deletes only what it judged: what changed meanwhile is left to the next round", () =>
+Deno.test("GC does not delete an Observation that changed since it was judged, and judges it again in the next round", () =>
   leading((now) => [{ ...OLD, createdAt: now - 30 * DAY_MS }], async ({ time, kube, leader }) => {
     kube.script = {
       before: ({ verb }) => {
@@ -209,7 +209,7 @@ Deno.test("GC keeps its pace, also when a clock moved by a month makes everythin
     { perSecond: 10 },
   ));
 
-Deno.test("GC ends at its time-out, counted, and goes on in the next round", () =>
+Deno.test("GC stops at its time-out, counts it, and continues in the next round", () =>
   leading(
     (now) => Array.from({ length: 50 }, (_, id) => ({ ...OLD, id, createdAt: now - 30 * DAY_MS })),
     async ({ time, kube, leader }) => {
@@ -225,7 +225,7 @@ Deno.test("GC ends at its time-out, counted, and goes on in the next round", () 
     { perSecond: 10, timeoutMs: 2_000 },
   ));
 
-Deno.test("GC deletes nothing once the lease may be another's", () =>
+Deno.test("GC deletes nothing when another replica may hold the lease", () =>
   leading((now) => [{ ...OLD, createdAt: now - 30 * DAY_MS }], async ({ time, kube, leader }) => {
     leader.leads = false;
     const collected = leader.expiry.collect(NEVER);
@@ -233,7 +233,7 @@ Deno.test("GC deletes nothing once the lease may be another's", () =>
     assertEquals([await collected, kube.count("delete")], [0, 0]);
   }));
 
-Deno.test("errors of GC are counted by operation and type, and it goes on", () =>
+Deno.test("GC counts errors by operation and type, and continues", () =>
   leading(
     (now) => Array.from({ length: 3 }, (_, id) => ({ ...OLD, id, createdAt: now - 30 * DAY_MS })),
     async ({ time, kube, leader }) => {
@@ -254,7 +254,7 @@ Deno.test("errors of GC are counted by operation and type, and it goes on", () =
     },
   ));
 
-Deno.test("GC leaves an API server alone for as long as it asks, and gives an object up after three tries", () =>
+Deno.test("GC waits as long as the API server asks, and gives up an object after three attempts", () =>
   leading((now) => [{ ...OLD, createdAt: now - 30 * DAY_MS }], async ({ time, kube, leader }) => {
     let refusals = 2;
     kube.script = {
@@ -288,7 +288,7 @@ Deno.test("GC runs at the start and at every interval, not before the index is c
     await running;
   }));
 
-Deno.test("a deleted Observation closes its window: the next event creates", () =>
+Deno.test("a deleted Observation ends its dedup window: the next event creates one", () =>
   leading(() => [], async ({ time, kube, leader }) => {
     const long = { source: { windowMs: 30 * DAY_MS, ttlSeconds: 60 } };
     await leader.take([{}], long);
@@ -300,7 +300,7 @@ Deno.test("a deleted Observation closes its window: the next event creates", () 
     assertEquals(kube.stored.length, 1);
   }));
 
-Deno.test("of an Observation that is stored twice the one in its own namespace stays", () =>
+Deno.test("if an Observation is stored twice, the copy in its own namespace stays", () =>
   leading(
     () => [
       { id: 1, namespace: "shop" },
@@ -322,7 +322,7 @@ Deno.test("of an Observation that is stored twice the one in its own namespace s
     },
   ));
 
-Deno.test("nothing is deleted while the own clock and the API server's disagree", () =>
+Deno.test("nothing is deleted while the clocks of this process and the API server differ too much", () =>
   leading(
     (now) =>
       Array.from(

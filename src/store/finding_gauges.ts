@@ -1,4 +1,4 @@
-/** Gauges read from what is stored: how many findings are open and for how long, when each source last spoke, and what namespaces hold. */
+/** Gauges computed from the index: open findings and their age, when each source last reported, and Observations by namespace. */
 import { SEVERITIES, type Severity } from "../model/observation.ts";
 import { type Metrics, OTHER } from "../telemetry/metrics.ts";
 import type { ObservationIndex } from "./index/mod.ts";
@@ -16,22 +16,22 @@ export interface FindingGaugesOptions {
   >;
   /** A source as a label value: beyond a bounded number of them `other`. */
   readonly sourceLabel: (source: string) => string;
-  /** The sources in force, and which of them report findings: each is shown, with 0 where nothing of it is stored. */
+  /** The active sources, and which of them report findings. Each has series, at 0 if it has no Observations. */
   readonly sources: () => Iterable<{ readonly name: string; readonly kind: "finding" | "occurrence" }>;
   /** METRICS_BY_NAMESPACE. */
   readonly byNamespace: boolean;
 }
 
-/** The label value of what belongs to no namespace: an empty one is no label to Prometheus. No namespace is called so. */
+/** Label value of Observations without a namespace: to Prometheus an empty value is no label. No namespace can have this name. */
 const NO_NAMESPACE = "(none)";
-/** Namespaces that have series of their own. */
+/** Most namespaces with their own series. */
 const MAX_NAMESPACES = 500;
 
-/** Ages that findings are counted by: an SLA is one of them. */
+/** The ages by which findings are counted. An SLA has to be one of them. */
 export const AGES_DAYS = [0, 1, 3, 7, 14, 30, 60, 90, 180] as const;
 const DAY_MS = 86_400_000;
 
-/** What is shown of a source: of findings by severity, of the oldest when it was first seen, and how many are of each age. */
+/** The gauges of one source. `severities` is undefined for a source that reports no findings. */
 interface SourceFindings {
   readonly severities: readonly SeverityFindings[] | undefined;
   lastSeenAt: number;
@@ -41,7 +41,7 @@ interface SeverityFindings {
   /** Milliseconds since the epoch; 0: none. */
   oldestAt: number;
   accepted: number;
-  /** In the order of AGES_DAYS; each finding at the greatest that it has passed. */
+  /** In the order of AGES_DAYS. Each finding counts at the greatest age that it has reached. */
   readonly ages: number[];
 }
 
@@ -115,7 +115,7 @@ function count(findings: SeverityFindings, firstSeenAt: number, now: number): vo
   findings.ages[Math.max(age, 0)] = (findings.ages[Math.max(age, 0)] ?? 0) + 1;
 }
 
-/** Active Observations that no exception covers, by the namespace that they belong to; "" for what has none. */
+/** Active Observations that no exception covers, by the namespace of their resource; "" if it has none. */
 function activeByNamespace(
   { tallies }: Pick<ObservationIndex, "tallies">,
 ): Map<string, [Severity, number][]> {

@@ -43,7 +43,7 @@ async function published(
   };
 }
 
-Deno.test("the gauges show 0 for sources in force of which nothing is stored", async () => {
+Deno.test("the gauges show 0 for active sources without Observations", async () => {
   const { oldest, lastSeen, namespaces } = await published([]);
   assertEquals(oldest, {
     "trivy CRITICAL": 0,
@@ -56,7 +56,7 @@ Deno.test("the gauges show 0 for sources in force of which nothing is stored", a
   assertEquals(namespaces, {});
 });
 
-Deno.test("the oldest Active finding counts by source and severity, not what is Resolved or an occurrence", async () => {
+Deno.test("the oldest Active finding is shown by source and severity; Resolved findings and occurrences do not count", async () => {
   const at = (hours: number) => new Date(T + hours * HOUR_MS).toISOString();
   const finding = { source: "trivy", kind: "finding", severity: "HIGH" } as const;
   const { oldest, lastSeen } = await published([
@@ -78,7 +78,7 @@ Deno.test("the oldest Active finding counts by source and severity, not what is 
   assertEquals(lastSeen, { trivy: (T + 20 * HOUR_MS) / 1_000, falco: (T + 9 * HOUR_MS) / 1_000 });
 });
 
-Deno.test("active_findings counts what is older than so many days, cumulatively", async () => {
+Deno.test("active_findings counts findings older than each number of days, cumulatively", async () => {
   const aged = (days: number, severity: "CRITICAL" | "HIGH" = "CRITICAL"): ObservationFields => ({
     source: "trivy",
     kind: "finding",
@@ -91,7 +91,7 @@ Deno.test("active_findings counts what is older than so many days, cumulatively"
   assertEquals(of("HIGH"), [1, 1, 1, 1, 1, 1, 0, 0, 0]);
 });
 
-Deno.test("what an exception covers is accepted: not open, not the oldest, not over the SLA", async () => {
+Deno.test("a finding that an exception covers is accepted: not open, not the oldest, not over the SLA", async () => {
   const seen = (days: number) => new Date(T - days * 24 * HOUR_MS).toISOString();
   const until = { namespace: "shop", name: "later", since: seen(1), expiresAt: seen(-30) };
   const finding = { source: "trivy", kind: "finding", severity: "HIGH", namespace: "shop" } as const;

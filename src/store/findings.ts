@@ -1,4 +1,4 @@
-/** The leader's watch over findings: those that no complete view reports any more become Resolved after a grace. */
+/** Resolves findings that no complete view reports any more, after a grace. Runs on the leader. */
 import { type Beat, NO_BEAT } from "../model/beat.ts";
 import type { Clock } from "../model/time.ts";
 import type { ResolvedReason } from "../model/observation.ts";
@@ -14,15 +14,15 @@ export interface FindingsOptions extends Pick<ReportersOptions, "eventTypesOf"> 
   readonly repeats: Repeats;
   readonly clock: Clock;
   readonly log: Logger;
-  /** Throws where the lease may be another's by now. */
+  /** Throws if another replica may hold the lease by now. */
   readonly assertLeader: () => void;
   /** RESOLVE_GRACE_SECONDS. */
   readonly graceSeconds: number;
   /** EXPIRED_GRACE_SECONDS. */
   readonly expiredGraceSeconds: number;
-  /** Whether the reports of such findings expire. */
+  /** True if the tool deletes old reports of such findings and recreates them. */
   readonly expires: (finding: Pick<Row, "source" | "eventType">) => boolean;
-  /** Reads what a stored finding is about; undefined where the Observation is gone. */
+  /** Reads the workload and container of a stored finding; undefined if the Observation is gone. */
   readonly scopeOf: (row: Pick<Row, "namespace" | "name">) => Promise<ReportScope | undefined>;
   /** The source whose views report the findings of this one; undefined for pushed sources, which have none. */
   readonly viewSourceOf: (source: string) => string | undefined;
@@ -30,33 +30,33 @@ export interface FindingsOptions extends Pick<ReportersOptions, "eventTypesOf"> 
   readonly sleep?: Sleep;
 }
 
-/** Whether a stored finding is reported: `unwatched` where it was pushed and no view reports findings of its source. */
+/** Whether a stored finding is reported. `unwatched`: it was pushed, and no view reports findings of its source. */
 export type FindingState = Reporting["kind"] | "unwatched";
 
 /** The leader's findings. Feeds of state sources call its `Views` side. */
 export interface Findings extends Views {
   /** Whether a stored finding is reported in this term. */
   state(row: Pick<Row, "source" | "eventType" | "belongsTo" | "fingerprint" | "pushed">): FindingState;
-  /** Resolves what is due now; resolves with how many were. */
+  /** Sets the findings that are due to Resolved, and returns their number. */
   evaluate(signal: AbortSignal): Promise<number>;
-  /** Evaluates until `signal` aborts; a term begins with nothing known. */
+  /** Evaluates until `signal` aborts. Each term of a leader begins without any known reporters. */
   run(signal: AbortSignal, beat?: Beat): Promise<void>;
 }
 
 /** A finding that was not reported in this term, and whether its report may have expired before it. */
 interface Unseen {
   sinceSeconds: number;
-  /** Read once its grace is over. */
+  /** Read when its grace is over. */
   scope?: ReportScope;
   waits: boolean;
 }
 
-/** One resolution takes less, with its turn. */
+/** Longest time of one status write, with the wait for its turn, before the liveness check fails. */
 const TURN_MS = 300_000;
 const SCAN_SLICE = 2_000;
 const MAX_TICK_MS = 30_000;
 
-/** Creates the findings of a process; their reporters start anew with each term. */
+/** Creates the findings of a process. Their reporters are dropped at the begin of each term. */
 export function createFindings(options: FindingsOptions): Findings {
   const { index, repeats, clock, log, graceSeconds, sleep } = options;
   const turn = createSpacing({ ...options, perSecond: options.resolvesPerSecond ?? 50 });
@@ -74,11 +74,11 @@ export function createFindings(options: FindingsOptions): Findings {
     const source = options.viewSourceOf(row.source);
     if (source === undefined) return { kind: "unwatched" };
     const reporting = reporters.reporting({ ...row, source });
-    // The views of its source do not show a pushed finding: their silence says nothing about it.
+    // The views of a source never show pushed findings, so a view without the finding does not end it.
     return row.pushed && reporting.kind !== "reported" ? { kind: "unwatched" } : reporting;
   }
 
-  /** True where a view shows the finding now. */
+  /** True if a view reports the finding now. */
   function isReported({ source, fingerprintKey }: Pick<Entry, "source" | "fingerprintKey">): boolean {
     const viewSource = options.viewSourceOf(source);
     return viewSource !== undefined && reporters.reports(viewSource, fingerprintKey);
@@ -101,7 +101,7 @@ export function createFindings(options: FindingsOptions): Findings {
       default:
         return undefined;
     }
-    // A report that names it may have been taken in, but not be told by its view, since its other events are being written.
+    // The intake may have taken a report with this finding whose view is not updated yet, because its other events are being written.
     const since = Math.max(missing.sinceSeconds, entry.reportedAtSeconds);
     return since + (missing.waits ? options.expiredGraceSeconds : graceSeconds);
   }
@@ -113,7 +113,7 @@ export function createFindings(options: FindingsOptions): Findings {
     const source = scope && options.viewSourceOf(row.source);
     const waits = scope !== undefined && source !== undefined && options.expires(row) &&
       reporters.mayHaveExpired(source, { eventType: row.eventType, scope });
-    // Its report was built anew without it, or its workload ended: the usual grace begins.
+    // Its report was recreated without it, or its workload ended: the usual grace begins.
     if (known.waits && !waits) known.sinceSeconds = seconds();
     known.waits = waits;
     return known;
@@ -126,8 +126,8 @@ export function createFindings(options: FindingsOptions): Findings {
   }
 
   /**
-   * Why a finding is believed to have ended. What this term never showed is said to be fixed only where a report of its
-   * workload and part is there without it.
+   * Why a finding ended, as far as this can be observed. A finding that this term never showed counts as no longer reported
+   * only if there is a report on its workload and part without it.
    */
   function reasonOf(entry: Entry, reporting: Reporting | { readonly kind: "unwatched" }): ResolvedReason {
     if (reporting.kind === "ended") return reporting.reason;
@@ -139,7 +139,7 @@ export function createFindings(options: FindingsOptions): Findings {
     return isCovered ? "NotReported" : "ReportGone";
   }
 
-  /** Reads the scope of an unseen finding; false where it cannot be read now. */
+  /** Reads the scope of an unseen finding; false if it cannot be read now. */
   async function readScope(entry: Entry, signal: AbortSignal): Promise<boolean> {
     const row = entry.row();
     const known = unseen.get(entry.fingerprintKey);
@@ -156,7 +156,7 @@ export function createFindings(options: FindingsOptions): Findings {
     }
   }
 
-  /** Resolved though a report that was taken in afterwards names it: the answer to its resolution was lost. */
+  /** True if the finding is Resolved although a later report has it: the answer to the status write was lost. */
   function hasReturned(entry: Entry): boolean {
     if (!entry.exists || !entry.isFinding || !entry.isResolved || !isReported(entry)) return false;
     const reportedAt = clock.now() - (clock.monotonic() - entry.reportedAtSeconds * 1_000);
@@ -177,7 +177,7 @@ export function createFindings(options: FindingsOptions): Findings {
       // It may have been reported while this waited for its turn.
       if (isDue(entry) && await resolve(entry, signal)) resolved++;
     }
-    // What is stored of older ends has been resolved, more than once over.
+    // Findings that ended before this have been resolved already, with a wide margin.
     const settled = seconds() - 2 * graceSeconds - 3_600;
     const expired = settled - options.expiredGraceSeconds;
     reporters.forgetBefore({ ended: settled, expired });
@@ -203,7 +203,7 @@ export function createFindings(options: FindingsOptions): Findings {
       }
       return false;
     } finally {
-      // A view may show it by now. Reports whose events are filtered do not return it in any other way.
+      // A view may report it again by now. If a filter drops its events, nothing else makes it Active again.
       if (isReported({ source, fingerprintKey })) repeats.reopen(row);
     }
   }

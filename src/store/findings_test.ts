@@ -103,7 +103,7 @@ Deno.test("a finding its source no longer reports is Resolved after the grace, n
     assertEquals(kube.count("patch/status"), writes, "written once");
   }));
 
-Deno.test("resolvedReason tells a finding that its report dropped from one whose report is gone", () =>
+Deno.test("resolvedReason differs between a finding that its report no longer has and one whose report is gone", () =>
   leading(async ({ time, list, report, leader, reasons, nextTerm }) => {
     await list({ "prod/web": ["dropped", "kept"], "prod/db": ["gone"], "prod/old": ["unlisted"] });
     await report("prod/web", ["kept"]);
@@ -188,7 +188,7 @@ Deno.test("a daily deletion and rebuild of all reports leaves every Observation 
     assertEquals(kube.stored, before);
   }));
 
-Deno.test("a finding that one of two reports still names is not missing", () =>
+Deno.test("a finding that one of two reports still has is not Resolved", () =>
   leading(async ({ time, leader, list, phases }) => {
     await list({ "prod/web": ["a"], "prod/db": ["a"] });
     leader.findings.gone(REPORTS, "prod/web");
@@ -199,7 +199,7 @@ Deno.test("a finding that one of two reports still names is not missing", () =>
     assertEquals(phases(), { a: "Resolved 1" });
   }));
 
-Deno.test("a list ends the findings it does not show", () =>
+Deno.test("a complete list ends the findings that it lacks", () =>
   leading(async ({ time, list, phases }) => {
     await list({ "prod/web": ["a"], "prod/db": ["b"] });
     await list({ "prod/db": ["b"] });
@@ -276,7 +276,7 @@ Deno.test("a finding that ended long before its resource is uninstalled stays Re
     assertEquals(phases(), { a: "Resolved 1", b: "Resolved 1" }, "no reporter is counted twice");
   }));
 
-Deno.test("after a restart the grace starts anew, also for findings not reported in this term", () =>
+Deno.test("after a restart the grace starts again, also for findings not reported in this term", () =>
   leading(async ({ time, leader, list, report, phases, nextTerm }) => {
     await list({ "prod/web": ["a", "b"] });
     await report("prod/web", ["a"]);
@@ -292,7 +292,7 @@ Deno.test("after a restart the grace starts anew, also for findings not reported
     assertEquals(leader.findings.state(rowOf("trivy")), "unseen");
   }));
 
-Deno.test("a finding pushed through an Ingester to a source with views lives by its TTL from lastSeenAt", () =>
+Deno.test("a finding pushed through an Ingester to a source with views expires when its TTL has passed since lastSeenAt", () =>
   leading(async ({ time, leader, kube, list, report, phases, nextTerm }) => {
     const door = "Ingester zen-system/edge";
     const pushed = {
@@ -384,7 +384,7 @@ Deno.test("a pushed finding, which no view reports, is not resolved", () =>
     assertEquals(phases(), { fire: "Active 1" });
   }));
 
-Deno.test("findings are not resolved once the lease may be another's", () =>
+Deno.test("findings are not resolved when another replica may hold the lease", () =>
   leading(async ({ time, leader, list, phases }) => {
     await list({ "prod/web": ["a"] });
     await list({});
@@ -408,7 +408,7 @@ function duringPatch(kube: FakeKube, once: () => Promise<unknown> | void): void 
 }
 
 for (const [how, lose] of [["ended in this term", false], ["was not reported in this term", true]] as const) {
-  Deno.test(`a finding that ${how} and is reported while it is being resolved ends Active, though its view tells later`, () =>
+  Deno.test(`a finding that ${how} and is reported while it is being resolved ends Active, even if its view is updated later`, () =>
     leading(async ({ time, leader, kube, list, take, phases, nextTerm }) => {
       await list({ "prod/web": ["a"] });
       if (lose) await nextTerm();

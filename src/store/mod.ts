@@ -26,11 +26,11 @@ export interface StoreOptions
   readonly log: Logger;
   readonly metrics: Pick<Metrics, "observationsCreateErrors">;
   readonly ownNamespace: string;
-  /** OBSERVATION_NAMESPACE; "" where Observations lie beside what they are about. */
+  /** OBSERVATION_NAMESPACE; "": each Observation is stored in the namespace of its resource. */
   readonly observationNamespace?: string;
   /** A source as a label value: beyond a bounded number of them `other`. */
   readonly sourceLabel: (source: string) => string;
-  /** How long a report may be silent before another one's content replaces what it said: twice the resync interval. */
+  /** Time without the report whose content is stored after which another report may replace it: twice the resync interval. */
   readonly contentSilenceMs: number;
   /** DEDUP_ENABLE_AGGREGATION: whether a return from Resolved adds an occurrence. */
   readonly countReturns: boolean;
@@ -40,10 +40,10 @@ export interface StoreOptions
   readonly sleep?: Sleep;
 }
 
-/** One line in this time for each reason. */
+/** At most one log line in this time for each reason. */
 const SET_ASIDE_LOG_MS = 60_000;
 
-/** What is stored: the index of it, its creates and its changes. */
+/** The index of the stored Observations, and the writers that create and change them. */
 export interface Store extends ObservationStore {
   readonly index: ObservationIndex;
   readonly updates: Updates;
@@ -77,7 +77,7 @@ export interface FeedIndexOptions {
   readonly sleep?: Sleep;
 }
 
-/** Objects that a resync takes in before it lets others go first. */
+/** Number of objects after which a resync yields to other work. */
 const RESYNC_SLICE = 500;
 const RESYNC_PAUSE_MS = 50;
 
@@ -98,10 +98,10 @@ export async function feedIndex(
       index.take(event);
       if (event.type === "synced") {
         clearTimeout(resync);
-        // Replicas that started together do not list together.
+        // Jitter, so that replicas that started together do not list at the same time.
         resync = setTimeout(() => events.relist(), resyncMs * (0.9 + 0.2 * random()));
       }
-      // A resync is in no hurry: it must not hold up what is being written.
+      // A resync is not urgent and must not delay writes.
       const isResync = index.isListing && index.complete && !index.isRewound;
       if (isResync && ++taken % RESYNC_SLICE === 0) await elapsed(RESYNC_PAUSE_MS, { sleep });
     }

@@ -1,4 +1,4 @@
-/** Observations through the `KubeApi`: the one place where both types meet. */
+/** The Observation as a resource of the `KubeApi`. */
 import { ANNOTATIONS, GROUP, KIND, type Observation, PLURAL, VERSION_NAME } from "../model/observation.ts";
 import { hasStatus, type KubeApi, type KubeObject, NetworkError, type ResourceType } from "../kube/api.ts";
 import { type ReportScope, workloadKey } from "../model/view.ts";
@@ -15,7 +15,7 @@ export const OBSERVATIONS: ResourceType = {
 /** An Observation as the API server hands it out. */
 export type StoredObservation = Observation & KubeObject;
 
-/** The workload and container that a stored finding is about; undefined where the Observation is gone. */
+/** The workload and container that a stored finding is about; undefined if the Observation is gone. */
 export async function storedScope(
   api: Pick<KubeApi, "get">,
   { namespace, name }: Asked,
@@ -31,7 +31,7 @@ export async function storedScope(
   }
 }
 
-/** The object a request is about. `eventId` is set where only the object of this very create is meant. */
+/** The object of a request. With `eventId`, only the object that this create has sent. */
 interface Asked {
   readonly namespace: string;
   readonly name: string;
@@ -39,8 +39,8 @@ interface Asked {
 }
 
 /**
- * The answer to a request, if it is about the object that was asked for. Else throws a NetworkError, which is retried:
- * on a connection that is out of step a request is given the answer to another one.
+ * Returns the answer if it is about the requested object, else throws a NetworkError, which is retried. A connection can
+ * get out of step and deliver the answer to another request.
  */
 export function answerAbout(asked: Asked, answer: StoredObservation): StoredObservation {
   const { namespace = "", name = "", annotations } = answer.metadata;

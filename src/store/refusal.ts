@@ -26,13 +26,13 @@ export type CreateErrorReason = typeof CREATE_ERROR_REASONS[number];
 type Refusal =
   /** The name is taken: find out by whom. */
   | { readonly kind: "exists"; readonly label: "already_exists" }
-  /** Time mends it: the same request again. */
+  /** A temporary error: send the same request again. */
   | { readonly kind: "later"; readonly label: CreateErrorReason }
-  /** The namespace refuses it (it is gone or going, its quota is used up, a policy denies it): our own one instead. */
+  /** The namespace refuses it (missing, terminating, over its quota, or a policy denies it): use the controller's namespace. */
   | {
     readonly kind: "refused";
     readonly label: "namespace" | "quota" | "admission";
-    /** Nothing can be stored there. */
+    /** True if the namespace is missing or terminating. */
     readonly isMissing: boolean;
   }
   | { readonly kind: "final"; readonly label: CreateErrorReason; readonly reason: FailReason };
@@ -61,7 +61,7 @@ export function refusalOf(error: unknown): Refusal {
   return final("other", "unavailable");
 }
 
-/** True where an admin forbids it, by RBAC or admission, and may allow it again. */
+/** True if RBAC or admission forbids the request, which an admin can change. */
 export function isForbidden(error: unknown): boolean {
   return error instanceof ApiError && (error.status === 403 || isDenial(error));
 }
@@ -75,7 +75,7 @@ function retryLabel(status: number): CreateErrorReason {
   return status === 401 ? "unauthorized" : "server_error";
 }
 
-/** 404 names the namespace it misses; a terminating one is a 403 with its cause. */
+/** True for a 404 that names the namespace, and for the 403 of a terminating namespace. */
 function isMissingNamespace({ status, body, message }: ApiError): boolean {
   if (status === 404) return body.details?.kind === "namespaces";
   if (status !== 403) return false;
@@ -84,7 +84,7 @@ function isMissingNamespace({ status, body, message }: ApiError): boolean {
     message.includes("because it is being terminated");
 }
 
-/** A quota that is used up, whose use has not been counted yet, or that limits a resource without allowing any. */
+/** Errors of a quota that is used up, that is not computed yet, or of a limited resource that no quota allows. */
 const QUOTA_TEXTS = ["exceeded quota", "status unknown for quota", "insufficient quota to consume"];
 
 function isQuota({ status, message }: ApiError): boolean {

@@ -1,6 +1,6 @@
 /**
- * Repeats in the background: each replica holds what it saw since its last write as a delta per object and adds it
- * later, so that no create waits for a count and a thousand repeats cost a few writes.
+ * Counts repeats in the background. Each replica collects them as one delta per object and adds it to the status later, so
+ * that creates do not wait for counts, and a thousand repeats cost a few writes.
  */
 import { type Beat, NO_BEAT } from "../model/beat.ts";
 import type { Clock } from "../model/time.ts";
@@ -21,7 +21,7 @@ export interface RepeatsOptions {
   readonly index: ObservationIndex;
   readonly clock: Clock;
   readonly log: Logger;
-  /** How long a report may be silent before another one's words replace what it said of a finding. */
+  /** Time without the report whose content is stored after which another report may replace it. */
   readonly contentSilenceMs: number;
   /** DEDUP_ENABLE_AGGREGATION: whether a return from Resolved adds an occurrence. */
   readonly countReturns: boolean;
@@ -30,28 +30,28 @@ export interface RepeatsOptions {
   readonly sleep?: Sleep;
 }
 
-/** What repeats come with. */
+/** The part of a write's context that repeats need. */
 export type RepeatContext = Pick<WriteContext, "origin" | "pushed">;
 
 /** The repeats of a process that are not written yet. */
 export interface Repeats {
-  /** An event was stored as a new Observation: its content is its origin's. */
+  /** Call when an event was stored as a new Observation: notes that the content is its origin's. */
   stored(event: NormalEvent, context: RepeatContext): void;
-  /** An event was deduped into a stored generation. */
+  /** Call when an event was deduped into a stored generation. */
   add(event: NormalEvent, into: Generation, context: RepeatContext): void;
   /**
-   * Resolves a finding; true where that was written. Nothing is done where a change of it waits to be written, and a
-   * report that comes meanwhile makes it Active again afterwards.
+   * Sets a finding to Resolved; true if that was written. Does nothing if another change of the finding waits to be written.
+   * A report that comes during the write makes it Active again afterwards.
    */
   resolve(target: UpdateTarget, end: FindingEnd, signal: AbortSignal): Promise<boolean>;
   /**
-   * Makes a finding Accepted by an exception (`acceptanceText`), or Active (""), unless it is Resolved. False where that
-   * waits to be written already.
+   * Sets a finding to Accepted by an exception (`acceptanceText`), or to Active (""), unless it is Resolved. False if the
+   * same change waits to be written already.
    */
   accept(target: UpdateTarget, acceptance: string): boolean;
   /** Makes a finding Active again if it is Resolved. */
   reopen(target: UpdateTarget): void;
-  /** When the object was last seen by what is not written yet. */
+  /** The `lastSeenAt` that waits to be written for the object. */
   pendingLastSeenAt(namespace: string, name: string): number | undefined;
   /** Writes what is due until `signal` aborts; afterwards `flush` writes the rest. */
   run(signal: AbortSignal, beat?: Beat): Promise<void>;
@@ -61,22 +61,22 @@ export interface Repeats {
   readonly size: number;
 }
 
-/** When a finding ended, in milliseconds since the epoch, and why it is believed to. */
+/** When a finding ended, in milliseconds since the epoch, and why. */
 export interface FindingEnd {
   readonly resolvedAt: number;
   readonly reason: ResolvedReason;
-  /** When it was last reported; absent where that was before this leader's term. */
+  /** When it was last reported; absent if that was before this leader's term. */
   readonly lastSeenAt?: number;
 }
 
 /** `lastSeenAt` reaches the API server within this, or a quarter of a shorter window. */
 const FLUSH_MS = 5_000;
-/** Long enough for the other reports of an evaluation to object. */
+/** Long enough for the other reports of the same evaluation to be read, one of which may have the stored content. */
 const CONTENT_DELAY_MS = 5_000;
 const TRANSITION_DELAY_MS = 500;
 /** A pushed finding's TTL runs from lastSeenAt: it is written when this share of the TTL has passed. */
 const TTL_SHARE = 10;
-/** One line in this time, however many writes are refused. */
+/** At most one log line in this time, however many writes are refused. */
 const REFUSED_LOG_MS = 60_000;
 
 interface Work<T> {
@@ -135,7 +135,7 @@ export function createRepeats(options: RepeatsOptions): Repeats {
     }
   }
 
-  /** Only an admin can mend it, and each of thousands of writes would log the same. */
+  /** Logs refused writes, throttled: only an admin can fix them, and thousands of writes may be refused. */
   function sayRefused({ namespace, name }: UpdateTarget, error: unknown): void {
     if (sayings("refused") === undefined) return;
     const waiting = statuses.refused + contents.refused + 1;
@@ -168,7 +168,7 @@ export function createRepeats(options: RepeatsOptions): Repeats {
 
   function repeatOccurrence(event: NormalEvent, into: Generation, { pushed }: RepeatContext): void {
     if (event.windowMs === Infinity) return;
-    // An act kept in an object is read again at every resync: only a later one is a repeat.
+    // An act that is stored in an object (as in a Kubernetes Event) is read again at every resync: only a later one is a repeat.
     if (!pushed && event.at <= into.lastSeenAt) return;
     const within = event.at >= into.firstSeenAt - event.windowMs;
     const delta = {
@@ -183,7 +183,7 @@ export function createRepeats(options: RepeatsOptions): Repeats {
 
   function repeatFinding(event: NormalEvent, into: Generation, context: RepeatContext): void {
     if (event.resolved) {
-      // Also where the index holds it as Resolved: a return may not be written, or not be watched, yet.
+      // Also if the index has it as Resolved: its return may not be written yet, or not have come through the watch.
       const at = event.resolvedAt ?? event.at;
       const reportedAt = lastReportedAt(into);
       queue(
@@ -199,7 +199,7 @@ export function createRepeats(options: RepeatsOptions): Repeats {
     }
     const seconds = Math.floor(clock.monotonic() / 1_000);
     const stored = index.noteReported(into.namespace, into.name, seconds);
-    // A report after a resolution counts, whether that is still to be written or `into` was read before it.
+    // A report after a resolution is a return, even if the resolution is not written yet or `into` was read before it.
     const isResolved = !into.active || stored?.isResolved === true ||
       statuses.pending(keyOf(into))?.value.resolved !== undefined;
     if (isResolved) {
@@ -220,14 +220,14 @@ export function createRepeats(options: RepeatsOptions): Repeats {
     return { ...NO_CHANGE, lastSeenAt, reopened: { at: clock.now(), occurrences: isCounted ? 1 : 0 } };
   }
 
-  /** When this process last took a finding in from a report, in milliseconds since the epoch. */
+  /** When this process last read a finding in a report, in milliseconds since the epoch. */
   function lastReportedAt({ namespace, name }: Generation): number | undefined {
     const reportedAtSeconds = index.reportedAtSeconds(namespace, name);
     if (reportedAtSeconds === 0) return undefined;
     return clock.now() - (clock.monotonic() - reportedAtSeconds * 1_000);
   }
 
-  /** Replaces the stored content where the event's differs and its origin may. */
+  /** Replaces the stored content if the event's differs and its origin may replace it. */
   function takeContent(event: NormalEvent, into: Generation, origin: string): void {
     const key = keyOf(into);
     const { fingerprint, message, details, contentHash } = event;
@@ -301,7 +301,7 @@ function keyOf({ namespace, name }: { readonly namespace: string; readonly name:
   return `${namespace}/${name}`;
 }
 
-/** Deltas add up; of a return and a resolution the later one counts. */
+/** Adds two deltas. If one is a return and the other a resolution, the later one wins. */
 export function mergeDeltas(older: StatusDelta, newer: StatusDelta): StatusDelta {
   const sum = {
     occurrences: older.occurrences + newer.occurrences,

@@ -189,7 +189,7 @@ Deno.test("a pushed finding that its tool resolves was last seen when it was las
     assert(Date.parse(resolvedAt) >= pushedAt + 1_800_000, resolvedAt);
   }));
 
-Deno.test("a pushed finding's end finds it while the index is incomplete", async () => {
+Deno.test("the end of a pushed finding resolves it while the index is incomplete", async () => {
   const time = new VirtualTime();
   const kube = new FakeKube(() => time.now());
   const pushed: TakeOptions = { kind: "finding", source: { name: "alertmanager" } };
@@ -225,7 +225,7 @@ Deno.test("a pushed finding's lastSeenAt keeps up with its TTL, not with each re
     assertEquals(status(kube).occurrences, 1, "a repeat of a finding is no occurrence");
   }));
 
-Deno.test("the content of a finding is replaced when its tool says something else", () =>
+Deno.test("the content of a finding is replaced when its report changes", () =>
   withReplica(async ({ time, kube, replica }) => {
     await replica.take([{ ...ALERT, message: "old", details: { a: { b: 1, c: 2 }, d: [1] } }], FINDING);
     await replica.take([{ ...ALERT, message: "new", details: { a: { c: 3 } } }], FINDING);
@@ -237,7 +237,7 @@ Deno.test("the content of a finding is replaced when its tool says something els
     assertEquals(kube.count("patch"), 1);
   }));
 
-Deno.test("two reports that disagree about one finding do not write for ever", () =>
+Deno.test("two reports that differ about one finding do not replace its content again and again", () =>
   withReplica(async ({ time, kube, replica, another }) => {
     const says = (who: Replica, origin: string, message: string) =>
       who.take([{ ...ALERT, message }], { ...FINDING, origin });
@@ -263,7 +263,7 @@ Deno.test("two reports that disagree about one finding do not write for ever", (
     assert(kube.count("patch") <= before + 1, `${kube.count("patch")} writes`);
   }));
 
-Deno.test("once the report whose content is stored is silent, another report replaces it", () =>
+Deno.test("when the report whose content is stored is no longer read, another report replaces it", () =>
   withReplica(async ({ time, kube, replica }) => {
     const says = (origin: string, message: string) =>
       replica.take([{ ...ALERT, message }], { ...FINDING, origin });
@@ -279,7 +279,7 @@ Deno.test("once the report whose content is stored is silent, another report rep
     assertEquals(kube.stored[0]?.spec.message, "b says");
   }));
 
-Deno.test("status writes survive an API server that is away", () =>
+Deno.test("status writes are kept while the API server is unreachable", () =>
   withReplica(async ({ time, kube, replica }) => {
     await replica.take([ALERT]);
     await replica.take([ALERT]);
@@ -369,7 +369,7 @@ for (const [by, error] of DENIALS) {
     }));
 }
 
-Deno.test("refused work fills half a queue at most", async () => {
+Deno.test("refused work fills at most half of the queue", async () => {
   const time = new VirtualTime();
   const done: string[] = [], dropped: string[] = [];
   const queue = new DueQueue<string>({
@@ -422,7 +422,7 @@ Deno.test("flush at shutdown writes what is not due yet", () =>
     assertEquals(status(kube).occurrences, 3);
   }));
 
-Deno.test("flush ends with its signal while the API server is away", () =>
+Deno.test("flush ends with its signal while the API server is unreachable", () =>
   withReplica(async ({ time, kube, replica }) => {
     await replica.take([ALERT, ALERT]);
     kube.script = {
@@ -438,7 +438,7 @@ Deno.test("flush ends with its signal while the API server is away", () =>
     assertEquals(replica.store.repeats.size, 1);
   }));
 
-Deno.test("mergeDeltas() adds counts, and of a return and a resolution keeps the later one", () => {
+Deno.test("mergeDeltas() adds counts, and keeps the later of a return and a resolution", () => {
   const seen = { occurrences: 2, firstSeenAt: 10, lastSeenAt: 20 };
   const reopened = { at: 35, occurrences: 1 } as const;
   const returned = { occurrences: 0, firstSeenAt: Infinity, lastSeenAt: 30, reopened };
@@ -464,7 +464,7 @@ Deno.test("mergeDeltas() adds counts, and of a return and a resolution keeps the
   });
 });
 
-Deno.test("a status that would not differ is not written", () => {
+Deno.test("a status that would not change is not written", () => {
   const observation = storedObservation({ createdAt: 1_000_000 });
   const at = { occurrences: 0, firstSeenAt: 1_000_000, lastSeenAt: 1_000_000 };
   assertEquals(statusPatch(observation, at, { now: 0 }), undefined);
@@ -482,7 +482,7 @@ Deno.test("a status that would not differ is not written", () => {
 /** What a Kubernetes Event's informer hands in at every resync. */
 const KEPT = { pushed: false, source: { windowMs: 3_600_000 } };
 
-Deno.test("an act kept in an object counts when it happens, not when it is read again", () =>
+Deno.test("an act stored in an object counts when it happens, not when it is read again", () =>
   withReplica(async ({ time, kube, replica, another }) => {
     const at = (offsetMs: number) => ({
       ...ALERT,
@@ -507,7 +507,7 @@ Deno.test("an act kept in an object counts when it happens, not when it is read 
     assertEquals(kube.stored.length, 1);
   }));
 
-Deno.test("an act kept in an object that two leaders read counts once", () =>
+Deno.test("an act stored in an object that two leaders read counts once", () =>
   withReplica(async ({ time, kube, replica, another }) => {
     const successor = another();
     const at = (offsetMs: number) => ({

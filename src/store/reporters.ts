@@ -1,6 +1,6 @@
 /**
- * Which documents (reports, ConfigMaps) report which findings now, for one leader's term: fingerprints alone, never a
- * document. A finding costs 8 bytes in each document that reports it and about 55 in its source.
+ * Which documents (reports, ConfigMaps) report which findings now, during one leader's term. Keeps only fingerprints, no
+ * documents: a finding costs 8 bytes in each document that reports it and about 55 in its source.
  */
 import type { ResolvedReason } from "../model/observation.ts";
 import { type ReportedFindings, type ReportScope, viewId, type ViewKey } from "../model/view.ts";
@@ -22,7 +22,7 @@ interface Ended {
   readonly reason: Exclude<ResolvedReason, "SaidResolved">;
 }
 
-/** A finding, as far as its reporters are looked up by it. */
+/** The fields of a finding that find its reporters. */
 export interface Reported {
   /** The source whose views would report it. */
   readonly source: string;
@@ -168,7 +168,7 @@ export class Reporters {
     view.state = why;
   }
 
-  /** True where a resource that is served reports the finding. Cheaper than `reporting`, and true of most. */
+  /** True if a served resource reports the finding. Cheaper than `reporting`; true for most findings. */
   reports(source: string, key: number): boolean {
     return this.#sources.get(source)?.reporters.has(key) ?? false;
   }
@@ -187,8 +187,8 @@ export class Reporters {
   }
 
   /**
-   * True while a finding that was not reported in this term may be that of a report which expired before it: no report of
-   * the kind speaks of its workload and part, and the workload was not seen to end.
+   * True while a finding that was not reported in this term may be from a report that expired before the term: there is no
+   * such report on its workload and part, and the workload's end was not observed.
    */
   mayHaveExpired(of: string, { eventType, scope }: { eventType: string; scope: ReportScope }): boolean {
     const source = this.#sources.get(of);
@@ -196,7 +196,7 @@ export class Reporters {
     return !this.covers(of, { eventType, scope });
   }
 
-  /** True while a report that may show findings of that type speaks of the workload and part. */
+  /** True while there is a report on the workload and part that can have findings of that type. */
   covers(of: string, { eventType, scope }: { eventType: string; scope: ReportScope }): boolean {
     for (const { key, parts } of this.#sources.get(of)?.views.values() ?? []) {
       const types = this.#options.eventTypesOf?.(key);
@@ -205,7 +205,7 @@ export class Reporters {
     return false;
   }
 
-  /** Drops ends, and expired reports, older than this: the findings among them that are stored have been resolved. */
+  /** Forgets ends and expired reports older than this: their stored findings have been resolved already. */
   forgetBefore({ ended: endedBefore, expired: expiredBefore }: { ended: number; expired: number }): void {
     for (const { ended, expired, lasting, views } of this.#sources.values()) {
       for (const [key, { atSeconds }] of ended) if (atSeconds < endedBefore) ended.delete(key);
@@ -225,7 +225,7 @@ export class Reporters {
     }
   }
 
-  /** A finding of an expired report, unless its workload was seen to end. */
+  /** The state of a finding of an expired report: `ended` if the end of its workload was observed. */
   #expiredReporting(source: Source, { document, atSeconds }: Removed): Reporting {
     const lasting = document.scope && source.lasting.get(document.scope.workload);
     return lasting?.reports === 0
@@ -246,7 +246,7 @@ export class Reporters {
     });
   }
 
-  /** Findings of a document that its tool deleted since it was old have not ended. */
+  /** Marks the findings of a document as expired, not ended: its tool deleted it because of its age. */
   #expire(view: View, removed: Removed): void {
     const { scope, fingerprints } = removed.document;
     if (!scope) return;
@@ -256,7 +256,7 @@ export class Reporters {
     view.expired.set(part, [...view.expired.get(part) ?? [], removed]);
   }
 
-  /** A report of the workload's part is there again: what it does not report has ended. */
+  /** Called when there is a report on the workload's part again: findings that it lacks have ended. */
   #rebuilt(view: View, scope: ReportScope): void {
     const part = partOf(scope);
     const { ended, expired } = this.#source(view.key.source);
@@ -270,7 +270,7 @@ export class Reporters {
     view.expired.delete(part);
   }
 
-  /** What it means that none of these views shows a finding. */
+  /** The state of a finding that none of these views reports. */
   #silence(
     views: Iterable<View>,
     { eventType, belongsTo }: Pick<Reported, "eventType" | "belongsTo">,
@@ -289,7 +289,7 @@ export class Reporters {
     return complete ? "unseen" : "absent";
   }
 
-  /** The documents of a resource that was absent count as reporters again. */
+  /** Counts the documents of a resource again that was absent and is now served. */
   #revive(view: View): void {
     if (view.state !== "absent") return;
     view.state = "pending";
@@ -317,7 +317,7 @@ export class Reporters {
     if (this.#options.now() >= expiresAt - CLOCK_TOLERANCE_MS) this.#expire(view, removed);
   }
 
-  /** Documents deleted just before their resource was uninstalled were not ended by their tool. */
+  /** Restores documents that were deleted just before their resource was uninstalled: their tool did not end them. */
   #restore(view: View): void {
     const { ended, expired } = this.#source(view.key.source);
     for (const [key, { document }] of view.removed) {
@@ -333,7 +333,7 @@ export class Reporters {
     view.expired.clear();
   }
 
-  /** Counts a document in or out. `reason`: why what it alone reported has ended. */
+  /** Adds or removes a document. `reason`: why the findings ended that only this document reported. */
   #count(
     of: string,
     fingerprints: Keys,
@@ -349,7 +349,7 @@ export class Reporters {
         source.ended.delete(key);
         source.expired.delete(key);
       } else if (!source.absent.has(key)) {
-        // A finding that a resource reported which is not served any more has not ended.
+        // A finding that is still reported by a resource that is no longer served has not ended.
         source.ended.set(key, ended);
       }
     }
@@ -392,7 +392,7 @@ export class Reporters {
   }
 }
 
-/** Adds to a count, which is left out at 0; returns the new count. */
+/** Adds to a count and returns it; a count of 0 is removed. */
 function addTo<Key>(counts: Map<Key, number>, key: Key, by: number): number {
   const count = (counts.get(key) ?? 0) + by;
   if (count > 0) counts.set(key, count);
@@ -404,12 +404,12 @@ function partOf({ workload, part }: ReportScope): string {
   return `${workload}\n${part}`;
 }
 
-/** True where reports that do not expire spoke of the workload in this term, and the last of them was deleted. */
+/** True if the workload had reports without a TTL in this term, and the last of them was deleted. */
 function hasEnded({ lasting }: Source, workload: string): boolean {
   return lasting.get(workload)?.reports === 0;
 }
 
-/** True where a document that was not read in full may report findings of that namespace. */
+/** True if a document that was not read in full may report findings of that namespace. */
 function mayReport({ blind }: View, namespace: string): boolean {
   for (const key of blind) {
     const slash = key.indexOf("/");

@@ -1,6 +1,6 @@
 /**
- * Findings that were created, resolved or reported again: told of many at once, since one report may bring or end hundreds
- * of them. Ends and returns are also counted one by one, and told by an Event.
+ * Logs findings that were created, resolved or reopened, many in one line, because one report can create or end hundreds.
+ * Resolved and reopened ones are also counted one by one in metrics, and announced by an Event.
  */
 import { type Clock, parseTime, seenTimes } from "../model/time.ts";
 import { API_VERSION, KIND, type Observation, type ResolvedReason } from "../model/observation.ts";
@@ -8,7 +8,7 @@ import type { EventDraft, ObjectReference } from "../kube/events.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
-/** What this process wrote of a finding. `observation` is the object as it was created, or before it was resolved or reopened. */
+/** A change of a finding that this process wrote. `observation` is the created object, or the object before it was resolved or reopened. */
 export type Turn =
   & { readonly observation: Observation; readonly at: number }
   & (
@@ -24,18 +24,18 @@ export interface TurnsOptions {
   /** A source as a label value: beyond a bounded number of them `other`. */
   readonly sourceLabel: (source: string) => string;
   readonly record: (event: EventDraft) => void;
-  /** The Lease that the Events are about: they lie in the controller's namespace, whatever the findings' are. */
+  /** The Lease that the Events are about, so that they are in the controller's namespace. */
   readonly regarding: ObjectReference;
 }
 
 /** The turns of a process. */
 export interface Turns {
   note(turn: Turn): void;
-  /** Tells what has waited long enough; `all`: everything. */
+  /** Logs the batches that have waited long enough; with `all`, every batch. */
   tell(options?: { readonly all?: boolean }): void;
 }
 
-/** Turns that are told together. */
+/** Turns for one log line and one Event. */
 interface Batch {
   readonly beganAt: number;
   newestAt: number;
@@ -46,10 +46,10 @@ interface Batch {
   readonly first: ObjectReference;
 }
 
-/** A batch is told when nothing was added for this long, or when it is this old. */
+/** A batch is logged when nothing was added for QUIET_MS, or when it is LONGEST_MS old. */
 const QUIET_MS = 5_000;
 const LONGEST_MS = 60_000;
-/** Names that a line holds. */
+/** Most names in one line. */
 const MAX_NAMES = 10;
 
 /** Creates the turns of a process. */
@@ -122,7 +122,7 @@ export function createTurns(options: TurnsOptions): Turns {
   };
 }
 
-/** How long a finding was open: from when it was first seen, or last reopened. */
+/** How long a finding was open, since it was first seen or last reopened. */
 function openSeconds({ observation, at }: Turn): number {
   const reopenedAt = parseTime(observation.status?.reopenedAt ?? "")?.ms ?? -Infinity;
   const openedAt = Math.max(seenTimes(observation).firstSeenAt, reopenedAt);

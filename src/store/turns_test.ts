@@ -1,4 +1,4 @@
-/** Findings that end and return are counted one by one, and told of many at once. */
+/** Findings that end and return are counted one by one, and logged many at once. */
 import { assertEquals } from "@std/assert";
 import { NetworkError } from "../kube/api.ts";
 import { FakeKube } from "../../tests/support/fake_kube.ts";
@@ -46,7 +46,7 @@ class World implements AsyncDisposable {
 
 const IDS = Array.from({ length: 300 }, (_, id) => `CVE-${id}`);
 
-Deno.test("a report that is gone ends 300 findings: each is counted, one INFO line and one Event tell of them", async () => {
+Deno.test("a deleted report ends 300 findings: each is counted, and one INFO line and one Event name them", async () => {
   await using world = new World();
   const { leader, time } = world;
   leader.findings.begin(REPORTS);
@@ -81,7 +81,7 @@ Deno.test("a report that is gone ends 300 findings: each is counted, one INFO li
   );
 });
 
-Deno.test("a finding that is reported again is counted and told, and its next resolution counts from then", async () => {
+Deno.test("a finding that is reported again is counted and logged, and its next open time starts then", async () => {
   await using world = new World();
   const { leader, time, kube } = world;
   leader.findings.begin(REPORTS);
@@ -114,7 +114,7 @@ Deno.test("a finding that is reported again is counted and told, and its next re
   assertEquals(await world.total("findingsResolved"), { "trivy CRITICAL NotReported": 2 });
 });
 
-Deno.test("a resolution whose answer got lost is counted once", async () => {
+Deno.test("a resolution whose answer was lost is counted once", async () => {
   await using world = new World();
   const { leader, time, kube } = world;
   leader.findings.begin(REPORTS);

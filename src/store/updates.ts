@@ -1,4 +1,4 @@
-/** Changes of single stored Observations: read, patch with uid and resourceVersion, once more on conflict. */
+/** Changes single stored Observations: reads, patches with uid and resourceVersion, and tries again on a conflict. */
 import { parseAcceptance, storedAcceptance } from "../model/acceptance.ts";
 import { canonicalJson, labelValue } from "../model/identity.ts";
 import { type Clock, formatTime, seenTimes } from "../model/time.ts";
@@ -15,31 +15,31 @@ import type { ObservationIndex } from "./index/mod.ts";
 import { answerAbout, OBSERVATIONS, type StoredObservation } from "./observations.ts";
 import type { Turn } from "./turns.ts";
 
-/** What is to be added to a status; a delta, so that replicas add up. */
+/** A change to add to a status. It is a delta, so that the changes of several replicas add up. */
 export interface StatusDelta {
   readonly occurrences: number;
   readonly firstSeenAt: number;
   readonly lastSeenAt: number;
-  /** Reported again at this time: no longer Resolved, and so many more occurrences (none with counting off). */
+  /** Reported again at this time: the finding is no longer Resolved, and `occurrences` is added (0 with counting off). */
   readonly reopened?: { readonly at: number; readonly occurrences: 0 | 1 };
   /** Resolved at this time, unless it is Resolved already. */
   readonly resolved?: { readonly at: number; readonly reason: ResolvedReason };
   /** Accepted by this exception (`acceptanceText`), or by none (""), unless it is Resolved. */
   readonly acceptance?: string;
-  /** Of acts kept in objects, which a leader before this one may have read and counted too. */
+  /** True for acts that are stored in objects, which an earlier leader may have read and counted too. */
   readonly kept?: boolean;
 }
 
 /** The delta that changes nothing. */
 export const NO_CHANGE: StatusDelta = { occurrences: 0, firstSeenAt: Infinity, lastSeenAt: -Infinity };
 
-/** The object a delta is for. */
+/** The object that a delta changes. */
 export interface UpdateTarget {
   readonly namespace: string;
   readonly name: string;
   /** The first 128 bits at least. */
   readonly fingerprint: string;
-  /** Where it is known: another object of that name is not meant. */
+  /** If set, an object of that name with another uid is not changed. */
   readonly uid?: string | undefined;
 }
 
@@ -47,7 +47,7 @@ export interface UpdatesOptions {
   readonly api: KubeApi;
   readonly index: ObservationIndex;
   readonly clock: Clock;
-  /** INSTANCE: its label follows with the next write of an Observation's content. */
+  /** INSTANCE: the label is updated with the next write of an Observation's content. */
   readonly instance: string;
   /** Called when a finding was resolved or reopened by a write of this process. */
   readonly onTurn?: (turn: Turn) => void;
@@ -55,15 +55,15 @@ export interface UpdatesOptions {
 
 export type UpdateResult = "written" | "unchanged" | "gone";
 
-/** Reads and patches single Observations. Throws what the `KubeApi` throws, but for conflicts and what is gone. */
+/** Reads and patches single Observations. Throws the errors of the `KubeApi` except conflicts and 404. */
 export interface Updates {
   /** Adds a delta to the status. */
   addToStatus(target: UpdateTarget, delta: StatusDelta, signal: AbortSignal): Promise<UpdateResult>;
-  /** Replaces what a finding says. */
+  /** Replaces the content of a finding. */
   replaceContent(target: UpdateTarget, content: Content, signal: AbortSignal): Promise<UpdateResult>;
 }
 
-/** What a finding says: the part of its spec that may change. */
+/** The content of a finding: the part of its spec that may change. */
 export interface Content {
   readonly message: string;
   readonly details: JsonObject;
@@ -77,7 +77,7 @@ interface Patch {
   readonly body: Json;
   readonly subresource?: "status";
   readonly turn?: Turn;
-  /** The time that a status bears which this patch wrote. */
+  /** The `processedAt` of the status that this patch wrote. */
   readonly processedAt?: string;
 }
 
@@ -109,14 +109,14 @@ export function createUpdates({ api, index, clock, instance, onTurn }: UpdatesOp
           onTurn?.(wanted.turn);
           return "written";
         }
-        // 404: deleted in between; the next read says so.
+        // 404: deleted in between; the next read shows that.
         const again = hasStatus(error, 409) || hasStatus(error, 404);
         if (!again || conflicts >= MAX_CONFLICTS) throw error;
       }
     }
   }
 
-  /** True where a write whose answer got lost was applied. False where that cannot be told. */
+  /** True if a write whose answer was lost is known to be applied. */
   async function isApplied(
     target: UpdateTarget,
     { processedAt }: Patch,
@@ -132,7 +132,7 @@ export function createUpdates({ api, index, clock, instance, onTurn }: UpdatesOp
     }
   }
 
-  /** The object itself, undefined where it is gone or another one bears its name. */
+  /** The object; undefined if it is gone or another object has its name. */
   async function read(target: UpdateTarget, signal: AbortSignal): Promise<StoredObservation | undefined> {
     const { namespace, name, uid, fingerprint } = target;
     try {
@@ -166,11 +166,11 @@ export function createUpdates({ api, index, clock, instance, onTurn }: UpdatesOp
 
 interface StatusContext {
   readonly now: number;
-  /** The exception that covers an Observation that is reported again (`acceptanceText`); "" where none does. */
+  /** The exception that covers an Observation that is reported again (`acceptanceText`), or "". */
   readonly acceptanceFor?: (observation: Observation) => string;
 }
 
-/** The merge patch that adds a delta, or undefined where nothing would differ. */
+/** The merge patch that adds a delta; undefined if nothing would change. */
 export function statusPatch(
   observation: Observation,
   delta: StatusDelta,
@@ -234,7 +234,7 @@ function mergedStatus(
     : { status: written };
 }
 
-/** Accepted by that exception, or Active; undefined where the status says so already. */
+/** The status as Accepted by that exception, or Active; undefined if it is so already. */
 function acceptedStatus(status: ObservationStatus, acceptance: string, now: number): JsonObject | undefined {
   const stored = storedAcceptance(status);
   if (stored === acceptance) return undefined;
@@ -247,14 +247,14 @@ function acceptedStatus(status: ObservationStatus, acceptance: string, now: numb
   return { phase: "Accepted", exception: { namespace, name, expiresAt: formatTime(expiresAt), since } };
 }
 
-/** A JSON patch: a merge patch could not say that a member of details is null, or gone deep inside. */
+/** A JSON patch, because a merge patch cannot set a member of details to null. */
 function contentPatch(
   { metadata, spec }: Observation,
   { message, details }: Content,
   instance: string,
 ): Patch | undefined {
   const bare = Object.keys(details).length === 0;
-  // The API server may hand members out in another order.
+  // The API server may return members in another order.
   if (spec.message === message && canonicalJson(spec.details ?? {}) === canonicalJson(details)) {
     return undefined;
   }

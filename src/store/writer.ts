@@ -1,4 +1,4 @@
-/** The write path: one create under the name that every replica would give it, and what follows from the API server's refusal. */
+/** The write path: one create, under a name that is the same on every replica, and the handling of the API server's refusals. */
 import { type Clock, seenTimes } from "../model/time.ts";
 import { LRUCache } from "lru-cache";
 import { errorMessage } from "../model/error_message.ts";
@@ -28,7 +28,7 @@ export interface WriterOptions {
   readonly metrics: Pick<Metrics, "observationsCreateErrors">;
   /** INSTANCE: the shard set the Observations belong to. */
   readonly instance: string;
-  /** Where an Observation goes whose own namespace is missing or terminating. */
+  /** The controller's namespace, for Observations whose own namespace refuses them. */
   readonly ownNamespace: string;
   /** A source as a label value: beyond a bounded number of them `other`. */
   readonly sourceLabel: (source: string) => string;
@@ -38,17 +38,17 @@ export interface WriterOptions {
 
 const MAX_ROUNDS = 5;
 /**
- * Attempts for pulled events, which are evaluated again later. A quota is not raised within seconds, and an object that
- * the server fails on for a minute (an admission webhook of others is down, or fails on it) must not hold up its source.
+ * Most attempts for pulled events, which are evaluated again later anyway. A quota is not raised within seconds, and an
+ * object that fails for a minute (for example at another admission webhook) must not delay the rest of its source.
  */
 const MAX_PULLED_ATTEMPTS: Readonly<Partial<Record<CreateErrorReason, number>>> = {
   quota: 5,
   server_error: 30,
 };
 
-/** A namespace that is known to be missing is not asked again for so long. */
+/** Time for which no create is sent to a namespace that is known to be missing. */
 const MISSING_MS = 10_000;
-/** Missing namespaces remembered. */
+/** Most missing namespaces remembered. */
 const MAX_MISSING = 1_000;
 
 /** One event being written. */
@@ -63,7 +63,7 @@ interface Job {
 
 type Created =
   | { readonly observation: StoredObservation }
-  /** `holder` where it has been read. */
+  /** The name is taken. `holder`: the object that has it, if it has been read already. */
   | { readonly exists: true; readonly holder?: StoredObservation }
   | { readonly outcome: Outcome };
 
@@ -93,7 +93,7 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
     }
   }
 
-  /** Creates; where the name is taken reads the holder, and goes on to the next generation where that is right. */
+  /** Creates the Observation. If the name is taken, reads the object that has it, and opens the next generation if that is due. */
   async function createFrom(job: Job, first: number): Promise<Written> {
     let generation = first;
     for (let round = 0; round < MAX_ROUNDS; round++) {
@@ -132,7 +132,7 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
     job.namespace = ownNamespace;
   }
 
-  /** One create, tried until it has a final answer, `signal` aborts, or our own namespace is refused too. */
+  /** One create, tried until it has a final answer, `signal` aborts, or the controller's namespace refuses it too. */
   async function create(job: Job, generation: number): Promise<Created> {
     const { event, context: { signal, pushed } } = job;
     const waits = newBackoff();
@@ -209,8 +209,8 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
   }
 
   /**
-   * The newest stored generation, read once and believed. The index names it; while the index is incomplete, a list by
-   * the fingerprint label does. `known` has just been read.
+   * The newest stored generation, read from the API server once. The index gives its name; while the index is incomplete, a
+   * list by the fingerprint label does. `known` has just been read and is not read again.
    */
   async function newestStored(job: Job, latest: number, known?: Generation): Promise<Generation | undefined> {
     if (!index.complete) return newestOf([...await listed(job), ...(known ? [known] : [])]);
@@ -244,9 +244,9 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
   }
 
   /**
-   * The end of a pushed finding that the index does not know. Another replica may have written the finding before this
-   * one's watch showed it, so it is read by its name, in its own namespace and in ours; while the index is incomplete,
-   * one list by the fingerprint label looks for it.
+   * Handles the end of a pushed finding that is not in the index. Another replica may have written the finding before this
+   * replica's watch showed it, so it is read by its name, in its own namespace and in the controller's. While the index is
+   * incomplete, one list by the fingerprint label finds it.
    */
   async function endStored(job: Job): Promise<Written> {
     const found = index.complete ? await storedFinding(job) : newestOf(await listed(job));
@@ -296,7 +296,7 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
     };
   }
 
-  /** What is stored, with the repeats that this replica has not written yet. */
+  /** The stored generation, including repeats that this replica has not written yet. */
   function generationOf(observation: Observation): Generation {
     const { namespace = "", name = "" } = observation.metadata;
     const { firstSeenAt, lastSeenAt } = seenTimes(observation, clock.now());
@@ -314,7 +314,7 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
   return write;
 }
 
-/** The object; where it is stored in our own namespace since its own refused it, it says so. */
+/** The object, with an annotation that names its own namespace if that refused it. */
 function withRefusal(object: Observation, refusedBy: string | undefined): Observation {
   if (refusedBy === undefined) return object;
   const { metadata } = object;
@@ -326,7 +326,7 @@ function nameOf({ event }: Job, generation: number): string {
   return observationName(event.source, event.fingerprint, generation);
 }
 
-/** A finding holds while it is stored. */
+/** True if the event starts a new generation: its dedup window is over. A finding has no window: it lasts while it is stored. */
 function isClosed(generation: Generation, event: NormalEvent): boolean {
   return event.kind === "occurrence" && isOver(generation, event);
 }

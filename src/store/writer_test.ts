@@ -95,7 +95,7 @@ const FINAL: readonly (readonly [string, string, Error])[] = [
 ];
 
 for (const [reason, label, error] of FINAL) {
-  Deno.test(`writer asks once: ${error.message} → failed{${reason}}`, () =>
+  Deno.test(`writer sends one request: ${error.message} → failed{${reason}}`, () =>
     withReplica(async ({ kube, replica }) => {
       kube.script = failing(1, () => error);
       const { byReason } = await replica.take([ALERT]);
@@ -115,7 +115,7 @@ Deno.test("writer waits as long as Retry-After asks", () =>
     assertEquals((await taken).created, 1);
   }));
 
-Deno.test("a pushed event is tried until its deadline: failed{unavailable}, and leaves no trace", () =>
+Deno.test("a pushed event is tried until its deadline: failed{unavailable}, and nothing is stored", () =>
   withReplica(async ({ time, kube, replica }) => {
     kube.script = failing(
       Infinity,
@@ -132,7 +132,7 @@ Deno.test("a pushed event is tried until its deadline: failed{unavailable}, and 
     assertEquals((await replica.take([ALERT])).created, 1);
   }));
 
-Deno.test("a pulled event gives up on a quota after a while: it must not hold up its source", () =>
+Deno.test("a pulled event is given up after some attempts at a full quota, so that its source continues", () =>
   withReplica(async ({ time, kube, replica }) => {
     kube.script = failing(
       Infinity,
@@ -143,7 +143,7 @@ Deno.test("a pulled event gives up on a quota after a while: it must not hold up
     assertEquals((await taken).byReason.failed, { unavailable: 1 });
   }));
 
-Deno.test("a pulled event that the server fails on again and again does not hold up its source for ever", () =>
+Deno.test("a pulled event is given up after repeated server errors, so that its source continues", () =>
   withReplica(async ({ time, kube, replica }) => {
     kube.script = failing(Infinity, () => apiError("create", 500, "InternalError"));
     const taken = replica.take([ALERT], { pushed: false });
@@ -154,7 +154,7 @@ Deno.test("a pulled event that the server fails on again and again does not hold
   }));
 
 for (const gone of ["missingNamespaces", "terminatingNamespaces"] as const) {
-  Deno.test(`an Observation whose namespace is among ${gone} goes to our own; a repeat finds it there`, () =>
+  Deno.test(`an Observation whose namespace is among ${gone} is stored in the controller's namespace, and a repeat finds it there`, () =>
     withReplica(async ({ time, kube, replica }) => {
       kube[gone].add("prod");
       assertEquals((await replica.take([IN_PROD])).created, 1);
@@ -167,14 +167,14 @@ for (const gone of ["missingNamespaces", "terminatingNamespaces"] as const) {
     }));
 }
 
-Deno.test("where our own namespace is gone too: failed{unavailable}", () =>
+Deno.test("an Observation whose namespace and the controller's are both gone: failed{unavailable}", () =>
   withReplica(async ({ kube, replica }) => {
     kube.missingNamespaces.add("prod").add("zen-system");
     assertEquals((await replica.take([IN_PROD])).byReason.failed, { unavailable: 1 });
     assertEquals(kube.count("create"), 2);
   }));
 
-Deno.test("before n+1 is opened the newest generation is read once and believed", () =>
+Deno.test("writer reads the newest generation once before it opens the next one", () =>
   withReplica(async ({ time, kube, replica }) => {
     await replica.take([ALERT]);
     // Another replica flushes, and this one's watch is late.
@@ -189,7 +189,7 @@ Deno.test("before n+1 is opened the newest generation is read once and believed"
     assertEquals([kube.count("get"), kube.count("create")], [1, 1]);
   }));
 
-Deno.test("a window evicted from the cache costs a call, never a double", () =>
+Deno.test("a window evicted from the cache costs a request, and nothing is stored twice", () =>
   withReplica(async ({ time, kube, replica }) => {
     await replica.take([ALERT]);
     await time.advance(50_000);
@@ -219,7 +219,7 @@ Deno.test("a generation that is gone when it is read is not counted on", () =>
     assertEquals(how(replica), Array(3).fill('{"kind":"created"}'));
   }));
 
-Deno.test("writer never throws what the API server's client throws", () =>
+Deno.test("writer returns outcomes for errors of the client and does not throw them", () =>
   withReplica(async ({ kube, replica }) => {
     kube.script = failing(1, () => new TypeError("a defect"));
     const { byReason } = await replica.take([ALERT]);
@@ -285,7 +285,7 @@ Deno.test("writer reads again when the answer to a read is about another object"
     await other.kill();
   }));
 
-Deno.test("a renamed INSTANCE opens the next generation after those that bear the old label", () =>
+Deno.test("after INSTANCE is renamed, the next generation follows those with the old label", () =>
   withReplica(async ({ time, kube, replica }) => {
     const blue = new Replica(kube, { time, instance: "blue" });
     for (let generation = 1; generation <= 6; generation++) {
@@ -298,7 +298,7 @@ Deno.test("a renamed INSTANCE opens the next generation after those that bear th
     assertEquals(kube.stored.length, 7);
   }));
 
-Deno.test("what another planted under a finding's fingerprint neither dedupes it nor receives its words", () =>
+Deno.test("an object planted under a finding's fingerprint neither dedupes the finding nor receives its content", () =>
   withReplica(async ({ time, kube, replica }) => {
     await replica.take([IN_PROD], { kind: "finding" });
     const [real] = kube.stored;
@@ -320,7 +320,7 @@ Deno.test("what another planted under a finding's fingerprint neither dedupes it
     }
   }));
 
-Deno.test("a generation of 4294967295 and a lastSeenAt of 9999 block no alert", () =>
+Deno.test("a planted generation of 4294967295 or lastSeenAt in the year 9999 does not keep an alert from being stored", () =>
   withReplica(async ({ time, kube, replica }) => {
     await replica.take([ALERT]);
     const [first] = kube.stored;
@@ -398,7 +398,7 @@ function refusing(namespace: string, error: () => Error) {
 }
 
 for (const [how, [label, error]] of Object.entries(REFUSALS)) {
-  Deno.test(`what a namespace refuses ${how} is stored at once in the controller's own`, () =>
+  Deno.test(`an Observation that its namespace refuses ${how} is stored at once in the controller's namespace`, () =>
     withReplica(async ({ kube, replica }) => {
       kube.script = refusing("prod", error);
       for (const pushed of [true, false]) {
@@ -434,7 +434,7 @@ Deno.test("a missing namespace is remembered for 10 s: its events cost one creat
     assertEquals(kube.stored.filter(({ metadata }) => metadata.namespace === "prod").length, 1);
   }));
 
-Deno.test("a quota that fills between a create and its repeat, or its retry, doubles nothing", () =>
+Deno.test("a quota that fills between a create and its repeat or retry does not store anything twice", () =>
   withReplica(async ({ time, kube, replica }) => {
     const quota = () => apiError("create", 403, "Forbidden", { message: "exceeded quota: small" });
     let isFull = false;
@@ -457,7 +457,7 @@ Deno.test("a quota that fills between a create and its repeat, or its retry, dou
     await other.kill();
   }));
 
-Deno.test("writes that wait to be retried for one namespace delay no others, of the same request neither", () =>
+Deno.test("writes that wait for a retry in one namespace do not delay others, even of the same request", () =>
   withReplica(async ({ time, kube, replica }) => {
     const failing = () => apiError("create", 500, "InternalError", { message: "failed calling webhook" });
     kube.script = refusing("prod", failing);

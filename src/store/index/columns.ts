@@ -8,12 +8,12 @@ export class Columns {
   /** Four words each. */
   fingerprint: Uint32Array = new Uint32Array(FIRST_CAPACITY * 4);
   uid: Uint32Array = new Uint32Array(FIRST_CAPACITY * 4);
-  /** NaN where the server's is no number. */
+  /** NaN if the server's is not a number. */
   resourceVersion: Float64Array = new Float64Array(FIRST_CAPACITY);
   /** Milliseconds since the epoch. */
   firstSeenAt: Float64Array = new Float64Array(FIRST_CAPACITY);
   lastSeenAt: Float64Array = new Float64Array(FIRST_CAPACITY);
-  /** Seconds since the epoch: Kubernetes says no more. */
+  /** Seconds since the epoch, the precision of Kubernetes. */
   createdAtSeconds: Uint32Array = new Uint32Array(FIRST_CAPACITY);
   resolvedAtSeconds: Uint32Array = new Uint32Array(FIRST_CAPACITY);
   /** Seconds since the process started; 0: not reported to this process. */
@@ -32,7 +32,7 @@ export class Columns {
   rule: Uint32Array = new Uint32Array(FIRST_CAPACITY);
   workload: Uint32Array = new Uint32Array(FIRST_CAPACITY);
   resource: Uint32Array = new Uint32Array(FIRST_CAPACITY);
-  /** The exception that covers it now, and the one that its status names. */
+  /** The exception that covers the finding now, and the one that its status names. */
   acceptance: Uint32Array = new Uint32Array(FIRST_CAPACITY);
   storedAcceptance: Uint32Array = new Uint32Array(FIRST_CAPACITY);
   /** Bits: 0–2 severity, 3–5 category, 6 resolved, 7 finding, 8 pushed through a door, 9 a fix is known. */
@@ -90,7 +90,7 @@ export class Interned {
     return this.#texts.length;
   }
 
-  /** A flag for each id: 1 where its text is wanted. */
+  /** A flag for each id: 1 if `isWanted` is true for its text. */
   flags(isWanted: (text: string) => boolean): Uint8Array {
     const found = new Uint8Array(this.#texts.length);
     for (const [text, id] of this.#ids) if (isWanted(text)) found[id] = 1;

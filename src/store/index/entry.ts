@@ -1,8 +1,8 @@
-/** What a scan of the index sees of one stored Observation. */
+/** One stored Observation during a scan of the index. */
 import type { Row } from "./projection.ts";
 import type { Rows } from "./rows.ts";
 
-/** A stored Observation read in place during a scan: what the index takes in meanwhile shows at once. */
+/** Reads an Observation's fields directly from the index, so changes of the index show at once. */
 export class Entry {
   readonly #rows: Rows;
   readonly #slot: number;
@@ -38,7 +38,7 @@ export class Entry {
     return this.#rows.resolved(this.#slot);
   }
 
-  /** True while an exception covers it, whatever phase is stored. */
+  /** True while an exception covers it, whatever its stored phase. */
   get isAccepted(): boolean {
     return this.#rows.acceptance(this.#slot) !== "";
   }
@@ -65,7 +65,7 @@ export class Entry {
     return this.#rows.resolvedAt(this.#slot);
   }
 
-  /** When this process last took it in from a report, in seconds of the monotonic clock; 0: never. */
+  /** When this process last read it in a report, in seconds of the monotonic clock; 0: never. */
   get reportedAtSeconds(): number {
     return this.#rows.reportedAtSeconds(this.#slot);
   }
@@ -85,7 +85,7 @@ export class Entry {
     return this.#rows.storedAcceptance(this.#slot);
   }
 
-  /** True where its status does not say yet which exception covers it, or that none does. */
+  /** True if its status does not show the current exception yet, or still names one that ended. */
   get isAcceptanceStale(): boolean {
     return this.#rows.isAcceptanceStale(this.#slot);
   }

@@ -120,7 +120,7 @@ Deno.test("index keeps the fields that dedup, budget, expiry and findings read",
   });
 });
 
-Deno.test("absent first and last times read as detectedAt where near the creation, else as the creation", () => {
+Deno.test("an absent firstSeenAt or lastSeenAt reads as detectedAt if that is near the creation, else as the creation", () => {
   const createdAt = Date.UTC(2026, 4, 1, 12);
   const at = (detectedAt: string) => seenTimes(storedObservation({ createdAt, detectedAt }), NOW).lastSeenAt;
   assertEquals(at("2026-05-01T11:00:00Z"), createdAt - 3_600_000);
@@ -129,7 +129,7 @@ Deno.test("absent first and last times read as detectedAt where near the creatio
   assertEquals(at("2026-05-01T12:06:01Z"), createdAt);
 });
 
-Deno.test("a list removes what it does not show, and onGone is called for each", () => {
+Deno.test("a list removes the Observations that it lacks, and onGone is called for each", () => {
   const gone: string[] = [];
   const index = newIndex({ onGone: (fingerprint, generation) => gone.push(`${fingerprint}-${generation}`) });
   const objects = [1, 2, 3].map((id) => storedObservation({ id, generation: 1 }));
@@ -140,7 +140,7 @@ Deno.test("a list removes what it does not show, and onGone is called for each",
   assertEquals(gone.sort(), [1, 3].map((id) => `${sha256(String(id)).slice(0, 25)}-1`).sort());
 });
 
-Deno.test("an own create noted during a list that began before it survives the list", () => {
+Deno.test("an Observation that this process creates during a list stays in the index after the list", () => {
   const index = newIndex();
   index.take({ type: "init" });
   index.note(storedObservation({ id: 1, resourceVersion: "12" }));
@@ -148,7 +148,7 @@ Deno.test("an own create noted during a list that began before it survives the l
   assertEquals(index.size, 1);
 });
 
-Deno.test("an own create whose deletion the watch has already shown is not noted", () => {
+Deno.test("an Observation that this process created is not noted if the watch has already shown its deletion", () => {
   const index = newIndex();
   list(index, [], "10");
   const object = storedObservation({ resourceVersion: "11" });
@@ -170,7 +170,7 @@ Deno.test("older frames and the deletion of another uid change nothing", () => {
   assertEquals(index.size, 1);
 });
 
-Deno.test("objects of others are left out, counted, and taken in when they become ours", () => {
+Deno.test("objects without zen-watcher's label are left out and counted, and indexed when they get it", () => {
   const index = newIndex();
   const mine = storedObservation({ id: 1 });
   const other = storedObservation({ id: 2, namespace: "evil", resource: { namespace: "default" } });
@@ -194,7 +194,7 @@ Deno.test("objects of others are left out, counted, and taken in when they becom
   assertEquals([index.size, index.foreign], [1, 1], "and is again once it is back");
 });
 
-Deno.test("an Observation of another instance is ours: it belongs by its namespace", () => {
+Deno.test("an Observation with another instance's label belongs to the shard of its namespace", () => {
   const index = newIndex({ covers: (belongsTo) => belongsTo !== "pay" });
   list(index, [
     storedObservation({ id: 1, instance: "blue" }),
@@ -205,7 +205,7 @@ Deno.test("an Observation of another instance is ours: it belongs by its namespa
   assert(index.newest(finding(1)));
 });
 
-/** What others could plant, and why it is not believed. */
+/** Observations that an attacker could create, and why each is set aside. */
 const PLANTED: Readonly<Record<string, [why: string, StoredObservation]>> = {
   "in a namespace that it does not belong to": [
     "misplaced",
@@ -228,7 +228,7 @@ function withFingerprint(fingerprint: string): StoredObservation {
 }
 
 for (const [name, [why, planted]] of Object.entries(PLANTED)) {
-  Deno.test(`an Observation ${name} is set aside, counted and told once`, () => {
+  Deno.test(`an Observation ${name} is set aside, counted and logged once`, () => {
     const told: string[] = [];
     const index = newIndex({ onForeign: (_object, why) => told.push(why) });
     list(index, [planted]);
@@ -372,7 +372,7 @@ function listedAt100(objects: readonly StoredObservation[] = [], options: Partia
   return { index, asked };
 }
 
-Deno.test("an answer to a create that is not above what had been seen before asks for a list, once", () => {
+Deno.test("an answer to a create whose resourceVersion is not above those seen before starts one list", () => {
   const { index, asked } = listedAt100();
   const [first, second] = [index.sent(), index.sent()];
   first("60");
@@ -382,7 +382,7 @@ Deno.test("an answer to a create that is not above what had been seen before ask
   assertEquals(asked.lists, 1);
 });
 
-Deno.test("answers above what had been seen, and answers that overtook each other, ask for no list", () => {
+Deno.test("answers above the revisions seen before, and answers out of order, start no list", () => {
   const { index, asked } = listedAt100();
   const [first, second] = [index.sent(), index.sent()];
   second("102");
@@ -392,7 +392,7 @@ Deno.test("answers above what had been seen, and answers that overtook each othe
   assertEquals(asked.lists, 0);
 });
 
-Deno.test("a renewal of the Lease asks for a list too, until its revisions prove to be another etcd's", () => {
+Deno.test("a renewal of the Lease can start a list too, until its revisions turn out to be those of another etcd", () => {
   const { index, asked } = listedAt100();
   for (let renewal = 1; renewal <= 6; renewal++) {
     index.sent("lease")(String(renewal));
@@ -403,7 +403,7 @@ Deno.test("a renewal of the Lease asks for a list too, until its revisions prove
   assertEquals(asked.lists, 4, "its own revisions are compared all the same");
 });
 
-Deno.test("after the revision went back a list is believed: what is gone goes, what is older is taken in", () => {
+Deno.test("after the revision went back the next list is taken as it is: missing objects go, older ones are indexed", () => {
   const healed: number[] = [];
   const gone = storedObservation({ id: 1, resourceVersion: "90" });
   const resolved = storedObservation({ id: 2, resourceVersion: "80", status: { phase: "Resolved" } });
@@ -419,7 +419,7 @@ Deno.test("after the revision went back a list is believed: what is gone goes, w
   assertEquals(index.size, 2, "an own create is noted though its version is below the old ones");
 });
 
-Deno.test("a list that is older than what had been seen asks for another one", () => {
+Deno.test("a list that is older than the revisions seen before starts another one", () => {
   const active = storedObservation({ id: 1, resourceVersion: "90", status: { phase: "Resolved" } });
   const { index, asked } = listedAt100([active]);
   const restored = { ...changed(active, 50), status: { ...active.status, phase: "Active" as const } };

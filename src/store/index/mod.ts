@@ -1,6 +1,7 @@
 /**
- * The projected index of stored Observations: one watch feeds it, our own writes are noted at once. It serves dedup,
- * budget, garbage collection, lifecycle and `active_events`. It saves calls; the API server stays the judge.
+ * The index of stored Observations, reduced to the fields that dedup, budget, garbage collection, lifecycle and
+ * `active_events` read. One watch updates it, and this process's own writes are added at once. It saves requests; in
+ * case of doubt the API server's answer decides.
  */
 import { parseName, sha256 } from "../../model/identity.ts";
 import { ANNOTATIONS, type Observation } from "../../model/observation.ts";
@@ -68,7 +69,7 @@ export class ObservationIndex implements StoredIndex {
     this.#rows = new Rows(options.acceptanceOf ?? (() => ""));
   }
 
-  /** True once the first full list is in. Nothing waits for it: the API server's 409 is the judge. */
+  /** True after the first full list. Creates do not wait for it: the API server answers 409 to a name that exists. */
   get complete(): boolean {
     return this.#complete;
   }
@@ -78,12 +79,12 @@ export class ObservationIndex implements StoredIndex {
     return this.#rows.tallies.count;
   }
 
-  /** Counts and bytes in all, by source, and of Active ones by category and severity. */
+  /** Counts and bytes in total, by source and namespace, and of Active ones by category and severity. */
   get tallies(): Tallies {
     return this.#rows.tallies;
   }
 
-  /** Objects that are set aside: foreign, malformed, misplaced or too large. */
+  /** The number of objects that are set aside: without zen-watcher's label, malformed, misplaced or too large. */
   get foreign(): number {
     return this.#foreign.size;
   }
@@ -98,7 +99,7 @@ export class ObservationIndex implements StoredIndex {
     return slot === NONE ? undefined : this.#rows.generationOf(slot, event.fingerprint);
   }
 
-  /** True where a stored object is ours, and the same finding or act as the event. */
+  /** True if a stored object is a valid Observation of this shard, of the same finding or act as the event. */
   isSame(stored: Observation, event: Identified): boolean {
     const { metadata: { annotations }, spec } = stored;
     return foreignness(stored, this.#options) === undefined &&
@@ -107,12 +108,12 @@ export class ObservationIndex implements StoredIndex {
       (spec.resource?.namespace ?? "") === (event.resource?.namespace ?? "");
   }
 
-  /** True where a stored object is ours. */
+  /** True if a stored object is a valid Observation of this shard. */
   isOurs(stored: Observation): boolean {
     return foreignness(stored, this.#options) === undefined;
   }
 
-  /** The object of that name, where it is known. */
+  /** The object with this name; undefined if it is not in the index. */
   find(namespace: string, name: string): Row | undefined {
     const slot = this.#rows.find(namespace, name);
     return slot === NONE ? undefined : this.#rows.row(slot);
@@ -123,7 +124,7 @@ export class ObservationIndex implements StoredIndex {
     return slot === NONE ? undefined : this.#rows.uid(slot);
   }
 
-  /** Notes that a report named a finding; returns it, where it is known. */
+  /** Notes that a report has a finding; returns the finding if it is in the index. */
   noteReported(namespace: string, name: string, atSeconds: number): Entry | undefined {
     const slot = this.#rows.find(namespace, name);
     if (slot === NONE) return undefined;
@@ -131,31 +132,31 @@ export class ObservationIndex implements StoredIndex {
     return new Entry(this.#rows, slot);
   }
 
-  /** When this process last took a finding in from a report; see `Entry.reportedAtSeconds`. */
+  /** When this process last read a finding in a report; see `Entry.reportedAtSeconds`. */
   reportedAtSeconds(namespace: string, name: string): number {
     const slot = this.#rows.find(namespace, name);
     return slot === NONE ? 0 : this.#rows.reportedAtSeconds(slot);
   }
 
-  /** The hash of what an Observation says, comparable to an event's. */
+  /** The hash of an Observation's content, comparable to an event's. */
   contentHashOf(observation: Observation): number {
     const slot = this.#slotOfVersion(observation);
     return slot === NONE ? this.#options.contentHash(observation) : this.#rows.contentHash(slot);
   }
 
-  /** All that is stored. Entries may be removed meanwhile; added ones may be missed. */
+  /** Every Observation in the index. The index may change meanwhile: added entries may be missed. */
   *entries(): Generator<Entry> {
     for (const slot of this.#slots()) yield new Entry(this.#rows, slot);
   }
 
-  /** Findings whose status does not name the exception that covers them now, or names one though none does. */
+  /** Findings whose status does not name the exception that covers them now, or names one that no longer covers them. */
   *staleAcceptances(): Generator<Entry> {
     for (let slot = 0; slot < this.#rows.end; slot++) {
       if (this.#rows.isAcceptanceStale(slot) && this.#rows.has(slot)) yield new Entry(this.#rows, slot);
     }
   }
 
-  /** Asks again which exception covers each finding, or each of those concerned; returns for how many that changed. */
+  /** Determines again which exception covers each finding, or each of those concerned; returns how many changed. */
   judgeAgain(concerned?: Concerned): number {
     return this.#rows.judgeAgain(concerned);
   }
@@ -165,14 +166,14 @@ export class ObservationIndex implements StoredIndex {
     return this.#rows.acceptedCounts();
   }
 
-  /** The exception that covers a stored finding once it is Active; "" where none does. */
+  /** The exception that would cover a stored finding if it were Active; "" if there is none. */
   acceptanceFor(observation: Observation): string {
     return this.#options.acceptanceOf?.(acceptableOf(observation), "") ?? "";
   }
 
   /**
-   * What lies in `fallback`, the controller's namespace, though its own namespace has taken the same Observation too: one
-   * replica was refused there, and another one was not.
+   * Observations in `fallback`, the controller's namespace, whose own namespace has the same Observation too: the namespace
+   * refused one replica's create and accepted another's.
    */
   *doubles(fallback: string): Generator<Row> {
     for (const slot of this.#slots()) {
@@ -185,33 +186,33 @@ export class ObservationIndex implements StoredIndex {
     }
   }
 
-  /** True while a full list comes in. */
+  /** True while a full list is being read. */
   get isListing(): boolean {
     return this.#listing;
   }
 
-  /** True from the moment the server's revision went back until a full list is in. */
+  /** True from the time when the server's revision went back until the next full list is complete. */
   get isRewound(): boolean {
     return this.#isRewound;
   }
 
-  /** Calls back when an answer shows that the server's revision went back: a full list is wanted. */
+  /** Called when an answer shows that the server's revision went back, so that the caller starts a full list. */
   set onRewound(listener: () => void) {
     this.#onRewound = listener;
   }
 
   /**
-   * Call it before a write, and what it returns with the resourceVersion of the answer. The answer to a write that was sent
-   * after a revision had been seen bears a later one, unless etcd was restored from a copy (kubernetes#107457).
+   * Call this before a write, and the returned function with the resourceVersion of the answer. The answer's resourceVersion
+   * is above every one seen before the write, unless etcd was restored from a copy (kubernetes#107457).
    */
   sent(what: "observation" | "lease" = "observation"): (resourceVersion: string | undefined) => void {
     const { observation, lease } = this.#seen;
-    // Leases may lie in an etcd of their own: revisions of two are not compared once that proved wrong.
+    // Leases may be stored in another etcd: after some false alarms their revisions are no longer compared.
     const isComparable = what === "observation" || this.#falseAlarms < MAX_FALSE_ALARMS;
     const before = Math.max(what === "lease" ? lease : 0, isComparable ? observation : 0);
     const era = this.#era;
     return (resourceVersion) => {
-      // What was noticed in the meantime is not noticed again.
+      // The step back was noticed in the meantime already.
       if (era !== this.#era) return;
       const version = versionNumber(resourceVersion);
       if (version <= before) {
@@ -245,19 +246,19 @@ export class ObservationIndex implements StoredIndex {
     }
   }
 
-  /** Notes the API server's answer to a write of ours: read-your-writes. */
+  /** Adds the API server's answer to a write of this process, so that the index shows it before the watch does. */
   note(observation: Observation): void {
     this.#apply(observation, true);
   }
 
-  /** Notes that the API server has no such object any more; with a uid: only that one. */
+  /** Removes an object that the API server no longer has; with a uid, only the object with this uid. */
   forget(namespace: string, name: string, uid?: string): void {
     const slot = this.#rows.find(namespace, name);
     if (slot !== NONE) {
       if (uid === undefined || this.#rows.hasUid(slot, uid)) this.#remove(slot);
       return;
     }
-    // A window may know an object that the index has not seen yet.
+    // Dedup may have a window for an object that is not in the index yet.
     const named = parseName(name);
     if (named) this.#options.onGone?.(named.fingerprint, named.generation);
   }
@@ -266,7 +267,7 @@ export class ObservationIndex implements StoredIndex {
     this.#listing = false;
     this.#complete = true;
     this.#sweep();
-    // Nothing was written during the list but by us: a consistent list is never older than what was seen before it.
+    // A consistent list is never older than the revisions that were seen before it began.
     if (versionNumber(resourceVersion) < this.#seenBeforeList && this.#seen.observation > 0) {
       this.#rewind();
       return this.#onRewound();
@@ -279,7 +280,7 @@ export class ObservationIndex implements StoredIndex {
     this.#options.onHealed?.();
   }
 
-  /** No known resourceVersion means anything any more: what is listed next is believed. */
+  /** Forgets every known resourceVersion, so that the next list replaces all objects. */
   #rewind(): void {
     this.#isRewound = true;
     this.#era++;
@@ -295,7 +296,7 @@ export class ObservationIndex implements StoredIndex {
   }
 
   #apply(observation: Observation, ownWrite: boolean): void {
-    // The watch shows again what the answer to a write has shown. Objects of a full list are read all the same.
+    // The watch repeats versions that the answer to a write has shown already. Objects of a full list are always read.
     if (!this.#listing && this.#slotOfVersion(observation) !== NONE) return;
     const { namespace = "", name = "" } = observation.metadata;
     const projection = project(observation, this.#options);
@@ -307,7 +308,7 @@ export class ObservationIndex implements StoredIndex {
     }
     if (slot === NONE) {
       if (this.#foreign.size > 0) this.#foreign.delete(placeKey(namespace, name));
-      // The watch is past this answer already: if the object still existed, it would be known.
+      // The watch has passed this version already: if the object still existed, it would be in the index.
       if (!(ownWrite && projection.resourceVersion <= this.#watched)) {
         this.#rows.insert(projection, this.#epoch);
       }
@@ -325,7 +326,7 @@ export class ObservationIndex implements StoredIndex {
     this.#foreign.set(key, this.#epoch);
   }
 
-  /** The slot of an object that is known in just this version. */
+  /** The slot of an object that the index has in exactly this version. */
   #slotOfVersion(
     { metadata: { namespace = "", name = "", uid = "", resourceVersion } }: Observation,
   ): number {
@@ -345,7 +346,7 @@ export class ObservationIndex implements StoredIndex {
     for (let slot = 0; slot < this.#rows.end; slot++) if (this.#rows.has(slot)) yield slot;
   }
 
-  /** After a full list: what it did not name is gone. */
+  /** Removes the objects that the full list lacked. */
   #sweep(): void {
     for (const slot of this.#slots()) if (this.#rows.epoch(slot) !== this.#epoch) this.#remove(slot);
     for (const [key, seenIn] of this.#foreign) if (seenIn !== this.#epoch) this.#foreign.delete(key);

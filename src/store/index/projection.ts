@@ -1,4 +1,4 @@
-/** What the index keeps of an Observation, and whether it is one of ours at all. */
+/** Reads from an Observation the fields that the index keeps, and checks that it is a valid Observation of this shard. */
 import { Buffer } from "node:buffer";
 import { type AcceptableFinding, acceptableOf, storedAcceptance } from "../../model/acceptance.ts";
 import { nameFingerprint, type ObservationName, parseName } from "../../model/identity.ts";
@@ -15,12 +15,12 @@ import {
 import { believedTime, type Clock, seenTimes } from "../../model/time.ts";
 import type { Generation } from "../../pipeline/ports.ts";
 
-/** A generation beyond this is not believed: nothing counts so far. */
+/** Highest valid generation: none can be reached by counting. */
 const MAX_GENERATION = 999_999_999;
-/** More than any Observation of ours takes, with what the API server adds. */
+/** Largest valid Observation: zen-watcher never writes one this large, even with the fields that the API server adds. */
 const MAX_BYTES = 128 * 1024;
 
-/** An Observation, projected. What exceptions match by is of findings alone. */
+/** The fields of an Observation that the index keeps. Those that exceptions match are empty for occurrences. */
 export interface Projection extends Pick<AcceptableFinding, "rule" | "workload" | "resource" | "isFixKnown"> {
   /** See `storedAcceptance`. */
   readonly storedAcceptance: string;
@@ -61,7 +61,7 @@ export interface Row extends Generation {
   /** The part that names hold: 25 hex digits. */
   readonly fingerprint: string;
   readonly uid: string;
-  /** Undefined where the server's is no number. */
+  /** Undefined if the server's is not a number. */
   readonly resourceVersion: string | undefined;
   readonly createdAt: number;
   /** 0 while Active. */
@@ -69,7 +69,7 @@ export interface Row extends Generation {
   /** 0: none of its own. */
   readonly ttlSeconds: number;
   readonly bytes: number;
-  /** True for a finding that came through a webhook door to its source: the views of that source are silent about it. */
+  /** True for a finding that came through an Ingester's webhook: the views of its source do not report it. */
   readonly pushed: boolean;
   /** Of a finding. */
   readonly rule: string;
@@ -79,7 +79,7 @@ export interface Row extends Generation {
   readonly storedAcceptance: string;
 }
 
-/** Says which exception covers a finding (`acceptanceText`), "" where none does. `stored` is what its status names. */
+/** Returns the exception that covers a finding (`acceptanceText`), or "". `stored` is the one that its status names. */
 export type AcceptanceOf = (finding: AcceptableFinding, stored: string) => string;
 
 /** The findings that a change of exceptions may concern. */
@@ -95,7 +95,7 @@ export interface Concerned {
 export interface ProjectOptions {
   /** Namespaces that hold Observations of other namespaces' findings: the controller's, OBSERVATION_NAMESPACE. */
   readonly sharedNamespaces: readonly string[];
-  /** False for what belongs to another shard's namespaces ("": to none); by default all is this shard's. */
+  /** False for a namespace of another shard; `belongsTo` is "" for resources without a namespace. By default always true. */
   readonly covers?: (belongsTo: string) => boolean;
   readonly clock: Pick<Clock, "now">;
   /** The hash of message and lasting details, as normalise makes it of events. */
@@ -105,7 +105,7 @@ export interface ProjectOptions {
 /** Why an object is left out of the index. */
 export type Foreign = "unmanaged" | "irregular" | "misplaced" | "too_large" | "other_shard";
 
-/** Projects an Observation, or says why it is none of ours. What it says is checked before it is believed (SPEC section 6). */
+/** Projects an Observation, or returns why it is set aside. Its fields are validated first (SPEC section 6). */
 export function project(observation: Observation, options: ProjectOptions): Projection | Foreign {
   const why = foreignness(observation, options);
   if (why) return why;
@@ -144,7 +144,7 @@ export function project(observation: Observation, options: ProjectOptions): Proj
   };
 }
 
-/** Of an occurrence, which no exception covers. */
+/** The values for an occurrence, which no exception covers. */
 const NOT_ACCEPTABLE = { rule: "", workload: "", resource: "", isFixKnown: false, storedAcceptance: "" };
 
 function acceptableParts(observation: Observation): typeof NOT_ACCEPTABLE {
@@ -158,7 +158,7 @@ function acceptableParts(observation: Observation): typeof NOT_ACCEPTABLE {
   };
 }
 
-/** Why a stored object is none of ours, if so. Its instance does not count: a renamed one goes on. */
+/** Why a stored object is set aside; undefined if it is valid. The instance label is ignored, so that INSTANCE can be renamed. */
 export function foreignness(
   { metadata, spec }: Observation,
   { sharedNamespaces, covers }: Pick<ProjectOptions, "sharedNamespaces" | "covers">,
@@ -180,7 +180,7 @@ function isFingerprint(full: string, named: ObservationName): boolean {
   return full.length === 64 && isHex(full) && full.startsWith(named.fingerprint);
 }
 
-/** A resourceVersion as a number, NaN where it is none: they are compared only where they can be. */
+/** A resourceVersion as a number; NaN if it is not a number, which compares as neither older nor newer. */
 export function versionNumber(resourceVersion: string | undefined): number {
   const number = Number(resourceVersion || NaN);
   return Number.isSafeInteger(number) ? number : NaN;
@@ -211,7 +211,7 @@ function isHex(text: string): boolean {
   return text.length > 0;
 }
 
-// Senders can choose fingerprints by trial. Without a secret they could aim many at one bucket of a map.
+// A sender can search for payloads with chosen fingerprints. Without this secret, many could be made to share one map key.
 const SECRET = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
 const LOW_BITS = 21;
 

@@ -50,7 +50,7 @@ export class Rows {
     this.#acceptanceOf = acceptanceOf;
   }
 
-  /** Bytes of the columns, which lie outside the JavaScript heap. */
+  /** Bytes of the columns, which are outside the JavaScript heap. */
   get byteLength(): number {
     return this.#columns.byteLength;
   }
@@ -106,7 +106,7 @@ export class Rows {
     return ((this.#columns.traits[slot] ?? 0) & PUSHED) !== 0;
   }
 
-  /** What exceptions read of a finding. */
+  /** The fields of a finding that exceptions match. */
   acceptable(slot: number): AcceptableFinding {
     const columns = this.#columns;
     const traits = columns.traits[slot] ?? 0;
@@ -129,7 +129,7 @@ export class Rows {
     return this.#acceptances.text(this.#columns.storedAcceptance[slot] ?? 0);
   }
 
-  /** True where the status names another exception than the one that covers the finding now. */
+  /** True if the status names another exception than the one that covers the finding now. */
   isAcceptanceStale(slot: number): boolean {
     const { acceptance, storedAcceptance } = this.#columns;
     return acceptance[slot] !== storedAcceptance[slot];
@@ -147,7 +147,7 @@ export class Rows {
     return found;
   }
 
-  /** Asks again which exception covers each finding, or each of those concerned; returns for how many that changed. */
+  /** Determines again which exception covers each finding, or each of those concerned; returns how many changed. */
   judgeAgain(concerned?: Concerned): number {
     const isConcerned = concerned ? this.#concerns(concerned) : () => true;
     let changed = 0;
@@ -157,7 +157,7 @@ export class Rows {
     return changed;
   }
 
-  /** A check of slots that compares ids alone. */
+  /** Returns a check of slots that compares only ids of interned texts. */
   #concerns({ namespaces, rules, resources }: Concerned): (slot: number) => boolean {
     const columns = this.#columns;
     const belongsTo = this.#namespaces.flags((text) => namespaces.has(text));
@@ -168,7 +168,7 @@ export class Rows {
       (ofRule[columns.rule[slot] ?? 0] === 1 || ofResource[columns.resource[slot] ?? 0] === 1);
   }
 
-  /** True where another exception than before covers the finding. */
+  /** Determines which exception covers the finding; true if that changed. */
   #judge(slot: number): boolean {
     const columns = this.#columns;
     const before = columns.acceptance[slot] ?? 0;
@@ -181,7 +181,7 @@ export class Rows {
     return true;
   }
 
-  /** An occurrence is not accepted, and neither is what is Resolved. */
+  /** The exception that covers a slot. Occurrences and Resolved findings have none. */
   #acceptedBy(slot: number): string {
     if (!this.finding(slot) || this.resolved(slot)) return "";
     return this.#acceptanceOf(this.acceptable(slot), this.storedAcceptance(slot));
@@ -465,7 +465,7 @@ export class Rows {
   }
 }
 
-/** What is counted of one row. */
+/** The fields of a row that the tallies count by. */
 interface Counted {
   readonly source: string;
   /** The namespace it belongs to. */
@@ -481,8 +481,8 @@ interface Counted {
 }
 
 /**
- * What a namespace holds of a source. The lists count by severity, in the order of SEVERITIES; `active` counts what is not
- * Resolved, and `accepted` the part of it that exceptions cover.
+ * The Observations of one source in one namespace. The lists count by severity, in the order of SEVERITIES. `active` counts
+ * those that are not Resolved, `accepted` those among them that an exception covers.
  */
 export interface NamespaceTally {
   readonly count: number;
@@ -492,7 +492,7 @@ export interface NamespaceTally {
   readonly resolved: readonly number[];
 }
 
-/** What is stored of a source. */
+/** The Observations of one source. */
 export interface SourceTally {
   readonly count: number;
   readonly bytes: number;
