@@ -23,7 +23,7 @@ interface Subject {
   readonly groups: readonly string[];
 }
 
-/** One thing to be allowed. */
+/** One action on a resource, for an access review. */
 export interface Access {
   readonly verb: string;
   readonly group: string;
@@ -46,7 +46,7 @@ interface Options {
   readonly signal?: AbortSignal;
 }
 
-/** Our own user; undefined where the server is too old to say (before 1.28). */
+/** The user of this process; undefined if the server has no SelfSubjectReview (before 1.28). */
 export async function whoAmI(api: KubeApi, options: Options = {}): Promise<Subject | undefined> {
   let review: KubeObject;
   try {
@@ -63,7 +63,7 @@ export async function whoAmI(api: KubeApi, options: Options = {}): Promise<Subje
   return typeof user["username"] === "string" ? { username: user["username"], groups } : undefined;
 }
 
-/** Asks whether we are allowed to. */
+/** Asks the API server whether the user of this process has this access. */
 export async function canI(api: KubeApi, access: Access, options: Options = {}): Promise<Verdict> {
   const review = await api.create(
     REVIEWS,
@@ -75,7 +75,7 @@ export async function canI(api: KubeApi, access: Access, options: Options = {}):
   return { access, allowed: status["allowed"] === true, reason: typeof reason === "string" ? reason : "" };
 }
 
-/** The verdicts on those of `wanted` that are not allowed, in their order. A few questions at a time. */
+/** The verdicts on those of `wanted` that are not allowed, in their order. Sends a few requests at a time. */
 export async function missingAccess(
   api: KubeApi,
   wanted: readonly Access[],

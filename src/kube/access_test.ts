@@ -24,7 +24,7 @@ const access = (verb: string, extra: Partial<Access> = {}): Access => ({
   ...extra,
 });
 
-Deno.test("missingAccess() tells what is not allowed, in the order asked", async () => {
+Deno.test("missingAccess() returns what is not allowed, in the order of its argument", async () => {
   const wanted = [
     access("create"),
     access("delete", { namespace: "prod" }),
@@ -45,13 +45,13 @@ Deno.test("missingAccess() tells what is not allowed, in the order asked", async
   assertEquals(server.seen[0]!.path, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews");
 });
 
-Deno.test("canI() does not take a malformed answer for a yes", async () => {
+Deno.test("canI() does not treat a malformed answer as allowed", async () => {
   await using server = apiServer(() => Response.json({ status: { allowed: "true" } }));
   using api = createKubeClient(fixedConnection({ server: server.url }));
   assertEquals(await canI(api, access("create")), { access: access("create"), allowed: false, reason: "" });
 });
 
-Deno.test("whoAmI() tells user and groups, nothing on a server too old to say, and fails on other errors", async () => {
+Deno.test("whoAmI() returns user and groups, undefined on a server before 1.28, and fails on other errors", async () => {
   const userInfo = {
     username: "system:serviceaccount:zen-system:zen-watcher",
     groups: ["system:authenticated"],

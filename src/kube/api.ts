@@ -1,4 +1,4 @@
-/** The seam to Kubernetes: everything above talks to the API server through `KubeApi` alone. Answers are read within bounds. */
+/** The interface to the API server. The rest of the program uses only `KubeApi`. The size of answers is limited. */
 import type { Json, JsonObject } from "../model/json.ts";
 import type { ObservationMeta } from "../model/observation.ts";
 
@@ -242,7 +242,7 @@ function query(fields: Record<string, string | number | boolean | undefined>): U
 /** The text of a body of at most `maxBytes`. Throws `NetworkError` `too_large`; the body is then cancelled. */
 export async function readText(response: Response, maxBytes: number): Promise<string> {
   const length = Number(response.headers.get("content-length") ?? NaN);
-  // A body whose length is announced and small needs no counting. A compressed one announces another length.
+  // A body with a small Content-Length needs no counting. Of a compressed body, that is not the length of the text.
   if (length <= maxBytes && !response.headers.has("content-encoding")) return await response.text();
   if (response.body === null) return "";
   const decoder = new TextDecoder();
@@ -263,7 +263,7 @@ export async function* readLines(
   maxLineBytes: number,
 ): AsyncGenerator<string> {
   const decoder = new TextDecoder();
-  // Pieces of the line that is not complete yet: joined once, so that a long line costs no quadratic time.
+  // Pieces of the incomplete line. They are joined once, so that a long line does not take quadratic time.
   let pieces: string[] = [];
   let bytes = 0;
   for await (const chunk of chunksOf(body)) {
@@ -292,9 +292,9 @@ const FIRST_READ_BYTES = 8 * 1024;
 const MAX_READ_BYTES = 256 * 1024;
 
 /**
- * The chunks of a body, each valid until the next one is read. Read by itself a body is read into 64 KiB that are new
- * each time, however little comes: that was more garbage than all else together. Where the stream allows it, it is read
- * into one buffer, which grows while answers fill it.
+ * The chunks of a body, each valid until the next one is read. A default reader allocates 64 KiB for each chunk, even for
+ * a few bytes: that was more garbage than everything else together. If the stream allows it, one buffer is used instead,
+ * which grows while answers fill it.
  */
 async function* chunksOf(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
   const reader = byteReader(body);

@@ -13,7 +13,7 @@ Deno.test("readLines() joins lines over chunks, splits chunks into lines and yie
   assertEquals(lines, ["ab", "c", "d\r", "ef"]);
 });
 
-Deno.test("readLines() keeps characters whole whose bytes come in two chunks", async () => {
+Deno.test("readLines() decodes a character whose bytes are in two chunks", async () => {
   const bytes = new TextEncoder().encode("é€\n😀");
   for (let cut = 1; cut < bytes.length; cut++) {
     const lines = await Array.fromAsync(readLines(chunks(bytes.slice(0, cut), bytes.slice(cut)), 100));

@@ -51,7 +51,7 @@ export interface KubeClientOptions {
 
 /** A `KubeApi` that holds connections. */
 export interface KubeClient extends KubeApi, Disposable {
-  /** Takes no more requests. Those in flight go on: abort their signals. */
+  /** Refuses further requests. Requests in flight continue; to end them, abort their signals. */
   close(): void;
 }
 
@@ -141,7 +141,7 @@ export function createKubeClient(connection: Connection, options: KubeClientOpti
   };
 }
 
-/** What the requests of a client have in common. */
+/** The state that all requests of a client share. */
 interface Wire {
   readonly onDate: (date: string | null) => void;
   readonly onLost: () => void;
@@ -202,7 +202,7 @@ async function list<T extends KubeObject>(
   if (!Array.isArray(items) || !items.every((item): item is T => isKubeObject<T>(item))) {
     throw garbled(doing, "the answer is no list of objects");
   }
-  // Characters, which are bytes but for what is not ASCII.
+  // The number of characters, which for ASCII is the number of bytes.
   return { metadata: answer.metadata as KubeList["metadata"], items, bytes: text.length };
 }
 
@@ -240,7 +240,7 @@ async function* watch<T extends KubeObject>(
     open(wire, { method: "GET", path, query, signal, isWatch: true, doing })
   );
   const { response: { body }, limit } = exchange;
-  // The deadline is for the answer to begin. The reader of the watch decides when a silent stream is dead.
+  // The deadline ends when the answer begins. The reader of the watch decides when a silent stream is dead.
   limit.clear();
   try {
     options.onOpen?.();
@@ -259,7 +259,7 @@ async function* watch<T extends KubeObject>(
 
 const FRAME_TYPES: ReadonlySet<unknown> = new Set(["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]);
 
-/** Checks no more than the envelope: the API server is trusted for the type of what it stores, and consumers parse it. */
+/** Checks only the envelope: the API server validates the objects that it stores, and consumers parse them. */
 function isFrame<T extends KubeObject>(value: unknown): value is WatchFrame<T> {
   return isObject(value) && FRAME_TYPES.has(value["type"]) &&
     (value["type"] === "ERROR" ? isObject(value["object"]) : isKubeObject(value["object"]));
@@ -290,7 +290,7 @@ async function requestText(wire: Wire, request: Request): Promise<string> {
   }
 }
 
-/** Sends. Reads the credentials anew after a 401 and sends once more. Throws `ApiError` for any answer but a success. */
+/** Sends a request. After a 401 reads the credentials again and sends it once more. Throws `ApiError` unless it succeeds. */
 async function open(wire: Wire, request: Request): Promise<Exchange> {
   const first = await send(wire, request, { fresh: false });
   if (first.response.ok) return first;
@@ -315,7 +315,7 @@ async function send(
   };
   const failure = (error: unknown): unknown => {
     const reason = limit.signal.aborted ? limit.signal.reason : error;
-    // A connection on which a request ran out of time may be half open: no other request should wait for it.
+    // A connection on which a request timed out may be half open: no other request should use it.
     if (reason instanceof NetworkError && reason.fault === "timeout") wire.pools.retire(pool);
     if (limit.signal.aborted || reason instanceof NetworkError) return reason;
     wire.onLost();
@@ -342,7 +342,7 @@ async function send(
   }
 }
 
-/** The endpoint and a pool for it. No deadline: an exec plugin may ask a person. */
+/** The endpoint and a pool for it. Has no deadline, because an exec plugin may wait for a user's input. */
 async function prepare(
   wire: Wire,
   { doing, signal, isWatch = false }: Request,
@@ -377,7 +377,7 @@ function headersOf(endpoint: Endpoint, request: Request, userAgent: string): [st
   );
 }
 
-/** Reads and disposes of an answer that is no success. */
+/** Reads and disposes of an answer with an error status. */
 async function toApiError(wire: Wire, request: Request, refused: Exchange): Promise<ApiError> {
   using exchange = refused;
   const { status, headers } = exchange.response;
@@ -386,14 +386,14 @@ async function toApiError(wire: Wire, request: Request, refused: Exchange): Prom
     text = await readText(exchange.response, MAX_ERROR_BYTES);
   } catch (error) {
     const failure = exchange.failure(error);
-    // The status counts however its body ends, unless the caller aborted.
+    // The status is reported even if its body cannot be read, unless the caller aborted.
     if (!(failure instanceof NetworkError)) throw failure;
   }
   const body = toStatus(text);
   return new ApiError(request.doing, status, body, retryAfterMs(headers, body, wire.clock));
 }
 
-/** A `Status`, or the begin of a proxy's page as its message. */
+/** A `Status`; of a proxy's page, the beginning as its message. */
 function toStatus(text: string): StatusBody {
   try {
     const value: unknown = JSON.parse(text);
@@ -455,9 +455,9 @@ async function measure<T>(
   }
 }
 
-/** API servers allow 100 to 250 streams on an HTTP/2 connection; one watch more would wait for ever. */
+/** API servers allow 100 to 250 streams on an HTTP/2 connection; a watch beyond that would wait forever. */
 const WATCHES_PER_POOL = 64;
-/** As many as there are writes at a time. */
+/** Equal to the number of concurrent writes. */
 const MAX_IDLE_CONNECTIONS = 32;
 
 /** A TLS client with its connections. */
@@ -468,14 +468,14 @@ interface Pool {
 
 /**
  * The connections to one endpoint. Requests have HTTP/1.1: over HTTP/2 Deno's fetch leaves Nagle's algorithm on
- * (denoland/deno#35581), and each body waits 40 ms. Watches have HTTP/2, many on a connection, and none of their own
- * with requests: streams that are not read fill the window of a connection and stop all others on it.
+ * (denoland/deno#35581), and each body waits 40 ms. Watches have HTTP/2, many on a connection, and share none with
+ * requests: streams that are not read fill the window of a connection and stop all others on it.
  */
 interface Pools {
   /** A pool for the next request. That of a watch must be given back to `release`. */
   take(endpoint: Endpoint, isWatch: boolean): Pool;
   release(pool: Pool): void;
-  /** Uses a pool for no further request. Those in flight go on. */
+  /** Uses a pool for no further request. Requests in flight continue. */
   retire(pool: Pool): void;
   close(): void;
 }
@@ -484,7 +484,7 @@ function createPools(idleConnectionMs: number): Pools {
   let requests: Pool | undefined;
   let watches: Pool[] = [];
   let identity: string | undefined;
-  /** Connections return one object until something is read anew: most requests need no comparison. */
+  /** A connection returns the same object until it reads again, so most requests need no comparison of fields. */
   let last: Endpoint | undefined;
 
   let isClosed = false;
@@ -522,7 +522,7 @@ function createPools(idleConnectionMs: number): Pools {
         });
       }
       let pool = watches.find((pool) => pool.watches < WATCHES_PER_POOL);
-      // An idle connection is one without watches, and that is closed: no time-out of the runtime's.
+      // A connection without watches is closed by release(), so the runtime needs no idle time-out.
       if (!pool) watches.push(pool = openPool(endpoint, { http2: true, poolIdleTimeout: false }));
       pool.watches++;
       return pool;
@@ -539,15 +539,15 @@ function createPools(idleConnectionMs: number): Pools {
 }
 
 /**
- * `caCerts` ADDS to the runtime's default roots. What makes the cluster's CA the only one trusted is the environment
- * of the process: DENO_TLS_CA_STORE=system with SSL_CERT_FILE naming an empty file and SSL_CERT_DIR nothing, set in
- * the image and by the start task before the runtime reads them; it cannot be set from inside.
+ * `caCerts` adds to the runtime's default roots. To trust only the cluster's CA, the environment must have
+ * DENO_TLS_CA_STORE=system, SSL_CERT_FILE with an empty file and an empty SSL_CERT_DIR. The image and the start task set
+ * them, because the runtime reads them before this code runs.
  */
 function openPool(
   { caPem, certPem, keyPem, proxyUrl }: Endpoint,
   options: Deno.CreateHttpClientOptions,
 ): Pool {
-  // The runtime ignores what is no certificate, and would then trust its default roots alone.
+  // The runtime ignores a text that is not a certificate, and would then trust only its default roots.
   if (caPem !== undefined && !caPem.includes("-----BEGIN CERTIFICATE-----")) {
     throw new TypeError("the certificate authority of the cluster holds no PEM certificate");
   }

@@ -27,10 +27,10 @@ function changing(endpoint: Endpoint) {
   return connection;
 }
 
-/** Text of a raw answer; "" hangs up at once, undefined says nothing. */
+/** Text of a raw answer; "" closes the connection at once, undefined sends nothing. */
 type RawAnswer = (connection: number, request: number) => string | undefined;
 
-/** A server of raw answers. Those that do not end with a length or a chunk are ended by hanging up. */
+/** A server of raw answers. Answers without a length or a last chunk end with the connection. */
 class RawServer implements AsyncDisposable {
   readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   /** The requests of each connection. */
@@ -124,7 +124,7 @@ Deno.test("KubeClient answers requests while watches are not read", async () => 
   using api = clientTo({ server: server.url, caPem: CA }, { requestDeadlineMs: 5_000 });
   const watches = Array.from({ length: 4 }, () => api.watch(PODS)[Symbol.asyncIterator]());
   for (const watch of watches) await watch.next();
-  // More than a connection may hold unread is on its way by now.
+  // By now the server has sent more than a connection may hold unread.
   for (let index = 0; index < 50; index++) await api.get(PODS, "a");
   for (const watch of watches) await watch.return?.();
 });
@@ -151,7 +151,7 @@ Deno.test("KubeClient trusts every certificate of a bundle", async () => {
   assertEquals((await api.get(PODS, "a")).metadata.name, "a");
 });
 
-Deno.test("KubeClient connects anew only when the certificates change, and tries bad ones again", async () => {
+Deno.test("KubeClient opens new connections only when the certificates change, and tries bad ones again", async () => {
   await using server = apiServer(() => Response.json(POD), TLS);
   const connection = changing({ server: server.url, caPem: CA, authorization: "Bearer 1" });
   using api = createKubeClient(connection);
@@ -168,7 +168,7 @@ Deno.test("KubeClient connects anew only when the certificates change, and tries
   assertNotEquals(third, first);
 });
 
-Deno.test("KubeClient uses no connection of a pool in which a request ran out of time; others in flight go on", async () => {
+Deno.test("KubeClient uses no connection of a pool in which a request timed out; others in flight continue", async () => {
   const limit = new AbortController();
   const both = Promise.withResolvers<void>();
   const slow = Promise.withResolvers<void>();
@@ -200,7 +200,7 @@ Deno.test("KubeClient uses no connection of a pool in which a request ran out of
   assert(!old.includes(server.seen[4]!.port), "which may be half open, as the others");
 });
 
-Deno.test("KubeClient opens the next watch on another connection when one fell silent; the others go on", async () => {
+Deno.test("KubeClient opens the next watch on another connection when one is silent; the others continue", async () => {
   const streams = Array.from({ length: 3 }, () => watchStream());
   for (const stream of streams) stream.send("ADDED", POD);
   await using server = apiServer(
@@ -265,7 +265,7 @@ Deno.test("KubeClient closes connections that are not used for a while", async (
   await eventually("the connection to be closed", () => server.open.size === 0);
 });
 
-Deno.test("KubeClient goes on with a new connection when the server has closed the old one", async () => {
+Deno.test("KubeClient opens a new connection when the server has closed the old one", async () => {
   const closes = OK.replace("\r\n", "\r\nconnection: close\r\n");
   for (const first of [OK, closes]) {
     await using server = new RawServer(() => first);
@@ -289,7 +289,7 @@ Deno.test("KubeClient reports no answer where the server hangs up, breaks off or
   assertEquals(server.seen.flat().length, answers.length, "no request is sent twice");
 });
 
-Deno.test("KubeClient believes an error status however its body ends", async () => {
+Deno.test("KubeClient reports an error status even if its body cannot be read", async () => {
   const whole = JSON.stringify({ kind: "Status", reason: "Conflict" });
   const answers = [
     http("409 Conflict", whole, 5_000),

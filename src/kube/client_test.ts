@@ -153,14 +153,14 @@ Deno.test("KubeClient reloads credentials once on 401 and sends the request agai
   assertEquals(server.seen.map(({ body }) => body), [POD, POD]);
 });
 
-Deno.test("KubeClient reports a 401 that fresh credentials do not mend, after two requests", async () => {
+Deno.test("KubeClient reports a 401 that fresh credentials do not resolve, after two requests", async () => {
   await using server = apiServer(() => status(401));
   using api = clientOf(server);
   assertEquals((await assertRejects(() => api.get(PODS, "a"), ApiError)).status, 401);
   assertEquals(server.seen.length, 2);
 });
 
-Deno.test("KubeClient says why credentials cannot be had", async () => {
+Deno.test("KubeClient says why credentials cannot be read", async () => {
   using api = createKubeClient({
     description: "test",
     namespace: undefined,
@@ -221,7 +221,7 @@ Deno.test("KubeClient ends a watch on garbled lines, lines over the bound, and e
   assertEquals((await assertRejects(() => Array.fromAsync(api.watch(PODS)), ApiError)).status, 410);
 });
 
-Deno.test("KubeClient does not mistake what a watch carries as __proto__ for a prototype", async () => {
+Deno.test("KubeClient does not set a prototype from a __proto__ key in a watch frame", async () => {
   await using server = apiServer(() =>
     new Response('{"type":"ADDED","object":{"metadata":{"name":"a"},"__proto__":{"polluted":true}}}\n')
   );
@@ -231,7 +231,7 @@ Deno.test("KubeClient does not mistake what a watch carries as __proto__ for a p
   assertEquals((frame!.object as KubeObject)["polluted"], undefined);
 });
 
-Deno.test("KubeClient does not believe the answer to a create that is about another object", async () => {
+Deno.test("KubeClient refuses an answer to a create that is about another object", async () => {
   await using server = apiServer(({ body }) =>
     Response.json({ ...body as KubeObject, metadata: { name: "another" } })
   );

@@ -1,4 +1,4 @@
-/** The one writer of `Ready` conditions: what one loop decides about an object, the leader writes into its status. */
+/** Writes `Ready` conditions into the status of objects. Runs on the leader. */
 import type { Beat } from "../model/beat.ts";
 import { canonicalJson } from "../model/identity.ts";
 import { isObject, type JsonObject } from "../model/json.ts";
@@ -16,18 +16,18 @@ export interface ReadyCondition {
 }
 
 export interface ConditionsOptions extends StatusApi {
-  /** Replicas decide alike: one of them writes. */
+  /** All replicas reach the same conditions; only the leader writes them. */
   readonly isLeader: () => boolean;
 }
 
 /** Takes the conditions of objects. */
 export interface Conditions {
   /**
-   * Replaces what waits for the object. Nothing happens on a follower, or where the object already says so. `fields` of the
-   * status are written with the condition; null removes one.
+   * Sets the condition to write for the object, in place of one that waits. Does nothing on a follower, or if the object has
+   * the condition already. `fields` of the status are written with the condition; null removes a field.
    */
   set(type: ResourceType, object: KubeObject, condition: ReadyCondition, fields?: JsonObject): void;
-  /** Drops what waits for an object that is gone. */
+  /** Drops the condition that waits for an object, because the object is gone. */
   forget(type: ResourceType, object: KubeObject): void;
   /** Objects that wait for their write, or are being written. */
   readonly waiting: number;
@@ -73,7 +73,7 @@ export function createConditions({ isLeader, ...common }: ConditionsOptions): Co
   };
 }
 
-/** The status with `Ready` as decided; undefined where it says so, or says something of a later generation. */
+/** The status with `Ready` as decided; undefined if it has that already, or has a condition of a later generation. */
 function statusOf(
   stored: KubeObject,
   { condition, fields }: Decided,
@@ -96,7 +96,7 @@ function statusOf(
   };
 }
 
-/** True where the status has these fields already. */
+/** True if the status has these fields already. */
 function holds({ status }: KubeObject, fields: JsonObject): boolean {
   const stored = isObject(status) ? status : {};
   return Object.entries(fields).every(([key, value]) =>

@@ -70,7 +70,7 @@ const ready = (condition: ReadyCondition, lastTransitionTime: string) => ({
   lastTransitionTime,
 });
 
-Deno.test("set() writes the condition, and moves the transition time only where the status turns", async () => {
+Deno.test("set() writes the condition, and changes lastTransitionTime only with the status", async () => {
   await play(async ({ time, api, conditions, put, stored }) => {
     conditions.set(THINGS, put({ generation: 2 }), LOADED);
     await time.advance(60_000);
@@ -100,7 +100,7 @@ Deno.test("set() leaves the other conditions and fields of a status as they are"
   });
 });
 
-Deno.test("set() writes nothing where the object says so already, on a follower, or after the lead is lost", async () => {
+Deno.test("set() writes nothing if the object has the condition already, on a follower, or after losing the lease", async () => {
   await play(async ({ time, api, conditions, lead, put }) => {
     const said = put({ generation: 1, status: { conditions: [ready(LOADED, "2026-01-01T00:00:00Z")] } });
     conditions.set(THINGS, said, LOADED);
@@ -115,7 +115,7 @@ Deno.test("set() writes nothing where the object says so already, on a follower,
   });
 });
 
-Deno.test("set() writes an object at most once a second, and then what was decided last", async () => {
+Deno.test("set() writes an object at most once a second, with the last condition set", async () => {
   await play(async ({ time, api, conditions, put, stored }) => {
     const object = put();
     for (let turn = 0; turn < 100; turn++) {
@@ -143,7 +143,7 @@ Deno.test("set() writes a new decision at once, also where the last one was refu
   });
 });
 
-Deno.test("set() tries a refused condition again by itself, and forget() ends that", async () => {
+Deno.test("set() retries a refused condition, and forget() ends that", async () => {
   await play(async ({ time, api, conditions, put, stored }) => {
     const [object, gone] = [put(), put({ name: "gone" })];
     api.deny("things", 403);

@@ -1,4 +1,4 @@
-/** Resources that every API server serves, as far as more than one part uses them. */
+/** Resources that every API server serves and that more than one folder uses. */
 import type { ResourceType } from "./api.ts";
 
 /** ConfigMaps. */

@@ -1,9 +1,9 @@
-/** Tells a missing right from an API server that starts: it answers 403 until its RBAC rules are loaded. */
+/** Tells missing permission from a starting API server, which answers 403 until its RBAC rules are loaded. */
 import type { Clock } from "../model/time.ts";
 import type { KubeObject } from "./api.ts";
 import type { WatchEvent } from "./watch.ts";
 
-/** A 403 that is answered for longer than this is a missing right. */
+/** If the API server answers 403 for longer than this, permission is missing. */
 const GRACE_MS = 30_000;
 
 /** The 403 answers to one watch. */
@@ -15,9 +15,9 @@ export class Denial {
     this.#clock = clock;
   }
 
-  /** The event; an error of state `forbidden` becomes `failing`, which passes, until it has lasted. */
+  /** Returns the event; an error of state `forbidden` becomes `failing` (temporary) until GRACE_MS have passed. */
   judge<T extends KubeObject>(event: WatchEvent<T>): WatchEvent<T> {
-    // A list that begins is no answer yet.
+    // The beginning of a list is not an answer yet.
     if (event.type === "init") return event;
     if (event.type !== "error" || event.state !== "forbidden") {
       this.ended();
@@ -28,7 +28,7 @@ export class Denial {
     return now - this.#since >= GRACE_MS ? event : { ...event, state: "failing" };
   }
 
-  /** Ends the count: the watch reads on, which no event says. */
+  /** Call when the watch reads again: resets the time. No event shows this. */
   ended(): void {
     this.#since = undefined;
   }

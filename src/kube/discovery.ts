@@ -1,4 +1,4 @@
-/** Which resources the API server serves: one poll for all who ask, since CRDs come and go. */
+/** Polls which resources the API server serves, once for the whole process. They change when CRDs are installed or removed. */
 import { isObject, type JsonObject } from "../model/json.ts";
 import { type Beat, NO_BEAT } from "../model/beat.ts";
 import { ChangeSignal } from "../model/change_signal.ts";
@@ -10,11 +10,11 @@ import { backoff, elapsed, Pause, type Sleep } from "./retry.ts";
 /** One version of an API group; the core group is "". */
 export type GroupVersion = Pick<ResourceType, "group" | "version">;
 
-/** What is known of the resources of one group and version. Only resources that can be listed and watched count. */
+/** The resources of one group and version that can be listed and watched. */
 export type Served =
   /** The API server has not been asked yet. */
   | { readonly state: "pending" }
-  /** The API server could not say, and nothing is known from before. This does not mean absent. */
+  /** Discovery failed, and there is no earlier result. This does not mean absent. */
   | { readonly state: "unknown"; readonly error: unknown }
   | { readonly state: "absent" }
   | { readonly state: "served"; readonly resources: readonly ResourceType[] };
@@ -27,17 +27,17 @@ export function groupVersionName({ group, version }: GroupVersion): string {
   return group === "" ? version : `${group}/${version}`;
 }
 
-/** One request takes less, with the wait for its turn. */
+/** Longest time of one request, with the wait for its turn, before the liveness check fails. */
 const REQUEST_TURN_MS = 120_000;
 
 interface ReadOptions {
   readonly signal?: AbortSignal;
-  /** What was served before. */
+  /** The earlier result. */
   readonly known?: ServedByName;
   readonly beat?: Beat;
 }
 
-/** Asks once: all groups in one request where the API server can (Kubernetes 1.27), else one request for each. */
+/** Reads once: all groups in one request if the API server supports that (Kubernetes 1.27), else one request for each group. */
 export async function readServed(
   api: KubeApi,
   wanted: Iterable<GroupVersion>,
@@ -50,7 +50,7 @@ export async function readServed(
   for (const [name, groupVersion] of asked) {
     options.beat?.within(REQUEST_TURN_MS);
     const answer = groupVersion.group === "" ? undefined : atOnce?.(groupVersion);
-    // A starting API server may answer before it knows all CRDs; asked for one group it then says 503, not 404.
+    // A starting API server may answer before it has loaded all CRDs. A request for one group then gets 503, not 404.
     const isNews = answer?.state === "absent" && options.known?.get(name)?.state !== "absent";
     found.set(name, answer && !isNews ? answer : await readOne(api, groupVersion, options));
   }
@@ -83,7 +83,7 @@ async function readOne(
 const LIST_KIND = "APIGroupDiscoveryList";
 const ACCEPT = `application/json;g=apidiscovery.k8s.io;v=v2;as=${LIST_KIND},application/json`;
 
-/** What one request tells of every group; undefined where the API server does not answer in this form. */
+/** Every group from one request; undefined if the API server does not support the aggregated form. */
 async function readAtOnce(
   api: KubeApi,
   { signal }: ReadOptions,
@@ -93,7 +93,7 @@ async function readAtOnce(
     answer = await api.getPath("/apis", { accept: ACCEPT, ...(signal ? { signal } : {}) });
   } catch (error) {
     signal?.throwIfAborted();
-    // Where the API server is away, asking for each group would take longer to find out the same.
+    // If the API server is unreachable, a request for each group would only take longer.
     if (error instanceof NetworkError && (error.fault === "unreachable" || error.fault === "timeout")) {
       return () => ({ state: "unknown", error });
     }
@@ -139,7 +139,7 @@ function text(value: unknown): string {
 }
 
 export interface DiscoveryOptions {
-  /** What is always wanted; called before each poll. */
+  /** The groups and versions to read at each poll; called before each. */
   readonly wanted: () => Iterable<GroupVersion>;
   readonly intervalMs?: number;
   readonly clock?: Clock;
@@ -150,13 +150,13 @@ export interface DiscoveryOptions {
 
 /** The one poll of a process. */
 export interface Discovery {
-  /** What the last poll found. What could not be read since stays as it was. */
+  /** The result of the last poll that could read this group and version. */
   served(groupVersion: GroupVersion): Served;
-  /** Polls for what `wanted` names too; it is called before each poll. */
+  /** Adds groups and versions to the poll; `wanted` is called before each poll. */
   want(wanted: () => Iterable<GroupVersion>): void;
-  /** Calls `listener` after each poll that changed anything. */
+  /** Calls `listener` after each poll with a changed result. */
   subscribe(listener: () => void): Disposable;
-  /** Polls now, at most once a second: something new is wanted. */
+  /** Polls now, at most once a second; call it after a change of what is wanted. */
   refresh(): void;
   /** Polls until `signal` aborts. */
   run(signal: AbortSignal, beat?: Beat): Promise<void>;
@@ -176,7 +176,7 @@ export function createDiscovery(api: KubeApi, options: DiscoveryOptions): Discov
   let unreadable: ReadonlySet<string> = new Set();
   const pause = new Pause(sleep);
 
-  /** True where everything could be read. */
+  /** Polls once; true if everything could be read. */
   async function poll(signal: AbortSignal, beat: Beat): Promise<boolean> {
     const read = await readServed(api, wants.flatMap((each) => [...each()]), { signal, known, beat });
     const failed = new Set<string>();

@@ -92,13 +92,13 @@ const FOUND = {
   "down.test/v1": "unknown",
 };
 
-Deno.test("readServed() asks group by group where the API server gives no aggregated answer, and goes on past failures", async () => {
+Deno.test("readServed() reads group by group without aggregated discovery, and continues after failures", async () => {
   await using server = apiServer(answer(WORLD));
   using api = createKubeClient(fixedConnection({ server: server.url }));
   assertEquals(shown(await readServed(api, WANTED)), FOUND);
 });
 
-Deno.test("readServed() takes every group from one answer where the API server gives it, the core group beside it", async () => {
+Deno.test("readServed() reads all groups in one request with aggregated discovery, and the core group in another", async () => {
   const asked: string[] = [];
   await using server = apiServer(({ path }) => {
     asked.push(path);
@@ -112,13 +112,13 @@ Deno.test("readServed() takes every group from one answer where the API server g
 
 const ABSENT = { state: "absent" } as const;
 
-Deno.test("readServed() asks again for a group that an aggregated answer leaves out: a starting API server does not know all", async () => {
+Deno.test("readServed() requests a group that an aggregated answer lacks, since a starting API server may not know it yet", async () => {
   await using server = apiServer(({ path }) => path === "/apis" ? aggregated({}) : answer(WORLD)({ path }));
   using api = createKubeClient(fixedConnection({ server: server.url }));
   assertEquals(shown(await readServed(api, WANTED)), FOUND);
 });
 
-Deno.test("readServed() asks once where the API server is away, not once for each group", async () => {
+Deno.test("readServed() sends one request, not one for each group, if the API server is unreachable", async () => {
   const asked: string[] = [];
   const api = {
     getPath(path: string) {
@@ -181,7 +181,7 @@ async function polling(
   }
 }
 
-Deno.test("discovery tells each change once, and keeps what was served while it cannot be read", async () => {
+Deno.test("discovery reports each change once, and keeps the last result while it cannot be read", async () => {
   const world: World = { "a.test/v1": [["as", "A"]], "b.test/v1": 404 };
   await polling(world, async ({ time, changes, now }) => {
     await settled();
@@ -201,7 +201,7 @@ Deno.test("discovery tells each change once, and keeps what was served while it 
   });
 });
 
-Deno.test("discovery says unknown, not absent, of a group that could never be asked for, and soon asks again", async () => {
+Deno.test("discovery reports a group that could never be read as unknown, not absent, and soon retries", async () => {
   const world: World = { "a.test/v1": 503 };
   await polling(world, async ({ time, changes, requests }) => {
     await settled();
@@ -215,7 +215,7 @@ Deno.test("discovery says unknown, not absent, of a group that could never be as
   });
 });
 
-Deno.test("refresh() polls at once for what is newly wanted, and a thousand calls cost one poll a second", async () => {
+Deno.test("refresh() polls at once, and a thousand calls cost one poll a second", async () => {
   const world: World = { "a.test/v1": [["as", "A"]] };
   await polling(world, async ({ time, wanted, changes, requests, now, refresh }) => {
     await time.advance(10_000);

@@ -1,4 +1,4 @@
-/** Records Kubernetes Events: what an administrator should see in `kubectl describe`. Best effort, never in the way. */
+/** Records Kubernetes Events, for administrators who use `kubectl describe`. Best effort: it never delays or fails its caller. */
 import { type Clock, formatSeconds, systemClock } from "../model/time.ts";
 import { LRUCache } from "lru-cache";
 import { clean } from "../text/clean.ts";
@@ -29,14 +29,14 @@ export interface EventDraft {
   /** Another object that it is about. */
   readonly related?: ObjectReference;
   readonly type: "Normal" | "Warning";
-  /** UpperCamelCase, from a fixed set: it is what people select on. */
+  /** UpperCamelCase, from a fixed set, because users select Events by it. */
   readonly reason: string;
   readonly message: string;
 }
 
 export interface EventRecorderOptions {
   readonly api: KubeApi;
-  /** Ends the recorder: what is not written by then is dropped. */
+  /** Ends the recorder; Events that are not written by then are dropped. */
   readonly signal: AbortSignal;
   /** The reporter: the program, and the Pod. */
   readonly component?: string;
@@ -178,7 +178,7 @@ function toObject(
   };
 }
 
-/** The object's name, the time and a little chance: replicas report the same things at the same moment. */
+/** The object's name, the time and random digits, because replicas may report the same thing at the same time. */
 function nameOf({ regarding }: EventDraft, now: number, random: () => number): string {
   const chance = Math.floor(random() * 0x10000).toString(16).padStart(4, "0");
   return `${regarding.name.slice(0, 220)}.${now.toString(16)}${chance}`;

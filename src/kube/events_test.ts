@@ -87,7 +87,7 @@ Deno.test("event recorder counts repeats in one Event, and starts another when t
   assertEquals((server.seen[4]!.body as { count: number }).count, 1);
 });
 
-Deno.test("event recorder writes a burst and then no faster than it may", async () => {
+Deno.test("event recorder writes a burst and then at its limited rate", async () => {
   await using server = apiServer(echo);
   using recorder = recorderTo(server, { burst: 3, refillMs: 5_000 });
   for (let index = 0; index < 5; index++) recorder.record({ ...FILTER, message: `mistake ${index}` });
@@ -96,7 +96,7 @@ Deno.test("event recorder writes a burst and then no faster than it may", async 
   assertEquals(recorder.waits, [5_000, 5_000]);
 });
 
-Deno.test("event recorder keeps no more waiting than its bound", async () => {
+Deno.test("event recorder limits the Events that wait", async () => {
   await using server = apiServer(echo);
   using recorder = recorderTo(server, { burst: 1_000 });
   for (let index = 0; index < 150; index++) recorder.record({ ...FILTER, message: `mistake ${index}` });
@@ -104,7 +104,7 @@ Deno.test("event recorder keeps no more waiting than its bound", async () => {
   assertEquals(server.seen.length, 100);
 });
 
-Deno.test("event recorder tries again what may pass, gives up what is refused, and goes on with the next", async () => {
+Deno.test("event recorder retries temporary errors, gives up refused Events, and continues with the next", async () => {
   await using server = apiServer((seen, index) =>
     index === 0 ? status(503) : index === 2 ? status(403) : echo(seen)
   );

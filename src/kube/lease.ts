@@ -27,11 +27,11 @@ export interface LeaderElectionOptions {
   readonly log?: Logger;
 }
 
-/** What hangs on the election. */
+/** The work of the leader, and callbacks. */
 export interface LeaderWork {
   /** The leader's work, until `signal` aborts. If it throws, the lease is released and `run` throws the same. */
   readonly onStarted: (signal: AbortSignal) => void | Promise<void>;
-  /** Called before each write of the Lease; what it returns is called with the resourceVersion of the answer. */
+  /** Called before each write of the Lease; the function it returns is called with the resourceVersion of the answer. */
   readonly onSend?: () => (resourceVersion: string | undefined) => void;
   readonly beat?: Beat;
 }
@@ -41,13 +41,13 @@ export interface LeaderElection {
   /** Competes, leads, competes again, until `signal` aborts; then releases the lease. */
   run(signal: AbortSignal, work: LeaderWork): Promise<void>;
   isLeader(): boolean;
-  /** Call it right before each write of the leader. Throws `NotLeaderError` once the own deadline has passed. */
+  /** Call this right before each write of the leader. Throws `NotLeaderError` if this process's term is over. */
   assertLeader(): void;
-  /** The holder's identity, where it is known. */
+  /** The holder's identity, if known. */
   leader(): string | undefined;
 }
 
-/** This process does not lead, or leads no more. */
+/** This process is not the leader, or no longer. */
 export class NotLeaderError extends Error {
   override readonly name = "NotLeaderError";
 }
@@ -56,7 +56,7 @@ export class NotLeaderError extends Error {
 interface Term {
   /** By the monotonic clock, counted from before the renewal was sent. */
   readonly untilMs: number;
-  /** By the wall clock: the monotonic one may stand still while the machine is suspended. */
+  /** By the wall clock too, because the monotonic clock may stop while the machine is suspended. */
   readonly untilWallMs: number;
 }
 
@@ -65,13 +65,13 @@ interface Election {
   term: Term | undefined;
   /** The Lease as last read or written. */
   lease: KubeObject | undefined;
-  /** The record last seen, and the local time since when it is the same: the remote clock proves nothing. */
+  /** The last record, and the local time since when it is unchanged. The record's own times are of another clock and are not used. */
   observed: { readonly record: LeaseRecord; readonly text: string; readonly sinceMs: number } | undefined;
   lastHolder: string | undefined;
   work: LeaderWork;
 }
 
-/** A turn of the election takes less: two requests and a pause. The work of a term that is over must end within it too. */
+/** Longest turn of the election (two requests and a pause) before the liveness check fails. The work of an ended term must end within it too. */
 const TURN_MS = 60_000;
 
 /** An identity that no other process has: two processes may be given one Pod name. */
@@ -165,7 +165,7 @@ async function lead(election: Election, signal: AbortSignal): Promise<void> {
   const stopping = renewing.signal.aborted;
   work.abort(new NotLeaderError(`Cannot go on as leader: ${stopping ? "stopping" : "the lease is lost"}`));
   metrics?.isLeader.set(0);
-  // When the lease was lost another term may follow: it must not meet the work of this one.
+  // Another term may follow a lost lease: the work of this term has to end first.
   const stoppedMs = clock.monotonic();
   if (stopping) await settledWithin(working, stopGraceMs / 2, { sleep });
   else await working;
@@ -222,7 +222,7 @@ async function read({ options }: Election, signal: AbortSignal): Promise<KubeObj
   }
 }
 
-/** Writes the own record into `lease`, or creates it. False where the Lease has changed since it was read. */
+/** Writes this process's record into `lease`, or creates it. False if the Lease has changed since it was read. */
 async function write(
   election: Election,
   lease: KubeObject | undefined,
@@ -279,7 +279,7 @@ async function release(election: Election, limitMs: number): Promise<void> {
     } catch (error) {
       if (!hasStatus(error, 409)) throw error;
     }
-    // A renewal that the stop cut short was applied after all.
+    // The stop interrupted a renewal that was applied nevertheless.
     const lease = await read(election, signal);
     if (lease && readRecord(lease).holderIdentity === identity) await give(lease);
   } catch (error) {
@@ -320,7 +320,7 @@ interface LeaseFollower extends AsyncDisposable {
   wait(ms: number): Promise<void>;
 }
 
-/** Watches the lease until disposed of or aborted, so that a takeover does not wait for the next try. What wakes is read anew. */
+/** Watches the lease until disposed of or aborted, so that a takeover does not wait for the next try. The lease is read again then. */
 function followLease(
   { options: { api, namespace, name, sleep } }: Election,
   signal: AbortSignal,

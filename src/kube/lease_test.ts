@@ -127,7 +127,7 @@ Deno.test("leader election creates the lease, renews it and releases it when sto
   assertEquals(state.record()?.leaseDurationSeconds, 1);
 });
 
-Deno.test("leader election waits out another's lease by its own clock, however old the record claims to be", async () => {
+Deno.test("leader election waits for another's lease by its own clock, whatever times the record has", async () => {
   const state = leaseServer({
     holderIdentity: "other",
     renewTime: microTime(0),
@@ -143,7 +143,7 @@ Deno.test("leader election waits out another's lease by its own clock, however o
   assertEquals(await value(me.metrics.leaderTransitions), 1);
 });
 
-Deno.test("leader election starts to count anew whenever the record changes", async () => {
+Deno.test("leader election starts its wait again whenever the record changes", async () => {
   const state = leaseServer({ holderIdentity: "other", renewTime: "1" });
   let renewals = 0;
   await using server = apiServer((seen) => {
@@ -206,7 +206,7 @@ Deno.test("leader election stops leading when renewals fail up to the deadline, 
   assertEquals(state.record()?.leaseTransitions, 0, "its own lease is no transition");
 });
 
-Deno.test("leader election sees at once that it slept past its deadline, before any timer does", async () => {
+Deno.test("leader election notices at once that the process was suspended past its deadline", async () => {
   const state = leaseServer();
   await using server = apiServer(state.answer);
   const asleep = (_ms: number, signal?: AbortSignal) =>
@@ -219,7 +219,7 @@ Deno.test("leader election sees at once that it slept past its deadline, before 
   assertThrows(() => me.election.assertLeader(), NotLeaderError);
 });
 
-Deno.test("leader election does not trust a monotonic clock that stood still while the machine was paused", async () => {
+Deno.test("leader election stops by the wall clock if the monotonic clock stopped while the machine was paused", async () => {
   const state = leaseServer();
   await using server = apiServer(state.answer);
   const asleep = (_ms: number, signal?: AbortSignal) =>
@@ -230,7 +230,7 @@ Deno.test("leader election does not trust a monotonic clock that stood still whi
   assertThrows(() => me.election.assertLeader(), NotLeaderError);
 });
 
-Deno.test("leader election gives way when another holds the lease, and leaves that lease alone", async () => {
+Deno.test("leader election stops when another holds the lease, and does not change that lease", async () => {
   const state = leaseServer();
   await using server = apiServer(state.answer);
   await using me = candidate(server, { sleep: (_ms, signal) => sleep(0, signal) });
@@ -244,7 +244,7 @@ Deno.test("leader election gives way when another holds the lease, and leaves th
   assertEquals(await value(me.metrics.leaderTransitions), 2);
 });
 
-Deno.test("leader election survives a lease that was touched or deleted under it", async () => {
+Deno.test("leader election continues when its lease was changed or deleted", async () => {
   const state = leaseServer();
   await using server = apiServer(state.answer);
   await using me = candidate(server);
@@ -260,7 +260,7 @@ Deno.test("leader election survives a lease that was touched or deleted under it
   assert(!signal.aborted);
 });
 
-Deno.test("leader election releases the lease after a renewal that the stop cut short", async () => {
+Deno.test("leader election releases the lease after the stop interrupted a renewal", async () => {
   const state = leaseServer();
   const renewed = Promise.withResolvers<void>();
   const later = Promise.withResolvers<void>();
@@ -348,7 +348,7 @@ Deno.test("holderIdentity() gives two processes of one Pod name two identities",
   assertNotEquals(one, other);
 });
 
-Deno.test("readRecord() takes nonsense for a free lease, microTime() has six digits", () => {
+Deno.test("readRecord() reads an invalid record as a free lease, microTime() has six digits", () => {
   const lease = {
     metadata: {},
     spec: { holderIdentity: 7, leaseDurationSeconds: -1, leaseTransitions: "x" },

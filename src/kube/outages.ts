@@ -1,4 +1,4 @@
-/** When this replica lost its connection to the API server: a server that starts refuses the control plane for a while. */
+/** When this replica lost its connection to the API server. A starting server refuses requests of the control plane for a while. */
 
 /** The times around which an API server was starting, as far as this replica noticed. */
 export interface ApiOutages {
@@ -9,7 +9,7 @@ export interface ApiOutages {
 }
 
 const NEAR_MS = 60_000;
-/** The newest are kept: audit events arrive within minutes. */
+/** Only the newest outages are kept: audit events arrive within minutes. */
 const MAX_OUTAGES = 32;
 
 /** Creates the record of a process. `now` is the API server's clock. */

@@ -39,7 +39,7 @@ export async function elapsed(
   return !signal?.aborted;
 }
 
-/** True if `work` settles, one way or the other, within `ms`. It goes on if it does not. */
+/** True if `work` resolves or rejects within `ms`. If not, it continues in the background. */
 export async function settledWithin(
   work: Promise<unknown>,
   ms: number,
@@ -128,7 +128,7 @@ export function backoff(options: BackoffOptions = {}): Backoff {
     next(retryAfterMs = 0) {
       const waitMs = random() * Math.min(boundMs, maxMs);
       boundMs = Math.min(boundMs * 2, maxMs);
-      // Jitter goes on top of what the server asked for: clients that were told "1 s" must not come back together.
+      // Jitter is added to the server's Retry-After, so that clients with the same one do not return at the same time.
       return Math.min(Math.max(retryAfterMs, 0), maxRetryAfterMs) + waitMs;
     },
     reset() {
@@ -138,8 +138,8 @@ export function backoff(options: BackoffOptions = {}): Backoff {
 }
 
 /**
- * True where the same request may yet succeed: 408, 429, 5xx, no answer, and 401 (the transport has reloaded the
- * credentials and tried once already; a rotation may still be under way). 409 and other 4xx are answers.
+ * True if the same request may succeed later: 408, 429, 5xx, no answer, and 401 (the client has reloaded the credentials
+ * and tried once already; a rotation may still be in progress). 409 and other 4xx are final.
  */
 export function isRetryable(error: unknown): boolean {
   if (error instanceof NetworkError) return error.fault !== "too_large";
@@ -159,7 +159,7 @@ export interface RetryOptions {
   /** Attempts in all; without it, until `signal` aborts. */
   readonly maxAttempts?: number;
   readonly sleep?: Sleep;
-  /** Called with each failure that is to be tried again. */
+  /** Called with each failure that will be retried. */
   readonly onRetry?: (error: unknown, attempt: number, waitMs: number) => void;
 }
 
@@ -183,7 +183,7 @@ export async function retry<T>(fn: (attempt: number) => Promise<T>, options: Ret
   }
 }
 
-/** Timers of a longer time fire at once. */
+/** Longest time of a timer; a longer one fires at once. */
 const LONGEST_MS = 2 ** 31 - 1;
 
 /** Waits until some time has passed or `wake` is called; a call between two waits counts for the next one. */
@@ -196,7 +196,7 @@ export class Pause {
     this.#sleep = sleep;
   }
 
-  /** Ends the wait under way, or else the next one. */
+  /** Ends the current wait, or else the next one. */
   wake(): void {
     this.#isWoken = true;
     this.#cut.abort();
@@ -237,17 +237,17 @@ export function createSpacing(options: SpacingOptions): (signal: AbortSignal) =>
 }
 
 /**
- * How one piece of work ended. `again`: time mends it, at the earliest after `retryAfterMs`; `refused`: an admin must,
- * and it waits its own, longer time.
+ * How one piece of work ended. `again`: a temporary error, retried after `retryAfterMs` at the earliest. `refused`: an
+ * admin has to change something, so it is retried after a longer time.
  */
 export type WorkResult = "done" | "again" | "refused" | { readonly retryAfterMs: number };
 
 export interface DueQueueOptions<T> {
   readonly clock: Clock;
-  /** Does the work; what is not done is put back, merged with what came meanwhile. Never rejects. */
+  /** Does the work. Work that is not done goes back into the queue, merged with newer work of its key. Never rejects. */
   work(key: string, item: T, signal: AbortSignal): Promise<WorkResult>;
   merge(older: T, newer: T): T;
-  /** Called with refused work that is dropped: refused work may fill half the queue, the rest is for other keys. */
+  /** Called with refused work that is dropped: refused work may fill at most half of the queue. */
   dropped(item: T): void;
   /** Keys that may wait; `add` refuses more. */
   readonly maxSize: number;
@@ -261,13 +261,13 @@ export interface DueQueueOptions<T> {
 interface Waiting<T> {
   item: T;
   dueAt: number;
-  /** Of refused work: new work for its key does not make it due earlier. */
+  /** Set for refused work, so that new work for its key does not make it due earlier. */
   readonly refused?: { readonly untilAt: number; readonly waits: Backoff };
 }
 
-/** One piece of work takes less: a few requests. */
+/** Longest time of one piece of work (a few requests) before the liveness check fails. */
 const TURN_MS = 300_000;
-/** How often a queue that is not empty looks for what is due. */
+/** How often a queue that is not empty checks for work that is due. */
 const TICK_MS = 200;
 const REFUSED_WAIT = { initialMs: 5_000, maxMs: 300_000 };
 
@@ -297,19 +297,19 @@ export class DueQueue<T> {
     return this.#refused;
   }
 
-  /** What is not done yet for a key. */
+  /** The work for a key that is not done, waiting or in progress. */
   pending(key: string): T | undefined {
     const waiting = this.#waiting.get(key)?.item;
     const busy = this.#busy.get(key);
     return waiting !== undefined && busy !== undefined ? this.#options.merge(busy, waiting) : waiting ?? busy;
   }
 
-  /** What waits for a key, less what is at work. */
+  /** The work that waits for a key, without work in progress. */
   waiting(key: string): T | undefined {
     return this.#waiting.get(key)?.item;
   }
 
-  /** Merges work into what waits for the key, due at the earlier of both times. False where the queue is full. */
+  /** Merges work into the waiting work of the key, due at the earlier of both times. False if the queue is full. */
   add(key: string, item: T, delayMs: number): boolean {
     const dueAt = this.#options.clock.monotonic() + delayMs;
     const waiting = this.#waiting.get(key);
@@ -324,21 +324,21 @@ export class DueQueue<T> {
     return true;
   }
 
-  /** Makes what waits for a key due no earlier than in `delayMs`. */
+  /** Delays the waiting work of a key by at least `delayMs` from now. */
   postpone(key: string, delayMs: number): void {
     const waiting = this.#waiting.get(key);
     if (waiting) waiting.dueAt = Math.max(waiting.dueAt, this.#options.clock.monotonic() + delayMs);
   }
 
-  /** Takes back what waits for a key; what is at work goes on. */
+  /** Removes the waiting work of a key; work in progress continues. */
   drop(key: string): void {
     if (this.#waiting.get(key)?.refused) this.#refused--;
     this.#waiting.delete(key);
   }
 
   /**
-   * Does work for a key at once, out of the queue: what is added for the key meanwhile waits until it has ended. False
-   * where work for the key waits or is under way already.
+   * Does work for a key at once, outside of the queue. Work added for the key meanwhile waits until it has ended. False if
+   * work for the key waits or is in progress already.
    */
   async exclusively(key: string, item: T, work: () => Promise<void>): Promise<boolean> {
     if (this.pending(key) !== undefined) return false;
@@ -363,8 +363,7 @@ export class DueQueue<T> {
   }
 
   /**
-   * Does everything, due or not and as fast as it goes, until nothing is left but what was refused, once more,
-   * or `signal` aborts.
+   * Does all work at once, due or not, until only work is left that was refused again, or `signal` aborts.
    */
   async flush(signal: AbortSignal): Promise<void> {
     for (let refused = true; this.size > (refused ? 0 : this.#refused) && !signal.aborted; refused = false) {

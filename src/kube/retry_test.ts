@@ -25,7 +25,7 @@ Deno.test("backoff() waits at least what the server asks, within reason, with ji
   assertEquals(waits.next(-5), 100);
 });
 
-Deno.test("isRetryable() tells what may pass from what is an answer", () => {
+Deno.test("isRetryable() tells temporary errors from final ones", () => {
   const status = (code: number) => isRetryable(new ApiError("x", code, {}));
   for (const code of [401, 408, 429, 500, 502, 503, 504]) assert(status(code), String(code));
   for (const code of [400, 403, 404, 409, 410, 413, 422]) assert(!status(code), String(code));
@@ -35,7 +35,7 @@ Deno.test("isRetryable() tells what may pass from what is an answer", () => {
   assert(!isRetryable(new TypeError("x")));
 });
 
-Deno.test("retry() goes on until success and passes Retry-After to the wait", async () => {
+Deno.test("retry() tries until success and passes Retry-After to the wait", async () => {
   const waited: number[] = [];
   const told: number[] = [];
   const result = await retry(
@@ -108,7 +108,7 @@ Deno.test("elapsed() is true after the wait, false as soon as the signal aborts,
   await assertRejects(() => elapsed(0, { sleep: broken }), TypeError, "no clock");
 });
 
-Deno.test("settledWithin() waits for work that ends, well or not, and no longer than it may", async () => {
+Deno.test("settledWithin() waits for work to resolve or reject, and no longer than its time", async () => {
   assertEquals(await settledWithin(Promise.resolve(), 3_600_000), true);
   assertEquals(await settledWithin(Promise.reject(new Error("failed")), 3_600_000), true);
   const { promise, resolve } = Promise.withResolvers<void>();

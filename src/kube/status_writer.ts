@@ -1,4 +1,4 @@
-/** Writes the status of configuration objects in the background: changes merge while they wait, at a bounded pace. */
+/** Writes the status of configuration objects in the background, at a limited rate. Changes of one object merge while they wait. */
 import type { Beat } from "../model/beat.ts";
 import type { Clock } from "../model/time.ts";
 import type { JsonObject } from "../model/json.ts";
@@ -16,7 +16,7 @@ export interface StatusTarget {
   readonly uid?: string;
 }
 
-/** What all writers of a process have in common. */
+/** The options that all writers of a process share. */
 export interface StatusApi {
   readonly api: KubeApi;
   readonly clock: Clock;
@@ -31,13 +31,13 @@ export interface StatusWriterOptions<T> extends StatusApi {
   /** Called where the object does not exist; its change is dropped. */
   readonly onMissing?: (target: StatusTarget) => void;
   readonly merge: (older: T, newer: T) => T;
-  /** Where false nothing is written, and what waits is dropped. By default each replica writes. */
+  /** If it returns false, nothing is written and waiting changes are dropped. By default each replica writes. */
   readonly isAllowed?: () => boolean;
   /** Least time between two writes of one object. */
   readonly minIntervalMs: number;
   /** Writes in all. */
   readonly perSecond: number;
-  /** How long `run` goes on after its end to write what waits; 0. */
+  /** How long `run` continues after its signal's abort to write waiting changes; default 0. */
   readonly flushMs?: number;
 }
 
@@ -47,12 +47,12 @@ interface Change<T> {
 }
 
 const log = logger("status");
-/** Objects that wait, and whose last write is remembered. */
+/** Most objects that wait, and most whose last write is remembered. */
 const MAX_OBJECTS = 5_000;
 const MAX_CONFLICTS = 5;
 const CONCURRENCY = 4;
 const REFUSED_WAIT = { initialMs: 2_000, maxMs: 60_000 };
-/** One line an object in this time, however often its status is refused. */
+/** At most one log line for each object in this time, however often its status is refused. */
 const REFUSED_LOG_MS = 300_000;
 
 /** Adds changes to the status of objects by read, merge and write; the oldest change goes first. */
@@ -84,14 +84,14 @@ export class StatusWriter<T> {
   add(target: StatusTarget, value: T): void {
     const key = keyOf(target);
     const waiting = this.#queue.waiting(key);
-    // A new object of this name starts with nothing.
+    // A new object of this name does not get the changes of the old one.
     if (waiting && waiting.target.uid !== target.uid) this.#queue.drop(key);
     if (!this.#queue.add(key, { target, value }, this.#delayMs(key))) {
       logLost(target, "too many objects wait for theirs");
     }
   }
 
-  /** Puts a change in place of what waits for the object; it does not wait for one that was refused. */
+  /** Replaces the waiting change of the object. It is tried at once, even if the last one was refused. */
   replace(target: StatusTarget, value: T): void {
     this.#queue.drop(keyOf(target));
     this.add(target, value);
@@ -108,12 +108,12 @@ export class StatusWriter<T> {
     return waiting && waiting.target.uid === target.uid ? waiting.value : undefined;
   }
 
-  /** Drops what waits for an object: it is gone, or nothing is left to say. */
+  /** Drops the waiting change of an object. */
   forget(target: StatusTarget): void {
     this.#queue.drop(keyOf(target));
   }
 
-  /** Another replica wrote the object: replicas take turns. */
+  /** Call when another replica wrote the object: this replica's next write waits, so that replicas take turns. */
   sawWrite(target: StatusTarget): void {
     const key = keyOf(target);
     this.#noteWrite(key);
@@ -163,7 +163,7 @@ export class StatusWriter<T> {
     }
   }
 
-  /** Reads the object and writes what the change adds to it, on that very version. True where it was written. */
+  /** Reads the object and writes the change, with the resourceVersion that was read. True if it was written. */
   async #patch(target: StatusTarget, value: T, signal: AbortSignal): Promise<boolean> {
     const { api, statusOf, part = "status" } = this.#options;
     const { type, namespace, name } = target;

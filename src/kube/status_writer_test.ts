@@ -89,7 +89,7 @@ async function play(
   }
 }
 
-Deno.test("StatusWriter adds what came since its last write, once in 30 s an object", async () => {
+Deno.test("StatusWriter adds the changes since its last write, once in 30 s for each object", async () => {
   await play(async ({ time, writes, put, count, writer }) => {
     const thing = statusTarget(THINGS, put("a"));
     const counting = writer();
@@ -120,7 +120,7 @@ Deno.test("StatusWriter writes two objects a second, the oldest change first", a
   });
 });
 
-Deno.test("StatusWriter of two replicas adds up, and loses nothing where both read the same version", async () => {
+Deno.test("StatusWriters of two replicas add up, and lose nothing if both read the same version", async () => {
   await play(async ({ time, put, count, writer }) => {
     const thing = statusTarget(THINGS, put("a"));
     const [first, second] = [writer(), writer()];
@@ -147,7 +147,7 @@ Deno.test("StatusWriter waits for its turn where another replica wrote", async (
   });
 });
 
-Deno.test("StatusWriter leaves alone another object of the same name, and forgets what is gone", async () => {
+Deno.test("StatusWriter does not write another object of the same name, and forgets deleted objects", async () => {
   await play(async ({ time, api, writes, put, count, writer }) => {
     const counting = writer();
     const old = statusTarget(THINGS, put("a", "first"));
@@ -170,7 +170,7 @@ Deno.test("StatusWriter leaves alone another object of the same name, and forget
   });
 });
 
-Deno.test("StatusWriter tries a refused object less and less often, holds up no other, and says so seldom", async () => {
+Deno.test("StatusWriter tries a refused object less and less often, delays no other, and logs it rarely", async () => {
   let allowed = false;
   const answer = (name: string) => {
     if (name === "refused" && !allowed) throw new ApiError("patch", 403, { reason: "Forbidden" });
@@ -206,7 +206,7 @@ Deno.test("StatusWriter waits as long as the API server asks, and tries again af
   }, answer);
 });
 
-Deno.test("StatusWriter takes changes of a bounded number of objects, and says what it does not take", async () => {
+Deno.test("StatusWriter accepts changes of a limited number of objects, and logs those it refuses", async () => {
   await play(async ({ writes, put, logged, writer }) => {
     const counting = writer();
     for (let index = 0; index < 6_000; index++) counting.add(statusTarget(THINGS, put(`t-${index}`)), 1);
@@ -216,7 +216,7 @@ Deno.test("StatusWriter takes changes of a bounded number of objects, and says w
   });
 });
 
-Deno.test("StatusWriter writes what waits when it ends", async () => {
+Deno.test("StatusWriter writes the waiting changes when it ends", async () => {
   const counts: (Json | undefined)[] = [];
   let read = () => Promise.resolve<Json | undefined>(undefined);
   await play(async ({ time, put, count, writer }) => {

@@ -1,4 +1,4 @@
-/** Lists and watches a resource, and goes on through every fault. */
+/** Lists and watches a resource, and continues after every error. */
 import { type Beat, NO_BEAT } from "../model/beat.ts";
 import { type Clock, systemClock } from "../model/time.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -28,8 +28,8 @@ import {
 export type WatchState = "listing" | "synced" | "absent" | "forbidden" | "failing";
 
 /**
- * What a watch yields. The objects between `init` and `synced` are all there are: an object that was known before and is
- * not among them is gone. A new `init` may come at any time. After `error` the watch goes on by itself.
+ * What a watch yields. The objects between `init` and `synced` are a complete list: an earlier object that is not among
+ * them is gone. A new `init` may come at any time. After `error` the watch continues without action of the consumer.
  */
 export type WatchEvent<T extends KubeObject = KubeObject> =
   | { readonly type: "init" }
@@ -82,7 +82,7 @@ export interface WatchOptions {
   /** A watch that lived this long and then breaks starts over with the shortest wait. */
   readonly healthyMs?: number;
   readonly backoff?: Backoff;
-  /** Waits while the resource is absent or forbidden: asking every few seconds does not help. */
+  /** Waits while the resource is absent or forbidden: retrying every few seconds does not help. */
   readonly deniedBackoff?: Backoff;
   readonly clock?: Clock;
   readonly random?: () => number;
@@ -113,24 +113,24 @@ export type WatchTuning = Pick<
 export interface Watch<T extends KubeObject = KubeObject>
   extends AsyncGenerator<WatchEvent<T>, void, undefined> {
   /**
-   * Asks for a full list. A list under way is finished first, and then made once more: calls that come faster than lists
-   * end cannot keep one from ending.
+   * Requests a full list. A list in progress is finished first and then repeated once, so that frequent calls do not keep
+   * lists from completing.
    */
   relist(): void;
 }
 
 /**
- * A watch beats within this: it waits `idleMs` (150 s) for a frame, and up to three minutes before it tries again what was
- * denied or was to be put off.
+ * A watch beats within this time: it waits `idleMs` (150 s) for a frame, and up to three minutes before it retries after a
+ * denial or a Retry-After.
  */
 export const WATCH_TURN_MS = 300_000;
-/** A page of a list stays under this many bytes: one over it is refused and asked for again with fewer objects. */
+/** Most bytes of a page of a list. A larger one is refused and requested again with fewer objects. */
 const MAX_PAGE_BYTES = 16 * 1024 * 1024;
-/** What the next page aims at, by the size of the objects on the last one. */
+/** Target size of the next page, computed from the size of the objects on the last one. */
 const AIMED_PAGE_BYTES = MAX_PAGE_BYTES / 2;
 
 /**
- * Watches a resource until `signal` aborts. Lists anew when the resourceVersion has expired, when the server's revision
+ * Watches a resource until `signal` aborts. Lists again when the resourceVersion has expired, when the server's revision
  * went back (etcd was restored from a copy), and on `relist()`; backs off on errors and never gives up.
  */
 export function watch<T extends KubeObject = KubeObject>(
@@ -150,9 +150,9 @@ export function watch<T extends KubeObject = KubeObject>(
 /** What is known of the resource. */
 type State =
   | { readonly phase: "empty" }
-  /** Changes after `resourceVersion` are still to come. `isRenewed`: the watch before fell silent. */
+  /** Listed: the next watch begins after `resourceVersion`. `isRenewed`: the watch before was silent. */
   | { readonly phase: "listed"; readonly resourceVersion: string; readonly isRenewed?: true }
-  /** A watch fell silent, as it does for ever from a revision that a restored server has yet to reach again. */
+  /** A watch was silent. It stays silent if it begins at a revision that a restored server has not reached again yet. */
   | { readonly phase: "silent"; readonly resourceVersion: string };
 
 interface Run {
@@ -238,7 +238,7 @@ async function* loop<T extends KubeObject>(run: Run): AsyncGenerator<WatchEvent<
       telemetry.reconnect(event.reason);
       const wasRenewed = run.state.phase === "listed" && run.state.isRenewed;
       if (needsList(event.reason)) run.state = { phase: "empty" };
-      // Without bookmarks the version of a quiet resource grows old in the course of things.
+      // Without bookmarks the version of a quiet resource expires in normal operation.
       if (wasRenewed && event.reason === "expired") continue;
       telemetry.state(event.state);
       yield event;
@@ -287,7 +287,7 @@ async function listPage<T extends KubeObject>(run: Run, next: string | undefined
     } catch (error) {
       const fault = error instanceof NetworkError ? error.fault : undefined;
       if (fault === "too_large" || fault === "timeout") run.limit = Math.max(1, Math.floor(limit / 4));
-      // A server that was too slow is given a pause first.
+      // After other errors, such as a time-out, the caller waits first.
       if (fault !== "too_large" || limit === 1) throw error;
     }
   }
@@ -305,7 +305,7 @@ async function* follow<T extends KubeObject>(
   run.cut = () => idle.abort(RELIST);
   try {
     for await (const frame of openWatch<T>(run, version, idle.signal)) {
-      // While the consumer is at work the stream is not silent, only unread.
+      // While the consumer handles an event the stream is not silent, only unread.
       idle.clear();
       telemetry.activity();
       if (frame.type === "ERROR") throw toApiError(frame.object, type);
@@ -326,14 +326,14 @@ async function* follow<T extends KubeObject>(
       throw error;
     }
     run.state = { phase: "silent", resourceVersion: version };
-    // Nothing may have happened: some resources (core Events) send no bookmarks.
+    // Silence may mean that nothing changed: some resources (core Events) send no bookmarks.
     if (run.sendsBookmarks) throw error;
     return telemetry.reconnect("silent");
   } finally {
     run.cut = () => {};
   }
   telemetry.reconnect("ended");
-  // A server that closes every watch at once must not be asked again and again without a pause.
+  // Wait, in case the server closes every watch at once.
   if (!resetIfHealthy(run, beganAt)) await elapsed(run.backoff.next(), run.options);
 }
 
@@ -364,12 +364,12 @@ async function checkRevision(run: Run, resourceVersion: string): Promise<void> {
 function versionAfter(before: string, frame: Exclude<WatchFrame, { type: "ERROR" }>): string {
   const { resourceVersion } = frame.object.metadata;
   if (!isOlder(resourceVersion, before)) return resourceVersion ?? before;
-  // Some aggregated API servers send a deleted object with the version it was stored under.
+  // Some aggregated API servers send a deleted object with its last stored version.
   if (frame.type === "DELETED") return before;
   throw new RewoundError(`Cannot go on from resourceVersion ${before}: the watch sent ${resourceVersion}`);
 }
 
-/** Versions are compared only where both are numbers, as they are wherever etcd is behind them. */
+/** Versions are compared only if both are numbers, as they always are with etcd. */
 function isOlder(version: string | undefined, than: string): boolean {
   if (version === undefined || !/^[0-9]+$/.test(version) || !/^[0-9]+$/.test(than)) return false;
   return version.length === than.length ? version < than : version.length < than.length;
@@ -383,7 +383,7 @@ function resetIfHealthy(run: Run, beganAt: number): boolean {
   return true;
 }
 
-/** managedFields are up to half of an object and nothing here reads them; items of a list may lack their kind. */
+/** Removes managedFields, which are up to half of an object and are never read, and adds the kind, which items of a list lack. */
 function arrived<T extends KubeObject>(object: T, type: ResourceType): T {
   const mutable: { apiVersion?: string; kind?: string; metadata: ObjectMeta & { managedFields?: unknown } } =
     object;

@@ -16,7 +16,7 @@ export interface ActivateContext {
   readonly secret: (namespace: string, name: string) => SecretState;
 }
 
-/** A version of an object that was in force. */
+/** The last valid version of an object. */
 export interface Good {
   readonly uid: string;
   readonly generation: number;
@@ -28,7 +28,7 @@ interface Activated {
   readonly verdict: Verdict;
 }
 
-/** Turns what is in force into a source, once its resources and Secret are known. */
+/** Turns a valid object into a source, once its resources and Secret are known. */
 export function activate(
   object: KubeObject,
   { context, good }: { readonly context: ActivateContext; readonly good: Good },
@@ -68,15 +68,15 @@ export function activate(
   return { source, verdict };
 }
 
-/** What a compiled Ingester lacks to be a source. */
+/** What sourceOf() needs besides the compiled Ingester. */
 export interface SourceParts extends Pick<FeedIngester, "id" | "revision"> {
   /** The built-in source of that name. */
   readonly builtin: Source | undefined;
-  /** The object whose status says what its filter leaves out. */
+  /** The object whose status shows what its filter drops. */
   readonly owner?: StatusTarget;
-  /** What an informer reads. */
+  /** The resources that an informer reads. */
   readonly resources: readonly ResourceType[];
-  /** The token in its Secret; undefined while it cannot be used. */
+  /** The token in its Secret; undefined while there is no usable one. */
   readonly secret: () => string | undefined;
 }
 

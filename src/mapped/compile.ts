@@ -1,4 +1,4 @@
-/** Reads an Ingester or ObservationMapping: every mistake with the path to it, or a source ready to run. */
+/** Validates and compiles an Ingester or ObservationMapping. Reports every mistake with its path. */
 import { readFilterBlock } from "../filters/document.ts";
 import { toIssues } from "../text/schema_issues.ts";
 import { filterBlockShape } from "../filters/schema.ts";
@@ -201,7 +201,7 @@ function inputOf(spec: IngesterSpec, namespace: string): MappedInput {
   };
 }
 
-/** The block of the type's name must be there, and no other: since nothing would read its fields. */
+/** The block named like the type is required. Any other block is a mistake, because nothing would read its fields. */
 function blockIssues(spec: IngesterSpec): Issue[] {
   const issues: Issue[] = [];
   for (const type of ["informer", "webhook", "configmap"] as const) {

@@ -92,7 +92,7 @@ function withPlace(text: string, compile: (text: string) => Expression): Express
 const compileCondition = expressionCompiler({ item: "dyn", root: "dyn", key: "string" });
 const compileOverPayload = expressionCompiler({ root: "dyn" });
 
-/** Words match in any case, so two that differ by case alone would contradict each other. */
+/** Words match in any case, so two keys that differ only by case are a mistake. */
 function severityIssues({ severityMap = {} }: MappingSpec, path: Path): Issue[] {
   const issues: Issue[] = [];
   const first = new Map<string, string>();

@@ -19,7 +19,7 @@ const WEBHOOK: JsonObject = {
   mapping: {},
 };
 
-/** The mistakes of an object, as they are told. */
+/** The mistakes of an object, as messages. */
 function mistakes(object: KubeObject): string[] {
   const result = compileMapped(object);
   if (result.ok) return [];
@@ -34,7 +34,7 @@ function compiled(object: KubeObject): CompiledIngester {
   return result.value;
 }
 
-Deno.test("an Ingester's mistakes are told with the path to each, all at once", () => {
+Deno.test("all mistakes of an Ingester are reported at once, each with its path", () => {
   const told = mistakes(ingester({ mapping: { severity: ".a[", category: "x", when: "item.a" } }));
   assertEquals(told, [
     'Cannot load ingester "zen-system/x": at spec.mapping.when: expected an expression of type bool, received dyn; ' +
@@ -45,7 +45,7 @@ Deno.test("an Ingester's mistakes are told with the path to each, all at once", 
   ]);
 });
 
-Deno.test("each mistake of an Ingester has its sentence", () => {
+Deno.test("each mistake of an Ingester has its message", () => {
   const table: [JsonObject, string][] = [
     [{ source: "My Tool" }, 'at spec.source: expected lower-case letters, digits and -, received "My Tool"'],
     [{ typ: "x" }, 'at spec.typ: unknown key; did you mean "type"?'],
@@ -123,14 +123,14 @@ Deno.test("an Ingester needs the block of its type, and takes no other", () => {
   ]);
 });
 
-Deno.test("an Ingester that is no object of the kind is told, whatever it is", () => {
+Deno.test("any value that is not an Ingester is reported as a mistake", () => {
   for (const spec of [null, 5, "x", [], {}] as Json[]) {
     const told = mistakes({ kind: "Ingester", metadata: { name: "x", namespace: "n" }, spec });
     assert(told.length > 0 && told.every((line) => line.includes("at spec")), JSON.stringify(told));
   }
 });
 
-Deno.test("every field of an Ingester comes through", () => {
+Deno.test("compileMapped() keeps every field of an Ingester", () => {
   const whole = compiled(ingester({
     kind: "occurrence",
     window: "1h30m5s",

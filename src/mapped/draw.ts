@@ -15,12 +15,12 @@ export interface CompiledMapping {
   /** Undefined: the payload itself is the one item. */
   readonly forEach: ForEach | undefined;
   readonly when: Expression | undefined;
-  /** Over the payload alone: false where it shows a part of its findings. */
+  /** Evaluated over the payload: false if the payload holds only a part of the findings. */
   readonly completeWhen: Expression | undefined;
   readonly resolvedWhen: Expression | undefined;
   readonly severity: Value;
   readonly category: Value;
-  /** Every category its events can have: all where `category` is a path. */
+  /** Every category that its events can have: all categories if `category` is a path. */
   readonly categories: readonly Category[];
   readonly eventType: Value;
   readonly message: Value;
@@ -39,7 +39,7 @@ export interface CompiledMapping {
 /** Above this a number is a Unix time in milliseconds, below it in seconds: the year 5138 and March 1973. */
 const FIRST_MILLISECONDS = 1e11;
 
-/** Most items of one payload, whatever `when` makes of them: a body of zeros alone holds eight million. */
+/** Most items of one payload, including those that `when` leaves out: a body of zeros can hold eight million. */
 export const MAX_ITEMS = 200_000;
 
 /** Draws the events of a payload. A document that is a list of payloads is read one by one. */
@@ -66,7 +66,7 @@ export function* drawMapped(
 
 const SKIPPED: DrawnNote = { note: "skipped" };
 
-/** An expression that fails is an error, and no view with an error is complete. */
+/** Evaluates completeWhen. If it fails, this yields an error, and a view with an error is not complete. */
 function* drawCompleteness(
   completeWhen: Expression,
   { payload, budget }: { readonly payload: Level; readonly budget: StepBudget },
@@ -83,7 +83,7 @@ function* itemsOf({ forEach }: CompiledMapping, payload: Level): Iterable<Each> 
   else yield { item: payload };
 }
 
-/** Several documents arrive as an array, and many tools send one themselves. A part of one is not split again. */
+/** Splits a body that is an array, since many tools send several documents as one array. Elements are not split again. */
 function* payloadsOf({ body, path }: Payload, isOne: boolean): Iterable<Level> {
   if (isOne || path !== undefined || !Array.isArray(body)) yield rootLevel(body);
   else for (const [index, document] of body.entries()) yield rootLevel(document, `[${index}]`);
@@ -165,7 +165,7 @@ function resourceOf({ resource }: CompiledMapping, item: Level): Resource | unde
   const known = kindInAnyCase(read(resource.kind));
   const apiVersion = read(resource.apiVersion) || known.apiVersion;
   const name = read(resource.name);
-  // The exporter's own label `namespace` says nothing of a resource that has none.
+  // A cluster-scoped resource has no namespace: a `namespace` label is then that of the exporter.
   const namespace = hasNoNamespace(known) ? "" : read(resource.namespace);
   if (known.kind === "" && name === "" && namespace === "") return undefined;
   return {
@@ -176,7 +176,7 @@ function resourceOf({ resource }: CompiledMapping, item: Level): Resource | unde
   };
 }
 
-/** Of a custom kind it is not known: Cluster API has a Node of its own. */
+/** True for the cluster-scoped kinds of Kubernetes. Custom kinds may have the same name: Cluster API has its own Node. */
 function hasNoNamespace({ kind, apiVersion }: ReturnType<typeof kindInAnyCase>): boolean {
   return apiVersion !== "" && kind !== "Namespace" && isClusterScoped(kind);
 }

@@ -92,14 +92,14 @@ Deno.test("when leaves items out, resolvedWhen ends a finding, over item, root a
   );
 });
 
-Deno.test("an item that an expression cannot judge is told with its place, the others are kept", () => {
+Deno.test("an item on which an expression fails is reported with its path, and the others are kept", () => {
   const lines = told({ forEach: ".a[*]", when: "item.ok == false" }, {
     a: [{ ok: false }, {}, 5, { ok: false }],
   });
   assertEquals(lines.map((line) => line.split(":")[0]), ["event", "mapping a[1]", "mapping a[2]", "event"]);
 });
 
-Deno.test("hostile keys of an item are no way into the expression's own objects", () => {
+Deno.test("hostile keys of an item do not reach the expression's own objects", () => {
   const hostile = JSON.parse('{"__proto__": {"ok": false}, "constructor": {"ok": false}}') as Json;
   for (const when of ["item.ok == false", "item.toString == 1", "item.constructor.name == 'Object'"]) {
     assertEquals(told({ when }, hostile)[0]?.split(" ")[0], "mapping", when);
@@ -114,7 +114,7 @@ Deno.test("matches in an expression is linear in hostile text, and refuses what 
   ]);
 });
 
-Deno.test("completeWhen tells a part of a list from a whole one, and its failure is an error", () => {
+Deno.test("completeWhen tells a partial list from a complete one, and its failure is an error", () => {
   const spec = {
     source: "tool",
     type: "informer",
@@ -133,7 +133,7 @@ Deno.test("completeWhen tells a part of a list from a whole one, and its failure
   assertEquals(kinds({ list: [{ m: "a" }] }), ["mapping", "event"]);
 });
 
-Deno.test("the expressions of one payload share their steps, and what they cannot judge is told", () => {
+Deno.test("the expressions of one payload share their steps, and items beyond them are reported", () => {
   const ignored = Array.from({ length: 5_000 }, (_, id) => id);
   const items = Array.from({ length: 2_000 }, () => ({ id: "none" }));
   const lines = told(
@@ -148,7 +148,7 @@ Deno.test("the expressions of one payload share their steps, and what they canno
   );
 });
 
-Deno.test("a category that is none, an identity without values and a place without items are told", () => {
+Deno.test("an unknown category, an identity without values and a path without items are reported", () => {
   assertEquals(told({ category: ".c" }, { c: "nonsense" }), [
     'invalid_value : expected a category of security|compliance|operations|performance|cost, received "nonsense"',
   ]);
@@ -198,7 +198,7 @@ Deno.test("the default identity is event type, resource, message and a map's key
   }]);
 });
 
-Deno.test("without a resource of its own a finding is its object's", () => {
+Deno.test("a finding without a resource gets the object as its resource", () => {
   const of = (name: string) =>
     events({ message: "m" }, {}, { confined: true, namespace: "n", name })[0]?.identity;
   assertEquals(of("a"), { eventType: "tool", message: "m", object: "n/a" });

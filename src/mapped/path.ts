@@ -31,12 +31,12 @@ export type Each =
   | { readonly path: string; readonly found: Json }
   | typeof NO_ITEM;
 
-/** Yielded for a place without items, so that a walk over many of them can take turns. */
+/** Yielded for a place without items, so that a walk over many such places can yield to other work. */
 export const NO_ITEM = Symbol("no item");
 
 /** A compiled forEach. */
 export interface ForEach {
-  /** True where it begins at a list: a payload that is a list is then one, else a list of payloads. */
+  /** True if it begins at a list. A payload that is a list is then read as one payload, else as a list of payloads. */
   readonly beginsAtList: boolean;
   items(payload: Level): Iterable<Each>;
 }

@@ -1,4 +1,4 @@
-/** How paths of the mapping language are written. */
+/** The syntax of paths in the mapping language. */
 
 const MAX_KEYS = 16;
 

@@ -1,4 +1,4 @@
-/** Which Ingesters and ObservationMappings are in force. Pure: objects in, sources and verdicts out. */
+/** Decides which Ingesters and ObservationMappings are active. Pure: objects in, sources and verdicts out. */
 import { formatPath } from "../text/problem.ts";
 import type { KubeObject } from "../kube/api.ts";
 import {
@@ -15,12 +15,12 @@ import { activate, type ActivateContext, type Good } from "./activate.ts";
 import { type CompiledIngester, compileMapped, type CompileResult } from "./compile.ts";
 import { disabled, idOf, type Verdict } from "./verdict.ts";
 
-/** What a plan is made with. */
+/** The input of a plan besides the objects. */
 export interface PlanContext extends ActivateContext {
   readonly trust: TrustContext;
-  /** What each object last had in force, by id: stays while a newer version of it is refused. */
+  /** The last valid version of each object, by id. It stays active while a newer version is refused. */
   readonly lastGood: ReadonlyMap<string, Good>;
-  /** What the last plan read: an object that did not change is not compiled again. */
+  /** The objects that the last plan compiled: an unchanged object is not compiled again. */
   readonly lastRead?: ReadonlyMap<string, ReadObject>;
 }
 
@@ -31,12 +31,12 @@ export interface ReadObject {
   readonly result: CompileResult;
 }
 
-/** Most Ingesters and ObservationMappings; the oldest are in force. */
+/** Most Ingesters and ObservationMappings; the oldest are active. */
 export const MAX_MAPPED = 500;
 /** Longest spec of one, as JSON. */
 const MAX_SPEC_LENGTH = 262_144;
 
-/** The sources in force, and a verdict on each object. */
+/** The active sources, and a verdict on each object. */
 export interface Plan {
   /** By id, a source with the one feed that the object declares; a door has the name of the built-in source that it adds a feed to. */
   readonly active: ReadonlyMap<string, Source>;
@@ -46,7 +46,7 @@ export interface Plan {
   readonly read: ReadonlyMap<string, ReadObject>;
 }
 
-/** Decides on all objects at once, the oldest first: where several claim a source or a path, the oldest has it. */
+/** Decides on all objects at once, the oldest first: if several claim one source or path, the oldest gets it. */
 export function makePlan(objects: readonly KubeObject[], context: PlanContext): Plan {
   const claims = new Map<string, string>();
   const active = new Map<string, Source>();
@@ -56,7 +56,7 @@ export function makePlan(objects: readonly KubeObject[], context: PlanContext): 
   let count = 0;
   for (const object of [...objects].sort(byAge)) {
     const id = idOf(object);
-    // Those of namespaces that are not trusted take no place from others.
+    // Objects of namespaces that are not trusted do not count towards the limit.
     const foreign = refuseNamespace(object.metadata.namespace ?? "", context.trust);
     if (foreign || ++count > MAX_MAPPED) {
       verdicts.set(id, foreign ? verdictOf([foreign]) : LIMIT_EXCEEDED);
@@ -142,7 +142,7 @@ function problemOf(
   };
 }
 
-/** Why an Ingester is refused: it reaches too far, or sets what only the built-in source sets. */
+/** Why an Ingester is refused: it reads what it must not, or sets a field that only the built-in source sets. */
 export function refusalsOf(
   object: KubeObject,
   { ingester, context }: {

@@ -68,7 +68,7 @@ function authOf([source]: readonly Source[]) {
   return feed?.type === "post" ? feed.auth : undefined;
 }
 
-Deno.test("of two that claim one source or path the older keeps it, whatever the order they come in", () => {
+Deno.test("if two Ingesters claim one source or path the older keeps it, in any order of arrival", () => {
   const objects = [
     ingester("young", pushed("tool", "/a")),
     ingester("old", pushed("tool", "/b"), { age: 2 }),
@@ -85,7 +85,7 @@ Deno.test("of two that claim one source or path the older keeps it, whatever the
   }
 });
 
-Deno.test("of more than 500 objects the oldest are obeyed, and those of other namespaces take no place", () => {
+Deno.test("of more than 500 objects the oldest are active, and those of untrusted namespaces do not count", () => {
   const created = (second: number) => new Date(Date.UTC(2026, 0, 1) + second * 1_000).toISOString();
   const numbered = (index: number, namespace: string) => {
     const name = `x-${String(index).padStart(3, "0")}`;
@@ -100,7 +100,7 @@ Deno.test("of more than 500 objects the oldest are obeyed, and those of other na
   assertEquals(exceeded.map(([id]) => id), ["Ingester zen-system/x-1200", "Ingester zen-system/x-1201"]);
 });
 
-Deno.test("what is disabled claims nothing", () => {
+Deno.test("a disabled Ingester claims neither source nor path", () => {
   const told = verdicts([
     ingester("off", pushed("tool", "/a", { enabled: false }), { age: 1 }),
     ingester("on", pushed("tool", "/a")),
@@ -108,7 +108,7 @@ Deno.test("what is disabled claims nothing", () => {
   assertEquals(told, { off: "Disabled: spec.enabled is false", on: "*InForce: takes what is posted to /a" });
 });
 
-Deno.test("a mapping that reaches too far is refused with the reason", () => {
+Deno.test("a mapping that reads what it must not is refused with the reason", () => {
   const informer = (resource: string, group = "") => ({
     source: "tool",
     type: "informer",
@@ -151,7 +151,7 @@ Deno.test("a mapping that reaches too far is refused with the reason", () => {
   );
 });
 
-Deno.test("an ObservationMapping of Secrets is refused by its kind, and of what has no such resource waits", () => {
+Deno.test("an ObservationMapping of Secrets is refused by its kind, and one of an unknown resource waits", () => {
   const mapping = (kind: string): KubeObject => ({
     kind: "ObservationMapping",
     metadata: { name: kind.toLowerCase(), namespace: "zen-system", uid: kind },
@@ -166,7 +166,7 @@ Deno.test("an ObservationMapping of Secrets is refused by its kind, and of what 
   });
 });
 
-Deno.test("a bad new version leaves the last good one in force, and says so", () => {
+Deno.test("a bad new version leaves the last good one active, and the condition says so", () => {
   const good = makePlan([ingester("x", pushed("tool", "/a"))], planContext()).good;
   const bad = ingester("x", pushed("tool", "/a", { mapping: { message: ".a[" } }), { generation: 2 });
   const plan = makePlan([bad], planContext({ lastGood: good }));
@@ -235,7 +235,7 @@ Deno.test("a webhook without its Secret stays closed and says why", () => {
   assertEquals(auth.secret(), "hunter2hunter2");
 });
 
-Deno.test("a webhook that says nothing of auth wants the settings' token, and only none opens it", () => {
+Deno.test("a webhook without auth requires the settings' token, and only auth none opens it", () => {
   const auth = (webhook: JsonObject) => authOf(active([ingester("x", pushed("tool", "/a", { webhook }))]));
   assertEquals(auth({ path: "/a" }), { type: "default" });
   assertEquals(auth({ path: "/a", auth: { type: "none" } }), { type: "none" });
@@ -250,7 +250,7 @@ Deno.test("objectPayload() confines objects to their namespace, except Kubernete
   assertEquals(confined("example.com/v1", "Event"), true);
 });
 
-Deno.test("the filter of an Ingester that feeds a built-in source acts on that feed alone", () => {
+Deno.test("the filter of an Ingester that feeds a built-in source applies to that feed only", () => {
   const spec = {
     source: "falco",
     type: "webhook",

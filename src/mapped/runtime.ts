@@ -1,4 +1,4 @@
-/** Keeps the sources of Ingesters and ObservationMappings in force while they change: watch, plan, apply, say so. */
+/** Runs the sources of Ingesters and ObservationMappings: watches the objects, plans, applies the plan and writes conditions. */
 import { type Beat, NO_BEAT } from "../model/beat.ts";
 import { ChangeSignal } from "../model/change_signal.ts";
 import type { Clock } from "../model/time.ts";
@@ -28,7 +28,7 @@ export interface MappedOptions {
   readonly conditions: Pick<Conditions, "set" | "forget">;
   readonly builtins: ReadonlyMap<string, Source>;
   readonly trust: TrustContext;
-  /** The state of the one feed of a source in force. */
+  /** The state of the one feed of an active source. */
   readonly stateOf: (source: Source) => SourceState;
   readonly clock: Clock;
   readonly metrics: Metrics;
@@ -36,21 +36,21 @@ export interface MappedOptions {
   readonly watchTuning?: WatchTuning;
 }
 
-/** `open`: an object may read the source again, or they are not known yet. `absent`: what they name is not served. */
+/** `open`: an object may make the source active again, or the objects are not known yet. `absent`: their resources are not served. */
 export type Claim = "open" | "absent" | "disabled" | "none";
 
 const log = logger("ingesters");
 const NO_PLAN: Plan = { active: new Map(), verdicts: new Map(), good: new Map(), read: new Map() };
-/** Of several objects the first of these counts. */
+/** In this order of precedence, if objects of one source have different claims. */
 const CLAIMS: readonly Claim[] = ["open", "absent", "disabled"];
 const KINDS = [INGESTERS, OBSERVATION_MAPPINGS];
-/** How often the states of feeds are compared with the conditions: no request is made where nothing changed. */
+/** How often the states of feeds are compared with the conditions. Without a change this sends no request. */
 const STATES_MS = 2_000;
-/** A plan of the most objects, with their expressions to compile, takes less. */
+/** Longest time of a plan of MAX_MAPPED objects before the liveness check fails. */
 const PLAN_TURN_MS = 60_000;
 /** Changes that follow each other are decided together, at most this long after the first. */
 const MIN_PLAN_INTERVAL_MS = 250;
-/** Objects of other namespaces are refused: of this many the head is held, to say so in their conditions. */
+/** Most refused objects of untrusted namespaces that are kept (metadata only), to write their conditions. */
 const MAX_FOREIGN = 1_000;
 /** An object's counters are written at most once in this time, and those of all objects at this rate. */
 const COUNTS = { minIntervalMs: 30_000, perSecond: 2, flushMs: 1_000 };
@@ -60,12 +60,12 @@ type Objects = ReadonlyMap<string, KubeObject>;
 /** The sources of a process that come from configuration. */
 export class MappedSources {
   readonly #options: MappedOptions;
-  /** The sources in force changed. */
+  /** Fires when the active sources change. */
   readonly changes = new ChangeSignal();
   readonly #secrets: WebhookSecrets;
   readonly #counts: StatusWriter<EventCount>;
   readonly #pause: Pause;
-  /** By kind; absent until its first list, or the news that it cannot be had, is in. */
+  /** By kind; absent until its first list is complete or has failed. */
   readonly #objects = new Map<ResourceType, Objects>();
   /** Kinds whose objects are known: read once, or not served. */
   readonly #read = new Set<ResourceType>();
@@ -74,7 +74,7 @@ export class MappedSources {
   #planned: readonly KubeObject[] = [];
   #plan: Plan = NO_PLAN;
   #plannedAt = -Infinity;
-  /** By source; built when it is next asked for. */
+  /** By source; undefined until the next call of claims() builds it. */
   #claims: ReadonlyMap<string, Claim> | undefined;
   #told = "";
   #isDirty = true;
@@ -101,7 +101,7 @@ export class MappedSources {
     return this.#settled.promise;
   }
 
-  /** The sources in force now. */
+  /** The active sources. */
   get active(): readonly Source[] {
     return [...this.#plan.active.values()];
   }
@@ -111,27 +111,27 @@ export class MappedSources {
     return this.#informers();
   }
 
-  /** What the objects say of a source that is not in force: where one is open, nobody else's view of it is complete. */
+  /** The objects' claim to a source that is not active. While one is `open`, no view of the source counts as complete. */
   claims(source: string): Claim {
     if (this.#read.size < KINDS.length) return "open";
     this.#claims ??= this.#readClaims();
     return this.#claims.get(source) ?? "none";
   }
 
-  /** The sources that objects name, in force or not. */
+  /** The sources that objects name, active or not. */
   get named(): readonly string[] {
     this.#claims ??= this.#readClaims();
     return [...this.#claims.keys()];
   }
 
-  /** Counts events that a source in force brought. */
+  /** Counts events of an active source. */
   noteEvents(id: string, count: number): void {
     const object = this.#plan.good.has(id) ? this.#find(id) : undefined;
     if (!object || count === 0) return;
     this.#counts.add(statusTarget(typeOf(object), object), { count, lastAt: this.#options.clock.now() });
   }
 
-  /** Watches, decides and says so until `signal` aborts. */
+  /** Watches, plans and writes conditions until `signal` aborts. */
   async run(signal: AbortSignal, beat: Beat = NO_BEAT): Promise<void> {
     using _subscription = this.#options.discovery.subscribe(() => this.#decide());
     await Promise.all([
@@ -172,7 +172,7 @@ export class MappedSources {
     }
   }
 
-  /** Without its CRD a kind has no objects, nor without the right to read them at the start. Other faults change nothing. */
+  /** Handles a failed watch. Without the CRD, or at the start without permission to read, a kind has no objects. Other errors change nothing. */
   #failed(type: ResourceType, state: Extract<WatchEvent, { type: "error" }>["state"]): void {
     if (state === "absent") this.#read.add(type);
     if (state === "absent" || (state === "forbidden" && !this.#objects.has(type))) {
@@ -202,7 +202,7 @@ export class MappedSources {
         this.#options.conditions.forget(type, object);
         this.#counts.forget(target);
       } else if (countersText(now) !== countersText(object)) this.#counts.sawWrite(target);
-      // Our own writes of the status come back too: nothing is decided anew for them.
+      // Status writes of this process come back through the watch: they do not need a new plan.
       isNews ||= now?.metadata.uid !== target.uid || now.metadata.generation !== object.metadata.generation;
     }
     if (isNews) this.#decide();
@@ -228,7 +228,7 @@ export class MappedSources {
     return claims;
   }
 
-  /** The one loop that plans and says what was decided. */
+  /** The one loop that plans and writes conditions. */
   async #decideAlways(signal: AbortSignal, beat: Beat): Promise<void> {
     const { clock, sleep } = this.#options;
     do {
@@ -263,7 +263,7 @@ export class MappedSources {
 
   async #makePlan(objects: readonly KubeObject[]): Promise<Plan> {
     if (objects.length === 0) return NO_PLAN;
-    // What reads them (zod, CEL, their schemas) is loaded with the first object.
+    // The modules that compile objects (zod, CEL, schemas) are loaded when there is a first object.
     const { makePlan } = await import("./plan.ts");
     const { builtins, trust, discovery } = this.#options;
     return makePlan(objects, {
@@ -276,7 +276,7 @@ export class MappedSources {
     });
   }
 
-  /** Hands the conditions to their writer: the verdict on the generation that was judged, and what its feed meets now. */
+  /** Passes the conditions to their writer: the verdict on the planned generation, and the state of its feed. */
   #sayConditions(): void {
     const { conditions, stateOf } = this.#options;
     for (const planned of this.#planned) {
@@ -339,7 +339,7 @@ export class MappedSources {
   }
 }
 
-/** What tells an object and its conditions. */
+/** The part of an object that identifies it and holds its conditions. */
 function headOf({ kind, metadata, status }: KubeObject): KubeObject {
   const { name, namespace, uid, resourceVersion, generation, creationTimestamp } = metadata;
   const head = { name, namespace, uid, resourceVersion, generation, creationTimestamp };

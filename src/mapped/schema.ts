@@ -1,4 +1,4 @@
-/** What Ingester and ObservationMapping take: the one place their fields are declared, for the CRDs and for reading. */
+/** The fields of Ingester and ObservationMapping, for the CRDs and for validation. */
 import * as z from "zod";
 import { dropsShape } from "../filters/drops_schema.ts";
 import { filterBlockSchema } from "../filters/schema.ts";
@@ -16,8 +16,8 @@ const DURATION = /^([0-9]+(s|m|h))+$/;
 const KEEPS_UNKNOWN = { "x-kubernetes-preserve-unknown-fields": true };
 
 /**
- * Keys it does not know are refused here. The API server keeps them, else a misspelt one would vanish before anybody
- * could say so: a filter or identity that says less than its author thinks, in a source that is called ready.
+ * Refuses unknown keys. The CRD makes the API server keep them: if it pruned them, a misspelt key of a filter or identity
+ * would vanish, and the source would be ready without it.
  */
 const closed = <T extends z.ZodRawShape>(shape: T) => z.strictObject(shape).meta(KEEPS_UNKNOWN);
 
@@ -39,7 +39,7 @@ const severityWord = z.string({ error: `expected one of ${SEVERITIES.join("|")}`
   .transform((text) => SEVERITIES.find((severity) => severity === text.toUpperCase()) ?? text)
   .pipe(z.enum(SEVERITIES));
 
-/** How words of a severityMap are compared. */
+/** The form in which words of a severityMap are compared. */
 export function severityKey(word: string): string {
   return word.trim().toLowerCase();
 }
@@ -185,7 +185,7 @@ const STATE_COLUMNS: readonly PrinterColumn[] = [
   { name: "Message", path: '.status.conditions[?(@.type=="Ready")].message', type: "string", wide: true },
 ];
 
-/** What the CRDs are made of. */
+/** The options of the CRDs. */
 export const MAPPED_CRDS: Readonly<Record<string, CrdOptions>> = {
   ingester: {
     kind: "Ingester",

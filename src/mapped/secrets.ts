@@ -1,4 +1,4 @@
-/** The Secrets of webhooks: read by name from the Ingester's own namespace, only with our label, and read again in turn. */
+/** Reads the Secrets of webhooks by name, in the Ingester's namespace, only those with zen-watcher's label, again and again. */
 import { type Beat, NO_BEAT } from "../model/beat.ts";
 import type { Clock } from "../model/time.ts";
 import { hasStatus, type KubeApi, type KubeObject } from "../kube/api.ts";
@@ -6,12 +6,12 @@ import { Pause, type Sleep } from "../kube/retry.ts";
 import { GROUP } from "../model/observation.ts";
 import { SECRETS } from "../kube/core_resources.ts";
 
-/** A Secret must say itself that it is meant for us: else an Ingester could test guesses at any other. */
+/** Label that a Secret must have. Without it, the author of an Ingester could guess tokens of any other Secret. */
 export const SECRET_LABEL = `${GROUP}/webhook-auth`;
 const KEY = "token";
 const MIN_LENGTH = 8;
 
-/** A token, or why there is none. Neither before it was first read. */
+/** A token, or why there is none. Both are undefined before the first read. */
 export interface SecretState {
   readonly token?: string;
   readonly problem?: string;
@@ -41,7 +41,7 @@ interface Entry {
 /** Delay before a Secret is read again; it doubles with each read, up to the longest. */
 const FIRST_REREAD_MS = 2_000;
 const LONGEST_REREAD_MS = 30_000;
-/** Between two reads of known Secrets: 500 of them are read in about three minutes. */
+/** Time between two reads of known Secrets: 500 of them are read in about three minutes. */
 const REREAD_SPACING_MS = 400;
 const CONCURRENCY = 8;
 /** Longest time of one read before the liveness check fails. */
@@ -62,7 +62,7 @@ export class WebhookSecrets {
     return this.#entries.get(`${namespace}/${name}`)?.state ?? {};
   }
 
-  /** Replaces the Secrets that are wanted; new ones are read at once. */
+  /** Sets the Secrets to read; new ones are read at once. */
   want(refs: readonly SecretRef[]): void {
     const wanted = new Map(refs.map((ref) => [`${ref.namespace}/${ref.name}`, ref]));
     for (const key of this.#entries.keys()) if (!wanted.has(key)) this.#entries.delete(key);
@@ -103,7 +103,7 @@ export class WebhookSecrets {
     this.#options.onChange();
   }
 
-  /** The Secret to be read again next. */
+  /** The Secret that is due next. */
   #next(): Entry | undefined {
     let next: Entry | undefined;
     for (const entry of this.#entries.values()) {
@@ -112,7 +112,7 @@ export class WebhookSecrets {
     return next;
   }
 
-  /** True where its state changed. A read that fails leaves it as it was. */
+  /** Reads a Secret; true if its state changed. A failed read changes nothing. */
   async #read(entry: Entry, signal: AbortSignal): Promise<boolean> {
     const state = await readSecret(this.#options.api, entry.ref, signal);
     const waitMs = Math.min(LONGEST_REREAD_MS, FIRST_REREAD_MS * 2 ** Math.min(entry.reads++, 10));

@@ -46,7 +46,7 @@ function secret(name: string, token: string): KubeObject {
   return { metadata: { name, namespace: "zen-system", labels }, data: { token: btoa(token) } };
 }
 
-Deno.test("WebhookSecrets reads new Secrets at once, whatever their number, and tells once", async () => {
+Deno.test("WebhookSecrets reads any number of new Secrets at once, and calls onChange once", async () => {
   await play(async ({ api, secrets, changes }) => {
     api.put("secrets", secret("s-7", "token-number-7"));
     secrets.want(Array.from({ length: 500 }, (_, index) => ref(`s-${index}`)));
@@ -78,7 +78,7 @@ Deno.test("WebhookSecrets reads 500 absent Secrets at most 2.5 times a second, e
   });
 });
 
-Deno.test("WebhookSecrets finds a Secret within seconds that comes just after its Ingester, and a new token within 30 s", async () => {
+Deno.test("WebhookSecrets finds a Secret created just after its Ingester within seconds, and a new token within 30 s", async () => {
   await play(async ({ time, api, secrets, changes }) => {
     secrets.want([ref("hook")]);
     await time.advance(1_000);
@@ -100,7 +100,7 @@ Deno.test("WebhookSecrets finds a Secret within seconds that comes just after it
   });
 });
 
-Deno.test("WebhookSecrets forgets what is no longer wanted, and rests while nothing is", async () => {
+Deno.test("WebhookSecrets forgets Secrets that are no longer wanted, and is idle without any", async () => {
   await play(async ({ time, api, secrets }) => {
     api.put("secrets", secret("hook", "first-token"));
     secrets.want([ref("hook")]);

@@ -13,7 +13,7 @@ export type ServedState =
   | { readonly state: "served"; readonly resources: readonly ResourceType[] }
   | { readonly state: "absent"; readonly reason: string; readonly message: string };
 
-/** The reason where the API server does not serve what is named. */
+/** The reason if the API server does not serve the named resource. */
 export const NOT_SERVED = "NotServed";
 /** Most resources that one `*` takes. */
 const MAX_RESOURCES = 200;

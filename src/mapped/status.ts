@@ -1,4 +1,4 @@
-/** What is written into the status of an Ingester or ObservationMapping. Pure. */
+/** The status of an Ingester or ObservationMapping. Pure. */
 import { at, type JsonObject, number, textAt } from "../model/json.ts";
 import { formatSeconds } from "../model/time.ts";
 import { type KubeObject, resourceName } from "../kube/api.ts";
@@ -14,7 +14,7 @@ export interface EventCount {
   readonly lastAt: number;
 }
 
-/** The condition of an object: the verdict on it, or why nothing arrives though it is in force. */
+/** The condition of an object: the verdict on it, or, if it is active, why nothing arrives. */
 export function conditionOf(
   { ready, reason, message }: Verdict,
   inForce?: { readonly source: Source; readonly state: SourceState },
@@ -58,7 +58,7 @@ export function mergeCounts(older: EventCount, newer: EventCount): EventCount {
   return { count: older.count + newer.count, lastAt: Math.max(older.lastAt, newer.lastAt) };
 }
 
-/** The stored counters as a text that differs where they do. */
+/** The stored counters as a text, for comparing them. */
 export function countersText(object: KubeObject): string {
   const status = statusOf(object);
   return `${number(at(status, "eventsTotal")) ?? 0} ${textAt(status, "lastEventAt")}`;
@@ -73,7 +73,7 @@ function whatIsRead(feed: Feed): string {
   return feed.type === "configmap" ? `ConfigMaps in ${feed.namespace}` : feed.path;
 }
 
-/** The rule that is missing, as it is written into the chart's values or a Role. */
+/** The missing RBAC rule, in the notation of the chart's values and of a Role. */
 function ruleFor(feed: Feed): string {
   const verbs = '"verbs": ["get", "list", "watch"]';
   if (feed.type === "configmap") {

@@ -1,4 +1,4 @@
-/** What configuration by users may not reach (SPEC section 13). Pure; each rule returns a reason, or undefined where the configuration may. */
+/** What users' configuration must not read or claim (SPEC section 13). Pure; each rule returns why it refuses, or undefined. */
 import { GROUP } from "../model/observation.ts";
 import { BUILT_IN, RESERVED_SOURCES, SOURCES } from "../sources/registry.ts";
 
@@ -25,7 +25,7 @@ const OWN_PATHS: ReadonlySet<string> = new Set([
   ...SOURCES.flatMap(({ feeds }) => feeds.map((feed) => feed.type === "post" ? firstSegment(feed.path) : "")),
 ]);
 
-/** True where configuration of this namespace is obeyed. */
+/** True if configuration in this namespace is used. */
 export function isTrustedNamespace(namespace: string, trust: TrustContext): boolean {
   return namespace === trust.ownNamespace || trust.trustedNamespaces.includes(namespace);
 }

@@ -14,14 +14,14 @@ const trust = {
   configMapNamespaces: ["kube-bench"],
 };
 
-Deno.test("configuration is obeyed in the controller's namespace and in trusted ones", () => {
+Deno.test("configuration is used in the controller's namespace and in trusted ones", () => {
   assertEquals(refuseNamespace("zen-system", trust), undefined);
   assertEquals(refuseNamespace("team", trust), undefined);
   assertEquals(refuseNamespace("other", trust)?.reason, "NamespaceNotTrusted");
   assertEquals(refuseNamespace("", trust)?.reason, "NamespaceNotTrusted");
 });
 
-Deno.test("no mapping reads credentials, our own group or ConfigMaps at large", () => {
+Deno.test("no mapping reads credentials, zen-watcher's own group or ConfigMaps of other namespaces", () => {
   const reason = (group: string, resource: string) =>
     refuseTarget({ group, resource }, [])?.reason ?? "allowed";
   for (
@@ -71,7 +71,7 @@ Deno.test("ConfigMaps are read in the Ingester's own namespace, and for the cont
   assertEquals(reason("team", "zen-system"), "ForbiddenTarget");
 });
 
-Deno.test("built-in sources and the program's own routes are not to be had", () => {
+Deno.test("built-in sources and the program's own routes cannot be claimed", () => {
   for (const source of ["falco", "audit", "kube-bench", "checkov", "trivy", "kyverno"]) {
     assertEquals(refuseSource(source, ["spec", "source"])?.reason, "ReservedSource", source);
   }

@@ -49,7 +49,7 @@ export interface InClusterOptions {
 /** Where the kubelet mounts it. */
 export const SERVICE_ACCOUNT_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/** The least time between two reads after a 401: many requests may be refused at the same time. */
+/** Least time between two reads after a 401, since many requests may be refused at the same time. */
 const FRESH_AGE_MS = 1_000;
 
 /** The cluster this Pod runs in. Throws if the service account is not mounted. */
@@ -80,18 +80,18 @@ async function readOr(readFile: (path: string) => Promise<string>, path: string)
   }
 }
 
-/** How a value is read, and how long it is good. */
+/** How a value is read, and how long it is used. */
 export interface CachedOptions<T> {
   readonly clock: Clock;
   readonly maxAgeMs: number;
-  /** The age under which even a fresh read is answered from the last one. */
+  /** A fresh read returns the last value if that is younger than this. */
   readonly freshAgeMs: number;
   readonly read: (fresh: boolean) => Promise<T>;
 }
 
 /**
- * Reads a value when it is too old, once for calls at the same time. Where a routine read fails, the last value stays in
- * use: a file may be in the middle of being replaced. A fresh read that fails rejects.
+ * Reads a value again when it is too old, once for concurrent calls. If a routine read fails, the last value stays in use,
+ * because a file may just be being replaced. If a fresh read fails, the call rejects.
  */
 export function cached<T>(options: CachedOptions<T>): (how?: { readonly fresh?: boolean }) => Promise<T> {
   const { clock, maxAgeMs, freshAgeMs, read } = options;

@@ -69,7 +69,7 @@ Deno.test("inClusterConnection() says which file is missing or empty", async () 
   );
 });
 
-Deno.test("cached() goes on with the last value when a routine read fails, and says so when a fresh one does", async () => {
+Deno.test("cached() keeps the last value when a routine read fails, and rejects when a fresh one does", async () => {
   const clock = ticking();
   let fails = false;
   const get = cached({
@@ -85,7 +85,7 @@ Deno.test("cached() goes on with the last value when a routine read fails, and s
   await assertRejects(() => get({ fresh: true }), Error, "half written");
 });
 
-Deno.test("cached() reads once for calls at the same time", async () => {
+Deno.test("cached() reads once for concurrent calls", async () => {
   let reads = 0;
   const read = () => Promise.resolve(++reads);
   const get = cached({ clock: ticking(), maxAgeMs: 10, freshAgeMs: 1, read });

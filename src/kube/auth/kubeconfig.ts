@@ -16,7 +16,7 @@ import {
   SERVICE_ACCOUNT_FOLDER,
 } from "./connection.ts";
 
-/** Flags and environment, handed in: nothing here reads either. */
+/** Flags and environment variables. They are passed in: nothing in this file reads them. */
 export interface ClusterChoice {
   /** `--kubeconfig`. */
   readonly kubeconfig?: string | undefined;
@@ -158,14 +158,14 @@ function resolveCommand(exec: unknown, folder: string): void {
   if (exec["command"].includes(sep)) exec["command"] = resolve(folder, exec["command"]);
 }
 
-/** Adds what is not there yet. `mergeConfig` of client-node refuses duplicates and lets the last context win. */
+/** Adds the entries that are missing. Own code: `mergeConfig` of client-node refuses duplicates and lets the last context win. */
 function merge(into: KubeConfig, part: KubeConfig): void {
   into.clusters ??= [];
   into.users ??= [];
   into.contexts ??= [];
   for (const cluster of part.clusters) {
     if (into.getCluster(cluster.name)) continue;
-    // client-node takes a server without TLS only where verification is off; there is nothing to verify.
+    // client-node accepts a server without TLS only if verification is off; without TLS there is nothing to verify.
     into.addCluster(isPlain(cluster) ? { ...cluster, skipTLSVerify: true } : cluster);
   }
   for (const user of part.users) if (!into.getUser(user.name)) into.addUser(user);
@@ -211,7 +211,7 @@ async function toEndpoint(
         "the cluster's certificate-authority instead",
     );
   }
-  // The runtime's TLS takes the name from the URL alone.
+  // The runtime verifies the name in the URL and accepts no other.
   if (cluster.tlsServerName) {
     throw cannot("tls-server-name is not supported: use a server address that is in its certificate");
   }

@@ -179,7 +179,7 @@ Deno.test("kubeconfigConnection() keeps the CA of a context without a user", asy
   assertEquals((await endpointOf(await dir.write("config", JSON.stringify(parsed)))).caPem, pem("ca.pem"));
 });
 
-Deno.test("kubeconfigConnection() refuses what it cannot use and says why", async () => {
+Deno.test("kubeconfigConnection() refuses a kubeconfig that it cannot use and says why", async () => {
   await using dir = await folder();
   const refused = async (text: string, why: string, context?: string) => {
     const path = await dir.write("config", text);
