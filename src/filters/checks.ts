@@ -5,7 +5,7 @@ import type { FilterReason } from "../model/outcome.ts";
 import type { Expression } from "./expression.ts";
 import type { StepBudget } from "./steps.ts";
 
-/** What one document says of one source. Lists hold canonical values; an absent key is no opinion. */
+/** The conditions of one document for one source. Lists hold canonical values; an absent key is no condition. */
 export interface FilterBlock {
   readonly enabled?: boolean;
   readonly minSeverity?: Severity;
@@ -45,7 +45,7 @@ export const DIMENSIONS = [
 export type Dimension = typeof DIMENSIONS[number];
 
 /**
- * Ranks for `minSeverity`. UNKNOWN stands below LOW: who asks for a minimum asks for events known to reach it.
+ * Ranks for `minSeverity`. UNKNOWN ranks below LOW, so that a minimum passes only events known to reach it.
  * `includeSeverity` can name UNKNOWN beside others.
  */
 export const SEVERITY_RANK: Readonly<Record<Severity, number>> = {
@@ -67,10 +67,10 @@ export interface Check {
 /** Dimensions with lists. */
 type ListDimension = Exclude<Dimension, "enabled" | "severity" | "expression">;
 
-/** The event as checks see it, prepared once for all documents; what the event does not have is an empty list. */
+/** The event in the form that checks read, prepared once for all documents. A value that the event lacks is an empty list. */
 export interface Subject extends Readonly<Record<ListDimension, readonly string[]>> {
   readonly event: NormalEvent;
-  /** What an expression sees; made when the first one asks. */
+  /** The variables of expressions; built for the first expression. */
   readonly variables: () => Readonly<Record<string, unknown>>;
 }
 
@@ -89,7 +89,7 @@ export function toSubject(event: NormalEvent): Subject {
   };
 }
 
-/** What a filter's expression sees of an event. */
+/** The variables of a filter's expression. */
 export function filterVariables(event: NormalEvent): Readonly<Record<string, unknown>> {
   return {
     source: event.source,
@@ -101,7 +101,7 @@ export function filterVariables(event: NormalEvent): Readonly<Record<string, unk
   };
 }
 
-/** The checks of a block, in the order of `DIMENSIONS`; none for a dimension without an opinion. */
+/** The checks of a block, in the order of `DIMENSIONS`; none for an absent dimension. */
 export function compileChecks(block: FilterBlock): readonly Check[] {
   return [
     enabledCheck(block),
@@ -214,7 +214,7 @@ function expressionCheck(block: FilterBlock): Check | undefined {
   };
 }
 
-/** A matcher for `*` globs: each piece is sought after the one before, so no input makes it go back. */
+/** A matcher for `*` globs. It searches each piece after the one before and never backtracks. */
 export function compileGlob(pattern: string): (text: string) => boolean {
   const pieces = pattern.split("*");
   const first = pieces[0] ?? "";

@@ -1,4 +1,4 @@
-/** JSON or YAML text as a value whose every part can be found again in the text. */
+/** Parses JSON or YAML text and finds the line and column of every part of the value. */
 import {
   type Document,
   isMap,
@@ -24,22 +24,22 @@ export interface TextBounds {
   readonly maxMarks: number;
 }
 
-/** What the server reads. JSON is not bounded by its marks: it is read 50 times as fast. */
+/** The bounds of the server. The marks of JSON are not limited: it is read 50 times as fast. */
 export const SERVER_BOUNDS: TextBounds = { maxLength: MAX_TEXT_LENGTH, maxMarks: 8_000 };
-/** Anchors, and aliases, of one text: the parser looks for the anchor of each alias among all others. */
+/** Most anchors, and most aliases, of one text: for each alias the parser searches all anchors. */
 export const MAX_ANCHORS = 100;
 
 export type TextResult =
   | { readonly ok: true; readonly documents: readonly TextDocument[] }
   | { readonly ok: false; readonly problems: readonly Problem[] };
 
-/** Reads every document of a YAML stream, or one JSON value: all of them, or what is wrong with any. */
+/** Reads every document of a YAML stream, or one JSON value. Fails if any document cannot be read. */
 export function readDocuments(text: string, bounds = SERVER_BOUNDS): TextResult {
   const { documents, problems } = readEachDocument(text, bounds);
   return problems.length > 0 ? { ok: false, problems } : { ok: true, documents };
 }
 
-/** Reads the documents that can be read, and says what is wrong with the others. */
+/** Reads the documents that can be read, and reports the problems of the others. */
 export function readEachDocument(
   text: string,
   { maxLength, maxMarks }: TextBounds = SERVER_BOUNDS,
@@ -53,7 +53,7 @@ export function readEachDocument(
   if (excess !== undefined) return json && json.problems.length > 0 ? json : unread(excess);
   const lines = new LineCounter();
   try {
-    // The parser compares each key with all others: the 45,000 a ConfigMap can hold would stop the process for 20 s.
+    // The parser would compare each key with all others: the 45,000 that fit into a ConfigMap would block the process for 20 s.
     const parsed = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: false });
     const documents: Document[] = Array.isArray(parsed) ? parsed : [];
     const read = documents.map((document) => ({ document, problems: problemsOf(document, lines) }));
@@ -63,7 +63,7 @@ export function readEachDocument(
       problems: read.flatMap(({ problems }) => problems),
     };
   } catch (error) {
-    // The parser recurses: text nested by the thousand ends here, and so do alias bombs.
+    // The parser is recursive: text with thousands of levels and alias bombs fail here.
     return unread(wording(error instanceof Error ? error.message : String(error)));
   }
 }
@@ -86,11 +86,11 @@ export function readDocument(
   return { ok: true, document };
 }
 
-/** Characters that make a token of their own wherever they are, or may. */
+/** Characters that are or can be a token, wherever they are. */
 const MARKS = new Set("\n[]{},\"'#%!|>@`".split("").map((mark) => mark.charCodeAt(0)));
 const DASH = 45, QUESTION = 63, COLON = 58, AMPERSAND = 38, ASTERISK = 42, SPACE = 32;
 
-/** Why the text is not given to the parser of YAML, if so: one pass, before which nothing is known of its cost. */
+/** Why the text is too costly for the YAML parser; undefined if it is not. Takes one pass. */
 function excessOf(text: string, maxMarks: number): string | undefined {
   let marks = 0, anchors = 0, aliases = 0;
   let before = SPACE;
@@ -125,7 +125,7 @@ function problemsOf(document: Document, lines: LineCounter): readonly Problem[] 
   return [...duplicateKeys(document.contents as Node | null, lines)];
 }
 
-/** Keys that are twice in one map: a reader of the value would see the last one alone. */
+/** Duplicate keys of a map: in the value only the last one would be left. */
 function* duplicateKeys(node: unknown, lines: LineCounter, path: Path = []): Generator<Problem> {
   if (isSeq(node)) {
     for (const [index, item] of node.items.entries()) yield* duplicateKeys(item, lines, [...path, index]);
@@ -146,7 +146,7 @@ function* duplicateKeys(node: unknown, lines: LineCounter, path: Path = []): Gen
   }
 }
 
-/** The parser says one missing bracket several times. */
+/** The first problem of each place: the parser reports one missing bracket several times. */
 function firstOfEachPlace(problems: readonly Problem[]): Problem[] {
   const seen = new Set<string>();
   return problems.filter(({ position }) => {
@@ -195,7 +195,7 @@ function offsetOf(root: Node | null, path: Path, at: "key" | "value"): number | 
   return offset;
 }
 
-/** By key, made once: a document may hold thousands of mistakes, each to be found among thousands of keys. */
+/** Pairs by key, cached, because thousands of mistakes may have to be located among thousands of keys. */
 const pairs = new WeakMap<YAMLMap, ReadonlyMap<string, YAMLMap["items"][number]>>();
 
 function pairsOf(map: YAMLMap): ReadonlyMap<string, YAMLMap["items"][number]> {
@@ -224,9 +224,9 @@ function positionOf(lines: LineCounter, offset: number): Position {
   return { line: Math.max(line, 1), column: Math.max(col, 1) };
 }
 
-/** The parser's message in our form. */
+/** The parser's message in the form of this program's messages. */
 function wording(message: string): string {
-  // What overflows the stack is the parser's recursion over the text.
+  // Only the parser's recursion can overflow the stack here.
   if (message.includes("call stack")) return "nested too deeply";
   return message.charAt(0).toLowerCase() + message.slice(1);
 }

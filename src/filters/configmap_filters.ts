@@ -1,4 +1,4 @@
-/** The filters of the ConfigMap: one text, of which the last good one is in force. */
+/** The filters of the ConfigMap. The last valid text is active. */
 import type { Clock } from "../model/time.ts";
 import type { KubeObject } from "../kube/api.ts";
 import type { WatchEvent } from "../kube/watch.ts";
@@ -11,17 +11,17 @@ import { LastGood } from "./last_good.ts";
 import { formatProblem, type Problem } from "../text/problem.ts";
 import { type KnownSource, warningsOf } from "./warnings.ts";
 
-/** What may come of reading a filter document: values of `result` of `filter_reload_total`. */
+/** The results of reading a filter document: values of the label `result` of `filter_reload_total`. */
 export const RELOAD_RESULTS = ["loaded", "rejected", "key_missing", "missing", "unreadable"] as const;
 
-/** How the ConfigMap stands, for `/tools/status`. */
+/** The state of the ConfigMap's filters, for `/tools/status`. */
 export interface ConfigMapFiltersReport {
   readonly name: string;
-  /** `loaded`: what is stored is in force. Else the last good one is, if there was one. */
+  /** `loaded`: the stored text is active. Else the last valid one is, if there was one. */
   readonly state: "unread" | typeof RELOAD_RESULTS[number];
-  /** False where all is allowed because nothing good was read yet. */
+  /** False if every event passes because no valid text was read yet. */
   readonly hasLastGood: boolean;
-  /** resourceVersion and time of what is in force. */
+  /** resourceVersion and time of the active text. */
   readonly resourceVersion?: string;
   readonly loadedAt?: string;
   readonly lastRejection?: {
@@ -29,11 +29,11 @@ export interface ConfigMapFiltersReport {
     readonly resourceVersion?: string;
     readonly problems: readonly string[];
   };
-  /** What is legal in the filters in force and is hardly meant. */
+  /** Settings of the active filters that are valid but probably mistakes. */
   readonly warnings: readonly string[];
 }
 
-/** What a Kubernetes Event says, and of which object. */
+/** A Kubernetes Event and the object it is about. */
 export interface FilterEvent {
   readonly type: "Normal" | "Warning";
   readonly reason: "FiltersRejected" | "FiltersLoaded" | "FiltersMissing" | "FiltersWarning";
@@ -56,7 +56,7 @@ export interface ConfigMapFiltersOptions {
   /** Emits a Kubernetes Event; never throws. */
   readonly emit: (event: FilterEvent) => void;
   readonly status: Pick<FilterStatus, "say">;
-  /** The sources there are; undefined while they are not known. */
+  /** The known sources; undefined until they have been read. */
   readonly knownSources: () => readonly KnownSource[] | undefined;
 }
 
@@ -72,7 +72,7 @@ const REASONS: Readonly<Record<ConfigMapFiltersReport["state"], string>> = {
   unreadable: "Unreadable",
 };
 
-/** Problems told in one Event or log line; the rest is counted. */
+/** Most problems in one Event or log line; of the rest only the number is given. */
 const MAX_PROBLEMS_TOLD = 10;
 
 const log = logger("filter");
@@ -86,7 +86,7 @@ export class ConfigMapFilters {
   #state: ConfigMapFiltersReport["state"] = "unread";
   #loaded: { resourceVersion?: string; at: string } | undefined;
   #rejection: ConfigMapFiltersReport["lastRejection"];
-  /** What it was before it became unreadable. */
+  /** The state before the ConfigMap became unreadable. */
   #stateBefore: ConfigMapFiltersReport["state"] = "unread";
   /** Seen since the last `init`. */
   #present = false;
@@ -106,12 +106,12 @@ export class ConfigMapFilters {
     return this.#decided.promise;
   }
 
-  /** Takes the last good text of an earlier run. It comes in force where the first read finds nothing good. */
+  /** Sets the last valid text of an earlier run. It becomes active if the first read finds no valid text. */
   restoreFrom(text: Promise<string | undefined>): void {
     this.#restored = text;
   }
 
-  /** The sources that are known changed: warnings may have come or gone. */
+  /** Call when the known sources changed: warnings may have appeared or disappeared. */
   sourcesChanged(): void {
     const known = this.#options.knownSources();
     if (!known) return;
@@ -138,7 +138,7 @@ export class ConfigMapFilters {
         return;
       case "apply":
         this.#present = true;
-        // What reads filters (zod, CEL, YAML) is loaded with the first: there are clusters without any.
+        // The modules that read filters (zod, CEL, YAML) are loaded with the first filter: some clusters have none.
         await this.#apply(event.object, await import("./document.ts"));
         return this.#decided.resolve();
       case "delete":
@@ -152,7 +152,7 @@ export class ConfigMapFilters {
     }
   }
 
-  /** The watch goes on: what was read before the error still stands. */
+  /** Call when the watch has recovered from an error without a new list: the objects read before are still current. */
   resumed(): void {
     if (this.#state !== "unreadable") return;
     this.#state = this.#stateBefore;
@@ -202,7 +202,7 @@ export class ConfigMapFilters {
     this.#say();
   }
 
-  /** Says how the filters are doing. The text in force goes along, for the next run. */
+  /** Reports the state of the filters, with the active text, which the next run restores. */
   #say(): void {
     const problems = this.#rejection?.problems.join("; ") ?? "";
     const isLoaded = this.#state === "loaded";
@@ -222,7 +222,7 @@ export class ConfigMapFilters {
       : "every event is allowed, as no good filters were read yet";
   }
 
-  /** Puts the last good filters of an earlier run in force, where this run has none. */
+  /** Activates the last valid filters of an earlier run if this run has none. */
   async #restoreLastGood(): Promise<void> {
     if (this.#lastGood.value) return;
     const text = await this.#restored;
@@ -256,7 +256,7 @@ export class ConfigMapFilters {
     await this.#bad("missing", [{ path: "", message: "the ConfigMap does not exist" }]);
   }
 
-  /** No filter was ever configured, which is no mistake. */
+  /** Handles a missing ConfigMap in a cluster where no filter was ever configured: that is not an error. */
   #neverConfigured(): void {
     this.#state = "missing";
     this.#options.metrics.filterReload.inc({ result: "missing" });
@@ -268,7 +268,7 @@ export class ConfigMapFilters {
   }
 
   async #failed({ state, error }: Extract<WatchEvent, { type: "error" }>): Promise<void> {
-    // An API server that is away or starts decides nothing: the watch goes on, and readiness waits for its first answer.
+    // An unreachable or starting API server decides nothing: the watch continues, and readiness waits for its first answer.
     if (state === "failing" || this.#state === "unreadable") return;
     const message = error instanceof Error ? error.message : String(error);
     this.#stateBefore = this.#state;
@@ -276,7 +276,7 @@ export class ConfigMapFilters {
     this.#decided.resolve();
   }
 
-  /** Nothing changes but what is said: in the log, a metric, an Event and the status. */
+  /** Reports a bad text in the log, a metric, an Event and the status. The active filters stay. */
   async #bad(state: Bad, problems: readonly Problem[], object?: KubeObject): Promise<void> {
     await this.#restoreLastGood();
     this.#state = state;

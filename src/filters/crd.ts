@@ -1,4 +1,4 @@
-/** What the ObservationFilter's CRD is made of. */
+/** The options of the ObservationFilter's CRD. */
 import * as z from "zod";
 import { conditionSchema } from "../model/condition_schema.ts";
 import type { CrdOptions } from "../model/crd.ts";
@@ -16,9 +16,8 @@ const statusSchema = z.object({
 }).describe("How it stands, written by zen-watcher alone");
 
 /**
- * Unknown keys are kept, not pruned: a misspelt key that vanished would leave a filter that says less than its author
- * thinks. They reach zen-watcher, which refuses the spec and says which key it does not know. Bad values of known keys are
- * refused when the object is applied.
+ * Unknown keys are kept, not pruned, so that zen-watcher refuses the spec and names the key. If a misspelt key were pruned,
+ * the filter would work without it. The API server refuses bad values of known keys when the object is applied.
  */
 const specSchema = z.looseObject({
   targetSource: z.string().min(1).max(63).meta(targetSourceRule).describe(

@@ -1,4 +1,4 @@
-/** Reads what users write as filters: the ConfigMap's document, an ObservationFilter's spec, an Ingester's `filters`. */
+/** Reads filters in every form: the ConfigMap's document, an ObservationFilter's spec, an Ingester's `filters`. */
 import { isObject, type JsonObject } from "../model/json.ts";
 import { compileFilterExpression, type Expression, ExpressionError } from "./expression.ts";
 import type { FilterBlock, FilterDocument } from "./filter.ts";
@@ -7,7 +7,7 @@ import { filterBlockSchema, filterBlockShape, targetSourceSchema } from "./schem
 import { formatReceived, type Issue, type Path, type Problem } from "../text/problem.ts";
 import { readDocument } from "./config_text.ts";
 
-/** Mistakes of one text that are shown. */
+/** Most mistakes of one text that are reported. */
 const MAX_PROBLEMS = 1_000;
 /** Most sources in one ConfigMap document. */
 export const MAX_SOURCES = 200;
@@ -19,7 +19,7 @@ export type FilterResult<T, P = Issue> =
 const BLOCK_KEYS = Object.keys(filterBlockShape);
 const DOCUMENT_KEYS = ["sources"];
 
-/** Reads one filter block; `path` is where it stands. */
+/** Reads one filter block; `path` is its path, for problems. */
 export function readFilterBlock(value: unknown, path: Path = []): FilterResult<FilterBlock> {
   const parsed = filterBlockSchema.safeParse(value);
   const issues = parsed.success ? [] : toIssues(parsed.error, value, BLOCK_KEYS);
@@ -130,7 +130,7 @@ function compileExpression(text: string): FilterResult<Expression> {
   }
 }
 
-/** `targetSource` is no key of a block, but of a spec it is. */
+/** Suggests `targetSource` for a misspelt key: it is a key of a spec, but not of a block. */
 function suggestTarget(issue: Issue): Issue {
   if (issue.path.length !== 2 || issue.at !== "key") return issue;
   return unknownKey(issue.path, ["targetSource", ...BLOCK_KEYS]);

@@ -85,7 +85,7 @@ Deno.test("parseFilterDocuments() bounds text, sources, lists, values and expres
 Deno.test("parseFilterDocuments() refuses a ConfigMap full of keys, the first 1,000 with their places", () => {
   const keys = Array.from({ length: 45_000 }, (_, index) => `  s${index}:\n`);
   const block = (count: number) => Array.from({ length: count }, (_, index) => `"k${index}":1`).join();
-  // Each key compared with all others, these took more than half a minute.
+  // If each key were compared with all others, this would take more than half a minute.
   const many = parseFilterDocuments(`sources:\n${keys.join("")}`, "f");
   const unknown = parseFilterDocuments(`{"sources":{"trivy":{${block(9_000)}}}}`, "f");
   const crowded = parseFilterDocuments(`{"sources":{"trivy":{${block(30_000)}}}}`, "f");
@@ -141,13 +141,13 @@ Deno.test("readFilterSpec() reads an ObservationFilter's spec and suggests its o
   ]);
 });
 
-Deno.test("readFilterBlock() gives paths below where the block stands", () => {
+Deno.test("readFilterBlock() gives paths that begin with the block's path", () => {
   const result = readFilterBlock({ expression: "1" }, ["spec", "filters"]);
   assert(!result.ok);
   assertEquals(result.problems[0]?.path, ["spec", "filters", "expression"]);
 });
 
-Deno.test("didYouMean() guesses misspellings and swaps, and nothing far-fetched", () => {
+Deno.test("didYouMean() guesses misspellings and swapped letters, and nothing else", () => {
   const keys = ["minSeverity", "mode", "enabled"];
   assertEquals(didYouMean("minSevertiy", keys), "minSeverity");
   assertEquals(didYouMean("MINSEVERITY", keys), "minSeverity");

@@ -1,4 +1,4 @@
-/** What a filter document left out lately, and how that is added to its status. Pure. */
+/** The events that a filter document dropped, and how they are added to its status. Pure. */
 import type { NormalEvent } from "../model/event.ts";
 import { canonicalJson } from "../model/identity.ts";
 import { isObject, type Json, type JsonObject } from "../model/json.ts";
@@ -6,13 +6,13 @@ import { formatSeconds } from "../model/time.ts";
 import { clean } from "../text/clean.ts";
 import { mask } from "../text/mask.ts";
 
-/** Drops that a status shows. */
+/** Most drops in a status. */
 export const MAX_DROPS = 10;
 const MAX_TEXT = 256;
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 
-/** One event that was left out, as a status shows it. */
+/** One dropped event, as it is in a status. */
 export interface Drop {
   /** RFC 3339. */
   readonly time: string;
@@ -26,7 +26,7 @@ export interface Drop {
   readonly reason: string;
 }
 
-/** What a document left out and no status shows yet. */
+/** The events that a document dropped and that are not in its status yet. */
 export interface Share {
   readonly isShadow: boolean;
   /** Events by the hour (ms since the epoch). */
@@ -35,7 +35,7 @@ export interface Share {
   drops: readonly Seen[];
 }
 
-/** A drop before it is cleaned for a status. */
+/** A drop before secrets in it are masked for the status. */
 interface Seen {
   readonly atMs: number;
   readonly source: string;
@@ -47,7 +47,7 @@ interface Seen {
   readonly reason: string;
 }
 
-/** A share in which nothing was left out. */
+/** A share without dropped events. */
 export function emptyShare(isShadow: boolean): Share {
   return { isShadow, hours: new Map(), drops: [] };
 }
@@ -72,7 +72,7 @@ export function addDrop(
   share.drops = [seen, ...others.slice(0, MAX_DROPS - 1)];
 }
 
-/** Two shares of one document as one. A change of mode starts anew. */
+/** Adds two shares of one document. If its mode changed in between, only the newer share counts. */
 export function mergeShares(older: Share, newer: Share): Share {
   if (older.isShadow !== newer.isShadow) return newer;
   const hours = new Map(older.hours);
@@ -81,7 +81,7 @@ export function mergeShares(older: Share, newer: Share): Share {
   return { isShadow: older.isShadow, hours, drops: [...newer.drops, ...kept].slice(0, MAX_DROPS) };
 }
 
-/** What a share adds to a status, as a merge patch; undefined where that is nothing. */
+/** The merge patch that adds a share to a status; undefined if it adds nothing. */
 export function addedDrops(stored: JsonObject, share: Share, now: number): JsonObject | undefined {
   const added = share.isShadow ? shadowed(stored, share, now) : enforced(stored, share);
   const changed = Object.entries(added).filter(([key, value]) =>
@@ -118,7 +118,7 @@ function shadowed(stored: JsonObject, share: Share, now: number): JsonObject {
   };
 }
 
-/** The drops that a status holds; what is of another form is left out. */
+/** The drops in a status, without values of any other form. */
 export function dropsOf(value: Json | undefined): Drop[] {
   if (!Array.isArray(value)) return [];
   return value.flatMap((each): Drop[] => {
@@ -150,7 +150,7 @@ function mergedDrops(stored: readonly Drop[], share: Share): Drop[] {
     .slice(0, MAX_DROPS);
 }
 
-/** Names that senders choose can hold what looks like a secret. */
+/** Masks the names: senders choose them, and they can contain secrets. */
 function shown({ atMs, source, severity, rule, namespace, kind, name, reason }: Seen): Drop {
   const text = (value: string) => mask(clean(value, MAX_TEXT));
   const resource = [kind, name].filter((part) => part !== "").join("/");

@@ -1,4 +1,4 @@
-/** What a status says of the events that a document leaves out, for the CRDs. */
+/** The schema of dropped events in a status, for the CRDs. */
 import * as z from "zod";
 import { MAX_DROPS } from "./drops.ts";
 

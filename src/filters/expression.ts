@@ -1,4 +1,4 @@
-/** CEL over the fields of an event: checked before it runs, and bounded in what it can cost. */
+/** CEL expressions over the fields of an event. They are type-checked before they run, and their cost is limited. */
 import { type ASTNode, Environment, type ParseResult } from "@marcbachmann/cel-js";
 import { Pattern } from "./pattern.ts";
 import { MAX_STEPS, meter, type StepBudget, withinSteps } from "./steps.ts";
@@ -7,7 +7,7 @@ import { MAX_STEPS, meter, type StepBudget, withinSteps } from "./steps.ts";
 export const MAX_EXPRESSION_LENGTH = 2048;
 const MATCHES = "matchesInLinearTime";
 const PATTERN_TYPE = "zen.Pattern";
-/** Patterns of one expression: compiling each takes a few ms. */
+/** Most patterns of one expression: compiling each takes a few ms. */
 const MAX_PATTERNS = 16;
 const MAX_DURATION_LENGTH = 32;
 const LIMITS = {
@@ -25,8 +25,8 @@ export type VariableType = "string" | "map" | "dyn" | { readonly fields: Readonl
 export interface Expression {
   readonly text: string;
   /**
-   * Throws `ExpressionError` where the event lacks a key, a type does not fit, or the steps of `budget` are spent. Without
-   * one it takes as many as one evaluation may.
+   * Throws `ExpressionError` if the event lacks a key, a type does not fit, or the steps of `budget` are spent. Without a
+   * budget it may take MAX_STEPS.
    */
   evaluate(variables: Readonly<Record<string, unknown>>, budget?: StepBudget): boolean;
 }
@@ -126,8 +126,8 @@ function toExpressionError(error: unknown): ExpressionError {
 const COMPREHENSIONS: ReadonlySet<string> = new Set(["all", "exists", "exists_one", "filter"]);
 
 /**
- * Walks the tree before the type check and refuses what could cost more than linear time or grow values without bound on
- * hostile text.
+ * Walks the tree before the type check and refuses expressions that could take more than linear time or build values
+ * without limit on hostile text.
  */
 function vet(node: ASTNode, insideComprehension = false): void {
   if (insideComprehension) vetRepeated(node);
@@ -143,7 +143,7 @@ function vet(node: ASTNode, insideComprehension = false): void {
   for (const child of children(node.args)) vet(child, insideComprehension);
 }
 
-/** Refuses what takes a whole list or text for each element of another. */
+/** Refuses calls inside a comprehension that process a whole list or text for each element of another. */
 function vetRepeated(node: ASTNode): void {
   const { op } = node;
   if (op === "in" && node.args[1].op !== "list" && node.args[1].op !== "map") {

@@ -14,22 +14,22 @@ import type { StepBudget } from "./steps.ts";
 
 export type { Dimension, DocumentReason, FilterBlock } from "./checks.ts";
 
-/** A block and what it applies to. */
+/** A block and the events that it applies to. */
 export interface FilterDocument {
-  /** Says where it stands: `ConfigMap zen-system/zen-watcher-filter sources.trivy`. Unique. */
+  /** Names the place of the document: `ConfigMap zen-system/zen-watcher-filter sources.trivy`. Unique. */
   readonly name: string;
   /** A source's name, or `*`. */
   readonly source: string;
   readonly block: FilterBlock;
-  /** A tenant's document: acts on what belongs to this namespace alone, never drops CRITICAL or `audit`. */
+  /** Set for a tenant's document: it applies only to events of this namespace, and never drops CRITICAL or `audit` ones. */
   readonly tenantNamespace?: string;
-  /** The Ingester whose filter it is, where that is a door to a built-in source: acts on what comes through it alone. */
+  /** Set for the filter of an Ingester that feeds a built-in source: it applies only to events of that feed. */
   readonly door?: string;
-  /** The object whose status says what the document leaves out; absent for an entry of the ConfigMap. */
+  /** The object whose status shows what the document drops; absent for an entry of the ConfigMap. */
   readonly owner?: StatusTarget;
 }
 
-/** What happened on the way to the verdict without deciding it. */
+/** What happened during the evaluation and did not decide the verdict. */
 export type FilterNote =
   | { readonly kind: "shadow"; readonly document: string; readonly reason: DocumentReason }
   | { readonly kind: "expression_error"; readonly document: string; readonly message: string };
@@ -46,7 +46,7 @@ export type FilterVerdict =
 
 /** Judges events. */
 export interface CompiledFilter {
-  /** `tenantSteps`: what the expressions of a tenant's documents may still take; by default what is right for one event. */
+  /** `tenantSteps`: the steps left for the expressions of a tenant's documents; by default those of one event. */
   evaluate(event: NormalEvent, tenantSteps?: StepBudget): FilterVerdict;
 }
 
@@ -57,7 +57,7 @@ export interface DimensionVerdict {
   readonly detail: string;
 }
 
-/** One document, explained: every dimension it has an opinion on, also after the first that drops. */
+/** One document, explained: every dimension that it has, even after the first that drops. */
 export interface DocumentVerdict {
   readonly document: string;
   readonly verdict: "pass" | "drop" | "shadow" | "not_applicable";
@@ -81,7 +81,7 @@ const TENANT_STEPS = 80_000;
 
 /** Compiles documents into one set. */
 export function compileFilters(documents: readonly FilterDocument[]): FilterSet {
-  // By name, so that the reason given does not depend on the order documents arrived in.
+  // Sorted by name, so that the reason does not depend on the order in which documents arrived.
   const compiled = documents.map(compileOnce).sort(byName);
   const operators = compiled.filter(({ tenantNamespace }) => tenantNamespace === undefined);
   const bySource = Map.groupBy(operators, ({ source }) => source);
@@ -126,7 +126,7 @@ interface CompiledDocument {
   readonly checks: readonly Check[];
 }
 
-/** A change of one document must not cost the compilation of a thousand others. */
+/** Cached, so that a change of one document does not compile a thousand others again. */
 const compiledDocuments = new WeakMap<FilterDocument, CompiledDocument>();
 
 function compileOnce(document: FilterDocument): CompiledDocument {
@@ -137,7 +137,7 @@ function compileOnce(document: FilterDocument): CompiledDocument {
 
 interface Judging {
   readonly operators: readonly CompiledDocument[];
-  /** Those of the namespace that the event belongs to. */
+  /** The tenants' documents of the event's namespace. */
   readonly tenants: readonly CompiledDocument[];
   readonly tenantSteps: StepBudget | undefined;
 }
@@ -176,7 +176,7 @@ function byName(a: CompiledDocument, b: CompiledDocument): number {
   return a.name < b.name ? -1 : a.name > b.name ? 1 : 0;
 }
 
-/** A tenant's document acts on what belongs to its namespace, wherever that is stored. */
+/** True if the document applies to the event. A tenant's applies by the resource's namespace, wherever it is stored. */
 function actsOn(document: CompiledDocument, event: NormalEvent): boolean {
   const { door } = document.origin;
   if (door !== undefined && door !== event.door) return false;

@@ -15,7 +15,7 @@ import { addDrop, addedDrops, dropsOf, emptyShare, mergeShares, type Share } fro
 import type { LiveFilters } from "./live.ts";
 import { CONFIG_MAPS } from "../kube/core_resources.ts";
 
-/** The ConfigMap that says how the filters of the filter ConfigMap are doing, in a shard set. */
+/** The name of the ConfigMap with the state of the filter ConfigMap's filters, for an instance. */
 export function filterStatusName(instance: string): string {
   return instance === "default" ? "zen-watcher-filter-status" : `zen-watcher-filter-status-${instance}`;
 }
@@ -33,7 +33,7 @@ export const STATUS_KEYS = {
   message: "message",
 } as const;
 
-/** How the filters of the ConfigMap are doing. */
+/** The state of the ConfigMap's filters. */
 export interface ConfigMapState {
   /** The text in force. */
   readonly lastGood: string | undefined;
@@ -52,13 +52,13 @@ export interface FilterStatusOptions extends StatusApi {
 
 /** Writes the statuses of filters. */
 export interface FilterStatus {
-  /** The last good filters of the ConfigMap as an earlier run stored them. Waits for an API server that is away. */
+  /** The last good filters of the ConfigMap, as an earlier run stored them. Waits while the API server is unreachable. */
   readLastGood(signal: AbortSignal, beat: Beat): Promise<string | undefined>;
-  /** Says how the filters of the ConfigMap are doing; the leader writes it. */
+  /** Sets the state of the ConfigMap's filters; the leader writes it. */
   say(state: ConfigMapState): void;
-  /** Writes again what the leader writes: this replica became leader. */
+  /** Writes the state again; call it when this replica became leader. */
   publish(): void;
-  /** Counts an event that the storage budget left out. */
+  /** Counts an event that the storage budget refused. */
   noteBudget(event: NormalEvent): void;
   /** Writes until `signal` aborts. */
   run(signal: AbortSignal, beat?: Beat): Promise<void>;
@@ -66,21 +66,21 @@ export interface FilterStatus {
 
 /** A document is written at most once in this time, and all of them at this rate. */
 const DROPS = { minIntervalMs: 30_000, perSecond: 2, flushMs: 1_000 };
-/** The last good filters are written sooner: what is not stored yet is lost with the process. */
+/** The last good filters are written sooner, because a restart before the write loses them. */
 const LAST_GOOD = { minIntervalMs: 1_000, perSecond: 2, flushMs: 1_000 };
-/** How often what was left out is handed to the writers. */
+/** How often drops are passed to the writers. */
 const TICK_MS = 1_000;
-/** How often what a document in mode Shadow would have left out in the last day is counted anew. */
+/** How often the last day's count of documents in mode Shadow is updated. */
 const DAY_REFRESH_MS = 3_600_000;
-/** How often the leader writes again what could not be stored. */
+/** How often the leader retries a failed write. */
 const RETRY_MS = 60_000;
-/** A 403 that lasts longer is a missing right: an API server that starts answers 403 too. */
+/** If the API server answers 403 for longer, permission is missing: a starting API server answers 403 too. */
 const DENIED_MS = 30_000;
 const READ_TURN_MS = 120_000;
-/** Together with what is left out this fits into a ConfigMap. */
+/** Largest last good text: together with the drops it fits into a ConfigMap. */
 const MAX_LAST_GOOD_BYTES = 700 * 1024;
 const MAX_DROPS_BYTES = 200 * 1024;
-/** Drops shown for each source, where more would not fit. */
+/** Numbers of drops for each source to try, until they fit. */
 const FEWER_DROPS = [10, 5, 2, 0];
 
 /** Shares of the ConfigMap's entries, by source, and of the storage budget. */
@@ -267,7 +267,7 @@ export function createFilterStatus(options: FilterStatusOptions): FilterStatus {
       addDrop(budget, { event, reason: "budget", atMs: clock.now(), sampled: true });
     },
     async run(signal, beat = NO_BEAT) {
-      // Before the writers hear of the end: what they do not know they cannot write.
+      // Before the writers' signal aborts, so that they still write these shares.
       signal.addEventListener("abort", collect, { once: true });
       await Promise.all([
         tick(signal),
@@ -292,7 +292,7 @@ function mergeConfigMapShares(older: ConfigMapShares, newer: ConfigMapShares): C
   return { sources, budget };
 }
 
-/** What is stored with what a share adds, as a whole. */
+/** The stored value with a share added. */
 function patched(before: JsonObject, share: Share | undefined, now: number): JsonObject {
   const added = share ? addedDrops(before, share, now) ?? {} : {};
   return Object.fromEntries(Object.entries({ ...before, ...added }).filter(([, value]) => value !== null));

@@ -93,7 +93,7 @@ for (const [name, rows] of Object.entries(TABLE)) {
   });
 }
 
-Deno.test("filter() applies documents of the source and of *, whatever their case", () => {
+Deno.test("filter() applies documents of the source, in any case, and of *", () => {
   const filters = compileFilters([
     { name: "all", source: "*", block: { excludeKinds: ["Node"] } },
     { name: "trivy", source: "Trivy", block: { minSeverity: "HIGH" } },
@@ -141,7 +141,7 @@ Deno.test("filter() notes an expression that fails on an event", () => {
   });
 });
 
-Deno.test("a tenant's document acts on what belongs to its namespace alone and never drops CRITICAL or audit", () => {
+Deno.test("a tenant's document applies only to events of its namespace and never drops CRITICAL or audit", () => {
   const filters = compileFilters([{
     name: "t",
     source: "*",
@@ -177,7 +177,7 @@ Deno.test("a tenant in OBSERVATION_NAMESPACE drops nothing of other tenants, and
   assertEquals(verdict({ kind: "Pod", name: "p", namespace: "security" }), "security");
 });
 
-Deno.test("the expressions of one tenant share the steps of an event, and the operator's have their own", () => {
+Deno.test("the expressions of one tenant share one budget of steps, and the operator's have another", () => {
   const expression = compileFilterExpression("details.list.all(x, x == 1)");
   const document = (name: string, tenantNamespace?: string): FilterDocument => ({
     name,
@@ -194,7 +194,7 @@ Deno.test("the expressions of one tenant share the steps of an event, and the op
   assertEquals(failed.length > 10 && failed.length < 20, true, failed.join());
 });
 
-Deno.test("a door's own document acts on what comes through that door alone", () => {
+Deno.test("the document of an Ingester that feeds a built-in source applies only to events of that feed", () => {
   const door = "Ingester zen-system/door";
   const filters = compileFilters([{ name: "i", source: "trivy", block: { enabled: false }, door }]);
   assertEquals(filters.evaluate(normalEvent({ door })).pass, false);

@@ -1,13 +1,13 @@
-/** A JSON text as a value whose every part can be found again in the text: much faster than as YAML, which JSON is too. */
+/** Parses JSON text and finds the line and column of every part of the value. Much faster than the YAML parser. */
 import { type JsonError, scanJson } from "../text/json.ts";
 import { numberEnd, stringEnd, wordEnd } from "../text/json_bounds.ts";
 import { formatPath, type Path, type Position, type Problem, type TextDocument } from "../text/problem.ts";
 
-/** What a text holds that begins as JSON does: a document, or what is wrong with it. */
+/** The result of a text that begins like JSON: a document, or its problems. */
 export interface JsonTextResult {
   readonly documents: readonly TextDocument[];
   readonly problems: readonly Problem[];
-  /** False where it is not one JSON document: YAML may begin so too. */
+  /** False if it is not one JSON document: YAML can begin like JSON. */
   readonly isJson: boolean;
 }
 
@@ -17,7 +17,7 @@ const QUOTE = 34, COMMA = 44, MINUS = 45, NINE = 57, COLON = 58, LINE_FEED = 10;
 const OPEN_ARRAY = 91, CLOSE_ARRAY = 93, OPEN_OBJECT = 123, CLOSE_OBJECT = 125;
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
-/** Reads a text that is one JSON object or list; undefined where it does not begin as one. */
+/** Reads a text that is one JSON object or list; undefined if it does not begin like one. */
 export function readJsonText(text: string): JsonTextResult | undefined {
   const first = text.trimStart()[0];
   if (first !== "{" && first !== "[") return undefined;
@@ -36,7 +36,7 @@ function problemOf({ message, line, column }: JsonError): Problem {
   return { path: "", message, position: { line, column } };
 }
 
-/** A value in the text, by bytes. */
+/** The bytes of a value in the text. */
 interface Node {
   readonly start: number;
   readonly end: number;
@@ -96,7 +96,7 @@ class Nodes {
     return items;
   }
 
-  /** The next byte that is no white space, separator or mark. */
+  /** The next byte that is not white space, a separator or a mark. */
   #next(): number {
     for (;; this.#at++) {
       const byte = this.#bytes[this.#at] ?? 0;
@@ -132,7 +132,7 @@ class Places {
   }
 }
 
-/** Keys that are twice in one object: a reader of the value would see the last one alone. */
+/** Duplicate keys of an object: in the value only the last one would be left. */
 function* duplicateKeys(
   { items = [], members = [] }: Node,
   places: Places,
@@ -172,7 +172,7 @@ function documentOf(value: unknown, { root, places }: Source): TextDocument {
   };
 }
 
-/** Where a path stands; the nearest ancestor if it is not there. */
+/** The place of a path; that of the nearest ancestor if the path does not exist. */
 function find(root: Node, path: Path, at: "key" | "value"): { readonly start: number; readonly end: number } {
   let node = root;
   for (const [index, step] of path.entries()) {
@@ -187,7 +187,7 @@ function find(root: Node, path: Path, at: "key" | "value"): { readonly start: nu
   return node;
 }
 
-/** By name, made once: a document may hold thousands of mistakes, each to be found among thousands of keys. */
+/** Members by name, cached, because thousands of mistakes may have to be located among thousands of keys. */
 const named = new WeakMap<Node, ReadonlyMap<string, Member>>();
 
 function membersOf(node: Node): ReadonlyMap<string, Member> {

@@ -1,30 +1,30 @@
-/** The last good one stays in force: a bad text changes nothing but what is said about it. */
+/** Keeps the last valid value of a text. An invalid text does not change the value. */
 import type { Problem } from "../text/problem.ts";
 
 /** How a text was taken. */
 export type Applied =
   | { readonly kind: "loaded" }
-  /** The text in force, or the text refused last, once more: nothing to do and nothing to say. */
+  /** The active text, or the last refused one, again: nothing to do or to report. */
   | { readonly kind: "unchanged" }
   | { readonly kind: "rejected"; readonly problems: readonly Problem[] };
 
-/** What a text was read as. */
+/** The result of reading a text. */
 export type Read<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly problems: readonly Problem[] };
 
-/** A value that only a good text can replace. */
+/** A value that only a valid text can replace. */
 export class LastGood<T> {
   #value: T | undefined;
-  /** The text applied last, good or not. */
+  /** The text applied last, valid or not. */
   #lastText: string | undefined;
 
-  /** The value in force; undefined while there was no good one. */
+  /** The active value; undefined until there was a valid text. */
   get value(): T | undefined {
     return this.#value;
   }
 
-  /** Puts `text` in force if it is good; `read` is not called for the text applied last. */
+  /** Activates `text` if it is valid. `read` is not called if it is the text applied last. */
   apply(text: string, read: () => Read<T>): Applied {
     if (text === this.#lastText) return { kind: "unchanged" };
     this.#lastText = text;
@@ -34,12 +34,12 @@ export class LastGood<T> {
     return { kind: "loaded" };
   }
 
-  /** Puts a value in force that an earlier run read, where there is none yet. */
+  /** Activates a value that an earlier run read, if there is none yet. */
   restore(value: T): void {
     this.#value ??= value;
   }
 
-  /** There is no text any more: the value stays, and whatever text comes next is news. */
+  /** Call when the text was removed: the value stays, and the next text is read even if it is the same. */
   missing(): void {
     this.#lastText = undefined;
   }

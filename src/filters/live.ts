@@ -1,4 +1,4 @@
-/** The filters in force: one reference, swapped as a whole, with the figures of what it decided. */
+/** The active filters: one set that is replaced as a whole, and counts of its decisions. */
 import type { Clock } from "../model/time.ts";
 import { canonicalJson, sha256 } from "../model/identity.ts";
 import type { NormalEvent } from "../model/event.ts";
@@ -20,7 +20,7 @@ import type { StepBudget } from "./steps.ts";
 const PROVIDERS = ["configMap", "observationFilters", "ingesters"] as const;
 export type Provider = typeof PROVIDERS[number];
 
-/** What `/tools/status` says of one document in force. */
+/** One active document, for `/tools/status`. */
 export interface DocumentReport {
   readonly name: string;
   readonly source: string;
@@ -36,7 +36,7 @@ export interface LiveFiltersOptions {
     "filterDecisions" | "filterPassRate" | "filterLastReload" | "filterErrors" | "sourceLabel"
   >;
   readonly clock: Clock;
-  /** The documents in force changed: what was filtered may pass now. */
+  /** Called when the active documents changed: events that were dropped may pass now. */
   readonly onChange?: () => void;
   /** The status of an object in any other namespace shows drops of that namespace alone. */
   readonly ownNamespace?: string;
@@ -48,13 +48,13 @@ interface Figures {
 }
 
 const PASS_RATE_WINDOW_MS = 300_000;
-/** Steps of 100 ns that the expressions of one tenant may take: a twentieth of a core, and ten seconds of that saved up. */
+/** Steps of 100 ns that one tenant's expressions may take per ms: a twentieth of a core. Up to ten seconds' worth is saved up. */
 const TENANT_STEPS_PER_MS = 500;
 const TENANT_BURST = 5_000_000;
 
 const log = logger("filter");
 
-/** Judges events by the documents in force, and counts. */
+/** Evaluates events against the active documents, and counts the results. */
 export class LiveFilters {
   readonly #options: LiveFiltersOptions;
   readonly #documents: Record<Provider, readonly FilterDocument[]> = {
@@ -68,7 +68,7 @@ export class LiveFilters {
   readonly #buckets = new Map<string, StepBudget & { at: number }>();
   /** By name, as their providers gave them last. */
   #byName: ReadonlyMap<string, FilterDocument> = new Map();
-  /** What no status shows yet, by document. */
+  /** Drops that are not in a status yet, by document. */
   #shares = new Map<string, Share>();
   #set: FilterSet = ALLOW_ALL;
   #hash = hashOf([]);
@@ -77,12 +77,12 @@ export class LiveFilters {
     this.#options = options;
   }
 
-  /** Puts a provider's documents in force, all at once. They were read, and their expressions compiled, before. */
+  /** Activates all documents of a provider at once. They were read and compiled before. */
   replace(provider: Provider, documents: readonly FilterDocument[]): void {
     const next = { ...this.#documents, [provider]: documents };
     const set = compileFilters(PROVIDERS.flatMap((name) => next[name]));
     this.#documents[provider] = documents;
-    // An object that was made anew may hold the same document.
+    // An object that was recreated may hold an equal document.
     this.#byName = new Map(set.documents.map((document) => [document.name, document]));
     const hash = hashOf(set.documents);
     if (hash === this.#hash) return;
@@ -98,7 +98,7 @@ export class LiveFilters {
     this.#options.onChange?.();
   }
 
-  /** The filters' no, or undefined; bound, to be one of the pipeline's steps. */
+  /** The rejection of an event, or undefined. A bound function, to be used as a step of the pipeline. */
   readonly filter = (event: NormalEvent): Rejection | undefined => {
     const verdict = this.#set.evaluate(event, this.#tenantSteps(event.resource?.namespace));
     const source = this.#options.metrics.sourceLabel(event.source);
@@ -115,12 +115,12 @@ export class LiveFilters {
     return { reason: verdict.reason, document: verdict.document };
   };
 
-  /** The documents of a provider in force. */
+  /** The active documents of a provider. */
   documentsOf(provider: Provider): readonly FilterDocument[] {
     return this.#documents[provider];
   }
 
-  /** Takes what the documents left out since the last call. */
+  /** Returns and clears the drops since the last call. */
   takeShares(): readonly { readonly document: FilterDocument; readonly share: Share }[] {
     const taken = this.#shares;
     this.#shares = new Map();
@@ -130,7 +130,7 @@ export class LiveFilters {
     });
   }
 
-  /** Adds an empty share of each document in mode Shadow: its last day is counted anew. */
+  /** Adds an empty share for each document in mode Shadow, so that its last day's count is updated. */
   touchShadows(): void {
     for (const [name, { block }] of this.#byName) {
       if (block.mode === "Shadow" && !this.#shares.has(name)) this.#shares.set(name, emptyShare(true));
@@ -146,12 +146,12 @@ export class LiveFilters {
     }
   }
 
-  /** Names the documents in force: equal where they are equal. */
+  /** A hash of the active documents. */
   get hash(): string {
     return this.#hash;
   }
 
-  /** The documents in force, and what each decided since it came into force. */
+  /** The active documents, and the decisions of each since it became active. */
   report(): readonly DocumentReport[] {
     return this.#set.documents.map(({ name, source, block }) => {
       const figures = this.#figures.get(name);
@@ -165,7 +165,7 @@ export class LiveFilters {
     });
   }
 
-  /** What a tenant's expressions may take now; undefined where no tenant has any. */
+  /** The steps that a tenant's expressions may take now; undefined if no tenant has expressions. */
   #tenantSteps(namespace: string | undefined): StepBudget | undefined {
     if (namespace === undefined || !this.#tenants.has(namespace)) return undefined;
     const now = this.#options.clock.monotonic();
@@ -224,7 +224,7 @@ function count(figures: Figures, reason: DocumentReason): void {
   figures.dropped[reason] = (figures.dropped[reason] ?? 0) + 1;
 }
 
-/** By document: a change of one of a thousand hashes that one. */
+/** Hashes by document, cached, so that a change of one document hashes only that one. */
 const hashes = new WeakMap<FilterDocument, string>();
 
 function hashOf(documents: readonly FilterDocument[]): string {
@@ -269,7 +269,7 @@ class PassRate {
     if (passed) bucket.passed++;
   }
 
-  /** 0 to 1; undefined where nothing was counted in the window. */
+  /** 0 to 1; undefined if nothing was counted in the window. */
   rate(atMs: number): number | undefined {
     const now = Math.floor(atMs / this.#sliceMs);
     let passed = 0;

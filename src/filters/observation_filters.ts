@@ -1,4 +1,4 @@
-/** The ObservationFilters: each one's last good spec is in force until it is deleted. */
+/** The ObservationFilters. The last valid spec of each is active until the object is deleted. */
 import type { Clock } from "../model/time.ts";
 import { GROUP } from "../model/observation.ts";
 import { isObject, type JsonObject } from "../model/json.ts";
@@ -23,7 +23,7 @@ export const OBSERVATION_FILTERS: ResourceType = {
   namespaced: true,
 };
 
-/** Most ObservationFilters of the controller's namespace, and of any other; the oldest are in force. */
+/** Most ObservationFilters of the controller's namespace, and of any other; the oldest are active. */
 export const MAX_FILTERS = 1_000;
 export const MAX_TENANT_FILTERS = 20;
 /** Longest spec of one, as JSON. */
@@ -34,7 +34,7 @@ const MAX_SURPLUS = 10_000;
 const MAX_MESSAGE = 1_024;
 /** Prefix, in a message, of a setting that is valid but probably a mistake. */
 const WARNING = "Warning: ";
-/** Specs read in one turn of the event loop, when a list brings many. */
+/** Most specs of a list that are read in one turn of the event loop. */
 const READ_AT_ONCE = 20;
 
 /** The state of the ObservationFilters, for `/tools/status`. */
@@ -61,7 +61,7 @@ type Reader = typeof import("./document.ts");
 type State = ObservationFiltersReport["state"];
 
 interface Entry {
-  /** The object as it was read last. */
+  /** The newest version of the object. */
   readonly object: KubeObject;
   /** Its last good document, and the spec it was read from. */
   readonly good: Good | undefined;
@@ -74,7 +74,7 @@ interface Good {
   readonly spec: JsonObject;
 }
 
-/** An ObservationFilter over the limit of its namespace: no more than what is said of it is kept. */
+/** An ObservationFilter over the limit of its namespace: only what its condition needs is kept. */
 interface Surplus {
   readonly object: Pick<KubeObject, "apiVersion" | "kind" | "metadata">;
   readonly condition: ReadyCondition;
@@ -111,8 +111,8 @@ export class ObservationFilters {
   }
 
   /**
-   * Takes what the watch of `namespace` ("": all) tells. Resolves "relist" where one that was over the limit may come in
-   * force: its spec was not kept.
+   * Handles an event of the watch of `namespace` ("": all). Resolves with "relist" if a filter that was over the limit may
+   * become active, because its spec was not kept.
    */
   async take(namespace: string, event: WatchEvent<KubeObject>): Promise<"relist" | undefined> {
     const place = this.#place(namespace);
@@ -134,7 +134,7 @@ export class ObservationFilters {
         place.decided.resolve();
         return undefined;
       case "error":
-        // A list that broke off says nothing of what it did not come to: what was known stays.
+        // The rest of a list that broke off is unknown, so the known objects stay.
         place.listing = undefined;
         if (event.state === "failing") return undefined;
         if (place.state !== event.state) {
@@ -150,7 +150,7 @@ export class ObservationFilters {
     }
   }
 
-  /** The watch of `namespace` goes on: what was read before the error still stands. */
+  /** Call when the watch of `namespace` has recovered without a new list: the objects read before are still current. */
   resumed(namespace: string): void {
     const place = this.#place(namespace);
     if (!place.listing && place.state !== "unread") place.state = "synced";
@@ -164,7 +164,7 @@ export class ObservationFilters {
     }
   }
 
-  /** The sources that are known changed: warnings may have come or gone. */
+  /** Call when the known sources changed: warnings may have appeared or disappeared. */
   sourcesChanged(): void {
     for (const { entries } of this.#places.values()) {
       for (const [key, entry] of entries) {
@@ -191,7 +191,7 @@ export class ObservationFilters {
     };
   }
 
-  /** Keeps the oldest of each namespace. Specs are read when all are known: a flood of them costs no reading. */
+  /** Keeps the oldest of each namespace. Specs are read after the list is complete, so that filters over the limit are not read. */
   #list(place: Place, object: KubeObject): void {
     const { namespace = "" } = object.metadata;
     const listed = place.listing?.get(namespace) ?? new Map<string, KubeObject>();
@@ -322,7 +322,7 @@ export class ObservationFilters {
     return read.ok ? { ok: true, value: { ...read.value, owner } } : read;
   }
 
-  /** What was in force before this process began, by the object's status. */
+  /** The spec that was active before this process started, from the object's status. */
   #restore(object: KubeObject, reader: Reader): Good | undefined {
     const stored = storedGood(object.status);
     if (!stored) return undefined;
@@ -333,7 +333,7 @@ export class ObservationFilters {
     return { ...stored, document: read.value };
   }
 
-  /** The condition of what is in force, with what is hardly meant. */
+  /** The condition of an active spec, with its warnings. */
   #readyOf({ document }: Good, observedGeneration: number): ReadyCondition {
     const known = this.#options.knownSources();
     const warnings = known ? warningsOf(document, { known, definedBy: "an Ingester" }) : [];
@@ -352,8 +352,8 @@ export class ObservationFilters {
   }
 
   /**
-   * Says how an object is doing; while its spec has a mistake, its status keeps what is in force. A replica that does not
-   * know a good spec leaves that field alone: another one may have written it just now.
+   * Sets an object's condition. While its spec is invalid, the status also holds the active spec. A replica that knows no
+   * valid spec does not touch that field, because another replica may just have written it.
    */
   #sayEntry({ object, good, condition }: Entry): void {
     const isBroken = condition.status === "False";
@@ -434,7 +434,7 @@ export function storedGood(status: unknown): Pick<Good, "generation" | "spec"> |
   return { generation: typeof generation === "number" ? generation : 0, spec };
 }
 
-/** Our own status writes come back through the watch; the spec then is the same. */
+/** True if only the status differs: status writes of this process come back through the watch. */
 function isSameSpec(a: KubeObject, b: KubeObject): boolean {
   return a.metadata.uid === b.metadata.uid && JSON.stringify(a.spec) === JSON.stringify(b.spec);
 }
@@ -443,7 +443,7 @@ function isTooLong(spec: unknown): boolean {
   return JSON.stringify(spec ?? null).length > MAX_SPEC_LENGTH;
 }
 
-/** Of two of one age the one whose name comes later. */
+/** The youngest object; of two of the same age, the one with the later name. */
 function youngestOf(objects: Iterable<KubeObject>): KubeObject | undefined {
   let youngest: KubeObject | undefined;
   for (const object of objects) if (!youngest || ageOf(object) > ageOf(youngest)) youngest = object;

@@ -1,4 +1,4 @@
-/** The schema of a filter block: the one place that says which keys there are and what they take. */
+/** The schema of a filter block: its keys and their values. */
 import * as z from "zod";
 import { CATEGORIES, SEVERITIES } from "../model/observation.ts";
 import { MAX_EXPRESSION_LENGTH } from "./expression.ts";
@@ -13,7 +13,7 @@ const MAX_WORD_LENGTH = 32;
 
 const MODES = ["Enforce", "Shadow"] as const;
 
-/** What the API server checks when an object is applied: a rule in CEL, of texts of a bounded length. */
+/** A CEL rule that the API server checks when an object is applied, for texts of a limited length. */
 function checkedInCrd({ rule, message, maxLength }: {
   readonly rule: string;
   readonly message: string;
@@ -22,7 +22,7 @@ function checkedInCrd({ rule, message, maxLength }: {
   return { maxLength, "x-kubernetes-validations": [{ rule, message }] };
 }
 
-/** One of `values`, written in any case; read as it stands in `values`. */
+/** One of `values`, in any case; the result is the entry of `values`. */
 function anyCase<const T extends readonly [string, ...string[]]>(values: T) {
   const canonical = new Map(values.map((value) => [value.toLowerCase(), value]));
   const message = `expected one of ${values.join("|")}`;
@@ -102,7 +102,7 @@ export const filterBlockSchema = z.strictObject(filterBlockShape);
 const TARGET_SOURCE = /^([*]|[a-z0-9]([a-z0-9-]*[a-z0-9])?)$/;
 const TARGET_FORM = "a source's name such as trivy, or *";
 
-/** What the API server checks of `targetSource`. */
+/** The rule for `targetSource` that the API server checks. */
 export const targetSourceRule = checkedInCrd({ ...matching(TARGET_SOURCE, TARGET_FORM), maxLength: 63 });
 
 /** A source's name as a filter's target: lower-cased, or `*`. */

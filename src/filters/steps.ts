@@ -1,6 +1,6 @@
 /**
- * What evaluating an expression costs, in steps: about 100 ns of one core each. Every node of an expression takes one;
- * what takes longer on large values (a text searched, a list compared, an error) takes as many as it costs.
+ * Counts the cost of evaluating an expression, in steps of about 100 ns of one core. Every node of an expression takes one
+ * step. Operations that take longer on large values (searching a text, comparing a list, an error) take more steps.
  */
 import type { ASTNode } from "@marcbachmann/cel-js";
 
@@ -8,7 +8,7 @@ import type { ASTNode } from "@marcbachmann/cel-js";
 export const MAX_STEPS = 40_000;
 /** Steps that the mapping of one payload may take in all: about a second, during which the loop is yielded. */
 export const MAX_PAYLOAD_STEPS = 10_000_000;
-/** How deep the values may be nested that are compared or given to functions; it bounds the types CEL remembers. */
+/** Deepest nesting of values that are compared or passed to functions. This also limits the types that the CEL library caches. */
 const MAX_NESTING = 8;
 
 /** Steps that several evaluations share. */
@@ -16,13 +16,13 @@ export interface StepBudget {
   left: number;
 }
 
-/** Thrown inside an evaluation whose steps are spent; made once, because a hostile list throws it for each element. */
+/** Thrown in an evaluation whose steps are spent. Created once, because a hostile list throws it for each element. */
 const SPENT = new Error("the steps are spent");
 
-/** The evaluation under way: evaluating is synchronous, and there is one at a time. */
+/** The current evaluation: evaluating is synchronous, so there is one at a time. */
 let running: { left: number; lastError: unknown } = { left: 0, lastError: undefined };
 
-/** Evaluates with the steps of `budget`, at most MAX_STEPS. Throws what `evaluate` throws, or `spent` where they run out. */
+/** Evaluates with the steps of `budget`, at most MAX_STEPS. Throws the errors of `evaluate`, or `spent` if the steps run out. */
 export function withinSteps<T>(
   budget: StepBudget,
   { evaluate, spent }: { readonly evaluate: () => T; readonly spent: (steps: number) => Error },
@@ -32,7 +32,7 @@ export function withinSteps<T>(
   const own = running = { left: given, lastError: undefined };
   try {
     const result = evaluate();
-    // A list's quantifier keeps the error of an element to itself where another element decides.
+    // A quantifier over a list ignores the error of one element if another element decides.
     if (own.left < 0) throw SPENT;
     return result;
   } catch (error) {
@@ -50,7 +50,7 @@ export function spend(steps: number): void {
 }
 
 type Evaluate = (...callArguments: unknown[]) => unknown;
-/** What the library puts on a checked node. */
+/** The fields that the library adds to a checked node. */
 interface Checked {
   evaluate: Evaluate;
   handle?: Evaluate;
@@ -62,17 +62,17 @@ const ERROR_STEPS = 150;
 const TIME_ZONE_STEPS = 6_000;
 /** Characters that a function reads or copies in one step. */
 const CHARACTERS_PER_STEP = 16;
-/** Functions that search a text, and the comparisons of characters in one step: from its end it is searched the slow way. */
+/** Functions that search a text, and the comparisons of characters in one step: searching from the end is slower. */
 const SEARCHES: ReadonlyMap<string, number> = new Map([
   ["contains", 1_024],
   ["indexOf", 1_024],
   ["split", 1_024],
   ["lastIndexOf", 256],
 ]);
-/** Functions that look at each character or byte by itself, or make a value of it. */
+/** Functions that process each character or byte separately, or make a value of each. */
 const SPREADS: ReadonlySet<string> = new Set(["size", "split", "json", "join", "bytes", "hex", "base64"]);
 
-/** Makes a node, once it is checked, take its steps. */
+/** Makes a node count its steps, after the type check. */
 export function meter(node: ASTNode): void {
   // The library replaces the method at the first call, hence the accessor.
   const checked = node as unknown as Checked;
@@ -102,7 +102,7 @@ export function meter(node: ASTNode): void {
   };
 }
 
-/** What a node costs beside the step of its own, by the arguments of its handler. */
+/** The cost of a node in addition to its one step, computed from the arguments of its handler. */
 function costOf(node: ASTNode): ((given: readonly unknown[]) => void) | undefined {
   switch (node.op) {
     case "rcall":
@@ -192,7 +192,7 @@ function isStructure(value: unknown): value is object {
   return typeof value === "object" && value !== null;
 }
 
-/** Keys of large maps: they are counted before each use, and counting is what costs. */
+/** Cached numbers of keys of large maps, because counting them before each use is costly. */
 const keyCounts = new WeakMap<object, { readonly count: number; readonly first: string | undefined }>();
 
 function keysOf(value: object): { readonly count: number; readonly first: string | undefined } {
@@ -205,7 +205,7 @@ function keysOf(value: object): { readonly count: number; readonly first: string
   return known;
 }
 
-/** The library looks for a value's type in its first members, all the way down, and reads all keys for the first one. */
+/** Takes the steps of the library's type detection, which reads a value's first members at every level, and all keys to find the first. */
 function typeCost(value: unknown): void {
   let current = value;
   for (let depth = 0; isStructure(current); depth++) {

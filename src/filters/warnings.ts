@@ -1,17 +1,17 @@
-/** What is legal in a filter document and is hardly meant: a source that is not known, or what a source never reports. Pure. */
+/** Warnings on filter documents that are valid but probably mistaken: an unknown source, or a category that a source never reports. Pure. */
 import type { Category } from "../model/observation.ts";
 import type { FilterDocument } from "./filter.ts";
 import { didYouMean } from "../text/problem.ts";
 
-/** A source as far as warnings need it. */
+/** The fields of a source that warnings need. */
 export interface KnownSource {
   readonly name: string;
-  /** What its events can have; absent: anything. */
+  /** The categories of its events; absent: any. */
   readonly categories?: readonly Category[];
   readonly eventTypes?: readonly string[];
 }
 
-/** What is hardly meant in a document; `definedBy` says in words where the sources that are not built in come from. */
+/** The warnings on a document. `definedBy` names, for the message, where sources that are not built in come from. */
 export function warningsOf(
   { source, block }: FilterDocument,
   { known, definedBy }: { readonly known: readonly KnownSource[]; readonly definedBy: string },

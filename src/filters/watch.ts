@@ -1,4 +1,4 @@
-/** Watches the filter ConfigMap and the ObservationFilters, and puts what is valid in force at once. */
+/** Watches the filter ConfigMap and the ObservationFilters, and activates valid filters at once. */
 import { type Beat, NO_BEAT } from "../model/beat.ts";
 import type { KubeApi, KubeObject, ResourceType } from "../kube/api.ts";
 import { Denial } from "../kube/denial.ts";
@@ -29,7 +29,7 @@ import {
 export interface FiltersWatchOptions extends ConfigMapFiltersOptions, ObservationFiltersOptions {
   readonly api: KubeApi;
   readonly watchTuning?: WatchTuning;
-  /** Namespaces of tenants whose ObservationFilters act; "" is all of them. Empty: TENANT_FILTERS is off. */
+  /** Namespaces of tenants whose ObservationFilters are used; "" is all of them. Empty: TENANT_FILTERS is off. */
   readonly tenantNamespaces: readonly string[];
   readonly status: FilterStatus;
 }
@@ -49,9 +49,9 @@ export interface FiltersWatch {
   /** Resolves once the first read of every place is decided: loaded, refused, missing or forbidden. */
   readonly firstReadDecided: Promise<void>;
   status(): FiltersReport;
-  /** Writes what the leader writes where it differs: called when this replica became leader. */
+  /** Writes the conditions that differ from the stored ones; called when this replica became leader. */
   publishConditions(): void;
-  /** The sources that are known changed. */
+  /** Call when the known sources changed. */
   sourcesChanged(): void;
 }
 
@@ -62,7 +62,7 @@ const log = logger("filter");
 /** Creates the watch; nothing is read before `run`. */
 export function createFiltersWatch(options: FiltersWatchOptions): FiltersWatch {
   const { filters, configMap: { namespace, name }, ownNamespace, tenantNamespaces } = options;
-  // Prometheus sees the first refusal only where its series stood at 0 before.
+  // Prometheus sees the first refusal only if the series was 0 before.
   for (const result of RELOAD_RESULTS) options.metrics.filterReload.inc({ result }, 0);
   const configMap = new ConfigMapFilters(options);
   const resources = new ObservationFilters(options);
@@ -130,7 +130,7 @@ interface Loop {
   readonly scope: Pick<WatchOptions, "namespace" | "fieldSelector">;
   readonly signal: AbortSignal;
   readonly beat: Beat;
-  /** "relist": it has to see all objects anew. */
+  /** Resolves with "relist" if it needs a new list of all objects. */
   readonly take: (event: WatchEvent<KubeObject>) => Promise<unknown>;
   /** After an error, with or without a new list. */
   readonly resumed: () => void;

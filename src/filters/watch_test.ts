@@ -112,7 +112,7 @@ async function start(api: ScriptedApi, options: StartOptions = {}) {
   };
 }
 
-Deno.test("filters in force follow the ConfigMap, and each change is told once", async () => {
+Deno.test("the active filters follow the ConfigMap, and each change is reported once", async () => {
   const api = new ScriptedApi();
   api.put("configmaps", configMap('{"sources": {"trivy": {"minSeverity": "HIGH"}}}'));
   await using run = await start(api);
@@ -125,7 +125,7 @@ Deno.test("filters in force follow the ConfigMap, and each change is told once",
   assertEquals(run.watch.status().configMap.state, "loaded");
 });
 
-Deno.test("filters stay as they were while the ConfigMap is bad, of whatever badness", async () => {
+Deno.test("the active filters stay while the ConfigMap is invalid, missing or unreadable", async () => {
   const api = new ScriptedApi();
   const good = '{"sources": {"trivy": {"minSeverity": "HIGH"}}}';
   api.put("configmaps", configMap(good));
@@ -167,7 +167,7 @@ Deno.test("filters stay as they were while the ConfigMap is bad, of whatever bad
   });
 });
 
-Deno.test("a 403 or 503 of an API server that starts is no rejection of filters, and nothing passes unfiltered meanwhile", async () => {
+Deno.test("a 403 or 503 of a starting API server does not reject filters, and nothing passes unfiltered meanwhile", async () => {
   const api = new ScriptedApi();
   api.put("configmaps", configMap('{"sources": {"trivy": {"minSeverity": "HIGH"}}}'));
   api.put("observationfilters", observationFilter("f", { targetSource: "trivy", excludeKinds: ["Pod"] }));
@@ -203,7 +203,7 @@ Deno.test("a 403 or 503 of an API server that starts is no rejection of filters,
   assertEquals(run.passes({ severity: "HIGH", resource: { kind: "Pod" } }), false);
 });
 
-Deno.test("filters allow all where no good ones were read yet, and say so", async () => {
+Deno.test("filters let everything pass until valid ones were read, and report that", async () => {
   for (const status of [0, 403]) {
     const api = new ScriptedApi();
     if (status !== 0) api.deny("configmaps", status);
@@ -217,7 +217,7 @@ Deno.test("filters allow all where no good ones were read yet, and say so", asyn
   }
 });
 
-Deno.test("filters readable again without a change say so, and are what they were", async () => {
+Deno.test("filters that are readable again without a change report that, and stay the same", async () => {
   const api = new ScriptedApi();
   api.put("configmaps", configMap('{"sources": {"trivy": {"minSeverity": "HIGH"}}}'));
   await using run = await start(api);
@@ -229,7 +229,7 @@ Deno.test("filters readable again without a change say so, and are what they wer
   assertEquals(run.changes, 1);
 });
 
-Deno.test("fifty edits, every second one broken: the last good one is in force at every moment", async () => {
+Deno.test("during fifty edits, every second one invalid, the last valid one is always active", async () => {
   const api = new ScriptedApi();
   api.put("configmaps", configMap('{"sources": {}}'));
   await using run = await start(api);
@@ -248,7 +248,7 @@ Deno.test("fifty edits, every second one broken: the last good one is in force a
   }
 });
 
-Deno.test("an ObservationFilter is ANDed with the ConfigMap, and leaves with its deletion", async () => {
+Deno.test("an ObservationFilter is ANDed with the ConfigMap until it is deleted", async () => {
   const api = new ScriptedApi();
   api.put("configmaps", configMap('{"sources": {"trivy": {"minSeverity": "MEDIUM"}}}'));
   api.put("observationfilters", observationFilter("no-pods", { targetSource: "*", excludeKinds: ["Pod"] }));
@@ -260,7 +260,7 @@ Deno.test("an ObservationFilter is ANDed with the ConfigMap, and leaves with its
   await eventually("its end", () => run.passes({ resource: { kind: "Pod" } }));
 });
 
-Deno.test("an ObservationFilter turned bad keeps its last good spec and says so in its condition", async () => {
+Deno.test("an ObservationFilter that becomes invalid keeps its last valid spec, and its condition says so", async () => {
   const api = new ScriptedApi();
   api.put("observationfilters", observationFilter("f", { targetSource: "trivy", minSeverity: "HIGH" }));
   await using run = await start(api);
@@ -314,7 +314,7 @@ Deno.test("an ObservationFilter turned bad keeps its last good spec and says so 
   assertEquals(api.patches.length, 2);
 });
 
-Deno.test("a follower writes no conditions; become leader, it writes those that differ", async () => {
+Deno.test("a follower writes no conditions, and writes those that differ when it becomes leader", async () => {
   const api = new ScriptedApi();
   api.put("observationfilters", observationFilter("f", { targetSource: "trivy", minSeverity: "HIGH" }));
   let isLeader = false;
@@ -327,7 +327,7 @@ Deno.test("a follower writes no conditions; become leader, it writes those that 
   await eventually("the condition", () => written().length === 1);
 });
 
-Deno.test("a tenant's ObservationFilter acts on its own namespace alone", async () => {
+Deno.test("a tenant's ObservationFilter applies only to its own namespace", async () => {
   const api = new ScriptedApi();
   api.put("observationfilters", observationFilter("f", { targetSource: "*", enabled: false }, "team-a"));
   await using run = await start(api, { tenantNamespaces: [""] });
@@ -336,7 +336,7 @@ Deno.test("a tenant's ObservationFilter acts on its own namespace alone", async 
   assertEquals(run.passes({ resource: { namespace: "team-a" }, severity: "CRITICAL" }), true);
 });
 
-Deno.test("the oldest twenty ObservationFilters of a tenant are in force, and the next one when one of them goes", async () => {
+Deno.test("the oldest twenty ObservationFilters of a tenant are active, and the next one when one is deleted", async () => {
   const api = new ScriptedApi();
   const put = (index: number, namespace: string) => {
     const filter = observationFilter(`f${index}`, { targetSource: `s${index}`, enabled: false }, namespace);
@@ -364,7 +364,7 @@ Deno.test("the oldest twenty ObservationFilters of a tenant are in force, and th
   assertEquals(numbers().length, 20);
 });
 
-Deno.test("ObservationFilters that cannot be read are no reason to wait, and what was known stays", async () => {
+Deno.test("ObservationFilters that cannot be read do not delay readiness, and the known ones stay", async () => {
   const absent = new ScriptedApi();
   absent.deny("observationfilters", 404);
   await using run = await start(absent);
@@ -378,7 +378,7 @@ Deno.test("ObservationFilters that cannot be read are no reason to wait, and wha
   assertEquals(other.passes({ severity: "LOW" }), false);
 });
 
-Deno.test("documents of Ingesters are ANDed too, and the figures say what each document decided", () => {
+Deno.test("documents of Ingesters are ANDed too, and the report counts what each document decided", () => {
   const metrics = createMetrics();
   const clock = { now: () => 0, monotonic: () => 0 };
   const filters = new LiveFilters({ metrics, clock });
@@ -437,7 +437,7 @@ async function stored(api: ScriptedApi, key: string): Promise<unknown> {
 
 const GOOD = '{"sources": {"trivy": {"minSeverity": "HIGH"}}}';
 
-Deno.test("after a restart the last good filters of the ConfigMap are in force, whatever became of it", async () => {
+Deno.test("after a restart the last good filters are active even if the ConfigMap is invalid or gone", async () => {
   const badness: Record<string, (api: ScriptedApi) => void> = {
     rejected: (api) => api.put("configmaps", configMap('{"sources": {"trivy": {"minSeverity": "XX"}}}')),
     key_missing: (api) => api.put("configmaps", configMap(GOOD, "other.json")),
@@ -467,7 +467,7 @@ Deno.test("after a restart the last good filters of the ConfigMap are in force, 
   }
 });
 
-Deno.test("last good filters of another ConfigMap, and ones that cannot be read, do not come in force", async () => {
+Deno.test("last good filters of another ConfigMap, and unreadable ones, do not become active", async () => {
   for (
     const data of [
       { lastGood: GOOD, lastGoodOf: "zen-system/other filter.json" },
@@ -496,7 +496,7 @@ Deno.test("a restart waits for the last good filters while the API server answer
   assertEquals(run.passes({ severity: "LOW" }), false);
 });
 
-Deno.test("after a restart the last good spec of a broken ObservationFilter is in force, and its status loses it when it is mended", async () => {
+Deno.test("after a restart the last good spec of an invalid ObservationFilter is active, and leaves its status when the spec is corrected", async () => {
   const api = new ScriptedApi();
   const good = { targetSource: "trivy", minSeverity: "HIGH" };
   const put = (spec: KubeObject["spec"], generation: number, status?: unknown) =>
@@ -554,7 +554,7 @@ Deno.test("filters without a ConfigMap for the last good ones stay in memory, wi
   }
 });
 
-Deno.test("a filter for a source or category that is not known is in force with a warning, everywhere", async () => {
+Deno.test("a filter for an unknown source or category is active, with a warning in Event, status and condition", async () => {
   const api = new ScriptedApi();
   api.put("configmaps", statusConfigMap());
   api.put("configmaps", configMap('{"sources": {"falko": {"minSeverity": "HIGH"}}}'));
@@ -594,7 +594,7 @@ function conditionOf(status: unknown): string {
   return isObject(ready) ? `${ready.status}: ${ready.message}` : "";
 }
 
-Deno.test("each document's status says what it left out, of its own namespace, with secrets masked", async () => {
+Deno.test("each document's status shows what it dropped in its own namespace, with secrets masked", async () => {
   const api = new ScriptedApi();
   api.put("configmaps", statusConfigMap());
   api.put(
@@ -685,7 +685,7 @@ Deno.test("each document's status says what it left out, of its own namespace, w
   });
 });
 
-Deno.test("a leader that does not know the last good spec leaves the one in the status alone", async () => {
+Deno.test("a leader that does not know the last good spec keeps the one in the status", async () => {
   const api = new ScriptedApi();
   const broken = observationFilter("f", { targetSource: "trivy", minSeverity: "XX" });
   api.put("observationfilters", broken);

@@ -427,9 +427,9 @@ export function reasonOf(error: unknown): WatchErrorReason {
 }
 
 /**
- * True where going on from the known resourceVersion cannot help: it expired or is of a future that is gone, the
- * resource was removed (and what comes back is another), the server refuses the request, or the next line of the watch
- * can never be read.
+ * True if a watch from the known resourceVersion cannot continue: the version expired or is newer than the server's, the
+ * resource was removed (and may come back with other objects), the server refuses the request, or the next line of the
+ * watch cannot be read.
  */
 function needsList(reason: WatchErrorReason): boolean {
   return reason === "expired" || reason === "rewound" || reason === "absent" || reason === "rejected" ||
@@ -440,10 +440,10 @@ function needsList(reason: WatchErrorReason): boolean {
 interface Telemetry {
   beat(): void;
   state(state: WatchState): void;
-  /** A page or a frame came. */
+  /** Call for each page and frame. */
   activity(): void;
   reconnect(reason: WatchErrorReason | "ended" | "silent" | "relist"): void;
-  /** Shows the watch in its series, until disposed of. */
+  /** Counts the watch in its series, until disposed of. */
   start(): Disposable;
 }
 

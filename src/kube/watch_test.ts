@@ -108,7 +108,7 @@ Deno.test("watch() starts the list over when its continue token expires", async 
   assertEquals(asked, ["list", "list more", "list"]);
 });
 
-Deno.test("watch() backs off on errors for ever, further each time, and says in which state the resource is", async () => {
+Deno.test("watch() retries errors forever with growing waits, and reports the state of the resource", async () => {
   const refusals = [500, 503, 429, 403, 404, 401, 401].map((code) => () => status(code));
   const { answer } = script([...refusals, () => new Response("{"), () => list("1", [])], []);
   await using server = apiServer(answer);
@@ -146,7 +146,7 @@ Deno.test("watch() honours the Retry-After of a list and of an ERROR frame", asy
   assertEquals((await observe(server, isApply("a"), { backoff: waits })).waits, [2_000, 3_000]);
 });
 
-Deno.test("watch() goes on from where it was after a broken connection, and says it is synced again", async () => {
+Deno.test("watch() resumes from its resourceVersion after a broken connection, and reports synced again", async () => {
   const { asked, answer } = script([() => list("5", []), () => list("6", [])], [
     (stream) => {
       stream.send("ADDED", object("a", "6"));
@@ -167,7 +167,7 @@ Deno.test("watch() goes on from where it was after a broken connection, and says
   assertEquals(states, ["listing", "synced", "failing", "synced"]);
 });
 
-Deno.test("watch() renews a quiet watch of a resource without bookmarks, and lists anew once its version expired, without an error", async () => {
+Deno.test("watch() renews a quiet watch of a resource without bookmarks, and relists without an error when its version expired", async () => {
   const metrics = createMetrics();
   const { asked, answer } = script([() => list("5", []), () => list("8", []), () => list("9", [])], [
     () => {},
@@ -183,7 +183,7 @@ Deno.test("watch() renews a quiet watch of a resource without bookmarks, and lis
   assertEquals(values.map(({ labels, value }) => [labels.reason, value]), [["silent", 1], ["expired", 1]]);
 });
 
-Deno.test("watch() relists when a silent watch turns out to wait for a revision the server was set back behind", async () => {
+Deno.test("watch() relists when a silent watch waits for a revision above that of a restored server", async () => {
   const { asked, answer } = script([() => list("500", []), () => list("60", []), () => list("61", [])], [
     () => {},
     (stream) => stream.send("ADDED", object("a", "62")),
@@ -224,7 +224,7 @@ Deno.test("watch() compares no versions that are not numbers", async () => {
   assertEquals((await observe(server, isApply("a"))).told, ["init", "synced b-2", "apply a"]);
 });
 
-Deno.test("relist() lists anew at once while watching, and after the list that is under way", async () => {
+Deno.test("relist() lists at once while watching, and after a list in progress", async () => {
   const metrics = createMetrics();
   const { asked, answer } = script([
     () => list("5", [object("a", "1"), object("b", "2")]),
@@ -264,7 +264,7 @@ Deno.test("relist() during a back-off lists when the wait is over", async () => 
   assertEquals(asked, ["list", "watch 5", "list"]);
 });
 
-Deno.test("watch() relists when a line cannot be read, which a resumed watch would only meet again", async () => {
+Deno.test("watch() relists when a line cannot be read, since a resumed watch would get it again", async () => {
   const { asked, answer } = script([() => list("5", []), () => list("7", []), () => list("9", [])], [
     (stream) => stream.raw("x".repeat(600)),
     (stream) => stream.raw("{garbled\n"),
@@ -308,7 +308,7 @@ Deno.test("watch() does not count the consumer's own time as silence", async () 
   assertEquals(after, "apply next");
 });
 
-Deno.test("watch() asks for a page that is too large again with fewer objects, and for full ones where objects are small", async () => {
+Deno.test("watch() requests a page that is too large again with fewer objects, and full pages of small objects", async () => {
   const { asked, answer } = script([
     () => list("1", [object("a", "1")], "more"),
     () => list("1", [object("x".repeat(2_000), "1")]),
@@ -360,7 +360,7 @@ Deno.test("watch() fits the number of objects on a page to their size: half of 1
   assertEquals(limits(server), ["500", "20", "20", "500"]);
 });
 
-Deno.test("watch() starts over with short waits only after a watch that lived", async () => {
+Deno.test("watch() resets its waits only after a watch that lived long enough", async () => {
   let now = 0;
   const lives = [0, 0, 20_000, 0];
   const { answer } = script([() => list("5", [])], [
@@ -375,7 +375,7 @@ Deno.test("watch() starts over with short waits only after a watch that lived", 
   assertEquals((await observe(server, isApply("a"), { clock })).waits, [250, 500, 250, 500]);
 });
 
-Deno.test("watch() pauses before asking again a server that ends every watch at once", async () => {
+Deno.test("watch() waits before the next watch if the server ends every watch at once", async () => {
   const end = (stream: WatchStream) => stream.end();
   const { answer } = script([() => list("5", [])], [
     end,
@@ -404,7 +404,7 @@ Deno.test("watch() ends at once when aborted while it waits for a frame, for a b
   }
 });
 
-Deno.test("watch() counts reconnects, shows when it heard last, and is synced only when all of its namespaces are", async () => {
+Deno.test("watch() counts reconnects, shows its last activity, and is synced only when all of its namespaces are", async () => {
   const metrics = createMetrics();
   const gauge = async (name: "informerSynced" | "watchLastActivity") => (await metrics[name].get()).values;
   await using server = apiServer(({ path, query }) => {
