@@ -20,6 +20,7 @@ import { createCertAuthority } from "../support/certs.ts";
 import { type DevWorld, metadataOf, startDevWorld } from "../support/dev_world.ts";
 import { eventually } from "../support/eventually.ts";
 import { POD_ENV, POD_USER, PodRoot } from "../support/pod_root.ts";
+import { installed } from "../support/workplace.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const MAX_BYTES = 100_000_000;
@@ -188,6 +189,46 @@ Deno.test("it goes on taking alerts when it has looked whether its port is accep
   const response = await fetch(`${controller.url}/ready`, { signal: AbortSignal.timeout(5_000) });
   assertEquals([response.status, await response.json()], [200, { status: "ready" }]);
   assertEquals(controller.lines.filter((line) => line.includes("accepts no connections")), []);
+});
+
+Deno.test({
+  name: "a new user links the program as README says, and kubectl zen answers and completes",
+  ignore: !await installed(["kubectl", "bash"]),
+  fn: async () => {
+    await using world = await startDevWorld({ namespaces: ["shop", "pay"] });
+    for (const fields of STORED) await create(world, fields);
+    const readme = await Deno.readTextFile(join(ROOT, "README.md"));
+    const [, block = ""] = /```sh\n([^`]*kubectl zen top\n[^`]*)```/.exec(readme) ?? [];
+    const home = join(folder, "home");
+    await Deno.mkdir(join(home, "dist"), { recursive: true });
+    await Deno.mkdir(join(home, "bin"));
+    await Deno.symlink(programs.user, join(home, "dist/zen-watcher"));
+    // The program is compiled already.
+    await Deno.writeTextFile(join(home, "bin/npx"), "#!/bin/sh\nexit 0\n", { mode: 0o755 });
+    const session = async (line: string) => {
+      const { code, stdout, stderr } = await new Deno.Command("bash", {
+        args: ["-e", "-c", line],
+        cwd: home,
+        env: {
+          HOME: home,
+          KUBECONFIG: world.kubeconfig,
+          PATH: `${home}/bin:${home}/.local/bin:${Deno.env.get("PATH")}`,
+        },
+        stdin: "null",
+      }).output();
+      const [out, err] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
+      assertEquals([code, err], [0, ""], line);
+      return out ?? "";
+    };
+    const answers = await session(block);
+    assertMatch(answers, /^shop\/web +1 +0 +0 +1 /m);
+    assertMatch(answers, /^shop +CRITICAL +CVE-2024-3094 +Deployment\/web /m);
+    await session(
+      "kubectl-zen completion kubectl >~/.local/bin/kubectl_complete-zen && chmod +x ~/.local/bin/kubectl_complete-zen",
+    );
+    const offered = (await session('kubectl __complete zen rule -n shop "CVE" 2>/dev/null')).split("\n");
+    assertEquals(offered.slice(0, 2), ["CVE-2024-3094\tCRITICAL, 2 Observations", ":4"]);
+  },
 });
 
 Deno.test("the image's program reads no kubeconfig: that right is a user's", async () => {
