@@ -93,9 +93,14 @@ function bodyOf(
       holder?.release(taken, sender);
       large?.release(largeTaken, sender);
       // Large buffers would wait for a full garbage collection: the process grew by 16 MiB with each body.
-      bytes.buffer.transfer(0);
+      free(bytes.buffer);
     },
   };
+}
+
+/** Gives the memory of a buffer back now, resizable or not. */
+function free(buffer: ArrayBuffer): void {
+  buffer.transferToFixedLength(0);
 }
 
 /** Bodies up to this length are read in one piece. */
@@ -118,7 +123,10 @@ export async function readBody(
   if (declared > 0 && declared <= WHOLE_BYTES) {
     return await readWhole(request, { ...options, declared });
   }
-  let bytes = new Uint8Array(WHOLE_BYTES);
+  // It grows in place: a buffer that moves is twice in memory, and the one it moves to is resident to its end.
+  const most = declared || maxBytes;
+  const buffer = new ArrayBuffer(0, { maxByteLength: most });
+  const bytes = new Uint8Array(buffer);
   let size = 0;
   let largeTaken = 0;
   const reader = request.body?.getReader();
@@ -130,10 +138,10 @@ export async function readBody(
       // A cancelled reader says that it is done: what came so far is no body.
       if (patience.refusal) throw patience.refusal;
       if (done) break;
-      if (size + value.byteLength > maxBytes) throw tooLarge(maxBytes);
+      if (size + value.byteLength > most) throw tooLarge(most);
       // Taken as it comes: a sender holds no more of the room than it sent.
       if (!budget.tryTake(value.byteLength, sender)) throw full();
-      bytes = grown(bytes, { size: size + value.byteLength, most: declared || maxBytes });
+      buffer.resize(size + value.byteLength);
       bytes.set(value, size);
       size += value.byteLength;
       if (large && size > LARGE_BYTES) {
@@ -143,13 +151,14 @@ export async function readBody(
       onBytes?.(value);
       freePiece(value);
     }
-    return bodyOf(bytes.subarray(0, size), {
+    return bodyOf(bytes, {
       budget,
       sender,
       taken: size,
       ...(large && { large, largeTaken }),
     });
   } catch (error) {
+    free(buffer);
     budget.release(size, sender);
     large?.release(largeTaken, sender);
     await reader?.cancel().catch(() => {});
@@ -159,16 +168,7 @@ export async function readBody(
 
 /** Frees a piece of a body: it would wait for a garbage collection, by which time there may be 100 MiB of pieces. */
 export function freePiece({ buffer, byteLength }: Uint8Array): void {
-  if (buffer instanceof ArrayBuffer && byteLength === buffer.byteLength) buffer.transfer(0);
-}
-
-/** `bytes`, moved to memory four times as long where `size` bytes do not fit; what is not written yet is not resident. */
-function grown(
-  bytes: Uint8Array<ArrayBuffer>,
-  { size, most }: { readonly size: number; readonly most: number },
-): Uint8Array<ArrayBuffer> {
-  if (size <= bytes.length) return bytes;
-  return new Uint8Array(bytes.buffer.transfer(Math.max(size, Math.min(4 * bytes.length, most))));
+  if (buffer instanceof ArrayBuffer && byteLength === buffer.byteLength) free(buffer);
 }
 
 /** What the sender announces; 0 where it is no length: such a body is counted as it comes. */

@@ -22,6 +22,22 @@ Deno.test("readBody() reads announced and unannounced bodies alike and gives the
   }
 });
 
+Deno.test("readBody() keeps no more memory than arrived, and frees it with the body", async () => {
+  const MIB = 2 ** 20;
+  const pieces = (count: number) =>
+    new ReadableStream({
+      pull: (stream) => count-- > 0 ? stream.enqueue(new Uint8Array(MIB / 16).fill(32)) : stream.close(),
+    });
+  const limits = { maxBytes: 16 * MIB, budget: new ByteBudget(16 * MIB), timeoutMs: 60_000 };
+  for (const length of [undefined, 5 * MIB]) {
+    const body = await readBody(post(pieces(80), length), limits);
+    const { buffer } = body.bytes;
+    assertEquals([body.bytes.length, buffer.byteLength], [5 * MIB, 5 * MIB]);
+    body[Symbol.dispose]();
+    assertEquals([buffer.detached, limits.budget.used], [true, 0]);
+  }
+});
+
 Deno.test("readBody() answers 408 to a body that does not arrive, announced or not", async () => {
   for (const length of [undefined, 100]) {
     const budget = new ByteBudget(1_000_000);

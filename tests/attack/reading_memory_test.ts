@@ -1,15 +1,16 @@
-/** One sender's hostile bodies against the program as a process of its own: what they leave it of its memory. */
+/** Hostile bodies of one sender and of eight against the program as a process of its own: how much memory it takes. */
 import { assert, assertEquals } from "@std/assert";
+import { LONG, SHOW } from "./form.ts";
 import { HOSTILE_TEXTS } from "../support/hostile_texts.ts";
 import { freshBundle } from "../../scripts/bundle.ts";
-import { startController } from "../../scripts/support/controller.ts";
+import { type Controller, startController } from "../../scripts/support/controller.ts";
 import { createNamespaces, installCrds } from "../../scripts/support/feed.ts";
-import { V8_FLAGS } from "../../scripts/support/permissions.ts";
+import { IMAGE_ENV, V8_FLAGS } from "../../scripts/support/permissions.ts";
 import { startDevCluster } from "../../src/devcluster/mod.ts";
 import { fixedConnection } from "../../src/kube/auth/connection.ts";
 import { createKubeClient } from "../../src/kube/client.ts";
+import { report } from "../cluster/watching.ts";
 
-const LONG = Deno.env.get("ZEN_ATTACK") === "long";
 const MIB = 2 ** 20;
 /** As large as a body may be. */
 const BYTES = 16 * MIB - 1024;
@@ -31,40 +32,103 @@ async function memoryOf(pid: number): Promise<{ readonly now: number; readonly p
   return { now: bytes("VmRSS"), peak: bytes("VmHWM") };
 }
 
-Deno.test("one sender's largest bodies never take the process above 300 MiB", {
-  ignore: Deno.build.os !== "linux",
-}, async () => {
-  await using stack = new AsyncDisposableStack();
-  const cluster = stack.use(startDevCluster());
+/** Requests under way at once. */
+const SENDERS = 8;
+const TOKEN = "a-token-of-the-senders";
+
+interface Target extends AsyncDisposable {
+  readonly controller: Controller;
+  /** Resident before the first request. */
+  readonly idleBytes: number;
+}
+
+/** The program with the image's flags and environment, on the embedded API server. */
+async function startTarget(): Promise<Target> {
+  await using starting = new AsyncDisposableStack();
+  const cluster = starting.use(startDevCluster());
   const folder = await Deno.makeTempDir({ prefix: "zen-watcher-attack-" });
-  stack.defer(() => Deno.remove(folder, { recursive: true }));
+  starting.defer(() => Deno.remove(folder, { recursive: true }));
   await Deno.writeTextFile(`${folder}/kubeconfig`, cluster.kubeconfig());
+  await Deno.writeTextFile(`${folder}/token`, TOKEN);
   using api = createKubeClient(fixedConnection({ server: cluster.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system"]);
-  const controller = stack.use(
+  const controller = starting.use(
     await startController({
       kubeconfig: `${folder}/kubeconfig`,
       entry: await freshBundle(),
       denoArgs: [V8_FLAGS],
+      env: {
+        ...IMAGE_ENV,
+        WEBHOOK_AUTH_TOKEN_FILE: `${folder}/token`,
+        // Each request names the address that it comes from.
+        TRUSTED_PROXY_CIDRS: "127.0.0.1/32",
+      },
     }),
   );
-  const idle = await memoryOf(controller.pid);
+  const { now: idleBytes } = await memoryOf(controller.pid);
+  const stack = starting.move();
+  return { controller, idleBytes, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+}
+
+interface Attack {
+  /** Addresses, each of which sends one request after the other. */
+  readonly senders: number;
+  readonly requests: number;
+  readonly bytes: number;
+}
+
+/** Sends hostile texts as `attack` says, and names those that took the process above its bound. */
+async function grownBy({ controller, idleBytes }: Target, attack: Attack): Promise<readonly string[]> {
   const grown: string[] = [];
   for (const [name, make] of Object.entries(HOSTILE_TEXTS)) {
     if (!LONG && !SHORT.has(name)) continue;
-    const body = make(BYTES) as Uint8Array<ArrayBuffer>;
+    const body = make(attack.bytes) as Uint8Array<ArrayBuffer>;
     const path = name.startsWith("audit") ? "/audit/webhook" : "/falco/webhook";
-    const answers = await Promise.all(Array.from({ length: 4 }, async () => {
-      const response = await fetch(controller.url + path, { method: "POST", body });
-      await response.body?.cancel();
-      return response.status;
+    const answers = await Promise.all(Array.from({ length: attack.senders }, async (_, sender) => {
+      const statuses: number[] = [];
+      for (let times = 0; times < attack.requests; times++) {
+        const response = await fetch(controller.url + path, {
+          method: "POST",
+          headers: { authorization: `Bearer ${TOKEN}`, "x-forwarded-for": `10.0.0.${sender + 1}` },
+          body,
+        });
+        await response.body?.cancel();
+        statuses.push(response.status);
+      }
+      return statuses;
     }));
-    assert(answers.some((status) => status !== 503), `${name}: one of them is read`);
+    assert(answers.flat().some((status) => status !== 503), `${name}: one of them is read`);
     const health = await fetch(`${controller.url}/health`);
     assertEquals([health.status, (await health.json()).status], [200, "healthy"]);
     const { peak } = await memoryOf(controller.pid);
-    if (peak - idle.now > MAX_GROWTH) grown.push(`${name}: ${Math.round((peak - idle.now) / MIB)} MiB`);
+    if (SHOW) {
+      const counts = Object.entries(Object.groupBy(answers.flat(), String));
+      report(name, {
+        "MiB at rest": idleBytes / MIB,
+        "MiB at most": peak / MIB,
+        ...Object.fromEntries(counts.map(([status, all]) => [`answered ${status}`, all?.length ?? 0])),
+      });
+    }
+    if (peak - idleBytes > MAX_GROWTH) grown.push(`${name}: ${Math.round((peak - idleBytes) / MIB)} MiB`);
   }
-  assertEquals(grown, []);
-});
+  return grown;
+}
+
+const ATTACKS: Readonly<Record<string, Attack>> = {
+  "four of the largest bodies of one sender": { senders: 4, requests: 1, bytes: BYTES },
+  "the largest bodies of eight senders": { senders: SENDERS, requests: 2, bytes: BYTES },
+  "bodies of eight senders that just do not count as large": { senders: SENDERS, requests: 4, bytes: MIB },
+  "bodies of 4 MiB of eight senders": { senders: SENDERS, requests: 3, bytes: 4 * MIB },
+};
+
+for (const [name, attack] of Object.entries(ATTACKS)) {
+  Deno.test(
+    `${name} never take the process above 300 MiB`,
+    { ignore: Deno.build.os !== "linux" },
+    async () => {
+      await using target = await startTarget();
+      assertEquals(await grownBy(target, attack), []);
+    },
+  );
+}

@@ -6,6 +6,8 @@ import { assert, assertEquals } from "@std/assert";
 import { createHmac } from "node:crypto";
 import process from "node:process";
 import { gzipSync } from "node:zlib";
+import { LONG, SHOW } from "./form.ts";
+import { report } from "../cluster/watching.ts";
 import { HOSTILE_TEXTS } from "../support/hostile_texts.ts";
 import { postFeeds } from "../support/post_feeds.ts";
 import { DRAW_CONTEXT, EVENT_SETTINGS } from "../support/source_runtime.ts";
@@ -26,13 +28,10 @@ import { configMapPayload } from "../../src/sources/feeds/configmap.ts";
 import type { Source } from "../../src/sources/source.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 
-const LONG = Deno.env.get("ZEN_ATTACK") === "long";
 const MIB = 2 ** 20;
 const BYTES = LONG ? 16 * MIB : MIB / 2;
 /** The cheapest of so many counts: the first ones are not compiled yet. */
 const ROUNDS = LONG ? 2 : 3;
-/** Fails with what everything costs. */
-const SHOW = Deno.env.get("ZEN_ATTACK_SHOW") === "true";
 /** Plain passes over a text that reading it may cost: a pass takes about 0.4 ms per MiB, reading at most 40 ms. */
 const MAX_PASSES = 100;
 /** Plain passes over a MiB between two turns of the event loop: 50 ms. */
@@ -235,7 +234,8 @@ for (const [way, read] of Object.entries(waysIn())) {
       const mib = bytes.length / MIB;
       const isSlow = total > MAX_PASSES * mib + FIXED_PASSES + parse || slice > MAX_SLICE_PASSES + parse;
       const cost = `${(total / mib).toFixed(0)} passes, ${slice.toFixed(0)} in one slice`;
-      if (isSlow || SHOW) slow.push(`${name}: ${cost}; JSON.parse alone: ${(parse / mib).toFixed(0)}`);
+      if (SHOW) report(`${way}, ${name}`, { "passes": total / mib, "passes of a slice": slice });
+      if (isSlow) slow.push(`${name}: ${cost}; JSON.parse alone: ${(parse / mib).toFixed(0)}`);
     }
     assertEquals(slow, []);
   });

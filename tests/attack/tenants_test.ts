@@ -1,9 +1,10 @@
 /**
  * What a tenant can do to everybody else: a namespace that refuses Observations or takes them slowly, reports without end,
- * invented engines, planted Observations. The program runs as a process of its own. `-- --long` makes all of it ten times
- * as much.
+ * invented engines, planted Observations. The program runs as a process of its own. The long form sends ten times as
+ * much.
  */
 import { assert, assertEquals } from "@std/assert";
+import { LONG } from "./form.ts";
 import { type Controller, startController } from "../../scripts/support/controller.ts";
 import { createNamespaces, installCrds } from "../../scripts/support/feed.ts";
 import { OBSERVATIONS } from "../../src/store/observations.ts";
@@ -16,7 +17,7 @@ import { alert } from "../support/alerts.ts";
 import { eventually } from "../support/eventually.ts";
 import { storedObservation } from "../support/observation.ts";
 
-const SCALE = Deno.args.includes("--long") ? 10 : 1;
+const SCALE = LONG ? 10 : 1;
 const MIB = 2 ** 20;
 const POLICY_REPORTS: ResourceType = {
   group: "wgpolicyk8s.io",
