@@ -509,6 +509,11 @@ export const ERROR_NOTES: Readonly<Record<string, Note>> = {
     "a list of addresses has a bad entry",
     "mend the entry",
   ],
+  'Cannot run "zen-watcher …" with the image\'s program: it reads no files of a user. Use that of a release':
+    [
+      "the image's program has the permissions of a Pod alone",
+      "run the program of a release on your own machine",
+    ],
   'Cannot read "…/token": it is empty': [
     "the service account's token is empty",
     "look at the Pod's projected volume",

@@ -118,7 +118,14 @@ async function* filesBelow(folder: string, depth = 0): AsyncGenerator<string> {
   }
 }
 
+/** True where the runtime refused what the program was built without: that of the image has the permissions of a Pod alone. */
+export function isBeyondPermissions(error: unknown): boolean {
+  if (error instanceof Deno.errors.NotCapable) return true;
+  return error instanceof Error && error.cause !== undefined && isBeyondPermissions(error.cause);
+}
+
 function reasonOf(error: unknown): string {
+  if (isBeyondPermissions(error)) return "the image's program may not read files. Pipe it in with -f -";
   if (error instanceof Deno.errors.NotFound) return "there is no such file";
   if (error instanceof Deno.errors.PermissionDenied) return "permission denied";
   return error instanceof Error ? error.message : String(error);

@@ -2,7 +2,7 @@
 import { type Settings, SettingsError } from "../settings.ts";
 import { cleanLines } from "../text/clean.ts";
 import type { RunOptions } from "./command.ts";
-import { CommandError, type Io, processIo } from "./io.ts";
+import { CommandError, type Io, isBeyondPermissions, processIo } from "./io.ts";
 
 export interface MainOptions {
   /** Reads the operator's settings; throws a `SettingsError`. */
@@ -26,6 +26,14 @@ export async function main(
     const { runProgram } = await import("./program.ts");
     return await runProgram([first, ...rest], { io, settings, run });
   } catch (error) {
+    // The controller's own error names the file of a setting that it may not read.
+    if (first !== "run" && isBeyondPermissions(error)) {
+      const command = cleanLines(first);
+      const why =
+        `Cannot run "zen-watcher ${command}" with the image's program: it reads no files of a user. Use that of a release`;
+      io.stderr(`${why}\n`);
+      return 1;
+    }
     io.stderr(`${cleanLines(error instanceof Error ? error.message : String(error))}\n`);
     if (error instanceof CommandError) return error.exitCode;
     return error instanceof SettingsError ? 2 : 1;

@@ -234,9 +234,13 @@ Deno.test({
 Deno.test("the image's program reads no kubeconfig: that right is a user's", async () => {
   const kubeconfig = join(folder, "kubeconfig");
   await Deno.writeTextFile(kubeconfig, "{}");
-  const { code, err } = await zen(["top", "--kubeconfig", kubeconfig], { program: programs.pod });
-  assert(code !== 0);
-  assertMatch(err, /^Requires \w+ access to/);
+  for (const command of [["top", "--kubeconfig", kubeconfig], ["get", "--context", "c"], ["ui"]]) {
+    const { code, out, err } = await zen(command, { program: programs.pod });
+    assertEquals([code, out], [1, ""]);
+    assertMatch(err, /^Cannot run "zen-watcher \w+" with the image's program: [^\n]*\n$/);
+  }
+  const { err } = await zen(["check", "-f", kubeconfig], { program: programs.pod });
+  assertStringIncludes(err, "the image's program may not read files. Pipe it in with -f -");
 });
 
 Deno.test({
