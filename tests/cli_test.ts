@@ -1042,6 +1042,29 @@ Deno.test("check --rbac looks up the plural of an ObservationMapping's kind, and
   ]);
 });
 
+Deno.test("explain tells logs, binaries and broken JSON from YAML by how they begin, and reads YAML in every style", async () => {
+  const explain = (text: string) => zen(["explain", "--source", "trivy", "-f", "x"], { x: text });
+  const lines = (line: string) => line.repeat(Math.ceil((8 * 2 ** 20) / line.length));
+  // The parser of YAML would take half a minute for each of these.
+  const others = [
+    `{\n  "items": [\n${lines('    {\n      "a": "b"\n    },\n')}`,
+    lines("2026-11-01T00:00:00Z INFO something happened: yes\n"),
+    lines("lorem ipsum dolor sit amet\n"),
+    lines("QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo"),
+  ];
+  for (const text of others) {
+    const { code, out, err } = await explain(text);
+    assertEquals(code, 1);
+    assertStringIncludes(out + err, "error{unreadable}");
+  }
+  const read = "1 error";
+  for (const text of ["{a: b}", "# a comment\n---\na: b\n", '"a": b\n', "a:\n  b: 1\n"]) {
+    const { out, err } = await explain(text);
+    assertStringIncludes(out + err, "wrong_shape", text);
+    assertStringIncludes(out + err, read);
+  }
+});
+
 Deno.test("a command names every mandatory flag that is missing, not the first alone", async () => {
   assertEquals(
     (await zen(["accept", "--rule", "CVE-2024-3094", "--dry-run"])).err,

@@ -55,6 +55,21 @@ export function beginsWithJsonLine(text: string): boolean {
   return parsed.ok && typeof parsed.value === "object";
 }
 
+/** Longest text in the flow style of YAML, `{a: b}`: longer ones are JSON with a mistake in it. */
+const MAX_FLOW_LENGTH = 64 * 2 ** 10;
+/** Where a document shows that it is YAML: its first key or item. */
+const YAML_HEAD_LENGTH = 4 * 2 ** 10;
+
+/**
+ * True where a text that is not JSON may be YAML. The parser takes seconds for each MiB, so that logs, binaries and broken JSON
+ * are told from YAML by how they begin.
+ */
+export function mayBeYaml(text: string): boolean {
+  const head = text.slice(0, YAML_HEAD_LENGTH);
+  if (/^\ufeff?\s*[{["]/.test(head)) return text.length <= MAX_FLOW_LENGTH;
+  return /^\s*(- )?["']?[A-Za-z_][\w./-]*["']?:(\s|$)/m.test(head);
+}
+
 /** Text that is moved and read again, in all: text folded over more lines than this allows is not a tool's. */
 const MAX_REPAIRED_LENGTH = 2 * MAX_YAML_LENGTH;
 const MAX_REPAIRS = 20;

@@ -10,7 +10,7 @@ import { type JsonLists, payloadErrorsOf, scanJson } from "../../text/json.ts";
 import { configMapPayload } from "../../sources/feeds/configmap.ts";
 import { objectPayload } from "../../sources/feeds/watch.ts";
 import type { ConfigMapFeed, Feed } from "../../sources/source.ts";
-import { beginsWithJsonLine, itemType, MAX_YAML_LENGTH, readYaml } from "./documents.ts";
+import { beginsWithJsonLine, itemType, MAX_YAML_LENGTH, mayBeYaml, readYaml } from "./documents.ts";
 
 /** What a file holds. */
 export interface Payloads {
@@ -131,7 +131,7 @@ function readValues(text: string): Documents {
   const scanned = isTooLarge ? scanJson(text, { lists: "items" }) : whole;
   const json = { documents: scanned.parts.map((part) => part.read()), errors: payloadErrorsOf(scanned) };
   const isJson = json.errors.every(({ reason }) => reason !== "unreadable");
-  if (isJson || beginsWithJsonLine(text)) return json;
+  if (isJson || beginsWithJsonLine(text) || !mayBeYaml(text)) return json;
   // "not JSON" is not what is wrong with an object in YAML.
   const isObjectInYaml = text.includes("apiVersion:");
   if (text.length > MAX_YAML_LENGTH) return isObjectInYaml ? { documents: [], errors: [LONG_YAML] } : json;
