@@ -41,6 +41,24 @@ Deno.test("get lists Active Observations worst first, rule shows who has it, wor
   assertStringIncludes((await zen(["rule", "CVE-0"], world)).err, 'has the rule "CVE-0"');
 });
 
+Deno.test("workload takes the name of a Pod: one with an ordinal has a workload of another name", async () => {
+  await using world = await startWorld();
+  for (const name of ["pod-2", "pod-3"]) {
+    const resource = { apiVersion: "v1", kind: "Pod", name, namespace: "shop" };
+    await create(world, { id: name, namespace: "shop", resource, source: "falco", message: `in ${name}` });
+  }
+  const told = async (name: string) => {
+    const { code, out } = await zen(["workload", name, "-n", "shop", "-o", "json"], world);
+    assertEquals(code, 0);
+    const { story } = JSON.parse(out);
+    return story.map(({ row }: { row: { resource: string } }) => row.resource).sort();
+  };
+  assertEquals(await told("pod"), ["pod-2", "pod-3"]);
+  assertEquals(await told("pod-2"), ["pod-2"]);
+  assertEquals(await told("web-7d4b9c6f5b-x2x4z"), ["web-7d4b9c6f5b-x2x4z"]);
+  assertEquals(await told("pod-4"), []);
+});
+
 Deno.test("top counts by every grouping, worst first, and -o json is one document", async () => {
   await using world = await startWorld();
   const names = async (by: string) =>

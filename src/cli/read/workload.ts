@@ -1,12 +1,13 @@
 /** `workload`: all that all tools say of one workload, in order of time. */
 import type { Command } from "commander";
+import { workloadOf } from "../../model/identity.ts";
 import { SEVERITIES } from "../../model/observation.ts";
 import { readObservations } from "../../read/observations.ts";
 import { type ObservationRow, resourceNameOf, toRow } from "../../read/row.ts";
 import { storyOf } from "../../read/story.ts";
 import { addCommand, type CommandContext, outputFlag } from "../command.ts";
 import { createTable } from "../output/table.ts";
-import { openReader, type ReaderFlags, readerFlags, timeOf } from "./reader.ts";
+import { openReader, type Reader, type ReaderFlags, readerFlags, timeOf } from "./reader.ts";
 
 interface WorkloadFlags extends ReaderFlags {
   readonly since?: string;
@@ -32,11 +33,7 @@ export function workload(program: Command, context: CommandContext): void {
         ? -Infinity
         : timeOf(flags.since, { flag: "--since", now: context.io.now() });
       using reader = await openReader(flags, context);
-      const rows: ObservationRow[] = [];
-      const selection = { ...reader.selection, workload: name };
-      for await (const page of readObservations(reader.api, selection, reader.reading)) {
-        for (const each of page) rows.push(toRow(each, reader));
-      }
+      const rows = await rowsOf(name, reader);
       const story = storyOf(rows).filter(({ at }) => Date.parse(at) >= sinceMs);
       if (flags.output === "json") {
         const { render } = await import("../output/structured.ts");
@@ -58,6 +55,23 @@ export function workload(program: Command, context: CommandContext): void {
       table.flush();
       await context.finish(0);
     });
+}
+
+/** The Observations of a workload; where no workload has the name, those of the Pod of that name. */
+async function rowsOf(name: string, reader: Reader): Promise<readonly ObservationRow[]> {
+  const pod = { kind: "Pod", name };
+  for (const workload of new Set([name, workloadOf(pod) ?? name])) {
+    const rows: ObservationRow[] = [];
+    const selection = { ...reader.selection, workload };
+    for await (const page of readObservations(reader.api, selection, reader.reading)) {
+      for (const each of page) {
+        const row = toRow(each, reader);
+        if (workload === name || (row.kind === pod.kind && row.resource === name)) rows.push(row);
+      }
+    }
+    if (rows.length > 0) return rows;
+  }
+  return [];
 }
 
 /** `web in shop: 2 CRITICAL and 1 HIGH are Active, 3 are Resolved, reported by falco and trivy`. */
