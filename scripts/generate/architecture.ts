@@ -11,6 +11,7 @@ const FOLDERS: readonly Readonly<Record<string, string>>[] = [
   {
     "src/cli/": "commands",
     "src/ui/": "the page in the browser, and its server part",
+    "src/read/": "reads findings for commands and the page",
     "src/devcluster/": "development API server; never part of the controller",
   },
   { "src/app.ts": "wires all parts, starts them in order and stops them" },
@@ -30,8 +31,8 @@ const FOLDERS: readonly Readonly<Record<string, string>>[] = [
   { "src/text/": "reads, cleans and masks text" },
   { "src/model/": "Observation, event, outcome, severity, identity" },
 ];
-/** Parts of src/app.ts, and of the reading commands. */
-const INSIDE = ["src/app/", "src/read/"];
+/** Folders that are part of a box: src/app/ holds the parts of src/app.ts. */
+const INSIDE = ["src/app/"];
 
 const EVENT: Drawing = {
   title: "The way of an event",
