@@ -21,17 +21,17 @@ import { joined } from "./reports.ts";
 /** The key of the ConfigMap that holds results. */
 export const RESULTS_KEY = "results.json";
 
-/** The longest text read from a pushed ConfigMap: etcd takes none that is longer. */
+/** Longest text that is read from a pushed ConfigMap: etcd does not store a longer one. */
 const MAX_PUSHED_BYTES = 2 ** 20;
 
-/** The parts that sources read of the object which holds a document. */
+/** The fields of the object that holds a document, as far as sources read them. */
 export interface Holder {
   readonly name: string;
   readonly labels: Field;
   readonly annotations: Field;
 }
 
-/** A document and the object which holds it, or why it cannot be read. */
+/** A document and the object that holds it, or why it cannot be read. */
 export type FoundDocument =
   | { readonly document: Json; readonly path: string; readonly holder: Holder }
   | { readonly error: PayloadError };
@@ -57,7 +57,7 @@ function isListOfConfigMaps(body: Json): boolean {
   return textAt(body, "kind").endsWith("List") && Array.isArray(items) && items.every(isConfigMapLike);
 }
 
-/** Items of a typed list carry no kind. */
+/** Items of a typed list have no kind. */
 function isConfigMapLike(item: Json): boolean {
   return isConfigMap(item) || (isObject(at(item, "metadata")) && isObject(at(item, "data")));
 }
@@ -108,10 +108,10 @@ function* inBytes(bytes: Uint8Array, { path, holder }: TextContext): Generator<F
 }
 
 const LINE_FEED = 10, OPEN_ARRAY = 91, OPEN_OBJECT = 123;
-/** Lines of a plain-text report begin with these: no JSON. */
+/** A line that begins with one of these is plain text, not JSON. */
 const PLAIN_WORDS = ["[INFO]", "[WARN]", "[PASS]", "[FAIL]"].map((word) => new TextEncoder().encode(word));
 
-/** Where the results begin: in a Pod's log, lines of klog come first. 0 where no line begins a document. */
+/** Offset at which the results begin: in a Pod's log, lines of klog come first. 0 if no line begins a document. */
 export function logLinesEnd(bytes: Uint8Array): number {
   let lineStart = 0;
   let isIndent = true;
@@ -167,7 +167,7 @@ export function keyBytes(
   return { ok: false, field, reason: "too_large", message: `longer than ${maxBytes} bytes` };
 }
 
-/** Throws a RangeError where more than `maxBytes` come out. */
+/** Throws a RangeError if the result is longer than `maxBytes`. */
 function decompressed(bytes: Uint8Array, maxBytes: number): Uint8Array {
   const isGzip = bytes[0] === 0x1f && bytes[1] === 0x8b;
   return isGzip ? gunzipSync(bytes, { maxOutputLength: maxBytes }) : bytes;

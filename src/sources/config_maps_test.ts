@@ -32,7 +32,7 @@ Deno.test("documentsIn() reads text, a ConfigMap and a list of ConfigMaps", () =
   ]);
 });
 
-Deno.test("documentsIn() says what cannot be read and keeps the rest", () => {
+Deno.test("documentsIn() reports documents that cannot be read and keeps the rest", () => {
   assertEquals(found(configMap(null)), ["missing_field"]);
   assertEquals(found(configMap("")), ["unreadable"]);
   assertEquals(found(configMap('{"a":1}\n{"b":')), [
@@ -58,7 +58,7 @@ Deno.test("documentsIn() counts the lines of a log before the results", () => {
   assertEquals(errors, ["(line 4, column 6)"]);
 });
 
-Deno.test("documentsIn() reads binaryData: UTF-16 with a mark and gzip, no more of it than a pushed text may be", () => {
+Deno.test("documentsIn() reads binaryData: UTF-16 with a mark and gzip, up to the limit of pushed texts", () => {
   const binary = (bytes: Uint8Array) => ({
     kind: "ConfigMap",
     metadata: { name: "n" },

@@ -1,11 +1,11 @@
-/** What sources know beyond their payloads. */
+/** The context of draw(): what sources need besides the payload. */
 import type { DrawContext } from "../model/event.ts";
 import type { SettingValues } from "../text/setting.ts";
 import { AUDIT_COMMANDS } from "./audit/mod.ts";
 import { REPORT_ENGINES } from "./kyverno/mod.ts";
 import { RESERVED_SOURCES } from "./registry.ts";
 
-/** Adds what settings and the registry tell to what the process observes. */
+/** Adds values of the settings and the registry to those that the process observes. */
 export function createDrawContext(
   settings: SettingValues,
   observed: Pick<DrawContext, "ownUser" | "isOwnRequest" | "isApiServerStarting">,

@@ -1,16 +1,16 @@
-/** The requests that zen-watcher itself sends: what its rights allow, and reads of what Ingesters name. Pure. */
+/** The requests that zen-watcher itself sends: those that its rights allow, and reads of Ingesters' resources. Pure. */
 import type { ApiRequest } from "../model/event.ts";
 import { accessesOf, rbacRules, type RuleSettings } from "./rbac.ts";
 import { namespaceOf, type Source } from "./source.ts";
 
 /** Verbs by which feeds read. */
 const READS = ["get", "list", "watch"];
-/** Joins the parts of a request; no part of a URL's path holds it. */
+/** Joins the parts of a request; none of them can contain it. */
 const SEPARATOR = " ";
 
 /**
- * Tells the requests of the program from others that its user sends, by verb, resource, subresource, namespace and, for its
- * Lease and filters, name. The rights hold no `deletecollection` and nothing of workloads or Secrets: a stolen token shows.
+ * Recognises the program's own requests by verb, resource, subresource, namespace and, for its Lease and filters, name.
+ * The rights hold no `deletecollection` and nothing of workloads or Secrets, so other uses of a stolen token are reported.
  */
 export function ownRequests(
   settings: RuleSettings,

@@ -13,14 +13,14 @@ import {
 import { unread } from "./source.ts";
 import type { PayloadError } from "../model/outcome.ts";
 
-/** A report and its path, or an error for what is no report. */
+/** A report and its path, or an error for a value that is not a report. */
 export type FoundReport =
   | { readonly report: JsonObject; readonly kind: string; readonly path: string }
   | { readonly error: PayloadError };
 
 interface Place {
   readonly path: string;
-  /** Kind of a typed list's items, which carry none of their own. */
+  /** Kind of a typed list's items, which have no `kind`. */
   readonly kind: string;
   readonly depth: number;
 }
@@ -76,8 +76,8 @@ function isListMap(body: JsonObject): boolean {
 }
 
 /**
- * Gives events of one identity one content, the first one's: a tool may list a finding several times in different
- * words, and they would replace each other in the store at every evaluation.
+ * Gives events of one identity the content of the first. A tool may list a finding several times with different texts,
+ * which would otherwise replace each other in the store at every evaluation.
  */
 export function* alikeTwins(drawn: Iterable<Drawn>): Generator<Drawn> {
   const first = new Map<string, DrawnEvent>();
@@ -95,8 +95,8 @@ export function* alikeTwins(drawn: Iterable<Drawn>): Generator<Drawn> {
 }
 
 /**
- * When a report was created, where that is when its tool found what is in it: a report that was changed in place keeps
- * its creation, so that only the first version counts.
+ * The creation time of a report, if it is the time of its findings: only the first version of a report counts, because a
+ * report that is changed in place keeps its creation time.
  */
 export function creationOf(report: JsonObject): string {
   const generation = number(at(report, "metadata", "generation")) ?? 1;

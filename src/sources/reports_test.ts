@@ -30,7 +30,7 @@ Deno.test("reportsIn() takes the kind of a typed list's items from the list", ()
   ]]);
 });
 
-Deno.test("reportsIn() reads watch frames and the operator's webhook, and nothing of what is deleted", () => {
+Deno.test("reportsIn() reads watch frames and the operator's webhook, and no deleted reports", () => {
   assertEquals(found({ type: "MODIFIED", object: REPORT }), [["VulnerabilityReport", "object"]]);
   assertEquals(found({ verb: "update", operatorObject: REPORT }), [[
     "VulnerabilityReport",
@@ -41,7 +41,7 @@ Deno.test("reportsIn() reads watch frames and the operator's webhook, and nothin
   assertEquals(found({ verb: "delete", operatorObject: REPORT }), []);
 });
 
-Deno.test("reportsIn() says what is no report and keeps the others", () => {
+Deno.test("reportsIn() yields an error for values that are not reports, and keeps the others", () => {
   assertEquals(found(null), ["wrong_shape"]);
   assertEquals(found([1, REPORT, "x"]), ["wrong_shape", ["VulnerabilityReport", "[1]"], "wrong_shape"]);
   assertEquals(found([[[[[REPORT]]]]]), ["wrong_shape"]);

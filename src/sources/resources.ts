@@ -1,4 +1,4 @@
-/** Resources as payloads name them: by a plural, by a kind in any case, by the parts that a report has, in its texts. */
+/** Reads resources from payloads: by a plural, by a kind in any case, from a report's fields, and in its texts. */
 import { at, type Field, type JsonObject, list, textAt, withoutEmpty } from "../model/json.ts";
 import { LIMITS, type Resource } from "../model/observation.ts";
 
@@ -56,7 +56,7 @@ const KINDS: ReadonlyMap<string, readonly [kind: string, apiVersion: string]> = 
   ["prioritylevelconfigurations", ["PriorityLevelConfiguration", "flowcontrol.apiserver.k8s.io/v1"]],
   ["ingressclasses", ["IngressClass", "networking.k8s.io/v1"]],
   ["ingresses", ["Ingress", "networking.k8s.io/v1"]],
-  // No apiVersion: Cluster API has a kind of that name too, in namespaces.
+  // No apiVersion: Cluster API has a namespaced kind of that name too.
   ["ipaddresses", ["IPAddress", ""]],
   ["networkpolicies", ["NetworkPolicy", "networking.k8s.io/v1"]],
   ["servicecidrs", ["ServiceCIDR", "networking.k8s.io/v1"]],
@@ -123,13 +123,13 @@ const BY_LOWER_CASE: ReadonlyMap<string, readonly [kind: string, apiVersion: str
   [...KINDS.values()].map((entry) => [entry[0].toLowerCase(), entry]),
 );
 
-/** A kind as Kubernetes spells it, where it is a built-in one, with its `apiVersion`; any other as it is. */
+/** A built-in kind as Kubernetes spells it, with its `apiVersion`; any other kind unchanged. */
 export function kindInAnyCase(word: string): { readonly kind: string; readonly apiVersion: string } {
   const [kind = word, apiVersion = ""] = BY_LOWER_CASE.get(word.toLowerCase()) ?? [];
   return { kind, apiVersion };
 }
 
-/** The parts of a resource in a report, "" for those that it lacks. */
+/** The fields of a resource in a report; "" if absent. */
 export interface SubjectFields {
   readonly apiVersion?: string;
   readonly kind: string;
@@ -137,7 +137,7 @@ export interface SubjectFields {
   readonly namespace: string;
 }
 
-/** A resource of those parts that are known; a built-in kind's apiVersion is filled in. */
+/** A resource of the known fields; the apiVersion of a built-in kind is added. */
 export function subjectOf({ apiVersion, kind, name, namespace }: SubjectFields): Resource {
   const version = apiVersion || apiVersionOf(kind);
   return {
@@ -154,7 +154,7 @@ export function ownerOf(report: Field): Field {
   return owners.find((owner) => at(owner, "controller") === true) ?? owners[0];
 }
 
-/** What identifies a resource: its group where that is no built-in one, kind, namespace and name; no version. */
+/** The identity of a resource: kind, namespace and name, and the group if it is not built in; without a version. */
 export function resourceIdentity(resource: Resource): JsonObject {
   return withoutEmpty({
     group: customGroup(resource),
@@ -180,26 +180,26 @@ export function wordAt(words: Field, names: readonly string[]): string {
   return "";
 }
 
-/** A reported resource and the one that lives on, which is stored in its place. */
+/** A reported resource (such as a ReplicaSet) and its lasting owner, which is stored in its place. */
 export interface Succession {
   readonly from: Resource;
   readonly to: Resource;
 }
 
-/** `details.reportedOwner`: the resource that the tool named, where another one is stored in its place. */
+/** `details.reportedOwner`: the resource that the tool named, if its owner is stored in its place. */
 export function reportedOwner({ from, to }: Succession): JsonObject | undefined {
   return from === to ? undefined : { kind: from.kind ?? "", name: from.name ?? "" };
 }
 
-/** A tool's text as it identifies a finding: the name that lives on in place of the generated one. Part of identity version 1. */
+/** A tool's text with the owner's name in place of the generated one, for the identity. Part of identity version 1. */
 export function lastingWords(text: string, { from, to }: Succession): string {
   return from === to || !from.name ? text : text.replaceAll(from.name, () => to.name ?? "");
 }
 
 /**
- * A tool's text with the resource that lives on in place of the reported one, in every known form of its name
- * (`ReplicaSet 'x'`, `replicaset "x"`, `replicasets/x`). Unchanged where the text names it in another form too, so that no
- * text names both.
+ * A tool's text with the owner in place of the reported resource, in every known form of its name (`ReplicaSet 'x'`,
+ * `replicaset "x"`, `replicasets/x`). Unchanged if the text also has the name in an unknown form, so that no text names
+ * both resources.
  */
 export function toldOf(text: string, { from, to }: Succession): string {
   const { kind = "", name = "" } = from;

@@ -1,4 +1,4 @@
-/** The one shape of a source, built in or by configuration: what it reports, how that arrives, how events are drawn. */
+/** The type of every source, built in or configured: what it reports, how its payloads arrive, how events are drawn. */
 import type { FilterDocument } from "../filters/filter.ts";
 import type { KnownSource } from "../filters/warnings.ts";
 import type { ResourceType } from "../kube/api.ts";
@@ -19,36 +19,36 @@ export interface Source {
   readonly kind: SourceKind;
   /** One line for the README table. */
   readonly summary: string;
-  /** Every event type of its events; ANY where a mapping reads the type from the payload. */
+  /** Every event type of its events; ANY if a mapping reads the type from the payload. */
   readonly eventTypes: Readonly<Record<string, EventType>>;
   /** Ways in which its payloads arrive: its own, and one for each Ingester that adds another. */
   readonly feeds: readonly Feed[];
-  /** Environment variables of its own: read, documented and offered by the chart because they are listed here. */
+  /** Its environment variables. Listing them here makes the program read them, and the chart and the reference offer them. */
   readonly settings?: readonly Setting<unknown>[];
   /** How lists in a posted body are split into payloads; "elements" by default. */
   readonly lists?: JsonLists;
-  /** The tool's word in lower case → severity; decides before the general table. */
+  /** Severities by the tool's word in lower case; they take precedence over the general table. */
   readonly severities?: Readonly<Record<string, Severity>>;
-  /** What tools say of the same finding or act in other words each time, for the reference page: no part of its identity. */
+  /** Fields that differ each time for the same finding or act, for the reference page. They are not part of the identity. */
   readonly volatile?: readonly string[];
   /** Keys of `details` that change while the finding stays the same (a score). */
   readonly volatileDetails?: readonly string[];
-  /** Set where each event carries its own window: settings and Ingesters cannot change it. */
+  /** Set if each event has its own window: settings and Ingesters cannot change it. */
   readonly ownWindows?: true;
-  /** Set where its reports name other tools as the source of a finding. */
+  /** Set if its reports can name other tools as the source of a finding. */
   readonly reportsForOthers?: true;
   /** How fast it may write; by default DEDUP_MAX_RATE_PER_SOURCE. */
   readonly rate?: Rate;
-  /** The workload and the end of a watched report, where reports of this source expire. */
+  /** The workload and the expiry time of a watched report, if reports of this source expire. */
   scopeOf?(report: JsonObject): ReportScope;
-  /** Draws every event of a payload, in order. Pure; yields an error for what cannot be read and goes on; never throws. */
+  /** Draws every event of a payload, in order. Pure. Yields an error for each unreadable part and continues; never throws. */
   draw(payload: Payload, context: DrawContext): Iterable<Drawn | DrawnNote>;
 }
 
-/** Stands for every event type, or every category, where a mapping reads them from the payload. */
+/** Every event type, or every category, if a mapping reads them from the payload. */
 export const ANY = "*";
 
-/** What the events of one type have in common. */
+/** The properties of all events of one type. */
 export interface EventType {
   readonly category: Category | typeof ANY;
   /** The fields of the fingerprint; `source` and `severity` are always part. */
@@ -63,15 +63,15 @@ interface AnyFeed {
   readonly ingester?: FeedIngester;
 }
 
-/** An Ingester or ObservationMapping in force, and what it says of its feed alone. */
+/** An active Ingester or ObservationMapping, and the properties of its feed. */
 export interface FeedIngester {
   /** `Ingester zen-system/alertmanager`. */
   readonly id: string;
-  /** Differs whenever anything of the feed does: it is then started anew. */
+  /** Changes with every change of the feed, which is then restarted. */
   readonly revision: string;
-  /** Set on a door: a feed that an Ingester without a mapping adds to a built-in source. Its views are its own. */
+  /** Set on a door: a feed that an Ingester without a mapping adds to a built-in source. It has its own views. */
   readonly isDoor?: true;
-  /** Acts on what comes through this feed alone. */
+  /** Applies only to events of this feed. */
   readonly filter?: FilterDocument;
   readonly windowSeconds?: number;
   readonly ttlSeconds?: number;
@@ -87,9 +87,9 @@ export interface WatchFeed extends AnyFeed {
 
 /** A resource of a watch feed. */
 export interface WatchedResource extends ResourceType {
-  /** Event types its objects may report; absent: any. A list of them resolves findings of these types alone. */
+  /** Event types that its objects may report; absent: any. A list of the objects resolves only findings of these types. */
   readonly eventTypes?: readonly string[];
-  /** Set where its tool deletes reports when they are old, and builds them anew: `scopeOf` says when. */
+  /** Set if its tool deletes old reports and recreates them; `scopeOf` returns when. */
   readonly expires?: true;
 }
 
@@ -107,7 +107,7 @@ export interface PostFeed extends AnyFeed {
   readonly path: string;
   /** Absent: the token of the settings. */
   readonly auth?: FeedAuth;
-  /** Requests of this source that may wait for their answer at once; absent: the room that all other paths share. */
+  /** Most requests of this source that wait for their answer at once; absent: it shares a limit with all other paths. */
   readonly waiting?: number;
   /** Deadline of an answer; absent: WEBHOOK_ACK_TIMEOUT. */
   readonly ackTimeout?: Setting<number>;
@@ -137,7 +137,7 @@ export interface ConfigMapFeed extends AnyFeed {
 export function knownSource(source: Source): KnownSource {
   const eventTypes = Object.keys(source.eventTypes);
   const categories = categoriesOf(source);
-  // Reports and ConfigMaps of any tool come through a source with an open list.
+  // A source with an open list can have events of any tool.
   const isOpen = eventTypes.includes(ANY) || source.reportsForOthers === true;
   return isOpen ? { name: source.name } : { name: source.name, eventTypes, categories };
 }
@@ -148,7 +148,7 @@ export function categoriesOf({ eventTypes }: Source): readonly Category[] {
   return CATEGORIES.filter((category) => named.includes(ANY) || named.includes(category));
 }
 
-/** What the watch feeds of a source read. */
+/** The resources that the watch feeds of a source read. */
 export function watchedResources({ feeds }: Source): readonly WatchedResource[] {
   return feeds.flatMap((feed) => feed.type === "watch" ? feed.resources : []);
 }
@@ -163,7 +163,7 @@ export function feedId({ ingester }: Feed): string {
   return ingester ? `${ingester.id} ${ingester.revision}` : "";
 }
 
-/** The view of a feed on one resource or path. A door has a view of its own, since a complete list of it says nothing about the source's other feeds. */
+/** The view of a feed on one resource or path. A door has its own view, because a complete list of it is not complete for the source's other feeds. */
 export function viewOf(
   { source, feed: { ingester } }: { readonly source: Source; readonly feed: Feed },
   at: Pick<ViewKey, "resource" | "namespace">,
@@ -171,7 +171,7 @@ export function viewOf(
   return { source: source.name, ...at, ...(ingester?.isDoor ? { ingester: ingester.id } : {}) };
 }
 
-/** Longest path and message of a payload's error: both may hold words of the payload. */
+/** Longest path and message of a payload's error: both may contain text of the payload. */
 const MAX_TOLD = 256;
 
 /** The error that `draw` yields for a part it cannot read. Path and message are cleaned for logs and terminals. */

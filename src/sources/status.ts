@@ -78,7 +78,7 @@ export class SourceStates {
     this.#publish(view.source);
   }
 
-  /** Removes a view or webhook path that is not in force any more. */
+  /** Removes a view or webhook path that is no longer active. */
   forget(view: ViewKey): void {
     this.#entries.get(view.source)?.views.delete(viewId(view));
     this.#publish(view.source);

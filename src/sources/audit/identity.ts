@@ -5,7 +5,7 @@ import { type JsonObject, withoutEmpty } from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
 import { type AuditRequest, isProgram, sessionOf } from "./request.ts";
 
-/** Acts that are counted in one Observation while each follows the one before within this time. */
+/** Acts are counted in one Observation as long as each follows the one before within this time. */
 const REPEAT_WINDOW_MS = 3_600_000;
 /** Kinds whose names Kubernetes generates. */
 const GENERATED: ReadonlySet<string> = new Set(["Pod", "ReplicaSet", "Job"]);
@@ -13,7 +13,7 @@ const GENERATED: ReadonlySet<string> = new Set(["Pod", "ReplicaSet", "Job"]);
 /** The fields of the fingerprint, for the reference page: those of one request, of a refusal, of a program's act. */
 export const IDENTITY_FIELDS: readonly string[] = ["request", "refused", "act"];
 
-/** An act as it is told from others. */
+/** The fields that distinguish one act from another. */
 export interface Act {
   readonly request: AuditRequest;
   readonly eventType: string;
@@ -22,24 +22,24 @@ export interface Act {
 }
 
 /**
- * The identity of an act and its window. A client chooses the Audit-ID, but not the time at which the API server received
- * the request: both belong to the key of a request, which is a repeat as long as its Observation is stored.
+ * The identity of an act and its window. The key of a request holds the Audit-ID, which a client can choose, and the time
+ * at which the API server received the request, which it cannot. A request is a repeat as long as its Observation is stored.
  */
 export function identityOf(act: Act): Pick<DrawnEvent, "identity" | "windowMs" | "request"> {
   const request = requestKey(act.request);
   const isRefusal = act.eventType === "access-denied";
   if (!isRefusal && !isProgram(act.request)) return { identity: { request }, windowMs: Infinity };
   const identity: JsonObject = isRefusal ? { refused: refusalOf(act) } : { act: actOf(act) };
-  // The request is no part of the identity: by its key, one that is sent again is not counted twice.
+  // The request is not part of the identity. Its key is kept so that a request that is sent again is not counted twice.
   return { identity, windowMs: REPEAT_WINDOW_MS, request };
 }
 
-/** True where the API server knows no user: anyone who reaches it may send such requests. */
+/** True if the API server knows no user: anyone who can reach it can send such requests. */
 export function isUnauthenticated({ code, user }: AuditRequest): boolean {
   return code === 401 || user === "" || user === "system:anonymous";
 }
 
-/** What names one request, in each of its stages and each time that it is sent again. */
+/** The key of one request, the same in each of its stages and each time that it is sent again. */
 function requestKey({ auditID, receivedTimestamp, user, verb, uri }: AuditRequest): JsonObject {
   return { auditID, requestReceivedTimestamp: receivedTimestamp, user, verb, requestURI: uri };
 }

@@ -34,7 +34,7 @@ import {
   privilegedContainers,
 } from "./rules.ts";
 
-/** What is shown of commands that are run in containers. */
+/** How much of a command that is run in a container is shown. */
 export const AUDIT_COMMANDS = choice(
   "AUDIT_COMMANDS",
   "full",
@@ -42,7 +42,7 @@ export const AUDIT_COMMANDS = choice(
   "What an Observation of kubectl exec shows of the command: all of it, masked, or the program's name alone",
 );
 
-/** The API server keeps batches that it cannot send, and sends them again for long. */
+/** The API server keeps batches that it cannot send, and retries them for hours. */
 const LATENESS_MS = 24 * 3_600_000;
 
 /** Requests to the API server that matter for security, from its audit log. */
@@ -64,7 +64,7 @@ export const audit: Source = {
   lists: "items",
   ownWindows: true,
   *draw({ body, path }, context): Iterable<Drawn> {
-    // A part of what was posted is not split again.
+    // An element of a posted array is not split again.
     if (!Array.isArray(body) || path !== undefined) {
       yield* drawBody(body, { path: "", context });
       return;
@@ -152,7 +152,7 @@ function toEvent(item: Json, { request, context }: Judging): DrawnEvent {
   };
 }
 
-/** Details that hold names and words of Kubernetes alone. The user agent and the URI are the client's own texts. */
+/** Details that hold only names and words of Kubernetes. The client chooses the text of the user agent and the URI. */
 const NAMES = [
   "stage",
   "level",
@@ -170,22 +170,22 @@ const NAMES = [
   "decisionReason",
 ];
 
-/** A request with what is told of it. */
+/** A request with the facts that its message and details show. */
 interface Act {
   readonly item: Json;
   readonly request: AuditRequest;
   readonly verdict: AuditVerdict;
   readonly resource: Resource | undefined;
   readonly session: AuditSession;
-  /** The privileged containers' names and images, and whose Pod it is. */
+  /** The names and images of privileged containers, and the workload of their Pod. */
   readonly containers: readonly string[];
   readonly images: readonly string[];
   readonly workload: string;
 }
 
 /**
- * The object of the request; its name is only in the answer where the server made it up (`generateName`). A client without
- * a login names its object freely: the kind alone is believed, so that one flood is one Observation.
+ * The object of the request. If the server generated its name (`generateName`), only the answer has it. For a client
+ * without a login only the kind is used, because it can name any object, and a flood should be one Observation.
  */
 function affected(item: Json, request: AuditRequest): Resource | undefined {
   const { group, resource, verb, code, namespace, responseObject } = request;
@@ -194,7 +194,7 @@ function affected(item: Json, request: AuditRequest): Resource | undefined {
   const apiVersion = group !== "" && version !== "" ? `${group}/${version}` : version;
   if (isUnauthenticated(request) && code >= 400) return resourceOf({ plural: resource, apiVersion });
   const made = verb === "create" && code < 400 ? textAt(responseObject, "metadata", "name") : "";
-  // The reference of a Namespace names the namespace twice; it is cluster-scoped.
+  // The reference of a Namespace has its name also as namespace, although it is cluster-scoped.
   const isNamespace = group === "" && resource === "namespaces";
   return resourceOf({
     plural: resource,
@@ -234,7 +234,7 @@ function sentence(act: Act): string {
   return reason === "" ? whole : `${whole}: ${reason}`;
 }
 
-/** Verb and object, and what was run or made privileged. */
+/** Verb and object, and the command that was run or the containers that are privileged. */
 function deed({ request, resource, session, images, containers, workload, verdict }: Act): string {
   const { verb, subresource } = request;
   const which = [resource?.namespace, resource?.name].filter((word) => word !== undefined).join("/");

@@ -144,7 +144,7 @@ Deno.test("audit takes both stages of one session for one act", () => {
   assertEquals(distinct(session), 1);
 });
 
-Deno.test("audit tells ten acts under one Audit-ID header apart", () => {
+Deno.test("audit keeps ten acts under one Audit-ID header apart", () => {
   const uri = (index: number) => ({ requestURI: `/api/v1/namespaces/shop/secrets/s${index}` });
   assertEquals(distinct(ten((index) => act("delete /secrets", at(index)))), 10);
   assertEquals(distinct(ten((index) => act("delete /secrets", uri(index)))), 10);
@@ -153,7 +153,7 @@ Deno.test("audit tells ten acts under one Audit-ID header apart", () => {
   assertEquals(distinct(ten(() => act("delete /secrets", { ...uri(1), ...at(1) }))), 1);
 });
 
-Deno.test("audit leaves out the requests that zen-watcher sends, and keeps everything else of its user", () => {
+Deno.test("audit drops the requests that zen-watcher sends, and keeps all others of its user", () => {
   const own = (namespace: string, name: string, rest: JsonObject = {}) => ({
     user: { username: OWN },
     objectRef: { namespace, name, ...rest },
@@ -200,7 +200,7 @@ Deno.test("audit leaves out the requests that zen-watcher sends, and keeps every
   assertEquals(verdict(act(`create ${zen}/observations`, nobody), { ownUser: "" }), "access-denied MEDIUM");
 });
 
-Deno.test("audit leaves out what an Ingester's source reads, once it is in force", () => {
+Deno.test("audit drops the reads of an Ingester's source once the Ingester is active", () => {
   const feeds = [{
     type: "watch" as const,
     resources: [{ group: "x.io", version: "v1", plural: "scans", kind: "Scan", namespaced: true }],
@@ -214,7 +214,7 @@ Deno.test("audit leaves out what an Ingester's source reads, once it is in force
   assertEquals([verdict(scans), verdict(scans, { isOwnRequest })], ["access-denied MEDIUM", "own_request"]);
 });
 
-Deno.test("audit drops dry runs of writes, and believes those of deletions by their body alone", () => {
+Deno.test("audit drops dry runs of writes, and of deletions only if the body says so", () => {
   const query = { requestURI: "/x?dryRun=All&fieldManager=kubectl" };
   const body = { requestObject: { kind: "DeleteOptions", dryRun: ["All"] } };
   for (const target of ["create /secrets", "update /configmaps", "patch rbac.authorization.k8s.io/roles"]) {
@@ -237,7 +237,7 @@ Deno.test("audit drops dry runs of writes, and believes those of deletions by th
   }
 });
 
-Deno.test("audit keeps what the authorizer refused, and leaves out what admission or a quota refused", () => {
+Deno.test("audit keeps requests that the authorizer refused, and drops those that admission or a quota refused", () => {
   const refused = (decision?: string) =>
     verdict(act("create /pods", {
       responseStatus: { code: 403, reason: "Forbidden" },
@@ -250,7 +250,7 @@ Deno.test("audit keeps what the authorizer refused, and leaves out what admissio
   ]);
 });
 
-Deno.test("audit leaves out what a starting API server refuses the control plane, and nothing of others", () => {
+Deno.test("audit drops requests of the control plane that a starting API server refuses, and none of others", () => {
   const starting = Date.parse("2026-11-29T13:00:00Z");
   const context = { isApiServerStarting: (at: number) => at === starting };
   const refused = (username: string, rest: JsonObject = {}) =>
@@ -320,7 +320,7 @@ Deno.test("audit counts the repeats of a program in one Observation, and every a
   assertEquals([repeat?.windowMs, single?.windowMs], [3_600_000, Infinity]);
 });
 
-Deno.test("audit counts refusals by user, or by the connection's address where there is no login", () => {
+Deno.test("audit counts refusals by user, or by the connection's address without a login", () => {
   const refused = (rest: (index: number) => JsonObject, code = 403, target = "list /secrets") =>
     distinct(ten((index) => act(target, { responseStatus: { code }, ...at(index), ...rest(index) })));
   const from = (...sourceIPs: string[]) => ({ user: {}, stage: "ResponseStarted", sourceIPs });
@@ -416,7 +416,7 @@ Deno.test("audit keeps no body, no query and no token", () => {
   assertEquals(event.message, "jane as root was allowed to create secrets shop/x (200)");
 });
 
-Deno.test("audit takes a made-up name from the answer and needs none", () => {
+Deno.test("audit takes a generated name from the answer, and needs no name", () => {
   const objectRef = { resource: "pods", namespace: "shop" };
   const named = events(act("create /pods", { objectRef, responseObject: { metadata: { name: "web-abc" } } }));
   assertEquals(named[0]?.resource, { apiVersion: "v1", kind: "Pod", name: "web-abc", namespace: "shop" });
@@ -424,7 +424,7 @@ Deno.test("audit takes a made-up name from the answer and needs none", () => {
   assertEquals(nameless[0]?.resource, { apiVersion: "v1", kind: "Pod", namespace: "shop" });
 });
 
-Deno.test("audit takes a Namespace for cluster-scoped, and a path without an object for no resource", () => {
+Deno.test("audit reads a Namespace as cluster-scoped, and a path without an object as no resource", () => {
   const objectRef = { resource: "namespaces", namespace: "shop", name: "shop", apiVersion: "v1" };
   assertEquals(events(act("delete /namespaces", { objectRef }))[0]?.resource, {
     apiVersion: "v1",

@@ -19,13 +19,13 @@ export interface AuditRequest extends ApiRequest {
   readonly user: string;
   readonly groups: readonly string[];
   readonly impersonates: boolean;
-  /** 0 where no answer is recorded. */
+  /** 0 if no answer is recorded. */
   readonly code: number;
   /** The authorizer's: `allow`, `forbid`, or "". */
   readonly decision: string;
   readonly uri: string;
   readonly query: URLSearchParams;
-  /** The address of the connection: those before it are what the client claims. */
+  /** The address of the connection, the last of `sourceIPs`: the client can choose those before it. */
   readonly address: string;
   readonly receivedTimestamp: string;
   readonly stageTimestamp: string;
@@ -33,7 +33,7 @@ export interface AuditRequest extends ApiRequest {
   readonly responseObject: Field;
 }
 
-/** What a session in a container is about. */
+/** A session in a container: exec, attach or portforward. */
 export interface AuditSession {
   readonly container: string;
   /** One line; "" for attach and portforward. */
@@ -42,9 +42,9 @@ export interface AuditSession {
 }
 
 const SESSIONS: ReadonlySet<string> = new Set(["exec", "attach", "portforward"]);
-/** A query longer than this is read up to here. */
+/** Characters of a query that are read. */
 const MAX_QUERY = 16_384;
-/** A command is cut after so many characters. */
+/** Characters of a command that are kept. */
 const MAX_COMMAND = 1_024;
 
 /** Reads an audit event of any shape. */
@@ -110,7 +110,7 @@ export function isProgram({ user, groups, impersonates }: AuditRequest): boolean
   return user === "system:apiserver" || !groups.includes("system:masters");
 }
 
-/** Why `item` is no audit event, or undefined where it is one. */
+/** Why `item` is not an audit event; undefined if it is one. */
 export function shapeProblem(item: Json): string | undefined {
   if (!isObject(item)) return `expected an audit event, received ${shapeOf(item)}`;
   const kind = at(item, "kind");

@@ -4,12 +4,12 @@ import { GROUP } from "../../model/observation.ts";
 import { at, type Field, list } from "../../model/json.ts";
 import { type AuditRequest, isSession } from "./request.ts";
 
-/** What the rules decide about an audit event. */
+/** The decision of the rules about an audit event. */
 export interface AuditVerdict {
   readonly eventType: string;
   readonly severity: "HIGH" | "MEDIUM" | "LOW";
   readonly drop?: NonNullable<DrawnEvent["drop"]>;
-  /** Set on a deletion whose query asks for a dry run: a body, which is not recorded, may have said otherwise. */
+  /** Set on a deletion whose query asks for a dry run: its body, which is not recorded, can override the query. */
   readonly mayBeDryRun?: true;
 }
 
@@ -18,9 +18,9 @@ const DELETIONS: ReadonlySet<string> = new Set(["delete", "deletecollection"]);
 const RBAC_GROUP = "rbac.authorization.k8s.io";
 const RBAC: ReadonlySet<string> = new Set(["roles", "clusterroles", "rolebindings", "clusterrolebindings"]);
 const EXCEPTIONS: ReadonlySet<string> = new Set(["observationexceptions", "observationfilters"]);
-/** Subresources that know no dry run. */
+/** Subresources without dry run. */
 const ALWAYS_REAL: ReadonlySet<string> = new Set(["exec", "attach", "portforward", "proxy"]);
-/** The parts of the control plane, which an API server refuses until it has loaded RBAC. */
+/** Users of the control plane, whose requests an API server refuses until it has loaded RBAC. */
 const CONTROL_PLANE = /^(?:system:apiserver$|system:kube-|system:node:)/;
 const IRRELEVANT: AuditVerdict = { eventType: "audit-event", severity: "LOW", drop: "not_relevant" };
 
@@ -47,7 +47,7 @@ const RULES: readonly Rule[] = [
 export const AUDIT_EVENT_TYPES: readonly string[] = ["access-denied", ...RULES.map((rule) => rule.eventType)];
 
 /**
- * True where the stage settles the request. A session over WebSocket ends hours later, and a request
+ * True if the request can be judged at this stage. A session over WebSocket ends hours later, and a request
  * without a valid login has no later stage: both are judged at ResponseStarted.
  */
 export function isDecisiveStage(request: AuditRequest): boolean {
@@ -67,12 +67,12 @@ export function judgeRequest(request: AuditRequest, context: DrawContext): Audit
   return { eventType: rule.eventType, severity: rule.severity, ...(mayBeDryRun && { mayBeDryRun }) };
 }
 
-/** The own user is "" while unknown: no user has that name. Under another's name it is somebody with a stolen token. */
+/** True for a request of zen-watcher itself. `ownUser` is "" while unknown; no user has that name. With impersonation it is someone with a stolen token. */
 function isOwn(request: AuditRequest, { ownUser, isOwnRequest }: DrawContext): boolean {
   return ownUser !== "" && request.user === ownUser && !request.impersonates && isOwnRequest(request);
 }
 
-/** Refused for lack of a login or of rights; what admission or a quota refuses, the authorizer had allowed. */
+/** True if the request was refused for lack of a login or of rights. What admission or a quota refuses is not included. */
 function isDenied({ code, decision }: AuditRequest): boolean {
   return code === 401 || (code === 403 && decision !== "allow");
 }
@@ -84,7 +84,7 @@ function judgeDenied(request: AuditRequest, { isApiServerStarting }: DrawContext
   return isExpected ? { ...denied, drop: "api_server_starting" } : denied;
 }
 
-/** For a deletion the query proves nothing: the options in its body override it. */
+/** True for a dry run. For a deletion the query does not count, because the options in its body override it. */
 function isDryRun(request: AuditRequest): boolean {
   if (ALWAYS_REAL.has(request.subresource)) return false;
   if (DELETIONS.has(request.verb)) return list(at(request.requestObject, "dryRun")).includes("All");
@@ -107,7 +107,7 @@ function writesSecret({ group, resource, verb }: AuditRequest): boolean {
   return (resource === "secrets" || resource === "configmaps") && group === "" && WRITES.has(verb);
 }
 
-/** The privileged containers that a request brings into a Pod: none where it brings no Pod. */
+/** The privileged containers that a request adds to a Pod. */
 export function privilegedContainers(request: AuditRequest): readonly Field[] {
   const { group, resource, subresource, verb, requestObject, responseObject } = request;
   if (group !== "" || resource !== "pods") return [];
@@ -119,7 +119,7 @@ export function privilegedContainers(request: AuditRequest): readonly Field[] {
   return adds ? addedContainers(requestObject, responseObject).filter(isPrivileged) : [];
 }
 
-/** The request says what is added; the answer repeats the whole Pod, whose other containers were judged before. */
+/** The containers that the request adds. The answer holds the whole Pod, whose other containers were judged before. */
 function addedContainers(requestObject: Field, responseObject: Field): readonly Field[] {
   if (requestObject === undefined) return list(at(responseObject, "spec", "ephemeralContainers"));
   if (Array.isArray(requestObject)) {

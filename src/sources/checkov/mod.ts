@@ -21,7 +21,7 @@ import { alikeTwins, joined } from "../reports.ts";
 import { subjectOf } from "../resources.ts";
 import { namespace } from "../../text/setting.ts";
 
-/** Runs in arrays in arrays: several documents, each an array, are as deep as tools go. */
+/** Deepest nesting of arrays that is read. Several documents, each an array, are the deepest that tools write. */
 const MAX_DEPTH = 4;
 /** Frameworks whose resources are `Kind.namespace.name`. */
 const KUBERNETES_FRAMEWORKS: ReadonlySet<string> = new Set(["kubernetes", "helm", "kustomize"]);
@@ -169,7 +169,7 @@ function toEvent(check: JsonObject, { framework, holder }: Omit<CheckContext, "p
   };
 }
 
-/** The place that a reader looks at. A Dockerfile's resources are named by its path, a secret by a hash. */
+/** The place to show in the message. Checkov names a Dockerfile's resources by its path, and a secret by a hash. */
 function placeOf({ framework, named, file }: { framework: string; named: string; file: string }): string {
   if (file === "") return named;
   if (named === "" || framework === "secrets") return file;
@@ -187,14 +187,14 @@ interface Framework {
   readonly checkID: string;
 }
 
-/** The id in a kustomize run less what comes before it: `overlay:prod:Deployment.shop.web`, `base:Deployment.shop.web`. */
+/** Splits the prefix of a kustomize run from an id: `overlay:prod:Deployment.shop.web`, `base:Deployment.shop.web`. */
 function withoutOverlay(named: string): { readonly overlay: string; readonly id: string } {
   const found = /^(?:(base)|overlay:(.*?)):(?=[A-Z][A-Za-z0-9]*\.)/.exec(named) ?? [];
   const [prefix = "", base, overlay = ""] = found;
   return { overlay: base ?? overlay, id: named.slice(prefix.length) };
 }
 
-/** `Kind.namespace.name`, whose name may hold dots. Checkov writes `default` also for kinds that have no namespace. */
+/** Reads `Kind.namespace.name`; the name may hold dots. Checkov writes `default` also for cluster-scoped kinds. */
 function kubernetesResource(named: string, { framework, checkID }: Framework): Resource | undefined {
   const isKubernetes = framework === ""
     ? checkID.startsWith("CKV_K8S_") || checkID.startsWith("CKV2_K8S_")
@@ -224,7 +224,7 @@ function endOfName(name: string): number {
 
 const RBAC_KINDS: ReadonlySet<string> = new Set(["Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"]);
 
-/** False for what no object can be called: a template's placeholder, a name in upper case. It stays in details. */
+/** False for an invalid object name: a template's placeholder, a name in upper case. It is kept in details. */
 function isNameOf(kind: string, name: string): boolean {
   if (RBAC_KINDS.has(kind)) return name !== "" && !/[/%{}$]/.test(name);
   return name.length <= 253 && /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(name);

@@ -84,7 +84,7 @@ Deno.test("checkov reads a graph check's id as the workload whose template it is
   assertEquals(nameOf("Pod.shop.web.app-web", "CKV_K8S_6"), "web.app-web");
 });
 
-Deno.test("checkov leaves a name that no object can have in details", () => {
+Deno.test("checkov keeps an invalid object name in details only", () => {
   const names = ["RELEASE-NAME-web", "${NAME}", "{{name}}", "web_1", "-web", "a".repeat(254)];
   for (const name of names) {
     const resource = `Deployment.shop.${name}`;
@@ -104,14 +104,14 @@ Deno.test("checkov has no resource for other frameworks: file and resource are i
   assertEquals([event?.details.resource, event?.details.file], ["module.a.aws_s3_bucket.b", "/s3.tf"]);
 });
 
-Deno.test("checkov rates by the check's severity where given, else MEDIUM", () => {
+Deno.test("checkov uses the check's severity if given, else MEDIUM", () => {
   assertEquals(
     draw(run("kubernetes", check(), check({ severity: "LOW" }))).events.map(({ severity }) => severity),
     ["medium", "LOW"],
   );
 });
 
-Deno.test("checkov keeps a finding's identity when lines move, and tells resources, files and repositories apart", () => {
+Deno.test("checkov keeps a finding's identity when lines move, and distinguishes resources, files and repositories", () => {
   const identity = (fields: JsonObject, name?: string) =>
     JSON.stringify(
       draw(run("dockerfile", check({ resource: "/Dockerfile.", file_path: "/Dockerfile", ...fields })), name)
@@ -139,7 +139,7 @@ Deno.test("checkov reads an object, a list, and the flat counts of a run that fo
   assertEquals(draw({ check_type: "helm", results: {}, summary: { failed: 0 } }), { events: [], errors: [] });
 });
 
-Deno.test("checkov keeps what it can read and says where it could not", () => {
+Deno.test("checkov keeps readable findings, and reports the path of unreadable ones", () => {
   const { events, errors } = draw([
     run("kubernetes", check(), "x", {}),
     { check_type: "helm", results: { failed_checks: "x" } },

@@ -21,7 +21,7 @@ import { duration } from "../../text/setting.ts";
 
 const PLAIN_TEXT_HINT = "set json_output: true in falco.yaml";
 
-/** Falco retries time-outs but never an error status: holding its request is what saves the event. */
+/** Falco retries after a time-out, but never after an error status. So the answer is delayed until the event is stored. */
 const ACK_TIMEOUT = duration(
   "FALCO_ACK_TIMEOUT",
   "60s",
@@ -56,7 +56,7 @@ export const falco: Source = {
     unreadableHint: PLAIN_TEXT_HINT,
   }],
   *draw({ body, path }): Iterable<Drawn> {
-    // A part of what was posted is not split again.
+    // An element of a posted array is not split again.
     if (!Array.isArray(body) || path !== undefined) {
       yield drawAlert(body, "");
       return;
@@ -83,10 +83,10 @@ function drawAlert(body: Json, path: string): Drawn {
   return { event: toEvent(alert) };
 }
 
-/** An alert with its absent parts made empty. */
+/** An alert; absent fields are empty. */
 interface Alert {
   readonly rule: string;
-  /** As the tool says it, "" where it does not. */
+  /** As the tool writes it; "" if absent. */
   readonly priority: string;
   readonly source: string;
   readonly hostname: string;
@@ -110,7 +110,7 @@ function readAlert(body: JsonObject): Alert {
   };
 }
 
-/** A field by its name, or as Go's unmarked structs spell it: `Rule`. */
+/** A field by its name, or as Go spells it without a JSON tag: `Rule`. */
 function either(body: JsonObject, name: string): Field {
   return at(body, name) ?? at(body, name.charAt(0).toUpperCase() + name.slice(1));
 }
@@ -157,7 +157,7 @@ function affected({ fields, source, hostname }: Alert): Resource | undefined {
   return onHost ? resourceOf({ plural: "nodes", name: hostname }) : undefined;
 }
 
-/** Rules on created Pods name the Pod by the answer alone, and some rules leave out the kind. */
+/** The target of an audit event. Rules on created Pods have the name only from the answer, and some rules lack the kind. */
 function auditTarget(fields: JsonObject): Resource | undefined {
   const readsPod = Object.keys(fields).some((key) => key.startsWith("ka.req.pod."));
   const plural = text(field(fields, "ka.target.resource")) || (readsPod ? "pods" : "");
@@ -168,7 +168,7 @@ function auditTarget(fields: JsonObject): Resource | undefined {
   return name === "" ? undefined : subjectOf({ kind: "", name, namespace });
 }
 
-/** The Namespace is the place of the event too: its users see the Observation, and filters match it. */
+/** The Namespace, with its own name as namespace, so that its users see the Observation and filters match it. */
 function namespaceOf(name: string): Resource {
   return resourceOf({ plural: "namespaces", name, namespace: name });
 }
@@ -178,7 +178,7 @@ function isInContainer(fields: JsonObject): boolean {
   return container !== "" && container !== "host";
 }
 
-/** Falco before 0.31 knew system calls alone and named no source. */
+/** Falco before 0.31 had only system calls and no `source`. */
 function isSyscall(source: string): boolean {
   return source === "syscall" || source === "syscalls" || source === "";
 }
@@ -225,7 +225,7 @@ function priorityWord(priority: string): string {
   return word === "info" ? "informational" : word;
 }
 
-/** Falco begins `output` with the time and the priority: both are fields of their own, and the time is never the same. */
+/** `output` without the time and priority at its beginning: both are separate fields, and the time differs each time. */
 function sentenceOf({ output, priority }: Alert): string {
   let rest = output.trim();
   const colon = rest.indexOf(": ");
@@ -240,7 +240,7 @@ function isTimePrefix(prefix: string): boolean {
     isMadeOf(prefix, "0123456789T:.+-Z");
 }
 
-/** `evt.time` counts nanoseconds; as a number it has lost the last digits, not the milliseconds. */
+/** `evt.time` in milliseconds. It counts nanoseconds; a JSON number loses only the last of its digits. */
 function eventTimeMs(fields: JsonObject): number | undefined {
   const nanoseconds = number(field(fields, "evt.time")) ?? number(field(fields, "evt.time.iso8601"));
   return nanoseconds === undefined ? undefined : Math.floor(nanoseconds / 1e6);
@@ -276,7 +276,7 @@ const VOLATILE: ReadonlySet<string> = new Set([
 
 /** Measures of a process that grow while it runs, and counters of the machine. */
 const MEASURES = /^(?:proc|thread)\.(?:fdopencount|vm\w+|cpu\w*|pf\w+|\w*exectime)$/;
-/** Last words of plugins' fields that number the record: `okta.uuid`, `jevt.value[/requestID]`. */
+/** Last words of plugins' fields that hold the record's id: `okta.uuid`, `jevt.value[/requestID]`. */
 const RECORD_ID = /(?:^|[._/])(?:uuid|insert_?id|request_?id|event_?id|audit_?id|trace_?id)\]?$/i;
 /** Numbers of descriptors, processes and successful results in the arguments of a system call. */
 const ARGUMENT_NUMBERS = /\b((?:dir|old|new)?fd|[a-z]*[pt]id|pgid|sid|res)=\d+/g;
@@ -284,15 +284,15 @@ const NUMBERED_ARGUMENT = /^evt\.(?:raw)?arg\.(?:(?:dir|old|new)?fd|[a-z]*[pt]id
 const LEADING_NUMBER = /^\d+/;
 const CLIENT_PORT = /:\d{1,5}->/g;
 
-/** Families of fields are short words; longer paths than this are no fields of Falco's. */
+/** Longest path of a nested field: names of Falco's fields are shorter. */
 const MAX_PREFIX = 64;
-/** Rules have some dozens of output fields; those after so many are not read. */
+/** Most output fields that are read: rules have some dozens. */
 const MAX_FIELDS = 1_000;
 
-/** Above this a port is taken for one the client's kernel chose, where nothing else tells the sides apart. */
+/** From here on a port counts as the client's, if nothing else distinguishes the two sides. */
 const FIRST_EPHEMERAL_PORT = 32_768;
 
-/** The value of an output field: the literal dotted key first, then the path; Falco's `<NA>` counts as nothing. */
+/** The value of an output field: by the literal dotted key, else by the path; Falco's `<NA>` counts as absent. */
 function field(fields: JsonObject, key: string): Field {
   const literal = Object.hasOwn(fields, key) ? fields[key] : undefined;
   const value = literal === undefined ? nested(fields, key) : literal;
@@ -304,15 +304,15 @@ function nested(fields: JsonObject, key: string): Field {
   return dot > 0 && Object.hasOwn(fields, key.slice(0, dot)) ? at(fields, ...key.split(".")) : undefined;
 }
 
-/** What an alert is about is mostly a path or an object: these fields come first where not all have room. */
+/** Fields with a path or an object, which an alert is mostly about: they are kept first if not all fields fit. */
 const POINTS =
   /^(?:fd\.(?:name|nameraw|directory|filename)|fs\.path\.|evt\.arg|ka\.(?:target|req|resp)\.|jevt\.value|proc\.(?:cmdline|exepath|pexepath)$)/;
-/** Room for the output fields: details hold 8 KiB, a part of which is kept free. */
+/** Most bytes of the output fields: details hold 8 KiB, a part of which other fields need. */
 const FIELDS_BYTES = 6_144;
-/** A value longer than this is cut where not all fields have room. */
+/** A value longer than this is cut if not all fields fit. */
 const LONG_VALUE = 1_024;
 
-/** Every output field under its dotted name; where they have no room, path- and object-like ones first, long values cut. */
+/** Every output field under its dotted name. If they do not fit, fields with paths and objects first, and long values cut. */
 function shownFields(fields: JsonObject, own: JsonObject): JsonObject {
   const all: [key: string, value: Json][] = [];
   for (const [key, value] of leaves(fields)) {

@@ -47,7 +47,7 @@ Deno.test("falco reads a nested path where the dotted key is not there, and the 
   assertEquals(both.resource?.name, "b");
 });
 
-Deno.test("falco names the Node where a system call has no Pod, and nothing for other sources", () => {
+Deno.test("falco names the Node if a system call has no Pod, and no resource for other sources", () => {
   const node = { apiVersion: "v1", kind: "Node", name: "node-1" };
   assertEquals(event(alert({ "container.id": "host", "k8s.pod.name": null })).resource, node);
   assertEquals(event(alert({ "k8s.pod.name": "<NA>" })).resource, node);
@@ -57,7 +57,7 @@ Deno.test("falco names the Node where a system call has no Pod, and nothing for 
 
 const SHOP = { apiVersion: "v1", kind: "Namespace", name: "shop", namespace: "shop" };
 
-Deno.test("falco names the Namespace where the Pod is not known, and never a Node for a container", () => {
+Deno.test("falco names the Namespace if the Pod is unknown, and never a Node for a container", () => {
   const of = (fields: JsonObject, rest: JsonObject = {}) => event(alert(fields, rest)).resource;
   assertEquals(of({ "container.id": "abc", "k8s.ns.name": "shop", "k8s.pod.name": null }), SHOP);
   assertEquals(of({ "k8s.ns.name": "shop", "k8s.pod.name": "<NA>" }), SHOP);
@@ -87,7 +87,7 @@ Deno.test("falco names the Pod of an audit event by ka.resp.name, with and witho
   }
 });
 
-Deno.test("falco names what is known of an audit event's target whose kind its rule leaves out", () => {
+Deno.test("falco names the known parts of an audit event's target whose kind its rule lacks", () => {
   const target = (fields: JsonObject) => event(alert(fields, { source: "k8s_audit" })).resource;
   assertEquals(target({ "ka.target.name": "web", "ka.target.namespace": "shop" }), {
     name: "web",
@@ -97,7 +97,7 @@ Deno.test("falco names what is known of an audit event's target whose kind its r
   assertEquals(target({ "ka.user.name": "me", "ka.target.name": "<NA>" }), undefined);
 });
 
-Deno.test("falco's repeats are told by nothing that numbers a thread, a descriptor or a client's port", () => {
+Deno.test("falco's identity has no number of a thread, a descriptor or a client's port", () => {
   const repeat = (n: number) =>
     idOf(alert({
       "proc.loginshellid": n,
@@ -137,7 +137,7 @@ Deno.test("falco turns the plural of an audit event's target into its kind", () 
   assertEquals(target("mutatingadmissionpolicies")?.kind, "MutatingAdmissionPolicy");
 });
 
-Deno.test("falco's internal events are operations, and no threat", () => {
+Deno.test("falco's internal events have the category operations", () => {
   for (
     const body of [
       { rule: "Falco internal: syscall event drop", priority: "Debug", output_fields: { n_drops: 3 } },
@@ -149,7 +149,7 @@ Deno.test("falco's internal events are operations, and no threat", () => {
   }
 });
 
-Deno.test("falco leaves what varies between repeats out of the identity", () => {
+Deno.test("falco's identity has no fields that vary between repeats", () => {
   const first = alert({
     "evt.time": 1,
     "evt.num": 1,
@@ -192,7 +192,7 @@ Deno.test("falco leaves what varies between repeats out of the identity", () => 
   });
 });
 
-Deno.test("falco keeps apart what differs: rule, priority, process, server port, node", () => {
+Deno.test("falco distinguishes alerts by rule, priority, process, server port and node", () => {
   const base = alert({ "proc.cmdline": "cat /etc/shadow", "fd.name": "::1:5->::2:443" });
   const others = [
     { ...base, rule: "S" },
@@ -267,7 +267,7 @@ Deno.test("falco shows tags, MITRE ids and every output field, whether its name 
   });
 });
 
-Deno.test("falco keeps path- and object-like fields where not all of them have room", () => {
+Deno.test("falco keeps fields with paths and objects first if not all fields fit", () => {
   const many = Object.fromEntries(
     Array.from({ length: 400 }, (_, index) => [`custom.${index}`, "v".repeat(40)]),
   );
@@ -287,7 +287,7 @@ Deno.test("falco keeps path- and object-like fields where not all of them have r
   assert(JSON.stringify(details).length < 7_168);
 });
 
-Deno.test("falco's repeats are told by nothing that the kernel or a plugin numbers anew", () => {
+Deno.test("falco's identity has no number that the kernel or a plugin assigns each time", () => {
   const repeat = (n: number, rest: JsonObject = {}) =>
     idOf(alert({
       "evt.num": n,

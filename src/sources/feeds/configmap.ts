@@ -1,4 +1,4 @@
-/** Results kept in labelled ConfigMaps: a watch on `configmaps` of one namespace, of which one key is read. */
+/** Reads results from one key of labelled ConfigMaps, by a watch on `configmaps` of one namespace. */
 import type { Json } from "../../model/json.ts";
 import type { PayloadError } from "../../model/outcome.ts";
 import type { KubeObject } from "../../kube/api.ts";
@@ -15,11 +15,11 @@ export interface ConfigMapPayloadOptions {
   readonly slices: TimeSlices;
   /** Aborts the wait for memory; the text is then not read. */
   readonly signal: AbortSignal;
-  /** Called for a key that is missing or not JSON. It is counted, and resolves no finding. */
+  /** Called for a key that is missing or not JSON, to count it. Such a ConfigMap resolves no finding. */
   readonly onError: (error: PayloadError) => void;
 }
 
-/** Reads the payload of a ConfigMap; undefined where nothing in it can be read. */
+/** Reads the payload of a ConfigMap; undefined if it cannot be read. */
 export async function configMapPayload(
   object: KubeObject,
   options: ConfigMapPayloadOptions,

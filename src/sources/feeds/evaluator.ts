@@ -19,17 +19,17 @@ export interface ReadDocument {
   readonly share?: Disposable;
 }
 
-/** What a document's payload is taken in with. */
+/** The context in which the intake takes a document's payload. */
 export type TakeDocument = Pick<TakeContext, "correlationId"> & Required<Pick<TakeContext, "onWaiting">>;
 
 export interface EvaluatorOptions {
   readonly view: ViewKey;
   readonly views: Views;
-  /** Undefined where there is no payload in the object. */
+  /** Undefined if the object has no payload. */
   readonly payloadOf: (object: KubeObject) => ReadDocument | Promise<ReadDocument | undefined>;
   /** Takes the events of a payload in. */
   readonly take: (payload: Payload, context: TakeDocument) => Promise<IntakeResult>;
-  /** Reads a document again by key; undefined where it is gone. */
+  /** Reads a document again by key; undefined if it is gone. */
   readonly read: (key: string) => Promise<KubeObject | undefined>;
   readonly signal: AbortSignal;
   readonly clock: Clock;
@@ -50,28 +50,28 @@ export interface Evaluator {
   run(): Promise<void>;
 }
 
-/** Documents in work at once: each may be a report of a megabyte. Each stalled namespace may have as many of its own. */
+/** Most documents in progress: each may be a report of a megabyte. Each stalled namespace may have as many in addition. */
 const MAX_AT_ONCE = 8;
-/** Documents of a namespace that wait (for a rate, a retry) beside them, and of all namespaces that have one already. */
+/** Most documents of one namespace that wait (for a rate or a retry). If MAX_WAITING_IN_ALL wait, each namespace may have only one. */
 const MAX_WAITING = 4;
 const MAX_WAITING_IN_ALL = 32;
-/** Documents that wait, at most. */
+/** Most documents that wait. */
 const MAX_WAITING_EVER = 128;
-/** A list waits so long for a namespace that has too many of them, before it goes on without its further ones. */
+/** How long a list waits for a namespace with too many waiting documents, before it puts off that namespace's others. */
 const PATIENCE_MS = 1_000;
 /** A namespace has stalled when none of its documents was done for this long, for example because it refuses writes. */
 const STALLED_MS = 10_000;
-/** Namespaces that count as stalled at once: a bound on the documents in work. */
+/** Most namespaces that count as stalled, which limits the documents in progress. */
 const MAX_STALLED = 4;
 
 type Step = () => Promise<void>;
 
 /** A document in work. */
 interface Lane {
-  /** What came for the document since: only the newest version is kept. */
+  /** The newest version of the document that arrived since. */
   next: Step | undefined;
   done: Promise<void>;
-  /** It waits for a rate, a retry or a twin: it takes no place from others. */
+  /** True while it waits for a rate, a retry or an equal event: it does not count towards MAX_AT_ONCE. */
   isWaiting: boolean;
 }
 
@@ -80,9 +80,9 @@ interface Progress {
   inWork: number;
   /** Of those in work. */
   waiting: number;
-  /** When the first of those in work began, or the last one was done. */
+  /** When the first document in progress began, or when the last one was done. */
   movedAt: number;
-  /** Keys of documents to be read and evaluated once others are done. */
+  /** Keys of documents to read and evaluate when others are done. */
   readonly putOff: Set<string>;
 }
 
@@ -135,8 +135,8 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
   }
 
   /**
-   * A document that waits takes no place, and a stalled namespace has its own places, as many as all others share. Further
-   * documents of a namespace that has too many are put off.
+   * Decides whether a document may start. Waiting documents do not count. A stalled namespace has its own MAX_AT_ONCE places.
+   * Further documents of a namespace with too many are put off.
    */
   function roomFor(progress: Progress): "start" | "wait" | "put off" {
     const past = stalled();
@@ -230,13 +230,13 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
     const found = await options.payloadOf(object);
     using _share = found?.share;
     if (signal.aborted || began !== round) return;
-    // A document that cannot be read keeps what it reported.
+    // The findings of a document that cannot be read stay as they are.
     if (!found) return blind(key);
     const correlationId = `${viewName(view)}/${key}@${object.metadata.resourceVersion ?? ""}`;
     const onWaiting = (isWaiting: boolean) => setWaiting(key, isWaiting);
     const result = await options.take(found.payload, { correlationId, onWaiting });
     if (signal.aborted || began !== round) return;
-    // A part of a list that its tool caps ends nothing either.
+    // An incomplete list, which its tool has cut, resolves nothing either.
     const readable = found.readable && result.payloadErrorCount === 0 && !result.isPartial;
     views.report(view, {
       key,
@@ -247,7 +247,7 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
     if (result.undecided > 0) failed.add(key);
   }
 
-  /** Reads a document again and evaluates what is there now. */
+  /** Reads a document again and evaluates it. */
   async function takeAgain(key: string, began: number): Promise<void> {
     let object: KubeObject | undefined;
     try {
@@ -266,7 +266,7 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
     views.gone(view, key);
   }
 
-  /** Reads what was put off, one of each namespace in turn. */
+  /** Reads the documents that were put off, one of each namespace in turn. */
   async function runPutOff(): Promise<void> {
     while (!signal.aborted) {
       const ready = [...namespaces.values()].filter((each) =>

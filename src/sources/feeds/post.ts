@@ -1,4 +1,4 @@
-/** The post feeds: finds the feed of a path, and takes in what is posted to it. */
+/** The post feeds: finds the feed of a path, and passes posted payloads to the intake. */
 import type { PayloadError } from "../../model/outcome.ts";
 import type { Intake, IntakeResult, PayloadParts, TakeContext } from "../../pipeline/intake.ts";
 import type { SettingValues } from "../../text/setting.ts";
@@ -16,15 +16,15 @@ export interface Post {
 export interface PostFeedsOptions {
   readonly intake: Intake;
   readonly settings: SettingValues;
-  /** WEBHOOK_ACK_TIMEOUT: for feeds without a deadline of their own. */
+  /** WEBHOOK_ACK_TIMEOUT, for feeds that have no `ackTimeout`. */
   readonly ackTimeoutMs: number;
   readonly states: SourceStates;
   readonly payloadError: (source: string, error: PayloadError, correlationId: string) => void;
-  /** An Ingester brought events. */
+  /** Called with the number of events of an Ingester. */
   readonly noteEvents: (ingester: string, count: number) => void;
 }
 
-/** Requests that may wait at once for all paths together whose sources have no waiting room of their own. */
+/** Most requests that wait at once, for all sources together that have no `waiting`. */
 const SHARED_WAITING = 100;
 
 /** The post feeds of this process. */
@@ -47,14 +47,14 @@ export class PostFeeds {
     for (const [path, post] of this.#byPath) states.set(viewOf(post, { resource: path }), "serving");
   }
 
-  /** The paths in force, without tokens. */
+  /** The active paths, without tokens. */
   get paths(): readonly string[] {
     return [...this.#byPath.keys()];
   }
 
-  /** The feed a path names, and the token in its last segment if it has one there. Paths are compared decoded. */
+  /** The feed of a path, and the token if the path's last segment is one. Paths are compared decoded. */
   find(path: string): { readonly post: Post; readonly token?: string } | undefined {
-    // A token in base64 has characters that a path cannot hold as they are: each segment is decoded by itself.
+    // A token in base64 can have characters that are escaped in a path, so each segment is decoded separately.
     const segments = path.split("/").map(decoded);
     const exact = this.#byPath.get(segments.join("/"));
     if (exact) return { post: exact };
@@ -111,7 +111,7 @@ export function roomOf(
   return waiting === undefined ? { name: "", size: SHARED_WAITING } : { name: source.name, size: waiting };
 }
 
-/** A segment with its percent-escapes resolved; as it is where they are broken. */
+/** A segment with its percent-escapes decoded; unchanged if they are invalid. */
 function decoded(segment: string): string {
   if (!segment.includes("%")) return segment;
   try {

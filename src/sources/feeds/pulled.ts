@@ -26,14 +26,14 @@ export interface PulledFeedsOptions {
   readonly intake: Intake;
   readonly settings: SettingValues;
   readonly views: Views;
-  /** Every feed is evaluated in full again. */
+  /** Fires when every feed has to be evaluated in full again. */
   readonly evaluateAgain: Pick<ChangeSignal, "subscribe">;
   readonly states: SourceStates;
   readonly payloadError: (source: string, error: PayloadError, correlationId: string) => void;
   /** Bounds of the texts in ConfigMaps. */
   readonly texts: TextLimits;
   readonly slices: TimeSlices;
-  /** An Ingester or ObservationMapping brought events. */
+  /** Called with the number of events of an Ingester or ObservationMapping. */
   readonly noteEvents: (ingester: string, count: number) => void;
   /** This shard's namespaces; empty: all. */
   readonly namespaces: readonly string[];
@@ -96,7 +96,7 @@ export class PulledFeeds {
     });
     this.#active = false;
     const ending = [...this.#readings.keys()].map((id) => this.#stop(id));
-    // Now, not when the reads have ended: by then the next term as leader may have set states.
+    // Before the reads have ended: afterwards the next term as leader may have set states already.
     for (const { view } of this.#places.values()) this.#options.states.forget(view);
     this.#places = new Map();
     await Promise.all(ending);
@@ -112,7 +112,7 @@ export class PulledFeeds {
       if (this.#places.has(id)) continue;
       void this.#stop(id);
       states.forget(view);
-      // Configuration removed it: no view observed the end of its findings.
+      // The configuration removed the view, so it did not observe the end of its findings.
       views.lost(view, "absent");
     }
     for (const [id, place] of this.#places) {
@@ -229,7 +229,7 @@ export class PulledFeeds {
   }
 }
 
-/** Whether this very version of a resource is served. The core group always is. */
+/** Whether this version of a resource is served. The core group always is. */
 function servedState(discovery: Pick<Discovery, "served">, type: ResourceType): Served["state"] {
   if (type.group === "") return "served";
   const served = discovery.served(type);
@@ -237,7 +237,7 @@ function servedState(discovery: Pick<Discovery, "served">, type: ResourceType): 
   return served.resources.some(({ plural }) => plural === type.plural) ? "served" : "absent";
 }
 
-/** Changes when a view must be listed again: its feed changed, or another version of its resource is served. */
+/** A text that changes when a view must be listed again: its feed changed, or another version of its resource is served. */
 function versionOf({ feed, type }: Place): string {
   return `${typeof type === "string" ? type : type.version} ${feedId(feed)}`;
 }

@@ -77,7 +77,7 @@ function withDoor(revision: string): Source {
   return { ...kubeBench, feeds: [...kubeBench.feeds, feed] };
 }
 
-Deno.test("a feed that an Ingester adds to a built-in source has a view of its own, which ends with the Ingester", async () => {
+Deno.test("a feed that an Ingester adds to a built-in source has its own view, which ends with the Ingester", async () => {
   await using w = world();
   w.set(withDoor("1"));
   await eventually("both lists", () => w.told.filter((word) => word.startsWith("complete")).length === 2);

@@ -20,7 +20,7 @@ export interface ReadViewOptions extends Pick<EvaluatorOptions, "view" | "views"
   readonly states: SourceStates;
   /** Full evaluations happen this often. */
   readonly resyncMs: number;
-  /** Asks for a full evaluation now (an accepted filter change, budget recovery). */
+  /** Fires when a full evaluation is needed now (changed filters, budget recovery). */
   readonly evaluateAgain: Pick<ChangeSignal, "subscribe">;
   readonly beat: Beat;
   readonly metrics: Metrics;
@@ -30,8 +30,8 @@ export interface ReadViewOptions extends Pick<EvaluatorOptions, "view" | "views"
 
 const log = logger("sources");
 /**
- * The longest wait between tries while RBAC denies reading. Each denied request is a line in the API server's audit log,
- * and where that log is sent here, an `access-denied` event.
+ * Longest wait between tries while RBAC denies reading. Each denied request is a line in the API server's audit log, and
+ * if that log is sent to zen-watcher, an `access-denied` event.
  */
 const DENIED_MS = 120_000;
 
@@ -71,7 +71,7 @@ export async function readView(options: ReadViewOptions, signal: AbortSignal): P
   }
 }
 
-/** Lists and watches; lists anew at each resync and each call for re-evaluation. */
+/** Lists and watches; lists again at each resync and each call for re-evaluation. */
 async function followView(
   options: ReadViewOptions,
   { evaluator, signal }: { readonly evaluator: Evaluator; readonly signal: AbortSignal },
@@ -91,7 +91,7 @@ async function followView(
     },
   });
   using _listener = options.evaluateAgain.subscribe(() => events.relist());
-  /** What the intake takes in waits until it is stored, so for as long as the API server is away. */
+  /** Waits for the intake without a due beat, because it waits as long as the API server is unreachable. */
   async function handOver(work: Promise<void>): Promise<void> {
     beat.idle();
     await work;

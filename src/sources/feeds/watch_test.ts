@@ -92,7 +92,7 @@ function world(
   };
 }
 
-Deno.test("readView() asks less and less often for what it may not read, and reads it soon after it may", async () => {
+Deno.test("readView() retries a denied resource less and less often, and reads it soon after access is granted", async () => {
   await using w = world(() => Promise.reject(new Error("there is nothing to be taken in")));
   w.api.deny(TYPE.plural, 403);
   await w.time.advance(10_000);
@@ -105,7 +105,7 @@ Deno.test("readView() asks less and less often for what it may not read, and rea
   assertEquals(w.state(), "synced");
 });
 
-Deno.test("readView() ends an evaluation although calls for another come faster", async () => {
+Deno.test("readView() completes an evaluation even if calls for another come faster", async () => {
   let isChanging = true;
   let taken = 0;
   const takenAtCompletion = new Map<number, number>();
@@ -127,7 +127,7 @@ Deno.test("readView() ends an evaluation although calls for another come faster"
   assertEquals(taken, before + 20);
 });
 
-Deno.test("a retry that ends after a new list does not bring back a report that the list no longer shows", async () => {
+Deno.test("a retry that ends after a new list does not restore a report that the list lacks", async () => {
   const retry = Promise.withResolvers<IntakeResult>();
   await using w = world((key, attempt) => {
     if (key === "shop/kept") return Promise.resolve(STORED);
@@ -147,7 +147,7 @@ Deno.test("a retry that ends after a new list does not bring back a report that 
   assertEquals([w.documents.completed, w.documents.reporting], [2, ["shop/kept"]]);
 });
 
-Deno.test("a report that is deleted while it waits for another try is gone, by the watch and by a new list", async () => {
+Deno.test("a report that the watch or a new list shows as deleted is not tried again", async () => {
   await using w = world(() => Promise.resolve(NOT_STORED));
   for (const by of ["watch", "list"]) {
     w.put("shop/deleted");
@@ -169,7 +169,7 @@ Deno.test("a report that could not be stored is tried again until it is", async 
   assertEquals([w.attempts.get("shop/report"), w.documents.unread], [4, []]);
 });
 
-Deno.test("a report whose tool shows a part of its list ends nothing until it shows all", async () => {
+Deno.test("a report with an incomplete list resolves nothing until it is complete", async () => {
   await using w = world((_key, attempt) =>
     Promise.resolve(attempt === 1 ? { ...STORED, isPartial: true } : STORED)
   );
@@ -181,7 +181,7 @@ Deno.test("a report whose tool shows a part of its list ends nothing until it sh
   assertEquals([w.attempts.get("shop/report"), w.documents.unread], [2, []]);
 });
 
-Deno.test("a namespace whose reports cannot be stored holds up no other, and its own are evaluated once they can", async () => {
+Deno.test("a namespace whose reports cannot be stored delays no other, and is evaluated when they can be stored", async () => {
   const stored = Promise.withResolvers<IntakeResult>();
   await using w = world((key) => key.startsWith("stuck/") ? stored.promise : Promise.resolve(STORED));
   const stuck = Array.from({ length: 40 }, (_, index) => `stuck/report-${index}`);
@@ -200,7 +200,7 @@ Deno.test("a namespace whose reports cannot be stored holds up no other, and its
   assertEquals(stuck.filter((key) => w.attempts.get(key) !== 1), [], "each once");
 });
 
-Deno.test("one report that cannot be stored holds up no other of its namespace", async () => {
+Deno.test("one report that cannot be stored delays no other of its namespace", async () => {
   const stored = Promise.withResolvers<IntakeResult>();
   await using w = world((key) => key === "shop/a" ? stored.promise : Promise.resolve(STORED));
   for (const name of ["a", "b"]) w.put(`shop/${name}`);
@@ -211,7 +211,7 @@ Deno.test("one report that cannot be stored holds up no other of its namespace",
   stored.resolve(STORED);
 });
 
-Deno.test("documents that wait for a rate or a retry hold up no other namespace, of however many tenants", async () => {
+Deno.test("documents that wait for a rate or a retry delay no other namespace, with any number of tenants", async () => {
   const stored = Promise.withResolvers<IntakeResult>();
   await using w = world((key, _attempt, onWaiting) => {
     if (!key.startsWith("evil-")) return Promise.resolve(STORED);

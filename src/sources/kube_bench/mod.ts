@@ -17,7 +17,7 @@ import { ownerOf, wordAt } from "../resources.ts";
 import { namespace } from "../../text/setting.ts";
 
 const NAME_PREFIX = "kube-bench-";
-/** Controls in arrays in arrays: several documents, each an array, are as deep as tools go. */
+/** Deepest nesting of arrays that is read. Several documents, each an array, are the deepest that tools write. */
 const MAX_DEPTH = 4;
 
 const NAMESPACE = namespace("KUBE_BENCH_NAMESPACE", "kube-bench", "Where kube-bench's ConfigMaps are");
@@ -51,7 +51,7 @@ function place({ path }: { path: string }): { path: string; depth: number } {
   return { path, depth: 0 };
 }
 
-/** No result holds the node's name: a label or annotation of the ConfigMap does, or its name is the node's. */
+/** The node's name, which results lack: from a label or annotation of the ConfigMap, else the ConfigMap's name. */
 function nodeOf({ name, labels, annotations }: Holder): string {
   const bare = name.startsWith(NAME_PREFIX) ? name.slice(NAME_PREFIX.length) : name;
   return firstText(textAt(labels, "node"), textAt(annotations, "node"), bare);
@@ -110,7 +110,7 @@ interface ControlPlace {
   readonly node: string;
 }
 
-/** What every check of a control shares. */
+/** The fields that all checks of a control share. */
 interface About {
   readonly node: string;
   readonly benchmark: string;

@@ -69,7 +69,7 @@ Deno.test("kube-bench names the node by label, else annotation, else the ConfigM
   assertEquals(nodeOf({ name: "results" }), "results");
 });
 
-Deno.test("kube-bench tells nodes, benchmarks, node types and tests apart", () => {
+Deno.test("kube-bench distinguishes nodes, benchmarks, node types and tests", () => {
   const bodies = [
     control("node", result()),
     control("master", result()),
@@ -98,12 +98,12 @@ Deno.test("kube-bench rates failures by whether they are scored, and warnings LO
   });
 });
 
-Deno.test("kube-bench leaves out what a node answered: it holds command lines", () => {
+Deno.test("kube-bench does not store a node's answers, which hold command lines", () => {
   const { events } = draw(control("node", result({ actual_value: "--token=SECRET", audit: "ps SECRET" })));
   assertEquals(JSON.stringify(events).includes("SECRET"), false);
 });
 
-Deno.test("kube-bench keeps what it can read and says where it could not", () => {
+Deno.test("kube-bench keeps readable findings, and reports the path of unreadable ones", () => {
   const { events, errors } = draw({
     Controls: [
       control("node", result(), result({ status: "ODD" }), { status: "FAIL" }),

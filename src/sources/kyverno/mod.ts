@@ -21,7 +21,7 @@ import { type Source, unread, type WatchedResource } from "../source.ts";
 import { alikeTwins, creationOf, joined, reportsIn } from "../reports.ts";
 import { ownerOf, reportedOwner, resourceIdentity, subjectOf, toldOf } from "../resources.ts";
 
-/** The source of results whose engine has no name of its own. */
+/** The source of results whose engine is not a source itself. */
 export const POLICY_REPORT = "policy-report";
 
 const POLICY_VERSIONS = ["v1alpha2", "v1beta2", "v1beta1", "v1alpha1"];
@@ -43,7 +43,7 @@ const IDENTITY = [
   "message",
 ];
 
-/** Engines that write policy reports and are sources of their own. */
+/** Engines that write policy reports and whose results are stored under the engine's name. */
 export const REPORT_ENGINES = words(
   "REPORT_ENGINES",
   "kubearmor,kubewarden,jspolicy,tracee,neuvector",
@@ -108,9 +108,9 @@ interface FoundReport {
 interface Around {
   readonly report: JsonObject;
   readonly context: DrawContext;
-  /** For resources that name none. */
+  /** For resources without a namespace. */
   readonly namespace: string;
-  /** The resource of results that name none: `scope`, else the owner. */
+  /** The resource of results without one: `scope`, else the owner. */
   readonly subject: Resource | undefined;
 }
 
@@ -206,7 +206,7 @@ function* fromResult(result: Json, { path, around }: ResultContext): Generator<D
 
 interface Rule {
   readonly policy: string;
-  /** Less what Kyverno prepends to rules it derives for controllers: one rule, whatever it is applied to. */
+  /** The rule without the prefix that Kyverno adds to rules it derives for controllers, so that it is one rule for all kinds. */
   readonly lasting: string;
   readonly reported: string;
 }
@@ -272,7 +272,7 @@ function toEvent(result: JsonObject, { outcome, rule, resource: own, around }: V
       policyKind: isForeign || rule.lasting !== "" ? "" : policyKindOf(engine),
       result: outcome,
       resource: own && resource ? resourceIdentity(resource) : undefined,
-      // Results without a resource are told apart by the report that holds them: a node's, a suite's.
+      // Results without a resource are distinguished by their report: a node's, a suite's.
       report: own ? "" : textAt(report, "metadata", "name"),
       engine: engine.source === POLICY_REPORT ? engine.word : "",
       ...(isForeign ? tellingIdentity(telling, textAt(result, "message")) : {}),
@@ -281,17 +281,17 @@ function toEvent(result: JsonObject, { outcome, rule, resource: own, around }: V
 }
 
 /**
- * Details that hold names alone. A policy's message is a sentence of its author; what another engine says may be output, and
- * why a rule could not be evaluated may quote a URL.
+ * Details that hold only names. The others are free text: a policy's message, the output of another engine, and the reason
+ * why a rule could not be evaluated, which may quote a URL.
  */
 const NAMES = ["policy", "rule", "result", "category", "engine", "container", "pod", "reportedOwner"];
 
-/** The kind of the policy, where the engine's word says another than Kyverno's own: two kinds may share a name. */
+/** The kind of the policy, if it is not one of Kyverno's own: two kinds may have policies of one name. */
 function policyKindOf({ word }: Engine): string {
   return word === "kyverno" ? "" : word;
 }
 
-/** The Pod that the properties name, for results of other engines that name no resource in any other way. */
+/** The Pod in the properties, for results of other engines without a resource. */
 function podOf(
   { pod }: Telling,
   { properties, namespace }: { readonly properties: JsonObject; readonly namespace: string },
@@ -300,12 +300,12 @@ function podOf(
   return subjectOf({ kind: "Pod", name: pod, namespace: namespace || text(properties["k8s.ns.name"]) });
 }
 
-/** Where a rule that Kyverno derived for controllers failed, in the words of the rule for Pods. */
+/** The path at which a rule that Kyverno derived for controllers failed, to be written as in the rule for Pods. */
 const TEMPLATE_PATH = /( at path \/)spec\/(?:jobTemplate\/spec\/)?template\//g;
 
 /**
- * The message of a derived rule as that of the rule itself: one finding has one text, on whatever it was found. Less the
- * rule's name where Kyverno only repeats it.
+ * Writes the message of a derived rule as that of the rule itself, so that a finding has one text for every kind it was
+ * found on. Removes the rule's name if Kyverno repeats it.
  */
 function toldOfRule(message: string, { lasting, reported }: Rule): string {
   const told = lasting === reported
@@ -314,7 +314,7 @@ function toldOfRule(message: string, { lasting, reported }: Rule): string {
   return lasting === "" ? told : told.replaceAll(`rule ${lasting} failed at path`, "failed at path");
 }
 
-/** What is said of results without a message. */
+/** The messages of results without a message. */
 const VERDICTS = {
   fail: "Policy violated",
   warn: "Policy violated (warning)",
@@ -323,12 +323,12 @@ const VERDICTS = {
 
 interface MessageContext {
   readonly outcome: Verdict["outcome"];
-  /** Of results of other engines. */
+  /** Set for results of other engines. */
   readonly telling?: Telling;
   readonly fix?: string;
 }
 
-/** The tool's words, after those of its properties that they lack: `libssl3 3.0.1 in web (fixed in 3.0.2): TLS overread`. */
+/** The tool's message, after properties that it lacks: `libssl3 3.0.1 in web (fixed in 3.0.2): TLS overread`. */
 function messageOf(said: string, { outcome, telling, fix = "" }: MessageContext): string {
   const words = said === "" ? VERDICTS[outcome] : outcome === "error" ? `${VERDICTS.error}: ${said}` : said;
   if (!telling) return words;
@@ -362,15 +362,15 @@ const OWN_ENGINES: ReadonlySet<string> = new Set([
 
 /** Whose a result is. */
 interface Engine {
-  /** The source it is stored under; undefined: kyverno's own. */
+  /** The source it is stored under; undefined: `kyverno`. */
   readonly source?: string;
-  /** The engine's word in lower case; "" where it says none. */
+  /** The engine's name in lower case; "" if the result has none. */
   readonly word: string;
 }
 
 /**
- * Whose a result is: kyverno's own, that of an engine that the operator lists (`engines`), else `policy-report`. No report
- * can take a reserved name, nor invent a source.
+ * The source of a result: `kyverno`, an engine that the operator lists (`engines`), else `policy-report`. So a report can
+ * neither use a reserved name nor invent a source.
  */
 function engineOf(
   said: string,
@@ -414,7 +414,7 @@ const SHOWN_PROPERTIES: ReadonlySet<string> = new Set([
   "vulnerabilityid",
 ]);
 
-/** What a result tells beyond the fields that every result has. v1alpha1 called it `data`. */
+/** The properties of a result. v1alpha1 called them `data`. */
 function propertiesOf(result: JsonObject): JsonObject {
   const properties = at(result, "properties") ?? at(result, "data");
   return isObject(properties) ? properties : {};
@@ -429,7 +429,7 @@ function shownProperties(properties: JsonObject): JsonObject | undefined {
   return shown.length === 0 ? undefined : Object.fromEntries(shown);
 }
 
-/** Which thing of its kind a result of another engine is about, where its properties say so; "" where they do not. */
+/** The object that a result of another engine is about, from its properties; "" for properties that are absent. */
 interface Telling {
   readonly resource: string;
   readonly index: string;
@@ -438,7 +438,7 @@ interface Telling {
   readonly pod: string;
 }
 
-/** The properties that tell results of one policy and rule apart: these alone, so that a sibling that is fixed renames nothing. */
+/** The properties that distinguish results of one policy and rule. No position is used, so that fixing one result does not rename others. */
 function tellingOf(properties: JsonObject): Telling {
   const word = (key: string) => text(properties[key]);
   return {
@@ -450,7 +450,7 @@ function tellingOf(properties: JsonObject): Telling {
   };
 }
 
-/** What identifies a result of another engine beside policy, rule and resource. Part of identity version 1. */
+/** The identity of a result of another engine, in addition to policy, rule and resource. Part of identity version 1. */
 function tellingIdentity({ pod, ...telling }: Telling, message: string): JsonObject {
   const properties = withoutEmpty({ ...telling, pod: workloadOf({ kind: "Pod", name: pod }) ?? "" });
   return Object.keys(properties).length > 0
@@ -460,10 +460,10 @@ function tellingIdentity({ pod, ...telling }: Telling, message: string): JsonObj
 
 /** Hexadecimal ids and digests. */
 const HEX_ID = /\b(?=[a-f]*\d)[0-9a-f]{12,}\b/gi;
-/** Numbers, and what is written with several of them: times, versions, addresses. */
+/** Numbers, and times, versions and addresses. */
 const NUMBERS = /\d+(?:[.:,]\d+)*/g;
 
-/** A message less times, ids and numbers, which change while it says the same. */
+/** A message without times, ids and numbers, which can change while the finding is the same. */
 function withoutNumbers(message: string): string {
   return message.replace(HEX_ID, "0").replace(NUMBERS, "0");
 }

@@ -123,7 +123,7 @@ for (const [top, scopes] of Object.entries(SCOPES)) {
   });
 }
 
-Deno.test("kyverno keeps what is in no chain as it is named", () => {
+Deno.test("kyverno keeps resources without owners as they are named", () => {
   const names = [
     ["Pod", "node-exporter-x2x4z"],
     ["Pod", "db-0"],
@@ -144,7 +144,7 @@ Deno.test("kyverno keeps what is in no chain as it is named", () => {
   }
 });
 
-Deno.test("kyverno tells policies of different kinds apart where no rule is named", () => {
+Deno.test("kyverno distinguishes policies of different kinds if a result has no rule", () => {
   const of = (source: string, rule: string) =>
     JSON.stringify(only(report({ results: [result({ source, rule })] })).identity);
   const kinds = [
@@ -174,7 +174,7 @@ Deno.test("kyverno finds each result's resource: its own, else the scope, else t
   assertEquals(resources(report({ scope: null, results: [result()] })), [[undefined, undefined, "shop"]]);
 });
 
-Deno.test("kyverno tells results without a resource apart by their report", () => {
+Deno.test("kyverno distinguishes results without a resource by their report", () => {
   const of = (name: string) =>
     only(report({ scope: null, metadata: { name, namespace: "shop" }, results: [result()] })).identity;
   assertEquals([of("node-a").report, of("node-b").report], ["node-a", "node-b"]);
@@ -226,7 +226,7 @@ Deno.test("kyverno stores results under its own name, a listed engine's, or poli
   );
 });
 
-Deno.test("kyverno follows REPORT_ENGINES, which cannot give away the name of a built-in source", () => {
+Deno.test("kyverno follows REPORT_ENGINES, which cannot contain the name of a built-in source", () => {
   const sourceOf = (engine: string, reportEngines: string[]) => {
     const body = report({ results: [result({ source: engine })] });
     const [drawn] = drawnFrom(kyverno, { body, origin: { confined: false }, receivedAt: 0 }, {
@@ -250,7 +250,7 @@ Deno.test("kyverno offers filters the policy, and the rule with and without its 
   ]);
 });
 
-Deno.test("kyverno keeps what it can read and says where it could not", () => {
+Deno.test("kyverno keeps readable findings, and reports the path of unreadable ones", () => {
   const { events, errors } = draw(
     report({
       results: [

@@ -113,14 +113,14 @@ function reports(kind: string, eventType: string): WatchedResource {
   };
 }
 
-/** Vulnerability and secret reports are deleted when they are older than their annotation says, daily by default. */
+/** A resource whose reports the operator deletes at the age in their annotation, by default after a day. */
 function expiring(kind: string, eventType: string): WatchedResource {
   return { ...reports(kind, eventType), expires: true };
 }
 
 const REPORT_TTL = "trivy-operator.aquasecurity.github.io/report-ttl";
 
-/** When the operator deletes a report, in milliseconds since the epoch; undefined where it does not. */
+/** When the operator deletes a report, in milliseconds since the epoch; undefined if it does not. */
 function expiryOf(report: JsonObject): number | undefined {
   const created = parseTime(textAt(report, "metadata", "creationTimestamp"));
   const ttlMs = goDurationMs(textAt(report, "metadata", "annotations", REPORT_TTL));
@@ -129,7 +129,7 @@ function expiryOf(report: JsonObject): number | undefined {
 
 const GO_UNITS_MS: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1_000, ms: 1 };
 
-/** `24h0m0s` as Go writes it, in milliseconds; 0 for what is none. */
+/** A duration as Go writes it (`24h0m0s`), in milliseconds; 0 if it is not one. */
 function goDurationMs(text: string): number {
   if (!/^(?:\d{1,9}(?:\.\d{1,9})?(?:h|ms|m|s))+$/.test(text)) return 0;
   let sum = 0;
@@ -152,7 +152,7 @@ const KINDS: ReadonlyMap<string, ReportKind> = new Map([
   ["InfraAssessmentReport", { eventType: "infra-risk", list: "checks" }],
 ]);
 
-/** Reports of the same operator that are no input, and why. */
+/** Reports of the same operator that are not read, and why. */
 const UNREAD_KINDS: ReadonlyMap<string, string> = new Map([
   ["ComplianceReport", "is a summary of others"],
   ["ComplianceDetailReport", "is a summary of others"],
@@ -188,14 +188,14 @@ function* fromReport({ report, kind, path }: FoundReport, origin: Origin): Gener
   }
   const items = at(content, reportKind.list);
   const itemsPath = joined(path, `report.${reportKind.list}`);
-  // Go writes an empty list as null. An absent list says nothing about what was found.
+  // Go writes an empty list as null. An absent list is unknown, not empty.
   if (!Array.isArray(items)) {
     if (items === null) return;
     const reason = items === undefined ? "missing_field" : "wrong_shape";
     yield unread(reason, itemsPath, `expected an array, received ${shapeOf(items)}`);
     return;
   }
-  // Trivy lists a package once a layer it is in.
+  // Trivy lists a package once for each layer that has it.
   yield* alikeTwins(fromItems(items, { path: itemsPath, kind: reportKind, about: aboutOf(report, origin) }));
 }
 
@@ -208,7 +208,7 @@ function kindByContent(content: Json | undefined): ReportKind | undefined {
   return [...KINDS.values()].find(({ list }) => at(content, list) !== undefined);
 }
 
-/** What all findings of one report share. */
+/** The fields that all findings of one report share. */
 interface About extends EntryContext {
   readonly resource: Resource;
   readonly container: string;
@@ -248,7 +248,7 @@ const RESOURCE_NAME = PREFIXES.map((prefix) => `${prefix}.resource.name`);
 const RESOURCE_NAMESPACE = PREFIXES.map((prefix) => `${prefix}.resource.namespace`);
 const CONTAINER_NAME = PREFIXES.map((prefix) => `${prefix}.container.name`);
 
-/** Reads the labels, then the annotation that holds names which are no legal label values, then the owner (old reports). */
+/** The resource of a report: from the labels, else the annotation with names that are invalid as label values, else the owner (old reports). */
 function reportedResource(report: JsonObject, origin: Origin): Resource {
   const labels = at(report, "metadata", "labels");
   const owner = ownerOf(report);
@@ -315,7 +315,7 @@ function countBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string
 }
 
 function toEvent(finding: Finding, { kind, about }: { kind: ReportKind; about: About }): DrawnEvent {
-  // Without a container's label the repository tells the containers of a workload apart.
+  // Without a label for the container, the repository distinguishes the containers of a workload.
   const container = kind.list === "checks" ? "" : about.container || about.repository;
   return {
     category: "security",
@@ -341,14 +341,14 @@ function toEvent(finding: Finding, { kind, about }: { kind: ReportKind; about: A
 interface Finding extends Required<Pick<DrawnEvent, "prose">> {
   readonly severity: string | null;
   readonly message: string;
-  /** The one form of its id, as `spec.rule`. */
+  /** Its id in canonical form, for `spec.rule`. */
   readonly rule: string;
   readonly rules: readonly string[];
   readonly details: JsonObject;
   readonly identity: JsonObject;
 }
 
-/** Why an entry cannot be read, and by which of its fields. */
+/** Why an entry cannot be read, and the field concerned. */
 interface Unreadable {
   readonly reason: PayloadErrorReason;
   readonly field: string;
@@ -359,10 +359,10 @@ function missing(field: string, problem: string): Unreadable {
   return { reason: "missing_field", field, problem };
 }
 
-/** What the texts of an entry are read by. */
+/** The context of an entry's texts. */
 interface EntryContext {
   readonly owners: Succession;
-  /** What messages call the container: "" where the report does not name it, or its workload has the same name. */
+  /** The container's name in messages: "" if the report does not name it, or if its workload has the same name. */
   readonly toldContainer: string;
   /** The image's repository, with and without its registry. */
   readonly repositories: readonly string[];
@@ -417,12 +417,12 @@ function readVulnerability(
   };
 }
 
-/** `openssl: a title` of the package openssl less its first word. */
+/** The title `openssl: a title` of the package openssl without its first word. */
 function withoutPrefix(title: string, word: string): string {
   return word !== "" && title.startsWith(`${word}: `) ? title.slice(word.length + 2) : title;
 }
 
-/** A purl less its qualifiers: `?arch=amd64&distro=debian-12.11` changes with each point release of the base image. */
+/** A purl without its qualifiers: `?arch=amd64&distro=debian-12.11` changes with each point release of the base image. */
 function lastingPurl(purl: string): string {
   const query = purl.indexOf("?");
   if (query < 0) return purl;
@@ -434,8 +434,8 @@ function lastingPurl(purl: string): string {
 const SYSTEM = /\([a-z][\w .-]{0,40} [\w.+-]{1,40}\)$/;
 
 /**
- * The file or binary an entry is part of. For packages of the system it is the image's name, which the container tells
- * already, with its tag, which changes.
+ * The file or binary that contains the entry, for the identity. "" for packages of the system, whose target is the image's
+ * name and tag: the container identifies the image already, and the tag changes.
  */
 function lastingTarget(item: JsonObject, repositories: readonly string[]): string {
   const target = textAt(item, "target");
@@ -509,7 +509,7 @@ function readCheck(
     message: said === title ? title : [title, said].filter(Boolean).join(": ") || `Check ${id} failed`,
     rule: check,
     rules: id === "" ? texts(title) : checkIds(id),
-    // Messages may quote what was found: the keys and values of a ConfigMap.
+    // Messages may quote what was found, such as keys and values of a ConfigMap.
     prose: ["title", "description", "remediation", ...(messages.length === 0 ? ["message"] : [])],
     details: withoutEmpty({
       checkID: id,
@@ -531,7 +531,7 @@ interface CheckId {
   readonly number: number;
 }
 
-/** `KSV001`, `KSV-0001` and `AVD-KSV-0001` are one check, named by the operator's release. */
+/** `KSV001`, `KSV-0001` and `AVD-KSV-0001` are one check in different releases of the operator. */
 function parseCheckId(id: string): CheckId | undefined {
   const upper = id.trim().toUpperCase();
   const bare = upper.startsWith("AVD-") ? upper.slice("AVD-".length) : upper;

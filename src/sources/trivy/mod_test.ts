@@ -81,7 +81,7 @@ Deno.test("trivy gives the same finding the same identity after a rollout, with 
   assertEquals(identityOf(before), identityOf(after));
 });
 
-Deno.test("trivy tells packages, versions, purls, paths, files, containers and workloads apart", () => {
+Deno.test("trivy distinguishes packages, versions, purls, paths, files, containers and workloads", () => {
   const identities = [
     ...[{}, { resource: "libssl" }, { installedVersion: "3.0.2" }, { packagePURL: "pkg:deb/openssl" }].map((
       fields,
@@ -95,7 +95,7 @@ Deno.test("trivy tells packages, versions, purls, paths, files, containers and w
   assertEquals(new Set(identities).size, identities.length);
 });
 
-Deno.test("trivy leaves the image out of a system package's target", () => {
+Deno.test("trivy's identity of a system package does not contain the image", () => {
   const targets = ["shop/cart:1.0 (debian 12.1)", "shop/cart:1.1 (debian 12.2)"].map((target) =>
     identityOf(report({ owner: "cart-7d9c5b8f4" }, { vulnerabilities: [vulnerability({ target })] }))
   );
@@ -180,7 +180,7 @@ Deno.test("trivy never copies what a secret's rule matched", () => {
   assertEquals([event.rules, event.details.path], [["github-pat"], "/a"]);
 });
 
-Deno.test("trivy keeps what it can read and says where it could not", () => {
+Deno.test("trivy keeps readable findings, and reports the path of unreadable ones", () => {
   const { events, errors } = draw([
     report({ owner: "cart-7d9c5b8f4" }, {
       vulnerabilities: [7, vulnerability({ severity: { no: "word" } }), { title: "x" }],
@@ -218,7 +218,7 @@ Deno.test("trivy reads no compliance reports and no bills of material", () => {
   }
 });
 
-Deno.test("trivy says why compliance reports and bills of material are no input", () => {
+Deno.test("trivy notes why it does not read compliance reports and bills of material", () => {
   const payload = (kind: string) => ({
     body: { kind, report: { components: [] } },
     origin: { confined: true },
