@@ -40,8 +40,7 @@ Deno.test("deno task dev shows what was found, what to try next and the addresse
 });
 
 Deno.test("deno task dev asks before it installs into a named cluster, and --clean removes all that it brought", async () => {
-  const server = startTestCluster({});
-  await using _server = server;
+  await using server = startTestCluster({});
   using api = createKubeClient(fixedConnection({ server: server.url }));
   const folder = await Deno.makeTempDir();
   try {
@@ -79,9 +78,38 @@ Deno.test("deno task dev asks before it installs into a named cluster, and --cle
   }
 });
 
+Deno.test({
+  name: "deno task dev and demo install nothing where the user answers no on the terminal",
+  ignore: !await installed(["script"]),
+  fn: async () => {
+    await using server = startTestCluster({});
+    using api = createKubeClient(fixedConnection({ server: server.url }));
+    const folder = await Deno.makeTempDir();
+    try {
+      const kubeconfig = join(folder, "kubeconfig");
+      await Deno.writeTextFile(kubeconfig, server.kubeconfig());
+      const before = await allObjects(api);
+      for (const name of ["dev", "demo"]) {
+        const script = join(ROOT, `scripts/${name}.ts`);
+        const command = `"${Deno.execPath()}" run -A --no-check "${script}" --kubeconfig "${kubeconfig}"`;
+        const { code, stdout } = await new Deno.Command("sh", {
+          args: ["-c", `echo n | script -qec '${command}' /dev/null`],
+          env: { NO_COLOR: "1" },
+        }).output();
+        const screen = new TextDecoder().decode(stdout);
+        assertEquals(code, 1, screen);
+        assertStringIncludes(screen, "Install?");
+        assertStringIncludes(screen, "nothing is installed without your consent");
+      }
+      assertEquals(await allObjects(api), before);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+});
+
 Deno.test("deno task dev --clean leaves the CustomResourceDefinitions of another installation, and its Observations", async () => {
-  const server = startTestCluster({});
-  await using _server = server;
+  await using server = startTestCluster({});
   using api = createKubeClient(fixedConnection({ server: server.url }));
   const folder = await Deno.makeTempDir();
   try {
