@@ -80,7 +80,7 @@ function lasting(objects: readonly JsonObject[]): unknown[] {
   });
 }
 
-Deno.test("what is backed up is restored with its status, and zen-watcher knows it again", async () => {
+Deno.test("a restore brings back Observations with their status, and zen-watcher dedupes into them", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const path = `${folder}/backup.ndjson.gz`;
@@ -114,7 +114,7 @@ Deno.test("what is backed up is restored with its status, and zen-watcher knows 
   }
 });
 
-Deno.test("a restore leaves alone what is there, and finishes one that was interrupted", async () => {
+Deno.test("a restore does not change existing objects, and completes an interrupted restore", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const path = `${folder}/list.json`;
@@ -164,7 +164,7 @@ Deno.test("a restore leaves alone what is there, and finishes one that was inter
   }
 });
 
-Deno.test("a restore says what it cannot do: missing namespaces, a garbled file, a server that refuses everything", async () => {
+Deno.test("a restore reports missing namespaces, an invalid file, and a server that refuses everything", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const path = `${folder}/backup.ndjson`;

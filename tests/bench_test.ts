@@ -111,7 +111,7 @@ apiserver_request_total_other{resource="leases",verb="PUT"} 100
   assertEquals(sumOf(text, "apiserver_request_total", 'verb="DELETE"'), 0);
 });
 
-Deno.test("tableOf() shows what holds, what does not, and what has no bound", () => {
+Deno.test("tableOf() shows figures within their bound, above it, and without one", () => {
   const rows: Row[] = [
     { what: "a", measured: 0.85, unit: "×", atLeast: 0.8 },
     { what: "b", measured: 66, unit: "MiB", atMost: 65, beside: "origin 35" },

@@ -343,7 +343,7 @@ Deno.test("every alert has a severity, a sentence and a runbook that is there", 
   }
 });
 
-Deno.test("namesIn() tells selectors from functions, words and labels", () => {
+Deno.test("namesIn() distinguishes selectors from functions, keywords and labels", () => {
   const { selectors, grouping } = namesIn(
     'histogram_quantile(0.9, sum by (le, a) (rate(m_bucket{job=~"x{y}", b!="by (z)"}[5m]))) > 2 and on (c) time() - n',
   );

@@ -60,7 +60,7 @@ const ALERT = JSON.stringify({
   output_fields: { "k8s.ns.name": "shop", "k8s.pod.name": "web" },
 });
 
-Deno.test("main() ends a wrong call with 2 and says what was meant", async () => {
+Deno.test("main() exits with 2 after a wrong call and suggests the right one", async () => {
   const rows: [string[], string][] = [
     [
       ["explan"],
@@ -373,7 +373,7 @@ Deno.test("check reads every kind, in Lists and NDJSON too", async () => {
   ]);
 });
 
-Deno.test("check reads the typed lists of an API server, whose items name no kind", async () => {
+Deno.test("check reads the typed lists of an API server, whose items have no kind", async () => {
   const lists = {
     "f.json": JSON.stringify({
       apiVersion: "zen.kube-zen.io/v1alpha1",
@@ -393,7 +393,7 @@ Deno.test("check reads the typed lists of an API server, whose items name no kin
   ]);
 });
 
-Deno.test("check says what each document of examples/ is, and finds no mistake", async () => {
+Deno.test("check names the kind of each document of examples/, and finds no mistake", async () => {
   const ran = await zen(["check", "-f", `${ROOT}examples`]);
   assertEquals([ran.code, ran.err], [0, ""]);
   const lines = ran.out.replaceAll(`${ROOT}examples/`, "").trimEnd().split("\n");
@@ -471,7 +471,7 @@ Deno.test("check warns of a filter for a source that does not exist, and guesses
   assertEquals((await zen(both, { "m.yaml": mapped })).err, "");
 });
 
-Deno.test("check warns of a filter ConfigMap that the controller does not read where it lies", async () => {
+Deno.test("check warns of a filter ConfigMap in a namespace that the controller does not read", async () => {
   const configMap = (metadata: string) =>
     `kind: ConfigMap\napiVersion: v1\nmetadata: {${metadata}}\ndata: {filter.json: '{"sources": {}}'}\n`;
   const off =
@@ -489,7 +489,7 @@ Deno.test("check warns of a filter ConfigMap that the controller does not read w
   }
 });
 
-Deno.test("check says of a payload that it is not configuration", async () => {
+Deno.test("check reports that a payload is not configuration", async () => {
   const ran = await zen(["check", "-f", "alert.json"], { "alert.json": ALERT });
   assertEquals(ran.code, 1);
   assertStringIncludes(
@@ -501,7 +501,7 @@ Deno.test("check says of a payload that it is not configuration", async () => {
 /** What a terminal acts on, or an eye is misled by. */
 const UNCLEAN = /(?![\n\t])\p{Cc}|[\p{Cf}\p{Zl}\p{Zp}]/u;
 
-Deno.test("explain says which reports are no input, and why, in place of 0 events", async () => {
+Deno.test("explain says which reports are not read, and why, in place of 0 events", async () => {
   const summary = { kind: "ClusterComplianceReport", metadata: { name: "cis" }, status: {} };
   const { code, out } = await zen(["explain", "--source", "trivy", "-f", "r.json"], {
     "r.json": JSON.stringify(summary),
@@ -612,7 +612,7 @@ Deno.test("explain reads YAML as kubectl does, and says where it is broken", asy
     const ran = await zen(["explain", "--source", "trivy", "-f", "r.yaml", "-o", "json"], { "r.yaml": text });
     return JSON.parse(ran.out);
   };
-  // The quoted title goes on at its key's own indentation.
+  // The quoted title continues at the indentation of its key.
   const { events, errors } = await explained(report("      title: 'A:\n      b'\n      severity: LOW"));
   assertEquals([events[0]?.observation.spec.details.title, errors], ["A: b", []]);
   const broken = await explained(report("      title: [A"));
@@ -638,7 +638,7 @@ Deno.test("explain reads the objects of a list that is too large to be parsed wh
   assertEquals([events.length, errors], [3, []]);
 });
 
-Deno.test("explain leaves out objects that a watch says are deleted", async () => {
+Deno.test("explain skips objects that a watch frame marks as deleted", async () => {
   const folder = `${ROOT}tests/fixtures/sources/`;
   const report = parse(await processIo.readText(`${folder}trivy/one-vulnerability/input.yaml`));
   const frames = (types: readonly string[]) =>
@@ -751,7 +751,7 @@ Deno.test("explain takes a source from its Ingester", async () => {
   assertEquals(JSON.parse(ran.out).events[0].observation.spec.source, "cert-manager");
 });
 
-Deno.test("explain takes a door to a built-in source, whose filter acts on what comes through it", async () => {
+Deno.test("explain reads an Ingester that feeds a built-in source, and applies its filter to that feed", async () => {
   const door = {
     apiVersion: "zen.kube-zen.io/v1alpha1",
     kind: "Ingester",
@@ -845,7 +845,7 @@ errors: [{reason: unreadable}]
   assert(ran.out.endsWith("2 cases: 0 passed, 2 failed\n"));
 });
 
-Deno.test("test says what is wrong with a case", async () => {
+Deno.test("test reports the mistakes of a case", async () => {
   const ran = await zen(["test", "rules"], {
     "rules/a.yaml": "source: falco\ninput: {}\ninputFile: x\nexpect: []\nexpected: []\n",
     "rules/b.yaml": "source: falco\ninput: {}\ninputFile: x\nexpected: []\n",
@@ -1013,7 +1013,7 @@ Deno.test("check --rbac prints the rules that are missing, for sources of Ingest
   assertStringIncludes(renderRbac(await readRbac({ api, settings, mapped: [] })), "this user may do all ");
 });
 
-Deno.test("check --rbac looks up the plural of an ObservationMapping's kind, and says where there is none", async () => {
+Deno.test("check --rbac looks up the plural of an ObservationMapping's kind, and reports a kind without one", async () => {
   const api = new ScriptedApi();
   api.answerCreate((object) => {
     const { resourceAttributes } = (object.spec ?? {}) as { resourceAttributes?: { resource: string } };

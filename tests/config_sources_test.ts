@@ -1,4 +1,4 @@
-/** Findings of a source whose Ingester is there but not in force: their end cannot be known. */
+/** Findings of a source whose Ingester exists but is not active: their end cannot be observed. */
 import { assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { isObject, type JsonObject } from "../src/model/json.ts";
@@ -81,7 +81,7 @@ Deno.test("each rise of an Event's count is a repeat, within one second too, and
     env: { RESYNC_INTERVAL: "200ms", DISCOVERY_INTERVAL: "100ms" },
   });
   const occurrences = () =>
-    // The program writes Events of its own.
+    // The program itself writes Events too.
     server.objects(STORED).filter(({ spec }) => isObject(spec) && spec.rule === "BackOff").map(({ status }) =>
       isObject(status) ? status.occurrences ?? 1 : 1
     );
@@ -170,7 +170,7 @@ Deno.test("violations that Gatekeeper's cut list no longer shows stay Active, an
   assertEquals(pods("Active"), "def");
 });
 
-Deno.test("at a restart the findings of an Ingester whose CRD is uninstalled end by their TTL, unresolved", async () => {
+Deno.test("after a restart the findings of an Ingester whose CRD is uninstalled expire without being Resolved", async () => {
   await using server = startTestCluster();
   using api = createKubeClient(fixedConnection({ server: server.url }));
   await installCrds(api);

@@ -1,4 +1,4 @@
-/** What a new developer sees of `deno task dev`, and what it leaves behind in a cluster. */
+/** The output of `deno task dev`, and the objects that it leaves in a cluster. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { CONFIG_MAPS, CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES } from "../src/kube/core_resources.ts";
@@ -12,7 +12,7 @@ import { allObjects, runDev, startDev } from "./support/dev_session.ts";
 import { ROOT } from "./support/docs.ts";
 import { installed } from "./support/workplace.ts";
 
-Deno.test("deno task dev shows what was found, what to try next and the addresses, and no problem or JSON", async () => {
+Deno.test("deno task dev shows the findings, next steps and addresses, and neither problems nor JSON", async () => {
   await using session = await startDev();
   const { screen } = session;
   for (const line of screen.split("\n")) {

@@ -1,4 +1,4 @@
-/** An API group that cannot be asked for is no uninstalled tool: what it reports is neither resolved nor collected. */
+/** An API group whose discovery fails is not an uninstalled tool: its findings are neither resolved nor deleted. */
 import { assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";

@@ -99,7 +99,7 @@ Deno.test("docs: every path of the repository that a page or a picture names exi
     if (!name.endsWith(".svg")) continue;
     texts.push({ where: name, code: await Deno.readTextFile(join(ROOT, "docs/images", name)), language: "" });
   }
-  // What a reader of the page writes.
+  // Files that readers of the page write themselves.
   const written = pages.flatMap(({ blocks }) => blocks.flatMap(({ file }) => file ?? []));
   const missing: string[] = [];
   const found = new Set<string>();
@@ -236,7 +236,7 @@ Deno.test("docs: every reason of an outcome is one", () => {
   );
 });
 
-Deno.test("docs: every kubectl command asks for a resource there is", () => {
+Deno.test("docs: every kubectl command names an existing resource", () => {
   assertEquals(
     each(function* ({ path, blocks, spans }) {
       const shell = blocks.filter(({ language }) => language === "sh").map(({ text }) => text);
@@ -427,7 +427,7 @@ function holds(schema: Json | undefined, [key, ...rest]: readonly string[]): boo
     holds(schema.properties[key], rest);
 }
 
-/** Paths to what is no map. */
+/** Paths to values that are not maps. */
 function* pathsOf(value: Json, path: readonly string[] = []): Generator<readonly string[]> {
   if (!isObject(value)) yield path;
   else for (const [key, inner] of Object.entries(value)) yield* pathsOf(inner ?? null, [...path, key]);

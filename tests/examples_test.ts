@@ -104,7 +104,7 @@ for (const manifest of await manifests()) {
     });
   }
 
-  Deno.test(`examples/${manifest}.yaml throws on no mutation of real output, and tells what cannot be read`, async () => {
+  Deno.test(`examples/${manifest}.yaml throws on no mutation of real output, and reports unreadable parts`, async () => {
     for (const { name, input } of cases) {
       const document = await firstBody(source, `sources/mapped-${manifest}/${name}/${input}`);
       const places = pathsOf(document);
@@ -167,7 +167,7 @@ function replaced(value: Json, [key, ...rest]: readonly string[], put: Json): Js
   return { ...value, [key]: replaced(value[key] ?? null, rest, put) };
 }
 
-Deno.test("all examples can be in force together", async () => {
+Deno.test("all examples can be active together", async () => {
   const { active } = inForce(await loadExamples());
   assertEquals(active.size, (await manifests()).length);
 });
@@ -182,7 +182,7 @@ Deno.test("examples/alertmanager.yaml resolves the very finding that fired", asy
   assertEquals(resolved?.fingerprint, firing?.fingerprint);
 });
 
-Deno.test("examples/kubernetes-events.yaml takes an Event whose count goes up for a repeat", async () => {
+Deno.test("examples/kubernetes-events.yaml counts an Event whose count rises as a repeat", async () => {
   const source = await exampleSource("kubernetes-events.yaml");
   const [payload] = await loadReportPayloads("sources/mapped-kubernetes-events/list/input.json")
     .then((all) => all.filter(({ body }) => isObject(body) && body.type === "Warning"));
@@ -198,7 +198,7 @@ Deno.test("examples/kubernetes-events.yaml takes an Event whose count goes up fo
   assertEquals(feedOf(source).ingester?.windowSeconds, 3_600);
 });
 
-Deno.test("examples/kubernetes-events-k8s-io.yaml says of an Event what the manifest for the core group says", async () => {
+Deno.test("examples/kubernetes-events-k8s-io.yaml makes the same Observation of an Event as the manifest for the core group", async () => {
   const [core, group] = await Promise.all(
     ["kubernetes-events", "kubernetes-events-k8s-io"].map(async (name) => {
       const source = await exampleSource(`${name}.yaml`);
@@ -287,7 +287,7 @@ Deno.test("examples/alertmanager.yaml resolves at the time that Alertmanager say
   }
 });
 
-Deno.test("examples/gatekeeper.yaml tells a list that Gatekeeper cut from a whole one", async () => {
+Deno.test("examples/gatekeeper.yaml distinguishes a list that Gatekeeper cut from a complete one", async () => {
   const source = await exampleSource("gatekeeper.yaml");
   const notes = (status: JsonObject | undefined) => {
     const constraint = { kind: "K8sRequiredLabels", metadata: { name: "c" }, ...(status && { status }) };
@@ -304,7 +304,7 @@ Deno.test("examples/gatekeeper.yaml tells a list that Gatekeeper cut from a whol
   assertEquals(notes(undefined), ["partial", "skipped"]);
 });
 
-Deno.test("examples/cert-manager.yaml says of each Certificate what is wrong, once", async () => {
+Deno.test("examples/cert-manager.yaml reports each Certificate's problem once", async () => {
   const source = await exampleSource("cert-manager.yaml");
   const ready = (status: string, reason: string) => ({ type: "Ready", status, reason, message: reason });
   const issuing = (status: string, reason: string) => ({
@@ -341,7 +341,7 @@ for (
     "regarding",
   ]] as const
 ) {
-  Deno.test(`examples/${file}.yaml tells the containers of a Pod apart`, async () => {
+  Deno.test(`examples/${file}.yaml distinguishes the containers of a Pod`, async () => {
     const source = await exampleSource(`${file}.yaml`);
     const of = (fieldPath: string | undefined) => {
       const object = { kind: "Pod", namespace: "shop", name: "web-1", ...(fieldPath && { fieldPath }) };

@@ -43,7 +43,7 @@ async function write(
   await world.api.create(OBSERVATION_EXCEPTIONS, object, { namespace });
 }
 
-Deno.test("an exception of a namespace that no shard watches is told so, and the shard that watches it says more", async () => {
+Deno.test("an exception in a namespace that no shard watches gets a condition, which a shard that watches it replaces", async () => {
   await using world = await startDevWorld({ namespaces: ["shop", "pay"] });
   for (const namespace of ["shop", "pay", "zen-system"]) await write(world, namespace, "held", ["CVE-1"]);
   {
@@ -64,7 +64,7 @@ Deno.test("an exception of a namespace that no shard watches is told so, and the
   assertEquals(await reasons(world, "shop"), ["held InForce"]);
 });
 
-Deno.test("a namespace has at most 1,000 exceptions in force: the oldest, and the next one where there is room", async () => {
+Deno.test("a namespace has at most 1,000 active exceptions: the oldest, and the next one when one is deleted", async () => {
   await using world = await startDevWorld({ namespaces: ["shop", "pay"] });
   for (let number = 0; number < 1_000; number++) {
     await write(world, "shop", `e-${String(number).padStart(4, "0")}`, [`CVE-${number}`]);
@@ -84,7 +84,7 @@ Deno.test("a namespace has at most 1,000 exceptions in force: the oldest, and th
   await eventually("it to come in force", async () => await inForce() === 1_000);
 });
 
-Deno.test("what is stored as Accepted stays so, for metrics too, while the exceptions cannot be read", async () => {
+Deno.test("Accepted findings stay Accepted, also in metrics, while the exceptions cannot be read", async () => {
   await using world = await startDevWorld({ namespaces: ["shop"] });
   const severity = { category: "security", severity: "CRITICAL" };
   {

@@ -289,7 +289,7 @@ for (const { name, feeds: [feed] } of SOURCES) {
     ? namespaceOf(feed, settings)
     : "";
   const door: Door = { source: name, input: INPUTS[feed.type], place, label: name };
-  Deno.test(`explain says of ${name}'s fixtures what the running program makes of them`, async () => {
+  Deno.test(`explain shows for ${name}'s fixtures the outcomes of the running program`, async () => {
     await using run = await running();
     let events = 0;
     for (const file of await filesOf(name)) events += await agrees(run, file, door);
@@ -300,7 +300,7 @@ for (const { name, feeds: [feed] } of SOURCES) {
   });
 }
 
-Deno.test("explain says of requests that hold no event what the running program makes of them", async () => {
+Deno.test("explain shows for requests without an event the answers of the running program", async () => {
   await using run = await running();
   const door: Door = { source: "falco", input: "webhook", place: "/falco/webhook", label: "falco" };
   for (const body of ["", "[]", "06:00:00: Notice A shell", '[{"rule"', "{}", "[[]]", '"text"']) {
@@ -387,7 +387,7 @@ function crdOf({ apiVersion, kind, metadata }: JsonObject, spec: JsonObject): Js
 for await (const { name } of Deno.readDir(`${ROOT}examples`)) {
   if (!name.endsWith(".yaml")) continue;
   const manifest = name.slice(0, -".yaml".length);
-  Deno.test(`explain says of examples/${name} what the running program makes of its fixtures`, async () => {
+  Deno.test(`explain shows for the fixtures of examples/${name} the outcomes of the running program`, async () => {
     await using run = await running();
     const files = await filesOf(`mapped-${manifest}`);
     const ingester: unknown = parse(await Deno.readTextFile(`${ROOT}examples/${name}`));

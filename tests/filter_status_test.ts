@@ -64,7 +64,7 @@ function alertOf(rule: string, pod = "web-7d4b9c6f5b-x2x4z"): JsonObject {
 const filteredOf = async (app: TestApp, rule: string) =>
   (await app.post("/falco/webhook", alertOf(rule))).body.filtered;
 
-Deno.test("a restart with broken filters drops what was dropped before, and nothing comes in between", async () => {
+Deno.test("after a restart with invalid filters the same events are dropped, without a gap", async () => {
   await using world = await startWorld();
   await putFilters(world, '{"sources": {"falco": {"excludeRules": ["by-configmap"]}}}');
   await putFilter(world, "f", { targetSource: "falco", excludeRules: ["by-filter"] });
@@ -127,7 +127,7 @@ Deno.test("nothing is taken in before the filters are read: a request waits, and
   }
 });
 
-Deno.test("two replicas add up what a document left out, also while both write at once and one of them stops", async () => {
+Deno.test("two replicas add up a document's drops, also while both write at once and one of them stops", async () => {
   await using world = await startWorld();
   await putFilter(world, "f", { targetSource: "falco", enabled: false });
   const dropped = async () => {
@@ -260,7 +260,7 @@ Deno.test("why answers by one command why a finding is not there: which filter l
   assertStringIncludes(record ?? "", ",scanner,LOW,CVE-3,shop,Deployment/web,min_severity");
 });
 
-Deno.test("dropped and why show what the storage budget left out", async () => {
+Deno.test("dropped and why show events that the storage budget refused", async () => {
   await using world = await startWorld();
   await using app = await world.replica("one", { env: { OBSERVATION_MAX_TOTAL: "3" } });
   for (const rule of ["kept-1", "kept-2", "kept-3"]) assertEquals(await filteredOf(app, rule), 0);

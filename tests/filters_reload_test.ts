@@ -7,7 +7,7 @@ import { createKubeClient } from "../src/kube/client.ts";
 import { startTestApp } from "./support/app.ts";
 import { playFilterStory } from "./support/filter_story.ts";
 
-Deno.test("fifty edits of the filters under 200 alerts/s: the last good one in force at every moment", async () => {
+Deno.test("during fifty edits of the filters under 200 alerts/s the last valid one is always active", async () => {
   await using server = startDevCluster();
   using api = createKubeClient(fixedConnection({ server: server.url }));
   await installCrds(api);

@@ -124,7 +124,7 @@ function mapped(source: string, category: string): Source {
   return made;
 }
 
-Deno.test("a mapped source's series stand at 0 once it is in force, no sooner, and do not start again with each change", async () => {
+Deno.test("a mapped source's series start at 0 when it becomes active, and are not reset by changes", async () => {
   const metrics = createMetrics();
   const sources = sourcesOf(metrics);
   const seriesOf = async (source: string) =>

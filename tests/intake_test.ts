@@ -179,7 +179,7 @@ Deno.test("createIntake() takes 10,000 events of a payload and reports the rest 
   assertEquals(result.payloadErrors.map(({ reason }) => reason), ["too_many_events"]);
 });
 
-Deno.test("createIntake() ends a payload at 10,000 parts that cannot be read, and says so", async () => {
+Deno.test("createIntake() stops reading a payload after 10,000 unreadable parts, and reports that", async () => {
   const { intake } = intakeOn({
     write: () => Promise.resolve({ outcome: { kind: "created" } }),
     repeat() {},
@@ -200,7 +200,7 @@ Deno.test("createIntake() ends a payload at 10,000 parts that cannot be read, an
   });
 });
 
-Deno.test("createIntake() keeps what a generator drew before it threw, and counts a payload error", async () => {
+Deno.test("createIntake() keeps the events drawn before a generator threw, and counts a payload error", async () => {
   const { intake } = intakeOn({
     write: () => Promise.resolve({ outcome: { kind: "created" } }),
     repeat() {},
@@ -216,7 +216,7 @@ Deno.test("createIntake() keeps what a generator drew before it threw, and count
   assert(result.payloadErrors[1]?.message.includes("a defect of the source"));
 });
 
-Deno.test("createIntake() fails the event whose filter throws as internal, and no other", async () => {
+Deno.test("createIntake() gives only the event whose filter throws the outcome failed{internal}", async () => {
   const { store, waiting } = heldStore();
   const recorder = books();
   const dedup = createDedup({ index: { newest: () => undefined }, maxSize: 100 });

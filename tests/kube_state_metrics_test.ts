@@ -21,7 +21,7 @@ Deno.test("examples/kube-state-metrics reads fields of the Observation's CRD alo
   assertEquals(paths.filter((path) => !isField(schema, path)), []);
 });
 
-Deno.test("examples/kube-state-metrics/README.md asks for metrics and labels of the example alone", async () => {
+Deno.test("examples/kube-state-metrics/README.md uses only metrics and labels of the example", async () => {
   const [{ metricNamePrefix, metrics, labelsFromPath }] = parse(await Deno.readTextFile(FILE)).spec.resources;
   const known = new Map<string, string[]>(
     metrics.map(({ name, each }: { name: string; each: { info?: { labelsFromPath: object } } }) => [

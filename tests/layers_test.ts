@@ -106,7 +106,7 @@ Deno.test("layers: a breach names the chain of imports from the production entry
   ]);
 });
 
-Deno.test("layers: Deno is used where it may be, and a word in a comment or string is no use", () => {
+Deno.test("layers: Deno is used only where it is allowed; comments and strings do not count", () => {
   const paths = ["src/model/a.ts", "src/pipeline/a.ts", "src/kube/a.ts", "src/settings.ts"];
   const texts = Object.fromEntries(paths.map((path) => [path, "Deno.env.get('X'); // Deno.args"]));
   assertEquals(breaches(graphOf(Object.fromEntries(paths.map((path) => [path, ""])), texts)), [

@@ -76,7 +76,7 @@ Deno.test("a finding that its source no longer reports is Resolved after a grace
   assertEquals(occurrencesOf(world.observations()), ALL + 3 * FOUND, "each return counts once");
 });
 
-Deno.test("findings that were resolved and reported again are counted, and told by one Event about the Lease", async () => {
+Deno.test("resolved and reopened findings are counted, and announced by one Event about the Lease", async () => {
   await using world = await startDevWorld({ namespaces: ["shop"] });
   await report(world);
   await using app = await world.replica("zen-watcher-0", { env: QUICK });

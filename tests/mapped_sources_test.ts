@@ -174,7 +174,7 @@ const ids = (replica: Replica) =>
 const resourcesOf = (source: Source | undefined) =>
   source?.feeds.map((feed) => feed.type === "watch" ? feed.resources : feed.type);
 
-Deno.test("an Ingester is in force, changed and gone while the program runs", async () => {
+Deno.test("an Ingester is activated, changed and deleted while the program runs", async () => {
   await using w = await world();
   await using replica = w.replica();
   await replica.sources.settled;
@@ -201,7 +201,7 @@ Deno.test("an Ingester is in force, changed and gone while the program runs", as
   assertEquals(replica.told.map((active) => active.length), [1, 1, 0]);
 });
 
-Deno.test("the conditions name what is refused, and a follower writes none", async () => {
+Deno.test("the conditions name the refused objects, and a follower writes none", async () => {
   await using w = await world();
   await w.apply(INGESTERS, "falco", webhook("falco", "/a"));
   await w.apply(INGESTERS, "foreign", webhook("tool", "/b"), "team");
@@ -230,7 +230,7 @@ Deno.test("the conditions name what is refused, and a follower writes none", asy
   );
 });
 
-Deno.test("a condition never goes back to what was decided of an older generation, however long a write takes", async () => {
+Deno.test("a slow write does not replace a condition by that of an older generation", async () => {
   await using w = await world();
   const said: string[] = [];
   const slow = Promise.withResolvers<void>();
@@ -347,7 +347,7 @@ async function installCrd({ api }: World, { plural, kind }: { plural: string; ki
   });
 }
 
-Deno.test("an Ingester of a whole group reads what is installed later, and stays in force while the group cannot be asked for", async () => {
+Deno.test("an Ingester of a whole group reads resources installed later, and stays active while discovery of the group fails", async () => {
   await using w = await world();
   await using replica = w.replica();
   const informer = { group: "example.com", version: "v1", resource: "*" };

@@ -168,7 +168,7 @@ const BAD_INPUT: readonly { name: string; body: BodyInit; status: number; says: 
   },
 ];
 
-Deno.test("bad input gets a clear answer, is counted, and the program goes on", async (t) => {
+Deno.test("bad input gets a clear answer and is counted, and the program continues", async (t) => {
   await using server = await cluster();
   await using app = await start(server);
   for (const { name, body, status, says } of BAD_INPUT) {
@@ -224,7 +224,7 @@ Deno.test("the probes and the metrics port answer as the contract says", async (
   await elsewhere.body?.cancel();
 });
 
-Deno.test("the program is not ready, and says why, while the API server is away", async () => {
+Deno.test("the program is not ready, and says why, while the API server is unreachable", async () => {
   await using server = await cluster();
   await server.stop();
   const starting = start(server);

@@ -117,7 +117,7 @@ Deno.test("checkov shows the resource after a title that names a header", async 
   );
 });
 
-Deno.test("audit stores no dry run, but a deletion whose body is not recorded", async () => {
+Deno.test("audit stores no dry runs except deletions whose body is not recorded", async () => {
   const events = await eventsIn(audit, "audit-dry-run/input.json");
   assertEquals(events.map(({ drop, eventType, details }) => drop ?? `${eventType} ${details.dryRun}`), [
     "not_relevant",
@@ -127,7 +127,7 @@ Deno.test("audit stores no dry run, but a deletion whose body is not recorded", 
   ]);
 });
 
-Deno.test("audit says what was run, and in which container", async () => {
+Deno.test("audit names the command that was run, and the container", async () => {
   const events = await eventsIn(audit, "audit-exec-command-lost/exec.json");
   assertEquals(events.map(({ message }) => message), [
     'mallory was allowed to run "id" in container sidecar of Pod vault/vault-0 (101)',

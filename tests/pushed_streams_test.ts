@@ -23,7 +23,7 @@ function eventsOf(source: Source, bodies: readonly Json[]): NormalEvent[] {
 const distinct = (events: readonly NormalEvent[]) =>
   new Set(events.map(({ fingerprint }) => fingerprint)).size;
 
-Deno.test("falco tells the acts of a stream apart as rule, pod, container and node do", async () => {
+Deno.test("falco distinguishes the acts of a stream by rule, pod, container and node", async () => {
   const bodies = await loadDocuments("sources/falco/stream-500.ndjson.gz");
   const acts = new Set(bodies.map((body) => {
     const { rule, hostname, output_fields } = body as {

@@ -65,7 +65,7 @@ Deno.test("accept writes an exception by name or selectors, and shows what it ac
   assertEquals([policy.code, policy.err], [0, ""]);
 });
 
-Deno.test("accept refuses what has no reason, no end, no rule or no finding, and says what mends it", async () => {
+Deno.test("accept refuses an exception without reason, end, rule or finding, and says how to correct it", async () => {
   await using world = await startWorld();
   const rule = ["--rule", "CVE-2024-3094", "-n", "shop"];
   const expires = ["--expires", "30d"];
@@ -127,7 +127,7 @@ async function accepted(world: DevWorld, id: string, expiresAt: string): Promise
   });
 }
 
-Deno.test("readers show what is Accepted, and as Active what its exception covers no more", async () => {
+Deno.test("readers show Accepted findings, and as Active those that their exception no longer covers", async () => {
   await using world = await startWorld();
   await accepted(world, "kept", at(-24));
   await accepted(world, "over", at(1));

@@ -3,7 +3,7 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { at, create, startWorld, zen } from "./support/readers.ts";
 import { OBSERVATIONS } from "../src/store/observations.ts";
 
-Deno.test("diff shows what is new and what was resolved in a span, worst first", async () => {
+Deno.test("diff shows new and resolved findings of a time span, worst first", async () => {
   await using world = await startWorld();
   const rules = async (...args: string[]) => {
     const { code, out } = await zen(["diff", "-o", "json", ...args], world);
@@ -25,7 +25,7 @@ Deno.test("diff shows what is new and what was resolved in a span, worst first",
   assertEquals((await zen(["diff", "--from", "1h", "--since", "2h"], world)).code, 2);
 });
 
-Deno.test("why tells what an Observation is, what filters in force say of it and what ends it", async () => {
+Deno.test("why shows an Observation, the verdict of the active filters and when it ends", async () => {
   await using world = await startWorld();
   await world.api.create(
     { group: "", version: "v1", plural: "configmaps", kind: "ConfigMap", namespaced: true },
@@ -59,7 +59,7 @@ Deno.test("why tells what an Observation is, what filters in force say of it and
   assertStringIncludes(out, "configmaps");
 });
 
-Deno.test("why tells of an Observation that is not there who else has it and what its tools say", async () => {
+Deno.test("why shows for a missing Observation the same rule elsewhere and the state of its sources", async () => {
   await using world = await startWorld();
   const ask = async (...args: string[]) => (await zen(["why", ...args], world)).out;
   const missing = await ask("--rule", "CVE-2024-3094", "--workload", "pay", "-n", "pay");

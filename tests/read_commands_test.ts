@@ -9,7 +9,7 @@ import { at, create, kubeconfigOf, startWorld, STORED, zen } from "./support/rea
 /** The cells of a table, which two spaces or more part. */
 const cells = (out: string) => out.trimEnd().split("\n").map((line) => line.split(/ {2,}/));
 
-Deno.test("get lists Active Observations worst first, rule shows who has it, workload tells a story", async () => {
+Deno.test("get lists Active Observations worst first, rule shows affected workloads, workload shows a timeline", async () => {
   await using world = await startWorld();
   const listed = cells((await zen(["get"], world)).out);
   assertEquals(listed.map((line) => line.slice(0, 4)), [
@@ -118,7 +118,7 @@ Deno.test("get -n finds what belongs to a namespace and is stored elsewhere", as
   assertEquals(lines, [[""]]);
 });
 
-Deno.test("readObservations() goes on after a 410 in the middle of a list, and gives each Observation once", async () => {
+Deno.test("readObservations() continues after a 410 in the middle of a list, and yields each Observation once", async () => {
   const names = ["a", "b", "c", "d"];
   const stored = names.map((name) => {
     const observation = storedObservation({ id: name, namespace: "shop" });
@@ -147,7 +147,7 @@ Deno.test("readObservations() goes on after a 410 in the middle of a list, and g
   assertEquals([read, expired], [names, true]);
 });
 
-Deno.test("a reader says in one sentence why it cannot read, and what mends it", async () => {
+Deno.test("a reader says in one sentence why it cannot read, and how to correct that", async () => {
   const forbidden = { reason: "Forbidden", message: "observations is forbidden" };
   const rows: readonly (readonly [args: string[], answer: () => Response, said: string])[] = [
     [

@@ -322,7 +322,7 @@ Deno.test("export -o defectdojo writes only keys that its parser allows", async 
   assertStringIncludes(file.description, "zen-watcher export -o defectdojo");
 });
 
-Deno.test("export -o openvex states what is accepted, valid OpenVEX 0.2.0", async () => {
+Deno.test("export -o openvex writes accepted findings as valid OpenVEX 0.2.0", async () => {
   const isValid = await schemaOf("openvex-0.2.0");
   await using world = await startWorldWithException();
   const document = JSON.parse((await zen(["export", "-o", "openvex"], world)).out);
@@ -358,7 +358,7 @@ Deno.test("imagePurl() names an image by its repository, tag and digest", () => 
   for (const [image, purl] of cases) assertEquals(imagePurl(image), purl, image);
 });
 
-Deno.test("export --coverage adds what was checked, and is refused where a format has no place for it", async () => {
+Deno.test("export --coverage adds the checks made, and is refused for formats that cannot hold them", async () => {
   await using world = await startWorld();
   const csv = (await zen(["export", "-o", "csv", "--coverage"], world)).out;
   assertStringIncludes(csv, "# checked: trivy ");

@@ -23,7 +23,7 @@ Deno.test("the image is built with the Deno of the README, and run as an unprivi
   );
 });
 
-Deno.test("what the build copies is in the context, and nothing else is", async () => {
+Deno.test("the build context contains exactly the files that the build copies", async () => {
   const copied = [...(await read("Dockerfile")).matchAll(/^COPY (?!--from)(.*) \S+$/gm)].flatMap((
     [, paths = ""],
   ) => paths.split(" "));

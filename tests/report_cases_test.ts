@@ -336,7 +336,7 @@ Deno.test("kyverno draws one finding of a Deployment over its rollouts", async (
   assertEquals([distinct(events), new Set(events.map(({ contentHash }) => contentHash)).size], [1, 1]);
 });
 
-Deno.test("kyverno tells the results of the Deployment in its words, whatever ReplicaSet they name", () => {
+Deno.test("kyverno's messages name the Deployment, whichever ReplicaSet the results name", () => {
   const of = (kind: string, name: string) =>
     policyReport({
       scope: { apiVersion: "apps/v1", kind, name, namespace: "shop" },
@@ -410,7 +410,7 @@ Deno.test("kyverno draws 85 findings of 85 results that differ by their index", 
   assertEquals(distinct(eventsOf(kyverno, policyReport({ results }))), 85);
 });
 
-Deno.test("kyverno names results of other engines alike whatever changes that says nothing of them", () => {
+Deno.test("kyverno keeps the identity of other engines' results when unrelated properties change", () => {
   const of = (fields: JsonObject) =>
     eventsOf(
       kyverno,

@@ -49,7 +49,7 @@ Deno.test("every script prints its usage for --help, and may neither write, run 
   }
 });
 
-Deno.test("a script says in one line what is wrong with its arguments", async () => {
+Deno.test("a script reports a mistake in its arguments in one line", async () => {
   const { code, out, err } = await run("scripts/backup.ts", ["--frobnicate"]);
   assertEquals([code, out], [2, ""]);
   assertEquals(err, "Cannot read the arguments: Unknown option '--frobnicate'. --help lists them\n");
@@ -155,7 +155,7 @@ case "$*" in
 esac
 `;
 
-Deno.test("the gate adds up what the runners report, counts a failed step, and prints how long each took", async () => {
+Deno.test("the gate adds up the runners' results, counts failed steps, and prints how long each took", async () => {
   const folder = await Deno.makeTempDir();
   try {
     for (const [name, text] of [["npx", NPX], ["go", "#!/bin/sh\n"]] as const) {

@@ -15,7 +15,7 @@ const STALLED: Readonly<Record<string, string>> = {
 };
 
 for (const [name, bytes] of Object.entries(STALLED)) {
-  Deno.test(`told to stop, the program does not wait for the rest of ${name}`, async () => {
+  Deno.test(`after SIGTERM the program does not wait for the rest of ${name}`, async () => {
     await using server = startDevCluster();
     using api = createKubeClient(fixedConnection({ server: server.url }));
     await installCrds(api);

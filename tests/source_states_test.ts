@@ -50,7 +50,7 @@ Deno.test("a removed resource is a state, gets no further request, and is read w
   }
 });
 
-Deno.test("what could not be read is the last error of its source, pushed or pulled, and counted once", async () => {
+Deno.test("an unreadable payload, pushed or pulled, is the last error of its source and counted once", async () => {
   await using server = startTestCluster();
   using api = createKubeClient(fixedConnection({ server: server.url }));
   await installCrds(api);

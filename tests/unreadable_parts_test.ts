@@ -1,4 +1,4 @@
-/** A request of which some parts, or very many, cannot be read: what its sender is told. */
+/** The answers to requests of which some or very many parts cannot be read. */
 import { assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { startDevCluster } from "../src/devcluster/mod.ts";
@@ -45,7 +45,7 @@ function patchEvent(user: string, requestObject: unknown) {
   };
 }
 
-Deno.test("nobody hides an act, or its batch, by what the request's body holds", async () => {
+Deno.test("a request's body cannot hide an act or the rest of its batch", async () => {
   await using server = startDevCluster();
   using api = createKubeClient(fixedConnection({ server: server.url }));
   await installCrds(api);

@@ -149,7 +149,7 @@ Deno.test("what changed before the history of the API server begins is found by 
   assertEquals(run.asked("list", /\/vulnerabilityreports\?/), 1);
 });
 
-Deno.test("a list whose next page has expired starts over, and nothing is doubled", async () => {
+Deno.test("a list whose next page has expired starts over, and nothing is stored twice", async () => {
   await using run = await start({ watchTuning: { pageSize: 6 } });
   const gone = run.fault({ verb: "list", path: /continue=/, times: 3, effect: { kind: "gone" } });
   run.fault({ verb: "watch", path: WATCHED, times: 2, effect: { kind: "gone" } });
@@ -159,7 +159,7 @@ Deno.test("a list whose next page has expired starts over, and nothing is double
   assert(run.asked("list", /\/vulnerabilityreports\?.*continue=/) >= 3, "the list has several pages");
 });
 
-Deno.test("a line that is no JSON ends the watch, and a new list brings what it said", async () => {
+Deno.test("a line that is not JSON ends the watch, and a new list shows the change", async () => {
   await using run = await start();
   const garbled = run.fault({
     verb: "watch",
@@ -174,7 +174,7 @@ Deno.test("a line that is no JSON ends the watch, and a new list brings what it 
   assert(await run.broken("garbled") >= 1);
 });
 
-Deno.test("ERROR frames end a watch, and it goes on from where it was", async () => {
+Deno.test("ERROR frames end a watch, and the next one resumes from its resourceVersion", async () => {
   await using run = await start();
   const error = run.fault({ verb: "watch", path: WATCHED, after: 2, times: 6, effect: { kind: "error" } });
   await run.change(1, CHANGES);
@@ -184,7 +184,7 @@ Deno.test("ERROR frames end a watch, and it goes on from where it was", async ()
   assertEquals(run.asked("list", WATCHED), 0);
 });
 
-Deno.test("an API server that says 503 and 429 to everything is asked again when it says, and gets every finding", async () => {
+Deno.test("after 503 and 429 to every request the program retries as Retry-After says, and stores every finding", async () => {
   await using run = await start();
   const status = (verb: string, code: number, times: number) =>
     run.fault({
@@ -319,7 +319,7 @@ Deno.test("a batch that an outage cuts in two is finished by sending it again", 
   await closedBooks(app.url);
 });
 
-Deno.test("senders that follow Retry-After get 300 alerts through an API server that comes and goes", async () => {
+Deno.test("senders that follow Retry-After have 300 alerts stored while the API server stops and starts", async () => {
   await using run = await start({ env: { FALCO_ACK_TIMEOUT: "500ms" } });
   const { app, server } = run;
   let taken = 0;

@@ -139,7 +139,7 @@ Deno.test("hostile expressions are refused at load, or take no more than the ste
   for (const text of [...REPEATED, ...PATTERNS.map((pattern) => `'${pattern}'`)]) {
     assert(refused.some((line) => line.includes(text)), `not refused: ${text}`);
   }
-  // The longest honest work of one evaluation: what every other expression is measured by.
+  // The longest work of one legitimate evaluation, to which every other expression is compared.
   const yardstick = compiled("details.list.all(x, x != 'b' && x != 'c' && x != 'd')");
   assert(yardstick && LARGEST[0]);
   const [first] = LARGEST;
@@ -216,7 +216,7 @@ function ingester(index: number, namespace = "zen-system"): KubeObject {
   };
 }
 
-Deno.test("of a thousand Ingesters the oldest are in force, foreign ones take no place, and none is compiled twice", () => {
+Deno.test("of a thousand Ingesters the oldest are active, those of untrusted namespaces do not count, and none is compiled twice", () => {
   const foreign = many(600, (index) => ingester(index, "tenant"));
   const objects = [...many(1_000, (index) => ingester(index)), ...foreign];
   const plan = makePlan(objects, CONTEXT);
@@ -232,7 +232,7 @@ Deno.test("of a thousand Ingesters the oldest are in force, foreign ones take no
   assertEquals(again, ["Ingester zen-system/i3"]);
 });
 
-Deno.test("what a tenant's expressions may take is spent, its events are kept, and others are judged as before", () => {
+Deno.test("when a tenant's expressions have spent their steps, its events are kept and others are filtered as before", () => {
   let now = 0;
   const filters = new LiveFilters({
     metrics: createMetrics(),

@@ -30,7 +30,7 @@ import { createMetrics } from "../../src/telemetry/metrics.ts";
 
 const MIB = 2 ** 20;
 const BYTES = LONG ? 16 * MIB : MIB / 2;
-/** The cheapest of so many counts: the first ones are not compiled yet. */
+/** The lowest of this many measurements, since the first ones run before the code is compiled. */
 const ROUNDS = LONG ? 2 : 3;
 /** Plain passes over a text that reading it may cost: a pass takes about 0.4 ms per MiB, reading at most 40 ms. */
 const MAX_PASSES = 100;
@@ -52,7 +52,7 @@ function sum(bytes: Uint8Array): number {
   return total;
 }
 
-/** What a plain pass over a MiB costs. */
+/** The cost of a plain pass over a MiB. */
 function passMs(): number {
   const before = cpuMs();
   for (let times = 0; times < 8; times++) assertEquals(sum(ZEROS), 0);

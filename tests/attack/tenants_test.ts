@@ -39,7 +39,7 @@ interface Target extends AsyncDisposable {
 async function startTarget({ env = {}, gate, before }: {
   readonly env?: Readonly<Record<string, string>>;
   readonly gate?: Gate;
-  /** What is there when the program starts. */
+  /** The objects in the cluster when the program starts. */
   readonly before?: (api: KubeClient) => Promise<void>;
 }): Promise<Target> {
   const stack = new AsyncDisposableStack();
@@ -269,7 +269,7 @@ Deno.test("20 CRITICAL alerts beside 100 engines that one namespace invented are
   assert(!text.includes('source="engine-'), "no invented name is a label");
 });
 
-Deno.test("Observations that a tenant planted are set aside, and cost no one else anything", async () => {
+Deno.test("Observations that a tenant planted are set aside, and do not affect others", async () => {
   const count = 1_000 * SCALE;
   await using target = await startTarget({
     async before(api) {

@@ -31,7 +31,7 @@ Deno.test.afterAll(() => Deno.remove(folder, { recursive: true }));
 const authority = createCertAuthority("zen-watcher-test");
 const server = authority.issue({ usage: "server", commonName: "127.0.0.1", ipAddresses: ["127.0.0.1"] });
 
-/** What a user calls, and what the image holds. */
+/** The program for users, and the one in the image. */
 const programs = { user: join(folder, "zen-watcher"), pod: join(folder, "zen-watcher-pod") };
 await bundle("main.ts", join(folder, "bundle"));
 await compileBundle(join(folder, "bundle"), programs.user, "user");
@@ -180,7 +180,7 @@ Deno.test("with a kubeconfig it stores alerts, and ends with 0 on SIGTERM and SI
   }
 });
 
-Deno.test("it goes on taking alerts when it has looked whether its port is accepted from", async () => {
+Deno.test("it still accepts alerts after it checked that its port accepts connections", async () => {
   await using world = await startDevWorld({ namespaces: ["shop"] });
   await using controller = await start({ kubeconfig: world.kubeconfig });
   await takesAlerts(controller, world);

@@ -1,4 +1,4 @@
-/** Three replicas; the leader is killed again and again, and told to stop, while four kinds of sources go on. */
+/** Three replicas; the leader is killed or stopped again and again, while four kinds of sources send events. */
 import { assertEquals } from "@std/assert";
 import { Fleet } from "./fleet.ts";
 import { inForm, say } from "./form.ts";

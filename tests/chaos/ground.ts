@@ -1,4 +1,4 @@
-/** What a fleet stands on: a real API server with a user of its own rules for each replica, or the embedded one. */
+/** The API server of a fleet: a real one, with a separate user for each replica, or the embedded one. */
 import { join } from "node:path";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { fixedConnection } from "../../src/kube/auth/connection.ts";
@@ -17,7 +17,7 @@ const CRDS = [
   "crds/observationmapping.yaml",
   "scripts/samples/crds/aquasecurity.github.io_vulnerabilityreports.yaml",
 ];
-/** So many replicas have a user of their own, whose writes the audit log tells apart. */
+/** Replicas with a separate user each, by which the audit log distinguishes their writes. */
 const PLACES = 3;
 /** Every write on our own group, once. */
 const AUDIT_POLICY = `

@@ -188,7 +188,7 @@ Deno.test("a create whose answer is lost is created once and counted once", asyn
   assertEquals([lost.hits, server.count(STORED)], [3, 3]);
 });
 
-Deno.test("an Observation whose namespace is gone or was deleted goes to our own", async () => {
+Deno.test("an Observation whose namespace is missing or deleted is stored in the controller's namespace", async () => {
   await using world = await startDevWorld();
   await using a = await world.replica("a");
   const { status, body } = await a.post("/falco/webhook", [alert("nowhere", 1)]);

@@ -131,7 +131,7 @@ Deno.test("killed with -9 in the middle of a feed and started again: the same na
   });
 });
 
-Deno.test("told to stop: not ready at once, requests under way finished, counts flushed, lease released, exit code 0", async () => {
+Deno.test("after SIGTERM the program is not ready, finishes requests, flushes counts, releases the lease and exits with 0", async () => {
   await using cluster = await start();
   const { server } = cluster;
   await using controller = await cluster.controller({ SHUTDOWN_DELAY: "1s" });
@@ -176,7 +176,7 @@ Deno.test("told to stop: not ready at once, requests under way finished, counts 
   assertEquals(holder(server), "", "the next one need not wait for the lease to run out");
 });
 
-Deno.test("told to stop while the API server is away, it still ends with exit code 0", async () => {
+Deno.test("after SIGTERM the program exits with 0 even if the API server is unreachable", async () => {
   await using cluster = await start();
   await using controller = await cluster.controller({ HTTP_SHUTDOWN_TIMEOUT: "1s" });
   await cluster.server.stop();

@@ -178,7 +178,7 @@ Deno.test("helm lint --strict finds nothing, with every values file", async () =
   }
 });
 
-Deno.test("a life with Helm: install, upgrade keeps token and certificate, NOTES work, uninstall keeps what was found", async () => {
+Deno.test("Helm install, upgrade and uninstall: token and certificate stay, NOTES work, and Observations survive", async () => {
   const namespace = "lived";
   const common = ["--namespace", namespace, "--kubeconfig", cluster.kubeconfigPath];
   const release = ["watcher", CHART, ...common, "--set", "tls.enabled=true,fullnameOverride=lived"];
@@ -303,7 +303,7 @@ Deno.test("an upgrade that turns the autoscaler on keeps the replicas there are"
   await helm(["uninstall", "scaled", ...common]);
 });
 
-Deno.test("service.keep leaves the Service, and so its address, for the next release; the Lease goes with the release", async () => {
+Deno.test("service.keep keeps the Service and its address for the next release; the Lease is deleted with the release", async () => {
   const common = ["--namespace", "stays", "--kubeconfig", cluster.kubeconfigPath];
   const release = ["stays", CHART, ...common, "--set", "fullnameOverride=stays,crds.enabled=false"];
   const service = "/api/v1/namespaces/stays/services/stays";
@@ -717,7 +717,7 @@ Deno.test("the Roles of a rendering are the registry's rules for the settings of
   }
 });
 
-Deno.test("people: view reads the four kinds, edit and admin gain nothing else, configuring is a role of its own", async () => {
+Deno.test("users: view reads the four kinds, edit and admin get no more, configuring has a separate role", async () => {
   const objects = await renderChart();
   const aggregated = (to: string) =>
     objects.filter(({ metadata }) =>

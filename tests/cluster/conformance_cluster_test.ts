@@ -1,4 +1,4 @@
-/** The same cases the embedded server has to pass: what they say is only worth as much as a real API server agrees. */
+/** Runs the cases of the embedded server on a real API server, to show that they are right. */
 import { CASES } from "../conformance/cases.ts";
 import { Scratch, Server } from "../conformance/server.ts";
 import { sharedEnvtest } from "../support/envtest.ts";

@@ -77,7 +77,7 @@ Deno.test("1,000 findings of one exception are Accepted, and Active again, withi
   report("1,000 findings follow an exception", { acceptedMs, activeMs });
 });
 
-Deno.test("the CRD refuses what it can tell, and keeps a key that it does not know", async () => {
+Deno.test("the CRD refuses invalid values of known keys, and keeps unknown keys", async () => {
   using api = transportTo(cluster);
   const namespace = await cluster.createNamespace("schema");
   const good = exceptionObject({

@@ -19,7 +19,7 @@ async function connection() {
   return connectionTo(cluster, await ownAccount(cluster));
 }
 
-Deno.test("fifty edits of the filters under 200 alerts/s: in force within seconds, the last good one at every moment", async () => {
+Deno.test("fifty edits of the filters under 200 alerts/s become active within seconds, and the last valid one is always active", async () => {
   using api = transportTo(cluster);
   await using app = await startTestApp({ server: await connection() });
   const { loadedMs, alerts } = await playFilterStory(app, api);
@@ -111,7 +111,7 @@ Deno.test("the API server refuses an ObservationFilter with a bad value, and tak
   assertEquals(status, 201);
 });
 
-Deno.test("with its own rights alone the program keeps the last good filters over a restart, and says what it left out", async () => {
+Deno.test("with only its own rights the program keeps the last good filters over a restart, and shows what it dropped", async () => {
   const configMaps = "/api/v1/namespaces/zen-system/configmaps";
   const put = async (name: string, data: JsonObject) => {
     const body = { apiVersion: "v1", kind: "ConfigMap", metadata: { name }, data };

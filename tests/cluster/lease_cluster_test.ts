@@ -86,7 +86,7 @@ Deno.test("twins started at once: one leads, on a lease neither found", async ()
   }
 });
 
-Deno.test("a leader goes on leading over a kill -9 of the API server", async () => {
+Deno.test("a leader keeps leading over a kill -9 of the API server", async () => {
   const namespace = await cluster.createNamespace("lease");
   using api = transportTo(cluster);
   await using first = new Candidate(api, { namespace, identity: "first" });

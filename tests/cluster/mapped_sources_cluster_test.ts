@@ -31,7 +31,7 @@ function readyOf(object: JsonObject): string {
   return isObject(condition) ? `${condition.status} ${condition.reason}` : "";
 }
 
-Deno.test("every example is taken without a warning, and its condition says how it stands", async () => {
+Deno.test("every example is applied without a warning, and its condition is written", async () => {
   const namespace = await cluster.createNamespace("ingesters");
   const examples = await loadExamples();
   for (const { apiVersion, kind, metadata: { name }, spec } of examples) {
@@ -89,7 +89,7 @@ Deno.test("every example is taken without a warning, and its condition says how 
   }
 });
 
-Deno.test("the API server prunes no key of a spec: the misspelt one reaches who can say what was meant", async () => {
+Deno.test("the API server prunes no key of a spec, so that zen-watcher can report a misspelt one", async () => {
   const namespace = await cluster.createNamespace("misspelt");
   const more = { surplus: 1 };
   const webhook = { path: "/x", auth: { type: "none", ...more }, ...more };
@@ -107,7 +107,7 @@ Deno.test("the API server prunes no key of a spec: the misspelt one reaches who 
   }
 });
 
-Deno.test("the API server itself refuses what the schema can tell", async () => {
+Deno.test("the API server refuses objects that violate the schema", async () => {
   const namespace = await cluster.createNamespace("refused");
   const spec = { source: "Not A Name", type: "webhook", webhook: { path: "/x" }, mapping: {} };
   const body = { apiVersion: "zen.kube-zen.io/v1alpha1", kind: "Ingester", metadata: { name: "x" }, spec };

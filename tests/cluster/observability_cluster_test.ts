@@ -13,7 +13,7 @@ import { promtool, startPrometheus } from "../support/prometheus.ts";
 
 const RULES = `${CHART}files/rules.yaml`;
 const CASES = new URL("../fixtures/rules/rules_test.yaml", import.meta.url);
-Deno.test("promtool finds the rules right, and each alert fires where it must and not where it must not", async () => {
+Deno.test("promtool accepts the rules, and each alert fires when it should and only then", async () => {
   const folder = await Deno.makeTempDir({ prefix: "zen-rules-" });
   try {
     await Deno.copyFile(RULES, `${folder}/rules.yaml`);

@@ -1,4 +1,4 @@
-/** The program end to end on a real API server: what the embedded one cannot do, or might be too kind about. */
+/** The program end to end on a real API server: behaviour that the embedded one lacks or is more lenient about. */
 import { assert, assertEquals } from "@std/assert";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { alert, alertedPods, wantedPods } from "../support/alerts.ts";
@@ -123,7 +123,7 @@ Deno.test("real API server: a namespace that is gone or going gives its Observat
   assertEquals(namespaces, [at.namespace, gone].sort());
 });
 
-Deno.test("real API server: missing rights are a state, and what they kept out comes in once they are granted", async () => {
+Deno.test("real API server: missing rights show as a state, and reports are read once the rights are granted", async () => {
   const at = await place("rights");
   // The rights of other users stay as they are.
   await cluster.expect("POST", `/api/v1/namespaces/${at.own}/serviceaccounts`, {
@@ -175,7 +175,7 @@ Deno.test("real API server: missing rights are a state, and what they kept out c
   await closedBooks(app.url);
 });
 
-Deno.test("real API server: what an admission policy denies everywhere is left to the sender, and stored once it is allowed", async () => {
+Deno.test("real API server: an alert that a policy denies everywhere is answered 503, and stored by a retry once allowed", async () => {
   const at = await place("denied");
   await using app = await start(at, { env: { FALCO_ACK_TIMEOUT: "500ms" } });
   const name = at.own;

@@ -72,7 +72,7 @@ Deno.test("the bundle runs as a user that the cluster chose, in the group 0, as 
 /** The runtime gives this file to --allow-all alone; the program does without it. */
 const ALL_OR_NOTHING = ["/proc/self/limits"];
 
-Deno.test("the permissions of the image are what it uses, no more and no less", async () => {
+Deno.test("the permissions of the image are exactly those that it uses", async () => {
   await using root = await PodRoot.create({
     bundle: `${cluster.folder}/bundle`,
     files: mounted,

@@ -28,7 +28,7 @@ const FINDINGS = Array.from({ length: 100 }, (_, index): Known => ({
   openHours: 12 * (1 + index % 10),
 }));
 
-Deno.test("the mean time to resolution of 100 findings with known times is what is known", async () => {
+Deno.test("the recorded mean time to resolution of 100 findings equals the mean of their known times", async () => {
   const time = new VirtualTime();
   const kube = new FakeKube(() => time.now());
   const replica = new Replica(kube, { time });

@@ -93,7 +93,7 @@ Deno.test("a bearer token is sent with each request, a wrong one is a 401", asyn
   assertEquals(error.status, 401);
 });
 
-Deno.test("a revoked ServiceAccount token is read anew on the 401 and the request succeeds", async () => {
+Deno.test("a revoked ServiceAccount token is read again on the 401 and the request succeeds", async () => {
   const namespace = await cluster.createNamespace("rotation");
   await using mount = await Mount.create(namespace);
   const first = await mount.newAccount();
@@ -112,7 +112,7 @@ Deno.test("a revoked ServiceAccount token is read anew on the 401 and the reques
 
   await cluster.expect("DELETE", `/api/v1/namespaces/${namespace}/serviceaccounts/watcher`);
   await mount.newAccount();
-  // The server believes a token it has seen for ten more seconds.
+  // The server caches a token that it has accepted for ten seconds.
   await eventually("the first token to be refused", async () => {
     const { status } = await cluster.ask("GET", "/api", { as: { token: first } });
     return status === 401;
@@ -134,7 +134,7 @@ Deno.test("a kubeconfig's contexts are its users: a token, a certificate", async
   }
 });
 
-Deno.test("a kubeconfig's token replaced in the file is read anew on the 401", async () => {
+Deno.test("a token that was replaced in the kubeconfig is read again on the 401", async () => {
   await using file = await KubeconfigFile.create({ token: { token: "revoked" } });
   let skippedMs = 0;
   const clock = { ...systemClock, monotonic: () => performance.now() + skippedMs };

@@ -19,7 +19,7 @@ const ALERTS = 3;
 /** Reports, and vulnerabilities in each. */
 const [REPORTS, FOUND] = [2, 3];
 
-Deno.test("an upgrade from an older CRD keeps every Observation and goes on with them, and so does the way back", async (t) => {
+Deno.test("an upgrade from an older CRD and the rollback keep every Observation and dedupe into them", async (t) => {
   await using cluster = await startEnvtest();
   await cluster.applyCrds([
     OLDER,

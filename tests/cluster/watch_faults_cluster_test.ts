@@ -155,7 +155,7 @@ Deno.test("API server killed twice in the middle of 5,000 changes: nothing misse
   assertEquals(informed.doubled, 0);
 });
 
-Deno.test("etcd killed and started again: the watcher sees what came after", async () => {
+Deno.test("after etcd was killed and started again the watcher sees later changes", async () => {
   const namespace = await cluster.createNamespace("etcd");
   using api = transportTo(cluster);
   await using informed = new Informed(api, namespace);
@@ -169,7 +169,7 @@ Deno.test("etcd killed and started again: the watcher sees what came after", asy
   assertEquals(informed.view.size, 100);
 });
 
-Deno.test("watch() lists anew after etcd was restored from an older copy, whose revisions its watch would wait for", async () => {
+Deno.test("watch() relists after etcd was restored from an older copy", async () => {
   await using restored = await startEnvtest();
   const namespace = await restored.createNamespace("restored");
   const [data, copy] = [`${restored.folder}/etcd`, `${restored.folder}/etcd-copy`];

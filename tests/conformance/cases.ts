@@ -1,4 +1,4 @@
-/** What a Kubernetes API server does, as far as we lean on it: one list of cases for the real server and the embedded one. */
+/** The behaviour of a Kubernetes API server that zen-watcher relies on: one list of cases for the real and the embedded server. */
 import { changeCases } from "./changes.ts";
 import { definitionCases } from "./definitions.ts";
 import { kindCases } from "./kinds.ts";
@@ -7,7 +7,7 @@ import { objectCases } from "./objects.ts";
 import type { Scratch, Server } from "./server.ts";
 import { watchCases } from "./watches.ts";
 
-/** One thing to be true of a server; `at` is a place of its own there. */
+/** One property of a server; `at` is a place for this case only. */
 export interface Case {
   readonly name: string;
   run(on: { readonly server: Server; readonly at: Scratch }): Promise<void>;

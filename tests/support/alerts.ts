@@ -1,4 +1,4 @@
-/** Falco's alerts, one Pod each, and a sender that believes every 503. */
+/** Falco's alerts, one Pod each, and a sender that retries after every 503. */
 import type { JsonObject } from "../../src/model/json.ts";
 import type { KubeObject } from "../../src/kube/api.ts";
 import { isObject } from "../../src/model/json.ts";

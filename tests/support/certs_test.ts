@@ -15,7 +15,7 @@ Deno.test("createCertAuthority() issues certificates another X.509 reader verifi
   assertEquals(leaf.subject.split("\n"), ["O=dev", "O=ops", "CN=alice"]);
 });
 
-Deno.test("loadCertAuthority() goes on issuing for a root made earlier", () => {
+Deno.test("loadCertAuthority() issues certificates of a root that was made earlier", () => {
   const { commonName, certPem, keyPem } = createCertAuthority("root");
   const leaf = loadCertAuthority({ commonName, certPem, keyPem }).issue({
     usage: "client",

@@ -2,8 +2,8 @@ const FIRST_DELAY_MS = 10;
 const LONGEST_DELAY_MS = 250;
 
 /**
- * Asks again until `check` gives something else than undefined or false; what it throws counts as "not yet".
- * For conditions of other processes, which nothing in this one can await.
+ * Calls `check` again and again until it returns something other than undefined or false; if it throws, it is called again
+ * too. For conditions of other processes, which this process cannot await.
  */
 export async function eventually<T>(
   what: string,

@@ -36,7 +36,7 @@ export class FaultProxy implements AsyncDisposable {
   readonly #pairs = new Set<Pair>();
   readonly #timers = new Set<ReturnType<typeof setTimeout>>();
   readonly #counts = { accepted: 0, refused: 0, reset: 0, bytes: 0 };
-  /** While frozen: what everything waits for. */
+  /** While frozen: the promise that all connections wait for. */
   #thaw: PromiseWithResolvers<void> | undefined;
   #refusing = false;
   #latencyMs = 0;
@@ -90,7 +90,7 @@ export class FaultProxy implements AsyncDisposable {
     return this.#pairs.size;
   }
 
-  /** Turns new connections away by an RST; those there are go on. */
+  /** Refuses new connections with an RST; existing ones continue. */
   refuse(): void {
     this.#refusing = true;
   }

@@ -90,7 +90,7 @@ Deno.test("refuse() turns new connections away and leaves those there are", asyn
   assertEquals(await exchange(again, "hello"), "hello");
 });
 
-Deno.test("delay() holds what passes back", async () => {
+Deno.test("delay() delays the bytes that pass", async () => {
   await using echo = new EchoServer();
   await using proxy = await startFaultProxy(echo.address);
   using client = await connect(proxy);
@@ -109,7 +109,7 @@ Deno.test("the end of a connection reaches the other side", async () => {
   assertEquals(await client.read(new Uint8Array(8)), null);
 });
 
-Deno.test("a client sees a reset where nothing listens behind the proxy", async () => {
+Deno.test("a client gets a reset if nothing listens behind the proxy", async () => {
   const echo = new EchoServer();
   const { address } = echo;
   await echo[Symbol.asyncDispose]();

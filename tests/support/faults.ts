@@ -12,7 +12,7 @@ export type FaultEffect =
     readonly body?: Json;
     readonly retryAfterSeconds?: number;
   }
-  /** 403, and SelfSubjectAccessReview says no. */
+  /** Answers 403, and denies SelfSubjectAccessReviews. */
   | { readonly kind: "deny" }
   /** Never answers. */
   | { readonly kind: "hang" }
@@ -47,7 +47,7 @@ export interface FaultHandle extends Disposable {
 }
 
 const STREAM_EFFECTS = ["reset", "garbled", "error", "gone", "silent"];
-/** Stands in the stream of frames for a broken connection. */
+/** Marks a broken connection in the stream of frames. */
 const BROKEN = "\0";
 const REASONS: Readonly<Record<number, string>> = {
   401: "Unauthorized",
@@ -55,12 +55,12 @@ const REASONS: Readonly<Record<number, string>> = {
   503: "ServiceUnavailable",
 };
 
-/** The faults in force. */
+/** The active faults. */
 export class Faults {
   readonly #active = new Set<ActiveFault>();
   readonly #watching = new Set<() => void>();
 
-  /** Puts a fault in force; removed by `remove`, by `using`, or after its `times`. */
+  /** Activates a fault; it ends with `remove`, with `using`, or after its `times`. */
   add(fault: Fault): FaultHandle {
     const active = new ActiveFault(fault, () => this.#active.delete(active));
     this.#active.add(active);
@@ -160,7 +160,7 @@ export class Faults {
     return isHere;
   }
 
-  /** The answer to a SelfSubjectAccessReview, turned where a `deny` is in force for what it asks about. */
+  /** The answer to a SelfSubjectAccessReview; denied if an active `deny` matches it. */
   #judged(review: JsonObject): JsonObject {
     const field = (name: string) => String(at(review, "spec", "resourceAttributes", name) ?? "");
     const group = field("group") ? `apis/${field("group")}` : "api";

@@ -50,7 +50,7 @@ Deno.test("faults: hang answers only by the end of the server, latency answers l
   await hung;
 });
 
-Deno.test("faults: deny is a 403, and the access review says so", async () => {
+Deno.test("faults: deny makes requests 403, and the access review denies them", async () => {
   await using cluster = startTestCluster();
   using _ = cluster.faults.add({ verb: ["list", "watch"], path: "/secrets", effect: { kind: "deny" } });
   const refused = await fetch(`${cluster.url}/api/v1/secrets`);
@@ -105,7 +105,7 @@ Deno.test("faults: stream effects strike a running watch at once, or after so ma
   assertEquals(fault.hits, 1);
 });
 
-Deno.test("faults: a garbled frame is the real one cut, and the watch goes on", async () => {
+Deno.test("faults: a garbled frame is the real one cut short, and the watch continues", async () => {
   await using cluster = startTestCluster();
   await using watch = await watching(cluster);
   cluster.faults.add({ verb: "watch", times: 1, effect: { kind: "garbled" } });

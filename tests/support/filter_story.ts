@@ -28,7 +28,7 @@ interface FiltersStatus {
   };
 }
 
-/** Plays it; asserts that the last good filters were in force at every moment and that every alert was decided. */
+/** Runs it; asserts that the last valid filters were always active and that every alert was decided. */
 export async function playFilterStory(app: TestApp, api: KubeApi): Promise<FilterStory> {
   const stop = new AbortController();
   const sending = sendAlerts(app, stop.signal);

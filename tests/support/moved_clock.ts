@@ -1,6 +1,6 @@
 import type { Clock } from "../../src/model/time.ts";
 
-/** A machine's clock that is wrong, or is set while the program runs; the monotonic one goes on as ever. */
+/** A machine's wall clock that is wrong or is set while the program runs. The monotonic clock is not affected. */
 export class MovedClock implements Clock {
   #offMs: number;
 
@@ -11,7 +11,7 @@ export class MovedClock implements Clock {
   now = () => Date.now() + this.#offMs;
   monotonic = () => performance.now();
 
-  /** Sets it, from now on, by so much more. */
+  /** Moves the clock by this much more from now on. */
   move(ms: number): void {
     this.#offMs += ms;
   }

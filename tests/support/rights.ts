@@ -33,8 +33,8 @@ export async function ownAccount(cluster: Cluster, env: Env = {}): Promise<{ rea
 }
 
 /**
- * Gives users what a program of these settings needs, and waits until it is in force. A watched namespace that is not
- * there is left out: no role can be in it.
+ * Gives users the rights that a program with these settings needs, and waits until they are effective. Skips watched
+ * namespaces that do not exist, since no role can be in them.
  */
 export async function giveOwnRules(cluster: Cluster, users: readonly string[], env: Env = {}): Promise<void> {
   const settings = readSettings((name) => env[name]);

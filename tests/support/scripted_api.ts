@@ -125,7 +125,7 @@ export class ScriptedApi implements KubeApi {
     }
   }
 
-  /** Says what the API server answers to creates. */
+  /** Sets the answer to creates. */
   answerCreate(answer: (object: KubeObject) => KubeObject): void {
     this.#answerCreate = answer;
   }

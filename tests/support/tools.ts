@@ -80,7 +80,7 @@ export async function policyReports(): Promise<ToolReports> {
     const name = source === "insights" ? "policy-report" : "kyverno";
     wanted[`${name} ${eventType}`] = (wanted[`${name} ${eventType}`] ?? 0) + 1;
   }
-  // What a Kyverno that moves to the other API group leaves for a while: the same results in both.
+  // While Kyverno moves to the other API group, both groups have the same results for a while.
   const both = { ...twice, apiVersion: "openreports.io/v1alpha1", kind: "Report" };
   return { objects: [...objects, both], wanted };
 }
@@ -182,7 +182,7 @@ function failedResults(report: JsonObject): string[] {
   });
 }
 
-/** What lives on of a chain of owners: the Deployment of a ReplicaSet and of its Pods. */
+/** The lasting resource of a chain of owners: the Deployment of a ReplicaSet and of its Pods. */
 function lastingOf(kind: Json | undefined, name: Json | undefined): Json[] {
   const parts = String(name ?? "").split("-");
   const generated = kind === "ReplicaSet"

@@ -23,7 +23,7 @@ export class VirtualTime implements Clock {
     return this.#passedMs;
   }
 
-  /** This clock, off by so much: another machine's. */
+  /** This clock with an offset, as on another machine. */
   skewed(byMs: number): Clock {
     return { now: () => this.now() + byMs, monotonic: () => this.monotonic() };
   }

@@ -19,7 +19,7 @@ const PODS = 20;
 const TIMEOUT_MS = 90_000;
 const RULES = new URL("../../helm/zen-watcher/files/rules.yaml", import.meta.url).pathname;
 
-Deno.test("Prometheus loads the chart's rules; what it fires through Alertmanager is stored once, resolved, and survives a restart", async () => {
+Deno.test("Prometheus loads the chart's rules; its alerts through Alertmanager are stored once, resolved, and survive a restart", async () => {
   const ports = { ours: choosePorts().apiServer, target: choosePorts().apiServer };
   await using world = await startDevWorld({ namespaces: ["shop"] });
   await world.create([

@@ -13,7 +13,7 @@ function statusText(tab: Tab, text: string | RegExp): Promise<void> {
   return tab.page.locator(".live", { hasText: text }).waitFor();
 }
 
-Deno.test("page: says since when the cluster is out of reach, and heals by itself", async () => {
+Deno.test("page: shows since when the cluster is unreachable, and recovers", async () => {
   let proxy: FaultProxy | undefined;
   await using tab = await openTab({
     path: "/?view=findings",
@@ -44,7 +44,7 @@ Deno.test("page: says since when the cluster is out of reach, and heals by itsel
   tab.assertQuiet();
 });
 
-Deno.test("page: says since when its server part is gone, and what to do when the session ended with it", async () => {
+Deno.test("page: shows since when its server part is gone, and what to do if the session ended with it", async () => {
   await using tab = await openTab();
   const open = tab.page.locator(".figure.all b", { hasText: /^9$/ });
   await open.waitFor();
