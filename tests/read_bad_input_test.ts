@@ -140,7 +140,7 @@ Deno.test("a command says why the kubeconfig's exec plugin gives no credentials"
   }
 });
 
-Deno.test("a user who may read one namespace alone gets what is in it, and is told what is left out", async () => {
+Deno.test("a user who may read only one namespace gets its findings, and a note about the others", async () => {
   await using server = apiServer(({ path }) =>
     path.includes("/namespaces/shop/")
       ? Response.json({ metadata: {}, items: [storedObservation({ namespace: "shop" })] })

@@ -50,7 +50,7 @@ Deno.test("why shows an Observation, the verdict of the active filters and when 
   assertStringIncludes(resolved, `Phase Resolved since ${at(3)}. Its source no longer reports it.`);
   assertStringIncludes(resolved, "No filter of a ConfigMap or an ObservationFilter applies to it.");
 
-  // Without the right to read filters the rest is told, and the right is named.
+  // Without the right to read filters, why shows the rest and names the right.
   using _fault = world.server.faults.add({ path: "/configmaps", effect: { kind: "deny" } });
   const { code, out } = await zen(["why", name], world);
   assertEquals(code, 0);

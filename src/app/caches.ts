@@ -307,7 +307,7 @@ export interface PipelineOptions {
   /** The budget left out an event. */
   readonly onBudgetDrop: (event: NormalEvent) => void;
   readonly onIndexState: (state: WatchState) => void;
-  /** The index was listed anew after the server's revision had gone back. */
+  /** Called after the full list that follows a step back of the server's revision. */
   readonly onIndexHealed: () => void;
   readonly watchTuning?: WatchTuning | undefined;
   /** Time, chance, limits and log, where a test decides them. */

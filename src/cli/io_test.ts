@@ -28,7 +28,7 @@ Deno.test("processIo.readText() reads regular files alone, and says why it refus
   }
 });
 
-Deno.test("readAll() stops at its limit, however long the stream goes on", async () => {
+Deno.test("readAll() stops at its limit, even if the stream does not end", async () => {
   let pulled = 0;
   const endless = new ReadableStream<Uint8Array>({
     pull(controller) {

@@ -73,7 +73,7 @@ const MAX_ENTRIES_OF_NAMESPACE = 20_000;
 /** Exceptions that are known by name; further ones have no status. */
 const MAX_KNOWN = 2 * MAX_EXCEPTIONS;
 
-/** Exceptions that end within this time are told of as expiring. */
+/** Exceptions that end within this time are reported as expiring. */
 const EXPIRING_MS = 7 * 86_400_000;
 const TICK_MS = 1_000;
 const TURN_MS = 60_000;

@@ -121,7 +121,7 @@ for (const [name, text] of Object.entries(UNFINISHED)) {
   });
 }
 
-Deno.test("listen() goes on after a body that was refused while it arrived, and its sender gets the answer", async () => {
+Deno.test("listen() continues after a body that was refused while it arrived, and its sender gets the answer", async () => {
   await using server = await serveTest({ requestTimeoutMs: 60_000 });
   using client = Deno.createHttpClient({});
   for (let round = 0; round < 10; round++) {

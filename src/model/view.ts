@@ -25,7 +25,7 @@ export function viewName({ resource, namespace, ingester }: ViewKey): string {
   }`;
 }
 
-/** The workload that a report speaks of, and when its tool deletes the report to build it anew. */
+/** The workload of a report, and when its tool deletes the report in order to recreate it. */
 export interface ReportScope {
   /** See `workloadKey`. */
   readonly workload: string;

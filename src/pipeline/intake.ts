@@ -41,7 +41,7 @@ export interface TakeContext {
   /** Aborted at the request's deadline or at shutdown. */
   readonly signal: AbortSignal;
   readonly correlationId: string;
-  /** Told when nothing of the payload is at work any more, but waits for a rate, a retry or a twin, and when it goes on. */
+  /** Called when the whole payload waits for a rate, a retry or an equal event, and when it continues. */
   readonly onWaiting?: (isWaiting: boolean) => void;
   /** Called with the namespace that all events without an outcome belong to, at each change; undefined: there are several, or none. */
   readonly onOnlyNamespace?: ((namespace: string | undefined) => void) | undefined;

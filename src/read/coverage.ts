@@ -150,7 +150,7 @@ function noChecks(): Checks {
   return { pass: 0, fail: 0, warn: 0, error: 0, skip: 0 };
 }
 
-/** Trivy says when it made a report; a policy report is made anew with each result. */
+/** Trivy says when it made a report; a policy report is rewritten with each result. */
 function madeAt({ metadata, report, results }: KubeObject): string {
   const own = isObject(report) ? readTime(report["updateTimestamp"])?.text : undefined;
   const seconds = Array.isArray(results) ? Math.max(0, ...results.map(secondsOf)) : 0;

@@ -19,7 +19,7 @@ export interface DroppedBy {
   readonly wouldDrop: number;
   /** The last different ones, newest first. */
   readonly lastDrops: readonly Drop[];
-  /** Why it is not in force, or what is hardly meant in it; "" otherwise. */
+  /** Why it is not in force, or its warnings; "" otherwise. */
   readonly note: string;
 }
 

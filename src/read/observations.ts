@@ -29,7 +29,7 @@ class ReadError extends Error {
 
 /** With 500 the commands that keep rows take more than 200 MiB on 50,000 Observations. */
 const PAGE_SIZE = 200;
-/** A list starts anew after a 410; as often in a row without any new object it gives up. */
+/** A list is restarted after a 410; after this many restarts in a row without a new object it fails. */
 const MAX_FRUITLESS_RESTARTS = 3;
 const LIST_RIGHT = `list ${resourceName(OBSERVATIONS)}`;
 

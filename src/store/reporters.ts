@@ -7,7 +7,7 @@ import { type ReportedFindings, type ReportScope, viewId, type ViewKey } from ".
 import { fingerprintKey } from "./index/projection.ts";
 
 /**
- * Whether a finding is reported: `reported`; `expired`, its tool deleted the old report at that time, to build it anew;
+ * Whether a finding is reported: `reported`; `expired`, its tool deleted the old report at that time, to recreate it;
  * `ended`, a readable view dropped it at that time; `unseen`, complete views
  * of this term never showed it; `absent`, its resource is not served; `unknown`, its source cannot tell.
  */

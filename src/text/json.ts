@@ -474,7 +474,7 @@ class JsonScan {
     if (this.parts.length + this.errors.length > JSON_LIMITS.parts) this.#isOver = this.tooMany = true;
   }
 
-  /** The document being read is broken at a byte: reading goes on at a line that may begin the next one. */
+  /** The document being read is broken at a byte: reading continues at a line that may begin the next one. */
   #fail(at: number, message?: string): void {
     const isFirst = !this.#isInGarbage;
     const problem = isFirst ? message ?? this.#problem(at) : "";

@@ -95,7 +95,7 @@ export class LiveView {
     await Promise.all([ticking, this.#follow(signal)]);
   }
 
-  /** Where all namespaces are forbidden at the start, it goes on with one. */
+  /** If listing all namespaces is forbidden at the start, it continues with one namespace. */
   async #follow(signal: AbortSignal): Promise<void> {
     const isAllowed = await this.#followIn(signal);
     if (isAllowed || signal.aborted) return;

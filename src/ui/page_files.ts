@@ -36,7 +36,7 @@ const HTML = `<!doctype html>
 const ICON =
   `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="6.5" fill="none" stroke="#3b82c4" stroke-width="2"/><circle cx="8" cy="8" r="2.5" fill="#3b82c4"/></svg>`;
 
-/** The page of this build. Run from the sources, its script is bundled anew when it is asked for, once at a time. */
+/** The page of this build. When run from the sources, its script is bundled again for each request, once at a time. */
 export function pageFiles(): PageFiles {
   const isEmbedded = !embedded.script.startsWith("ZEN_WATCHER_");
   let bundling: Promise<string> | undefined;

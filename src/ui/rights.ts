@@ -1,4 +1,4 @@
-/** Where the user may write and delete exceptions: asked of the API server, a bounded number of times. */
+/** The namespaces in which the user may write and delete exceptions, from a limited number of access reviews. */
 import { OBSERVATION_EXCEPTIONS } from "../exceptions/kind.ts";
 import type { KubeApi } from "../kube/api.ts";
 import { canI } from "../kube/access.ts";

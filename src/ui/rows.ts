@@ -34,7 +34,7 @@ export interface KeptRow extends Omit<ObservationRow, LeftOut> {
 
 /** More Observations than this are not kept: the storage budget of a controller is 50,000 by default. */
 export const MAX_ROWS = 200_000;
-/** Texts that are kept once; after this many the collection starts anew. */
+/** Most texts that are interned; at this number the collection is cleared. */
 const MAX_TEXTS = 200_000;
 
 /** The rows of all Observations that were listed and watched. */

@@ -29,7 +29,7 @@ Deno.test("KeptRows drops what a new list does not show, and keeps everything un
   assertEquals(rows.size, 0);
 });
 
-Deno.test("KeptRows keeps a bounded number, and goes on to update those it has", () => {
+Deno.test("KeptRows keeps a limited number of rows, and still updates those that it has", () => {
   const rows = new KeptRows();
   const one = observation("one");
   const { metadata, spec } = one;

@@ -5,7 +5,7 @@ import type { ChangeSignal } from "../model/change_signal.ts";
 
 /** Most pages that listen at the same time. */
 const MAX_STREAMS = 16;
-/** However fast rows change, a page is told twice a second. */
+/** A page gets changes at most twice a second. */
 const LEAST_MS = 500;
 /** A comment goes out after this much silence. */
 const QUIET_MS = 15_000;

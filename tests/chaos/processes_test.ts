@@ -106,7 +106,7 @@ function faultsOf(fleet: Fleet, ground: RealGround): ChaosFault[] {
   return all.filter((fault) => fault !== undefined);
 }
 
-/** Stops a leader past its lease, and counts what it writes as leader once it goes on. */
+/** Pauses a leader until its lease is over, and counts what it writes as leader after it is resumed. */
 async function pausedFor(leader: Member, ms: number, ground: RealGround): Promise<void> {
   const asLeader = async (since: number) =>
     (await ground.writes(since)).filter(({ place, name, subresource }) =>

@@ -98,7 +98,7 @@ async function openWorld(): Promise<World> {
   return { app, place, [Symbol.asyncDispose]: () => all.disposeAsync() };
 }
 
-/** A program that was kept waiting for too long gives up the lead, and reads its sources anew when it has it again. */
+/** A program that did not run for too long loses the lease, and reads its sources again when it has it back. */
 async function settled(app: TestApp): Promise<void> {
   await eventually("the program to lead and to have read its sources", async () => {
     const { leader, sources }: Status = await (await fetch(`${app.url}/tools/status`)).json();

@@ -51,7 +51,7 @@ export interface Sent {
 }
 
 /**
- * Sends each alert until it is taken. `url` is called anew at each try: a program that was killed comes back
+ * Sends each alert until it is taken. `url` is called at each try, because a program that was killed comes back
  * elsewhere. Any answer but 200 and 503 is an error.
  */
 export async function sendAlerts(url: () => string, options: SendOptions): Promise<Sent> {

@@ -126,7 +126,7 @@ function* filesOf(
 
 const SOURCE_NAMES = SOURCES.map(({ name }) => name);
 
-/** What is legal in filters and hardly meant. A source that no file defines may be defined by an Ingester later. */
+/** Warnings on filters that are valid but probably mistaken. A source that no file defines may be defined by an Ingester later. */
 function hardlyMeant(
   filters: readonly FilterDocument[],
   { mapped, settings }: { readonly mapped: readonly KubeObject[]; readonly settings: Settings },

@@ -45,7 +45,7 @@ function dryRun(source: EventSource, options: Partial<DryRunOptions> = {}) {
   return createDryRun({ source, ...defaults, ...options });
 }
 
-Deno.test("createDryRun() goes on after an event that cannot be normalised, as the server does", async () => {
+Deno.test("createDryRun() continues after an event that cannot be normalised, as the server does", async () => {
   const run = dryRun(source(() => [drawn("one"), broken(), drawn("three")]));
   await run.take(PAYLOAD);
   assertEquals(run.events.map(({ outcome }) => outcome), ["created", "created"]);

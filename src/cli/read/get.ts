@@ -116,7 +116,7 @@ interface WatchOptions {
   readonly now: () => number;
 }
 
-/** Prints what is there and then what is new. One that changes is printed again only when it becomes Active anew. */
+/** Prints the existing Observations and then new ones. A changed one is printed again only if it becomes Active again. */
 async function printNew({ api }: Reader, { selection, printer, note, now }: WatchOptions): Promise<void> {
   const stop = new AbortController();
   const interrupt = () => stop.abort();

@@ -21,7 +21,7 @@ interface WhyFlags extends ReaderFlags {
   readonly workload?: string;
 }
 
-/** Observations that are told of in full where several match. */
+/** Most Observations that are shown in full if several match. */
 const TOLD = 5;
 
 /** `why`. */
