@@ -54,11 +54,11 @@ export const LOG_NOTES: Readonly<Record<string, Note>> = {
     "the process may open fewer files than `MAX_CONNECTIONS` needs",
     "raise the limit of open files, or lower `MAX_CONNECTIONS`",
   ],
-  "The port accepts no connections and is bound anew": [
+  "The port accepts no connections and is opened again": [
     "the process ran out of open files and the listener stopped accepting",
     "raise the limit of open files, or lower `MAX_CONNECTIONS`, if it comes again",
   ],
-  "The port cannot be bound anew yet": [
+  "The port cannot be opened again yet": [
     "the port is still taken, or there is no free descriptor; it is tried again",
     NOTHING,
   ],
@@ -80,9 +80,9 @@ export const LOG_NOTES: Readonly<Record<string, Note>> = {
     "find out why that user writes it; list restorers in the chart's values for a restore",
   ],
   // Filters
-  "Filters are hardly meant": [
-    "a filter names a source that is not known, or what its source never reports; it is in force",
-    "mend the name that the line gives; `did you mean` says which is near",
+  "Filters are valid but look like a mistake": [
+    "a filter names an unknown source, or a category that its source never reports; the filter is in force all the same",
+    "correct the name in `message`, which also suggests a similar one",
   ],
   "Filters loaded": ["a filter document is in force", NOTHING],
   "Filters changed": ["the set of documents in force changed; stored state is evaluated again", NOTHING],

@@ -124,7 +124,7 @@ export class ConfigMapFilters {
     if (message === told) return;
     this.#say();
     if (message === "") return;
-    log.warn("Filters are hardly meant", { configMap: this.#name, message });
+    log.warn("Filters are valid but look like a mistake", { configMap: this.#name, message });
     this.#emit({ type: "Warning", reason: "FiltersWarning", message }, {
       uid: undefined,
       resourceVersion: this.#loaded?.resourceVersion,

@@ -423,7 +423,9 @@ function keyOf({ metadata: { namespace = "", name = "" } }: KubeObject): string 
 }
 
 function logWarnings(key: string, { message }: ReadyCondition): void {
-  if (message.includes(WARNING)) log.warn("Filters are hardly meant", { observationFilter: key, message });
+  if (message.includes(WARNING)) {
+    log.warn("Filters are valid but look like a mistake", { observationFilter: key, message });
+  }
 }
 
 /** The last good spec in the status of an object. */

@@ -242,7 +242,7 @@ function guardAccepting(
     } finally {
       own.close();
     }
-    log.error("The port accepts no connections and is bound anew", { port, setting });
+    log.error("The port accepts no connections and is opened again", { port, setting });
     server.closeAllConnections();
     await new Promise<void>((resolve) => server.close(() => resolve()));
     await listenOn(server, { address, port });
@@ -255,7 +255,7 @@ function guardAccepting(
     // Deno 2.6 reports no connections at all, so their number says nothing there.
     if (busy || !isIdle || accepted === 0) return;
     busy = true;
-    check().catch((error) => log.error("The port cannot be bound anew yet", { port, setting, error }))
+    check().catch((error) => log.error("The port cannot be opened again yet", { port, setting, error }))
       .finally(() => busy = false);
   }, checkMs);
 }
