@@ -88,7 +88,30 @@ export function judgeAdmission(
       "the labels and annotations by which zen-watcher finds an Observation are changed by zen-watcher alone",
     );
   }
+  if (isBoundAnew(object, oldObject)) {
+    return denied("ownerReferences and finalizers of an Observation are changed by zen-watcher alone");
+  }
   return { allowed: true };
+}
+
+/**
+ * True where owners or finalizers change, by which others could delete an Observation or keep it for ever. The garbage
+ * collector takes them from what is being deleted.
+ */
+function isBoundAnew(object: Json | undefined, oldObject: Json | undefined): boolean {
+  const isDeleted = at(oldObject, "metadata", "deletionTimestamp") !== undefined;
+  return ["finalizers", "ownerReferences"].some((field) => {
+    const [now, before] = [object, oldObject].map((each) => listOf(at(each, "metadata", field)));
+    return !includesAll(before, now) || (!isDeleted && !includesAll(now, before));
+  });
+}
+
+function listOf(value: Json | undefined): readonly Json[] {
+  return Array.isArray(value) ? value : [];
+}
+
+function includesAll(list: readonly Json[] = [], items: readonly Json[] = []): boolean {
+  return items.every((item) => list.some((each) => isSame(each, item)));
 }
 
 /** The review that answers `request`. */

@@ -15,9 +15,11 @@ const CONTROLLER = "system:serviceaccount:zen-system:zen-watcher";
 const RESTORER = "system:serviceaccount:backup:restore";
 const MERGE = "application/merge-patch+json";
 const APPLY = "application/apply-patch+yaml";
+const FINALIZER = "example.com/hold";
 const VALUES = { statusIntegrity: { restorers: [RESTORER] } };
 
-const cluster = await startEnvtest();
+// With the garbage collector and the namespace controller.
+const cluster = await startEnvtest({ controllerManager: true });
 Deno.test.afterAll(() => cluster[Symbol.asyncDispose]());
 await cluster.applyCrds(
   ["observation", "observationexception", "observationfilter", "ingester", "observationmapping"]
@@ -33,6 +35,8 @@ interface Act {
   readonly refusal?: string;
   /** The refusal is for writers too. */
   readonly forAll?: true;
+  /** The user impersonates the operator, and is judged as the operator. */
+  readonly asOperator?: true;
   readonly ask: (as: CertKey) => Promise<Answer>;
 }
 
@@ -40,6 +44,7 @@ const CREATED = "Observations are created by zen-watcher alone";
 const CONTENT = "what an Observation says is changed by zen-watcher alone";
 const MARKS =
   "the labels and annotations by which zen-watcher finds an Observation are changed by zen-watcher alone";
+const BONDS = "ownerReferences and finalizers of an Observation are changed by zen-watcher alone";
 const STATUS = "status is written by zen-watcher alone";
 const TOO_LONG = "expiresAt is at most 365 days after the creation of the exception";
 
@@ -114,6 +119,92 @@ const ACTS: readonly Act[] = [
   {
     what: "add a label of one's own",
     ask: patch(`${OBSERVATIONS}/a`, () => ({ metadata: { labels: { team: nonce() } } })),
+  },
+  {
+    what: "change the message by JSON patch",
+    refusal: CONTENT,
+    ask: (as) => jsonPatch(as, `${OBSERVATIONS}/a`, { path: "/spec/message", value: nonce() }),
+  },
+  {
+    what: "change the message by apply",
+    refusal: CONTENT,
+    ask: patch(`${OBSERVATIONS}/a?fieldManager=test&force=true`, () => ({
+      apiVersion: "zen.kube-zen.io/v1",
+      kind: "Observation",
+      metadata: { name: "a", namespace },
+      spec: { ...specOf(), message: nonce() },
+    }), APPLY),
+  },
+  {
+    what: "change the message in a dry run",
+    refusal: CONTENT,
+    ask: patch(`${OBSERVATIONS}/a?dryRun=All`, () => ({ spec: { message: nonce() } })),
+  },
+  {
+    what: "create in a dry run",
+    refusal: CREATED,
+    ask: (as) =>
+      cluster.ask("POST", `${OBSERVATIONS}?dryRun=All`, {
+        as,
+        body: { ...observation(), metadata: { generateName: "dry-" } },
+      }),
+  },
+  {
+    what: "change the message as the operator",
+    refusal: CONTENT,
+    forAll: true,
+    asOperator: true,
+    ask: (as) =>
+      cluster.ask("PATCH", `${OBSERVATIONS}/a`, {
+        as,
+        impersonate: "operator",
+        body: { spec: { message: nonce() } },
+        contentType: MERGE,
+      }),
+  },
+  {
+    what: "take our label away",
+    refusal: MARKS,
+    ask: patch(
+      `${OBSERVATIONS}/a?dryRun=All`,
+      () => ({ metadata: { labels: { "zen.kube-zen.io/fingerprint": null } } }),
+    ),
+  },
+  // Dry runs: an owner that is not there would have it deleted.
+  {
+    what: "give it an owner",
+    refusal: BONDS,
+    ask: patch(`${OBSERVATIONS}/a?dryRun=All`, () => ({ metadata: { ownerReferences: [owner()] } })),
+  },
+  {
+    what: "give it an owner by apply",
+    refusal: BONDS,
+    ask: patch(`${OBSERVATIONS}/a?dryRun=All&fieldManager=owner`, () => ({
+      apiVersion: "zen.kube-zen.io/v1",
+      kind: "Observation",
+      metadata: { name: "a", namespace, ownerReferences: [owner()] },
+    }), APPLY),
+  },
+  {
+    what: "give it a finalizer",
+    refusal: BONDS,
+    ask: patch(`${OBSERVATIONS}/a?dryRun=All`, () => ({ metadata: { finalizers: [FINALIZER] } })),
+  },
+  {
+    what: "give it a finalizer by JSON patch",
+    refusal: BONDS,
+    ask: (as) =>
+      jsonPatch(as, `${OBSERVATIONS}/a?dryRun=All`, { path: "/metadata/finalizers", value: [FINALIZER] }),
+  },
+  {
+    what: "take the finalizer from one that is kept",
+    refusal: BONDS,
+    ask: patch(`${OBSERVATIONS}/held?dryRun=All`, () => ({ metadata: { finalizers: null } })),
+  },
+  {
+    what: "write status by JSON patch",
+    refusal: STATUS,
+    ask: (as) => jsonPatch(as, `${OBSERVATIONS}/a/status`, { path: "/status", value: { occurrences: 8 } }),
   },
   {
     what: "write status",
@@ -234,6 +325,8 @@ Deno.test("a restorer brings back an Observation with its status; others may sti
   assertEquals((await cluster.ask("DELETE", `${OBSERVATIONS}/a`, { as: stranger })).status, 403);
 });
 
+Deno.test("under the policy every deletion ends", () => deletionsEnd());
+
 Deno.test("the webhook, and Gatekeeper's Rego over the same reviews, give the policy's answers", async () => {
   for (const object of policyOf(await renderChart({ values: VALUES })).toReversed()) {
     await cluster.expect("DELETE", await pathOf(cluster, object));
@@ -270,6 +363,9 @@ Deno.test("the webhook, and Gatekeeper's Rego over the same reviews, give the po
     });
     reviews.length = 0;
     await judged({ controllerIsAsked: false });
+    const judgedReviews = [...reviews];
+    await deletionsEnd();
+    reviews.splice(0, Infinity, ...judgedReviews);
     await cluster.expect("DELETE", await pathOf(cluster, configured));
   } finally {
     await served.shutdown();
@@ -287,7 +383,7 @@ Deno.test("the webhook, and Gatekeeper's Rego over the same reviews, give the po
   assertEquals(await regoVerdicts(reviews, writers), verdicts);
 });
 
-Deno.test("while the webhook cannot be reached, zen-watcher itself still writes, no other user does", async () => {
+Deno.test("while the webhook cannot be reached, zen-watcher still writes, no other user does, and deletions end", async () => {
   const objects = await renderChart({
     values: { statusIntegrity: { mode: "webhook" }, tls: { enabled: true } },
   });
@@ -302,6 +398,7 @@ Deno.test("while the webhook cannot be reached, zen-watcher itself still writes,
   });
   assertEquals(refused.status, 500);
   assertEquals((await create.ask(cluster.clientCert(CONTROLLER))).status, 201);
+  await deletionsEnd();
   await cluster.expect("DELETE", await pathOf(cluster, rendered));
 });
 
@@ -318,7 +415,9 @@ const EVERYTHING: JsonObject[] = [{
  * The webhook is not asked about the controller.
  */
 async function judged({ controllerIsAsked = true } = {}): Promise<void> {
-  const all = ACTS.map(({ what }) => `${what}: yes`);
+  const all = ACTS.map(({ what, refusal, asOperator }) =>
+    `${what}: ${asOperator ? `Forbidden, ${refusal}` : "yes"}`
+  );
   const bound = ACTS.map(({ what, refusal, forAll }) =>
     `${what}: ${forAll ? `Forbidden, ${refusal}` : "yes"}`
   );
@@ -330,6 +429,40 @@ async function judged({ controllerIsAsked = true } = {}): Promise<void> {
   );
 }
 
+/** The operator deletes Observations in every way, one that is held by a finalizer, and a whole namespace. */
+async function deletionsEnd(): Promise<void> {
+  const [operator, controller] = ["operator", CONTROLLER].map((user) => cluster.clientCert(user));
+  const doomed = await cluster.createNamespace("doomed");
+  const create = async (path: string, metadata: JsonObject) => {
+    const { status, body } = await cluster.ask("POST", path, {
+      body: { ...observation(), metadata },
+      ...(controller && { as: controller }),
+    });
+    assertEquals(status, 201, JSON.stringify(body));
+    return `${path}/${metadata.name}`;
+  };
+  const remove = (path: string, propagationPolicy: string) =>
+    cluster.ask("DELETE", path, { body: { propagationPolicy }, ...(operator && { as: operator }) });
+  const gone = (path: string) =>
+    eventually(`${path} to be gone`, async () => (await cluster.ask("GET", path)).status === 404, {
+      timeoutMs: 60_000,
+    });
+  await create(`/apis/zen.kube-zen.io/v1/namespaces/${doomed}/observations`, { name: "in-it" });
+  const ends: Promise<unknown>[] = [];
+  for (const policy of ["Background", "Foreground", "Orphan"]) {
+    const path = await create(OBSERVATIONS, { name: `deleted-${nonce()}` });
+    assertEquals((await remove(path, policy)).status, 200, policy);
+    ends.push(gone(path));
+  }
+  const held = await create(OBSERVATIONS, { name: `held-${nonce()}`, finalizers: [FINALIZER] });
+  assertEquals((await remove(held, "Background")).status, 200);
+  assert(operator);
+  const freed = await patch(held, () => ({ metadata: { finalizers: null } }))(operator);
+  assertEquals(freed.status, 200, JSON.stringify(freed.body));
+  await cluster.expect("DELETE", `/api/v1/namespaces/${doomed}`);
+  await Promise.all([...ends, gone(held), gone(`/api/v1/namespaces/${doomed}`)]);
+}
+
 async function matrix(user: string): Promise<string[]> {
   const lines: string[] = [];
   for (const { what, ask } of ACTS) {
@@ -337,7 +470,9 @@ async function matrix(user: string): Promise<string[]> {
     if (status < 300) lines.push(`${what}: yes`);
     else {
       const said = String(body.message);
-      const known = [CREATED, CONTENT, MARKS, STATUS, TOO_LONG].find((refusal) => said.includes(refusal)) ??
+      const known = [CREATED, CONTENT, MARKS, BONDS, STATUS, TOO_LONG].find((refusal) =>
+        said.includes(refusal)
+      ) ??
         said;
       lines.push(`${what}: ${body.reason}, ${known}`);
     }
@@ -405,17 +540,17 @@ async function regoVerdicts(reviews: readonly JsonObject[], writers: string[]): 
 }
 
 function observation(): JsonObject {
+  return { apiVersion: "zen.kube-zen.io/v1", kind: "Observation", spec: specOf() };
+}
+
+function specOf(): JsonObject {
   return {
-    apiVersion: "zen.kube-zen.io/v1",
-    kind: "Observation",
-    spec: {
-      source: "trivy",
-      category: "security",
-      severity: "HIGH",
-      eventType: "vulnerability",
-      message: "CVE-2024-0001 in openssl",
-      details: { x: "1" },
-    },
+    source: "trivy",
+    category: "security",
+    severity: "HIGH",
+    eventType: "vulnerability",
+    message: "CVE-2024-0001 in openssl",
+    details: { x: "1" },
   };
 }
 
@@ -435,6 +570,19 @@ async function replace(as: CertKey, spec: JsonObject): Promise<Answer> {
   const { body } = await cluster.expect("GET", `${OBSERVATIONS}/a`);
   const changed = { ...body, spec: { ...(isObject(body.spec) ? body.spec : {}), ...spec } };
   return await cluster.ask("PUT", `${OBSERVATIONS}/a`, { as, body: changed });
+}
+
+function jsonPatch(
+  as: CertKey,
+  path: string,
+  change: { readonly path: string; readonly value: Json },
+): Promise<Answer> {
+  const contentType = "application/json-patch+json";
+  return cluster.ask("PATCH", path, { as, body: [{ op: "add", ...change }], contentType });
+}
+
+function owner(): JsonObject {
+  return { apiVersion: "v1", kind: "ConfigMap", name: nonce(), uid: nonce() };
 }
 
 function number(): number {
@@ -468,7 +616,7 @@ async function grant(): Promise<void> {
     apiGroups: ["zen.kube-zen.io"],
     resources: resources.flatMap((name) => [name, `${name}/status`]),
     verbs: ["get", "create", "update", "patch", "delete"],
-  }];
+  }, { apiGroups: [""], resources: ["users"], resourceNames: ["operator"], verbs: ["impersonate"] }];
   await cluster.expect("POST", `${rbac}/clusterroles`, { body: { metadata: { name: "writer" }, rules } });
   await cluster.expect("POST", `${rbac}/clusterrolebindings`, {
     body: {
@@ -484,6 +632,9 @@ async function feed(): Promise<void> {
     cluster.expect("POST", path, { body: { apiVersion: "zen.kube-zen.io/v1alpha1", kind, ...rest } });
   await cluster.expect("POST", OBSERVATIONS, {
     body: { ...observation(), metadata: { name: "a", labels: { "zen.kube-zen.io/fingerprint": "0" } } },
+  });
+  await cluster.expect("POST", OBSERVATIONS, {
+    body: { ...observation(), metadata: { name: "held", finalizers: [FINALIZER] } },
   });
   await create(`${CONFIGURATION}/observationexceptions`, "ObservationException", {
     ...exception(inDays(30)),

@@ -27,6 +27,8 @@ export interface KubeconfigOptions {
 export interface AskOptions {
   /** Default: admin. */
   readonly as?: Credentials;
+  /** The user whose rights are taken instead. */
+  readonly impersonate?: string;
   readonly body?: Json;
   /** Default: application/json. */
   readonly contentType?: string;
@@ -131,6 +133,7 @@ export class Cluster implements Disposable {
       client,
       headers: {
         accept: options.accept ?? "application/json",
+        ...(options.impersonate !== undefined && { "impersonate-user": options.impersonate }),
         ...("token" in as && { authorization: `Bearer ${as.token}` }),
         ...(options.body !== undefined && { "content-type": options.contentType ?? "application/json" }),
       },

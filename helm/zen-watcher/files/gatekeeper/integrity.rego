@@ -27,6 +27,14 @@ violation[{"msg": "the labels and annotations by which zen-watcher finds an Obse
 	marks(input.review.object) != marks(input.review.oldObject)
 }
 
+violation[{"msg": "ownerReferences and finalizers of an Observation are changed by zen-watcher alone"}] {
+	not is_writer
+	is_observation
+	input.review.operation == "UPDATE"
+	bonds(input.review.object) != bonds(input.review.oldObject)
+	not ends_deletion
+}
+
 violation[{"msg": sprintf("expiresAt is at most %d days after the creation of the exception", [input.parameters.exceptionMaxDays])}] {
 	is_ours
 	input.review.resource.resource == "observationexceptions"
@@ -55,6 +63,20 @@ is_observation {
 	is_ours
 	input.review.resource.resource == "observations"
 	object.get(input.review, "subResource", "") == ""
+}
+
+# The garbage collector takes the finalizers from what is being deleted.
+ends_deletion {
+	object.get(input.review.oldObject.metadata, "deletionTimestamp", null) != null
+	count(bonds(input.review.object) - bonds(input.review.oldObject)) == 0
+}
+
+# By these others could delete an Observation, or keep it for ever.
+bonds(thing) = found {
+	metadata := object.get(thing, "metadata", {})
+	finalizers := {["finalizer", value] | value := object.get(metadata, "finalizers", [])[_]}
+	owners := {["owner", value] | value := object.get(metadata, "ownerReferences", [])[_]}
+	found := finalizers | owners
 }
 
 # What zen-watcher says of an object beside its spec.
