@@ -113,6 +113,29 @@ Deno.test("judge() guards our labels and annotations, not other people's", () =>
   );
 });
 
+Deno.test("judge() refuses owners and finalizers that others give or take, until the object is deleted", () => {
+  const refusal = "ownerReferences and finalizers of an Observation are changed by zen-watcher alone";
+  const labels = { "zen.kube-zen.io/source": "trivy" };
+  const owner = { apiVersion: "v1", kind: "ConfigMap", name: "a", uid: "u" };
+  const bound = (metadata: JsonObject) => observation({ metadata: { labels, ...metadata } });
+  const deletionTimestamp = "2026-11-01T00:00:00Z";
+  for (const bonds of [{ finalizers: ["a/b", "c/d"] }, { ownerReferences: [owner] }]) {
+    assertEquals(verdict({ oldObject: bound({}), object: bound(bonds) }), refusal);
+    assertEquals(verdict({ oldObject: bound(bonds), object: bound({}) }), refusal);
+    assertEquals(verdict({ oldObject: bound(bonds), object: bound(bonds) }), "allowed");
+    const deleted = bound({ ...bonds, deletionTimestamp });
+    const ended = bound({ deletionTimestamp });
+    assertEquals(verdict({ oldObject: deleted, object: ended }), "allowed");
+    assertEquals(verdict({ oldObject: ended, object: deleted }), refusal);
+    const rewritten = { ...ended, spec: { message: "other" } };
+    assertMatch(verdict({ oldObject: deleted, object: rewritten }), /what an Observation says/);
+    assertEquals(
+      verdict({ oldObject: bound({}), object: bound(bonds), userInfo: { username: CONTROLLER } }),
+      "allowed",
+    );
+  }
+});
+
 Deno.test("readReview() says what is wrong with what is no review", () => {
   for (
     const [body, problem] of [
