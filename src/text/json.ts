@@ -220,6 +220,20 @@ const OPEN_OBJECT = 123, CLOSE_OBJECT = 125;
 const ITEMS = new TextEncoder().encode("items");
 const fragmentDecoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
+/** Bytes that are decoded at a time to be counted. */
+const COUNTED_BYTES = 64 * 1024;
+
+/** UTF-16 units of a text. It is decoded piece by piece: as one string a line of 16 MiB takes 32 more. */
+function charactersIn(bytes: Uint8Array): number {
+  if (bytes.length <= COUNTED_BYTES) return fragmentDecoder.decode(bytes).length;
+  const pieces = new TextDecoder("utf-8", { ignoreBOM: true });
+  let count = 0;
+  for (let at = 0; at < bytes.length; at += COUNTED_BYTES) {
+    count += pieces.decode(bytes.subarray(at, at + COUNTED_BYTES), { stream: true }).length;
+  }
+  return count + pieces.decode().length;
+}
+
 /** Where something begins, and the line there. */
 interface Mark {
   readonly start: number;
@@ -519,7 +533,7 @@ class JsonScan {
     }
     const isBehind = this.#counted.at >= lineStart && this.#counted.at <= at;
     const { at: from, column: counted } = isBehind ? this.#counted : { at: lineStart, column: 1 };
-    const column = counted + fragmentDecoder.decode(bytes.subarray(from, at)).length;
+    const column = counted + charactersIn(bytes.subarray(from, at));
     this.#counted = { at, column };
     return { line, column };
   }

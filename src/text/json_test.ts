@@ -333,3 +333,12 @@ Deno.test("documents written one after another are read back, however they are p
     ),
   );
 });
+
+Deno.test("scanJson() counts the columns of a long line in UTF-16 units, however characters lie in it", () => {
+  for (const character of ["a", "é", "€", "😀"]) {
+    for (const shift of ["", "x", "xx", "xxx"]) {
+      const text = `"${shift}${character.repeat(100_000)}" x`;
+      assertEquals(scanJson(text).errors.map(({ column }) => column), [text.length]);
+    }
+  }
+});
