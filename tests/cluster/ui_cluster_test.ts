@@ -84,7 +84,11 @@ const namespacesOf = async (ui: Ui) =>
         namespace
       ),
     ),
-  ].sort();
+  ].filter((namespace) => namespace === PAY || namespace === SHOP).sort();
+
+/** What other tests of this cluster left is not counted. */
+const exceptionsOf = async (ui: Ui) =>
+  ((await ui.call("/api/exceptions")) as ExceptionList).rows.filter(({ namespace }) => namespace === PAY);
 
 Deno.test("ui shows all namespaces to a user who may list them, and one to a user who may list that one", async () => {
   await using all = await uiOf("auditor", { "*": [READ] });
@@ -113,7 +117,7 @@ Deno.test("ui lets a user accept and undo where their rights allow it, and repea
   assertMatch((await post(PAY, 422, { ...DRAFT, name: "No Name" })).error, /metadata\.name.*HTTP 422/);
   const { name } = await post(PAY, 201);
   const list = await eventually("the exception", async () => {
-    const { rows }: ExceptionList = await ui.call("/api/exceptions");
+    const rows = await exceptionsOf(ui);
     return rows.length === 1 && rows;
   });
   assert(list[0]?.mayDelete);
@@ -125,7 +129,7 @@ Deno.test("ui lets a user accept and undo where their rights allow it, and repea
   await using other = await uiOf("reader", { "*": [READ] });
   await eventually(
     "the exception",
-    async () => ((await other.call("/api/exceptions")) as ExceptionList).rows.length === 1,
+    async () => (await exceptionsOf(other)).length === 1,
   );
   assertEquals((await other.state()).mayAccept, []);
   assertMatch(
@@ -135,6 +139,6 @@ Deno.test("ui lets a user accept and undo where their rights allow it, and repea
   await ui.call(`/api/exceptions/${PAY}/${name}`, { method: "DELETE" });
   await eventually(
     "it to be gone",
-    async () => ((await ui.call("/api/exceptions")) as ExceptionList).rows.length === 0,
+    async () => (await exceptionsOf(ui)).length === 0,
   );
 });
