@@ -223,10 +223,10 @@ function commandAfter(word: string, running: Running | undefined): Running | und
   if (/[;|&]$/.test(shown)) return undefined;
   const name = /(?:^|[^\w.+-])([\w.+-]+)$/.exec(shown)?.[1] ?? "";
   const rules = BY_NAME.get(name);
-  if (
-    rules === undefined || (running !== undefined && running.words.at(-1) === name && !/[^\w.-]/.test(word))
-  ) {
-    return running;
+  if (rules === undefined) return running;
+  if (running !== undefined && running.words.at(-1) === name && !/[^\w.-]/.test(word)) {
+    // A word of a command may be a command too: `mysqldump mysql -p…`, `time mc mysql -p…`.
+    return { ...running, rules: [...new Set([...running.rules, ...rules])] };
   }
   // Any other variable's value is no command: `container=mysql`.
   const isOther = /=/.test(shown) && !/(?:command|cmdline|cmd)=[^=]*$/.test(shown) &&
