@@ -5,8 +5,8 @@ import process from "node:process";
 const NO_LIMIT = 2 ** 60;
 
 /**
- * The container's memory limit in bytes; Infinity where there is none, or none can be read. Asked of the runtime, with the
- * permission `sys=systemMemoryInfo`: it gives the kernel's files under /sys and /proc to nothing less than --allow-all.
+ * The container's memory limit in bytes; Infinity where there is none, or none can be read. The runtime says it, with the
+ * permission `sys=systemMemoryInfo`; reading the kernel's files under /sys and /proc would need --allow-all.
  */
 export function memoryLimit(constrainedMemory = () => process.constrainedMemory()): number {
   try {

@@ -61,8 +61,8 @@ const MAX_FLOW_LENGTH = 64 * 2 ** 10;
 const YAML_HEAD_LENGTH = 4 * 2 ** 10;
 
 /**
- * True where a text that is not JSON may be YAML. The parser takes seconds for each MiB, so that logs, binaries and broken JSON
- * are told from YAML by how they begin.
+ * True where a text that is not JSON may be YAML. The parser takes seconds for each MiB, so logs, binaries and broken JSON are
+ * recognized by how they begin.
  */
 export function mayBeYaml(text: string): boolean {
   const head = text.slice(0, YAML_HEAD_LENGTH);
