@@ -2,10 +2,9 @@ import { startDevCluster } from "../src/devcluster/mod.ts";
 import { fixedConnection } from "../src/kube/auth/connection.ts";
 import { createKubeClient } from "../src/kube/client.ts";
 import type { Json, JsonObject } from "../src/model/json.ts";
-import { SEVERITIES } from "../src/model/observation.ts";
 import { OBSERVATIONS } from "../src/store/observations.ts";
 import type { State } from "../src/ui/protocol.ts";
-import { storedObservation } from "../tests/support/observation.ts";
+import { BENCH_NAMESPACES, benchFinding, keyOf, namespaceOf } from "./bench/findings.ts";
 import { percentile, type Row, tableOf } from "./bench/figures.ts";
 import { pageRows } from "./bench/page.ts";
 import { residentMemory } from "./bench/process.ts";
@@ -24,7 +23,6 @@ Absolute figures depend on the machine.
 `;
 const OPTIONS = { count: { type: "string" }, seconds: { type: "string" } } as const;
 
-const NAMESPACES = Array.from({ length: 40 }, (_, index) => `team-${index}`);
 const STORED = "observations.zen.kube-zen.io";
 const TRIES = 15;
 const CHANGES_PER_SECOND = 50;
@@ -47,11 +45,11 @@ async function main({ count = "50000", seconds = "20" }: Values<typeof OPTIONS>)
   await using cluster = startDevCluster();
   using api = createKubeClient(fixedConnection({ server: cluster.url }));
   await installCrds(api);
-  await createNamespaces(api, NAMESPACES);
+  await createNamespaces(api, BENCH_NAMESPACES);
   const { objects } = cluster.cluster.resources.get(STORED) ?? {};
   if (!objects) throw new Error(`Cannot store Observations: ${STORED} is not served`);
   for (let index = 0; index < Number(count); index++) {
-    const { apiVersion: _, kind: __, ...observation } = finding(index);
+    const { apiVersion: _, kind: __, ...observation } = benchFinding(index);
     objects.put(keyOf(index), observation as unknown as JsonObject);
   }
   const folder = await Deno.makeTempDir();
@@ -182,50 +180,6 @@ async function startUi(entry: string, kubeconfig: string) {
 
 async function until(holds: () => Promise<boolean>): Promise<void> {
   while (!await holds()) await new Promise((resolve) => setTimeout(resolve, 20));
-}
-
-function namespaceOf(index: number): string {
-  return NAMESPACES[index % NAMESPACES.length] ?? "";
-}
-
-function keyOf(index: number): string {
-  return `${namespaceOf(index)}/trivy-${String(index).padStart(20, "0")}`;
-}
-
-/** A vulnerability as Trivy reports it: one of 3,000 in one of 1,200 workloads, a tenth Resolved. */
-function finding(index: number) {
-  const cve = `CVE-2024-${1_000 + index % 3_000}`;
-  const namespace = namespaceOf(index);
-  const name = `service-${index % 1_200}`;
-  const seenAt = new Date(Date.now() - (index % 60) * 86_400_000).toISOString();
-  const library = `libx${index % 700}`;
-  const observation = storedObservation({
-    id: index,
-    namespace,
-    resource: { apiVersion: "apps/v1", kind: "Deployment", name, namespace },
-    severity: SEVERITIES[index % SEVERITIES.length] ?? "LOW",
-    rule: cve,
-    message: `${library} 1.2.${
-      index % 9
-    } in container app of Deployment ${name}: a heap buffer overflow (fixed in 1.3.0)`,
-    details: {
-      image: `registry.example.com/team/${name}:1.${index % 30}`,
-      container: "app",
-      library,
-      installedVersion: `1.2.${index % 9}`,
-      fixedVersion: "1.3.0",
-      link: `https://avd.aquasec.com/nvd/${cve.toLowerCase()}`,
-      title: `${library}: a heap buffer overflow in the parser of headers may lead to code execution`,
-      score: 7.5,
-    },
-    createdAt: Date.parse(seenAt),
-    status: {
-      firstSeenAt: seenAt,
-      lastSeenAt: new Date().toISOString(),
-      ...(index % 10 === 0 && { phase: "Resolved", resolvedAt: new Date().toISOString() }),
-    },
-  });
-  return { ...observation, metadata: { ...observation.metadata, name: keyOf(index).split("/")[1] ?? "" } };
 }
 
 if (import.meta.main) await runScript({ help: HELP, options: OPTIONS }, main);
