@@ -1,9 +1,8 @@
 import {
   hasStatus,
   type KubeApi,
-  type KubeList,
   type KubeObject,
-  type ListOptions,
+  listedObjects,
   type ResourceType,
 } from "../src/kube/api.ts";
 import { retry } from "../src/kube/retry.ts";
@@ -90,14 +89,10 @@ async function filterConfigMap(
   }
 }
 
-async function* all(api: KubeApi, type: ResourceType): AsyncGenerator<KubeObject> {
-  let next: string | undefined;
-  do {
-    const page: ListOptions = { limit: PAGE, ...(next ? { continue: next } : {}) };
-    const list: KubeList = await retry(() => api.list(type, page), { maxAttempts: ATTEMPTS });
-    yield* list.items;
-    next = list.metadata.continue;
-  } while (next);
+function all(api: KubeApi, type: ResourceType): AsyncGenerator<KubeObject> {
+  return listedObjects((page) =>
+    retry(() => api.list(type, { limit: PAGE, ...page }), { maxAttempts: ATTEMPTS })
+  );
 }
 
 async function main({ output, namespace, ...flags }: Values<typeof OPTIONS>): Promise<void> {

@@ -7,6 +7,7 @@ import { createKubeClient } from "../src/kube/client.ts";
 import { OBSERVATIONS } from "../src/store/observations.ts";
 import { installCrds } from "../scripts/support/feed.ts";
 import { storedObservation } from "./support/observation.ts";
+import { kubeconfigOf } from "./support/readers.ts";
 import { startTestCluster } from "./support/test_cluster.ts";
 import { allObjects, runDev, startDev } from "./support/dev_session.ts";
 import { ROOT } from "./support/docs.ts";
@@ -42,40 +43,34 @@ Deno.test("deno task dev shows the findings, next steps and addresses, and neith
 Deno.test("deno task dev asks before it installs into a named cluster, and --clean removes all that it brought", async () => {
   await using server = startTestCluster({});
   using api = createKubeClient(fixedConnection({ server: server.url }));
-  const folder = await Deno.makeTempDir();
-  try {
-    const kubeconfig = join(folder, "kubeconfig");
-    await Deno.writeTextFile(kubeconfig, server.kubeconfig());
-    const target = ["--kubeconfig", kubeconfig];
-    // What belongs to the cluster: it has the names of things that the samples have too.
-    const namespace = { apiVersion: "v1", kind: "Namespace", metadata: { name: "kube-bench" } };
-    await api.create(NAMESPACES, namespace);
-    const own = { metadata: { name: "kube-bench-node-1", namespace: "kube-bench" }, data: { own: "yes" } };
-    await api.create(CONFIG_MAPS, own, { namespace: "kube-bench" });
-    const before = await allObjects(api);
+  await using file = await kubeconfigOf(server.url);
+  const target = ["--kubeconfig", file.path];
+  // What belongs to the cluster: it has the names of things that the samples have too.
+  const namespace = { apiVersion: "v1", kind: "Namespace", metadata: { name: "kube-bench" } };
+  await api.create(NAMESPACES, namespace);
+  const own = { metadata: { name: "kube-bench-node-1", namespace: "kube-bench" }, data: { own: "yes" } };
+  await api.create(CONFIG_MAPS, own, { namespace: "kube-bench" });
+  const before = await allObjects(api);
 
-    const unasked = await runDev(target);
-    assertEquals(unasked.code, 1);
-    assertStringIncludes(unasked.out, "observations.zen.kube-zen.io");
-    assertStringIncludes(unasked.out, "(2 more are there already)");
-    assertStringIncludes(unasked.err, "Agree with --yes");
-    assertEquals(await allObjects(api), before);
+  const unasked = await runDev(target);
+  assertEquals(unasked.code, 1);
+  assertStringIncludes(unasked.out, "observations.zen.kube-zen.io");
+  assertStringIncludes(unasked.out, "(2 more are there already)");
+  assertStringIncludes(unasked.err, "Agree with --yes");
+  assertEquals(await allObjects(api), before);
 
-    {
-      await using session = await startDev([...target, "--yes"]);
-      assertMatch(session.screen, /^trivy +1 +24 +10 +3 +18$/m);
-      assert((await allObjects(api)).length > before.length + 100);
-      const kept = await api.get(CONFIG_MAPS, "kube-bench-node-1", { namespace: "kube-bench" });
-      assertEquals(kept.data, { own: "yes" });
-    }
-    const cleaned = await runDev([...target, "--clean"]);
-    assertEquals([cleaned.code, cleaned.err], [0, ""]);
-    assertMatch(cleaned.out, /^Removed from context .*\d+ observations, .*\d+ customresourcedefinitions/);
-    assertEquals(await allObjects(api), before);
-    assertStringIncludes((await runDev([...target, "--clean"])).out, "nothing, it is clean");
-  } finally {
-    await Deno.remove(folder, { recursive: true });
+  {
+    await using session = await startDev([...target, "--yes"]);
+    assertMatch(session.screen, /^trivy +1 +24 +10 +3 +18$/m);
+    assert((await allObjects(api)).length > before.length + 100);
+    const kept = await api.get(CONFIG_MAPS, "kube-bench-node-1", { namespace: "kube-bench" });
+    assertEquals(kept.data, { own: "yes" });
   }
+  const cleaned = await runDev([...target, "--clean"]);
+  assertEquals([cleaned.code, cleaned.err], [0, ""]);
+  assertMatch(cleaned.out, /^Removed from context .*\d+ observations, .*\d+ customresourcedefinitions/);
+  assertEquals(await allObjects(api), before);
+  assertStringIncludes((await runDev([...target, "--clean"])).out, "nothing, it is clean");
 });
 
 Deno.test({
@@ -84,51 +79,39 @@ Deno.test({
   fn: async () => {
     await using server = startTestCluster({});
     using api = createKubeClient(fixedConnection({ server: server.url }));
-    const folder = await Deno.makeTempDir();
-    try {
-      const kubeconfig = join(folder, "kubeconfig");
-      await Deno.writeTextFile(kubeconfig, server.kubeconfig());
-      const before = await allObjects(api);
-      for (const name of ["dev", "demo"]) {
-        const script = join(ROOT, `scripts/${name}.ts`);
-        const command = `"${Deno.execPath()}" run -A --no-check "${script}" --kubeconfig "${kubeconfig}"`;
-        const { code, stdout } = await new Deno.Command("sh", {
-          args: ["-c", `echo n | script -qec '${command}' /dev/null`],
-          env: { NO_COLOR: "1" },
-        }).output();
-        const screen = new TextDecoder().decode(stdout);
-        assertEquals(code, 1, screen);
-        assertStringIncludes(screen, "Install?");
-        assertStringIncludes(screen, "nothing is installed without your consent");
-      }
-      assertEquals(await allObjects(api), before);
-    } finally {
-      await Deno.remove(folder, { recursive: true });
+    await using file = await kubeconfigOf(server.url);
+    const before = await allObjects(api);
+    for (const name of ["dev", "demo"]) {
+      const script = join(ROOT, `scripts/${name}.ts`);
+      const command = `"${Deno.execPath()}" run -A --no-check "${script}" --kubeconfig "${file.path}"`;
+      const { code, stdout } = await new Deno.Command("sh", {
+        args: ["-c", `echo n | script -qec '${command}' /dev/null`],
+        env: { NO_COLOR: "1" },
+      }).output();
+      const screen = new TextDecoder().decode(stdout);
+      assertEquals(code, 1, screen);
+      assertStringIncludes(screen, "Install?");
+      assertStringIncludes(screen, "nothing is installed without your consent");
     }
+    assertEquals(await allObjects(api), before);
   },
 });
 
 Deno.test("deno task dev --clean leaves the CustomResourceDefinitions of another installation, and its Observations", async () => {
   await using server = startTestCluster({});
   using api = createKubeClient(fixedConnection({ server: server.url }));
-  const folder = await Deno.makeTempDir();
-  try {
-    const kubeconfig = join(folder, "kubeconfig");
-    await Deno.writeTextFile(kubeconfig, server.kubeconfig());
-    await installCrds(api);
-    await api.create(NAMESPACES, { metadata: { name: "shop" } });
-    for (const { metadata } of (await api.list(CUSTOM_RESOURCE_DEFINITIONS)).items) {
-      const patch = { metadata: { labels: null } };
-      await api.patch(CUSTOM_RESOURCE_DEFINITIONS, metadata.name ?? "", patch, { type: "merge" });
-    }
-    const { metadata, status: _status, ...rest } = storedObservation({ id: "kept", namespace: "shop" });
-    const { uid: _uid, resourceVersion: _version, ...meta } = metadata;
-    await api.create(OBSERVATIONS, { ...rest, metadata: meta });
-    assertEquals((await runDev(["--kubeconfig", kubeconfig, "--clean"])).code, 0);
-    assertEquals((await api.list(OBSERVATIONS)).items.length, 1);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
+  await using file = await kubeconfigOf(server.url);
+  await installCrds(api);
+  await api.create(NAMESPACES, { metadata: { name: "shop" } });
+  for (const { metadata } of (await api.list(CUSTOM_RESOURCE_DEFINITIONS)).items) {
+    const patch = { metadata: { labels: null } };
+    await api.patch(CUSTOM_RESOURCE_DEFINITIONS, metadata.name ?? "", patch, { type: "merge" });
   }
+  const { metadata, status: _status, ...rest } = storedObservation({ id: "kept", namespace: "shop" });
+  const { uid: _uid, resourceVersion: _version, ...meta } = metadata;
+  await api.create(OBSERVATIONS, { ...rest, metadata: meta });
+  assertEquals((await runDev(["--kubeconfig", file.path, "--clean"])).code, 0);
+  assertEquals((await api.list(OBSERVATIONS)).items.length, 1);
 });
 
 Deno.test("deno task dev --clean without a cluster says that there is none", async () => {

@@ -1,4 +1,5 @@
 /** One load on one target, and what is seen of it. */
+import { listedObjects } from "../../src/kube/api.ts";
 import { OBSERVATIONS } from "../../src/store/observations.ts";
 import { type Bundle, untilQuiet } from "./controller.ts";
 import { numberPattern, OBSERVATIONS_PATH } from "./inputs.ts";
@@ -144,14 +145,6 @@ export async function storedNumbers({ server }: Bench, run: string): Promise<num
 }
 
 /** Every stored Observation, page by page. */
-export async function* stored({ api }: Pick<BenchServer, "api">) {
-  let next: string | undefined;
-  do {
-    const page = await api.list(OBSERVATIONS, {
-      limit: PAGE,
-      ...(next === undefined ? {} : { continue: next }),
-    });
-    yield* page.items;
-    next = page.metadata.continue || undefined;
-  } while (next !== undefined);
+export function stored({ api }: Pick<BenchServer, "api">) {
+  return listedObjects((page) => api.list(OBSERVATIONS, { limit: PAGE, ...page }));
 }

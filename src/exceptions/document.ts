@@ -2,7 +2,7 @@
 import type { KubeObject } from "../kube/api.ts";
 import { type Acceptance, acceptanceText, resourceKey } from "../model/acceptance.ts";
 import { isObject } from "../model/json.ts";
-import { parseTime } from "../model/time.ts";
+import { DAY_MS, parseTime } from "../model/time.ts";
 import { formatReceived, type Issue } from "../text/problem.ts";
 import { toIssues, unknownKey } from "../text/schema_issues.ts";
 import { type ExceptionReason, exceptionSpecSchema, matchShape, specShape } from "./kind.ts";
@@ -33,7 +33,6 @@ const MATCH_KEYS = Object.keys(matchShape);
 const RESOURCE_KEYS = ["kind", "name"];
 /** Longest spec, as JSON. */
 const MAX_SPEC_LENGTH = 65_536;
-const DAY_MS = 86_400_000;
 
 /** Reads one. `maxDays` is EXCEPTION_MAX_DAYS; an object that is not created yet counts as created at `now`. */
 export function readException(

@@ -1,10 +1,10 @@
 /** The ObservationExceptions of the cluster: which are in force, and what is said of each in its status. */
 import { type Beat, NO_BEAT } from "../model/beat.ts";
 import { type AcceptableFinding, parseAcceptance } from "../model/acceptance.ts";
-import { type Clock, formatSeconds } from "../model/time.ts";
+import { type Clock, DAY_MS, formatSeconds } from "../model/time.ts";
 import { isObject } from "../model/json.ts";
 import { sha256 } from "../model/identity.ts";
-import type { KubeApi, KubeObject } from "../kube/api.ts";
+import { ageKey, type KubeApi, type KubeObject, namespacedName } from "../kube/api.ts";
 import { type Conditions, type ReadyCondition, readyOf } from "../kube/conditions.ts";
 import { Denial } from "../kube/denial.ts";
 import { elapsed, type Sleep } from "../kube/retry.ts";
@@ -74,7 +74,7 @@ const MAX_ENTRIES_OF_NAMESPACE = 20_000;
 const MAX_KNOWN = 2 * MAX_EXCEPTIONS;
 
 /** Exceptions that end within this time are reported as expiring. */
-const EXPIRING_MS = 7 * 86_400_000;
+const EXPIRING_MS = 7 * DAY_MS;
 const TICK_MS = 1_000;
 const TURN_MS = 60_000;
 /** A namespace below its share asks for a new list at most this often. */
@@ -223,7 +223,7 @@ class LiveExceptions implements Exceptions {
 
   #list(object: KubeObject): undefined {
     const listing = this.#listing ?? new Map<string, Entry>();
-    listing.set(keyOf(object), this.#read(object));
+    listing.set(namespacedName(object), this.#read(object));
     if (listing.size <= 2 * MAX_KNOWN) return;
     admit(listing.values());
     for (const [key, { isOver }] of listing) if (isOver && listing.size > MAX_KNOWN) listing.delete(key);
@@ -249,7 +249,7 @@ class LiveExceptions implements Exceptions {
   }
 
   #apply(object: KubeObject): "relist" | undefined {
-    const key = keyOf(object);
+    const key = namespacedName(object);
     const before = this.#entries.get(key);
     const entry = this.#read(object, before);
     if (entry.specHash === before?.specHash) {
@@ -270,7 +270,7 @@ class LiveExceptions implements Exceptions {
   }
 
   #delete(object: KubeObject): "relist" | undefined {
-    const key = keyOf(object);
+    const key = namespacedName(object);
     this.#options.conditions.forget(OBSERVATION_EXCEPTIONS, object);
     const before = this.#entries.get(key);
     if (!before) return undefined;
@@ -350,9 +350,9 @@ class LiveExceptions implements Exceptions {
     const read = readException(object, { maxDays, now: now() });
     if (read.ok) return { ...place, document: read.value };
     const message = read.problems.map(({ path, message }) =>
-      formatProblem(`load exception "${keyOf(object)}"`, { path: formatPath(path), message })
+      formatProblem(`load exception "${namespacedName(object)}"`, { path: formatPath(path), message })
     ).join("; ").slice(0, 1024);
-    log.warn("Exception refused", { exception: keyOf(object), reason: read.reason, error: message });
+    log.warn("Exception refused", { exception: namespacedName(object), reason: read.reason, error: message });
     return { ...place, refusal: { reason: read.reason, message } };
   }
 
@@ -420,7 +420,7 @@ class LiveExceptions implements Exceptions {
     if (isOver) {
       return not(
         "LimitExceeded",
-        formatProblem(`load exception "${keyOf(object)}"`, {
+        formatProblem(`load exception "${namespacedName(object)}"`, {
           path: "",
           message:
             `there are too many older ones: ${MAX_EXCEPTIONS_OF_NAMESPACE} in a namespace and ${MAX_EXCEPTIONS} in all ` +
@@ -468,7 +468,7 @@ function admit(entries: Iterable<Entry>): void {
     }),
   };
   for (const own of byNamespace.values()) {
-    own.sort((one, other) => ageOf(one.object) < ageOf(other.object) ? -1 : 1);
+    own.sort((one, other) => ageKey(one.object) < ageKey(other.object) ? -1 : 1);
     let taken = 0;
     for (const [index, entry] of own.entries()) {
       taken += entry.document ? entriesOf(entry.document) : 0;
@@ -494,9 +494,6 @@ function shareOf(
 }
 
 /** Of two of one age the one whose name comes later is the younger. */
-function ageOf({ metadata: { creationTimestamp = "", name = "" } }: KubeObject): string {
-  return `${creationTimestamp} ${name}`;
-}
 
 function withoutSpec({ apiVersion, kind, metadata, status }: KubeObject): KubeObject {
   const { namespace, name, uid, generation, resourceVersion, creationTimestamp } = metadata;
@@ -510,6 +507,3 @@ function withoutSpec({ apiVersion, kind, metadata, status }: KubeObject): KubeOb
 }
 
 /** `namespace/name`. */
-function keyOf({ metadata: { namespace = "", name = "" } }: Pick<KubeObject, "metadata">): string {
-  return `${namespace}/${name}`;
-}

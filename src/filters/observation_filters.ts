@@ -2,7 +2,7 @@
 import type { Clock } from "../model/time.ts";
 import { GROUP } from "../model/observation.ts";
 import { isObject, type JsonObject } from "../model/json.ts";
-import type { KubeObject, ResourceType } from "../kube/api.ts";
+import { ageKey, type KubeObject, namespacedName, type ResourceType } from "../kube/api.ts";
 import type { Conditions, ReadyCondition } from "../kube/conditions.ts";
 import { statusTarget } from "../kube/status_writer.ts";
 import type { WatchEvent } from "../kube/watch.ts";
@@ -196,13 +196,13 @@ export class ObservationFilters {
     const { namespace = "" } = object.metadata;
     const listed = place.listing?.get(namespace) ?? new Map<string, KubeObject>();
     place.listing?.set(namespace, listed);
-    listed.set(keyOf(object), object);
+    listed.set(namespacedName(object), object);
     if (listed.size <= this.#limitOf(namespace)) return;
     const youngest = youngestOf(listed.values());
     if (!youngest) return;
-    listed.delete(keyOf(youngest));
+    listed.delete(namespacedName(youngest));
     const surplus = this.#surplusOf(youngest, place);
-    if (place.listedSurplus.size < MAX_SURPLUS) place.listedSurplus.set(keyOf(youngest), surplus);
+    if (place.listedSurplus.size < MAX_SURPLUS) place.listedSurplus.set(namespacedName(youngest), surplus);
   }
 
   async #readListing(place: Place): Promise<void> {
@@ -236,7 +236,7 @@ export class ObservationFilters {
   }
 
   #apply(place: Place, object: KubeObject, reader: Reader): void {
-    const key = keyOf(object);
+    const key = namespacedName(object);
     const before = place.entries.get(key);
     const { namespace = "" } = object.metadata;
     if (!before && this.#countOf(place, namespace) >= this.#limitOf(namespace)) {
@@ -251,7 +251,7 @@ export class ObservationFilters {
 
   #delete(place: Place, object: KubeObject): "relist" | undefined {
     this.#options.conditions.forget(OBSERVATION_FILTERS, object);
-    const key = keyOf(object);
+    const key = namespacedName(object);
     place.surplus.delete(key);
     if (!place.entries.delete(key)) return undefined;
     this.#putInForce();
@@ -277,16 +277,16 @@ export class ObservationFilters {
     const read = this.#readSpec(object, object.spec, reader);
     if (read.ok) {
       this.#options.metrics.filterReload.inc({ result: "loaded" });
-      log.info("Filters loaded", { observationFilter: keyOf(object), generation });
+      log.info("Filters loaded", { observationFilter: namespacedName(object), generation });
       const good = { document: read.value, generation, spec: isObject(object.spec) ? object.spec : {} };
       const condition = this.#readyOf(good, generation);
-      logWarnings(keyOf(object), condition);
+      logWarnings(namespacedName(object), condition);
       return { object, good, condition };
     }
     const messages = read.problems.map(({ path, message }) =>
-      formatProblem(`load filters "${keyOf(object)}"`, { path: formatPath(path), message })
+      formatProblem(`load filters "${namespacedName(object)}"`, { path: formatPath(path), message })
     );
-    this.#reject(keyOf(object), messages, read.problems.map((problem) => formatPath(problem.path)));
+    this.#reject(namespacedName(object), messages, read.problems.map((problem) => formatPath(problem.path)));
     const isSameObject = before?.object.metadata.uid === object.metadata.uid;
     const good = (isSameObject ? before?.good : undefined) ?? this.#restore(object, reader);
     const kept = good ? "; its last good spec stays in force" : "; nothing of it is in force";
@@ -315,7 +315,7 @@ export class ObservationFilters {
     const { namespace = "" } = object.metadata;
     const isTenant = namespace !== this.#options.ownNamespace;
     const read = readFilterSpec(spec, {
-      name: `ObservationFilter ${keyOf(object)}`,
+      name: `ObservationFilter ${namespacedName(object)}`,
       ...(isTenant && { tenantNamespace: namespace }),
     });
     const owner = statusTarget(OBSERVATION_FILTERS, object);
@@ -329,7 +329,7 @@ export class ObservationFilters {
     const read = this.#readSpec(object, stored.spec, reader);
     if (!read.ok) return undefined;
     const { generation } = stored;
-    log.info("The last good filters are restored", { observationFilter: keyOf(object), generation });
+    log.info("The last good filters are restored", { observationFilter: namespacedName(object), generation });
     return { ...stored, document: read.value };
   }
 
@@ -418,9 +418,6 @@ export class ObservationFilters {
 }
 
 /** `namespace/name`. */
-function keyOf({ metadata: { namespace = "", name = "" } }: KubeObject): string {
-  return `${namespace}/${name}`;
-}
 
 function logWarnings(key: string, { message }: ReadyCondition): void {
   if (message.includes(WARNING)) {
@@ -448,10 +445,6 @@ function isTooLong(spec: unknown): boolean {
 /** The youngest object; of two of the same age, the one with the later name. */
 function youngestOf(objects: Iterable<KubeObject>): KubeObject | undefined {
   let youngest: KubeObject | undefined;
-  for (const object of objects) if (!youngest || ageOf(object) > ageOf(youngest)) youngest = object;
+  for (const object of objects) if (!youngest || ageKey(object) > ageKey(youngest)) youngest = object;
   return youngest;
-}
-
-function ageOf({ metadata: { creationTimestamp = "", name = "" } }: KubeObject): string {
-  return `${creationTimestamp} ${name}`;
 }

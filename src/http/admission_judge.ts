@@ -2,11 +2,11 @@
  * Who may write what zen-watcher alone may write: the same answers as the chart's ValidatingAdmissionPolicy and its
  * Gatekeeper template, for an AdmissionReview. Pure.
  */
-import { at, isObject, type Json, type JsonObject } from "../model/json.ts";
+import { OBSERVATION_EXCEPTIONS } from "../exceptions/kind.ts";
+import { at, isObject, type Json, type JsonObject, list } from "../model/json.ts";
 import { GROUP, LABELS, PLURAL } from "../model/observation.ts";
-import { parseTime } from "../model/time.ts";
+import { DAY_MS, parseTime } from "../model/time.ts";
 
-const EXCEPTIONS = "observationexceptions";
 /** Labels and annotations of ours begin with it. */
 const OWN_PREFIX = `${GROUP}/`;
 
@@ -73,7 +73,9 @@ export function judgeAdmission(
 ): Judgement {
   const { operation, username, group, resource, subResource, object, oldObject } = request;
   if (group !== GROUP || (operation !== "CREATE" && operation !== "UPDATE")) return { allowed: true };
-  if (resource === EXCEPTIONS && subResource === "" && isTooLong(object, exceptionMaxDays)) {
+  if (
+    resource === OBSERVATION_EXCEPTIONS.plural && subResource === "" && isTooLong(object, exceptionMaxDays)
+  ) {
     return denied(`expiresAt is at most ${exceptionMaxDays} days after the creation of the exception`);
   }
   if (writers.includes(username)) return { allowed: true };
@@ -101,13 +103,9 @@ export function judgeAdmission(
 function isBoundAnew(object: Json | undefined, oldObject: Json | undefined): boolean {
   const isDeleted = at(oldObject, "metadata", "deletionTimestamp") !== undefined;
   return ["finalizers", "ownerReferences"].some((field) => {
-    const [now, before] = [object, oldObject].map((each) => listOf(at(each, "metadata", field)));
+    const [now, before] = [object, oldObject].map((each) => list(at(each, "metadata", field)));
     return !includesAll(before, now) || (!isDeleted && !includesAll(now, before));
   });
-}
-
-function listOf(value: Json | undefined): readonly Json[] {
-  return Array.isArray(value) ? value : [];
 }
 
 function includesAll(list: readonly Json[] = [], items: readonly Json[] = []): boolean {
@@ -135,7 +133,7 @@ function isTooLong(object: Json | undefined, maxDays: number): boolean {
   );
   // Without these the object is refused by its schema.
   if (expiresMs === undefined || createdMs === undefined) return false;
-  return expiresMs > createdMs + maxDays * 86_400_000;
+  return expiresMs > createdMs + maxDays * DAY_MS;
 }
 
 function denied(message: string): Judgement {

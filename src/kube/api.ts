@@ -202,6 +202,32 @@ export function resourceName({ plural, group }: Pick<ResourceType, "plural" | "g
   return group === "" ? plural : `${plural}.${group}`;
 }
 
+/** `namespace/name`; of a cluster-scoped object `/name`. */
+export function namespacedName(
+  { metadata: { namespace = "", name = "" } }: Pick<KubeObject, "metadata">,
+): string {
+  return `${namespace}/${name}`;
+}
+
+/** Sorts objects from the oldest to the youngest; those of one second by name. */
+export function ageKey(
+  { metadata: { creationTimestamp = "", name = "" } }: Pick<KubeObject, "metadata">,
+): string {
+  return `${creationTimestamp} ${name}`;
+}
+
+/** Every object of a list that is read by pages. `readPage` gets what each request adds to the list's own options. */
+export async function* listedObjects<T extends KubeObject>(
+  readPage: (page: Pick<ListOptions, "continue">) => Promise<KubeList<T>>,
+): AsyncGenerator<T> {
+  let next: string | undefined;
+  do {
+    const { items, metadata } = await readPage(next ? { continue: next } : {});
+    yield* items;
+    next = metadata.continue;
+  } while (next);
+}
+
 /** Query of a list. */
 export function listQuery(options: ListOptions): URLSearchParams {
   return query({

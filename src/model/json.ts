@@ -27,7 +27,7 @@ export function at(value: Json | undefined, ...keys: readonly string[]): Json | 
 export type Field = Json | undefined;
 
 /** A string as it is, a number or boolean in words, else "". */
-export function text(value: Field): string {
+export function text(value: unknown): string {
   if (typeof value === "string") return value;
   return typeof value === "number" || typeof value === "boolean" ? String(value) : "";
 }
@@ -51,7 +51,7 @@ export function number(value: Field): number | undefined {
 }
 
 /** An array's items, else none. */
-export function list(value: Field): readonly Json[] {
+export function list(value: unknown): readonly Json[] {
   return Array.isArray(value) ? value : [];
 }
 

@@ -100,7 +100,8 @@ const EARLY_MS = 3_600_000;
 const LATE_MS = 6 * 60_000;
 /** Times before this, or more than a day ahead, are not believed. */
 const OLDEST_TIME_MS = Date.UTC(2000, 0, 1);
-const DAY_MS = 86_400_000;
+/** A day. */
+export const DAY_MS = 86_400_000;
 
 /** The fields of an Observation that hold times. */
 interface Stamped {

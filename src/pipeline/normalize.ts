@@ -25,7 +25,7 @@ import {
   truncateObject,
 } from "../text/clean.ts";
 import type { DrawnEvent, EventFeed, EventSource, NormalEvent, Origin, Payload } from "../model/event.ts";
-import { isObject, type Json, type JsonObject } from "../model/json.ts";
+import { isObject, type Json, type JsonObject, text } from "../model/json.ts";
 import {
   ANNOTATIONS,
   API_VERSION,
@@ -82,16 +82,16 @@ export function normalize(
 ): NormalEvent {
   // The types are what sources promise; a value copied from a payload may be of any type.
   const raw: { readonly [Field in keyof DrawnEvent]?: unknown } = drawn;
-  const source = sourceName(textOf(raw.source)) || sourceName(name) || "unknown";
+  const source = sourceName(text(raw.source)) || sourceName(name) || "unknown";
   const severity = severityOf(typeof raw.severity === "string" ? raw.severity : null, severities);
-  const eventType = eventTypeName(textOf(raw.eventType)) || "event";
+  const eventType = eventTypeName(text(raw.eventType)) || "event";
   const { resource, claimed, namespace } = confine(cleanResource(raw.resource), origin);
   const time = readTime(raw.detectedAt);
   const believed = time !== undefined && isPlausibleDetection(time.ms, receivedAt) ? time : undefined;
   const ended = raw.resolved === true ? readTime(raw.resolvedAt) : undefined;
   const identity = identityOf(raw.identity, { source, severity, origin, resource });
   const { prose = [] } = drawn;
-  const message = cleanText(textOf(raw.message), LIMITS.message, { prose: prose.includes("message") }) ||
+  const message = cleanText(text(raw.message), LIMITS.message, { prose: prose.includes("message") }) ||
     eventType;
   const { details, lastingText } = boundDetails(raw.details, {
     prose,
@@ -100,7 +100,7 @@ export function normalize(
     ...(believed === undefined && { claimedTime: claimedTime(raw.detectedAt) }),
   });
   const rules = cleanRules(raw.rules);
-  const rule = clean(textOf(raw.rule), LIMITS.rule) || cut(rules[0] ?? "", LIMITS.rule);
+  const rule = clean(text(raw.rule), LIMITS.rule) || cut(rules[0] ?? "", LIMITS.rule);
   const rise = isPulledAct(kind, origin) && believed ? withinSecond(believed.ms, raw.count) : 0;
   const windowSeconds = ingester?.windowSeconds ?? settings.dedupWindowBySource.get(name) ??
     settings.dedupWindowSeconds;
@@ -297,10 +297,10 @@ function claimedTime(value: unknown): string | undefined {
 function cleanResource(value: unknown): Resource | undefined {
   if (typeof value !== "object" || value === null) return undefined;
   const raw: { readonly [Field in keyof Resource]?: unknown } = value;
-  const apiVersion = clean(textOf(raw.apiVersion), LIMITS.apiVersion);
-  const kind = clean(textOf(raw.kind), LIMITS.kind);
-  const name = clean(textOf(raw.name), LIMITS.name);
-  const namespace = clean(textOf(raw.namespace), LIMITS.namespace);
+  const apiVersion = clean(text(raw.apiVersion), LIMITS.apiVersion);
+  const kind = clean(text(raw.kind), LIMITS.kind);
+  const name = clean(text(raw.name), LIMITS.name);
+  const namespace = clean(text(raw.namespace), LIMITS.namespace);
   if (!apiVersion && !kind && !name && !namespace) return undefined;
   return {
     ...(apiVersion && { apiVersion }),
@@ -318,17 +318,12 @@ function resourceJson(resource: Resource): Json {
 
 function cleanRules(value: unknown): string[] {
   if (!Array.isArray(value)) return [];
-  return value.slice(0, MAX_RULES).map((rule) => clean(textOf(rule), MAX_RULE)).filter((rule) => rule !== "");
+  return value.slice(0, MAX_RULES).map((rule) => clean(text(rule), MAX_RULE)).filter((rule) => rule !== "");
 }
 
 function ttlOf(value: unknown): number | undefined {
   if (typeof value !== "number" || !Number.isFinite(value)) return undefined;
   return Math.min(LIMITS.ttlSeconds, Math.max(1, Math.trunc(value)));
-}
-
-function textOf(value: unknown): string {
-  if (typeof value === "string") return value;
-  return typeof value === "number" || typeof value === "boolean" ? String(value) : "";
 }
 
 function isCategory(value: unknown): value is Category {

@@ -1,7 +1,14 @@
 /** Reads the reports of the sources themselves: how many there are, how old, what they checked, which workloads they are about. */
-import { hasStatus, type KubeApi, type KubeObject, resourceName, type ResourceType } from "../kube/api.ts";
+import {
+  hasStatus,
+  type KubeApi,
+  type KubeObject,
+  listedObjects,
+  resourceName,
+  type ResourceType,
+} from "../kube/api.ts";
 import { workloadOf } from "../model/identity.ts";
-import { isObject, type Json } from "../model/json.ts";
+import { isObject, type Json, list } from "../model/json.ts";
 import { readTime } from "../model/time.ts";
 import { SOURCES } from "../sources/registry.ts";
 import { watchedResources } from "../sources/source.ts";
@@ -129,21 +136,13 @@ async function readFirstServed(
   return { state: "absent", reports, newest, oldest, checks };
 }
 
-async function* objectsOf(
+function objectsOf(
   api: KubeApi,
   type: ResourceType,
   namespace: string | undefined,
 ): AsyncGenerator<KubeObject> {
-  let token = "";
-  do {
-    const { items, metadata } = await api.list(type, {
-      limit: PAGE_SIZE,
-      ...(namespace && type.namespaced ? { namespace } : {}),
-      ...(token && { continue: token }),
-    });
-    yield* items;
-    token = metadata.continue ?? "";
-  } while (token !== "");
+  const where = namespace && type.namespaced ? { namespace } : {};
+  return listedObjects((page) => api.list(type, { limit: PAGE_SIZE, ...where, ...page }));
 }
 
 function noChecks(): Checks {
@@ -172,7 +171,7 @@ interface Check {
 /** Results of a policy report, checks of a Trivy report. */
 function checksOf({ report, results }: KubeObject): Check[] {
   const checks = isObject(report) ? report["checks"] : undefined;
-  return [...listOf(results).map(resultCheck), ...listOf(checks).map(trivyCheck)].filter((check) =>
+  return [...list(results).map(resultCheck), ...list(checks).map(trivyCheck)].filter((check) =>
     check !== undefined
   );
 }
@@ -190,10 +189,6 @@ function trivyCheck(check: Json): Check | undefined {
 
 function isVerdict(value: unknown): value is keyof Checks {
   return typeof value === "string" && Object.hasOwn(noChecks(), value);
-}
-
-function listOf(value: unknown): readonly Json[] {
-  return Array.isArray(value) ? value : [];
 }
 
 const RESOURCE_LABEL = "trivy-operator.resource.";

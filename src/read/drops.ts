@@ -4,7 +4,7 @@ import { STATUS_KEYS } from "../filters/filter_status.ts";
 import { CONFIG_MAPS } from "../kube/core_resources.ts";
 import { OBSERVATION_FILTERS } from "../filters/observation_filters.ts";
 import { describeAccess } from "../kube/access.ts";
-import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../kube/api.ts";
+import { hasStatus, type KubeApi, type KubeObject, listedObjects, type ResourceType } from "../kube/api.ts";
 import { INGESTERS } from "../mapped/kinds.ts";
 import { at, isObject, type Json, type JsonObject } from "../model/json.ts";
 
@@ -92,17 +92,11 @@ async function pages(
   },
 ): Promise<KubeObject[] | undefined> {
   const found: KubeObject[] = [];
-  let token = "";
   try {
-    do {
-      const page = await api.list(type, {
-        limit: PAGE_SIZE,
-        ...(namespace && { namespace }),
-        ...(token && { continue: token }),
-      });
-      found.push(...page.items);
-      token = page.metadata.continue ?? "";
-    } while (token !== "");
+    const listed = listedObjects((page) =>
+      api.list(type, { limit: PAGE_SIZE, ...(namespace && { namespace }), ...page })
+    );
+    for await (const object of listed) found.push(object);
     return found;
   } catch (error) {
     if (hasStatus(error, 404)) return found;

@@ -1,6 +1,6 @@
 /** Reads ObservationExceptions with the user's own rights. */
 import { OBSERVATION_EXCEPTIONS } from "../exceptions/kind.ts";
-import { hasStatus, type KubeApi, type KubeObject } from "../kube/api.ts";
+import { hasStatus, type KubeApi, type KubeObject, listedObjects } from "../kube/api.ts";
 
 const PAGE_SIZE = 500;
 
@@ -9,19 +9,12 @@ export async function listExceptions(
   api: KubeApi,
   { namespace }: { readonly namespace?: string | undefined },
 ): Promise<readonly KubeObject[] | undefined> {
-  const found: KubeObject[] = [];
-  let token = "";
   try {
-    do {
-      const { items, metadata } = await api.list(OBSERVATION_EXCEPTIONS, {
-        limit: PAGE_SIZE,
-        ...(namespace && { namespace }),
-        ...(token && { continue: token }),
-      });
-      found.push(...items);
-      token = metadata.continue ?? "";
-    } while (token !== "");
-    return found;
+    return await Array.fromAsync(
+      listedObjects((page) =>
+        api.list(OBSERVATION_EXCEPTIONS, { limit: PAGE_SIZE, ...(namespace && { namespace }), ...page })
+      ),
+    );
   } catch (error) {
     if (hasStatus(error, 403) || hasStatus(error, 404)) return undefined;
     throw error;

@@ -1,5 +1,5 @@
 /** Lists Observations by pages with the user's own rights, and says in a sentence why that fails. */
-import { hasStatus, type KubeApi, NetworkError, resourceName } from "../kube/api.ts";
+import { hasStatus, type KubeApi, namespacedName, NetworkError, resourceName } from "../kube/api.ts";
 import { errorMessage } from "../model/error_message.ts";
 import { OBSERVATIONS, type StoredObservation } from "../store/observations.ts";
 import { fieldSelectorOf, isSelected, labelSelectorOf, type Selection } from "./selection.ts";
@@ -104,10 +104,10 @@ async function* pages(
         ...(token && { continue: token }),
         ...(signal && { signal }),
       });
-      const fresh = last === "" ? items : items.filter((item) => keyOf(item) > last);
+      const fresh = last === "" ? items : items.filter((item) => namespacedName(item) > last);
       if (fresh.length > 0) {
         fruitless = 0;
-        last = keyOf(fresh.at(-1)!);
+        last = namespacedName(fresh.at(-1)!);
         counter.read += fresh.length;
       }
       onPage?.({ read: counter.read, remaining: metadata.remainingItemCount });
@@ -123,10 +123,6 @@ async function* pages(
       } else throw signal?.aborted ? error : readError(error, storedIn);
     }
   }
-}
-
-function keyOf({ metadata: { namespace = "", name = "" } }: StoredObservation): string {
-  return `${namespace}/${name}`;
 }
 
 /** One Observation by its name. Without a namespace it is looked for in all of them. */

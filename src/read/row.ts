@@ -89,6 +89,13 @@ export function subjectNamespaceOf({ metadata, spec }: Observation): string {
   return spec.resource?.namespace ?? metadata.namespace ?? "";
 }
 
+/** `shop/Deployment/web`, or the parts there are. */
+export function placeOf(
+  { namespace, kind, resource }: Pick<ObservationRow, "namespace" | "kind" | "resource">,
+): string {
+  return [namespace, kind, resource].filter((part) => part !== "").join("/");
+}
+
 /** `Deployment/web`, or the part there is. */
 export function resourceNameOf({ kind, resource }: Pick<ObservationRow, "kind" | "resource">): string {
   return [kind, resource].filter((part) => part !== "").join("/");

@@ -69,7 +69,7 @@ export class Top {
     return [...this.#tallies]
       .map(([name, { tools, ...tally }]) => ({ name, ...tally, tools: [...tools].sort() }))
       .filter((group) => group.new + group.resolved + activeOf(group) > 0)
-      .sort(byWorst);
+      .sort(byWorstCounts);
   }
 }
 
@@ -106,7 +106,11 @@ export function groupOf(row: Grouped, by: Grouping): string {
   }
 }
 
-function byWorst(one: Group, other: Group): number {
+/** Sorts what has counts: worst first, then by name. */
+export function byWorstCounts(
+  one: Pick<Group, "name" | "counts">,
+  other: Pick<Group, "name" | "counts">,
+): number {
   for (const severity of SEVERITIES) {
     if (one.counts[severity] !== other.counts[severity]) return other.counts[severity] - one.counts[severity];
   }

@@ -1,4 +1,5 @@
 /** Gauges computed from the index: open findings and their age, when each source last reported, and Observations by namespace. */
+import { DAY_MS } from "../model/time.ts";
 import { SEVERITIES, type Severity } from "../model/observation.ts";
 import { type Metrics, OTHER } from "../telemetry/metrics.ts";
 import type { ObservationIndex } from "./index/mod.ts";
@@ -29,7 +30,6 @@ const MAX_NAMESPACES = 500;
 
 /** The ages by which findings are counted. An SLA has to be one of them. */
 export const AGES_DAYS = [0, 1, 3, 7, 14, 30, 60, 90, 180] as const;
-const DAY_MS = 86_400_000;
 
 /** The gauges of one source. `severities` is undefined for a source that reports no findings. */
 interface SourceFindings {

@@ -3,12 +3,12 @@ import { Refusal } from "../http/problem.ts";
 import type { ExceptionDocument } from "../exceptions/document.ts";
 import { ExceptionIndex } from "../exceptions/judge.ts";
 import { EXCEPTION_REASONS } from "../exceptions/kind.ts";
-import type { KubeObject } from "../kube/api.ts";
+import { type KubeObject, namespacedName } from "../kube/api.ts";
 import { readyOf } from "../kube/conditions.ts";
 import type { AcceptableFinding } from "../model/acceptance.ts";
 import { errorMessage } from "../model/error_message.ts";
 import { isObject } from "../model/json.ts";
-import { formatTime, parseTime } from "../model/time.ts";
+import { DAY_MS, formatTime, parseTime } from "../model/time.ts";
 import { checkedException, exceptionObject } from "../read/accept.ts";
 import { resourceNameOf } from "../read/row.ts";
 import { compareWorst, noCounts } from "./lists.ts";
@@ -20,7 +20,6 @@ const MAX_EXCEPTIONS = 10_000;
 /** Findings of a preview that are shown. */
 const SAMPLE = 20;
 /** An exception that ends within this is about to. */
-const DAY_MS = 86_400_000;
 const SOON_MS = 7 * DAY_MS;
 
 /** The exceptions that were listed and watched. */
@@ -41,13 +40,13 @@ export class KeptExceptions {
   }
 
   apply(object: KubeObject): void {
-    const key = keyOf(object);
+    const key = namespacedName(object);
     this.#listed?.add(key);
     if (this.#objects.has(key) || this.#objects.size < MAX_EXCEPTIONS) this.#objects.set(key, object);
   }
 
   delete(object: KubeObject): void {
-    this.#objects.delete(keyOf(object));
+    this.#objects.delete(namespacedName(object));
   }
 
   clear(): void {
@@ -185,10 +184,6 @@ function matchOf(match: unknown): ExceptionMatch {
     ...texts("severities"),
     ...(resources.length > 0 && { resources }),
   };
-}
-
-function keyOf({ metadata: { namespace = "", name = "" } }: KubeObject): string {
-  return `${namespace}/${name}`;
 }
 
 function textOf(value: unknown): string {

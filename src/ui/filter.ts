@@ -1,12 +1,11 @@
 /** The filter of a list: from the page's query to a check of each row. */
 import { Refusal } from "../http/problem.ts";
 import { type Phase, PHASES } from "../model/observation.ts";
-import { parseTime } from "../model/time.ts";
+import { DAY_MS, parseTime } from "../model/time.ts";
 import { resourceNameOf } from "../read/row.ts";
 import type { FindingFilter } from "./protocol.ts";
 import { type KeptRow, phaseOf } from "./rows.ts";
 
-const DAY_MS = 86_400_000;
 /** Longest text of a key, and most words of `text`. */
 const MAX_CHARS = 4_096;
 const MAX_WORDS = 20;

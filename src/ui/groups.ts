@@ -1,9 +1,8 @@
 /** Findings counted by workload, rule, image, namespace or source. */
 import { Refusal } from "../http/problem.ts";
-import { SEVERITIES } from "../model/observation.ts";
 import { spanMs } from "../model/time.ts";
 import { resourceNameOf } from "../read/row.ts";
-import { type Grouping, GROUPINGS, groupOf } from "../read/top.ts";
+import { byWorstCounts, type Grouping, GROUPINGS, groupOf } from "../read/top.ts";
 import { criteriaOf, inAnyPhase, joinValues, matches, phasesOf } from "./filter.ts";
 import { type Counts, noCounts, pageOf, totalOf } from "./lists.ts";
 import type { FindingFilter, GroupPage, GroupRow } from "./protocol.ts";
@@ -65,7 +64,7 @@ export function groupsOf(rows: KeptRows, { by, query, nowMs }: Question): GroupR
   }
   return [...tallies].map(([name, tally]) => toGroupRow(name, tally, by))
     .filter((group) => totalOf(group.counts) + group.new + group.resolved > 0)
-    .sort(byWorst);
+    .sort(byWorstCounts);
 }
 
 /** What happened at run time, as Falco and the like tell it; the audit log tells of requests to the API server. */
@@ -131,11 +130,4 @@ function emptyTally(filter: FindingFilter): Tally {
     hasRuntime: false,
     hasWeakness: false,
   };
-}
-
-function byWorst(one: GroupRow, other: GroupRow): number {
-  for (const severity of SEVERITIES) {
-    if (one.counts[severity] !== other.counts[severity]) return other.counts[severity] - one.counts[severity];
-  }
-  return one.name < other.name ? -1 : 1;
 }

@@ -1,4 +1,5 @@
 /** The figures of the overview, and the values that filters offer. */
+import { DAY_MS } from "../model/time.ts";
 import { type Phase, PHASES, SEVERITIES } from "../model/observation.ts";
 import { type Criteria, failingDimension, type FilterKey } from "./filter.ts";
 import { groupsOf } from "./groups.ts";
@@ -6,7 +7,6 @@ import { type Counts, noCounts } from "./lists.ts";
 import type { Facet, Facets, Overview } from "./protocol.ts";
 import { type KeptRow, type KeptRows, phaseOf, timeText } from "./rows.ts";
 
-const DAY_MS = 86_400_000;
 const DAYS = 30;
 const WORST_WORKLOADS = 10;
 /** Most values of a facet. */

@@ -3,6 +3,7 @@
  * are JSON, errors are `{error}` with a sentence. Times are RFC 3339 in UTC.
  */
 import type { Severity } from "../model/observation.ts";
+import type { ObservationRow } from "../read/row.ts";
 import type { AcceptMatch as ExceptionMatch } from "../read/accept.ts";
 
 /** `POST /api/session` with `{token}` (from the URL's fragment, good once): the secret for this tab. */
@@ -61,27 +62,28 @@ export interface FindingFilter {
 }
 
 /** One line of a list. */
-export interface FindingRow {
-  readonly name: string;
-  readonly storedIn: string;
-  readonly namespace: string;
-  readonly source: string;
-  readonly severity: Severity;
-  readonly eventType: string;
-  readonly rule: string;
-  readonly kind: string;
-  readonly resource: string;
-  readonly workload: string;
-  readonly image: string;
-  readonly message: string;
-  readonly phase: string;
-  readonly occurrences: number;
-  readonly firstSeenAt: string;
-  readonly lastSeenAt: string;
-  readonly resolvedAt: string;
-  readonly type: string;
-  readonly category: string;
-}
+export type FindingRow = Pick<
+  ObservationRow,
+  | "name"
+  | "storedIn"
+  | "namespace"
+  | "source"
+  | "severity"
+  | "category"
+  | "eventType"
+  | "rule"
+  | "kind"
+  | "resource"
+  | "workload"
+  | "image"
+  | "message"
+  | "phase"
+  | "occurrences"
+  | "firstSeenAt"
+  | "lastSeenAt"
+  | "resolvedAt"
+  | "type"
+>;
 
 /** `GET /api/findings?<FindingFilter>&sort=severity|firstSeenAt|lastSeenAt|rule|workload|source|namespace|occurrences&order=asc|desc&offset=&limit=` (limit ≤ 200). */
 export interface FindingPage {

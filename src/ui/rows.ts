@@ -1,4 +1,5 @@
 /** Every Observation as one row: what lists show, small enough for tens of thousands of them. */
+import { namespacedName } from "../kube/api.ts";
 import { isFixKnown } from "../model/acceptance.ts";
 import { type Observation, type Phase, SEVERITIES } from "../model/observation.ts";
 import { formatTime, parseTime } from "../model/time.ts";
@@ -82,7 +83,7 @@ export class KeptRows {
   }
 
   apply(observation: Observation): void {
-    const key = keyOf(observation);
+    const key = namespacedName(observation);
     this.#listed?.add(key);
     if (this.isFull && !this.#rows.has(key)) return;
     const row = this.#keep(observation);
@@ -92,7 +93,7 @@ export class KeptRows {
   }
 
   delete(observation: Observation): void {
-    if (this.#rows.delete(keyOf(observation))) this.#revision++;
+    if (this.#rows.delete(namespacedName(observation))) this.#revision++;
   }
 
   /** Raises the revision where an exception ended since the last call: its rows are Active again. True if so. */
@@ -178,10 +179,6 @@ export function toFindingRow(row: KeptRow, nowMs: number): FindingRow {
 /** RFC 3339; "" for 0. */
 export function timeText(ms: number): string {
   return ms === 0 ? "" : formatTime(ms);
-}
-
-function keyOf({ metadata: { namespace = "", name = "" } }: Observation): string {
-  return `${namespace}/${name}`;
 }
 
 function msOf(time: string): number {

@@ -5,7 +5,7 @@ import { CONFIG_MAPS } from "../../src/kube/core_resources.ts";
 import { alert } from "../support/alerts.ts";
 import { eventually } from "../support/eventually.ts";
 import { changeReports, insist } from "../support/reports.ts";
-import { OBSERVATIONS } from "../../src/store/mod.ts";
+import { storedIn } from "./stored.ts";
 import { pause } from "./form.ts";
 
 /** One for each way in. */
@@ -149,16 +149,7 @@ export class Load {
     const { api, namespace } = this.#options;
     const stored: Record<Kind, string[]> = { falco: [], audit: [], trivy: [], "kube-bench": [] };
     for (const place of [namespace, "zen-system"]) {
-      let next: string | undefined;
-      do {
-        const page = await api.list(OBSERVATIONS, {
-          namespace: place,
-          limit: 500,
-          ...(next ? { continue: next } : {}),
-        });
-        for (const item of page.items) note(item, { stored, namespace });
-        next = page.metadata.continue || undefined;
-      } while (next);
+      for await (const item of storedIn(api, place)) note(item, { stored, namespace });
     }
     return stored;
   }

@@ -1,19 +1,10 @@
 import { isObject } from "../../src/model/json.ts";
-import type { KubeApi, KubeObject } from "../../src/kube/api.ts";
+import { type KubeApi, type KubeObject, listedObjects } from "../../src/kube/api.ts";
 import { OBSERVATIONS } from "../../src/store/mod.ts";
 
 /** All Observations of a namespace, page by page. */
-export async function* storedIn(api: KubeApi, namespace: string): AsyncGenerator<KubeObject> {
-  let next: string | undefined;
-  do {
-    const page = await api.list(OBSERVATIONS, {
-      namespace,
-      limit: 500,
-      ...(next ? { continue: next } : {}),
-    });
-    yield* page.items;
-    next = page.metadata.continue || undefined;
-  } while (next);
+export function storedIn(api: KubeApi, namespace: string): AsyncGenerator<KubeObject> {
+  return listedObjects((page) => api.list(OBSERVATIONS, { namespace, limit: 500, ...page }));
 }
 
 /** What the Observations of a namespace are about, doubles included. */

@@ -55,6 +55,12 @@ async function userOf(
   return await cluster.serviceAccountToken(namespace, name);
 }
 
+/** The page of such a user, in that namespace. */
+async function uiOf(namespace: string, rules: Readonly<Record<string, readonly string[]>>) {
+  const token = await userOf(namespace, rules);
+  return await openUi(cluster.url, { now: Date.now, token, caPem: cluster.caPem, inNamespace: namespace });
+}
+
 const READ = ["get", "list", "watch"];
 const WRITE = [...READ, "create", "delete"];
 
@@ -73,13 +79,7 @@ Deno.test("page: a user of one namespace sees that one, accepts a risk in it, an
       (await stored()).length === 6 &&
       (await api.list(OBSERVATIONS, { namespace: other })).items.length === 6,
   );
-  const token = await userOf(namespace, { observations: READ, observationexceptions: WRITE });
-  const ui = await openUi(cluster.url, {
-    now: Date.now,
-    token,
-    caPem: cluster.caPem,
-    inNamespace: namespace,
-  });
+  const ui = await uiOf(namespace, { observations: READ, observationexceptions: WRITE });
   await using tab = await openTabOf(ui);
   const { page } = tab;
   await tab.visit("/?view=findings");
@@ -119,13 +119,7 @@ Deno.test("page: a user who may only read is offered nothing to write", async ()
   const namespace = await cluster.createNamespace("page-reader");
   await using _app = await startTestApp({ server: connectionTo(cluster, { token: own }) });
   await changeReports(api, { namespace, reports: [0, 1], found: [0, 2] });
-  const token = await userOf(namespace, { observations: READ, observationexceptions: READ });
-  const ui = await openUi(cluster.url, {
-    now: Date.now,
-    token,
-    caPem: cluster.caPem,
-    inNamespace: namespace,
-  });
+  const ui = await uiOf(namespace, { observations: READ, observationexceptions: READ });
   await using tab = await openTabOf(ui);
   await tab.visit("/?view=findings");
   await tab.counted(2);

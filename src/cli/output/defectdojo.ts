@@ -4,7 +4,7 @@
  */
 import type { Severity } from "../../model/observation.ts";
 import type { Finding } from "../../read/finding.ts";
-import { resourceNameOf } from "../../read/row.ts";
+import { placeOf } from "../../read/row.ts";
 import { clean } from "../../text/clean.ts";
 
 const SEVERITIES: Readonly<Record<Severity, string>> = {
@@ -18,8 +18,7 @@ const SEVERITIES: Readonly<Record<Severity, string>> = {
 /** One element of `findings`. */
 export function defectDojoFinding(finding: Finding): object {
   const { phase, acceptedReason } = finding;
-  const resource = resourceNameOf(finding);
-  const where = [finding.namespace, resource].filter((part) => part !== "").join("/");
+  const where = placeOf(finding);
   const isResolved = phase === "Resolved";
   const isAccepted = phase === "Accepted";
   const title = [finding.title || finding.rule || finding.eventType, where].filter((part) => part !== "")

@@ -1,6 +1,8 @@
 /** OCSF 1.7.0: one event for each finding, of the class that its source's findings belong to. */
 import type { Severity } from "../../model/observation.ts";
+import { type JsonObject, withoutEmpty } from "../../model/json.ts";
 import type { Finding } from "../../read/finding.ts";
+import { placeOf } from "../../read/row.ts";
 import { clean } from "../../text/clean.ts";
 import { VERSION } from "../../version.ts";
 
@@ -35,7 +37,7 @@ export function ocsfClassOf({ eventType, type }: Pick<Finding, "eventType" | "ty
 }
 
 /** One event. `command` is the one that exports it. */
-export function ocsfEvent(finding: Finding, { command }: { readonly command: string }): object {
+export function ocsfEvent(finding: Finding, { command }: { readonly command: string }): JsonObject {
   const { class_uid, class_name } = ocsfClassOf(finding);
   const isClosed = finding.phase === "Resolved";
   const activity = isClosed
@@ -43,8 +45,7 @@ export function ocsfEvent(finding: Finding, { command }: { readonly command: str
     : { activity_id: 1, activity_name: "Create" };
   const [severity_id, severity] = SEVERITIES[finding.severity];
   const resources = [withoutEmpty({
-    uid: [finding.namespace, finding.kind, finding.resource].filter((part) => part !== "").join("/") ||
-      "cluster",
+    uid: placeOf(finding) || "cluster",
     name: finding.resource,
     namespace: finding.namespace,
     type: finding.kind,
@@ -97,7 +98,7 @@ export function ocsfEvent(finding: Finding, { command }: { readonly command: str
 }
 
 /** What one class alone has. */
-function bodyOf(finding: Finding): object {
+function bodyOf(finding: Finding): JsonObject {
   const { rule, remediation } = finding;
   switch (ocsfClassOf(finding)) {
     case CLASSES.vulnerability:
@@ -118,7 +119,7 @@ function bodyOf(finding: Finding): object {
   }
 }
 
-function vulnerabilityOf(finding: Finding): object {
+function vulnerabilityOf(finding: Finding): JsonObject {
   const { rule, fixedVersion } = finding;
   return withoutEmpty({
     ...rule.startsWith("CVE-") ? { cve: { uid: rule } } : { advisory: { uid: rule || finding.eventType } },
@@ -142,8 +143,4 @@ function vulnerabilityOf(finding: Finding): object {
 function msOf(time: string): number | undefined {
   const ms = Date.parse(time);
   return Number.isNaN(ms) ? undefined : ms;
-}
-
-function withoutEmpty(value: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined && field !== ""));
 }

@@ -1,6 +1,6 @@
 /** OpenVEX 0.2.0: what is accepted about a vulnerability, as a statement about the image it is in. */
 import type { Finding } from "../../read/finding.ts";
-import { resourceNameOf } from "../../read/row.ts";
+import { placeOf } from "../../read/row.ts";
 
 export const OPENVEX_CONTEXT = "https://openvex.dev/ns/v0.2.0";
 
@@ -39,7 +39,7 @@ function statusOf({ acceptedReason, justification, acceptedUntil }: Finding): ob
 
 function notesOf(finding: Finding): string {
   return [
-    `${finding.namespace}/${resourceNameOf(finding)}`,
+    placeOf(finding),
     `exception ${finding.exception} until ${finding.acceptedUntil}`,
     ...(finding.ticket ? [finding.ticket] : []),
     ...(finding.acceptedBy ? [`accepted by ${finding.acceptedBy}`] : []),

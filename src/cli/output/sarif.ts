@@ -1,7 +1,7 @@
 /** SARIF 2.1.0 (OASIS): one run for each source. */
 import { SEVERITIES, type Severity } from "../../model/observation.ts";
 import type { Finding } from "../../read/finding.ts";
-import { resourceNameOf } from "../../read/row.ts";
+import { placeOf } from "../../read/row.ts";
 import { clean } from "../../text/clean.ts";
 
 export const SARIF_SCHEMA =
@@ -86,9 +86,8 @@ export function sarifResult(
 ) {
   const ruleId = sarifRuleId(row);
   const isOpen = row.phase !== "Resolved";
-  const resource = resourceNameOf(row);
   // A lone surrogate cannot be encoded.
-  const qualified = clean([row.namespace, resource].filter((part) => part !== "").join("/"), 512);
+  const qualified = clean(placeOf(row), 512);
   return {
     ruleId,
     ruleIndex: ruleIndex.get(ruleId) ?? -1,

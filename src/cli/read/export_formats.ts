@@ -1,5 +1,6 @@
 /** The formats of `export`: each takes findings page by page and prints a file that holds the command and a digest of its records. */
 import type { Hash } from "node:crypto";
+import { DAY_MS } from "../../model/time.ts";
 import type { Coverage } from "../../read/coverage.ts";
 import type { Finding } from "../../read/finding.ts";
 import { escapeJson } from "../../text/clean.ts";
@@ -101,7 +102,7 @@ function coverageLines({ reports, policies, uncovered, missing }: Coverage): str
 
 /** How long a finding was open, for those that are Resolved. */
 function daysOpenOf({ firstSeenAt, resolvedAt }: Finding): string {
-  const days = (Date.parse(resolvedAt) - Date.parse(firstSeenAt)) / 86_400_000;
+  const days = (Date.parse(resolvedAt) - Date.parse(firstSeenAt)) / DAY_MS;
   return Number.isFinite(days) ? Math.max(0, days).toFixed(2) : "";
 }
 

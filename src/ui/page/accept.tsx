@@ -6,6 +6,7 @@
 /// <reference lib="dom.iterable" />
 /** The form that accepts a risk: what, why and until when; it counts what it would accept before anything is written. */
 import { useEffect, useRef, useState } from "preact/hooks";
+import { DAY_MS } from "../../model/time.ts";
 import type { ComponentChildren } from "preact";
 import type { ExceptionDraft, ExceptionMatch, ExceptionPreview, ExceptionRow } from "../protocol.ts";
 import { FindingTable } from "./findings.tsx";
@@ -15,7 +16,7 @@ import { state } from "./live.ts";
 import { announcement, Panel, ProblemNote, ViewHead } from "./parts.tsx";
 import { go, hrefOf, type Route, route, valuesOf } from "./route.ts";
 import { messageOf, request } from "./session.ts";
-import { countText, DAY_MS } from "./words.tsx";
+import { countText } from "./words.tsx";
 
 const PREVIEW_PAUSE_MS = 300;
 const MOST_DAYS = 365;

@@ -10,9 +10,10 @@ import { max, ticks } from "d3-array";
 import { stack, stackOffsetDiverging } from "d3-shape";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { SEVERITIES, type Severity } from "../../model/terms.ts";
+import { DAY_MS } from "../../model/time.ts";
 import type { Overview } from "../protocol.ts";
 import { go, hrefOf } from "./route.ts";
-import { CountLink, countsText, DAY_MS, numberText, sumOf } from "./words.tsx";
+import { CountLink, countsText, numberText, sumOf } from "./words.tsx";
 
 /** One bar of severities; `most` is what a full bar stands for. */
 export function SeverityBar(

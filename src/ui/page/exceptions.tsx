@@ -6,13 +6,14 @@
 /// <reference lib="dom.iterable" />
 /** What is accepted: by whom, why, until when, how many findings it matches; and the way back. */
 import { useEffect, useRef, useState } from "preact/hooks";
+import { DAY_MS } from "../../model/time.ts";
 import type { ExceptionList, ExceptionMatch, ExceptionRow, FindingFilter } from "../protocol.ts";
 import { useAnswer } from "./answers.ts";
 import { state } from "./live.ts";
 import { announcement, Empty, Loaded, ProblemNote, ViewHead } from "./parts.tsx";
 import { hrefOf, oneValue, route } from "./route.ts";
 import { messageOf, request } from "./session.ts";
-import { CountLink, countText, DAY_MS, LinkedText, numberText, Time } from "./words.tsx";
+import { CountLink, countText, LinkedText, numberText, Time } from "./words.tsx";
 
 const SOON_MS = 14 * DAY_MS;
 

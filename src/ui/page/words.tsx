@@ -8,12 +8,12 @@
 import { signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { SEVERITIES, type Severity } from "../../model/terms.ts";
+import { DAY_MS } from "../../model/time.ts";
 import type { FindingFilter } from "../protocol.ts";
 import { hrefOf } from "./route.ts";
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
-export const DAY_MS = 24 * HOUR_MS;
 
 /** Ticks so that ages grow while the page is open. */
 const now = signal(Date.now());
