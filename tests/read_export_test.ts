@@ -367,3 +367,19 @@ Deno.test("export --coverage adds the checks made, and is refused for formats th
   assertEquals(records.slice(-2), ["coverage", "end"]);
   assertEquals((await zen(["export", "-o", "openvex", "--coverage"], world)).code, 2);
 });
+
+Deno.test("export reads the exceptions of its namespace alone, and says where it may not read any", async () => {
+  await using world = await startWorldWithException();
+  using _fault = world.server.faults.add({
+    path: /^\/apis\/zen\.kube-zen\.io\/v1alpha1\/observationexceptions/,
+    effect: { kind: "deny" },
+  });
+  const accepted = ["export", "-o", "csv", "--phase", "Accepted"];
+  const inShop = await zen([...accepted, "-n", "shop"], world);
+  assertEquals([inShop.code, inShop.err], [0, ""]);
+  assertStringIncludes(inShop.out, "MiniZip is not used");
+  const everywhere = await zen(accepted, world);
+  assertEquals(everywhere.code, 0);
+  assertStringIncludes(everywhere.err, "you may not list observationexceptions.zen.kube-zen.io");
+  assertEquals(everywhere.out.includes("MiniZip is not used"), false);
+});

@@ -1,8 +1,10 @@
 /** `export`: findings with their dates, in a form that other tools and auditors read. */
 import { type Command, Option } from "commander";
 import { type Phase, PHASES } from "../../model/observation.ts";
+import { type KubeObject, namespacedName } from "../../kube/api.ts";
 import { readCoverage } from "../../read/coverage.ts";
-import { type Finding, readExceptions, toFinding } from "../../read/finding.ts";
+import { EXCEPTIONS_UNREADABLE, listExceptions } from "../../read/exceptions.ts";
+import { type Finding, toFinding } from "../../read/finding.ts";
 import { readObservations } from "../../read/observations.ts";
 import type { Selection } from "../../read/selection.ts";
 import { clean } from "../../text/clean.ts";
@@ -115,12 +117,19 @@ function keepOf({ folder, keep }: ExportFlags): number | undefined {
 }
 
 /** Exceptions are read when the first finding that one covers comes. */
-async function* findingsOf({ api, reading, now }: Reader, selection: Selection): AsyncGenerator<Finding[]> {
-  let exceptions: Awaited<ReturnType<typeof readExceptions>> | undefined;
+async function* findingsOf(reader: Reader, selection: Selection): AsyncGenerator<Finding[]> {
+  const { api, reading, now } = reader;
+  let exceptions: ReadonlyMap<string, KubeObject> | undefined;
   for await (const page of readObservations(api, selection, reading)) {
-    if (page.some(({ status }) => status?.exception)) exceptions ??= await readExceptions(api, reading);
+    if (page.some(({ status }) => status?.exception)) exceptions ??= await exceptionsOf(reader);
     yield page.map((observation) => toFinding(observation, { now, exceptions: exceptions ?? new Map() }));
   }
+}
+
+async function exceptionsOf({ api, selection, reading }: Reader): Promise<ReadonlyMap<string, KubeObject>> {
+  const listed = await listExceptions(api, selection);
+  if (!listed) reading.onNote?.(EXCEPTIONS_UNREADABLE);
+  return new Map(listed?.map((exception) => [namespacedName(exception), exception]));
 }
 
 /** The command as a shell takes it, on one line. */
