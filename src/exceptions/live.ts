@@ -386,6 +386,8 @@ class LiveExceptions implements Exceptions {
 
   /** Hands on the statuses that differ, those of exceptions that accept nothing first. */
   #tell(): void {
+    // Counting goes over all findings.
+    if (this.#entries.size === 0) return;
     const counts = this.#options.acceptedCounts();
     for (const inForce of [false, true]) {
       for (const entry of this.#entries.values()) {
