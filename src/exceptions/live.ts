@@ -495,8 +495,6 @@ function shareOf(
   return each;
 }
 
-/** Of two of one age the one whose name comes later is the younger. */
-
 function withoutSpec({ apiVersion, kind, metadata, status }: KubeObject): KubeObject {
   const { namespace, name, uid, generation, resourceVersion, creationTimestamp } = metadata;
   const kept = { namespace, name, uid, generation, resourceVersion, creationTimestamp };
@@ -507,5 +505,3 @@ function withoutSpec({ apiVersion, kind, metadata, status }: KubeObject): KubeOb
     ...(isObject(status) && { status }),
   };
 }
-
-/** `namespace/name`. */

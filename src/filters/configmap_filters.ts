@@ -5,7 +5,7 @@ import type { WatchEvent } from "../kube/watch.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { FilterDocument } from "./filter.ts";
-import type { FilterStatus } from "./filter_status.ts";
+import { type FilterStatus, messageWith } from "./filter_status.ts";
 import type { LiveFilters } from "./live.ts";
 import { LastGood } from "./last_good.ts";
 import { formatProblem, type Problem } from "../text/problem.ts";
@@ -210,9 +210,7 @@ export class ConfigMapFilters {
       lastGood: this.#text,
       ready: isLoaded,
       reason: REASONS[this.#state],
-      message: isLoaded
-        ? ["In force", ...this.#warnings.map((warning) => `Warning: ${warning}`)].join(". ")
-        : `${problems}; ${this.#consequence()}`,
+      message: isLoaded ? messageWith(this.#warnings, "In force") : `${problems}; ${this.#consequence()}`,
     });
   }
 

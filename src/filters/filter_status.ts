@@ -33,6 +33,19 @@ export const STATUS_KEYS = {
   message: "message",
 } as const;
 
+/** Prefix, in a message, of a setting that is valid but probably a mistake. */
+const WARNING = "Warning: ";
+
+/** The message of a document in force, with its warnings. */
+export function messageWith(warnings: readonly string[], state: string): string {
+  return [state, ...warnings.map((warning) => `${WARNING}${warning}`)].join(". ");
+}
+
+/** True where `messageWith` put a warning into the message. */
+export function hasWarning(message: string): boolean {
+  return message.includes(WARNING);
+}
+
 /** The state of the ConfigMap's filters. */
 export interface ConfigMapState {
   /** The text in force. */
@@ -175,7 +188,7 @@ export function createFilterStatus(options: FilterStatusOptions): FilterStatus {
 
   /** The merge patch of the data that adds shares to the drops of a ConfigMap; undefined where they add nothing. */
   function dropsText(data: JsonObject, added: ConfigMapShares): JsonObject | undefined {
-    const stored = parsed(data[STATUS_KEYS.drops]);
+    const stored = storedDrops(data);
     const storedSources = isObject(stored.sources) ? stored.sources : {};
     const inForce = filters.documentsOf("configMap").map(({ source }) => source);
     const sources: JsonObject = {};
@@ -313,7 +326,9 @@ function isListOfDrops(value: Json): value is Json[] {
   return Array.isArray(value) && value.length > 0 && dropsOf(value.slice(0, 1)).length === 1;
 }
 
-function parsed(text: Json | undefined): JsonObject {
+/** What the data of that ConfigMap hold under `STATUS_KEYS.drops`; empty where it is no JSON object. */
+export function storedDrops(data: JsonObject): JsonObject {
+  const text = data[STATUS_KEYS.drops];
   if (typeof text !== "string") return {};
   try {
     const value: unknown = JSON.parse(text);

@@ -1,4 +1,5 @@
 /** The ObservationFilters. The last valid spec of each is active until the object is deleted. */
+import { hasWarning, messageWith } from "./filter_status.ts";
 import type { Clock } from "../model/time.ts";
 import { GROUP } from "../model/observation.ts";
 import { isObject, type JsonObject } from "../model/json.ts";
@@ -32,8 +33,6 @@ export const MAX_SPEC_LENGTH = 262_144;
 const MAX_SURPLUS = 10_000;
 /** Longest message of a condition. */
 const MAX_MESSAGE = 1_024;
-/** Prefix, in a message, of a setting that is valid but probably a mistake. */
-const WARNING = "Warning: ";
 /** Most specs of a list that are read in one turn of the event loop. */
 const READ_AT_ONCE = 20;
 
@@ -338,7 +337,7 @@ export class ObservationFilters {
     const known = this.#options.knownSources();
     const warnings = known ? warningsOf(document, { known, definedBy: "an Ingester" }) : [];
     const state = document.block.mode === "Shadow" ? "Counts and drops nothing" : "In force";
-    const message = [state, ...warnings.map((warning) => `${WARNING}${warning}`)].join(". ");
+    const message = messageWith(warnings, state);
     return { status: "True", reason: "Loaded", message: cut(message, MAX_MESSAGE), observedGeneration };
   }
 
@@ -417,10 +416,8 @@ export class ObservationFilters {
   }
 }
 
-/** `namespace/name`. */
-
 function logWarnings(key: string, { message }: ReadyCondition): void {
-  if (message.includes(WARNING)) {
+  if (hasWarning(message)) {
     log.warn("Filters are valid but look like a mistake", { observationFilter: key, message });
   }
 }

@@ -1,6 +1,6 @@
 /** What filters and the storage budget left out lately, by the statuses that zen-watcher writes. */
 import { type Drop, dropsOf } from "../filters/drops.ts";
-import { STATUS_KEYS } from "../filters/filter_status.ts";
+import { hasWarning, STATUS_KEYS, storedDrops } from "../filters/filter_status.ts";
 import { CONFIG_MAPS } from "../kube/core_resources.ts";
 import { OBSERVATION_FILTERS } from "../filters/observation_filters.ts";
 import { describeAccess } from "../kube/access.ts";
@@ -127,7 +127,7 @@ async function configMapDocuments(
     } else throw error;
     return [];
   }
-  const drops = parsed(data[STATUS_KEYS.drops]);
+  const drops = storedDrops(data);
   const sources = isObject(drops.sources) ? drops.sources : {};
   const message = String(data[STATUS_KEYS.message] ?? "");
   const note = noteOf(data[STATUS_KEYS.ready], message);
@@ -158,7 +158,7 @@ function ofIngester({ metadata, spec, status }: KubeObject): DroppedBy[] {
 }
 
 function noteOf(ready: Json | undefined, message: string): string {
-  return ready !== "True" || message.includes("Warning: ") ? message : "";
+  return ready !== "True" || hasWarning(message) ? message : "";
 }
 
 /** A document by the fields of a status that filters write. */
@@ -177,13 +177,4 @@ function documentOf(document: string, status: Json | undefined, note: string): D
 
 function countOf(value: Json | undefined): number {
   return typeof value === "number" ? value : 0;
-}
-
-function parsed(text: Json | undefined): JsonObject {
-  try {
-    const value: unknown = JSON.parse(typeof text === "string" ? text : "{}");
-    return isObject(value) ? value : {};
-  } catch {
-    return {};
-  }
 }
