@@ -65,10 +65,14 @@ export function svg(drawing: Drawing): string {
 export function mermaid({ rows, arrows }: Drawing): string {
   const node = (box: Box) => `${box.id}["${labelOf(box).join("<br>")}"]`;
   const lines = arrows ? [...rows.flat().map(node), ...arrows.map(([from, to]) => `${from} --> ${to}`)] : [
-    ...rows.flatMap((
-      boxes,
-      row,
-    ) => [`subgraph row${row}[" "]`, ...boxes.map((box) => `  ${node(box)}`), "end"]),
+    ...rows.flatMap((boxes, row) => [
+      `subgraph row${row}[" "]`,
+      "  direction LR",
+      ...boxes.map((box) => `  ${node(box)}`),
+      // Boxes without links would stand below each other.
+      ...boxes.length > 1 ? [`  ${boxes.map(({ id }) => id).join(" ~~~ ")}`] : [],
+      "end",
+    ]),
     ...rows.slice(1).map((_, row) => `row${row} --> row${row + 1}`),
   ];
   return `flowchart TD\n${lines.map((text) => `  ${text}\n`).join("")}`;
