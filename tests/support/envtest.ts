@@ -60,8 +60,13 @@ export class Envtest extends Cluster implements AsyncDisposable {
     await this.#apiServer.start();
     await this.#apiServer.ready(async () => {
       if ((await this.ask("GET", "/readyz")).status !== 200) return false;
-      // Ready comes a moment before the namespaces everything else is put into.
-      return (await this.ask("GET", "/api/v1/namespaces/default")).status === 200;
+      // Ready comes before the server has made its own objects. It makes these two last: the namespace that all else is put into
+      // and, after the Service of that name, the EndpointSlice of its own address.
+      const slice = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes";
+      for (const path of ["/api/v1/namespaces/default", slice]) {
+        if ((await this.ask("GET", path)).status !== 200) return false;
+      }
+      return true;
     }, START_TIMEOUT_MS);
   }
 
