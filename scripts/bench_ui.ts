@@ -1,5 +1,5 @@
 import { startDevCluster } from "../src/devcluster/mod.ts";
-import { fixedConnection } from "../src/kube/auth/connection.ts";
+import { fixedConnection } from "../src/kube/api.ts";
 import { createKubeClient } from "../src/kube/client.ts";
 import type { Json, JsonObject } from "../src/model/json.ts";
 import { OBSERVATIONS } from "../src/store/observations.ts";

@@ -6,7 +6,7 @@ import { createNamespaces, createOrReplace, installCrds } from "../scripts/suppo
 import { OBSERVATION_FILTERS } from "../src/filters/observation_filters.ts";
 import { isObject, type JsonObject } from "../src/model/json.ts";
 import { startTestCluster, type TestCluster } from "./support/test_cluster.ts";
-import { fixedConnection } from "../src/kube/auth/connection.ts";
+import { fixedConnection } from "../src/kube/api.ts";
 import { createKubeClient, type KubeClient } from "../src/kube/client.ts";
 import { CONFIG_MAPS, CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES } from "../src/kube/core_resources.ts";
 import { OBSERVATIONS } from "../src/store/mod.ts";

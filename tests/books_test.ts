@@ -1,6 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { createMetrics } from "../src/telemetry/metrics.ts";
-import { createBooks } from "../src/telemetry/accounting.ts";
+import { createBooks, createMetrics } from "../src/telemetry/metrics.ts";
 import { normalEvent } from "./support/normal_event.ts";
 
 Deno.test("createBooks() counts beyond 100 sources as other, but the built-in ones always by name", () => {

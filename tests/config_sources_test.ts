@@ -3,7 +3,7 @@ import { assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { isObject, type JsonObject } from "../src/model/json.ts";
 import { startTestCluster } from "./support/test_cluster.ts";
-import { fixedConnection } from "../src/kube/auth/connection.ts";
+import { fixedConnection } from "../src/kube/api.ts";
 import { createKubeClient } from "../src/kube/client.ts";
 import { INGESTERS } from "../src/mapped/kinds.ts";
 import { OBSERVATIONS } from "../src/store/mod.ts";

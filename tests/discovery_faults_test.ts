@@ -1,7 +1,7 @@
 /** An API group whose discovery fails is not an uninstalled tool: its findings are neither resolved nor deleted. */
 import { assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
-import { fixedConnection } from "../src/kube/auth/connection.ts";
+import { fixedConnection } from "../src/kube/api.ts";
 import { createKubeClient } from "../src/kube/client.ts";
 import { startTestApp } from "./support/app.ts";
 import { eventually } from "./support/eventually.ts";

@@ -6,7 +6,7 @@ const SRC = new URL("../src/", import.meta.url).href;
 /** Reads, writes and watches; the proxy refuses all three. */
 const PROGRAM = `
   const { createKubeClient } = await import("${SRC}kube/client.ts");
-  const { fixedConnection } = await import("${SRC}kube/auth/connection.ts");
+  const { fixedConnection } = await import("${SRC}kube/api.ts");
   const api = createKubeClient(fixedConnection({ server: "https://cluster.invalid:6443" }));
   const type = { group: "", version: "v1", plural: "pods", kind: "Pod", namespaced: true };
   await api.get(type, "a", { namespace: "ns" }).catch(() => {});

@@ -2,7 +2,7 @@
 import { assert } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { startDevCluster } from "../src/devcluster/mod.ts";
-import { fixedConnection } from "../src/kube/auth/connection.ts";
+import { fixedConnection } from "../src/kube/api.ts";
 import { createKubeClient } from "../src/kube/client.ts";
 import { startTestApp } from "./support/app.ts";
 import { playFilterStory } from "./support/filter_story.ts";

@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { startDevCluster } from "../src/devcluster/mod.ts";
-import { fixedConnection } from "../src/kube/auth/connection.ts";
+import { fixedConnection } from "../src/kube/api.ts";
 import { createKubeClient } from "../src/kube/client.ts";
 import { systemClock } from "../src/model/time.ts";
 import { startTestApp } from "./support/app.ts";

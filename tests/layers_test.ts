@@ -26,9 +26,9 @@ Deno.test("layers: downward imports, tests and scripts are free", () => {
   const graph = graphOf({
     "main.ts": "src/cli/main.ts, src/settings.ts",
     "src/cli/main.ts": "src/app.ts, src/model/json.ts",
-    "src/app.ts": "src/http/app.ts, src/store/mod.ts, src/kube/auth/connection.ts",
-    "src/http/app.ts": "hono, src/telemetry/accounting.ts",
-    "src/kube/auth/connection.ts": "src/kube/auth/kubeconfig.ts",
+    "src/app.ts": "src/http/app.ts, src/store/mod.ts, src/kube/client.ts",
+    "src/http/app.ts": "hono, src/telemetry/metrics.ts",
+    "src/kube/client.ts": "src/kube/auth/kubeconfig.ts",
     "src/kube/auth/kubeconfig.ts": "lazy @kubernetes/client-node",
     "src/model/json_test.ts": "src/kube/api.ts",
     "scripts/dev.ts": "src/devcluster/mod.ts, src/app.ts",
@@ -56,8 +56,8 @@ Deno.test("layers: every rule has its breach", () => {
       "src/sources/a.ts imports a type of hono: only src/http/, src/ui/ may",
     ],
     [
-      { "src/kube/auth/connection.ts": "@kubernetes/client-node" },
-      "src/kube/auth/connection.ts imports @kubernetes/client-node: only src/kube/auth/kubeconfig.ts may",
+      { "src/kube/client.ts": "@kubernetes/client-node" },
+      "src/kube/client.ts imports @kubernetes/client-node: only src/kube/auth/kubeconfig.ts may",
     ],
     [
       { "src/app.ts": "tests/support/assert.ts" },
@@ -94,13 +94,13 @@ Deno.test("layers: two files of src may not export one name", () => {
 
 Deno.test("layers: a breach names the chain of imports from the production entry", () => {
   const graph = graphOf({
-    "main.ts": "src/kube/auth/connection.ts, lazy scripts/dev.ts",
+    "main.ts": "src/kube/client.ts, lazy scripts/dev.ts",
     "scripts/dev.ts": "src/devcluster/mod.ts",
-    "src/kube/auth/connection.ts": "src/kube/auth/kubeconfig.ts",
+    "src/kube/client.ts": "src/kube/auth/kubeconfig.ts",
     "src/kube/auth/kubeconfig.ts": "@kubernetes/client-node",
   });
   assertEquals(breaches(graph), [
-    "client-node is loaded at start: main.ts → src/kube/auth/connection.ts → src/kube/auth/kubeconfig.ts → @kubernetes/client-node",
+    "client-node is loaded at start: main.ts → src/kube/client.ts → src/kube/auth/kubeconfig.ts → @kubernetes/client-node",
     "main.ts imports scripts/dev.ts: the program may not",
     "the production entry reaches the development cluster: main.ts → scripts/dev.ts → src/devcluster/mod.ts",
   ]);
@@ -131,15 +131,16 @@ Deno.test("layers: an import circle is named, by whatever imports it is closed",
 
 Deno.test("layers: the graph is read from the modules themselves", async () => {
   const root = new URL("../", import.meta.url);
-  const graph = await readGraph(root, ["src/http/sender.ts"]);
-  assertEquals(graph.get("src/http/sender.ts")?.imports, [
+  const graph = await readGraph(root, ["src/http/request.ts"]);
+  assertEquals(graph.get("src/http/request.ts")?.imports, [
     { target: "node:crypto", lazy: false, typeOnly: false },
     { target: "node:net", lazy: false, typeOnly: false },
-    { target: "hono", lazy: false, typeOnly: true },
     { target: "lru-cache", lazy: false, typeOnly: false },
     { target: "src/model/time.ts", lazy: false, typeOnly: true },
     { target: "src/sources/source.ts", lazy: false, typeOnly: true },
-    { target: "src/http/problem.ts", lazy: false, typeOnly: false },
+    { target: "src/pipeline/limits.ts", lazy: false, typeOnly: false },
+    { target: "hono", lazy: false, typeOnly: true },
+    { target: "hono", lazy: false, typeOnly: true },
   ]);
-  assertEquals(graph.get("src/http/problem.ts")?.path, "src/http/problem.ts");
+  assertEquals(graph.get("src/pipeline/limits.ts")?.path, "src/pipeline/limits.ts");
 });

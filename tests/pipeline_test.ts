@@ -1,6 +1,6 @@
 /** The program end to end on the embedded API server: what goes in through its real ways, and what a user then sees. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { fixedConnection } from "../src/kube/auth/connection.ts";
+import { fixedConnection } from "../src/kube/api.ts";
 import { createKubeClient } from "../src/kube/client.ts";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import type { JsonObject } from "../src/model/json.ts";

@@ -138,7 +138,7 @@ Deno.test("readObservations() continues after a 410 in the middle of a list, and
     });
   });
   const { createKubeClient } = await import("../src/kube/client.ts");
-  const { fixedConnection } = await import("../src/kube/auth/connection.ts");
+  const { fixedConnection } = await import("../src/kube/api.ts");
   using api = createKubeClient(fixedConnection({ server: server.url }));
   const read: string[] = [];
   for await (const page of readObservations(api, {}, { pageSize: 2 })) {

@@ -3,7 +3,7 @@ import { assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { isObject } from "../src/model/json.ts";
 import { CONFIG_MAPS, CUSTOM_RESOURCE_DEFINITIONS } from "../src/kube/core_resources.ts";
-import { fixedConnection } from "../src/kube/auth/connection.ts";
+import { fixedConnection } from "../src/kube/api.ts";
 import { createKubeClient } from "../src/kube/client.ts";
 import { startTestApp, type TestApp } from "./support/app.ts";
 import { statusOf } from "./support/books.ts";

@@ -3,7 +3,7 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { request } from "node:https";
 import type { TLSSocket } from "node:tls";
 import { startDevCluster } from "../src/devcluster/mod.ts";
-import { fixedConnection } from "../src/kube/auth/connection.ts";
+import { fixedConnection } from "../src/kube/api.ts";
 import { createKubeClient } from "../src/kube/client.ts";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { listen } from "../src/http/server.ts";

@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { parse } from "yaml";
 import { isObject, type JsonObject } from "../src/model/json.ts";
-import type { Account } from "../src/telemetry/accounting.ts";
+import type { Account } from "../src/telemetry/metrics.ts";
 import { evaluationsOf, type TestApp } from "./support/app.ts";
 import { closedBooks, statusOf } from "./support/books.ts";
 import { type DevWorld, occurrencesOf, startDevWorld } from "./support/dev_world.ts";

@@ -5,7 +5,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
 import { isObject } from "../src/model/json.ts";
-import { fixedConnection } from "../src/kube/auth/connection.ts";
+import { fixedConnection } from "../src/kube/api.ts";
 import { createKubeClient, type KubeClient } from "../src/kube/client.ts";
 import type { WatchTuning } from "../src/kube/watch.ts";
 import { alert, alertedPods, sendAlerts, wantedPods } from "./support/alerts.ts";

@@ -5,7 +5,7 @@
 import { assert } from "@std/assert";
 import { Session } from "node:inspector";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
-import { fixedConnection } from "../src/kube/auth/connection.ts";
+import { fixedConnection } from "../src/kube/api.ts";
 import { createKubeClient } from "../src/kube/client.ts";
 import { alert } from "./support/alerts.ts";
 import type { Said, Told } from "./support/api_server_worker.ts";

@@ -1,6 +1,5 @@
 /** The API server under the benchmark: a kube-apiserver with its etcd, new for each measurement. */
-import type { KubeApi } from "../../src/kube/api.ts";
-import { fixedConnection } from "../../src/kube/auth/connection.ts";
+import { fixedConnection, type KubeApi } from "../../src/kube/api.ts";
 import { createKubeClient } from "../../src/kube/client.ts";
 import { startEnvtest } from "../../tests/support/envtest.ts";
 import { ownAccount } from "../../tests/support/rights.ts";

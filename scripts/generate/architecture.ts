@@ -38,9 +38,9 @@ const EVENT: Drawing = {
   title: "The way of an event",
   rows: [
     [
-      box("webhook", { columns: [0, 4], title: "Webhook request", path: "src/http/webhooks.ts" }),
+      box("webhook", { columns: [0, 4], title: "Webhook request", path: "src/http/app.ts" }),
       box("watch", { columns: [4, 4], title: "Watch event", path: "src/kube/watch.ts" }),
-      box("configmap", { columns: [8, 4], title: "ConfigMap", path: "src/sources/feeds/configmap.ts" }),
+      box("configmap", { columns: [8, 4], title: "ConfigMap", path: "src/sources/feeds/pulled.ts" }),
     ],
     [
       box("document", {
@@ -100,7 +100,7 @@ const EVENT: Drawing = {
       box("settle", {
         columns: [0, 12],
         title: "Settle",
-        path: "src/telemetry/accounting.ts",
+        path: "src/telemetry/metrics.ts",
         text: "exactly one outcome: created, deduped, filtered or failed",
       }),
     ],

@@ -1,8 +1,7 @@
 /** The cluster a script works on: the embedded development API server, one named explicitly, or the user's own. */
-import { type Connection, fixedConnection } from "../../src/kube/auth/connection.ts";
+import { type Connection, fixedConnection, type KubeApi, NetworkError } from "../../src/kube/api.ts";
 import { findConnection, kubeconfigConnection } from "../../src/kube/auth/kubeconfig.ts";
 import { createKubeClient } from "../../src/kube/client.ts";
-import { type KubeApi, NetworkError } from "../../src/kube/api.ts";
 import { startDevCluster } from "../../src/devcluster/mod.ts";
 import { errorMessage } from "../../src/model/error_message.ts";
 import { environment } from "../../src/settings.ts";

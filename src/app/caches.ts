@@ -5,7 +5,7 @@ import { createFilterStatus, filterStatusName } from "../filters/filter_status.t
 import type { KnownSource } from "../filters/warnings.ts";
 import { createExceptions, type Exceptions } from "../exceptions/live.ts";
 import { createFiltersWatch, type FiltersWatch } from "../filters/watch.ts";
-import { LiveFilters } from "../filters/live.ts";
+import { LiveFilters } from "../filters/filter.ts";
 import { every, RunnableGroup } from "../lifecycle.ts";
 import { MappedSources } from "../mapped/runtime.ts";
 import { createDrawContext } from "../sources/draw_context.ts";
@@ -43,8 +43,7 @@ import {
   type StoredObservation,
   type StoreOptions,
 } from "../store/mod.ts";
-import type { Metrics } from "../telemetry/metrics.ts";
-import type { Books } from "../telemetry/accounting.ts";
+import type { Books, Metrics } from "../telemetry/metrics.ts";
 
 /** The caches, and the group that keeps them. */
 export interface Caches {

@@ -1,14 +1,12 @@
 /** HTTP: routes, listeners, and how they finish. */
-import { createHttpApp, createMetricsApp, type HttpApp } from "../http/app.ts";
-import { addressSet, clientLimit, webhookToken } from "../http/sender.ts";
-import { createBodyLimits } from "../http/body.ts";
+import { createHttpApp, createMetricsApp, type HttpApp, type PostFeeds } from "../http/app.ts";
+import { addressSet, clientLimit, createBodyLimits, webhookToken } from "../http/request.ts";
 import { listen, type Listener } from "../http/server.ts";
 import { readCertificates } from "../http/tls.ts";
 import { settledWithin, sleep } from "../kube/retry.ts";
 import type { Settings } from "../settings.ts";
-import type { PostFeeds } from "../sources/feeds/post.ts";
 import type { SourceStates } from "../sources/status.ts";
-import { type Account, type Books } from "../telemetry/accounting.ts";
+import type { Account, Books } from "../telemetry/metrics.ts";
 import { logger } from "../telemetry/logging.ts";
 import { VERSION } from "../version.ts";
 import type { Caches } from "./caches.ts";

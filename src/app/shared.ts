@@ -8,8 +8,7 @@ import type { ChangeSignal } from "../model/change_signal.ts";
 import type { Clock, ServerClock } from "../model/time.ts";
 import type { Settings } from "../settings.ts";
 import type { SourceStates } from "../sources/status.ts";
-import type { Books } from "../telemetry/accounting.ts";
-import type { Metrics } from "../telemetry/metrics.ts";
+import type { Books, Metrics } from "../telemetry/metrics.ts";
 import type { Scope } from "./sources.ts";
 
 /** What all three groups of the program use. */

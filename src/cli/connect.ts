@@ -1,6 +1,6 @@
 /** Connects a command to its cluster. */
 import { type ClusterChoice, findConnection } from "../kube/auth/kubeconfig.ts";
-import type { Connection, Endpoint } from "../kube/auth/connection.ts";
+import type { Connection, Endpoint } from "../kube/api.ts";
 import { createKubeClient, type KubeClient } from "../kube/client.ts";
 import type { Settings } from "../settings.ts";
 import { type ClusterFlags, usage } from "./command.ts";

@@ -7,7 +7,7 @@ import { createMetrics } from "../telemetry/metrics.ts";
 import { addDrop, addedDrops, emptyShare, mergeShares, type Share } from "./drops.ts";
 import { createFilterStatus } from "./filter_status.ts";
 import { CONFIG_MAPS } from "../kube/core_resources.ts";
-import { LiveFilters } from "./live.ts";
+import { LiveFilters } from "./filter.ts";
 import { OBSERVATION_FILTERS } from "./observation_filters.ts";
 
 const HOUR_MS = 3_600_000;

@@ -12,7 +12,7 @@ import { type StatusApi, type StatusTarget, StatusWriter } from "../kube/status_
 import { logger } from "../telemetry/logging.ts";
 import { utf8Length } from "../text/clean.ts";
 import { addDrop, addedDrops, dropsOf, emptyShare, mergeShares, type Share } from "./drops.ts";
-import type { LiveFilters } from "./live.ts";
+import type { LiveFilters } from "./filter.ts";
 import { CONFIG_MAPS } from "../kube/core_resources.ts";
 
 /** The name of the ConfigMap with the state of the filter ConfigMap's filters, for an instance. */

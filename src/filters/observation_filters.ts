@@ -10,8 +10,7 @@ import type { WatchEvent } from "../kube/watch.ts";
 import { logger } from "../telemetry/logging.ts";
 import { cut } from "../text/clean.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import type { FilterDocument } from "./filter.ts";
-import type { LiveFilters } from "./live.ts";
+import type { FilterDocument, LiveFilters } from "./filter.ts";
 import { formatPath, formatProblem } from "../text/problem.ts";
 import { type KnownSource, warningsOf } from "./warnings.ts";
 

@@ -18,7 +18,7 @@ import {
 } from "./configmap_filters.ts";
 import type { FilterStatus } from "./filter_status.ts";
 import { CONFIG_MAPS } from "../kube/core_resources.ts";
-import type { DocumentReport } from "./live.ts";
+import type { DocumentReport } from "./filter.ts";
 import {
   OBSERVATION_FILTERS,
   ObservationFilters,

@@ -14,7 +14,7 @@ import { createFilterStatus } from "./filter_status.ts";
 import { CONFIG_MAPS } from "../kube/core_resources.ts";
 import { createFiltersWatch, type FiltersWatchOptions } from "./watch.ts";
 import { compileFilterExpression } from "./expression.ts";
-import { LiveFilters } from "./live.ts";
+import { LiveFilters } from "./filter.ts";
 import { OBSERVATION_FILTERS } from "./observation_filters.ts";
 import type { KnownSource } from "./warnings.ts";
 

@@ -3,8 +3,7 @@ import type { Context } from "hono";
 import { parseJson } from "../text/json.ts";
 import { logger } from "../telemetry/logging.ts";
 import { type AdmissionRules, answerReview, judgeAdmission, readReview } from "./admission_judge.ts";
-import { ByteBudget, readBody } from "./body.ts";
-import { problem, Refusal, requestIdOf } from "./problem.ts";
+import { ByteBudget, problem, readBody, Refusal, requestIdOf } from "./request.ts";
 
 export const ADMISSION_PATH = "/admission/validate";
 

@@ -1,18 +1,18 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { createHmac } from "node:crypto";
-import type { Hono } from "hono";
+import { Hono } from "hono";
 import { ONE_CREATED, postedSource, postFeeds } from "../../tests/support/post_feeds.ts";
 import { systemClock } from "../model/time.ts";
 import type { Payload } from "../model/event.ts";
 import type { Intake, IntakeResult } from "../pipeline/intake.ts";
-import { NO_LIMITS } from "../pipeline/limits.ts";
-import type { PostFeeds } from "../sources/feeds/post.ts";
+import { type Bindings, createHttpApp, createWebhookHandler, type PostFeeds } from "./app.ts";
 import type { PostFeed } from "../sources/source.ts";
 import { createMetrics, type Metrics } from "../telemetry/metrics.ts";
 import { WEBHOOK_STATUSES } from "../telemetry/series.ts";
-import { type Bindings, createHttpApp } from "./app.ts";
-import { addressSet, clientLimit, plainAddress } from "./sender.ts";
-import { createBodyLimits } from "./body.ts";
+import { addressSet, clientLimit, createBodyLimits, plainAddress } from "./request.ts";
+import type { JsonObject } from "../model/json.ts";
+import { configureLogging } from "../telemetry/logging.ts";
+import { NO_LIMITS } from "../pipeline/limits.ts";
 
 interface Setup {
   readonly app: Hono<{ Bindings: Bindings }>;
@@ -380,5 +380,77 @@ Deno.test("createHttpApp() keeps the readable documents of a body and names the 
   assertStringIncludes(
     await metrics.registry.metrics(),
     'payload_errors_total{source="falco",reason="unreadable"} 1',
+  );
+});
+
+const MINUTE_MS = 60_000;
+
+Deno.test("refused webhook requests are a warning once a minute for each endpoint and status, with how many they were", async () => {
+  let now = 0;
+  const lines: JsonObject[] = [];
+  const texts: string[] = [];
+  const write = (line: string) => {
+    texts.push(line);
+    lines.push(JSON.parse(line));
+  };
+  configureLogging({ level: "INFO", format: "json", write, now: () => now });
+  const handle = createWebhookHandler({
+    posts: postFeeds(["audit", "falco"].map((name) => postedSource(name)), {
+      take: () => Promise.reject(new Error("nothing was to be taken")),
+    }),
+    token: () => "right",
+    clientCertificates: false,
+    allowedIps: addressSet(["10.0.0.0/8"]),
+    trustedProxies: addressSet(["10.9.9.9"]),
+    allow: () => true,
+    bodies: createBodyLimits({ maxBytes: 10, memoryBytes: Infinity }),
+    slices: NO_LIMITS.slices,
+    clock: { now: () => now, monotonic: () => now },
+    signal: new AbortController().signal,
+    metrics: createMetrics(),
+  });
+  const app = new Hono<{ Bindings: { peer: string } }>();
+  app.all("*", async (c) => await handle(c, c.env) ?? c.notFound());
+  const send = async (path: string, init: RequestInit = {}, peer = "10.1.2.3") => {
+    const response = await app.request(path, { method: "POST", body: "payload", ...init }, { peer });
+    await response.body?.cancel();
+    return response.status;
+  };
+  const bearer = (given: string) => ({ authorization: `Bearer ${given}` });
+  for (let batch = 0; batch < 100; batch++) {
+    assertEquals(await send("/audit/webhook", { headers: bearer("hidden") }), 401);
+  }
+  assertEquals(lines.length, 1);
+  const { level, message, endpoint, status, client, requests } = lines[0] ?? {};
+  assertEquals({ level, message, endpoint, status, client, requests }, {
+    level: "WARN",
+    message: "Webhook requests refused",
+    endpoint: "/audit/webhook",
+    status: 401,
+    client: "10.1.2.3",
+    requests: 1,
+  });
+  assertStringIncludes(String(lines[0]?.error), "shows no valid token");
+
+  await send("/falco/webhook/hidden");
+  await send("/falco/webhook/right", { body: "payload, too long" });
+  await send("/falco/webhook/right", { headers: { "content-encoding": "gzip" } });
+  await send("/falco/webhook/right", { method: "GET", body: null });
+  await send("/falco/webhook/right", { headers: { "x-forwarded-for": "192.0.2.1" } }, "10.9.9.9");
+  const others = lines.slice(1).map(({ endpoint, status, client }) => `${endpoint} ${status} ${client}`);
+  assertEquals(others, [
+    "/falco/webhook 401 10.1.2.3",
+    "/falco/webhook 413 10.1.2.3",
+    "/falco/webhook 415 10.1.2.3",
+    "/falco/webhook 405 10.1.2.3",
+    "/falco/webhook 403 192.0.2.1",
+  ]);
+
+  now = MINUTE_MS;
+  await send("/audit/webhook/hidden");
+  assertEquals([lines.length, lines.at(-1)?.status, lines.at(-1)?.requests], [7, 401, 100]);
+  assertEquals(
+    texts.filter((text) => ["hidden", "right", "payload"].some((word) => text.includes(word))),
+    [],
   );
 });

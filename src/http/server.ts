@@ -19,7 +19,7 @@ import { sleep } from "../kube/retry.ts";
 import { errorMessage } from "../model/error_message.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import { freePiece } from "./body.ts";
+import { freePiece } from "./request.ts";
 import { connectionLimit } from "./descriptors.ts";
 import type { Bindings } from "./app.ts";
 import type { Certificates, TlsContext } from "./tls.ts";

@@ -1,8 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { apiServer, status } from "../../tests/support/api_server.ts";
 import { type Access, canI, describeAccess, missingAccess, whoAmI } from "./access.ts";
-import { ApiError, type KubeObject } from "./api.ts";
-import { fixedConnection } from "./auth/connection.ts";
+import { ApiError, fixedConnection, type KubeObject } from "./api.ts";
 import { createKubeClient } from "./client.ts";
 
 /** Answers reviews; `denied` lists what is not allowed, in `describeAccess` words. */

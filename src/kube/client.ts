@@ -5,7 +5,9 @@ import { isObject, type Json, type JsonObject } from "../model/json.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import {
   ApiError,
+  type Connection,
   type DeleteOptions,
+  type Endpoint,
   type KubeApi,
   type KubeList,
   type KubeObject,
@@ -24,7 +26,6 @@ import {
   type WriteOptions,
   writeQuery,
 } from "./api.ts";
-import type { Connection, Endpoint } from "./auth/connection.ts";
 import { type Deadline, deadline } from "./retry.ts";
 
 /** How a client talks, and what it counts. */

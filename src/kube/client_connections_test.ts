@@ -2,8 +2,14 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { apiServer, watchStream } from "../../tests/support/api_server.ts";
 import { eventually } from "../../tests/support/eventually.ts";
-import { ApiError, type KubeObject, NetworkError, type ResourceType } from "./api.ts";
-import { type Endpoint, fixedConnection } from "./auth/connection.ts";
+import {
+  ApiError,
+  type Endpoint,
+  fixedConnection,
+  type KubeObject,
+  NetworkError,
+  type ResourceType,
+} from "./api.ts";
 import { createKubeClient, type KubeClientOptions } from "./client.ts";
 
 const PODS: ResourceType = { group: "", version: "v1", plural: "pods", kind: "Pod", namespaced: true };

@@ -1,8 +1,15 @@
 import { assert, assertEquals, assertObjectMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { apiServer, status, watchStream } from "../../tests/support/api_server.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
-import { ApiError, type KubeObject, NetworkError, type ResourceType } from "./api.ts";
-import { type Connection, type Endpoint, fixedConnection } from "./auth/connection.ts";
+import {
+  ApiError,
+  type Connection,
+  type Endpoint,
+  fixedConnection,
+  type KubeObject,
+  NetworkError,
+  type ResourceType,
+} from "./api.ts";
 import { createKubeClient, type KubeClientOptions } from "./client.ts";
 
 const PODS: ResourceType = { group: "", version: "v1", plural: "pods", kind: "Pod", namespaced: true };

@@ -1,8 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { apiServer, status } from "../../tests/support/api_server.ts";
 import { settled, VirtualTime } from "../../tests/support/virtual_time.ts";
-import { ApiError, type KubeApi, NetworkError } from "./api.ts";
-import { fixedConnection } from "./auth/connection.ts";
+import { ApiError, fixedConnection, type KubeApi, NetworkError } from "./api.ts";
 import { createDiscovery, type GroupVersion, readServed, type ServedByName } from "./discovery.ts";
 import { createKubeClient } from "./client.ts";
 

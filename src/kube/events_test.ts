@@ -1,6 +1,6 @@
 import { assertEquals, assertNotEquals, assertObjectMatch } from "@std/assert";
 import { apiServer, type Seen, status } from "../../tests/support/api_server.ts";
-import { fixedConnection } from "./auth/connection.ts";
+import { fixedConnection } from "./api.ts";
 import { createEventRecorder, type EventDraft, type EventRecorderOptions } from "./events.ts";
 import { createKubeClient } from "./client.ts";
 

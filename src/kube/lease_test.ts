@@ -8,8 +8,7 @@ import {
 } from "../../tests/support/api_server.ts";
 import { LEASE_PATH, leaseServer } from "../../tests/support/lease_server.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
-import type { KubeApi } from "./api.ts";
-import { fixedConnection } from "./auth/connection.ts";
+import { fixedConnection, type KubeApi } from "./api.ts";
 import {
   createLeaderElection,
   holderIdentity,

@@ -8,8 +8,7 @@ import {
 } from "../../tests/support/api_server.ts";
 import { isApply, list, object, observe, REPORTS, script, told } from "../../tests/support/watch_script.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
-import type { KubeObject } from "./api.ts";
-import { fixedConnection } from "./auth/connection.ts";
+import { fixedConnection, type KubeObject } from "./api.ts";
 import { backoff } from "./retry.ts";
 import { createKubeClient } from "./client.ts";
 import { reasonOf, type Watch, watch, type WatchState } from "./watch.ts";

@@ -6,7 +6,7 @@ import type { Expression } from "../filters/expression.ts";
 import { MAX_PAYLOAD_STEPS, type StepBudget } from "../filters/steps.ts";
 import { errorMessage } from "../model/error_message.ts";
 import { isClusterScoped } from "../model/identity.ts";
-import { kindInAnyCase } from "../sources/resources.ts";
+import { kindInAnyCase } from "../sources/objects.ts";
 import { unread } from "../sources/source.ts";
 import { type Each, type ForEach, type Level, NO_ITEM, rootLevel, rootOf, type Value } from "./path.ts";
 

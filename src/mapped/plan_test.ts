@@ -6,7 +6,7 @@ import type { JsonObject } from "../model/json.ts";
 import type { KubeObject } from "../kube/api.ts";
 import { compileFilters } from "../filters/filter.ts";
 import { falco } from "../sources/falco/mod.ts";
-import { objectPayload } from "../sources/feeds/watch.ts";
+import { objectPayload } from "../sources/feeds/pulled.ts";
 import { BUILT_IN } from "../sources/registry.ts";
 import { type Feed, feedId, type PostFeed, type Source } from "../sources/source.ts";
 import { makePlan, type PlanContext } from "./plan.ts";

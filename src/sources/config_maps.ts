@@ -16,7 +16,7 @@ import {
 import type { PayloadError } from "../model/outcome.ts";
 import { bytesOf, payloadErrorsOf, scanJson } from "../text/json.ts";
 import { unread } from "./source.ts";
-import { joined } from "./reports.ts";
+import { joined } from "./objects.ts";
 
 /** The key of the ConfigMap that holds results. */
 export const RESULTS_KEY = "results.json";

@@ -3,7 +3,7 @@ import { type Context, Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { stringify } from "yaml";
 import type { Bindings, HttpApp } from "../http/app.ts";
-import { Refusal } from "../http/problem.ts";
+import { Refusal } from "../http/request.ts";
 import { OBSERVATION_EXCEPTIONS } from "../exceptions/kind.ts";
 import { ApiError, hasStatus, type KubeApi, NetworkError } from "../kube/api.ts";
 import { errorMessage } from "../model/error_message.ts";

@@ -1,5 +1,5 @@
 /** Accepted risks: what is accepted, what a new exception would accept, and writing them with the user's rights. */
-import { Refusal } from "../http/problem.ts";
+import { Refusal } from "../http/request.ts";
 import type { ExceptionDocument } from "../exceptions/document.ts";
 import { ExceptionIndex } from "../exceptions/judge.ts";
 import { EXCEPTION_REASONS } from "../exceptions/kind.ts";

@@ -1,5 +1,5 @@
 /** The filter of a list: from the page's query to a check of each row. */
-import { Refusal } from "../http/problem.ts";
+import { Refusal } from "../http/request.ts";
 import { type Phase, PHASES } from "../model/observation.ts";
 import { DAY_MS, parseTime } from "../model/time.ts";
 import { resourceNameOf } from "../read/row.ts";

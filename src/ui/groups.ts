@@ -1,5 +1,5 @@
 /** Findings counted by workload, rule, image, namespace or source. */
-import { Refusal } from "../http/problem.ts";
+import { Refusal } from "../http/request.ts";
 import { spanMs } from "../model/time.ts";
 import { resourceNameOf } from "../read/row.ts";
 import { byWorstCounts, type Grouping, GROUPINGS, groupOf } from "../read/top.ts";

@@ -1,7 +1,7 @@
 /** Refuses what does not come from the page itself, and sends the headers that keep the page to itself. */
 import type { MiddlewareHandler } from "hono";
 import type { Bindings } from "../http/app.ts";
-import { Refusal } from "../http/problem.ts";
+import { Refusal } from "../http/request.ts";
 
 const POLICY = [
   "default-src 'none'",

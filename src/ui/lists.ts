@@ -1,5 +1,5 @@
 /** The list of findings: filtered, sorted and cut into pages. */
-import { Refusal } from "../http/problem.ts";
+import { Refusal } from "../http/request.ts";
 import { SEVERITIES, type Severity } from "../model/observation.ts";
 import { type Criteria, criteriaOf, matches } from "./filter.ts";
 import type { FindingPage } from "./protocol.ts";

@@ -1,7 +1,6 @@
 /** The page: its server part on the loopback address, with the user's own rights. */
 import { listen } from "../http/server.ts";
-import type { Connection } from "../kube/auth/connection.ts";
-import type { KubeApi } from "../kube/api.ts";
+import type { Connection, KubeApi } from "../kube/api.ts";
 import type { WatchTuning } from "../kube/watch.ts";
 import { createPageApp } from "./app.ts";
 import { LiveView } from "./live.ts";

@@ -1,5 +1,5 @@
 /** Who may read the page's data: one address with a token, good once, gives the secret that requests show. */
-import { sameSecret } from "../http/sender.ts";
+import { sameSecret } from "../http/request.ts";
 
 /** How long an address that was printed is good. */
 const TOKEN_MS = 300_000;

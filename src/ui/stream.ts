@@ -1,5 +1,5 @@
 /** The stream of the page's state: server-sent events by a fetch that shows the secret. */
-import { Refusal } from "../http/problem.ts";
+import { Refusal } from "../http/request.ts";
 import { elapsed } from "../kube/retry.ts";
 import type { ChangeSignal } from "../model/change_signal.ts";
 

@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { normalEvent } from "../support/normal_event.ts";
 import { filterVariables } from "../../src/filters/checks.ts";
 import { compileFilterExpression, type Expression, ExpressionError } from "../../src/filters/expression.ts";
-import { LiveFilters } from "../../src/filters/live.ts";
+import { LiveFilters } from "../../src/filters/filter.ts";
 import { MAX_STEPS } from "../../src/filters/steps.ts";
 import { compileMapped } from "../../src/mapped/compile.ts";
 import { makePlan, MAX_MAPPED, type PlanContext } from "../../src/mapped/plan.ts";

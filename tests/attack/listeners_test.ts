@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { type Controller, startController } from "../../scripts/support/controller.ts";
 import { installCrds } from "../../scripts/support/feed.ts";
 import { startDevCluster } from "../../src/devcluster/mod.ts";
-import { fixedConnection } from "../../src/kube/auth/connection.ts";
+import { fixedConnection } from "../../src/kube/api.ts";
 import { createKubeClient } from "../../src/kube/client.ts";
 import { eventually } from "../support/eventually.ts";
 

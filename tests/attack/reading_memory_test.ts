@@ -7,7 +7,7 @@ import { type Controller, startController } from "../../scripts/support/controll
 import { createNamespaces, installCrds } from "../../scripts/support/feed.ts";
 import { IMAGE_ENV, V8_FLAGS } from "../../scripts/support/permissions.ts";
 import { startDevCluster } from "../../src/devcluster/mod.ts";
-import { fixedConnection } from "../../src/kube/auth/connection.ts";
+import { fixedConnection } from "../../src/kube/api.ts";
 import { createKubeClient } from "../../src/kube/client.ts";
 import { report } from "../cluster/watching.ts";
 

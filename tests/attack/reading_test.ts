@@ -13,8 +13,7 @@ import { postFeeds } from "../support/post_feeds.ts";
 import { DRAW_CONTEXT, EVENT_SETTINGS } from "../support/source_runtime.ts";
 import { parseFilterDocuments } from "../../src/filters/document.ts";
 import { createHttpApp, type HttpApp } from "../../src/http/app.ts";
-import { createBodyLimits } from "../../src/http/body.ts";
-import { addressSet } from "../../src/http/sender.ts";
+import { addressSet, createBodyLimits } from "../../src/http/request.ts";
 import type { KubeObject } from "../../src/kube/api.ts";
 import { sourceOf } from "../../src/mapped/activate.ts";
 import { compileMapped } from "../../src/mapped/compile.ts";
@@ -24,7 +23,7 @@ import { createIntake } from "../../src/pipeline/intake.ts";
 import { createTextLimits, createTimeSlices, NO_LIMITS } from "../../src/pipeline/limits.ts";
 import { audit } from "../../src/sources/audit/mod.ts";
 import { falco } from "../../src/sources/falco/mod.ts";
-import { configMapPayload } from "../../src/sources/feeds/configmap.ts";
+import { configMapPayload } from "../../src/sources/feeds/pulled.ts";
 import type { Source } from "../../src/sources/source.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 

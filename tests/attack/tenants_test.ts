@@ -9,8 +9,7 @@ import { type Controller, startController } from "../../scripts/support/controll
 import { createNamespaces, installCrds } from "../../scripts/support/feed.ts";
 import { OBSERVATIONS } from "../../src/store/observations.ts";
 import { type DevCluster, type DevClusterOptions, startDevCluster } from "../../src/devcluster/mod.ts";
-import type { KubeObject, ResourceType } from "../../src/kube/api.ts";
-import { fixedConnection } from "../../src/kube/auth/connection.ts";
+import { fixedConnection, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
 import { createKubeClient, type KubeClient } from "../../src/kube/client.ts";
 import { report } from "../cluster/watching.ts";
 import { alert } from "../support/alerts.ts";

@@ -1,13 +1,12 @@
 /** The API server of a fleet: a real one, with a separate user for each replica, or the embedded one. */
 import { join } from "node:path";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
-import { fixedConnection } from "../../src/kube/auth/connection.ts";
+import { fixedConnection } from "../../src/kube/api.ts";
 import { createKubeClient, type KubeClient } from "../../src/kube/client.ts";
 import { type Envtest, startEnvtest } from "../support/envtest.ts";
 import { ensureNamespaces } from "../support/objects.ts";
 import { giveOwnRules } from "../support/rights.ts";
-import { startDevWorld } from "../support/dev_world.ts";
-import type { DevWorld } from "../support/dev_world.ts";
+import { type DevWorld, startDevWorld } from "../support/dev_world.ts";
 import type { Ground } from "./fleet.ts";
 
 const CRDS = [

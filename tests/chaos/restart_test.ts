@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { type Controller, startController } from "../../scripts/support/controller.ts";
 import { createNamespaces, installCrds } from "../../scripts/support/feed.ts";
 import { isObject } from "../../src/model/json.ts";
-import { fixedConnection } from "../../src/kube/auth/connection.ts";
+import { fixedConnection } from "../../src/kube/api.ts";
 import { createKubeClient, type KubeClient } from "../../src/kube/client.ts";
 import { LEASES } from "../../src/kube/lease.ts";
 import { alert, alertedPods, sendAlerts, wantedPods } from "../support/alerts.ts";

@@ -3,7 +3,7 @@
  * with `--v8-flags=--expose-gc`, and answers each line of its input with the bytes in use after `gc()`.
  */
 import { startApp } from "../../src/app.ts";
-import { fixedConnection } from "../../src/kube/auth/connection.ts";
+import { fixedConnection } from "../../src/kube/api.ts";
 import { environment, readSettings } from "../../src/settings.ts";
 
 const [server = ""] = Deno.args;

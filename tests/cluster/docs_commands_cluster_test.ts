@@ -7,7 +7,7 @@ import { assert } from "@std/assert";
 import { join } from "node:path";
 import { createNamespaces, feedObjects, installCrds } from "../../scripts/support/feed.ts";
 import { startTestCluster } from "../support/test_cluster.ts";
-import { fixedConnection } from "../../src/kube/auth/connection.ts";
+import { fixedConnection } from "../../src/kube/api.ts";
 import { createKubeClient } from "../../src/kube/client.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
 import { type Block, commandsOf, readPages, ROOT } from "../support/docs.ts";

@@ -4,7 +4,7 @@ import { parse } from "yaml";
 import { createNamespaces, feedObjects, feedWebhook, installCrds } from "../../scripts/support/feed.ts";
 import type { JsonObject } from "../../src/model/json.ts";
 import { startDevCluster } from "../../src/devcluster/mod.ts";
-import { fixedConnection } from "../../src/kube/auth/connection.ts";
+import { fixedConnection } from "../../src/kube/api.ts";
 import { createKubeClient } from "../../src/kube/client.ts";
 import { startTestApp } from "../support/app.ts";
 import { at, CHART, one, renderChart } from "../support/chart.ts";

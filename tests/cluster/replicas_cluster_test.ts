@@ -1,6 +1,6 @@
 /** Replicas as real processes on a real API server: one Observation for each finding, whichever replica gets it and whatever restarts. */
 import { assert, assertEquals } from "@std/assert";
-import type { Account } from "../../src/telemetry/accounting.ts";
+import type { Account } from "../../src/telemetry/metrics.ts";
 import { Fleet } from "../chaos/fleet.ts";
 import { say } from "../chaos/form.ts";
 import { RealGround } from "../chaos/ground.ts";

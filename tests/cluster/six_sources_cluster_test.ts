@@ -5,7 +5,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { type Controller, startController } from "../../scripts/support/controller.ts";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
-import type { Account } from "../../src/telemetry/accounting.ts";
+import type { Account } from "../../src/telemetry/metrics.ts";
 import { AuditLog, judged } from "../support/audit_log.ts";
 import { closedBooks, statusOf } from "../support/books.ts";
 import { choosePorts } from "../support/control_plane.ts";

@@ -4,8 +4,15 @@ import { parse, stringify } from "yaml";
 import { IMAGE_ENV } from "../../scripts/support/permissions.ts";
 import { systemClock } from "../../src/model/time.ts";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
-import { ApiError, type KubeApi, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
-import { type Endpoint, fixedConnection, inClusterConnection } from "../../src/kube/auth/connection.ts";
+import {
+  ApiError,
+  type Endpoint,
+  fixedConnection,
+  inClusterConnection,
+  type KubeApi,
+  type KubeObject,
+  type ResourceType,
+} from "../../src/kube/api.ts";
 import { kubeconfigConnection } from "../../src/kube/auth/kubeconfig.ts";
 import { createKubeClient } from "../../src/kube/client.ts";
 import { type CertAuthority, createCertAuthority } from "../support/certs.ts";

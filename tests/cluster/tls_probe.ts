@@ -2,8 +2,7 @@
  * Asks an API server for its version, or for its own user, as a Pod would: `tls_probe.ts FOLDER HOST PORT read|write`.
  * What a process trusts is decided when it starts; what has a body is sent by another client than what has none.
  */
-import type { KubeObject } from "../../src/kube/api.ts";
-import { inClusterConnection } from "../../src/kube/auth/connection.ts";
+import { inClusterConnection, type KubeObject } from "../../src/kube/api.ts";
 import { createKubeClient } from "../../src/kube/client.ts";
 
 const [folder = "", host = "", port = "", how] = Deno.args;

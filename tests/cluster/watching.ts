@@ -1,6 +1,13 @@
 /** What the watch-fault tests share: a watcher whose view can be held against the server's, and a stream of changes. */
-import { ApiError, hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
-import { type Connection, fixedConnection } from "../../src/kube/auth/connection.ts";
+import {
+  ApiError,
+  type Connection,
+  fixedConnection,
+  hasStatus,
+  type KubeApi,
+  type KubeObject,
+  type ResourceType,
+} from "../../src/kube/api.ts";
 import { backoff, retry } from "../../src/kube/retry.ts";
 import { createKubeClient, type KubeClient, type KubeClientOptions } from "../../src/kube/client.ts";
 import { watch, type WatchOptions } from "../../src/kube/watch.ts";

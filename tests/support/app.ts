@@ -1,8 +1,6 @@
 /** The whole program in this process, against the embedded or a real API server. */
-import { type App, startApp } from "../../src/app.ts";
-import type { Connection } from "../../src/kube/auth/connection.ts";
-import { fixedConnection } from "../../src/kube/auth/connection.ts";
-import type { AppOptions } from "../../src/app.ts";
+import { type App, type AppOptions, startApp } from "../../src/app.ts";
+import { type Connection, fixedConnection } from "../../src/kube/api.ts";
 import { readSettings } from "../../src/settings.ts";
 import { eventually } from "./eventually.ts";
 

@@ -1,7 +1,7 @@
 /** The books of a running program, as `/tools/status` shows them. */
 import { assert, assertEquals } from "@std/assert";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
-import type { Account } from "../../src/telemetry/accounting.ts";
+import type { Account } from "../../src/telemetry/metrics.ts";
 import { eventually } from "./eventually.ts";
 
 /** `/tools/status`. */

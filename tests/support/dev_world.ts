@@ -4,8 +4,7 @@ import { type Controller, startController } from "../../scripts/support/controll
 import { createNamespaces, installCrds } from "../../scripts/support/feed.ts";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
 import type { DevClusterOptions } from "../../src/devcluster/mod.ts";
-import { hasStatus, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
-import { fixedConnection } from "../../src/kube/auth/connection.ts";
+import { fixedConnection, hasStatus, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
 import { createKubeClient, type KubeClient } from "../../src/kube/client.ts";
 import { startTestApp, type TestApp, type TestAppOptions } from "./app.ts";
 import { eventually } from "./eventually.ts";

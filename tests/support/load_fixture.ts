@@ -6,8 +6,7 @@ import type { PayloadError } from "../../src/model/outcome.ts";
 import type { KubeObject } from "../../src/kube/api.ts";
 import { createTextLimits, NO_LIMITS } from "../../src/pipeline/limits.ts";
 import { scanJson, wholeOf } from "../../src/text/json.ts";
-import { configMapPayload } from "../../src/sources/feeds/configmap.ts";
-import { objectPayload } from "../../src/sources/feeds/watch.ts";
+import { configMapPayload, objectPayload } from "../../src/sources/feeds/pulled.ts";
 import type { Source } from "../../src/sources/source.ts";
 import { feedOf } from "./source_runtime.ts";
 

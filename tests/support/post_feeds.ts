@@ -3,7 +3,7 @@ import { systemClock } from "../../src/model/time.ts";
 import type { PayloadError } from "../../src/model/outcome.ts";
 import type { Intake, IntakeResult } from "../../src/pipeline/intake.ts";
 import { readSettings } from "../../src/settings.ts";
-import { PostFeeds } from "../../src/sources/feeds/post.ts";
+import { PostFeeds } from "../../src/http/app.ts";
 import type { PostFeed, Source } from "../../src/sources/source.ts";
 import { SourceStates } from "../../src/sources/status.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";

@@ -1,7 +1,7 @@
 /** The page's server part against an embedded API server, and requests as the page makes them. */
 import { request as httpRequest } from "node:http";
 import { assertEquals } from "@std/assert";
-import { fixedConnection } from "../../src/kube/auth/connection.ts";
+import { fixedConnection } from "../../src/kube/api.ts";
 import { createKubeClient, type KubeClient } from "../../src/kube/client.ts";
 import { backoff } from "../../src/kube/retry.ts";
 import type { State } from "../../src/ui/protocol.ts";

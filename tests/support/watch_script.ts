@@ -1,6 +1,5 @@
 /** Scripts of lists and watches, and what a watcher makes of them. */
-import type { KubeObject, ResourceType } from "../../src/kube/api.ts";
-import { fixedConnection } from "../../src/kube/auth/connection.ts";
+import { fixedConnection, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
 import { createKubeClient, type KubeClientOptions } from "../../src/kube/client.ts";
 import { watch, type WatchEvent, type WatchOptions, type WatchState } from "../../src/kube/watch.ts";
 import { type ApiServer, type Seen, type WatchStream, watchStream } from "./api_server.ts";

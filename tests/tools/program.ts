@@ -1,6 +1,6 @@
 /** The program in this process on a real API server, as a user who may do all, with one of the examples in force. */
 import type { JsonObject } from "../../src/model/json.ts";
-import { fixedConnection } from "../../src/kube/auth/connection.ts";
+import { fixedConnection } from "../../src/kube/api.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
 import type { Cluster } from "../support/cluster.ts";
 import { loadExamples } from "../support/examples.ts";

@@ -7,8 +7,7 @@ import type { PayloadError } from "../../model/outcome.ts";
 import type { KubeObject } from "../../kube/api.ts";
 import { createTextLimits, NO_LIMITS } from "../../pipeline/limits.ts";
 import { type JsonLists, payloadErrorsOf, scanJson } from "../../text/json.ts";
-import { configMapPayload } from "../../sources/feeds/configmap.ts";
-import { objectPayload } from "../../sources/feeds/watch.ts";
+import { configMapPayload, objectPayload } from "../../sources/feeds/pulled.ts";
 import type { ConfigMapFeed, Feed } from "../../sources/source.ts";
 import { beginsWithJsonLine, itemType, MAX_YAML_LENGTH, mayBeYaml, readYaml } from "./documents.ts";
 

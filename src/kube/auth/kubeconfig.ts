@@ -14,7 +14,7 @@ import {
   type Endpoint,
   inClusterConnection,
   SERVICE_ACCOUNT_FOLDER,
-} from "./connection.ts";
+} from "../api.ts";
 
 /** Flags and environment variables. They are passed in: nothing in this file reads them. */
 export interface ClusterChoice {

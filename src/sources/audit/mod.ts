@@ -16,7 +16,7 @@ import {
 import type { Resource } from "../../model/observation.ts";
 import { choice } from "../../text/setting.ts";
 import { type Source, unread } from "../source.ts";
-import { resourceOf } from "../resources.ts";
+import { resourceOf } from "../objects.ts";
 import { IDENTITY_FIELDS, identityOf, isUnauthenticated } from "./identity.ts";
 import {
   type AuditRequest,

@@ -17,8 +17,7 @@ import type { Resource } from "../../model/observation.ts";
 import { isClusterScoped } from "../../model/identity.ts";
 import { documentsIn, RESULTS_KEY } from "../config_maps.ts";
 import { type Source, unread } from "../source.ts";
-import { alikeTwins, joined } from "../reports.ts";
-import { subjectOf } from "../resources.ts";
+import { alikeTwins, joined, subjectOf } from "../objects.ts";
 import { namespace } from "../../text/setting.ts";
 
 /** Deepest nesting of arrays that is read. Several documents, each an array, are the deepest that tools write. */

@@ -15,7 +15,7 @@ import {
 } from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
 import { type Source, unread } from "../source.ts";
-import { resourceOf, subjectOf } from "../resources.ts";
+import { resourceOf, subjectOf } from "../objects.ts";
 import { cut, jsonBytes } from "../../text/clean.ts";
 import { duration } from "../../text/setting.ts";
 

@@ -12,8 +12,7 @@ import {
 } from "../../model/json.ts";
 import { documentsIn, type Holder, RESULTS_KEY } from "../config_maps.ts";
 import { type Source, unread } from "../source.ts";
-import { alikeTwins, joined } from "../reports.ts";
-import { ownerOf, wordAt } from "../resources.ts";
+import { alikeTwins, joined, ownerOf, wordAt } from "../objects.ts";
 import { namespace } from "../../text/setting.ts";
 
 const NAME_PREFIX = "kube-bench-";

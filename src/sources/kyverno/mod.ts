@@ -18,8 +18,17 @@ import {
 import type { Resource } from "../../model/observation.ts";
 import { words } from "../../text/setting.ts";
 import { type Source, unread, type WatchedResource } from "../source.ts";
-import { alikeTwins, creationOf, joined, reportsIn } from "../reports.ts";
-import { ownerOf, reportedOwner, resourceIdentity, subjectOf, toldOf } from "../resources.ts";
+import {
+  alikeTwins,
+  creationOf,
+  joined,
+  ownerOf,
+  reportedOwner,
+  reportsIn,
+  resourceIdentity,
+  subjectOf,
+  toldOf,
+} from "../objects.ts";
 
 /** The source of results whose engine is not a source itself. */
 export const POLICY_REPORT = "policy-report";

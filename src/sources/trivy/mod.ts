@@ -19,17 +19,20 @@ import type { PayloadErrorReason } from "../../model/outcome.ts";
 import { parseTime } from "../../model/time.ts";
 import { workloadKey } from "../../model/view.ts";
 import { type Source, unread, type WatchedResource } from "../source.ts";
-import { alikeTwins, creationOf, joined, reportsIn } from "../reports.ts";
 import {
+  alikeTwins,
+  creationOf,
+  joined,
   lastingWords,
   ownerOf,
   reportedOwner,
+  reportsIn,
   resourceIdentity,
   subjectOf,
   type Succession,
   toldOf,
   wordAt,
-} from "../resources.ts";
+} from "../objects.ts";
 
 const CHECK_IDENTITY = ["eventType", "resource", "check", "messages"];
 

@@ -3,11 +3,12 @@ import { type AcceptableFinding, policyOf } from "../../model/acceptance.ts";
 import { nameFingerprint, observationName, parseName } from "../../model/identity.ts";
 import { CATEGORIES, type Category, SEVERITIES, type Severity } from "../../model/observation.ts";
 import type { Generation, Identified } from "../../pipeline/ports.ts";
-import { Columns, Interned } from "./columns.ts";
 import {
   type AcceptanceOf,
+  Columns,
   type Concerned,
   hexText,
+  Interned,
   keyOfWords,
   nameWords,
   type Projection,

@@ -1,7 +1,7 @@
-import { assertEquals } from "@std/assert";
 import type { Drawn } from "../model/event.ts";
 import type { Json } from "../model/json.ts";
-import { alikeTwins, reportsIn } from "./reports.ts";
+import { alikeTwins, apiVersionOf, kindInAnyCase, reportsIn, resourceOf } from "./objects.ts";
+import { assertEquals } from "@std/assert";
 
 const REPORT = { kind: "VulnerabilityReport", metadata: { name: "a" }, report: {} };
 
@@ -61,4 +61,18 @@ Deno.test("alikeTwins() gives events of one identity the first one's content, an
   });
   const drawn = [...alikeTwins([event("HIGH", "first"), event("HIGH", "second"), event("LOW", "third")])];
   assertEquals(drawn.map((item) => "event" in item && item.event.message), ["first", "first", "third"]);
+});
+
+Deno.test("IPAddress gets no apiVersion: Kubernetes and Cluster API both have a kind of that name", () => {
+  assertEquals(apiVersionOf("IPAddress"), "");
+  assertEquals(kindInAnyCase("ipaddress"), { kind: "IPAddress", apiVersion: "" });
+  const named = { plural: "ipaddresses", name: "x", namespace: "capi" };
+  assertEquals(resourceOf(named), { kind: "IPAddress", name: "x", namespace: "capi" });
+  const apiVersion = "ipam.cluster.x-k8s.io/v1beta1";
+  assertEquals(resourceOf({ ...named, apiVersion }), {
+    kind: "IPAddress",
+    name: "x",
+    namespace: "capi",
+    apiVersion,
+  });
 });
