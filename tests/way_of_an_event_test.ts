@@ -14,7 +14,7 @@ import { eventually } from "./support/eventually.ts";
 import { vulnerabilityReport } from "./support/reports.ts";
 
 /** Today. The aim is 25 for both. */
-const MOST_FILES = { falco: 40, trivy: 33 };
+const MOST_FILES = { falco: 32, trivy: 28 };
 const MOST_LINES = 600;
 /** What happens beside the event (the lease is renewed, discovery polls) is not in every round. */
 const ROUNDS = 5;
