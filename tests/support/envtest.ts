@@ -60,10 +60,9 @@ export class Envtest extends Cluster implements AsyncDisposable {
     await this.#apiServer.start();
     await this.#apiServer.ready(async () => {
       if ((await this.ask("GET", "/readyz")).status !== 200) return false;
-      // Ready comes before the server has made its own objects. It makes these two last: the namespace that all else is put into
-      // and, after the Service of that name, the EndpointSlice of its own address.
-      const slice = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes";
-      for (const path of ["/api/v1/namespaces/default", slice]) {
+      // Ready comes before the server has made its own objects. It makes these two last; there is no EndpointSlice of its own address,
+      // since `--endpoint-reconciler-type=none` makes none.
+      for (const path of ["/api/v1/namespaces/default", "/api/v1/namespaces/default/services/kubernetes"]) {
         if ((await this.ask("GET", path)).status !== 200) return false;
       }
       return true;
