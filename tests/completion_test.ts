@@ -156,6 +156,46 @@ Deno.test("completion is silent where the cluster does not answer, refuses, or i
   assertEquals(await complete("rule", "--kubeconfig", "/nowhere", ""), [":4"]);
 });
 
+/** Lines as a user types them before Tab, and what the line is then. */
+const TYPED: readonly (readonly [typed: string, completed: string])[] = [
+  ["zen-watcher get -n sho", "zen-watcher get -n shop"],
+  ["zen-watcher rule CVE", "zen-watcher rule CVE-2024-3094"],
+  ["zen-watcher rule Terminal\\ sh", "zen-watcher rule Terminal\\ shell\\ in\\ container"],
+  ["zen-watcher rule 'Terminal sh", "zen-watcher rule 'Terminal shell in container'"],
+  ["zen-watcher workload -n shop w", "zen-watcher workload -n shop web"],
+  ["zen-watcher get --source=fal", "zen-watcher get --source=falco"],
+  ["zen-watcher accept --resource Deployment/w", "zen-watcher accept --resource Deployment/web"],
+];
+
+Deno.test({
+  name: "zsh completes values of the cluster in an interactive session, within quotes too",
+  ignore: !await installed(["zsh"]),
+  fn: async () => {
+    await using world = await startWorld();
+    await using folder = await programs();
+    // Ctrl-X shows the line between "<" and ">" and empties it.
+    const script = `zmodload zsh/zpty
+      zpty z zsh -f -i
+      zpty -w z 'PS1=; unset zle_bracketed_paste; autoload -Uz compinit; compinit -u -D; source <(zen-watcher completion zsh)
+        show() { print -r -- "<$BUFFER>"; zle kill-whole-line }; zle -N show; bindkey "^X" show; print rea""dy'
+      zpty -r -m z out '*ready*'
+      for line in "$@"; do
+        zpty -w -n z "$line"$'\t\x18'
+        zpty -r -m z out '*<*>*'
+        print -r -- "\${\${out##*<}%%>*}"
+      done`;
+    const shown = await run(
+      folder.path,
+      ["zsh", "-f", "-c", script, "zsh", ...TYPED.map(([typed]) => typed)],
+      world.kubeconfig,
+    );
+    assertEquals(
+      shown.trimEnd().split("\n").map((line) => line.trimEnd()),
+      TYPED.map(([, completed]) => completed),
+    );
+  },
+});
+
 Deno.test("bash, kubectl and fish complete values of the cluster, with spaces in them too", async () => {
   await using world = await startWorld();
   await using folder = await programs();
@@ -182,8 +222,13 @@ Deno.test("bash, kubectl and fish complete values of the cluster, with spaces in
     ]);
   }
   if (await installed(["fish"])) {
-    const asked = 'zen-watcher completion fish | source; complete -C "zen-watcher rule Terminal\\\\ sh"';
+    const asked = `zen-watcher completion fish | source
+      for line in "rule Terminal\\\\ sh" "get -n sho" "workload -n shop w"; complete -C "zen-watcher $line"; end`;
     const shown = await run(path, ["fish", "--no-config", "-c", asked], world.kubeconfig);
-    assertEquals(shown, "Terminal shell in container\tLOW, 1 Observation\n");
+    assertEquals(shown.trimEnd().split("\n"), [
+      "Terminal shell in container\tLOW, 1 Observation",
+      "shop",
+      "web\tCRITICAL, 2 Observations",
+    ]);
   }
 });

@@ -210,7 +210,8 @@ const ZSH = `#compdef zen-watcher kubectl-zen
 _zen_watcher() {
   local -a found
   local line directive=0
-  for line in "\${(@f)$("\${words[1]}" __complete "\${(@Q)words[2,CURRENT]}" 2>/dev/null)}"; do
+  # PREFIX is the word up to the cursor, less a quote that is still open
+  for line in "\${(@f)$("\${words[1]}" __complete "\${(@Q)words[2,CURRENT-1]}" "\${(Q)PREFIX}" 2>/dev/null)}"; do
     if [[ $line == :<-> ]]; then
       directive=\${line#:}
     else
