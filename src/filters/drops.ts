@@ -3,8 +3,7 @@ import type { NormalEvent } from "../model/event.ts";
 import { canonicalJson } from "../model/identity.ts";
 import { isObject, type Json, type JsonObject } from "../model/json.ts";
 import { formatSeconds } from "../model/time.ts";
-import { clean } from "../text/clean.ts";
-import { mask } from "../text/mask.ts";
+import { cleanText } from "../text/clean.ts";
 
 /** Most drops in a status. */
 export const MAX_DROPS = 10;
@@ -152,7 +151,7 @@ function mergedDrops(stored: readonly Drop[], share: Share): Drop[] {
 
 /** Masks the names: senders choose them, and they can contain secrets. */
 function shown({ atMs, source, severity, rule, namespace, kind, name, reason }: Seen): Drop {
-  const text = (value: string) => mask(clean(value, MAX_TEXT));
+  const text = (value: string) => cleanText(value, MAX_TEXT);
   const resource = [kind, name].filter((part) => part !== "").join("/");
   return {
     time: formatSeconds(atMs),

@@ -196,3 +196,11 @@ Deno.test("what a Shadow document would have dropped leaves its status after a d
   stop.abort();
   await running;
 });
+
+Deno.test("a drop shows no part of a secret where a name is cut", () => {
+  const token = ["ghp_", "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6"].join("");
+  for (let before = 1; before < 300; before++) {
+    const share = shareOf(false, [`${"x".repeat(before)} ${token}`, NOW]);
+    assertEquals(JSON.stringify(apply({}, share)).includes("ghp_a"), false, `after ${before} characters`);
+  }
+});

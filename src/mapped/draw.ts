@@ -4,6 +4,7 @@ import { type Field, type Json, type JsonObject, shapeOf, text, withoutEmpty } f
 import { CATEGORIES, type Category, type Resource } from "../model/observation.ts";
 import type { Expression } from "../filters/expression.ts";
 import { MAX_PAYLOAD_STEPS, type StepBudget } from "../filters/steps.ts";
+import { formatReceived } from "../text/problem.ts";
 import { errorMessage } from "../model/error_message.ts";
 import { isClusterScoped } from "../model/identity.ts";
 import { kindInAnyCase } from "../sources/objects.ts";
@@ -106,7 +107,7 @@ function drawItem(mapping: CompiledMapping, place: Place): Drawn | DrawnNote {
   }
   const category = categoryOf(text(mapping.category(item)));
   if (category === undefined) {
-    const said = JSON.stringify(text(mapping.category(item)).slice(0, 80));
+    const said = formatReceived(text(mapping.category(item)));
     return unread(
       "invalid_value",
       item.path,

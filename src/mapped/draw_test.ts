@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertStringIncludes } from "@std/assert";
 import type { Drawn, DrawnEvent, Origin } from "../model/event.ts";
 import type { Json, JsonObject } from "../model/json.ts";
 import { compileMapped } from "./compile.ts";
@@ -202,4 +202,13 @@ Deno.test("a finding without a resource gets the object as its resource", () => 
   const of = (name: string) =>
     events({ message: "m" }, {}, { confined: true, namespace: "n", name })[0]?.identity;
   assertEquals(of("a"), { eventType: "tool", message: "m", object: "n/a" });
+});
+
+Deno.test("an error shows no part of a secret where the value that it received is cut", () => {
+  const token = ["ghp_", "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6"].join("");
+  for (let before = 1; before < 100; before++) {
+    const [message = ""] = told({ category: ".kind" }, { kind: `${"x".repeat(before)} ${token}` });
+    assertStringIncludes(message, "expected a category");
+    assertEquals(message.includes("ghp_a"), false, `after ${before} characters`);
+  }
 });

@@ -291,7 +291,7 @@ function isVolatile(key: string, volatile: readonly string[]): boolean {
 
 function claimedTime(value: unknown): string | undefined {
   if (typeof value === "number") return String(value);
-  return typeof value === "string" ? clean(value, MAX_CLAIM) : undefined;
+  return typeof value === "string" ? cleanText(value, MAX_CLAIM) : undefined;
 }
 
 function cleanResource(value: unknown): Resource | undefined {

@@ -227,8 +227,11 @@ const MAX_KEY = 128;
 /** UTF-16 units of all strings of an object; after so many each further one is cut to a few. */
 const MAX_TOTAL = 512 * 1024;
 const MAX_LATE_STRING = 64;
-/** How much more than its limit of a text is masked, so that no half of a secret is left at the cut. */
-const MASK_MARGIN = 256;
+/**
+ * How much more than its limit of a text is masked, so that no half of a secret is left at the cut: the mask's rules look at
+ * most so far to know a secret.
+ */
+const MASK_MARGIN = 1_024;
 /** UTF-16 units that are masked, and kept, of a text. */
 const MAX_MASKED = 32 * 1024;
 
@@ -257,8 +260,8 @@ export interface CleanOptions {
 }
 
 /**
- * The object with every key and string cleaned and masked; depth 64, 10,000 values, half a million characters. Nulls and
- * `__proto__` are left out.
+ * The object with its keys cleaned and its strings cleaned and masked; depth 64, 10,000 values, half a million characters.
+ * Nulls and `__proto__` are left out.
  */
 export function cleanObject(
   value: unknown,

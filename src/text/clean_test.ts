@@ -3,6 +3,7 @@ import {
   clean,
   cleanLines,
   cleanObject,
+  cleanText,
   cleanUrl,
   cut,
   cutBytes,
@@ -13,6 +14,8 @@ import {
   utf8Length,
 } from "./clean.ts";
 import type { JsonObject } from "../model/json.ts";
+import { mask } from "./mask.ts";
+import { RULES } from "./mask_rules.ts";
 
 Deno.test("clean() removes what terminals obey and what eyes cannot see", () => {
   const cases: [string, string, string][] = [
@@ -200,4 +203,26 @@ Deno.test("cleanObject() takes a key for a link's where link, url or href is its
   for (const key of links) assertEquals([key, kept(key, "https://example.org")], [key, true]);
   for (const key of others) assertEquals([key, kept(key, "pkg:deb/debian/openssl@3.0.1")], [key, true]);
   for (const key of others) assertEquals([key, kept(key, "javascript:alert(1)")], [key, false]);
+});
+
+Deno.test("cleanText() shows a beginning of the masked text wherever it cuts: no part of a secret", () => {
+  const long = "a1B2c3D4".repeat(63);
+  const texts = [
+    ...RULES.flatMap(({ hides }) => hides.map(([text]) => text)),
+    `git clone https://me:${long}@git.io/x`,
+    `git clone https://${long.slice(0, 250)}@git.io/x`,
+    `curl -H "Authorization: Bearer ${long}"`,
+    `app --password="${long} ${long}"`,
+    `/login?next=%2Fx%3Ftoken%3D${long}%26a%3D1`,
+    `echo me:${long.slice(0, 250)} | sudo docker -D login registry.example.com/x --password-stdin`,
+    `found eyJ${long}.eyJ${long}.${long} in it`,
+  ];
+  for (const text of texts) {
+    const whole = `${text} ${"and so on ".repeat(400)}`;
+    const masked = mask(whole);
+    for (let limit = 1; limit <= text.length; limit++) {
+      const shown = cleanText(whole, limit);
+      assert(masked.startsWith(shown), `${limit} of ${text}: ${shown}`);
+    }
+  }
 });

@@ -1,5 +1,8 @@
 /** What is wrong with a document a user wrote, and where. */
 
+import { cleanText } from "./clean.ts";
+import { mask } from "./mask.ts";
+
 /** Keys and indexes from the root of a document. */
 export type Path = readonly (string | number)[];
 
@@ -54,13 +57,18 @@ export function formatProblem(doing: string, problem: Problem): string {
   return `Cannot ${doing}: ${at}${problem.message}${where}`;
 }
 
-/** Writes a received value: a string in quotes, anything long cut, objects and lists by their kind. */
+/** Characters of a received string that a message shows. */
+const MAX_RECEIVED = 80;
+
+/** Writes a received value: a string masked, cut and in quotes, objects and lists by their kind. */
 export function formatReceived(value: unknown): string {
   if (value === undefined) return "nothing";
   if (value === null) return "null";
   if (Array.isArray(value)) return value.length === 0 ? "an empty list" : "a list";
   if (typeof value === "object") return "an object";
-  if (typeof value === "string") return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);
+  if (typeof value === "string") {
+    return JSON.stringify(value.length > MAX_RECEIVED ? `${cleanText(value, MAX_RECEIVED)}…` : mask(value));
+  }
   return `the ${typeof value} ${String(value)}`;
 }
 

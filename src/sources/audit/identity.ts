@@ -3,7 +3,7 @@ import type { DrawnEvent } from "../../model/event.ts";
 import { workloadOf } from "../../model/identity.ts";
 import { type JsonObject, withoutEmpty } from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
-import { type AuditRequest, isProgram, sessionOf } from "./request.ts";
+import { type AuditRequest, isProgram, MAX_COMMAND, sessionOf } from "./request.ts";
 
 /** Acts are counted in one Observation as long as each follows the one before within this time. */
 const REPEAT_WINDOW_MS = 3_600_000;
@@ -56,6 +56,7 @@ function actOf({ request, eventType, resource, images }: Act): JsonObject {
   const name = resource?.kind !== undefined && GENERATED.has(resource.kind)
     ? workloadOf(resource)
     : resource?.name;
+  const session = sessionOf(request, { auditCommands: "full" });
   return withoutEmpty({
     user,
     verb,
@@ -63,7 +64,8 @@ function actOf({ request, eventType, resource, images }: Act): JsonObject {
     namespace,
     name,
     eventType,
-    ...sessionOf(request, { auditCommands: "full" }),
+    ...session,
+    command: session.command.slice(0, MAX_COMMAND),
     images: [...images],
   });
 }

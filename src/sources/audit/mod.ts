@@ -14,6 +14,7 @@ import {
   withoutEmpty,
 } from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
+import { cleanText } from "../../text/clean.ts";
 import { choice } from "../../text/setting.ts";
 import { type Source, unread } from "../source.ts";
 import { resourceOf } from "../objects.ts";
@@ -21,6 +22,7 @@ import { IDENTITY_FIELDS, identityOf, isUnauthenticated } from "./identity.ts";
 import {
   type AuditRequest,
   type AuditSession,
+  MAX_COMMAND,
   pathOf,
   readRequest,
   sessionOf,
@@ -268,6 +270,7 @@ function detailsOf({ item, request, verdict, session, containers, images, worklo
     reason: textAt(item, "responseStatus", "reason"),
     subresource: request.subresource,
     ...session,
+    command: cleanText(session.command, MAX_COMMAND),
     ...(isPrivileged && { workload, containers: [...containers], images: [...images] }),
     ...(verdict.mayBeDryRun && { dryRun: "unproven" }),
     requestURI: pathOf(request),

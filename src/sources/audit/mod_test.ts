@@ -370,6 +370,11 @@ Deno.test("audit shows container, command and ports of a session, and with AUDIT
     "8080,9090",
   ]);
   assertEquals(told(session("exec", `command=${"x".repeat(20_000)}`))[2]?.toString().length, 1_024);
+  const token = ["ghp_", "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6"].join("");
+  for (let before = 980; before < 1_024; before++) {
+    const [, , command] = told(session("exec", `command=${"x".repeat(before)}&command=${token}`));
+    assertEquals(String(command).includes("ghp_a"), false, "no part of a secret at the cut");
+  }
 });
 
 Deno.test("audit names the workload, container and image of a privileged Pod", () => {

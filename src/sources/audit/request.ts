@@ -36,7 +36,7 @@ export interface AuditRequest extends ApiRequest {
 /** A session in a container: exec, attach or portforward. */
 export interface AuditSession {
   readonly container: string;
-  /** One line; "" for attach and portforward. */
+  /** One line, as far as the query is read; "" for attach and portforward. */
   readonly command: string;
   readonly ports: string;
 }
@@ -44,8 +44,8 @@ export interface AuditSession {
 const SESSIONS: ReadonlySet<string> = new Set(["exec", "attach", "portforward"]);
 /** Characters of a query that are read. */
 const MAX_QUERY = 16_384;
-/** Characters of a command that are kept. */
-const MAX_COMMAND = 1_024;
+/** Characters of a command that are shown, and that distinguish one act from another. */
+export const MAX_COMMAND = 1_024;
 
 /** Reads an audit event of any shape. */
 export function readRequest(item: Json): AuditRequest {
@@ -94,7 +94,7 @@ export function sessionOf(
   const words = request.query.getAll("command");
   return {
     container: request.query.get("container") ?? "",
-    command: (auditCommands === "program" ? words.slice(0, 1) : words).join(" ").slice(0, MAX_COMMAND),
+    command: (auditCommands === "program" ? words.slice(0, 1) : words).join(" "),
     ports: request.query.getAll("ports").join(","),
   };
 }

@@ -16,7 +16,7 @@ import {
 import type { Resource } from "../../model/observation.ts";
 import { type Source, unread } from "../source.ts";
 import { resourceOf, subjectOf } from "../objects.ts";
-import { cut, jsonBytes } from "../../text/clean.ts";
+import { cleanText, jsonBytes } from "../../text/clean.ts";
 import { duration } from "../../text/setting.ts";
 
 const PLAIN_TEXT_HINT = "set json_output: true in falco.yaml";
@@ -119,6 +119,7 @@ function toEvent(alert: Alert): DrawnEvent {
   const internal = isInternal(alert);
   const resource = internal ? undefined : affected(alert);
   const detectedAt = alert.time || eventTimeMs(alert.fields);
+  const own = ownDetails(alert);
   return {
     category: internal ? "operations" : "security",
     severity: alert.priority || null,
@@ -126,8 +127,9 @@ function toEvent(alert: Alert): DrawnEvent {
     message: firstText(sentenceOf(alert), alert.rule),
     rules: [alert.rule],
     ...(resource ? { resource } : {}),
-    details: detailsOf(alert),
-    prose: ["rule", "priority", "source", "hostname", "tags", "mitreTactics", "mitreTechniques"],
+    details: { ...own, ...shownFields(alert.fields, own) },
+    // An output field has another name than these, and may hold a command line.
+    prose: Object.keys(own),
     ...(detectedAt ? { detectedAt } : {}),
     identity: {
       rule: alert.rule,
@@ -183,8 +185,9 @@ function isSyscall(source: string): boolean {
   return source === "syscall" || source === "syscalls" || source === "";
 }
 
-function detailsOf(alert: Alert): JsonObject {
-  const own = withoutEmpty({
+/** The details that are fields of the alert itself: names and words of rules. */
+function ownDetails(alert: Alert): JsonObject {
+  return withoutEmpty({
     rule: alert.rule,
     priority: alert.priority,
     source: alert.source,
@@ -193,7 +196,6 @@ function detailsOf(alert: Alert): JsonObject {
     mitreTactics: alert.tags.map(tacticOf).filter((tactic) => tactic !== ""),
     mitreTechniques: alert.tags.map(techniqueOf).filter((technique) => technique !== ""),
   });
-  return { ...own, ...shownFields(alert.fields, own) };
 }
 
 /** `mitre_credential_access` → `credential_access`; `TA0005-defense-evasion` → `TA0005`. */
@@ -328,7 +330,7 @@ function shownFields(fields: JsonObject, own: JsonObject): JsonObject {
     for (const [key, value] of all) {
       if (POINTS.test(key) !== isPoint) continue;
       const kept = typeof value === "string" && value.length > LONG_VALUE
-        ? `${cut(value, LONG_VALUE - 1)}…`
+        ? `${cleanText(value, LONG_VALUE - 1)}…`
         : value;
       const bytes = jsonBytes(key) + jsonBytes(kept) + 2;
       if (bytes > room) continue;

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import type { Drawn, DrawnEvent } from "../../model/event.ts";
 import type { Json, JsonObject } from "../../model/json.ts";
-import { drawnFrom } from "../../../tests/support/source_runtime.ts";
+import { drawnFrom, runtimeFor } from "../../../tests/support/source_runtime.ts";
 import { falco } from "./mod.ts";
 
 function drawn(body: Json): Drawn[] {
@@ -340,4 +340,29 @@ Deno.test("falco says which setting turns plain text into JSON", () => {
   if (read === undefined || !("error" in read)) throw new Error("expected an error");
   assertEquals(read.error.reason, "wrong_shape");
   assertStringIncludes(read.error.message, "json_output: true");
+});
+
+/** A token, in parts so that scanners do not take it for a leak. */
+const TOKEN = ["ghp_", "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6"].join("");
+
+function detailsOf(body: Json): string {
+  const payload = { body, origin: { confined: false }, receivedAt: 0 };
+  return JSON.stringify(runtimeFor(falco).normalize(event(body), payload).details);
+}
+
+Deno.test("falco shows no part of a secret where a long field is cut", () => {
+  for (let before = 980; before < 1_024; before++) {
+    const cmdline = `${"x".repeat(before - 1)} ${TOKEN} ${"y".repeat(1_000)}`;
+    const fields = { "proc.cmdline": cmdline, "evt.args": "z ".repeat(4_000) };
+    const shown = detailsOf(alert(fields));
+    assertStringIncludes(shown, "xxx");
+    assertEquals(shown.includes("ghp_a"), false, `after ${before} characters`);
+  }
+});
+
+Deno.test("falco masks an output field that has the name of a field of the alert itself", () => {
+  const names = ["rule", "priority", "source", "hostname", "tags", "mitreTactics", "mitreTechniques"];
+  const fields = Object.fromEntries(names.map((name) => [name, `login --token ${TOKEN}`]));
+  assertEquals(detailsOf({ rule: "R", output_fields: fields }).includes("ghp_"), false);
+  assertEquals(detailsOf(alert(fields, { tags: ["mitre_execution"] })).includes("ghp_"), false);
 });

@@ -16,6 +16,7 @@ import {
   withoutEmpty,
 } from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
+import { formatReceived } from "../../text/problem.ts";
 import { words } from "../../text/setting.ts";
 import { type Source, unread, type WatchedResource } from "../source.ts";
 import {
@@ -129,7 +130,7 @@ function* fromReport(
 ): Generator<Drawn> {
   const results = at(report, "results");
   if (!KINDS.has(kind) && (kind !== "" || results === undefined)) {
-    const received = kind === "" ? "none" : JSON.stringify(kind.slice(0, 63));
+    const received = kind === "" ? "none" : formatReceived(kind);
     yield unread(
       "wrong_shape",
       joined(path, "kind"),

@@ -18,6 +18,7 @@ import type { Resource } from "../../model/observation.ts";
 import type { PayloadErrorReason } from "../../model/outcome.ts";
 import { parseTime } from "../../model/time.ts";
 import { workloadKey } from "../../model/view.ts";
+import { formatReceived } from "../../text/problem.ts";
 import { type Source, unread, type WatchedResource } from "../source.ts";
 import {
   alikeTwins,
@@ -203,7 +204,7 @@ function* fromReport({ report, kind, path }: FoundReport, origin: Origin): Gener
 }
 
 function shown(kind: string): string {
-  return kind === "" ? "none" : JSON.stringify(kind.slice(0, 63));
+  return kind === "" ? "none" : formatReceived(kind);
 }
 
 /** Typed lists and stored files may lack the kind. */
