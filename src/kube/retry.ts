@@ -261,29 +261,36 @@ export interface DueQueueOptions<T> {
 interface Waiting<T> {
   item: T;
   dueAt: number;
-  /** Set for refused work, so that new work for its key does not make it due earlier. */
-  readonly refused?: { readonly untilAt: number; readonly waits: Backoff };
+  /** Set after a try that failed: new work of the key does not make it due before `untilAt`. */
+  readonly failed?: {
+    readonly untilAt: number;
+    readonly waits: Backoff;
+    readonly isRefused: boolean;
+  };
 }
 
 /** Longest time of one piece of work (a few requests) before the liveness check fails. */
-const TURN_MS = 300_000;
+const LONGEST_WORK_MS = 300_000;
 /** How often a queue that is not empty checks for work that is due. */
 const TICK_MS = 200;
+const RETRY_WAIT = { initialMs: 500, maxMs: 10_000 };
 const REFUSED_WAIT = { initialMs: 5_000, maxMs: 300_000 };
 
-/** A queue of due work. */
+/**
+ * Work by key that is due at a time. Up to `concurrency` keys are worked on at once, one piece of work for each key. A key
+ * whose work fails waits by a back-off of its own: neither a slow nor a failing key delays the others.
+ */
 export class DueQueue<T> {
   readonly #options: DueQueueOptions<T>;
-  readonly #turn: (signal: AbortSignal) => Promise<boolean>;
+  readonly #spacing: (signal: AbortSignal) => Promise<boolean>;
   readonly #waiting = new Map<string, Waiting<T>>();
   readonly #busy = new Map<string, T>();
-  readonly #retries = backoff({ initialMs: 500, maxMs: 10_000 });
   #refused = 0;
   readonly #pause: Pause;
 
   constructor(options: DueQueueOptions<T>) {
     this.#options = options;
-    this.#turn = createSpacing(options);
+    this.#spacing = createSpacing(options);
     this.#pause = new Pause(options.sleep);
   }
 
@@ -315,7 +322,7 @@ export class DueQueue<T> {
     const waiting = this.#waiting.get(key);
     if (waiting) {
       waiting.item = this.#options.merge(waiting.item, item);
-      waiting.dueAt = Math.max(Math.min(waiting.dueAt, dueAt), waiting.refused?.untilAt ?? -Infinity);
+      waiting.dueAt = Math.max(Math.min(waiting.dueAt, dueAt), waiting.failed?.untilAt ?? -Infinity);
       return true;
     }
     if (this.size >= this.#options.maxSize) return false;
@@ -332,7 +339,7 @@ export class DueQueue<T> {
 
   /** Removes the waiting work of a key; work in progress continues. */
   drop(key: string): void {
-    if (this.#waiting.get(key)?.refused) this.#refused--;
+    if (this.#waiting.get(key)?.failed?.isRefused) this.#refused--;
     this.#waiting.delete(key);
   }
 
@@ -353,50 +360,60 @@ export class DueQueue<T> {
 
   /** Does what is due until `signal` aborts. */
   async run(signal: AbortSignal, beat: Beat = NO_BEAT): Promise<void> {
+    const due: string[] = [];
+    const workers = new Set<Promise<void>>();
+    const mayBegin = () => {
+      beat.within(LONGEST_WORK_MS);
+      return this.#spacing(signal);
+    };
     do {
-      beat.idle();
+      if (this.size === 0) beat.idle();
       while (this.size === 0 && await this.#pause.wait(Infinity, signal));
-      beat.within(TURN_MS);
-      const dueBy = this.#options.clock.monotonic();
-      await this.#all({ signal, dueBy, paced: true, refused: true, beat });
+      // While work is under way only its progress counts: a loop that went on alone would hide that all of it is stuck.
+      if (workers.size === 0) beat.within(LONGEST_WORK_MS);
+      const now = this.#options.clock.monotonic();
+      if (due.length === 0) due.push(...this.#keys(({ dueAt }) => dueAt <= now));
+      while (workers.size < this.#options.concurrency && due.length > 0) {
+        const worker = this.#workOff(due, { signal, mayBegin }).finally(() => workers.delete(worker));
+        workers.add(worker);
+      }
     } while (await this.#elapsed(TICK_MS, signal));
+    await Promise.all(workers);
   }
 
   /**
    * Does all work at once, due or not, until only work is left that was refused again, or `signal` aborts.
    */
   async flush(signal: AbortSignal): Promise<void> {
+    const waits = backoff(RETRY_WAIT);
+    const mayBegin = () => Promise.resolve(true);
     for (let refused = true; this.size > (refused ? 0 : this.#refused) && !signal.aborted; refused = false) {
       const before = this.size;
-      await this.#all({ signal, dueBy: Infinity, paced: false, refused, beat: NO_BEAT });
-      if (this.size >= before && this.size > this.#refused) {
-        await this.#elapsed(this.#retries.next(), signal);
-      }
+      const all = this.#keys(({ failed }) => refused || !failed?.isRefused);
+      const count = Math.min(this.#options.concurrency, all.length);
+      await Promise.all(Array.from({ length: count }, () => this.#workOff(all, { signal, mayBegin })));
+      if (this.size < before) waits.reset();
+      else if (this.size > this.#refused) await this.#elapsed(waits.next(), signal);
     }
   }
 
-  async #all(
-    { signal, dueBy, paced, refused, beat }: {
-      signal: AbortSignal;
-      dueBy: number;
-      paced: boolean;
-      refused: boolean;
-      beat: Beat;
-    },
-  ): Promise<void> {
-    const due: string[] = [];
+  /** The waiting keys that `isMeant` takes and that are not at work, the one that waits longest last. */
+  #keys(isMeant: (waiting: Waiting<T>) => boolean): string[] {
+    const keys: string[] = [];
     for (const [key, waiting] of this.#waiting) {
-      if (waiting.dueAt > dueBy || this.#busy.has(key) || (waiting.refused && !refused)) continue;
-      due.push(key);
+      if (isMeant(waiting) && !this.#busy.has(key)) keys.push(key);
     }
-    const worker = async () => {
-      for (let key = due.pop(); key !== undefined && !signal.aborted; key = due.pop()) {
-        beat.within(TURN_MS);
-        if (!paced || await this.#turn(signal)) await this.#do(key, signal);
-      }
-    };
-    due.reverse();
-    await Promise.all(Array.from({ length: Math.min(this.#options.concurrency, due.length) }, worker));
+    return keys.reverse();
+  }
+
+  /** Takes keys from the end of the list and does their work, until none is left. */
+  async #workOff(
+    keys: string[],
+    { signal, mayBegin }: { readonly signal: AbortSignal; readonly mayBegin: () => Promise<boolean> },
+  ): Promise<void> {
+    for (let key = keys.pop(); key !== undefined && !signal.aborted; key = keys.pop()) {
+      if (await mayBegin()) await this.#do(key, signal);
+    }
   }
 
   async #do(key: string, signal: AbortSignal): Promise<void> {
@@ -406,22 +423,23 @@ export class DueQueue<T> {
     this.#busy.set(key, waiting.item);
     const result = await this.#options.work(key, waiting.item, signal);
     this.#busy.delete(key);
-    if (result === "done") return this.#retries.reset();
+    if (result === "done") return;
     const newer = this.#waiting.get(key);
     const item = newer ? this.#options.merge(waiting.item, newer.item) : waiting.item;
-    const now = this.#options.clock.monotonic();
-    if (result !== "refused") {
-      const retryAfterMs = result === "again" ? 0 : result.retryAfterMs;
-      this.#waiting.set(key, { item, dueAt: now + this.#retries.next(retryAfterMs) });
-    } else if (this.#refused < this.#options.maxSize / 2) {
-      const waits = waiting.refused?.waits ?? backoff(this.#options.refusedWait ?? REFUSED_WAIT);
-      const untilAt = now + waits.next();
-      this.#waiting.set(key, { item, dueAt: untilAt, refused: { untilAt, waits } });
-      this.#refused++;
-    } else {
+    const isRefused = result === "refused";
+    if (isRefused && this.#refused >= this.#options.maxSize / 2) {
       this.#waiting.delete(key);
       this.#options.dropped(item);
+      return;
     }
+    const { refusedWait = REFUSED_WAIT, clock } = this.#options;
+    const before = waiting.failed;
+    const waits = before?.isRefused === isRefused
+      ? before.waits
+      : backoff(isRefused ? refusedWait : RETRY_WAIT);
+    const untilAt = clock.monotonic() + waits.next(typeof result === "object" ? result.retryAfterMs : 0);
+    this.#waiting.set(key, { item, dueAt: untilAt, failed: { untilAt, waits, isRefused } });
+    if (isRefused) this.#refused++;
   }
 
   #elapsed(ms: number, signal: AbortSignal): Promise<boolean> {

@@ -1,6 +1,17 @@
 import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import { ApiError, NetworkError } from "./api.ts";
-import { backoff, elapsed, isRetryable, Pause, retry, settledWithin, sleep } from "./retry.ts";
+import {
+  backoff,
+  DueQueue,
+  type DueQueueOptions,
+  elapsed,
+  isRetryable,
+  Pause,
+  retry,
+  settledWithin,
+  sleep,
+} from "./retry.ts";
+import type { Beat } from "../model/beat.ts";
 import { settled, VirtualTime } from "../../tests/support/virtual_time.ts";
 
 const busy = (retryAfterMs?: number) => new ApiError("list pods", 429, {}, retryAfterMs);
@@ -148,4 +159,109 @@ Deno.test("Pause counts a wake between two waits for the next wait, once", async
   stop.abort();
   assertEquals(await second, false);
   assertEquals(await pause.wait(0, stop.signal), false);
+});
+
+interface TestQueueOptions {
+  readonly time: VirtualTime;
+  readonly work: DueQueueOptions<string>["work"];
+}
+
+/** A queue whose work is noted by time and key. */
+function queueOf({ time, work }: TestQueueOptions) {
+  const tries: [atMs: number, key: string][] = [];
+  const queue = new DueQueue<string>({
+    clock: time,
+    sleep: time.sleep,
+    maxSize: 100,
+    concurrency: 2,
+    perSecond: 1_000,
+    merge: (_older, newer) => newer,
+    dropped() {},
+    work(key, item, signal) {
+      tries.push([time.monotonic(), key]);
+      return work(key, item, signal);
+    },
+  });
+  return {
+    queue,
+    tries,
+    timesOf: (key: string) => tries.filter(([, tried]) => tried === key).map(([at]) => at),
+  };
+}
+
+Deno.test("DueQueue works on other keys while the work of one hangs", async () => {
+  const time = new VirtualTime();
+  const hanging = Promise.withResolvers<"done">();
+  const { queue, tries } = queueOf({
+    time,
+    work: (key) => key === "slow" ? hanging.promise : Promise.resolve("done"),
+  });
+  const stop = new AbortController();
+  const beats: string[] = [];
+  const beat: Beat = {
+    within: () => void beats.push("within"),
+    idle: () => void beats.push("idle"),
+    of: () => beat,
+  };
+  const running = queue.run(stop.signal, beat);
+  queue.add("slow", "", 0);
+  await time.advance(1_000);
+  for (const key of ["a", "b", "c"]) queue.add(key, "", 0);
+  await time.advance(1_000);
+  assertEquals(tries.map(([, key]) => key).sort(), ["a", "b", "c", "slow"]);
+  assertEquals(queue.size, 1);
+  beats.splice(0);
+  await time.advance(60_000);
+  assertEquals(beats, [], "nothing but the work that hangs: the liveness check must see that");
+  hanging.resolve("done");
+  await time.advance(1_000);
+  assertEquals([queue.size, beats.at(-1)], [0, "idle"]);
+  stop.abort();
+  await running;
+});
+
+Deno.test("DueQueue backs each failing key off by itself", async () => {
+  const time = new VirtualTime();
+  let failures = 0;
+  const { queue, timesOf } = queueOf({
+    time,
+    work: (key) => Promise.resolve(key === "failing" || failures++ === 0 ? "again" : "done"),
+  });
+  const stop = new AbortController();
+  const running = queue.run(stop.signal);
+  queue.add("failing", "", 0);
+  await time.advance(300_000);
+  for (let round = 0; round < 20; round++) {
+    failures = 0;
+    const before = timesOf("once").length;
+    queue.add("once", "", 0);
+    await time.advance(1_000);
+    assertEquals(timesOf("once").length, before + 2, "its own first wait is at most 500 ms");
+  }
+  assert(timesOf("failing").length < 200, `${timesOf("failing").length} tries in 320 s`);
+  stop.abort();
+  await running;
+});
+
+Deno.test("DueQueue waits as long as a failed try says, also when new work of its key comes", async () => {
+  const time = new VirtualTime();
+  let isFirst = true;
+  const { queue, timesOf } = queueOf({
+    time,
+    work() {
+      const result = isFirst ? { retryAfterMs: 30_000 } : "done" as const;
+      isFirst = false;
+      return Promise.resolve(result);
+    },
+  });
+  const stop = new AbortController();
+  const running = queue.run(stop.signal);
+  queue.add("key", "", 0);
+  await time.advance(5_000);
+  queue.add("key", "", 0);
+  await time.advance(60_000);
+  const [first = 0, second = 0] = timesOf("key");
+  assert(second - first >= 30_000, `tried again after ${second - first} ms`);
+  stop.abort();
+  await running;
 });

@@ -24,7 +24,7 @@ export interface StoreOptions
   /** INSTANCE: the label that says which shard wrote an Observation. */
   readonly instance: string;
   readonly log: Logger;
-  readonly metrics: Pick<Metrics, "observationsCreateErrors">;
+  readonly metrics: Pick<Metrics, "observationsCreateErrors" | "repeatsUncounted">;
   readonly ownNamespace: string;
   /** OBSERVATION_NAMESPACE; "": each Observation is stored in the namespace of its resource. */
   readonly observationNamespace?: string;

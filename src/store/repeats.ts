@@ -7,20 +7,29 @@ import type { Clock } from "../model/time.ts";
 import type { NormalEvent } from "../model/event.ts";
 import type { ResolvedReason } from "../model/observation.ts";
 import { ApiError } from "../kube/api.ts";
-import { DueQueue, isRetryable, type Sleep, type WorkResult } from "../kube/retry.ts";
+import { DueQueue, isRetryable, retryAfterMsOf, type Sleep, type WorkResult } from "../kube/retry.ts";
 import type { Generation, WriteContext } from "../pipeline/ports.ts";
 import type { Logger } from "../telemetry/logging.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
 import { throttle } from "../telemetry/throttle.ts";
 import { ContentOrigins } from "./content_origins.ts";
 import type { ObservationIndex } from "./index/mod.ts";
 import { isForbidden } from "./refusal.ts";
-import { type Content, NO_CHANGE, type StatusDelta, type Updates, type UpdateTarget } from "./updates.ts";
+import {
+  type Content,
+  NO_CHANGE,
+  type StatusDelta,
+  type UpdateResult,
+  type Updates,
+  type UpdateTarget,
+} from "./updates.ts";
 
 export interface RepeatsOptions {
   readonly updates: Updates;
   readonly index: ObservationIndex;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly metrics: Pick<Metrics, "repeatsUncounted">;
   /** Time without the report whose content is stored after which another report may replace it. */
   readonly contentSilenceMs: number;
   /** DEDUP_ENABLE_AGGREGATION: whether a return from Resolved adds an occurrence. */
@@ -76,8 +85,14 @@ const CONTENT_DELAY_MS = 5_000;
 const TRANSITION_DELAY_MS = 500;
 /** A pushed finding's TTL runs from lastSeenAt: it is written when this share of the TTL has passed. */
 const TTL_SHARE = 10;
-/** At most one log line in this time, however many writes are refused. */
-const REFUSED_LOG_MS = 60_000;
+/** At most one log line in this time, however many writes are refused, or repeats uncounted. */
+const QUIET_LOG_MS = 60_000;
+
+/** Values of the label `reason` of `repeats_uncounted_total`. */
+const UNCOUNTED_REASONS = ["deleted", "queue_full", "refused", "rejected"] as const;
+type UncountedReason = typeof UNCOUNTED_REASONS[number];
+
+const TOO_MANY_REFUSED = "too many status writes are refused";
 
 interface Work<T> {
   readonly target: UpdateTarget;
@@ -91,48 +106,80 @@ interface Said {
 
 /** Creates the repeats of a process. */
 export function createRepeats(options: RepeatsOptions): Repeats {
-  const { updates, index, clock, log, maxSize = 20_000, writesPerSecond = 200 } = options;
+  const { updates, index, clock, log, metrics, maxSize = 20_000, writesPerSecond = 200 } = options;
+  for (const reason of UNCOUNTED_REASONS) metrics.repeatsUncounted.inc({ reason }, 0);
   const origins = new ContentOrigins(clock, options.contentSilenceMs);
   const common = {
     clock,
     maxSize,
     concurrency: 8,
     perSecond: writesPerSecond,
-    dropped: ({ target }: Work<unknown>) => lost(target, "too many status writes are refused"),
     ...(options.sleep && { sleep: options.sleep }),
   };
   const statuses = new DueQueue<Work<StatusDelta>>({
     ...common,
     work: (_key, { target, value }, signal) =>
-      attempt(target, () => updates.addToStatus(target, value, signal), signal),
+      attempt(target, {
+        signal,
+        write: () => updates.addToStatus(target, value, signal),
+        uncounted: (reason) => uncounted(target, { occurrences: value.occurrences, reason }),
+      }),
     merge: (older, newer) => ({ target: older.target, value: mergeDeltas(older.value, newer.value) }),
+    dropped({ target, value: { occurrences } }) {
+      lost(target, TOO_MANY_REFUSED);
+      uncounted(target, { occurrences, reason: "refused" });
+    },
   });
   const contents = new DueQueue<Work<Said>>({
     ...common,
     work: (_key, { target, value }, signal) =>
-      attempt(target, () => updates.replaceContent(target, value.content, signal), signal),
+      attempt(target, { signal, write: () => updates.replaceContent(target, value.content, signal) }),
     merge: (_older, newer) => newer,
+    dropped: ({ target }) => lost(target, TOO_MANY_REFUSED),
   });
 
-  const sayings = throttle({ lines: 1, windowMs: REFUSED_LOG_MS, now: () => clock.monotonic() });
+  const sayings = throttle({ lines: 1, windowMs: QUIET_LOG_MS, now: () => clock.monotonic() });
 
   async function attempt(
     target: UpdateTarget,
-    write: () => Promise<unknown>,
-    signal: AbortSignal,
+    { signal, write, uncounted }: {
+      readonly signal: AbortSignal;
+      readonly write: () => Promise<UpdateResult>;
+      /** Called if the write's repeats will never be counted. */
+      readonly uncounted?: (reason: UncountedReason) => void;
+    },
   ): Promise<WorkResult> {
     try {
-      await write();
+      if (await write() === "gone") uncounted?.("deleted");
       return "done";
     } catch (error) {
-      if (signal.aborted || isRetryable(error) || isConflict(error)) return "again";
+      if (signal.aborted || isConflict(error)) return "again";
+      if (isRetryable(error)) return { retryAfterMs: retryAfterMsOf(error) ?? 0 };
       if (isForbidden(error)) {
         sayRefused(target, error);
         return "refused";
       }
       lost(target, error);
+      uncounted?.("rejected");
       return "done";
     }
+  }
+
+  /** Counts repeats that were answered as `deduped`, and that no Observation shows. */
+  function uncounted(
+    { namespace, name }: UpdateTarget,
+    { occurrences, reason }: { readonly occurrences: number; readonly reason: UncountedReason },
+  ): void {
+    if (occurrences === 0) return;
+    metrics.repeatsUncounted.inc({ reason }, occurrences);
+    const unsaid = reason === "deleted" ? sayings(reason) : undefined;
+    if (unsaid === undefined) return;
+    log.info("Observations were deleted before their last repeats were counted", {
+      namespace,
+      name,
+      repeats: occurrences,
+      others: unsaid,
+    });
   }
 
   /** Logs refused writes, throttled: only an admin can fix them, and thousands of writes may be refused. */
@@ -156,6 +203,7 @@ export function createRepeats(options: RepeatsOptions): Repeats {
     const key = keyOf(target);
     const work = { target: statuses.waiting(key)?.target ?? target, value: delta };
     if (statuses.add(key, work, delayMs)) return;
+    uncounted(target, { occurrences: delta.occurrences, reason: "queue_full" });
     log.warn("Too many status writes are waiting: the repeats of this event are not counted", {
       namespace,
       name,

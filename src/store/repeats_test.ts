@@ -1,6 +1,6 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { LABELS, type Observation } from "../model/observation.ts";
-import { NetworkError } from "../kube/api.ts";
+import { ApiError, NetworkError } from "../kube/api.ts";
 import { DueQueue } from "../kube/retry.ts";
 import { mergeDeltas } from "./repeats.ts";
 import { NO_CHANGE, type StatusDelta, statusPatch } from "./updates.ts";
@@ -567,3 +567,36 @@ Deno.test("mergeDeltas() keeps the newest acceptance", () => {
   assertEquals(mergeDeltas(older, { ...NO_CHANGE, acceptance: "" }).acceptance, "");
   assertEquals(mergeDeltas(older, { ...NO_CHANGE, occurrences: 1 }).acceptance, older.acceptance);
 });
+
+Deno.test("a status write waits as long as Retry-After asks", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    await replica.take([ALERT, ALERT]);
+    kube.script = refusing(() => new ApiError("patch", 429, { code: 429 }, 40_000));
+    await time.advance(40_000);
+    assertEquals(kube.count("patch/status"), 1);
+    kube.script = {};
+    await time.advance(10_000);
+    assertEquals(status(kube).occurrences, 2);
+  }));
+
+Deno.test("repeats of an Observation that is deleted before they are counted are logged and counted as such", () =>
+  withReplica(async ({ time, kube, replica }) => {
+    await replica.take([ALERT]);
+    const [{ metadata: { namespace = "", name = "" } } = { metadata: {} }] = kube.stored;
+    // The watch has not shown the deletion when the repeats come, and their outcome is deduped.
+    replica.lagging = true;
+    kube.remove(namespace, name);
+    const { deduped } = await replica.take([ALERT, ALERT, ALERT]);
+    await time.advance(6_000);
+    assertEquals([deduped, kube.stored.length, replica.store.repeats.size], [3, 0, 0]);
+    assertEquals(
+      replica.logged.filter(({ message }) => message.includes("deleted before their last repeats")).length,
+      1,
+    );
+    assertStringIncludes(
+      await replica.metrics.registry.metrics(),
+      'zen_watcher_repeats_uncounted_total{reason="deleted"} 3',
+    );
+    await replica.take([ALERT]);
+    assertEquals(kube.stored.length, 1, "the next event creates it again");
+  }));

@@ -99,6 +99,11 @@ export function createMetrics() {
       "Failed attempts to create an Observation at the API server",
       ["source", "reason"],
     ),
+    repeatsUncounted: counter(
+      "repeats_uncounted_total",
+      "Repeats, answered as `deduped`, that are not in the `occurrences` of an Observation",
+      ["reason"],
+    ),
     observationsDeleted: counter("observations_deleted_total", "Observations deleted", ["source", "reason"]),
     payloadErrors: counter("payload_errors_total", "Payloads or items that could not be read", [
       "source",
