@@ -2,7 +2,8 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { systemClock } from "../src/model/time.ts";
 import type { Drawn, DrawnEvent, EventSource, Payload } from "../src/model/event.ts";
-import type { Outcome } from "../src/model/outcome.ts";
+import type { JsonObject } from "../src/model/json.ts";
+import { FAIL_REASONS, type Outcome } from "../src/model/outcome.ts";
 import { NetworkError } from "../src/kube/api.ts";
 import { createDedup } from "../src/pipeline/dedup.ts";
 import { createIntake, MAX_EVENTS_PER_PAYLOAD } from "../src/pipeline/intake.ts";
@@ -19,6 +20,8 @@ import { apiError, FakeKube } from "./support/fake_kube.ts";
 import { Replica } from "./support/replica.ts";
 import { DRAW_CONTEXT, EVENT_SETTINGS } from "./support/source_runtime.ts";
 import { settled, VirtualTime } from "./support/virtual_time.ts";
+import { configureLogging } from "../src/telemetry/logging.ts";
+import { createBooks, createMetrics } from "../src/telemetry/metrics.ts";
 
 const PAYLOAD: Payload = { body: null, origin: { confined: false }, receivedAt: 0 };
 const NO_DEADLINE = new AbortController().signal;
@@ -425,3 +428,65 @@ interface BatchPlan {
   readonly deadlineMs: number | null;
   readonly delayMs: number;
 }
+
+Deno.test("an event that may be stored later is undecided, and the log does not say that it never can be", async () => {
+  for (const reason of FAIL_REASONS) {
+    const lines: JsonObject[] = [];
+    configureLogging({ level: "INFO", format: "json", write: (line) => void lines.push(JSON.parse(line)) });
+    const intake = createIntake({
+      steps: {
+        filter: () => undefined,
+        inScope: () => true,
+        admits: () => "admitted",
+        dedup: createDedup({ index: { newest: () => undefined }, maxSize: 100 }),
+      },
+      limits: NO_LIMITS,
+      store: { write: () => Promise.resolve({ outcome: { kind: "failed", reason } }), repeat() {} },
+      recorder: createBooks(createMetrics(), systemClock),
+      ...DRAWING,
+    });
+    const { undecided } = await intake.take(source("falco", () => [drawn(1)]), PAYLOAD, POSTED);
+    const isFinal = lines.some(({ message }) => message === "Event can never be stored");
+    assertEquals([reason, undecided, lines.length], [reason, isFinal ? 0 : 1, 1]);
+  }
+});
+
+Deno.test("an event that is not written says why: its deadline, the crowd of its namespace, or too many retries", async () => {
+  const refused = apiError("create", 429, "TooManyRequests");
+  const whyNot = async (
+    take: Limits["slots"]["take"] | undefined,
+    signal: AbortSignal,
+    abort: () => void,
+  ) => {
+    const time = new VirtualTime();
+    const kube = new FakeKube(() => time.now());
+    kube.script = {
+      before: ({ verb }) => {
+        if (verb === "create") throw refused;
+      },
+    };
+    const replica = new Replica(kube, { time });
+    if (take) Object.assign(replica.slots, { take });
+    const taken = replica.take([{ identity: { rule: "a" } }], { signal });
+    await time.advance(1_000);
+    abort();
+    await taken;
+    await replica.kill();
+    const [outcome] = replica.books[0]?.outcomes ?? [];
+    return outcome?.kind === "failed" ? outcome.message : outcome?.kind;
+  };
+  const stop = new AbortController();
+  assertEquals(
+    await whyNot(
+      undefined,
+      stop.signal,
+      () => stop.abort(new DOMException("the deadline of its request is over", "TimeoutError")),
+    ),
+    "not written: the deadline of its request is over; last error: Cannot create: TooManyRequests (HTTP 429 TooManyRequests)",
+  );
+  const none = createWriteSlots({ limit: 1, perSource: 1, perNamespace: 1, perTenant: 1, maxOutside: 0 });
+  assertEquals(
+    await whyNot(none.take, new AbortController().signal, () => {}),
+    "too many writes of its namespace, or of all, wait for a retry: Cannot create: TooManyRequests (HTTP 429 TooManyRequests)",
+  );
+});

@@ -178,6 +178,14 @@ export const LOG_NOTES: Readonly<Record<string, Note>> = {
     "the API server refused or did not answer; the sender gets 503, a report is read again",
     "look at `error`: rights, quota, webhooks of the cluster, or the API server",
   ],
+  "Event could not be stored because of a defect": [
+    "zen-watcher failed on this event; the sender gets 503, a report is read again",
+    "report it with the line's `error` (SECURITY.md says where)",
+  ],
+  "Observations were deleted before their last repeats were counted": [
+    "an Observation was deleted, and repeats of it came before zen-watcher saw that; `others` counts lines left out",
+    "nothing: the next event creates the Observation again",
+  ],
   "Event can never be stored": [
     "the API server's schema refuses the Observation, it is too large, or its name belongs to another object",
     "look at `error`; delete the object that has the name, or report the input",

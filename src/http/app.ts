@@ -218,6 +218,8 @@ const REFUSED_LOG_MS = 60_000;
 const LIMIT_RETRY_SECONDS = "1";
 /** Seconds of `Retry-After` when something could not be stored. */
 const RETRY_AFTER_SECONDS = { min: 1, spread: 4 };
+/** Why a request ends whose events keep requests of other namespaces out of the waiting room. */
+const CROWDED = "requests whose events are all of its namespace take half of the waiting room";
 const DEFAULT_AUTH: FeedAuth = { type: "default" };
 
 /** Answers one webhook request. */
@@ -361,7 +363,7 @@ async function takeBody(c: Context, taking: Taking): Promise<Response> {
     correlationId,
     receivedAt,
     onOnlyNamespace(namespace: string | undefined) {
-      if (!seat.only(namespace || undefined)) deadline.abort();
+      if (!seat.only(namespace || undefined)) deadline.abort(CROWDED);
     },
   };
   const result = await posts.take(post, reading.payloads, request);
@@ -395,8 +397,8 @@ async function readProvenBody(c: Context, { address, isProven, post, options }: 
 
 interface Deadline extends Disposable {
   readonly signal: AbortSignal;
-  /** Ends the request now. */
-  abort(): void;
+  /** Ends the request now; events that are not written yet fail for this reason. */
+  abort(why: string): void;
 }
 
 /**
@@ -405,16 +407,17 @@ interface Deadline extends Disposable {
  */
 function deadlineOf(outer: AbortSignal, ms: number): Deadline {
   const controller = new AbortController();
-  const abort = () => controller.abort(new DOMException("the deadline is over", "TimeoutError"));
-  const timer = setTimeout(abort, ms);
-  if (outer.aborted) abort();
-  outer.addEventListener("abort", abort, { once: true });
+  const abort = (why: string) => controller.abort(new DOMException(why, "TimeoutError"));
+  const stop = () => abort("zen-watcher is stopping");
+  const timer = setTimeout(() => abort("the deadline of its request is over"), ms);
+  if (outer.aborted) stop();
+  outer.addEventListener("abort", stop, { once: true });
   return {
     signal: controller.signal,
     abort,
     [Symbol.dispose]() {
       clearTimeout(timer);
-      outer.removeEventListener("abort", abort);
+      outer.removeEventListener("abort", stop);
     },
   };
 }

@@ -1,3 +1,4 @@
+import { errorMessage } from "../model/error_message.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { createHmac } from "node:crypto";
 import { Hono } from "hono";
@@ -352,6 +353,7 @@ Deno.test("createHttpApp() holds no more requests than its buffer, and of one se
 });
 
 Deno.test("createHttpApp() answers 503 where requests for one namespace alone fill half of the room", async () => {
+  const whys: string[] = [];
   const { promise, resolve } = Promise.withResolvers<IntakeResult>();
   const { post } = setup({
     feed: { waiting: 4 },
@@ -359,7 +361,10 @@ Deno.test("createHttpApp() answers 503 where requests for one namespace alone fi
       const late = Promise.withResolvers<IntakeResult>();
       signal.addEventListener(
         "abort",
-        () => late.resolve({ ...ONE_CREATED, created: 0, failed: 1, undecided: 1 }),
+        () => {
+          whys.push(errorMessage(signal.reason));
+          late.resolve({ ...ONE_CREATED, created: 0, failed: 1, undecided: 1 });
+        },
       );
       onOnlyNamespace?.("shop");
       return Promise.race([promise, late.promise]);
@@ -368,6 +373,7 @@ Deno.test("createHttpApp() answers 503 where requests for one namespace alone fi
   const held = [post("{}"), post("{}", { peer: "10.1.2.4" })];
   await new Promise((resolve) => setTimeout(resolve, 0));
   assertEquals((await post("{}", { peer: "10.1.2.5" })).status, 503);
+  assertEquals(whys, ["requests whose events are all of its namespace take half of the waiting room"]);
   resolve(ONE_CREATED);
   assertEquals((await Promise.all(held)).map(({ status }) => status), [200, 200]);
 });

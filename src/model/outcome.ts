@@ -37,10 +37,15 @@ export const FAIL_REASON_MEANINGS = {
   invalid: "the API server's schema refuses it",
   too_large: "the object is larger than the API server accepts",
   name_conflict: "another object has the name of this Observation",
-  internal: "a defect of zen-watcher",
+  internal: "a defect of zen-watcher; the sender gets 503",
 } as const;
 export type FailReason = keyof typeof FAIL_REASON_MEANINGS;
 export const FAIL_REASONS: readonly FailReason[] = wordsOf(FAIL_REASON_MEANINGS);
+
+/** True if the event can never be stored, so that sending it again is of no use. */
+export function isFinal(reason: FailReason): boolean {
+  return reason !== "unavailable" && reason !== "internal";
+}
 
 /** How one event ended. Final: an event has exactly one. */
 export type Outcome =

@@ -10,8 +10,15 @@ import type {
   Payload,
 } from "../model/event.ts";
 import { isObject } from "../model/json.ts";
-import type { FailReason, FilterReason, Outcome, PayloadError } from "../model/outcome.ts";
-import type { Limits, ParseRoom, WriteSlot } from "./limits.ts";
+import {
+  FAIL_REASONS,
+  type FailReason,
+  type FilterReason,
+  isFinal,
+  type Outcome,
+  type PayloadError,
+} from "../model/outcome.ts";
+import { type Limits, notWritten, type ParseRoom, type WriteSlot } from "./limits.ts";
 import { type EventSettings, normalize } from "./normalize.ts";
 import type {
   Generation,
@@ -77,8 +84,8 @@ export interface IntakeResult {
     readonly failed: Readonly<Partial<Record<FailReason, number>>>;
   };
   /**
-   * Events that time or an admin can still get in: `failed{unavailable}`, `failed{internal}` and `filtered{rate_limit}`; and
-   * one for the items that were not looked at before the deadline.
+   * Events that may be stored when they are sent again: `failed` with a reason that is not final, `filtered{rate_limit}`,
+   * and one for the items that were not looked at before the deadline.
    */
   readonly undecided: number;
   /** The first of them; `payloadErrorCount` counts all. */
@@ -266,7 +273,9 @@ export function createIntake({ steps, limits, store, recorder, settings, context
       batch.underWay.push(write(entry, decision, slot));
       return;
     }
-    const outcome: Outcome = batch.throttled ? { kind: "filtered", reason: "rate_limit" } : TOO_LATE;
+    const outcome: Outcome = batch.throttled
+      ? { kind: "filtered", reason: "rate_limit" }
+      : notWritten(signal);
     decision.reservation.settle({ outcome });
     settle(entry, outcome);
   }
@@ -346,16 +355,10 @@ function namespaceOf({ resource }: NormalEvent): string {
   return resource?.namespace ?? "";
 }
 
-const TOO_LATE: Outcome = {
-  kind: "failed",
-  reason: "unavailable",
-  message: "not written before the deadline",
-};
-
 /** The twin's outcome; its deadline may lie beyond ours. */
 function inTime(settled: Promise<Outcome>, signal: AbortSignal): Promise<Outcome> {
   return new Promise((resolve) => {
-    const late = () => resolve(TOO_LATE);
+    const late = () => resolve(notWritten(signal));
     if (signal.aborted) return late();
     signal.addEventListener("abort", late, { once: true });
     void settled.then((outcome) => {
@@ -449,6 +452,8 @@ function countError(tally: Tally, error: PayloadError): void {
 function resultOf(tally: Tally): IntakeResult {
   const { received, created, deduped, filtered, failed, errors, errorCount, fingerprints } = tally;
   const unfinished = tally.isCutShort ? 1 : 0;
+  const mayPass = FAIL_REASONS.filter((reason) => !isFinal(reason))
+    .reduce((sum, reason) => sum + (failed[reason] ?? 0), 0);
   return {
     received,
     created,
@@ -456,7 +461,7 @@ function resultOf(tally: Tally): IntakeResult {
     filtered: total(filtered),
     failed: total(failed),
     byReason: { filtered, failed },
-    undecided: (failed.unavailable ?? 0) + (failed.internal ?? 0) + (filtered.rate_limit ?? 0) + unfinished,
+    undecided: mayPass + (filtered.rate_limit ?? 0) + unfinished,
     payloadErrors: errors,
     payloadErrorCount: errorCount,
     fingerprints,

@@ -2,6 +2,8 @@
  * What an event waits for on its way: memory for its parsed payload, a turn on the thread, then, where it is to be written,
  * a token of its source and a write slot. Waiting drops nothing; only the signal of the request or of the shutdown ends it.
  */
+import { errorMessage } from "../model/error_message.ts";
+import type { Outcome } from "../model/outcome.ts";
 import type { Clock } from "../model/time.ts";
 import { JSON_LIMITS, type JsonPart } from "../text/json.ts";
 
@@ -39,13 +41,30 @@ export interface WriteSlots {
   readonly taken: number;
 }
 
+/**
+ * How a wait without a write slot ended: the write goes on, its signal aborted, or it did not begin, because too many writes
+ * wait already.
+ */
+export type Waited = "over" | "aborted" | "too many";
+
+/** The outcome of an event whose signal aborted before it was written: why it did, and the last error of the write. */
+export function notWritten({ reason }: AbortSignal, lastError?: unknown): Outcome {
+  const why = reason instanceof Error && reason.name === "AbortError"
+    ? "its reader stopped"
+    : errorMessage(reason);
+  const last = lastError === undefined || lastError === reason
+    ? ""
+    : `; last error: ${errorMessage(lastError)}`;
+  return { kind: "failed", reason: "unavailable", message: `not written: ${why}${last}` };
+}
+
 /** The right to have one write under way. */
 export interface WriteSlot {
   /**
-   * Gives the slot up while `wait` lasts, and takes one again afterwards. False where `wait` says so, the signal aborted, or
-   * too many writes wait outside already; the slot is gone then.
+   * Gives the slot up while `wait` lasts, and takes one again afterwards. `wait` resolves with false where the signal
+   * aborted. The slot is gone unless the result is `over`.
    */
-  outside(wait: () => Promise<boolean>): Promise<boolean>;
+  outside(wait: () => Promise<boolean>): Promise<Waited>;
   release(): void;
 }
 
@@ -71,7 +90,10 @@ export function createLimits(
 export const NO_LIMITS: Limits = {
   slices: { arrived() {}, turn: () => undefined },
   rate: { take: () => true },
-  slots: { take: () => Promise.resolve({ outside: (wait) => wait(), release() {} }), taken: 0 },
+  slots: {
+    take: () => Promise.resolve({ outside: async (wait) => await wait() ? "over" : "aborted", release() {} }),
+    taken: 0,
+  },
 };
 
 /**
@@ -363,16 +385,16 @@ export function createWriteSlots(options: WriteSlotsOptions): WriteSlots {
           const { namespace } = tenant;
           release();
           if (outsideOf.total >= maxOutside || outsideOf.get(namespace) >= maxOutsidePerNamespace) {
-            return false;
+            return "too many";
           }
           outsideOf.add(namespace, 1);
           try {
-            if (!await wait()) return false;
+            if (!await wait()) return "aborted";
           } finally {
             outsideOf.add(namespace, -1);
           }
           isHeld = await acquire(tenant, signal);
-          return isHeld;
+          return isHeld ? "over" : "aborted";
         },
       };
     },

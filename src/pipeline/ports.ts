@@ -1,6 +1,7 @@
 /** What the pipeline needs of the layers above it that do I/O. */
 import type { NormalEvent } from "../model/event.ts";
 import type { FilterReason, Outcome, PayloadError } from "../model/outcome.ts";
+import type { Waited } from "./limits.ts";
 
 /** What dedup knows of one stored generation of a fingerprint. Times in ms since the epoch. */
 export interface Generation {
@@ -33,10 +34,10 @@ export interface WriteContext {
   /** True for webhooks: no view lists what still holds, so such a finding lives by its lastSeenAt. */
   readonly pushed: boolean;
   /**
-   * Waits without holding a place among the writes under way. False where `wait` says so, the signal aborted, or too many
-   * wait already: the write is to end then. By default `wait` alone.
+   * Waits without holding a place among the writes under way. The write must end unless the result is `over`. By default
+   * `wait` alone.
    */
-  readonly outside?: (wait: () => Promise<boolean>) => Promise<boolean>;
+  readonly outside?: (wait: () => Promise<boolean>) => Promise<Waited>;
 }
 
 /** How a write ended, and the generation it found or made, where there is one. */

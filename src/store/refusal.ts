@@ -32,7 +32,7 @@ type Refusal =
   | {
     readonly kind: "refused";
     readonly label: "namespace" | "quota" | "admission";
-    /** True if the namespace is missing or terminating. */
+    /** True if the namespace does not exist. A terminating one may still hold the Observation. */
     readonly isMissing: boolean;
   }
   | { readonly kind: "final"; readonly label: CreateErrorReason; readonly reason: FailReason };

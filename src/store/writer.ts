@@ -9,6 +9,7 @@ import { observationName, parseName, shortFingerprint } from "../model/identity.
 import { hasStatus, type KubeApi, NetworkError } from "../kube/api.ts";
 import { backoff, elapsed, retry, retryAfterMsOf, type RetryOptions, type Sleep } from "../kube/retry.ts";
 import { isOver, widen } from "../pipeline/dedup.ts";
+import { notWritten, type Waited } from "../pipeline/limits.ts";
 import { toObservation } from "../pipeline/normalize.ts";
 import type { Generation, ObservationStore, WriteContext, Written } from "../pipeline/ports.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -50,6 +51,9 @@ const MAX_PULLED_ATTEMPTS: Readonly<Partial<Record<CreateErrorReason, number>>> 
 const MISSING_MS = 10_000;
 /** Most missing namespaces remembered. */
 const MAX_MISSING = 1_000;
+
+/** Why a write ends that may not wait for its retry: bounded, else an outage would fill the memory. */
+const TOO_MANY_WAIT = "too many writes of its namespace, or of all, wait for a retry";
 
 /** One event being written. */
 interface Job {
@@ -136,7 +140,7 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
   async function create(job: Job, generation: number): Promise<Created> {
     const { event, context: { signal, pushed } } = job;
     const waits = newBackoff();
-    if (signal.aborted) return { outcome: unavailable("not written before the deadline") };
+    if (signal.aborted) return { outcome: notWritten(signal) };
     for (let attempt = 1;; attempt++) {
       const { namespace, eventId } = job;
       const name = nameOf(job, generation);
@@ -153,9 +157,7 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
         answered(answer.metadata.resourceVersion);
         return { observation: answer };
       } catch (error) {
-        if (signal.aborted) {
-          return { outcome: unavailable(`not written before the deadline: ${errorMessage(error)}`) };
-        }
+        if (signal.aborted) return { outcome: notWritten(signal, error) };
         const refusal = refusalOf(error);
         metrics.observationsCreateErrors.inc({
           source: options.sourceLabel(event.source),
@@ -181,8 +183,10 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
         if (!pushed && attempt >= (MAX_PULLED_ATTEMPTS[refusal.label] ?? Infinity)) {
           return { outcome: unavailable(errorMessage(error)) };
         }
-        if (!await waitOutside(job, waits.next(retryAfterMsOf(error)))) {
-          return { outcome: unavailable(`not written before the deadline: ${errorMessage(error)}`) };
+        const waited = await waitOutside(job, waits.next(retryAfterMsOf(error)));
+        if (waited === "aborted") return { outcome: notWritten(signal, error) };
+        if (waited === "too many") {
+          return { outcome: unavailable(`${TOO_MANY_WAIT}: ${errorMessage(error)}`) };
         }
       }
     }
@@ -202,10 +206,11 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
     return Promise.resolve(undefined);
   }
 
-  /** Waits without holding a write slot. False if the deadline passed, or if too many jobs wait already. */
-  function waitOutside({ context: { signal, outside } }: Job, ms: number): Promise<boolean> {
+  /** Waits without holding a write slot. */
+  async function waitOutside({ context: { signal, outside } }: Job, ms: number): Promise<Waited> {
     const wait = () => elapsed(ms, { signal, sleep });
-    return outside ? outside(wait) : wait();
+    if (outside) return await outside(wait);
+    return await wait() ? "over" : "aborted";
   }
 
   /**
@@ -289,9 +294,9 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
       signal,
       backoff: newBackoff(),
       async sleep(ms) {
-        if (!await waitOutside(job, ms)) {
-          throw signal.reason ?? new NetworkError("too many writes wait to be retried");
-        }
+        const waited = await waitOutside(job, ms);
+        if (waited === "aborted") throw signal.reason;
+        if (waited === "too many") throw new NetworkError(TOO_MANY_WAIT);
       },
     };
   }
@@ -349,7 +354,7 @@ function conflict(job: Job, generation: number, holder?: Observation): Outcome {
 }
 
 function outcomeOf(error: unknown, signal: AbortSignal): Outcome {
-  if (signal.aborted) return unavailable(`not written before the deadline: ${errorMessage(error)}`);
+  if (signal.aborted) return notWritten(signal, error);
   const refusal = refusalOf(error);
   return failed(
     refusal.kind === "final" && refusal.reason === "internal" ? "internal" : "unavailable",

@@ -6,7 +6,7 @@ import { Counter, Gauge, Histogram, Registry } from "./prometheus.ts";
 import type { Clock } from "../model/time.ts";
 import type { NormalEvent } from "../model/event.ts";
 import type { Category } from "../model/observation.ts";
-import type { Outcome, PayloadError, PayloadErrorReason } from "../model/outcome.ts";
+import { isFinal, type Outcome, type PayloadError, type PayloadErrorReason } from "../model/outcome.ts";
 import type { EventContext, Recorder, Ticket } from "../pipeline/ports.ts";
 import { logger } from "./logging.ts";
 
@@ -319,10 +319,11 @@ function say({ eventType, fingerprint, identity }: NormalEvent, { outcome, conte
       return log.debug("Event filtered", { ...fields, reason: outcome.reason, document });
     case "failed": {
       const failure = { ...fields, reason: outcome.reason, identity, error: outcome.message };
-      // What time mends will come again; what nothing mends is lost unless somebody reads this line.
-      return outcome.reason === "unavailable"
-        ? log.warn("Event could not be stored now", failure)
-        : log.error("Event can never be stored", failure);
+      // An event that can never be stored is lost unless somebody reads this line; the others come again.
+      if (isFinal(outcome.reason)) return log.error("Event can never be stored", failure);
+      return outcome.reason === "internal"
+        ? log.error("Event could not be stored because of a defect", failure)
+        : log.warn("Event could not be stored now", failure);
     }
     default:
       return unreachable(outcome);
