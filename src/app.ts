@@ -5,7 +5,7 @@
 import { createCaches } from "./app/caches.ts";
 import { createLeader } from "./app/leader.ts";
 import { memoryLimit } from "./app/memory.ts";
-import { scopeOf } from "./app/sources.ts";
+import { scopeOf } from "./app/pipeline.ts";
 import { serve } from "./app/serve.ts";
 import type { Shared } from "./app/shared.ts";
 import { Health } from "./health.ts";

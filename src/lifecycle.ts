@@ -57,7 +57,7 @@ export class RunnableGroup {
       if (!signal.aborted) throw new Error(`Runnable "${runnable.name}" ended before it was stopped`);
     } catch (error) {
       if (signal.aborted) return;
-      log.crit("A part of the program ended", { runnable: runnable.name, error });
+      log.fatal("A part of the program ended", { runnable: runnable.name, error });
       this.#observer.ended(runnable.name);
     } finally {
       this.#observer.stopped(runnable.name);

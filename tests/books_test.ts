@@ -12,3 +12,13 @@ Deno.test("createBooks() counts beyond 100 sources as other, but the built-in on
   assertEquals(Object.keys(accounts).length, 101);
   assertEquals([accounts["other"]?.created, accounts["falco"]?.deduped], [51, 1]);
 });
+
+Deno.test("createBooks() tells when the last event of a source got its outcome, and how long it took", () => {
+  let now = 5_000;
+  const books = createBooks(createMetrics(), { now: () => now });
+  const ticket = books.open(normalEvent({ receivedAt: 4_000 }), { source: "falco", correlationId: "" });
+  assertEquals(books.lastEvent("falco"), undefined);
+  now = 7_500;
+  ticket.settle({ kind: "created" });
+  assertEquals(books.lastEvent("falco"), { atMs: 7_500, lagMs: 3_500 });
+});

@@ -1,7 +1,7 @@
 /** Prometheus counts what a series grows by: a source's first event is seen only where its series stood at 0 before it. */
 import { assert, assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
-import { SourceSet } from "../src/app/sources.ts";
+import { SourceSet } from "../src/app/pipeline.ts";
 import { OBSERVATION_FILTERS } from "../src/filters/observation_filters.ts";
 import { systemClock } from "../src/model/time.ts";
 import type { NormalEvent } from "../src/model/event.ts";

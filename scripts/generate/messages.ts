@@ -5,7 +5,12 @@ import { ERROR_NOTES, LOG_NOTES, type Note, REASON_NOTES } from "./message_notes
 const ROOT = new URL("../../", import.meta.url);
 /** The embedded API server speaks with the API server's own words, and what reads JSON or renders help logs nothing. */
 const NOT_OURS = ["src/devcluster/"];
-const LEVELS: Readonly<Record<string, string>> = { info: "INFO", warn: "WARN", error: "ERROR", crit: "CRIT" };
+const LEVELS: Readonly<Record<string, string>> = {
+  info: "INFO",
+  warn: "WARN",
+  error: "ERROR",
+  fatal: "CRIT",
+};
 
 /** What the code says, and in which files: the key is the text as it is written, with `…` for what varies. */
 type Said = Map<string, { readonly files: Set<string>; readonly levels: Set<string> }>;
@@ -50,7 +55,7 @@ function* logLines(
 ): Generator<{ readonly level: string; readonly message: string }> {
   if (path === "src/telemetry/logging.ts") return;
   for (
-    const { 1: name = "", 2: quote, index } of text.matchAll(/\blog\.(info|warn|error|crit)\(\s*(["`]?)/g)
+    const { 1: name = "", 2: quote, index } of text.matchAll(/\blog\.(info|warn|error|fatal)\(\s*(["`]?)/g)
   ) {
     const start = index + text.slice(index).indexOf("(") + 1;
     const message = quote === '"' ? literalAt(text, text.indexOf('"', start)) : undefined;

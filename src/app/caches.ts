@@ -8,42 +8,24 @@ import { createFiltersWatch, type FiltersWatch } from "../filters/watch.ts";
 import { LiveFilters } from "../filters/filter.ts";
 import { every, RunnableGroup } from "../lifecycle.ts";
 import { MappedSources } from "../mapped/runtime.ts";
-import { createDrawContext } from "../sources/draw_context.ts";
-import { ownRequests } from "../sources/own_requests.ts";
 import { POLICY_REPORT, REPORT_ENGINES } from "../sources/kyverno/mod.ts";
 import { BUILT_IN, configMapNamespaces, SOURCES } from "../sources/registry.ts";
 import { knownSource, watchedResources } from "../sources/source.ts";
-import { type Budget, budgetEvent, type BudgetState, createBudget } from "../store/budget.ts";
+import { budgetEvent } from "../store/budget.ts";
 import { clockEvent } from "../store/deletes.ts";
-import { createFindingGauges } from "../store/finding_gauges.ts";
-import { createTurns, type Turn, type Turns } from "../store/turns.ts";
+import { createTurns, type Turns } from "../store/turns.ts";
 import { logger } from "../telemetry/logging.ts";
 import { createOwnUser, type OwnUser, probeApi } from "./api_probe.ts";
-import { covers, inScope, leaseReference, SourceSet } from "./sources.ts";
-import type { Shared } from "./shared.ts";
-import type { Beat } from "../model/beat.ts";
-import type { Clock } from "../model/time.ts";
-import type { DrawContext, NormalEvent } from "../model/event.ts";
-import type { Observation } from "../model/observation.ts";
-import type { KubeApi } from "../kube/api.ts";
-import { sleep } from "../kube/retry.ts";
-import { watch, type WatchState, type WatchTuning } from "../kube/watch.ts";
-import { createDedup, type Dedup } from "../pipeline/dedup.ts";
-import { createIntake, type Intake, type Steps } from "../pipeline/intake.ts";
-import { contentHashOf } from "../pipeline/normalize.ts";
-import type { Rejection } from "../pipeline/ports.ts";
-import { createLimits, type Limits, type Rate, type TimeSlices } from "../pipeline/limits.ts";
-import type { Settings } from "../settings.ts";
 import {
-  type AcceptanceOf,
-  createStore,
-  feedIndex,
-  OBSERVATIONS,
-  type Store,
-  type StoredObservation,
-  type StoreOptions,
-} from "../store/mod.ts";
-import type { Books, Metrics } from "../telemetry/metrics.ts";
+  afterFirstRead,
+  coverageOf,
+  createPipeline,
+  drawContextOf,
+  type Pipeline,
+  SourceSet,
+} from "./pipeline.ts";
+import { leaseReference, type Shared } from "./shared.ts";
+import { type Intake } from "../pipeline/intake.ts";
 
 /** The caches, and the group that keeps them. */
 export interface Caches {
@@ -105,18 +87,7 @@ export function createCaches(shared: Shared): Caches {
     filtersWatch.sourcesChanged();
   });
   const sources = new SourceSet({ states, metrics, claims: (source) => mapped.claims(source) });
-  let ownTable = { sources: sources.all, isOwnRequest: ownRequests(settings, sources.all) };
-  const drawContext = createDrawContext(settings, {
-    ownUser: "",
-    isOwnRequest: ownTable.isOwnRequest,
-    isApiServerStarting: outages.isNear,
-  });
-  const isOwnRequestNow = () => {
-    if (ownTable.sources !== sources.all) {
-      ownTable = { sources: sources.all, isOwnRequest: ownRequests(settings, sources.all) };
-    }
-    return ownTable.isOwnRequest;
-  };
+  const covers = coverageOf(scope);
   const filters = new LiveFilters({
     metrics,
     clock,
@@ -171,7 +142,7 @@ export function createCaches(shared: Shared): Caches {
     now: () => clock.now() - (shared.serverClock.skewMs ?? 0),
     ownNamespace: settings.podNamespace,
     maxDays: settings.exceptionMaxDays,
-    covers: (namespace) => covers(namespace, scope),
+    covers,
     conditions,
     isLeader: () => election.isLeader(),
     onChange: (concerned) => void pipeline.store.index.judgeAgain(concerned),
@@ -186,11 +157,8 @@ export function createCaches(shared: Shared): Caches {
     clock,
     filter: filters.filter,
     acceptanceOf: (finding, stored) => exceptions.acceptanceOf(finding, stored),
-    inScope: (event) => inScope(event, scope),
-    covers: (namespace) => covers(namespace, scope),
-    drawContext: () => ({ ...drawContext, ownUser: ownUser.name, isOwnRequest: isOwnRequestNow() }),
-    rateOf: (source) => sources.named(source)?.rate,
-    volatileDetailsOf: (source) => sources.named(source)?.volatileDetails ?? [],
+    covers,
+    drawContext: drawContextOf({ settings, sources, ownUser, isApiServerStarting: outages.isNear }),
     sources,
     onTurn: (turn) => turns.note(turn),
     onBudgetDrop: filterStatus.noteBudget,
@@ -244,25 +212,6 @@ export function createCaches(shared: Shared): Caches {
   };
 }
 
-/** Takes nothing in before the filters are read, or the deadline of a request has passed: nothing comes in unfiltered. */
-function afterFirstRead(intake: Intake, firstRead: Promise<void>): Intake {
-  let isRead = false;
-  firstRead.then(() => isRead = true);
-  return {
-    async take(source, payload, context) {
-      const { signal } = context;
-      if (!isRead && !signal.aborted) {
-        const aborted = Promise.withResolvers<void>();
-        const end = () => aborted.resolve();
-        signal.addEventListener("abort", end, { once: true });
-        await Promise.race([firstRead, aborted.promise]);
-        signal.removeEventListener("abort", end);
-      }
-      return await intake.take(source, payload, context);
-    },
-  };
-}
-
 /** Compares our clock with the API server's at each call, and reports when they begin and cease to disagree. */
 function compareClocks({ settings, serverClock, metrics, events }: Shared): () => void {
   const log = logger("clock");
@@ -277,194 +226,4 @@ function compareClocks({ settings, serverClock, metrics, events }: Shared): () =
     else log.error("The own clock and the API server's disagree: nothing is deleted", fields);
     events.record(clockEvent(settings.podNamespace, agrees));
   };
-}
-
-export interface PipelineOptions {
-  readonly api: KubeApi;
-  readonly settings: Settings;
-  readonly metrics: Metrics;
-  readonly books: Pick<Books, "open" | "payloadError" | "sourceLabel">;
-  readonly clock: Clock;
-  readonly filter: (event: NormalEvent) => Rejection | undefined;
-  /** Which exception covers a stored finding. */
-  readonly acceptanceOf: AcceptanceOf;
-  readonly inScope: (event: NormalEvent) => boolean;
-  /** Whether what belongs to a namespace ("": to none) is this shard's. */
-  readonly covers: (belongsTo: string) => boolean;
-  /** What generators know beyond their payloads, now. */
-  readonly drawContext: () => DrawContext;
-  /** A mapped source's own rate. */
-  readonly rateOf: (source: string) => Rate | undefined;
-  /** Keys of details that flap without meaning, by source. */
-  readonly volatileDetailsOf: (source: string) => readonly string[];
-  /** The sources that configuration knows. */
-  readonly sources: Pick<SourceSet, "has" | "size" | "all">;
-  /** A finding was created, resolved or reopened. */
-  readonly onTurn: (turn: Turn) => void;
-  /** The storage budget is used up, or has room again. */
-  readonly onBudget: (state: BudgetState) => void;
-  /** The budget left out an event. */
-  readonly onBudgetDrop: (event: NormalEvent) => void;
-  readonly onIndexState: (state: WatchState) => void;
-  /** Called after the full list that follows a step back of the server's revision. */
-  readonly onIndexHealed: () => void;
-  readonly watchTuning?: WatchTuning | undefined;
-  /** Time, chance, limits and log, where a test decides them. */
-  readonly injected?: Partial<Pick<StoreOptions, "sleep" | "random" | "log"> & Pick<Steps, "admits">> & {
-    readonly limits?: Limits;
-  };
-}
-
-export interface Pipeline {
-  readonly dedup: Dedup;
-  readonly store: Store;
-  readonly intake: Intake;
-  readonly budget: Budget;
-  readonly slices: TimeSlices;
-  /** Feeds the index until `signal` aborts. */
-  runIndex(signal: AbortSignal, beat: Beat): Promise<void>;
-  /**
-   * Resolves once the index is complete, or after 30 s: it alone finds what is stored in another namespace.
-   * Rejects with the signal's reason when it aborts.
-   */
-  indexed(signal: AbortSignal): Promise<void>;
-  /** Brings the gauges up to date that are read rather than counted. */
-  publish(): void;
-  /** What `/tools/status` says of the store. */
-  report(): Readonly<Record<string, unknown>>;
-}
-
-const INDEX_POLL_MS = 50;
-const INDEX_WAITS = 600;
-
-/** Wires the pipeline of a process. */
-export function createPipeline(options: PipelineOptions): Pipeline {
-  const {
-    api,
-    settings,
-    metrics,
-    books,
-    clock,
-    injected: { limits: givenLimits, admits, ...injected } = {},
-  } = options;
-  const contentHash = (observation: Observation) =>
-    contentHashOf(observation, options.volatileDetailsOf(observation.spec.source));
-  const store: Store = createStore({
-    api,
-    clock,
-    contentHash,
-    onGone: (fingerprint, generation) => dedup.forget(fingerprint, generation),
-    log: logger("store"),
-    metrics,
-    instance: settings.instance,
-    ownNamespace: settings.podNamespace,
-    observationNamespace: settings.observationNamespace,
-    covers: options.covers,
-    acceptanceOf: options.acceptanceOf,
-    onHealed: options.onIndexHealed,
-    sourceLabel: books.sourceLabel,
-    contentSilenceMs: 2 * settings.resyncIntervalMs,
-    countReturns: settings.dedupEnableAggregation,
-    onTurn: options.onTurn,
-    ...injected,
-  });
-  const { index, repeats } = store;
-  const dedup: Dedup = createDedup({
-    index,
-    maxSize: settings.dedupMaxSize,
-    onEvict: () => metrics.dedupEvictions.inc(),
-  });
-  const budget = createBudget({
-    index,
-    log: logger("budget"),
-    metrics,
-    maxCount: settings.observationMaxTotal,
-    maxBytes: settings.observationMaxBytes,
-    burst: settings.dedupRateBurst,
-    sources: options.sources,
-    onChange: options.onBudget,
-  });
-  const publishFindings = createFindingGauges({
-    index,
-    now: () => clock.now(),
-    metrics,
-    sourceLabel: books.sourceLabel,
-    sources: () => options.sources.all,
-    byNamespace: settings.metricsByNamespace,
-  });
-  const limits = givenLimits ?? createLimits({
-    clock,
-    rate: { perSecond: settings.dedupMaxRatePerSource, burst: settings.dedupRateBurst },
-    rateOf: options.rateOf,
-  });
-  const intake = createIntake({
-    steps: {
-      filter: options.filter,
-      inScope: options.inScope,
-      dedup,
-      admits: admits ?? ((event) => {
-        const admission = budget.admits(event);
-        if (admission === "refused") options.onBudgetDrop(event);
-        return admission;
-      }),
-    },
-    limits,
-    store,
-    recorder: books,
-    settings,
-    context: options.drawContext,
-  });
-
-  return {
-    dedup,
-    store,
-    intake,
-    budget,
-    slices: limits.slices,
-    runIndex(signal, beat) {
-      return feedIndex(
-        index,
-        watch<StoredObservation>(api, OBSERVATIONS, {
-          ...options.watchTuning,
-          signal,
-          beat,
-          clock,
-          metrics,
-          onState: options.onIndexState,
-        }),
-        { log: logger("store"), resyncMs: settings.resyncIntervalMs },
-      );
-    },
-    async indexed(signal) {
-      for (let waits = 0; !index.complete && waits < INDEX_WAITS; waits++) {
-        await sleep(INDEX_POLL_MS, signal);
-      }
-    },
-    report: () => ({
-      indexComplete: index.complete,
-      observations: index.tallies.count,
-      bytes: index.tallies.bytes,
-      notOurs: index.foreign,
-      budget: { state: budget.state, usage: budget.usage() },
-      openWindows: dedup.usage(),
-      statusWritesPending: repeats.size,
-    }),
-    publish() {
-      publish({ dedup, limits, store, budget, metrics });
-      publishFindings();
-    },
-  };
-}
-
-function publish(
-  parts: Pick<Pipeline, "dedup" | "store" | "budget"> & { limits: Limits; metrics: Metrics },
-): void {
-  const { dedup, limits, store: { index, repeats }, budget, metrics } = parts;
-  budget.observe();
-  metrics.dedupCacheUsage.set(dedup.usage());
-  metrics.tasks.set(limits.slots.taken + repeats.size);
-  metrics.activeEvents.reset();
-  for (const { category, severity, count } of index.tallies.active()) {
-    metrics.activeEvents.set({ category, severity }, count);
-  }
 }

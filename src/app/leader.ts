@@ -8,8 +8,7 @@ import { createFindings } from "../store/findings.ts";
 import { storedScope } from "../store/observations.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Caches } from "./caches.ts";
-import { leaseReference } from "./sources.ts";
-import type { Shared } from "./shared.ts";
+import { leaseReference, type Shared } from "./shared.ts";
 
 export interface LeaderOptions {
   readonly caches: Caches;

@@ -8,6 +8,7 @@ import type { Settings } from "../settings.ts";
 import type { SourceStates } from "../sources/status.ts";
 import type { Account, Books } from "../telemetry/metrics.ts";
 import { logger } from "../telemetry/logging.ts";
+import { formatTime } from "../model/time.ts";
 import { VERSION } from "../version.ts";
 import type { Caches } from "./caches.ts";
 import type { Shared } from "./shared.ts";
@@ -194,9 +195,11 @@ async function finishRequests(
 function sourcesReport(states: SourceStates, books: Books): Readonly<Record<string, unknown>> {
   const accounts = books.accounts();
   return Object.fromEntries(
-    Object.entries(states.report()).map((
-      [source, report],
-    ) => [source, { ...report, events: accounts[source] ?? NO_EVENTS }]),
+    Object.entries(states.report()).map(([source, report]) => {
+      const last = books.lastEvent(source);
+      const lastEvent = last && { lastEventAt: formatTime(last.atMs), lagMs: last.lagMs };
+      return [source, { ...report, ...lastEvent, events: accounts[source] ?? NO_EVENTS }];
+    }),
   );
 }
 

@@ -9,7 +9,9 @@ import type { Clock, ServerClock } from "../model/time.ts";
 import type { Settings } from "../settings.ts";
 import type { SourceStates } from "../sources/status.ts";
 import type { Books, Metrics } from "../telemetry/metrics.ts";
-import type { Scope } from "./sources.ts";
+import type { Scope } from "./pipeline.ts";
+import type { ObjectReference } from "../kube/events.ts";
+import { leaseName } from "../sources/rbac.ts";
 
 /** What all three groups of the program use. */
 export interface Shared {
@@ -32,4 +34,14 @@ export interface Shared {
   readonly events: EventRecorder;
   /** Whether this replica leads. */
   readonly election: LeaderElection;
+}
+
+/** The shard's Lease, as Events name it. */
+export function leaseReference({ instance, podNamespace }: Settings): ObjectReference {
+  return {
+    apiVersion: "coordination.k8s.io/v1",
+    kind: "Lease",
+    name: leaseName(instance),
+    namespace: podNamespace,
+  };
 }

@@ -361,7 +361,6 @@ async function takeBody(c: Context, taking: Taking): Promise<Response> {
   const request = {
     signal: deadline.signal,
     correlationId,
-    receivedAt,
     onOnlyNamespace(namespace: string | undefined) {
       if (!seat.only(namespace || undefined)) deadline.abort(CROWDED);
     },
@@ -555,19 +554,11 @@ export class PostFeeds {
   async take(
     { source, feed }: Post,
     parts: PayloadParts,
-    { receivedAt, ...context }: {
-      readonly signal: AbortSignal;
-      readonly correlationId: string;
-      readonly receivedAt: number;
-      readonly onOnlyNamespace?: TakeContext["onOnlyNamespace"];
-    },
+    context: Pick<TakeContext, "signal" | "correlationId" | "onOnlyNamespace">,
   ): Promise<IntakeResult> {
-    const { intake, states, noteEvents } = this.#options;
+    const { intake, noteEvents } = this.#options;
     const result = await intake.take(source, parts, { feed, ...context });
-    if (result.received > 0) {
-      states.sawEvents(source.name, receivedAt);
-      if (feed.ingester) noteEvents(feed.ingester.id, result.received);
-    }
+    if (result.received > 0 && feed.ingester) noteEvents(feed.ingester.id, result.received);
     return result;
   }
 

@@ -3,7 +3,7 @@
  * answers of limited size, and errors. The rest of the program uses only `KubeApi`.
  */
 import type { Json, JsonObject } from "../model/json.ts";
-import type { ObservationMeta } from "../model/observation.ts";
+import { ANNOTATIONS, type ObservationMeta } from "../model/observation.ts";
 import { type Clock, systemClock } from "../model/time.ts";
 import { errorMessage } from "../model/error_message.ts";
 
@@ -358,6 +358,84 @@ function byteReader(body: ReadableStream<Uint8Array>): ReadableStreamBYOBReader 
 
 function tooLarge(why: string): NetworkError {
   return new NetworkError(`Cannot read the answer: ${why}`, { fault: "too_large" });
+}
+
+/** The object of a request. With `eventId`, only the object that this create has sent. */
+interface Asked {
+  readonly namespace: string;
+  readonly name: string;
+  readonly eventId?: string;
+}
+
+/**
+ * Returns the answer if it is about the requested object, else throws a NetworkError, which is retried. A connection can
+ * get out of step and deliver the answer to another request.
+ */
+export function answerAbout<T extends KubeObject>(asked: Asked, answer: T): T {
+  const { namespace = "", name = "", annotations } = answer.metadata;
+  const isAsked = namespace === asked.namespace && name === asked.name &&
+    (asked.eventId === undefined || annotations?.[ANNOTATIONS.eventId] === asked.eventId);
+  if (isAsked) return answer;
+  throw new NetworkError(
+    `Cannot believe the answer about "${asked.namespace}/${asked.name}": it is about "${namespace}/${name}"${
+      asked.eventId === undefined ? "" : `, event "${annotations?.[ANNOTATIONS.eventId] ?? ""}"`
+    }`,
+    { fault: "garbled" },
+  );
+}
+
+/** A signal that aborts with its parent or after a while. */
+export interface Deadline extends Disposable {
+  readonly signal: AbortSignal;
+  /** Aborts now. */
+  abort(reason: unknown): void;
+  /** Stops the timer. The parent's abort still aborts. */
+  clear(): void;
+  /** Starts the time again, from now. */
+  restart(): void;
+}
+
+/**
+ * Aborts with `NetworkError` `timeout` after `ms`. Not `AbortSignal.any` and `.timeout`: those leave a listener on a
+ * parent that lives as long as the process, and a timer that is never cleared.
+ */
+export function deadline(ms: number, what: string, parent?: AbortSignal): Deadline {
+  const controller = new AbortController();
+  const follow = () => controller.abort(parent?.reason);
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let dueAt = 0;
+  const clear = () => {
+    clearTimeout(timer);
+    timer = undefined;
+  };
+  const ring = () => {
+    const leftMs = dueAt - performance.now();
+    if (leftMs > 0) {
+      timer = setTimeout(ring, Math.ceil(leftMs));
+      return;
+    }
+    controller.abort(new NetworkError(`Cannot ${what}: nothing came for ${ms} ms`, { fault: "timeout" }));
+  };
+  const restart = () => {
+    dueAt = performance.now() + ms;
+    // A watch restarts its deadline at each frame, so a restart only moves dueAt: the running timer checks it when it fires.
+    timer ??= setTimeout(ring, ms);
+  };
+  if (parent?.aborted) follow();
+  else {
+    parent?.addEventListener("abort", follow, { once: true });
+    restart();
+  }
+  return {
+    signal: controller.signal,
+    abort: (reason) => controller.abort(reason),
+    clear,
+    restart,
+    [Symbol.dispose]() {
+      clear();
+      parent?.removeEventListener("abort", follow);
+    },
+  };
 }
 
 /** Address and credentials for one request. The client opens new connections only if the server or the TLS fields change. */

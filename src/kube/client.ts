@@ -6,6 +6,8 @@ import type { Metrics } from "../telemetry/metrics.ts";
 import {
   ApiError,
   type Connection,
+  type Deadline,
+  deadline,
   type DeleteOptions,
   type Endpoint,
   type KubeApi,
@@ -26,7 +28,6 @@ import {
   type WriteOptions,
   writeQuery,
 } from "./api.ts";
-import { type Deadline, deadline } from "./retry.ts";
 
 /** How a client talks, and what it counts. */
 export interface KubeClientOptions {

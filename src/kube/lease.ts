@@ -4,8 +4,8 @@ import { type Clock, systemClock } from "../model/time.ts";
 import { isObject } from "../model/json.ts";
 import { type Logger, logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "./api.ts";
-import { deadline, elapsed, settledWithin, type Sleep, sleep } from "./retry.ts";
+import { deadline, hasStatus, type KubeApi, type KubeObject, type ResourceType } from "./api.ts";
+import { elapsed, settledWithin, type Sleep, sleep } from "./retry.ts";
 import { watch, type WatchEvent } from "./watch.ts";
 
 /** A candidate's lease, work and clocks. */

@@ -50,60 +50,6 @@ export async function settledWithin(
   return !await elapsed(ms, { ...options, signal: settled.signal });
 }
 
-/** A signal that aborts with its parent or after a while. */
-export interface Deadline extends Disposable {
-  readonly signal: AbortSignal;
-  /** Aborts now. */
-  abort(reason: unknown): void;
-  /** Stops the timer. The parent's abort still aborts. */
-  clear(): void;
-  /** Starts the time again, from now. */
-  restart(): void;
-}
-
-/**
- * Aborts with `NetworkError` `timeout` after `ms`. Not `AbortSignal.any` and `.timeout`: those leave a listener on a
- * parent that lives as long as the process, and a timer that is never cleared.
- */
-export function deadline(ms: number, what: string, parent?: AbortSignal): Deadline {
-  const controller = new AbortController();
-  const follow = () => controller.abort(parent?.reason);
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let dueAt = 0;
-  const clear = () => {
-    clearTimeout(timer);
-    timer = undefined;
-  };
-  const ring = () => {
-    const leftMs = dueAt - performance.now();
-    if (leftMs > 0) {
-      timer = setTimeout(ring, Math.ceil(leftMs));
-      return;
-    }
-    controller.abort(new NetworkError(`Cannot ${what}: nothing came for ${ms} ms`, { fault: "timeout" }));
-  };
-  const restart = () => {
-    dueAt = performance.now() + ms;
-    // A watch restarts its deadline at each frame, so a restart only moves dueAt: the running timer checks it when it fires.
-    timer ??= setTimeout(ring, ms);
-  };
-  if (parent?.aborted) follow();
-  else {
-    parent?.addEventListener("abort", follow, { once: true });
-    restart();
-  }
-  return {
-    signal: controller.signal,
-    abort: (reason) => controller.abort(reason),
-    clear,
-    restart,
-    [Symbol.dispose]() {
-      clear();
-      parent?.removeEventListener("abort", follow);
-    },
-  };
-}
-
 export interface BackoffOptions {
   readonly initialMs?: number;
   readonly maxMs?: number;

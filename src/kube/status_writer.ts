@@ -4,8 +4,8 @@ import type { Clock } from "../model/time.ts";
 import type { JsonObject } from "../model/json.ts";
 import { logger } from "../telemetry/logging.ts";
 import { throttle } from "../telemetry/throttle.ts";
-import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "./api.ts";
-import { deadline, DueQueue, isRetryable, retryAfterMsOf, type Sleep, type WorkResult } from "./retry.ts";
+import { deadline, hasStatus, type KubeApi, type KubeObject, type ResourceType } from "./api.ts";
+import { DueQueue, isRetryable, retryAfterMsOf, type Sleep, type WorkResult } from "./retry.ts";
 
 /** The object whose status is written. Another object of its name is left alone. */
 export interface StatusTarget {

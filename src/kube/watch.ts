@@ -4,6 +4,7 @@ import { type Clock, systemClock } from "../model/time.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import {
   ApiError,
+  deadline,
   type KubeApi,
   type KubeList,
   type KubeObject,
@@ -14,15 +15,7 @@ import {
   type StatusBody,
   type WatchFrame,
 } from "./api.ts";
-import {
-  type Backoff,
-  backoff,
-  deadline,
-  elapsed,
-  isRetryable,
-  retryAfterMsOf,
-  type Sleep,
-} from "./retry.ts";
+import { type Backoff, backoff, elapsed, isRetryable, retryAfterMsOf, type Sleep } from "./retry.ts";
 
 /** Whether a watched resource can be read. */
 export type WatchState = "listing" | "synced" | "absent" | "forbidden" | "failing";

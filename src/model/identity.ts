@@ -388,3 +388,8 @@ const CLUSTER_SCOPED: ReadonlySet<string> = new Set([
 export function isClusterScoped(kind: string): boolean {
   return CLUSTER_SCOPED.has(kind.toLowerCase());
 }
+
+/** Names a workload in a `ReportScope`. */
+export function workloadKey({ kind = "", name = "", namespace = "" }: Resource): string {
+  return `${namespace}/${kind.toLowerCase()}/${name}`;
+}

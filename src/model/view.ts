@@ -1,7 +1,5 @@
 /** Views: what a complete list and watch of one resource says a source reports now. */
 
-import type { Resource } from "./observation.ts";
-
 /** One list and watch of a source, or one webhook path. Its state and what it reports are kept by it. */
 export interface ViewKey {
   readonly source: string;
@@ -33,11 +31,6 @@ export interface ReportScope {
   readonly part: string;
   /** Milliseconds since the epoch; absent: it is there until its workload is gone. */
   readonly expiresAt?: number;
-}
-
-/** Names a workload in a `ReportScope`. */
-export function workloadKey({ kind = "", name = "", namespace = "" }: Resource): string {
-  return `${namespace}/${kind.toLowerCase()}/${name}`;
 }
 
 /** What one document (a report, a ConfigMap) reports. */

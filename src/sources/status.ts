@@ -1,4 +1,4 @@
-import type { Clock } from "../model/time.ts";
+import { type Clock, formatTime } from "../model/time.ts";
 import { viewId, type ViewKey, viewName } from "../model/view.ts";
 import { type Metrics, OTHER } from "../telemetry/metrics.ts";
 import type { Feed, Source } from "./source.ts";
@@ -20,9 +20,6 @@ export interface SourceReport {
   readonly feeds: readonly Feed["type"][];
   readonly state: SourceState;
   readonly resources?: Readonly<Record<string, SourceState>>;
-  readonly lastEventAt?: string;
-  /** From receipt to the outcome of the last event, in milliseconds. */
-  readonly lagMs?: number;
   readonly lastError?: { readonly class: string; readonly at: string };
 }
 
@@ -41,8 +38,6 @@ interface Entry {
   source: Source;
   /** By the ids of their views. */
   readonly views: Map<string, { readonly view: ViewKey; readonly state: SourceState }>;
-  lastEventAtMs?: number;
-  lagMs?: number;
   lastError?: { class: string; atMs: number };
 }
 
@@ -84,14 +79,6 @@ export class SourceStates {
     this.#publish(view.source);
   }
 
-  /** Records that events of a source got their outcomes. */
-  sawEvents(source: string, receivedAtMs: number): void {
-    const entry = this.#entries.get(source);
-    if (!entry) return;
-    entry.lastEventAtMs = this.#clock.now();
-    entry.lagMs = Math.max(0, entry.lastEventAtMs - receivedAtMs);
-  }
-
   /** Records an error of a source; `errorClass` is one of a few words. */
   failed(source: string, errorClass: string): void {
     this.#metrics.watcherErrors.inc({ watcher: this.#metrics.sourceLabel(source), error_type: errorClass });
@@ -119,10 +106,8 @@ export class SourceStates {
           ),
         }
         : {}),
-      ...(entry.lastEventAtMs === undefined ? {} : { lastEventAt: iso(entry.lastEventAtMs) }),
-      ...(entry.lagMs === undefined ? {} : { lagMs: entry.lagMs }),
       ...(entry.lastError
-        ? { lastError: { class: entry.lastError.class, at: iso(entry.lastError.atMs) } }
+        ? { lastError: { class: entry.lastError.class, at: formatTime(entry.lastError.atMs) } }
         : {}),
     }]));
   }
@@ -136,8 +121,4 @@ export class SourceStates {
     const isRead = named.every((name) => ["synced", "serving"].includes(this.state(name)));
     this.#metrics.watcherStatus.set({ watcher }, isRead ? 1 : 0);
   }
-}
-
-function iso(ms: number): string {
-  return new Date(ms).toISOString();
 }

@@ -1,9 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import type { DrawnEvent } from "../model/event.ts";
 import { ANNOTATIONS, type Resource } from "../model/observation.ts";
-import { workloadKey } from "../model/view.ts";
+import { sha256, workloadKey } from "../model/identity.ts";
 import { NetworkError } from "../kube/api.ts";
-import { sha256 } from "../model/identity.ts";
 import type { StoredObservation } from "./observations.ts";
 import { FakeKube } from "../../tests/support/fake_kube.ts";
 import { Leader, type LeaderOptions } from "../../tests/support/leader.ts";

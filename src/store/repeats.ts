@@ -44,7 +44,7 @@ export type RepeatContext = Pick<WriteContext, "origin" | "pushed">;
 
 /** The repeats of a process that are not written yet. */
 export interface Repeats {
-  /** Call when an event was stored as a new Observation: notes that the content is its origin's. */
+  /** Call when a finding was stored as a new Observation: notes that the content is its origin's. */
   stored(event: NormalEvent, context: RepeatContext): void;
   /** Call when an event was deduped into a stored generation. */
   add(event: NormalEvent, into: Generation, context: RepeatContext): void;
@@ -297,9 +297,7 @@ export function createRepeats(options: RepeatsOptions): Repeats {
   }
 
   return {
-    stored({ kind, fingerprint }, { origin }) {
-      if (kind === "finding") origins.set(fingerprint, origin);
-    },
+    stored: ({ fingerprint }, { origin }) => origins.set(fingerprint, origin),
     add(event, into, context) {
       if (event.kind === "occurrence") repeatOccurrence(event, into, context);
       else repeatFinding(event, into, context);

@@ -10,9 +10,9 @@ import {
   type ObservationStatus,
   type ResolvedReason,
 } from "../model/observation.ts";
-import { hasStatus, type KubeApi, NetworkError } from "../kube/api.ts";
+import { answerAbout, hasStatus, type KubeApi, NetworkError } from "../kube/api.ts";
 import type { ObservationIndex } from "./index/mod.ts";
-import { answerAbout, OBSERVATIONS, type StoredObservation } from "./observations.ts";
+import { OBSERVATIONS, type StoredObservation } from "./observations.ts";
 import type { Turn } from "./turns.ts";
 
 /** A change to add to a status. It is a delta, so that the changes of several replicas add up. */

@@ -6,15 +6,23 @@ import type { NormalEvent } from "../model/event.ts";
 import { ANNOTATIONS, LABELS, type Observation } from "../model/observation.ts";
 import type { FailReason, Outcome } from "../model/outcome.ts";
 import { observationName, parseName, shortFingerprint } from "../model/identity.ts";
-import { hasStatus, type KubeApi, NetworkError } from "../kube/api.ts";
-import { backoff, elapsed, retry, retryAfterMsOf, type RetryOptions, type Sleep } from "../kube/retry.ts";
+import { answerAbout, hasStatus, type KubeApi, NetworkError } from "../kube/api.ts";
+import {
+  type Backoff,
+  backoff,
+  elapsed,
+  retry,
+  retryAfterMsOf,
+  type RetryOptions,
+  type Sleep,
+} from "../kube/retry.ts";
 import { isOver, widen } from "../pipeline/dedup.ts";
 import { notWritten, type Waited } from "../pipeline/limits.ts";
 import { toObservation } from "../pipeline/normalize.ts";
 import type { Generation, ObservationStore, WriteContext, Written } from "../pipeline/ports.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { ObservationIndex } from "./index/mod.ts";
-import { answerAbout, OBSERVATIONS, type StoredObservation } from "./observations.ts";
+import { OBSERVATIONS, type StoredObservation } from "./observations.ts";
 import { type CreateErrorReason, refusalOf } from "./refusal.ts";
 import type { Repeats } from "./repeats.ts";
 import type { Turn } from "./turns.ts";
@@ -121,9 +129,11 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
 
   function stored({ event, context }: Job, observation: StoredObservation): Written {
     index.note(observation);
-    repeats.stored(event, context);
-    if (event.kind === "finding") options.onTurn?.({ kind: "created", observation, at: clock.now() });
-    return { outcome: { kind: "created" }, generation: widen(generationOf(observation), event) };
+    if (event.kind === "finding") {
+      repeats.stored(event, context);
+      options.onTurn?.({ kind: "created", observation, at: clock.now() });
+    }
+    return { outcome: { kind: "created" }, generation: widen(storedGeneration(observation), event) };
   }
 
   function repeated({ event, context }: Job, into: Generation): Written {
@@ -139,7 +149,7 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
   /** One create, tried until it has a final answer, `signal` aborts, or the controller's namespace refuses it too. */
   async function create(job: Job, generation: number): Promise<Created> {
     const { event, context: { signal, pushed } } = job;
-    const waits = newBackoff();
+    let waits: Backoff | undefined;
     if (signal.aborted) return { outcome: notWritten(signal) };
     for (let attempt = 1;; attempt++) {
       const { namespace, eventId } = job;
@@ -183,7 +193,7 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
         if (!pushed && attempt >= (MAX_PULLED_ATTEMPTS[refusal.label] ?? Infinity)) {
           return { outcome: unavailable(errorMessage(error)) };
         }
-        const waited = await waitOutside(job, waits.next(retryAfterMsOf(error)));
+        const waited = await waitOutside(job, (waits ??= newBackoff()).next(retryAfterMsOf(error)));
         if (waited === "aborted") return { outcome: notWritten(signal, error) };
         if (waited === "too many") {
           return { outcome: unavailable(`${TOO_MANY_WAIT}: ${errorMessage(error)}`) };
@@ -303,6 +313,12 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
 
   /** The stored generation, including repeats that this replica has not written yet. */
   function generationOf(observation: Observation): Generation {
+    const generation = storedGeneration(observation);
+    const pending = repeats.pendingLastSeenAt(generation.namespace, generation.name) ?? -Infinity;
+    return { ...generation, lastSeenAt: Math.max(generation.lastSeenAt, pending) };
+  }
+
+  function storedGeneration(observation: Observation): Generation {
     const { namespace = "", name = "" } = observation.metadata;
     const { firstSeenAt, lastSeenAt } = seenTimes(observation, clock.now());
     return {
@@ -310,7 +326,7 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
       name,
       generation: parseName(name)?.generation ?? 0,
       firstSeenAt,
-      lastSeenAt: Math.max(lastSeenAt, repeats.pendingLastSeenAt(namespace, name) ?? -Infinity),
+      lastSeenAt,
       active: observation.status?.phase !== "Resolved",
       contentHash: index.contentHashOf(observation),
     };

@@ -19,7 +19,7 @@ export interface Logger {
   info(message: string, fields?: LogFields): void;
   warn(message: string, fields?: LogFields): void;
   error(message: string, fields?: LogFields): void;
-  crit(message: string, fields?: LogFields): void;
+  fatal(message: string, fields?: LogFields): void;
 }
 
 export interface LoggingOptions {
@@ -75,14 +75,7 @@ export function configureLogging(
 
 /** The logger of a component, e.g. `logger("watcher")`. */
 export function logger(component: string): Logger {
-  const log = getLogger([ROOT, component]);
-  return {
-    debug: (message, fields) => log.debug(message, fields ?? {}),
-    info: (message, fields) => log.info(message, fields ?? {}),
-    warn: (message, fields) => log.warn(message, fields ?? {}),
-    error: (message, fields) => log.error(message, fields ?? {}),
-    crit: (message, fields) => log.fatal(message, fields ?? {}),
-  };
+  return getLogger([ROOT, component]);
 }
 
 /** Returns how many lines like this one were left out before it, or undefined where this one is left out too. */

@@ -209,8 +209,16 @@ type Tally = { -readonly [K in keyof Account]: Account[K] };
 export interface Books extends Recorder {
   /** Every source's account, read in one synchronous step. */
   accounts(): Readonly<Record<string, Account>>;
+  /** The last event of a source that got its outcome; undefined where none did. */
+  lastEvent(source: string): LastEvent | undefined;
   /** A source as a label value: beyond 100 of them `other`. */
   readonly sourceLabel: (source: string) => string;
+}
+
+/** When an event got its outcome, and how long after its receipt. */
+export interface LastEvent {
+  readonly atMs: number;
+  readonly lagMs: number;
 }
 
 const log = logger("pipeline");
@@ -229,6 +237,7 @@ export function createBooks(
   { known = [], onPayloadError }: BooksOptions = {},
 ): Books {
   const tallies = new Map<string, Tally>();
+  const lastEvents = new Map<string, LastEvent>();
   const labelOf = metrics.sourceLabel;
   for (const source of known) labelOf(source);
   const tallyOf = (label: string): Tally => {
@@ -257,10 +266,10 @@ export function createBooks(
         tally.inFlight--;
         tally[outcome.kind]++;
         metrics.eventsInFlight.set({ source: label }, tally.inFlight);
-        metrics.eventProcessingDuration.observe(
-          { source: label },
-          Math.max(0, clock.now() - receivedAt) / 1_000,
-        );
+        const atMs = clock.now();
+        const lagMs = Math.max(0, atMs - receivedAt);
+        metrics.eventProcessingDuration.observe({ source: label }, lagMs / 1_000);
+        lastEvents.set(label, { atMs, lagMs });
         count(metrics, { label, category, outcome });
         if (tally.created + tally.deduped > 0) {
           metrics.dedupEffectiveness.set({ source: label }, tally.deduped / (tally.created + tally.deduped));
@@ -277,6 +286,10 @@ export function createBooks(
       metrics.payloadErrors.inc({ source: labelOf(source), reason: error.reason });
       onPayloadError?.(source, error.reason);
       log.warn("Part of a payload could not be read", { source, ...payloadFields(error), correlationId });
+    },
+    lastEvent(source) {
+      const label = labelOf(source);
+      return label === OTHER ? undefined : lastEvents.get(label);
     },
     accounts: () => Object.fromEntries([...tallies].map(([source, tally]) => [source, { ...tally }])),
   };

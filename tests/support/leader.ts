@@ -9,7 +9,7 @@ import type { FakeKube } from "./fake_kube.ts";
 import { Replica, type ReplicaOptions } from "./replica.ts";
 import type { VirtualTime } from "./virtual_time.ts";
 
-const LOG = { debug() {}, info() {}, warn() {}, error() {}, crit() {} };
+const LOG = { debug() {}, info() {}, warn() {}, error() {}, fatal() {} };
 /** Sources of these tests without views. */
 const SOURCES = new Set(["trivy", "kyverno", "falco", "a", "b", "c"]);
 const PUSHED = ["falco", "alertmanager"];

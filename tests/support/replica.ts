@@ -5,7 +5,7 @@ import type { Outcome, PayloadError } from "../../src/model/outcome.ts";
 import type { KubeApi } from "../../src/kube/api.ts";
 import type { EventDraft, ObjectReference } from "../../src/kube/events.ts";
 import type { WatchEvent } from "../../src/kube/watch.ts";
-import { createPipeline, type PipelineOptions } from "../../src/app/caches.ts";
+import { createPipeline, type PipelineOptions } from "../../src/app/pipeline.ts";
 import type { Dedup } from "../../src/pipeline/dedup.ts";
 import type { Intake, IntakeResult, Steps } from "../../src/pipeline/intake.ts";
 import {
@@ -100,13 +100,10 @@ export class Replica {
       books: this.#recorder(),
       clock,
       filter: filter ?? (() => undefined),
-      inScope: inScope ?? (() => true),
       covers: options.covers ?? (() => true),
       acceptanceOf: options.acceptanceOf ?? (() => ""),
       drawContext: () => DRAW_CONTEXT,
-      rateOf: () => undefined,
-      volatileDetailsOf: () => [],
-      sources: { has: () => true, size: 1, all: [] },
+      sources: { has: () => true, size: 1, all: [], named: () => undefined },
       onTurn: (turn) => this.turns.note(turn),
       onBudget() {},
       onBudgetDrop() {},
@@ -119,6 +116,7 @@ export class Replica {
         // No slice ever ends: turns of the real event loop are not part of virtual time.
         limits: { ...NO_LIMITS, slots: this.slots, ...(options.rate && { rate: options.rate }) },
         ...(admits && { admits }),
+        ...(inScope && { inScope }),
       },
     });
     this.store = store;
@@ -197,7 +195,7 @@ export class Replica {
 
   #log() {
     const at = (level: string) => (message: string) => void this.logged.push({ level, message });
-    return { debug: at("DEBUG"), info: at("INFO"), warn: at("WARN"), error: at("ERROR"), crit: at("CRIT") };
+    return { debug: at("DEBUG"), info: at("INFO"), warn: at("WARN"), error: at("ERROR"), fatal: at("CRIT") };
   }
 }
 

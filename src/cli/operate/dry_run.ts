@@ -3,7 +3,7 @@ import type { ExceptionDocument } from "../../exceptions/document.ts";
 import { ExceptionIndex } from "../../exceptions/judge.ts";
 import { acceptableOf } from "../../model/acceptance.ts";
 import { formatSeconds } from "../../model/time.ts";
-import { inScope, scopeOf } from "../../app/sources.ts";
+import { coverageOf, inScopeOf, scopeOf } from "../../app/pipeline.ts";
 import type { FilterSet } from "../../filters/filter.ts";
 import type { DrawContext, EventFeed, EventSource, NormalEvent, Payload } from "../../model/event.ts";
 import type { Observation } from "../../model/observation.ts";
@@ -169,7 +169,7 @@ export function createDryRun(options: DryRunOptions): DryRun {
 
   const intake = createIntake({
     steps: {
-      inScope: (event) => inScope(event, scope),
+      inScope: inScopeOf(coverageOf(scope)),
       filter: (event) => {
         const verdict = filters.evaluate(event);
         return verdict.pass ? undefined : { reason: verdict.reason, document: verdict.document };

@@ -94,6 +94,7 @@ function keyOf({ metadata }: KubeObject): string {
 /** Creates the evaluator of one view. */
 export function createEvaluator(options: EvaluatorOptions): Evaluator {
   const { view, views, signal, clock } = options;
+  const resource = viewName(view);
   const { retryBackoff = backoff({ initialMs: 1_000, maxMs: 60_000 }), sleep } = options;
   const lanes = new Map<string, Lane>();
   const namespaces = new Map<string, Progress>();
@@ -191,7 +192,7 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
       } catch (error) {
         log.error("Document could not be evaluated", {
           source: view.source,
-          resource: viewName(view),
+          resource,
           key,
           error,
         });
@@ -232,7 +233,7 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
     if (signal.aborted || began !== round) return;
     // The findings of a document that cannot be read stay as they are.
     if (!found) return blind(key);
-    const correlationId = `${viewName(view)}/${key}@${object.metadata.resourceVersion ?? ""}`;
+    const correlationId = `${resource}/${key}@${object.metadata.resourceVersion ?? ""}`;
     const onWaiting = (isWaiting: boolean) => setWaiting(key, isWaiting);
     const result = await options.take(found.payload, { correlationId, onWaiting });
     if (signal.aborted || began !== round) return;

@@ -190,16 +190,15 @@ export class PulledFeeds {
       payloadOf: (object) => this.#payloadOf(place, { object, signal }),
       async take(payload, document) {
         const result = await intake.take(source, payload, { feed, signal, ...document });
-        if (result.received > 0 && !signal.aborted) {
-          states.sawEvents(source.name, payload.receivedAt);
-          if (feed.ingester) noteEvents(feed.ingester.id, result.received);
+        if (result.received > 0 && feed.ingester && !signal.aborted) {
+          noteEvents(feed.ingester.id, result.received);
         }
         return result;
       },
       beat: this.#beat.of(`${source.name} ${viewName(view)}`),
     }, signal).catch((error) => {
       states.failed(source.name, "internal");
-      log.crit("Reading a source ended", { source: source.name, resource: viewName(view), error });
+      log.fatal("Reading a source ended", { source: source.name, resource: viewName(view), error });
     });
     this.#readings.set(id, { ...place, abort, done });
   }

@@ -1,6 +1,6 @@
 /** Trivy Operator's reports: vulnerabilities, failed checks, exposed secrets. */
 import type { Drawn, DrawnEvent, DrawnNote, Origin } from "../../model/event.ts";
-import { reportedWorkload } from "../../model/identity.ts";
+import { reportedWorkload, workloadKey } from "../../model/identity.ts";
 import {
   at,
   firstText,
@@ -17,7 +17,6 @@ import {
 import type { Resource } from "../../model/observation.ts";
 import type { PayloadErrorReason } from "../../model/outcome.ts";
 import { parseTime } from "../../model/time.ts";
-import { workloadKey } from "../../model/view.ts";
 import { formatReceived } from "../../text/problem.ts";
 import { type Source, unread, type WatchedResource } from "../source.ts";
 import {

@@ -7,7 +7,7 @@ import { trivy } from "../sources/trivy/mod.ts";
 import type { Source } from "../sources/source.ts";
 import { SourceStates } from "../sources/status.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
-import { inScope, scopeOf, SourceSet } from "./sources.ts";
+import { coverageOf, inScopeOf, scopeOf, SourceSet } from "./pipeline.ts";
 import { assertEquals } from "@std/assert";
 import { confine } from "../pipeline/normalize.ts";
 import { readSettings } from "../settings.ts";
@@ -96,21 +96,18 @@ const CASES: readonly { list?: string; cluster?: string; namespace?: string; exp
 ];
 
 for (const { list = "", cluster = "", namespace, expected } of CASES) {
-  Deno.test(`inScope() is ${expected} for namespace "${namespace ?? ""}" of shard "${list}", cluster-scoped "${cluster}"`, () => {
+  Deno.test(`inScopeOf() is ${expected} for namespace "${namespace ?? ""}" of shard "${list}", cluster-scoped "${cluster}"`, () => {
     const env: Readonly<Record<string, string>> = { WATCH_NAMESPACE: list, WATCH_CLUSTER_SCOPED: cluster };
-    const scope = scopeOf(readSettings((name) => env[name]));
-    assertEquals(
-      inScope({ resource: { kind: "Pod", ...(namespace ? { namespace } : {}) } }, scope),
-      expected,
-    );
+    const inScope = inScopeOf(coverageOf(scopeOf(readSettings((name) => env[name]))));
+    assertEquals(inScope({ resource: { kind: "Pod", ...(namespace ? { namespace } : {}) } }), expected);
   });
 }
 
 Deno.test("a finding without a resource of its own is of its report's shard", () => {
   const env: Readonly<Record<string, string>> = { WATCH_NAMESPACE: "shop" };
-  const scope = scopeOf(readSettings((name) => env[name]));
+  const inScope = inScopeOf(coverageOf(scopeOf(readSettings((name) => env[name]))));
   for (const namespace of ["shop", "other"]) {
     const { resource } = confine(undefined, { namespace, confined: true });
-    assertEquals(inScope({ ...(resource && { resource }) }, scope), namespace === "shop");
+    assertEquals(inScope({ ...(resource && { resource }) }), namespace === "shop");
   }
 });
