@@ -449,11 +449,13 @@ function countError(tally: Tally, error: PayloadError): void {
   else if (error.reason === "too_many_events") tally.errors[MAX_ERRORS_KEPT - 1] = error;
 }
 
+/** Failures that may pass, so that the event should come again. */
+const PASSING = FAIL_REASONS.filter((reason) => !isFinal(reason));
+
 function resultOf(tally: Tally): IntakeResult {
   const { received, created, deduped, filtered, failed, errors, errorCount, fingerprints } = tally;
   const unfinished = tally.isCutShort ? 1 : 0;
-  const mayPass = FAIL_REASONS.filter((reason) => !isFinal(reason))
-    .reduce((sum, reason) => sum + (failed[reason] ?? 0), 0);
+  const mayPass = PASSING.reduce((sum, reason) => sum + (failed[reason] ?? 0), 0);
   return {
     received,
     created,
