@@ -1,6 +1,7 @@
 /** Tests of the image, the workflows and the dependency bot that need no container runtime. */
 import { assert, assertEquals } from "@std/assert";
 import { parse } from "yaml";
+import { KUBERNETES_VERSIONS } from "../scripts/envtest/build.ts";
 import { isObject } from "../src/model/json.ts";
 import { IMAGE_ENV } from "../scripts/support/permissions.ts";
 
@@ -21,6 +22,19 @@ Deno.test("the image is built with the Deno of the README, and run as an unprivi
     !/^(RUN|CMD|ENTRYPOINT [^[])/m.test(dockerfile.split("FROM ${RUNTIME_IMAGE}")[1] ?? "RUN"),
     "no shell form",
   );
+});
+
+Deno.test("the chart installs on the oldest Kubernetes that the tests can run against, and docs/compatibility.md names each", async () => {
+  const { kubeVersion } = parse(await read("helm/zen-watcher/Chart.yaml"));
+  assertEquals(kubeVersion, `>=${KUBERNETES_VERSIONS[0]}.0-0`);
+  const page = await read("docs/compatibility.md");
+  for (const version of KUBERNETES_VERSIONS) {
+    const pins = await read(`scripts/envtest/${version}/go.mod`);
+    const [, kubernetes] = /^\tk8s\.io\/kubernetes v(\S+)( \/\/ indirect)?$/m.exec(pins) ?? [];
+    const [, etcd] = /^\tgo\.etcd\.io\/etcd\/server\/v3 v(\S+)( \/\/ indirect)?$/m.exec(pins) ?? [];
+    assert(kubernetes?.startsWith(`${version}.`), version);
+    assert(page.includes(`| ${kubernetes} | ${etcd} |`), `${kubernetes}, ${etcd}`);
+  }
 });
 
 Deno.test("the build context contains exactly the files that the build copies", async () => {

@@ -4,23 +4,34 @@ import { alone, cacheFolder } from "../support/cache.ts";
 import { isFile } from "../support/files.ts";
 import { runScript, say } from "../support/script.ts";
 
+/** The versions of Kubernetes that the tests can run against, the oldest that the chart supports first: a folder each. */
+export const KUBERNETES_VERSIONS = ["1.30", "1.34", "1.37"] as const;
+/** The version that tests run against unless ZEN_KUBERNETES names another. */
+const USUAL = "1.34";
+const VERSION = Deno.env.get("ZEN_KUBERNETES") || USUAL;
+
 const HELP = `
 Usage: deno run -A scripts/envtest/build.ts [NAME…]
 
 Finds or builds etcd and kube-apiserver, or the programs named: those of a control plane and of a node. Each comes from the Go
-modules that a go.mod and a go.sum pin, here or in scripts/node, and is kept outside the repository, in a folder named by what
-those two files say. KUBEBUILDER_ASSETS names a folder that holds etcd and kube-apiserver already. The first build takes about
-ten minutes on two cores.
+modules that a go.mod and a go.sum pin, in a folder here or in scripts/node, and is kept outside the repository, in a folder
+named by what those two files say. The first build takes about ten minutes on two cores.
+
+Environment:
+  ZEN_KUBERNETES       the version of Kubernetes: ${
+  KUBERNETES_VERSIONS.join(", ")
+}. Default: ${USUAL}, the only one with the programs of a node
+  KUBEBUILDER_ASSETS   a folder that holds etcd and kube-apiserver already
 `;
 
 /** The binaries, by name: the folder of the module that pins them, and the package. */
 const PACKAGES = {
-  "etcd": [".", "go.etcd.io/etcd/server/v3"],
-  "kube-apiserver": [".", "k8s.io/kubernetes/cmd/kube-apiserver"],
-  "kube-controller-manager": [".", "k8s.io/kubernetes/cmd/kube-controller-manager"],
-  "kube-scheduler": [".", "k8s.io/kubernetes/cmd/kube-scheduler"],
-  "kubelet": [".", "k8s.io/kubernetes/cmd/kubelet"],
-  "kube-proxy": [".", "k8s.io/kubernetes/cmd/kube-proxy"],
+  "etcd": [VERSION, "go.etcd.io/etcd/server/v3"],
+  "kube-apiserver": [VERSION, "k8s.io/kubernetes/cmd/kube-apiserver"],
+  "kube-controller-manager": [VERSION, "k8s.io/kubernetes/cmd/kube-controller-manager"],
+  "kube-scheduler": [USUAL, "k8s.io/kubernetes/cmd/kube-scheduler"],
+  "kubelet": [USUAL, "k8s.io/kubernetes/cmd/kubelet"],
+  "kube-proxy": [USUAL, "k8s.io/kubernetes/cmd/kube-proxy"],
   "coredns": ["../node/coredns", "."],
   "kube-router": ["../node/kube-router", "."],
   "metrics-server": ["../node/metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server"],
@@ -43,6 +54,16 @@ export async function ensureBinaries(names: readonly BinaryName[]): Promise<Bina
   const assets = Deno.env.get("KUBEBUILDER_ASSETS");
   const paths: Partial<Record<BinaryName, string>> = {};
   const folders = new Map<string, string>();
+  if (!KUBERNETES_VERSIONS.some((version) => version === VERSION)) {
+    const known = KUBERNETES_VERSIONS.join(", ");
+    throw new Error(`Cannot build Kubernetes "${VERSION}": expected ${known}. Correct ZEN_KUBERNETES`);
+  }
+  const nodes = names.find((name) => PACKAGES[name][0] === USUAL);
+  if (VERSION !== USUAL && nodes !== undefined) {
+    throw new Error(
+      `Cannot build "${nodes}" of Kubernetes ${VERSION}: the programs of a node are those of ${USUAL}. Unset ZEN_KUBERNETES`,
+    );
+  }
   for (const name of NAMES) {
     const [module] = PACKAGES[name];
     const folder = folders.get(module) ?? await binariesFolder(module);
@@ -115,7 +136,7 @@ async function buildAlone(name: BinaryName, folder: string): Promise<void> {
 
 /** Without a version the server calls itself v0.0.0 and fails its own version checks. */
 async function linkerFlags(): Promise<string> {
-  const version = await pinned(".", /^\s*k8s\.io\/kubernetes v(\d+\.\d+\.\d+)/m);
+  const version = await pinned(VERSION, /^\s*k8s\.io\/kubernetes v(\d+\.\d+\.\d+)/m);
   const [major, minor] = version.split(".");
   const variable = "k8s.io/component-base/version";
   return `-s -w -X ${variable}.gitVersion=v${version} -X ${variable}.gitMajor=${major} -X ${variable}.gitMinor=${minor}`;
