@@ -6,19 +6,14 @@ ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 
 # Deno compiles for the other platform too: no emulation.
 FROM --platform=$BUILDPLATFORM ${NODE_IMAGE} AS build
-ARG TARGETARCH
+ARG TARGETPLATFORM
 ARG REVISION=
 WORKDIR /src
 ENV DENO_DIR=/deno DENO_NO_UPDATE_CHECK=1 npm_config_update_notifier=false
 COPY deno.json deno.lock main.ts ./
 COPY src src
 COPY scripts scripts
-RUN case "$TARGETARCH" in \
-      amd64) export TARGET=x86_64-unknown-linux-gnu ;; \
-      arm64) export TARGET=aarch64-unknown-linux-gnu ;; \
-      *) echo "Cannot compile for \"$TARGETARCH\": expected amd64 or arm64" >&2; exit 1 ;; \
-    esac \
-    && npx -y deno@2.9.6 task compile --pod
+RUN npx -y deno@2.9.6 task compile --pod --platform "$TARGETPLATFORM"
 
 FROM ${RUNTIME_IMAGE}
 ARG VERSION=0.1.0

@@ -5,18 +5,22 @@ import { bundle, commitOf } from "./bundle.ts";
 import { writeImage, writeLayer } from "./image/archive.ts";
 import { controlOf, DEBIAN, downloadPackages, unpack } from "./image/debian.ts";
 import { type ImageConfig, readLastStage } from "./image/dockerfile.ts";
+import { nameOf, type Platform, platformOf, PLATFORMS } from "./support/platform.ts";
 import { run } from "./support/run.ts";
-import { runScript, say } from "./support/script.ts";
+import { runScript, say, type Values } from "./support/script.ts";
 import { VERSION } from "../src/version.ts";
 
+/** What the release's image is for. */
+const IMAGE_PLATFORMS = PLATFORMS.filter(({ os }) => os === "linux");
+
 const HELP = `
-Usage: deno task image [--program FILE] [--output FILE] [--tag TAG]
+Usage: deno task image [--platform linux/ARCH] [--program FILE] [--output FILE] [--tag TAG]
 
-Builds the image for this machine's architecture without Docker and without a registry: the Dockerfile's last stage on the
-content of its base, distroless/cc, taken from Debian's packages. Needs Debian ${DEBIAN}. The same commit and packages give the
-same digest.
+Builds the image for one platform without Docker and without a registry: the Dockerfile's last stage on the content of its base,
+distroless/cc, taken from Debian's packages. Needs Debian ${DEBIAN}. The same commit and packages give the same digest.
 
-  --program FILE   what \`deno task compile --pod\` made; else it is compiled first
+  --platform       ${IMAGE_PLATFORMS.map(nameOf).join(" or ")}; default: this machine's
+  --program FILE   what \`deno task compile --pod\` made for the platform; else it is compiled first
   --output FILE    the archive, for \`ctr images import\`, \`kind load image-archive\` and \`docker load\`;
                    default: dist/zen-watcher-image.tar
   --tag TAG        default: the version
@@ -50,6 +54,8 @@ export interface ImageOptions {
   /** The archive to write. */
   readonly output: string;
   readonly tag?: string;
+  /** What the program is compiled for. Default: this machine's. */
+  readonly platform?: Platform;
 }
 
 /** Where the chart's values say that the image is, with its registry. */
@@ -61,7 +67,9 @@ export async function repository(): Promise<string> {
 }
 
 /** Writes the image's archive. Resolves with its reference, its digest and its configuration. */
-export async function buildImage({ program, output, tag = VERSION }: ImageOptions): Promise<{
+export async function buildImage(
+  { program, output, tag = VERSION, platform = platformOf() }: ImageOptions,
+): Promise<{
   readonly reference: string;
   readonly digest: string;
   readonly config: ImageConfig;
@@ -82,7 +90,7 @@ export async function buildImage({ program, output, tag = VERSION }: ImageOption
   const config = { ...BASE_CONFIG, ...said, Env: [...BASE_CONFIG.Env, ...said.Env ?? []], Labels };
   const work = await Deno.makeTempDir({ prefix: "zen-image-" });
   try {
-    const layers = await baseLayers(work);
+    const layers = await baseLayers(work, platform);
     for (const [index, { to, owner, mode }] of copies.entries()) {
       const folder = join(work, `copy-${index}`);
       await Deno.mkdir(folder);
@@ -93,18 +101,23 @@ export async function buildImage({ program, output, tag = VERSION }: ImageOption
       layers.push(`${folder}.tar`);
     }
     const reference = `${await repository()}:${tag}`;
-    return { reference, digest: await writeImage(output, { reference, config, layers, created }), config };
+    const { arch } = platform;
+    return {
+      reference,
+      digest: await writeImage(output, { reference, config, arch, layers, created }),
+      config,
+    };
   } finally {
     await Deno.remove(work, { recursive: true });
   }
 }
 
 /** The layers of distroless/cc: packages without documentation, shells and scripts; and the home of its user. */
-export async function baseLayers(work: string): Promise<string[]> {
+export async function baseLayers(work: string, platform: Platform): Promise<string[]> {
   const root = join(work, "base");
   const status = join(root, "var/lib/dpkg/status.d");
   await Deno.mkdir(status, { recursive: true });
-  for (const file of await downloadPackages(PACKAGES)) {
+  for (const file of await downloadPackages(PACKAGES, platform)) {
     await unpack(file, root);
     const control = await controlOf(file);
     const [, name = ""] = /^Package: (\S+)$/m.exec(control) ?? [];
@@ -146,38 +159,42 @@ async function removeFolder(folder: string): Promise<void> {
   });
 }
 
-/** Bundles and compiles the program for a Pod into `folder`. */
-export async function compileForImage(folder: string): Promise<string> {
+/** Bundles and compiles the program for a Pod into `folder`, by default for this machine. */
+export async function compileForImage(folder: string, platform = platformOf()): Promise<string> {
   const program = join(folder, "zen-watcher");
   await bundle("main.ts", join(folder, "bundle"));
-  await compileBundle(join(folder, "bundle"), program, "pod");
+  await compileBundle(join(folder, "bundle"), { output: program, place: "pod", platform });
   return program;
 }
 
-interface Options {
-  readonly program?: string | undefined;
-  readonly output?: string | undefined;
-  readonly tag?: string | undefined;
-}
+const OPTIONS = {
+  platform: { type: "string" },
+  program: { type: "string" },
+  output: { type: "string" },
+  tag: { type: "string" },
+} as const;
 
-async function main({ program, output = `${ROOT}dist/zen-watcher-image.tar`, tag = VERSION }: Options) {
+async function main(options: Values<typeof OPTIONS>): Promise<void> {
+  const { platform: name, program, output = `${ROOT}dist/zen-watcher-image.tar`, tag = VERSION } = options;
+  const platform = platformOf(name);
+  if (!IMAGE_PLATFORMS.includes(platform)) {
+    const known = IMAGE_PLATFORMS.map(nameOf).join(" or ");
+    throw new Error(
+      `Cannot build an image for "${nameOf(platform)}": expected ${known}. Name one with --platform`,
+    );
+  }
   await Deno.mkdir(dirname(output), { recursive: true });
   const work = await Deno.makeTempDir({ prefix: "zen-image-" });
   try {
-    const compiled = program ?? await compileForImage(work);
-    const { reference, digest } = await buildImage({ program: compiled, output, tag });
+    const compiled = program ?? await compileForImage(work, platform);
+    const { reference, digest } = await buildImage({ program: compiled, output, tag, platform });
     const { size } = await Deno.stat(output);
-    say(`image: ${reference}@${digest}, ${(size / 1e6).toFixed(0)} MB, in ${output}`);
+    say(
+      `image: ${reference}@${digest}, for ${nameOf(platform)}, ${(size / 1e6).toFixed(0)} MB, in ${output}`,
+    );
   } finally {
     await Deno.remove(work, { recursive: true });
   }
 }
 
-if (import.meta.main) {
-  const options = {
-    program: { type: "string" },
-    output: { type: "string" },
-    tag: { type: "string" },
-  } as const;
-  await runScript({ help: HELP, options }, main);
-}
+if (import.meta.main) await runScript({ help: HELP, options: OPTIONS }, main);

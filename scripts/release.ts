@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { parse, stringify } from "yaml";
 import { VERSION } from "../src/version.ts";
+import { nameOf, type Platform, PLATFORMS } from "./support/platform.ts";
 import { run } from "./support/run.ts";
 import { runScript, say } from "./support/script.ts";
 
@@ -19,30 +20,17 @@ Makes the files of a release in dist/release/.
 const ROOT = new URL("../", import.meta.url).pathname;
 const FOLDER = join(ROOT, "dist/release");
 
-/** A platform that releases are compiled for, in the words of Go and of Deno. */
-interface Platform {
-  readonly os: "linux" | "darwin" | "windows";
-  readonly arch: "amd64" | "arm64";
-  readonly target: string;
-}
-
-/** Deno compiles for no other. Windows on Arm runs the program for amd64. */
-export const PLATFORMS: readonly Platform[] = [
-  { os: "linux", arch: "amd64", target: "x86_64-unknown-linux-gnu" },
-  { os: "linux", arch: "arm64", target: "aarch64-unknown-linux-gnu" },
-  { os: "darwin", arch: "amd64", target: "x86_64-apple-darwin" },
-  { os: "darwin", arch: "arm64", target: "aarch64-apple-darwin" },
-  { os: "windows", arch: "amd64", target: "x86_64-pc-windows-msvc" },
-];
-
 async function compile(): Promise<void> {
   // Each bundle replaces dist/.
   const work = await Deno.makeTempDir({ dir: ROOT, prefix: ".release-" });
   try {
-    for (const { os, arch, target } of PLATFORMS) {
-      say(`release: compiling for ${os} on ${arch}`);
-      await run(Deno.execPath(), ["run", "-A", join(ROOT, "scripts/compile.ts")], {
-        env: { TARGET: target },
+    for (const platform of PLATFORMS) {
+      const { os, arch } = platform;
+      say(`release: compiling for ${nameOf(platform)}`);
+      const script = join(ROOT, "scripts/compile.ts");
+      await run(Deno.execPath(), ["run", "-A", script, "--platform", nameOf(platform)], {
+        // A release is of one version on every platform: named, the compiler is not replaced by another.
+        env: { DENO_COMPILER: Deno.env.get("DENO_COMPILER") || Deno.execPath() },
       });
       const folder = join(work, `${os}-${arch}`);
       await Deno.mkdir(folder);

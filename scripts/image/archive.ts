@@ -1,6 +1,7 @@
 /** OCI images as files: layers from folders, and the archive that `ctr images import`, `kind load` and `docker load` take. */
 import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
+import { type Platform, platformOf } from "../support/platform.ts";
 import { run } from "../support/run.ts";
 import type { ImageConfig } from "./dockerfile.ts";
 
@@ -9,14 +10,13 @@ export interface Image {
   /** `ghcr.io/kube-zen/zen-watcher:0.1.0`. */
   readonly reference: string;
   readonly config: ImageConfig;
+  /** Default: this machine's. */
+  readonly arch?: Platform["arch"];
   /** Tar files, the lowest first. */
   readonly layers: readonly string[];
   /** RFC 3339. */
   readonly created?: string;
 }
-
-/** `amd64`, `arm64`: this machine's. */
-export const ARCHITECTURE = Deno.build.arch === "aarch64" ? "arm64" : "amd64";
 
 /** Who owns the files of a layer, as `uid:gid`, and which file of the folder is in it: by default all, root's. */
 export interface LayerOptions {
@@ -39,6 +39,7 @@ export async function writeLayer(folder: string, file: string, options: LayerOpt
 /** Writes the archive. Resolves with the digest of the image's manifest. */
 export async function writeImage(file: string, image: Image): Promise<string> {
   const { reference, config, layers, created = "1970-01-01T00:00:00Z" } = image;
+  const platform = { architecture: image.arch ?? platformOf().arch, os: "linux" };
   const work = await Deno.makeTempDir({ prefix: "zen-image-" });
   try {
     await Deno.mkdir(`${work}/blobs/sha256`, { recursive: true });
@@ -58,7 +59,6 @@ export async function writeImage(file: string, image: Image): Promise<string> {
       diffIds.push(`sha256:${sha256(bytes)}`);
       blobs.push(await put("layer.v1.tar+gzip", new Uint8Array(gzipSync(bytes, { level: 6 }))));
     }
-    const platform = { architecture: ARCHITECTURE, os: "linux" };
     const configBlob = await put(
       "config.v1+json",
       json({ created, ...platform, config, rootfs: { type: "layers", diff_ids: diffIds } }),

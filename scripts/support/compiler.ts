@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { alone, cacheFolder } from "./cache.ts";
 import { isFile } from "./files.ts";
+import { isThisMachine, nameOf, type Platform, platformOf } from "./platform.ts";
 import { say } from "./script.ts";
 
 /** A compiler, and the runtime it embeds: both of one version, as a program of two versions ends at its start. */
@@ -18,13 +19,14 @@ export interface Compilation {
   readonly folder: string;
   /** The file to write. */
   readonly output: string;
+  readonly platform: Platform;
   /** Permissions and other options of `deno compile`. */
   readonly flags: readonly string[];
 }
 
 /**
- * A program that `deno compile` made holds the runtime whole, so bids-validator-deno holds the runtime of this Deno, and the
- * package deno holds the compiler.
+ * A program that `deno compile` made holds the runtime whole, so bids-validator-deno holds the runtime of this Deno, for both
+ * architectures of Linux, and the package deno holds the compiler.
  */
 const PYTHON_PACKAGES = {
   version: "2.6.10",
@@ -45,24 +47,26 @@ threads.markAsUncloneable ??= () => {};
 process.constrainedMemory ??= () => 0;
 `;
 
-let found: Promise<Runtime> | undefined;
+const found = new Map<string, Promise<Runtime>>();
 
-/** The runtime for programs of this machine, or for those of `target`. */
-export function machinesRuntime(target: string | undefined): Promise<Runtime> {
-  return found ??= findRuntime(target);
+/** The runtime for a platform's programs, and its compiler. */
+export function runtimeFor(platform: Platform): Promise<Runtime> {
+  const runtime = found.get(platform.target) ?? findRuntime(platform);
+  found.set(platform.target, runtime);
+  return runtime;
 }
 
 /** Compiles a program. Throws with the compiler's words where it fails, and where a program of this machine does not start. */
 export async function compileWith({ compiler, denort }: Runtime, options: Compilation): Promise<void> {
-  const { entry, folder, output } = options;
-  const flags = [...options.flags, ...await flagsFor(compiler, folder)];
+  const { entry, folder, output, platform } = options;
+  const flags = [...options.flags, ...await flagsFor(compiler, folder), `--target=${platform.target}`];
   const { success, text } = await run(compiler, {
     args: ["compile", "--quiet", "--no-config", "--no-lock", ...flags, `--output=${output}`, entry],
     cwd: folder,
     env: denort === undefined ? {} : { DENORT_BIN: denort },
   });
   if (!success) throw new Error(`Cannot compile "${entry}" with "${compiler}": ${text.trim()}`);
-  if (flags.some((flag) => flag.startsWith("--target="))) return;
+  if (!isThisMachine(platform)) return;
   const started = await run(output, { args: ["--version"], cwd: "/" });
   if (started.success) return;
   await Deno.remove(output);
@@ -83,13 +87,14 @@ async function flagsFor(compiler: string, folder: string): Promise<readonly stri
   return ["--preload=./older_runtime.js"];
 }
 
-async function findRuntime(target: string | undefined): Promise<Runtime> {
+async function findRuntime(platform: Platform): Promise<Runtime> {
   const denort = Deno.env.get("DENORT_BIN");
-  const compiler = Deno.env.get("DENO_COMPILER") || Deno.execPath();
+  const named = Deno.env.get("DENO_COMPILER");
+  const compiler = named || Deno.execPath();
   if (denort) return { compiler, denort };
-  // A release is of one version on every platform.
-  if (target || Deno.build.os !== "linux" || await downloads(compiler)) return { compiler };
-  const packaged = await fromPythonPackages();
+  const isPackaged = platformOf().os === "linux" && platform.os === "linux";
+  if (named || !isPackaged || await downloads(compiler, platform)) return { compiler };
+  const packaged = await fromPythonPackages(platform);
   say(
     `compile: the runtime of "${compiler}" cannot be downloaded: taking that of Deno ${PYTHON_PACKAGES.version}`,
   );
@@ -97,11 +102,12 @@ async function findRuntime(target: string | undefined): Promise<Runtime> {
 }
 
 /** True where the compiler has its runtime, or can download it. */
-async function downloads(compiler: string): Promise<boolean> {
+async function downloads(compiler: string, platform: Platform): Promise<boolean> {
   const folder = await Deno.makeTempDir();
   try {
     await Deno.writeTextFile(join(folder, "main.js"), "");
-    const args = ["compile", "--no-config", "--no-lock", `--output=${join(folder, "program")}`, "main.js"];
+    const flags = ["--no-config", "--no-lock", `--target=${platform.target}`];
+    const args = ["compile", ...flags, `--output=${join(folder, "program")}`, "main.js"];
     const { text } = await run(compiler, { args, cwd: folder });
     return !text.includes(NO_RUNTIME);
   } finally {
@@ -109,31 +115,48 @@ async function downloads(compiler: string): Promise<boolean> {
   }
 }
 
-async function fromPythonPackages(): Promise<Runtime> {
+async function fromPythonPackages(platform: Platform): Promise<Runtime> {
   const { version, compiler, program } = PYTHON_PACKAGES;
   const folder = cacheFolder("deno", version);
-  const runtime = { compiler: join(folder, "deno"), denort: join(folder, "denort") };
+  const runtime = { compiler: join(folder, "deno"), denort: join(folder, `denort-${platform.arch}`) };
   return await alone(folder, async () => {
-    // The compiler is written last.
-    if (await isFile(runtime.compiler)) return runtime;
-    say(`compile: downloading Deno ${version} from Python packages into ${folder}`);
-    const work = await Deno.makeTempDir({ dir: folder });
-    try {
-      const pip = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", work];
-      await python([...pip, program, compiler]);
-      for await (const { name } of Deno.readDir(work)) {
-        if (name.endsWith(".whl")) await python(["-m", "zipfile", "-e", join(work, name), work]);
-      }
-      const withProgram = await Deno.readFile(await scriptIn(work, "bids-validator-deno"));
-      await Deno.writeFile(runtime.denort, withoutProgram(withProgram), { mode: 0o755 });
-      const deno = await scriptIn(work, "deno");
-      await Deno.chmod(deno, 0o755);
-      await Deno.rename(deno, runtime.compiler);
-    } finally {
-      await Deno.remove(work, { recursive: true });
+    if (!await isFile(runtime.compiler)) {
+      await fromWheel(compiler, { folder, platform: platformOf(), file: "deno" }, async (deno) => {
+        await Deno.chmod(deno, 0o755);
+        await Deno.rename(deno, runtime.compiler);
+      });
+    }
+    if (!await isFile(runtime.denort)) {
+      await fromWheel(program, { folder, platform, file: "bids-validator-deno" }, async (withProgram) => {
+        const denort = withoutProgram(await Deno.readFile(withProgram));
+        await Deno.writeFile(withProgram, denort, { mode: 0o755 });
+        await Deno.rename(withProgram, runtime.denort);
+      });
     }
     return runtime;
   });
+}
+
+/** Downloads a platform's wheel and hands a program of it on. */
+async function fromWheel(
+  name: string,
+  { folder, platform, file }: { folder: string; platform: Platform; file: string },
+  take: (path: string) => Promise<void>,
+): Promise<void> {
+  say(`compile: downloading ${name} for ${nameOf(platform)} from Python packages into ${folder}`);
+  const work = await Deno.makeTempDir({ dir: folder });
+  try {
+    // Both are for glibc 2.27 and later.
+    const [cpu] = platform.target.split("-");
+    const wheel = ["--no-deps", "--only-binary=:all:", `--platform=manylinux_2_27_${cpu}`];
+    await python(["-m", "pip", "download", "--quiet", ...wheel, "-d", work, name]);
+    for await (const { name } of Deno.readDir(work)) {
+      if (name.endsWith(".whl")) await python(["-m", "zipfile", "-e", join(work, name), work]);
+    }
+    await take(await scriptIn(work, file));
+  } finally {
+    await Deno.remove(work, { recursive: true });
+  }
 }
 
 /** An ELF file ends with its section headers; what `deno compile` appended comes after them. */

@@ -1,6 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { compileWith, withoutProgram } from "./compiler.ts";
+import { platformOf } from "./platform.ts";
 
 Deno.test("withoutProgram() ends an ELF file with its section headers", () => {
   const file = new Uint8Array(500);
@@ -19,8 +20,9 @@ Deno.test("compileWith() keeps no program that does not start, and names DENO_CO
     const writes =
       `printf '#!/bin/sh\\necho "no such section" >&2\\nexit 1\\n' >${output}; chmod +x ${output}`;
     await Deno.writeTextFile(compiler, `#!/bin/sh\n[ "$1" != compile ] || { ${writes}; }\n`, { mode: 0o755 });
+    const options = { entry: "main.js", folder, output, platform: platformOf(), flags: [] };
     await assertRejects(
-      () => compileWith({ compiler, denort: "/opt/denort" }, { entry: "main.js", folder, output, flags: [] }),
+      () => compileWith({ compiler, denort: "/opt/denort" }, options),
       Error,
       `with the runtime "/opt/denort": no such section\nName a compiler of the runtime's version with DENO_COMPILER`,
     );

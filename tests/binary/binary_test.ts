@@ -6,8 +6,9 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { join } from "node:path";
 import { bundle } from "../../scripts/bundle.ts";
 import { compileBundle } from "../../scripts/compile.ts";
-import { compileWith, machinesRuntime } from "../../scripts/support/compiler.ts";
+import { compileWith, runtimeFor } from "../../scripts/support/compiler.ts";
 import { type Controller, startController } from "../../scripts/support/controller.ts";
+import { platformOf } from "../../scripts/support/platform.ts";
 import { IMAGE_ENV } from "../../scripts/support/permissions.ts";
 import { say } from "../../scripts/support/script.ts";
 import { filterStatusName } from "../../src/filters/filter_status.ts";
@@ -34,8 +35,8 @@ const server = authority.issue({ usage: "server", commonName: "127.0.0.1", ipAdd
 /** The program for users, and the one in the image. */
 const programs = { user: join(folder, "zen-watcher"), pod: join(folder, "zen-watcher-pod") };
 await bundle("main.ts", join(folder, "bundle"));
-await compileBundle(join(folder, "bundle"), programs.user, "user");
-await compileBundle(join(folder, "bundle"), programs.pod, "pod");
+await compileBundle(join(folder, "bundle"), { output: programs.user, place: "user" });
+await compileBundle(join(folder, "bundle"), { output: programs.pod, place: "pod" });
 /** Where it is not implemented, the runtime cannot tell that a key is a certificate's own. */
 const checksKeys = await says(`
   import { createPrivateKey, X509Certificate } from "node:crypto";
@@ -317,7 +318,14 @@ async function says(code: string): Promise<string> {
   const work = await Deno.makeTempDir({ dir: folder });
   await Deno.writeTextFile(join(work, "probe.js"), code);
   const output = join(work, "probe");
-  await compileWith(await machinesRuntime(undefined), { entry: "probe.js", folder: work, output, flags: [] });
+  const platform = platformOf();
+  await compileWith(await runtimeFor(platform), {
+    entry: "probe.js",
+    folder: work,
+    output,
+    platform,
+    flags: [],
+  });
   return (await zen([], { program: output })).out.trim();
 }
 

@@ -7,7 +7,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { parse } from "yaml";
-import { PLATFORMS } from "../../scripts/release.ts";
+import { PLATFORMS } from "../../scripts/support/platform.ts";
 import { run } from "../../scripts/support/run.ts";
 import { ensureTool } from "../../scripts/tools.ts";
 import { VERSION } from "../../src/version.ts";
