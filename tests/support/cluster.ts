@@ -34,6 +34,8 @@ export interface AskOptions {
   readonly contentType?: string;
   /** Default: application/json. */
   readonly accept?: string;
+  /** Further headers. */
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 /** An answer, whatever its status. */
@@ -132,6 +134,7 @@ export class Cluster implements Disposable {
       method,
       client,
       headers: {
+        ...options.headers,
         accept: options.accept ?? "application/json",
         ...(options.impersonate !== undefined && { "impersonate-user": options.impersonate }),
         ...("token" in as && { authorization: `Bearer ${as.token}` }),

@@ -43,6 +43,8 @@ export interface ControlPlaneOptions {
   readonly controllerManager?: boolean;
   /** Further controllers to run, by the names that kube-controller-manager gives them. */
   readonly controllers?: readonly string[];
+  /** Controllers act as `system:kube-controller-manager` and ServiceAccounts of their own, as kubeadm sets them up; else as the admin. */
+  readonly controllerAccounts?: boolean;
   /** Further IPv4 addresses that the server's certificate names. */
   readonly addresses?: readonly string[];
   /** More arguments for kube-apiserver. */
@@ -152,9 +154,13 @@ export function apiServerArguments(folder: string, ports: Ports, options: Contro
 }
 
 /** Only the controllers whose work a test can see; there are no nodes to run the others for. */
-export function controllerArguments(folder: string, further: readonly string[] = []): string[] {
+export function controllerArguments(
+  folder: string,
+  { controllers = [], controllerAccounts = false }: ControlPlaneOptions,
+): string[] {
   return [
-    `--kubeconfig=${join(folder, "kubeconfig")}`,
+    `--kubeconfig=${controllerAccounts ? controllersKubeconfig(folder) : join(folder, "kubeconfig")}`,
+    `--use-service-account-credentials=${controllerAccounts}`,
     `--root-ca-file=${join(folder, "ca.crt")}`,
     `--service-account-private-key-file=${join(folder, "accounts.key")}`,
     "--leader-elect=false",
@@ -162,8 +168,13 @@ export function controllerArguments(folder: string, further: readonly string[] =
     "--controllers=namespace-controller,garbage-collector-controller,serviceaccount-controller," +
     "root-ca-certificate-publisher-controller,clusterrole-aggregation-controller,resourcequota-controller," +
     "validatingadmissionpolicy-status-controller",
-    ...further.map((name) => `--controllers=${name}`),
+    ...controllers.map((name) => `--controllers=${name}`),
   ];
+}
+
+/** The kubeconfig of `system:kube-controller-manager`. */
+export function controllersKubeconfig(folder: string): string {
+  return join(folder, "controllers.kubeconfig");
 }
 
 function freePort(): number {

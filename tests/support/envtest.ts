@@ -5,6 +5,7 @@ import {
   apiServerArguments,
   choosePorts,
   controllerArguments,
+  controllersKubeconfig,
   type ControlPlaneOptions,
   etcdArguments,
   writeControlPlaneFiles,
@@ -133,10 +134,14 @@ async function prepare(options: ControlPlaneOptions): Promise<Envtest> {
     etcd: process("etcd", etcdArguments(folder, ports)),
     apiServer: process("kube-apiserver", apiServerArguments(folder, ports, options)),
     controllers: options.controllerManager
-      ? process("kube-controller-manager", controllerArguments(folder, options.controllers))
+      ? process("kube-controller-manager", controllerArguments(folder, options))
       : undefined,
   });
   await Deno.writeTextFile(state.kubeconfigPath, envtest.kubeconfig(), { mode: 0o600 });
+  if (options.controllerAccounts) {
+    const as = envtest.clientCert("system:kube-controller-manager");
+    await Deno.writeTextFile(controllersKubeconfig(folder), envtest.kubeconfig({ as }), { mode: 0o600 });
+  }
   return envtest;
 }
 
