@@ -58,6 +58,8 @@ export interface ApiRequest {
   readonly subresource: string;
   readonly namespace: string;
   readonly name: string;
+  /** Without the query. */
+  readonly path: string;
 }
 
 /** What a generator knows beyond the payload. */

@@ -3,6 +3,9 @@ import type { ApiRequest } from "../model/event.ts";
 import { accessesOf, rbacRules, type RuleSettings } from "./rbac.ts";
 import { namespaceOf, type Source } from "./source.ts";
 
+/** What every user may ask, and a starting API server refuses: who it is, and which resources are served. */
+const WHO_AM_I = { verb: "create", group: "authentication.k8s.io", resource: "selfsubjectreviews" };
+const DISCOVERY = /^\/(?:apis|apis\/[^/]+\/[^/]+|api\/v1)$/;
 /** Verbs by which feeds read. */
 const READS = ["get", "list", "watch"];
 /** Joins the parts of a request; none of them can contain it. */
@@ -16,7 +19,7 @@ export function ownRequests(
   settings: RuleSettings,
   sources: readonly Source[],
 ): (request: ApiRequest) => boolean {
-  const table = new Set<string>();
+  const table = new Set<string>([keyOf(WHO_AM_I)]);
   for (const { by: _by, ...access } of accessesOf(rbacRules(settings))) table.add(keyOf(access));
   for (const feed of sources.flatMap(({ feeds }) => feeds)) {
     for (const verb of READS) {
@@ -28,8 +31,10 @@ export function ownRequests(
       }
     }
   }
-  return ({ namespace, name, ...what }) =>
-    [{}, { namespace }, { namespace, name }].some((where) => table.has(keyOf({ ...what, ...where })));
+  return ({ namespace, name, path, ...what }) => {
+    if (what.resource === "") return what.verb === "get" && DISCOVERY.test(path);
+    return [{}, { namespace }, { namespace, name }].some((where) => table.has(keyOf({ ...what, ...where })));
+  };
 }
 
 function keyOf(request: Partial<ApiRequest>): string {

@@ -23,7 +23,6 @@ import {
   type AuditRequest,
   type AuditSession,
   MAX_COMMAND,
-  pathOf,
   readRequest,
   sessionOf,
   shapeProblem,
@@ -249,7 +248,7 @@ function deed({ request, resource, session, images, containers, workload, verdic
     return into === "forward" ? `forward${ports} to Pod ${which}` : `attach to ${where}Pod ${which}`;
   }
   const what = [request.resource, subresource].filter((word) => word !== "").join("/");
-  const target = what === "" ? pathOf(request) : `${what} ${which}`.trim();
+  const target = what === "" ? request.path : `${what} ${which}`.trim();
   if (containers.length === 0 || verdict.eventType !== "privileged-pod-creation") return `${verb} ${target}`;
   const owner = workload === "" ? "" : ` of ${workload}`;
   return `${verb} ${target}${owner} with privileged ${containers.join(", ")} (${images.join(", ")})`;
@@ -273,7 +272,7 @@ function detailsOf({ item, request, verdict, session, containers, images, worklo
     command: cleanText(session.command, MAX_COMMAND),
     ...(isPrivileged && { workload, containers: [...containers], images: [...images] }),
     ...(verdict.mayBeDryRun && { dryRun: "unproven" }),
-    requestURI: pathOf(request),
+    requestURI: request.path,
     sourceIPs: texts(at(item, "sourceIPs")),
     userAgent: textAt(item, "userAgent"),
     decision: request.decision,

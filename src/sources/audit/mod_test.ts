@@ -163,6 +163,10 @@ Deno.test("audit drops the requests that zen-watcher sends, and keeps all others
     return { ...base, objectRef: { ...base.objectRef as JsonObject, ...objectRef } };
   };
   const refused = { responseStatus: { code: 403 } };
+  const asked = (requestURI: string) => ({
+    ...act("get", { user: { username: OWN }, requestURI }),
+    objectRef: {},
+  });
   const zen = "zen.kube-zen.io";
   const table: [JsonObject, string][] = [
     [by(`delete ${zen}/observations`, own("shop", "falco-1")), "own_request"],
@@ -175,6 +179,13 @@ Deno.test("audit drops the requests that zen-watcher sends, and keeps all others
       "own_request",
     ],
     [by("create /events", own("zen-system", "e")), "own_request"],
+    [by("create authentication.k8s.io/selfsubjectreviews", own("", "")), "own_request"],
+    [{ ...asked("/apis?timeout=32s"), ...refused }, "own_request"],
+    [{ ...asked("/apis/aquasecurity.github.io/v1alpha1"), ...refused }, "own_request"],
+    [{ ...asked("/api/v1"), ...refused }, "own_request"],
+    [{ ...asked("/logs/"), ...refused }, "access-denied MEDIUM"],
+    [{ ...asked("/apis/x/v1/secrets"), ...refused }, "access-denied MEDIUM"],
+    [{ ...asked("/apis"), verb: "post", ...refused }, "access-denied MEDIUM"],
     [by(`deletecollection ${zen}/observations`, own("shop", "")), "resource-deletion HIGH"],
     [
       by("delete coordination.k8s.io/leases", own("zen-system", "zen-watcher-leader-election")),

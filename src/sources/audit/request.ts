@@ -66,6 +66,8 @@ export function readRequest(item: Json): AuditRequest {
     namespace: textAt(item, "objectRef", "namespace"),
     name: textAt(item, "objectRef", "name"),
     uri,
+    // The query holds commands and tokens.
+    path: mark < 0 ? uri : uri.slice(0, mark),
     query: new URLSearchParams(mark < 0 ? "" : uri.slice(mark + 1, mark + 1 + MAX_QUERY)),
     address: texts(at(item, "sourceIPs")).at(-1) ?? "",
     receivedTimestamp: textAt(item, "requestReceivedTimestamp"),
@@ -73,11 +75,6 @@ export function readRequest(item: Json): AuditRequest {
     requestObject: at(item, "requestObject"),
     responseObject: at(item, "responseObject"),
   };
-}
-
-/** The path without the query, which holds commands and tokens. */
-export function pathOf({ uri }: AuditRequest): string {
-  return uri.split("?", 1)[0] ?? "";
 }
 
 /** True for exec, attach and portforward, whatever the verb: over WebSocket it is `get`. */
