@@ -266,7 +266,7 @@ async function startControlPlane(
   await apiServer.ready(async () => (await cluster.ask("GET", "/readyz")).status === 200, START_TIMEOUT_MS);
   await process("kube-controller-manager", [
     binaries["kube-controller-manager"],
-    ...controllerArguments(folder, ["*"]),
+    ...controllerArguments(folder, { controllers: ["*"] }),
     "--allocate-node-cidrs",
     "--cluster-cidr=10.88.0.0/16",
     // A node that is cut off is seen to be so within 20 s, not 50.

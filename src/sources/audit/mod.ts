@@ -216,7 +216,7 @@ function workloadOfPod({ requestObject, responseObject }: AuditRequest): string 
   return prefix.endsWith("-") ? prefix.slice(0, -1) : prefix;
 }
 
-/** `jane was allowed to delete secrets payments/db (200): RBAC: …`. */
+/** `jane was allowed to delete Secret payments/db (200): RBAC: …`. */
 function sentence(act: Act): string {
   const { item, request, verdict } = act;
   const { code, user } = request;
@@ -228,11 +228,25 @@ function sentence(act: Act): string {
   );
   const could = code === 0 ? "asked to" : isDenied ? "was not allowed to" : "was allowed to";
   const answer = code === 0 ? "" : ` (${code})`;
-  const reason = isDenied
-    ? firstText(textAt(item, "responseStatus", "message"), textAt(item, "responseStatus", "reason"))
-    : text(at(item, "annotations", "authorization.k8s.io/reason"));
-  const whole = `${subject}${acting === "" ? "" : ` as ${acting}`} ${could} ${deed(act)}${answer}`;
+  const { scope, reason } = isDenied
+    ? refusalIn(item, firstText(acting, user))
+    : { scope: "", reason: text(at(item, "annotations", "authorization.k8s.io/reason")) };
+  const whole = `${subject}${acting === "" ? "" : ` as ${acting}`} ${could} ${deed(act)}${scope}${answer}`;
   return reason === "" ? whole : `${whole}: ${reason}`;
+}
+
+const REFUSED =
+  /^\S+ (?:resource|path) "[^"]*"(?: in API group "[^"]*")?(?: in the namespace "[^"]*")?( at the cluster scope)?(?:: )?/;
+
+/** What the authorizer's words add to the sentence: they also say user, verb and object, which the sentence has. */
+function refusalIn(item: Json, user: string): { readonly scope: string; readonly reason: string } {
+  const said = firstText(textAt(item, "responseStatus", "message"), textAt(item, "responseStatus", "reason"));
+  const repeated = `forbidden: User "${user}" cannot `;
+  const start = said.indexOf(repeated);
+  const words = start < 0 ? "" : said.slice(start + repeated.length);
+  const match = REFUSED.exec(words);
+  if (match) return { scope: match[1] ?? "", reason: words.slice(match[0].length) };
+  return { scope: "", reason: said === "Unauthorized" || said === "Forbidden" ? "" : said };
 }
 
 /** Verb and object, and the command that was run or the containers that are privileged. */
@@ -247,11 +261,22 @@ function deed({ request, resource, session, images, containers, workload, verdic
     if (into === "run") return `run${ran} in ${where}Pod ${which}`;
     return into === "forward" ? `forward${ports} to Pod ${which}` : `attach to ${where}Pod ${which}`;
   }
-  const what = [request.resource, subresource].filter((word) => word !== "").join("/");
-  const target = what === "" ? request.path : `${what} ${which}`.trim();
+  const target = objectOf({ request, resource, which });
   if (containers.length === 0 || verdict.eventType !== "privileged-pod-creation") return `${verb} ${target}`;
   const owner = workload === "" ? "" : ` of ${workload}`;
-  return `${verb} ${target}${owner} with privileged ${containers.join(", ")} (${images.join(", ")})`;
+  const are = containers.length === 1 ? "container" : "containers";
+  return `${verb} ${target}${owner} with privileged ${are} ${containers.join(", ")} (${images.join(", ")})`;
+}
+
+/** `Secret shop/db`, `deployments/scale shop/web`, `secrets in shop`, or the path of a request for no object. */
+function objectOf(
+  { request, resource, which }: Pick<Act, "request" | "resource"> & { which: string },
+): string {
+  const { resource: plural, subresource, path } = request;
+  if (plural === "") return path;
+  const what = subresource === "" ? plural : `${plural}/${subresource}`;
+  if (resource?.name === undefined) return which === "" ? what : `${what} in ${which}`;
+  return `${subresource === "" ? resource.kind : what} ${which}`;
 }
 
 function detailsOf({ item, request, verdict, session, containers, images, workload }: Act): JsonObject {

@@ -351,6 +351,66 @@ Deno.test("audit counts refusals by user, or by the connection's address without
   assertEquals(event?.windowMs, 3_600_000);
 });
 
+Deno.test("audit says each thing once in the message of an act or a refusal", () => {
+  const cannot = (rest: string) => ({ code: 403, message: `x is forbidden: User "jane" cannot ${rest}` });
+  const secrets = (namespace: string, name = "") => ({ objectRef: { resource: "secrets", namespace, name } });
+  const rows: [act: JsonObject, message: string][] = [
+    [act("patch apps/deployments"), "jane was allowed to patch Deployment shop/x (200)"],
+    [act("patch apps/deployments/scale"), "jane was allowed to patch deployments/scale shop/x (200)"],
+    [
+      act("deletecollection /pods", { objectRef: { resource: "pods", namespace: "shop" } }),
+      "jane was allowed to deletecollection pods in shop (200)",
+    ],
+    [
+      {
+        ...act("list", secrets("")),
+        responseStatus: cannot('list resource "secrets" in API group "" at the cluster scope'),
+      },
+      "jane was not allowed to list secrets at the cluster scope (403)",
+    ],
+    [
+      {
+        ...act("list", secrets("shop")),
+        responseStatus: cannot('list resource "secrets" in API group "" in the namespace "shop"'),
+      },
+      "jane was not allowed to list secrets in shop (403)",
+    ],
+    [
+      {
+        ...act("get", secrets("shop", "db")),
+        responseStatus: cannot(
+          'get resource "secrets" in API group "" in the namespace "shop": no relationship found',
+        ),
+      },
+      "jane was not allowed to get Secret shop/db (403): no relationship found",
+    ],
+    [
+      {
+        ...act("get", { objectRef: {}, requestURI: "/logs/?x" }),
+        responseStatus: cannot('get path "/logs/"'),
+      },
+      "jane was not allowed to get /logs/ (403)",
+    ],
+    [
+      {
+        ...act("list", secrets("shop")),
+        impersonatedUser: { username: "bob" },
+        responseStatus: { code: 403, message: 'users "bob" is forbidden: User "jane" cannot impersonate' },
+      },
+      'jane as bob was not allowed to list secrets in shop (403): users "bob" is forbidden: User "jane" cannot impersonate',
+    ],
+    [
+      act("list /nodes", {
+        user: {},
+        sourceIPs: ["10.0.0.9"],
+        responseStatus: { code: 401, message: "Unauthorized" },
+      }),
+      "a client at 10.0.0.9 without a valid login was not allowed to list nodes (401)",
+    ],
+  ];
+  for (const [body, message] of rows) assertEquals(events(body)[0]?.message, message);
+});
+
 Deno.test("audit shows container, command and ports of a session, and with AUDIT_COMMANDS=program the program alone", () => {
   const session = (subresource: string, query: string) =>
     act(`get /pods/${subresource}`, {
@@ -399,7 +459,7 @@ Deno.test("audit names the workload, container and image of a privileged Pod", (
   const owned = of({ generateName: "web-7f8d9c6b5d-", ownerReferences: owners });
   assertEquals(
     owned?.message,
-    "jane was allowed to create pods shop/x of ReplicaSet/web-7f8d9c6b5d with privileged sh (busybox) (200)",
+    "jane was allowed to create Pod shop/x of ReplicaSet/web-7f8d9c6b5d with privileged container sh (busybox) (200)",
   );
   const { workload, containers: names, images } = owned?.details ?? {};
   assertEquals([workload, names, images], ["ReplicaSet/web-7f8d9c6b5d", ["sh"], ["busybox"]]);
@@ -429,7 +489,7 @@ Deno.test("audit keeps no body, no query and no token", () => {
   assert(!JSON.stringify(stored).includes("hunter2"));
   assertEquals(event.details.requestURI, "/api/v1/namespaces/shop/secrets");
   assertEquals(event.details.impersonatedUser, "root");
-  assertEquals(event.message, "jane as root was allowed to create secrets shop/x (200)");
+  assertEquals(event.message, "jane as root was allowed to create Secret shop/x (200)");
 });
 
 Deno.test("audit takes a generated name from the answer, and needs no name", () => {

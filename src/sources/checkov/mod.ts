@@ -135,14 +135,11 @@ function toEvent(check: JsonObject, { framework, holder }: Omit<CheckContext, "p
   const file = textAt(check, "file_path");
   const { overlay, id } = withoutOverlay(named);
   const resource = kubernetesResource(id, { framework, checkID });
-  const place = placeOf({ framework, named, file });
   return {
     category: "security",
     severity: firstText(text(at(check, "severity")), "medium"),
     eventType: "static-analysis",
-    message: `${checkID}${title === "" || title === checkID ? "" : ` ${title}`}${
-      place === "" ? "" : `: ${place}`
-    }`,
+    message: firstText(title, checkID) + placeOf({ framework, named, file, resource }),
     rules: [checkID],
     prose: ["message", "title", "resource", "file", "checkClass"],
     ...(resource ? { resource } : {}),
@@ -168,11 +165,23 @@ function toEvent(check: JsonObject, { framework, holder }: Omit<CheckContext, "p
   };
 }
 
-/** The place to show in the message. Checkov names a Dockerfile's resources by its path, and a secret by a hash. */
-function placeOf({ framework, named, file }: { framework: string; named: string; file: string }): string {
-  if (file === "") return named;
-  if (named === "" || framework === "secrets") return file;
-  return named.startsWith(file) ? named : `${named} in ${file}`;
+interface Location {
+  readonly framework: string;
+  readonly named: string;
+  readonly file: string;
+  readonly resource: Resource | undefined;
+}
+
+/**
+ * The place to show after the title: the file, and what the Observation's resource does not say. Checkov names a
+ * Dockerfile's resources by its path, and a secret by a hash.
+ */
+function placeOf({ framework, named, file, resource }: Location): string {
+  const where = file === "" ? "" : ` in ${file}`;
+  if (resource) return `${/ \([^()]+\)$/.exec(named)?.[0] ?? ""}${where}`;
+  if (named === "" || framework === "secrets") return where;
+  if (file !== "" && named.startsWith(file)) return ` in ${named.replace(/\.$/, "")}`;
+  return `: ${named}${where}`;
 }
 
 /** `[17, 30]` as `17-30`. */

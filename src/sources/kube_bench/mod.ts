@@ -193,7 +193,7 @@ function toEvent(result: JsonObject, { status, about, section }: Verdict): Drawn
     category: "compliance",
     severity: status === "WARN" ? "low" : scored ? "high" : "medium",
     eventType: "cis-benchmark",
-    message: `${[number, title].filter(Boolean).join(" ")}: ${status}${where === "" ? "" : ` (${where})`}`,
+    message: `${firstText(title, number)}: ${status}${where === "" ? "" : ` (${where})`}`,
     rules: [firstText(number, title)],
     prose: ["message", "title", "sectionTitle", "remediation", "expectedResult"],
     ...(node === "" ? {} : { resource: { apiVersion: "v1", kind: "Node", name: node } }),
