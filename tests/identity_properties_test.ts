@@ -1,5 +1,6 @@
-/** What moves the identity of no finding, and what tells findings apart, over the fixtures and cases of every source. */
+/** What moves the identity of no finding, and what tells findings apart, over the fixtures and cases of every source: one table. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { table } from "../scripts/support/table.ts";
 import type { Payload } from "../src/model/event.ts";
 import {
   canonicalJson,
@@ -8,58 +9,106 @@ import {
   observationName,
 } from "../src/model/identity.ts";
 import { at, isObject, type Json, type JsonObject, textAt } from "../src/model/json.ts";
-import { eventsOf, type IdentityInputs, identityInputs, payloadsOf } from "./support/identity_inputs.ts";
+import { say } from "./chaos/form.ts";
+import {
+  eventsOf,
+  type IdentityEvent,
+  type IdentityInputs,
+  identityInputs,
+  payloadsOf,
+} from "./support/identity_inputs.ts";
 import { runtimeFor } from "./support/source_runtime.ts";
 
 const inputs = await identityInputs();
 const findings = inputs.filter(({ source }) => source.kind === "finding");
-const reports = inputs.filter(({ name }) => name === "trivy" || name === "kyverno");
-const trivyAlone = inputs.filter(({ name }) => name === "trivy");
 
-Deno.test("two identities never share a fingerprint or a name, and one identity has one", async () => {
-  const identityOfFingerprint = new Map<string, string>();
-  const fingerprintOfName = new Map<string, string>();
+/** What moves no finding's name. */
+interface Change {
+  readonly title: string;
+  /** Absent: of every source. */
+  readonly sources?: readonly string[];
+  /** How many findings the fixtures must have that it concerns. */
+  readonly min: number;
+  /** The names after the change; undefined if it does not concern the payload. */
+  names(one: IdentityInputs, payload: Payload): readonly string[] | undefined;
+}
+
+const CHANGES: readonly Change[] = [
+  { title: "LISTS REVERSED", min: 2_000, names: afterBody(reversed) },
+  { title: "TIMES, UIDS", min: 1_000, names: afterBody(reissued) },
+  { title: "REPLICASET HASH", sources: ["trivy", "kyverno"], min: 200, names: afterBody(rolledOut) },
+  { title: "IMAGE TAG", sources: ["trivy"], min: 500, names: afterBody(retagged) },
+  { title: "POINT RELEASE", sources: ["trivy"], min: 100, names: afterBody(pointReleased) },
+  { title: "MASK", min: 2_000, names: underOtherMasks },
+];
+
+Deno.test("over all fixtures no two identities collide, and no change that is none moves a finding's name", async () => {
+  const identityOfName = new Map<string, string>();
+  const nameOfIdentity = new Map<string, string>();
+  const concerned = CHANGES.map(() => 0);
+  const wrong: string[] = [];
+  const rows: string[][] = [];
   for (const one of inputs) {
+    const [events, names] = [[] as IdentityEvent[], new Set<string>()];
+    let collisions = 0;
+    const moved = CHANGES.map(() => ({ of: 0, count: 0 }));
     for (const file of one.files) {
       for (const payload of await payloadsOf(one, file)) {
-        for (const { drawn, event } of eventsOf(one, payload)) {
-          const { source, severity, fingerprint, resource } = event;
-          const namespace = payload.origin.confined ? payload.origin.namespace : resource?.namespace;
-          const identity = cleanIdentityV1(drawn.identity);
-          const named = isObject(identity.resource) ? identity.resource.namespace : undefined;
-          const text = canonicalJson({ source, severity, identity, at: named ?? namespace ?? "" });
-          assertEquals(identityOfFingerprint.get(fingerprint) ?? text, text, file);
-          identityOfFingerprint.set(fingerprint, text);
-          const name = observationName(source, fingerprint, 0);
-          assertEquals(fingerprintOfName.get(name) ?? fingerprint, fingerprint, file);
-          fingerprintOfName.set(name, fingerprint);
+        const drawn = eventsOf(one, payload);
+        events.push(...drawn);
+        for (const each of drawn) {
+          const [name, text] = [nameOf(each.event), identityText(each, payload)];
+          names.add(name);
+          const isOne = (identityOfName.get(name) ?? text) === text &&
+            (nameOfIdentity.get(text) ?? name) === name;
+          if (!isOne) wrong.push(`${file}: ${name} collides, or ${text} has two names`);
+          if (!isOne) collisions++;
+          identityOfName.set(name, text);
+          nameOfIdentity.set(text, name);
+        }
+        for (const [index, { sources, title, names: namesAfter }] of CHANGES.entries()) {
+          if (!findings.includes(one) || sources?.includes(one.name) === false) continue;
+          const after = namesAfter(one, payload);
+          if (after === undefined) continue;
+          const before = namesIn(drawn);
+          const lost = before.filter((name) => !after.includes(name)).length;
+          const came = after.filter((name) => !before.includes(name)).length;
+          if (lost + came > 0) wrong.push(`${file}: ${title}: ${lost} lost, ${came} new`);
+          moved[index]!.of += before.length;
+          moved[index]!.count += Math.max(lost, came);
         }
       }
     }
+    moved.forEach(({ of }, index) => concerned[index]! += of);
+    rows.push([
+      one.name,
+      String(events.length),
+      String(names.size),
+      String(collisions),
+      ...moved.map(({ of, count }) => of === 0 ? "–" : `${count} of ${of}`),
+    ]);
   }
-  assertEquals(new Set(identityOfFingerprint.values()).size, fingerprintOfName.size);
-  assert(fingerprintOfName.size > 2_000, `${fingerprintOfName.size} identities`);
+  const total = rows.reduce((sum, [, events]) => sum + Number(events), 0);
+  rows.push(["all", String(total), String(identityOfName.size), "", ...concerned.map((of) => `of ${of}`)]);
+  say(table(["SOURCE", "EVENTS", "IDENTITIES", "COLLIDE", ...CHANGES.map(({ title }) => title)], rows));
+  assertEquals(wrong, []);
+  assert(identityOfName.size > 2_000, `${identityOfName.size} identities`);
+  CHANGES.forEach(({ title, min }, index) => {
+    assert(
+      concerned[index]! >= min,
+      `${title} concerned ${concerned[index]} findings, expected ${min} or more`,
+    );
+  });
 });
 
-Deno.test("findings keep their names when every list of a report is turned around", async () => {
-  await keepNames(findings, { min: 2_000, change: reversed });
-});
-
-Deno.test("findings keep their names when times, uids and versions of the report are others", async () => {
-  await keepNames(findings, { min: 1_000, change: reissued });
-});
-
-Deno.test("findings keep their names when a rollout gives the ReplicaSet another hash", async () => {
-  await keepNames(reports, { min: 200, change: rolledOut });
-});
-
-Deno.test("trivy keeps its findings' names when the image has another tag and digest", async () => {
-  await keepNames(trivyAlone, { min: 500, change: retagged });
-});
-
-Deno.test("trivy keeps its findings' names over a point release of the base image", async () => {
-  await keepNames(trivyAlone, { min: 100, change: pointReleased });
-});
+/** All that tells an event apart, by the contract. */
+function identityText({ drawn, event }: IdentityEvent, payload: Payload): string {
+  const { source, severity, resource } = event;
+  const namespace = payload.origin.confined ? payload.origin.namespace : resource?.namespace;
+  const identity = cleanIdentityV1(drawn.identity);
+  const named = isObject(identity.resource) ? identity.resource.namespace : undefined;
+  return canonicalJson({ source, severity, identity, at: named ?? namespace ?? "" });
+}
 
 Deno.test("findings that differ in nothing but a masked secret are two, under any mask", async () => {
   let compared = 0;
@@ -83,39 +132,30 @@ Deno.test("findings that differ in nothing but a masked secret are two, under an
   assert(compared > 2_000, `${compared} compared`);
 });
 
-interface Change {
-  /** How many findings the fixtures must have for the change to concern. */
-  readonly min: number;
-  /** The payload's body after the change; undefined where the change does not concern it. */
-  change(body: Json): Json | undefined;
+function nameOf({ source, fingerprint }: IdentityEvent["event"]): string {
+  return observationName(source, fingerprint, 0);
 }
 
-/** Asserts that every payload yields the same names before and after the change. */
-async function keepNames(all: readonly IdentityInputs[], { min, change }: Change): Promise<void> {
-  let kept = 0;
-  const moved: string[] = [];
-  for (const one of all) {
-    for (const file of one.files) {
-      for (const payload of await payloadsOf(one, file)) {
-        const body = change(payload.body);
-        if (body === undefined) continue;
-        const [before, after] = [payload, { ...payload, body }].map((each) => namesOf(one, each));
-        const lost = before?.filter((name) => !after?.includes(name)) ?? [];
-        const came = after?.filter((name) => !before?.includes(name)) ?? [];
-        if (lost.length + came.length > 0) moved.push(`${file}: ${lost.length} lost, ${came.length} new`);
-        kept += before?.length ?? 0;
-      }
-    }
-  }
-  assertEquals(moved, []);
-  assert(kept >= min, `the change concerned ${kept} findings, expected ${min} or more`);
+function namesIn(events: readonly IdentityEvent[]): string[] {
+  return [...new Set(events.map(({ event }) => nameOf(event)))];
 }
 
-function namesOf(one: IdentityInputs, payload: Payload): string[] {
-  const names = eventsOf(one, payload).map(({ event: { source, fingerprint } }) =>
-    observationName(source, fingerprint, 0)
-  );
-  return [...new Set(names)].toSorted();
+/** The names that a changed body gives; undefined where `change` gives none. */
+function afterBody(change: (body: Json) => Json | undefined): Change["names"] {
+  return (one, payload) => {
+    const body = change(payload.body);
+    return body === undefined ? undefined : namesIn(eventsOf(one, { ...payload, body }));
+  };
+}
+
+/** The names where the mask runs over every text that is shown, and where it runs over none. */
+function underOtherMasks(one: IdentityInputs, payload: Payload): string[] {
+  const { normalize } = runtimeFor(one.source);
+  const names = eventsOf(one, payload).flatMap(({ drawn }) => {
+    const every = ["message", ...Object.keys(isObject(drawn.details) ? drawn.details : {})];
+    return [[], every].map((prose) => nameOf(normalize({ ...drawn, prose }, payload)));
+  });
+  return [...new Set(names)];
 }
 
 /** A copy with `change` done to every value, from the leaves up. */

@@ -238,6 +238,9 @@ function sentence(act: Act): string {
 const REFUSED =
   /^\S+ (?:resource|path) "[^"]*"(?: in API group "[^"]*")?(?: in the namespace "[^"]*")?( at the cluster scope)?(?:: )?/;
 
+/** Words that the code says too. */
+const NAMES_OF_CODES: ReadonlySet<string> = new Set(["Unauthorized", "Forbidden"]);
+
 /** What the authorizer's words add to the sentence: they also say user, verb and object, which the sentence has. */
 function refusalIn(item: Json, user: string): { readonly scope: string; readonly reason: string } {
   const said = firstText(textAt(item, "responseStatus", "message"), textAt(item, "responseStatus", "reason"));
@@ -246,7 +249,7 @@ function refusalIn(item: Json, user: string): { readonly scope: string; readonly
   const words = start < 0 ? "" : said.slice(start + repeated.length);
   const match = REFUSED.exec(words);
   if (match) return { scope: match[1] ?? "", reason: words.slice(match[0].length) };
-  return { scope: "", reason: said === "Unauthorized" || said === "Forbidden" ? "" : said };
+  return { scope: "", reason: NAMES_OF_CODES.has(said) ? "" : said };
 }
 
 /** Verb and object, and the command that was run or the containers that are privileged. */
