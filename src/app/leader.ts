@@ -3,11 +3,13 @@ import { RunnableGroup, untilAborted } from "../lifecycle.ts";
 import { createTextLimits } from "../pipeline/limits.ts";
 import { PulledFeeds, type PulledFeedsOptions } from "../sources/feeds/pulled.ts";
 import { createAcceptances } from "../store/acceptances.ts";
-import { createExpiry } from "../store/expiry.ts";
-import { createFindings } from "../store/findings.ts";
+import { createExpiry, type Expiry, type ExpiryOptions } from "../store/expiry.ts";
+import { createFindings, type Findings, type FindingsOptions } from "../store/findings.ts";
 import { storedScope } from "../store/observations.ts";
 import { logger } from "../telemetry/logging.ts";
+import type { Settings } from "../settings.ts";
 import type { Caches } from "./caches.ts";
+import type { Pipeline, SourceSet } from "./pipeline.ts";
 import { leaseReference, type Shared } from "./shared.ts";
 
 export interface LeaderOptions {
@@ -36,47 +38,31 @@ export function createLeader(shared: Shared, { caches, feeding }: LeaderOptions)
     shared;
   const { pipeline, sources, sourcesKnown, discovery, filtersWatch, exceptions } = caches;
   const { index, repeats } = pipeline.store;
-  const common = {
-    index,
-    clock,
+  const guards = {
     assertLeader: () => election.assertLeader(),
     clocksAgree: () => serverClock.agrees,
   };
-  const findings = createFindings({
-    ...common,
-    repeats,
-    log: logger("findings"),
-    graceSeconds: settings.resolveGraceSeconds,
-    expiredGraceSeconds: settings.expiredGraceSeconds,
-    expires: (finding) => sources.expires(finding),
-    scopeOf: (row) => storedScope(api, row),
-    viewSourceOf: (source) => sources.viewSourceOf(source),
-    eventTypesOf: (view) => sources.eventTypesOf(view),
+  const { findings, expiry } = createUpkeep({
+    ...guards,
+    api,
+    settings,
+    clock,
+    metrics,
+    sourceLabel: books.sourceLabel,
+    pipeline,
+    sources,
+    ready: sourcesKnown,
   });
   const acceptances = createAcceptances({
-    ...common,
+    ...guards,
+    index,
+    clock,
     repeats,
     log: logger("exceptions"),
     regarding: leaseReference(settings),
     isKnown: () => exceptions.isKnown,
     whyEnded: (acceptance) => exceptions.whyEnded(acceptance),
     emit: (event) => shared.events.record(event),
-  });
-  const expiry = createExpiry({
-    ...common,
-    api,
-    metrics,
-    log: logger("expiry"),
-    ownNamespace: settings.podNamespace,
-    budget: pipeline.budget,
-    sourceLabel: books.sourceLabel,
-    stateOf: (row) => findings.state(row),
-    ttlSeconds: settings.observationTtlSeconds,
-    resolvedTtlSeconds: settings.resolvedTtlSeconds,
-    ready: sourcesKnown,
-    intervalMs: settings.gcIntervalMs,
-    timeoutMs: settings.gcTimeoutMs,
-    perSecond: DELETES_PER_SECOND,
   });
   const pulled = new PulledFeeds({
     ...feeding,
@@ -122,4 +108,55 @@ export function createLeader(shared: Shared, { caches, feeding }: LeaderOptions)
         election.run(signal, { beat, onSend: () => index.sent("lease"), onStarted: lead }),
     }], health),
   };
+}
+
+export interface UpkeepOptions extends
+  Pick<
+    ExpiryOptions,
+    "api" | "clock" | "metrics" | "sourceLabel" | "assertLeader" | "clocksAgree" | "ready"
+  > {
+  readonly settings: Settings;
+  readonly pipeline: Pick<Pipeline, "store" | "budget">;
+  readonly sources: Pick<SourceSet, "expires" | "viewSourceOf" | "eventTypesOf">;
+  /** Time, pace and log, and what is reported, where a test decides them. */
+  readonly injected?:
+    & Partial<Pick<ExpiryOptions, "sleep" | "log" | "perSecond" | "stateOf">>
+    & Pick<FindingsOptions, "resolvesPerSecond">;
+}
+
+/** Wires what the leader does to stored Observations: resolves findings, and deletes what has expired or is evicted. */
+export function createUpkeep(
+  { settings, pipeline, sources, injected: { resolvesPerSecond, ...injected } = {}, ...common }:
+    UpkeepOptions,
+): { readonly findings: Findings; readonly expiry: Expiry } {
+  const { index, repeats } = pipeline.store;
+  const findings = createFindings({
+    ...common,
+    index,
+    repeats,
+    log: logger("findings"),
+    graceSeconds: settings.resolveGraceSeconds,
+    expiredGraceSeconds: settings.expiredGraceSeconds,
+    expires: (finding) => sources.expires(finding),
+    scopeOf: (row) => storedScope(common.api, row),
+    viewSourceOf: (source) => sources.viewSourceOf(source),
+    eventTypesOf: (view) => sources.eventTypesOf(view),
+    ...injected,
+    ...(resolvesPerSecond !== undefined && { resolvesPerSecond }),
+  });
+  const expiry = createExpiry({
+    ...common,
+    index,
+    log: logger("expiry"),
+    ownNamespace: settings.podNamespace,
+    budget: pipeline.budget,
+    stateOf: (row) => findings.state(row),
+    ttlSeconds: settings.observationTtlSeconds,
+    resolvedTtlSeconds: settings.resolvedTtlSeconds,
+    intervalMs: settings.gcIntervalMs,
+    timeoutMs: settings.gcTimeoutMs,
+    perSecond: DELETES_PER_SECOND,
+    ...injected,
+  });
+  return { findings, expiry };
 }

@@ -222,7 +222,7 @@ Deno.test("GC stops at its time-out, counts it, and continues in the next round"
       await time.advance(2_100);
       assertEquals(kube.stored.length, 50 - first - await second);
     },
-    { perSecond: 10, timeoutMs: 2_000 },
+    { perSecond: 10, timeoutSeconds: 2 },
   ));
 
 Deno.test("GC deletes nothing when another replica may hold the lease", () =>

@@ -14,7 +14,7 @@ const ENDED_MS = 600_000 + 31_000;
 class World implements AsyncDisposable {
   readonly time = new VirtualTime();
   readonly kube = new FakeKube(() => this.time.now());
-  readonly leader = new Leader({ time: this.time, kube: this.kube });
+  readonly leader = new Leader({ time: this.time, kube: this.kube, budget: { maxCount: 1_000 } });
   readonly #term = new AbortController();
   readonly #running = this.leader.findings.run(this.#term.signal);
 

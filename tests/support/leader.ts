@@ -1,28 +1,31 @@
-/** The leader's part of the store on a fake API server and virtual time. */
-import { type Budget, type BudgetOptions, createBudget } from "../../src/store/budget.ts";
-import { createExpiry, type Expiry } from "../../src/store/expiry.ts";
-import { createFindings, type Findings, type FindingState } from "../../src/store/findings.ts";
-import { storedScope } from "../../src/store/observations.ts";
+/** A replica that leads: the leader's part of the store, as the program wires it, on a fake API server and virtual time. */
+import { createUpkeep, type UpkeepOptions } from "../../src/app/leader.ts";
 import type { ViewKey } from "../../src/model/view.ts";
-import type { Row } from "../../src/store/index/mod.ts";
+import type { Budget, BudgetState } from "../../src/store/budget.ts";
+import type { Expiry } from "../../src/store/expiry.ts";
+import type { Findings } from "../../src/store/findings.ts";
 import type { FakeKube } from "./fake_kube.ts";
 import { Replica, type ReplicaOptions } from "./replica.ts";
 import type { VirtualTime } from "./virtual_time.ts";
 
-const LOG = { debug() {}, info() {}, warn() {}, error() {}, fatal() {} };
-/** Sources of these tests without views. */
+/** Sources that configuration knows. */
 const SOURCES = new Set(["trivy", "kyverno", "falco", "a", "b", "c"]);
+/** Sources without views. */
 const PUSHED = ["falco", "alertmanager"];
 
 export interface LeaderOptions {
   readonly kube: FakeKube;
   readonly time: VirtualTime;
-  readonly graceSeconds?: number;
-  readonly stateOf?: (row: Row) => FindingState;
-  readonly budget?: Partial<BudgetOptions>;
+  readonly stateOf?: NonNullable<UpkeepOptions["injected"]>["stateOf"];
+  /** The storage budget; by default 100 Observations. */
+  readonly budget?: {
+    readonly maxCount?: number;
+    readonly maxBytes?: number;
+    readonly onChange?: (state: BudgetState) => void;
+  };
   readonly replica?: Partial<ReplicaOptions>;
   readonly perSecond?: number;
-  readonly timeoutMs?: number;
+  readonly timeoutSeconds?: number;
   /** Event types of reports that expire. */
   readonly expiringTypes?: readonly string[];
   readonly eventTypesOf?: (view: ViewKey) => readonly string[] | undefined;
@@ -36,52 +39,48 @@ export class Leader extends Replica {
   leads = true;
   clocksAgree = true;
 
-  constructor(options: LeaderOptions) {
-    const { kube, time, graceSeconds = 600, eventTypesOf } = options;
-    super(kube, { time, ...options.replica });
-    const assertLeader = () => {
-      if (!this.leads) throw new Error("not the leader any more");
-    };
-    const common = {
-      index: this.index,
-      clock: time,
-      log: LOG,
-      metrics: this.metrics,
-      sleep: time.sleep,
-      assertLeader,
-      clocksAgree: () => this.clocksAgree,
-    };
-    this.findings = createFindings({
-      ...common,
-      repeats: this.store.repeats,
-      graceSeconds,
-      expiredGraceSeconds: 86_400,
-      expires: ({ eventType }) => options.expiringTypes?.includes(eventType) ?? false,
-      scopeOf: (row) => storedScope(kube, row),
-      viewSourceOf: (source) => PUSHED.includes(source) ? undefined : source,
-      resolvesPerSecond: 1_000,
-      ...(eventTypesOf && { eventTypesOf }),
-    });
-    this.budget = createBudget({
-      ...common,
-      maxCount: 100,
-      maxBytes: 2 ** 30,
-      burst: 10,
+  constructor(
+    { kube, time, budget: { maxCount = 100, maxBytes, onChange } = {}, ...options }: LeaderOptions,
+  ) {
+    super(kube, {
+      time,
       sources: SOURCES,
-      ...options.budget,
+      ...(onChange && { onBudget: onChange }),
+      env: {
+        POD_NAMESPACE: "zen-system",
+        OBSERVATION_MAX_TOTAL: String(maxCount),
+        OBSERVATION_MAX_BYTES: String(maxBytes ?? 2 ** 30),
+        DEDUP_RATE_BURST: "10",
+        GC_TIMEOUT: `${options.timeoutSeconds ?? 300}s`,
+      },
+      ...options.replica,
     });
-    this.expiry = createExpiry({
-      ...common,
+    this.budget = this.pipeline.budget;
+    const { stateOf, eventTypesOf } = options;
+    const upkeep = createUpkeep({
       api: kube,
-      budget: this.budget,
-      ownNamespace: "zen-system",
+      settings: this.settings,
+      clock: time,
+      metrics: this.metrics,
       sourceLabel: (source) => source,
-      perSecond: options.perSecond ?? 1_000,
-      stateOf: options.stateOf ?? this.findings.state,
-      ttlSeconds: 604_800,
-      resolvedTtlSeconds: 2_592_000,
-      intervalMs: 3_600_000,
-      timeoutMs: options.timeoutMs ?? 300_000,
+      pipeline: this.pipeline,
+      sources: {
+        expires: ({ eventType }) => options.expiringTypes?.includes(eventType) ?? false,
+        viewSourceOf: (source) => PUSHED.includes(source) ? undefined : source,
+        eventTypesOf: (view) => eventTypesOf?.(view),
+      },
+      assertLeader: () => {
+        if (!this.leads) throw new Error("not the leader any more");
+      },
+      clocksAgree: () => this.clocksAgree,
+      injected: {
+        sleep: time.sleep,
+        perSecond: options.perSecond ?? 1_000,
+        resolvesPerSecond: 1_000,
+        ...(stateOf && { stateOf }),
+      },
     });
+    this.findings = upkeep.findings;
+    this.expiry = upkeep.expiry;
   }
 }

@@ -5,9 +5,9 @@ import type { Outcome, PayloadError } from "../../src/model/outcome.ts";
 import type { KubeApi } from "../../src/kube/api.ts";
 import type { EventDraft, ObjectReference } from "../../src/kube/events.ts";
 import type { WatchEvent } from "../../src/kube/watch.ts";
-import { createPipeline, type PipelineOptions } from "../../src/app/pipeline.ts";
+import { createPipeline, type Pipeline, type PipelineOptions } from "../../src/app/pipeline.ts";
 import type { Dedup } from "../../src/pipeline/dedup.ts";
-import type { Intake, IntakeResult, Steps } from "../../src/pipeline/intake.ts";
+import type { IntakeResult, Steps } from "../../src/pipeline/intake.ts";
 import {
   createWriteSlots,
   NO_LIMITS,
@@ -15,7 +15,7 @@ import {
   WRITE_SLOTS,
   type WriteSlots,
 } from "../../src/pipeline/limits.ts";
-import { readSettings } from "../../src/settings.ts";
+import { readSettings, type Settings } from "../../src/settings.ts";
 import {
   type ObservationIndex,
   type Store,
@@ -33,6 +33,8 @@ export interface ReplicaOptions {
   /** This machine's clock; by default the right time. */
   readonly clock?: Clock;
   readonly maxSize?: number;
+  /** Settings, beside those that have options of their own. */
+  readonly env?: Readonly<Record<string, string>>;
   readonly steps?: Partial<Pick<Steps, "filter" | "inScope" | "admits">>;
   /** Unlimited by default. */
   readonly rate?: RateLimiter;
@@ -45,6 +47,9 @@ export interface ReplicaOptions {
   readonly acceptanceOf?: StoreOptions["acceptanceOf"];
   /** INSTANCE; by default `default`. */
   readonly instance?: string;
+  /** The sources that configuration knows; by default every source is one of them. */
+  readonly sources?: ReadonlySet<string>;
+  readonly onBudget?: PipelineOptions["onBudget"];
 }
 
 /** Every event's outcomes: the books must show exactly one each. */
@@ -58,6 +63,8 @@ export class Replica {
   readonly index: ObservationIndex;
   readonly dedup: Dedup;
   readonly store: Store;
+  readonly pipeline: Pipeline;
+  readonly settings: Settings;
   readonly slots: WriteSlots = createWriteSlots(WRITE_SLOTS);
   readonly books: Settled[] = [];
   readonly payloadErrors: PayloadError[] = [];
@@ -70,7 +77,6 @@ export class Replica {
   readonly #clock: Clock;
   readonly #late: WatchEvent<StoredObservation>[] = [];
   readonly #abort = new AbortController();
-  readonly #intake: Intake;
   readonly #kube: FakeKube;
   readonly #running: Promise<void>;
   #unfeed: () => void = () => {};
@@ -92,10 +98,12 @@ export class Replica {
       INSTANCE: options.instance ?? "default",
       DEDUP_MAX_SIZE: String(options.maxSize ?? 10_000),
       DEDUP_ENABLE_AGGREGATION: String(options.countRepeats ?? true),
+      ...options.env,
     };
-    const { store, dedup, intake } = createPipeline({
+    this.settings = readSettings((name) => env[name]);
+    this.pipeline = createPipeline({
       api: options.api ?? kube,
-      settings: readSettings((name) => env[name]),
+      settings: this.settings,
       metrics: this.metrics,
       books: this.#recorder(),
       clock,
@@ -103,9 +111,14 @@ export class Replica {
       covers: options.covers ?? (() => true),
       acceptanceOf: options.acceptanceOf ?? (() => ""),
       drawContext: () => DRAW_CONTEXT,
-      sources: { has: () => true, size: 1, all: [], named: () => undefined },
+      sources: {
+        has: (source) => options.sources?.has(source) ?? true,
+        size: options.sources?.size ?? 1,
+        all: [],
+        named: () => undefined,
+      },
       onTurn: (turn) => this.turns.note(turn),
-      onBudget() {},
+      onBudget: options.onBudget ?? (() => {}),
       onBudgetDrop() {},
       onIndexState() {},
       onIndexHealed() {},
@@ -119,10 +132,9 @@ export class Replica {
         ...(inScope && { inScope }),
       },
     });
-    this.store = store;
-    this.index = store.index;
-    this.dedup = dedup;
-    this.#intake = intake;
+    this.store = this.pipeline.store;
+    this.index = this.store.index;
+    this.dedup = this.pipeline.dedup;
     this.#running = this.store.repeats.run(this.#abort.signal);
     if (!options.unlisted) this.list();
   }
@@ -165,7 +177,7 @@ export class Replica {
       ...(ttlSeconds === undefined ? {} : { ttlSeconds }),
     };
     const feed: EventFeed = { type: pushed ? "post" : "watch", ingester };
-    return this.#intake.take(source, payload, { feed, signal, correlationId: "test", origin });
+    return this.pipeline.intake.take(source, payload, { feed, signal, correlationId: "test", origin });
   }
 
   /** Ends like a process that gets SIGTERM. */
