@@ -47,7 +47,7 @@ const EVENT: Drawing = {
         columns: [4, 8],
         title: "Evaluate a document",
         path: "src/sources/feeds/evaluator.ts",
-        text: "on the leader; a few at a time, fairly by namespace, those of one object in order",
+        text: "on the leader; a few at once, namespaces take turns, versions of one object keep their order",
       }),
     ],
     [

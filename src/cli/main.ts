@@ -12,8 +12,8 @@ export interface MainOptions {
 }
 
 /**
- * Runs the command that the arguments name; resolves with its exit code: 0, 1 where something was found wrong, 2 for a wrong
- * call. Without arguments that is `run` in a Pod, and the help elsewhere.
+ * Runs the command that the arguments name; resolves with its exit code (see "Exit codes" in docs/reading.md). Without
+ * arguments that is `run` in a Pod, and the help elsewhere.
  */
 export async function main(
   args: readonly string[],
