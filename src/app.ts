@@ -45,7 +45,7 @@ export interface App {
   readonly metrics: Metrics;
   readonly books: Books;
   readonly health: Health;
-  /** Stops in the order of SPEC section 8; resolves when everything has ended. Safe to call again. */
+  /** Stops the leader's parts, then HTTP, then the caches; resolves when everything has ended. Safe to call again. */
   stop(): Promise<void>;
 }
 
@@ -89,7 +89,7 @@ export async function startApp(options: AppOptions): Promise<App> {
   leader.group.start();
   health.set("http", true);
   let stopped: Promise<void> | undefined;
-  /** The order of SPEC section 8: every event that was taken in has its outcome at the end. */
+  /** In this order every event that was taken in has its outcome at the end, and every count is written. */
   async function stop(): Promise<void> {
     log.info("Stopping");
     health.set("running", false);

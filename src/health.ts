@@ -4,7 +4,7 @@ import type { Clock } from "./model/time.ts";
 import type { ProbeReport } from "./http/app.ts";
 import type { Metrics } from "./telemetry/metrics.ts";
 
-/** What must hold before requests are welcome (SPEC section 10). */
+/** What must hold before `/ready` answers 200, and what it says while it does not. */
 const READY_CHECKS = {
   api: "the API server has not been reached yet",
   crd: "the Observation CRD is not served, or Observations may not be listed",

@@ -11,7 +11,7 @@ export interface Runnable {
   run(signal: AbortSignal, beat: Beat): Promise<void>;
 }
 
-/** What observes runnables. */
+/** Notes when a runnable starts, stops, or ends by itself; Health implements it. */
 export interface Observer {
   /** The beat of a runnable that starts. */
   beatOf(name: string): Beat;

@@ -73,7 +73,7 @@ export const SETTINGS = {
     "256MiB",
     "Storage budget: bytes of stored Observations",
   ),
-  resyncIntervalMs: duration("RESYNC_INTERVAL", "1h", "Full evaluation of every state source"),
+  resyncIntervalMs: duration("RESYNC_INTERVAL", "1h", "Full evaluation of every source of findings"),
   configMapPollSeconds: integer(
     "CONFIGMAP_POLL_INTERVAL_SECONDS",
     "300",

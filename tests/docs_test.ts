@@ -395,6 +395,20 @@ Deno.test("docs: the checks find what is wrong", () => {
   );
 });
 
+Deno.test("code and documentation refer only to documents of the repository", async () => {
+  const found = pages.flatMap(({ path, text }) => UNKNOWN_DOCUMENTS.test(text) ? [path] : []);
+  for (const folder of ["src", "scripts", "tests", "helm", "examples"]) {
+    for await (const { path, text } of files(folder, /\.(?:tsx?|md|ya?ml|json|tpl)$/)) {
+      if (path !== "tests/docs_test.ts" && UNKNOWN_DOCUMENTS.test(text)) found.push(path);
+    }
+  }
+  assertEquals(found, [], "say the rule itself, or name a page in docs/");
+});
+
+/** A contract or design that readers of the repository do not have. */
+const UNKNOWN_DOCUMENTS =
+  /\b(?:SPEC|DESIGN|FORMATS)(?: sections?\b|\.md\b)|\bof section \d|\borigin(?:al)? documents?\b/;
+
 /** What `--help` of a command prints; undefined where there is no such command. */
 async function helpOf(command: string): Promise<string | undefined> {
   let help = "";
@@ -404,10 +418,14 @@ async function helpOf(command: string): Promise<string | undefined> {
 }
 
 async function* sources(folder: string): AsyncGenerator<string> {
+  for await (const { text } of files(folder, /\.tsx?$/)) yield text;
+}
+
+async function* files(folder: string, names: RegExp): AsyncGenerator<{ path: string; text: string }> {
   for await (const { name, isDirectory } of Deno.readDir(join(ROOT, folder))) {
     const path = `${folder}/${name}`;
-    if (isDirectory) yield* sources(path);
-    else if (/\.tsx?$/.test(name)) yield await Deno.readTextFile(join(ROOT, path));
+    if (isDirectory) yield* files(path, names);
+    else if (names.test(name)) yield { path, text: await Deno.readTextFile(join(ROOT, path)) };
   }
 }
 

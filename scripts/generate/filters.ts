@@ -142,7 +142,7 @@ write \`has(details.score) && details.score > 7\`, or \`details.?score.orValue(0
 function reload(): string {
   return `## When they change
 
-A change is in force at once, as a whole, on every replica, and state sources are evaluated anew: what a filter held back
+A change is in force at once, as a whole, on every replica, and sources of findings are evaluated again: what a filter held back
 comes in. What a new filter would hold back and is stored already stays until its time is over.
 
 A document that is invalid, a ConfigMap without the key, deleted or unreadable: the last good one stays in force, over restarts

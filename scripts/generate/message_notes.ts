@@ -259,7 +259,7 @@ export const LOG_NOTES: Readonly<Record<string, Note>> = {
     "look at `error`; the object itself is stored",
   ],
   "Too many status writes are waiting: the repeats of this event are not counted": [
-    "more objects repeat than the status lane can hold",
+    "more objects repeat than the queue of status writes can hold",
     "nothing: each finding is stored, its count is too low",
   ],
   "Status writes are left undone at the end: what they said is lost": [

@@ -21,7 +21,7 @@ const METHODS: Readonly<Record<string, readonly [one: string, many: string]>> = 
   DELETE: ["delete", "deletecollection"],
 };
 
-/** The Kubernetes verb of a request; the method where it is about no resource. */
+/** The Kubernetes verb of a request; the method if it is about no resource, "" if the method does not fit (a PUT without a name). */
 export function verbOf(method: string, url: URL, { resources }: Cluster): string {
   const target = targetOf(url.pathname, resources);
   if (!target) return method.toLowerCase();

@@ -1,6 +1,6 @@
 /** Parses JSON text and finds the line and column of every part of the value. Much faster than the YAML parser. */
 import { type JsonError, scanJson } from "../text/json.ts";
-import { numberEnd, stringEnd, wordEnd } from "../text/json_bounds.ts";
+import { literalEnd, numberEnd, stringEnd } from "../text/json_bounds.ts";
 import { formatPath, type Path, type Position, type Problem, type TextDocument } from "../text/problem.ts";
 
 /** The result of a text that begins like JSON: a document, or its problems. */
@@ -70,7 +70,7 @@ class Nodes {
       const items = this.#items();
       return { start, end: this.#at, items };
     }
-    const end = byte === QUOTE ? stringEnd : byte === MINUS || byte <= NINE ? numberEnd : wordEnd;
+    const end = byte === QUOTE ? stringEnd : byte === MINUS || byte <= NINE ? numberEnd : literalEnd;
     this.#at = end(this.#bytes, start);
     return { start, end: this.#at };
   }

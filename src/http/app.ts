@@ -435,7 +435,10 @@ function isTooMuch({ reason }: PayloadError): boolean {
   return reason === "too_deep" || reason === "too_large" || reason === "too_many_events";
 }
 
-/** 200 when all is decided, 503 while anything may still get in, 422 where nothing ever will, 400 where nothing could be read. */
+/**
+ * 503 while an event may be stored later, 413 for too much, 400 if nothing can be read, 422 if no event can ever be stored,
+ * else 200. docs/runbooks/nothing-created.md lists all answers of webhooks.
+ */
 function answer(
   c: Context,
   { result, bodyErrors, isCutShort, options: { random = Math.random } }: {

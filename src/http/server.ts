@@ -1,5 +1,5 @@
 /**
- * The listeners and their limits (SPEC section 10): HTTP/1.1 alone, over node:http and node:https, since Deno.serve
+ * The listeners and their limits: HTTP/1.1 alone, over node:http and node:https, since Deno.serve
  * speaks cleartext HTTP/2 to anyone, has no limit on heads, idle connections or their number, and asks no client for
  * a certificate.
  */

@@ -36,7 +36,11 @@ export interface MappedOptions {
   readonly watchTuning?: WatchTuning;
 }
 
-/** `open`: an object may make the source active again, or the objects are not known yet. `absent`: their resources are not served. */
+/**
+ * What the configuration says of a source that is not active. `open`: an object may make it active again, or the objects are
+ * not known yet; its findings are not resolved meanwhile. `absent`: its resources are not served. `disabled`: its objects
+ * have `enabled: false`. `none`: no object names it.
+ */
 export type Claim = "open" | "absent" | "disabled" | "none";
 
 const log = logger("ingesters");

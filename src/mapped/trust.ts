@@ -1,4 +1,4 @@
-/** What users' configuration must not read or claim (SPEC section 13). Pure; each rule returns why it refuses, or undefined. */
+/** What users' configuration must not read or claim (docs/mapping.md, "What it may not do"). Pure; each rule returns why it refuses, or undefined. */
 import { GROUP } from "../model/observation.ts";
 import { BUILT_IN, RESERVED_SOURCES, SOURCES } from "../sources/registry.ts";
 

@@ -22,7 +22,10 @@ export interface DrawnEvent {
   /** The one of them that is stored as `spec.rule`; by default the first. */
   readonly rule?: string;
   readonly resource?: Resource;
-  /** From the source's allow-list, never the raw input. */
+  /**
+   * An allow-list, never the raw input; where the tool's fields are open (Falco's output fields), the source bounds them
+   * itself.
+   */
   readonly details: JsonObject;
   /**
    * Of `message` and the keys of details those that hold sentences of the tool's catalogue and names of objects alone: they
@@ -100,7 +103,7 @@ export interface Origin {
   readonly labels?: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
   /**
-   * True where findings may speak only of `namespace` (SPEC section 13): a foreign claim goes to
+   * True where findings may name only resources of `namespace`: any other claim goes to
    * `details.claimedResource`. False for ConfigMaps in configured namespaces, core Events, webhooks.
    */
   readonly confined: boolean;

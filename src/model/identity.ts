@@ -22,7 +22,7 @@ const HEX_STEP = 5, BASE32_STEP = 4;
 
 /**
  * `<source>-<20 characters>` for a finding (generation 0), the same + `-<n>` for the n-th occurrence. The characters
- * are the first 100 bits of the fingerprint in lower-case Crockford base32 (SPEC section 6).
+ * are the first 100 bits of the fingerprint in lower-case Crockford base32. Frozen: a stored finding is found by its name.
  */
 export function observationName(source: string, fingerprint: string, generation: number): string {
   const name = `${source}-${base32(nameFingerprint(fingerprint))}`;

@@ -24,7 +24,7 @@ export type Severity = typeof SEVERITIES[number];
 export type Phase = typeof PHASES[number];
 export type ResolvedReason = typeof RESOLVED_REASONS[number];
 
-/** Keys of the labels every Observation carries. */
+/** Keys of the labels of Observations; all carry each of them, but for `rule` and `workload`, which need not apply. */
 export const LABELS = {
   source: `${GROUP}/source`,
   severity: `${GROUP}/severity`,
@@ -56,7 +56,7 @@ export const ANNOTATIONS = {
   refusedByNamespace: `${GROUP}/refused-by-namespace`,
 } as const;
 
-/** The limits of section 1, in UTF-16 units (never fewer than Kubernetes' code points) and bytes. */
+/** Limits of an Observation's fields, in UTF-16 units (never fewer than Kubernetes' code points) and bytes. */
 export const LIMITS = {
   source: 63,
   eventType: 63,
@@ -71,5 +71,7 @@ export const LIMITS = {
   ttlSeconds: 31_536_000,
 } as const;
 
+/** What `spec.source` matches: lower-case letters, digits and `-` between them, also several in a row. */
 export const SOURCE_PATTERN = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
+/** What `spec.eventType` matches: words of lower-case letters and digits, joined by single `-` or `_`. */
 export const EVENT_TYPE_PATTERN = /^[a-z0-9]+([-_][a-z0-9]+)*$/;

@@ -342,8 +342,8 @@ export interface Confined {
 }
 
 /**
- * Keeps what a namespace's reports say to that namespace (SPEC section 13): a foreign resource becomes `claimed`, an absent
- * namespace is the report's.
+ * Confines a namespace's reports to that namespace, so that a tenant cannot report on another one: a foreign resource becomes
+ * `claimed`, an absent namespace is the report's.
  */
 export function confine(resource: Resource | undefined, origin: Origin): Confined {
   const home = origin.namespace;

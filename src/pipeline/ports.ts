@@ -90,7 +90,7 @@ export interface EventContext {
   readonly correlationId: string;
 }
 
-/** The books (SPEC section 2): every event is opened once and settled once. Implemented by telemetry/. */
+/** The books: every event is opened once and settled once, with exactly one outcome. Implemented by telemetry/. */
 export interface Recorder {
   open(event: NormalEvent, context: EventContext): Ticket;
   payloadError(source: string, error: PayloadError, correlationId: string): void;

@@ -21,7 +21,10 @@ export const SOURCES: readonly Source[] = [
 /** The built-in sources by name. */
 export const BUILT_IN: ReadonlyMap<string, Source> = new Map(SOURCES.map((source) => [source.name, source]));
 
-/** Names that no mapping and no engine of a policy report can take, so that configuration cannot forge a Falco alert. */
+/**
+ * Names that no mapping and no engine of a policy report can take as a source of its own, so that configuration cannot forge
+ * a Falco alert. An Ingester without a mapping may add a feed under the name of a built-in source, which draws the events.
+ */
 export const RESERVED_SOURCES: ReadonlySet<string> = new Set([...BUILT_IN.keys(), POLICY_REPORT]);
 
 /** The namespaces in which built-in sources read ConfigMaps. */

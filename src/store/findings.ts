@@ -33,7 +33,10 @@ export interface FindingsOptions extends Pick<ReportersOptions, "eventTypesOf"> 
 /** Whether a stored finding is reported. `unwatched`: it was pushed, and no view reports findings of its source. */
 export type FindingState = Reporting["kind"] | "unwatched";
 
-/** The leader's findings. Feeds of state sources call its `Views` side. */
+/**
+ * Decides which stored findings are no longer reported, and resolves them. Runs on the leader; the feeds report through its
+ * `Views` side which findings their documents contain.
+ */
 export interface Findings extends Views {
   /** Whether a stored finding is reported in this term. */
   state(row: Pick<Row, "source" | "eventType" | "belongsTo" | "fingerprint" | "pushed">): FindingState;

@@ -1,6 +1,6 @@
 /**
  * Every metric of the program, and the books, in which every outcome becomes metrics and a log line: no event ends unseen,
- * none is counted twice. Names and labels are API (SPEC section 11); none holds an object name, namespace or CVE.
+ * none is counted twice. Names and labels are part of the interface; none holds an object name, namespace or CVE.
  */
 import { Counter, Gauge, Histogram, Registry } from "./prometheus.ts";
 import type { Clock } from "../model/time.ts";

@@ -9,10 +9,10 @@ import {
   type Excess,
   JSON_LIMITS,
   JsonBounds,
+  literalEnd,
   numberEnd,
   type Range,
   stringEnd,
-  wordEnd,
 } from "./json_bounds.ts";
 
 export { JSON_LIMITS } from "./json_bounds.ts";
@@ -384,7 +384,7 @@ class JsonScan {
       ? stringEnd(this.#bytes, this.#at)
       : byte === MINUS || byte <= NINE
       ? numberEnd(this.#bytes, this.#at)
-      : wordEnd(this.#bytes, this.#at);
+      : literalEnd(this.#bytes, this.#at);
     if (end < 0) return this.#fail(-end - 1);
     this.#at = end;
     this.#endValue();

@@ -231,8 +231,8 @@ export function numberEnd(bytes: Uint8Array, start: number): number {
   return index;
 }
 
-/** The index after `true`, `false` or `null`; -start-1 where none of them begins there. */
-export function wordEnd(bytes: Uint8Array, start: number): number {
+/** The index after `true`, `false` or `null`; where none of them is there, -index-1 of the first byte that differs. */
+export function literalEnd(bytes: Uint8Array, start: number): number {
   const word = WORDS[String.fromCharCode(bytes[start] ?? 0)] ?? NO_WORD;
   for (let index = 0; index < word.length; index++) {
     if (bytes[start + index] !== word[index]) return -(start + index) - 1;

@@ -92,7 +92,7 @@ const REFUSED: readonly [field: string, value: JsonObject[string]][] = [
   ["ttlSecondsAfterCreation", 1.5],
 ];
 
-Deno.test("the API server refuses values section 1 does not allow, and names the field", async () => {
+Deno.test("the API server refuses values that the schema does not allow, and names the field", async () => {
   await using space = await Observations.inNewNamespace(cluster);
   for (const [field, value] of REFUSED) {
     const { [field]: _, ...rest } = SPEC;

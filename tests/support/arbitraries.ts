@@ -104,7 +104,7 @@ export function sameValue(one: Json, other: Json): boolean {
     keys.every((key) => Object.hasOwn(other, key) && sameValue(one[key] ?? null, other[key] ?? null));
 }
 
-/** One line, well-formed, without what hides or steers: the rule of SPEC section 3, written another way than `clean`. */
+/** One line, well-formed, without what hides or steers, written another way than `clean`. */
 export function isLegal(given: string): boolean {
   return given.isWellFormed() &&
     !/[\p{Cc}\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/u.test(given) &&

@@ -56,7 +56,7 @@ export const falco: Source = {
     unreadableHint: PLAIN_TEXT_HINT,
   }],
   *draw({ body, path }): Iterable<Drawn> {
-    // An element of a posted array is not split again.
+    // A posted array comes element by element, an element is not split again. A ConfigMap may hold an array.
     if (!Array.isArray(body) || path !== undefined) {
       yield drawAlert(body, "");
       return;

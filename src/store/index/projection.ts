@@ -108,7 +108,7 @@ export interface ProjectOptions {
 /** Why an object is left out of the index. */
 export type Foreign = "unmanaged" | "irregular" | "misplaced" | "too_large" | "other_shard";
 
-/** Projects an Observation, or returns why it is set aside. Its fields are validated first (SPEC section 6). */
+/** Projects an Observation, or returns why it is set aside. Its fields are validated first: others may have written it. */
 export function project(observation: Observation, options: ProjectOptions): Projection | Foreign {
   const why = foreignness(observation, options);
   if (why) return why;
