@@ -213,15 +213,24 @@ Deno.test("listen() names the port and its setting where the port is taken", asy
   );
 });
 
-Deno.test("listen() without an address serves IPv6 and IPv4", async () => {
-  await using server = await serveTest({ address: "" });
-  const { port } = server.listener;
-  for (const host of ["127.0.0.1", "[::1]"]) {
-    const response = await fetch(`http://${host}:${port}/peer`, { headers: { connection: "close" } });
-    assertEquals(response.status, 200);
-    await response.text();
-  }
-});
+for (
+  const [address, hosts] of [
+    ["", ["127.0.0.1", "[::1]"]],
+    ["::", ["127.0.0.1", "[::1]"]],
+    ["::1", ["[::1]"]],
+    ["0.0.0.0", ["127.0.0.1"]],
+  ] as const
+) {
+  Deno.test(`listen() at "${address}" serves ${hosts.join(" and ")} alone`, async () => {
+    await using server = await serveTest({ address });
+    const { port } = server.listener;
+    for (const host of ["127.0.0.1", "[::1]"] as const) {
+      const answer = fetch(`http://${host}:${port}/peer`, { headers: { connection: "close" } });
+      if (!(hosts as readonly string[]).includes(host)) await assertRejects(() => answer, TypeError);
+      else assertEquals((await (await answer).text()) !== "", true);
+    }
+  });
+}
 
 Deno.test("shutdown() ends what sends no request and lets requests finish", async () => {
   await using server = await serveTest({ limits: { ...SHORT, headMs: 60_000, idleMs: 60_000 } });

@@ -157,14 +157,34 @@ export function keyBytes(
   try {
     const bytes = binary === undefined
       ? bytesOf(given)
-      : decompressed(Buffer.from(given, "base64"), maxBytes);
-    if (bytes.length <= maxBytes) return { ok: true, field, bytes: bytesOf(bytes) };
+      : bytesOf(decompressed(Buffer.from(given, "base64"), maxBytes));
+    if (binary !== undefined && !isText(bytes)) {
+      return { ok: false, field, reason: "unreadable", message: NO_TEXT };
+    }
+    if (bytes.length <= maxBytes) return { ok: true, field, bytes };
   } catch (error) {
     if (!(error instanceof RangeError)) {
       return { ok: false, field, reason: "unreadable", message: `gzip: ${errorMessage(error)}` };
     }
   }
   return { ok: false, field, reason: "too_large", message: `longer than ${maxBytes} bytes` };
+}
+
+const NO_TEXT =
+  "no text: neither UTF-8, UTF-16 with a byte order mark, nor one of these in gzip. Save it as UTF-8";
+/** Bytes of a text that are looked at. */
+const START = 64;
+
+/** False for another compression, and for UTF-16 without a mark, by how they begin. */
+function isText(bytes: Uint8Array): boolean {
+  const start = bytes.subarray(0, START);
+  if (start.includes(0)) return false;
+  try {
+    new TextDecoder("utf-8", { fatal: true }).decode(start, { stream: true });
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Throws a RangeError if the result is longer than `maxBytes`. */

@@ -70,6 +70,15 @@ Deno.test("documentsIn() reads binaryData: UTF-16 with a mark and gzip, up to th
   for (const bytes of [text, utf16, gzipSync(text), gzipSync(utf16)]) {
     assertEquals(found(binary(bytes)), [[{ a: "é" }, path, "n"]]);
   }
+  for (
+    const bytes of [
+      utf16.subarray(2),
+      Buffer.from("PK\u0003\u0004\u0000"),
+      Buffer.from([0x28, 0xb5, 0x2f, 0xfd]),
+    ]
+  ) {
+    assertEquals(found(binary(bytes)), ["unreadable"]);
+  }
   const bomb = gzipSync(new Uint8Array(100 * 2 ** 20).fill(32));
   assertEquals(found(binary(bomb)), ["too_large"]);
   assertEquals(found(binary(gzipSync(text).subarray(0, 12))), ["unreadable"]);

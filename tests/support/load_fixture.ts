@@ -72,12 +72,19 @@ export async function loadPayloads(path: string, source: Source): Promise<Loaded
 
 /** Files of `results.json`; one that is no ConfigMap becomes the content of `kube-bench-node-0`. */
 async function loadResults(path: string, key: string): Promise<LoadedPayloads> {
-  const errors: PayloadError[] = [];
   const text = await readText(path);
-  const configMap = configMapIn(text) ?? {
-    metadata: { name: "kube-bench-node-0", namespace: "results" },
-    data: { [key]: text },
-  };
+  return await configMapPayloads(
+    configMapIn(text) ?? {
+      metadata: { name: "kube-bench-node-0", namespace: "results" },
+      data: { [key]: text },
+    },
+    key,
+  );
+}
+
+/** A ConfigMap as a configmap feed hands it in. */
+export async function configMapPayloads(configMap: KubeObject, key: string): Promise<LoadedPayloads> {
+  const errors: PayloadError[] = [];
   const onError = (error: PayloadError) => void errors.push(error);
   const result = await configMapPayload(configMap, {
     key,

@@ -239,7 +239,7 @@ const REFUSED =
   /^\S+ (?:resource|path) "[^"]*"(?: in API group "[^"]*")?(?: in the namespace "[^"]*")?( at the cluster scope)?(?:: )?/;
 
 /** Words that the code says too. */
-const NAMES_OF_CODES: ReadonlySet<string> = new Set(["Unauthorized", "Forbidden"]);
+const NAME_OF_CODE = /^(?:unauthorized|forbidden)$/i;
 
 /** What the authorizer's words add to the sentence: they also say user, verb and object, which the sentence has. */
 function refusalIn(item: Json, user: string): { readonly scope: string; readonly reason: string } {
@@ -249,7 +249,7 @@ function refusalIn(item: Json, user: string): { readonly scope: string; readonly
   const words = start < 0 ? "" : said.slice(start + repeated.length);
   const match = REFUSED.exec(words);
   if (match) return { scope: match[1] ?? "", reason: words.slice(match[0].length) };
-  return { scope: "", reason: NAMES_OF_CODES.has(said) ? "" : said };
+  return { scope: "", reason: NAME_OF_CODE.test(said) ? "" : said };
 }
 
 /** Verb and object, and the command that was run or the containers that are privileged. */
