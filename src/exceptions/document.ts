@@ -2,7 +2,7 @@
 import type { KubeObject } from "../kube/api.ts";
 import { type Acceptance, acceptanceText, resourceKey } from "../model/acceptance.ts";
 import { isObject } from "../model/json.ts";
-import { DAY_MS, parseTime } from "../model/time.ts";
+import { DAY_MS, formatTime, parseTime } from "../model/time.ts";
 import { formatReceived, type Issue } from "../text/problem.ts";
 import { toIssues, unknownKey } from "../text/schema_issues.ts";
 import { type ExceptionReason, exceptionSpecSchema, matchShape, specShape } from "./kind.ts";
@@ -62,13 +62,11 @@ export function readException(
   const { match: { resources, ...lists }, reason, justification, ticket = "", onlyWhileNoFix = false } =
     parsed.data;
   const expiresAt = parseTime(parsed.data.expiresAt)?.ms ?? 0;
-  const createdAt = parseTime(creationTimestamp)?.ms ?? now;
-  if (expiresAt > createdAt + maxDays * DAY_MS) {
-    const latest = new Date(createdAt + maxDays * DAY_MS).toISOString();
-    const message =
-      `expected a time at most ${maxDays} days (EXCEPTION_MAX_DAYS) after its creation, by ${latest}, received ${
-        formatReceived(parsed.data.expiresAt)
-      }. Write a new exception when this one has expired`;
+  const latest = latestExpiry(creationTimestamp, { maxDays, now });
+  if (expiresAt > latest) {
+    const message = `expected a time at most ${maxDays} days (EXCEPTION_MAX_DAYS) after its creation, by ${
+      formatTime(latest)
+    }, received ${formatReceived(parsed.data.expiresAt)}. Write a new exception when this one has expired`;
     return { ok: false, reason: "TooLong", problems: [{ path: ["spec", "expiresAt"], message }] };
   }
   const acceptance = { namespace, name, expiresAt };
@@ -85,6 +83,14 @@ export function readException(
       ticket,
     },
   };
+}
+
+/** The latest `expiresAt` of an exception, in milliseconds since the epoch. One that is not created yet counts as created at `now`. */
+export function latestExpiry(
+  creationTimestamp: string,
+  { maxDays, now }: { readonly maxDays: number; readonly now: number },
+): number {
+  return (parseTime(creationTimestamp)?.ms ?? now) + maxDays * DAY_MS;
 }
 
 /** An unknown key with the known one of its own level that is meant. */

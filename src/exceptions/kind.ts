@@ -2,7 +2,7 @@
 import * as z from "zod";
 import type { ResourceType } from "../kube/api.ts";
 import { conditionSchema } from "../model/condition_schema.ts";
-import type { CrdOptions } from "../model/crd.ts";
+import { type CrdOptions, readyPath } from "../model/crd.ts";
 import { GROUP, LIMITS, SEVERITIES } from "../model/observation.ts";
 import { parseTime } from "../model/time.ts";
 
@@ -105,11 +105,11 @@ export const OBSERVATION_EXCEPTION_CRD: CrdOptions = {
     { name: "Reason", path: ".spec.reason", type: "string", description: "Why the findings are accepted" },
     // A date in the future would be shown as <invalid>.
     { name: "Expires", path: ".spec.expiresAt", type: "string" },
-    { name: "Ready", path: '.status.conditions[?(@.type=="Ready")].status', type: "string" },
+    { name: "Ready", path: readyPath("status"), type: "string" },
     { name: "Matched", path: ".status.matched", type: "integer", description: "Findings that it covers now" },
     { name: "Age", path: ".metadata.creationTimestamp", type: "date" },
-    { name: "State", path: '.status.conditions[?(@.type=="Ready")].reason', type: "string", wide: true },
-    { name: "Message", path: '.status.conditions[?(@.type=="Ready")].message', type: "string", wide: true },
+    { name: "State", path: readyPath("reason"), type: "string", wide: true },
+    { name: "Message", path: readyPath("message"), type: "string", wide: true },
     { name: "Justification", path: ".spec.justification", type: "string", wide: true },
   ],
 };

@@ -31,17 +31,12 @@ export type DocumentReason = Exclude<
   "not_relevant" | "own_request" | "api_server_starting" | "out_of_scope" | "budget" | "rate_limit"
 >;
 
+/** Dimensions with an include and an exclude list. */
+const LIST_DIMENSIONS = ["eventTypes", "namespaces", "kinds", "categories", "rules"] as const;
+type ListDimension = typeof LIST_DIMENSIONS[number];
+
 /** The dimensions in the order of their evaluation; the first that drops the event gives the reason. */
-export const DIMENSIONS = [
-  "enabled",
-  "severity",
-  "eventTypes",
-  "namespaces",
-  "kinds",
-  "categories",
-  "rules",
-  "expression",
-] as const;
+export const DIMENSIONS = ["enabled", "severity", ...LIST_DIMENSIONS, "expression"] as const;
 export type Dimension = typeof DIMENSIONS[number];
 
 /**
@@ -64,8 +59,14 @@ export interface Check {
   describe(subject: Subject): string;
 }
 
-/** Dimensions with lists. */
-type ListDimension = Exclude<Dimension, "enabled" | "severity" | "expression">;
+/** The dimensions in the reasons `include_…` and `exclude_…`. */
+const WORDS = {
+  eventTypes: "event_types",
+  namespaces: "namespaces",
+  kinds: "kinds",
+  categories: "categories",
+  rules: "rules",
+} as const;
 
 /** The event in the form that checks read, prepared once for all documents. A value that the event lacks is an empty list. */
 export interface Subject extends Readonly<Record<ListDimension, readonly string[]>> {
@@ -106,31 +107,7 @@ export function compileChecks(block: FilterBlock): readonly Check[] {
   return [
     enabledCheck(block),
     severityCheck(block),
-    listCheck("eventTypes", {
-      include: block.includeEventTypes,
-      exclude: block.excludeEventTypes,
-      reasons: ["include_event_types", "exclude_event_types"],
-    }),
-    listCheck("namespaces", {
-      include: block.includeNamespaces,
-      exclude: block.excludeNamespaces,
-      reasons: ["include_namespaces", "exclude_namespaces"],
-    }),
-    listCheck("kinds", {
-      include: block.includeKinds,
-      exclude: block.excludeKinds,
-      reasons: ["include_kinds", "exclude_kinds"],
-    }),
-    listCheck("categories", {
-      include: block.includeCategories,
-      exclude: block.excludeCategories,
-      reasons: ["include_categories", "exclude_categories"],
-    }),
-    listCheck("rules", {
-      include: block.includeRules,
-      exclude: block.excludeRules,
-      reasons: ["include_rules", "exclude_rules"],
-    }),
+    ...LIST_DIMENSIONS.map((dimension) => listCheck(block, dimension)),
     expressionCheck(block),
   ].filter((check) => check !== undefined);
 }
@@ -162,25 +139,22 @@ function severityCheck(block: FilterBlock): Check | undefined {
   };
 }
 
-interface ListCheckOptions {
-  readonly include: readonly string[] | undefined;
-  readonly exclude: readonly string[] | undefined;
-  readonly reasons: readonly [notIncluded: DocumentReason, excluded: DocumentReason];
-}
-
-function listCheck(dimension: ListDimension, options: ListCheckOptions): Check | undefined {
-  const { include, exclude, reasons: [notIncluded, excluded] } = options;
+function listCheck(block: FilterBlock, dimension: ListDimension): Check | undefined {
+  const name = dimension.charAt(0).toUpperCase() + dimension.slice(1) as Capitalize<ListDimension>;
+  const include = block[`include${name}`];
+  const exclude = block[`exclude${name}`];
+  const word = WORDS[dimension];
   const list = include ?? exclude;
   if (!list) return undefined;
   const matches = compileList(list, dimension === "namespaces");
-  const field = (include ? "include" : "exclude") + dimension.charAt(0).toUpperCase() + dimension.slice(1);
+  const field = (include ? "include" : "exclude") + name;
   return {
     dimension,
     decide(subject) {
       for (const value of subject[dimension]) {
-        if (matches(value)) return include ? undefined : excluded;
+        if (matches(value)) return include ? undefined : `exclude_${word}`;
       }
-      return include ? notIncluded : undefined;
+      return include ? `include_${word}` : undefined;
     },
     describe(subject) {
       const values = subject[dimension];

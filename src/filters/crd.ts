@@ -1,7 +1,7 @@
 /** The options of the ObservationFilter's CRD. */
 import * as z from "zod";
 import { conditionSchema } from "../model/condition_schema.ts";
-import type { CrdOptions } from "../model/crd.ts";
+import { type CrdOptions, readyPath } from "../model/crd.ts";
 import { dropsShape } from "./drops_schema.ts";
 import { filterBlockShape, targetSourceRule } from "./schema.ts";
 
@@ -35,14 +35,14 @@ export const OBSERVATION_FILTER_CRD: CrdOptions = {
   columns: [
     { name: "Source", path: ".spec.targetSource", type: "string" },
     { name: "Mode", path: ".spec.mode", type: "string" },
-    { name: "Ready", path: '.status.conditions[?(@.type=="Ready")].status', type: "string" },
+    { name: "Ready", path: readyPath("status"), type: "string" },
     { name: "Dropped", path: ".status.dropped", type: "integer" },
-    { name: "Reason", path: '.status.conditions[?(@.type=="Ready")].reason', type: "string" },
+    { name: "Reason", path: readyPath("reason"), type: "string" },
     { name: "Would drop", path: ".status.wouldDrop.lastDay", type: "integer", wide: true },
     { name: "Age", path: ".metadata.creationTimestamp", type: "date" },
     {
       name: "Message",
-      path: '.status.conditions[?(@.type=="Ready")].message',
+      path: readyPath("message"),
       type: "string",
       wide: true,
     },

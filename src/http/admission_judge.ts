@@ -2,10 +2,11 @@
  * Who may write what zen-watcher alone may write: the same answers as the chart's ValidatingAdmissionPolicy and its
  * Gatekeeper template, for an AdmissionReview. Pure.
  */
+import { latestExpiry } from "../exceptions/document.ts";
 import { OBSERVATION_EXCEPTIONS } from "../exceptions/kind.ts";
-import { at, isObject, type Json, type JsonObject, list } from "../model/json.ts";
+import { at, isObject, type Json, type JsonObject, list, textAt } from "../model/json.ts";
 import { GROUP, LABELS, PLURAL } from "../model/observation.ts";
-import { DAY_MS, parseTime } from "../model/time.ts";
+import { parseTime } from "../model/time.ts";
 
 /** Labels and annotations of ours begin with it. */
 const OWN_PREFIX = `${GROUP}/`;
@@ -126,14 +127,9 @@ export function answerReview({ uid }: AdmissionRequest, judgement: Judgement): J
 }
 
 function isTooLong(object: Json | undefined, maxDays: number): boolean {
-  const expiresAt = at(object, "spec", "expiresAt");
-  const created = at(object, "metadata", "creationTimestamp");
-  const [expiresMs, createdMs] = [expiresAt, created].map((time) =>
-    typeof time === "string" ? parseTime(time)?.ms : undefined
-  );
-  // Without these the object is refused by its schema.
-  if (expiresMs === undefined || createdMs === undefined) return false;
-  return expiresMs > createdMs + maxDays * DAY_MS;
+  const latest = latestExpiry(textAt(object, "metadata", "creationTimestamp"), { maxDays, now: Infinity });
+  // An object without these times is refused by its schema.
+  return (parseTime(textAt(object, "spec", "expiresAt"))?.ms ?? -Infinity) > latest;
 }
 
 function denied(message: string): Judgement {

@@ -1,5 +1,5 @@
 /** Polls which resources the API server serves, once for the whole process. They change when CRDs are installed or removed. */
-import { isObject, type JsonObject } from "../model/json.ts";
+import { isObject, type JsonObject, text } from "../model/json.ts";
 import { type Beat, NO_BEAT } from "../model/beat.ts";
 import { ChangeSignal } from "../model/change_signal.ts";
 import { type Clock, systemClock } from "../model/time.ts";
@@ -132,10 +132,6 @@ function objects(value: unknown): JsonObject[] {
 function at(value: JsonObject, key: string): JsonObject {
   const member = value[key];
   return isObject(member) ? member : {};
-}
-
-function text(value: unknown): string {
-  return typeof value === "string" ? value : "";
 }
 
 export interface DiscoveryOptions {

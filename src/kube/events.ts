@@ -34,6 +34,15 @@ export interface EventDraft {
   readonly message: string;
 }
 
+/** An Event about the whole installation: on the controller's own namespace. */
+export function installationEvent(
+  ownNamespace: string,
+  said: Pick<EventDraft, "type" | "reason" | "message">,
+): EventDraft {
+  const regarding = { apiVersion: "v1", kind: "Namespace", name: ownNamespace, namespace: ownNamespace };
+  return { regarding, ...said };
+}
+
 export interface EventRecorderOptions {
   readonly api: KubeApi;
   /** Ends the recorder; Events that are not written by then are dropped. */

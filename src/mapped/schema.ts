@@ -3,7 +3,7 @@ import * as z from "zod";
 import { dropsShape } from "../filters/drops_schema.ts";
 import { filterBlockSchema } from "../filters/schema.ts";
 import { conditionSchema } from "../model/condition_schema.ts";
-import { type CrdOptions, type PrinterColumn } from "../model/crd.ts";
+import { type CrdOptions, type PrinterColumn, readyPath } from "../model/crd.ts";
 import { LIMITS, SEVERITIES, type Severity, SOURCE_PATTERN } from "../model/observation.ts";
 import { MAX_EXPRESSION_LENGTH } from "../filters/expression.ts";
 import { MAPPED_VERSION } from "./kinds.ts";
@@ -177,20 +177,17 @@ export type Condition = z.output<typeof conditionSchema>;
 export type SeverityMap = Readonly<Record<string, Severity>>;
 
 const STATE_COLUMNS: readonly PrinterColumn[] = [
-  { name: "Ready", path: '.status.conditions[?(@.type=="Ready")].status', type: "string" },
-  { name: "Reason", path: '.status.conditions[?(@.type=="Ready")].reason', type: "string" },
+  { name: "Ready", path: readyPath("status"), type: "string" },
+  { name: "Reason", path: readyPath("reason"), type: "string" },
   { name: "Events", path: ".status.eventsTotal", type: "integer" },
   { name: "Last", path: ".status.lastEventAt", type: "date" },
   { name: "Age", path: ".metadata.creationTimestamp", type: "date" },
-  { name: "Message", path: '.status.conditions[?(@.type=="Ready")].message', type: "string", wide: true },
+  { name: "Message", path: readyPath("message"), type: "string", wide: true },
 ];
 
 /** The options of the CRDs. */
 export const MAPPED_CRDS: Readonly<Record<string, CrdOptions>> = {
-  ingester: {
-    kind: "Ingester",
-    plural: "ingesters",
-    version: MAPPED_VERSION,
+  ingester: mappedCrd("Ingester", {
     description: "Takes in what one more tool reports, by configuration alone",
     schema: { spec: ingesterSpecSchema, status: ingesterStatusSchema },
     columns: [
@@ -199,11 +196,8 @@ export const MAPPED_CRDS: Readonly<Record<string, CrdOptions>> = {
       ...STATE_COLUMNS,
       { name: "Dropped", path: ".status.filters.dropped", type: "integer", wide: true },
     ],
-  },
-  observationmapping: {
-    kind: "ObservationMapping",
-    plural: "observationmappings",
-    version: MAPPED_VERSION,
+  }),
+  observationmapping: mappedCrd("ObservationMapping", {
     description: "Takes in objects of one kind, by configuration alone",
     schema: { spec: observationMappingSpecSchema, status: mappedStatusSchema },
     columns: [
@@ -211,5 +205,12 @@ export const MAPPED_CRDS: Readonly<Record<string, CrdOptions>> = {
       { name: "Kind", path: ".spec.kind", type: "string" },
       ...STATE_COLUMNS,
     ],
-  },
+  }),
 };
+
+function mappedCrd(
+  kind: string,
+  options: Pick<CrdOptions, "description" | "schema" | "columns">,
+): CrdOptions {
+  return { kind, plural: `${kind.toLowerCase()}s`, version: MAPPED_VERSION, ...options };
+}

@@ -13,6 +13,11 @@ export interface PrinterColumn {
   readonly description?: string;
 }
 
+/** The path of a field of the condition Ready, for a column. */
+export function readyPath(field: "status" | "reason" | "message"): string {
+  return `.status.conditions[?(@.type=="Ready")].${field}`;
+}
+
 /** What a CRD is made of. All kinds are namespaced and have a status subresource. */
 export interface CrdOptions {
   readonly kind: string;

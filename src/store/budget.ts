@@ -1,7 +1,7 @@
 /** The storage budget: which events are refused when it is used up, and which Observations are the next to be evicted. */
 import type { NormalEvent } from "../model/event.ts";
 import { SEVERITIES } from "../model/observation.ts";
-import type { EventDraft } from "../kube/events.ts";
+import { type EventDraft, installationEvent } from "../kube/events.ts";
 import type { Admission } from "../pipeline/intake.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -302,13 +302,19 @@ function furthest<T extends Amount>(parts: Iterable<T>, useOf: (part: T) => numb
 
 /** The Event that says that the budget is used up or has room again, on the controller's own namespace. */
 export function budgetEvent(ownNamespace: string, state: BudgetState): EventDraft {
-  const full = state === "full";
-  return {
-    regarding: { apiVersion: "v1", kind: "Namespace", name: ownNamespace, namespace: ownNamespace },
-    type: full ? "Warning" : "Normal",
-    reason: full ? "StorageBudgetReached" : "StorageBudgetRecovered",
-    message: full
-      ? "The storage budget is used up: the least important Observations go first (OBSERVATION_MAX_TOTAL, OBSERVATION_MAX_BYTES)"
-      : "The storage budget has room again",
-  };
+  return installationEvent(
+    ownNamespace,
+    state === "full"
+      ? {
+        type: "Warning",
+        reason: "StorageBudgetReached",
+        message:
+          "The storage budget is used up: the least important Observations go first (OBSERVATION_MAX_TOTAL, OBSERVATION_MAX_BYTES)",
+      }
+      : {
+        type: "Normal",
+        reason: "StorageBudgetRecovered",
+        message: "The storage budget has room again",
+      },
+  );
 }

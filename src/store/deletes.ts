@@ -1,6 +1,6 @@
 /** Deletes Observations, at a limited rate. Each delete names the uid and resourceVersion of the object that was judged. Runs on the leader. */
 import { ApiError, hasStatus, type KubeApi, NetworkError } from "../kube/api.ts";
-import type { EventDraft } from "../kube/events.ts";
+import { type EventDraft, installationEvent } from "../kube/events.ts";
 import {
   backoff,
   createSpacing,
@@ -122,14 +122,22 @@ export function createDeletes(options: DeletesOptions): Deletes {
 
 /** The Event that says that deletes are suspended because clocks differ, or that they have resumed. */
 export function clockEvent(ownNamespace: string, agrees: boolean): EventDraft {
-  return {
-    regarding: { apiVersion: "v1", kind: "Namespace", name: ownNamespace, namespace: ownNamespace },
-    type: agrees ? "Normal" : "Warning",
-    reason: agrees ? "ClocksAgree" : "ClocksDisagree",
-    message: agrees
-      ? "The clocks of zen-watcher and of the API server agree again: Observations are deleted when they are old"
-      : "The clocks of zen-watcher and of the API server differ by more than an hour: no Observation is deleted",
-  };
+  return installationEvent(
+    ownNamespace,
+    agrees
+      ? {
+        type: "Normal",
+        reason: "ClocksAgree",
+        message:
+          "The clocks of zen-watcher and of the API server agree again: Observations are deleted when they are old",
+      }
+      : {
+        type: "Warning",
+        reason: "ClocksDisagree",
+        message:
+          "The clocks of zen-watcher and of the API server differ by more than an hour: no Observation is deleted",
+      },
+  );
 }
 
 /** An error in a word of a closed list, for the label `error_type`. */
