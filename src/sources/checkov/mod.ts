@@ -133,13 +133,14 @@ function toEvent(check: JsonObject, { framework, holder }: Omit<CheckContext, "p
   const title = textAt(check, "check_name");
   const named = textAt(check, "resource");
   const file = textAt(check, "file_path");
+  const lines = lineRange(check);
   const { overlay, id } = withoutOverlay(named);
   const resource = kubernetesResource(id, { framework, checkID });
   return {
     category: "security",
     severity: firstText(text(at(check, "severity")), "medium"),
     eventType: "static-analysis",
-    message: firstText(title, checkID) + placeOf({ framework, named, file, resource }),
+    message: firstText(title, checkID) + placeOf({ framework, named, file, lines, resource }),
     rules: [checkID],
     prose: ["message", "title", "resource", "file", "checkClass"],
     ...(resource ? { resource } : {}),
@@ -150,7 +151,7 @@ function toEvent(check: JsonObject, { framework, holder }: Omit<CheckContext, "p
       resource: named,
       overlay,
       file,
-      lines: lineRange(check),
+      lines,
       checkClass: textAt(check, "check_class"),
       guideline: textAt(check, "guideline"),
     }),
@@ -169,6 +170,7 @@ interface Location {
   readonly framework: string;
   readonly named: string;
   readonly file: string;
+  readonly lines: string;
   readonly resource: Resource | undefined;
 }
 
@@ -176,12 +178,12 @@ interface Location {
  * The place to show after the title: the file, and what the Observation's resource does not say. Checkov names a
  * Dockerfile's resources by its path, and a secret by a hash.
  */
-function placeOf({ framework, named, file, resource }: Location): string {
-  const where = file === "" ? "" : ` in ${file}`;
+function placeOf({ framework, named, file, lines, resource }: Location): string {
+  const where = file === "" ? "" : ` in ${[file, lines].filter(Boolean).join(":")}`;
   if (resource) return `${/ \([^()]+\)$/.exec(named)?.[0] ?? ""}${where}`;
   if (named === "" || framework === "secrets") return where;
-  if (file !== "" && named.startsWith(file)) return ` in ${named.replace(/\.$/, "")}`;
-  return `: ${named}${where}`;
+  const part = file !== "" && named.startsWith(file) ? named.slice(file.length).replace(/^\./, "") : named;
+  return part === "" ? where : `: ${part}${where}`;
 }
 
 /** `[17, 30]` as `17-30`. */

@@ -104,6 +104,22 @@ Deno.test("checkov has no resource for other frameworks: file and resource are i
   assertEquals([event?.details.resource, event?.details.file], ["module.a.aws_s3_bucket.b", "/s3.tf"]);
 });
 
+Deno.test("checkov's message names the file and lines, and what the Observation's resource does not say", () => {
+  const rows: [framework: string, fields: JsonObject, message: string][] = [
+    ["kubernetes", { file_line_range: [3, 9] }, "Ensure in /a.yaml:3-9"],
+    ["kubernetes", { resource: "Pod.shop.web (container 0)" }, "Ensure (container 0) in /a.yaml"],
+    ["kubernetes", { resource: "Pod.shop.{{ name }}" }, "Ensure: Pod.shop.{{ name }} in /a.yaml"],
+    ["terraform", { resource: "aws_s3.b", file_path: "/s3.tf" }, "Ensure: aws_s3.b in /s3.tf"],
+    ["dockerfile", { resource: "/Dockerfile.", file_path: "/Dockerfile" }, "Ensure in /Dockerfile"],
+    ["dockerfile", { resource: "/Dockerfile.RUN", file_path: "/Dockerfile" }, "Ensure: RUN in /Dockerfile"],
+    ["secrets", { resource: "25f6c3b715e2", file_line_range: [4, 5] }, "Ensure in /a.yaml:4-5"],
+    ["terraform", { check_name: "", resource: "aws_s3.b", file_path: "" }, "CKV_K8S_1: aws_s3.b"],
+  ];
+  for (const [framework, fields, message] of rows) {
+    assertEquals(draw(run(framework, check(fields))).events[0]?.message, message);
+  }
+});
+
 Deno.test("checkov uses the check's severity if given, else MEDIUM", () => {
   assertEquals(
     draw(run("kubernetes", check(), check({ severity: "LOW" }))).events.map(({ severity }) => severity),

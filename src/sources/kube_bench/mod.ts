@@ -188,7 +188,8 @@ function toEvent(result: JsonObject, { status, about, section }: Verdict): Drawn
   const scored = ["true", "yes"].includes(textAt(result, "scored").toLowerCase());
   const number = textAt(result, "test_number");
   const title = textAt(result, "test_desc");
-  const where = [benchmark, nodeType].filter(Boolean).join(" ");
+  // Several components have a check of one title: the section names the component.
+  const where = [section.title, [benchmark, nodeType].filter(Boolean).join(" ")].filter(Boolean).join(", ");
   return {
     category: "compliance",
     severity: status === "WARN" ? "low" : scored ? "high" : "medium",

@@ -98,6 +98,24 @@ Deno.test("kube-bench rates failures by whether they are scored, and warnings LO
   });
 });
 
+Deno.test("kube-bench's message names the component, since several have a check of one title", () => {
+  const section = (desc: string, number: string) => ({
+    section: number,
+    desc,
+    results: [result({ test_number: `${number}.1`, test_desc: "Ensure that --profiling is false" })],
+  });
+  const { events } = draw({
+    version: "cis-1.10",
+    node_type: "master",
+    tests: [section("API Server", "1.2"), section("Scheduler", "1.4"), section("", "1.5")],
+  });
+  assertEquals(events.map(({ message }) => message), [
+    "Ensure that --profiling is false: FAIL (API Server, cis-1.10 master)",
+    "Ensure that --profiling is false: FAIL (Scheduler, cis-1.10 master)",
+    "Ensure that --profiling is false: FAIL (cis-1.10 master)",
+  ]);
+});
+
 Deno.test("kube-bench does not store a node's answers, which hold command lines", () => {
   const { events } = draw(control("node", result({ actual_value: "--token=SECRET", audit: "ps SECRET" })));
   assertEquals(JSON.stringify(events).includes("SECRET"), false);
