@@ -153,10 +153,12 @@ function affected({ fields, source, hostname }: Alert): Resource | undefined {
   }
   const pod = firstText(text(field(fields, "k8s.pod.name")), text(field(fields, "k8smeta.pod.name")));
   const namespace = firstText(text(field(fields, "k8s.ns.name")), text(field(fields, "k8smeta.ns.name")));
-  if (pod !== "") return resourceOf({ plural: "pods", name: pod, namespace });
+  if (pod !== "") {
+    return { apiVersion: "v1", kind: "Pod", name: pod, ...(namespace !== "" && { namespace }) };
+  }
   if (namespace !== "") return namespaceOf(namespace);
   const onHost = hostname !== "" && isSyscall(source) && !isInContainer(fields);
-  return onHost ? resourceOf({ plural: "nodes", name: hostname }) : undefined;
+  return onHost ? { apiVersion: "v1", kind: "Node", name: hostname } : undefined;
 }
 
 /** The target of an audit event. Rules on created Pods have the name only from the answer, and some rules lack the kind. */
@@ -172,7 +174,7 @@ function auditTarget(fields: JsonObject): Resource | undefined {
 
 /** The Namespace, with its own name as namespace, so that its users see the Observation and filters match it. */
 function namespaceOf(name: string): Resource {
-  return resourceOf({ plural: "namespaces", name, namespace: name });
+  return { apiVersion: "v1", kind: "Namespace", name, namespace: name };
 }
 
 function isInContainer(fields: JsonObject): boolean {
