@@ -405,6 +405,40 @@ Deno.test("code and documentation refer only to documents of the repository", as
   assertEquals(found, [], "say the rule itself, or name a page in docs/");
 });
 
+Deno.test("each export of src has a line of documentation", async () => {
+  const undocumented: string[] = [];
+  for await (const { path, text } of files("src", /(?<!_test)\.tsx?$/)) {
+    undocumented.push(...undocumentedIn(text).map((name) => `${path}: ${name}`));
+  }
+  assertEquals(undocumented, []);
+});
+
+Deno.test("an export needs a comment, unless it is options, the type of a list or a type beside its constant", () => {
+  const text = [
+    "export interface NothingOptions {}",
+    "/** Words. */",
+    'export const WORDS = ["a"] as const;',
+    "export type Word = typeof WORDS[number];",
+    "export type WORDS = string;",
+    "export const bare = 1;",
+    "export async function go() {}",
+  ].join("\n");
+  assertEquals(undocumentedIn(text), ["bare", "go"]);
+});
+
+const EXPORTED = /^export (?:async )?(function\*?|class|interface|type|const|let) (\w+)(.*)$/gm;
+
+/** The exports without a comment. The members of options have theirs, and the function that takes them. */
+function undocumentedIn(text: string): string[] {
+  const seen = new Set<string>();
+  return [...text.matchAll(EXPORTED)].flatMap(({ 2: name = "", 3: rest = "", index }) => {
+    const isNeeded = !name.endsWith("Options") && !/= (?:keyof )?typeof \w+(?:\[number\])?;$/.test(rest) &&
+      !seen.has(name);
+    seen.add(name);
+    return isNeeded && !text.slice(0, index).endsWith("*/\n") ? [name] : [];
+  });
+}
+
 /** A contract or design that readers of the repository do not have. */
 const UNKNOWN_DOCUMENTS =
   /\b(?:SPEC|DESIGN|FORMATS)(?: sections?\b|\.md\b)|\bof section \d|\borigin(?:al)? documents?\b/;

@@ -148,6 +148,7 @@ function isOwnView({ type, ingester }: Source["feeds"][number]): boolean {
   return type !== "post" && !ingester?.isDoor;
 }
 
+/** The part of the cluster that this shard handles. */
 export interface Scope {
   /** Empty: all. */
   readonly namespaces: readonly string[];
@@ -208,6 +209,7 @@ export interface PipelineOptions {
     };
 }
 
+/** The parts that an event passes through, wired. */
 export interface Pipeline {
   readonly dedup: Dedup;
   readonly store: Store;

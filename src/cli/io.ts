@@ -17,6 +17,7 @@ export interface Io {
   now(): number;
 }
 
+/** The terminal that a command prints to. */
 export interface Terminal {
   /** Columns. */
   readonly width: number;

@@ -29,6 +29,7 @@ export const SERVER_BOUNDS: TextBounds = { maxLength: MAX_TEXT_LENGTH, maxMarks:
 /** Most anchors, and most aliases, of one text: for each alias the parser searches all anchors. */
 export const MAX_ANCHORS = 100;
 
+/** The documents of a text, or why it cannot be read. */
 export type TextResult =
   | { readonly ok: true; readonly documents: readonly TextDocument[] }
   | { readonly ok: false; readonly problems: readonly Problem[] };

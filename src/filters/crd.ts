@@ -26,6 +26,7 @@ const specSchema = z.looseObject({
   ...filterBlockShape,
 }).describe("One filter: an event passes if every filter that applies to it passes it");
 
+/** The CRD of ObservationFilter. */
 export const OBSERVATION_FILTER_CRD: CrdOptions = {
   kind: "ObservationFilter",
   plural: "observationfilters",

@@ -12,6 +12,7 @@ const MAX_PROBLEMS = 1_000;
 /** Most sources in one ConfigMap document. */
 export const MAX_SOURCES = 200;
 
+/** A filter that was read, or every mistake in it. */
 export type FilterResult<T, P = Issue> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly problems: readonly P[] };

@@ -23,8 +23,9 @@ export const OBSERVATION_FILTERS: ResourceType = {
   namespaced: true,
 };
 
-/** Most ObservationFilters of the controller's namespace, and of any other; the oldest are active. */
+/** Most ObservationFilters of the controller's namespace; the oldest are active. */
 export const MAX_FILTERS = 1_000;
+/** Most ObservationFilters of any other namespace; the oldest are active. */
 export const MAX_TENANT_FILTERS = 20;
 /** Longest spec of one, as JSON. */
 export const MAX_SPEC_LENGTH = 262_144;

@@ -2,8 +2,9 @@
 import { RE2JS, RE2Set } from "re2js";
 import { spend } from "./steps.ts";
 
-/** Longest pattern, in UTF-16 units, and most instructions that it may compile to. */
+/** Longest pattern, in UTF-16 units. */
 export const MAX_PATTERN_LENGTH = 256;
+/** Most instructions that a pattern may compile to. */
 export const MAX_PATTERN_INSTRUCTIONS = 200;
 /** Most that one test may cost: the pattern's instructions times the text's characters. */
 export const MAX_MATCH_COST = 30_000;

@@ -5,6 +5,7 @@ import { logger } from "../telemetry/logging.ts";
 import { type AdmissionRules, answerReview, judgeAdmission, readReview } from "./admission_judge.ts";
 import { ByteBudget, problem, readBody, Refusal, requestIdOf } from "./request.ts";
 
+/** The path that the chart gives to the API server for admission reviews. */
 export const ADMISSION_PATH = "/admission/validate";
 
 export interface AdmissionOptions {

@@ -41,6 +41,7 @@ export interface Bindings {
   readonly clientVerified?: boolean;
 }
 
+/** The answer of a probe. */
 export interface ProbeReport {
   readonly ok: boolean;
   /** Why not. */

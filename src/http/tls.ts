@@ -4,6 +4,7 @@ import type { Server as HttpsServer } from "node:https";
 import { logger } from "../telemetry/logging.ts";
 import { errorMessage } from "../model/error_message.ts";
 
+/** The files of the TLS port; they are read again when they change. */
 export interface TlsFiles {
   readonly certFile: string;
   readonly keyFile: string;

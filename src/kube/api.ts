@@ -21,6 +21,7 @@ export interface ObjectMeta extends ObservationMeta {
   readonly ownerReferences?: readonly OwnerReference[];
 }
 
+/** The object that owns another one, as its Deployment owns a ReplicaSet. */
 export interface OwnerReference {
   readonly apiVersion?: string;
   readonly kind?: string;
@@ -37,6 +38,7 @@ export interface KubeObject {
   readonly [field: string]: unknown;
 }
 
+/** One page of a list. `metadata.continue` leads to the next one. */
 export interface KubeList<T extends KubeObject = KubeObject> {
   readonly metadata: {
     readonly resourceVersion?: string;

@@ -6,6 +6,7 @@ import { type Logger, logger } from "../telemetry/logging.ts";
 import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "./api.ts";
 import { elapsed, retry, type Sleep } from "./retry.ts";
 
+/** The resource of Events. */
 export const EVENTS: ResourceType = {
   group: "",
   version: "v1",
@@ -24,6 +25,7 @@ export interface ObjectReference {
   readonly uid?: string;
 }
 
+/** An Event to write. */
 export interface EventDraft {
   readonly regarding: ObjectReference;
   /** Another object that it is about. */

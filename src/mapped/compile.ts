@@ -63,6 +63,7 @@ export interface CompiledIngester {
   readonly enabled: boolean;
 }
 
+/** A compiled Ingester, or every mistake in it. */
 export type CompileResult =
   | { readonly ok: true; readonly value: CompiledIngester }
   | { readonly ok: false; readonly problems: readonly Issue[] };

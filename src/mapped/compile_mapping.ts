@@ -6,6 +6,7 @@ import { categoryOf, type CompiledMapping } from "./draw.ts";
 import { compileForEach, compileValue, isPath, PathError, type Value } from "./path.ts";
 import { type MappingSpec, severityKey } from "./schema.ts";
 
+/** A compiled mapping, or every mistake in it. */
 export type MappingResult =
   | { readonly ok: true; readonly value: CompiledMapping }
   | { readonly ok: false; readonly problems: readonly Issue[] };

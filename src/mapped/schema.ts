@@ -169,11 +169,17 @@ const ingesterStatusSchema = mappedStatusSchema.extend({
   filters: z.object(dropsShape).optional().describe("What its filters leave out"),
 });
 
+/** `spec` of an Ingester. */
 export type IngesterSpec = z.output<typeof ingesterSpecSchema>;
+/** `spec.mapping` of an Ingester: where in an item each field of an event is. */
 export type MappingSpec = z.output<typeof mappingSchema>;
+/** `spec` of an ObservationMapping. */
 export type ObservationMappingSpec = z.output<typeof observationMappingSpecSchema>;
+/** `status` of both kinds. */
 export type MappedStatus = z.output<typeof mappedStatusSchema>;
+/** A condition in `status`. */
 export type Condition = z.output<typeof conditionSchema>;
+/** Severities by the tool's words. */
 export type SeverityMap = Readonly<Record<string, Severity>>;
 
 const STATE_COLUMNS: readonly PrinterColumn[] = [

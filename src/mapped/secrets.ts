@@ -17,6 +17,7 @@ export interface SecretState {
   readonly problem?: string;
 }
 
+/** The Secret that an Ingester names. */
 export interface SecretRef {
   readonly namespace: string;
   readonly name: string;

@@ -29,6 +29,7 @@ export const FILTER_REASON_MEANINGS = {
     "the source's rate limit did not allow the write before the request's deadline; the sender gets 503",
 } as const;
 export type FilterReason = keyof typeof FILTER_REASON_MEANINGS;
+/** Values of the label `reason` of filtered events. */
 export const FILTER_REASONS: readonly FilterReason[] = wordsOf(FILTER_REASON_MEANINGS);
 
 /** Why an event failed, and what each word means. */
@@ -40,6 +41,7 @@ export const FAIL_REASON_MEANINGS = {
   internal: "a defect of zen-watcher; the sender gets 503",
 } as const;
 export type FailReason = keyof typeof FAIL_REASON_MEANINGS;
+/** Values of the label `reason` of failed events. */
 export const FAIL_REASONS: readonly FailReason[] = wordsOf(FAIL_REASON_MEANINGS);
 
 /** True if the event can never be stored, so that sending it again is of no use. */
@@ -67,6 +69,7 @@ export const PAYLOAD_ERROR_MEANINGS = {
   mapping: "a mapping's path or expression failed on this item",
 } as const;
 export type PayloadErrorReason = keyof typeof PAYLOAD_ERROR_MEANINGS;
+/** Values of the label `reason` of payload errors. */
 export const PAYLOAD_ERROR_REASONS: readonly PayloadErrorReason[] = wordsOf(PAYLOAD_ERROR_MEANINGS);
 
 /** What could not be read in a payload, and where. `path` is like `report.vulnerabilities[3].severity`. */

@@ -1,14 +1,21 @@
 /** The words and limits of the Observation: group, labels, annotations, enumerations, lengths. */
 
+/** The API group of all kinds of zen-watcher. */
 export const GROUP = "zen.kube-zen.io";
+/** The version of the Observation; the other kinds are `v1alpha1`. */
 export const VERSION_NAME = "v1";
+/** The kind of the Observation. */
 export const KIND = "Observation";
+/** The Observation's name in URLs and RBAC rules. */
 export const PLURAL = "observations";
+/** `apiVersion` of an Observation. */
 export const API_VERSION = `${GROUP}/${VERSION_NAME}`;
 /** Value of the `app.kubernetes.io/managed-by` label, and the field manager of every write. */
 export const MANAGED_BY = "zen-watcher";
 
+/** Values of `spec.category`. */
 export const CATEGORIES = ["security", "compliance", "operations", "performance", "cost"] as const;
+/** Values of `spec.severity`, the worst first; UNKNOWN if the tool says none. */
 export const SEVERITIES = ["CRITICAL", "HIGH", "MEDIUM", "LOW", "UNKNOWN"] as const;
 /** Accepted: an ObservationException covers the finding until a date. */
 export const PHASES = ["Active", "Accepted", "Resolved"] as const;
@@ -19,9 +26,13 @@ export const PHASES = ["Active", "Accepted", "Resolved"] as const;
  */
 export const RESOLVED_REASONS = ["NotReported", "ReportGone", "SaidResolved"] as const;
 
+/** One of the categories. */
 export type Category = typeof CATEGORIES[number];
+/** One of the severities. */
 export type Severity = typeof SEVERITIES[number];
+/** One of the phases. */
 export type Phase = typeof PHASES[number];
+/** One of the reasons for being Resolved. */
 export type ResolvedReason = typeof RESOLVED_REASONS[number];
 
 /** Keys of the labels of Observations; all carry each of them, but for `rule` and `workload`, which need not apply. */

@@ -53,6 +53,7 @@ export interface UpdatesOptions {
   readonly onTurn?: (turn: Turn) => void;
 }
 
+/** How an update ended. `unchanged`: the object has the change already. `gone`: the object was deleted, or its name is taken. */
 export type UpdateResult = "written" | "unchanged" | "gone";
 
 /** Reads and patches single Observations. Throws the errors of the `KubeApi` except conflicts and 404. */

@@ -38,7 +38,11 @@ export function createMetrics() {
     /** A webhook's path as the value of `endpoint`. */
     endpointLabel: labelCap(),
     events: counter("events_total", "Events drawn from payloads", ["source", "category", "severity"]),
-    eventsWritten: counter("events_written_total", "Events stored as Observations", ["source", "category"]),
+    eventsWritten: counter(
+      "events_written_total",
+      "Events stored as Observations; grows with observations_created_total, and tells the category",
+      ["source", "category"],
+    ),
     eventsFailures: counter("events_failures_total", "Events that could not be stored", ["source", "reason"]),
     eventsInFlight: gauge("events_in_flight", "Events without an outcome yet", ["source"]),
     eventProcessingDuration: histogram(
@@ -89,7 +93,11 @@ export function createMetrics() {
       "Newest lastSeenAt of what is stored of a source; 0 where nothing is",
       ["source"],
     ),
-    observationsCreated: counter("observations_created_total", "Observations created", ["source"]),
+    observationsCreated: counter(
+      "observations_created_total",
+      "Observations created; events_written_total counts the same by category",
+      ["source"],
+    ),
     observationsFiltered: counter("observations_filtered_total", "Events filtered", ["source", "reason"]),
     observationsDeduped: counter("observations_deduped_total", "Events that repeat a stored Observation", [
       "source",
@@ -206,6 +214,7 @@ export interface Account {
 
 type Tally = { -readonly [K in keyof Account]: Account[K] };
 
+/** The books of a process: they record each event and its outcome. */
 export interface Books extends Recorder {
   /** Every source's account, read in one synchronous step. */
   accounts(): Readonly<Record<string, Account>>;

@@ -8,11 +8,15 @@ import gauge from "prom-client/lib/gauge.js";
 import histogram from "prom-client/lib/histogram.js";
 import registry from "prom-client/lib/registry.js";
 
+/** A value that only grows. */
 export const Counter: typeof promClient.Counter = counter;
 export type Counter<L extends string = string> = promClient.Counter<L>;
+/** A value that goes up and down. */
 export const Gauge: typeof promClient.Gauge = gauge;
 export type Gauge<L extends string = string> = promClient.Gauge<L>;
+/** Counts observed values by buckets. */
 export const Histogram: typeof promClient.Histogram = histogram;
 export type Histogram<L extends string = string> = promClient.Histogram<L>;
+/** The metrics of one program. */
 export const Registry: typeof promClient.Registry = registry;
 export type Registry = promClient.Registry;

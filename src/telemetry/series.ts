@@ -9,6 +9,7 @@ import type { Metrics } from "./metrics.ts";
 /** Statuses that a webhook answers with, but for paths that are not there. */
 export const WEBHOOK_STATUSES = [200, 400, 401, 403, 405, 408, 413, 415, 422, 503] as const;
 
+/** A source, and the label values that its counters can have. */
 export interface SourceSeries {
   readonly source: string;
   readonly kind: "finding" | "occurrence";

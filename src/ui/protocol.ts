@@ -108,6 +108,8 @@ export interface GroupRow {
   /** The workload has an open runtime alert and an open vulnerability or misconfiguration. */
   readonly runtimeAndWeakness?: boolean;
 }
+
+/** The answer to `GET /api/groups`. */
 export interface GroupPage {
   readonly revision: number;
   readonly total: number;
@@ -184,6 +186,7 @@ export interface ExceptionRow {
   readonly mayDelete: boolean;
 }
 export type { ExceptionMatch };
+/** The answer to `GET /api/exceptions`; `served` is false if the kind is not installed. */
 export interface ExceptionList {
   readonly served: boolean;
   readonly rows: readonly ExceptionRow[];
@@ -201,6 +204,8 @@ export interface ExceptionDraft {
   readonly acceptedBy?: string;
   readonly onlyWhileNoFix?: boolean;
 }
+
+/** What a drafted exception would accept: how many findings, and the worst of them. */
 export interface ExceptionPreview {
   readonly total: number;
   readonly counts: Readonly<Record<Severity, number>>;
@@ -221,6 +226,8 @@ export interface Facets {
   readonly phase: Facet[];
   readonly category: Facet[];
 }
+
+/** One value of a filter, and how many findings have it. */
 export interface Facet {
   readonly value: string;
   readonly count: number;

@@ -20,6 +20,7 @@ export interface ChosenSource {
   readonly context: DrawContext;
 }
 
+/** The objects in which a command looks for a source. */
 export interface Sources {
   /** Those of files; a further feed of a built-in source counts as that source. */
   readonly named: readonly KubeObject[];

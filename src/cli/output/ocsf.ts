@@ -6,6 +6,7 @@ import { placeOf } from "../../read/row.ts";
 import { clean } from "../../text/clean.ts";
 import { VERSION } from "../../version.ts";
 
+/** The version of the OCSF schema that the export follows. */
 export const OCSF_VERSION = "1.7.0";
 
 /** https://schema.ocsf.io/1.7.0/categories/findings */

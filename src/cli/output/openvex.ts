@@ -2,6 +2,7 @@
 import type { Finding } from "../../read/finding.ts";
 import { placeOf } from "../../read/row.ts";
 
+/** `@context` of an OpenVEX document. */
 export const OPENVEX_CONTEXT = "https://openvex.dev/ns/v0.2.0";
 
 /** A statement; undefined for what is not accepted, and for what is no vulnerability. */

@@ -4,6 +4,7 @@ import type { Finding } from "../../read/finding.ts";
 import { placeOf } from "../../read/row.ts";
 import { clean } from "../../text/clean.ts";
 
+/** `$schema` of a SARIF file. */
 export const SARIF_SCHEMA =
   "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
 

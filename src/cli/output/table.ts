@@ -11,6 +11,7 @@ export interface TableTarget {
   readonly terminal: Terminal | undefined;
 }
 
+/** Prints lines of cells in columns. */
 export interface Table {
   /** Adds a line; widths come from the first lines that are flushed. */
   add(cells: readonly string[]): void;

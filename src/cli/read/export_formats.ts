@@ -6,6 +6,7 @@ import type { Finding } from "../../read/finding.ts";
 import { escapeJson } from "../../text/clean.ts";
 import { VERSION } from "../../version.ts";
 
+/** What `export -o` takes. */
 export const EXPORT_FORMATS = ["csv", "sarif", "ocsf", "defectdojo", "openvex", "json"] as const;
 export type ExportFormat = typeof EXPORT_FORMATS[number];
 /** Formats with a place for what was checked. */

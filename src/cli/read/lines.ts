@@ -9,6 +9,7 @@ import type { Io } from "../io.ts";
 import { createTable, type Table } from "../output/table.ts";
 import { ageOf, type Reader } from "./reader.ts";
 
+/** What `-o` takes where a command prints Observations. */
 export const LINE_FORMATS = ["wide", "name", "json", "yaml"] as const;
 export type LineFormat = typeof LINE_FORMATS[number];
 

@@ -11,6 +11,7 @@ export type SessionState =
   | { readonly state: "open" }
   | { readonly state: "lost"; readonly why: string };
 
+/** The state of this tab's session, which the page follows. */
 export const session = signal<SessionState>({ state: "opening" });
 
 let secret = "";
