@@ -61,7 +61,7 @@ export async function startApp(options: AppOptions): Promise<App> {
   const { settings, health, metrics, books, states, api } = shared;
 
   const caches = createCaches(shared);
-  const { mapped, sources, filters, filtersWatch, intake, pipeline, turns } = caches;
+  const { mapped, sources, filters, filtersWatch, intake, pipeline, transitions } = caches;
   const feeding = {
     settings,
     states,
@@ -97,7 +97,7 @@ export async function startApp(options: AppOptions): Promise<App> {
     const leftMs = await serving.stop();
     await pipeline.store.repeats.flush(AbortSignal.timeout(Math.max(LEAST_FLUSH_MS, Math.floor(leftMs))));
     await caches.group.stop();
-    turns.tell({ all: true });
+    transitions.tell({ all: true });
     recording.abort();
     api.close();
     log.info("Stopped");

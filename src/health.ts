@@ -85,7 +85,7 @@ export class Health implements Observer {
       checks[task] = now - atMs <= withinMs;
       if (checks[task]) continue;
       const seconds = Math.round((now - atMs) / 1_000);
-      reasons.push(`${task} has been stuck for ${seconds} s: a turn takes at most ${withinMs / 1_000} s`);
+      reasons.push(`${task} has been stuck for ${seconds} s: a round takes at most ${withinMs / 1_000} s`);
     }
     for (const task of this.#ended) {
       checks[task] = false;

@@ -40,10 +40,10 @@ async function play(
 }
 
 Deno.test("health names the task that is stuck, and since when; a task that waits for work is not", async () => {
-  const task = (name: string, turn: (beat: Beat) => void): Runnable => ({
+  const task = (name: string, round: (beat: Beat) => void): Runnable => ({
     name,
     run(signal, beat) {
-      turn(beat);
+      round(beat);
       return untilAborted(signal);
     },
   });
@@ -60,7 +60,7 @@ Deno.test("health names the task that is stuck, and since when; a task that wait
     await time.advance(5_000);
     const { ok, reasons, checks } = health.live();
     assert(!ok);
-    assertEquals(reasons, ["stuck: reader has been stuck for 15 s: a turn takes at most 10 s"]);
+    assertEquals(reasons, ["stuck: reader has been stuck for 15 s: a round takes at most 10 s"]);
     assertEquals(checks, { "stuck: reader": false, slow: true });
     await stop();
     assert(health.live().ok, "a task that was stopped is not stuck");

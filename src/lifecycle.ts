@@ -6,7 +6,7 @@ export interface Runnable {
   readonly name: string;
   /**
    * Resolves once `signal` aborted and everything of this part has ended. Rejecting, or ending before, is a defect.
-   * Calls `beat` in every turn of its loops.
+   * Calls `beat` in every round of its loops.
    */
   run(signal: AbortSignal, beat: Beat): Promise<void>;
 }
@@ -65,11 +65,11 @@ export class RunnableGroup {
   }
 }
 
-/** Calls `turn` every `intervalMs` until `signal` aborts. */
-export function every(intervalMs: number, turn: () => void, signal: AbortSignal): Promise<void> {
+/** Calls `work` every `intervalMs` until `signal` aborts. */
+export function every(intervalMs: number, work: () => void, signal: AbortSignal): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   if (signal.aborted) return Promise.resolve();
-  const timer = setInterval(turn, intervalMs);
+  const timer = setInterval(work, intervalMs);
   signal.addEventListener("abort", () => {
     clearInterval(timer);
     resolve();

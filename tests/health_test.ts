@@ -17,7 +17,7 @@ const TASKS = [
   "pulled feeds: trivy vulnerabilityreports",
 ];
 
-Deno.test("GET /health answers 503 and names each core task that made no turn for an hour", async () => {
+Deno.test("GET /health answers 503 and names each core task that made no round for an hour", async () => {
   await using server = startDevCluster();
   using api = createKubeClient(fixedConnection({ server: server.url }));
   await installCrds(api);

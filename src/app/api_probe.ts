@@ -10,7 +10,7 @@ import { whoAmI } from "../kube/access.ts";
 
 const log = logger("readiness");
 /** Two requests, and the longest wait before the next try. */
-const TURN_MS = 300_000;
+const ROUND_MS = 300_000;
 
 /**
  * Asks until the API server answers and serves our CRD. That it is away later is no reason for not being ready; whether
@@ -28,7 +28,7 @@ export async function probeApi(
 ): Promise<void> {
   const waits = backoff();
   for (;;) {
-    beat.within(TURN_MS);
+    beat.within(ROUND_MS);
     try {
       await api.list(OBSERVATIONS, { limit: 1, signal });
       await onReached();

@@ -13,7 +13,7 @@ import { BUILT_IN, configMapNamespaces, SOURCES } from "../sources/registry.ts";
 import { knownSource, watchedResources } from "../sources/source.ts";
 import { budgetEvent } from "../store/budget.ts";
 import { clockEvent } from "../store/deletes.ts";
-import { createTurns, type Turns } from "../store/turns.ts";
+import { createTransitions, type Transitions } from "../store/transitions.ts";
 import { logger } from "../telemetry/logging.ts";
 import { createOwnUser, type OwnUser, probeApi } from "./api_probe.ts";
 import {
@@ -41,7 +41,7 @@ export interface Caches {
   readonly pipeline: Pipeline;
   /** The pipeline's intake, once the filters are read. */
   readonly intake: Intake;
-  readonly turns: Turns;
+  readonly transitions: Transitions;
   readonly group: RunnableGroup;
 }
 
@@ -128,7 +128,7 @@ export function createCaches(shared: Shared): Caches {
     conditions,
   });
   filtersWatch.firstReadDecided.then(() => health.set("filters", true));
-  const turns = createTurns({
+  const transitions = createTransitions({
     clock,
     log: logger("findings"),
     metrics,
@@ -160,7 +160,7 @@ export function createCaches(shared: Shared): Caches {
     covers,
     drawContext: drawContextOf({ settings, sources, ownUser, isApiServerStarting: outages.isNear }),
     sources,
-    onTurn: (turn) => turns.note(turn),
+    onTransition: (transition) => transitions.note(transition),
     onBudgetDrop: filterStatus.noteBudget,
     onBudget: (state) => {
       events.record(budgetEvent(settings.podNamespace, state));
@@ -182,7 +182,7 @@ export function createCaches(shared: Shared): Caches {
     },
     { name: "repeats", run: (signal, beat) => pipeline.store.repeats.run(signal, beat) },
     { name: "clocks", run: (signal) => every(BEAT_MS, compareClocks(shared), signal) },
-    { name: "turns of findings", run: (signal) => every(BEAT_MS, () => turns.tell(), signal) },
+    { name: "transitions of findings", run: (signal) => every(BEAT_MS, () => transitions.tell(), signal) },
     { name: "storage budget", run: (signal) => every(BEAT_MS, () => pipeline.budget.observe(), signal) },
     { name: "index", run: (signal, beat) => pipeline.runIndex(signal, beat) },
     {
@@ -207,7 +207,7 @@ export function createCaches(shared: Shared): Caches {
     exceptions,
     pipeline,
     intake: afterFirstRead(pipeline.intake, filtersWatch.firstReadDecided),
-    turns,
+    transitions,
     group,
   };
 }

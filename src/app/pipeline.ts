@@ -18,7 +18,7 @@ import { createDrawContext } from "../sources/draw_context.ts";
 import { ownRequests } from "../sources/own_requests.ts";
 import { type Budget, type BudgetState, createBudget } from "../store/budget.ts";
 import { createFindingGauges } from "../store/finding_gauges.ts";
-import { type Turn } from "../store/turns.ts";
+import { type Transition } from "../store/transitions.ts";
 import { logger } from "../telemetry/logging.ts";
 import { type OwnUser } from "./api_probe.ts";
 import type { Beat } from "../model/beat.ts";
@@ -192,7 +192,7 @@ export interface PipelineOptions {
   /** The sources that configuration knows. */
   readonly sources: Pick<SourceSet, "has" | "size" | "all" | "named">;
   /** A finding was created, resolved or reopened. */
-  readonly onTurn: (turn: Turn) => void;
+  readonly onTransition: (transition: Transition) => void;
   /** The storage budget is used up, or has room again. */
   readonly onBudget: (state: BudgetState) => void;
   /** The budget left out an event. */
@@ -262,7 +262,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     sourceLabel: books.sourceLabel,
     contentSilenceMs: 2 * settings.resyncIntervalMs,
     countReturns: settings.dedupEnableAggregation,
-    onTurn: options.onTurn,
+    onTransition: options.onTransition,
     ...injected,
   });
   const { index, repeats } = store;

@@ -38,7 +38,6 @@ export interface ApiResource extends Definition {
 }
 
 type Spec = { group: string; scope: string; names: Partial<Definition>; versions: Version[] };
-
 /** The column that kubectl shows for every kind. */
 export const AGE: Column = { name: "Age", type: "date", jsonPath: ".metadata.creationTimestamp" };
 const TEXT: JsonObject = { type: "string" };

@@ -76,7 +76,7 @@ const MAX_KNOWN = 2 * MAX_EXCEPTIONS;
 /** Exceptions that end within this time are reported as expiring. */
 const EXPIRING_MS = 7 * DAY_MS;
 const TICK_MS = 1_000;
-const TURN_MS = 60_000;
+const ROUND_MS = 60_000;
 /** A namespace below its share asks for a new list at most this often. */
 const RELIST_MS = 60_000;
 /** Until the first read the stored acceptances are judged again by the time this often. */
@@ -159,7 +159,7 @@ class LiveExceptions implements Exceptions {
   async run(signal: AbortSignal, beat: Beat = NO_BEAT): Promise<void> {
     await Promise.all([
       this.#follow(signal, beat.of("watch")),
-      this.#turns(signal, beat.of("turns")),
+      this.#rounds(signal, beat.of("rounds")),
     ]);
   }
 
@@ -181,12 +181,12 @@ class LiveExceptions implements Exceptions {
     }
   }
 
-  async #turns(signal: AbortSignal, beat: Beat): Promise<void> {
+  async #rounds(signal: AbortSignal, beat: Beat): Promise<void> {
     const { sleep, onChange, isLeader } = this.#options;
-    for (let turn = 1; await elapsed(TICK_MS, { signal, sleep }); turn++) {
-      beat.within(TURN_MS);
+    for (let round = 1; await elapsed(TICK_MS, { signal, sleep }); round++) {
+      beat.within(ROUND_MS);
       if (!this.#isKnown) {
-        if (turn % UNREAD_TICKS === 0) onChange();
+        if (round % UNREAD_TICKS === 0) onChange();
         continue;
       }
       this.#followTime();

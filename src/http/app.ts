@@ -26,7 +26,7 @@ import {
 } from "../pipeline/intake.ts";
 import { type FeedAuth, type PostFeed, type Source, viewOf } from "../sources/source.ts";
 import type { TimeSlices } from "../pipeline/limits.ts";
-import { payloadErrorsOf, scanJsonInTurns } from "../text/json.ts";
+import { payloadErrorsOf, scanJsonInSlices } from "../text/json.ts";
 import { logger } from "../telemetry/logging.ts";
 import { throttle } from "../telemetry/throttle.ts";
 import type { PayloadError } from "../model/outcome.ts";
@@ -349,10 +349,10 @@ async function takeBody(c: Context, taking: Taking): Promise<Response> {
   using deadline = deadlineOf(options.signal, post.ackTimeoutMs);
   using body = await readProvenBody(c, taking);
   const { lists = "elements" } = post.source;
-  const text = await scanJsonInTurns(body.bytes, { lists, maxValues, turn: () => slices.turn() });
+  const text = await scanJsonInSlices(body.bytes, { lists, maxValues, pause: () => slices.pause() });
   const bodyErrors = payloadErrorsOf(text);
   for (const error of bodyErrors) {
-    await slices.turn();
+    await slices.pause();
     posts.unreadable(post, error, correlationId);
   }
   if (text.tooMany || text.parts.length === 0) return unreadable(c, post, bodyErrors);
@@ -395,7 +395,7 @@ async function readProvenBody(c: Context, { address, isProven, post, options }: 
   throw new Refusal(401, "Cannot take this request: its X-Hub-Signature-256 is not valid for this body");
 }
 
-interface Deadline extends Disposable {
+interface RequestDeadline extends Disposable {
   readonly signal: AbortSignal;
   /** Ends the request now; events that are not written yet fail for this reason. */
   abort(why: string): void;
@@ -405,7 +405,7 @@ interface Deadline extends Disposable {
  * A signal for one request that leaves nothing behind: thousands of `AbortSignal.timeout` and `AbortSignal.any`
  * would stay on the process's signal until their time is up.
  */
-function deadlineOf(outer: AbortSignal, ms: number): Deadline {
+function deadlineOf(outer: AbortSignal, ms: number): RequestDeadline {
   const controller = new AbortController();
   const abort = (why: string) => controller.abort(new DOMException(why, "TimeoutError"));
   const stop = () => abort("zen-watcher is stopping");

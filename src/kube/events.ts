@@ -95,7 +95,7 @@ export function createEventRecorder(options: EventRecorderOptions): EventRecorde
   let draining: Promise<void> | undefined;
 
   /** Each write moves `spentUntilMs` on by one refill; it may run ahead of the clock by a burst. False once aborted. */
-  const takeTurn = async (): Promise<boolean> => {
+  const mayWrite = async (): Promise<boolean> => {
     const now = clock.monotonic();
     spentUntilMs = Math.max(spentUntilMs, now) + refillMs;
     const waitMs = spentUntilMs - now - burst * refillMs;
@@ -103,7 +103,7 @@ export function createEventRecorder(options: EventRecorderOptions): EventRecorde
   };
 
   const drain = async () => {
-    while (pending.size > 0 && await takeTurn()) {
+    while (pending.size > 0 && await mayWrite()) {
       const [key, next] = pending.entries().next().value ?? [];
       if (key === undefined || next === undefined || signal.aborted) break;
       pending.delete(key);

@@ -71,8 +71,8 @@ interface Election {
   work: LeaderWork;
 }
 
-/** Longest turn of the election (two requests and a pause) before the liveness check fails. The work of an ended term must end within it too. */
-const TURN_MS = 60_000;
+/** Longest round of the election (two requests and a pause) before the liveness check fails. The work of an ended term must end within it too. */
+const ROUND_MS = 60_000;
 
 /** An identity that no other process has: two processes may be given one Pod name. */
 export function holderIdentity(podName: string): string {
@@ -130,7 +130,7 @@ async function acquire(election: Election, signal: AbortSignal): Promise<boolean
   const { namespace, name, retryMs, random, log } = election.options;
   await using follower = followLease(election, signal);
   while (!signal.aborted) {
-    election.work.beat?.within(TURN_MS);
+    election.work.beat?.within(ROUND_MS);
     try {
       if (await tryAcquireOrRenew(election, signal)) return true;
     } catch (error) {
@@ -179,7 +179,7 @@ async function lead(election: Election, signal: AbortSignal): Promise<void> {
 async function renewUntilLost(election: Election, signal: AbortSignal): Promise<void> {
   const { retryMs, sleep, log, namespace, name } = election.options;
   while (holds(election)) {
-    election.work.beat?.within(TURN_MS);
+    election.work.beat?.within(ROUND_MS);
     const pauseMs = Math.min(retryMs, msLeft(election));
     if (!await elapsed(pauseMs, { signal, sleep }) || !holds(election)) return;
     try {

@@ -46,7 +46,7 @@ const LONGEST_REREAD_MS = 30_000;
 const REREAD_SPACING_MS = 400;
 const CONCURRENCY = 8;
 /** Longest time of one read before the liveness check fails. */
-const TURN_MS = 120_000;
+const ROUND_MS = 120_000;
 
 /** The Secrets that Ingesters name. They are read by name, because permission to watch Secrets is permission to read them all. */
 export class WebhookSecrets {
@@ -80,11 +80,11 @@ export class WebhookSecrets {
     let waitMs = 0;
     while (await this.#pause.wait(waitMs, signal)) {
       await this.#readNew(signal, beat);
-      beat.within(TURN_MS);
+      beat.within(ROUND_MS);
       const next = this.#next();
       waitMs = next === undefined ? Infinity : next.dueAt - clock.monotonic();
       if (next === undefined) beat.idle();
-      else if (waitMs > 0) beat.within(waitMs + TURN_MS);
+      else if (waitMs > 0) beat.within(waitMs + ROUND_MS);
       if (next === undefined || waitMs > 0) continue;
       if (await this.#read(next, signal)) this.#options.onChange();
       waitMs = REREAD_SPACING_MS;
@@ -96,7 +96,7 @@ export class WebhookSecrets {
     if (unread.length === 0) return;
     const readAll = async () => {
       for (let entry = unread.pop(); entry && !signal.aborted; entry = unread.pop()) {
-        beat.within(TURN_MS);
+        beat.within(ROUND_MS);
         await this.#read(entry, signal);
       }
     };

@@ -17,7 +17,7 @@ export interface Reservation {
 export type DedupDecision =
   | { readonly kind: "duplicate"; readonly into: Generation }
   /** A twin is being written: wait, then fail as it failed, or ask again. */
-  | { readonly kind: "join"; readonly settled: Promise<Outcome> }
+  | { readonly kind: "twin"; readonly settled: Promise<Outcome> }
   | { readonly kind: "write"; readonly generation: number; readonly reservation: Reservation };
 
 export interface DedupOptions {
@@ -91,7 +91,7 @@ export function createDedup({ index, maxSize, onEvict }: DedupOptions): Dedup {
   return {
     decide(event) {
       const twin = reserved.get(keyOf(event.fingerprint));
-      if (twin) return { kind: "join", settled: twin.settled };
+      if (twin) return { kind: "twin", settled: twin.settled };
       const newest = known(event);
       const verdict = judge(event, newest);
       if (verdict.kind === "write") {

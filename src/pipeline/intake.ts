@@ -154,9 +154,9 @@ export function createIntake({ steps, limits, store, recorder, settings, context
     if (write.pushed) limits.slices.arrived();
     for await (const part of "body" in payload ? [payload] : payload) {
       // A part that yields no event takes its time too.
-      await limits.slices.turn();
+      await limits.slices.pause();
       for (const event of drawEvents(batch, part)) {
-        await limits.slices.turn();
+        await limits.slices.pause();
         if (event === undefined) {
           // What was not looked at has no outcome: the sender has to come again.
           if (!signal.aborted) continue;
@@ -250,7 +250,7 @@ export function createIntake({ steps, limits, store, recorder, settings, context
         return settle(entry, { kind: "deduped" });
       case "resent":
         return settle(entry, { kind: "deduped" });
-      case "join":
+      case "twin":
         batch.underWay.push(followTwin(entry, decision.settled));
         return;
       case "write":
@@ -475,13 +475,13 @@ function total(counts: Readonly<Partial<Record<string, number>>>): number {
   return Object.values(counts).reduce<number>((sum, count) => sum + (count ?? 0), 0);
 }
 
-/** What becomes of an event. The intake settles a write's reservation, and decides a join again once the twin is settled. */
+/** What becomes of an event. The intake settles a write's reservation, and decides a twin again once the first one is settled. */
 type Decision =
   | { readonly kind: "drop"; readonly reason: FilterReason; readonly document?: string }
   | { readonly kind: "duplicate"; readonly into: Generation }
   /** The request is stored or counted already: nothing is to be done. */
   | { readonly kind: "resent" }
-  | { readonly kind: "join"; readonly settled: Promise<Outcome> }
+  | { readonly kind: "twin"; readonly settled: Promise<Outcome> }
   /** Its outcome is not for a filter or the store to say: it comes again. */
   | { readonly kind: "fail"; readonly outcome: Outcome }
   | { readonly kind: "write"; readonly generation: number; readonly reservation: Reservation };
@@ -529,7 +529,7 @@ export function dedup(event: NormalEvent, steps: Steps, onStep?: (step: Step) =>
     return { kind: "resent" };
   }
   const decision = steps.dedup.decide(event);
-  if (decision.kind === "join") {
+  if (decision.kind === "twin") {
     onStep?.({ step: "dedup", verdict: "twin" });
     return decision;
   }

@@ -1,5 +1,5 @@
 /**
- * What an event waits for on its way: memory for its parsed payload, a turn on the thread, then, where it is to be written,
+ * What an event waits for on its way: memory for its parsed payload, time on the thread, then, where it is to be written,
  * a token of its source and a write slot. Waiting drops nothing; only the signal of the request or of the shutdown ends it.
  */
 import { errorMessage } from "../model/error_message.ts";
@@ -19,7 +19,7 @@ export interface TimeSlices {
   /** A request arrived from the network. It begins a slice where no loop is waiting: idle time is not work. */
   arrived(): void;
   /** Awaited inside a long loop; undefined, at no cost, while the slice lasts. */
-  turn(): Promise<void> | undefined;
+  pause(): Promise<void> | undefined;
 }
 
 /** Whose event it is: the source of its payload, and the namespace of the affected resource ("" for none). */
@@ -88,7 +88,7 @@ export function createLimits(
 
 /** Limits that never make anything wait. */
 export const NO_LIMITS: Limits = {
-  slices: { arrived() {}, turn: () => undefined },
+  slices: { arrived() {}, pause: () => undefined },
   rate: { take: () => true },
   slots: {
     take: () => Promise.resolve({ outside: async (wait) => await wait() ? "over" : "aborted", release() {} }),
@@ -118,7 +118,7 @@ export function createTimeSlices(clock: Clock, sliceMs = 10): TimeSlices {
     arrived() {
       if (!queue && isOver()) startedAt = clock.monotonic();
     },
-    turn() {
+    pause() {
       if (!isOver()) return undefined;
       waiting++;
       return queue = next(queue);
@@ -146,7 +146,7 @@ export interface RateLimiterOptions {
 interface Bucket {
   tokens: number;
   readAt: number;
-  readonly waiting: Turns;
+  readonly waiting: FairQueue;
   cancelTimer: (() => void) | undefined;
 }
 
@@ -166,7 +166,7 @@ export function createRateLimiter(options: RateLimiterOptions): RateLimiter {
       {
         tokens: rateOf(source).burst,
         readAt: clock.monotonic(),
-        waiting: new Turns(),
+        waiting: new FairQueue(),
         cancelTimer: undefined,
       };
     buckets.delete(source);
@@ -245,8 +245,8 @@ function startTimer(callback: () => void, delayMs: number): () => void {
   return () => clearTimeout(id);
 }
 
-/** Those that wait, by namespace: namespaces take turns, whatever the length of their queues. */
-class Turns {
+/** A queue of those that wait, by namespace: namespaces take turns, whatever the length of their queues. */
+class FairQueue {
   // Maps and sets keep their order, and an aborted waiter leaves in constant time.
   readonly #waiting = new Map<string, Set<() => void>>();
 
@@ -300,7 +300,7 @@ export interface WriteSlotsOptions {
 
 interface Queue {
   readonly taken: Counts;
-  readonly waiting: Turns;
+  readonly waiting: FairQueue;
 }
 
 /** Creates the write slots. */
@@ -324,7 +324,7 @@ export function createWriteSlots(options: WriteSlotsOptions): WriteSlots {
   }
 
   function queueOf(source: string): Queue {
-    const queue = queues.get(source) ?? { taken: new Counts(), waiting: new Turns() };
+    const queue = queues.get(source) ?? { taken: new Counts(), waiting: new FairQueue() };
     queues.set(source, queue);
     return queue;
   }
@@ -356,17 +356,17 @@ export function createWriteSlots(options: WriteSlotsOptions): WriteSlots {
       return Promise.resolve(true);
     }
     return new Promise((resolve) => {
-      const turn = () => {
+      const enter = () => {
         signal.removeEventListener("abort", abort);
         admit();
         resolve(true);
       };
       const abort = () => {
-        queue.waiting.delete(namespace, turn);
+        queue.waiting.delete(namespace, enter);
         forgetIdle(source);
         resolve(false);
       };
-      queue.waiting.add(namespace, turn);
+      queue.waiting.add(namespace, enter);
       signal.addEventListener("abort", abort, { once: true });
     });
   }

@@ -222,12 +222,12 @@ Deno.test("createTimeSlices() counts no idle time as work", async () => {
   for (let request = 0; request < 100; request++) {
     clock.advance(1_000);
     slices.arrived();
-    assertEquals(slices.turn(), undefined);
+    assertEquals(slices.pause(), undefined);
   }
   clock.advance(9);
-  assertEquals(slices.turn(), undefined, "the slice lasts");
+  assertEquals(slices.pause(), undefined, "the slice lasts");
   clock.advance(1);
-  const wait = slices.turn();
+  const wait = slices.pause();
   assertEquals(wait instanceof Promise, true, "the slice is over");
   await wait;
 });
@@ -238,18 +238,18 @@ Deno.test("createTimeSlices() gives a loop that waited a whole slice, not one st
   let waits = 0;
   const loop = async () => {
     for (let step = 0; step < 100; step++) {
-      const turn = slices.turn();
-      if (turn) {
+      const pause = slices.pause();
+      if (pause) {
         waits++;
-        await turn;
+        await pause;
       }
       clock.advance(1);
     }
   };
   await Promise.all([loop(), loop()]);
   // 200 ms of work in slices of 10 ms.
-  assertEquals(waits <= 22, true, `${waits} turns`);
-  assertEquals(waits >= 18, true, `${waits} turns`);
+  assertEquals(waits <= 22, true, `${waits} pauses`);
+  assertEquals(waits >= 18, true, `${waits} pauses`);
 });
 
 Deno.test("createTimeSlices() gives the event loop a turn after each slice", async () => {
@@ -264,7 +264,7 @@ Deno.test("createTimeSlices() gives the event loop a turn after each slice", asy
     }
   })();
   for (let step = 0; step < 50; step++) {
-    await slices.turn();
+    await slices.pause();
     clock.advance(10);
   }
   done = true;

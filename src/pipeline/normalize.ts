@@ -173,7 +173,7 @@ export function contentHashOf(observation: Observation, volatileDetails: readonl
   const { message = "", details = {} } = observation.spec;
   const lasting: JsonObject = {};
   for (const [key, value] of Object.entries(details)) {
-    if (!isVolatile(key, volatileDetails)) lasting[key] = value;
+    if (!isVolatileDetail(key, volatileDetails)) lasting[key] = value;
   }
   return contentHash(message, canonicalJson(lasting));
 }
@@ -262,7 +262,7 @@ function boundDetails(raw: unknown, context: DetailsContext): { details: JsonObj
   const flapping: JsonObject = {};
   if (context.claimedTime) flapping[CLAIMED_TIME] = context.claimedTime;
   for (const [key, value] of Object.entries(cleaned.value)) {
-    if (!isVolatile(key, context.volatile)) lastingRaw[key] = value;
+    if (!isVolatileDetail(key, context.volatile)) lastingRaw[key] = value;
     else if (!Object.hasOwn(flapping, key)) flapping[key] = value;
   }
   if (context.claimedResource) lastingRaw[CLAIMED_RESOURCE] = resourceJson(context.claimedResource);
@@ -285,7 +285,7 @@ function boundDetails(raw: unknown, context: DetailsContext): { details: JsonObj
   return { details, lastingText: truncated ? canonicalJson(lasting) : wholeText };
 }
 
-function isVolatile(key: string, volatile: readonly string[]): boolean {
+function isVolatileDetail(key: string, volatile: readonly string[]): boolean {
   return key === CLAIMED_TIME || key === TRUNCATED || volatile.includes(key);
 }
 

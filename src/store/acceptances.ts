@@ -34,7 +34,7 @@ export interface Acceptances {
 }
 
 const TICK_MS = 1_000;
-const TURN_MS = 60_000;
+const ROUND_MS = 60_000;
 /** Most status writes that may wait in the queue, which counts of repeats also use. */
 const MAX_WAITING = 1_000;
 /** Time before a status is written again that the CRD of an older release refused. */
@@ -119,7 +119,7 @@ export function createAcceptances(options: AcceptancesOptions): Acceptances {
       queued = new Map();
       announced = new Set();
       while (await elapsed(TICK_MS, { signal, sleep: options.sleep })) {
-        beat.within(TURN_MS);
+        beat.within(ROUND_MS);
         try {
           options.assertLeader();
           evaluate();

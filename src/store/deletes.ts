@@ -52,7 +52,7 @@ export interface Deletes {
 /** Creates the deletes of a process. */
 export function createDeletes(options: DeletesOptions): Deletes {
   const { api, index, metrics, concurrency = 8, sleep } = options;
-  const turn = createSpacing(options);
+  const spacing = createSpacing(options);
   const mayDelete = options.clocksAgree ?? (() => true);
   // Prometheus sees the first error only if the series was 0 before.
   for (const error_type of ERROR_TYPES) metrics.gcErrors.inc({ operation: "delete", error_type }, 0);
@@ -82,11 +82,11 @@ export function createDeletes(options: DeletesOptions): Deletes {
     return true;
   }
 
-  /** Waits as long as an overloaded API server asks; each attempt takes a turn of the rate limit. */
-  async function inTurn(row: Row, reason: DeleteReason, signal: AbortSignal): Promise<boolean> {
+  /** Waits as long as an overloaded API server asks; each attempt waits until the rate limit allows it. */
+  async function paced(row: Row, reason: DeleteReason, signal: AbortSignal): Promise<boolean> {
     const waits = backoff(options.random ? { random: options.random } : {});
     for (let attempt = 1;; attempt++) {
-      if (!await turn(signal) || !mayDelete()) return false;
+      if (!await spacing(signal) || !mayDelete()) return false;
       options.assertLeader();
       const result = await one(row, reason, signal);
       if (typeof result === "boolean") return result;
@@ -107,7 +107,7 @@ export function createDeletes(options: DeletesOptions): Deletes {
           if (next.done) return;
           if (signal.aborted) return;
           try {
-            if (await inTurn(next.value, reason, signal)) deleted++;
+            if (await paced(next.value, reason, signal)) deleted++;
           } catch (error) {
             lost = error;
           }

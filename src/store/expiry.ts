@@ -45,7 +45,7 @@ const READY_POLL_MS = 500;
 const BUDGET_CHECK_MS = 1_000;
 const MERGE_MS = 60_000;
 /** Longest time of one delete, with its attempts and the waits between them, before the liveness check fails. */
-const TURN_MS = 600_000;
+const ROUND_MS = 600_000;
 
 /** Creates the expiry of a process. */
 export function createExpiry(options: ExpiryOptions): Expiry {
@@ -132,9 +132,9 @@ export function createExpiry(options: ExpiryOptions): Expiry {
     beat.idle();
     while (!ready()) if (!await elapsed(READY_POLL_MS, { signal, sleep })) return;
     do {
-      beat.within(options.timeoutMs + TURN_MS);
+      beat.within(options.timeoutMs + ROUND_MS);
       await collect(signal);
-      beat.within(options.intervalMs + TURN_MS);
+      beat.within(options.intervalMs + ROUND_MS);
     } while (await elapsed(options.intervalMs, { signal, sleep }));
   }
 
@@ -151,7 +151,7 @@ export function createExpiry(options: ExpiryOptions): Expiry {
     { signal, beat }: { readonly signal: AbortSignal; readonly beat: Beat },
   ): Promise<void> {
     while (await elapsed(intervalMs, { signal, sleep })) {
-      beat.within(intervalMs + TURN_MS);
+      beat.within(intervalMs + ROUND_MS);
       if (!index.complete) continue;
       const startedAt = clock.monotonic();
       try {
@@ -184,7 +184,7 @@ export function createExpiry(options: ExpiryOptions): Expiry {
 /** Yields the rows, with a beat for each. */
 function* beating(rows: Iterable<Row>, beat: Beat): Generator<Row> {
   for (const row of rows) {
-    beat.within(TURN_MS);
+    beat.within(ROUND_MS);
     yield row;
   }
 }

@@ -55,14 +55,14 @@ interface Unseen {
 }
 
 /** Longest time of one status write, with the wait for its turn, before the liveness check fails. */
-const TURN_MS = 300_000;
+const ROUND_MS = 300_000;
 const SCAN_SLICE = 2_000;
 const MAX_TICK_MS = 30_000;
 
 /** Creates the findings of a process. Their reporters are dropped at the begin of each term. */
 export function createFindings(options: FindingsOptions): Findings {
   const { index, repeats, clock, log, graceSeconds, sleep } = options;
-  const turn = createSpacing({ ...options, perSecond: options.resolvesPerSecond ?? 50 });
+  const spacing = createSpacing({ ...options, perSecond: options.resolvesPerSecond ?? 50 });
   const seconds = () => Math.floor(clock.monotonic() / 1_000);
   const newTerm = () =>
     new Reporters({
@@ -173,8 +173,8 @@ export function createFindings(options: FindingsOptions): Findings {
       if (++scanned % SCAN_SLICE === 0 && !await elapsed(0, { signal, sleep })) return resolved;
       if (hasReturned(entry)) repeats.reopen(entry.row());
       if (!isDue(entry)) continue;
-      beat.within(TURN_MS);
-      if (!await turn(signal)) return resolved;
+      beat.within(ROUND_MS);
+      if (!await spacing(signal)) return resolved;
       options.assertLeader();
       if (!await readScope(entry, signal)) continue;
       // It may have been reported while this waited for its turn.
@@ -224,7 +224,7 @@ export function createFindings(options: FindingsOptions): Findings {
       unseen = new Map();
       const tickMs = Math.max(200, Math.min(MAX_TICK_MS, graceSeconds * 1_000 / 4));
       while (await elapsed(tickMs, { signal, sleep })) {
-        beat.within(TURN_MS);
+        beat.within(ROUND_MS);
         if (!index.complete) continue;
         try {
           await evaluate(signal, beat);

@@ -10,7 +10,7 @@ import { throttle } from "../telemetry/throttle.ts";
 import { type IndexOptions, ObservationIndex } from "./index/mod.ts";
 import type { StoredObservation } from "./observations.ts";
 import { createRepeats, type Repeats } from "./repeats.ts";
-import type { Turn } from "./turns.ts";
+import type { Transition } from "./transitions.ts";
 import { createUpdates, type Updates } from "./updates.ts";
 import { createWriter } from "./writer.ts";
 
@@ -35,7 +35,7 @@ export interface StoreOptions
   /** DEDUP_ENABLE_AGGREGATION: whether a return from Resolved adds an occurrence. */
   readonly countReturns: boolean;
   /** Called when a finding was created, resolved or reopened by a write of this process. */
-  readonly onTurn?: (turn: Turn) => void;
+  readonly onTransition?: (transition: Transition) => void;
   readonly random?: () => number;
   readonly sleep?: Sleep;
 }

@@ -13,7 +13,7 @@ import {
 import { answerAbout, hasStatus, type KubeApi, NetworkError } from "../kube/api.ts";
 import type { ObservationIndex } from "./index/mod.ts";
 import { OBSERVATIONS, type StoredObservation } from "./observations.ts";
-import type { Turn } from "./turns.ts";
+import type { Transition } from "./transitions.ts";
 
 /** A change to add to a status. It is a delta, so that the changes of several replicas add up. */
 export interface StatusDelta {
@@ -50,7 +50,7 @@ export interface UpdatesOptions {
   /** INSTANCE: the label is updated with the next write of an Observation's content. */
   readonly instance: string;
   /** Called when a finding was resolved or reopened by a write of this process. */
-  readonly onTurn?: (turn: Turn) => void;
+  readonly onTransition?: (transition: Transition) => void;
 }
 
 /** How an update ended. `unchanged`: the object has the change already. `gone`: the object was deleted, or its name is taken. */
@@ -77,13 +77,13 @@ interface Patch {
   readonly type: "merge" | "json";
   readonly body: Json;
   readonly subresource?: "status";
-  readonly turn?: Turn;
+  readonly transition?: Transition;
   /** The `processedAt` of the status that this patch wrote. */
   readonly processedAt?: string;
 }
 
 /** Creates the updates of a process. */
-export function createUpdates({ api, index, clock, instance, onTurn }: UpdatesOptions): Updates {
+export function createUpdates({ api, index, clock, instance, onTransition }: UpdatesOptions): Updates {
   async function patch(
     target: UpdateTarget,
     patchFor: (observation: StoredObservation) => Patch | undefined,
@@ -103,11 +103,11 @@ export function createUpdates({ api, index, clock, instance, onTurn }: UpdatesOp
           ...(subresource && { subresource }),
         });
         index.note(answerAbout(target, written));
-        if (wanted.turn) onTurn?.(wanted.turn);
+        if (wanted.transition) onTransition?.(wanted.transition);
         return "written";
       } catch (error) {
-        if (wanted.turn && error instanceof NetworkError && await isApplied(target, wanted, signal)) {
-          onTurn?.(wanted.turn);
+        if (wanted.transition && error instanceof NetworkError && await isApplied(target, wanted, signal)) {
+          onTransition?.(wanted.transition);
           return "written";
         }
         // 404: deleted in between; the next read shows that.
@@ -180,21 +180,21 @@ export function statusPatch(
   const { now } = context;
   const merged = mergedStatus(observation, delta, context);
   if (!merged) return undefined;
-  const { status, turn } = merged;
+  const { status, transition } = merged;
   const { uid = null, resourceVersion = null } = observation.metadata;
   const processedAt = formatTime(now);
   const body: JsonObject = {
     metadata: { uid, resourceVersion },
     status: { ...status, lastProcessedAt: processedAt },
   };
-  return { type: "merge", subresource: "status", body, processedAt, ...(turn && { turn }) };
+  return { type: "merge", subresource: "status", body, processedAt, ...(transition && { transition }) };
 }
 
 function mergedStatus(
   observation: Observation,
   delta: StatusDelta,
   { now, acceptanceFor }: StatusContext,
-): { readonly status: JsonObject; readonly turn?: Turn } | undefined {
+): { readonly status: JsonObject; readonly transition?: Transition } | undefined {
   const status: ObservationStatus = observation.status ?? {};
   const seen = seenTimes(observation, now);
   const isResolved = status.phase === "Resolved";
@@ -229,9 +229,9 @@ function mergedStatus(
       ...(status.exception && { exception: null }),
     }),
   };
-  if (resolved) return { status: written, turn: { kind: "resolved", observation, ...resolved } };
+  if (resolved) return { status: written, transition: { kind: "resolved", observation, ...resolved } };
   return reopened
-    ? { status: written, turn: { kind: "reopened", observation, at: reopened.at } }
+    ? { status: written, transition: { kind: "reopened", observation, at: reopened.at } }
     : { status: written };
 }
 

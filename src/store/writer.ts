@@ -25,11 +25,11 @@ import type { ObservationIndex } from "./index/mod.ts";
 import { OBSERVATIONS, type StoredObservation } from "./observations.ts";
 import { type CreateErrorReason, refusalOf } from "./refusal.ts";
 import type { Repeats } from "./repeats.ts";
-import type { Turn } from "./turns.ts";
+import type { Transition } from "./transitions.ts";
 
 export interface WriterOptions {
   /** Called when a finding was created by a write of this process. */
-  readonly onTurn?: (turn: Turn) => void;
+  readonly onTransition?: (transition: Transition) => void;
   readonly api: KubeApi;
   readonly clock: Clock;
   readonly index: ObservationIndex;
@@ -131,7 +131,7 @@ export function createWriter(options: WriterOptions): ObservationStore["write"] 
     index.note(observation);
     if (event.kind === "finding") {
       repeats.stored(event, context);
-      options.onTurn?.({ kind: "created", observation, at: clock.now() });
+      options.onTransition?.({ kind: "created", observation, at: clock.now() });
     }
     return { outcome: { kind: "created" }, generation: widen(storedGeneration(observation), event) };
   }

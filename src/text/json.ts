@@ -56,7 +56,7 @@ export type ParsedJson =
   | { readonly ok: true; readonly value: Json }
   | { readonly ok: false; readonly error: JsonError };
 
-/** Bytes between two turns. */
+/** Bytes between two pauses. */
 const SLICE_BYTES = 256 * 1024;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -74,14 +74,14 @@ export function scanJson(text: string | Uint8Array, options: JsonOptions = {}): 
   return scan(text, { several: true, ...options });
 }
 
-/** Finds the parts of a text; `turn` is awaited after every quarter of a MiB, so that others get theirs. */
-export async function scanJsonInTurns(
+/** Finds the parts of a text; `pause` is awaited after every quarter of a MiB, so that other work goes on. */
+export async function scanJsonInSlices(
   text: Uint8Array,
-  { turn, ...options }: JsonOptions & { readonly turn: () => Promise<void> | undefined },
+  { pause, ...options }: JsonOptions & { readonly pause: () => Promise<void> | undefined },
 ): Promise<JsonText> {
   const bytes = bytesOf(text);
   const pass = passOver(bytes, { several: true, ...options });
-  while (!pass.advance(SLICE_BYTES)) await turn();
+  while (!pass.advance(SLICE_BYTES)) await pause();
   return resultOf(pass, bytes);
 }
 

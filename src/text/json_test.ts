@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import * as fc from "fast-check";
 import type { Json } from "../model/json.ts";
-import { type JsonLists, parseJson, payloadErrorsOf, scanJson, scanJsonInTurns, wholeOf } from "./json.ts";
+import { type JsonLists, parseJson, payloadErrorsOf, scanJson, scanJsonInSlices, wholeOf } from "./json.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 
@@ -232,13 +232,13 @@ Deno.test("scanJson() begins at the given offset and counts the lines before it"
   assertEquals(errors.map(({ line, column }) => [line, column]), [[4, 1]]);
 });
 
-Deno.test("scanJsonInTurns() finds what scanJson() does, and lets others run in between", async () => {
+Deno.test("scanJsonInSlices() finds what scanJson() does, and lets others run in between", async () => {
   const text = `[${Array(9_000).fill(JSON.stringify({ a: "x".repeat(100), b: [1, {}] })).join(",\n")}]`;
-  let turns = 0;
-  const scanned = await scanJsonInTurns(bytes(text), { lists: "elements", turn: () => void turns++ });
+  let pauses = 0;
+  const scanned = await scanJsonInSlices(bytes(text), { lists: "elements", pause: () => void pauses++ });
   assertEquals(scanned.parts.length, 9_000);
   assertEquals(scanned.parts.map((part) => part.read()), JSON.parse(text));
-  assertEquals(turns, Math.ceil(text.length / (256 * 1024)) - 1);
+  assertEquals(pauses, Math.ceil(text.length / (256 * 1024)) - 1);
 });
 
 /** JSON with what JavaScript treats specially, and with any white space. */

@@ -22,7 +22,7 @@ import {
   type StoredObservation,
   type StoreOptions,
 } from "../../src/store/mod.ts";
-import { createTurns, type Turns } from "../../src/store/turns.ts";
+import { createTransitions, type Transitions } from "../../src/store/transitions.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 import type { FakeKube } from "./fake_kube.ts";
 import { DRAW_CONTEXT } from "./source_runtime.ts";
@@ -71,7 +71,7 @@ export class Replica {
   readonly metrics = createMetrics();
   readonly logged: { readonly level: string; readonly message: string }[] = [];
   readonly events: EventDraft[] = [];
-  readonly turns: Turns;
+  readonly transitions: Transitions;
   /** While true, what the watch brings waits. */
   lagging = false;
   readonly #clock: Clock;
@@ -85,7 +85,7 @@ export class Replica {
     const { time, clock = time } = options;
     this.#kube = kube;
     this.#clock = clock;
-    this.turns = createTurns({
+    this.transitions = createTransitions({
       clock,
       log: this.#log(),
       metrics: this.metrics,
@@ -117,7 +117,7 @@ export class Replica {
         all: [],
         named: () => undefined,
       },
-      onTurn: (turn) => this.turns.note(turn),
+      onTransition: (transition) => this.transitions.note(transition),
       onBudget: options.onBudget ?? (() => {}),
       onBudgetDrop() {},
       onIndexState() {},
@@ -126,7 +126,7 @@ export class Replica {
         sleep: time.sleep,
         random: () => 0.5,
         log: this.#log(),
-        // No slice ever ends: turns of the real event loop are not part of virtual time.
+        // No slice ever ends: transitions of the real event loop are not part of virtual time.
         limits: { ...NO_LIMITS, slots: this.slots, ...(options.rate && { rate: options.rate }) },
         ...(admits && { admits }),
         ...(inScope && { inScope }),
@@ -211,7 +211,7 @@ export class Replica {
   }
 }
 
-/** What Events of turns are about. */
+/** What Events of transitions are about. */
 export const LEASE: ObjectReference = {
   apiVersion: "coordination.k8s.io/v1",
   kind: "Lease",

@@ -350,7 +350,7 @@ function lastingFields(fields: JsonObject): JsonObject {
   let count = 0;
   for (const [key, value] of leaves(fields)) {
     if (++count > MAX_FIELDS) break;
-    if (value === null || value === "<NA>" || isVolatile(key) || clientPorts.has(key)) continue;
+    if (value === null || value === "<NA>" || isVolatileField(key) || clientPorts.has(key)) continue;
     lasting[key] = withoutNumbers(key, value);
   }
   return lasting;
@@ -366,7 +366,7 @@ function* leaves(fields: JsonObject, prefix = ""): Generator<[key: string, value
   }
 }
 
-function isVolatile(key: string): boolean {
+function isVolatileField(key: string): boolean {
   if (VOLATILE.has(key) || MEASURES.test(key) || RECORD_ID.test(key)) return true;
   if (key.startsWith("evt.") || key.startsWith("jevt.")) return key.includes("time");
   if (!key.startsWith("proc.") && !key.startsWith("thread.")) return false;

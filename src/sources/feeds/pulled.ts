@@ -30,7 +30,7 @@ import type { Metrics } from "../../telemetry/metrics.ts";
 import type { SourceStates } from "../status.ts";
 import type { PayloadError } from "../../model/outcome.ts";
 import type { TextLimits, TimeSlices } from "../../pipeline/limits.ts";
-import { payloadErrorsOf, scanJsonInTurns, wholeOf } from "../../text/json.ts";
+import { payloadErrorsOf, scanJsonInSlices, wholeOf } from "../../text/json.ts";
 import { keyBytes, logLinesEnd } from "../config_maps.ts";
 
 export interface PulledFeedsOptions {
@@ -418,11 +418,11 @@ export async function configMapPayload(
     return undefined;
   }
   const { bytes } = found;
-  const turn = () => slices.turn();
-  const text = await scanJsonInTurns(bytes, { from: logLinesEnd(bytes), maxValues, turn });
+  const pause = () => slices.pause();
+  const text = await scanJsonInSlices(bytes, { from: logLinesEnd(bytes), maxValues, pause });
   const errors = payloadErrorsOf(text);
   for (const error of errors) {
-    await slices.turn();
+    await slices.pause();
     onError({ ...error, path: `${path} ${error.path}`.trimEnd() });
   }
   const last = text.parts.at(-1);

@@ -9,7 +9,7 @@ import type { Logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
 /** A change of a finding that this process wrote. `observation` is the created object, or the object before it was resolved or reopened. */
-export type Turn =
+export type Transition =
   & { readonly observation: Observation; readonly at: number }
   & (
     | { readonly kind: "created" }
@@ -17,7 +17,7 @@ export type Turn =
     | { readonly kind: "reopened" }
   );
 
-export interface TurnsOptions {
+export interface TransitionsOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Pick<Metrics, "findingsResolved" | "findingsReopened" | "findingResolution">;
@@ -28,14 +28,14 @@ export interface TurnsOptions {
   readonly regarding: ObjectReference;
 }
 
-/** The turns of a process. */
-export interface Turns {
-  note(turn: Turn): void;
+/** The transitions of a process. */
+export interface Transitions {
+  note(transition: Transition): void;
   /** Logs the batches that have waited long enough; with `all`, every batch. */
   tell(options?: { readonly all?: boolean }): void;
 }
 
-/** Turns for one log line and one Event. */
+/** Transitions for one log line and one Event. */
 interface Batch {
   readonly beganAt: number;
   newestAt: number;
@@ -52,20 +52,20 @@ const LONGEST_MS = 60_000;
 /** Most names in one line. */
 const MAX_NAMES = 10;
 
-/** Creates the turns of a process. */
-export function createTurns(options: TurnsOptions): Turns {
+/** Creates the transitions of a process. */
+export function createTransitions(options: TransitionsOptions): Transitions {
   const { clock, log, metrics, sourceLabel, record, regarding } = options;
-  const batches = new Map<Turn["kind"], Batch>();
+  const batches = new Map<Transition["kind"], Batch>();
 
-  function count(turn: Turn, source: string): void {
-    if (turn.kind === "created") return;
-    const { severity } = turn.observation.spec;
-    if (turn.kind === "reopened") return metrics.findingsReopened.inc({ source, severity });
-    metrics.findingsResolved.inc({ source, severity, reason: turn.reason });
-    metrics.findingResolution.observe({ source, severity }, openSeconds(turn));
+  function count(transition: Transition, source: string): void {
+    if (transition.kind === "created") return;
+    const { severity } = transition.observation.spec;
+    if (transition.kind === "reopened") return metrics.findingsReopened.inc({ source, severity });
+    metrics.findingsResolved.inc({ source, severity, reason: transition.reason });
+    metrics.findingResolution.observe({ source, severity }, openSeconds(transition));
   }
 
-  function tellBatch(kind: Turn["kind"], batch: Batch): void {
+  function tellBatch(kind: Transition["kind"], batch: Batch): void {
     const { findings, sources, reasons, names } = batch;
     if (kind === "created") {
       log.info("Findings created", { findings, sources, names });
@@ -89,12 +89,12 @@ export function createTurns(options: TurnsOptions): Turns {
   }
 
   return {
-    note(turn) {
-      const { metadata: { namespace = "", name = "", uid }, spec } = turn.observation;
+    note(transition) {
+      const { metadata: { namespace = "", name = "", uid }, spec } = transition.observation;
       const source = sourceLabel(spec.source);
-      count(turn, source);
+      count(transition, source);
       const now = clock.monotonic();
-      const batch: Batch = batches.get(turn.kind) ?? {
+      const batch: Batch = batches.get(transition.kind) ?? {
         beganAt: now,
         newestAt: now,
         findings: 0,
@@ -103,11 +103,13 @@ export function createTurns(options: TurnsOptions): Turns {
         names: [],
         first: { apiVersion: API_VERSION, kind: KIND, namespace, name, ...(uid !== undefined && { uid }) },
       };
-      batches.set(turn.kind, batch);
+      batches.set(transition.kind, batch);
       batch.newestAt = now;
       batch.findings++;
       batch.sources[source] = (batch.sources[source] ?? 0) + 1;
-      if (turn.kind === "resolved") batch.reasons[turn.reason] = (batch.reasons[turn.reason] ?? 0) + 1;
+      if (transition.kind === "resolved") {
+        batch.reasons[transition.reason] = (batch.reasons[transition.reason] ?? 0) + 1;
+      }
       if (batch.names.length < MAX_NAMES) batch.names.push(`${namespace}/${name}`);
     },
     tell({ all = false } = {}) {
@@ -123,7 +125,7 @@ export function createTurns(options: TurnsOptions): Turns {
 }
 
 /** How long a finding was open, since it was first seen or last reopened. */
-function openSeconds({ observation, at }: Turn): number {
+function openSeconds({ observation, at }: Transition): number {
   const reopenedAt = parseTime(observation.status?.reopenedAt ?? "")?.ms ?? -Infinity;
   const openedAt = Math.max(seenTimes(observation).firstSeenAt, reopenedAt);
   return Math.max(0, at - openedAt) / 1_000;

@@ -8,7 +8,7 @@ import { VirtualTime } from "../../tests/support/virtual_time.ts";
 
 const REPORTS = { source: "trivy", resource: "vulnerabilityreports.aquasecurity.github.io" };
 const HOUR_MS = 3_600_000;
-/** The grace, and a turn of the leader. */
+/** The grace, and a transition of the leader. */
 const ENDED_MS = 600_000 + 31_000;
 
 class World implements AsyncDisposable {
@@ -54,11 +54,11 @@ Deno.test("a deleted report ends 300 findings: each is counted, and one INFO lin
   leader.findings.complete(REPORTS);
   leader.findings.gone(REPORTS, "shop/web");
   while (world.kube.stored.some(({ status }) => status?.phase === "Active")) await time.advance(1_000);
-  leader.turns.tell();
+  leader.transitions.tell();
   assertEquals(leader.events, [], "more may follow within 5 s");
   await time.advance(5_000);
-  leader.turns.tell();
-  leader.turns.tell({ all: true });
+  leader.transitions.tell();
+  leader.transitions.tell({ all: true });
 
   assertEquals(world.lines("Findings created"), 1);
   assertEquals(await world.total("findingsResolved"), { "trivy CRITICAL ReportGone": 300 });
@@ -101,7 +101,7 @@ Deno.test("a finding that is reported again is counted and logged, and its next 
   await world.report("shop/web", ["a"]);
   await time.advance(1_000);
   const reopenedAt = Date.parse(kube.stored[0]?.status?.reopenedAt ?? "");
-  leader.turns.tell({ all: true });
+  leader.transitions.tell({ all: true });
   assertEquals(await world.total("findingsReopened"), { "trivy CRITICAL": 1 });
   assertEquals(world.lines("Findings reported again"), 1);
   assertEquals(leader.events.map(({ reason }) => reason), ["FindingsResolved", "FindingsReopened"]);
