@@ -39,6 +39,7 @@ export const watchCases: Case[] = [
   },
   {
     name: "a watch with a selector sees objects come into it and leave it",
+    since: 31,
     async run({ server, at }) {
       const path = `${at.widgets}/moving`;
       await server.created(at.widgets, at.widget("moving"));
@@ -115,6 +116,8 @@ export const watchCases: Case[] = [
   },
   {
     name: "a watch that asks for initial events gets them, and a bookmark that says so",
+    // The feature gate WatchList.
+    since: 34,
     async run({ server, at }) {
       await server.created(at.widgets, at.widget("first", { metadata: { labels: { of: "initial" } } }));
       const query = "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";

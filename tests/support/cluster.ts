@@ -164,6 +164,12 @@ export class Cluster implements Disposable {
     throw new Error(`Cannot ${method} "${path}": ${answer.status} ${JSON.stringify(answer.body)}`);
   }
 
+  /** The minor version of its Kubernetes: 30 for 1.30. */
+  async minorVersion(): Promise<number> {
+    const { body: { minor } } = await this.expect("GET", "/version");
+    return Number.parseInt(String(minor));
+  }
+
   /** Makes a namespace of a new name that begins with `prefix`. */
   async createNamespace(prefix: string): Promise<string> {
     const name = `${prefix}-${crypto.randomUUID().slice(0, 8)}`;
