@@ -174,7 +174,7 @@ Deno.test("the gate adds up the runners' results, counts failed steps, and print
       "test",
       "verify",
       "chromium-headless-shell",
-      "kube-controller-manager",
+      "etcdutl",
       "test:cluster",
       "test:ui",
       "test:attack",

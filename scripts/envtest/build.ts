@@ -32,6 +32,8 @@ const PACKAGES = {
   "kube-scheduler": [USUAL, "k8s.io/kubernetes/cmd/kube-scheduler"],
   "kubelet": [USUAL, "k8s.io/kubernetes/cmd/kubelet"],
   "kube-proxy": [USUAL, "k8s.io/kubernetes/cmd/kube-proxy"],
+  "etcdctl": ["etcd-tools", "go.etcd.io/etcd/etcdctl/v3"],
+  "etcdutl": ["etcd-tools", "go.etcd.io/etcd/etcdutl/v3"],
   "coredns": ["../node/coredns", "."],
   "kube-router": ["../node/kube-router", "."],
   "metrics-server": ["../node/metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server"],

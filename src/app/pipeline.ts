@@ -198,7 +198,7 @@ export interface PipelineOptions {
   /** The budget left out an event. */
   readonly onBudgetDrop: (event: NormalEvent) => void;
   readonly onIndexState: (state: WatchState) => void;
-  /** Called after the full list that follows a step back of the server's revision. */
+  /** Called after a full list that follows a step back of the server's revision, or that lacks findings. */
   readonly onIndexHealed: () => void;
   readonly watchTuning?: WatchTuning | undefined;
   /** Time, chance, limits and log, where a test decides them. */

@@ -24,9 +24,12 @@ export class Envtest extends Cluster implements AsyncDisposable {
   readonly #etcd: ServerProcess;
   readonly #apiServer: ServerProcess;
   readonly #controllers: ServerProcess | undefined;
+  /** Where etcd answers its clients. */
+  readonly etcdUrl: string;
 
   constructor(state: ClusterState, reaper: Reaper, processes: Processes) {
     super(state);
+    this.etcdUrl = processes.etcdUrl;
     this.#reaper = reaper;
     this.#etcd = processes.etcd;
     this.#apiServer = processes.apiServer;
@@ -87,6 +90,7 @@ export class Envtest extends Cluster implements AsyncDisposable {
 }
 
 interface Processes {
+  readonly etcdUrl: string;
   readonly etcd: ServerProcess;
   readonly apiServer: ServerProcess;
   readonly controllers: ServerProcess | undefined;
@@ -131,6 +135,7 @@ async function prepare(options: ControlPlaneOptions): Promise<Envtest> {
     new ServerProcess(reaper, name, [binaries[name], ...args]);
   const state = await writeControlPlaneFiles(folder, ports, options);
   const envtest = new Envtest(state, reaper, {
+    etcdUrl: `http://127.0.0.1:${ports.etcd}`,
     etcd: process("etcd", etcdArguments(folder, ports)),
     apiServer: process("kube-apiserver", apiServerArguments(folder, ports, options)),
     controllers: options.controllerManager

@@ -419,6 +419,39 @@ Deno.test("after the revision went back the next list is taken as it is: missing
   assertEquals(index.size, 2, "an own create is noted though its version is below the old ones");
 });
 
+Deno.test("a newer list that shows an older object starts another one: etcd was restored with its revision raised", () => {
+  let healed = 0;
+  const resolved = storedObservation({ id: 1, resourceVersion: "90", status: { phase: "Resolved" } });
+  const { index, asked } = listedAt100([resolved], { onHealed: () => healed++ });
+  const restored = { ...changed(resolved, 50), status: { ...resolved.status, phase: "Active" as const } };
+  list(index, [restored], "1000000100");
+  assertEquals([asked.lists, index.isRewound, healed], [1, true, 0]);
+  list(index, [restored], "1000000100");
+  assertEquals([asked.lists, index.isRewound, healed], [1, false, 1]);
+  assertEquals(index.newest(finding(1))?.active, true);
+});
+
+Deno.test("a write during a list, which shows the object as it was before, starts no list", () => {
+  const before = storedObservation({ id: 1, resourceVersion: "90" });
+  const { index, asked } = listedAt100([before]);
+  index.take({ type: "init" });
+  index.note(changed(before, 111));
+  index.take({ type: "apply", object: before });
+  index.take({ type: "synced", resourceVersion: "110" });
+  assertEquals([asked.lists, index.isRewound], [0, false]);
+});
+
+Deno.test("a list that lacks a finding which was not resolved lets every source be evaluated again", () => {
+  let healed = 0;
+  const active = storedObservation({ id: 1, resourceVersion: "80" });
+  const resolved = storedObservation({ id: 2, resourceVersion: "81", status: { phase: "Resolved" } });
+  const { index } = listedAt100([active, resolved], { onHealed: () => healed++ });
+  list(index, [active], "110");
+  assertEquals(healed, 0, "a resolved one is not reported any more");
+  list(index, [], "120");
+  assertEquals([index.size, healed], [0, 1]);
+});
+
 Deno.test("a list that is older than the revisions seen before starts another one", () => {
   const active = storedObservation({ id: 1, resourceVersion: "90", status: { phase: "Resolved" } });
   const { index, asked } = listedAt100([active]);

@@ -33,7 +33,7 @@ export interface IndexOptions extends ProjectOptions {
   readonly onGone?: (fingerprint: string, generation: number) => void;
   /** Says which exception covers a finding; by default none does. */
   readonly acceptanceOf?: AcceptanceOf;
-  /** Called when the list is complete that follows a step back of the server's revision. */
+  /** Called when a full list is complete that follows a step back of the server's revision, or that lacks findings. */
   readonly onHealed?: () => void;
   /** Called for each stored object that is not a valid Observation of zen-watcher's: dedup and lifecycle ignore it, and it is never written to. */
   readonly onForeign?: (observation: Observation, why: Foreign) => void;
@@ -56,6 +56,8 @@ export class ObservationIndex implements StoredIndex {
   #alarmAt = 0;
   #falseAlarms = 0;
   #seenBeforeList = 0;
+  /** The newest resourceVersion of the index of which the present list has an older one. */
+  #aheadOfList = 0;
   #listing = false;
   #complete = false;
   #isRewound = false;
@@ -229,6 +231,7 @@ export class ObservationIndex implements StoredIndex {
         this.#epoch = this.#epoch === EPOCHS ? 1 : this.#epoch + 1;
         this.#listing = true;
         this.#seenBeforeList = this.#seen.observation;
+        this.#aheadOfList = 0;
         return;
       case "apply":
         if (!this.#listing) this.#saw(event.object.metadata.resourceVersion);
@@ -264,17 +267,22 @@ export class ObservationIndex implements StoredIndex {
   #synced(resourceVersion: string): void {
     this.#listing = false;
     this.#complete = true;
-    this.#sweep();
+    const hasLost = this.#sweep();
+    const version = versionNumber(resourceVersion);
     // A consistent list is never older than the revisions that were seen before it began.
-    if (versionNumber(resourceVersion) < this.#seenBeforeList && this.#seen.observation > 0) {
+    const isOlder = version < this.#seenBeforeList && this.#seen.observation > 0;
+    // It shows no older object than one from before it, unless etcd was restored with its revision raised.
+    const showsOlder = this.#aheadOfList > 0 && this.#aheadOfList <= version;
+    if (isOlder || showsOlder) {
       this.#rewind();
       return this.#onRewound();
     }
     this.#saw(resourceVersion);
-    if (!this.#isRewound) return;
-    if (this.#alarmAt > 0 && versionNumber(resourceVersion) >= this.#alarmAt) this.#falseAlarms++;
-    this.#alarmAt = 0;
-    this.#isRewound = false;
+    if (this.#isRewound) {
+      if (this.#alarmAt > 0 && version >= this.#alarmAt) this.#falseAlarms++;
+      this.#alarmAt = 0;
+      this.#isRewound = false;
+    } else if (!hasLost) return;
     this.#options.onHealed?.();
   }
 
@@ -311,6 +319,7 @@ export class ObservationIndex implements StoredIndex {
         this.#rows.insert(projection, this.#epoch);
       }
     } else if (projection.resourceVersion < this.#rows.resourceVersion(slot)) {
+      if (this.#listing) this.#aheadOfList = Math.max(this.#aheadOfList, this.#rows.resourceVersion(slot));
       this.#rows.setEpoch(slot, this.#epoch);
     } else {
       this.#rows.update(slot, projection, this.#epoch);
@@ -344,10 +353,16 @@ export class ObservationIndex implements StoredIndex {
     for (let slot = 0; slot < this.#rows.end; slot++) if (this.#rows.has(slot)) yield slot;
   }
 
-  /** Removes the objects that the full list lacked. */
-  #sweep(): void {
-    for (const slot of this.#slots()) if (this.#rows.epoch(slot) !== this.#epoch) this.#remove(slot);
+  /** Removes the objects that the full list lacked. True where findings that may still be reported are among them. */
+  #sweep(): boolean {
+    let hasLost = false;
+    for (const slot of this.#slots()) {
+      if (this.#rows.epoch(slot) === this.#epoch) continue;
+      hasLost ||= this.#rows.finding(slot) && !this.#rows.resolved(slot);
+      this.#remove(slot);
+    }
     for (const [key, seenIn] of this.#foreign) if (seenIn !== this.#epoch) this.#foreign.delete(key);
+    return hasLost;
   }
 
   #remove(slot: number): void {
