@@ -1,5 +1,6 @@
 /** HTTP: routes, listeners, and how they finish. */
-import { createHttpApp, createMetricsApp, type HttpApp, type PostFeeds } from "../http/app.ts";
+import { createHttpApp, type HttpApp, type PostFeeds } from "../http/app.ts";
+import { createMetricsApp } from "../http/metrics.ts";
 import { addressSet, clientLimit, createBodyLimits, webhookToken } from "../http/request.ts";
 import { listen, type Listener } from "../http/server.ts";
 import { readCertificates } from "../http/tls.ts";

@@ -17,15 +17,9 @@ import {
   signatureCheck,
 } from "./request.ts";
 import type { Clock } from "../model/time.ts";
-import {
-  type Intake,
-  type IntakeResult,
-  type PayloadParts,
-  readInTurn,
-  type TakeContext,
-} from "../pipeline/intake.ts";
+import type { Intake, IntakeResult, PayloadParts, TakeContext } from "../pipeline/intake.ts";
+import { readInTurn, type TimeSlices } from "../pipeline/limits.ts";
 import { type FeedAuth, type PostFeed, type Source, viewOf } from "../sources/source.ts";
-import type { TimeSlices } from "../pipeline/limits.ts";
 import { payloadErrorsOf, scanJsonInSlices } from "../text/json.ts";
 import { logger } from "../telemetry/logging.ts";
 import { throttle } from "../telemetry/throttle.ts";
@@ -120,38 +114,6 @@ export function createHttpApp(options: HttpOptions): HttpApp {
       correlationId: requestIdOf(c),
     });
     return problem(c, new Refusal(500, "Cannot answer this request: an internal error, see the log"));
-  });
-  return app;
-}
-
-export interface MetricsOptions {
-  readonly metrics: Metrics;
-  /** Brings gauges that are read rather than counted up to date before they are rendered. */
-  readonly beforeRender: () => void;
-  /** Milliseconds. */
-  readonly now: () => number;
-}
-
-/** However many scrape: the text is rendered at most once in this time, and they share its bytes. */
-const RENDER_MS = 1_000;
-
-/** The app of the metrics port: `/metrics` alone. */
-export function createMetricsApp({ metrics, beforeRender, now }: MetricsOptions): HttpApp {
-  const app: HttpApp = new Hono<{ Bindings: Bindings }>();
-  const encoder = new TextEncoder();
-  let renderedAt = -Infinity;
-  let rendered: Promise<Uint8Array<ArrayBuffer>> | undefined;
-  async function render(): Promise<Uint8Array<ArrayBuffer>> {
-    beforeRender();
-    return encoder.encode(await metrics.registry.metrics());
-  }
-  app.get("/metrics", async (c) => {
-    if (!rendered || now() - renderedAt >= RENDER_MS) {
-      renderedAt = now();
-      rendered = render();
-      rendered.catch(() => rendered = undefined);
-    }
-    return c.body(await rendered, 200, { "content-type": metrics.registry.contentType });
   });
   return app;
 }

@@ -505,28 +505,16 @@ async function readWhole(
   }
 }
 
-function tooLarge(maxBytes: number): Refusal {
-  return new Refusal(413, `Cannot read the body: it is larger than ${maxBytes} bytes (WEBHOOK_MAX_BYTES)`);
-}
-
-function full(): Refusal {
-  const retry = { "retry-after": "1" };
-  return new Refusal(503, "Cannot read the body: too many large requests at once, come again", retry);
-}
-
-function stopping(): Refusal {
-  return new Refusal(503, "Cannot read the body: the program is shutting down, come again", {
-    "retry-after": "1",
-  });
-}
-
-function cutOff(): Refusal {
-  return new Refusal(400, "Cannot read the body: the connection was cut off before its end");
-}
-
-function tooSlow(timeoutMs: number): Refusal {
-  return new Refusal(408, `Cannot read the body: it did not arrive within ${timeoutMs} ms`);
-}
+const COME_AGAIN = { "retry-after": "1" };
+const tooLarge = (maxBytes: number) =>
+  new Refusal(413, `Cannot read the body: it is larger than ${maxBytes} bytes (WEBHOOK_MAX_BYTES)`);
+const full = () =>
+  new Refusal(503, "Cannot read the body: too many large requests at once, come again", COME_AGAIN);
+const stopping = () =>
+  new Refusal(503, "Cannot read the body: the program is shutting down, come again", COME_AGAIN);
+const cutOff = () => new Refusal(400, "Cannot read the body: the connection was cut off before its end");
+const tooSlow = (timeoutMs: number) =>
+  new Refusal(408, `Cannot read the body: it did not arrive within ${timeoutMs} ms`);
 
 /** Bounds of request bodies, shared by all endpoints. */
 export interface BodyLimits extends TextLimits {

@@ -18,7 +18,7 @@ import {
   type Outcome,
   type PayloadError,
 } from "../model/outcome.ts";
-import { type Limits, notWritten, type ParseRoom, type WriteSlot } from "./limits.ts";
+import { type Limits, notWritten, type WriteSlot } from "./limits.ts";
 import { type EventSettings, normalize } from "./normalize.ts";
 import type {
   Generation,
@@ -31,7 +31,6 @@ import type {
   Written,
 } from "./ports.ts";
 import type { Dedup, Reservation } from "./dedup.ts";
-import type { JsonPart } from "../text/json.ts";
 
 /** Events, and parts that cannot be read, taken from one payload. */
 export const MAX_EVENTS_PER_PAYLOAD = 10_000;
@@ -550,40 +549,4 @@ export function dedup(event: NormalEvent, steps: Steps, onStep?: (step: Step) =>
   }
   decision.reservation.settle({ outcome: { kind: "filtered", reason: "budget" } });
   return { kind: "drop", reason: "budget" };
-}
-
-/** What the payloads of a text have in common, and how they are read. */
-export interface PartsOptions extends Pick<Payload, "origin" | "receivedAt"> {
-  readonly room: ParseRoom;
-  /** Parts that wait for room when it aborts are not read. */
-  readonly signal: AbortSignal;
-}
-
-/** The payloads of the parts of a text; `isCutShort` once one of them got no room. */
-export function readInTurn(
-  parts: readonly JsonPart[],
-  { room, signal, ...common }: PartsOptions,
-): { readonly payloads: PayloadParts; readonly isCutShort: boolean } {
-  let isCutShort = false;
-  async function* payloads(): AsyncGenerator<Payload> {
-    for (const part of parts) {
-      const share = await room.take(part, signal);
-      if (!share) {
-        isCutShort = true;
-        return;
-      }
-      // Not `using`: esbuild 0.25 leaves out a declaration whose name the next statement alone reads.
-      try {
-        yield { body: part.read(), path: part.path, ...common };
-      } finally {
-        share[Symbol.dispose]();
-      }
-    }
-  }
-  return {
-    payloads: payloads(),
-    get isCutShort() {
-      return isCutShort;
-    },
-  };
 }

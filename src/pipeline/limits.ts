@@ -2,6 +2,7 @@
  * What an event waits for on its way: memory for its parsed payload, time on the thread, then, where it is to be written,
  * a token of its source and a write slot. Waiting drops nothing; only the signal of the request or of the shutdown ends it.
  */
+import type { Payload } from "../model/event.ts";
 import { errorMessage } from "../model/error_message.ts";
 import type { Outcome } from "../model/outcome.ts";
 import type { Clock } from "../model/time.ts";
@@ -509,5 +510,41 @@ export function createTextLimits(
     maxBytes: Math.floor(Math.min(maxBytes, memoryBytes * TEXT_SHARE)),
     maxValues: Math.floor(JSON_LIMITS.values * memory / FULL_MEMORY_BYTES),
     room: createParseRoom(memory * PARSED_SHARE),
+  };
+}
+
+/** What the payloads of a text have in common, and how they are read. */
+export interface PartsOptions extends Pick<Payload, "origin" | "receivedAt"> {
+  readonly room: ParseRoom;
+  /** Parts that wait for room when it aborts are not read. */
+  readonly signal: AbortSignal;
+}
+
+/** The payloads of the parts of a text; `isCutShort` once one of them got no room. */
+export function readInTurn(
+  parts: readonly JsonPart[],
+  { room, signal, ...common }: PartsOptions,
+): { readonly payloads: AsyncIterable<Payload>; readonly isCutShort: boolean } {
+  let isCutShort = false;
+  async function* payloads(): AsyncGenerator<Payload> {
+    for (const part of parts) {
+      const share = await room.take(part, signal);
+      if (!share) {
+        isCutShort = true;
+        return;
+      }
+      // Not `using`: esbuild 0.25 leaves out a declaration whose name the next statement alone reads.
+      try {
+        yield { body: part.read(), path: part.path, ...common };
+      } finally {
+        share[Symbol.dispose]();
+      }
+    }
+  }
+  return {
+    payloads: payloads(),
+    get isCutShort() {
+      return isCutShort;
+    },
   };
 }

@@ -6,10 +6,10 @@ import {
   createWriteSlots,
   type ParseRoom,
   type Rate,
+  readInTurn,
 } from "./limits.ts";
 import { assert, assertEquals } from "@std/assert";
 import { scanJson } from "../text/json.ts";
-import { readInTurn } from "./intake.ts";
 
 const NO_DEADLINE = new AbortController().signal;
 const A = { source: "a", namespace: "" };
