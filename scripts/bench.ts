@@ -1,7 +1,5 @@
 import { type Row, tableOf } from "./bench/figures.ts";
-import { type Bench, openBench } from "./bench/measure.ts";
-import { duplicates, rates, unique } from "./bench/pushed.ts";
-import { idle, levels, reports, size } from "./bench/stored.ts";
+import { MEASUREMENTS, openBench } from "./bench/measurements.ts";
 import { freshBundle } from "./bundle.ts";
 import { errorMessage } from "../src/model/error_message.ts";
 import { print, runScript, say, type Values } from "./support/script.ts";
@@ -27,17 +25,6 @@ minutes. Builds the API server first where it is missing (about ten minutes, onc
     idle        start, memory, CPU and API requests with nothing to do
 `;
 const OPTIONS = { quick: { type: "boolean" }, only: { type: "string" } } as const;
-
-/** Each starts with an API server of its own. */
-const MEASUREMENTS: Readonly<Record<string, (bench: Bench) => Promise<Row[]>>> = {
-  unique,
-  rates,
-  duplicates,
-  levels,
-  reports,
-  size,
-  idle,
-};
 
 async function main({ quick = false, only }: Values<typeof OPTIONS>): Promise<number> {
   const names = only?.split(",") ?? Object.keys(MEASUREMENTS);

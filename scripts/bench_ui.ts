@@ -7,7 +7,7 @@ import type { State } from "../src/ui/protocol.ts";
 import { BENCH_NAMESPACES, benchFinding, keyOf, namespaceOf } from "./bench/findings.ts";
 import { percentile, type Row, tableOf } from "./bench/figures.ts";
 import { pageRows } from "./bench/page.ts";
-import { residentMemory } from "./bench/process.ts";
+import { residentMemory } from "./bench/processes.ts";
 import { freshBundle } from "./bundle.ts";
 import { createNamespaces, installCrds } from "./support/feed.ts";
 import { linesOf } from "./support/lines.ts";

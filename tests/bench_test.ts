@@ -1,7 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { holds, percentile, reconcile, type Row, sumOf, tableOf } from "../scripts/bench/figures.ts";
-import { alert, numberPattern, observationsOf } from "../scripts/bench/inputs.ts";
-import { sendAll } from "../scripts/bench/senders.ts";
+import { alert, numberPattern, observationsOf, sendAll } from "../scripts/bench/tasks.ts";
 
 /** A clock that only sleeps move. */
 function virtualTime() {

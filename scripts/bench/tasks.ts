@@ -1,13 +1,107 @@
-/** What processes of the benchmark do: each reads questions and writes answers, one line of JSON each, and ends with its input. */
+/** What is sent, and the processes that send and watch: each reads questions and writes answers, one line of JSON each. */
 import { Hono } from "hono";
 import process from "node:process";
 import { listen } from "../../src/http/server.ts";
 import { errorMessage } from "../../src/model/error_message.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
+import { createDryRun } from "../../src/cli/operate/dry_run.ts";
+import { chooseSource } from "../../src/cli/operate/chosen_source.ts";
+import { compileFilters } from "../../src/filters/filter.ts";
+import type { JsonObject } from "../../src/model/json.ts";
+import { readSettings } from "../../src/settings.ts";
 import { linesOf } from "../support/lines.ts";
-import { alert, dryIntake, numberPattern, OBSERVATIONS_PATH, observationsOf } from "./inputs.ts";
-import { sendAll, type Shots } from "./senders.ts";
-import type { Access } from "./server.ts";
+
+type Tasks = typeof TASKS;
+
+/** See `startWorker()`. Disposing of it ends the process. */
+export type Worker = ReturnType<typeof startWorker>;
+
+const ENTRY = new URL("tasks.ts", import.meta.url).pathname;
+const END_MS = 5_000;
+
+/** Starts a process that does tasks, one after the other. */
+export function startWorker(denoArgs: readonly string[] = []) {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--no-prompt", ...denoArgs, ENTRY],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  const input = child.stdin.getWriter();
+  const lines = linesOf(child.stdout);
+  return {
+    pid: child.pid,
+    /** Does a task; throws what went wrong in it. */
+    async ask<T extends keyof Tasks>(
+      task: T,
+      question: Parameters<Tasks[T]>[0],
+    ): Promise<Awaited<ReturnType<Tasks[T]>>> {
+      await input.write(new TextEncoder().encode(JSON.stringify({ task, question }) + "\n"));
+      const { done, value } = await lines.next();
+      if (done) throw new Error(`Cannot do "${task}": the process has ended`);
+      const answer = JSON.parse(value);
+      if (typeof answer.error === "string") throw new Error(`Cannot do "${task}": ${answer.error}`);
+      return answer.value;
+    },
+    async [Symbol.asyncDispose]() {
+      await input.close().catch(() => {});
+      const patience = setTimeout(() => child.kill("SIGKILL"), END_MS);
+      await lines.return(undefined);
+      await child.status;
+      clearTimeout(patience);
+    },
+  };
+}
+
+/** Where the events' resources, and so their Observations, are. */
+export const NAMESPACE = "bench";
+/** The collection that they are stored in. */
+export const OBSERVATIONS_PATH = `/apis/zen.kube-zen.io/v1/namespaces/${NAMESPACE}/observations`;
+
+const SAMPLES = await Deno.readTextFile(new URL("../samples/falco.ndjson", import.meta.url));
+const [SAMPLE = ""] = SAMPLES.split("\n");
+
+/** The first sample alert, about a Pod of its own, at this moment: the same run and number is the same event. */
+export function alert(run: string, number: number): JsonObject {
+  const sample = JSON.parse(SAMPLE);
+  const fields = {
+    ...sample.output_fields,
+    "k8s.ns.name": NAMESPACE,
+    "k8s.pod.name": `bench-${run}-${number}`,
+  };
+  return { ...sample, time: new Date().toISOString(), output_fields: fields };
+}
+
+/** Finds an alert's number in a stored Observation or a line of a watch. */
+export function numberPattern(run: string): RegExp {
+  return new RegExp(`bench-${run}-(\\d+)`);
+}
+
+/** The server's own intake over a store in memory, for Falco's alerts. */
+export function dryIntake() {
+  const settings = readSettings(() => undefined);
+  const chosen = chooseSource("falco", { named: [], settings });
+  const dryRun = createDryRun({ ...chosen, filters: compileFilters([]), settings });
+  const take = (body: JsonObject[]) =>
+    dryRun.take({ body, origin: { confined: false }, receivedAt: Date.now() });
+  return { take, events: dryRun.events };
+}
+
+/** The Observations of alerts, as text. */
+export async function observationsOf(alerts: JsonObject[]): Promise<string[]> {
+  const { take, events } = dryIntake();
+  await take(alerts);
+  return events.map(({ observation }) =>
+    JSON.stringify(observation).replace('"explained"', `"${crypto.randomUUID()}"`)
+  );
+}
+
+/** An address, its root of trust and a bearer token. */
+export interface Access {
+  readonly url: string;
+  readonly caPem: string;
+  readonly token: string;
+}
 
 /** At a fixed rate, or as fast as so many senders can. */
 export type Pace =
@@ -127,14 +221,15 @@ async function floor({ url, caPem, token }: Access): Promise<{ readonly url: str
     await response.text();
     return context.json({}, response.status === 201 ? 200 : 503);
   });
-  return await listen(app, {
+  const { url: at } = await listen(app, {
     address: "127.0.0.1",
     port: 0,
     setting: "WATCHER_PORT",
     maxConnections: 1_024,
     requestTimeoutMs: 60_000,
     metrics: createMetrics(),
-  }).then(({ url }) => ({ url }));
+  });
+  return { url: at };
 }
 
 /** Repeats of a thousand alerts that the server's own intake decides in a second of CPU time, over a store in memory. */
@@ -164,6 +259,51 @@ async function answerQuestions(): Promise<never> {
     while (bytes.length > 0) bytes = bytes.subarray(await Deno.stdout.write(bytes).catch(() => Deno.exit(1)));
   }
   Deno.exit(0);
+}
+
+/** What happened to each request, by its number. Times in ms since the epoch. */
+export interface Shots {
+  /** When it was due. */
+  readonly due: number[];
+  readonly done: number[];
+  /** HTTP status; 0: no answer. */
+  readonly status: number[];
+}
+
+/**
+ * Sends every request once, in order. Latency counts from when a request was due, whatever became of earlier ones: a sender
+ * that waits for a slow answer measures slow moments seldom (coordinated omission).
+ */
+export async function sendAll(
+  { count, senders, dueAfterMs, maxMs = Infinity, now, sleep, send }: {
+    readonly count: number;
+    /** Each sends its next request when it has its answer. */
+    readonly senders: number;
+    /** Ms after the start at which a request is due; by default as soon as a sender is free. */
+    readonly dueAfterMs?: (index: number) => number;
+    /** Nothing new is sent after this time. */
+    readonly maxMs?: number;
+    readonly now: () => number;
+    readonly sleep: (ms: number) => Promise<void>;
+    /** Resolves with the HTTP status, 0 where there was no answer. Never rejects. */
+    readonly send: (index: number) => Promise<number>;
+  },
+): Promise<Shots> {
+  const shots: Shots = { due: [], done: [], status: [] };
+  const start = now();
+  let next = 0;
+  const sender = async () => {
+    while (next < count && now() < start + maxMs) {
+      const index = next++;
+      const due = dueAfterMs ? start + dueAfterMs(index) : now();
+      while (now() < due) await sleep(Math.max(1, due - now()));
+      shots.due[index] = due;
+      shots.status[index] = await send(index);
+      shots.done[index] = now();
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(senders, count) }, sender));
+  return shots;
 }
 
 if (import.meta.main) await answerQuestions();
