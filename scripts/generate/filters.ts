@@ -147,9 +147,9 @@ comes in. What a new filter would hold back and is stored already stays until it
 
 A document that is invalid, a ConfigMap without the key, deleted or unreadable: the last good one stays in force, over restarts
 too: it is kept in the ObservationFilter's status, and in the ConfigMap \`zen-watcher-filter-status\`. If there was none yet,
-every event is allowed. Either way it is said by a log line with path, line and column, by \`filter_reload_total{result}\`
-(\`loaded\`, \`rejected\`, \`key_missing\`, \`missing\`, \`unreadable\`), by an Event on the ConfigMap or the condition \`Ready\` of the
-ObservationFilter, and in \`/tools/status\`. Deleting an ObservationFilter takes it out of force.
+every event is allowed. Each of these says so: a log line with path, line and column, \`filter_reload_total{result}\`
+(\`loaded\`, \`rejected\`, \`key_missing\`, \`missing\`, \`unreadable\`), an Event on the ConfigMap or the condition \`Ready\` of the
+ObservationFilter, and \`/tools/status\`. Deleting an ObservationFilter takes it out of force.
 
 The API server refuses a bad value of an ObservationFilter or an Ingester's \`filters\` when it is applied. It keeps keys it does
 not know, so that a misspelt one is refused here with its name, and not silently pruned.

@@ -13,8 +13,8 @@ const log = logger("readiness");
 const ROUND_MS = 300_000;
 
 /**
- * Asks until the API server answers and serves our CRD. That it is away later is no reason for not being ready; whether
- * the CRD is still served the watch of the index tells.
+ * Sends requests until the API server answers and serves our CRD. An outage after that does not end readiness. If the CRD is
+ * removed later, the watch of the index notices.
  */
 export async function probeApi(
   api: KubeApi,

@@ -19,7 +19,7 @@ const VALUES: Readonly<Record<string, () => Promise<readonly string[]>>> = {
 /** Names of arguments and flag values that files complete. */
 const FILE_VALUES: ReadonlySet<string> = new Set(["file", "dir", "folder"]);
 
-/** `completion`. */
+/** Adds the command `completion`. */
 export function completion(program: Command, { io, finish }: CommandContext): void {
   addCommand(program, {
     name: "completion",

@@ -7,7 +7,7 @@ interface VersionFlags {
   readonly output?: Format;
 }
 
-/** `version`. */
+/** Adds the command `version`. */
 export function version(program: Command, { io, finish }: CommandContext): void {
   const command = addCommand(program, {
     name: "version",

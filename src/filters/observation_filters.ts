@@ -422,7 +422,7 @@ function logWarnings(key: string, { message }: ReadyCondition): void {
   }
 }
 
-/** The last good spec in the status of an object. */
+/** The last good spec in the status of an object; undefined if there is none. */
 export function storedGood(status: unknown): Pick<Good, "generation" | "spec"> | undefined {
   const inForce = isObject(status) ? status.inForce : undefined;
   if (!isObject(inForce) || !isObject(inForce.spec)) return undefined;

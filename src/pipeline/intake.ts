@@ -481,7 +481,7 @@ type Decision =
   /** The request is stored or counted already: nothing is to be done. */
   | { readonly kind: "resent" }
   | { readonly kind: "twin"; readonly settled: Promise<Outcome> }
-  /** Its outcome is not for a filter or the store to say: it comes again. */
+  /** The event fails without a write, for example while the storage budget makes room. */
   | { readonly kind: "fail"; readonly outcome: Outcome }
   | { readonly kind: "write"; readonly generation: number; readonly reservation: Reservation };
 

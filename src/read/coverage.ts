@@ -54,7 +54,7 @@ const WORKLOADS: readonly ResourceType[] = [
   workloadType("batch", "cronjobs", "CronJob"),
 ];
 
-/** Reads it by pages, in one namespace or all. */
+/** Reads all reports by pages, in one namespace or all, and what they cover. */
 export async function readCoverage(
   api: KubeApi,
   { namespace }: { readonly namespace?: string | undefined },

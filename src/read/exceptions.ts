@@ -4,7 +4,7 @@ import { hasStatus, type KubeApi, type KubeObject, listedObjects } from "../kube
 
 const PAGE_SIZE = 500;
 
-/** Those of a namespace, or of all; undefined where the user may not list them or the cluster does not serve them. */
+/** The exceptions of a namespace, or of all; undefined where the user may not list them or the cluster does not serve them. */
 export async function listExceptions(
   api: KubeApi,
   { namespace }: { readonly namespace?: string | undefined },

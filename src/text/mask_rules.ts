@@ -1,6 +1,6 @@
 /** The rules of the mask: which texts hold a secret, and where it is. mask.ts applies them. */
 
-/** How far a value goes: its word, the next separator of a list, its quotes alone, or the rest of what the rule says. */
+/** How far a value goes: to the end of its word, to the next separator of a list, over all credentials of a header, or to the end of a key block. */
 export type Extent = "word" | "item" | "credentials" | "key block";
 
 /** What a rule found: the text, the match (the value begins where it ends) and the name it captured. */

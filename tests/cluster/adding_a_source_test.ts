@@ -83,7 +83,7 @@ async function patch(path: string, diff: string): Promise<void> {
 
 /** Runs the commands of a step with the Deno of this test; returns what they print. */
 async function run(text: string, { cwd, line }: { readonly cwd: string; readonly line: Block["line"] }) {
-  const script = text.replaceAll(/npx -y deno@[\d.]+/g, `'${Deno.execPath()}'`);
+  const script = text.replaceAll(/^((?:[A-Z_]+=\S+ )*)deno /gm, `$1'${Deno.execPath()}' `);
   const { code, stdout, stderr } = await new Deno.Command("bash", {
     args: ["-euc", script],
     cwd,

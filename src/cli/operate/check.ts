@@ -23,7 +23,7 @@ interface CheckFlags extends RuleFlags {
   readonly rbac?: boolean;
 }
 
-/** `check`. */
+/** Adds the command `check`. */
 export function check(program: Command, { io, settings, finish }: CommandContext): void {
   const command = addCommand(program, {
     name: "check",

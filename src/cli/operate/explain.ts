@@ -29,7 +29,7 @@ interface ExplainFlags extends RuleFlags {
   readonly live?: boolean;
 }
 
-/** `explain`. */
+/** Adds the command `explain`. */
 export function explain(program: Command, { io, settings, finish }: CommandContext): void {
   const command = addCommand(program, {
     name: "explain",

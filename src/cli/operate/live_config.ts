@@ -20,8 +20,8 @@ export interface LiveConfig {
 }
 
 /**
- * Reads it. Where a filter is invalid, that is the last good one that the controller keeps in a status; throws where there is
- * none.
+ * Reads the configuration of a cluster. In place of an invalid filter it has the last good one, which the controller keeps in
+ * a status; throws if there is none.
  */
 export async function readLiveConfig(api: KubeApi, settings: Settings): Promise<LiveConfig> {
   const namespace = settings.podNamespace;

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { addCommand, type ClusterFlags, clusterFlags, type CommandContext } from "../command.ts";
 
-/** `run`. */
+/** Adds the command `run`. */
 export function run(program: Command, { settings, run: runController, finish }: CommandContext): void {
   const command = addCommand(program, {
     name: "run",

@@ -41,7 +41,7 @@ const CASE = `A case:
   errors: []              # the same for parts that cannot be read
 `;
 
-/** `test`. */
+/** Adds the command `test`. */
 export function test(program: Command, { io, settings, finish }: CommandContext): void {
   const command = addCommand(program, {
     name: "test",

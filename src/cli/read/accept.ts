@@ -40,7 +40,7 @@ interface AcceptFlags extends Omit<ReaderFlags, "source"> {
 /** Findings that are listed; of the others the number is said. */
 const SHOWN = 20;
 
-/** `accept`. */
+/** Adds the command `accept`. */
 export function accept(program: Command, context: CommandContext): void {
   const command = addCommand(program, {
     name: "accept [observation]",

@@ -13,7 +13,7 @@ interface CoverageFlags extends ReaderFlags {
 /** Workloads without a report that are named one by one. */
 const NAMED = 50;
 
-/** `coverage`. */
+/** Adds the command `coverage`. */
 export function coverage(program: Command, context: CommandContext): void {
   const command = addCommand(program, {
     name: "coverage",

@@ -17,7 +17,7 @@ interface DiffFlags extends ReaderFlags {
   readonly output?: "json";
 }
 
-/** `diff`. */
+/** Adds the command `diff`. */
 export function diff(program: Command, context: CommandContext): void {
   const command = addCommand(program, {
     name: "diff",
@@ -116,7 +116,7 @@ interface Expired {
   readonly justification: string;
 }
 
-/** Those that expired in the span; undefined where the user may not list them. */
+/** The exceptions that expired in the span; undefined where the user may not list them. */
 async function expiredIn({ api, selection }: Reader, span: Span): Promise<readonly Expired[] | undefined> {
   const exceptions = await listExceptions(api, selection);
   return exceptions?.map(({ metadata, spec }): Expired => {

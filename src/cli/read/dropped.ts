@@ -29,7 +29,7 @@ const CSV_FIELDS = [
   "reason",
 ] as const;
 
-/** `dropped`. */
+/** Adds the command `dropped`. */
 export function dropped(program: Command, context: CommandContext): void {
   const command = addCommand(program, {
     name: "dropped",

@@ -26,7 +26,7 @@ interface ExportFlags extends ReaderFlags {
   readonly keep?: string;
 }
 
-/** `export`. */
+/** Adds the command `export`. */
 export function exportFindings(program: Command, context: CommandContext): void {
   const command = addCommand(program, {
     name: "export",

@@ -17,7 +17,7 @@ interface GetFlags extends ReaderFlags {
   readonly output?: LineFormat;
 }
 
-/** `get`. */
+/** Adds the command `get`. */
 export function get(program: Command, context: CommandContext): void {
   const command = addCommand(program, {
     name: "get",
@@ -66,7 +66,7 @@ export function get(program: Command, context: CommandContext): void {
     });
 }
 
-/** `rule`. */
+/** Adds the command `rule`. */
 export function rule(program: Command, context: CommandContext): void {
   const command = addCommand(program, {
     name: "rule <rule>",

@@ -13,11 +13,11 @@ import { readLiveConfig } from "../operate/live_config.ts";
 import { placesOf } from "./dropped.ts";
 import { eventOfRule } from "./event_of.ts";
 
-/** What is looked for. */
+/** The finding that is looked for. */
 export interface Wanted {
   readonly rule: string;
   readonly workload: string | undefined;
-  /** That it belongs to. */
+  /** The namespace that the finding belongs to; undefined: any. */
   readonly namespace: string | undefined;
 }
 

@@ -14,7 +14,7 @@ interface TopFlags extends ReaderFlags {
   readonly output?: "json";
 }
 
-/** `top`. */
+/** Adds the command `top`. */
 export function top(program: Command, context: CommandContext): void {
   const command = addCommand(program, {
     name: "top",

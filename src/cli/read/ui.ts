@@ -12,7 +12,7 @@ interface UiFlags extends ClusterFlags {
   readonly open?: boolean;
 }
 
-/** `ui`. */
+/** Adds the command `ui`. */
 export function ui(program: Command, context: CommandContext): void {
   const command = addCommand(program, {
     name: "ui",

@@ -24,7 +24,7 @@ interface WhyFlags extends ReaderFlags {
 /** Most Observations that are shown in full if several match. */
 const TOLD = 5;
 
-/** `why`. */
+/** Adds the command `why`. */
 export function why(program: Command, context: CommandContext): void {
   const command = addCommand(program, {
     name: "why [observation]",

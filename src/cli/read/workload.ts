@@ -14,7 +14,7 @@ interface WorkloadFlags extends ReaderFlags {
   readonly output?: "json";
 }
 
-/** `workload`. */
+/** Adds the command `workload`. */
 export function workload(program: Command, context: CommandContext): void {
   const command = addCommand(program, {
     name: "workload <workload>",

@@ -218,7 +218,7 @@ function isHex(text: string): boolean {
 const SECRET = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
 const LOW_BITS = 21;
 
-/** The key of a fingerprint, by its first two words. */
+/** The key of a fingerprint in the index, made of its first 53 bits and a secret of this process. */
 export function keyOfWords(high: number, low: number): number {
   return ((high ^ SECRET) >>> 0) * 2 ** LOW_BITS + (low >>> (32 - LOW_BITS));
 }
@@ -229,7 +229,7 @@ export function fingerprintKey(fingerprint: string): number {
   return keyOfWords(high, low);
 }
 
-/** The part of a fingerprint that names hold, in four words; the last is filled up with zeros. */
+/** The first 100 bits of a fingerprint, which names contain, as four words of 32 bits; the last is filled up with zeros. */
 export function nameWords(fingerprint: string): number[] {
   return hexWords(nameFingerprint(fingerprint).padEnd(32, "0"), 4);
 }
