@@ -5,7 +5,7 @@ import { parse } from "./json.ts";
 import { type ApiResource, apiVersion, type Version } from "./resources.ts";
 import { conform, KEEPS_UNKNOWN } from "./schema.ts";
 
-/** What a request speaks of: one resource in one version, and where. */
+/** What a request is about: one resource in one version, and its namespace and name. */
 export interface Target {
   readonly resource: ApiResource;
   readonly version: Version;

@@ -27,7 +27,7 @@ export const OBSERVATION_FILTERS: ResourceType = {
 export const MAX_FILTERS = 1_000;
 /** Most ObservationFilters of any other namespace; the oldest are active. */
 export const MAX_TENANT_FILTERS = 20;
-/** Longest spec of one, as JSON. */
+/** Longest spec of an ObservationFilter, in characters of JSON. */
 export const MAX_SPEC_LENGTH = 262_144;
 /** Most filters over the limit that are kept by name. Further ones get their condition once and are then forgotten. */
 const MAX_SURPLUS = 10_000;

@@ -6,7 +6,7 @@ import type { WatchEvent } from "./watch.ts";
 /** If the API server answers 403 for longer than this, permission is missing. */
 const GRACE_MS = 30_000;
 
-/** The 403 answers to one watch. */
+/** Judges the 403 answers to one watch by how long they have come without a break. */
 export class Denial {
   readonly #clock: Clock;
   #since: number | undefined;

@@ -85,7 +85,7 @@ const MAX_PENDING = 100;
 const MAX_WRITTEN = 256;
 const MAX_MESSAGE = 1_000;
 
-/** A recorder that holds at most 100 Events back and writes 25 at once, then one every 5 s. */
+/** Creates a recorder that keeps at most 100 Events waiting, and writes the first 25 at once, then one every 5 s. */
 export function createEventRecorder(options: EventRecorderOptions): EventRecorder {
   const { signal, clock = systemClock, burst = 25, refillMs = 5_000, log = logger("events") } = options;
   const { sleep } = options;

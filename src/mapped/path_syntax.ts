@@ -17,7 +17,7 @@ export type PathStep = { readonly kind: "keys"; readonly joins: readonly Joins[]
 /** For each position of a run of keys: the dotted joins that start there, longest first. */
 export type Joins = readonly { readonly key: string; readonly next: number }[];
 
-/** `.a["b.c"][0].d[*]` as steps; neighbouring keys make one run, so that a literal dotted key can be tried first. */
+/** Parses a path such as `.a["b.c"][0].d[*]` into steps; neighbouring keys make one run, so that a literal dotted key can be tried first. */
 export function parseSteps(text: string, whole: string): readonly PathStep[] {
   if (text === "" || text === ".") return [];
   const steps: PathStep[] = [];

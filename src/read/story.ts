@@ -8,7 +8,7 @@ export interface Happening {
   readonly row: ObservationRow;
 }
 
-/** Each row's beginning, acceptance and end, oldest first. */
+/** The story of these rows: when each began, was accepted and ended, oldest first. */
 export function storyOf(rows: readonly ObservationRow[]): Happening[] {
   const happenings = rows.flatMap((row): Happening[] => [
     { at: row.firstSeenAt, what: "found", row },

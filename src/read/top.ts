@@ -106,7 +106,7 @@ export function groupOf(row: Grouped, by: Grouping): string {
   }
 }
 
-/** Sorts what has counts: worst first, then by name. */
+/** Compares two groups for a sort: those with more of the worst severity first, then by name. */
 export function byWorstCounts(
   one: Pick<Group, "name" | "counts">,
   other: Pick<Group, "name" | "counts">,

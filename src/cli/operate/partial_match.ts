@@ -1,6 +1,6 @@
 /** Partial match: every expected value must be there, and others may be. */
 
-/** Each difference as `event 1: observation.spec.severity: expected "HIGH", received "LOW"`. Lists match whole. */
+/** Compares by partial match and returns each difference as `event 1: observation.spec.severity: expected "HIGH", received "LOW"`. Lists match whole. */
 export function differences(expected: unknown, actual: unknown, where: string): string[] {
   return [...compare(expected, actual, "")].map((difference) => `${where}: ${difference}`);
 }

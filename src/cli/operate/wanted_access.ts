@@ -25,7 +25,7 @@ export interface PlacedIngester {
   readonly compiled: CompiledIngester;
 }
 
-/** One entry for each verb, resource and namespace. */
+/** The rights that the program needs, one entry for each verb, resource and namespace. */
 export function wantedAccess({ settings, sources, ingesters }: WantedOptions): WantedAccess[] {
   return [
     ...accessesOf(rbacRules(settings, sources)),

@@ -103,7 +103,7 @@ async function filterLines(api: KubeApi, { settings, rule, namespace }: Question
   return [...certain, ...possible.length > 0 ? ["  Filters in force may leave it out:", ...possible] : []];
 }
 
-/** Of the ConfigMap, ObservationFilters and Ingesters. */
+/** Reads the filter documents in force: of the ConfigMap, of ObservationFilters and of Ingesters. */
 export async function documentsInForce(api: KubeApi, settings: Settings): Promise<FilterDocument[]> {
   const { filters, mapped } = await readLiveConfig(api, settings);
   const own = mapped.flatMap((object): FilterDocument[] => {

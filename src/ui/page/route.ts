@@ -115,7 +115,7 @@ export function hrefOf(view: View, filter: FindingFilter = {}, extra: Extra = {}
   return `/?view=${view}${query ? `&${query}` : ""}`;
 }
 
-/** A value as a filter's key has it: a comma in it is no separator. */
+/** A value escaped for a filter's key, so that a comma in it separates nothing. */
 export function oneValue(value: string): string {
   return value.replace(/[\\,]/g, "\\$&");
 }
