@@ -159,6 +159,26 @@ Deno.test("docs: every function that the code of a page imports is exported", as
   assertEquals(missing, []);
 });
 
+Deno.test("docs: every function that a page names is in one of the files that it names beside it", async () => {
+  const missing: string[] = [];
+  let found = 0;
+  for (const { path, text } of pages) {
+    for (const passage of text.split(/\n\s*\n|(?<=\|)\n/)) {
+      const spans = [...passage.matchAll(/`([^`\n]+)`/g)].map(([, span = ""]) => span);
+      const beside = spans.filter((span) => /^(?:src|scripts|tests)\/[\w./]+\.ts$/.test(span));
+      const names = spans.flatMap((span) => /^(\w+)\(\)$/.exec(span)?.[1] ?? []);
+      if (beside.length === 0 || names.length === 0) continue;
+      const code = (await Promise.all(beside.map((file) => Deno.readTextFile(join(ROOT, file))))).join("\n");
+      for (const name of names) {
+        found++;
+        if (!new RegExp(`\\b${name}\\(`).test(code)) missing.push(`${path}: ${name}`);
+      }
+    }
+  }
+  assertEquals(missing, []);
+  assertEquals(found > 5, true, `${found} functions`);
+});
+
 Deno.test("docs: every environment variable is a setting, or one the scripts read", async () => {
   const read = new Set<string>();
   for (const folder of ["scripts", "tests"]) {

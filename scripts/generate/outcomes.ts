@@ -4,6 +4,8 @@ import {
   FILTER_REASON_MEANINGS,
   PAYLOAD_ERROR_MEANINGS,
 } from "../../src/model/outcome.ts";
+import { DELETE_REASON_MEANINGS } from "../../src/store/deletes.ts";
+import { UNCOUNTED_REASON_MEANINGS } from "../../src/store/repeats.ts";
 import { type GeneratedFile, markdown, table } from "./file.ts";
 
 export function generateOutcomes(): GeneratedFile[] {
@@ -29,7 +31,18 @@ ${reasons(FAIL_REASON_MEANINGS)}
 
 What cannot be read yields no event; it is an error of its source, counted in \`zen_watcher_payload_errors_total\`.
 
-${reasons(PAYLOAD_ERROR_MEANINGS)}`;
+${reasons(PAYLOAD_ERROR_MEANINGS)}
+## Repeats that are not counted
+
+A repeat ends as \`deduped\` at once, and its count is written within some seconds. A count that cannot be written is in
+\`zen_watcher_repeats_uncounted_total\`; the Observation that it repeats shows too few \`occurrences\`.
+
+${reasons(UNCOUNTED_REASON_MEANINGS)}
+## Deleted Observations
+
+\`zen_watcher_observations_deleted_total\` counts what zen-watcher deletes, and not what others delete.
+
+${reasons(DELETE_REASON_MEANINGS)}`;
   return [markdown("docs/reference/outcomes.md", "Outcomes and reasons", body)];
 }
 

@@ -9,7 +9,7 @@ import { watch, WATCH_ERROR_REASONS, type WatchState, type WatchTuning } from ".
 import { SOURCES } from "../sources/registry.ts";
 import { categoriesOf, type Source, watchedResources } from "../sources/source.ts";
 import type { SourceStates } from "../sources/status.ts";
-import { DELETE_REASONS } from "../store/deletes.ts";
+import { DELETE_REASON_MEANINGS } from "../store/deletes.ts";
 import { CREATE_ERROR_REASONS } from "../store/refusal.ts";
 import type { Books, Metrics } from "../telemetry/metrics.ts";
 import { openEndpointSeries, openSourceSeries } from "../telemetry/series.ts";
@@ -91,7 +91,7 @@ export class SourceSet {
         kind: source.kind,
         categories: categoriesOf(source),
         createErrors: CREATE_ERROR_REASONS,
-        deletes: DELETE_REASONS,
+        deletes: Object.keys(DELETE_REASON_MEANINGS),
         watchErrors: source.feeds.some(({ type }) => type !== "post")
           ? [...WATCH_ERROR_REASONS, "internal"]
           : [],

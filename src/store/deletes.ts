@@ -13,9 +13,14 @@ import type { Metrics } from "../telemetry/metrics.ts";
 import type { ObservationIndex, Row } from "./index/mod.ts";
 import { OBSERVATIONS } from "./observations.ts";
 
-/** Values of the label `reason` of `observations_deleted_total`. */
-export const DELETE_REASONS = ["expired", "budget", "merged"] as const;
-export type DeleteReason = typeof DELETE_REASONS[number];
+/** Why zen-watcher deletes Observations, and what each word means. */
+export const DELETE_REASON_MEANINGS = {
+  expired: "its TTL is over, and no report contains it",
+  budget: "the storage budget is exceeded",
+  merged: "the same finding is stored in its own namespace too, which had refused it before",
+} as const;
+/** One of the reasons for a delete. */
+export type DeleteReason = keyof typeof DELETE_REASON_MEANINGS;
 
 /** Values of the label `error_type` of failed deletes. */
 const ERROR_TYPES = [

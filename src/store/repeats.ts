@@ -88,9 +88,14 @@ const TTL_SHARE = 10;
 /** At most one log line in this time, however many writes are refused, or repeats uncounted. */
 const QUIET_LOG_MS = 60_000;
 
-/** Values of the label `reason` of `repeats_uncounted_total`. */
-const UNCOUNTED_REASONS = ["deleted", "queue_full", "refused", "rejected"] as const;
-type UncountedReason = typeof UNCOUNTED_REASONS[number];
+/** Why repeats are not counted, and what each word means. */
+export const UNCOUNTED_REASON_MEANINGS = {
+  deleted: "the Observation was deleted before the count was written; the next event creates it again",
+  queue_full: "more objects repeat than counts can wait to be written",
+  refused: "a missing right or a policy refuses too many counts",
+  rejected: "the API server will never take the count",
+} as const;
+type UncountedReason = keyof typeof UNCOUNTED_REASON_MEANINGS;
 
 const TOO_MANY_REFUSED = "too many status writes are refused";
 
@@ -107,7 +112,7 @@ interface Said {
 /** Creates the repeats of a process. */
 export function createRepeats(options: RepeatsOptions): Repeats {
   const { updates, index, clock, log, metrics, maxSize = 20_000, writesPerSecond = 200 } = options;
-  for (const reason of UNCOUNTED_REASONS) metrics.repeatsUncounted.inc({ reason }, 0);
+  for (const reason of Object.keys(UNCOUNTED_REASON_MEANINGS)) metrics.repeatsUncounted.inc({ reason }, 0);
   const origins = new ContentOrigins(clock, options.contentSilenceMs);
   const common = {
     clock,
