@@ -8,8 +8,8 @@ const HELP = `
 Usage: deno run -A scripts/tools.ts [NAME…]
 
 Finds or builds the tools that tests use, at fixed versions, outside the repository: helm, opa, actionlint,
-krew, validate-krew-manifest, promtool, chromium-headless-shell, alertmanager, checkov and gatekeeper. Without a name: all
-but the last three.
+krew, validate-krew-manifest, promtool, chromium-headless-shell, alertmanager, checkov, gatekeeper and reports-controller
+(Kyverno's). Without a name: all but the last four.
 `;
 
 /** Go's tools, by name: the package and its version. */
@@ -27,8 +27,8 @@ const DEBIAN_TOOLS = {
 } as const;
 
 /**
- * Go programs that are built in a copy of their module: with `file`, which their release would make, made first. Files of the
- * module that are `kept` are put beside the program.
+ * Go programs that are built in a copy of their module: with `file`, which their release would make, made first. Files and
+ * folders of the module that are `kept` are put beside the program.
  */
 const GO_COPIES = {
   alertmanager: {
@@ -44,6 +44,13 @@ const GO_COPIES = {
     package: ".",
     file: undefined,
     kept: ["deploy/gatekeeper.yaml"],
+  },
+  "reports-controller": {
+    module: "github.com/kyverno/kyverno",
+    version: "v1.19.1",
+    package: "./cmd/reports-controller",
+    file: undefined,
+    kept: ["config/crds", "config/install-latest-testing.yaml"],
   },
 } as const;
 const PYTHON_TOOLS = { checkov: "3.3.30" } as const;
@@ -62,6 +69,7 @@ export async function ensureTool(name: ToolName): Promise<string> {
       return await ensureCommand(name, DEBIAN_TOOLS[name]);
     case "alertmanager":
     case "gatekeeper":
+    case "reports-controller":
       return await fromCopy(name);
     case "checkov":
       return await fromPython(name);
@@ -87,9 +95,10 @@ async function fromCopy(name: keyof typeof GO_COPIES): Promise<string> {
         await Deno.mkdir(dirname(join(copy, file)), { recursive: true });
         await Deno.writeTextFile(join(copy, file), "");
       }
-      for (const each of kept) await Deno.copyFile(join(copy, each), join(folder, basename(each)));
+      for (const each of kept) await run("cp", ["-R", "-T", join(copy, each), join(folder, basename(each))]);
       const env = { CGO_ENABLED: "0", GOWORK: "off", GOFLAGS: "-mod=mod -buildvcs=false" };
-      await run("go", ["build", "-o", output, path], { why, env, cwd: copy });
+      const build = ["build", "-trimpath", "-ldflags", "-s -w", "-o", output, path];
+      await run("go", build, { why, env, cwd: copy });
     } finally {
       await Deno.remove(copy, { recursive: true });
     }
@@ -163,7 +172,13 @@ async function main(_: unknown, words: readonly string[]): Promise<void> {
     "promtool",
     "chromium-headless-shell",
   ];
-  const known: readonly ToolName[] = [...usual, "alertmanager", "checkov", "gatekeeper"];
+  const known: readonly ToolName[] = [
+    ...usual,
+    "alertmanager",
+    "checkov",
+    "gatekeeper",
+    "reports-controller",
+  ];
   for (const word of words.length > 0 ? words : usual) {
     const name = known.find((each) => each === word);
     if (!name) throw new Error(`Cannot find tool "${word}": expected ${known.join(", ")}`);

@@ -8,20 +8,22 @@ Lets real tools report to the program and compares what each found with what is 
 
 Without --all only kube-controller-manager's Events. The API server's audit webhook, and Prometheus with the rules and
 dashboards, are among the tests against a real API server. In no package registry are Falco, falcosidekick, Trivy Operator,
-kube-bench, Kubescape, Polaris and cert-manager's controller: tests/fixtures holds what they really sent. Kyverno's
-reports-controller takes twenty minutes to build and is not run.
+kube-bench, Kubescape, Polaris and cert-manager's controller: tests/fixtures holds what they really sent.
 
-  --all    also those that take minutes to build or install: Prometheus with Alertmanager, Checkov, and Gatekeeper's audit
+  --all    also those that take minutes to build or install: Prometheus with Alertmanager, Checkov, Gatekeeper's audit and
+           Kyverno's reports-controller
 `;
 
 const ALL = "--all";
 /** What the quick form leaves out. */
-const LONG = ["alertmanager", "checkov", "gatekeeper"].map((name) => `tests/tools/${name}_test.ts`);
+const LONG = ["alertmanager", "checkov", "gatekeeper", "reports_controller"].map((name) =>
+  `tests/tools/${name}_test.ts`
+);
 
 async function suite(words: readonly string[]): Promise<number> {
   const all = words.includes(ALL);
   if (all) {
-    for (const tool of ["promtool", "alertmanager", "checkov", "gatekeeper"] as const) {
+    for (const tool of ["promtool", "alertmanager", "checkov", "gatekeeper", "reports-controller"] as const) {
       await ensureTool(tool);
     }
   }

@@ -1,4 +1,4 @@
-/** The program in this process on a real API server, as a user who may do all, with one of the examples in force. */
+/** The program in this process on a real API server, as a user who may do all. */
 import type { JsonObject } from "../../src/model/json.ts";
 import { fixedConnection } from "../../src/kube/api.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
@@ -9,19 +9,19 @@ import { applyObjects, ensureNamespaces } from "../support/objects.ts";
 const CRDS = ["observation", "observationexception", "observationfilter", "ingester", "observationmapping"];
 
 export interface ProgramOptions {
-  /** A file of examples/. */
-  readonly example: string;
+  /** A file of examples/ to put in force. */
+  readonly example?: string;
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** Installs the CRDs and the example, and starts the program. */
+/** Installs the CRDs and the example, if any, and starts the program. */
 export async function startProgram(
   cluster: Cluster,
   { example, env = {} }: ProgramOptions,
 ): Promise<TestApp> {
   await cluster.applyCrds(CRDS.map((name) => new URL(`../../crds/${name}.yaml`, import.meta.url)));
   await ensureNamespaces(cluster, ["zen-system"]);
-  await applyObjects(cluster, (await loadExamples(example)) as unknown as JsonObject[]);
+  if (example) await applyObjects(cluster, (await loadExamples(example)) as unknown as JsonObject[]);
   const authorization = `Bearer ${cluster.user("admin").token}`;
   const server = fixedConnection({ server: cluster.url, caPem: cluster.caPem, authorization });
   return await startTestApp({ server, env });
