@@ -79,6 +79,8 @@ const DISCARD_MS = 1_000;
 /** How long an own connection may wait to be accepted before the port counts as dead. */
 const ACCEPT_MS = 2_000;
 const ACCEPT_POLL_MS = 50;
+/** A connection that has sent nothing for so long is idle; before, its head is on the way: a probe's must not be the first to go. */
+const FRESH_MS = 1_000;
 
 /** The one kind of answer that is written while it is made. */
 const EVENT_STREAM = "text/event-stream";
@@ -101,7 +103,7 @@ export async function listen(app: Served, options: ListenOptions): Promise<Liste
   const handler = (incoming: IncomingMessage) => (request: Request) =>
     app.fetch(request, bindingsOf(incoming));
   const server = await createHttpServer((request, response) => {
-    connections.request(request.socket, response);
+    if (!connections.request(request.socket, response)) return;
     answer(handler(request), { incoming: request, outgoing: response }).catch((error) => {
       log.error("Request failed", { error });
       response.destroy();
@@ -375,7 +377,7 @@ export interface ConnectionsOptions {
 /** What a connection is doing. Times are of the monotonic clock, in milliseconds. */
 type State =
   /** No complete head of its first or next request yet; `bytes` had come when its last request ended. */
-  | { readonly phase: "idle"; readonly since: number; readonly bytes: number }
+  | { readonly phase: "idle"; readonly since: number; readonly bytes: number; readonly isFirst: boolean }
   /** A request is being read or answered. */
   | { readonly phase: "request"; readonly since: number; readonly response: ServerResponse; endedAt: number };
 
@@ -415,7 +417,7 @@ class Connections {
       this.#close(victim);
     }
     const key = keyOf(socket);
-    const connection = { socket, state: idleState(socket) };
+    const connection = { socket, state: idleState(socket, { isFirst: true }) };
     this.#open.set(key, connection);
     this.#options.onCount(this.#open.size);
     socket.once("close", () => {
@@ -425,18 +427,29 @@ class Connections {
     });
   }
 
-  /** A request's head came in on a connection. */
-  request(socket: Socket, response: ServerResponse): void {
+  /**
+   * A request's head came in on a connection. False, and the connection is closed, where the answer to the one before is not taken yet:
+   * node:http on Deno 2.9.6 hands out pipelined requests all at once, and their answers would wait in memory without a bound. No
+   * sender, probe or scraper pipelines.
+   */
+  request(socket: Socket, response: ServerResponse): boolean {
     const connection = this.#open.get(keyOf(socket));
-    if (!connection) return;
+    if (!connection) return false;
+    const { state: before } = connection;
+    if (before.phase === "request" && !before.response.writableFinished) {
+      this.#options.onRefused();
+      this.#close(connection);
+      return false;
+    }
     if (this.#closing) response.setHeader("connection", "close");
     const state: State = { phase: "request", since: performance.now(), response, endedAt: 0 };
     connection.state = state;
     response.once("close", () => {
       if (connection.state !== state) return;
-      connection.state = idleState(connection.socket);
+      connection.state = idleState(connection.socket, { isFirst: false });
       if (this.#closing) connection.socket.end();
     });
+    return true;
   }
 
   /** Closes connections whose client does not take its answer. */
@@ -483,12 +496,15 @@ class Connections {
 }
 
 function kindOf({ socket, state }: Connection): "idle" | "head" | "body" | undefined {
-  if (state.phase === "idle") return socket.bytesRead > state.bytes ? "head" : "idle";
+  if (state.phase === "idle") {
+    const isFresh = state.isFirst && performance.now() - state.since < FRESH_MS;
+    return isFresh || socket.bytesRead > state.bytes ? "head" : "idle";
+  }
   return state.response.req.complete ? undefined : "body";
 }
 
-function idleState(socket: Socket): State {
-  return { phase: "idle", since: performance.now(), bytes: socket.bytesRead };
+function idleState(socket: Socket, { isFirst }: { readonly isFirst: boolean }): State {
+  return { phase: "idle", since: performance.now(), bytes: socket.bytesRead, isFirst };
 }
 
 function keyOf({ remoteAddress = "", remotePort = 0 }: Socket): string {

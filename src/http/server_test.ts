@@ -184,6 +184,46 @@ Deno.test("listen() closes the oldest unfinished head, then the oldest unfinishe
   assert((await hangingToo.read()).includes("late"));
 });
 
+Deno.test("listen() closes the oldest unfinished head before a connection that has just been opened", async () => {
+  const limits = { ...SHORT, headMs: 60_000, idleMs: 60_000 };
+  await using server = await serveTest({ maxConnections: 2, limits });
+  using oldest = await Raw.connect(server.listener, UNFINISHED["a head that never ends"]);
+  await eventually("the connection", async () => await server.connections() === 1);
+  // A probe whose head is still on the way.
+  using probe = await Raw.connect(server.listener);
+  await eventually("both connections", async () => await server.connections() === 2);
+  using _flood = await Raw.connect(server.listener, UNFINISHED["a head that never ends"]);
+  assertEquals(await oldest.untilClosed(), "");
+  await probe.write(HEAD);
+  assert((await probe.read()).includes("hello"));
+});
+
+Deno.test("listen() closes a connection whose client pipelines, and starts none of its further requests", async () => {
+  await using server = await serveTest();
+  using raw = await Raw.connect(server.listener, "GET /hang HTTP/1.1\r\nhost: a\r\n\r\n".repeat(20));
+  assertEquals(await raw.untilClosed(), "");
+  assertEquals([server.hanging(), await server.refused(), await server.connections()], [1, 1, 0]);
+});
+
+Deno.test("listen() closes a connection whose client asks again before it has taken an answer", async () => {
+  const large = new Uint8Array(16 * 2 ** 20);
+  let requests = 0;
+  const listener = await listen({ fetch: () => (requests++, new Response(large)) }, {
+    address: "127.0.0.1",
+    port: 0,
+    setting: "METRICS_PORT",
+    maxConnections: 10,
+    requestTimeoutMs: 300,
+    limits: { ...SHORT, answerMs: 60_000 },
+  });
+  using raw = await Raw.connect(listener, HEAD);
+  await eventually("the first request", () => requests === 1);
+  await raw.write(HEAD);
+  await raw.untilClosed();
+  assertEquals(requests, 1);
+  await listener.shutdown();
+});
+
 Deno.test("listen() cuts off a client that does not take its answer", async () => {
   const metrics = createMetrics();
   const large = new Uint8Array(64 * 2 ** 20);

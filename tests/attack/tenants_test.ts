@@ -9,23 +9,16 @@ import { type Controller, startController } from "../../scripts/support/controll
 import { createNamespaces, installCrds } from "../../scripts/support/feed.ts";
 import { OBSERVATIONS } from "../../src/store/observations.ts";
 import { type DevCluster, type DevClusterOptions, startDevCluster } from "../../src/devcluster/mod.ts";
-import { fixedConnection, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
+import { fixedConnection, type KubeObject } from "../../src/kube/api.ts";
 import { createKubeClient, type KubeClient } from "../../src/kube/client.ts";
 import { report } from "../cluster/watching.ts";
 import { alert } from "../support/alerts.ts";
 import { eventually } from "../support/eventually.ts";
 import { storedObservation } from "../support/observation.ts";
+import { POLICY_REPORTS, policyReport } from "../support/policy_reports.ts";
 
 const SCALE = LONG ? 10 : 1;
 const MIB = 2 ** 20;
-const POLICY_REPORTS: ResourceType = {
-  group: "wgpolicyk8s.io",
-  version: "v1alpha2",
-  plural: "policyreports",
-  kind: "PolicyReport",
-  namespaced: true,
-};
-
 type Gate = NonNullable<DevClusterOptions["gate"]>;
 
 interface Target extends AsyncDisposable {
@@ -194,28 +187,6 @@ Deno.test("a namespace that takes seconds for each create delays no other's aler
   });
   assertEquals((await target.stored()).length, 120);
 });
-
-/** A PolicyReport of so many failed results, each by another engine where `engines` says so. */
-function policyReport(
-  namespace: string,
-  name: string,
-  { results, engines = 0 }: { readonly results: number; readonly engines?: number },
-): KubeObject {
-  return {
-    apiVersion: "wgpolicyk8s.io/v1alpha2",
-    kind: "PolicyReport",
-    metadata: { namespace, name },
-    scope: { apiVersion: "v1", kind: "Pod", name, namespace },
-    results: Array.from({ length: results }, (_, index) => ({
-      policy: `policy-${index}`,
-      rule: "rule",
-      result: "fail",
-      severity: "high",
-      message: `result ${index}`,
-      source: engines > 0 ? `engine-${index % engines}` : "kyverno",
-    })),
-  } as unknown as KubeObject;
-}
 
 Deno.test("a tenant's reports, far more than the rate lets through, delay no other namespace's", async () => {
   await using target = await startTarget({

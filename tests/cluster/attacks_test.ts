@@ -1,0 +1,135 @@
+/**
+ * Every attack in turn on the bundle with the chart's rights and settings, on a real API server, beside the undisturbed load of
+ * other sources. Prints one table. `ZEN_ATTACK=long` makes each attack about ten times as large.
+ */
+import { assert, assertEquals } from "@std/assert";
+import { table } from "../../scripts/support/table.ts";
+import { type Attack, ATTACKS } from "../attack/attacks.ts";
+import { keptOf } from "../attack/others.ts";
+import { forgetPeak, type Ground, startGround, usageOf } from "../attack/real_ground.ts";
+import { errorMessage } from "../../src/model/error_message.ts";
+import { say } from "../chaos/form.ts";
+import { closedBooks } from "../support/books.ts";
+import { ensureNamespaces } from "../support/objects.ts";
+
+const MAX_MIB = 300;
+/** Alerts of the others before and after each attack, in their own measure. */
+const ALERTS_AROUND = 20;
+const UNDISTURBED: Attack = {
+  name: "none",
+  async strike({ others }) {
+    await others.accept(100);
+    return "";
+  },
+};
+const HEAD = [
+  "attack",
+  "s",
+  "CPU s",
+  "peak MiB",
+  "health ms",
+  "failed",
+  "lease lost",
+  "others/s",
+  "ratio",
+  "slowest ms",
+  "sent again",
+  "stored",
+  "lost",
+  "doubled",
+  "what came of it",
+];
+
+interface Outcome {
+  readonly name: string;
+  readonly peakMib: number;
+  readonly probes: number;
+  readonly failedProbes: readonly string[];
+  readonly isLeaseLost: boolean;
+  readonly perSecond: number;
+  readonly lost: number;
+  readonly doubled: number;
+  readonly cells: (undisturbedPerSecond: number) => readonly string[];
+}
+
+async function outcomeOf(ground: Ground, attack: Attack, number: number): Promise<Outcome> {
+  const { cluster, controller } = ground;
+  const namespace = `others-${number}`, evil = `evil-${number}`;
+  await ensureNamespaces(cluster, [evil, namespace]);
+  await attack.prepare?.({ ...ground, evil });
+  await forgetPeak(controller);
+  const before = await usageOf(controller);
+  const lease = await ground.lease();
+  const startedAt = performance.now();
+  // A report that is changed after etcd was restored from a copy without it cannot be changed.
+  using others = await ground.startOthers(namespace, {
+    alertsPerSecond: 20,
+    changesPerSecond: attack.restoresEtcd ? 0 : 2,
+  });
+  await others.accept(ALERTS_AROUND);
+  const came = await attack.strike({ ...ground, others, evil });
+  const since = attack.restoresEtcd ? Date.now() : 0;
+  await others.accept(ALERTS_AROUND);
+  const met = await others.end();
+  const seconds = (performance.now() - startedAt) / 1_000;
+  const after = await usageOf(controller);
+  const kept = await keptOf(cluster, { met, namespace, since });
+  const isLeaseLost = await ground.lease() !== lease;
+  await attack.cleanUp?.({ ...ground, evil });
+  await closedBooks(controller.url);
+  return {
+    name: attack.name,
+    peakMib: after.peakMib,
+    probes: met.probes,
+    failedProbes: met.failedProbes,
+    isLeaseLost: isLeaseLost && !attack.restoresEtcd,
+    perSecond: met.alertsPerSecond,
+    lost: kept.lost,
+    doubled: kept.doubled,
+    cells: (undisturbedPerSecond) => [
+      attack.name,
+      seconds.toFixed(0),
+      (after.cpuS - before.cpuS).toFixed(1),
+      after.peakMib.toFixed(0),
+      met.slowestProbeMs.toFixed(0),
+      `${met.failedProbes.length} of ${met.probes}`,
+      isLeaseLost ? "yes" : "no",
+      met.alertsPerSecond.toFixed(1),
+      (met.alertsPerSecond / undisturbedPerSecond).toFixed(2),
+      met.slowestMs.toFixed(0),
+      String(met.refused + met.unanswered),
+      String(kept.wanted),
+      String(kept.lost),
+      String(kept.doubled),
+      came,
+    ],
+  };
+}
+
+Deno.test(
+  "under every attack memory is bounded, probes are answered, the lease is kept, and nothing of others is lost or doubled",
+  {
+    ignore: Deno.build.os !== "linux",
+  },
+  async () => {
+    await using ground = await startGround();
+    const only = Deno.env.get("ZEN_ATTACK_ONLY");
+    const attacks = ATTACKS.filter(({ name }) => only === undefined || name.includes(only));
+    const outcomes: Outcome[] = [];
+    try {
+      for (const [number, attack] of [UNDISTURBED, ...attacks].entries()) {
+        outcomes.push(await outcomeOf(ground, attack, number));
+      }
+    } finally {
+      const undisturbed = outcomes[0]?.perSecond ?? NaN;
+      say(table(HEAD, outcomes.map(({ cells }) => cells(undisturbed))));
+    }
+    assert(outcomes.every(({ probes }) => probes > 0));
+    const failures = outcomes.flatMap(({ name, peakMib, failedProbes, isLeaseLost, lost, doubled }) =>
+      peakMib < MAX_MIB && failedProbes.length === 0 && !isLeaseLost && lost === 0 && doubled === 0
+        ? []
+        : [{ name, peakMib, failedProbes, isLeaseLost, lost, doubled }]
+    );
+    assertEquals(failures, []);
+  },
+);
