@@ -105,3 +105,39 @@ Deno.test("expressionCompiler() takes other variables", () => {
     true,
   );
 });
+
+Deno.test("an expression whose steps are spent goes through no more of its list, however long that is", () => {
+  const spent = (text: string, list: readonly unknown[]) => {
+    let read = 0;
+    const counting = new Proxy(list, {
+      get: (
+        target,
+        key,
+      ) => (typeof key === "string" && /^\d+$/.test(key) && read++, Reflect.get(target, key)),
+    });
+    assertThrows(
+      () =>
+        compileFilterExpression(text).evaluate({ ...filterVariables(EVENT), details: { list: counting } }),
+      ExpressionError,
+      "steps",
+    );
+    return read;
+  };
+  for (const text of ["details.list.all(x, x != 'b')", "details.list.exists(x, x == 'b')"]) {
+    const [long, longer] = [60_000, 240_000].map((length) => spent(text, Array(length).fill("a")));
+    assertEquals(long, longer, text);
+  }
+});
+
+Deno.test("a join costs the separators that it copies", () => {
+  const details = { text: ",".repeat(4_000) };
+  assertThrows(
+    () =>
+      compileFilterExpression("details.text.split(',').join(details.text) == ''").evaluate({
+        ...filterVariables(EVENT),
+        details,
+      }),
+    ExpressionError,
+    "steps",
+  );
+});

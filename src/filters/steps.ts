@@ -93,12 +93,40 @@ export function meter(node: ASTNode): void {
       throw error;
     }
   }
+  endLoopWhenSpent(node);
   const cost = costOf(node);
   const handle = checked.handle;
   if (!cost || !handle) return;
   checked.handle = (...given) => {
     cost(given);
     return handle(...given);
+  };
+}
+
+/** What the library puts in the place of `all`, `exists` and `filter`. */
+interface Loop {
+  readonly args: { condition?: (result: unknown) => boolean };
+  handle?: Evaluate;
+}
+
+/**
+ * Ends the loop of `all` and `exists` once the steps are spent: the library keeps the error of an element and goes on to the next one,
+ * through a list of any length. The keys of a map are listed before the first is looked at, and cost their number.
+ */
+function endLoopWhenSpent(node: ASTNode): void {
+  const { alternate } = (node as unknown as { readonly meta: { readonly alternate?: Loop } }).meta;
+  const handle = alternate?.handle;
+  if (!alternate || !handle) return;
+  alternate.handle = (...given) => {
+    const [range] = given;
+    if (isStructure(range) && !Array.isArray(range)) spend(keysOf(range).count);
+    return handle(...given);
+  };
+  const { condition } = alternate.args;
+  if (!condition) return;
+  alternate.args.condition = (result) => {
+    if (running.left < 0) throw SPENT;
+    return condition(result);
   };
 }
 
@@ -168,6 +196,9 @@ function callCost(name: string, values: readonly unknown[]): void {
     else if (Array.isArray(value) && name === "join") {
       spend(value.length);
       for (const part of value) if (typeof part === "string") characters += part.length;
+      // The separator is copied between every two parts.
+      const [, separator] = values;
+      if (typeof separator === "string") characters += separator.length * value.length;
     }
   }
   spend(Math.ceil(characters / (SPREADS.has(name) ? 4 : CHARACTERS_PER_STEP)));

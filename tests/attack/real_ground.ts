@@ -1,5 +1,5 @@
 /** A real API server, and the bundle with the rights and settings of the chart. */
-import { startBundle } from "../../scripts/bench/controller.ts";
+import { startBundle } from "../../scripts/bench/processes.ts";
 import { freshBundle } from "../../scripts/bundle.ts";
 import type { Controller } from "../../scripts/support/controller.ts";
 import { installCrds } from "../../scripts/support/feed.ts";
@@ -31,7 +31,7 @@ export interface Ground extends AsyncDisposable {
   lease(): Promise<string | undefined>;
 }
 
-/** Starts both. Whoever is in `statusIntegrity.restorers` may plant Observations: the administrator here. */
+/** Starts both. The administrator is one of `statusIntegrity.restorers`, and so may plant Observations. */
 export async function startGround(): Promise<Ground> {
   await using starting = new AsyncDisposableStack();
   const cluster = starting.use(await startEnvtest());

@@ -116,14 +116,17 @@ Deno.test(
     const only = Deno.env.get("ZEN_ATTACK_ONLY");
     const attacks = ATTACKS.filter(({ name }) => only === undefined || name.includes(only));
     const outcomes: Outcome[] = [];
-    try {
-      for (const [number, attack] of [UNDISTURBED, ...attacks].entries()) {
+    const unfinished: string[] = [];
+    for (const [number, attack] of [UNDISTURBED, ...attacks].entries()) {
+      try {
         outcomes.push(await outcomeOf(ground, attack, number));
+      } catch (error) {
+        unfinished.push(`${attack.name}: ${errorMessage(error)}`);
       }
-    } finally {
-      const undisturbed = outcomes[0]?.perSecond ?? NaN;
-      say(table(HEAD, outcomes.map(({ cells }) => cells(undisturbed))));
     }
+    const undisturbed = outcomes[0]?.perSecond ?? NaN;
+    say(table(HEAD, outcomes.map(({ cells }) => cells(undisturbed))));
+    assertEquals(unfinished, []);
     assert(outcomes.every(({ probes }) => probes > 0));
     const failures = outcomes.flatMap(({ name, peakMib, failedProbes, isLeaseLost, lost, doubled }) =>
       peakMib < MAX_MIB && failedProbes.length === 0 && !isLeaseLost && lost === 0 && doubled === 0

@@ -59,6 +59,22 @@ const WHOLE = [
   `${"[".repeat(300)}1${"]".repeat(300)} == []`,
 ];
 
+const UNITS = ["a", "[a-z]", "\\\\pL", "(?i)[a-z]", ".", "(a|b)", "(a|ab)", "\\\\w", "[^b]", "(?:a?)"];
+const FORMS: readonly ((unit: string) => string)[] = [
+  (unit) => `${unit}{0,1000}x`,
+  (unit) => `(${unit}+)+$`,
+  (unit) => `(${unit}*)*y`,
+  (unit) => `^(${unit}{1,50}){1,50}$`,
+  (unit) => `${unit}{190}`,
+  (unit) => `(${unit}|${unit})*z`,
+  (unit) => `(${unit}?){60}${unit}{60}`,
+  (unit) => `(${unit}{0,30}){0,30}`,
+  (unit) => `^(${unit}*)*b$`,
+  (unit) => `${`.*${unit}`.repeat(12)}x`,
+];
+/** Patterns of many states, or that make an engine that backtracks try again and again. */
+export const HOSTILE_PATTERNS = [...PATTERNS, ...UNITS.flatMap((unit) => FORMS.map((form) => form(unit)))];
+
 /** All of them, as expressions of a filter. */
 export const HOSTILE_EXPRESSIONS = [
   ...LISTS.flatMap((list) => PER_ELEMENT.map((condition) => `${list}.all(x, !(${condition}))`)),
