@@ -2,7 +2,8 @@
  * The chart with its default values in Pods of two nodes, under a steady load of alerts, through what happens to a cluster.
  * No accepted alert is lost or doubled. `deno task test:node` starts it. The steps build on each other.
  */
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { dirname } from "node:path";
 import { VERSION } from "../../src/version.ts";
 import {
   IMAGES_VARIABLE,
@@ -18,7 +19,11 @@ import { print } from "../../scripts/support/script.ts";
 import { table } from "../../scripts/support/table.ts";
 import { ensureTool } from "../../scripts/tools.ts";
 import { isObject } from "../../src/model/json.ts";
+import { alert } from "../support/alerts.ts";
+import { readPage } from "../support/docs.ts";
 import { eventually } from "../support/eventually.ts";
+import { Shell } from "../support/shell.ts";
+import { openWorkplace } from "../support/workplace.ts";
 import { AlertLoad } from "./load.ts";
 import { NAME, NAMESPACE, type Pod, Release, Usage } from "./release.ts";
 
@@ -31,6 +36,10 @@ const PER_SECOND = 20;
 const ENOUGH = 40;
 const OUTAGE_MS = 20_000;
 const MANY = 10_000;
+
+/** The release that the page on day two adds. */
+const SHARD = { name: "zen-watcher-payments", namespace: "zen-payments" };
+const dayTwo = (await readPage("docs/day-two.md")).blocks.filter(({ role }) => role === "sh day-two");
 
 const startedAt = performance.now();
 const cluster = images ? await startNodeCluster(images) : undefined;
@@ -243,8 +252,70 @@ step("with a memory limit of 128 MiB the Pods take the load and are not killed",
     await new Promise((resolve) => setTimeout(resolve, OUTAGE_MS));
   });
   assertEquals((await release.pods()).map(({ restarts }) => restarts), before);
-  await release.upgrade("resources.limits.memory=512Mi");
 });
+
+step(
+  "the limits that the commands of day two raise reach every program, and no alert is lost or doubled",
+  async (release) => {
+    await underLoad("limits raised", async () => {
+      assertMatch(await follow("OBSERVATION_MAX_TOTAL=100000"), /successfully rolled out/);
+    });
+    for (const pod of await release.pods()) {
+      const [pid] = await release.processes(pod, NAME);
+      const environment = (await Deno.readTextFile(`/proc/${pid}/environ`)).split("\0");
+      for (const limit of ["OBSERVATION_MAX_TOTAL=100000", "OBSERVATION_MAX_BYTES=512MiB"]) {
+        assert(environment.includes(limit), `${limit} is not in ${pod.name}`);
+      }
+    }
+  },
+);
+
+step(
+  "a token that the commands of day two rotate is taken by every Pod, the old one by none, and no Pod restarts",
+  async (release) => {
+    const before = await release.pods();
+    await follow("TOKEN=$(openssl");
+    const rotated = await release.token();
+    assertNotEquals(rotated, token);
+    // The kubelet writes a changed Secret into its volumes about once a minute.
+    await eventually("every Pod to take the new token alone", async () => {
+      for (const { address } of await release.pods()) {
+        const answers = await Promise.all([rotated, token].map((each) => answerTo(address, each)));
+        if (answers.join() !== "200,401") return false;
+      }
+      return true;
+    }, { timeoutMs: 180_000 });
+    token = rotated;
+    assertEquals(await release.pods(), before);
+  },
+);
+
+step(
+  "the commands of day two move to shards, each of which stores the alerts of its namespaces",
+  async (release) => {
+    for (const name of ["shop", "payments"]) {
+      await release.cluster.expect("POST", "/api/v1/namespaces", { body: { metadata: { name } } });
+    }
+    const leases = await follow("zen-watcher-payments");
+    assertMatch(leases, /zen-payments +zen-watcher-leader-election-payments/);
+    const payments = new Release(release.cluster, release.program, SHARD);
+    try {
+      for (const [shard, namespace] of [[release, "shop"], [payments, "payments"]] as const) {
+        await shard.untilReady();
+        const shown = await shard.token();
+        const load = new AlertLoad({ url: await shard.url(), token: () => shown, namespace, perSecond: 5 });
+        await taken(load, 1);
+        const { accepted, unexpected } = await load.stop();
+        const stored = await shard.storedAlerts(namespace);
+        assertEquals([stored.length, new Set(stored).size, unexpected], [accepted.size, accepted.size, []]);
+      }
+    } finally {
+      await payments.helm("uninstall", SHARD.name, "--wait", "--timeout=2m");
+      await release.helm("rollback", NAME, "--wait", "--timeout=3m");
+    }
+    await release.untilReady();
+  },
+);
 
 step("an autoscaler adds Pods under load, which lose and double no alert", async (release) => {
   await release.cluster.create(
@@ -328,6 +399,27 @@ async function imageTag(): Promise<string> {
   const path = `/apis/apps/v1/namespaces/${NAMESPACE}/deployments/${NAME}`;
   const { body } = await cluster!.expect("GET", path);
   return JSON.stringify(body.spec).match(/"image":"[^"]*:([^":]+)"/)?.[1] ?? "";
+}
+
+/** Runs the block of docs/day-two.md that has these words, as a reader does; resolves with what it prints. */
+async function follow(words: string): Promise<string> {
+  const [block, ...others] = dayTwo.filter(({ text }) => text.includes(words));
+  assert(block && others.length === 0, words);
+  const kubeconfig = await Deno.readTextFile(cluster!.kubeconfigPath);
+  await using place = await openWorkplace(kubeconfig, [dirname(release!.program)]);
+  await using shell = new Shell({ cwd: place.folder, env: place.env });
+  return await shell.run(block.text);
+}
+
+/** What a Pod answers to an alert with a token. */
+async function answerTo(address: string, token: string): Promise<number> {
+  const response = await fetch(`http://${address}:8080/falco/webhook`, {
+    method: "POST",
+    headers: { "content-type": "application/json", authorization: `Bearer ${token}` },
+    body: JSON.stringify(alert("token", 0)),
+  });
+  await response.body?.cancel();
+  return response.status;
 }
 
 async function cordon(node: string, unschedulable: boolean): Promise<void> {

@@ -10,8 +10,6 @@ import { eventually } from "../support/eventually.ts";
 const CHART = new URL("../../helm/zen-watcher", import.meta.url).pathname;
 export const NAMESPACE = "zen-system";
 export const NAME = "zen-watcher";
-const SELECTOR = `app.kubernetes.io/name=${NAME},app.kubernetes.io/instance=${NAME}`;
-const DEPLOYMENT = `/apis/apps/v1/namespaces/${NAMESPACE}/deployments/${NAME}`;
 const OBSERVATIONS = "/apis/zen.kube-zen.io/v1";
 const READY_TIMEOUT_MS = 180_000;
 
@@ -28,33 +26,42 @@ export interface Pod {
 /** The release, by Helm and by the API server. */
 export class Release {
   readonly cluster: NodeCluster;
-  readonly #helm: string;
+  /** The path of helm. */
+  readonly program: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly #selector: string;
+  readonly #deployment: string;
 
-  constructor(cluster: NodeCluster, helm: string) {
+  constructor(cluster: NodeCluster, program: string, { name = NAME, namespace = NAMESPACE } = {}) {
     this.cluster = cluster;
-    this.#helm = helm;
+    this.program = program;
+    this.name = name;
+    this.namespace = namespace;
+    this.#selector = `app.kubernetes.io/name=${NAME},app.kubernetes.io/instance=${name}`;
+    this.#deployment = `/apis/apps/v1/namespaces/${namespace}/deployments/${name}`;
   }
 
   async helm(...args: readonly string[]): Promise<string> {
     const env = { KUBECONFIG: this.cluster.kubeconfigPath };
-    return await run(this.#helm, [...args, "--namespace", NAMESPACE], { env });
+    return await run(this.program, [...args, "--namespace", this.namespace], { env });
   }
 
   async install(): Promise<void> {
-    await this.helm("install", NAME, CHART, "--create-namespace");
+    await this.helm("install", this.name, CHART, "--create-namespace");
   }
 
   /** Changes values of the release and waits until its Pods have them. */
   async upgrade(...sets: readonly string[]): Promise<void> {
     const values = sets.flatMap((set) => ["--set", set]);
-    await this.helm("upgrade", NAME, CHART, "--reuse-values", "--wait", "--timeout=3m", ...values);
+    await this.helm("upgrade", this.name, CHART, "--reuse-values", "--wait", "--timeout=3m", ...values);
     await this.untilReady();
   }
 
   /** Replaces every Pod, as `kubectl rollout restart` does. */
   async rollOut(): Promise<void> {
     const restartedAt = new Date().toISOString();
-    await this.cluster.expect("PATCH", DEPLOYMENT, {
+    await this.cluster.expect("PATCH", this.#deployment, {
       contentType: "application/merge-patch+json",
       body: {
         spec: {
@@ -68,7 +75,7 @@ export class Release {
   /** Waits until the Deployment has what it wants, and no Pod of another version. */
   async untilReady(): Promise<void> {
     await eventually("the release to be Ready", async () => {
-      const { body } = await this.cluster.ask("GET", DEPLOYMENT);
+      const { body } = await this.cluster.ask("GET", this.#deployment);
       const { metadata, spec, status } = body;
       if (!isObject(metadata) || !isObject(spec) || !isObject(status)) return false;
       const { observedGeneration, updatedReplicas, readyReplicas, replicas } = status;
@@ -86,7 +93,9 @@ export class Release {
 
   /** Its Pods, by name. */
   async pods(): Promise<Pod[]> {
-    const path = `/api/v1/namespaces/${NAMESPACE}/pods?labelSelector=${encodeURIComponent(SELECTOR)}`;
+    const path = `/api/v1/namespaces/${this.namespace}/pods?labelSelector=${
+      encodeURIComponent(this.#selector)
+    }`;
     const { body } = await this.cluster.expect("GET", path);
     return objects(body.items).map(podOf).sort((a, b) => a.name.localeCompare(b.name));
   }
@@ -96,7 +105,7 @@ export class Release {
     return await eventually("a Pod to lead", async () => {
       const { body } = await this.cluster.expect(
         "GET",
-        `/apis/coordination.k8s.io/v1/namespaces/${NAMESPACE}/leases`,
+        `/apis/coordination.k8s.io/v1/namespaces/${this.namespace}/leases`,
       );
       const holders = objects(body.items).map(({ spec }) =>
         isObject(spec) ? String(spec.holderIdentity) : ""
@@ -110,7 +119,7 @@ export class Release {
     await eventually(`a Pod on ${node} to lead`, async () => {
       const leader = await this.leader();
       if (leader.node === node) return true;
-      await this.cluster.ask("DELETE", `/api/v1/namespaces/${NAMESPACE}/pods/${leader.name}`);
+      await this.cluster.ask("DELETE", `/api/v1/namespaces/${this.namespace}/pods/${leader.name}`);
       await this.untilReady();
       return false;
     }, { timeoutMs: READY_TIMEOUT_MS });
@@ -118,15 +127,18 @@ export class Release {
 
   /** The address of a port of the Service. */
   async url(port = 8080): Promise<string> {
-    const { body } = await this.cluster.expect("GET", `/api/v1/namespaces/${NAMESPACE}/services/${NAME}`);
+    const { body } = await this.cluster.expect(
+      "GET",
+      `/api/v1/namespaces/${this.namespace}/services/${this.name}`,
+    );
     return `http://${isObject(body.spec) ? body.spec.clusterIP : ""}:${port}`;
   }
 
   /** What senders show. */
   async token(): Promise<string> {
-    const { body } = await this.cluster.expect("GET", `/api/v1/namespaces/${NAMESPACE}/secrets`);
+    const { body } = await this.cluster.expect("GET", `/api/v1/namespaces/${this.namespace}/secrets`);
     const secret = objects(body.items).find(({ metadata, data }) =>
-      isObject(metadata) && String(metadata.name).startsWith(NAME) && isObject(data) &&
+      isObject(metadata) && String(metadata.name).startsWith(this.name) && isObject(data) &&
       data.token !== undefined
     );
     return atob(secret && isObject(secret.data) ? String(secret.data.token) : "");
