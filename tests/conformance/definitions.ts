@@ -110,7 +110,9 @@ export const definitionCases: Case[] = [
         if (spec) object.spec = spec;
         else delete object.spec;
         const answer = await server.create(at.widgets, object);
-        assertEquals([answer.status, fieldsOf(answer.body)], [422, [field]], answer.text);
+        // Kubernetes 1.37 names a second cause, of no field, for a fraction where an integer is wanted.
+        const fields = fieldsOf(answer.body).filter((each) => each !== "<nil>");
+        assertEquals([answer.status, fields], [422, [field]], answer.text);
       }
       const good = at.widget("accepted", {
         spec: { color: "red", at: "2024-01-01T00:00:00.5+02:00", ratio: 1, port: 80, code: "abcde" },
