@@ -147,6 +147,51 @@ Deno.test("readObservations() continues after a 410 in the middle of a list, and
   assertEquals([read, expired], [names, true]);
 });
 
+Deno.test("a reader asks for one page where the API server reads it from memory, else for small ones", async () => {
+  const versions = [["1", "34+"], ["1", "35"], ["1", "33"], ["2", "0"], ["1", undefined]];
+  const limits: string[] = [];
+  for (const [major, minor] of versions) {
+    await using server = apiServer(({ path, query }) =>
+      path === "/version"
+        ? Response.json({ major, minor })
+        : Response.json({ metadata: query.has("continue") ? {} : { continue: "more" }, items: [] })
+    );
+    await using file = await kubeconfigOf(server.url);
+    const { code } = await zen(["export", "-o", "json", "--severity", "LOW"], { kubeconfig: file.path });
+    assertEquals(code, 0);
+    limits.push(server.seen.map(({ query }) => query.get("limit")).filter(Boolean).join(" then "));
+  }
+  const small = "500 then 500";
+  assertEquals(limits, ["100000 then 500", "100000 then 500", small, small, small]);
+});
+
+Deno.test("a reader reads on in small pages where the API server ends a long answer", async () => {
+  const stored = Array.from({ length: 400 }, (_, index) => {
+    const observation = storedObservation({
+      id: index,
+      namespace: "shop",
+      details: { text: "x".repeat(2_000) },
+    });
+    return { ...observation, metadata: { ...observation.metadata, name: `a-${1_000 + index}` } };
+  });
+  const text = new TextEncoder().encode(JSON.stringify({ metadata: {}, items: stored }));
+  await using server = apiServer(({ path, query }) => {
+    if (path === "/version") return Response.json({ major: "1", minor: "34" });
+    const size = Number(query.get("limit"));
+    if (size === 1) {
+      return Response.json({ metadata: { remainingItemCount: 399 }, items: stored.slice(0, 1) });
+    }
+    if (size > 500) return new Response(text.slice(0, text.length - 100_000));
+    const from = Number(query.get("continue") ?? 0);
+    const next = from + 150 < stored.length ? { continue: String(from + 150) } : {};
+    return Response.json({ metadata: next, items: stored.slice(from, from + 150) });
+  });
+  await using file = await kubeconfigOf(server.url);
+  const { code, out } = await zen(["export", "-o", "json"], { kubeconfig: file.path });
+  const records = out.trimEnd().split("\n").map((line) => JSON.parse(line)).slice(1, -1);
+  assertEquals([code, records.map(({ name }) => name)], [0, stored.map(({ metadata }) => metadata.name)]);
+});
+
 Deno.test("a reader says in one sentence why it cannot read, and how to correct that", async () => {
   const forbidden = { reason: "Forbidden", message: "observations is forbidden" };
   const rows: readonly (readonly [args: string[], answer: () => Response, said: string])[] = [
@@ -215,13 +260,13 @@ Deno.test("a reader reads the context's namespace, all with -A, and impersonates
   await using file = await kubeconfigOf(server.url, "shop");
   await zen(["top"], { kubeconfig: file.path });
   await zen(["top", "-A", "--as", "jane"], { kubeconfig: file.path });
-  const paths = server.seen.map(({ path }) => path);
-  assertEquals(paths, [
+  const lists = server.seen.filter(({ path }) => path !== "/version");
+  assertEquals(lists.map(({ path }) => path), [
     "/apis/zen.kube-zen.io/v1/namespaces/shop/observations",
     "/apis/zen.kube-zen.io/v1/observations",
     "/apis/zen.kube-zen.io/v1/observations",
   ]);
-  assertEquals(server.seen.map(({ headers }) => headers.get("impersonate-user")), [null, null, "jane"]);
+  assertEquals(lists.map(({ headers }) => headers.get("impersonate-user")), [null, null, "jane"]);
 });
 
 Deno.test("--as-group and --as-uid reach the API server, each group as a header of its own, and take --as", async () => {

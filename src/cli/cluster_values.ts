@@ -12,7 +12,6 @@ import { clusterChoice, connectionOf } from "./connect.ts";
 
 /** The longest that a user who pressed Tab waits for a cluster. */
 const DEADLINE_MS = 5_000;
-const PAGE_SIZE = 500;
 /** Candidates at most. */
 const MAX_VALUES = 1_000;
 
@@ -93,7 +92,7 @@ async function collect(name: string, { found, given, settings, signal }: Collect
     ...(name !== "workload" && { workload: given["workload"] }),
   };
   const valueOf = OF_OBSERVATIONS[name] ?? ((row) => row.namespace);
-  for await (const page of readObservations(api, selection, { signal, pageSize: PAGE_SIZE })) {
+  for await (const page of readObservations(api, selection, { signal })) {
     for (const each of page) count(found, valueOf(toRow(each)), each.spec.severity);
   }
 }

@@ -179,6 +179,11 @@ export class NetworkError extends Error {
   }
 }
 
+/** The error of an answer that cannot be read. `doing` as in "list pods". */
+export function garbled(doing: string, why: string, cause?: unknown): NetworkError {
+  return new NetworkError(`Cannot ${doing}: ${why}`, { cause, fault: "garbled" });
+}
+
 /** True for an `ApiError` with this HTTP status. */
 export function hasStatus(error: unknown, status: number): error is ApiError {
   return error instanceof ApiError && error.status === status;
@@ -329,7 +334,7 @@ const MAX_READ_BYTES = 256 * 1024;
  * a few bytes: that was more garbage than everything else together. If the stream allows it, one buffer is used instead,
  * which grows while answers fill it.
  */
-async function* chunksOf(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
+export async function* chunksOf(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
   const reader = byteReader(body);
   if (!reader) {
     yield* body;

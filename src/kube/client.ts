@@ -5,11 +5,13 @@ import { isObject, type Json, type JsonObject } from "../model/json.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import {
   ApiError,
+  chunksOf,
   type Connection,
   type Deadline,
   deadline,
   type DeleteOptions,
   type Endpoint,
+  garbled,
   type KubeApi,
   type KubeList,
   type KubeObject,
@@ -28,6 +30,7 @@ import {
   type WriteOptions,
   writeQuery,
 } from "./api.ts";
+import type { ListBytes } from "./list_items.ts";
 
 /** How a client talks, and what it counts. */
 export interface KubeClientOptions {
@@ -52,7 +55,7 @@ export interface KubeClientOptions {
 }
 
 /** A `KubeApi` that holds connections. */
-export interface KubeClient extends KubeApi, Disposable {
+export interface KubeClient extends KubeApi, ListBytes, Disposable {
   /** Refuses further requests. Requests in flight continue; to end them, abort their signals. */
   close(): void;
 }
@@ -88,6 +91,8 @@ export function createKubeClient(connection: Connection, options: KubeClientOpti
 
   return {
     list: (type, options = {}) => measured(type, "list", () => list(wire, type, options)),
+
+    listBytes: (type, options = {}) => listBytes(wire, type, options),
 
     get: (type, name, options = {}) =>
       measured(type, "get", () => {
@@ -206,6 +211,27 @@ async function list<T extends KubeObject>(
   }
   // The number of characters, which for ASCII is the number of bytes.
   return { metadata: answer.metadata as KubeList["metadata"], items, bytes: text.length };
+}
+
+/** The deadline bounds the wait for each piece, not the time that the caller takes for it. */
+async function* listBytes(wire: Wire, type: ResourceType, options: ListOptions): AsyncGenerator<Uint8Array> {
+  const { signal, namespace } = options;
+  const doing = `list ${named(type, namespace)}`;
+  const path = resourcePath(type, { namespace });
+  using exchange = await open(wire, { method: "GET", path, query: listQuery(options), signal, doing });
+  const { response: { body }, limit } = exchange;
+  try {
+    if (body === null) return;
+    for await (const bytes of chunksOf(body)) {
+      limit.clear();
+      yield bytes;
+      limit.restart();
+    }
+  } catch (error) {
+    throw exchange.failure(error);
+  } finally {
+    limit.abort(new DOMException("The list was left", "AbortError"));
+  }
 }
 
 async function remove(
@@ -429,10 +455,6 @@ function parseObject(text: string, doing: string): JsonObject {
   }
   if (isObject(value)) return value;
   throw garbled(doing, "the answer is not a JSON object");
-}
-
-function garbled(doing: string, why: string, cause?: unknown): NetworkError {
-  return new NetworkError(`Cannot ${doing}: ${why}`, { cause, fault: "garbled" });
 }
 
 function named(type: ResourceType, namespace?: string, name?: string): string {

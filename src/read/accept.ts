@@ -2,13 +2,13 @@
 import { type ExceptionDocument, readException } from "../exceptions/document.ts";
 import { ExceptionIndex } from "../exceptions/judge.ts";
 import { type ExceptionReason, OBSERVATION_EXCEPTIONS } from "../exceptions/kind.ts";
-import type { KubeApi, KubeObject } from "../kube/api.ts";
+import type { KubeObject } from "../kube/api.ts";
 import { acceptableOf } from "../model/acceptance.ts";
 import type { JsonObject } from "../model/json.ts";
 import { LABELS, type Observation } from "../model/observation.ts";
 import type { StoredObservation } from "../store/observations.ts";
 import { formatPath, formatProblem } from "../text/problem.ts";
-import { readObservations, type ReadOptions } from "./observations.ts";
+import { type ReadApi, readObservations, type ReadOptions } from "./observations.ts";
 import { phaseAt } from "./row.ts";
 
 /** What an exception matches: `spec.match`. */
@@ -84,7 +84,7 @@ export function checkedException(
 
 /** The findings that are Active now and that the exception would accept. */
 export async function* wouldAccept(
-  api: KubeApi,
+  api: ReadApi,
   exception: ExceptionDocument,
   { now, ...reading }: ReadOptions & { readonly now: number },
 ): AsyncGenerator<StoredObservation> {

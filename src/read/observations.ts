@@ -1,5 +1,6 @@
 /** Lists Observations by pages with the user's own rights, and says in a sentence why that fails. */
 import { hasStatus, type KubeApi, namespacedName, NetworkError, resourceName } from "../kube/api.ts";
+import { type ListBytes, listItems } from "../kube/list_items.ts";
 import { errorMessage } from "../model/error_message.ts";
 import { OBSERVATIONS, type StoredObservation } from "../store/observations.ts";
 import { fieldSelectorOf, isSelected, labelSelectorOf, type Selection } from "./selection.ts";
@@ -7,9 +8,9 @@ import { fieldSelectorOf, isSelected, labelSelectorOf, type Selection } from "./
 /** How a list is read. */
 export interface ReadOptions {
   readonly signal?: AbortSignal;
-  /** Observations on a page. */
+  /** Observations on a page; by default what suits the API server. */
   readonly pageSize?: number;
-  /** Called after each page. */
+  /** Called as Observations come. */
   readonly onPage?: (progress: Progress) => void;
   /** Takes what is left out of the answer, as a sentence. */
   readonly onNote?: (note: string) => void;
@@ -27,8 +28,33 @@ class ReadError extends Error {
   override readonly name = "ReadError";
 }
 
-/** With 500 the commands that keep rows take more than 200 MiB on 50,000 Observations. */
-const PAGE_SIZE = 200;
+/** What reads Observations: a client of the API server. */
+export type ReadApi = KubeApi & ListBytes;
+
+const PAGE_SIZE = 500;
+/** Twice the storage budget of a controller by default. */
+const WHOLE_LIST = 100_000;
+/** What is known of each API server. */
+const pageSizes = new WeakMap<ReadApi, Promise<number>>();
+/** Longest wait for the API server's version. */
+const VERSION_DEADLINE_MS = 2_000;
+
+/**
+ * Observations on the first page. From Kubernetes 1.34 on, the API server answers the first page from its memory and sends it
+ * piece by piece, so that everything is on it. It reads further pages from etcd, which costs it several times as much, and an
+ * older server makes the whole text of a page before it sends it: there pages are small.
+ */
+async function pageSizeOf(api: ReadApi): Promise<number> {
+  try {
+    const { major, minor } = await api.getPath("/version", {
+      signal: AbortSignal.timeout(VERSION_DEADLINE_MS),
+    });
+    return Number(major) === 1 && parseInt(String(minor)) >= 34 ? WHOLE_LIST : PAGE_SIZE;
+  } catch {
+    // The list that follows fails with the reason.
+    return PAGE_SIZE;
+  }
+}
 /** A list is restarted after a 410; after this many restarts in a row without a new object it fails. */
 const MAX_FRUITLESS_RESTARTS = 3;
 const LIST_RIGHT = `list ${resourceName(OBSERVATIONS)}`;
@@ -38,19 +64,25 @@ const LIST_RIGHT = `list ${resourceName(OBSERVATIONS)}`;
  * are stored elsewhere, which takes the right to list all namespaces: `onNote` says where they are left out.
  */
 export async function* readObservations(
-  api: KubeApi,
+  api: ReadApi,
   selection: Selection,
   options: ReadOptions = {},
 ): AsyncGenerator<readonly StoredObservation[]> {
   const { namespace } = selection;
   const counter: Counter = { read: 0 };
+  let { pageSize } = options;
+  if (pageSize === undefined) {
+    let known = pageSizes.get(api);
+    if (!known) pageSizes.set(api, known = pageSizeOf(api));
+    pageSize = await known;
+  }
   yield* chosen(
-    pages(api, selection, { ...options, counter, ...(namespace && { storedIn: namespace }) }),
+    pages(api, selection, { ...options, pageSize, counter, ...(namespace && { storedIn: namespace }) }),
     selection,
   );
   if (namespace === undefined) return;
   const fields = `spec.resource.namespace=${namespace}`;
-  const elsewhere = pages(api, selection, { ...options, counter, fields });
+  const elsewhere = pages(api, selection, { ...options, pageSize, counter, fields });
   try {
     for await (const page of chosen(elsewhere, selection)) {
       yield page.filter(({ metadata }) => metadata.namespace !== namespace);
@@ -76,6 +108,7 @@ async function* chosen(
 }
 
 interface PagesOptions extends ReadOptions {
+  readonly pageSize: number;
   readonly counter: Counter;
   /** The namespace of the request; absent: all. */
   readonly storedIn?: string;
@@ -84,35 +117,49 @@ interface PagesOptions extends ReadOptions {
 }
 
 async function* pages(
-  api: KubeApi,
+  api: ReadApi,
   selection: Selection,
-  { signal, pageSize = PAGE_SIZE, onPage, counter, storedIn, fields }: PagesOptions,
+  { signal, pageSize, onPage, counter, storedIn, fields }: PagesOptions,
 ): AsyncGenerator<readonly StoredObservation[]> {
   const labelSelector = labelSelectorOf(selection);
   let fieldSelector = [fieldSelectorOf(selection), fields].filter(Boolean).join(",");
+  let firstPage = pageSize;
   let token = "";
+  /** What there will be in all; undefined where the API server does not say. */
+  let total: number | undefined;
   /** Key of the last object yielded. If the list has to restart, objects up to this key are skipped: lists are sorted by key. */
   let last = "";
   let fruitless = 0;
+  const where = () => ({
+    ...(storedIn === undefined ? {} : { namespace: storedIn }),
+    ...(labelSelector && { labelSelector }),
+    ...(fieldSelector && { fieldSelector }),
+    ...(signal && { signal }),
+  });
   for (;;) {
     try {
-      const { metadata, items } = await api.list<StoredObservation>(OBSERVATIONS, {
-        limit: pageSize,
-        ...(storedIn === undefined ? {} : { namespace: storedIn }),
-        ...(labelSelector && { labelSelector }),
-        ...(fieldSelector && { fieldSelector }),
-        ...(token && { continue: token }),
-        ...(signal && { signal }),
-      });
-      const fresh = last === "" ? items : items.filter((item) => namespacedName(item) > last);
-      if (fresh.length > 0) {
-        fruitless = 0;
-        last = namespacedName(fresh.at(-1)!);
-        counter.read += fresh.length;
+      if (onPage && firstPage > PAGE_SIZE && labelSelector === "" && fieldSelector === "") {
+        const { items, metadata } = await api.list(OBSERVATIONS, { ...where(), limit: 1 });
+        total = counter.read + items.length + (metadata.remainingItemCount ?? 0);
       }
-      onPage?.({ read: counter.read, remaining: metadata.remainingItemCount });
-      if (fresh.length > 0) yield fresh;
-      token = metadata.continue ?? "";
+      const pieces = listItems<StoredObservation>(api, OBSERVATIONS, {
+        ...where(),
+        limit: token === "" ? firstPage : Math.min(pageSize, PAGE_SIZE),
+        ...(token && { continue: token }),
+      });
+      for await (const { items, metadata } of pieces) {
+        const fresh = last === "" ? items : items.filter((item) => namespacedName(item) > last);
+        if (fresh.length > 0) {
+          fruitless = 0;
+          last = namespacedName(fresh.at(-1)!);
+          counter.read += fresh.length;
+        }
+        if (metadata?.remainingItemCount !== undefined) total = counter.read + metadata.remainingItemCount;
+        const remaining = total === undefined ? undefined : Math.max(0, total - counter.read);
+        onPage?.({ read: counter.read, remaining });
+        if (fresh.length > 0) yield fresh;
+        if (metadata) token = metadata.continue ?? "";
+      }
       if (token === "") return;
     } catch (error) {
       if (hasStatus(error, 410) && fruitless++ < MAX_FRUITLESS_RESTARTS) {
@@ -120,6 +167,10 @@ async function* pages(
       } else if (hasStatus(error, 400) && fieldSelector !== "" && /field label/.test(error.message)) {
         // API servers before 1.31 do not support these field selectors: isSelected() selects instead.
         fieldSelector = "";
+      } else if (error instanceof NetworkError && firstPage > PAGE_SIZE && last !== "") {
+        // The API server ends an answer after a minute. A user who pages through the output takes longer; small pages are read by then.
+        firstPage = PAGE_SIZE;
+        token = "";
       } else throw signal?.aborted ? error : readError(error, storedIn);
     }
   }
