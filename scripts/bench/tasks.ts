@@ -78,7 +78,7 @@ export function numberPattern(run: string): RegExp {
 }
 
 /** The server's own intake over a store in memory, for Falco's alerts. */
-export function dryIntake() {
+function dryIntake() {
   const settings = readSettings(() => undefined);
   const chosen = chooseSource("falco", { named: [], settings });
   const dryRun = createDryRun({ ...chosen, filters: compileFilters([]), settings });

@@ -535,7 +535,7 @@ export class PostFeeds {
 }
 
 /** The waiting room of a feed: that of its source, else the one that all other sources share. */
-export function roomOf(
+function roomOf(
   { source, feed: { waiting } }: Post,
 ): { readonly name: string; readonly size: number } {
   return waiting === undefined ? { name: "", size: SHARED_WAITING } : { name: source.name, size: waiting };
