@@ -108,6 +108,8 @@ Deno.test("an hour of audit shows a stolen token's acts and fewer than 20 ordina
   assertEquals(of("stolen token").map(({ act }) => act).sort(), wantedOfToken, "none of our own requests");
   assertEquals(of("one Audit-ID header").map(({ occurrences }) => occurrences), Array(10).fill(1));
   assertEquals(new Set(of("one Audit-ID header").map(({ auditID }) => auditID)).size, 1);
+  const refused = of(ORDINARY).filter(({ rule }) => rule === "access-denied");
+  assertEquals(refused, [], "a starting API server refuses the control plane, which is no finding");
   const perHour = of(ORDINARY).length / Math.max(1, MINUTES / 60);
   assert(perHour < MAX_ORDINARY_PER_HOUR, `${perHour} ordinary audit Observations an hour`);
   assert(blocked(logged) > 0, "the quota blocks ReplicaSets");
