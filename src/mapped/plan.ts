@@ -48,6 +48,18 @@ export interface Plan {
 
 /** Decides on all objects at once, the oldest first: if several claim one source or path, the oldest gets it. */
 export function makePlan(objects: readonly KubeObject[], context: PlanContext): Plan {
+  const steps = planSteps(objects, context);
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
+}
+
+/** The same, an object at each step: to compile one takes some milliseconds. */
+export function* planSteps(
+  objects: readonly KubeObject[],
+  context: PlanContext,
+): Generator<undefined, Plan, undefined> {
   const claims = new Map<string, string>();
   const active = new Map<string, Source>();
   const verdicts = new Map<string, Verdict>();
@@ -55,6 +67,7 @@ export function makePlan(objects: readonly KubeObject[], context: PlanContext): 
   const read = new Map<string, ReadObject>();
   let count = 0;
   for (const object of [...objects].sort(byAge)) {
+    yield;
     const id = idOf(object);
     // Objects of namespaces that are not trusted do not count towards the limit.
     const foreign = refuseNamespace(object.metadata.namespace ?? "", context.trust);

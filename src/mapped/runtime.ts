@@ -8,6 +8,7 @@ import type { Conditions } from "../kube/conditions.ts";
 import { Denial } from "../kube/denial.ts";
 import type { Discovery, GroupVersion } from "../kube/discovery.ts";
 import { elapsed, Pause, type Sleep } from "../kube/retry.ts";
+import { createTimeSlices, type TimeSlices } from "../pipeline/limits.ts";
 import { statusTarget, StatusWriter } from "../kube/status_writer.ts";
 import { watch, type WatchEvent, type WatchTuning } from "../kube/watch.ts";
 import { logger } from "../telemetry/logging.ts";
@@ -59,7 +60,7 @@ const MAX_FOREIGN = 1_000;
 /** An object's counters are written at most once in this time, and those of all objects at this rate. */
 const COUNTS = { minIntervalMs: 30_000, perSecond: 2, flushMs: 1_000 };
 
-type Objects = ReadonlyMap<string, KubeObject>;
+type Objects = Map<string, KubeObject>;
 
 /** The sources of a process that come from configuration. */
 export class MappedSources {
@@ -69,6 +70,8 @@ export class MappedSources {
   readonly #secrets: WebhookSecrets;
   readonly #counts: StatusWriter<EventCount>;
   readonly #pause: Pause;
+  /** A plan of hundreds of objects yields the event loop. */
+  readonly #slices: TimeSlices;
   /** By kind; absent until its first list is complete or has failed. */
   readonly #objects = new Map<ResourceType, Objects>();
   /** Kinds whose objects are known: read once, or not served. */
@@ -89,6 +92,7 @@ export class MappedSources {
     options.discovery.want(() => this.groupVersions);
     options.metrics.watcherErrors.inc({ watcher: "ingesters", error_type: "refused" }, 0);
     this.#pause = new Pause(sleep);
+    this.#slices = createTimeSlices(clock);
     this.#secrets = new WebhookSecrets({ api, clock, sleep, onChange: () => this.#decide() });
     this.#counts = new StatusWriter({
       api,
@@ -167,11 +171,9 @@ export class MappedSources {
         case "error":
           this.#failed(type, event.state);
           break;
-        default: {
-          const objects = listing ?? new Map(this.#objects.get(type));
-          this.#put(objects, event);
-          if (!listing) this.#replace(type, objects);
-        }
+        default:
+          if (listing) this.#put(listing, event);
+          else this.#change(type, event);
       }
     }
   }
@@ -200,16 +202,36 @@ export class MappedSources {
     this.#objects.set(type, objects);
     let isNews = objects.size !== before?.size;
     for (const [id, object] of before ?? []) {
-      const target = statusTarget(type, object);
-      const now = objects.get(id);
-      if (now?.metadata.uid !== target.uid) {
-        this.#options.conditions.forget(type, object);
-        this.#counts.forget(target);
-      } else if (countersText(now) !== countersText(object)) this.#counts.sawWrite(target);
-      // Status writes of this process come back through the watch: they do not need a new plan.
-      isNews ||= now?.metadata.uid !== target.uid || now.metadata.generation !== object.metadata.generation;
+      if (this.#isNews(type, { before: object, now: objects.get(id) })) isNews = true;
     }
     if (isNews) this.#decide();
+  }
+
+  /** Takes one object that changed. */
+  #change(type: ResourceType, event: Extract<WatchEvent, { type: "apply" | "delete" }>): void {
+    const objects = this.#objects.get(type) ?? new Map<string, KubeObject>();
+    this.#objects.set(type, objects);
+    const id = idOf(event.object);
+    const before = objects.get(id);
+    this.#put(objects, event);
+    const now = objects.get(id);
+    if (before ? this.#isNews(type, { before, now }) : now) this.#decide();
+  }
+
+  /** True where a new plan is needed. Forgets what is known of an object that is gone. */
+  #isNews(
+    type: ResourceType,
+    { before, now }: { readonly before: KubeObject; readonly now: KubeObject | undefined },
+  ): boolean {
+    const target = statusTarget(type, before);
+    if (now?.metadata.uid !== target.uid) {
+      this.#options.conditions.forget(type, before);
+      this.#counts.forget(target);
+      return true;
+    }
+    if (countersText(now) !== countersText(before)) this.#counts.sawWrite(target);
+    // Status writes of this process come back through the watch: they do not need a new plan.
+    return now.metadata.generation !== before.metadata.generation;
   }
 
   #decide(): void {
@@ -268,9 +290,9 @@ export class MappedSources {
   async #makePlan(objects: readonly KubeObject[]): Promise<Plan> {
     if (objects.length === 0) return NO_PLAN;
     // The modules that compile objects (zod, CEL, schemas) are loaded when there is a first object.
-    const { makePlan } = await import("./plan.ts");
+    const { planSteps } = await import("./plan.ts");
     const { builtins, trust, discovery } = this.#options;
-    return makePlan(objects, {
+    const steps = planSteps(objects, {
       builtins,
       trust,
       served: (input) => servedState(input, discovery.served(input)),
@@ -278,6 +300,11 @@ export class MappedSources {
       lastGood: this.#plan.good,
       lastRead: this.#plan.read,
     });
+    for (;;) {
+      const { done, value } = steps.next();
+      if (done) return value;
+      await this.#slices.pause();
+    }
   }
 
   /** Passes the conditions to their writer: the verdict on the planned generation, and the state of its feed. */

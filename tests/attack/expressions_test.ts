@@ -10,7 +10,7 @@ import { compileFilterExpression, type Expression, ExpressionError } from "../..
 import { LiveFilters } from "../../src/filters/filter.ts";
 import { MAX_STEPS } from "../../src/filters/steps.ts";
 import { compileMapped } from "../../src/mapped/compile.ts";
-import { makePlan, MAX_MAPPED, type PlanContext } from "../../src/mapped/plan.ts";
+import { makePlan, MAX_MAPPED, type PlanContext, planSteps } from "../../src/mapped/plan.ts";
 import type { KubeObject } from "../../src/kube/api.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 
@@ -244,6 +244,11 @@ Deno.test("of a thousand Ingesters the oldest are active, those of untrusted nam
   const next = makePlan(changed, { ...CONTEXT, lastGood: plan.good, lastRead: plan.read });
   const again = [...next.read].filter(([id, read]) => plan.read.get(id) !== read).map(([id]) => id);
   assertEquals(again, ["Ingester zen-system/i3"]);
+});
+
+Deno.test("a plan of a thousand Ingesters is made an object at a step, between which the loop is yielded", () => {
+  const objects = many(1_000, (index) => ingester(index));
+  assertEquals([...planSteps(objects, CONTEXT)].length, 1_000);
 });
 
 Deno.test("when a tenant's expressions have spent their steps, its events are kept and others are filtered as before", () => {
