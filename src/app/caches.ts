@@ -93,6 +93,7 @@ export function createCaches(shared: Shared): Caches {
     clock,
     ownNamespace: settings.podNamespace,
     onChange: () => evaluateAgain.raise(),
+    sources: () => sources.all.map(({ name }) => name),
   });
   const configMap = {
     namespace: settings.filterConfigMapNamespace || settings.podNamespace,

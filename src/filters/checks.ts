@@ -1,7 +1,7 @@
 /** The dimensions of a filter document, each compiled to one check. */
 import type { NormalEvent } from "../model/event.ts";
 import type { Category, Severity } from "../model/observation.ts";
-import type { FilterReason } from "../model/outcome.ts";
+import { FILTER_REASONS, type FilterReason } from "../model/outcome.ts";
 import type { Expression } from "./expression.ts";
 import type { StepBudget } from "./steps.ts";
 
@@ -30,6 +30,17 @@ export type DocumentReason = Exclude<
   FilterReason,
   "not_relevant" | "own_request" | "api_server_starting" | "out_of_scope" | "budget" | "rate_limit"
 >;
+
+/** The reasons for which a document with this block can drop an event: `minSeverity` is `min_severity`. */
+export function reasonsOf(block: FilterBlock): readonly DocumentReason[] {
+  const conditions = Object.entries(block).filter(([key, value]) =>
+    key !== "mode" && value !== undefined && value !== true
+  )
+    .map(([key]) =>
+      key === "enabled" ? "disabled" : key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+    );
+  return FILTER_REASONS.filter((reason): reason is DocumentReason => conditions.includes(reason));
+}
 
 /** Dimensions with an include and an exclude list. */
 const LIST_DIMENSIONS = ["eventTypes", "namespaces", "kinds", "categories", "rules"] as const;

@@ -204,3 +204,24 @@ Deno.test("a drop shows no part of a secret where a name is cut", () => {
     assertEquals(JSON.stringify(apply({}, share)).includes("ghp_a"), false, `after ${before} characters`);
   }
 });
+
+Deno.test("a Shadow document's counts start at 0 for each reason that it can have, and each source that it acts on", async () => {
+  const metrics = createMetrics();
+  const filters = new LiveFilters({ metrics, clock: new VirtualTime(), sources: () => ["falco", "trivy"] });
+  filters.replace("observationFilters", [
+    { name: "a", source: "falco", block: { mode: "Shadow", minSeverity: "HIGH", excludeEventTypes: ["x"] } },
+    { name: "b", source: "*", block: { mode: "Shadow", enabled: false } },
+    { name: "c", source: "trivy", block: { excludeKinds: ["Pod"] } },
+    { name: "d", source: "no-source", block: { mode: "Shadow", excludeKinds: ["Pod"] } },
+  ]);
+  const { values } = await metrics.filterDecisions.get();
+  assertEquals(
+    values.map(({ labels: { source, action, reason }, value }) => [source, action, reason, value]),
+    [
+      ["falco", "shadow", "min_severity", 0],
+      ["falco", "shadow", "exclude_event_types", 0],
+      ["falco", "shadow", "disabled", 0],
+      ["trivy", "shadow", "disabled", 0],
+    ],
+  );
+});

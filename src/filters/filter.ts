@@ -8,6 +8,7 @@ import {
   type Dimension,
   type DocumentReason,
   type FilterBlock,
+  reasonsOf,
   type Subject,
   toSubject,
 } from "./checks.ts";
@@ -294,6 +295,8 @@ export interface LiveFiltersOptions {
   readonly onChange?: () => void;
   /** The status of an object in any other namespace shows drops of that namespace alone. */
   readonly ownNamespace?: string;
+  /** The active sources; the counts of Shadow documents start at 0 for them alone. */
+  readonly sources?: () => readonly string[];
 }
 
 interface Figures {
@@ -342,6 +345,7 @@ export class LiveFilters {
     if (hash === this.#hash) return;
     this.#set = set;
     this.#hash = hash;
+    for (const document of set.documents) if (document.block.mode === "Shadow") this.#openSeries(document);
     const names = new Set(set.documents.map((document) => document.name));
     for (const name of this.#figures.keys()) if (!names.has(name)) this.#figures.delete(name);
     for (const name of this.#shares.keys()) if (!names.has(name)) this.#shares.delete(name);
@@ -441,6 +445,17 @@ export class LiveFilters {
     const isTenant = owner !== undefined && owner.namespace !== ownNamespace;
     const sampled = !isTenant || event.resource?.namespace === owner.namespace;
     addDrop(share, { event, reason, atMs: clock.now(), sampled });
+  }
+
+  /** Starts the counts of a Shadow document at 0, so that Prometheus sees the first event that it would drop. */
+  #openSeries({ source, block }: FilterDocument): void {
+    const { metrics: { filterDecisions, sourceLabel }, sources = () => [] } = this.#options;
+    // Only of active sources: a document can name any word, and label values are few.
+    for (const name of sources().filter((active) => source === "*" || source === active)) {
+      for (const reason of reasonsOf(block)) {
+        filterDecisions.inc({ source: sourceLabel(name), action: "shadow", reason }, 0);
+      }
+    }
   }
 
   #note(source: string, note: FilterNote, event: NormalEvent): void {
