@@ -4,7 +4,9 @@ import { join } from "node:path";
 import { type Answer, apiServer, status } from "./support/api_server.ts";
 import { ROOT } from "./support/docs.ts";
 import { storedObservation } from "./support/observation.ts";
-import { at, create, kubeconfigOf, startWorld, zen } from "./support/readers.ts";
+import { main } from "../src/cli/main.ts";
+import { readSettings } from "../src/settings.ts";
+import { at, create, kubeconfigOf, NOW, startWorld, zen } from "./support/readers.ts";
 
 const DECISION = ["--reason", "mitigated", "--justification", "x", "--expires", "30d"];
 /** Every command that reads a cluster. */
@@ -58,6 +60,48 @@ Deno.test("every command says in one sentence what is wrong with the cluster, an
   }
 });
 
+Deno.test("a command reads again where the API server has too many requests, and says so in the end", async () => {
+  let refusals = 0;
+  const busy = () => status(429, { reason: "TooManyRequests", message: "try later" }, { "retry-after": "0" });
+  await using server = apiServer(({ path }) =>
+    path !== "/version" && refusals-- > 0 ? busy() : Response.json({ metadata: {}, items: [] })
+  );
+  await using file = await kubeconfigOf(server.url);
+  for (const command of [["top"], ["dropped"], ["coverage"], ["diff"]]) {
+    refusals = 10;
+    assertEquals((await zen(command, { kubeconfig: file.path })).code, 0, command[0]);
+  }
+  refusals = 11;
+  const { code, err } = await zen(["top"], { kubeconfig: file.path });
+  assertEquals(code, 1);
+  assertStringIncludes(err, "try later (HTTP 429 TooManyRequests)");
+});
+
+Deno.test("a line of progress is removed before anything else is printed", async () => {
+  await using server = apiServer(() => Response.json({ metadata: {}, items: [] }));
+  await using file = await kubeconfigOf(server.url);
+  let terminal = "";
+  let now = NOW;
+  for (const command of [["get"], ["workload", "web"], ["export", "-o", "csv"], ["diff"], ["top"]]) {
+    terminal = "";
+    await main([...command, "--kubeconfig", file.path], {
+      settings: () => readSettings(() => undefined),
+      io: {
+        readText: () => Promise.reject(new Error("no file is read")),
+        listFolder: () => Promise.resolve(undefined),
+        stdout: (text) => terminal += text,
+        stderr: (text) => terminal += text,
+        progress: (text) => terminal += text === "" ? "<removed>" : `<${text}>`,
+        env: () => undefined,
+        now: () => now += 2_000,
+      },
+    });
+    const shown = terminal.replaceAll(/(<[^>]*read>)+<removed>/g, "");
+    assert(terminal !== shown, `${command[0]} shows progress`);
+    assertEquals(/<[^>]*>/.exec(shown)?.[0], undefined, terminal);
+  }
+});
+
 Deno.test("every command names the server that does not answer, the context that is missing, and a cluster that is not named", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const server = `http://127.0.0.1:${listener.addr.port}`;
@@ -77,9 +121,12 @@ Deno.test("every command names the server that does not answer, the context that
         return err;
       };
       assertStringIncludes(await said(gone.path), "Check that the cluster of this context is the right one");
-      assertStringIncludes(await said(gone.path, "--context", "prod"), 'Cannot use context "prod" of');
+      assertMatch(
+        await said(gone.path, "--context", "prod"),
+        /^Cannot use context "prod" of .*\. It has c$/m,
+      );
       assertMatch(await said(), /^Cannot find a cluster: .*\. Name one with --kubeconfig$/m);
-      assertStringIncludes(await said(join(folder, "none")), "Cannot read kubeconfig");
+      assertMatch(await said(join(folder, "none")), /^Cannot read kubeconfig .*: there is no such file$/m);
       assertStringIncludes(await said(broken), `Cannot read kubeconfig "${broken}": `);
       assertStringIncludes(await said(empty), "Cannot ");
     }

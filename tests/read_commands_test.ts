@@ -1,5 +1,5 @@
 /** The commands that read Observations, against the embedded API server, as a user calls them. */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { createServer } from "node:http";
 import { readObservations } from "../src/read/observations.ts";
 import { apiServer, status } from "./support/api_server.ts";
@@ -253,6 +253,10 @@ Deno.test("a reader names a server that is not there, a page that ends early, an
   assertStringIncludes(other.err, 'Cannot use context "other"');
   const wrong = await zen(["get", "--severity", "HUGE"], { kubeconfig: file.path });
   assertEquals(wrong.code, 2);
+  for (const flags of [["--severity", "HUGE"], ["--as-uid", "1"]]) {
+    const { err } = await zen(["top", ...flags], { kubeconfig: file.path });
+    assertMatch(err, /^Cannot run "zen-watcher top": .*\. See zen-watcher top --help$/m);
+  }
 });
 
 Deno.test("a reader reads the context's namespace, all with -A, and impersonates with --as", async () => {
@@ -266,6 +270,7 @@ Deno.test("a reader reads the context's namespace, all with -A, and impersonates
     "/apis/zen.kube-zen.io/v1/observations",
     "/apis/zen.kube-zen.io/v1/observations",
   ]);
+  assertEquals(lists[1]?.query.get("fieldSelector"), "spec.resource.namespace=shop,metadata.namespace!=shop");
   assertEquals(lists.map(({ headers }) => headers.get("impersonate-user")), [null, null, "jane"]);
 });
 

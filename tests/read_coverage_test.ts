@@ -104,6 +104,8 @@ Deno.test("coverage names the rights that are missing and counts the rest", asyn
     "Left out: you may not list deployments.apps\n",
   ]);
   assertStringIncludes(out, "no right to list");
+  // It is in no namespace.
+  assertEquals(out.includes("clustervulnerabilityreports"), false);
   assertEquals(out.includes("No report is about"), false);
   // A namespace of the context is the namespace that is read.
   assertEquals(server.seen.every(({ path }) => path.includes("/namespaces/shop/")), true);

@@ -70,6 +70,11 @@ export function usage(command: string, why: string): CommandError {
   return new CommandError(`Cannot run "${line}": ${why}. See ${line} --help`, 2);
 }
 
+/** What is wrong with a flag that several commands take; `runProgram` adds the command. */
+export class FlagError extends Error {
+  override readonly name = "FlagError";
+}
+
 /** Flags that name the cluster and the user, as kubectl's do. */
 export interface ClusterFlags {
   readonly kubeconfig?: string | undefined;

@@ -2,8 +2,10 @@
 import { type ClusterChoice, findConnection } from "../kube/auth/kubeconfig.ts";
 import type { Connection, Endpoint } from "../kube/api.ts";
 import { createKubeClient, type KubeClient } from "../kube/client.ts";
+import { hasStatus } from "../kube/api.ts";
+import { sleep } from "../kube/retry.ts";
 import type { Settings } from "../settings.ts";
-import { type ClusterFlags, usage } from "./command.ts";
+import { type ClusterFlags, FlagError } from "./command.ts";
 
 /** Finds the cluster of `--kubeconfig` and `--context`, else the one that kubectl uses, as the user of `--as`. */
 export async function connectionOf(flags: ClusterFlags, settings: Settings): Promise<Connection> {
@@ -35,7 +37,7 @@ export function clusterChoice({ kubeconfig, context }: ClusterFlags, settings: S
 function impersonation({ as, asGroup = [], asUid }: ClusterFlags): Endpoint["headers"] {
   if (as === undefined) {
     if (asGroup.length === 0 && asUid === undefined) return undefined;
-    throw usage("", "--as-group and --as-uid take --as, the name of the user");
+    throw new FlagError("--as-group and --as-uid take --as, the name of the user");
   }
   return {
     "Impersonate-User": as,
@@ -46,5 +48,43 @@ function impersonation({ as, asGroup = [], asUid }: ClusterFlags): Endpoint["hea
 
 /** A client of that cluster. */
 export async function connect(flags: ClusterFlags, settings: Settings): Promise<KubeClient> {
-  return createKubeClient(await connectionOf(flags, settings));
+  return patientClient(await connectionOf(flags, settings));
+}
+
+/** Requests sent again before the answer that the API server has too many is taken; kubectl sends as many. */
+const MOST_RETRIES = 10;
+const DEFAULT_WAIT_MS = 1_000;
+const LONGEST_WAIT_MS = 10_000;
+
+/** A client that waits as long as a busy API server asks for, and reads again. */
+export function patientClient(connection: Connection): KubeClient {
+  const client = createKubeClient(connection);
+  return {
+    ...client,
+    list: (type, options) => again(() => client.list(type, options), options?.signal),
+    get: (type, name, options) => again(() => client.get(type, name, options), options?.signal),
+    getPath: (path, options) => again(() => client.getPath(path, options), options?.signal),
+    async *listBytes(type, options) {
+      const [pieces, first] = await again(async () => {
+        const pieces = client.listBytes(type, options)[Symbol.asyncIterator]();
+        return [pieces, await pieces.next()] as const;
+      }, options?.signal);
+      try {
+        for (let next = first; !next.done; next = await pieces.next()) yield next.value;
+      } finally {
+        await pieces.return?.();
+      }
+    },
+  };
+}
+
+async function again<T>(read: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  for (let retries = 0;; retries++) {
+    try {
+      return await read();
+    } catch (error) {
+      if (!hasStatus(error, 429) || retries === MOST_RETRIES) throw error;
+      await sleep(Math.min(error.retryAfterMs ?? DEFAULT_WAIT_MS, LONGEST_WAIT_MS), signal);
+    }
+  }
 }

@@ -3,7 +3,7 @@ import { Command, CommanderError } from "commander";
 import { hasStatus, NetworkError } from "../kube/api.ts";
 import { errorMessage } from "../model/error_message.ts";
 import { cleanLines } from "../text/clean.ts";
-import { type CommandContext, wrongCall } from "./command.ts";
+import { type CommandContext, FlagError, usage, wrongCall } from "./command.ts";
 import { COMMANDS } from "./commands.ts";
 import { completeLine } from "./completion.ts";
 import { CommandError, type Io } from "./io.ts";
@@ -17,18 +17,20 @@ export async function runProgram(args: readonly string[], options: ProgramOption
   const io = cleaned(options.io);
   let exitCode = 0;
   const finish = async (code: number | Promise<number>) => void (exitCode = await code);
-  const program = buildProgram({ ...options, args, io, printStyled: options.io.stdout, finish });
+  const program = buildProgram({ ...options, args, io, printStyled: io.styled, finish });
   if (args[0] === "__complete") {
     io.stdout(await completeLine(program, args.slice(1), options));
     return 0;
   }
+  let running = "";
+  program.hook("preAction", (_, command) => void (running = command.name()));
   try {
     await program.parseAsync(args.map(withoutEquals), { from: "user" });
     return exitCode;
   } catch (error) {
     // The end of `--help` and `--version`.
     if (error instanceof CommanderError) return error.exitCode;
-    throw mended(error);
+    throw error instanceof FlagError ? usage(running, error.message) : mended(error);
   }
 }
 
@@ -75,11 +77,22 @@ function withoutEquals(arg: string): string {
   return arg.replace(/^(-[a-zA-Z])=/, "$1");
 }
 
-/** No control, bidi or zero-width character of an input reaches the terminal. */
-function cleaned(io: Io): Io {
+/** No control, bidi or zero-width character of an input reaches the terminal. A line of progress is removed before others are printed. */
+function cleaned(io: Io): Io & { readonly styled: Io["stdout"] } {
+  let isProgressShown = false;
+  const progress = (text: string) => {
+    if (text !== "" || isProgressShown) io.progress?.(text);
+    isProgressShown = text !== "";
+  };
+  const print = (write: Io["stdout"], clean: (text: string) => string = (text) => text) => (text: string) => {
+    progress("");
+    write(clean(text));
+  };
   return {
     ...io,
-    stdout: (text) => io.stdout(cleanLines(text)),
-    stderr: (text) => io.stderr(cleanLines(text)),
+    progress,
+    styled: print(io.stdout),
+    stdout: print(io.stdout, cleanLines),
+    stderr: print(io.stderr, cleanLines),
   };
 }

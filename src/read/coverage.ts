@@ -64,7 +64,11 @@ export async function readCoverage(
   const missing: string[] = [];
   const reports: ReportCoverage[] = [];
   for (const source of SOURCES) {
-    for (const versions of Map.groupBy(watchedResources(source), resourceName).values()) {
+    // What is in no namespace is read where all are.
+    const resources = watchedResources(source).filter(({ namespaced }) =>
+      namespaced || namespace === undefined
+    );
+    for (const versions of Map.groupBy(resources, resourceName).values()) {
       const read = await readFirstServed(api, { versions, namespace, policies, covered });
       const resource = resourceName(versions[0]!);
       if (read.state === "forbidden") missing.push(`list ${resource}`);
@@ -110,8 +114,6 @@ async function readFirstServed(
   let newest = "";
   let oldest = "";
   for (const type of versions) {
-    // What is not in a namespace is read where all are.
-    if (!type.namespaced && namespace !== undefined) continue;
     try {
       for await (const report of objectsOf(api, type, namespace)) {
         reports++;

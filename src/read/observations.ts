@@ -81,7 +81,7 @@ export async function* readObservations(
     selection,
   );
   if (namespace === undefined) return;
-  const fields = `spec.resource.namespace=${namespace}`;
+  const fields = `spec.resource.namespace=${namespace},metadata.namespace!=${namespace}`;
   const elsewhere = pages(api, selection, { ...options, pageSize, counter, fields });
   try {
     for await (const page of chosen(elsewhere, selection)) {

@@ -1,13 +1,13 @@
 /** What the commands that read Observations have in common: flags, the connection, progress, tables. */
 import type { Command } from "commander";
 import { Option } from "commander";
-import { createKubeClient, type KubeClient } from "../../kube/client.ts";
+import type { KubeClient } from "../../kube/client.ts";
 import { SEVERITIES, type Severity } from "../../model/observation.ts";
 import { parseTime, spanMs } from "../../model/time.ts";
-import type { ReadOptions } from "../../read/observations.ts";
+import type { Progress, ReadOptions } from "../../read/observations.ts";
 import type { Selection } from "../../read/selection.ts";
-import { type ClusterFlags, clusterFlags, type CommandContext, usage } from "../command.ts";
-import { connectionOf } from "../connect.ts";
+import { type ClusterFlags, clusterFlags, type CommandContext, FlagError } from "../command.ts";
+import { connectionOf, patientClient } from "../connect.ts";
 import type { Io } from "../io.ts";
 import type { TableTarget } from "../output/table.ts";
 
@@ -63,9 +63,8 @@ export async function openReader(
 ): Promise<Reader> {
   const severities = flags.severity === undefined ? undefined : severitiesOf(flags.severity);
   const connection = await connectionOf(flags, settings());
-  const api = createKubeClient(connection);
+  const api = patientClient(connection);
   const namespace = flags.allNamespaces ? undefined : flags.namespace ?? connection.namespace;
-  const progress = progressOf(io);
   const now = io.now();
   return {
     api,
@@ -78,17 +77,14 @@ export async function openReader(
       source: flags.source,
       kind: flags.kind,
     },
-    reading: { onPage: progress.show, onNote: (note) => io.stderr(`${note}\n`) },
+    reading: { onPage: progressOf(io), onNote: (note) => io.stderr(`${note}\n`) },
     description: connection.description,
     table: {
-      print(text) {
-        progress.clear();
-        printStyled(text);
-      },
+      print: printStyled,
       terminal: io.terminal?.(),
     },
     [Symbol.dispose]() {
-      progress.clear();
+      io.progress?.("");
       api.close();
     },
   };
@@ -96,21 +92,17 @@ export async function openReader(
 
 /** Progress is shown from the second second on. */
 const QUIET_MS = 1_000;
+/** Between two lines of progress. */
+const REFRESH_MS = 200;
 
-function progressOf(io: Io) {
-  const start = io.now();
-  let isShown = false;
-  return {
-    show({ read, remaining }: { readonly read: number; readonly remaining: number | undefined }) {
-      if (io.now() - start < QUIET_MS) return;
-      isShown = true;
-      const of = remaining === undefined ? "" : ` of ${(read + remaining).toLocaleString("en")}`;
-      io.progress?.(`${read.toLocaleString("en")}${of} Observations read`);
-    },
-    clear() {
-      if (isShown) io.progress?.("");
-      isShown = false;
-    },
+function progressOf(io: Io): (progress: Progress) => void {
+  let dueAt = io.now() + QUIET_MS;
+  return ({ read, remaining }) => {
+    const now = io.now();
+    if (now < dueAt) return;
+    dueAt = now + REFRESH_MS;
+    const of = remaining === undefined ? "" : ` of ${(read + remaining).toLocaleString("en")}`;
+    io.progress?.(`${read.toLocaleString("en")}${of} Observations read`);
   };
 }
 
@@ -119,7 +111,9 @@ export function severitiesOf(text: string): Severity[] {
   const chosen = text.toUpperCase().split(",").flatMap((word) => {
     const index = SEVERITIES.findIndex((severity) => severity === word.replace(/\+$/, ""));
     if (index < 0) {
-      throw usage("", `expected --severity to be of ${SEVERITIES.join("|")}, or HIGH+, received "${text}"`);
+      throw new FlagError(
+        `expected --severity to be of ${SEVERITIES.join("|")}, or HIGH+, received "${text}"`,
+      );
     }
     return word.endsWith("+") ? SEVERITIES.slice(0, index + 1) : SEVERITIES.slice(index, index + 1);
   });
@@ -132,8 +126,7 @@ export function timeOf(text: string, { flag, now }: { readonly flag: string; rea
   if (span !== undefined) return now - span;
   const time = parseTime(/^\d{4}-\d\d-\d\d$/.test(text) ? `${text}T00:00:00Z` : text);
   if (time) return time.ms;
-  throw usage(
-    "",
+  throw new FlagError(
     `expected ${flag} to be like 24h, 7d, 2026-11-01 or 2026-11-01T08:00:00Z, received "${text}"`,
   );
 }

@@ -144,7 +144,8 @@ async function load(paths: readonly string[], where: string): Promise<Loaded> {
       // As with kubectl, a file of a list may be missing.
       if (cause instanceof Deno.errors.NotFound && paths.length > 1) continue;
       // Below the first line the parser of YAML draws where it stopped.
-      const [why = ""] = errorMessage(cause).trim().split("\n");
+      const [said = ""] = errorMessage(cause).trim().split("\n");
+      const why = cause instanceof Deno.errors.NotFound ? "there is no such file" : said;
       throw new Error(`Cannot read kubeconfig "${path}": ${why}`, { cause });
     }
   }
@@ -192,6 +193,8 @@ async function collectTokenFiles(
   }
 }
 
+const SHOWN_CONTEXTS = 20;
+
 async function toEndpoint(
   { config, tokenFiles }: Loaded,
   { context, where }: { readonly context: string; readonly where: string },
@@ -201,7 +204,10 @@ async function toEndpoint(
   if (!context) {
     throw new Error(`Cannot use kubeconfig ${where}: it has no current context; name one with --context`);
   }
-  if (!config.getContextObject(context)) throw cannot("there is no such context");
+  if (!config.getContextObject(context)) {
+    const names = config.getContexts().map(({ name }) => name).slice(0, SHOWN_CONTEXTS);
+    throw cannot(`there is no such context. It has ${names.join(", ") || "none"}`);
+  }
   config.setCurrentContext(context);
   const cluster = config.getCurrentCluster();
   if (!cluster) throw cannot("its cluster is not defined");
