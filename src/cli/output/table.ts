@@ -21,8 +21,8 @@ export interface Table {
 
 const GAP = 2;
 const LONGEST_CELL = 1024;
-/** A column is not made narrower than this, and lines are cut instead. */
-const NARROWEST = 6;
+/** A column is not made narrower than this, which shows a CVE whole: the last columns are left out instead. */
+const NARROWEST = 14;
 /** Lines that the widths come from. */
 const FIRST_LINES = 500;
 
@@ -64,17 +64,20 @@ function widest(lines: readonly (readonly string[])[]): number[] {
   return widths;
 }
 
-/** Makes the widest columns narrower until all fit. */
+/** The widths of the columns that fit. They are made narrower beginning with the last: the first ones tell lines apart. */
 function fit(widths: readonly number[], width: number | undefined): number[] {
-  const fitted = [...widths];
-  if (width === undefined) return fitted;
-  const room = width - GAP * (fitted.length - 1);
-  while (fitted.reduce((sum, each) => sum + each, 0) > room) {
-    const most = Math.max(...fitted);
-    if (most <= NARROWEST) break;
-    fitted[fitted.lastIndexOf(most)] = most - 1;
-  }
-  return fitted;
+  if (width === undefined) return [...widths];
+  const needed = (shown: readonly number[]) => shown.reduce((sum, each) => sum + each + GAP, -GAP);
+  let count = widths.length;
+  const narrow = widths.map((each) => Math.min(each, NARROWEST));
+  while (count > 1 && needed(narrow.slice(0, count)) > width) count--;
+  const fitting = widths.slice(0, count);
+  let excess = needed(fitting) - width;
+  return fitting.toReversed().map((each) => {
+    const less = Math.max(0, Math.min(excess, each - NARROWEST));
+    excess -= less;
+    return each - less;
+  }).reverse();
 }
 
 interface LineOptions {
@@ -87,7 +90,7 @@ function renderLine(cells: readonly string[], { widths, width, colors }: LineOpt
   let line = "";
   let used = 0;
   for (const [index, cell] of cells.entries()) {
-    const isLast = index === cells.length - 1;
+    const isLast = index === widths.length - 1;
     const room = width === undefined ? Infinity : Math.min(widths[index] ?? 0, width - used);
     if (room <= 0) break;
     const text = shorten(cell, room);
