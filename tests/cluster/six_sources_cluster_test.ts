@@ -136,7 +136,11 @@ Deno.test("six sources in one run on a real API server", async (t) => {
     assertEquals(await versions(cluster), before.versions, "not one object has changed");
     assertEquals([...new Set((await ownWrites()).map(judged.resource))], ["leases"]);
     const accounts = await closedBooks(controller.url);
-    assertEquals(Object.values(accounts).reduce((sum, { failed }) => sum + failed, 0), 0);
+    assertEquals(
+      Object.values(accounts).reduce((sum, { failed }) => sum + failed, 0),
+      0,
+      JSON.stringify(accounts),
+    );
   });
 
   await t.step("a CRD that is removed is a state, not an error loop; the others go on", async () => {
