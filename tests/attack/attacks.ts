@@ -328,7 +328,34 @@ function textAttacks(): Attack[] {
 function reportAttacks(): Attack[] {
   const engines = 100 * SCALE;
   const few = LONG ? 10_000 : 1_000;
+  const LARGE: readonly ((index: number) => JsonObject)[] = [
+    () => ({ message: "password=x ".repeat(80_000) }),
+    () => ({ message: "\u200b".repeat(300_000) }),
+    () => ({ properties: Object.fromEntries(many(40_000, (key) => [`key-${key}`, "a"])) }),
+    () => ({ properties: { resource: "é".repeat(400_000) } }),
+    () => ({ resources: many(200, (pod) => ({ kind: "Pod", name: `pod-${pod}`, namespace: "shop" })) }),
+  ];
   return [{
+    name: `${20 * SCALE} hostile reports of about 1 MB`,
+    async strike(scene) {
+      const { api, evil } = scene;
+      await inParallel(many(20 * SCALE, (index) => index), async (index) => {
+        const report = policyReport(evil, `large-${index}`, { results: 1 });
+        const [result] = report["results"] as JsonObject[];
+        const large = LARGE[index % LARGE.length]?.(index);
+        await api.create(POLICY_REPORTS, { ...report, results: [{ ...result, ...large }] });
+      });
+      await api.create(POLICY_REPORTS, policyReport(evil, "honest", { results: 1 }));
+      const honest = `${observationsIn(evil)}?fieldSelector=spec.resource.name%3Dhonest`;
+      await eventually(
+        "the honest report's finding",
+        async () => await countAt(scene.cluster, honest) > 0,
+        { timeoutMs: 120_000 },
+      );
+      return "an honest report behind them is read";
+    },
+    cleanUp: removeReports,
+  }, {
     name: `${engines.toLocaleString("en")} invented engines of reports`,
     async strike(scene) {
       const { api, evil } = scene;
