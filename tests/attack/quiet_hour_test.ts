@@ -4,11 +4,11 @@
  * from a copy must not fire on a healthy one. Half a minute here, an hour with `ZEN_ATTACK=long`.
  */
 import { assert, assertEquals } from "@std/assert";
-import { LONG } from "../attack/form.ts";
-import { keptOf } from "../attack/others.ts";
-import { startGround } from "../attack/real_ground.ts";
+import { LONG } from "./form.ts";
+import { keptOf } from "./others.ts";
+import { startGround } from "./real_ground.ts";
 import { eventually } from "../support/eventually.ts";
-import { report } from "./watching.ts";
+import { report } from "../cluster/watching.ts";
 
 const MINUTES = LONG ? 60 : 0.5;
 const EDIT_INTERVAL_MS = LONG ? 600_000 : 10_000;

@@ -4,9 +4,9 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { table } from "../../scripts/support/table.ts";
-import { type Attack, ATTACKS } from "../attack/attacks.ts";
-import { keptOf } from "../attack/others.ts";
-import { forgetPeak, type Ground, startGround, usageOf } from "../attack/real_ground.ts";
+import { type Attack, ATTACKS } from "./attacks.ts";
+import { keptOf } from "./others.ts";
+import { forgetPeak, type Ground, startGround, usageOf } from "./real_ground.ts";
 import { errorMessage } from "../../src/model/error_message.ts";
 import { say } from "../chaos/form.ts";
 import { closedBooks } from "../support/books.ts";
