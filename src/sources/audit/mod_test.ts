@@ -274,12 +274,21 @@ Deno.test("audit drops requests of the control plane that a starting API server 
       }),
       context,
     );
-  for (const user of ["system:kube-scheduler", "system:apiserver", "system:node:n1"]) {
+  const controller = "system:serviceaccount:kube-system:resourcequota-controller";
+  for (const user of ["system:kube-scheduler", "system:apiserver", "system:node:n1", controller]) {
     assertEquals(refused(user), "api_server_starting");
     assertEquals(refused(user, { stageTimestamp: "2026-11-29T13:09:00Z" }), "access-denied MEDIUM");
     assertEquals(refused(user, { impersonatedUser: { username: "root" } }), "access-denied MEDIUM");
   }
-  for (const user of ["jane", "system:anonymous", "system:serviceaccount:shop:web", "not-system:node:n1"]) {
+  for (
+    const user of [
+      "jane",
+      "system:anonymous",
+      "system:serviceaccount:shop:web",
+      "system:serviceaccount:kube-systems:x",
+      "not-system:node:n1",
+    ]
+  ) {
     assertEquals(refused(user), "access-denied MEDIUM");
   }
 });

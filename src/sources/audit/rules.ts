@@ -20,8 +20,11 @@ const RBAC: ReadonlySet<string> = new Set(["roles", "clusterroles", "rolebinding
 const EXCEPTIONS: ReadonlySet<string> = new Set(["observationexceptions", "observationfilters"]);
 /** Subresources without dry run. */
 const ALWAYS_REAL: ReadonlySet<string> = new Set(["exec", "attach", "portforward", "proxy"]);
-/** Users of the control plane, whose requests an API server refuses until it has loaded RBAC. */
-const CONTROL_PLANE = /^(?:system:apiserver$|system:kube-|system:node:)/;
+/**
+ * Users of the control plane, whose requests an API server refuses until it has loaded RBAC. With
+ * `--use-service-account-credentials` each controller of kube-controller-manager is a ServiceAccount of kube-system.
+ */
+const CONTROL_PLANE = /^(?:system:apiserver$|system:kube-|system:node:|system:serviceaccount:kube-system:)/;
 const IRRELEVANT: AuditVerdict = { eventType: "audit-event", severity: "LOW", drop: "not_relevant" };
 
 interface Rule {
