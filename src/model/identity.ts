@@ -320,9 +320,9 @@ export const IDENTITY_VERSION = 1;
 const MAX_DEPTH = 64;
 const MAX_VALUES = 10_000;
 /** UTF-16 units of a string, and of a key, that are hashed. */
-const MAX_TEXT = 65_536;
+export const MAX_IDENTITY_TEXT = 65_536;
 /** UTF-16 units of all strings that are hashed: the texts after so many are left out. */
-const MAX_TEXTS = 1_048_576;
+export const MAX_IDENTITY_TEXTS = 1_048_576;
 /** Control characters, and what reads as white space: one space stands for a run of them. */
 // deno-lint-ignore no-control-regex -- control characters are what it removes
 const SPACES = /[\u0000-\u0020\u007f-\u00a0\u2028\u2029]+/g;
@@ -332,7 +332,7 @@ const SPACES = /[\u0000-\u0020\u007f-\u00a0\u2028\u2029]+/g;
  * and non-finite members left out; the same value for the same words of a tool. Never throws.
  */
 export function cleanIdentityV1(identity: unknown): JsonObject {
-  const budget = { values: MAX_VALUES, texts: MAX_TEXTS };
+  const budget = { values: MAX_VALUES, texts: MAX_IDENTITY_TEXTS };
   const cleaned = isObject(identity) ? cleanValue(identity, budget, 1) : undefined;
   return isObject(cleaned) ? cleaned : {};
 }
@@ -345,7 +345,7 @@ interface Budget {
 function cleanValue(value: unknown, budget: Budget, depth: number): Json | undefined {
   if (budget.values-- <= 0) return undefined;
   if (typeof value === "string") {
-    budget.texts -= Math.min(value.length, MAX_TEXT);
+    budget.texts -= Math.min(value.length, MAX_IDENTITY_TEXT);
     return budget.texts < 0 ? undefined : cleanTextV1(value);
   }
   if (typeof value === "boolean") return value;
@@ -369,7 +369,7 @@ function cleanValue(value: unknown, budget: Budget, depth: number): Json | undef
 }
 
 function cleanTextV1(text: string): string {
-  return text.slice(0, MAX_TEXT).toWellFormed().replace(SPACES, " ").trim();
+  return text.slice(0, MAX_IDENTITY_TEXT).toWellFormed().replace(SPACES, " ").trim();
 }
 
 /** Kinds that belong to no namespace. */

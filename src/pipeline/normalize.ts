@@ -238,12 +238,22 @@ function readableIdentity(
     const quoted = JSON.stringify(text).slice(1, -1);
     return texts.some((known) => known.includes(text) || known.includes(quoted));
   };
+  let room = LIMITS.annotationBytes;
+  // In the order of the canonical JSON, so that nothing is looked for that lies beyond the cut.
   const readable = (json: Json): Json => {
-    if (typeof json === "string") return isShown(json) ? json : HIDDEN;
+    if (typeof json === "string") {
+      const text = room > 0 && isShown(json) ? json : HIDDEN;
+      room -= text.length;
+      return text;
+    }
     if (Array.isArray(json)) return json.map(readable);
-    return isObject(json)
-      ? Object.fromEntries(Object.entries(json).map(([key, member]) => [key, readable(member)]))
-      : json;
+    if (!isObject(json)) return json;
+    const members: JsonObject = {};
+    for (const key of Object.keys(json).sort()) {
+      room -= key.length;
+      members[key] = readable(json[key] ?? null);
+    }
+    return members;
   };
   return cutBytes(canonicalJson({ identity: readable(value), severity, source }), LIMITS.annotationBytes);
 }

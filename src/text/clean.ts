@@ -227,6 +227,8 @@ const MAX_KEY = 128;
 /** UTF-16 units of all strings of an object; after so many each further one is cut to a few. */
 const MAX_TOTAL = 512 * 1024;
 const MAX_LATE_STRING = 64;
+/** Longer strings that are cut to so few: each is cleaned and masked for a thousand more. The ones after them are left out. */
+const MAX_LATE_CUTS = 128;
 /**
  * How much more than its limit of a text is masked, so that no half of a secret is left at the cut: the mask's rules look at
  * most so far to know a secret.
@@ -255,7 +257,7 @@ export interface CleanOptions {
   readonly maxString: number;
   /** True where viewers may make links of its members: addresses that are not of the web are left out. */
   readonly links: boolean;
-  /** UTF-16 units of all strings, after which each further one is cut to 64. */
+  /** UTF-16 units of all strings, after which each further one is cut to 64; after 128 such cuts longer ones are left out. */
   readonly maxTotal?: number;
 }
 
@@ -267,7 +269,16 @@ export function cleanObject(
   value: unknown,
   { maxString, links, maxTotal = MAX_TOTAL, prose = [] }: CleanOptions,
 ): CleanedObject {
-  const budget = { maxString, links, maxTotal, prose, inProse: false, nodes: MAX_NODES, truncated: false };
+  const budget = {
+    maxString,
+    links,
+    maxTotal,
+    prose,
+    inProse: false,
+    nodes: MAX_NODES,
+    lateCuts: MAX_LATE_CUTS,
+    truncated: false,
+  };
   const cleaned = typeof value === "object" && value !== null && !Array.isArray(value)
     ? cleanMembers(value, budget, 1)
     : {};
@@ -279,13 +290,16 @@ interface Budget extends Required<CleanOptions> {
   /** True within a member that is prose. */
   inProse: boolean;
   nodes: number;
+  lateCuts: number;
   truncated: boolean;
 }
 
 function cleanValue(value: unknown, budget: Budget, depth: number): Json | undefined {
   if (budget.nodes-- <= 0) return leaveOut(budget);
   if (typeof value === "string") {
-    const limit = budget.maxTotal > 0 ? budget.maxString : Math.min(MAX_LATE_STRING, budget.maxString);
+    const isLate = budget.maxTotal <= 0;
+    if (isLate && value.length > MAX_LATE_STRING && budget.lateCuts-- <= 0) return leaveOut(budget);
+    const limit = isLate ? Math.min(MAX_LATE_STRING, budget.maxString) : budget.maxString;
     const text = cleanText(value, limit, { prose: budget.inProse });
     budget.maxTotal -= Math.min(value.length, limit);
     if (text.length >= limit - 1 && value.length > limit) budget.truncated = true;
@@ -362,6 +376,29 @@ const STEPS: readonly Step[] = [
 /** Bytes of the value as JSON without white space. */
 export function jsonBytes(value: Json): number {
   return utf8Length(JSON.stringify(value));
+}
+
+/** True where the value is at most `maxBytes` of JSON without white space; no more of it is looked at. */
+export function fitsJson(value: Json, maxBytes: number): boolean {
+  return roomBeside(value, maxBytes) >= 0 && jsonBytes(value) <= maxBytes;
+}
+
+/** The room less the characters that the value takes at least; below 0 as soon as there is none. */
+function roomBeside(value: Json, room: number): number {
+  if (typeof value === "string") return room - value.length - 2;
+  if (value === null || typeof value !== "object") return room - 1;
+  let left = room - 1; // a bracket; and a comma or a bracket after each member
+  if (Array.isArray(value)) {
+    for (let index = 0; index < value.length && left >= 0; index++) {
+      left = roomBeside(value[index] ?? null, left - 1);
+    }
+    return left;
+  }
+  for (const key in value) {
+    if (left < 0) break;
+    left = roomBeside(value[key] ?? null, left - key.length - 4);
+  }
+  return left;
 }
 
 /**

@@ -8,6 +8,7 @@ import {
   cut,
   cutBytes,
   escapeJson,
+  fitsJson,
   isActiveUrl,
   jsonBytes,
   truncateObject,
@@ -119,6 +120,38 @@ Deno.test("escapeJson() writes what a terminal would act on as escapes that mean
   assertEquals(JSON.parse(json), value);
   assertEquals(cleanLines(json), json);
   assertEquals(json.includes("é😀"), true);
+});
+
+Deno.test("fitsJson() agrees with the bytes of the JSON, and looks at no more of a value than may fit", () => {
+  const values = ["", "é", "a\n", null, 1, true, [], {}, [1, "a", null], { a: { b: [] }, "é": [[{}], -1.5] }];
+  for (const value of [...values, values]) {
+    const bytes = jsonBytes(value);
+    assertEquals([fitsJson(value, bytes), fitsJson(value, bytes - 1)], [true, false], JSON.stringify(value));
+  }
+  const unread = {
+    get member(): string {
+      throw new Error("looked at");
+    },
+  };
+  assertEquals(fitsJson(["a".repeat(100), unread as never], 50), false);
+  assertEquals(fitsJson({ text: "a".repeat(100), unread: unread as never }, 50), false);
+});
+
+Deno.test("cleanObject() cuts few of the strings after its total, and keeps the short ones", () => {
+  const long = "v".repeat(2_000);
+  const entries = Array.from({ length: 2_000 }, (_, index) => [[`l${index}`, long], [`s${index}`, "short"]]);
+  const { value, truncated } = cleanObject(Object.fromEntries(entries.flat()), {
+    maxString: 1_000,
+    maxTotal: 10_000,
+    links: false,
+  });
+  const lengths = Object.entries(value).filter(([key]) => key.startsWith("l")).map(([, text]) =>
+    `${text}`.length
+  );
+  assertEquals([...new Set(lengths)], [1_000, 64]);
+  assert(lengths.length <= 10 + 128, `${lengths.length} long ones`);
+  assertEquals(Object.keys(value).filter((key) => key.startsWith("s")).length, 2_000);
+  assertEquals(truncated, true);
 });
 
 Deno.test("truncateObject() leaves alone what fits to the byte", () => {

@@ -13,10 +13,11 @@ import {
   texts,
   withoutEmpty,
 } from "../../model/json.ts";
+import { MAX_IDENTITY_TEXT, MAX_IDENTITY_TEXTS } from "../../model/identity.ts";
 import type { Resource } from "../../model/observation.ts";
 import { type Source, unread } from "../source.ts";
 import { resourceOf, subjectOf } from "../objects.ts";
-import { cleanText, jsonBytes } from "../../text/clean.ts";
+import { cleanText, fitsJson, jsonBytes } from "../../text/clean.ts";
 import { duration } from "../../text/setting.ts";
 
 const PLAIN_TEXT_HINT = "set json_output: true in falco.yaml";
@@ -210,7 +211,7 @@ function tacticOf(tag: string): string {
 /** `T1548.001` → itself; `T1562-impair-defenses` → `T1562`. */
 function techniqueOf(tag: string): string {
   const id = tag.split("-", 1)[0] ?? "";
-  const [technique = "", part, ...more] = id.split(".");
+  const [technique = "", part, ...more] = id.split(".", 3);
   const named = technique.startsWith("T") && isDigits(technique.slice(1), 4);
   return named && more.length === 0 && (part === undefined || isDigits(part, 3)) ? id : "";
 }
@@ -315,6 +316,8 @@ const POINTS =
 const FIELDS_BYTES = 6_144;
 /** A value longer than this is cut if not all fields fit. */
 const LONG_VALUE = 1_024;
+/** Most long values that are cleaned if not all fields fit: a masked one may be short, but six whole ones fill the room. */
+const MAX_LONG_VALUES = 64;
 
 /** Every output field under its dotted name. If they do not fit, fields with paths and objects first, and long values cut. */
 function shownFields(fields: JsonObject, own: JsonObject): JsonObject {
@@ -325,15 +328,17 @@ function shownFields(fields: JsonObject, own: JsonObject): JsonObject {
     all.push([Object.hasOwn(own, key) ? `output_fields.${key}` : key, value]);
   }
   const whole = Object.fromEntries(all);
-  if (jsonBytes(whole) <= FIELDS_BYTES) return whole;
+  if (fitsJson(whole, FIELDS_BYTES)) return whole;
   const shown: JsonObject = {};
   let room = FIELDS_BYTES;
+  let longValues = 0;
   for (const isPoint of [true, false]) {
     for (const [key, value] of all) {
       if (POINTS.test(key) !== isPoint) continue;
-      const kept = typeof value === "string" && value.length > LONG_VALUE
-        ? `${cleanText(value, LONG_VALUE - 1)}…`
-        : value;
+      const isLong = typeof value === "string" && value.length > LONG_VALUE;
+      if (isLong && ++longValues > MAX_LONG_VALUES) continue;
+      const kept = isLong ? `${cleanText(value, LONG_VALUE - 1)}…` : value;
+      if (!fitsJson(kept, room)) continue;
       const bytes = jsonBytes(key) + jsonBytes(kept) + 2;
       if (bytes > room) continue;
       room -= bytes;
@@ -347,11 +352,15 @@ function shownFields(fields: JsonObject, own: JsonObject): JsonObject {
 function lastingFields(fields: JsonObject): JsonObject {
   const clientPorts = clientPortKeys(fields);
   const lasting: JsonObject = {};
-  let count = 0;
+  let count = 0, characters = 0;
   for (const [key, value] of leaves(fields)) {
     if (++count > MAX_FIELDS) break;
     if (value === null || value === "<NA>" || isVolatileField(key) || clientPorts.has(key)) continue;
-    lasting[key] = withoutNumbers(key, value);
+    // No text after so many is hashed.
+    if (typeof value === "string" && characters > MAX_IDENTITY_TEXTS) continue;
+    const kept = withoutNumbers(key, value);
+    if (typeof kept === "string") characters += Math.min(kept.length, MAX_IDENTITY_TEXT);
+    lasting[key] = kept;
   }
   return lasting;
 }
@@ -370,7 +379,7 @@ function isVolatileField(key: string): boolean {
   if (VOLATILE.has(key) || MEASURES.test(key) || RECORD_ID.test(key)) return true;
   if (key.startsWith("evt.") || key.startsWith("jevt.")) return key.includes("time");
   if (!key.startsWith("proc.") && !key.startsWith("thread.")) return false;
-  const [, part = "", ...rest] = key.split(".");
+  const [, part = "", ...rest] = key.split(".", 3);
   const name = part.split("[", 1)[0] ?? "";
   if (NUMBERS.has(name)) return rest.length === 0 || rest[0] === "ts" || rest[0] === "duration";
   return key.includes("duration");
@@ -382,7 +391,18 @@ function withoutNumbers(key: string, value: Json): Json {
   if (typeof value !== "string") return value;
   if (key === "fd.name" || key === "fd.nameraw") return withoutClientPort(value);
   if (!key.startsWith("evt.arg") && !key.startsWith("evt.rawarg")) return value;
-  return value.replace(ARGUMENT_NUMBERS, "$1=").replace(CLIENT_PORT, "->");
+  return withoutArgumentNumbers(value);
+}
+
+/** The arguments without descriptors, process numbers and ports, as far as they are hashed. */
+function withoutArgumentNumbers(value: string): string {
+  const replaced = (text: string) => text.replace(ARGUMENT_NUMBERS, "$1=").replace(CLIENT_PORT, "->");
+  for (let length = 2 * MAX_IDENTITY_TEXT; length < value.length; length *= 2) {
+    const kept = replaced(value.slice(0, length));
+    // Only a port at the cut, `:12345`, may be replaced in the whole text and not here.
+    if (kept.length >= MAX_IDENTITY_TEXT + ":12345-".length) return kept.slice(0, MAX_IDENTITY_TEXT);
+  }
+  return replaced(value);
 }
 
 /** `client:port->server:port` without the client's port; any other name as it is. */

@@ -287,6 +287,44 @@ Deno.test("falco keeps fields with paths and objects first if not all fields fit
   assert(JSON.stringify(details).length < 7_168);
 });
 
+Deno.test("falco cleans few of many long values, and each short one, if not all fields fit", () => {
+  const invisible = `${"\u200b".repeat(1_100)}a`;
+  const long = Object.fromEntries(Array.from({ length: 500 }, (_, index) => [`custom.${index}`, invisible]));
+  const { details } = event(alert({ ...long, "proc.name": "cat" }));
+  const shown = Object.keys(details).filter((key) => key.startsWith("custom."));
+  assertEquals(shown.map((key) => details[key]), Array(64).fill("a…"));
+  assertEquals([details["proc.name"], details.truncated], ["cat", true]);
+});
+
+Deno.test("falco's identity of long arguments begins as that of the whole text without its numbers", () => {
+  const hashed = 65_536;
+  const units: readonly (readonly [string, string])[] = [
+    ["fd=12345678 ", "fd= "],
+    ["10.0.0.1:34567->10.0.0.2:80 ", "10.0.0.1->10.0.0.2:80 "],
+    [":12345->", "->"],
+    ["tid=1,x:123 ", "tid=,x:123 "],
+  ];
+  for (const [unit, lasting] of units) {
+    const whole = lasting.repeat(200_000);
+    for (let before = 0; before < unit.length; before++) {
+      const args = "-".repeat(before) + unit.repeat(200_000);
+      const { fields = {} } = event(alert({ "evt.args": args })).identity;
+      const kept = String((fields as JsonObject)["evt.args"]);
+      assert(kept.length >= hashed, `${kept.length} of ${unit}`);
+      assert(`${"-".repeat(before)}${whole}`.startsWith(kept.slice(0, hashed)), `${before} before ${unit}`);
+    }
+  }
+});
+
+Deno.test("falco reads tags and names of fields with more dots than they have parts", () => {
+  const dots = ".".repeat(5_000_000);
+  const { details, identity } = event(alert({ [`proc.${dots}`]: 1, "proc.pid.x": 1 }, {
+    tags: [`T1548${dots}`, "T1548.001", "T1562-impair", "T1548.001.2"],
+  }));
+  assertEquals(details.mitreTechniques, ["T1548.001", "T1562"]);
+  assertEquals(Object.keys(identity.fields as JsonObject).length, 2);
+});
+
 Deno.test("falco's identity has no number that the kernel or a plugin assigns each time", () => {
   const repeat = (n: number, rest: JsonObject = {}) =>
     idOf(alert({
