@@ -2,6 +2,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { normalEvent } from "../support/normal_event.ts";
 import process from "node:process";
+import v8 from "node:v8";
+import vm from "node:vm";
 import { report } from "../cluster/watching.ts";
 import { HOSTILE_EXPRESSIONS, HOSTILE_PATTERNS, PATTERNS, REPEATED } from "../support/hostile_expressions.ts";
 import { SHOW } from "./form.ts";
@@ -51,6 +53,21 @@ function compiled(text: string): Expression | undefined {
 
 /** What an evaluation may allocate; nearly all of it is garbage at once. The image's young generation has 4 MiB, twice. */
 const MAX_GARBAGE_MIB = 8;
+
+/** What an evaluation may hold after a collection: alone, and together with all the others of its kind. */
+const MAX_HELD_MIB = 1;
+/** Evaluations of each expression on each event, between two collections. */
+const EVALUATIONS = 5;
+
+v8.setFlagsFromString("--expose-gc");
+const collectGarbage: () => void = vm.runInNewContext("gc");
+
+/** The memory in use after a full collection. */
+function heldMib(): number {
+  collectGarbage();
+  const { heapUsed, external } = Deno.memoryUsage();
+  return (heapUsed + external) / 2 ** 20;
+}
 
 interface Cost {
   readonly ms: number;
@@ -131,7 +148,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
 };
 
 for (const [kind, { texts, compile, inputs }] of Object.entries(KINDS)) {
-  Deno.test(`hostile ${kind} are refused at load, or take no more than the steps of one evaluation and a young generation of memory`, () => {
+  Deno.test(`hostile ${kind} are refused at load, or take no more than the steps of one evaluation and a young generation of memory, and hold at most 1 MiB`, () => {
     assert(texts.length >= 100, `${texts.length} of them`);
     // The longest work of one legitimate evaluation, to which every other expression is compared.
     const yardstick = compiled("details.list.all(x, x != 'b' && x != 'c' && x != 'd')");
@@ -139,6 +156,7 @@ for (const [kind, { texts, compile, inputs }] of Object.entries(KINDS)) {
     const [first] = LARGEST;
     const stepMs = costOf(() => evaluate(yardstick, first)).ms / evaluate(yardstick, first);
     const slow: string[] = [];
+    const accepted: { text: string; expression: Evaluable }[] = [];
     let refused = 0, worst = { ms: 0, mib: 0 };
     for (const text of texts) {
       const expression = compile(text);
@@ -146,6 +164,7 @@ for (const [kind, { texts, compile, inputs }] of Object.entries(KINDS)) {
         refused++;
         continue;
       }
+      accepted.push({ text, expression });
       for (const variables of inputs) {
         assert(evaluate(expression, variables) <= MAX_STEPS, text);
         const { ms, mib } = costOf(() => evaluate(expression, variables));
@@ -156,11 +175,26 @@ for (const [kind, { texts, compile, inputs }] of Object.entries(KINDS)) {
         if (mib > MAX_GARBAGE_MIB) slow.push(`${text}: ${mib.toFixed(1)} MiB`);
       }
     }
+    const before = heldMib();
+    let last = before, worstHeldMib = 0;
+    for (const { text, expression } of accepted) {
+      for (const variables of inputs) {
+        for (let round = 0; round < EVALUATIONS; round++) evaluate(expression, variables);
+      }
+      const now = heldMib();
+      if (now - last > MAX_HELD_MIB) slow.push(`${text}: holds ${(now - last).toFixed(1)} MiB`);
+      worstHeldMib = Math.max(worstHeldMib, now - last);
+      last = now;
+    }
+    const allHeldMib = last - before;
+    if (allHeldMib > MAX_HELD_MIB) slow.push(`all of them: hold ${allHeldMib.toFixed(1)} MiB`);
     if (SHOW) {
       report(`${texts.length} ${kind}`, {
         "refused at load": refused,
         "worst of the others, µs of CPU": worst.ms * 1_000,
         "KiB allocated": worst.mib * 1_024,
+        "KiB held by one": worstHeldMib * 1_024,
+        "KiB held by all": allHeldMib * 1_024,
       });
     }
     assertEquals(slow, []);
