@@ -111,11 +111,54 @@ const LINE_FEED = 10, OPEN_ARRAY = 91, OPEN_OBJECT = 123;
 /** A line that begins with one of these is plain text, not JSON. */
 const PLAIN_WORDS = ["[INFO]", "[WARN]", "[PASS]", "[FAIL]"].map((word) => new TextEncoder().encode(word));
 
+/** Bytes that are searched between two pauses. */
+const SLICE_BYTES = 256 * 1024;
+
 /** Offset at which the results begin: in a Pod's log, lines of klog come first. 0 if no line begins a document. */
 export function logLinesEnd(bytes: Uint8Array): number {
-  let lineStart = 0;
-  let isIndent = true;
-  for (let index = 0; index < bytes.length; index++) {
+  const search = searchResults(bytes);
+  for (;;) {
+    const { done, value } = search.next();
+    if (done) return value;
+  }
+}
+
+/** The same; `pause` is awaited after every quarter of a MiB, so that other work goes on. */
+export async function logLinesEndInSlices(
+  bytes: Uint8Array,
+  { pause }: { readonly pause: () => Promise<void> | undefined },
+): Promise<number> {
+  const search = searchResults(bytes);
+  for (;;) {
+    const { done, value } = search.next();
+    if (done) return value;
+    await pause();
+  }
+}
+
+/** Yields after every slice. */
+function* searchResults(bytes: Uint8Array): Generator<undefined, number> {
+  const position: LinePosition = { index: 0, lineStart: 0, isIndent: true };
+  while (position.index < bytes.length) {
+    if (isFound(bytes, position)) return position.lineStart;
+    yield;
+  }
+  return 0;
+}
+
+interface LinePosition {
+  index: number;
+  lineStart: number;
+  isIndent: boolean;
+}
+
+/** Searches one slice. True if the line at `lineStart` begins a document. */
+function isFound(bytes: Uint8Array, position: LinePosition): boolean {
+  const end = Math.min(position.index + SLICE_BYTES, bytes.length);
+  let { lineStart, isIndent } = position;
+  let found = false;
+  let index = position.index;
+  for (; index < end && !found; index++) {
     const byte = bytes[index] ?? 0;
     if (byte === LINE_FEED) {
       lineStart = index + 1;
@@ -123,11 +166,14 @@ export function logLinesEnd(bytes: Uint8Array): number {
     } else if (isIndent && byte > 32) {
       const isPlain = byte === OPEN_ARRAY &&
         PLAIN_WORDS.some((word) => word.every((letter, at) => bytes[index + at] === letter));
-      if (byte === OPEN_OBJECT || (byte === OPEN_ARRAY && !isPlain)) return lineStart;
+      found = byte === OPEN_OBJECT || (byte === OPEN_ARRAY && !isPlain);
       isIndent = false;
     }
   }
-  return 0;
+  position.index = index;
+  position.lineStart = lineStart;
+  position.isIndent = isIndent;
+  return found;
 }
 
 /** The bytes under a key of a ConfigMap, or why they cannot be read. */

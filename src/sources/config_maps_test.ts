@@ -1,8 +1,8 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { gzipSync } from "node:zlib";
 import type { Json } from "../model/json.ts";
-import { documentsIn, logLinesEnd } from "./config_maps.ts";
+import { documentsIn, logLinesEnd, logLinesEndInSlices } from "./config_maps.ts";
 
 function found(body: Json): unknown[] {
   const origin = { confined: false, name: "kube-bench-node-1", labels: { node: "n1" } };
@@ -48,6 +48,23 @@ Deno.test("logLinesEnd() finds the first line that begins a document", () => {
   assertEquals(end('  [{"id":"1"}]\ntrailing'), 0);
   assertEquals(end("no document\nat all"), 0);
   assertEquals(end(""), 0);
+});
+
+Deno.test("logLinesEndInSlices() finds the same, and pauses on the way", async () => {
+  let pauses = 0;
+  const pause = () => {
+    pauses++;
+    return undefined;
+  };
+  const end = (text: string) => logLinesEndInSlices(new TextEncoder().encode(text), { pause });
+  const log = "I0424 09:31:02.118245 util.go:128] {not: json}\n".repeat(20_000);
+  assertEquals(await end(`${log}  {"Controls":[]}`), log.length);
+  assert(pauses >= 3, `${pauses} pauses`);
+  const slice = 256 * 1024;
+  for (const before of [slice - 2, slice - 1, slice]) {
+    assertEquals(await end(`${"x".repeat(before)}\n{}`), before + 1);
+  }
+  assertEquals(await end("x\n".repeat(slice)), 0);
 });
 
 Deno.test("documentsIn() counts the lines of a log before the results", () => {

@@ -31,7 +31,7 @@ import type { SourceStates } from "../status.ts";
 import type { PayloadError } from "../../model/outcome.ts";
 import type { TextLimits, TimeSlices } from "../../pipeline/limits.ts";
 import { payloadErrorsOf, scanJsonInSlices, wholeOf } from "../../text/json.ts";
-import { keyBytes, logLinesEnd } from "../config_maps.ts";
+import { keyBytes, logLinesEndInSlices } from "../config_maps.ts";
 
 export interface PulledFeedsOptions {
   readonly api: KubeApi;
@@ -419,7 +419,8 @@ export async function configMapPayload(
   }
   const { bytes } = found;
   const pause = () => slices.pause();
-  const text = await scanJsonInSlices(bytes, { from: logLinesEnd(bytes), maxValues, pause });
+  const from = await logLinesEndInSlices(bytes, { pause });
+  const text = await scanJsonInSlices(bytes, { from, maxValues, pause });
   const errors = payloadErrorsOf(text);
   for (const error of errors) {
     await slices.pause();
