@@ -63,10 +63,13 @@ Deno.test("page: accepting counts first, writes an exception, and undoing takes 
   assertStringIncludes(await line.innerText(), "sshd is not in the image");
   assertEquals(await line.getByRole("link", { name: "https://tickets.example.com/SEC-1" }).count(), 1);
   assertEquals(await tab.violations(), []);
+  const confirm = page.getByRole("button", { name: "Delete the exception" });
   await page.getByRole("button", { name: /^Undo/ }).click();
+  await confirm.waitFor();
   await page.keyboard.press("Escape");
+  await confirm.waitFor({ state: "hidden" });
   await page.getByRole("button", { name: /^Undo/ }).click();
-  await page.getByRole("button", { name: "Delete the exception" }).click();
+  await confirm.click();
   await page.getByText("Nothing is accepted").waitFor();
   await eventually("the exception is gone", () => stored(tab).length === 0);
   tab.assertQuiet();
