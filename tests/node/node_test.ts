@@ -314,6 +314,8 @@ step(
       await release.helm("rollback", NAME, "--wait", "--timeout=3m");
     }
     await release.untilReady();
+    // A rollback brings back the Secret of its revision, with the token from before it was rotated.
+    token = await release.token();
   },
 );
 
