@@ -10,6 +10,7 @@ import {
   type TrustContext,
   type TrustRefusal,
 } from "./trust.ts";
+import { runSteps } from "../pipeline/limits.ts";
 import type { Source } from "../sources/source.ts";
 import { activate, type ActivateContext, type Good } from "./activate.ts";
 import { type CompiledIngester, compileMapped, type CompileResult } from "./compile.ts";
@@ -48,11 +49,7 @@ export interface Plan {
 
 /** Decides on all objects at once, the oldest first: if several claim one source or path, the oldest gets it. */
 export function makePlan(objects: readonly KubeObject[], context: PlanContext): Plan {
-  const steps = planSteps(objects, context);
-  for (;;) {
-    const { done, value } = steps.next();
-    if (done) return value;
-  }
+  return runSteps(planSteps(objects, context));
 }
 
 /** The same, an object at each step: to compile one takes some milliseconds. */

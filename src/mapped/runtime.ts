@@ -8,7 +8,7 @@ import type { Conditions } from "../kube/conditions.ts";
 import { Denial } from "../kube/denial.ts";
 import type { Discovery, GroupVersion } from "../kube/discovery.ts";
 import { elapsed, Pause, type Sleep } from "../kube/retry.ts";
-import { createTimeSlices, type TimeSlices } from "../pipeline/limits.ts";
+import { createTimeSlices, runStepsInSlices, type TimeSlices } from "../pipeline/limits.ts";
 import { statusTarget, StatusWriter } from "../kube/status_writer.ts";
 import { watch, type WatchEvent, type WatchTuning } from "../kube/watch.ts";
 import { logger } from "../telemetry/logging.ts";
@@ -202,7 +202,7 @@ export class MappedSources {
     this.#objects.set(type, objects);
     let isNews = objects.size !== before?.size;
     for (const [id, object] of before ?? []) {
-      if (this.#isNews(type, { before: object, now: objects.get(id) })) isNews = true;
+      if (this.#needsPlan(type, { before: object, now: objects.get(id) })) isNews = true;
     }
     if (isNews) this.#decide();
   }
@@ -215,11 +215,11 @@ export class MappedSources {
     const before = objects.get(id);
     this.#put(objects, event);
     const now = objects.get(id);
-    if (before ? this.#isNews(type, { before, now }) : now) this.#decide();
+    if (before ? this.#needsPlan(type, { before, now }) : now) this.#decide();
   }
 
   /** True where a new plan is needed. Forgets what is known of an object that is gone. */
-  #isNews(
+  #needsPlan(
     type: ResourceType,
     { before, now }: { readonly before: KubeObject; readonly now: KubeObject | undefined },
   ): boolean {
@@ -300,11 +300,7 @@ export class MappedSources {
       lastGood: this.#plan.good,
       lastRead: this.#plan.read,
     });
-    for (;;) {
-      const { done, value } = steps.next();
-      if (done) return value;
-      await this.#slices.pause();
-    }
+    return await runStepsInSlices(steps, this.#slices);
   }
 
   /** Passes the conditions to their writer: the verdict on the planned generation, and the state of its feed. */

@@ -513,6 +513,26 @@ export function createTextLimits(
   };
 }
 
+/** Runs steps to their end, without a pause. */
+export function runSteps<T>(steps: Iterator<unknown, T>): T {
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
+}
+
+/** The same, with a pause after each step where one is due. */
+export async function runStepsInSlices<T>(
+  steps: Iterator<unknown, T>,
+  slices: Pick<TimeSlices, "pause">,
+): Promise<T> {
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+    await slices.pause();
+  }
+}
+
 /** What the payloads of a text have in common, and how they are read. */
 export interface PartsOptions extends Pick<Payload, "origin" | "receivedAt"> {
   readonly room: ParseRoom;

@@ -14,6 +14,7 @@ import {
   textAt,
 } from "../model/json.ts";
 import type { PayloadError } from "../model/outcome.ts";
+import { runSteps } from "../pipeline/limits.ts";
 import { bytesOf, payloadErrorsOf, scanJson } from "../text/json.ts";
 import { unread } from "./source.ts";
 import { joined } from "./objects.ts";
@@ -111,33 +112,16 @@ const LINE_FEED = 10, OPEN_ARRAY = 91, OPEN_OBJECT = 123;
 /** A line that begins with one of these is plain text, not JSON. */
 const PLAIN_WORDS = ["[INFO]", "[WARN]", "[PASS]", "[FAIL]"].map((word) => new TextEncoder().encode(word));
 
-/** Bytes that are searched between two pauses. */
+/** Bytes that are searched in one step. */
 const SLICE_BYTES = 256 * 1024;
 
 /** Offset at which the results begin: in a Pod's log, lines of klog come first. 0 if no line begins a document. */
 export function logLinesEnd(bytes: Uint8Array): number {
-  const search = searchResults(bytes);
-  for (;;) {
-    const { done, value } = search.next();
-    if (done) return value;
-  }
+  return runSteps(logLineSteps(bytes));
 }
 
-/** The same; `pause` is awaited after every quarter of a MiB, so that other work goes on. */
-export async function logLinesEndInSlices(
-  bytes: Uint8Array,
-  { pause }: { readonly pause: () => Promise<void> | undefined },
-): Promise<number> {
-  const search = searchResults(bytes);
-  for (;;) {
-    const { done, value } = search.next();
-    if (done) return value;
-    await pause();
-  }
-}
-
-/** Yields after every slice. */
-function* searchResults(bytes: Uint8Array): Generator<undefined, number> {
+/** The same, a slice of a quarter of a MiB at each step. */
+export function* logLineSteps(bytes: Uint8Array): Generator<undefined, number> {
   const position: LinePosition = { index: 0, lineStart: 0, isIndent: true };
   while (position.index < bytes.length) {
     if (isFound(bytes, position)) return position.lineStart;

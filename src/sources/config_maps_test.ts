@@ -2,7 +2,8 @@ import { assert, assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { gzipSync } from "node:zlib";
 import type { Json } from "../model/json.ts";
-import { documentsIn, logLinesEnd, logLinesEndInSlices } from "./config_maps.ts";
+import { runStepsInSlices } from "../pipeline/limits.ts";
+import { documentsIn, logLinesEnd, logLineSteps } from "./config_maps.ts";
 
 function found(body: Json): unknown[] {
   const origin = { confined: false, name: "kube-bench-node-1", labels: { node: "n1" } };
@@ -50,13 +51,13 @@ Deno.test("logLinesEnd() finds the first line that begins a document", () => {
   assertEquals(end(""), 0);
 });
 
-Deno.test("logLinesEndInSlices() finds the same, and pauses on the way", async () => {
+Deno.test("logLineSteps() finds the same, and pauses on the way", async () => {
   let pauses = 0;
   const pause = () => {
     pauses++;
     return undefined;
   };
-  const end = (text: string) => logLinesEndInSlices(new TextEncoder().encode(text), { pause });
+  const end = (text: string) => runStepsInSlices(logLineSteps(new TextEncoder().encode(text)), { pause });
   const log = "I0424 09:31:02.118245 util.go:128] {not: json}\n".repeat(20_000);
   assertEquals(await end(`${log}  {"Controls":[]}`), log.length);
   assert(pauses >= 3, `${pauses} pauses`);

@@ -29,9 +29,9 @@ import { logger } from "../../telemetry/logging.ts";
 import type { Metrics } from "../../telemetry/metrics.ts";
 import type { SourceStates } from "../status.ts";
 import type { PayloadError } from "../../model/outcome.ts";
-import type { TextLimits, TimeSlices } from "../../pipeline/limits.ts";
+import { runStepsInSlices, type TextLimits, type TimeSlices } from "../../pipeline/limits.ts";
 import { payloadErrorsOf, scanJsonInSlices, wholeOf } from "../../text/json.ts";
-import { keyBytes, logLinesEndInSlices } from "../config_maps.ts";
+import { keyBytes, logLineSteps } from "../config_maps.ts";
 
 export interface PulledFeedsOptions {
   readonly api: KubeApi;
@@ -419,7 +419,7 @@ export async function configMapPayload(
   }
   const { bytes } = found;
   const pause = () => slices.pause();
-  const from = await logLinesEndInSlices(bytes, { pause });
+  const from = await runStepsInSlices(logLineSteps(bytes), slices);
   const text = await scanJsonInSlices(bytes, { from, maxValues, pause });
   const errors = payloadErrorsOf(text);
   for (const error of errors) {
