@@ -3,7 +3,7 @@ import { type ClusterChoice, findConnection } from "../kube/auth/kubeconfig.ts";
 import type { Connection, Endpoint } from "../kube/api.ts";
 import { createKubeClient, type KubeClient } from "../kube/client.ts";
 import { hasStatus } from "../kube/api.ts";
-import { sleep } from "../kube/retry.ts";
+import { type Backoff, retry } from "../kube/retry.ts";
 import type { Settings } from "../settings.ts";
 import { type ClusterFlags, FlagError } from "./command.ts";
 
@@ -53,8 +53,8 @@ export async function connect(flags: ClusterFlags, settings: Settings): Promise<
 
 /** Requests sent again before the answer that the API server has too many is taken; kubectl sends as many. */
 const MOST_RETRIES = 10;
-const DEFAULT_WAIT_MS = 1_000;
-const LONGEST_WAIT_MS = 10_000;
+/** As long as the API server asks for, up to 10 s; a second where it does not say. */
+const BUSY_WAIT: Backoff = { next: (retryAfterMs = 1_000) => Math.min(retryAfterMs, 10_000), reset() {} };
 
 /** A client that waits as long as a busy API server asks for, and reads again. */
 export function patientClient(connection: Connection): KubeClient {
@@ -78,13 +78,11 @@ export function patientClient(connection: Connection): KubeClient {
   };
 }
 
-async function again<T>(read: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  for (let retries = 0;; retries++) {
-    try {
-      return await read();
-    } catch (error) {
-      if (!hasStatus(error, 429) || retries === MOST_RETRIES) throw error;
-      await sleep(Math.min(error.retryAfterMs ?? DEFAULT_WAIT_MS, LONGEST_WAIT_MS), signal);
-    }
-  }
+function again<T>(read: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  return retry(read, {
+    retryable: (error) => hasStatus(error, 429),
+    maxAttempts: MOST_RETRIES + 1,
+    backoff: BUSY_WAIT,
+    ...(signal && { signal }),
+  });
 }
