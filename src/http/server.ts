@@ -79,7 +79,7 @@ const DISCARD_MS = 1_000;
 /** How long an own connection may wait to be accepted before the port counts as dead. */
 const ACCEPT_MS = 2_000;
 const ACCEPT_POLL_MS = 50;
-/** A connection that has sent nothing for so long is idle; before, its head is on the way: a probe's must not be the first to go. */
+/** A new connection counts as idle only after so long without a byte, so that a probe's is not the first to be closed. */
 const FRESH_MS = 1_000;
 
 /** The one kind of answer that is written while it is made. */

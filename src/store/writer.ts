@@ -60,7 +60,7 @@ const MISSING_MS = 10_000;
 /** Most missing namespaces remembered. */
 const MAX_MISSING = 1_000;
 
-/** Why a write ends that may not wait for its retry: bounded, else an outage would fill the memory. */
+/** The message of a write that may not wait for its retry. How many wait is bounded: an outage would fill the memory otherwise. */
 const TOO_MANY_WAIT = "too many writes of its namespace, or of all, wait for a retry";
 
 /** One event being written. */

@@ -227,7 +227,7 @@ const MAX_KEY = 128;
 /** UTF-16 units of all strings of an object; after so many each further one is cut to a few. */
 const MAX_TOTAL = 512 * 1024;
 const MAX_LATE_STRING = 64;
-/** Longer strings that are cut to so few: each is cleaned and masked for a thousand more. The ones after them are left out. */
+/** Most strings that are cut to 64 once the total is used up, since each costs the mask a thousand characters more. Later ones are left out. */
 const MAX_LATE_CUTS = 128;
 /**
  * How much more than its limit of a text is masked, so that no half of a secret is left at the cut: the mask's rules look at
@@ -383,7 +383,7 @@ export function fitsJson(value: Json, maxBytes: number): boolean {
   return roomBeside(value, maxBytes) >= 0 && jsonBytes(value) <= maxBytes;
 }
 
-/** The room less the characters that the value takes at least; below 0 as soon as there is none. */
+/** The room that the value leaves if it takes as few bytes as it can; below 0 as soon as it does not fit. */
 function roomBeside(value: Json, room: number): number {
   if (typeof value === "string") return room - value.length - 2;
   if (value === null || typeof value !== "object") return room - 1;

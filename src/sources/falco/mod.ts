@@ -356,7 +356,7 @@ function lastingFields(fields: JsonObject): JsonObject {
   for (const [key, value] of leaves(fields)) {
     if (++count > MAX_FIELDS) break;
     if (value === null || value === "<NA>" || isVolatileField(key) || clientPorts.has(key)) continue;
-    // No text after so many is hashed.
+    // The identity hashes no text beyond this many characters.
     if (typeof value === "string" && characters > MAX_IDENTITY_TEXTS) continue;
     const kept = withoutNumbers(key, value);
     if (typeof kept === "string") characters += Math.min(kept.length, MAX_IDENTITY_TEXT);

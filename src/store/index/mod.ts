@@ -56,7 +56,7 @@ export class ObservationIndex implements StoredIndex {
   #alarmAt = 0;
   #falseAlarms = 0;
   #seenBeforeList = 0;
-  /** The newest resourceVersion of the index of which the present list has an older one. */
+  /** Of the objects that the present list shows in an older version than the index has: the newest resourceVersion. */
   #aheadOfList = 0;
   #listing = false;
   #complete = false;
@@ -271,7 +271,7 @@ export class ObservationIndex implements StoredIndex {
     const version = versionNumber(resourceVersion);
     // A consistent list is never older than the revisions that were seen before it began.
     const isOlder = version < this.#seenBeforeList && this.#seen.observation > 0;
-    // It shows no older object than one from before it, unless etcd was restored with its revision raised.
+    // A list shows an older version than the index has only if etcd was restored, here with its revision raised.
     const showsOlder = this.#aheadOfList > 0 && this.#aheadOfList <= version;
     if (isOlder || showsOlder) {
       this.#rewind();
