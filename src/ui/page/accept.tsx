@@ -5,7 +5,7 @@
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
 /** The form that accepts a risk: what, why and until when; it counts what it would accept before anything is written. */
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { DAY_MS } from "../../model/time.ts";
 import type { ComponentChildren } from "preact";
 import type { ExceptionDraft, ExceptionMatch, ExceptionPreview, ExceptionRow } from "../protocol.ts";
@@ -46,7 +46,15 @@ export function AcceptView() {
   const [fields, setFields] = useState<Fields>(() => fieldsOf(place));
   const [problems, setProblems] = useState<Problems>({});
   const [busy, setBusy] = useState(false);
+  const [refusals, setRefusals] = useState(0);
   const form = useRef<HTMLFormElement>(null);
+  useLayoutEffect(() => {
+    form.current?.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
+  }, [refusals]);
+  function refuse(found: Problems) {
+    setProblems(found);
+    setRefusals((count) => count + 1);
+  }
   function set<K extends keyof Fields>(key: K, value: Fields[K]) {
     setFields({ ...fields, [key]: value });
     const { [key]: _, all: __, ...others } = problems;
@@ -55,11 +63,8 @@ export function AcceptView() {
   async function write(event: Event) {
     event.preventDefault();
     const found = problemsOf(fields);
-    setProblems(found);
-    if (Object.keys(found).length > 0) {
-      requestAnimationFrame(() => form.current?.querySelector<HTMLElement>("[aria-invalid=true]")?.focus());
-      return;
-    }
+    if (Object.keys(found).length > 0) return refuse(found);
+    setProblems({});
     setBusy(true);
     try {
       const created = await request<Partial<ExceptionRow>>("/api/exceptions", {
@@ -70,7 +75,7 @@ export function AcceptView() {
       const name = created?.name;
       go(hrefOf("exceptions", {}, name ? { in: fields.namespace, name } : {}));
     } catch (error) {
-      setProblems(placed(messageOf(error)));
+      refuse(placed(messageOf(error)));
       setBusy(false);
     }
   }

@@ -5,7 +5,7 @@
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
 /** What is accepted: by whom, why, until when, how many findings it matches; and the way back. */
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { DAY_MS } from "../../model/time.ts";
 import type { ExceptionList, ExceptionMatch, ExceptionRow, FindingFilter } from "../protocol.ts";
 import { useAnswer } from "./answers.ts";
@@ -193,9 +193,14 @@ function Undo({ row, done }: { readonly row: ExceptionRow; readonly done: () => 
   const [asking, setAsking] = useState(false);
   const [problem, setProblem] = useState("");
   const [busy, setBusy] = useState(false);
+  const asked = useRef(false);
+  const opener = useRef<HTMLButtonElement>(null);
   const first = useRef<HTMLButtonElement>(null);
-  useEffect(() => {
+  // Before the browser paints: the next key belongs to what the page shows, however fast it follows.
+  useLayoutEffect(() => {
     if (asking) first.current?.focus();
+    else if (asked.current) opener.current?.focus();
+    asked.current = asking;
   }, [asking]);
   async function remove() {
     setBusy(true);
@@ -212,7 +217,14 @@ function Undo({ row, done }: { readonly row: ExceptionRow; readonly done: () => 
   }
   if (!asking) {
     return (
-      <button type="button" aria-label={`Undo ${row.name}…`} onClick={() => setAsking(true)}>Undo…</button>
+      <button
+        type="button"
+        ref={opener}
+        aria-label={`Undo ${row.name}…`}
+        onClick={() => setAsking(true)}
+      >
+        Undo…
+      </button>
     );
   }
   return (

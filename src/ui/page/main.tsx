@@ -7,7 +7,7 @@
 /** The page: its frame, its navigation, and the view that the URL asks for. */
 import { signal } from "@preact/signals";
 import { render } from "preact";
-import { useEffect } from "preact/hooks";
+import { useLayoutEffect } from "preact/hooks";
 import { AcceptView } from "./accept.tsx";
 import { ExceptionsView } from "./exceptions.tsx";
 import { FindingView } from "./finding.tsx";
@@ -113,7 +113,8 @@ function applyTheme(): void {
 function Content() {
   const { view } = route.value;
   const { count, focus } = visit.value;
-  useEffect(() => {
+  // Before the browser paints: a key that follows at once goes to the view that is shown.
+  useLayoutEffect(() => {
     document.title = `${
       TABS.find(([name]) => name === (TAB_OF[view] ?? view))?.[1] ?? "Findings"
     } · zen-watcher`;

@@ -7,7 +7,7 @@
 /** Small parts that several views share. */
 import { signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Commands, FindingFilter } from "../protocol.ts";
 import { type Answer, useAnswer } from "./answers.ts";
 import { queryOf } from "./route.ts";
@@ -92,7 +92,7 @@ export function Menu(
   const box = useRef<HTMLDivElement>(null);
   const button = useRef<HTMLButtonElement>(null);
   const id = useId();
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!open) return;
     function outside(event: Event) {
       if (event.target instanceof Node && !box.current?.contains(event.target)) setOpen(false);
