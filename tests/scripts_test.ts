@@ -23,7 +23,8 @@ async function runnable(folder: string): Promise<string[]> {
 /** Runs a script; by default it may read files and the environment, and nothing else. */
 async function run(script: string, args: readonly string[], permissions = ["--allow-read", "--allow-env"]) {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-prompt", "--no-check", ...permissions, script, ...args],
+    // Quiet: on a new machine, Deno says on stderr which package it downloads for the script.
+    args: ["run", "--quiet", "--no-prompt", "--no-check", ...permissions, script, ...args],
     cwd: ROOT,
     env: { NO_COLOR: "1" },
     stdin: "null",
