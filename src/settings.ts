@@ -246,7 +246,7 @@ export function readSettings(env: (name: string) => string | undefined = environ
   const own = Object.entries(SETTINGS).map(([key, { env }]) => [key, values.get(env)]);
   const settings = {
     ...Object.fromEntries(own),
-    of(setting: Setting<unknown>): unknown {
+    of(setting: Pick<Setting<unknown>, "env">): unknown {
       if (values.has(setting.env)) return values.get(setting.env);
       throw new Error(`Cannot read setting "${setting.env}": no source lists it in its settings`);
     },

@@ -16,9 +16,10 @@ import { categoriesOf, type Source } from "../src/sources/source.ts";
 import { SourceStates } from "../src/sources/status.ts";
 import { createBooks, createMetrics, type Metrics } from "../src/telemetry/metrics.ts";
 import { startTestApp } from "./support/app.ts";
+import { startDevWorld } from "./support/dev_world.ts";
 import { eventually } from "./support/eventually.ts";
 import { loadPayloads } from "./support/load_fixture.ts";
-import { runtimeFor } from "./support/source_runtime.ts";
+import { EVENT_SETTINGS, runtimeFor } from "./support/source_runtime.ts";
 import { startTestCluster } from "./support/test_cluster.ts";
 
 const COUNTERS = new Set([
@@ -58,7 +59,12 @@ function samplesOf(scrape: string): Map<string, number> {
 
 /** The sources of a process that nothing was sent to yet. */
 function sourcesOf(metrics: Metrics): SourceSet {
-  return new SourceSet({ states: new SourceStates(metrics, systemClock), metrics, claims: () => "none" });
+  return new SourceSet({
+    states: new SourceStates(metrics, systemClock),
+    metrics,
+    claims: () => "none",
+    settings: EVENT_SETTINGS,
+  });
 }
 
 async function fixtureEvents(source: Source): Promise<NormalEvent[]> {
@@ -88,11 +94,8 @@ for (const source of SOURCES) {
     assertEquals([...before.values()].filter((value) => value !== 0), []);
     const categories = new Set<string>();
     for (const event of await fixtureEvents(source)) {
-      if (event.source !== source.name) continue; // Another tool's name is known with its first event only.
       categories.add(event.category);
-      for (const outcome of OUTCOMES) {
-        books.open(event, { source: source.name, correlationId: "" }).settle(outcome);
-      }
+      for (const outcome of OUTCOMES) books.open(event, "").settle(outcome);
     }
     const after = samplesOf(await metrics.registry.metrics());
     assertEquals([...after.keys()].filter((series) => !before.has(series)), []);
@@ -204,6 +207,48 @@ Deno.test("a first CRITICAL alert is an increase for Prometheus, again after a r
       `zen_watcher_${outcome}{source="falco"}`,
       'zen_watcher_webhook_requests_total{endpoint="/falco/webhook",status="200"}',
     ]);
+  }
+});
+
+Deno.test("a tool that policy reports name is one source in the metrics, from 0 to the end of its first finding", async () => {
+  for (const [engine, source] of [["Kubewarden", "kubewarden"], ["Unlisted", "policy-report"]] as const) {
+    await using world = await startDevWorld({ namespaces: ["shop"] });
+    await using app = await world.replica("zen-watcher-0", { env: { RESOLVE_GRACE_SECONDS: "0" } });
+    const scrape = async () => (await (await fetch(`${app.metricsUrl}/metrics`)).text()).split("\n");
+    /** Samples with a value, of the counters of events and findings. */
+    const counted = async () =>
+      (await scrape()).filter((line) =>
+        /^zen_watcher_(observations_created|events|events_written|findings_re\w+)_total\{/.test(line) ||
+        line.startsWith("zen_watcher_finding_resolution_seconds_count")
+      ).filter((line) => !line.endsWith(" 0")).sort();
+    const before = new Set((await scrape()).map((line) => line.slice(0, line.lastIndexOf(" "))));
+    const report: JsonObject = {
+      apiVersion: "wgpolicyk8s.io/v1alpha2",
+      kind: "PolicyReport",
+      metadata: { namespace: "shop", name: "web" },
+      scope: { apiVersion: "v1", kind: "Pod", name: "web", namespace: "shop" },
+      results: [{ policy: "no-root", result: "fail", severity: "high", message: "is root", source: engine }],
+    };
+    const created = [
+      `zen_watcher_events_total{source="${source}",category="security",severity="HIGH"} 1`,
+      `zen_watcher_events_written_total{source="${source}",category="security"} 1`,
+      `zen_watcher_observations_created_total{source="${source}"} 1`,
+    ];
+    await world.create([report]);
+    await eventually("the finding to be counted", async () => (await counted()).length > 0);
+    assertEquals(await counted(), created);
+    await world.delete([report]);
+    await eventually("its end to be counted", async () => (await counted()).length > created.length);
+    assertEquals(
+      await counted(),
+      [
+        ...created,
+        `zen_watcher_finding_resolution_seconds_count{source="${source}",severity="HIGH"} 1`,
+        `zen_watcher_findings_resolved_total{source="${source}",severity="HIGH",reason="ReportGone"} 1`,
+      ].sort(),
+    );
+    const series = (await counted()).map((line) => line.slice(0, line.lastIndexOf(" ")));
+    assertEquals(series.filter((each) => !before.has(each)), []);
   }
 });
 

@@ -8,9 +8,8 @@ import { createFiltersWatch, type FiltersWatch } from "../filters/watch.ts";
 import { LiveFilters } from "../filters/filter.ts";
 import { every, RunnableGroup } from "../lifecycle.ts";
 import { MappedSources } from "../mapped/runtime.ts";
-import { POLICY_REPORT, REPORT_ENGINES } from "../sources/kyverno/mod.ts";
-import { BUILT_IN, configMapNamespaces, SOURCES } from "../sources/registry.ts";
-import { knownSource, watchedResources } from "../sources/source.ts";
+import { BUILT_IN, configMapNamespaces, knownSources, SOURCES } from "../sources/registry.ts";
+import { watchedResources } from "../sources/source.ts";
 import { budgetEvent } from "../store/budget.ts";
 import { clockEvent } from "../store/deletes.ts";
 import { createTransitions, type Transitions } from "../store/transitions.ts";
@@ -86,14 +85,14 @@ export function createCaches(shared: Shared): Caches {
     areSourcesKnown = true;
     filtersWatch.sourcesChanged();
   });
-  const sources = new SourceSet({ states, metrics, claims: (source) => mapped.claims(source) });
+  const sources = new SourceSet({ states, metrics, settings, claims: (source) => mapped.claims(source) });
   const covers = coverageOf(scope);
   const filters = new LiveFilters({
     metrics,
     clock,
     ownNamespace: settings.podNamespace,
     onChange: () => evaluateAgain.raise(),
-    sources: () => sources.all.map(({ name }) => name),
+    sources: () => sources.reported.map(({ name }) => name),
   });
   const configMap = {
     namespace: settings.filterConfigMapNamespace || settings.podNamespace,
@@ -109,11 +108,8 @@ export function createCaches(shared: Shared): Caches {
     isLeader: () => election.isLeader(),
   });
   /** Built in, by configuration, or named by policy reports. */
-  const knownSources = (): readonly KnownSource[] | undefined => {
-    if (!areSourcesKnown) return undefined;
-    const others = [...mapped.named, POLICY_REPORT, ...settings.of(REPORT_ENGINES)];
-    return [...SOURCES.map(knownSource), ...others.map((name) => ({ name }))];
-  };
+  const allSources = (): readonly KnownSource[] | undefined =>
+    areSourcesKnown ? [...knownSources(settings), ...mapped.named.map((name) => ({ name }))] : undefined;
   const filtersWatch = createFiltersWatch({
     api,
     filters,
@@ -122,7 +118,7 @@ export function createCaches(shared: Shared): Caches {
     ...tuning,
     configMap,
     status: filterStatus,
-    knownSources,
+    knownSources: allSources,
     ownNamespace: settings.podNamespace,
     tenantNamespaces: settings.tenantFilters ? (scope.namespaces.length > 0 ? scope.namespaces : [""]) : [],
     emit: (event) => events.record(event),

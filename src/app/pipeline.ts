@@ -7,12 +7,12 @@ import { type Claim } from "../mapped/runtime.ts";
 import { type KubeApi, resourceName } from "../kube/api.ts";
 import { watch, WATCH_ERROR_REASONS, type WatchState, type WatchTuning } from "../kube/watch.ts";
 import { SOURCES } from "../sources/registry.ts";
-import { categoriesOf, type Source, watchedResources } from "../sources/source.ts";
+import { categoriesOf, otherSourcesOf, type Source, watchedResources } from "../sources/source.ts";
 import type { SourceStates } from "../sources/status.ts";
 import { DELETE_REASON_MEANINGS } from "../store/deletes.ts";
 import { CREATE_ERROR_REASONS } from "../store/refusal.ts";
 import type { Books, Metrics } from "../telemetry/metrics.ts";
-import { openEndpointSeries, openSourceSeries } from "../telemetry/series.ts";
+import { openEndpointSeries, openReadingSeries, openSourceSeries } from "../telemetry/series.ts";
 import type { DrawContext, NormalEvent } from "../model/event.ts";
 import { createDrawContext } from "../sources/draw_context.ts";
 import { ownRequests } from "../sources/own_requests.ts";
@@ -31,6 +31,7 @@ import { contentHashOf } from "../pipeline/normalize.ts";
 import type { Rejection } from "../pipeline/ports.ts";
 import { createLimits, type Limits, type TimeSlices } from "../pipeline/limits.ts";
 import type { Settings } from "../settings.ts";
+import type { SettingValues } from "../text/setting.ts";
 import {
   type AcceptanceOf,
   createStore,
@@ -44,6 +45,7 @@ import {
 export interface SourceSetOptions {
   readonly states: SourceStates;
   readonly metrics: Metrics;
+  readonly settings: SettingValues;
   /** Whether an Ingester or ObservationMapping that is not in force names a source. */
   readonly claims: (source: string) => Claim;
 }
@@ -53,11 +55,15 @@ const UNKNOWN_VIEWS = "";
 /** The most names of sources that configuration defined once. */
 const MAX_REMEMBERED = 1_000;
 
+/** A source of stored Observations, and what they are. */
+type SourceName = Pick<Source, "name" | "kind">;
+
 /** Every source in force, by name. */
 export class SourceSet {
   readonly #options: SourceSetOptions;
   #byName: ReadonlyMap<string, Source> = new Map();
   #all: readonly Source[] = [];
+  #reported: readonly SourceName[] = [];
   /** Names of sources that configuration defines or defined: no policy report resolves their findings. */
   readonly #everMapped = new Set<string>();
 
@@ -71,9 +77,14 @@ export class SourceSet {
     return this.#all;
   }
 
+  /** Every value of `spec.source` that is known: the sources in force, and the tools that their reports can name. */
+  get reported(): readonly SourceName[] {
+    return this.#reported;
+  }
+
   /** Replaces what configuration defines: new sources, and doors (feeds added to built-in sources, under their names). */
   set(mapped: readonly Source[]): void {
-    const { states, metrics } = this.#options;
+    const { states, metrics, settings } = this.#options;
     const before = this.#byName;
     const byName = new Map(SOURCES.map((source) => [source.name, source]));
     for (const source of mapped) {
@@ -84,20 +95,29 @@ export class SourceSet {
     this.#byName = byName;
     this.#all = [...byName.values()];
     for (const name of before.keys()) if (!byName.has(name)) states.remove(name);
+    const reported = new Map<string, SourceName>();
     for (const source of byName.values()) {
+      const { name, kind } = source;
       states.add(source);
-      openSourceSeries(metrics, {
-        source: source.name,
-        kind: source.kind,
-        categories: categoriesOf(source),
-        createErrors: CREATE_ERROR_REASONS,
-        deletes: Object.keys(DELETE_REASON_MEANINGS),
+      for (const each of [name, ...otherSourcesOf(source, settings).filter((other) => !byName.has(other))]) {
+        reported.set(each, { name: each, kind });
+        openSourceSeries(metrics, {
+          source: each,
+          kind,
+          categories: categoriesOf(source),
+          createErrors: CREATE_ERROR_REASONS,
+          deletes: Object.keys(DELETE_REASON_MEANINGS),
+        });
+      }
+      openReadingSeries(metrics, {
+        source: name,
         watchErrors: source.feeds.some(({ type }) => type !== "post")
           ? [...WATCH_ERROR_REASONS, "internal"]
           : [],
       });
       for (const feed of source.feeds) if (feed.type === "post") openEndpointSeries(metrics, feed.path);
     }
+    this.#reported = [...reported.values()];
   }
 
   has(name: string): boolean {
@@ -190,7 +210,7 @@ export interface PipelineOptions {
   /** What generators know beyond their payloads, now. */
   readonly drawContext: () => DrawContext;
   /** The sources that configuration knows. */
-  readonly sources: Pick<SourceSet, "has" | "size" | "all" | "named">;
+  readonly sources: Pick<SourceSet, "has" | "size" | "reported" | "named">;
   /** A finding was created, resolved or reopened. */
   readonly onTransition: (transition: Transition) => void;
   /** The storage budget is used up, or has room again. */
@@ -286,7 +306,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     now: () => clock.now(),
     metrics,
     sourceLabel: books.sourceLabel,
-    sources: () => sources.all,
+    sources: () => sources.reported,
     byNamespace: settings.metricsByNamespace,
   });
   const limits = givenLimits ?? createLimits({

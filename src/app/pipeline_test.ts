@@ -1,3 +1,4 @@
+import { EVENT_SETTINGS } from "../../tests/support/source_runtime.ts";
 import { postFeeds } from "../../tests/support/post_feeds.ts";
 import { systemClock } from "../model/time.ts";
 import type { Claim } from "../mapped/runtime.ts";
@@ -17,7 +18,12 @@ const CLAIMS: Readonly<Record<string, Claim>> = { broken: "open", off: "disabled
 function newSet(): { sources: SourceSet; states: SourceStates } {
   const metrics = createMetrics();
   const states = new SourceStates(metrics, systemClock);
-  const sources = new SourceSet({ states, metrics, claims: (source) => CLAIMS[source] ?? "none" });
+  const sources = new SourceSet({
+    states,
+    metrics,
+    settings: EVENT_SETTINGS,
+    claims: (source) => CLAIMS[source] ?? "none",
+  });
   return { sources, states };
 }
 

@@ -71,14 +71,12 @@ export interface DrawContext {
   readonly ownUser: string;
   /** Names that no report can take: those of the built-in sources. */
   readonly reservedSources: ReadonlySet<string>;
-  /** REPORT_ENGINES: engines named by policy reports that are sources of their own. */
-  readonly reportEngines: readonly string[];
+  /** The value of one of the source's own settings. */
+  readonly setting: <T>(declared: { readonly env: string; parse(text: string): T }) => T;
   /** Whether zen-watcher itself sends such a request. */
   readonly isOwnRequest: (request: ApiRequest) => boolean;
   /** Whether an API server was starting at that time (ms), as far as this replica noticed. */
   readonly isApiServerStarting: (atMs: number) => boolean;
-  /** AUDIT_COMMANDS: how much of a command that was run in a container is shown. */
-  readonly auditCommands: "full" | "program";
 }
 
 /** An event of a payload, or what cannot be read of it. */

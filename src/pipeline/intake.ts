@@ -221,13 +221,13 @@ export function createIntake({ steps, limits, store, recorder, settings, context
   }
 
   function open(event: NormalEvent, batch: Batch): Entry {
-    const { source, tally, write: { correlationId, pushed } } = batch;
+    const { tally, write: { correlationId, pushed } } = batch;
     tally.received++;
     if (event.kind === "finding" && !event.resolved && !pushed) {
       tally.fingerprints.push(event.fingerprint);
     }
     noteUndecided(batch, event, 1);
-    return { event, batch, ticket: recorder.open(event, { source: source.name, correlationId }) };
+    return { event, batch, ticket: recorder.open(event, correlationId) };
   }
 
   /** Decides and acts. Resolves as soon as the next event may: tokens and write slots are taken in the order of events. */

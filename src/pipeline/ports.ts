@@ -83,15 +83,10 @@ export interface Ticket {
   settle(outcome: Outcome, document?: string): void;
 }
 
-/** Where an event came in. */
-export interface EventContext {
-  /** The source whose payload it was drawn from; the event's own may be a tool whose results this source carries. */
-  readonly source: string;
-  readonly correlationId: string;
-}
-
 /** The books: every event is opened once and settled once, with exactly one outcome. Implemented by telemetry/. */
 export interface Recorder {
-  open(event: NormalEvent, context: EventContext): Ticket;
+  /** An event is one of its own source, which may be a tool whose results another source's reports carry. */
+  open(event: NormalEvent, correlationId: string): Ticket;
+  /** `source` is the one whose payload it is. */
   payloadError(source: string, error: PayloadError, correlationId: string): void;
 }

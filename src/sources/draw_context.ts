@@ -1,8 +1,6 @@
 /** The context of draw(): what sources need besides the payload. */
 import type { DrawContext } from "../model/event.ts";
 import type { SettingValues } from "../text/setting.ts";
-import { AUDIT_COMMANDS } from "./audit/mod.ts";
-import { REPORT_ENGINES } from "./kyverno/mod.ts";
 import { RESERVED_SOURCES } from "./registry.ts";
 
 /** Adds values of the settings and the registry to those that the process observes. */
@@ -12,8 +10,7 @@ export function createDrawContext(
 ): DrawContext {
   return {
     reservedSources: RESERVED_SOURCES,
-    reportEngines: settings.of(REPORT_ENGINES),
-    auditCommands: settings.of(AUDIT_COMMANDS),
+    setting: (declared) => settings.of(declared),
     ...observed,
   };
 }

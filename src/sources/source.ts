@@ -4,6 +4,7 @@ import type { KnownSource } from "../filters/warnings.ts";
 import type { ResourceType } from "../kube/api.ts";
 import type { DrawContext, Drawn, DrawnNote, Payload, SourceKind } from "../model/event.ts";
 import type { JsonObject } from "../model/json.ts";
+import { sourceName } from "../model/identity.ts";
 import { CATEGORIES, type Category, type Severity } from "../model/observation.ts";
 import type { ReportScope, ViewKey } from "../model/view.ts";
 import type { Rate } from "../pipeline/limits.ts";
@@ -36,13 +37,21 @@ export interface Source {
   /** Set if each event has its own window: settings and Ingesters cannot change it. */
   readonly ownWindows?: true;
   /** Set if its reports can name other tools as the source of a finding. */
-  readonly reportsForOthers?: true;
+  readonly reportsForOthers?: OtherTools;
   /** How fast it may write; by default DEDUP_MAX_RATE_PER_SOURCE. */
   readonly rate?: Rate;
   /** The workload and the expiry time of a watched report, if reports of this source expire. */
   scopeOf?(report: JsonObject): ReportScope;
   /** Draws every event of a payload, in order. Pure. Yields an error for each unreadable part and continues; never throws. */
   draw(payload: Payload, context: DrawContext): Iterable<Drawn | DrawnNote>;
+}
+
+/** Which tools a source's reports can name as the source of a finding. */
+export interface OtherTools {
+  /** The setting that lists them. */
+  readonly listed: Setting<readonly string[]>;
+  /** The source of findings of any other tool; no mapping can take this name. */
+  readonly rest: string;
 }
 
 /** Every event type, or every category, if a mapping reads them from the payload. */
@@ -138,8 +147,15 @@ export function knownSource(source: Source): KnownSource {
   const eventTypes = Object.keys(source.eventTypes);
   const categories = categoriesOf(source);
   // A source with an open list can have events of any tool.
-  const isOpen = eventTypes.includes(ANY) || source.reportsForOthers === true;
+  const isOpen = eventTypes.includes(ANY) || source.reportsForOthers !== undefined;
   return isOpen ? { name: source.name } : { name: source.name, eventTypes, categories };
+}
+
+/** The names under which findings of other tools in the source's reports are stored. */
+export function otherSourcesOf({ reportsForOthers }: Source, settings: SettingValues): readonly string[] {
+  if (!reportsForOthers) return [];
+  const { listed, rest } = reportsForOthers;
+  return [...settings.of(listed).map(sourceName).filter(Boolean), rest];
 }
 
 /** Every category that events of the source can have. */

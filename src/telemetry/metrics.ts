@@ -7,7 +7,7 @@ import type { Clock } from "../model/time.ts";
 import type { NormalEvent } from "../model/event.ts";
 import type { Category } from "../model/observation.ts";
 import { isFinal, type Outcome, type PayloadError, type PayloadErrorReason } from "../model/outcome.ts";
-import type { EventContext, Recorder, Ticket } from "../pipeline/ports.ts";
+import type { Recorder, Ticket } from "../pipeline/ports.ts";
 import { logger } from "./logging.ts";
 
 const PREFIX = "zen_watcher_";
@@ -258,9 +258,8 @@ export function createBooks(
     return tally;
   };
 
-  function open(event: NormalEvent, context: EventContext): Ticket {
-    const { source } = context;
-    const { category, severity, fingerprint, receivedAt } = event;
+  function open(event: NormalEvent, correlationId: string): Ticket {
+    const { source, category, severity, fingerprint, receivedAt } = event;
     const label = labelOf(source);
     const tally = tallyOf(label);
     tally.events++;
@@ -283,7 +282,7 @@ export function createBooks(
         if (tally.created + tally.deduped > 0) {
           metrics.dedupEffectiveness.set({ source: label }, tally.deduped / (tally.created + tally.deduped));
         }
-        say(event, { outcome, context, document });
+        say(event, { outcome, correlationId, document });
       },
     };
   }
@@ -325,12 +324,14 @@ function count(metrics: Metrics, event: { label: string; category: Category; out
   }
 }
 
-function say({ eventType, fingerprint, identity }: NormalEvent, { outcome, context, document }: {
-  outcome: Outcome;
-  context: EventContext;
-  document: string | undefined;
-}): void {
-  const { source, correlationId } = context;
+function say(
+  { source, eventType, fingerprint, identity }: NormalEvent,
+  { outcome, correlationId, document }: {
+    outcome: Outcome;
+    correlationId: string;
+    document: string | undefined;
+  },
+): void {
   const fields = { source, eventType, fingerprint, correlationId };
   switch (outcome.kind) {
     case "created":

@@ -9,7 +9,7 @@ import type { Metrics } from "./metrics.ts";
 /** Statuses that a webhook answers with, but for paths that are not there. */
 export const WEBHOOK_STATUSES = [200, 400, 401, 403, 405, 408, 413, 415, 422, 503] as const;
 
-/** A source, and the label values that its counters can have. */
+/** A source, and the label values that the counters of its events can have. */
 export interface SourceSeries {
   readonly source: string;
   readonly kind: "finding" | "occurrence";
@@ -19,14 +19,12 @@ export interface SourceSeries {
   readonly createErrors: readonly string[];
   /** Values of `reason` of deleted Observations. */
   readonly deletes: readonly string[];
-  /** Values of `error_type` of its watches; none where nothing of it is watched. */
-  readonly watchErrors: readonly string[];
 }
 
-/** Opens the counters of a source that comes into force; those that count already stay as they are. */
+/** Opens the counters of a source's events; those that count already stay as they are. */
 export function openSourceSeries(
   metrics: Metrics,
-  { source: name, kind, categories, createErrors, deletes, watchErrors }: SourceSeries,
+  { source: name, kind, categories, createErrors, deletes }: SourceSeries,
 ): void {
   const source = metrics.sourceLabel(name);
   for (const category of categories) {
@@ -40,6 +38,14 @@ export function openSourceSeries(
   for (const reason of FAIL_REASONS) metrics.eventsFailures.inc({ source, reason }, 0);
   for (const reason of createErrors) metrics.observationsCreateErrors.inc({ source, reason }, 0);
   for (const reason of deletes) metrics.observationsDeleted.inc({ source, reason }, 0);
+}
+
+/** Opens the counters of reading a source. `watchErrors`: values of `error_type` of its watches; none where it has none. */
+export function openReadingSeries(
+  metrics: Metrics,
+  { source: name, watchErrors }: { readonly source: string; readonly watchErrors: readonly string[] },
+): void {
+  const source = metrics.sourceLabel(name);
   for (const reason of PAYLOAD_ERROR_REASONS) metrics.payloadErrors.inc({ source, reason }, 0);
   for (const error_type of [...PAYLOAD_ERROR_REASONS, ...watchErrors]) {
     metrics.watcherErrors.inc({ watcher: source, error_type }, 0);

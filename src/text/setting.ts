@@ -14,7 +14,7 @@ export interface Setting<T> {
 /** The values of settings, read. */
 export interface SettingValues {
   /** The value of a setting. Throws where the setting was not read: no source declares it. */
-  of<T>(setting: Setting<T>): T;
+  of<T>(setting: Pick<Setting<T>, "env" | "parse">): T;
 }
 
 /** A setting has a value that cannot be used. */

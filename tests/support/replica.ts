@@ -114,7 +114,7 @@ export class Replica {
       sources: {
         has: (source) => options.sources?.has(source) ?? true,
         size: options.sources?.size ?? 1,
-        all: [],
+        reported: [],
         named: () => undefined,
       },
       onTransition: (transition) => this.transitions.note(transition),
@@ -196,7 +196,7 @@ export class Replica {
   #recorder(): PipelineOptions["books"] {
     return {
       sourceLabel: (source) => source,
-      open: (_event, { source }) => {
+      open: ({ source }) => {
         const settled: Settled = { source, outcomes: [] };
         this.books.push(settled);
         return { settle: (outcome) => void settled.outcomes.push(outcome) };

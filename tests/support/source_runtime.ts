@@ -9,6 +9,11 @@ import type { Feed, Source } from "../../src/sources/source.ts";
 
 export const EVENT_SETTINGS: Settings = readSettings(() => undefined);
 
+/** Settings by the environment variables that are set. */
+export function settingsWith(env: Readonly<Record<string, string>>): Settings {
+  return readSettings((name) => env[name]);
+}
+
 /** What the program of a test knows beyond payloads. */
 export const DRAW_CONTEXT: DrawContext = createDrawContext(EVENT_SETTINGS, {
   ownUser: "system:serviceaccount:zen-system:zen-watcher",

@@ -7,9 +7,7 @@ import type { FilterDocument } from "../../filters/filter.ts";
 import type { KubeObject } from "../../kube/api.ts";
 import { isObject } from "../../model/json.ts";
 import type { Settings } from "../../settings.ts";
-import { POLICY_REPORT, REPORT_ENGINES } from "../../sources/kyverno/mod.ts";
-import { SOURCES } from "../../sources/registry.ts";
-import { knownSource } from "../../sources/source.ts";
+import { knownSources, SOURCES } from "../../sources/registry.ts";
 import { CommandError, type Io } from "../io.ts";
 import { type FileProblem, plural, renderProblem } from "../output/problems.ts";
 import { type ConfigDocument, type PlacedCase, readConfigFile } from "./config_file.ts";
@@ -131,12 +129,8 @@ function hardlyMeant(
   filters: readonly FilterDocument[],
   { mapped, settings }: { readonly mapped: readonly KubeObject[]; readonly settings: Settings },
 ): string[] {
-  const others = [
-    POLICY_REPORT,
-    ...settings.of(REPORT_ENGINES),
-    ...mapped.flatMap(({ spec }) => sourceOf(spec)),
-  ];
-  const known = [...SOURCES.map(knownSource), ...others.map((name) => ({ name }))];
+  const inFiles = mapped.flatMap(({ spec }) => sourceOf(spec));
+  const known = [...knownSources(settings), ...inFiles.map((name) => ({ name }))];
   return filters.flatMap((document) =>
     warningsOf(document, { known, definedBy: "these files" }).map((warning) => `${document.name}: ${warning}`)
   );

@@ -56,7 +56,7 @@ function actOf({ request, eventType, resource, images }: Act): JsonObject {
   const name = resource?.kind !== undefined && GENERATED.has(resource.kind)
     ? workloadOf(resource)
     : resource?.name;
-  const session = sessionOf(request, { auditCommands: "full" });
+  const session = sessionOf(request, { shown: "full" });
   return withoutEmpty({
     user,
     verb,

@@ -36,7 +36,7 @@ import {
 } from "./rules.ts";
 
 /** How much of a command that is run in a container is shown. */
-export const AUDIT_COMMANDS = choice(
+const AUDIT_COMMANDS = choice(
   "AUDIT_COMMANDS",
   "full",
   ["full", "program"],
@@ -132,7 +132,7 @@ function toEvent(item: Json, { request, context }: Judging): DrawnEvent {
     request,
     verdict,
     resource,
-    session: sessionOf(request, context),
+    session: sessionOf(request, { shown: context.setting(AUDIT_COMMANDS) }),
     containers: containers.map((container) => textAt(container, "name")),
     images: [...new Set(containers.map((container) => textAt(container, "image")))],
     workload: containers.length === 0 ? "" : workloadOfPod(request),

@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import type { DrawContext, Drawn, DrawnEvent } from "../../model/event.ts";
 import type { Json, JsonObject } from "../../model/json.ts";
 import { toObservation } from "../../pipeline/normalize.ts";
-import { drawnFrom, runtimeFor } from "../../../tests/support/source_runtime.ts";
+import { drawnFrom, runtimeFor, settingsWith } from "../../../tests/support/source_runtime.ts";
 import { readSettings } from "../../settings.ts";
 import { ownRequests } from "../own_requests.ts";
 import { SOURCES } from "../registry.ts";
@@ -438,7 +438,7 @@ Deno.test("audit shows container, command and ports of a session, and with AUDIT
     "cat /vault/data",
     undefined,
   ]);
-  assertEquals(told(exec, { auditCommands: "program" })[2], "cat");
+  assertEquals(told(exec, { setting: settingsWith({ AUDIT_COMMANDS: "program" }).of })[2], "cat");
   assertEquals(told(session("attach", "container=app&tty=true")).slice(0, 2), [
     "jane was allowed to attach to container app of Pod shop/x (101)",
     "app",

@@ -1,5 +1,5 @@
 /** An audit event as the request that it records: its parts, who sent it, and what it ran. */
-import type { ApiRequest, DrawContext } from "../../model/event.ts";
+import type { ApiRequest } from "../../model/event.ts";
 import {
   at,
   type Field,
@@ -82,16 +82,16 @@ export function isSession({ group, resource, subresource }: AuditRequest): boole
   return group === "" && resource === "pods" && SESSIONS.has(subresource);
 }
 
-/** Container, command and ports, which only the query names. */
+/** Container, command and ports, which only the query names. `shown` is how much of the command is. */
 export function sessionOf(
   request: AuditRequest,
-  { auditCommands }: Pick<DrawContext, "auditCommands">,
+  { shown }: { readonly shown: "full" | "program" },
 ): AuditSession {
   if (!isSession(request)) return { container: "", command: "", ports: "" };
   const words = request.query.getAll("command");
   return {
     container: request.query.get("container") ?? "",
-    command: (auditCommands === "program" ? words.slice(0, 1) : words).join(" "),
+    command: (shown === "program" ? words.slice(0, 1) : words).join(" "),
     ports: request.query.getAll("ports").join(","),
   };
 }

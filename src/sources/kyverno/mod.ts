@@ -32,7 +32,7 @@ import {
 } from "../objects.ts";
 
 /** The source of results whose engine is not a source itself. */
-export const POLICY_REPORT = "policy-report";
+const POLICY_REPORT = "policy-report";
 
 const POLICY_VERSIONS = ["v1alpha2", "v1beta2", "v1beta1", "v1alpha1"];
 const KINDS: ReadonlySet<string> = new Set([
@@ -54,7 +54,7 @@ const IDENTITY = [
 ];
 
 /** Engines that write policy reports and whose results are stored under the engine's name. */
-export const REPORT_ENGINES = words(
+const REPORT_ENGINES = words(
   "REPORT_ENGINES",
   "kubearmor,kubewarden,jspolicy,tracee,neuvector",
   "Engines named by policy reports that are sources of their own, comma-separated; any other is policy-report",
@@ -87,7 +87,7 @@ export const kyverno: Source = {
     ],
   }],
   settings: [REPORT_ENGINES],
-  reportsForOthers: true,
+  reportsForOthers: { listed: REPORT_ENGINES, rest: POLICY_REPORT },
   volatileDetails: ["reportedOwner", "pod"],
   *draw({ body, origin }, context): Iterable<Drawn> {
     for (const found of reportsIn(body)) {
@@ -241,7 +241,7 @@ interface Verdict {
 function toEvent(result: JsonObject, { outcome, rule, resource: own, around }: Verdict): DrawnEvent {
   const { report, context, namespace } = around;
   const engine = engineOf(firstText(textAt(result, "source"), textAt(report, "source")), {
-    engines: context.reportEngines,
+    engines: context.setting(REPORT_ENGINES),
     reserved: context.reservedSources,
   });
   const properties = propertiesOf(result);

@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import type { DrawnEvent } from "../../model/event.ts";
 import type { Json, JsonObject } from "../../model/json.ts";
 import type { PayloadError } from "../../model/outcome.ts";
-import { drawnFrom } from "../../../tests/support/source_runtime.ts";
+import { drawnFrom, settingsWith } from "../../../tests/support/source_runtime.ts";
 import { kyverno } from "./mod.ts";
 
 interface Drawing {
@@ -227,16 +227,16 @@ Deno.test("kyverno stores results under its own name, a listed engine's, or poli
 });
 
 Deno.test("kyverno follows REPORT_ENGINES, which cannot contain the name of a built-in source", () => {
-  const sourceOf = (engine: string, reportEngines: string[]) => {
+  const sourceOf = (engine: string, listed: string) => {
     const body = report({ results: [result({ source: engine })] });
     const [drawn] = drawnFrom(kyverno, { body, origin: { confined: false }, receivedAt: 0 }, {
-      reportEngines,
+      setting: settingsWith({ REPORT_ENGINES: listed }).of,
     });
     return drawn && "event" in drawn ? drawn.event.source : undefined;
   };
-  assertEquals(sourceOf("My Scanner", ["my-scanner"]), "my-scanner");
-  assertEquals(sourceOf("Kubewarden", ["my-scanner"]), "policy-report");
-  assertEquals(sourceOf("trivy", ["trivy"]), "policy-report");
+  assertEquals(sourceOf("My Scanner", "my-scanner"), "my-scanner");
+  assertEquals(sourceOf("Kubewarden", "my-scanner"), "policy-report");
+  assertEquals(sourceOf("trivy", "trivy"), "policy-report");
 });
 
 Deno.test("kyverno offers filters the policy, and the rule with and without its prefix", () => {
