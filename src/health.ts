@@ -17,9 +17,13 @@ export type ReadyCheck = keyof typeof READY_CHECKS;
 
 /** The last sign of life of a loop. */
 interface LastBeat {
+  readonly task: string;
   readonly atMs: number;
   readonly withinMs: number;
 }
+
+/** A task, and each loop that it names, beats for the first time within this time. Until then the beat of its start is due. */
+const FIRST_BEAT_MS = 60_000;
 
 /** Readiness and liveness, kept by the parts they are about. */
 export class Health implements Observer {
@@ -30,6 +34,8 @@ export class Health implements Observer {
     http: false,
     running: true,
   };
+  readonly #running = new Set<string>();
+  /** By task, or by task and loop. */
   readonly #beats = new Map<string, LastBeat>();
   readonly #ended = new Set<string>();
   readonly #clock: Pick<Clock, "monotonic">;
@@ -48,18 +54,35 @@ export class Health implements Observer {
 
   /** The beat of a core task. A beat that is overdue means that the task, or the event loop, is stuck. */
   beatOf(task: string): Beat {
+    this.#running.add(task);
+    return this.#beatOf(task, task);
+  }
+
+  #beatOf(name: string, task: string): Beat {
+    const start = `${name}: start`;
+    const due = (loop: string, withinMs: number) =>
+      void this.#beats.set(loop, { task, atMs: this.#clock.monotonic(), withinMs });
+    due(start, FIRST_BEAT_MS);
     return {
-      within: (withinMs) => void this.#beats.set(task, { atMs: this.#clock.monotonic(), withinMs }),
-      idle: () => void this.#beats.delete(task),
-      of: (loop) => this.beatOf(`${task}: ${loop}`),
+      within: (withinMs) => {
+        this.#beats.delete(start);
+        due(name, withinMs);
+      },
+      idle: () => {
+        this.#beats.delete(start);
+        this.#beats.delete(name);
+      },
+      of: (loop) => {
+        this.#beats.delete(start);
+        return this.#beatOf(`${name}: ${loop}`, task);
+      },
     };
   }
 
   /** A core task was stopped: none of its loops beats any more. */
   stopped(task: string): void {
-    for (const name of this.#beats.keys()) {
-      if (name === task || name.startsWith(`${task}: `)) this.#beats.delete(name);
-    }
+    this.#running.delete(task);
+    for (const [name, beat] of this.#beats) if (beat.task === task) this.#beats.delete(name);
   }
 
   /** A core task ended that never should. */
@@ -79,13 +102,17 @@ export class Health implements Observer {
   /** False only when the event loop or a core task is stuck: never for the API server, a source or the lease. */
   live(): ProbeReport {
     const now = this.#clock.monotonic();
-    const checks: Record<string, boolean> = {};
+    const checks: Record<string, boolean> = Object.fromEntries(
+      [...this.#running].map((task) => [task, true]),
+    );
     const reasons: string[] = [];
-    for (const [task, { atMs, withinMs }] of this.#beats) {
-      checks[task] = now - atMs <= withinMs;
-      if (checks[task]) continue;
+    for (const [loop, { task, atMs, withinMs }] of this.#beats) {
+      const isInTime = now - atMs <= withinMs;
+      checks[loop] = isInTime;
+      if (isInTime) continue;
+      checks[task] = false;
       const seconds = Math.round((now - atMs) / 1_000);
-      reasons.push(`${task} has been stuck for ${seconds} s: a round takes at most ${withinMs / 1_000} s`);
+      reasons.push(`${loop} has been stuck for ${seconds} s: a round takes at most ${withinMs / 1_000} s`);
     }
     for (const task of this.#ended) {
       checks[task] = false;

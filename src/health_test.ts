@@ -9,6 +9,7 @@ import { ApiError, type KubeApi, NetworkError } from "./kube/api.ts";
 import { createConditions } from "./kube/conditions.ts";
 import { createDiscovery } from "./kube/discovery.ts";
 import { createLeaderElection } from "./kube/lease.ts";
+import { every } from "./kube/retry.ts";
 import { watch } from "./kube/watch.ts";
 import { type Runnable, RunnableGroup, untilAborted } from "./lifecycle.ts";
 import { INGESTERS } from "./mapped/kinds.ts";
@@ -61,9 +62,47 @@ Deno.test("health names the task that is stuck, and since when; a task that wait
     const { ok, reasons, checks } = health.live();
     assert(!ok);
     assertEquals(reasons, ["stuck: reader has been stuck for 15 s: a round takes at most 10 s"]);
-    assertEquals(checks, { "stuck: reader": false, slow: true });
+    assertEquals(checks, { stuck: false, "stuck: reader": false, slow: true, waiting: true });
     await stop();
     assert(health.live().ok, "a task that was stopped is not stuck");
+  });
+});
+
+Deno.test("health names the task, and the loop of a task, that never began to beat", async () => {
+  await play(() => [
+    { name: "silent", run: untilAborted },
+    {
+      name: "half silent",
+      run(signal, beat) {
+        beat.of("one").idle();
+        beat.of("other");
+        return untilAborted(signal);
+      },
+    },
+  ], async ({ time, health }) => {
+    await time.advance(60_000);
+    assert(health.live().ok);
+    await time.advance(1_000);
+    const { reasons, checks } = health.live();
+    assertEquals(reasons.map((reason) => reason.split(" has been")[0]), [
+      "silent: start",
+      "half silent: other: start",
+    ]);
+    assertEquals([checks["silent"], checks["half silent"]], [false, false]);
+  });
+});
+
+Deno.test("health names the task whose work of every second failed", async () => {
+  const broken = () => {
+    throw new Error("Cannot count");
+  };
+  await play((time) => [{
+    name: "broken",
+    run: (signal, beat) => every(1_000, broken, { signal, beat, sleep: time.sleep }),
+  }], async ({ time, health }) => {
+    assert(health.live().ok);
+    await time.advance(1_000);
+    assertEquals(health.live().reasons, ["broken has ended"]);
   });
 });
 

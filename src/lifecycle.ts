@@ -6,7 +6,7 @@ export interface Runnable {
   readonly name: string;
   /**
    * Resolves once `signal` aborted and everything of this part has ended. Rejecting, or ending before, is a defect.
-   * Calls `beat` in every round of its loops.
+   * Calls `beat` within a minute of its start, and in every round of its loops.
    */
   run(signal: AbortSignal, beat: Beat): Promise<void>;
 }
@@ -63,18 +63,6 @@ export class RunnableGroup {
       this.#observer.stopped(runnable.name);
     }
   }
-}
-
-/** Calls `work` every `intervalMs` until `signal` aborts. */
-export function every(intervalMs: number, work: () => void, signal: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  if (signal.aborted) return Promise.resolve();
-  const timer = setInterval(work, intervalMs);
-  signal.addEventListener("abort", () => {
-    clearInterval(timer);
-    resolve();
-  }, { once: true });
-  return promise;
 }
 
 /** Resolves when `signal` aborts. */

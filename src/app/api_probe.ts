@@ -1,5 +1,5 @@
 /** The first requests to the API server: whether it can be used, and which user we are. */
-import type { Beat } from "../model/beat.ts";
+import { type Beat, NO_BEAT } from "../model/beat.ts";
 import type { Health } from "../health.ts";
 import { ApiError, type KubeApi } from "../kube/api.ts";
 import { backoff, elapsed, retry, retryAfterMsOf, type Sleep } from "../kube/retry.ts";
@@ -9,7 +9,7 @@ import { logger } from "../telemetry/logging.ts";
 import { whoAmI } from "../kube/access.ts";
 
 const log = logger("readiness");
-/** Two requests, and the longest wait before the next try. */
+/** At most two requests, and the longest wait before the next try. */
 const ROUND_MS = 300_000;
 
 /**
@@ -52,7 +52,7 @@ export interface OwnUser {
   /** Asks once; never throws. Awaited before requests are welcome: by then it should be known. */
   ask(signal: AbortSignal): Promise<void>;
   /** Goes on asking where the first answer was none, until `signal` aborts. */
-  run(signal: AbortSignal): Promise<void>;
+  run(signal: AbortSignal, beat?: Beat): Promise<void>;
 }
 
 /** Creates it; no request is made yet. */
@@ -69,11 +69,17 @@ export function createOwnUser(api: KubeApi, options: { readonly sleep?: Sleep } 
       await learn(signal).catch(() => {});
       asked.resolve();
     },
-    async run(signal: AbortSignal) {
+    async run(signal: AbortSignal, beat: Beat = NO_BEAT) {
+      beat.idle();
       await Promise.race([asked.promise, untilAborted(signal)]);
       // Where it is denied it stays so for long.
       const how = { signal, retryable: () => true, backoff: backoff({ maxMs: 30_000 }), ...options };
-      if (user.name === "" && !signal.aborted) await retry(() => learn(signal), how).catch(() => {});
+      const ask = () => {
+        beat.within(ROUND_MS);
+        return learn(signal);
+      };
+      if (user.name === "" && !signal.aborted) await retry(ask, how).catch(() => {});
+      beat.idle();
       await untilAborted(signal);
     },
   };

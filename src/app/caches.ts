@@ -6,7 +6,8 @@ import type { KnownSource } from "../filters/warnings.ts";
 import { createExceptions, type Exceptions } from "../exceptions/live.ts";
 import { createFiltersWatch, type FiltersWatch } from "../filters/watch.ts";
 import { LiveFilters } from "../filters/filter.ts";
-import { every, RunnableGroup } from "../lifecycle.ts";
+import { every } from "../kube/retry.ts";
+import { RunnableGroup } from "../lifecycle.ts";
 import { MappedSources } from "../mapped/runtime.ts";
 import { BUILT_IN, configMapNamespaces, knownSources, SOURCES } from "../sources/registry.ts";
 import { watchedResources } from "../sources/source.ts";
@@ -44,9 +45,7 @@ export interface Caches {
   readonly group: RunnableGroup;
 }
 
-const BEAT_MS = 1_000;
-/** The event loop is stuck when a timer is this late. */
-const LOOP_STUCK_MS = 60_000;
+const TICK_MS = 1_000;
 
 /** Wires them; nothing runs yet. */
 export function createCaches(shared: Shared): Caches {
@@ -175,12 +174,18 @@ export function createCaches(shared: Shared): Caches {
   const group = new RunnableGroup([
     {
       name: "event loop",
-      run: (signal, beat) => every(BEAT_MS, () => beat.within(LOOP_STUCK_MS), signal),
+      run: (signal, beat) => every(TICK_MS, () => {}, { signal, beat }),
     },
     { name: "repeats", run: (signal, beat) => pipeline.store.repeats.run(signal, beat) },
-    { name: "clocks", run: (signal) => every(BEAT_MS, compareClocks(shared), signal) },
-    { name: "transitions of findings", run: (signal) => every(BEAT_MS, () => transitions.tell(), signal) },
-    { name: "storage budget", run: (signal) => every(BEAT_MS, () => pipeline.budget.observe(), signal) },
+    { name: "clocks", run: (signal, beat) => every(TICK_MS, compareClocks(shared), { signal, beat }) },
+    {
+      name: "transitions of findings",
+      run: (signal, beat) => every(TICK_MS, () => transitions.tell(), { signal, beat }),
+    },
+    {
+      name: "storage budget",
+      run: (signal, beat) => every(TICK_MS, () => pipeline.budget.observe(), { signal, beat }),
+    },
     { name: "index", run: (signal, beat) => pipeline.runIndex(signal, beat) },
     {
       name: "readiness",
@@ -191,7 +196,7 @@ export function createCaches(shared: Shared): Caches {
     { name: "exceptions", run: (signal, beat) => exceptions.run(signal, beat) },
     { name: "ingesters", run: (signal, beat) => mapped.run(signal, beat) },
     { name: "discovery", run: (signal, beat) => discovery.run(signal, beat) },
-    { name: "own user", run: (signal) => ownUser.run(signal) },
+    { name: "own user", run: (signal, beat) => ownUser.run(signal, beat) },
   ], health);
   return {
     ownUser,

@@ -7,7 +7,7 @@ import { errorMessage } from "../model/error_message.ts";
 import type { NormalEvent } from "../model/event.ts";
 import { isObject, type Json, type JsonObject } from "../model/json.ts";
 import { hasStatus, type KubeObject } from "../kube/api.ts";
-import { backoff, elapsed } from "../kube/retry.ts";
+import { backoff, elapsed, every } from "../kube/retry.ts";
 import { type StatusApi, type StatusTarget, StatusWriter } from "../kube/status_writer.ts";
 import { logger } from "../telemetry/logging.ts";
 import { utf8Length } from "../text/clean.ts";
@@ -219,10 +219,11 @@ export function createFilterStatus(options: FilterStatusOptions): FilterStatus {
     budget = undefined;
   }
 
-  async function tick(signal: AbortSignal): Promise<void> {
+  /** One pass of the drops, and of what is due, to the writers. */
+  function passes(): () => void {
     let refreshedAt = clock.monotonic();
     let retriedAt = clock.monotonic();
-    while (await elapsed(TICK_MS, { signal, sleep })) {
+    return () => {
       const now = clock.monotonic();
       if (isLeader() && now - refreshedAt >= DAY_REFRESH_MS) {
         refreshedAt = now;
@@ -233,7 +234,7 @@ export function createFilterStatus(options: FilterStatusOptions): FilterStatus {
         publish();
       }
       collect();
-    }
+    };
   }
 
   function publish(): void {
@@ -283,7 +284,7 @@ export function createFilterStatus(options: FilterStatusOptions): FilterStatus {
       // Before the writers' signal aborts, so that they still write these shares.
       signal.addEventListener("abort", collect, { once: true });
       await Promise.all([
-        tick(signal),
+        every(TICK_MS, passes(), { signal, beat: beat.of("collected drops"), sleep }),
         objects.run(signal, beat.of("drops")),
         shares.run(signal, beat.of("ConfigMap drops")),
         lastGood.run(signal, beat.of("last good filters")),

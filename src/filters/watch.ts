@@ -2,6 +2,7 @@
 import { type Beat, NO_BEAT } from "../model/beat.ts";
 import type { KubeApi, KubeObject, ResourceType } from "../kube/api.ts";
 import { Denial } from "../kube/denial.ts";
+import { every } from "../kube/retry.ts";
 import {
   watch,
   type WatchEvent,
@@ -100,13 +101,16 @@ export function createFiltersWatch(options: FiltersWatchOptions): FiltersWatch {
   return {
     firstReadDecided,
     async run(signal, beat = NO_BEAT) {
-      const timer = setInterval(() => filters.publishPassRates(), PASS_RATE_INTERVAL_MS);
-      try {
-        const loops = namespaces.map((watched) => resourceLoop(watched, { signal, beat }));
-        await Promise.all([configMapLoop(signal, beat), ...loops, options.status.run(signal, beat)]);
-      } finally {
-        clearInterval(timer);
-      }
+      await Promise.all([
+        configMapLoop(signal, beat),
+        ...namespaces.map((watched) => resourceLoop(watched, { signal, beat })),
+        options.status.run(signal, beat),
+        every(PASS_RATE_INTERVAL_MS, () => filters.publishPassRates(), {
+          signal,
+          beat: beat.of("pass rates"),
+          sleep: options.watchTuning?.sleep,
+        }),
+      ]);
     },
     status: () => ({
       hash: filters.hash,

@@ -39,6 +39,25 @@ export async function elapsed(
   return !signal?.aborted;
 }
 
+/** A call of `every` takes no time: the event loop is stuck when it is this late. */
+const LATE_MS = 60_000;
+
+/** Calls `work` every `intervalMs` until `signal` aborts, with a beat each time. Rejects with what `work` throws. */
+export async function every(
+  intervalMs: number,
+  work: () => void,
+  { signal, beat = NO_BEAT, sleep }: {
+    readonly signal: AbortSignal;
+    readonly beat?: Beat;
+    readonly sleep?: Sleep | undefined;
+  },
+): Promise<void> {
+  while (await elapsed(intervalMs, { signal, sleep })) {
+    beat.within(intervalMs + LATE_MS);
+    work();
+  }
+}
+
 /** True if `work` resolves or rejects within `ms`. If not, it continues in the background. */
 export async function settledWithin(
   work: Promise<unknown>,

@@ -150,8 +150,9 @@ export function createExpiry(options: ExpiryOptions): Expiry {
     },
     { signal, beat }: { readonly signal: AbortSignal; readonly beat: Beat },
   ): Promise<void> {
-    while (await elapsed(intervalMs, { signal, sleep })) {
+    for (;;) {
       beat.within(intervalMs + ROUND_MS);
+      if (!await elapsed(intervalMs, { signal, sleep })) return;
       if (!index.complete) continue;
       const startedAt = clock.monotonic();
       try {

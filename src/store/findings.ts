@@ -223,8 +223,9 @@ export function createFindings(options: FindingsOptions): Findings {
       reporters = newTerm();
       unseen = new Map();
       const tickMs = Math.max(200, Math.min(MAX_TICK_MS, graceSeconds * 1_000 / 4));
-      while (await elapsed(tickMs, { signal, sleep })) {
+      for (;;) {
         beat.within(ROUND_MS);
+        if (!await elapsed(tickMs, { signal, sleep })) return;
         if (!index.complete) continue;
         try {
           await evaluate(signal, beat);

@@ -1,9 +1,9 @@
 /** Keeps Observations and exceptions in view with the user's rights, and says how far and how well. */
 import { OBSERVATION_EXCEPTIONS } from "../exceptions/kind.ts";
 import { OBSERVATION_FILTERS } from "../filters/observation_filters.ts";
-import { every } from "../lifecycle.ts";
 import { type KubeApi, type KubeObject, resourceName } from "../kube/api.ts";
 import { readyOf } from "../kube/conditions.ts";
+import { every } from "../kube/retry.ts";
 import { watch, type WatchEvent, type WatchState, type WatchTuning } from "../kube/watch.ts";
 import { ChangeSignal } from "../model/change_signal.ts";
 import { errorMessage } from "../model/error_message.ts";
@@ -91,7 +91,7 @@ export class LiveView {
       lastMs = nowMs;
       if (this.rows.endExceptions(nowMs)) this.changed.raise();
       this.#askRights(signal);
-    }, signal);
+    }, { signal });
     await Promise.all([ticking, this.#follow(signal)]);
   }
 
