@@ -25,7 +25,7 @@ export const LOG_NOTES: Readonly<Record<string, Note>> = {
     NOTHING,
   ],
   "A part of the program ended": [
-    "a task that runs for ever ended: a defect. The process exits and Kubernetes starts it again",
+    "a task that runs for ever ended: a defect. `/health` answers 503 and names it, and Kubernetes starts the Pod again",
     "report it with the line's stack (SECURITY.md says where)",
   ],
   "Waiting for the API server and the Observation CRD": [
@@ -275,6 +275,18 @@ export const REASON_NOTES: Readonly<Record<string, Note>> = {
     NOTHING,
   ],
   Loaded: ["the filter document is in force", NOTHING],
+  KeyMissing: [
+    "the filters' ConfigMap has no key `FILTER_CONFIGMAP_KEY`; the last good filters stay in force",
+    "add the key, or name the one that it has",
+  ],
+  Missing: [
+    "the filters' ConfigMap is gone; the last good filters stay in force",
+    'create it again; `{"sources":{}}` ends filtering',
+  ],
+  Unreadable: [
+    "the filters' ConfigMap cannot be read; the last good filters stay in force",
+    "grant the right that the message names",
+  ],
   Disabled: ["`spec.enabled` is false", "set it to true to use the object"],
   Discovering: ["the API server has not said yet whether it serves the resource", NOTHING],
   DiscoveryFailed: [

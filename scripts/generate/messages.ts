@@ -3,7 +3,7 @@ import { type GeneratedFile, markdown, table } from "./file.ts";
 import { ERROR_NOTES, LOG_NOTES, type Note, REASON_NOTES } from "./message_notes.ts";
 
 const ROOT = new URL("../../", import.meta.url);
-/** The embedded API server speaks with the API server's own words, and what reads JSON or renders help logs nothing. */
+/** The embedded API server says what the API server says. */
 const NOT_OURS = ["src/devcluster/"];
 const LEVELS: Readonly<Record<string, string>> = {
   info: "INFO",
@@ -76,12 +76,17 @@ function* errorTexts(text: string): Generator<string> {
   }
 }
 
-/** Words of conditions and Events: those on a line that gives a reason, and those with a note that the code names elsewhere. */
+/**
+ * Words of conditions and Events: those on a line that gives a reason, those in a table of reasons (`const REASONS = {`), and
+ * those with a note that the code names elsewhere.
+ */
 function* reasonWords(text: string): Generator<string> {
+  let isTable = false;
   for (const line of text.split("\n")) {
+    isTable = isTable ? !/^[}\]]/.test(line) : /^(?:export )?const \w*REASONS\b.*[{[]$/.test(line);
     const at = line.search(/\breason\)?(\?: |: | = )/);
     for (const { 1: word = "", index } of line.matchAll(/"([A-Z][a-z]+(?:[A-Z][a-z]+)*)"/g)) {
-      if ((at >= 0 && index > at) || Object.hasOwn(REASON_NOTES, word)) yield word;
+      if (isTable || (at >= 0 && index > at) || Object.hasOwn(REASON_NOTES, word)) yield word;
     }
   }
 }

@@ -62,8 +62,7 @@ export interface ConfigMapFiltersOptions {
 type Bad = Exclude<ConfigMapFiltersReport["state"], "unread" | "loaded">;
 
 /** Reasons in the status of the filters. */
-const REASONS: Readonly<Record<ConfigMapFiltersReport["state"], string>> = {
-  unread: "Unread",
+const REASONS: Readonly<Record<Bad | "loaded", string>> = {
   loaded: "Loaded",
   rejected: "Invalid",
   key_missing: "KeyMissing",
@@ -203,6 +202,7 @@ export class ConfigMapFilters {
 
   /** Reports the state of the filters, with the active text, which the next run restores. */
   #say(): void {
+    if (this.#state === "unread") return;
     const problems = this.#rejection?.problems.join("; ") ?? "";
     const isLoaded = this.#state === "loaded";
     this.#options.status.say({
