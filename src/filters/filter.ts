@@ -192,7 +192,7 @@ function actsOn(document: CompiledDocument, event: NormalEvent): boolean {
   if (door !== undefined && door !== event.door) return false;
   return document.tenantNamespace === undefined ||
     (document.tenantNamespace === event.resource?.namespace && event.severity !== "CRITICAL" &&
-      event.source !== "audit");
+      event.neverDroppedByTenants !== true);
 }
 
 function firstDrop(
@@ -255,9 +255,8 @@ function elsewhereDetail({ tenantNamespace, origin }: CompiledDocument, event: N
   if (event.resource?.namespace !== tenantNamespace) {
     return `acts on what belongs to ${tenantNamespace} alone`;
   }
-  return event.source === "audit"
-    ? "a tenant's filter never drops audit"
-    : "a tenant's filter never drops CRITICAL";
+  const what = event.neverDroppedByTenants ? event.source : "CRITICAL";
+  return `a tenant's filter never drops ${what}`;
 }
 
 function explainCheck(check: Check, subject: Subject): DimensionVerdict {

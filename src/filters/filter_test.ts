@@ -153,7 +153,7 @@ Deno.test("a tenant's document applies only to events of its namespace and never
   assertEquals(passes({}), false);
   assertEquals(passes({ resource: { namespace: "team-b" } }), true);
   assertEquals(passes({ severity: "CRITICAL" }), true);
-  assertEquals(passes({ source: "audit" }), true);
+  assertEquals(passes({ source: "audit", neverDroppedByTenants: true }), true);
 });
 
 Deno.test("a tenant in OBSERVATION_NAMESPACE drops nothing of other tenants, and they can still drop their own", () => {

@@ -123,6 +123,7 @@ export interface EventSource {
   readonly kind: SourceKind;
   readonly severities?: Readonly<Record<string, Severity>>;
   readonly volatileDetails?: readonly string[];
+  readonly neverDroppedByTenants?: true;
   draw(payload: Payload, context: DrawContext): Iterable<Drawn | DrawnNote>;
 }
 
@@ -175,4 +176,6 @@ export interface NormalEvent {
   readonly resolvedAt?: number;
   /** The Ingester through whose door it came to a built-in source. */
   readonly door?: string;
+  /** True for events of a source that no filter of a tenant may drop. */
+  readonly neverDroppedByTenants?: true;
 }

@@ -77,9 +77,10 @@ export interface NormalizeOptions {
 export function normalize(
   drawn: DrawnEvent,
   { origin, receivedAt }: Pick<Payload, "origin" | "receivedAt">,
-  { source: { name, kind, severities = {}, volatileDetails = [] }, feed: { ingester }, settings }:
+  { source: { name, kind, severities = {}, volatileDetails = [], neverDroppedByTenants }, feed, settings }:
     NormalizeOptions,
 ): NormalEvent {
+  const { ingester } = feed;
   // The types are what sources promise; a value copied from a payload may be of any type.
   const raw: { readonly [Field in keyof DrawnEvent]?: unknown } = drawn;
   const source = sourceName(text(raw.source)) || sourceName(name) || "unknown";
@@ -145,6 +146,7 @@ export function normalize(
     resolved: raw.resolved === true,
     ...(ended !== undefined && isPlausibleDetection(ended.ms, receivedAt) && { resolvedAt: ended.ms }),
     ...(ingester?.isDoor && { door: ingester.id }),
+    ...(neverDroppedByTenants && { neverDroppedByTenants }),
   };
 }
 

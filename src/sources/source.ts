@@ -38,6 +38,8 @@ export interface Source {
   readonly ownWindows?: true;
   /** Set if its reports can name other tools as the source of a finding. */
   readonly reportsForOthers?: OtherTools;
+  /** Set if no filter of a tenant may drop its events: a tenant may be who they tell of. */
+  readonly neverDroppedByTenants?: true;
   /** How fast it may write; by default DEDUP_MAX_RATE_PER_SOURCE. */
   readonly rate?: Rate;
   /** The workload and the expiry time of a watched report, if reports of this source expire. */

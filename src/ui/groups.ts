@@ -59,17 +59,13 @@ export function groupsOf(rows: KeptRows, { by, query, nowMs }: Question): GroupR
     tally.counts[row.severity]++;
     tally.tools.set(row.source, (tally.tools.get(row.source) ?? 0) + 1);
     if (row.firstSeenMs !== 0) tally.oldestMs = Math.min(tally.oldestMs, row.firstSeenMs);
-    if (row.type === "occurrence") tally.hasRuntime ||= isRuntimeAlert(row);
+    // Requests to the API server are of the category compliance.
+    if (row.type === "occurrence") tally.hasRuntime ||= row.category === "security";
     else tally.hasWeakness = true;
   }
   return [...tallies].map(([name, tally]) => toGroupRow(name, tally, by))
     .filter((group) => totalOf(group.counts) + group.new + group.resolved > 0)
     .sort(byWorstCounts);
-}
-
-/** What happened at run time, as Falco and the like tell it; the audit log tells of requests to the API server. */
-function isRuntimeAlert({ category, source }: KeptRow): boolean {
-  return category === "security" && source !== "audit";
 }
 
 function toGroupRow(name: string, tally: Tally, by: Grouping): GroupRow {

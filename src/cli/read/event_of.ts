@@ -2,12 +2,14 @@
 import type { NormalEvent } from "../../model/event.ts";
 import { ANNOTATIONS, LABELS } from "../../model/observation.ts";
 import { parseTime } from "../../model/time.ts";
+import { BUILT_IN } from "../../sources/registry.ts";
 import type { StoredObservation } from "../../store/observations.ts";
 
 /** The event that an Observation was made of. */
 export function eventOf({ metadata, spec }: StoredObservation): NormalEvent {
   const at = parseTime(spec.detectedAt ?? metadata.creationTimestamp ?? "")?.ms ?? 0;
   const rule = spec.rule ?? "";
+  const { neverDroppedByTenants } = BUILT_IN.get(spec.source) ?? {};
   return {
     source: spec.source,
     kind: metadata.labels?.[LABELS.kind] === "occurrence" ? "occurrence" : "finding",
@@ -30,6 +32,7 @@ export function eventOf({ metadata, spec }: StoredObservation): NormalEvent {
     countRepeats: false,
     contentHash: 0,
     resolved: false,
+    ...(neverDroppedByTenants && { neverDroppedByTenants }),
   };
 }
 

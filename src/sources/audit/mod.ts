@@ -55,6 +55,7 @@ export const audit: Source = {
     AUDIT_EVENT_TYPES.map((eventType) => [eventType, { category: "compliance", identity: IDENTITY_FIELDS }]),
   ),
   settings: [AUDIT_COMMANDS],
+  neverDroppedByTenants: true,
   volatile: [
     "the stage and its time",
     "the Audit-ID and the time, for acts of programs and refusals",
