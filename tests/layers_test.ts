@@ -144,3 +144,28 @@ Deno.test("layers: the graph is read from the modules themselves", async () => {
   ]);
   assertEquals(graph.get("src/pipeline/limits.ts")?.path, "src/pipeline/limits.ts");
 });
+
+/** The local names that the functions of a file use in a text before the line that makes them. */
+function usedBeforeMade(text: string): string[] {
+  return `\n${codeOf(text)}`.split(/\n(?:export )?(?:async )?function /).slice(1).flatMap((body) =>
+    [...body.matchAll(/\n {2}(?:const|let) (\w+|\{[^}=]*\})/g)].flatMap(({ 1: made = "", index }) =>
+      (made.match(/\w+(?!\s*:|\w)/g) ?? []).filter((name) =>
+        new RegExp(`(?<![.\\w])${name}\\b(?!\\s*:)`).test(body.slice(0, index))
+      )
+    )
+  );
+}
+
+Deno.test("composition: each part of the program is given only parts that were made before it", async () => {
+  assertEquals(
+    usedBeforeMade("function make() {\n  const a = of(() => b);\n  const { b, x: c } = of(a);\n}\n"),
+    ["b"],
+  );
+  const folder = new URL("../src/app/", import.meta.url);
+  const files = [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) =>
+    !name.includes("_test")
+  );
+  for (const file of ["../app.ts", ...files]) {
+    assertEquals(usedBeforeMade(await Deno.readTextFile(new URL(file, folder))), [], file);
+  }
+});

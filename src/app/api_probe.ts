@@ -58,13 +58,13 @@ export interface OwnUser {
 /** Creates it; no request is made yet. */
 export function createOwnUser(api: KubeApi, options: { readonly sleep?: Sleep } = {}): OwnUser {
   const asked = Promise.withResolvers<void>();
+  const user = { name: "" };
 
   async function learn(signal: AbortSignal): Promise<void> {
     user.name = (await whoAmI(api, { signal }))?.username ?? "";
   }
 
-  const user = {
-    name: "",
+  return Object.assign(user, {
     async ask(signal: AbortSignal) {
       await learn(signal).catch(() => {});
       asked.resolve();
@@ -82,6 +82,5 @@ export function createOwnUser(api: KubeApi, options: { readonly sleep?: Sleep } 
       beat.idle();
       await untilAborted(signal);
     },
-  };
-  return user;
+  });
 }

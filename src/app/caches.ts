@@ -79,11 +79,6 @@ export function createCaches(shared: Shared): Caches {
     metrics,
     ...tuning,
   });
-  let areSourcesKnown = false;
-  mapped.settled.then(() => {
-    areSourcesKnown = true;
-    filtersWatch.sourcesChanged();
-  });
   const sources = new SourceSet({ states, metrics, settings, claims: (source) => mapped.claims(source) });
   const covers = coverageOf(scope);
   const filters = new LiveFilters({
@@ -108,7 +103,7 @@ export function createCaches(shared: Shared): Caches {
   });
   /** Built in, by configuration, or named by policy reports. */
   const allSources = (): readonly KnownSource[] | undefined =>
-    areSourcesKnown ? [...knownSources(settings), ...mapped.named.map((name) => ({ name }))] : undefined;
+    mapped.isSettled ? [...knownSources(settings), ...mapped.named.map((name) => ({ name }))] : undefined;
   const filtersWatch = createFiltersWatch({
     api,
     filters,
@@ -123,6 +118,7 @@ export function createCaches(shared: Shared): Caches {
     emit: (event) => events.record(event),
     conditions,
   });
+  mapped.settled.then(() => filtersWatch.sourcesChanged());
   filtersWatch.firstReadDecided.then(() => health.set("filters", true));
   const transitions = createTransitions({
     clock,
@@ -141,11 +137,9 @@ export function createCaches(shared: Shared): Caches {
     covers,
     conditions,
     isLeader: () => election.isLeader(),
-    onChange: (concerned) => void pipeline.store.index.judgeAgain(concerned),
-    acceptedCounts: () => pipeline.store.index.acceptedCounts(),
     ...tuning,
   });
-  const pipeline: Pipeline = createPipeline({
+  const pipeline = createPipeline({
     api,
     settings,
     metrics,
@@ -193,7 +187,10 @@ export function createCaches(shared: Shared): Caches {
     },
     { name: "conditions", run: (signal, beat) => conditions.run(signal, beat) },
     { name: "filters", run: (signal, beat) => filtersWatch.run(signal, beat) },
-    { name: "exceptions", run: (signal, beat) => exceptions.run(signal, beat) },
+    {
+      name: "exceptions",
+      run: (signal, beat) => exceptions.run(signal, { findings: pipeline.store.index, beat }),
+    },
     { name: "ingesters", run: (signal, beat) => mapped.run(signal, beat) },
     { name: "discovery", run: (signal, beat) => discovery.run(signal, beat) },
     { name: "own user", run: (signal, beat) => ownUser.run(signal, beat) },
@@ -202,7 +199,7 @@ export function createCaches(shared: Shared): Caches {
     ownUser,
     discovery,
     mapped,
-    sourcesKnown: () => areSourcesKnown,
+    sourcesKnown: () => mapped.isSettled,
     sources,
     filters,
     filtersWatch,

@@ -266,11 +266,10 @@ export function createPipeline(options: PipelineOptions): Pipeline {
   } = options;
   const contentHash = (observation: Observation) =>
     contentHashOf(observation, sources.named(observation.spec.source)?.volatileDetails ?? []);
-  const store: Store = createStore({
+  const store = createStore({
     api,
     clock,
     contentHash,
-    onGone: (fingerprint, generation) => dedup.forget(fingerprint, generation),
     log: logger("store"),
     metrics,
     instance: settings.instance,
@@ -286,11 +285,12 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     ...injected,
   });
   const { index, repeats } = store;
-  const dedup: Dedup = createDedup({
+  const dedup = createDedup({
     index,
     maxSize: settings.dedupMaxSize,
     onEvict: () => metrics.dedupEvictions.inc(),
   });
+  index.onGone = (fingerprint, generation) => dedup.forget(fingerprint, generation);
   const budget = createBudget({
     index,
     log: logger("budget"),

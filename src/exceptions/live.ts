@@ -34,12 +34,16 @@ export interface ExceptionsOptions {
   readonly covers: (belongsTo: string) => boolean;
   readonly conditions: Pick<Conditions, "set" | "forget" | "waiting">;
   readonly isLeader: () => boolean;
-  /** Called when other exceptions than before are in force; without findings it concerns all. */
-  readonly onChange: (concerned?: Concerned) => void;
-  /** How many findings each exception covers, by `acceptanceText`. */
-  readonly acceptedCounts: () => ReadonlyMap<string, number>;
   readonly watchTuning?: WatchTuning | undefined;
   readonly sleep?: Sleep;
+}
+
+/** The stored findings, as exceptions concern them. */
+export interface JudgedFindings {
+  /** Called when other exceptions than before are in force; without an argument all findings are concerned. */
+  judgeAgain(concerned?: Concerned): void;
+  /** How many findings each exception covers, by `acceptanceText`. */
+  acceptedCounts(): ReadonlyMap<string, number>;
 }
 
 /** The exceptions as `/tools/status` shows them. */
@@ -60,8 +64,11 @@ export interface Exceptions {
   /** Why an exception covers nothing any more: `has expired`. */
   whyEnded(acceptance: string): string;
   report(): ExceptionsReport;
-  /** Follows them until `signal` aborts. */
-  run(signal: AbortSignal, beat?: Beat): Promise<void>;
+  /** Follows them until `signal` aborts, and has the findings that each change concerns judged again. */
+  run(
+    signal: AbortSignal,
+    options: { readonly findings: JudgedFindings; readonly beat?: Beat },
+  ): Promise<void>;
 }
 
 /** Most exceptions in force in all, and of one namespace; the oldest of each namespace count. */
@@ -117,6 +124,8 @@ class LiveExceptions implements Exceptions {
   #state: ExceptionsReport["state"] = "unread";
   #isKnown = false;
   #relistedAt = -Infinity;
+  /** Absent before `run`. */
+  #findings: JudgedFindings | undefined;
 
   constructor(options: ExceptionsOptions) {
     this.#options = options;
@@ -156,7 +165,11 @@ class LiveExceptions implements Exceptions {
     };
   }
 
-  async run(signal: AbortSignal, beat: Beat = NO_BEAT): Promise<void> {
+  async run(
+    signal: AbortSignal,
+    { findings, beat = NO_BEAT }: { readonly findings: JudgedFindings; readonly beat?: Beat },
+  ): Promise<void> {
+    this.#findings = findings;
     await Promise.all([
       this.#follow(signal, beat.of("watch")),
       this.#rounds(signal, beat.of("rounds")),
@@ -182,11 +195,11 @@ class LiveExceptions implements Exceptions {
   }
 
   async #rounds(signal: AbortSignal, beat: Beat): Promise<void> {
-    const { sleep, onChange, isLeader } = this.#options;
+    const { sleep, isLeader } = this.#options;
     for (let round = 1; await elapsed(TICK_MS, { signal, sleep }); round++) {
       beat.within(ROUND_MS);
       if (!this.#isKnown) {
-        if (round % UNREAD_TICKS === 0) onChange();
+        if (round % UNREAD_TICKS === 0) this.#findings?.judgeAgain();
         continue;
       }
       this.#followTime();
@@ -245,7 +258,7 @@ class LiveExceptions implements Exceptions {
       if (entry.isInForce && entry.document) this.#inForce.add(entry.document);
     }
     this.#isKnown = true;
-    this.#options.onChange();
+    this.#findings?.judgeAgain();
   }
 
   #apply(object: KubeObject): "relist" | undefined {
@@ -298,7 +311,7 @@ class LiveExceptions implements Exceptions {
       this.#inForce.add(after.document);
       changed.push(after.document);
     }
-    if (changed.length > 0) this.#options.onChange(this.#concernedBy(changed));
+    if (changed.length > 0) this.#findings?.judgeAgain(this.#concernedBy(changed));
   }
 
   /** Takes out of force what has expired. A clock that is corrected may bring it back. */
@@ -314,7 +327,7 @@ class LiveExceptions implements Exceptions {
       changed.push(document);
     }
     if (changed.length === 0) return;
-    this.#options.onChange(changed.length > MAX_CONCERNED ? undefined : this.#concernedBy(changed));
+    this.#findings?.judgeAgain(changed.length > MAX_CONCERNED ? undefined : this.#concernedBy(changed));
   }
 
   #concernedBy(changed: readonly ExceptionDocument[]): Concerned {
@@ -388,7 +401,7 @@ class LiveExceptions implements Exceptions {
   #tell(): void {
     // Counting goes over all findings.
     if (this.#entries.size === 0) return;
-    const counts = this.#options.acceptedCounts();
+    const counts = this.#findings?.acceptedCounts() ?? new Map<string, number>();
     for (const inForce of [false, true]) {
       for (const entry of this.#entries.values()) {
         if (entry.isInForce === inForce && !this.#tellOne(entry, counts)) return;

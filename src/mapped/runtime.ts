@@ -77,6 +77,7 @@ export class MappedSources {
   /** Kinds whose objects are known: read once, or not served. */
   readonly #read = new Set<ResourceType>();
   readonly #settled = Promise.withResolvers<void>();
+  #isSettled = false;
   /** The objects as they were when the plan was made. */
   #planned: readonly KubeObject[] = [];
   #plan: Plan = NO_PLAN;
@@ -107,6 +108,11 @@ export class MappedSources {
   /** Resolves once the first plan is made: until then no mapped webhook answers. */
   get settled(): Promise<void> {
     return this.#settled.promise;
+  }
+
+  /** True once `settled` is resolved. */
+  get isSettled(): boolean {
+    return this.#isSettled;
   }
 
   /** The active sources. */
@@ -264,6 +270,7 @@ export class MappedSources {
         if (leftMs > 0 && !await elapsed(leftMs, { signal, sleep })) return;
         this.#isDirty = false;
         await this.#replan();
+        this.#isSettled = true;
         this.#settled.resolve();
       }
       this.#sayConditions();

@@ -18,7 +18,7 @@ export { type AcceptanceOf, ObservationIndex } from "./index/mod.ts";
 export { OBSERVATIONS, type StoredObservation } from "./observations.ts";
 
 export interface StoreOptions
-  extends Pick<IndexOptions, "contentHash" | "onGone" | "covers" | "onHealed" | "acceptanceOf"> {
+  extends Pick<IndexOptions, "contentHash" | "covers" | "onHealed" | "acceptanceOf"> {
   readonly api: KubeApi;
   readonly clock: Clock;
   /** INSTANCE: the label that says which shard wrote an Observation. */

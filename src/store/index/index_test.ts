@@ -131,7 +131,8 @@ Deno.test("an absent firstSeenAt or lastSeenAt reads as detectedAt if that is ne
 
 Deno.test("a list removes the Observations that it lacks, and onGone is called for each", () => {
   const gone: string[] = [];
-  const index = newIndex({ onGone: (fingerprint, generation) => gone.push(`${fingerprint}-${generation}`) });
+  const index = newIndex();
+  index.onGone = (fingerprint, generation) => gone.push(`${fingerprint}-${generation}`);
   const objects = [1, 2, 3].map((id) => storedObservation({ id, generation: 1 }));
   list(index, objects);
   assert(index.complete);

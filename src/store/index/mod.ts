@@ -29,8 +29,6 @@ const EPOCHS = 255;
 const MAX_FALSE_ALARMS = 3;
 
 export interface IndexOptions extends ProjectOptions {
-  /** Called for each deleted Observation, with the first 128 bits of its fingerprint, so that its dedup window can end. */
-  readonly onGone?: (fingerprint: string, generation: number) => void;
   /** Says which exception covers a finding; by default none does. */
   readonly acceptanceOf?: AcceptanceOf;
   /** Called when a full list is complete that follows a step back of the server's revision, or that lacks findings. */
@@ -63,6 +61,7 @@ export class ObservationIndex implements StoredIndex {
   #isRewound = false;
   /** Called when the server's revision went back. */
   #onRewound: () => void = () => {};
+  #onGone: (fingerprint: string, generation: number) => void = () => {};
 
   constructor(options: IndexOptions) {
     this.#options = options;
@@ -201,6 +200,11 @@ export class ObservationIndex implements StoredIndex {
     this.#onRewound = listener;
   }
 
+  /** Called for each deleted Observation, with the first 128 bits of its fingerprint, so that its dedup window can end. */
+  set onGone(listener: (fingerprint: string, generation: number) => void) {
+    this.#onGone = listener;
+  }
+
   /**
    * Call this before a write, and the returned function with the resourceVersion of the answer. The answer's resourceVersion
    * is above every one seen before the write, unless etcd was restored from a copy (kubernetes#107457).
@@ -261,7 +265,7 @@ export class ObservationIndex implements StoredIndex {
     }
     // Dedup may have a window for an object that is not in the index yet.
     const named = parseName(name);
-    if (named) this.#options.onGone?.(named.fingerprint, named.generation);
+    if (named) this.#onGone(named.fingerprint, named.generation);
   }
 
   #synced(resourceVersion: string): void {
@@ -369,7 +373,7 @@ export class ObservationIndex implements StoredIndex {
     const fingerprint = this.#rows.fingerprint(slot);
     const generation = this.#rows.generation(slot);
     this.#rows.remove(slot);
-    this.#options.onGone?.(fingerprint, generation);
+    this.#onGone(fingerprint, generation);
   }
 }
 
