@@ -4,36 +4,18 @@
  */
 import { createCaches } from "./app/caches.ts";
 import { createLeader } from "./app/leader.ts";
-import { memoryLimit } from "./app/memory.ts";
-import { scopeOf } from "./app/pipeline.ts";
 import { serve } from "./app/serve.ts";
-import type { Shared } from "./app/shared.ts";
-import { Health } from "./health.ts";
+import { createShared, type SharedOptions } from "./app/shared.ts";
+import type { Health } from "./health.ts";
 import type { Connection } from "./kube/api.ts";
 import { createKubeClient } from "./kube/client.ts";
-import { createEventRecorder } from "./kube/events.ts";
-import { createLeaderElection, holderIdentity } from "./kube/lease.ts";
-import { createApiOutages } from "./kube/outages.ts";
-import type { WatchTuning } from "./kube/watch.ts";
-import { ChangeSignal } from "./model/change_signal.ts";
-import { type Clock, createServerClock, systemClock } from "./model/time.ts";
-import type { Settings } from "./settings.ts";
 import { PostFeeds } from "./http/app.ts";
-import { leaseName } from "./sources/rbac.ts";
-import { BUILT_IN } from "./sources/registry.ts";
-import { SourceStates } from "./sources/status.ts";
-import { type Books, createBooks, createMetrics, type Metrics } from "./telemetry/metrics.ts";
+import type { Books, Metrics } from "./telemetry/metrics.ts";
 import { logger } from "./telemetry/logging.ts";
-import { registerProcessMetrics } from "./telemetry/process.ts";
-import { VERSION } from "./version.ts";
 
-export interface AppOptions {
-  readonly settings: Settings;
+export interface AppOptions
+  extends Pick<SharedOptions, "settings" | "clock" | "memoryBytes" | "watchTuning"> {
   readonly connection: Connection;
-  readonly clock?: Clock;
-  /** The memory limit in bytes; by default the container's. */
-  readonly memoryBytes?: number;
-  readonly watchTuning?: WatchTuning;
 }
 
 /** A running program. */
@@ -55,13 +37,17 @@ const LEAST_FLUSH_MS = 5_000;
 const log = logger("app");
 
 /** Starts the program. Throws where it cannot even start: a bad setting, a port in use, an unreadable token. */
-export async function startApp(options: AppOptions): Promise<App> {
+export async function startApp({ connection, ...options }: AppOptions): Promise<App> {
   const recording = new AbortController();
-  const shared = createShared(options, recording.signal);
+  const shared = createShared({
+    ...options,
+    connect: (how) => createKubeClient(connection, how),
+    recording: recording.signal,
+  });
   const { settings, health, metrics, books, states, api } = shared;
 
   const caches = createCaches(shared);
-  const { mapped, sources, filters, filtersWatch, intake, pipeline, transitions } = caches;
+  const { mapped, sources, filters, filtersWatch, intake, pipeline } = caches;
   const feeding = {
     settings,
     states,
@@ -97,56 +83,10 @@ export async function startApp(options: AppOptions): Promise<App> {
     const leftMs = await serving.stop();
     await pipeline.store.repeats.flush(AbortSignal.timeout(Math.max(LEAST_FLUSH_MS, Math.floor(leftMs))));
     await caches.group.stop();
-    transitions.tell({ all: true });
+    pipeline.transitions.tell({ all: true });
     recording.abort();
     api.close();
     log.info("Stopped");
   }
   return { ...serving.urls, metrics, books, health, stop: () => stopped ??= stop() };
-}
-
-function createShared(
-  { settings, connection, clock = systemClock, memoryBytes = memoryLimit(), watchTuning }: AppOptions,
-  recording: AbortSignal,
-): Shared {
-  const metrics = createMetrics();
-  registerProcessMetrics(metrics.registry, clock.now());
-  metrics.buildInfo.set({ version: VERSION, deno_version: Deno.version.deno }, 1);
-  const states = new SourceStates(metrics, clock);
-  const books = createBooks(metrics, clock, {
-    known: [...BUILT_IN.keys()],
-    onPayloadError: (source, reason) => states.failed(source, reason),
-  });
-  const serverClock = createServerClock(clock);
-  const outages = createApiOutages(() => clock.now() - (serverClock.skewMs ?? 0));
-  const api = createKubeClient(connection, {
-    metrics,
-    clock,
-    onDate: serverClock.note,
-    onLost: outages.noteLost,
-  });
-  const identity = holderIdentity(settings.podName || Deno.hostname());
-  return {
-    settings,
-    clock,
-    serverClock,
-    outages,
-    memoryBytes,
-    watchTuning,
-    metrics,
-    states,
-    books,
-    api,
-    health: new Health(clock, metrics),
-    evaluateAgain: new ChangeSignal(),
-    scope: scopeOf(settings),
-    events: createEventRecorder({ api, signal: recording, instance: identity, clock }),
-    election: createLeaderElection({
-      api,
-      namespace: settings.podNamespace,
-      name: leaseName(settings.instance),
-      identity,
-      metrics,
-    }),
-  };
 }

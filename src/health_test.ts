@@ -1,27 +1,18 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { KnownDocuments } from "../tests/support/known_documents.ts";
 import { settled, VirtualTime } from "../tests/support/virtual_time.ts";
-import { createFilterStatus, filterStatusName } from "./filters/filter_status.ts";
-import { createFiltersWatch } from "./filters/watch.ts";
-import { LiveFilters } from "./filters/filter.ts";
+import { createCaches } from "./app/caches.ts";
+import { createLeader } from "./app/leader.ts";
+import { createShared } from "./app/shared.ts";
 import { Health } from "./health.ts";
-import { ApiError, type KubeApi, NetworkError } from "./kube/api.ts";
+import { ApiError, type KubeObject, NetworkError, type ResourceType } from "./kube/api.ts";
+import type { KubeClient } from "./kube/client.ts";
 import { createConditions } from "./kube/conditions.ts";
-import { createDiscovery } from "./kube/discovery.ts";
-import { createLeaderElection } from "./kube/lease.ts";
 import { every } from "./kube/retry.ts";
-import { watch } from "./kube/watch.ts";
 import { type Runnable, RunnableGroup, untilAborted } from "./lifecycle.ts";
 import { INGESTERS } from "./mapped/kinds.ts";
-import { MappedSources } from "./mapped/runtime.ts";
-import { ChangeSignal } from "./model/change_signal.ts";
-import { readView } from "./sources/feeds/pulled.ts";
-import { BUILT_IN, SOURCES } from "./sources/registry.ts";
-import { watchedResources } from "./sources/source.ts";
-import { SourceStates } from "./sources/status.ts";
-import { OBSERVATIONS } from "./store/mod.ts";
-import { createMetrics } from "./telemetry/metrics.ts";
 import type { Beat } from "./model/beat.ts";
+import { readSettings } from "./settings.ts";
+import { createMetrics } from "./telemetry/metrics.ts";
 
 /** Runs tasks in virtual time, observed by a health. */
 async function play(
@@ -106,156 +97,141 @@ Deno.test("health names the task whose work of every second failed", async () =>
   });
 });
 
-/** An API server of which every request ends, or does not, as `answer` says. */
-function apiThat(answer: () => Promise<never>): KubeApi {
-  return {
-    list: answer,
-    get: answer,
-    create: answer,
-    replace: answer,
-    patch: answer,
-    delete: answer,
-    getPath: answer,
-    watch: async function* () {
-      yield await answer();
-    },
+/**
+ * An API server that answers what the Lease needs, so that this program leads, and everything else as `answer` says. A
+ * request ends when its signal aborts.
+ */
+function apiThat(answer: () => Promise<never>, { leads = true } = {}): KubeClient {
+  let lease: KubeObject | undefined;
+  const ask = (...args: readonly unknown[]): Promise<never> => {
+    const { signal } = args.at(-1) as { readonly signal?: AbortSignal };
+    return Promise.race([
+      answer(),
+      ...(signal ? [untilAborted(signal).then(() => Promise.reject(signal.reason))] : []),
+    ]);
   };
+  const store = (type: ResourceType, object: KubeObject, options: object) =>
+    type.plural === "leases" && leads ? Promise.resolve(lease = object) : ask(options);
+  async function* follow(_type: ResourceType, options: object) {
+    yield await ask(options);
+  }
+  const fake = {
+    get: ({ plural }: ResourceType, _name: string, options: object) =>
+      plural !== "leases" || !leads
+        ? ask(options)
+        : lease
+        ? Promise.resolve(lease)
+        : Promise.reject(NOT_FOUND),
+    create: store,
+    replace: store,
+    list: ask,
+    patch: ask,
+    delete: ask,
+    getPath: ask,
+    listBytes: follow,
+    watch: follow,
+    close() {},
+    [Symbol.dispose]() {},
+  };
+  return fake as unknown as KubeClient;
 }
 
-/** The tasks of the program that ask the API server, with the longest waits. */
-function tasksOf(time: VirtualTime, api: KubeApi): readonly Runnable[] {
-  const metrics = createMetrics();
-  const clock = time;
-  const common = { api, clock, sleep: time.sleep };
-  const random = () => 1;
-  const watchTuning = { sleep: time.sleep, random };
-  const object = {
-    kind: "Ingester",
-    metadata: { name: "a", namespace: "zen-system", uid: "u", generation: 1 },
-  };
-  const conditions = createConditions({ ...common, isLeader: () => true });
-  const wanted = () => SOURCES.flatMap(watchedResources);
-  const discovery = createDiscovery(api, { ...common, random, wanted });
-  const liveFilters = new LiveFilters({ metrics, clock });
-  const configMap = { namespace: "zen-system", name: "zen-watcher-filter", key: "filter.json" };
-  const filters = createFiltersWatch({
-    api,
-    clock,
-    metrics,
-    watchTuning,
-    filters: liveFilters,
-    configMap,
-    status: createFilterStatus({
-      ...common,
-      filters: liveFilters,
-      configMap,
-      statusName: filterStatusName("default"),
-      isLeader: () => true,
-    }),
-    knownSources: () => [],
-    ownNamespace: "zen-system",
-    tenantNamespaces: [],
-    emit: () => {},
-    conditions,
+/** Runs the program's own groups in virtual time, with the longest waits. */
+async function playProgram(
+  api: KubeClient,
+  test: (world: { time: VirtualTime; health: Health }) => Promise<void>,
+): Promise<void> {
+  const time = new VirtualTime();
+  const recording = new AbortController();
+  const shared = createShared({
+    settings: readSettings(() => undefined),
+    connect: () => api,
+    recording: recording.signal,
+    clock: time,
+    sleep: time.sleep,
+    random: () => 1,
   });
-  const mapped = new MappedSources({
-    ...common,
-    discovery,
-    conditions,
-    builtins: BUILT_IN,
-    trust: { ownNamespace: "zen-system", trustedNamespaces: [], configMapNamespaces: [] },
-    stateOf: () => "serving",
-    metrics,
-    watchTuning,
-  });
-  const election = createLeaderElection({
-    ...common,
-    namespace: "zen-system",
-    name: "lease",
-    identity: "me",
-  });
-  const states = new SourceStates(metrics, clock);
-  for (const source of SOURCES) states.add(source);
-  return [
-    {
-      name: "index",
-      async run(signal, beat) {
-        for await (const _event of watch(api, OBSERVATIONS, { ...watchTuning, clock, signal, beat }));
-      },
-    },
-    {
-      name: "conditions",
-      run(signal, beat) {
-        const condition = { status: "True", reason: "InForce", message: "", observedGeneration: 1 } as const;
-        conditions.set(INGESTERS, object, condition);
-        return conditions.run(signal, beat);
-      },
-    },
-    { name: "discovery", run: (signal, beat) => discovery.run(signal, beat) },
-    { name: "filters", run: (signal, beat) => filters.run(signal, beat) },
-    { name: "ingesters", run: (signal, beat) => mapped.run(signal, beat) },
-    { name: "leader election", run: (signal, beat) => election.run(signal, { beat, onStarted() {} }) },
-    {
-      name: "trivy",
-      run: (signal, beat) =>
-        readView({
-          api,
-          clock,
-          beat,
-          type: OBSERVATIONS,
-          view: { source: "trivy", resource: "vulnerabilityreports.aquasecurity.github.io" },
-          scope: {},
-          views: new KnownDocuments(),
-          states,
-          payloadOf: () => Promise.resolve(undefined),
-          take: () => Promise.reject(new Error("nothing was to be taken in")),
-          resyncMs: 3_600_000,
-          evaluateAgain: new ChangeSignal(),
-          metrics,
-          watchTuning,
-        }, signal),
-    },
-  ];
+  const { settings, states, health } = shared;
+  const caches = createCaches(shared);
+  const feeding = { settings, states, intake: caches.intake, payloadError() {}, noteEvents() {} };
+  const leader = createLeader(shared, { caches, feeding });
+  leader.pulled.set(caches.sources.all);
+  caches.group.start();
+  leader.group.start();
+  await settled();
+  try {
+    await test({ time, health });
+  } finally {
+    await leader.group.stop();
+    await caches.group.stop();
+    recording.abort();
+  }
 }
 
+const NOT_FOUND = new ApiError("get", 404, {});
 const FAULTS: Readonly<Record<string, () => Error>> = {
   "does not answer": () => new NetworkError("Cannot list: connection refused", { fault: "unreachable" }),
   "refuses everything": () => new ApiError("list", 403, {}),
   "asks for long waits": () => new ApiError("list", 503, {}, 3_600_000),
-  "serves none of the resources": () => new ApiError("list", 404, {}),
+  "serves none of the resources": () => NOT_FOUND,
 };
 for (const [fault, error] of Object.entries(FAULTS)) {
-  Deno.test(`health is never down for an API server that ${fault}, however long`, async () => {
-    const api = apiThat(() => Promise.reject(error()));
-    await play((time) => tasksOf(time, api), async ({ time, health }) => {
-      for (let minutes = 0; minutes < 120; minutes++) {
-        await time.advance(60_000);
-        assertEquals(health.live().reasons, [], `after ${minutes} minutes`);
-      }
-      const beating = Object.keys(health.live().checks);
-      assert(beating.length >= 6, `too few tasks beat: ${beating}`);
+  for (const leads of [true, false]) {
+    const whose = leads ? "the leader" : "a follower";
+    Deno.test(`health of ${whose} is never down for an API server that ${fault}, however long`, async () => {
+      const api = apiThat(() => Promise.reject(error()), { leads });
+      await playProgram(api, async ({ time, health }) => {
+        for (let minutes = 0; minutes < 60; minutes++) {
+          await time.advance(60_000);
+          assertEquals(health.live().reasons, [], `after ${minutes} minutes`);
+        }
+        const running = Object.keys(health.live().checks).filter((name) => !name.includes(": "));
+        assertEquals(running.includes("expiry"), leads, `${running}`);
+      });
+    });
+  }
+}
+
+/** Loops that send requests, or wait for their answers, from the start. */
+const ASKING: Readonly<Record<string, readonly string[]>> = {
+  "a follower": [
+    "index",
+    "readiness",
+    "exceptions: watch",
+    "discovery",
+    "filters: ConfigMap",
+    "filters: stored filters",
+    "ingesters: Ingester",
+    "ingesters: ObservationMapping",
+    "leader election",
+  ],
+  "the leader": ["index", "pulled feeds: kube-bench configmaps", "pulled feeds: checkov configmaps"],
+};
+for (const [whose, loops] of Object.entries(ASKING)) {
+  Deno.test(`health of ${whose} is down for each task whose request never ends`, async () => {
+    const api = apiThat(() => new Promise(() => {}), { leads: whose === "the leader" });
+    await playProgram(api, async ({ time, health }) => {
+      await time.advance(400_000);
+      const { reasons } = health.live();
+      for (const loop of loops) assertStringIncludes(reasons.join("\n"), `${loop} has been stuck for`);
     });
   });
 }
 
-Deno.test("health is down for each task whose request never ends", async () => {
-  const never = Promise.withResolvers<never>();
-  await play((time) => tasksOf(time, apiThat(() => never.promise)), async ({ time, health, stop }) => {
+Deno.test("health is down for conditions whose write never ends", async () => {
+  const metadata = { name: "a", namespace: "zen-system", uid: "u", generation: 1 };
+  await play((time) => {
+    const api = apiThat(() => new Promise(() => {}));
+    const conditions = createConditions({ api, clock: time, sleep: time.sleep, isLeader: () => true });
+    conditions.set(INGESTERS, { kind: "Ingester", metadata }, {
+      status: "True",
+      reason: "InForce",
+      message: "",
+      observedGeneration: 1,
+    });
+    return [{ name: "conditions", run: (signal, beat) => conditions.run(signal, beat) }];
+  }, async ({ time, health }) => {
     await time.advance(400_000);
-    const { reasons } = health.live();
-    const tasks = [
-      "index",
-      "conditions",
-      "discovery",
-      "filters: ConfigMap",
-      "ingesters: Ingester",
-      "ingesters: ObservationMapping",
-      "leader election",
-      "trivy",
-    ];
-    for (const task of tasks) assertStringIncludes(reasons.join("\n"), `${task} has been stuck for`);
-    const stopping = stop();
-    never.reject(new NetworkError("Cannot list: the connection is closed", { fault: "unreachable" }));
-    await stopping;
+    assertStringIncludes(health.live().reasons.join("\n"), "conditions has been stuck for");
   });
 });

@@ -19,9 +19,10 @@ const ROUND_MS = 300_000;
 export async function probeApi(
   api: KubeApi,
   health: Health,
-  { signal, beat, onReached }: {
+  { signal, beat, sleep, onReached }: {
     readonly signal: AbortSignal;
     readonly beat: Beat;
+    readonly sleep?: Sleep;
     /** Awaited before the answer counts. */
     readonly onReached: () => Promise<void>;
   },
@@ -40,7 +41,7 @@ export async function probeApi(
       if (signal.aborted) return;
       health.set("api", error instanceof ApiError);
       log.warn("Waiting for the API server and the Observation CRD", { error });
-      if (!await elapsed(waits.next(retryAfterMsOf(error)), { signal })) return;
+      if (!await elapsed(waits.next(retryAfterMsOf(error)), { signal, sleep })) return;
     }
   }
 }

@@ -7,13 +7,12 @@ import { createExceptions, type Exceptions } from "../exceptions/live.ts";
 import { createFiltersWatch, type FiltersWatch } from "../filters/watch.ts";
 import { LiveFilters } from "../filters/filter.ts";
 import { every } from "../kube/retry.ts";
-import { RunnableGroup } from "../lifecycle.ts";
+import { type Runnable, RunnableGroup } from "../lifecycle.ts";
 import { MappedSources } from "../mapped/runtime.ts";
 import { BUILT_IN, configMapNamespaces, knownSources, SOURCES } from "../sources/registry.ts";
 import { watchedResources } from "../sources/source.ts";
 import { budgetEvent } from "../store/budget.ts";
 import { clockEvent } from "../store/deletes.ts";
-import { createTransitions, type Transitions } from "../store/transitions.ts";
 import { logger } from "../telemetry/logging.ts";
 import { createOwnUser, type OwnUser, probeApi } from "./api_probe.ts";
 import {
@@ -24,7 +23,7 @@ import {
   type Pipeline,
   SourceSet,
 } from "./pipeline.ts";
-import { leaseReference, type Shared } from "./shared.ts";
+import type { Shared } from "./shared.ts";
 import { type Intake } from "../pipeline/intake.ts";
 
 /** The caches, and the group that keeps them. */
@@ -41,7 +40,6 @@ export interface Caches {
   readonly pipeline: Pipeline;
   /** The pipeline's intake, once the filters are read. */
   readonly intake: Intake;
-  readonly transitions: Transitions;
   readonly group: RunnableGroup;
 }
 
@@ -49,19 +47,22 @@ const TICK_MS = 1_000;
 
 /** Wires them; nothing runs yet. */
 export function createCaches(shared: Shared): Caches {
-  const { settings, clock, metrics, states, books, api, health, evaluateAgain, scope, events, election } =
+  const { settings, clock, sleep, random, metrics, states, books, api, health, evaluateAgain, scope } =
     shared;
-  const { outages, watchTuning } = shared;
-  const tuning = watchTuning ? { watchTuning } : {};
-  const ownUser = createOwnUser(api);
-  const conditions = createConditions({ api, clock, isLeader: () => election.isLeader() });
+  const { events, election, outages, watchTuning } = shared;
+  const common = { api, clock, sleep };
+  const isLeader = () => election.isLeader();
+  const ownUser = createOwnUser(api, { sleep });
+  const conditions = createConditions({ ...common, isLeader });
   const discovery = createDiscovery(api, {
     wanted: () => SOURCES.flatMap(watchedResources),
     intervalMs: settings.discoveryIntervalMs,
     clock,
+    sleep,
+    random,
   });
   const mapped = new MappedSources({
-    api,
+    ...common,
     discovery,
     conditions,
     builtins: BUILT_IN,
@@ -75,9 +76,8 @@ export function createCaches(shared: Shared): Caches {
         name,
         feed?.ingester?.isDoor ? ({ ingester }) => ingester === feed.ingester?.id : undefined,
       ),
-    clock,
     metrics,
-    ...tuning,
+    watchTuning,
   });
   const sources = new SourceSet({ states, metrics, settings, claims: (source) => mapped.claims(source) });
   const covers = coverageOf(scope);
@@ -94,12 +94,11 @@ export function createCaches(shared: Shared): Caches {
     key: settings.filterConfigMapKey,
   };
   const filterStatus = createFilterStatus({
-    api,
-    clock,
+    ...common,
     filters,
     configMap,
     statusName: filterStatusName(settings.instance),
-    isLeader: () => election.isLeader(),
+    isLeader,
   });
   /** Built in, by configuration, or named by policy reports. */
   const allSources = (): readonly KnownSource[] | undefined =>
@@ -109,7 +108,7 @@ export function createCaches(shared: Shared): Caches {
     filters,
     clock,
     metrics,
-    ...tuning,
+    watchTuning,
     configMap,
     status: filterStatus,
     knownSources: allSources,
@@ -120,24 +119,15 @@ export function createCaches(shared: Shared): Caches {
   });
   mapped.settled.then(() => filtersWatch.sourcesChanged());
   filtersWatch.firstReadDecided.then(() => health.set("filters", true));
-  const transitions = createTransitions({
-    clock,
-    log: logger("findings"),
-    metrics,
-    sourceLabel: books.sourceLabel,
-    record: (event) => events.record(event),
-    regarding: leaseReference(settings),
-  });
   const exceptions = createExceptions({
-    api,
-    clock,
+    ...common,
     now: () => clock.now() - (shared.serverClock.skewMs ?? 0),
     ownNamespace: settings.podNamespace,
     maxDays: settings.exceptionMaxDays,
     covers,
     conditions,
-    isLeader: () => election.isLeader(),
-    ...tuning,
+    isLeader,
+    watchTuning,
   });
   const pipeline = createPipeline({
     api,
@@ -150,7 +140,7 @@ export function createCaches(shared: Shared): Caches {
     covers,
     drawContext: drawContextOf({ settings, sources, ownUser, isApiServerStarting: outages.isNear }),
     sources,
-    onTransition: (transition) => transitions.note(transition),
+    record: (event) => events.record(event),
     onBudgetDrop: filterStatus.noteBudget,
     onBudget: (state) => {
       events.record(budgetEvent(settings.podNamespace, state));
@@ -164,26 +154,21 @@ export function createCaches(shared: Shared): Caches {
       if (state === "absent") health.set("crd", false);
       else if (state === "synced") health.set("crd", true);
     },
+    injected: { sleep },
   });
+  const eachSecond = (work: () => void): Runnable["run"] => (signal, beat) =>
+    every(TICK_MS, work, { signal, beat, sleep });
   const group = new RunnableGroup([
-    {
-      name: "event loop",
-      run: (signal, beat) => every(TICK_MS, () => {}, { signal, beat }),
-    },
+    { name: "event loop", run: eachSecond(() => {}) },
     { name: "repeats", run: (signal, beat) => pipeline.store.repeats.run(signal, beat) },
-    { name: "clocks", run: (signal, beat) => every(TICK_MS, compareClocks(shared), { signal, beat }) },
-    {
-      name: "transitions of findings",
-      run: (signal, beat) => every(TICK_MS, () => transitions.tell(), { signal, beat }),
-    },
-    {
-      name: "storage budget",
-      run: (signal, beat) => every(TICK_MS, () => pipeline.budget.observe(), { signal, beat }),
-    },
+    { name: "clocks", run: eachSecond(compareClocks(shared)) },
+    { name: "transitions of findings", run: eachSecond(() => pipeline.transitions.tell()) },
+    { name: "storage budget", run: eachSecond(() => pipeline.budget.observe()) },
     { name: "index", run: (signal, beat) => pipeline.runIndex(signal, beat) },
     {
       name: "readiness",
-      run: (signal, beat) => probeApi(api, health, { signal, beat, onReached: () => ownUser.ask(signal) }),
+      run: (signal, beat) =>
+        probeApi(api, health, { signal, beat, sleep, onReached: () => ownUser.ask(signal) }),
     },
     { name: "conditions", run: (signal, beat) => conditions.run(signal, beat) },
     { name: "filters", run: (signal, beat) => filtersWatch.run(signal, beat) },
@@ -206,7 +191,6 @@ export function createCaches(shared: Shared): Caches {
     exceptions,
     pipeline,
     intake: afterFirstRead(pipeline.intake, filtersWatch.firstReadDecided),
-    transitions,
     group,
   };
 }

@@ -2,6 +2,7 @@
 import { RunnableGroup, untilAborted } from "../lifecycle.ts";
 import { createTextLimits } from "../pipeline/limits.ts";
 import { PulledFeeds, type PulledFeedsOptions } from "../sources/feeds/pulled.ts";
+import { leaseReference } from "../sources/rbac.ts";
 import { createAcceptances } from "../store/acceptances.ts";
 import { createExpiry, type Expiry, type ExpiryOptions } from "../store/expiry.ts";
 import { createFindings, type Findings, type FindingsOptions } from "../store/findings.ts";
@@ -10,7 +11,7 @@ import { logger } from "../telemetry/logging.ts";
 import type { Settings } from "../settings.ts";
 import type { Caches } from "./caches.ts";
 import type { Pipeline, SourceSet } from "./pipeline.ts";
-import { leaseReference, type Shared } from "./shared.ts";
+import type { Shared } from "./shared.ts";
 
 export interface LeaderOptions {
   readonly caches: Caches;
@@ -34,8 +35,8 @@ const DELETES_PER_SECOND = 200;
 
 /** Wires it; nothing runs yet. */
 export function createLeader(shared: Shared, { caches, feeding }: LeaderOptions): Leader {
-  const { settings, clock, metrics, books, api, health, evaluateAgain, scope, election, serverClock } =
-    shared;
+  const { settings, clock, sleep, metrics, books, api, health, evaluateAgain, scope, election } = shared;
+  const { serverClock } = shared;
   const { pipeline, sources, sourcesKnown, discovery, filtersWatch, exceptions } = caches;
   const { index, repeats } = pipeline.store;
   const guards = {
@@ -52,11 +53,13 @@ export function createLeader(shared: Shared, { caches, feeding }: LeaderOptions)
     pipeline,
     sources,
     ready: sourcesKnown,
+    injected: { sleep },
   });
   const acceptances = createAcceptances({
     ...guards,
     index,
     clock,
+    sleep,
     repeats,
     log: logger("exceptions"),
     regarding: leaseReference(settings),

@@ -5,6 +5,7 @@
 import type { ViewKey } from "../model/view.ts";
 import { type Claim } from "../mapped/runtime.ts";
 import { type KubeApi, resourceName } from "../kube/api.ts";
+import type { EventDraft } from "../kube/events.ts";
 import { watch, WATCH_ERROR_REASONS, type WatchState, type WatchTuning } from "../kube/watch.ts";
 import { SOURCES } from "../sources/registry.ts";
 import { categoriesOf, otherSourcesOf, type Source, watchedResources } from "../sources/source.ts";
@@ -15,10 +16,11 @@ import type { Books, Metrics } from "../telemetry/metrics.ts";
 import { openEndpointSeries, openReadingSeries, openSourceSeries } from "../telemetry/series.ts";
 import type { DrawContext, NormalEvent } from "../model/event.ts";
 import { createDrawContext } from "../sources/draw_context.ts";
+import { leaseReference } from "../sources/rbac.ts";
 import { ownRequests } from "../sources/own_requests.ts";
 import { type Budget, type BudgetState, createBudget } from "../store/budget.ts";
 import { createFindingGauges } from "../store/finding_gauges.ts";
-import { type Transition } from "../store/transitions.ts";
+import { createTransitions, type Transitions } from "../store/transitions.ts";
 import { logger } from "../telemetry/logging.ts";
 import { type OwnUser } from "./api_probe.ts";
 import type { Beat } from "../model/beat.ts";
@@ -211,8 +213,8 @@ export interface PipelineOptions {
   readonly drawContext: () => DrawContext;
   /** The sources that configuration knows. */
   readonly sources: Pick<SourceSet, "has" | "size" | "reported" | "named">;
-  /** A finding was created, resolved or reopened. */
-  readonly onTransition: (transition: Transition) => void;
+  /** Records a Kubernetes Event about findings that were resolved or reopened. */
+  readonly record: (event: EventDraft) => void;
   /** The storage budget is used up, or has room again. */
   readonly onBudget: (state: BudgetState) => void;
   /** The budget left out an event. */
@@ -235,6 +237,8 @@ export interface Pipeline {
   readonly store: Store;
   readonly intake: Intake;
   readonly budget: Budget;
+  /** Findings that this process created, resolved or reopened. */
+  readonly transitions: Transitions;
   readonly slices: TimeSlices;
   /** Feeds the index until `signal` aborts. */
   runIndex(signal: AbortSignal, beat: Beat): Promise<void>;
@@ -266,6 +270,14 @@ export function createPipeline(options: PipelineOptions): Pipeline {
   } = options;
   const contentHash = (observation: Observation) =>
     contentHashOf(observation, sources.named(observation.spec.source)?.volatileDetails ?? []);
+  const transitions = createTransitions({
+    clock,
+    log: injected.log ?? logger("findings"),
+    metrics,
+    sourceLabel: books.sourceLabel,
+    record: options.record,
+    regarding: leaseReference(settings),
+  });
   const store = createStore({
     api,
     clock,
@@ -281,10 +293,11 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     sourceLabel: books.sourceLabel,
     contentSilenceMs: 2 * settings.resyncIntervalMs,
     countReturns: settings.dedupEnableAggregation,
-    onTransition: options.onTransition,
+    onTransition: (transition) => transitions.note(transition),
     ...injected,
   });
   const { index, repeats } = store;
+  const wait = injected.sleep ?? sleep;
   const dedup = createDedup({
     index,
     maxSize: settings.dedupMaxSize,
@@ -337,6 +350,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     store,
     intake,
     budget,
+    transitions,
     slices: limits.slices,
     runIndex(signal, beat) {
       return feedIndex(
@@ -354,7 +368,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     },
     async indexed(signal) {
       for (let waits = 0; !index.complete && waits < INDEX_WAITS; waits++) {
-        await sleep(INDEX_POLL_MS, signal);
+        await wait(INDEX_POLL_MS, signal);
       }
     },
     report: () => ({

@@ -2,6 +2,7 @@
  * The rights that zen-watcher needs, derived from the registry of sources: the one list behind the chart's RBAC,
  * `zen-watcher check --rbac` and the documentation. Pure.
  */
+import type { ObjectReference } from "../kube/events.ts";
 import { filterStatusName } from "../filters/filter_status.ts";
 import { GROUP, PLURAL } from "../model/observation.ts";
 import type { Access } from "../kube/access.ts";
@@ -156,6 +157,18 @@ export function accessesOf(grants: readonly Grant[]): (Access & { readonly by: s
 /** The lease's name in a shard set. */
 export function leaseName(instance: string): string {
   return instance === "default" ? "zen-watcher-leader-election" : `zen-watcher-leader-election-${instance}`;
+}
+
+/** The shard's Lease, as Events name it. */
+export function leaseReference(
+  { instance, podNamespace }: { readonly instance: string; readonly podNamespace: string },
+): ObjectReference {
+  return {
+    apiVersion: "coordination.k8s.io/v1",
+    kind: "Lease",
+    name: leaseName(instance),
+    namespace: podNamespace,
+  };
 }
 
 function sourceRules({ name, feeds }: Source): PlacedRule[] {

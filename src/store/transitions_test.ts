@@ -1,10 +1,12 @@
 /** Findings that end and return are counted one by one, and logged many at once. */
+import { leaseReference } from "../sources/rbac.ts";
 import { assertEquals } from "@std/assert";
 import { NetworkError } from "../kube/api.ts";
 import { FakeKube } from "../../tests/support/fake_kube.ts";
 import { Leader } from "../../tests/support/leader.ts";
-import { LEASE } from "../../tests/support/replica.ts";
 import { VirtualTime } from "../../tests/support/virtual_time.ts";
+
+const LEASE = leaseReference({ instance: "default", podNamespace: "zen-system" });
 
 const REPORTS = { source: "trivy", resource: "vulnerabilityreports.aquasecurity.github.io" };
 const HOUR_MS = 3_600_000;

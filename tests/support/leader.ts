@@ -1,4 +1,4 @@
-/** A replica that leads: the leader's part of the store, as the program wires it, on a fake API server and virtual time. */
+/** A replica that leads: the program's own upkeep of the store, on a fake API server and virtual time. */
 import { createUpkeep, type UpkeepOptions } from "../../src/app/leader.ts";
 import type { ViewKey } from "../../src/model/view.ts";
 import type { Budget, BudgetState } from "../../src/store/budget.ts";

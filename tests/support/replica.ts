@@ -1,9 +1,9 @@
-/** The pipeline of one replica, as the program wires it, on a fake API server and virtual time. */
+/** The program's own pipeline on a fake API server and virtual time, for the tests beside src/pipeline and src/store. */
 import type { Clock } from "../../src/model/time.ts";
 import type { Drawn, DrawnEvent, EventFeed, EventSource, Payload } from "../../src/model/event.ts";
 import type { Outcome, PayloadError } from "../../src/model/outcome.ts";
 import type { KubeApi } from "../../src/kube/api.ts";
-import type { EventDraft, ObjectReference } from "../../src/kube/events.ts";
+import type { EventDraft } from "../../src/kube/events.ts";
 import type { WatchEvent } from "../../src/kube/watch.ts";
 import { createPipeline, type Pipeline, type PipelineOptions } from "../../src/app/pipeline.ts";
 import type { Dedup } from "../../src/pipeline/dedup.ts";
@@ -22,7 +22,7 @@ import {
   type StoredObservation,
   type StoreOptions,
 } from "../../src/store/mod.ts";
-import { createTransitions, type Transitions } from "../../src/store/transitions.ts";
+import type { Transitions } from "../../src/store/transitions.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 import type { FakeKube } from "./fake_kube.ts";
 import { DRAW_CONTEXT } from "./source_runtime.ts";
@@ -85,14 +85,6 @@ export class Replica {
     const { time, clock = time } = options;
     this.#kube = kube;
     this.#clock = clock;
-    this.transitions = createTransitions({
-      clock,
-      log: this.#log(),
-      metrics: this.metrics,
-      sourceLabel: (source) => source,
-      record: (event) => void this.events.push(event),
-      regarding: LEASE,
-    });
     const { filter, inScope, admits } = options.steps ?? {};
     const env: Readonly<Record<string, string>> = {
       INSTANCE: options.instance ?? "default",
@@ -117,7 +109,7 @@ export class Replica {
         reported: [],
         named: () => undefined,
       },
-      onTransition: (transition) => this.transitions.note(transition),
+      record: (event) => void this.events.push(event),
       onBudget: options.onBudget ?? (() => {}),
       onBudgetDrop() {},
       onIndexState() {},
@@ -135,6 +127,7 @@ export class Replica {
     this.store = this.pipeline.store;
     this.index = this.store.index;
     this.dedup = this.pipeline.dedup;
+    this.transitions = this.pipeline.transitions;
     this.#running = this.store.repeats.run(this.#abort.signal);
     if (!options.unlisted) this.list();
   }
@@ -210,14 +203,6 @@ export class Replica {
     return { debug: at("DEBUG"), info: at("INFO"), warn: at("WARN"), error: at("ERROR"), fatal: at("CRIT") };
   }
 }
-
-/** What Events of transitions are about. */
-export const LEASE: ObjectReference = {
-  apiVersion: "coordination.k8s.io/v1",
-  kind: "Lease",
-  name: "zen-watcher-leader-election",
-  namespace: "zen-system",
-};
 
 export interface TakeOptions {
   readonly signal?: AbortSignal;

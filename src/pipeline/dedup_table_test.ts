@@ -1,11 +1,11 @@
 /** The table of cases of the product contract (identity, dedup, repeats), row by row, in its words. */
 import { assert, assertEquals } from "@std/assert";
-import { ANNOTATIONS, LABELS } from "../src/model/observation.ts";
-import { createRateLimiter } from "../src/pipeline/limits.ts";
-import { NetworkError } from "../src/kube/api.ts";
-import { apiError, FakeKube } from "./support/fake_kube.ts";
-import { Replica, type ReplicaOptions } from "./support/replica.ts";
-import { VirtualTime } from "./support/virtual_time.ts";
+import { ANNOTATIONS, LABELS } from "../model/observation.ts";
+import { createRateLimiter } from "./limits.ts";
+import { NetworkError } from "../kube/api.ts";
+import { apiError, FakeKube } from "../../tests/support/fake_kube.ts";
+import { Replica, type ReplicaOptions } from "../../tests/support/replica.ts";
+import { VirtualTime } from "../../tests/support/virtual_time.ts";
 
 interface World extends AsyncDisposable {
   readonly time: VirtualTime;

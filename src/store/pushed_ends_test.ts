@@ -1,9 +1,9 @@
 /** The ends of pushed findings: only the sender tells of them, so none may be lost. */
 import { assertEquals } from "@std/assert";
-import type { FakeCall } from "./support/fake_kube.ts";
-import { apiError, FakeKube } from "./support/fake_kube.ts";
-import { Replica, type ReplicaOptions } from "./support/replica.ts";
-import { settled, VirtualTime } from "./support/virtual_time.ts";
+import type { FakeCall } from "../../tests/support/fake_kube.ts";
+import { apiError, FakeKube } from "../../tests/support/fake_kube.ts";
+import { Replica, type ReplicaOptions } from "../../tests/support/replica.ts";
+import { settled, VirtualTime } from "../../tests/support/virtual_time.ts";
 
 const ALERT = { identity: { alertname: "DiskFull" } };
 const END = { ...ALERT, resolved: true };

@@ -1,27 +1,21 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { systemClock } from "../src/model/time.ts";
-import type { Drawn, DrawnEvent, EventSource, Payload } from "../src/model/event.ts";
-import type { JsonObject } from "../src/model/json.ts";
-import { FAIL_REASONS, type Outcome } from "../src/model/outcome.ts";
-import { NetworkError } from "../src/kube/api.ts";
-import { createDedup } from "../src/pipeline/dedup.ts";
-import { createIntake, MAX_EVENTS_PER_PAYLOAD } from "../src/pipeline/intake.ts";
-import { normalize } from "../src/pipeline/normalize.ts";
-import type { ObservationStore, Recorder } from "../src/pipeline/ports.ts";
-import {
-  createLimits,
-  createRateLimiter,
-  createWriteSlots,
-  type Limits,
-  NO_LIMITS,
-} from "../src/pipeline/limits.ts";
-import { apiError, FakeKube } from "./support/fake_kube.ts";
-import { Replica } from "./support/replica.ts";
-import { DRAW_CONTEXT, EVENT_SETTINGS } from "./support/source_runtime.ts";
-import { settled, VirtualTime } from "./support/virtual_time.ts";
-import { configureLogging } from "../src/telemetry/logging.ts";
-import { createBooks, createMetrics } from "../src/telemetry/metrics.ts";
+import { systemClock } from "../model/time.ts";
+import type { Drawn, DrawnEvent, EventSource, Payload } from "../model/event.ts";
+import type { JsonObject } from "../model/json.ts";
+import { FAIL_REASONS, type Outcome } from "../model/outcome.ts";
+import { NetworkError } from "../kube/api.ts";
+import { createDedup } from "./dedup.ts";
+import { createIntake, MAX_EVENTS_PER_PAYLOAD } from "./intake.ts";
+import { normalize } from "./normalize.ts";
+import type { ObservationStore, Recorder } from "./ports.ts";
+import { createLimits, createRateLimiter, createWriteSlots, type Limits, NO_LIMITS } from "./limits.ts";
+import { apiError, FakeKube } from "../../tests/support/fake_kube.ts";
+import { Replica } from "../../tests/support/replica.ts";
+import { DRAW_CONTEXT, EVENT_SETTINGS } from "../../tests/support/source_runtime.ts";
+import { settled, VirtualTime } from "../../tests/support/virtual_time.ts";
+import { configureLogging } from "../telemetry/logging.ts";
+import { createBooks, createMetrics } from "../telemetry/metrics.ts";
 
 const PAYLOAD: Payload = { body: null, origin: { confined: false }, receivedAt: 0 };
 const NO_DEADLINE = new AbortController().signal;
