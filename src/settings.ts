@@ -2,6 +2,7 @@
  * The operator's settings: environment variables, read once at start. The only reader of Deno.env and Deno.args.
  * ALL_SETTINGS is the single source of defaults, parsing, the documentation and the `--allow-env` words.
  */
+import { errorMessage } from "./model/error_message.ts";
 import {
   anyText,
   bytes,
@@ -263,7 +264,7 @@ function readSetting<T>(
   try {
     return parse(value);
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = errorMessage(error);
     throw new SettingsError(`Cannot read setting "${name}": ${why}, received ${JSON.stringify(value)}`);
   }
 }

@@ -1,6 +1,7 @@
 /** What only the leader does: reads sources, resolves findings, deletes what has expired. */
 import { RunnableGroup, untilAborted } from "../lifecycle.ts";
 import { createTextLimits } from "../pipeline/limits.ts";
+import { MAX_CONFIG_MAP_TEXT_BYTES } from "../sources/config_maps.ts";
 import { PulledFeeds, type PulledFeedsOptions } from "../sources/feeds/pulled.ts";
 import { leaseReference } from "../sources/rbac.ts";
 import { createAcceptances } from "../store/acceptances.ts";
@@ -29,8 +30,6 @@ export interface Leader {
   readonly group: RunnableGroup;
 }
 
-/** Longest text of a ConfigMap's key, decompressed: etcd holds a MiB of it as it is, gzip up to a thousand times that. */
-const MAX_CONFIG_MAP_TEXT_BYTES = 16 * 2 ** 20;
 const DELETES_PER_SECOND = 200;
 
 /** Wires it; nothing runs yet. */

@@ -1,4 +1,5 @@
 /** Parses JSON or YAML text and finds the line and column of every part of the value. */
+import { errorMessage } from "../model/error_message.ts";
 import {
   type Document,
   isMap,
@@ -65,7 +66,7 @@ export function readEachDocument(
     };
   } catch (error) {
     // The parser is recursive: text with thousands of levels and alias bombs fail here.
-    return unread(wording(error instanceof Error ? error.message : String(error)));
+    return unread(wording(errorMessage(error)));
   }
 }
 

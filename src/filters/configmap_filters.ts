@@ -1,4 +1,5 @@
 /** The filters of the ConfigMap. The last valid text is active. */
+import { errorMessage } from "../model/error_message.ts";
 import type { Clock } from "../model/time.ts";
 import type { KubeObject } from "../kube/api.ts";
 import type { WatchEvent } from "../kube/watch.ts";
@@ -267,7 +268,7 @@ export class ConfigMapFilters {
   async #failed({ state, error }: Extract<WatchEvent, { type: "error" }>): Promise<void> {
     // An unreachable or starting API server decides nothing: the watch continues, and readiness waits for its first answer.
     if (state === "failing" || this.#state === "unreadable") return;
-    const message = error instanceof Error ? error.message : String(error);
+    const message = errorMessage(error);
     this.#stateBefore = this.#state;
     await this.#bad("unreadable", [{ path: "", message }]);
     this.#decided.resolve();

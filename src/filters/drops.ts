@@ -2,14 +2,13 @@
 import type { NormalEvent } from "../model/event.ts";
 import { canonicalJson } from "../model/identity.ts";
 import { isObject, type Json, type JsonObject } from "../model/json.ts";
-import { formatSeconds } from "../model/time.ts";
+import { DAY_MS, formatSeconds } from "../model/time.ts";
 import { cleanText } from "../text/clean.ts";
 
 /** Most drops in a status. */
 export const MAX_DROPS = 10;
 const MAX_TEXT = 256;
 const HOUR_MS = 3_600_000;
-const DAY_MS = 24 * HOUR_MS;
 
 /** One dropped event, as it is in a status. */
 export interface Drop {

@@ -1,4 +1,5 @@
 /** CEL expressions over the fields of an event. They are type-checked before they run, and their cost is limited. */
+import { errorMessage } from "../model/error_message.ts";
 import { type ASTNode, Environment, type ParseResult } from "@marcbachmann/cel-js";
 import { Pattern } from "./pattern.ts";
 import { MAX_STEPS, meter, type StepBudget, withinSteps } from "./steps.ts";
@@ -196,7 +197,7 @@ function givePattern(pattern: ASTNode | undefined, offset: number): void {
   try {
     (pattern as { args: unknown }).args = new Pattern(pattern.args);
   } catch (error) {
-    throw new ExpressionError(error instanceof Error ? error.message : String(error), pattern.pos);
+    throw new ExpressionError(errorMessage(error), pattern.pos);
   }
 }
 

@@ -2,6 +2,7 @@
  * Filters: which events pass, and why one does not. Documents are compiled once into one set, which is replaced as a whole,
  * evaluated for every event, and whose decisions are counted.
  */
+import { errorMessage } from "../model/error_message.ts";
 import {
   type Check,
   compileChecks,
@@ -205,7 +206,7 @@ function firstDrop(
       const reason = check.decide(subject, budget);
       if (reason !== undefined) return reason;
     } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
+      const message = errorMessage(error);
       notes.push({ kind: "expression_error", document: document.name, message });
     }
   }
@@ -265,7 +266,7 @@ function explainCheck(check: Check, subject: Subject): DimensionVerdict {
     const verdict = check.decide(subject) === undefined ? "pass" : "drop";
     return { dimension, verdict, detail: check.describe(subject) };
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
+    const message = errorMessage(error);
     return { dimension, verdict: "error", detail: `${message}; an error keeps the event` };
   }
 }

@@ -22,6 +22,8 @@ import { joined } from "./objects.ts";
 /** The key of the ConfigMap that holds results. */
 export const RESULTS_KEY = "results.json";
 
+/** Longest text of a ConfigMap's key, decompressed: etcd holds a MiB of it as it is, gzip up to a thousand times that. */
+export const MAX_CONFIG_MAP_TEXT_BYTES = 16 * 2 ** 20;
 /** Longest text that is read from a pushed ConfigMap: etcd does not store a longer one. */
 const MAX_PUSHED_BYTES = 2 ** 20;
 

@@ -1,4 +1,5 @@
 /** A file of a tool's output as the payloads that its source's feed would hand to the pipeline. */
+import { MAX_CONFIG_MAP_TEXT_BYTES } from "../../sources/config_maps.ts";
 import { basename } from "node:path";
 import type { Problem } from "../../text/problem.ts";
 import type { Payload } from "../../model/event.ts";
@@ -32,8 +33,6 @@ interface Documents {
   readonly errors: readonly PayloadError[];
 }
 
-/** Longest text of a ConfigMap's key, as the server reads it. */
-const MAX_CONFIG_MAP_TEXT_BYTES = 16 * 2 ** 20;
 const NEVER = new AbortController().signal;
 
 /** The payloads of a file, as the source's own feed would make them. */
