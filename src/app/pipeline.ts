@@ -209,7 +209,7 @@ export interface PipelineOptions {
   readonly acceptanceOf: AcceptanceOf;
   /** Whether what belongs to a namespace ("": to none) is this shard's. */
   readonly covers: (belongsTo: string) => boolean;
-  /** What generators know beyond their payloads, now. */
+  /** Returns what `draw` reads besides the payload, as it is now. */
   readonly drawContext: () => DrawContext;
   /** The sources that configuration knows. */
   readonly sources: Pick<SourceSet, "has" | "size" | "reported" | "named">;
@@ -400,7 +400,7 @@ function publish(
   }
 }
 
-/** Returns what generators know beyond their payloads, now: of the settings, the sources in force and this process. */
+/** Returns the function that makes the context of `draw()` from the settings, the sources in force and this process. */
 export function drawContextOf(
   { settings, sources, ownUser, isApiServerStarting }: {
     readonly settings: Settings;

@@ -1,7 +1,7 @@
 /** Keeps the last valid value of a text. An invalid text does not change the value. */
 import type { Problem } from "../text/problem.ts";
 
-/** How a text was taken. */
+/** The result of applying a text. */
 export type Applied =
   | { readonly kind: "loaded" }
   /** The active text, or the last refused one, again: nothing to do or to report. */

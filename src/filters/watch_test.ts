@@ -489,7 +489,7 @@ Deno.test("a restart waits for the last good filters while the API server answer
   const starting = start(api);
   let isDecided = false;
   void starting.then(() => isDecided = true);
-  await sleep(30);
+  await eventually("the list and the last good filters to be refused", () => api.refusals >= 2);
   assertEquals(isDecided, false);
   api.deny("configmaps", 0);
   await using run = await starting;

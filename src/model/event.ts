@@ -65,7 +65,7 @@ export interface ApiRequest {
   readonly path: string;
 }
 
-/** What a generator knows beyond the payload. */
+/** What `draw` reads besides the payload. */
 export interface DrawContext {
   /** Username of zen-watcher at the API server, "" while unknown. */
   readonly ownUser: string;

@@ -13,7 +13,7 @@ export interface Reservation {
   settle(written: Written): void;
 }
 
-/** What dedup decides of one event. */
+/** The decision of dedup on one event. */
 export type DedupDecision =
   | { readonly kind: "duplicate"; readonly into: Generation }
   /** A twin is being written: wait, then fail as it failed, or ask again. */

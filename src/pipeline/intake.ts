@@ -40,7 +40,7 @@ const MAX_ERRORS_KEPT = 100;
 /** Parts of what was sent at once, parsed one by one as they are taken. Never throws. */
 export type PayloadParts = AsyncIterable<Payload>;
 
-/** What a payload comes with. */
+/** The feed, deadline and origin of a payload. */
 export interface TakeContext {
   /** The feed that brought it. What is posted waits no longer than the request's deadline. */
   readonly feed: EventFeed;
@@ -57,7 +57,7 @@ export interface TakeContext {
 
 export interface IntakeOptions {
   readonly settings: EventSettings;
-  /** What generators know beyond their payloads, now. */
+  /** Returns what `draw` reads besides the payload, as it is now. */
   readonly context: () => DrawContext;
   readonly steps: Steps;
   readonly limits: Limits;
@@ -71,7 +71,7 @@ export interface Intake {
   take(source: EventSource, payload: Payload | PayloadParts, context: TakeContext): Promise<IntakeResult>;
 }
 
-/** What became of a payload. */
+/** The outcomes of the events of a payload. */
 export interface IntakeResult {
   readonly received: number;
   readonly created: number;
@@ -396,7 +396,7 @@ function originOf(source: EventSource, payload: Payload | PayloadParts): string 
   return `${source.name} ${kind} ${origin.namespace ?? ""}/${origin.name ?? ""}`;
 }
 
-/** What became of a payload so far. */
+/** The outcomes of the events of a payload so far. */
 interface Tally {
   received: number;
   created: number;

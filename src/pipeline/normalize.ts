@@ -54,7 +54,7 @@ const CLAIMED_TIME = "claimedDetectedAt";
 const CLAIMED_RESOURCE = "claimedResource";
 const TRUNCATED = "truncated";
 
-/** What the operator's settings say of events. */
+/** The settings that normalize() reads. */
 export interface EventSettings {
   /** The controller's namespace: for events without one. */
   readonly podNamespace: string;
@@ -66,7 +66,7 @@ export interface EventSettings {
   readonly dedupEnableAggregation: boolean;
 }
 
-/** What events of a payload are normalised by. */
+/** The source and feed of an event, and the settings. */
 export interface NormalizeOptions {
   readonly source: Omit<EventSource, "draw">;
   readonly feed: EventFeed;
@@ -372,7 +372,7 @@ function isForeign(resource: Resource, home: string): boolean {
   return isClusterScoped(kind);
 }
 
-/** What an Observation carries beside its event. */
+/** The fields of an Observation that its event does not hold. */
 export interface ObserveContext {
   /** INSTANCE: the shard set it belongs to. */
   readonly instance: string;

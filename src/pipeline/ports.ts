@@ -24,7 +24,7 @@ export interface StoredIndex {
   newest(event: Identified): Generation | undefined;
 }
 
-/** What a write is done for. */
+/** The deadline of a write, and the origin of its event. */
 export interface WriteContext {
   /** Aborted at the request's deadline or at shutdown. */
   readonly signal: AbortSignal;

@@ -13,7 +13,7 @@ export const WEBHOOK_STATUSES = [200, 400, 401, 403, 405, 408, 413, 415, 422, 50
 export interface SourceSeries {
   readonly source: string;
   readonly kind: "finding" | "occurrence";
-  /** What its events can be. */
+  /** The categories that its events can have. */
   readonly categories: readonly Category[];
   /** Values of `reason` of failed attempts to create an Observation. */
   readonly createErrors: readonly string[];

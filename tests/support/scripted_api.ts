@@ -31,6 +31,8 @@ interface Stream {
 /** Holds objects by plural and name; every change goes to the open watches of that plural. */
 export class ScriptedApi implements KubeApi {
   readonly patches: SentPatch[] = [];
+  /** Requests that were denied. */
+  refusals = 0;
   readonly #objects = new Map<string, Map<string, KubeObject>>();
   readonly #streams = new Set<Stream>();
   readonly #log: { readonly plural: string; readonly version: number; readonly frame: WatchFrame }[] = [];
@@ -173,9 +175,9 @@ export class ScriptedApi implements KubeApi {
 
   #fault(plural: string): ApiError | undefined {
     const status = this.#denied.get(plural);
-    return status === undefined
-      ? undefined
-      : new ApiError(`read ${plural}`, status, { message: "as scripted" });
+    if (status === undefined) return undefined;
+    this.refusals++;
+    return new ApiError(`read ${plural}`, status, { message: "as scripted" });
   }
 
   #record(plural: string, frame: WatchFrame): void {
