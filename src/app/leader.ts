@@ -30,6 +30,8 @@ export interface Leader {
   readonly group: RunnableGroup;
 }
 
+/** The wait for the index, which takes 30 s on an idle machine. */
+const INDEXED_WITHIN_MS = 120_000;
 const DELETES_PER_SECOND = 200;
 
 /** Wires it; nothing runs yet. */
@@ -91,6 +93,7 @@ export function createLeader(shared: Shared, { caches, feeding }: LeaderOptions)
       {
         name: "pulled feeds",
         async run(signal, beat) {
+          beat.within(INDEXED_WITHIN_MS);
           await pipeline.indexed(signal);
           await pulled.run(signal, beat);
         },

@@ -100,6 +100,8 @@ export class PulledFeeds {
   /** Reads until `signal` aborts. The leader alone does. */
   async run(signal: AbortSignal, beat: Beat = NO_BEAT): Promise<void> {
     this.#beat = beat;
+    // Each view has a beat of its own.
+    beat.idle();
     this.#active = true;
     using _subscription = this.#options.discovery.subscribe(() => this.#reconcile());
     this.#reconcile();
