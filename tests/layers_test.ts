@@ -137,10 +137,12 @@ Deno.test("layers: the graph is read from the modules themselves", async () => {
     { target: "node:net", lazy: false, typeOnly: false },
     { target: "lru-cache", lazy: false, typeOnly: false },
     { target: "src/model/time.ts", lazy: false, typeOnly: true },
+    { target: "src/telemetry/logging.ts", lazy: false, typeOnly: false },
     { target: "src/sources/source.ts", lazy: false, typeOnly: true },
     { target: "src/pipeline/limits.ts", lazy: false, typeOnly: false },
     { target: "hono", lazy: false, typeOnly: true },
     { target: "hono", lazy: false, typeOnly: true },
+    { target: "src/http/reread.ts", lazy: false, typeOnly: true },
   ]);
   assertEquals(graph.get("src/pipeline/limits.ts")?.path, "src/pipeline/limits.ts");
 });

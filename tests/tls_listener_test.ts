@@ -117,7 +117,7 @@ Deno.test("listen() serves a certificate that changed, and keeps the last one wh
     certFile: `${folder}/tls.crt`,
     keyFile: `${folder}/tls.key`,
     clientCaFile: `${folder}/ca.crt`,
-    reloadMs: 20,
+    everyMs: 20,
     readFile: (path) => (reads++, Deno.readTextFile(path)),
   });
   const listener = await listen(app, {

@@ -66,10 +66,13 @@ export const LOG_NOTES: Readonly<Record<string, Note>> = {
     "an unexpected error while a request was answered: a defect",
     "report it with the line's stack",
   ],
-  "Certificate reloaded": ["the files of the certificate changed and the new one is in force", NOTHING],
-  "Certificate could not be reloaded, the last one stays in force": [
-    "the file is missing, empty or not readable, or key and certificate do not belong together",
-    "write both files again; `error` says which one is wrong",
+  "Secret file reloaded": [
+    "the webhook token, or the files of the certificate, changed and are in force",
+    NOTHING,
+  ],
+  "Secret file cannot be used, the last good one stays in force": [
+    "the file is missing, empty or not readable, a token has white space inside, or key and certificate do not belong together",
+    "write the file again; `error` says what is wrong",
   ],
   "Webhook requests refused": [
     "a sender showed no valid token, certificate or signature, came from an address that is not allowed, or sent too much",
@@ -406,6 +409,14 @@ export const ERROR_NOTES: Readonly<Record<string, Note>> = {
   // Answers to senders
   "Cannot take this request: use POST": ["405: webhooks take POST alone", "set the sender's method"],
   "Cannot answer this request: use GET": ["405: this route is read with GET", "use GET"],
+  "Cannot find this path: this port serves /metrics alone": [
+    "404: the metrics port was asked for another path",
+    "ask the port of the webhooks",
+  ],
+  "Cannot read the request: its target is no path, or a header is no text": [
+    "400: the request line or a header is malformed",
+    "mend the client",
+  ],
   "Cannot find this path": [
     "404: no route has this path, or the token in it is wrong",
     "compare it with the Ingester's `spec.webhook.path`",
@@ -447,9 +458,13 @@ export const ERROR_NOTES: Readonly<Record<string, Note>> = {
     "503: the Ingester's Secret cannot be read",
     "create or label the Secret",
   ],
-  "Cannot read the body: it is larger than … bytes (WEBHOOK_MAX_BYTES)": [
-    "413: the body is too large",
-    "send smaller ones, or raise the setting and the memory limit",
+  "Cannot read the body: it is larger than … bytes (…)": [
+    "413: the body is larger than the bound in brackets",
+    "send smaller ones, or raise `WEBHOOK_MAX_BYTES` or the container's memory limit, whichever is in brackets",
+  ],
+  "Cannot review admission here: the TLS port does (WATCHER_TLS_PORT)": [
+    "404: an admission review came in over plain HTTP",
+    "let the webhook configuration call the TLS port",
   ],
   "Cannot read the body: too many large requests at once, come again": [
     "503: large bodies are let in one or two at a time",
@@ -508,9 +523,9 @@ export const ERROR_NOTES: Readonly<Record<string, Note>> = {
     "the port is taken, or may not be used",
     "change the setting that the text names",
   ],
-  'Cannot use webhook token file "…": it is empty': [
-    "the token file is empty; the last good token stays",
-    "write the token",
+  "Cannot use the webhook token in …: …. Write one word there": [
+    "the token is empty, has white space inside or is too long, so that no sender could show it; the last good token of a file stays",
+    "write one word into the setting or the file that the text names",
   ],
   'Cannot read webhook token file "…" (WEBHOOK_AUTH_TOKEN_FILE): …': [
     "the token file cannot be read",

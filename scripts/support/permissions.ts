@@ -20,7 +20,10 @@ export const IMAGE_ENV: Readonly<Record<string, string>> = {
   MALLOC_ARENA_MAX: "2",
 };
 
-/** In a Pod: the settings by name, the service account's folder, the memory limit, and the files the settings name. */
+/**
+ * In a Pod: the settings by name, the service account's folder, the memory limit, the files the settings name, and a device
+ * by which free file descriptors are counted.
+ */
 export function podPermissions(files: readonly string[] = []): string[] {
   const env = ALL_SETTINGS.map((setting) => setting.env);
   return [
@@ -28,7 +31,9 @@ export function podPermissions(files: readonly string[] = []): string[] {
     "--allow-net",
     `--allow-env=${[...env, ...PACKAGE_ENV].sort().join(",")}`,
     `--allow-read=${
-      [SETTINGS.serviceAccountFolder.fallback, "/etc/zen-watcher", EXPORT_FOLDER, ...files].join(",")
+      [SETTINGS.serviceAccountFolder.fallback, "/etc/zen-watcher", "/dev/null", EXPORT_FOLDER, ...files].join(
+        ",",
+      )
     }`,
     `--allow-write=${EXPORT_FOLDER}`,
     "--allow-sys=hostname,systemMemoryInfo",

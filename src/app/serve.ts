@@ -1,7 +1,9 @@
 /** HTTP: routes, listeners, and how they finish. */
 import { createHttpApp, type HttpApp, type PostFeeds } from "../http/app.ts";
 import { createMetricsApp } from "../http/metrics.ts";
-import { addressSet, clientLimit, createBodyLimits, webhookToken } from "../http/request.ts";
+import { connectionLimit } from "../http/descriptors.ts";
+import { addressSet, clientLimit, createBodyLimits } from "../http/request.ts";
+import { readWebhookToken, type WebhookToken } from "../http/reread.ts";
 import { listen, type Listener } from "../http/server.ts";
 import { readCertificates } from "../http/tls.ts";
 import { settledWithin, sleep } from "../kube/retry.ts";
@@ -43,24 +45,30 @@ export async function serve(shared: Shared, options: ServeOptions): Promise<Serv
   /** Aborted when requests under way must end. */
   const requests = new AbortController();
   warnIfOpen(settings);
+  const token = await readWebhookToken({
+    token: settings.webhookAuthToken,
+    file: settings.webhookAuthTokenFile,
+  });
   const listeners: Listener[] = [];
   try {
-    for (const start of listenersOf(shared, { ...options, requests: requests.signal })) {
+    for (const start of listenersOf(shared, { ...options, token, requests: requests.signal })) {
       listeners.push(await start());
     }
   } catch (error) {
+    token[Symbol.dispose]();
     await Promise.all(listeners.map((listener) => listener.shutdown()));
     throw error;
   }
   const [main, metricsListener, tls] = listeners;
   const urls = { url: main?.url ?? "", metricsUrl: metricsListener?.url ?? "", tlsUrl: tls?.url };
-  log.info("Listening", urls);
+  log.info("Listening", { ...urls, address: main?.address });
   return {
     urls,
     async stop() {
       await sleep(settings.shutdownDelayMs);
       const finishBy = clock.monotonic() + settings.httpShutdownTimeoutMs;
       await finishRequests(listeners, { requests, timeoutMs: settings.httpShutdownTimeoutMs });
+      token[Symbol.dispose]();
       return finishBy - clock.monotonic();
     },
   };
@@ -71,17 +79,31 @@ const MAX_METRICS_CONNECTIONS = 64;
 /** After a webhook's deadline node:http ends what is left of its request. */
 const REQUEST_SLACK_MS = 5_000;
 
+/** What requests need beside the program. */
+interface ForRequests {
+  readonly token: WebhookToken;
+  /** Aborted when those under way must end. */
+  readonly requests: AbortSignal;
+}
+
 /** Webhooks, metrics, and webhooks over TLS where a certificate is given. */
 function listenersOf(
   shared: Shared,
-  options: ServeOptions & { readonly requests: AbortSignal },
+  options: ServeOptions & ForRequests,
 ): (() => Promise<Listener>)[] {
   const { settings, clock, metrics, health } = shared;
   const http = httpAppOf(shared, options);
+  const hasTls = settings.tlsCertFile !== "";
+  const wanted = settings.maxConnections;
+  const maxConnections = connectionLimit([
+    wanted,
+    Math.min(MAX_METRICS_CONNECTIONS, wanted),
+    ...(hasTls ? [wanted] : []),
+  ]);
   const common = {
     address: listenAddressOf(settings),
     metrics,
-    maxConnections: settings.maxConnections,
+    maxConnections,
     requestTimeoutMs: options.posts.longestAckTimeoutMs + REQUEST_SLACK_MS,
   };
   const metricsApp = createMetricsApp({
@@ -103,9 +125,9 @@ function listenersOf(
         ...common,
         port: settings.metricsPort,
         setting: "METRICS_PORT",
-        maxConnections: Math.min(MAX_METRICS_CONNECTIONS, settings.maxConnections),
+        maxConnections: Math.min(MAX_METRICS_CONNECTIONS, maxConnections),
       }),
-    ...(settings.tlsCertFile === "" ? [] : [async () =>
+    ...(!hasTls ? [] : [async () =>
       listen(http, {
         ...common,
         port: settings.tlsPort,
@@ -122,9 +144,9 @@ function listenersOf(
 /** The routes, with what they ask of the program. */
 function httpAppOf(
   { settings, clock, metrics, health, states, books, election, memoryBytes }: Shared,
-  { caches: { ownUser, filtersWatch, exceptions, pipeline, sourcesKnown }, posts, requests }: ServeOptions & {
-    readonly requests: AbortSignal;
-  },
+  { caches: { ownUser, filtersWatch, exceptions, pipeline, sourcesKnown }, posts, requests, token }:
+    & ServeOptions
+    & ForRequests,
 ): HttpApp {
   return createHttpApp({
     version: VERSION,
@@ -144,11 +166,7 @@ function httpAppOf(
     admissionWriters: () => [...settings.admissionWriters, ...(ownUser.name === "" ? [] : [ownUser.name])],
     exceptionMaxDays: settings.exceptionMaxDays,
     posts,
-    token: webhookToken({
-      token: settings.webhookAuthToken,
-      file: settings.webhookAuthTokenFile,
-      now: () => clock.now(),
-    }),
+    token,
     clientCertificates: settings.tlsClientCaFile !== "",
     allowedIps: addressSet(settings.webhookAllowedIps),
     trustedProxies: addressSet(settings.trustedProxyCidrs),

@@ -1,9 +1,13 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Hono } from "hono";
 import type { JsonObject } from "../model/json.ts";
+import { createTimeSlices } from "../pipeline/limits.ts";
 import { configureLogging } from "../telemetry/logging.ts";
-import { ADMISSION_PATH, createAdmissionHandler } from "./admission.ts";
+import { admissionHandler } from "../../tests/support/admission.ts";
+import { ADMISSION_PATH, type AdmissionOptions } from "./admission.ts";
 import { judgeAdmission, readReview } from "./admission_judge.ts";
+import type { Bindings } from "./app.ts";
+import { createBodyLimits } from "./request.ts";
 
 const CONTROLLER = "system:serviceaccount:zen-system:zen-watcher";
 
@@ -153,20 +157,43 @@ Deno.test("readReview() says what is wrong with what is no review", () => {
   ) assertEquals(readReview(body), { problem });
 });
 
-function post(body: string | ReadableStream, method = "POST"): Response | Promise<Response> {
-  const app = new Hono();
-  app.all(ADMISSION_PATH, createAdmissionHandler({ writers: () => [CONTROLLER], exceptionMaxDays: 365 }));
-  return app.request(ADMISSION_PATH, { method, ...(method === "POST" ? { body } : {}) });
+const MIB = 2 ** 20;
+const API_SERVER = "10.0.0.1";
+const STRANGER = "10.9.9.9";
+
+/** The route alone. */
+function route(options: Partial<AdmissionOptions> = {}) {
+  const handle = admissionHandler({ admissionWriters: () => [CONTROLLER], ...options });
+  const app = new Hono<{ Bindings: Bindings }>().all(ADMISSION_PATH, (c) => handle(c, c.env));
+  return async (
+    body: string | ReadableStream,
+    { method = "POST", peer = API_SERVER, isTls = true, length }: {
+      method?: string;
+      peer?: string;
+      isTls?: boolean;
+      length?: number;
+    } = {},
+  ): Promise<Response> => {
+    const announced = length ?? (typeof body === "string" ? body.length : undefined);
+    return await app.request(ADMISSION_PATH, {
+      method,
+      ...(announced !== undefined && { headers: { "content-length": String(announced) } }),
+      ...(method === "POST" && { body, duplex: "half" }),
+    } as RequestInit, { peer, isTls });
+  };
 }
 
+const REFUSED = JSON.stringify(review({ subResource: "status" }));
+
 Deno.test("the route answers a review with a review", async () => {
+  const post = route();
   const allowed = await post(JSON.stringify(review()));
   assertEquals([allowed.status, await allowed.json()], [200, {
     apiVersion: "admission.k8s.io/v1",
     kind: "AdmissionReview",
     response: { uid: "u-1", allowed: true },
   }]);
-  const denied = await (await post(JSON.stringify(review({ subResource: "status" })))).json();
+  const denied = await (await post(REFUSED)).json();
   assertEquals(denied.response, {
     uid: "u-1",
     allowed: false,
@@ -180,34 +207,109 @@ Deno.test("the route answers a review with a review", async () => {
 });
 
 Deno.test("the route refuses what is no review: never a false yes", async () => {
+  const post = route();
   const cases: readonly [body: string, method: string, status: number][] = [
     ["", "GET", 405],
     ["", "POST", 400],
     ["{", "POST", 400],
     ["[]", "POST", 400],
+    [JSON.stringify(review()).repeat(2), "POST", 400],
     [`${"[".repeat(100_000)}${"]".repeat(100_000)}`, "POST", 400],
-    ["x".repeat(4 * 2 ** 20 + 1), "POST", 413],
+    ["x".repeat(4 * MIB + 1), "POST", 413],
   ];
   for (const [body, method, status] of cases) {
-    const response = await post(body, method);
+    const response = await post(body, { method });
     assertEquals(response.status, status);
-    assertMatch((await response.json()).error, /^Cannot /);
+    const { error } = await response.json();
+    assertMatch(error, /^Cannot /);
+    if (status === 413) assertStringIncludes(error, "the longest review");
   }
 });
 
-Deno.test("POST /admission/validate says who was refused, and a hundred times in a row no more than that it went on", async () => {
+Deno.test("POST /admission/validate is answered on the TLS port alone, and no client has more than its rate", async () => {
+  const post = route({ allow: (client) => client !== STRANGER });
+  const body = JSON.stringify(review());
+  const statuses = [
+    await post(body),
+    await post(body, { isTls: false }),
+    await post(body, { peer: STRANGER }),
+    await post(body, { peer: `::ffff:${STRANGER}` }),
+  ].map(({ status }) => status);
+  assertEquals(statuses, [200, 404, 503, 503]);
+});
+
+/** A body that lacks its last byte until it is released. */
+function stalled(bytes: number) {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const piece = new Uint8Array(bytes - 1).fill(32);
+  const body = new ReadableStream({
+    async start(stream) {
+      stream.enqueue(piece);
+      await promise;
+      stream.enqueue(new Uint8Array([32]));
+      stream.close();
+    },
+  });
+  return { body, length: bytes, release: resolve };
+}
+
+Deno.test("bodies that a stranger does not end leave room for the API server's reviews, small and large", async () => {
+  const small = JSON.stringify(review());
+  for (const [memoryBytes, largeMib] of [[Infinity, 4], [128 * MIB, 2]] as const) {
+    const message = "m".repeat(largeMib * MIB - 1_000);
+    const large = JSON.stringify(review({ object: observation({ spec: { message } }) }));
+    const bodies = createBodyLimits({ maxBytes: 16 * MIB, memoryBytes });
+    const post = route({ bodies });
+    for (const bytes of [largeMib * MIB, 64 * 1024]) {
+      const held = Array.from({ length: 300 }, () => stalled(bytes));
+      const answers = held.map(({ body, length }) => post(body, { peer: STRANGER, length }));
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      assert(bodies.reviews.used + bodies.smallReviews.used > 0, "some of them wait");
+      assertEquals((await post(small)).status, 200, `${bytes}`);
+      assertEquals((await post(large)).status, 200, `${bytes}`);
+      for (const { release } of held) release();
+      const statuses = new Set((await Promise.all(answers)).map(({ status }) => status));
+      assertEquals([...statuses].sort(), [400, 503]);
+      assertEquals([bodies.reviews.used, bodies.smallReviews.used], [0, 0]);
+    }
+  }
+});
+
+Deno.test("large bodies of several strangers leave room for the small reviews, which nearly all are", async () => {
+  const post = route();
+  const held = Array.from({ length: 8 }, () => stalled(4 * MIB));
+  const answers = held.map(({ body, length }, index) => post(body, { peer: `10.9.9.${index}`, length }));
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  assertEquals((await post(JSON.stringify(review()))).status, 200);
+  for (const { release } of held) release();
+  await Promise.all(answers);
+});
+
+Deno.test("POST /admission/validate reads a large review in slices", async () => {
+  let at = 0;
+  const clock = { now: () => 0, monotonic: () => at += 1 };
+  const slices = createTimeSlices(clock, 3);
+  let turns = 0;
+  const timer = setInterval(() => turns++, 0);
+  const post = route({ slices });
+  const list = Array(30_000).fill("m".repeat(100));
+  const body = JSON.stringify(review({ object: observation({ spec: { details: { list } } }) }));
+  assertEquals((await post(body)).status, 200);
+  clearInterval(timer);
+  assert(turns > 2, `${turns} turns of the event loop`);
+});
+
+Deno.test("POST /admission/validate says who was refused, of one client no more than half of what the log takes", async () => {
   const lines: JsonObject[] = [];
   let now = 0;
   const write = (line: string) => void lines.push(JSON.parse(line));
   configureLogging({ level: "INFO", format: "json", write, now: () => now });
-  const handle = createAdmissionHandler({ writers: () => [], exceptionMaxDays: 365 });
-  const app = new Hono().all(ADMISSION_PATH, handle);
-  const refused = JSON.stringify(review({ subResource: "status" }));
-  const refuse = () => app.request(ADMISSION_PATH, { method: "POST", body: refused });
-  for (let write = 0; write < 100; write++) await refuse();
-  assertEquals(lines.length, 10);
+  const post = route({ clock: { now: () => now, monotonic: () => now } });
+  for (let write = 0; write < 100; write++) await post(REFUSED, { peer: STRANGER });
+  await post(REFUSED);
+  assertEquals(lines.map(({ client }) => client), [...Array(5).fill(STRANGER), API_SERVER]);
   assertEquals([lines[0]?.message, lines[0]?.level, lines[0]?.user], ["Write refused", "WARN", "anna"]);
   now = 10_000;
-  await refuse();
-  assertEquals([lines.length, lines.at(-1)?.suppressed], [11, 90]);
+  await post(REFUSED, { peer: STRANGER });
+  assertEquals([lines.length, lines.at(-1)?.requests], [7, 96]);
 });

@@ -1,8 +1,9 @@
 import { type Context, Hono } from "hono";
 import { type Metrics, OTHER } from "../telemetry/metrics.ts";
-import { ADMISSION_PATH, createAdmissionHandler } from "./admission.ts";
+import { ADMISSION_PATH, type AdmissionOptions, createAdmissionHandler } from "./admission.ts";
 import {
   type AddressSet,
+  answerDefect,
   type Body,
   type BodyLimits,
   checkProof,
@@ -15,7 +16,9 @@ import {
   requestIdOf,
   type Seat,
   signatureCheck,
+  tooManyRequests,
 } from "./request.ts";
+import type { WebhookToken } from "./reread.ts";
 import type { Clock } from "../model/time.ts";
 import type { Intake, IntakeResult, PayloadParts, TakeContext } from "../pipeline/intake.ts";
 import { readInTurn, type TimeSlices } from "../pipeline/limits.ts";
@@ -31,6 +34,7 @@ import type { SourceStates } from "../sources/status.ts";
 export interface Bindings {
   /** The peer's address. */
   readonly peer: string;
+  readonly isTls?: boolean;
   /** It showed a certificate of the clients' CA. */
   readonly clientVerified?: boolean;
 }
@@ -44,7 +48,7 @@ export interface ProbeReport {
   readonly checks: Readonly<Record<string, boolean>>;
 }
 
-export interface HttpOptions extends WebhookOptions {
+export interface HttpOptions extends WebhookOptions, AdmissionOptions {
   readonly version: string;
   readonly live: () => ProbeReport;
   readonly ready: () => ProbeReport;
@@ -52,9 +56,6 @@ export interface HttpOptions extends WebhookOptions {
   readonly status: () => Readonly<Record<string, unknown>>;
   /** False until the Ingesters were read: a path that is not known yet may be theirs. */
   readonly pathsKnown: () => boolean;
-  /** Users that may write what zen-watcher writes, beside itself. */
-  readonly admissionWriters: () => readonly string[];
-  readonly exceptionMaxDays: number;
 }
 
 const log = logger("http");
@@ -95,11 +96,8 @@ export function createHttpApp(options: HttpOptions): HttpApp {
       (c) => problem(c, new Refusal(405, "Cannot answer this request: use GET", { allow: "GET, HEAD" })),
     );
   }
-  const admission = createAdmissionHandler({
-    writers: options.admissionWriters,
-    exceptionMaxDays: options.exceptionMaxDays,
-  });
-  app.all(ADMISSION_PATH, (c) => admission(c));
+  const admission = createAdmissionHandler(options);
+  app.all(ADMISSION_PATH, (c) => admission(c, c.env));
   app.all("*", async (c) => {
     const response = await handleWebhook(c, c.env);
     if (response) return response;
@@ -107,14 +105,7 @@ export function createHttpApp(options: HttpOptions): HttpApp {
     const why = "Cannot find this path yet: the Ingesters are not read, come again";
     return problem(c, new Refusal(503, why, { "retry-after": "1" }));
   });
-  app.onError((error, c) => {
-    log.error("Request failed", {
-      path: endpointLabel(c.req.path, options),
-      error,
-      correlationId: requestIdOf(c),
-    });
-    return problem(c, new Refusal(500, "Cannot answer this request: an internal error, see the log"));
-  });
+  app.onError((error, c) => answerDefect(c, { error, path: endpointLabel(c.req.path, options) }));
   return app;
 }
 
@@ -155,7 +146,7 @@ function methodLabel(method: string): string {
 export interface WebhookOptions {
   /** The post feeds in force. */
   readonly posts: Posts;
-  readonly token: () => string;
+  readonly token: WebhookToken;
   /** True where the port asks for client certificates: without a token nothing else identifies a sender. */
   readonly clientCertificates: boolean;
   readonly allowedIps: AddressSet;
@@ -177,12 +168,12 @@ export type Posts = Pick<PostFeeds, "find" | "paths" | "take" | "unreadable">;
 const MAX_ERRORS_SHOWN = 10;
 /** One warning in this time for each endpoint and status, however many requests are refused. */
 const REFUSED_LOG_MS = 60_000;
-/** What a client's limit refuses, it may send a second later. */
-const LIMIT_RETRY_SECONDS = "1";
 /** Seconds of `Retry-After` when something could not be stored. */
 const RETRY_AFTER_SECONDS = { min: 1, spread: 4 };
 /** Why a request ends whose events keep requests of other namespaces out of the waiting room. */
 const CROWDED = "requests whose events are all of its namespace take half of the waiting room";
+/** The status of a request whose handler threw. */
+const INTERNAL_ERROR = 500;
 const DEFAULT_AUTH: FeedAuth = { type: "default" };
 
 /** Answers one webhook request. */
@@ -196,7 +187,7 @@ export function createWebhookHandler(options: WebhookOptions) {
     const { metrics } = options;
     const labels = { endpoint: metrics.endpointLabel(post.feed.path) };
     let seat: Seat | undefined;
-    let response: Response;
+    let response: Response | undefined;
     try {
       if (c.req.method !== "POST") {
         throw new Refusal(405, "Cannot take this request: use POST", { allow: "POST" });
@@ -218,8 +209,8 @@ export function createWebhookHandler(options: WebhookOptions) {
     } finally {
       if (seat) metrics.webhookQueueUsage.inc(labels, -1);
       seat?.leave();
+      metrics.webhookRequests.inc({ ...labels, status: response?.status ?? INTERNAL_ERROR });
     }
-    metrics.webhookRequests.inc({ ...labels, status: response.status });
     return response;
   };
 }
@@ -275,11 +266,7 @@ function checkSender(c: Context, sender: Sender): Admitted {
       "Cannot take this request: the client's address is not allowed (WEBHOOK_ALLOWED_IPS)",
     );
   }
-  if (!options.allow(client)) {
-    throw new Refusal(503, "Cannot take this request: the client sends too many (WEBHOOK_RATE_LIMIT)", {
-      "retry-after": LIMIT_RETRY_SECONDS,
-    });
-  }
+  if (!options.allow(client)) throw tooManyRequests();
   const isProven = checkProof(c, { ...sender, auth: authOf(sender.post) });
   const encoding = c.req.header("content-encoding");
   if (encoding !== undefined && encoding.toLowerCase() !== "identity") {
@@ -341,6 +328,7 @@ async function readProvenBody(c: Context, { address, isProven, post, options }: 
   const signature = auth.type === "hmac" ? signatureCheck(secret) : undefined;
   const body = await readBody(c.req.raw, {
     maxBytes: bodies.maxBytes,
+    bound: bodies.bound,
     budget: isProven ? bodies.proven : bodies.unproven,
     large: bodies.large,
     sender: address,

@@ -36,6 +36,7 @@ function setup(options: {
   trustedProxies?: string[];
   ratePerSecond?: number;
   maxBytes?: number;
+  memoryBytes?: number;
   take?: Intake["take"];
   allow?: (client: string) => boolean;
   pathsKnown?: () => boolean;
@@ -59,12 +60,15 @@ function setup(options: {
     admissionWriters: () => [],
     exceptionMaxDays: 365,
     posts,
-    token: () => options.token ?? "",
+    token: { current: options.token ?? "" },
     clientCertificates: options.clientCertificates ?? false,
     allowedIps: addressSet(options.allowedIps ?? []),
     trustedProxies: addressSet(options.trustedProxies ?? []),
     allow: options.allow ?? clientLimit({ ratePerSecond: limit, burst: limit, clock: systemClock }),
-    bodies: createBodyLimits({ maxBytes: options.maxBytes ?? 1_000, memoryBytes: Infinity }),
+    bodies: createBodyLimits({
+      maxBytes: options.maxBytes ?? 1_000,
+      memoryBytes: options.memoryBytes ?? Infinity,
+    }),
     slices: NO_LIMITS.slices,
     clock: systemClock,
     signal: new AbortController().signal,
@@ -335,6 +339,30 @@ for (const { name, result, status } of ANSWERS) {
   });
 }
 
+Deno.test("createHttpApp() counts a request whose handler throws as 500, and frees its place", async () => {
+  const { post, metrics } = setup({
+    take: () => Promise.reject(new Error("a defect")),
+    feed: { waiting: 1 },
+  });
+  for (let times = 0; times < 2; times++) assertEquals((await post("{}")).status, 500);
+  assert(WEBHOOK_STATUSES.some((known) => known === 500), "its series is opened beforehand");
+  assertStringIncludes(
+    await metrics.registry.metrics(),
+    'zen_watcher_webhook_requests_total{endpoint="/falco/webhook",status="500"} 2',
+  );
+});
+
+Deno.test("createHttpApp() names what bounds a body that is too large", async () => {
+  for (
+    const [memoryBytes, bound] of [[Infinity, "WEBHOOK_MAX_BYTES"], [16_000, "a 32nd of the memory limit"]]
+  ) {
+    const { post } = setup({ maxBytes: 1_000, memoryBytes: Number(memoryBytes) });
+    const refused = await post("x".repeat(2_000));
+    assertEquals(refused.status, 413);
+    assertStringIncludes((await refused.json()).error, `bytes (${bound})`);
+  }
+});
+
 Deno.test("createHttpApp() holds no more requests than its buffer, and of one sender no more than half", async () => {
   const { promise, resolve } = Promise.withResolvers<IntakeResult>();
   const { post } = setup({ take: () => promise, feed: { waiting: 4 } });
@@ -404,7 +432,7 @@ Deno.test("refused webhook requests are a warning once a minute for each endpoin
     posts: postFeeds(["audit", "falco"].map((name) => postedSource(name)), {
       take: () => Promise.reject(new Error("nothing was to be taken")),
     }),
-    token: () => "right",
+    token: { current: "right" },
     clientCertificates: false,
     allowedIps: addressSet(["10.0.0.0/8"]),
     trustedProxies: addressSet(["10.9.9.9"]),

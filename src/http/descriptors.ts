@@ -1,36 +1,52 @@
-/** How many file descriptors the process may have, and how many of them connections may take. */
+/** How many connections the process has file descriptors for. */
 import { logger } from "../telemetry/logging.ts";
 
-/** What the runtime, the logs and the connections to the API server take. */
-const OWN_DESCRIPTORS = 40;
-/** Ports that share the rest: webhooks, metrics, TLS, and one part in reserve. */
-const SHARES = 4;
+/** What the runtime, the logs and the connections to the API server may open later. */
+const OWN_DESCRIPTORS = 24;
+/** Most that connections may take which are accepted in one burst, before those that are closed for them are gone. */
+const BURST_DESCRIPTORS = 512;
 const LEAST = 4;
+const NULL_DEVICE = "/dev/null";
 
 const log = logger("http");
 
 /**
- * The number of connections a port may have: `wanted`, or fewer where the process has too few descriptors for it,
- * since node:http on Deno 2.9.6 stops accepting for good once it runs out of them.
+ * The most connections that one port may have: as many as the port of `wanted` that wants most, or fewer where the process has
+ * too few descriptors for all, since node:http on Deno 2.9.6 stops accepting for good once it runs out of them.
  */
-export function connectionLimit(wanted: number, descriptors = descriptorLimit()): number {
-  const fits = Math.max(LEAST, Math.floor((descriptors - OWN_DESCRIPTORS) / SHARES));
-  if (fits >= wanted) return wanted;
+export function connectionLimit(
+  wanted: readonly number[],
+  free: (most: number) => number = freeDescriptors,
+): number {
+  const needed = wanted.reduce((sum, each) => sum + each, OWN_DESCRIPTORS + BURST_DESCRIPTORS);
+  const most = Math.max(...wanted);
+  const descriptors = free(needed);
+  if (descriptors >= needed) return most;
+  const left = descriptors - OWN_DESCRIPTORS;
+  const share = Math.floor((left - Math.min(BURST_DESCRIPTORS, left / 2)) / wanted.length);
+  const connections = Math.min(most, Math.max(LEAST, share));
   log.warn("The limit of open files allows fewer connections than MAX_CONNECTIONS", {
-    wanted,
-    connections: fits,
+    wanted: most,
+    connections,
     descriptors,
     mend: "raise the limit (ulimit -n) or lower MAX_CONNECTIONS",
   });
-  return fits;
+  return connections;
 }
 
-/** The soft limit of open files; Infinity where it cannot be read (no Linux, no permission). */
-function descriptorLimit(): number {
+/**
+ * Opens descriptors until there are none, and closes them: 25 µs for each. The limit itself is in a file below /proc, which Deno
+ * lets a program read with every permission only. `most` where something else than the limit ends it.
+ */
+function freeDescriptors(most: number): number {
+  const open: Deno.FsFile[] = [];
   try {
-    const line = /^Max open files\s+(\d+)/m.exec(Deno.readTextFileSync("/proc/self/limits"));
-    return line ? Number(line[1]) : Infinity;
-  } catch {
-    return Infinity;
+    while (open.length < most) open.push(Deno.openSync(NULL_DEVICE));
+    return most;
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : "";
+    return code === "EMFILE" || code === "ENFILE" ? open.length : most;
+  } finally {
+    for (const file of open) file.close();
   }
 }

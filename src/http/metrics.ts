@@ -2,6 +2,7 @@
 import { Hono } from "hono";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { Bindings, HttpApp } from "./app.ts";
+import { answerDefect, problem, Refusal } from "./request.ts";
 
 export interface MetricsOptions {
   readonly metrics: Metrics;
@@ -32,5 +33,7 @@ export function createMetricsApp({ metrics, beforeRender, now }: MetricsOptions)
     }
     return c.body(await rendered, 200, { "content-type": metrics.registry.contentType });
   });
+  app.notFound((c) => problem(c, new Refusal(404, "Cannot find this path: this port serves /metrics alone")));
+  app.onError((error, c) => answerDefect(c, { error, path: "/metrics" }));
   return app;
 }

@@ -6,10 +6,14 @@ import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import { BlockList, isIP } from "node:net";
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../model/time.ts";
+import { logger } from "../telemetry/logging.ts";
 import type { FeedAuth } from "../sources/source.ts";
 import { createTextLimits, FULL_MEMORY_BYTES, type TextLimits } from "../pipeline/limits.ts";
 import type { Context } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
+import type { WebhookToken } from "./reread.ts";
+
+const log = logger("http");
 
 /** A set of addresses and CIDRs. */
 export interface AddressSet {
@@ -185,48 +189,6 @@ export function signatureCheck(
   };
 }
 
-export interface TokenOptions {
-  readonly token: string;
-  readonly file: string;
-  readonly now: () => number;
-  readonly readFile?: (path: string) => string;
-}
-
-const TOKEN_FILE_INTERVAL_MS = 5_000;
-
-/**
- * The webhook token now in force: fixed, or from a file that is read again every 5 s. A file that became
- * unreadable leaves the last token in force; "" means that no token is configured.
- */
-export function webhookToken(
-  { token, file, now, readFile = Deno.readTextFileSync }: TokenOptions,
-): () => string {
-  if (file === "") return () => token;
-  let current = readToken(file, readFile);
-  let readAt = now();
-  if (current === "") throw new Error(`Cannot use webhook token file "${file}": it is empty`);
-  return () => {
-    if (now() - readAt >= TOKEN_FILE_INTERVAL_MS) {
-      readAt = now();
-      try {
-        current = readFile(file).trim() || current;
-      } catch {
-        // A Secret volume is swapped by renames: the next reading finds the file again.
-      }
-    }
-    return current;
-  };
-}
-
-function readToken(file: string, readFile: (path: string) => string): string {
-  try {
-    return readFile(file).trim();
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`Cannot read webhook token file "${file}" (WEBHOOK_AUTH_TOKEN_FILE): ${why}`, { cause });
-  }
-}
-
 function digest(text: string): Uint8Array {
   return createHash("sha256").update(text).digest();
 }
@@ -238,14 +200,18 @@ interface Shown {
   /** It showed a certificate of the clients' CA. */
   readonly clientVerified?: boolean;
   readonly options: {
-    readonly token: () => string;
+    readonly token: WebhookToken;
     readonly clientCertificates: boolean;
   };
 }
 
 /** Checks the token or the certificate that the endpoint requires. True where the sender proved itself by it. */
 export function checkProof(c: Context, { clientVerified, auth, token, options }: Shown): boolean {
-  const expected = auth.type === "default" ? options.token() : auth.type === "bearer" ? auth.secret() : "";
+  const expected = auth.type === "default"
+    ? options.token.current
+    : auth.type === "bearer"
+    ? auth.secret()
+    : "";
   if (expected === undefined) throw missingSecret();
   const given = token ?? bearerToken(c.req.header("authorization"));
   const isCertified = clientVerified === true && auth.type === "default";
@@ -332,6 +298,8 @@ export interface ByteBudgetOptions {
 
 export interface BodyOptions {
   readonly maxBytes: number;
+  /** What sets `maxBytes`, for the sender of a larger body. */
+  readonly bound: string;
   readonly budget: ByteBudget;
   /** Bodies of more than a MiB count here too: only one or two of them are let in at a time. */
   readonly large?: ByteBudget;
@@ -378,22 +346,22 @@ function free(buffer: ArrayBuffer): void {
   buffer.transferToFixedLength(0);
 }
 
-/** Bodies up to this length are read in one piece. */
-const WHOLE_BYTES = 64 * 1024;
+/** Bodies up to this announced length are read in one piece. */
+export const WHOLE_BYTES = 64 * 1024;
 /** Larger ones are large. */
 const LARGE_BYTES = 1024 * 1024;
 
 /** Reads a body within its bounds. Throws a `Refusal`: 413 too large, 408 too slow, 400 cut off, 503 no room or shutting down. */
 export async function readBody(
   request: Request,
-  { maxBytes, ...options }: BodyOptions,
+  { maxBytes, bound, ...options }: BodyOptions,
 ): Promise<Body> {
   const { budget, large, sender, onBytes } = options;
-  const declared = declaredLength(request);
+  const declared = announcedLength(request);
   const isLarge = declared > LARGE_BYTES && large !== undefined && !large.hasRoom(declared, sender);
   if (declared > maxBytes || isLarge) {
     await request.body?.cancel().catch(() => {});
-    throw declared > maxBytes ? tooLarge(maxBytes) : full();
+    throw declared > maxBytes ? tooLarge(maxBytes, bound) : full();
   }
   if (declared > 0 && declared <= WHOLE_BYTES) {
     return await readWhole(request, { ...options, declared });
@@ -413,7 +381,7 @@ export async function readBody(
       // A cancelled reader says that it is done: what came so far is no body.
       if (patience.refusal) throw patience.refusal;
       if (done) break;
-      if (size + value.byteLength > most) throw tooLarge(most);
+      if (size + value.byteLength > most) throw tooLarge(most, bound);
       // Taken as it comes: a sender holds no more of the room than it sent.
       if (!budget.tryTake(value.byteLength, sender)) throw full();
       buffer.resize(size + value.byteLength);
@@ -447,7 +415,7 @@ export function freePiece({ buffer, byteLength }: Uint8Array): void {
 }
 
 /** What the sender announces; 0 where it is no length: such a body is counted as it comes. */
-function declaredLength(request: Request): number {
+export function announcedLength(request: Request): number {
   const length = Number(request.headers.get("content-length") ?? "0");
   return Number.isSafeInteger(length) && length > 0 ? length : 0;
 }
@@ -486,7 +454,7 @@ function patienceOf({ timeoutMs, signal }: Pick<BodyOptions, "timeoutMs" | "sign
  */
 async function readWhole(
   request: Request,
-  { budget, sender, declared, onBytes, ...options }: Omit<BodyOptions, "maxBytes"> & {
+  { budget, sender, declared, onBytes, ...options }: Omit<BodyOptions, "maxBytes" | "bound"> & {
     readonly declared: number;
   },
 ): Promise<Body> {
@@ -506,8 +474,11 @@ async function readWhole(
 }
 
 const COME_AGAIN = { "retry-after": "1" };
-const tooLarge = (maxBytes: number) =>
-  new Refusal(413, `Cannot read the body: it is larger than ${maxBytes} bytes (WEBHOOK_MAX_BYTES)`);
+/** A client is over its limit. */
+export const tooManyRequests = () =>
+  new Refusal(503, "Cannot take this request: the client sends too many (WEBHOOK_RATE_LIMIT)", COME_AGAIN);
+const tooLarge = (maxBytes: number, bound: string) =>
+  new Refusal(413, `Cannot read the body: it is larger than ${maxBytes} bytes (${bound})`);
 const full = () =>
   new Refusal(503, "Cannot read the body: too many large requests at once, come again", COME_AGAIN);
 const stopping = () =>
@@ -518,26 +489,46 @@ const tooSlow = (timeoutMs: number) =>
 
 /** Bounds of request bodies, shared by all endpoints. */
 export interface BodyLimits extends TextLimits {
+  /** What sets `maxBytes`. */
+  readonly bound: string;
   /** Bodies of senders that proved who they are; those that did not count here too. */
   readonly proven: ByteBudget;
   /** Bodies of which nothing proves who sent them, or not yet. */
   readonly unproven: ByteBudget;
   /** Those of more than a MiB, of either kind: two of the longest, of two senders. */
   readonly large: ByteBudget;
+  /** Apart from the webhooks': admission reviews, and those of at most 64 KiB. */
+  readonly reviews: ByteBudget;
+  readonly smallReviews: ByteBudget;
+  readonly maxReviewBytes: number;
 }
 
-/** The share of the memory limit that all bodies may take together: 64 MiB at 512. */
-const BODIES_SHARE = 1 / 8;
+/** Twice the largest object that an API server stores, and the review around it. */
+const MAX_REVIEW_BYTES = 4 * 2 ** 20;
+/** Shares of the memory limit: at 512 MiB, 64 MiB of bodies, 16 MiB of reviews and 4 MiB of small ones. */
+const BODIES_SHARE = 1 / 8, REVIEWS_SHARE = 1 / 32, SMALL_REVIEWS_SHARE = 1 / 128;
 
 /** The bounds for bodies of up to `maxBytes` (WEBHOOK_MAX_BYTES) under a memory limit. */
 export function createBodyLimits(
   limits: { readonly maxBytes: number; readonly memoryBytes: number },
 ): BodyLimits {
-  const all = Math.min(limits.memoryBytes, FULL_MEMORY_BYTES) * BODIES_SHARE;
-  const proven = new ByteBudget(all, { perSender: all / 2 });
-  const unproven = new ByteBudget(all / 2, { perSender: all / 4, within: proven });
-  const large = new ByteBudget(all / 2, { perSender: all / 4 });
-  return { ...createTextLimits(limits), proven, unproven, large };
+  const memory = Math.min(limits.memoryBytes, FULL_MEMORY_BYTES);
+  /** Of which one sender takes no more than half. */
+  const room = (bytes: number, within?: ByteBudget) =>
+    new ByteBudget(bytes, { perSender: bytes / 2, ...(within && { within }) });
+  const all = memory * BODIES_SHARE;
+  const proven = room(all);
+  const texts = createTextLimits(limits);
+  return {
+    ...texts,
+    bound: texts.maxBytes < limits.maxBytes ? "a 32nd of the memory limit" : "WEBHOOK_MAX_BYTES",
+    proven,
+    unproven: room(all / 2, proven),
+    large: room(all / 2),
+    reviews: room(memory * REVIEWS_SHARE),
+    smallReviews: room(memory * SMALL_REVIEWS_SHARE),
+    maxReviewBytes: Math.min(MAX_REVIEW_BYTES, memory * REVIEWS_SHARE / 2),
+  };
 }
 
 /** A request that is refused, with what the sender needs to know to mend it. */
@@ -561,6 +552,15 @@ export function problem(
 ): Response {
   const body = { error: refusal.message, requestId: requestIdOf(c), ...more };
   return c.json(body, refusal.status, refusal.headers);
+}
+
+/** Answers 500 to a request whose handler threw, and logs the error. */
+export function answerDefect(
+  c: Context,
+  { error, path }: { readonly error: unknown; readonly path: string },
+): Response {
+  log.error("Request failed", { path, error, correlationId: requestIdOf(c) });
+  return problem(c, new Refusal(500, "Cannot answer this request: an internal error, see the log"));
 }
 
 /** The id of a request: the sender's `X-Request-Id` where it is a plain word, else a new one. */

@@ -37,7 +37,12 @@ function post(body: BodyInit, length?: number): Request {
   return new Request("http://localhost/", { method: "POST", body, headers });
 }
 
-const options = (budget = new ByteBudget(1_000_000)) => ({ maxBytes: 500_000, budget, timeoutMs: 60_000 });
+const options = (budget = new ByteBudget(1_000_000)) => ({
+  maxBytes: 500_000,
+  bound: "WEBHOOK_MAX_BYTES",
+  budget,
+  timeoutMs: 60_000,
+});
 
 Deno.test("readBody() reads announced and unannounced bodies alike and gives their bytes back", async () => {
   const text = "é".repeat(30_000);
@@ -58,7 +63,7 @@ Deno.test("readBody() keeps no more memory than arrived, and frees it with the b
     new ReadableStream({
       pull: (stream) => count-- > 0 ? stream.enqueue(new Uint8Array(MIB / 16).fill(32)) : stream.close(),
     });
-  const limits = { maxBytes: 16 * MIB, budget: new ByteBudget(16 * MIB), timeoutMs: 60_000 };
+  const limits = { maxBytes: 16 * MIB, bound: "", budget: new ByteBudget(16 * MIB), timeoutMs: 60_000 };
   for (const length of [undefined, 5 * MIB]) {
     const body = await readBody(post(pieces(80), length), limits);
     const { buffer } = body.bytes;
@@ -111,7 +116,7 @@ Deno.test("readBody() keeps its budget whatever length is announced", async () =
     const headers = { "content-length": length };
     const request = new Request("http://localhost/", { method: "POST", body: '{"a":1}', headers });
     {
-      using body = await readBody(request, { maxBytes: 1_000, budget, timeoutMs: 1_000 });
+      using body = await readBody(request, { ...options(budget), maxBytes: 1_000 });
       assertEquals(body.bytes.byteLength, 7);
     }
     assertEquals(budget.used, 0, length);
@@ -125,7 +130,7 @@ Deno.test("readBody() answers 503 once requests under way must end, announced or
     const budget = new ByteBudget(1_000_000);
     const body = new ReadableStream({ start: (stream) => stream.enqueue(new Uint8Array([123])) });
     const request = new Request("http://localhost/", { method: "POST", body, headers });
-    const read = readBody(request, { maxBytes: 1e6, budget, timeoutMs: 60_000, signal: stop.signal });
+    const read = readBody(request, { ...options(budget), signal: stop.signal });
     stop.abort();
     const error = await assertRejects(() => read, Refusal);
     assertEquals([error.status, budget.used], [503, 0]);

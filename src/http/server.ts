@@ -15,18 +15,19 @@ import {
 } from "node:http";
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
-import { sleep } from "../kube/retry.ts";
+import { settledWithin, sleep } from "../kube/retry.ts";
 import { errorMessage } from "../model/error_message.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { freePiece } from "./request.ts";
-import { connectionLimit } from "./descriptors.ts";
 import type { Bindings } from "./app.ts";
 import type { Certificates, TlsContext } from "./tls.ts";
 
 /** A listening port. */
 export interface Listener {
   readonly port: number;
+  /** The address that it listens on. `::` and `0.0.0.0` are every one of this machine. */
+  readonly address: string;
   /** An address under which this machine reaches it. */
   readonly url: string;
   /** Stops accepting, ends connections without a request, and resolves once every request is answered. */
@@ -93,7 +94,7 @@ export async function listen(app: Served, options: ListenOptions): Promise<Liste
   const limits = { ...LIMITS, ...options.limits };
   const labels = { port: portLabel(setting) };
   const connections = new Connections({
-    max: connectionLimit(options.maxConnections),
+    max: options.maxConnections,
     answerMs: limits.answerMs,
     onCount: (count) => metrics?.connections.set(labels, count),
     onRefused: () => metrics?.connectionsRefused.inc(labels),
@@ -101,7 +102,7 @@ export async function listen(app: Served, options: ListenOptions): Promise<Liste
   metrics?.connections.set(labels, 0);
   metrics?.connectionsRefused.inc(labels, 0);
   const handler = (incoming: IncomingMessage) => (request: Request) =>
-    app.fetch(request, bindingsOf(incoming));
+    app.fetch(request, { ...bindingsOf(incoming), isTls: certificates !== undefined });
   const server = await createHttpServer((request, response) => {
     if (!connections.request(request.socket, response)) return;
     answer(handler(request), { incoming: request, outgoing: response }).catch((error) => {
@@ -115,7 +116,7 @@ export async function listen(app: Served, options: ListenOptions): Promise<Liste
   const guard = guardAccepting(server, { ...options, ...bound, connections, checkMs: limits.checkMs });
   const sweep = setInterval(() => connections.sweep(), SWEEP_MS);
   return {
-    port: bound.port,
+    ...bound,
     url: urlOf({ ...bound, secure: certificates !== undefined }),
     async shutdown() {
       clearInterval(guard);
@@ -231,19 +232,18 @@ function guardAccepting(
   let busy = false;
   async function check(): Promise<void> {
     const before = connections.acceptedCount;
-    let own: Deno.Conn;
+    const connecting = Deno.connect({ hostname: localAddress(address), port });
+    const close = connecting.then((own) => own.close());
+    close.catch(() => {});
     try {
-      own = await Deno.connect({ hostname: localAddress(address), port });
+      const until = performance.now() + ACCEPT_MS;
+      // It does not end where the port's queue is full.
+      if (await settledWithin(connecting, ACCEPT_MS)) await connecting;
+      while (connections.acceptedCount === before && performance.now() < until) await sleep(ACCEPT_POLL_MS);
     } catch {
       return; // no descriptor is free for this connection either: the next check tries again
     }
-    try {
-      const until = performance.now() + ACCEPT_MS;
-      while (connections.acceptedCount === before && performance.now() < until) await sleep(ACCEPT_POLL_MS);
-      if (connections.acceptedCount !== before) return;
-    } finally {
-      own.close();
-    }
+    if (connections.acceptedCount !== before) return;
     log.error("The port accepts no connections and is opened again", { port, setting });
     server.closeAllConnections();
     await new Promise<void>((resolve) => server.close(() => resolve()));
@@ -286,7 +286,7 @@ async function answer(
   { incoming, outgoing }: { readonly incoming: IncomingMessage; readonly outgoing: ServerResponse },
 ): Promise<void> {
   const request = requestOf(incoming);
-  const response = request ? await handler(request) : new Response(null, { status: 400 });
+  const response = request ? await handler(request) : unreadable();
   if (response.body && response.headers.get("content-type") === EVENT_STREAM) {
     return await answerStream(response, response.body, outgoing);
   }
@@ -300,6 +300,12 @@ async function answer(
     ...(!incoming.complete && { connection: "close" }),
   });
   outgoing.end(body);
+}
+
+/** Answers a request of which there is nothing to give to a handler. */
+function unreadable(): Response {
+  const error = "Cannot read the request: its target is no path, or a header is no text";
+  return Response.json({ error, requestId: crypto.randomUUID() }, { status: 400 });
 }
 
 /** Writes a stream as it comes, no faster than it is taken, until it ends or the client has gone. */

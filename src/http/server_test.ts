@@ -3,6 +3,7 @@ import { Hono } from "hono";
 import { createMetrics } from "../telemetry/metrics.ts";
 import { eventually } from "../../tests/support/eventually.ts";
 import type { Bindings } from "./app.ts";
+import { podPermissions } from "../../scripts/support/permissions.ts";
 import { connectionLimit } from "./descriptors.ts";
 import { listen, type Listener, type ListenOptions } from "./server.ts";
 
@@ -289,9 +290,29 @@ Deno.test("shutdown() ends what sends no request and lets requests finish", asyn
 });
 
 Deno.test("connectionLimit() leaves descriptors for the program itself", () => {
-  assertEquals(connectionLimit(1_024, Infinity), 1_024);
-  assertEquals(connectionLimit(1_024, 1_048_576), 1_024);
-  assertEquals(connectionLimit(1_024, 1_024), 246);
-  assertEquals(connectionLimit(64, 64), 6);
-  assertEquals(connectionLimit(64, 20), 4);
+  const ports = [1_024, 64, 1_024];
+  const limit = (free: number) => connectionLimit(ports, (most) => Math.min(most, free));
+  // With one descriptor fewer than what the ports, the program and a burst need, the ports share what is left.
+  assertEquals([limit(Infinity), limit(2_648), limit(2_647)], [1_024, 1_024, 703]);
+  assertEquals([limit(1_000), limit(64), limit(10)], [162, 6, 4]);
+});
+
+Deno.test("connectionLimit() counts the free descriptors with a Pod's permissions, and leaves them free", async () => {
+  const program = `
+    import { connectionLimit } from ${JSON.stringify(new URL("./descriptors.ts", import.meta.url).href)};
+    console.log(connectionLimit([1024, 64]), connectionLimit([1024, 64]));
+  `;
+  const folder = await Deno.makeTempDir({ prefix: "zen-watcher-descriptors-" });
+  await Deno.writeTextFile(`${folder}/program.ts`, program);
+  const config = new URL("../../deno.json", import.meta.url).pathname;
+  const run = ["run", "--no-check", "--config", config, ...podPermissions(), `${folder}/program.ts`];
+  const limited = async (descriptors: number) => {
+    const args = ["-c", `ulimit -n ${descriptors}; exec "$@"`, "sh", Deno.execPath(), ...run];
+    const { stdout } = await new Deno.Command("sh", { args, stderr: "inherit" }).output();
+    return new TextDecoder().decode(stdout).trim().split(" ").map(Number);
+  };
+  assertEquals(await limited(2_000), [1_024, 1_024]);
+  const [first = 0, second = 0] = await limited(200);
+  assert(first > 25 && first < 45 && first === second, `${first} and ${second} connections`);
+  await Deno.remove(folder, { recursive: true });
 });

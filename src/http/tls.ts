@@ -1,8 +1,8 @@
 /** The certificate, key and client CA of the TLS port, read again when they change. */
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import type { Server as HttpsServer } from "node:https";
-import { logger } from "../telemetry/logging.ts";
 import { errorMessage } from "../model/error_message.ts";
+import { reread } from "./reread.ts";
 
 /** The files of the TLS port; they are read again when they change. */
 export interface TlsFiles {
@@ -13,8 +13,8 @@ export interface TlsFiles {
 }
 
 export interface TlsOptions extends TlsFiles {
-  /** How often the files are read; 10 s. */
-  readonly reloadMs?: number;
+  /** How often the files are read. */
+  readonly everyMs?: number;
   readonly readFile?: (path: string) => Promise<string>;
 }
 
@@ -32,35 +32,24 @@ export interface Certificates {
   reloadOn(server: Pick<HttpsServer, "setSecureContext">): Disposable;
 }
 
-const RELOAD_MS = 10_000;
-
-const log = logger("http");
-
 /** Reads the files. Rejects where one cannot be read or used. */
-export async function readCertificates(options: TlsOptions): Promise<Certificates> {
-  const { reloadMs = RELOAD_MS } = options;
+export async function readCertificates({ everyMs, ...options }: TlsOptions): Promise<Certificates> {
   let current = await readChecked(options);
   return {
     get current() {
       return current;
     },
-    reloadOn(server) {
-      const timer = setInterval(async () => {
-        try {
-          const next = await readChecked(options);
-          if (JSON.stringify(next) === JSON.stringify(current)) return;
+    reloadOn: (server) =>
+      reread({
+        file: options.certFile,
+        first: current,
+        read: () => readChecked(options),
+        put(next) {
           server.setSecureContext(next);
           current = next;
-          log.info("Certificate reloaded", { file: options.certFile });
-        } catch (error) {
-          log.error("Certificate could not be reloaded, the last one stays in force", {
-            file: options.certFile,
-            error,
-          });
-        }
-      }, reloadMs);
-      return { [Symbol.dispose]: () => clearInterval(timer) };
-    },
+        },
+        ...(everyMs !== undefined && { everyMs }),
+      }),
   };
 }
 

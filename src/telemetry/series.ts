@@ -7,7 +7,7 @@ import { FAIL_REASONS, FILTER_REASONS, PAYLOAD_ERROR_REASONS } from "../model/ou
 import type { Metrics } from "./metrics.ts";
 
 /** Statuses that a webhook answers with, but for paths that are not there. */
-export const WEBHOOK_STATUSES = [200, 400, 401, 403, 405, 408, 413, 415, 422, 503] as const;
+export const WEBHOOK_STATUSES = [200, 400, 401, 403, 405, 408, 413, 415, 422, 500, 503] as const;
 
 /** A source, and the label values that the counters of its events can have. */
 export interface SourceSeries {

@@ -2,6 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { type Controller, startController } from "../../scripts/support/controller.ts";
 import { installCrds } from "../../scripts/support/feed.ts";
+import { podPermissions } from "../../scripts/support/permissions.ts";
 import { startDevCluster } from "../../src/devcluster/mod.ts";
 import { fixedConnection } from "../../src/kube/api.ts";
 import { createKubeClient } from "../../src/kube/client.ts";
@@ -11,7 +12,13 @@ interface Target extends AsyncDisposable {
   readonly controller: Controller;
 }
 
-/** Starts the program; `descriptors` is its limit of open files. */
+/** What a Pod's program may read; client-node, which reads the kubeconfig, asks for more of the environment. */
+function permissionsOf(folder: string): string[] {
+  const fits = (permission: string) => !/^--allow-(env|sys)/.test(permission);
+  return [...podPermissions([folder]).filter(fits), "--allow-env", "--allow-sys"];
+}
+
+/** Starts the program with what a Pod is permitted to read; `descriptors` is its limit of open files. */
 async function startTarget({ env = {}, descriptors }: {
   readonly env?: Readonly<Record<string, string>>;
   readonly descriptors?: number;
@@ -28,7 +35,12 @@ async function startTarget({ env = {}, descriptors }: {
   }
   const limited = ["sh", "-c", `ulimit -n ${descriptors}; exec "$@"`, "sh", Deno.execPath()] as const;
   const controller = stack.use(
-    await startController({ kubeconfig, env, ...(descriptors !== undefined && { command: [...limited] }) }),
+    await startController({
+      kubeconfig,
+      env,
+      permissions: permissionsOf(folder),
+      ...(descriptors !== undefined && { command: [...limited] }),
+    }),
   );
   return { controller, [Symbol.asyncDispose]: () => stack.disposeAsync() };
 }
@@ -101,16 +113,32 @@ for (const [name, text] of Object.entries(SILENT)) {
   });
 }
 
-Deno.test("the program serves on, and again, with 64 descriptors", async () => {
-  await using target = await startTarget({ descriptors: 64 });
-  const { controller } = target;
-  {
-    await using _many = await openMany(controller.url, { count: 300, text: "" });
-    await eventually("probes to get through", () => healthy(controller));
-  }
-  await eventually("the program to answer again", () => healthy(controller));
-  assertEquals(await metric(controller, /zen_watcher_health_status (\d)/), 1);
-});
+/** How many connections come at once, by how many descriptors there are; whether the port then stops accepting for a while. */
+const BURSTS = [
+  { descriptors: 64, count: 300, stops: true },
+  // The queue of connections that wait to be accepted is full, so that the port's own check cannot connect.
+  { descriptors: 128, count: 1_000, stops: true },
+  { descriptors: 256, count: 1_500, stops: false },
+];
+
+for (const { descriptors, count, stops } of BURSTS) {
+  const serves = stops ? "opens its port again" : "leaves descriptors free and serves on";
+  Deno.test(`the program ${serves} with ${descriptors} descriptors under ${count} connections`, async () => {
+    await using target = await startTarget({ descriptors });
+    const { controller } = target;
+    const saying = (message: string) => controller.lines.filter((line) => line.includes(message)).length;
+    {
+      await using _many = await openMany(controller.url, { count, text: "" });
+      await eventually("probes to get through", () => healthy(controller), {
+        timeoutMs: 120_000,
+      });
+    }
+    await eventually("the program to answer again", () => healthy(controller));
+    assertEquals(await metric(controller, /zen_watcher_health_status (\d)/), 1);
+    assertEquals(saying("The limit of open files allows fewer connections"), 1);
+    if (!stops) assertEquals(saying("The port accepts no connections"), 0);
+  });
+}
 
 Deno.test("/metrics is served on the metrics port alone, however its path is written", async () => {
   await using target = await startTarget();

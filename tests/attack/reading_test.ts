@@ -174,7 +174,7 @@ function startHttp(): HttpApp {
     admissionWriters: () => [],
     exceptionMaxDays: 365,
     posts: postFeeds([falco, audit, mappedSource()], { take: intake.take }),
-    token: () => "",
+    token: { current: "" },
     clientCertificates: false,
     allowedIps: addressSet([]),
     trustedProxies: addressSet([]),
@@ -197,7 +197,7 @@ function waysIn(): Readonly<Record<string, WayIn>> {
     const headers: Record<string, string> = sign ? { "x-hub-signature-256": sign(bytes) } : {};
     return async () => {
       const init = { method: "POST", body: streamOf(bytes), headers };
-      const response = await app.request(path, init, { peer: "10.1.2.3" });
+      const response = await app.request(path, init, { peer: "10.1.2.3", isTls: true });
       await response.body?.cancel();
       assert([200, 400, 401, 413, 422].includes(response.status), `answered ${response.status}`);
     };

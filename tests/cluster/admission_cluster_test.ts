@@ -1,10 +1,11 @@
 /** Who may write what zen-watcher alone may write: one matrix, judged by policy, webhook and Gatekeeper's Rego. */
 import { assert, assertEquals } from "@std/assert";
 import { Hono } from "hono";
-import { ADMISSION_PATH, createAdmissionHandler } from "../../src/http/admission.ts";
+import { ADMISSION_PATH } from "../../src/http/admission.ts";
 import { judgeAdmission, readReview } from "../../src/http/admission_judge.ts";
 import { isObject, type Json, type JsonObject } from "../../src/model/json.ts";
 import { ensureTool } from "../../scripts/tools.ts";
+import { admissionHandler } from "../support/admission.ts";
 import { applyObject, at, CHART, one, pathOf, renderChart, type Rendered } from "../support/chart.ts";
 import type { CertKey } from "../support/certs.ts";
 import type { Answer, Cluster } from "../support/cluster.ts";
@@ -487,7 +488,8 @@ function policyOf(objects: readonly Rendered[]): Rendered[] {
 /** The program's own route over TLS, and one that allows everything and keeps its reviews. */
 function serveReviews({ authority }: Cluster, reviews: JsonObject[]) {
   const app = new Hono();
-  app.all(ADMISSION_PATH, createAdmissionHandler({ writers: () => [RESTORER], exceptionMaxDays: 365 }));
+  const review = admissionHandler({ admissionWriters: () => [RESTORER] });
+  app.all(ADMISSION_PATH, (c) => review(c, { peer: "127.0.0.1", isTls: true }));
   app.post("/record", async (c) => {
     const review: unknown = await c.req.json();
     assert(isObject(review));

@@ -1,0 +1,99 @@
+/** Secrets in files, read again while the program runs: what could be used last stays in force. */
+import { errorMessage } from "../model/error_message.ts";
+import { logger } from "../telemetry/logging.ts";
+
+export interface RereadOptions<T> {
+  /** Named in log lines. */
+  readonly file: string;
+  /** What is in force. */
+  readonly first: T;
+  /** Rejects where what is there cannot be used. */
+  readonly read: () => Promise<T>;
+  /** Puts what was read into force. */
+  readonly put: (next: T) => void;
+  readonly everyMs?: number;
+}
+
+const REREAD_MS = 5_000;
+
+const log = logger("http");
+
+/** Reads again until it is disposed of. Logs a change, and once each reason why what is there cannot be used. */
+export function reread<T>({ file, first, read, put, everyMs = REREAD_MS }: RereadOptions<T>): Disposable {
+  let inForce = JSON.stringify(first);
+  let problem = "";
+  async function readOnce(): Promise<void> {
+    try {
+      const next = await read();
+      const text = JSON.stringify(next);
+      if (text === inForce && problem === "") return;
+      if (text !== inForce) put(next);
+      inForce = text;
+      problem = "";
+      log.info("Secret file reloaded", { file });
+    } catch (error) {
+      if (errorMessage(error) === problem) return;
+      problem = errorMessage(error);
+      log.warn("Secret file cannot be used, the last good one stays in force", { file, error });
+    }
+  }
+  const timer = setInterval(readOnce, everyMs);
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+/** The webhook token; "" where none is configured. A property, not a function: a request reads it. */
+export interface WebhookToken {
+  readonly current: string;
+}
+
+export interface TokenOptions {
+  readonly token: string;
+  /** It holds the token instead; "" for none. */
+  readonly file: string;
+  readonly everyMs?: number;
+}
+
+/** Longer ones are not found in a header. */
+const MAX_TOKEN_LENGTH = 4_096;
+
+/** Reads the webhook token; that of a file until it is disposed of. Rejects where it is no token. */
+export async function readWebhookToken(
+  { token, file, ...options }: TokenOptions,
+): Promise<WebhookToken & Disposable> {
+  if (file === "") {
+    return { current: token === "" ? "" : tokenIn(token, "WEBHOOK_AUTH_TOKEN"), [Symbol.dispose]() {} };
+  }
+  const read = async () => tokenIn(await readTokenFile(file), `"${file}" (WEBHOOK_AUTH_TOKEN_FILE)`);
+  const held = { current: await read() };
+  const rereading = reread({
+    file,
+    first: held.current,
+    read,
+    put: (next) => held.current = next,
+    ...options,
+  });
+  return Object.assign(held, { [Symbol.dispose]: () => rereading[Symbol.dispose]() });
+}
+
+async function readTokenFile(file: string): Promise<string> {
+  try {
+    return await Deno.readTextFile(file);
+  } catch (cause) {
+    const why = errorMessage(cause);
+    throw new Error(`Cannot read webhook token file "${file}" (WEBHOOK_AUTH_TOKEN_FILE): ${why}`, { cause });
+  }
+}
+
+/** No sender can show a token with white space inside, or a longer one. */
+function tokenIn(text: string, place: string): string {
+  const token = text.trim();
+  const why = token === ""
+    ? "it is empty"
+    : /\s/.test(token)
+    ? "it has white space inside"
+    : token.length > MAX_TOKEN_LENGTH
+    ? `it is longer than ${MAX_TOKEN_LENGTH} characters`
+    : undefined;
+  if (why === undefined) return token;
+  throw new Error(`Cannot use the webhook token in ${place}: ${why}. Write one word there`);
+}
