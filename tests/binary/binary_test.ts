@@ -176,8 +176,11 @@ Deno.test("with a kubeconfig it stores alerts, and ends with 0 on SIGTERM and SI
     await using controller = await start({ kubeconfig: world.kubeconfig });
     await takesAlerts(controller, world);
     await printMemory(controller);
+    controller.kill("SIGUSR1");
+    assertEquals((await (await fetch(`${controller.url}/ready`)).json()).status, "ready");
     controller.kill(signal);
     assertEquals((await controller.exited).code, 0, controller.lines.slice(-20).join("\n"));
+    assert(!controller.lines.some((line) => line.includes("Debugger listening")), "it has no inspector");
   }
 });
 
