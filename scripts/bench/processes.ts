@@ -146,8 +146,11 @@ export interface Memory {
   readonly anonymousMiB: number;
 }
 
-/** A memory cgroup (version 1 or 2) for a process that is still to be started; undefined where this process may make none. */
-async function makeCgroup(name: string) {
+/**
+ * A memory cgroup (version 1 or 2) for a process that is still to be started, with a limit like a container's; undefined where
+ * this process may make none.
+ */
+export async function makeCgroup(name: string, { limitBytes }: { readonly limitBytes?: number } = {}) {
   for (const root of ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"]) {
     const folder = `${root}/${name}`;
     const isFirst = root.endsWith("memory");
@@ -157,6 +160,10 @@ async function makeCgroup(name: string) {
     try {
       await Deno.mkdir(folder);
       await Deno.stat(`${folder}/${used}`);
+      if (limitBytes !== undefined) {
+        const limit = isFirst ? "memory.limit_in_bytes" : "memory.max";
+        await Deno.writeTextFile(`${folder}/${limit}`, String(limitBytes), { create: false });
+      }
     } catch {
       await Deno.remove(folder).catch(() => {});
       continue;

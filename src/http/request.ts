@@ -8,7 +8,7 @@ import { LRUCache } from "lru-cache";
 import type { Clock } from "../model/time.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { FeedAuth } from "../sources/source.ts";
-import { createTextLimits, FULL_MEMORY_BYTES, type TextLimits } from "../pipeline/limits.ts";
+import { createTextLimits, spareBytes, type TextLimits } from "../pipeline/limits.ts";
 import type { Context } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import type { WebhookToken } from "./reread.ts";
@@ -259,6 +259,11 @@ export class ByteBudget {
     return this.#used;
   }
 
+  /** True for a body that counts in this budget. */
+  holds(bytes: number): boolean {
+    return bytes > (this.#options.from ?? 0);
+  }
+
   /** Takes `bytes` for a sender if there is room; a body larger than all the room is let in alone. */
   tryTake(bytes: number, sender = ""): boolean {
     if (!this.hasRoom(bytes, sender)) return false;
@@ -294,6 +299,8 @@ export interface ByteBudgetOptions {
   readonly perSender?: number;
   /** A larger budget that these bytes count in too. */
   readonly within?: ByteBudget;
+  /** Bodies of up to so many bytes do not count. */
+  readonly from?: number;
 }
 
 export interface BodyOptions {
@@ -301,7 +308,7 @@ export interface BodyOptions {
   /** What sets `maxBytes`, for the sender of a larger body. */
   readonly bound: string;
   readonly budget: ByteBudget;
-  /** Bodies of more than a MiB count here too: only one or two of them are let in at a time. */
+  /** Large bodies count here too: only one or two of the largest are let in at a time. */
   readonly large?: ByteBudget;
   /** Whose share of the budget it takes. */
   readonly sender?: string;
@@ -348,8 +355,6 @@ function free(buffer: ArrayBuffer): void {
 
 /** Bodies up to this announced length are read in one piece. */
 export const WHOLE_BYTES = 64 * 1024;
-/** Larger ones are large. */
-const LARGE_BYTES = 1024 * 1024;
 
 /** Reads a body within its bounds. Throws a `Refusal`: 413 too large, 408 too slow, 400 cut off, 503 no room or shutting down. */
 export async function readBody(
@@ -358,8 +363,8 @@ export async function readBody(
 ): Promise<Body> {
   const { budget, large, sender, onBytes } = options;
   const declared = announcedLength(request);
-  const isLarge = declared > LARGE_BYTES && large !== undefined && !large.hasRoom(declared, sender);
-  if (declared > maxBytes || isLarge) {
+  const hasNoRoom = large?.holds(declared) && !large.hasRoom(declared, sender);
+  if (declared > maxBytes || hasNoRoom) {
     await request.body?.cancel().catch(() => {});
     throw declared > maxBytes ? tooLarge(maxBytes, bound) : full();
   }
@@ -387,7 +392,7 @@ export async function readBody(
       buffer.resize(size + value.byteLength);
       bytes.set(value, size);
       size += value.byteLength;
-      if (large && size > LARGE_BYTES) {
+      if (large?.holds(size)) {
         if (!large.tryTake(size - largeTaken, sender)) throw full();
         largeTaken = size;
       }
@@ -505,29 +510,31 @@ export interface BodyLimits extends TextLimits {
 
 /** Twice the largest object that an API server stores, and the review around it. */
 const MAX_REVIEW_BYTES = 4 * 2 ** 20;
-/** Shares of the memory limit: at 512 MiB, 64 MiB of bodies, 16 MiB of reviews and 4 MiB of small ones. */
-const BODIES_SHARE = 1 / 8, REVIEWS_SHARE = 1 / 32, SMALL_REVIEWS_SHARE = 1 / 128;
+/** Shares of the spare memory: at 512 MiB, 64 MiB of bodies, 16 MiB of reviews, 4 MiB of small ones; from 1 MiB on a body is large. */
+const BODIES_SHARE = 1 / 7, REVIEWS_SHARE = 1 / 28, SMALL_REVIEWS_SHARE = 1 / 112, LARGE_SHARE = 1 / 448;
 
 /** The bounds for bodies of up to `maxBytes` (WEBHOOK_MAX_BYTES) under a memory limit. */
 export function createBodyLimits(
   limits: { readonly maxBytes: number; readonly memoryBytes: number },
 ): BodyLimits {
-  const memory = Math.min(limits.memoryBytes, FULL_MEMORY_BYTES);
-  /** Of which one sender takes no more than half. */
-  const room = (bytes: number, within?: ByteBudget) =>
-    new ByteBudget(bytes, { perSender: bytes / 2, ...(within && { within }) });
-  const all = memory * BODIES_SHARE;
-  const proven = room(all);
+  const spare = spareBytes(limits.memoryBytes);
   const texts = createTextLimits(limits);
+  const maxReviewBytes = Math.min(MAX_REVIEW_BYTES, spare * REVIEWS_SHARE / 2);
+  /** For two bodies of the largest at the least, of which one sender takes no more than half. */
+  const room = (share: number, largest: number, options: ByteBudgetOptions = {}) => {
+    const bytes = Math.max(spare * share, 2 * largest);
+    return new ByteBudget(bytes, { perSender: bytes / 2, ...options });
+  };
+  const proven = room(BODIES_SHARE, texts.maxBytes);
   return {
     ...texts,
     bound: texts.maxBytes < limits.maxBytes ? "a 32nd of the memory limit" : "WEBHOOK_MAX_BYTES",
     proven,
-    unproven: room(all / 2, proven),
-    large: room(all / 2),
-    reviews: room(memory * REVIEWS_SHARE),
-    smallReviews: room(memory * SMALL_REVIEWS_SHARE),
-    maxReviewBytes: Math.min(MAX_REVIEW_BYTES, memory * REVIEWS_SHARE / 2),
+    unproven: room(BODIES_SHARE / 2, texts.maxBytes, { within: proven }),
+    large: room(BODIES_SHARE / 2, texts.maxBytes, { from: spare * LARGE_SHARE }),
+    reviews: room(REVIEWS_SHARE, maxReviewBytes),
+    smallReviews: room(SMALL_REVIEWS_SHARE, WHOLE_BYTES),
+    maxReviewBytes,
   };
 }
 

@@ -190,7 +190,7 @@ Deno.test("readBody() moves a body whose sender proved itself to the larger budg
 });
 
 Deno.test("readBody() lets few large bodies in at a time, announced or not, and any number of small ones", async () => {
-  const large = new ByteBudget(4_000_000, { perSender: 2_000_000 });
+  const large = new ByteBudget(4_000_000, { perSender: 2_000_000, from: 1_000_000 });
   const body = (megabytes: number, announced: boolean) =>
     post(new Uint8Array(megabytes * 1_000_000), announced ? megabytes * 1_000_000 : undefined);
   const read = (request: Request, sender: string) =>

@@ -496,20 +496,29 @@ export interface TextLimits {
 
 const MIB = 2 ** 20;
 /** What the bounds are made for: more memory changes nothing. */
-export const FULL_MEMORY_BYTES = 512 * MIB;
-/** Shares of the memory limit: at 512 MiB, 16 MiB a text and 64 MiB of parsed values. */
+const FULL_MEMORY_BYTES = 512 * MIB;
+/** What the program takes at rest, whatever its limit. */
+const AT_REST_BYTES = 64 * MIB;
+const LEAST_SPARE_BYTES = 16 * MIB;
+/** Of the memory limit, so that 16 MiB may be a text at 512. */
 const TEXT_SHARE = 1 / 32;
-const PARSED_SHARE = 1 / 8;
+/** Of the spare memory, so that 64 MiB may be parsed values at 512. */
+const PARSED_SHARE = 1 / 7;
+
+/** What a memory limit leaves for requests: 448 MiB at 512, 64 at 128. */
+export function spareBytes(memoryBytes: number): number {
+  return Math.max(LEAST_SPARE_BYTES, Math.min(memoryBytes, FULL_MEMORY_BYTES) - AT_REST_BYTES);
+}
 
 /** The bounds for texts of up to `maxBytes` under a memory limit; each has a room of its own. */
 export function createTextLimits(
   { maxBytes, memoryBytes }: { readonly maxBytes: number; readonly memoryBytes: number },
 ): TextLimits {
-  const memory = Math.min(memoryBytes, FULL_MEMORY_BYTES);
+  const spare = spareBytes(memoryBytes);
   return {
     maxBytes: Math.floor(Math.min(maxBytes, memoryBytes * TEXT_SHARE)),
-    maxValues: Math.floor(JSON_LIMITS.values * memory / FULL_MEMORY_BYTES),
-    room: createParseRoom(memory * PARSED_SHARE),
+    maxValues: Math.floor(JSON_LIMITS.values * spare / spareBytes(Infinity)),
+    room: createParseRoom(spare * PARSED_SHARE),
   };
 }
 

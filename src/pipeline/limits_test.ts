@@ -352,12 +352,13 @@ Deno.test("readInTurn() ends where a part gets no room before the deadline, and 
   assertEquals(reading.isCutShort, true);
 });
 
-Deno.test("createTextLimits() takes a 32nd of a small memory limit for a text, and fewer values", () => {
+Deno.test("createTextLimits() takes a 32nd of a small memory limit for a text, and values by what the limit leaves beside the program", () => {
   const sizes = (memoryBytes: number) => {
     const { maxBytes, maxValues } = createTextLimits({ maxBytes: 16 * MIB, memoryBytes });
     return [maxBytes, maxValues];
   };
   assertEquals(sizes(Infinity), [16 * MIB, 500_000]);
   assertEquals(sizes(512 * MIB), [16 * MIB, 500_000]);
-  assertEquals(sizes(128 * MIB), [4 * MIB, 125_000]);
+  assertEquals(sizes(128 * MIB), [4 * MIB, 71_428]);
+  assertEquals(sizes(32 * MIB), [MIB, 17_857]);
 });

@@ -125,17 +125,42 @@ function passOver(
 }
 
 function resultOf({ parts, errors, documents, tooMany }: JsonScan, bytes: Uint8Array): JsonText {
-  const pathOf = (place: Place | undefined) => place ? pathIn(place, documents > 1) : "";
+  const text = { bytes, several: documents > 1 };
   return {
-    parts: parts.map((part) => ({
-      path: pathOf(part.place),
-      bytes: part.end - part.start,
-      values: part.values,
-      read: () => read(bytes, part),
+    parts: parts.map((part) => new PartOfText(part, text)),
+    errors: errors.map(({ place, ...error }) => ({
+      ...error,
+      path: place ? pathIn(place, text.several) : "",
     })),
-    errors: errors.map(({ place, ...error }) => ({ ...error, path: pathOf(place) })),
     tooMany,
   };
+}
+
+/** A part that was found. Its path is made when it is asked for: a text may have 10,000 parts. */
+class PartOfText implements JsonPart {
+  readonly #found: FoundPart;
+  readonly #text: { readonly bytes: Uint8Array; readonly several: boolean };
+
+  constructor(found: FoundPart, text: { readonly bytes: Uint8Array; readonly several: boolean }) {
+    this.#found = found;
+    this.#text = text;
+  }
+
+  get path(): string {
+    return pathIn(this.#found.place, this.#text.several);
+  }
+
+  get bytes(): number {
+    return this.#found.end - this.#found.start;
+  }
+
+  get values(): number {
+    return this.#found.values;
+  }
+
+  read(): Json {
+    return read(this.#text.bytes, this.#found);
+  }
 }
 
 /** `[2].items[3]`: the third document, or the third element of the one document. */
@@ -219,6 +244,8 @@ const COMMA = 44, MINUS = 45, NINE = 57, COLON_SIGN = 58, OPEN_ARRAY = 91, CLOSE
 const OPEN_OBJECT = 123, CLOSE_OBJECT = 125;
 const ITEMS = new TextEncoder().encode("items");
 const fragmentDecoder = new TextDecoder("utf-8", { ignoreBOM: true });
+
+const NOTHING: readonly Range[] = [];
 
 /** Bytes that are decoded at a time to be counted. */
 const COUNTED_BYTES = 64 * 1024;
@@ -477,7 +504,7 @@ class JsonScan {
     const place = { document: this.documents, element: this.#element, item: this.#item };
     const { values, excess, members } = this.#bounds.end();
     const leftOut = place.element >= 0 || place.item >= 0 ? members : undefined;
-    if (!excess) this.parts.push({ place, start: mark.start, end: this.#at, values, leftOut: [] });
+    if (!excess) this.parts.push({ place, start: mark.start, end: this.#at, values, leftOut: NOTHING });
     else {
       const { reason, message, at } = excess;
       const shown = leftOut ? `${message}, left out` : message;

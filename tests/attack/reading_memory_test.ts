@@ -3,13 +3,10 @@ import { assert, assertEquals } from "@std/assert";
 import { LONG, SHOW } from "./form.ts";
 import { HOSTILE_TEXTS } from "../support/hostile_texts.ts";
 import { freshBundle } from "../../scripts/bundle.ts";
-import { type Controller, startController } from "../../scripts/support/controller.ts";
-import { createNamespaces, installCrds } from "../../scripts/support/feed.ts";
-import { IMAGE_ENV, V8_FLAGS } from "../../scripts/support/permissions.ts";
-import { startDevCluster } from "../../src/devcluster/mod.ts";
-import { fixedConnection } from "../../src/kube/api.ts";
-import { createKubeClient } from "../../src/kube/client.ts";
+import type { Controller } from "../../scripts/support/controller.ts";
+import { makeCgroup } from "../../scripts/bench/processes.ts";
 import { report } from "../cluster/watching.ts";
+import { startDevPod } from "../support/dev_pod.ts";
 
 const MIB = 2 ** 20;
 /** As large as a body may be. */
@@ -42,28 +39,21 @@ interface Target extends AsyncDisposable {
   readonly idleBytes: number;
 }
 
-/** The program with the image's flags and environment, on the embedded API server. */
-async function startTarget(): Promise<Target> {
+/** The bundle in a Pod; `limitBytes` is its container's memory. */
+async function startTarget({ limitBytes }: { readonly limitBytes?: number } = {}): Promise<Target> {
   await using starting = new AsyncDisposableStack();
-  const cluster = starting.use(startDevCluster());
-  const folder = await Deno.makeTempDir({ prefix: "zen-watcher-attack-" });
-  starting.defer(() => Deno.remove(folder, { recursive: true }));
-  await Deno.writeTextFile(`${folder}/kubeconfig`, cluster.kubeconfig());
-  await Deno.writeTextFile(`${folder}/token`, TOKEN);
-  using api = createKubeClient(fixedConnection({ server: cluster.url }));
-  await installCrds(api);
-  await createNamespaces(api, ["zen-system"]);
-  const controller = starting.use(
-    await startController({
-      kubeconfig: `${folder}/kubeconfig`,
+  const cgroup = limitBytes === undefined ? undefined : await limitedCgroup(limitBytes);
+  if (cgroup) starting.defer(() => cgroup.remove());
+  const { controller } = starting.use(
+    await startDevPod({
       entry: await freshBundle(),
-      denoArgs: [V8_FLAGS],
+      files: { webhook: TOKEN },
       env: {
-        ...IMAGE_ENV,
-        WEBHOOK_AUTH_TOKEN_FILE: `${folder}/token`,
+        WEBHOOK_AUTH_TOKEN_FILE: "FOLDER/webhook",
         // Each request names the address that it comes from.
         TRUSTED_PROXY_CIDRS: "127.0.0.1/32",
       },
+      ...(cgroup && { before: cgroup.command }),
     }),
   );
   const { now: idleBytes } = await memoryOf(controller.pid);
@@ -71,11 +61,17 @@ async function startTarget(): Promise<Target> {
   return { controller, idleBytes, [Symbol.asyncDispose]: () => stack.disposeAsync() };
 }
 
+let cgroups = 0;
+const limitedCgroup = (limitBytes: number) =>
+  makeCgroup(`zen-attack-${Deno.pid}-${cgroups++}`, { limitBytes });
+
 interface Attack {
   /** Addresses, each of which sends one request after the other. */
   readonly senders: number;
   readonly requests: number;
   readonly bytes: number;
+  /** What each of them is answered. */
+  readonly answer?: number;
 }
 
 /** Sends hostile texts as `attack` says, and names those that took the process above its bound. */
@@ -99,6 +95,7 @@ async function grownBy({ controller, idleBytes }: Target, attack: Attack): Promi
       return statuses;
     }));
     assert(answers.flat().some((status) => status !== 503), `${name}: one of them is read`);
+    if (attack.answer) assertEquals([...new Set(answers.flat())], [attack.answer], name);
     const health = await fetch(`${controller.url}/health`);
     assertEquals([health.status, (await health.json()).status], [200, "healthy"]);
     const { peak } = await memoryOf(controller.pid);
@@ -131,4 +128,32 @@ for (const [name, attack] of Object.entries(ATTACKS)) {
       assertEquals(await grownBy(target, attack), []);
     },
   );
+}
+
+const SMALL_MEMORY = 128 * MIB;
+/** A body may be a 32nd of the memory. */
+const ATTACKS_ON_SMALL: Readonly<Record<string, Attack>> = {
+  "larger bodies than the memory allows": { senders: SENDERS, requests: 2, bytes: BYTES, answer: 413 },
+  "the largest bodies that the memory allows": {
+    senders: SENDERS,
+    requests: 3,
+    bytes: SMALL_MEMORY / 32 - 1024,
+  },
+  "bodies of 1 MiB": { senders: SENDERS, requests: 4, bytes: MIB },
+};
+const probe = await limitedCgroup(SMALL_MEMORY);
+await probe?.remove();
+
+for (const [name, attack] of Object.entries(ATTACKS_ON_SMALL)) {
+  const skipped = probe ? "" : " (skipped: this process may make no cgroup)";
+  Deno.test({
+    name: `${name}, of eight senders, do not kill the program in a container of 128 MiB${skipped}`,
+    ignore: !probe,
+    async fn() {
+      await using target = await startTarget({ limitBytes: SMALL_MEMORY });
+      await grownBy(target, attack);
+      target.controller.kill("SIGTERM");
+      assertEquals((await target.controller.exited).code, 0, target.controller.lines.slice(-5).join("\n"));
+    },
+  });
 }
