@@ -1,12 +1,7 @@
 /** What a neighbour on the network can do to the admission webhook, against the program as a process of its own. */
 import { assert, assertEquals } from "@std/assert";
 import { connect as connectTls, type TLSSocket } from "node:tls";
-import { startController } from "../../scripts/support/controller.ts";
-import { installCrds } from "../../scripts/support/feed.ts";
-import { startDevCluster } from "../../src/devcluster/mod.ts";
-import { fixedConnection } from "../../src/kube/api.ts";
-import { createKubeClient } from "../../src/kube/client.ts";
-import { createCertAuthority } from "../support/certs.ts";
+import { startDevPod } from "../support/dev_pod.ts";
 import { eventually } from "../support/eventually.ts";
 
 const PATH = "/admission/validate";
@@ -15,39 +10,18 @@ const MIB = 2 ** 20;
 /** The program with its TLS port; each request names the address that it comes from. */
 async function startTarget() {
   await using stack = new AsyncDisposableStack();
-  const cluster = stack.use(startDevCluster());
-  const folder = await Deno.makeTempDir({ prefix: "zen-watcher-attack-" });
-  stack.defer(() => Deno.remove(folder, { recursive: true }));
-  const authority = createCertAuthority("servers");
-  const { certPem, keyPem } = authority.issue({
-    usage: "server",
-    commonName: "zen-watcher",
-    ipAddresses: ["127.0.0.1"],
-  });
-  for (
-    const [name, text] of Object.entries({
-      kubeconfig: cluster.kubeconfig(),
-      "tls.crt": certPem,
-      "tls.key": keyPem,
-    })
-  ) await Deno.writeTextFile(`${folder}/${name}`, text);
-  {
-    using api = createKubeClient(fixedConnection({ server: cluster.url }));
-    await installCrds(api);
-  }
-  const controller = stack.use(
-    await startController({
-      kubeconfig: `${folder}/kubeconfig`,
+  const { controller, caPem } = stack.use(
+    await startDevPod({
       env: {
         WATCHER_TLS_PORT: "0",
-        TLS_CERT_FILE: `${folder}/tls.crt`,
-        TLS_KEY_FILE: `${folder}/tls.key`,
+        TLS_CERT_FILE: "FOLDER/tls.crt",
+        TLS_KEY_FILE: "FOLDER/tls.key",
         TRUSTED_PROXY_CIDRS: "127.0.0.1/32",
       },
     }),
   );
   const { tlsUrl } = JSON.parse(controller.lines.find((line) => line.includes('"Listening"')) ?? "{}");
-  const client = stack.use(Deno.createHttpClient({ caCerts: [authority.certPem] }));
+  const client = stack.use(Deno.createHttpClient({ caCerts: [caPem] }));
   const all = stack.move();
   return {
     url: controller.url,
@@ -64,7 +38,7 @@ async function startTarget() {
         `content-length: ${bytes}\r\n\r\n`;
       return new Promise((resolve, reject) => {
         const { hostname, port } = new URL(tlsUrl);
-        const socket: TLSSocket = connectTls({ host: hostname, port: Number(port), ca: authority.certPem });
+        const socket: TLSSocket = connectTls({ host: hostname, port: Number(port), ca: caPem });
         socket.once("secureConnect", () => socket.write(head + " ".repeat(bytes - 1), () => resolve(socket)));
         socket.once("error", reject).on("error", () => {}).resume();
       });

@@ -1,49 +1,11 @@
 /** Connections that a neighbour on the network can open without a token, against the program as a process of its own. */
 import { assert, assertEquals } from "@std/assert";
-import { type Controller, startController } from "../../scripts/support/controller.ts";
-import { installCrds } from "../../scripts/support/feed.ts";
-import { podPermissions } from "../../scripts/support/permissions.ts";
-import { startDevCluster } from "../../src/devcluster/mod.ts";
-import { fixedConnection } from "../../src/kube/api.ts";
-import { createKubeClient } from "../../src/kube/client.ts";
+import type { Controller } from "../../scripts/support/controller.ts";
+import { startDevPod } from "../support/dev_pod.ts";
 import { eventually } from "../support/eventually.ts";
 
-interface Target extends AsyncDisposable {
-  readonly controller: Controller;
-}
-
-/** What a Pod's program may read; client-node, which reads the kubeconfig, asks for more of the environment. */
-function permissionsOf(folder: string): string[] {
-  const fits = (permission: string) => !/^--allow-(env|sys)/.test(permission);
-  return [...podPermissions([folder]).filter(fits), "--allow-env", "--allow-sys"];
-}
-
-/** Starts the program with what a Pod is permitted to read; `descriptors` is its limit of open files. */
-async function startTarget({ env = {}, descriptors }: {
-  readonly env?: Readonly<Record<string, string>>;
-  readonly descriptors?: number;
-} = {}): Promise<Target> {
-  const stack = new AsyncDisposableStack();
-  const cluster = stack.use(startDevCluster());
-  const folder = await Deno.makeTempDir({ prefix: "zen-watcher-attack-" });
-  stack.defer(() => Deno.remove(folder, { recursive: true }));
-  const kubeconfig = `${folder}/kubeconfig`;
-  await Deno.writeTextFile(kubeconfig, cluster.kubeconfig());
-  {
-    using api = createKubeClient(fixedConnection({ server: cluster.url }));
-    await installCrds(api);
-  }
-  const limited = ["sh", "-c", `ulimit -n ${descriptors}; exec "$@"`, "sh", Deno.execPath()] as const;
-  const controller = stack.use(
-    await startController({
-      kubeconfig,
-      env,
-      permissions: permissionsOf(folder),
-      ...(descriptors !== undefined && { command: [...limited] }),
-    }),
-  );
-  return { controller, [Symbol.asyncDispose]: () => stack.disposeAsync() };
-}
+/** Words that set the limit of open files of the program behind them. */
+const withDescriptors = (count: number) => ["sh", "-c", `ulimit -n ${count}; exec "$@"`, "sh"];
 
 async function healthy({ url }: Controller): Promise<boolean> {
   const response = await fetch(`${url}/health`, {
@@ -92,7 +54,7 @@ const SILENT: Readonly<Record<string, string>> = {
 
 for (const [name, text] of Object.entries(SILENT)) {
   Deno.test(`probes get through, and memory stays bounded, under 1,500 connections ${name}`, async () => {
-    await using target = await startTarget();
+    await using target = await startDevPod();
     const { controller } = target;
     for (const url of [controller.url, controller.metricsUrl]) {
       await using _many = await openMany(url, { count: 1_500, text });
@@ -124,7 +86,7 @@ const BURSTS = [
 for (const { descriptors, count, stops } of BURSTS) {
   const serves = stops ? "opens its port again" : "leaves descriptors free and serves on";
   Deno.test(`the program ${serves} with ${descriptors} descriptors under ${count} connections`, async () => {
-    await using target = await startTarget({ descriptors });
+    await using target = await startDevPod({ before: withDescriptors(descriptors) });
     const { controller } = target;
     const saying = (message: string) => controller.lines.filter((line) => line.includes(message)).length;
     {
@@ -141,7 +103,7 @@ for (const { descriptors, count, stops } of BURSTS) {
 }
 
 Deno.test("/metrics is served on the metrics port alone, however its path is written", async () => {
-  await using target = await startTarget();
+  await using target = await startDevPod();
   const { controller: { url, metricsUrl } } = target;
   for (const path of ["/metrics", "/%6detrics", "/metrics/", "//metrics", "/./metrics", "/METRICS"]) {
     const response = await fetch(url + path);
@@ -151,4 +113,12 @@ Deno.test("/metrics is served on the metrics port alone, however its path is wri
   const response = await fetch(`${metricsUrl}/metrics`);
   assertEquals(response.status, 200);
   await response.body?.cancel();
+});
+
+Deno.test("the log names the address that each port listens on, and one that reaches it", async () => {
+  await using target = await startDevPod({ env: { WATCHER_ADDRESS: "0.0.0.0" } });
+  const { controller: { lines, url } } = target;
+  const listening = JSON.parse(lines.find((line) => line.includes('"Listening"')) ?? "{}");
+  assertEquals([listening.address, listening.url], ["0.0.0.0", url]);
+  assertEquals(new URL(url).hostname, "127.0.0.1");
 });
