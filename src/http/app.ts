@@ -89,7 +89,8 @@ export function createHttpApp(options: HttpOptions): HttpApp {
   for (const path of ["/ready", "/readyz"]) {
     app.get(path, (c) => c.json(...readiness(options, c.req.query())));
   }
-  app.get("/tools/status", (c) => c.json(options.status()));
+  const status = sparingly(() => JSON.stringify(options.status()), options.clock);
+  app.get("/tools/status", (c) => c.body(status(), 200, { "content-type": "application/json" }));
   for (const path of ROUTES) {
     app.all(
       path,
@@ -107,6 +108,24 @@ export function createHttpApp(options: HttpOptions): HttpApp {
   });
   app.onError((error, c) => answerDefect(c, { error, path: endpointLabel(c.req.path, options) }));
   return app;
+}
+
+/** A document that takes longer to make is given to several requests. */
+const FREE_MAKING_MS = 2;
+
+/** Makes a text when it is asked for. Where that takes long, it takes a fifth of the time at most: anyone may ask, and many may. */
+function sparingly(make: () => string, clock: Pick<Clock, "monotonic">): () => string {
+  let text = "";
+  let until = -Infinity;
+  return () => {
+    const startedAt = clock.monotonic();
+    if (startedAt < until) return text;
+    text = make();
+    const madeAt = clock.monotonic();
+    const tookMs = madeAt - startedAt;
+    until = tookMs > FREE_MAKING_MS ? madeAt + 4 * tookMs : madeAt;
+    return text;
+  };
 }
 
 function health({ version, live, clock }: HttpOptions, query: Record<string, string>) {

@@ -3,10 +3,11 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { createHmac } from "node:crypto";
 import { Hono } from "hono";
 import { ONE_CREATED, postedSource, postFeeds } from "../../tests/support/post_feeds.ts";
-import { systemClock } from "../model/time.ts";
+import { type Clock, systemClock } from "../model/time.ts";
 import type { Payload } from "../model/event.ts";
 import type { Intake, IntakeResult } from "../pipeline/intake.ts";
 import { type Bindings, createHttpApp, createWebhookHandler, type PostFeeds } from "./app.ts";
+import { createMetricsApp } from "./metrics.ts";
 import type { PostFeed } from "../sources/source.ts";
 import { createMetrics, type Metrics } from "../telemetry/metrics.ts";
 import { WEBHOOK_STATUSES } from "../telemetry/series.ts";
@@ -40,6 +41,8 @@ function setup(options: {
   take?: Intake["take"];
   allow?: (client: string) => boolean;
   pathsKnown?: () => boolean;
+  status?: () => Readonly<Record<string, unknown>>;
+  clock?: Clock;
 } = {}): Setup {
   const metrics = createMetrics();
   const taken: Payload[] = [];
@@ -55,7 +58,7 @@ function setup(options: {
     version: "1.2.3",
     live: () => ({ ok: true, reasons: [], checks: { loop: true } }),
     ready: () => ({ ok: false, reasons: ["not yet"], checks: { api: false } }),
-    status: () => ({ leader: false }),
+    status: options.status ?? (() => ({ leader: false })),
     pathsKnown: options.pathsKnown ?? (() => true),
     admissionWriters: () => [],
     exceptionMaxDays: 365,
@@ -70,7 +73,7 @@ function setup(options: {
       memoryBytes: options.memoryBytes ?? Infinity,
     }),
     slices: NO_LIMITS.slices,
-    clock: systemClock,
+    clock: options.clock ?? systemClock,
     signal: new AbortController().signal,
     metrics,
     random: () => 0.5,
@@ -107,6 +110,41 @@ Deno.test("createHttpApp() answers 503 to an unknown path until the paths of Ing
   assertEquals((await post("{}", { path: "/falco/webhook" })).status, 200);
   pathsKnown = true;
   assertEquals((await post("{}", { path: "/ingest/later" })).status, 404);
+});
+
+Deno.test("GET /tools/status takes no more than a fifth of the time, however many ask", async () => {
+  let now = 0, made = 0, tookMs = 1;
+  const { app } = setup({
+    clock: { now: () => now, monotonic: () => now },
+    status: () => (now += tookMs, { made: ++made }),
+  });
+  const ask = async () => (await (await app.request("/tools/status", {}, { peer: "" })).json()).made;
+  assertEquals([await ask(), await ask(), await ask()], [1, 2, 3]);
+  tookMs = 50;
+  const first = await ask();
+  for (const endsAt = now + 1_000; now < endsAt; now++) await ask();
+  assertEquals([first, made], [4, 8], "each 250 ms");
+});
+
+Deno.test("createMetricsApp() answers errors as JSON with the request's id", async () => {
+  let fails = false;
+  const app = createMetricsApp({
+    metrics: createMetrics(),
+    beforeRender() {
+      if (fails) throw new Error("a defect");
+    },
+    now: () => performance.now() * 1e6,
+  });
+  const ask = async (path: string) => {
+    const response = await app.request(path, { headers: { "x-request-id": "r-1" } }, { peer: "" });
+    return [response.status, response.status === 200 ? await response.text() : await response.json()];
+  };
+  assertEquals((await ask("/metrics"))[0], 200);
+  const nowhere = { error: "Cannot find this path: this port serves /metrics alone", requestId: "r-1" };
+  assertEquals(await ask("/health"), [404, nowhere]);
+  fails = true;
+  const failed = { error: "Cannot answer this request: an internal error, see the log", requestId: "r-1" };
+  assertEquals(await ask("/metrics"), [500, failed]);
 });
 
 const REFUSALS: readonly {

@@ -122,6 +122,28 @@ for (const [name, text] of Object.entries(UNFINISHED)) {
   });
 }
 
+Deno.test("listen() answers a target that is no path with 400, as JSON with the request's id", async () => {
+  await using server = await serveTest();
+  for (const target of ["http://a/", "//a", "*"]) {
+    using raw = await Raw.connect(
+      server.listener,
+      `OPTIONS ${target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n`,
+    );
+    const [head = "", body = ""] = (await raw.untilClosed()).split("\r\n\r\n");
+    assert(head.startsWith("HTTP/1.1 400"), head);
+    const { error, requestId } = JSON.parse(body);
+    assertEquals(error, "Cannot read the request: its target is no path, or a header is no text");
+    assert(requestId.length > 8);
+  }
+});
+
+Deno.test("listen() names the address that it listens on", async () => {
+  await using server = await serveTest({ address: "" });
+  const { address, url, port } = server.listener;
+  assert(["::", "0.0.0.0"].includes(address), address);
+  assertEquals(url, `http://127.0.0.1:${port}`);
+});
+
 Deno.test("listen() continues after a body that was refused while it arrived, and its sender gets the answer", async () => {
   await using server = await serveTest({ requestTimeoutMs: 60_000 });
   using client = Deno.createHttpClient({});
