@@ -8,6 +8,10 @@ const LABEL_VALUE_MAX = 63;
 const SAFE_ALPHABET = "bcdfghjklmnpqrstvwxz2456789";
 /** The part of it that hexadecimal digits are mapped to: older pod template hashes are made of these alone. */
 const HASH_ALPHABET = "456789bcdf";
+/** What Kubernetes ends the names of a controller's Pods with. */
+const POD_SUFFIX = new RegExp(`^(.+)-[${SAFE_ALPHABET}]{5}$`);
+/** What it puts before that for Pods of an indexed Job. */
+const JOB_INDEX = /-\d{1,5}$/;
 /** Numbers of a CronJob's Jobs: minutes since the epoch, 2023 to 2038. A fixed range, since identity depends on no clock. */
 const FIRST_JOB_NUMBER = 28_000_000, LAST_JOB_NUMBER = 36_000_000;
 
@@ -144,15 +148,19 @@ export function deploymentOfReplicaSet(name: string): string | undefined {
 
 /** The Deployment's name, of one of its Pods': less `-<pod template hash>-<5>`; undefined where it bears none. */
 export function deploymentOfPod(name: string): string | undefined {
-  const dash = name.lastIndexOf("-");
-  const isSuffix = dash > 0 && isMadeOf(name.slice(dash + 1), { alphabet: SAFE_ALPHABET, min: 5, max: 5 });
-  return isSuffix ? deploymentOfReplicaSet(name.slice(0, dash)) : undefined;
+  const owner = ownerOfPod(name);
+  return owner === undefined ? undefined : deploymentOfReplicaSet(owner);
 }
 
 /** The CronJob's name, of one of its Pods': less `-<minutes since the epoch>-<5>`, an index between them too; undefined where it bears none. */
 function cronJobOfPod(name: string): string | undefined {
-  const [, job = "", suffix = ""] = /^(.+?)(?:-\d{1,4})?-([^-]{5})$/.exec(name) ?? [];
-  return isMadeOf(suffix, { alphabet: SAFE_ALPHABET, min: 5, max: 5 }) ? cronJobOfJob(job) : undefined;
+  const owner = ownerOfPod(name) ?? "";
+  return cronJobOfJob(owner) ?? cronJobOfJob(owner.replace(JOB_INDEX, ""));
+}
+
+/** What a controller names a Pod after: its name less `-<5>`; undefined where it has no such end. */
+function ownerOfPod(name: string): string | undefined {
+  return POD_SUFFIX.exec(name)?.[1];
 }
 
 /** The CronJob's name of a Job's name: less `-<minutes since the epoch>`; undefined where it has none. */
@@ -168,14 +176,13 @@ export function cronJobOfJob(name: string): string | undefined {
 export function topOfChain(resource: Resource): Resource {
   const { kind = "", name = "" } = resource;
   if (kind.toLowerCase() !== "pod") return reportedWorkload(resource);
-  const deployment = deploymentOfPod(name);
-  if (deployment !== undefined) {
-    return { ...resource, apiVersion: "apps/v1", kind: "Deployment", name: deployment };
-  }
+  // First, because the number may also be read as a hash. No Pod template hash has the digits 2 and 3, with which it begins.
   const cronJob = cronJobOfPod(name);
-  return cronJob === undefined
+  if (cronJob !== undefined) return { ...resource, apiVersion: "batch/v1", kind: "CronJob", name: cronJob };
+  const deployment = deploymentOfPod(name);
+  return deployment === undefined
     ? resource
-    : { ...resource, apiVersion: "batch/v1", kind: "CronJob", name: cronJob };
+    : { ...resource, apiVersion: "apps/v1", kind: "Deployment", name: deployment };
 }
 
 /** The resource to report: a ReplicaSet's Deployment, a numbered Job's CronJob, else the resource itself. */
@@ -229,9 +236,9 @@ function isLabelPunctuation(code: number): boolean {
 }
 
 /** Kinds whose own name is the workload's. */
-const CONTROLLERS: ReadonlySet<string> = new Set(["deployment", "statefulset", "daemonset", "cronjob"]);
-/** What Kubernetes ends the names of a controller's Pods with. */
-const POD_SUFFIX = /^(.+)-[bcdfghjklmnpqrstvwxz2456789]{5}$/;
+const CONTROLLERS: ReadonlySet<string> = new Set(
+  ["deployment", "statefulset", "daemonset", "cronjob", "replicaset", "job"],
+);
 const ORDINAL = /^(.+)-\d{1,4}$/;
 
 /**
@@ -239,21 +246,27 @@ const ORDINAL = /^(.+)-\d{1,4}$/;
  * ReplicaSet, Job or Pod less what Kubernetes generated (hash, number, suffix, ordinal); undefined for anything else.
  */
 export function workloadOf(resource: Resource | undefined): string | undefined {
-  const { kind = "", name = "" } = resource ?? {};
+  const { kind = "", name = "" } = topOfChain(resource ?? {});
   if (name === "") return undefined;
   const word = kind.toLowerCase();
   if (CONTROLLERS.has(word)) return name;
-  if (word === "replicaset") return deploymentOfReplicaSet(name) ?? name;
-  if (word === "job") return cronJobOfJob(name) ?? name;
-  return word === "pod" ? workloadOfPod(name) : undefined;
+  return word === "pod" ? ownerOfPod(name) ?? ORDINAL.exec(name)?.[1] ?? name : undefined;
 }
 
-function workloadOfPod(name: string): string {
-  const deployment = deploymentOfPod(name);
-  if (deployment !== undefined) return deployment;
-  const owner = POD_SUFFIX.exec(name)?.[1];
-  if (owner !== undefined) return cronJobOfJob(owner) ?? owner;
-  return ORDINAL.exec(name)?.[1] ?? name;
+/** Words that may be names of objects. */
+const NAMES = /[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?/g;
+
+/**
+ * A text with the workload's own name in place of the generated names of its ReplicaSets, Jobs and Pods. Part of identity
+ * version 1.
+ */
+export function withLastingNames(text: string, { kind, name = "" }: Resource): string {
+  const isGenerated = (word: string) =>
+    ["ReplicaSet", "Job", "Pod"].some((generated) => {
+      const top = topOfChain({ kind: generated, name: word });
+      return top.kind === kind && top.name === name;
+    });
+  return text.replace(NAMES, (word) => word.startsWith(`${name}-`) && isGenerated(word) ? name : word);
 }
 
 /** SHA-256 of the text, 64 hex digits. */

@@ -16,6 +16,8 @@ import {
   reportedWorkload,
   shortFingerprint,
   sourceName,
+  topOfChain,
+  withLastingNames,
   workloadOf,
 } from "./identity.ts";
 import { EVENT_TYPE_PATTERN, SOURCE_PATTERN } from "./observation.ts";
@@ -147,6 +149,45 @@ Deno.test("reportedWorkload() names the Deployment of a ReplicaSet and the CronJ
   assertEquals(reportedWorkload({}), {});
 });
 
+Deno.test("topOfChain() and workloadOf() agree on the CronJob of every Pod that one of its Jobs makes", () => {
+  // 29945678 has only digits that a ReplicaSet's hash may have too.
+  for (let number = 28_000_000; number <= 36_000_000; number += 9_973) assertChain(number);
+  for (const number of [28_000_000, 29_245_678, 29_945_678, 29_999_999, 36_000_000]) assertChain(number);
+});
+
+function assertChain(number: number): void {
+  const job = `import-${number}`;
+  assertEquals(topOfChain({ kind: "Job", name: job }).name, "import");
+  assertEquals(workloadOf({ kind: "Job", name: job }), "import");
+  for (const pod of ["", "-0", "-17", "-99999"].map((index) => `${job}${index}-x7k9z`)) {
+    const { kind, name } = topOfChain({ kind: "Pod", name: pod });
+    assertEquals([kind, name], ["CronJob", "import"], pod);
+    assertEquals(workloadOf({ kind: "Pod", name: pod }), "import", pod);
+  }
+}
+
+Deno.test("topOfChain() keeps the Deployment of a Pod whose hash is no CronJob's number", () => {
+  for (const hash of ["49945678", "5d59d67564", "27999999", "299456789"]) {
+    const { kind, name } = topOfChain({ kind: "Pod", name: `web-${hash}-x7k9z` });
+    assertEquals([kind, name], ["Deployment", "web"], hash);
+  }
+});
+
+Deno.test("withLastingNames() puts the workload's name for generated ones of it, and for no other word", () => {
+  const web = { kind: "Deployment", name: "web" };
+  const cases: [text: string, resource: { kind: string; name: string }, expected: string][] = [
+    ["Pod web-5d4f8c7b9d-x7k9z runs as root", web, "Pod web runs as root"],
+    ["pods/web-5d4f8c7b9d-x7k9z, of web-5d4f8c7b9d.", web, "pods/web, of web."],
+    ["(web-6f7c9d8b5f-kk4zz)", web, "(web)"],
+    ["web-frontend and web-1, my-web-5d4f8c7b9d", web, "web-frontend and web-1, my-web-5d4f8c7b9d"],
+    ["web-api-5d4f8c7b9d-x7k9z", web, "web-api-5d4f8c7b9d-x7k9z"],
+    ["import-29945678-0-x7k9z of import-29945678", { kind: "CronJob", name: "import" }, "import of import"],
+    ["db-0 and db-x7k9z", { kind: "StatefulSet", name: "db" }, "db-0 and db-x7k9z"],
+    ["-5d4f8c7b9d-x7k9z", { kind: "Deployment", name: "" }, "-5d4f8c7b9d-x7k9z"],
+  ];
+  for (const [text, resource, expected] of cases) assertEquals(withLastingNames(text, resource), expected);
+});
+
 Deno.test("canonicalJson() prints the example of RFC 8785 as the RFC does", () => {
   const text = `{
     "numbers": [333333333.33333329, 1E30, 4.50, 2e-3, 0.000000000000000000000000001],
@@ -191,6 +232,8 @@ Deno.test("workloadOf() groups what Kubernetes generated under the name people g
     ["Job", "import-20261128", "import-20261128"],
     ["Pod", "web-5d59d67564-x2vbn", "web"],
     ["Pod", "backup-28392845-x2vbn", "backup"],
+    ["Pod", "backup-28392845-0-x2vbn", "backup"],
+    ["Pod", "train-3-x2vbn", "train-3"],
     ["Pod", "import-20261128-x2vbn", "import-20261128"],
     ["Pod", "agent-x2vbn", "agent"],
     ["Pod", "db-0", "db"],

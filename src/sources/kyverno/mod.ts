@@ -1,6 +1,6 @@
 /** Policy reports of Kyverno, and of other tools that write the same kinds. */
 import type { DrawContext, Drawn, DrawnEvent, Origin } from "../../model/event.ts";
-import { sourceName, topOfChain, workloadOf } from "../../model/identity.ts";
+import { sourceName, topOfChain, withLastingNames, workloadOf } from "../../model/identity.ts";
 import {
   at,
   type Field,
@@ -74,7 +74,7 @@ export const kyverno: Source = {
     "a ReplicaSet's hash, the suffix of its Pods, the number of a CronJob's Job",
     "the prefix `autogen-` of rules, the API group of the report",
     "score, fixedVersion, tags, digests and resultID among the properties",
-    "the message where other fields tell results apart, else times and numbers in it",
+    "the message where other fields tell results apart, else times, numbers and generated names in it",
     "the order of results and resources",
   ],
   feeds: [{
@@ -285,7 +285,7 @@ function toEvent(result: JsonObject, { outcome, rule, resource: own, around }: V
       // Results without a resource are distinguished by their report: a node's, a suite's.
       report: own ? "" : textAt(report, "metadata", "name"),
       engine: engine.source === POLICY_REPORT ? engine.word : "",
-      ...(isForeign ? tellingIdentity(telling, textAt(result, "message")) : {}),
+      ...(isForeign ? tellingIdentity(telling, { message: textAt(result, "message"), resource }) : {}),
     }),
   };
 }
@@ -461,11 +461,14 @@ function tellingOf(properties: JsonObject): Telling {
 }
 
 /** The identity of a result of another engine, in addition to policy, rule and resource. Part of identity version 1. */
-function tellingIdentity({ pod, ...telling }: Telling, message: string): JsonObject {
+function tellingIdentity(
+  { pod, ...telling }: Telling,
+  { message, resource = {} }: { readonly message: string; readonly resource: Resource | undefined },
+): JsonObject {
   const properties = withoutEmpty({ ...telling, pod: workloadOf({ kind: "Pod", name: pod }) ?? "" });
   return Object.keys(properties).length > 0
     ? { properties }
-    : withoutEmpty({ message: withoutNumbers(message) });
+    : withoutEmpty({ message: withoutNumbers(withLastingNames(message, resource)) });
 }
 
 /** Hexadecimal ids and digests. */

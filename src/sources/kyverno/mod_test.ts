@@ -92,10 +92,18 @@ const SCOPES = {
     "Pod",
     "cart-55dbf95b8f-x2x4z",
   ]],
-  CronJob: [["CronJob", "nightly"], ["Job", "nightly-29921921"], ["Job", "nightly-29921922"], [
-    "Pod",
-    "nightly-29921921-kq7vb",
-  ], ["Pod", "nightly-29921921-0-kq7vb"]],
+  CronJob: [
+    ["CronJob", "nightly"],
+    ["Job", "nightly-29921921"],
+    ["Job", "nightly-29921922"],
+    [
+      "Pod",
+      "nightly-29921921-kq7vb",
+    ],
+    ["Pod", "nightly-29921921-0-kq7vb"],
+    ["Job", "nightly-29945678"],
+    ["Pod", "nightly-29945678-kq7vb"],
+  ],
 } as const;
 
 for (const [top, scopes] of Object.entries(SCOPES)) {
@@ -122,6 +130,26 @@ for (const [top, scopes] of Object.entries(SCOPES)) {
     assert(kyverno.volatileDetails?.includes("reportedOwner"));
   });
 }
+
+Deno.test("kyverno draws one finding of another engine whose message names the ReplicaSet or Pod", () => {
+  const said = (kind: string, name: string, words: string) =>
+    only(report({
+      scope: { kind, name, namespace: "shop" },
+      results: [result({ source: "kubewarden", message: words })],
+    })).identity;
+  const names = (scopes: readonly (readonly [string, string])[], words: (name: string) => string) =>
+    new Set(scopes.map(([kind, name]) => JSON.stringify(said(kind, name, words(name))))).size;
+  for (const scopes of Object.values(SCOPES)) {
+    assertEquals(names(scopes, (name) => `${name} runs as root`), 1);
+    assertEquals(names(scopes.slice(1), (name) => `${scopes[0][1]}: ${name}: root, see ${name}.`), 1);
+  }
+  const inMessage = ["cart-55dbf95b8f", "cart-7dcd8749bc"].map((hash) =>
+    JSON.stringify(said("Pod", "cart-55dbf95b8f-x2x4z", `runs as root, of ReplicaSet ${hash}`))
+  );
+  assertEquals(new Set(inMessage).size, 1, "no hash of a ReplicaSet");
+  const two = ["web", "root"].map((word) => JSON.stringify(said("Pod", "cart-55dbf95b8f-x2x4z", word)));
+  assertEquals(new Set(two).size, 2, "other messages are other findings");
+});
 
 Deno.test("kyverno keeps resources without owners as they are named", () => {
   const names = [
