@@ -124,6 +124,7 @@ export interface EventSource {
   readonly severities?: Readonly<Record<string, Severity>>;
   readonly volatileDetails?: readonly string[];
   readonly neverDroppedByTenants?: true;
+  readonly openDetails?: true;
   draw(payload: Payload, context: DrawContext): Iterable<Drawn | DrawnNote>;
 }
 

@@ -77,10 +77,10 @@ export interface NormalizeOptions {
 export function normalize(
   drawn: DrawnEvent,
   { origin, receivedAt }: Pick<Payload, "origin" | "receivedAt">,
-  { source: { name, kind, severities = {}, volatileDetails = [], neverDroppedByTenants }, feed, settings }:
-    NormalizeOptions,
+  { source: from, feed: { ingester }, settings }: NormalizeOptions,
 ): NormalEvent {
-  const { ingester } = feed;
+  const { name, kind, severities = {}, volatileDetails = [], openDetails = false, neverDroppedByTenants } =
+    from;
   // The types are what sources promise; a value copied from a payload may be of any type.
   const raw: { readonly [Field in keyof DrawnEvent]?: unknown } = drawn;
   const source = sourceName(text(raw.source)) || sourceName(name) || "unknown";
@@ -97,6 +97,7 @@ export function normalize(
   const { details, lastingText } = boundDetails(raw.details, {
     prose,
     volatile: volatileDetails,
+    links: !openDetails,
     ...(claimed && { claimedResource: claimed }),
     ...(believed === undefined && { claimedTime: claimedTime(raw.detectedAt) }),
   });
@@ -263,13 +264,15 @@ function readableIdentity(
 interface DetailsContext {
   readonly prose: readonly string[];
   readonly volatile: readonly string[];
+  readonly links: boolean;
   readonly claimedResource?: Resource;
   readonly claimedTime?: string | undefined;
 }
 
 /** Details within 8 KiB, and the canonical text of those whose change is news. */
 function boundDetails(raw: unknown, context: DetailsContext): { details: JsonObject; lastingText: string } {
-  const cleaned = cleanObject(raw, { maxString: LIMITS.detailsBytes, links: true, prose: context.prose });
+  const { links, prose } = context;
+  const cleaned = cleanObject(raw, { maxString: LIMITS.detailsBytes, links, prose });
   const lastingRaw: JsonObject = {};
   const flapping: JsonObject = {};
   if (context.claimedTime) flapping[CLAIMED_TIME] = context.claimedTime;

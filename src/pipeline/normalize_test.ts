@@ -151,7 +151,12 @@ Deno.test("normalize() cleans, masks and cuts every string", () => {
   assert(event.message.startsWith("login --password=*** xxx") && event.message.length === 1024);
   assertEquals(event.resource, { kind: "Pod", name: "x".repeat(253), namespace: "shop" });
   assertEquals(event.rules, ["ab", "c"]);
-  assertEquals(event.details, { key: "a b", cmdline: ["mysql -p***"] });
+  assertEquals(event.details, {
+    key: "a b",
+    cmdline: ["mysql -p***"],
+    note: "data:text/html,<b>",
+    truncated: true,
+  });
   assert(event.identity.includes("mysql -p***") && !event.identity.includes("hunter2"));
 });
 

@@ -34,6 +34,8 @@ export interface Source {
   readonly volatile?: readonly string[];
   /** Keys of `details` that change while the finding stays the same (a score). */
   readonly volatileDetails?: readonly string[];
+  /** Set if `details` hold fields that a tool's rules name: no such name makes its value a link. */
+  readonly openDetails?: true;
   /** Set if each event has its own window: settings and Ingesters cannot change it. */
   readonly ownWindows?: true;
   /** Set if its reports can name other tools as the source of a finding. */

@@ -145,13 +145,6 @@ export function cleanUrl(text: string, limit = 2048): string | undefined {
   return isWeb && url.length <= limit && !url.includes(" ") ? url : undefined;
 }
 
-/** True for a text that a viewer might run instead of showing: `javascript:`, `vbscript:`, `data:`. */
-export function isActiveUrl(text: string): boolean {
-  const scheme = text.slice(0, 11).toLowerCase();
-  return scheme.startsWith("javascript:") || scheme.startsWith("vbscript:") ||
-    (scheme.startsWith("data:") && text.includes("/") && text.includes(","));
-}
-
 /** True where nothing has to be done: printable ASCII without leading, trailing or doubled spaces. */
 function isPlain(text: string): boolean {
   let previous = 32;
@@ -255,7 +248,7 @@ export interface CleanOptions {
   readonly prose?: readonly string[];
   /** Longest string kept whole, in UTF-16 units. */
   readonly maxString: number;
-  /** True where viewers may make links of its members: addresses that are not of the web are left out. */
+  /** True where viewers may make links of members by their names: what is no address of the web is left out of those. */
   readonly links: boolean;
   /** UTF-16 units of all strings, after which each further one is cut to 64; after 128 such cuts longer ones are left out. */
   readonly maxTotal?: number;
@@ -280,7 +273,7 @@ export function cleanObject(
     truncated: false,
   };
   const cleaned = typeof value === "object" && value !== null && !Array.isArray(value)
-    ? cleanMembers(value, budget, 1)
+    ? cleanMembers(value, budget, { depth: 1 })
     : {};
   return { value: cleaned, truncated: budget.truncated };
 }
@@ -294,61 +287,81 @@ interface Budget extends Required<CleanOptions> {
   truncated: boolean;
 }
 
-function cleanValue(value: unknown, budget: Budget, depth: number): Json | undefined {
-  if (budget.nodes-- <= 0) return leaveOut(budget);
-  if (typeof value === "string") {
-    const isLate = budget.maxTotal <= 0;
-    if (isLate && value.length > MAX_LATE_STRING && budget.lateCuts-- <= 0) return leaveOut(budget);
-    const limit = isLate ? Math.min(MAX_LATE_STRING, budget.maxString) : budget.maxString;
-    const text = cleanText(value, limit, { prose: budget.inProse });
-    budget.maxTotal -= Math.min(value.length, limit);
-    if (text.length >= limit - 1 && value.length > limit) budget.truncated = true;
-    return budget.links && isActiveUrl(text) ? undefined : text;
-  }
+/** Where a value stands. */
+interface Place {
+  readonly depth: number;
+  /** True in a member whose name says that it holds an address. */
+  readonly inLink?: boolean;
+}
+
+function cleanValue(value: unknown, budget: Budget, { depth, inLink = false }: Place): Json | undefined {
+  budget.nodes--;
+  if (typeof value === "string") return inLink ? cleanLink(value, budget) : cleanString(value, budget);
   if (typeof value === "number") {
     return Number.isFinite(value) ? (Object.is(value, -0) ? 0 : value) : undefined;
   }
   if (typeof value === "boolean") return value;
   if (typeof value !== "object" || value === null) return undefined;
   if (depth >= MAX_DEPTH) return leaveOut(budget);
-  return Array.isArray(value) ? cleanItems(value, budget, depth + 1) : cleanMembers(value, budget, depth + 1);
+  const place = { depth: depth + 1, inLink };
+  return Array.isArray(value) ? cleanItems(value, budget, place) : cleanMembers(value, budget, place);
 }
 
-function cleanItems(items: readonly unknown[], budget: Budget, depth: number): Json[] {
+function cleanString(value: string, budget: Budget): string | undefined {
+  const isLate = budget.maxTotal <= 0;
+  if (isLate && value.length > MAX_LATE_STRING && budget.lateCuts-- <= 0) return leaveOut(budget);
+  const limit = isLate ? Math.min(MAX_LATE_STRING, budget.maxString) : budget.maxString;
+  const text = cleanText(value, limit, { prose: budget.inProse });
+  budget.maxTotal -= Math.min(value.length, limit);
+  if (text.length >= limit - 1 && value.length > limit) budget.truncated = true;
+  return text;
+}
+
+function cleanItems(items: readonly unknown[], budget: Budget, place: Place): Json[] {
   const result: Json[] = [];
   for (const item of items) {
-    const cleaned = cleanValue(item, budget, depth);
+    if (budget.nodes <= 0) {
+      leaveOut(budget);
+      break;
+    }
+    const cleaned = cleanValue(item, budget, place);
     if (cleaned !== undefined) result.push(cleaned);
-    if (budget.nodes <= 0) break;
   }
   return result;
 }
 
-function cleanMembers(object: object, budget: Budget, depth: number): JsonObject {
+function cleanMembers(object: object, budget: Budget, { depth }: Place): JsonObject {
   const result: JsonObject = {};
   for (const [key, member] of Object.entries(object)) {
+    if (budget.nodes <= 0) {
+      leaveOut(budget);
+      break;
+    }
     const name = clean(key, MAX_KEY);
-    if (name === "" || name === "__proto__" || Object.hasOwn(result, name)) continue;
+    if (name === "__proto__") continue;
+    if (name === "" || Object.hasOwn(result, name)) {
+      leaveOut(budget);
+      continue;
+    }
+    if (key.length > MAX_KEY && name.length >= MAX_KEY - 1) budget.truncated = true;
     if (depth === 1) budget.inProse = budget.prose.includes(name);
-    const cleaned = budget.links && typeof member === "string" && isLinkName(name)
-      ? cleanLink(member)
-      : cleanValue(member, budget, depth);
+    const cleaned = cleanValue(member, budget, { depth, inLink: budget.links && isLinkName(name) });
     if (cleaned !== undefined) result[name] = cleaned;
-    if (budget.nodes <= 0) break;
   }
   return result;
 }
 
-function cleanLink(text: string): string | undefined {
+function cleanLink(text: string, budget: Budget): string | undefined {
   const url = cleanUrl(text);
-  return url === undefined ? undefined : mask(url);
+  if (url !== undefined) return mask(url);
+  return text === "" ? undefined : leaveOut(budget);
 }
 
 /** Last words of keys that hold addresses: `link`, `primaryLink`, `html_url`, `externalURL`; not those in `purl`, `symlink`. */
 const LINK_NAME =
   /(?:^|[^a-zA-Z])(?:link|url|href)$|(?:^|[^A-Z])(?:LINK|URL|HREF)$|(?:Link|Url|Href)$|^guideline$/;
 
-/** Members that viewers make links of. */
+/** True for the name of a member that viewers may make a link of. */
 function isLinkName(name: string): boolean {
   return LINK_NAME.test(name);
 }

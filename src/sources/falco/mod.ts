@@ -49,6 +49,7 @@ export const falco: Source = {
     "client ports, also inside `fd.name`",
     "numbers of a plugin's record (`uuid`, `request_id`, `ka.auditid`)",
   ],
+  openDetails: true,
   feeds: [{
     type: "post",
     path: "/falco/webhook",
@@ -169,6 +170,7 @@ function auditTarget(fields: JsonObject): Resource | undefined {
   const name = firstText(text(field(fields, "ka.target.name")), text(field(fields, "ka.resp.name")));
   const namespace = text(field(fields, "ka.target.namespace"));
   if (name === "" && namespace !== "" && (plural === "" || plural === "pods")) return namespaceOf(namespace);
+  if (plural === "namespaces" && name !== "") return namespaceOf(name);
   if (plural !== "") return resourceOf({ plural, name, namespace });
   return name === "" ? undefined : subjectOf({ kind: "", name, namespace });
 }

@@ -87,6 +87,19 @@ Deno.test("falco names the Pod of an audit event by ka.resp.name, with and witho
   }
 });
 
+Deno.test("falco names the Namespace of an audit event about one by its own name, with and without ka.target.namespace", () => {
+  for (const source of ["k8s_audit", ""]) {
+    for (const namespace of [undefined, null, "<NA>", "shop"]) {
+      const fields = {
+        "ka.target.resource": "namespaces",
+        "ka.target.name": "shop",
+        ...(namespace !== undefined && { "ka.target.namespace": namespace }),
+      };
+      assertEquals(event(alert(fields, { source })).resource, SHOP);
+    }
+  }
+});
+
 Deno.test("falco names the known parts of an audit event's target whose kind its rule lacks", () => {
   const target = (fields: JsonObject) => event(alert(fields, { source: "k8s_audit" })).resource;
   assertEquals(target({ "ka.target.name": "web", "ka.target.namespace": "shop" }), {
@@ -265,6 +278,23 @@ Deno.test("falco shows tags, MITRE ids and every output field, whether its name 
     "proc.pid": 3,
     "output_fields.rule": "not the rule",
   });
+});
+
+Deno.test("falco's Observation shows text that looks like a URL, and a path under the name of a link", () => {
+  const fields = {
+    "proc.cmdline": "data:, /etc/shadow",
+    "evt.arg.path": "javascript:alert(1)",
+    "evt.arg.link": "target/file",
+    "evt.arg.url": "javascript:alert(2)",
+    evt: { arg: { href: "/etc/passwd" } },
+  };
+  const payload = { body: alert(fields), origin: { confined: false }, receivedAt: 0 };
+  const { details } = runtimeFor(falco).normalize(event(payload.body), payload);
+  const { evt, ...flat } = fields;
+  for (const [key, text] of Object.entries({ ...flat, "evt.arg.href": evt.arg.href })) {
+    assertEquals([key, details[key]], [key, text]);
+  }
+  assertEquals(details.truncated, undefined);
 });
 
 Deno.test("falco keeps fields with paths and objects first if not all fields fit", () => {
