@@ -120,8 +120,13 @@ function mapped(source: string, category: string): Source {
     },
   });
   if (!compiled.ok) throw new Error(JSON.stringify(compiled.problems));
-  const parts = { id: `Ingester zen-system/${source}`, revision: "1", builtin: undefined, resources: [] };
-  const made = sourceOf(compiled.value, { ...parts, secret: () => undefined });
+  const parts = { id: `Ingester zen-system/${source}`, namespace: "zen-system", revision: "1" };
+  const made = sourceOf(compiled.value, {
+    ...parts,
+    builtin: undefined,
+    resources: [],
+    secret: () => undefined,
+  });
   assert(made);
   return made;
 }

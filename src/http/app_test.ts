@@ -16,6 +16,8 @@ import type { JsonObject } from "../model/json.ts";
 import { configureLogging } from "../telemetry/logging.ts";
 import { NO_LIMITS } from "../pipeline/limits.ts";
 
+const HOOK = { namespace: "zen-system", name: "hook" };
+
 interface Setup {
   readonly app: Hono<{ Bindings: Bindings }>;
   readonly metrics: Metrics;
@@ -211,7 +213,7 @@ const REFUSALS: readonly {
   { name: "too many requests", setup: { ratePerSecond: 0 }, status: 503, says: "WEBHOOK_RATE_LIMIT" },
   {
     name: "a missing Secret",
-    setup: { feed: { auth: { type: "bearer", secret: () => undefined } } },
+    setup: { feed: { auth: { type: "bearer", secretRef: HOOK, secret: () => undefined } } },
     status: 503,
     says: "Secret is missing",
   },
@@ -269,7 +271,7 @@ Deno.test("createHttpApp() takes a bearer also where the path ends in a slash", 
 });
 
 Deno.test("createHttpApp() checks a signed body", async () => {
-  const { post, metrics } = setup({ feed: { auth: { type: "hmac", secret: () => "key" } } });
+  const { post, metrics } = setup({ feed: { auth: { type: "hmac", secretRef: HOOK, secret: () => "key" } } });
   const signature = "sha256=" + createHmac("sha256", "key").update("{}").digest("hex");
   assertEquals((await post("{}", { headers: { "x-hub-signature-256": signature } })).status, 200);
   assertEquals((await post("[]", { headers: { "x-hub-signature-256": signature } })).status, 401);

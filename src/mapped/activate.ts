@@ -48,6 +48,7 @@ export function activate(
   const secretState = () => secretName === undefined ? undefined : context.secret(namespace, secretName);
   const source = sourceOf(compiled, {
     id: idOf(object),
+    namespace,
     revision: `${uid}/${generation}/${resources.map(resourceName).join()}`,
     builtin: context.builtins.get(compiled.source),
     owner: statusTarget(INGESTERS, object),
@@ -70,6 +71,8 @@ export function activate(
 
 /** What sourceOf() needs besides the compiled Ingester. */
 export interface SourceParts extends Pick<FeedIngester, "id" | "revision"> {
+  /** The namespace of the Ingester and of the Secret that it names. */
+  readonly namespace: string;
   /** The built-in source of that name. */
   readonly builtin: Source | undefined;
   /** The object whose status shows what its filter drops. */
@@ -121,7 +124,7 @@ function feedOf(compiled: CompiledIngester, parts: SourceParts): Feed {
     case "webhook": {
       // A door shares the waiting room and the deadline of its source.
       const own = compiled.mapping ? undefined : parts.builtin?.feeds.find(({ type }) => type === "post");
-      return { ...own, type: "post", path: input.path, auth: authOf(input.auth, parts.secret), ingester };
+      return { ...own, type: "post", path: input.path, auth: authOf(input.auth, parts), ingester };
     }
     case "configmap": {
       const { namespace, labelSelector, key } = input;
@@ -147,9 +150,10 @@ function ingesterOf(compiled: CompiledIngester, { id, revision, owner }: SourceP
 
 function authOf(
   auth: Extract<MappedInput, { type: "webhook" }>["auth"],
-  secret: () => string | undefined,
+  { namespace, secret }: SourceParts,
 ): FeedAuth {
-  return "secretName" in auth ? { type: auth.type, secret } : { type: auth.type };
+  if (!("secretName" in auth)) return { type: auth.type };
+  return { type: auth.type, secretRef: { namespace, name: auth.secretName }, secret };
 }
 
 function inForceMessage(

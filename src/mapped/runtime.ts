@@ -13,11 +13,11 @@ import { statusTarget, StatusWriter } from "../kube/status_writer.ts";
 import { watch, type WatchEvent, type WatchTuning } from "../kube/watch.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import { feedId, type Source } from "../sources/source.ts";
+import { feedId, secretRefsOf, type Source } from "../sources/source.ts";
 import type { SourceState } from "../sources/status.ts";
 import { INGESTERS, OBSERVATION_MAPPINGS } from "./kinds.ts";
 import type { Plan } from "./plan.ts";
-import { type SecretRef, WebhookSecrets } from "./secrets.ts";
+import { WebhookSecrets } from "./secrets.ts";
 import { type InformerInput, NOT_SERVED, servedState } from "./served.ts";
 import { addedEvents, conditionOf, countersText, type EventCount, mergeCounts } from "./status.ts";
 import { isTrustedNamespace, type TrustContext } from "./trust.ts";
@@ -284,7 +284,7 @@ export class MappedSources {
     this.#logChanges(plan.verdicts);
     this.#plan = plan;
     this.#claims = undefined;
-    this.#secrets.want(this.#secretRefs());
+    this.#secrets.want(this.active.flatMap(secretRefsOf));
     const { discovery, metrics } = this.#options;
     if (this.#informers().some((input) => discovery.served(input).state === "pending")) discovery.refresh();
     metrics.ingestersActive.set(plan.active.size);
@@ -362,14 +362,6 @@ export class MappedSources {
     return [...this.#plan.good.values()].flatMap(({ compiled: { input } }) =>
       input.type === "informer" ? [input] : []
     );
-  }
-
-  #secretRefs(): SecretRef[] {
-    return [...this.#plan.good].flatMap(([id, { compiled: { input } }]) => {
-      if (input.type !== "webhook" || !("secretName" in input.auth)) return [];
-      const [namespace = ""] = id.slice(id.indexOf(" ") + 1).split("/");
-      return [{ namespace, name: input.auth.secretName }];
-    });
   }
 }
 

@@ -5,6 +5,7 @@ import { hasStatus, type KubeApi, type KubeObject } from "../kube/api.ts";
 import { Pause, type Sleep } from "../kube/retry.ts";
 import { GROUP } from "../model/observation.ts";
 import { SECRETS } from "../kube/core_resources.ts";
+import type { SecretRef } from "../sources/source.ts";
 
 /** Label that a Secret must have. Without it, the author of an Ingester could guess tokens of any other Secret. */
 export const SECRET_LABEL = `${GROUP}/webhook-auth`;
@@ -15,12 +16,6 @@ const MIN_LENGTH = 8;
 export interface SecretState {
   readonly token?: string;
   readonly problem?: string;
-}
-
-/** The Secret that an Ingester names. */
-export interface SecretRef {
-  readonly namespace: string;
-  readonly name: string;
 }
 
 export interface WebhookSecretsOptions {

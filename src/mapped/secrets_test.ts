@@ -2,7 +2,8 @@ import { assert, assertEquals } from "@std/assert";
 import { ScriptedApi } from "../../tests/support/scripted_api.ts";
 import { settled, VirtualTime } from "../../tests/support/virtual_time.ts";
 import type { KubeObject, ResourceType } from "../kube/api.ts";
-import { SECRET_LABEL, type SecretRef, WebhookSecrets } from "./secrets.ts";
+import { SECRET_LABEL, WebhookSecrets } from "./secrets.ts";
+import type { SecretRef } from "../sources/source.ts";
 
 /** Counts what is read, with the time in seconds. */
 class CountingApi extends ScriptedApi {

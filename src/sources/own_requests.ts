@@ -1,7 +1,7 @@
-/** The requests that zen-watcher itself sends: those that its rights allow, and reads of Ingesters' resources. Pure. */
+/** The requests that zen-watcher itself sends: those that its rights allow, and reads of what Ingesters name. Pure. */
 import type { ApiRequest } from "../model/event.ts";
 import { accessesOf, rbacRules, type RuleSettings } from "./rbac.ts";
-import { namespaceOf, type Source } from "./source.ts";
+import { namespaceOf, secretRefsOf, type Source } from "./source.ts";
 
 /** What every user may ask, and a starting API server refuses: who it is, and which resources are served. */
 const WHO_AM_I = { verb: "create", group: "authentication.k8s.io", resource: "selfsubjectreviews" };
@@ -12,8 +12,9 @@ const READS = ["get", "list", "watch"];
 const SEPARATOR = " ";
 
 /**
- * Recognises the program's own requests by verb, resource, subresource, namespace and, for its Lease and filters, name.
- * The rights hold no `deletecollection` and nothing of workloads or Secrets, so other uses of a stolen token are reported.
+ * Recognises the program's own requests by verb, resource, subresource, namespace and, for its Lease, filters and the
+ * Secrets of webhooks, name. It never sends `deletecollection`, and asks for no workload, no list of Secrets and no Secret
+ * that no Ingester names, so other uses of a stolen token are reported.
  */
 export function ownRequests(
   settings: RuleSettings,
@@ -21,6 +22,9 @@ export function ownRequests(
 ): (request: ApiRequest) => boolean {
   const table = new Set<string>([keyOf(WHO_AM_I)]);
   for (const { by: _by, ...access } of accessesOf(rbacRules(settings))) table.add(keyOf(access));
+  for (const secret of sources.flatMap(secretRefsOf)) {
+    table.add(keyOf({ verb: "get", resource: "secrets", ...secret }));
+  }
   for (const feed of sources.flatMap(({ feeds }) => feeds)) {
     for (const verb of READS) {
       if (feed.type === "watch") {

@@ -133,10 +133,21 @@ export type FeedAuth =
   /** The token of the settings, as bearer or last path segment; open where none is set. */
   | { readonly type: "default" }
   | { readonly type: "none" }
-  /** `secret()` is undefined while the Secret is missing: every request is then refused. */
-  | { readonly type: "bearer"; secret(): string | undefined }
+  | ({ readonly type: "bearer" } & SecretAuth)
   /** `X-Hub-Signature-256: sha256=<hex>` over the body. */
-  | { readonly type: "hmac"; secret(): string | undefined };
+  | ({ readonly type: "hmac" } & SecretAuth);
+
+/** The Secret that an Ingester names. */
+export interface SecretRef {
+  readonly namespace: string;
+  readonly name: string;
+}
+
+interface SecretAuth {
+  readonly secretRef: SecretRef;
+  /** Undefined while the Secret is missing: every request is then refused. */
+  secret(): string | undefined;
+}
 
 /** Results kept in labelled ConfigMaps of one namespace. */
 export interface ConfigMapFeed extends AnyFeed {
@@ -171,6 +182,13 @@ export function categoriesOf({ eventTypes }: Source): readonly Category[] {
 /** The resources that the watch feeds of a source read. */
 export function watchedResources({ feeds }: Source): readonly WatchedResource[] {
   return feeds.flatMap((feed) => feed.type === "watch" ? feed.resources : []);
+}
+
+/** The Secrets that the webhooks of a source name. */
+export function secretRefsOf({ feeds }: Source): readonly SecretRef[] {
+  return feeds.flatMap((feed) =>
+    feed.type === "post" && feed.auth && "secretRef" in feed.auth ? [feed.auth.secretRef] : []
+  );
 }
 
 /** The namespace of a ConfigMap feed: its own, or that of its setting. */

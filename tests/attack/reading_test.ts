@@ -141,6 +141,7 @@ function mappedSource(): Source {
   assert(compiled.ok, JSON.stringify(compiled));
   const source = sourceOf(compiled.value, {
     id: "Ingester zen-system/generic",
+    namespace: "zen-system",
     revision: "1",
     builtin: undefined,
     resources: [],

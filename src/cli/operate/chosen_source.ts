@@ -63,7 +63,9 @@ function mappedSource(
 ): ChosenSource {
   const id = idOf(object);
   const builtin = BUILT_IN.get(compiled.source);
-  const source = sourceOf(compiled, { id, revision: "", builtin, resources: [], secret: () => undefined });
+  const { namespace = "" } = object.metadata;
+  const parts = { id, namespace, revision: "", builtin, resources: [], secret: () => undefined };
+  const source = sourceOf(compiled, parts);
   if (!source) {
     throw new CommandError(`Cannot load ${id}: it has no mapping, and its source is not built in`);
   }
