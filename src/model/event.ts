@@ -40,6 +40,8 @@ export interface DrawnEvent {
   readonly windowMs?: number;
   /** Names one of the repeats, the same each time that it is sent: it is then counted once. */
   readonly request?: Json;
+  /** Set if an earlier event tells of the same act: where that is stored, this one adds nothing. */
+  readonly isLaterStage?: true;
   /** How long after the act its event may arrive and still count at its own time; by default an hour. */
   readonly latenessMs?: number;
   /** The source's own verdict on an act that is not relevant (audit): counted as filtered. */

@@ -280,6 +280,31 @@ Deno.test("audit batch sent again after 80 s: every event deduped", async () => 
   assert(it.kube.stored.every(({ metadata }) => metadata.name?.endsWith("-1")), "no generations");
 });
 
+Deno.test("both stages of a program's session, at two replicas or around a restart: one act", async () => {
+  await using it = world();
+  const audit = { source: { name: "audit", windowMs: 3_600_000 } };
+  const started = (auditID: number) => ({
+    identity: { act: 1 },
+    request: { auditID },
+    detectedAt: new Date(it.time.now()).toISOString(),
+  });
+  const [a, b] = [it.replica(), it.replica()];
+  const first = started(1);
+  await a.take([first], audit);
+  await it.time.advance(70_000);
+  const second = started(2);
+  await b.take([{ ...first, isLaterStage: true }, second], audit);
+  await it.time.advance(5_200);
+  assertEquals(only(it.kube.stored).status?.occurrences, 2);
+  await b.stop();
+  await it.replica().take([{ ...second, isLaterStage: true }], audit);
+  await it.time.advance(5_200);
+  assertEquals(only(it.kube.stored).status?.occurrences, 2);
+  await it.time.advance(3_600_000);
+  await a.take([{ ...started(3), isLaterStage: true }], audit);
+  assertEquals(it.kube.stored.length, 2, "an act whose first stage was not sent is stored");
+});
+
 Deno.test("audit batch of a program's acts sent again: nothing is counted twice, by the replica that saw it", async () => {
   await using it = world();
   const a = it.replica();

@@ -141,7 +141,7 @@ export function normalize(
     ttlSeconds: ttlSeconds ?? LIMITS.ttlSeconds,
     windowMs,
     ...(drawn.request !== undefined && { requestKey: fingerprintOf(drawn.request) }),
-    countRepeats: settings.dedupEnableAggregation && windowMs !== Infinity,
+    countRepeats: settings.dedupEnableAggregation && windowMs !== Infinity && raw.isLaterStage !== true,
     contentHash: kind === "occurrence" ? NO_CONTENT_HASH : contentHash(message, lastingText),
     ...(isDrop(raw.drop) && { drop: raw.drop }),
     resolved: raw.resolved === true,

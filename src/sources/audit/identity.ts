@@ -3,6 +3,7 @@ import type { DrawnEvent } from "../../model/event.ts";
 import { workloadOf } from "../../model/identity.ts";
 import { type JsonObject, withoutEmpty } from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
+import { resourceOf } from "../objects.ts";
 import { type AuditRequest, isProgram, MAX_COMMAND, sessionOf } from "./request.ts";
 
 /** Acts are counted in one Observation as long as each follows the one before within this time. */
@@ -45,10 +46,24 @@ function requestKey({ auditID, receivedTimestamp, user, verb, uri }: AuditReques
 }
 
 function refusalOf({ request }: Act): JsonObject {
-  const resource = resourceKey(request);
-  if (isUnauthenticated(request)) return withoutEmpty({ address: request.address, resource });
-  const { user, verb, namespace } = request;
-  return withoutEmpty({ user, verb, resource, namespace });
+  const { user, verb, namespace, address } = request;
+  if (!isUnauthenticated(request)) {
+    return withoutEmpty({ user, verb, resource: resourceKey(request), namespace });
+  }
+  const resource = builtInResource(request) ? resourceKey({ ...request, subresource: "" }) : "";
+  return withoutEmpty({ address, resource });
+}
+
+/**
+ * The kind that a request names, if Kubernetes itself has it. The API server refuses a request without a login before it
+ * looks whether there is such a resource, so any other word, and the version, is one that the client made up.
+ */
+export function builtInResource({ group, resource }: AuditRequest): Resource | undefined {
+  const built = resourceOf({ plural: resource });
+  const { apiVersion = "" } = built;
+  const builtInGroup = apiVersion.split("/").slice(0, -1).join();
+  const isBuiltIn = apiVersion !== "" && group === builtInGroup && resource === resource.toLowerCase();
+  return isBuiltIn ? built : undefined;
 }
 
 function actOf({ request, eventType, resource, images }: Act): JsonObject {

@@ -18,10 +18,11 @@ import { cleanText } from "../../text/clean.ts";
 import { choice } from "../../text/setting.ts";
 import { type Source, unread } from "../source.ts";
 import { resourceOf } from "../objects.ts";
-import { IDENTITY_FIELDS, identityOf, isUnauthenticated } from "./identity.ts";
+import { builtInResource, IDENTITY_FIELDS, identityOf, isUnauthenticated } from "./identity.ts";
 import {
   type AuditRequest,
   type AuditSession,
+  isSession,
   MAX_COMMAND,
   readRequest,
   sessionOf,
@@ -134,8 +135,8 @@ function toEvent(item: Json, { request, context }: Judging): DrawnEvent {
     verdict,
     resource,
     session: sessionOf(request, { shown: context.setting(AUDIT_COMMANDS) }),
-    containers: containers.map((container) => textAt(container, "name")),
-    images: [...new Set(containers.map((container) => textAt(container, "image")))],
+    containers: wordsOf(containers, "name"),
+    images: wordsOf(containers, "image"),
     workload: containers.length === 0 ? "" : workloadOfPod(request),
   };
   return {
@@ -150,8 +151,14 @@ function toEvent(item: Json, { request, context }: Judging): DrawnEvent {
     ...(detectedAt !== "" ? { detectedAt } : {}),
     ...identityOf({ ...act, eventType: verdict.eventType }),
     latenessMs: LATENESS_MS,
+    // Another replica, or this one before a restart, may have counted the session at its first stage.
+    ...(isSession(request) && request.stage !== "ResponseStarted" && { isLaterStage: true }),
     ...(verdict.drop ? { drop: verdict.drop } : {}),
   };
+}
+
+function wordsOf(containers: readonly Field[], key: "name" | "image"): readonly string[] {
+  return [...new Set(containers.map((container) => textAt(container, key)))].filter((word) => word !== "");
 }
 
 /** Details that hold only names and words of Kubernetes. The client chooses the text of the user agent and the URI. */
@@ -187,14 +194,14 @@ interface Act {
 
 /**
  * The object of the request. If the server generated its name (`generateName`), only the answer has it. For a client
- * without a login only the kind is used, because it can name any object, and a flood should be one Observation.
+ * without a login only a built-in kind is used, because it can name any object, and a flood should be one Observation.
  */
 function affected(item: Json, request: AuditRequest): Resource | undefined {
   const { group, resource, verb, code, namespace, responseObject } = request;
   if (resource === "") return undefined;
+  if (isUnauthenticated(request) && code >= 400) return builtInResource(request);
   const version = textAt(item, "objectRef", "apiVersion");
   const apiVersion = group !== "" && version !== "" ? `${group}/${version}` : version;
-  if (isUnauthenticated(request) && code >= 400) return resourceOf({ plural: resource, apiVersion });
   const made = verb === "create" && code < 400 ? textAt(responseObject, "metadata", "name") : "";
   // The reference of a Namespace has its name also as namespace, although it is cluster-scoped.
   const isNamespace = group === "" && resource === "namespaces";
@@ -266,10 +273,12 @@ function deed({ request, resource, session, images, containers, workload, verdic
     return into === "forward" ? `forward${ports} to Pod ${which}` : `attach to ${where}Pod ${which}`;
   }
   const target = objectOf({ request, resource, which });
-  if (containers.length === 0 || verdict.eventType !== "privileged-pod-creation") return `${verb} ${target}`;
+  if (verdict.eventType !== "privileged-pod-creation") return `${verb} ${target}`;
   const owner = workload === "" ? "" : ` of ${workload}`;
-  const are = containers.length === 1 ? "container" : "containers";
-  return `${verb} ${target}${owner} with privileged ${are} ${containers.join(", ")} (${images.join(", ")})`;
+  const are = containers.length > 1 ? "containers" : "container";
+  const names = containers.length === 0 ? "" : ` ${containers.join(", ")}`;
+  const from = images.length === 0 ? "" : ` (${images.join(", ")})`;
+  return `${verb} ${target}${owner} with privileged ${are}${names}${from}`;
 }
 
 /** `Secret shop/db`, `deployments/scale shop/web`, `secrets in shop`, or the path of a request for no object. */
@@ -302,9 +311,10 @@ function detailsOf({ item, request, verdict, session, containers, images, worklo
     ...(isPrivileged && { workload, containers: [...containers], images: [...images] }),
     ...(verdict.mayBeDryRun && { dryRun: "unproven" }),
     requestURI: request.path,
-    sourceIPs: texts(at(item, "sourceIPs")),
+    sourceIPs: [...request.sourceIPs],
     userAgent: textAt(item, "userAgent"),
     decision: request.decision,
     decisionReason: text(at(item, "annotations", "authorization.k8s.io/reason")),
+    ...(request.hasMoreIPs && { truncated: true }),
   });
 }

@@ -105,6 +105,122 @@ Deno.test("audit finds a privileged ephemeral container in every form of patch",
   assertEquals(verdict(act(target, tame)), "not_relevant");
 });
 
+Deno.test("audit finds the flag of an ephemeral container in whatever step of a JSON patch or answer sets it", () => {
+  const list = "/spec/ephemeralContainers";
+  const added = { op: "add", path: `${list}/-`, value: { name: "x", image: "busybox", tty: true } };
+  const flag = { privileged: true };
+  const patch = (...steps: JsonObject[]) => ({ requestObject: [added, ...steps] });
+  const answer = (...ephemeralContainers: JsonObject[]) => ({
+    responseObject: { spec: { containers: [], ephemeralContainers } },
+  });
+  const x = { name: "x", image: "busybox", securityContext: flag };
+  const old = { name: "old", image: "old", securityContext: flag };
+  const tame = { name: "x", image: "busybox" };
+  const rows: [what: string, bodies: JsonObject, containers: string[] | undefined, images?: string[]][] = [
+    ["a context", patch({ op: "add", path: `${list}/0/securityContext`, value: flag }), ["x"]],
+    ["a replaced one", patch({ op: "replace", path: `${list}/0/securityContext`, value: flag }), ["x"]],
+    ["the flag", patch({ op: "add", path: `${list}/0/securityContext/privileged`, value: true }), ["x"]],
+    ["any first word", patch({ op: "add", path: `a${list}/0/securityContext`, value: flag }), ["x"]],
+    [
+      "a copied word",
+      patch({ op: "copy", from: `${list}/0/tty`, path: `${list}/0/securityContext/privileged` }),
+      ["x"],
+    ],
+    ["a moved context", patch({ op: "move", from: "/a", path: `${list}/0/securityContext` }), ["x"]],
+    [
+      "a copied container",
+      { requestObject: [{ op: "copy", from: "/spec/containers/0", path: `${list}/-` }] },
+      [],
+      [],
+    ],
+    ["the answer", { ...patch(), ...answer(old, x) }, ["x"]],
+    ["the answer to a merge patch", {
+      requestObject: { spec: { ephemeralContainers: [tame] } },
+      ...answer(x),
+    }, [
+      "x",
+    ]],
+    ["the answer to a copied name", {
+      requestObject: [
+        { op: "copy", from: "/spec/containers/0", path: `${list}/-` },
+        { op: "copy", from: "/metadata/name", path: `${list}/0/name` },
+      ],
+      ...answer(x),
+    }, ["x"]],
+    ["a name in its own step", {
+      requestObject: [
+        { op: "add", path: list, value: [{ image: "busybox" }] },
+        { op: "add", path: `${list}/0/name`, value: "x" },
+      ],
+      ...answer(old, x),
+    }, ["x"]],
+    ["the whole Pod", {
+      requestObject: [{ op: "replace", path: "", value: { spec: { ephemeralContainers: [x] } } }],
+    }, [
+      "x",
+    ]],
+    ["the answer alone", answer(x), ["x"]],
+    ["no flag", patch(), undefined],
+    ["no flag in the answer", { ...patch(), ...answer(old, tame) }, undefined],
+    ["a copy that the answer shows to be harmless", {
+      ...patch({ op: "copy", from: `${list}/0/tty`, path: `${list}/0/securityContext/runAsNonRoot` }),
+      ...answer(tame),
+    }, undefined],
+    ["a test", patch({ op: "test", path: `${list}/0/securityContext`, value: flag }), undefined],
+    ["a tested container", patch({ op: "test", path: `${list}/0`, value: old }), undefined],
+    ["a removal", patch({ op: "remove", path: `${list}/0/securityContext`, value: flag }), undefined],
+    [
+      "a flag that is off",
+      patch({
+        op: "add",
+        path: `${list}/0/securityContext`,
+        value: { privileged: false },
+      }),
+      undefined,
+    ],
+    [
+      "a copied image",
+      patch({ op: "copy", from: "/spec/containers/0/image", path: `${list}/0/image` }),
+      undefined,
+    ],
+    ["another field", patch({ op: "add", path: `${list}/0/env/0/privileged`, value: true }), undefined],
+    ["a label", patch({ op: "copy", from: "/metadata/labels/a", path: "/metadata/labels/b" }), undefined],
+  ];
+  for (const [what, bodies, containers, images = ["busybox"]] of rows) {
+    const [event] = events(act("patch /pods/ephemeralcontainers", bodies));
+    const wanted = containers ? "privileged-pod-creation" : "audit-event";
+    assertEquals([what, event?.eventType], [what, wanted]);
+    if (!containers) continue;
+    assertEquals([what, event?.details.containers ?? []], [what, containers]);
+    assertEquals([what, event?.details.images ?? []], [what, images]);
+  }
+  const [copied] = events(act("patch /pods/ephemeralcontainers", {
+    requestObject: [{ op: "copy", from: "/spec/containers/0", path: `${list}/-` }],
+  }));
+  assertEquals(
+    copied?.message,
+    "jane was allowed to patch pods/ephemeralcontainers shop/x with privileged container (200)",
+  );
+});
+
+Deno.test("audit names the privileged containers of request and answer, each once", () => {
+  const privileged = (name: string, image: string) => ({
+    name,
+    image,
+    securityContext: { privileged: true },
+  });
+  const [event] = events(act("create /pods", {
+    requestObject: { spec: { containers: [privileged("app", "app:1")] } },
+    responseObject: {
+      spec: {
+        containers: [privileged("app", "app@sha256:1")],
+        initContainers: [privileged("mesh", "mesh:1")],
+      },
+    },
+  }));
+  assertEquals([event?.details.containers, event?.details.images], [["app", "mesh"], ["app:1", "mesh:1"]]);
+});
+
 Deno.test("audit reports every 401 and 403 as access-denied, and no other error", () => {
   const code = (status: number) => ({ responseStatus: { code: status } });
   assertEquals(verdict(act("delete /secrets", code(403))), "access-denied MEDIUM");
@@ -142,6 +258,11 @@ Deno.test("audit takes both stages of one session for one act", () => {
     act("get /pods/exec", { stage, ...at(0), stageTimestamp: `${stage} is later` })
   );
   assertEquals(distinct(session), 1);
+  const isLater = (target: string, stage: string) => events(act(target, { stage }))[0]?.isLaterStage ?? false;
+  assertEquals(isLater("get /pods/exec", "ResponseStarted"), false);
+  for (const stage of ["ResponseComplete", "Panic"]) {
+    assertEquals([isLater("get /pods/attach", stage), isLater("delete /secrets", stage)], [true, false]);
+  }
 });
 
 Deno.test("audit keeps ten acts under one Audit-ID header apart", () => {
@@ -223,6 +344,36 @@ Deno.test("audit drops the reads of an Ingester's source once the Ingester is ac
     feeds,
   }]);
   assertEquals([verdict(scans), verdict(scans, { isOwnRequest })], ["access-denied MEDIUM", "own_request"]);
+});
+
+Deno.test("audit drops the reads of the Secret that an Ingester names, and of no other", () => {
+  const secretRef = { namespace: "zen-system", name: "hook" };
+  const hook = {
+    ...audit,
+    name: "hook",
+    feeds: [{
+      type: "post" as const,
+      path: "/hook",
+      auth: { type: "hmac" as const, secretRef, secret: () => undefined },
+    }],
+  };
+  const isOwnRequest = ownRequests(readSettings(() => undefined), [...SOURCES, hook]);
+  const refused = (verb: string, where: JsonObject) =>
+    verdict({
+      ...act(`${verb} /secrets`, { user: { username: OWN }, responseStatus: { code: 403 } }),
+      objectRef: { resource: "secrets", apiVersion: "v1", ...where },
+    }, { isOwnRequest });
+  assertEquals(refused("get", secretRef), "own_request");
+  for (
+    const [verb, where] of [
+      ["get", { ...secretRef, name: "other" }],
+      ["get", { ...secretRef, namespace: "shop" }],
+      ["get", { ...secretRef, subresource: "x" }],
+      ["list", { namespace: "zen-system" }],
+      ["watch", { namespace: "zen-system" }],
+      ["patch", secretRef],
+    ] as const
+  ) assertEquals(refused(verb, where), "access-denied MEDIUM", `${verb} ${JSON.stringify(where)}`);
 });
 
 Deno.test("audit drops dry runs of writes, and of deletions only if the body says so", () => {
@@ -360,6 +511,60 @@ Deno.test("audit counts refusals by user, or by the connection's address without
   assertEquals(event?.windowMs, 3_600_000);
 });
 
+Deno.test("audit counts the refusals of a client without a login by kinds that Kubernetes has, not by words it makes up", () => {
+  const refused = (objectRef: (index: number) => JsonObject, rest: JsonObject) =>
+    ten((index) => act("list /x", { ...rest, ...at(index), objectRef: objectRef(index) }));
+  for (
+    const rest of [
+      { user: {}, stage: "ResponseStarted", sourceIPs: ["10.0.0.9"], responseStatus: { code: 401 } },
+      { user: { username: "system:anonymous" }, sourceIPs: ["10.0.0.9"], responseStatus: { code: 403 } },
+    ]
+  ) {
+    const madeUp: ((index: number) => JsonObject)[] = [
+      (index) => ({ resource: `x${index}`, apiVersion: "v1" }),
+      (index) => ({ resource: "secrets", apiGroup: `g${index}.io`, apiVersion: "v1" }),
+      (index) => ({ resource: "secrets", apiVersion: `v${index}` }),
+      (index) => ({ resource: "pods", subresource: `s${index}`, apiVersion: "v1" }),
+      (index) => ({ resource: "deployments", apiGroup: "apps", apiVersion: `v${index}` }),
+      (index) => ({ resource: index % 2 ? "secretS" : "Secrets", apiVersion: "v1" }),
+    ];
+    for (const [row, objectRef] of madeUp.entries()) {
+      assertEquals([row, distinct(refused(objectRef, rest))], [row, 1]);
+    }
+    const known = ["secrets", "pods", "deployments", "nodes"];
+    const built = (index: number) => ({
+      resource: known[index % 4] ?? "",
+      apiGroup: index % 4 === 2 ? "apps" : "",
+      apiVersion: "v1",
+    });
+    assertEquals(distinct(refused(built, rest)), 4);
+    const resources = refused((index) => ({ resource: "x", apiVersion: `v${index}` }), rest)
+      .map((body) => events(body)[0]?.resource);
+    assertEquals(resources, ten(() => ({})).map(() => undefined));
+  }
+});
+
+Deno.test("audit knows the connection's address by the last of any number of sourceIPs, and shows it", () => {
+  const claimed = (count: number, second: number) =>
+    Array.from({ length: count }, (_, index) => `10.${second}.${index >> 8}.${index & 255}`);
+  for (const count of [0, 15, 16, 999, 1_000, 1_001, 5_000]) {
+    const flood = ten((index) =>
+      act("list /secrets", {
+        ...at(index),
+        user: {},
+        stage: "ResponseStarted",
+        sourceIPs: [...claimed(count, index), "192.0.2.7"],
+        responseStatus: { code: 401 },
+      })
+    );
+    assertEquals([count, distinct(flood)], [count, 1]);
+    const [first] = events(flood[0] ?? null);
+    assertEquals([first?.details.sourceIPs].flat().at(-1), "192.0.2.7");
+    assertEquals([count, first?.details.truncated], [count, count >= 16 ? true : undefined]);
+    assert(first?.message.startsWith("a client at 192.0.2.7 without a valid login "));
+  }
+});
+
 Deno.test("audit says each thing once in the message of an act or a refusal", () => {
   const cannot = (rest: string) => ({ code: 403, message: `x is forbidden: User "jane" cannot ${rest}` });
   const secrets = (namespace: string, name = "") => ({ objectRef: { resource: "secrets", namespace, name } });
@@ -438,7 +643,12 @@ Deno.test("audit shows container, command and ports of a session, and with AUDIT
     "cat /vault/data",
     undefined,
   ]);
-  assertEquals(told(exec, { setting: settingsWith({ AUDIT_COMMANDS: "program" }).of })[2], "cat");
+  const programAlone = { setting: settingsWith({ AUDIT_COMMANDS: "program" }).of };
+  assertEquals(told(exec, programAlone)[2], "cat");
+  for (const command of ["mysql%20-h%20db%20secretword", "%20mysql%09secretword", "mysql%0Asecretword"]) {
+    const [message, , program] = told(session("exec", `command=${command}`), programAlone);
+    assertEquals([program, String(message).includes("secretword")], ["mysql", false]);
+  }
   assertEquals(told(session("attach", "container=app&tty=true")).slice(0, 2), [
     "jane was allowed to attach to container app of Pod shop/x (101)",
     "app",

@@ -5,6 +5,7 @@ import {
   type Field,
   isObject,
   type Json,
+  list,
   number,
   shapeOf,
   text,
@@ -25,6 +26,9 @@ export interface AuditRequest extends ApiRequest {
   readonly decision: string;
   readonly uri: string;
   readonly query: URLSearchParams;
+  /** The last of `sourceIPs`, at most 16, and whether there are more. */
+  readonly sourceIPs: readonly string[];
+  readonly hasMoreIPs: boolean;
   /** The address of the connection, the last of `sourceIPs`: the client can choose those before it. */
   readonly address: string;
   readonly receivedTimestamp: string;
@@ -42,6 +46,8 @@ export interface AuditSession {
 }
 
 const SESSIONS: ReadonlySet<string> = new Set(["exec", "attach", "portforward"]);
+/** Most of `sourceIPs` that are shown: a client can send any number of them. */
+const MAX_ADDRESSES = 16;
 /** Characters of a query that are read. */
 const MAX_QUERY = 16_384;
 /** Characters of a command that are shown, and that distinguish one act from another. */
@@ -51,6 +57,7 @@ export const MAX_COMMAND = 1_024;
 export function readRequest(item: Json): AuditRequest {
   const uri = textAt(item, "requestURI");
   const mark = uri.indexOf("?");
+  const addresses = list(at(item, "sourceIPs"));
   return {
     auditID: textAt(item, "auditID"),
     stage: textAt(item, "stage"),
@@ -69,7 +76,9 @@ export function readRequest(item: Json): AuditRequest {
     // The query holds commands and tokens.
     path: mark < 0 ? uri : uri.slice(0, mark),
     query: new URLSearchParams(mark < 0 ? "" : uri.slice(mark + 1, mark + 1 + MAX_QUERY)),
-    address: texts(at(item, "sourceIPs")).at(-1) ?? "",
+    sourceIPs: addresses.slice(-MAX_ADDRESSES).map(text),
+    hasMoreIPs: addresses.length > MAX_ADDRESSES,
+    address: text(addresses.at(-1)),
     receivedTimestamp: textAt(item, "requestReceivedTimestamp"),
     stageTimestamp: textAt(item, "stageTimestamp"),
     requestObject: at(item, "requestObject"),
@@ -88,10 +97,11 @@ export function sessionOf(
   { shown }: { readonly shown: "full" | "program" },
 ): AuditSession {
   if (!isSession(request)) return { container: "", command: "", ports: "" };
-  const words = request.query.getAll("command");
+  const command = request.query.getAll("command").join(" ");
   return {
     container: request.query.get("container") ?? "",
-    command: (shown === "program" ? words.slice(0, 1) : words).join(" "),
+    // A client may send a whole command line as one argument.
+    command: shown === "program" ? command.trimStart().split(/\s/, 1).join() : command,
     ports: request.query.getAll("ports").join(","),
   };
 }

@@ -1,7 +1,7 @@
 /** The rules that decide which Kubernetes audit events matter, in their order. */
 import type { DrawContext, DrawnEvent } from "../../model/event.ts";
 import { GROUP } from "../../model/observation.ts";
-import { at, type Field, list } from "../../model/json.ts";
+import { at, type Field, list, textAt } from "../../model/json.ts";
 import { type AuditRequest, isSession } from "./request.ts";
 
 /** The decision of the rules about an audit event. */
@@ -110,35 +110,89 @@ function writesSecret({ group, resource, verb }: AuditRequest): boolean {
   return (resource === "secrets" || resource === "configmaps") && group === "" && WRITES.has(verb);
 }
 
-/** The privileged containers that a request adds to a Pod. */
+/**
+ * The privileged containers that a request adds to a Pod, each once. One that the request does not show to be privileged
+ * (a patch copies the flag, admission sets it) is known from the answer alone.
+ */
 export function privilegedContainers(request: AuditRequest): readonly Field[] {
   const { group, resource, subresource, verb, requestObject, responseObject } = request;
   if (group !== "" || resource !== "pods") return [];
   if (subresource === "" && verb === "create") {
-    const requested = containersOf(requestObject).filter(isPrivileged);
-    return requested.length > 0 ? requested : containersOf(responseObject).filter(isPrivileged);
+    return byName([...containersOf(requestObject), ...containersOf(responseObject)].filter(isPrivileged));
   }
   const adds = subresource === "ephemeralcontainers" && WRITES.has(verb);
-  return adds ? addedContainers(requestObject, responseObject).filter(isPrivileged) : [];
+  return adds ? addedPrivileged(stepsOf(requestObject), responseObject) : [];
 }
 
-/** The containers that the request adds. The answer holds the whole Pod, whose other containers were judged before. */
-function addedContainers(requestObject: Field, responseObject: Field): readonly Field[] {
-  if (requestObject === undefined) return list(at(responseObject, "spec", "ephemeralContainers"));
-  if (Array.isArray(requestObject)) {
-    return requestObject.flatMap((step) => patchedContainers(at(step, "value")));
-  }
-  return list(at(requestObject, "spec", "ephemeralContainers"));
+/** A step of a JSON patch, without those that change nothing; any other body is one step that sets the whole Pod. */
+interface Step {
+  readonly path: string;
+  /** Undefined if the step copies or moves what the Pod has. */
+  readonly value: Field;
 }
 
-/** The value of a JSON patch step: a container, a list of them, or a spec. */
-function patchedContainers(value: Field): readonly Field[] {
-  return Array.isArray(value) ? value : [value, ...list(at(value, "ephemeralContainers"))];
+function stepsOf(requestObject: Field): readonly Step[] | undefined {
+  if (requestObject === undefined) return undefined;
+  if (!Array.isArray(requestObject)) return [{ path: "", value: requestObject }];
+  return requestObject.filter((step) => !["test", "remove"].includes(textAt(step, "op"))).map((step) => {
+    const copies = ["copy", "move"].includes(textAt(step, "op"));
+    const path = textAt(step, "path");
+    // The API server does not read what is before the first slash.
+    return { path: path.slice(path.indexOf("/")), value: copies ? undefined : at(step, "value") };
+  });
+}
+
+/** Paths at which a step can make an ephemeral container privileged, and those of its name and image. */
+const CONTAINER_PATH =
+  /^(?:\/spec(?:\/ephemeralContainers(?:\/[^/]*(?:\/(?:name|image|securityContext(?:\/privileged)?))?)?)?)?$/;
+const NAMING_PATH = /\/(?:name|image)$/;
+
+/**
+ * The ephemeral containers that the steps add, and that are privileged. The answer holds those of the whole Pod: those
+ * that the steps do not name were judged before. If a step without a name (`…/0/securityContext`) sets the flag, or copies
+ * what no answer shows, it may be that of any container that the steps name.
+ */
+function addedPrivileged(steps: readonly Step[] | undefined, responseObject: Field): readonly Field[] {
+  const answer = list(at(responseObject, "spec", "ephemeralContainers"));
+  const relevant = (steps ?? []).filter(({ path }) => CONTAINER_PATH.test(path));
+  const added = relevant.flatMap(containersIn);
+  const names = new Set(added.map((container) => textAt(container, "name")));
+  const copied = relevant.filter(({ value }) => value === undefined);
+  const isTouched = (container: Field) => !steps || copied.length > 0 || names.has(textAt(container, "name"));
+  const privileged = [...added, ...answer.filter(isTouched)].filter(isPrivileged);
+  const named = privileged.filter(hasName);
+  if (named.length > 0) return byName(named);
+  const isUnknown = answer.length === 0 && copied.some(({ path }) => !NAMING_PATH.test(path));
+  if (privileged.length === 0 && !isUnknown) return [];
+  const candidates = byName(added.filter(hasName));
+  return candidates.length > 0 ? candidates : [{}];
+}
+
+/** The containers, or parts of one, that a step sets. */
+function containersIn({ path, value }: Step): readonly Field[] {
+  const [, spec, kind, index, key, flag] = path.split("/");
+  if (flag !== undefined) return [{ securityContext: { privileged: value ?? null } }];
+  if (key !== undefined) return [{ [key]: value ?? null }];
+  if (index !== undefined) return [value];
+  if (kind !== undefined) return list(value);
+  return list(
+    spec === undefined ? at(value, "spec", "ephemeralContainers") : at(value, "ephemeralContainers"),
+  );
+}
+
+/** The first container of each name. */
+function byName(containers: readonly Field[]): readonly Field[] {
+  const named = Map.groupBy(containers, (container) => textAt(container, "name"));
+  return [...named.values()].map(([first]) => first);
 }
 
 function containersOf(pod: Field): readonly Field[] {
   const spec = at(pod, "spec");
   return ["containers", "initContainers", "ephemeralContainers"].flatMap((kind) => list(at(spec, kind)));
+}
+
+function hasName(container: Field): boolean {
+  return textAt(container, "name") !== "";
 }
 
 function isPrivileged(container: Field): boolean {
