@@ -1,7 +1,7 @@
 /** Tools come and go: what `/tools/status` says of a resource that is removed, and that no request asks for it any more. */
 import { assertEquals } from "@std/assert";
 import { createNamespaces, installCrds } from "../scripts/support/feed.ts";
-import { isObject } from "../src/model/json.ts";
+import { isObject, type JsonObject } from "../src/model/json.ts";
 import { CONFIG_MAPS, CUSTOM_RESOURCE_DEFINITIONS } from "../src/kube/core_resources.ts";
 import { fixedConnection } from "../src/kube/api.ts";
 import { createKubeClient } from "../src/kube/client.ts";
@@ -72,15 +72,24 @@ Deno.test("an unreadable payload, pushed or pulled, is the last error of its sou
     assertEquals(await app.metric("watcher_errors_total", { watcher: source }), 1);
     assertEquals(await app.metric("payload_errors_total", { source, reason: errorClass }), 1);
   }
+  await eventually("the state partial", async () => (await reportOf(app, "kube-bench"))?.state === "partial");
+  const stateMetric = (state: string) => app.metric("source_state", { source: "kube-bench", state });
+  assertEquals([await stateMetric("partial"), await stateMetric("synced")], [1, 0]);
+  assertEquals(await app.metric("watcher_status", { watcher: "kube-bench" }), 1);
   const { sources } = await statusOf(app.url);
   const trivy = isObject(sources) && isObject(sources.trivy) ? sources.trivy.events : undefined;
   assertEquals(trivy, { events: 0, created: 0, deduped: 0, filtered: 0, failed: 0, inFlight: 0 });
 });
 
-async function lastErrorOf({ url }: TestApp, source: string): Promise<unknown> {
+async function lastErrorOf(app: TestApp, source: string): Promise<unknown> {
+  const report = await reportOf(app, source);
+  return isObject(report?.lastError) ? report.lastError.class : undefined;
+}
+
+async function reportOf({ url }: TestApp, source: string): Promise<JsonObject | undefined> {
   const { sources } = await statusOf(url);
   const report = isObject(sources) ? sources[source] : undefined;
-  return isObject(report) && isObject(report.lastError) ? report.lastError.class : undefined;
+  return isObject(report) ? report : undefined;
 }
 
 async function stateOf({ url }: TestApp): Promise<unknown> {

@@ -37,6 +37,7 @@ function troubleOf(feed: Feed, state: SourceState): Pick<ReadyCondition, "reason
       return { reason: "Failing", message: `${whatIsRead(feed)} cannot be read; the log says why` };
     case "standby":
     case "listing":
+    case "partial":
     case "synced":
     case "serving":
       return undefined;

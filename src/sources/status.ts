@@ -3,15 +3,23 @@ import { viewId, type ViewKey, viewName } from "../model/view.ts";
 import { type Metrics, OTHER } from "../telemetry/metrics.ts";
 import type { Feed, Source } from "./source.ts";
 
-/** The state of a source or of one of its views. None of them makes the program unready. */
-export type SourceState =
-  | "standby" // another replica reads it
-  | "absent" // its resource is not served
-  | "forbidden" // RBAC denies reading it
-  | "listing"
-  | "synced"
-  | "failing"
-  | "serving"; // a webhook takes its events
+/** The states of a source or of one of its views, worst first. None of them makes the program unready. */
+const STATES = [
+  "failing",
+  "forbidden", // RBAC denies reading it
+  "listing",
+  "partial", // it is watched, but of some of its documents it is not known all that they report
+  "synced",
+  "serving", // a webhook takes its events
+  "absent", // its resource is not served
+  "standby", // another replica reads it
+] as const;
+
+/** The state of a source: the worst one of its views. */
+export type SourceState = typeof STATES[number];
+
+/** States in which a source is read or served. */
+const READ: ReadonlySet<SourceState> = new Set(["partial", "synced", "serving"]);
 
 /** What `/tools/status` says of a source. No payload text. */
 export interface SourceReport {
@@ -22,17 +30,6 @@ export interface SourceReport {
   readonly resources?: Readonly<Record<string, SourceState>>;
   readonly lastError?: { readonly class: string; readonly at: string };
 }
-
-/** Worst first: a source with several resources is has the worst of their states. */
-const ORDER: readonly SourceState[] = [
-  "failing",
-  "forbidden",
-  "listing",
-  "synced",
-  "serving",
-  "absent",
-  "standby",
-];
 
 interface Entry {
   source: Source;
@@ -63,8 +60,9 @@ export class SourceStates {
   remove(source: string): void {
     if (!this.#entries.delete(source)) return;
     const watcher = this.#metrics.sourceLabel(source);
-    if (watcher === OTHER) this.#publish(source);
-    else this.#metrics.watcherStatus.remove({ watcher });
+    if (watcher === OTHER) return this.#publish(source);
+    this.#metrics.watcherStatus.remove({ watcher });
+    for (const state of STATES) this.#metrics.sourceState.remove({ source: watcher, state });
   }
 
   /** Sets the state of one view or webhook path. */
@@ -89,8 +87,7 @@ export class SourceStates {
   /** The worst state of a source, or of those of its views that `among` picks. */
   state(source: string, among: (view: ViewKey) => boolean = () => true): SourceState {
     const views = [...this.#entries.get(source)?.views.values() ?? []].filter(({ view }) => among(view));
-    const states = new Set(views.map(({ state }) => state));
-    return ORDER.find((state) => states.has(state)) ?? "standby";
+    return worst(views.map(({ state }) => state));
   }
 
   report(): Readonly<Record<string, SourceReport>> {
@@ -118,7 +115,15 @@ export class SourceStates {
     const named = watcher === OTHER
       ? [...this.#entries.keys()].filter((name) => this.#metrics.sourceLabel(name) === OTHER)
       : [source];
-    const isRead = named.every((name) => ["synced", "serving"].includes(this.state(name)));
-    this.#metrics.watcherStatus.set({ watcher }, isRead ? 1 : 0);
+    const states = named.map((name) => this.state(name));
+    this.#metrics.watcherStatus.set({ watcher }, states.every((state) => READ.has(state)) ? 1 : 0);
+    const shown = worst(states);
+    for (const state of STATES) {
+      this.#metrics.sourceState.set({ source: watcher, state }, state === shown ? 1 : 0);
+    }
   }
+}
+
+function worst(states: readonly SourceState[]): SourceState {
+  return STATES.find((state) => states.includes(state)) ?? "standby";
 }

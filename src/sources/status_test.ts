@@ -26,3 +26,29 @@ Deno.test("SourceStates shows sources beyond 100 as one watcher, 1 while each of
   states.remove("tool-3");
   assertEquals([(await status())["other"], (await status())["tool-3"]], [1, undefined]);
 });
+
+Deno.test("SourceStates shows the worst state of a source's views, one of all states at a time", async () => {
+  const metrics = createMetrics();
+  const states = new SourceStates(metrics, systemClock);
+  const shown = async () => {
+    const { values } = await metrics.sourceState.get();
+    const own = values.filter(({ labels }) => labels.source === "tool");
+    return [own.length, own.filter(({ value }) => value === 1).map(({ labels }) => labels.state).join()];
+  };
+  states.add(postedSource("tool"));
+  assertEquals(await shown(), [8, "standby"]);
+  const view = (resource: string) => ({ source: "tool", resource });
+  for (
+    const [state, worst] of [["synced", "synced"], ["partial", "partial"], ["failing", "failing"]] as const
+  ) {
+    states.set(view("a"), "synced");
+    states.set(view("b"), state);
+    assertEquals(await shown(), [8, worst]);
+    assertEquals(states.report()["tool"]?.state, worst);
+  }
+  states.set(view("b"), "partial");
+  const { values } = await metrics.watcherStatus.get();
+  assertEquals(values.find(({ labels }) => labels.watcher === "tool")?.value, 1, "it is read");
+  states.remove("tool");
+  assertEquals(await shown(), [0, ""]);
+});

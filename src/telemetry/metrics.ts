@@ -118,6 +118,10 @@ export function createMetrics() {
       "reason",
     ]),
     watcherStatus: gauge("watcher_status", "1 while a source is read or served", ["watcher"]),
+    sourceState: gauge("source_state", "1 for the state in which a source is, 0 for the others", [
+      "source",
+      "state",
+    ]),
     watcherErrors: counter("watcher_errors_total", "Errors of a source", ["watcher", "error_type"]),
     scrapeDuration: histogram("scrape_duration_seconds", "One evaluation of a source", ["watcher"]),
     watchReconnects: counter("watch_reconnects_total", "Watches started again", ["resource", "reason"]),

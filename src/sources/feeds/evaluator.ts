@@ -1,7 +1,13 @@
 /** Evaluates the documents (reports, ConfigMaps) of one view: fairly by namespace, and again while they cannot be stored. */
 import type { Clock } from "../../model/time.ts";
 import type { Payload } from "../../model/event.ts";
-import { type ReportScope, type ViewKey, viewName, type Views } from "../../model/view.ts";
+import {
+  type ReportedFindings,
+  type ReportScope,
+  type ViewKey,
+  viewName,
+  type Views,
+} from "../../model/view.ts";
 import type { KubeObject } from "../../kube/api.ts";
 import { type Backoff, backoff, elapsed, settledWithin, type Sleep } from "../../kube/retry.ts";
 import type { IntakeResult, TakeContext } from "../../pipeline/intake.ts";
@@ -31,6 +37,8 @@ export interface EvaluatorOptions {
   readonly take: (payload: Payload, context: TakeDocument) => Promise<IntakeResult>;
   /** Reads a document again by key; undefined if it is gone. */
   readonly read: (key: string) => Promise<KubeObject | undefined>;
+  /** Called when the first document counts as not fully known (unreadable, cut by its tool, put off), and when none does any more. */
+  readonly onPartial?: (isPartial: boolean) => void;
   readonly signal: AbortSignal;
   readonly clock: Clock;
   readonly retryBackoff?: Backoff;
@@ -100,6 +108,9 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
   const namespaces = new Map<string, Progress>();
   /** Keys of documents that could not be read or stored. */
   const failed = new Set<string>();
+  /** Keys of documents that are not fully known. */
+  const partial = new Set<string>();
+  let isPartial = false;
   let round = 0;
   let allWaiting = 0;
   /** Resolves at the next change: a document is done, failed or was put off, or the signal aborted. */
@@ -205,7 +216,20 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
 
   /** Reports the document as unreadable, so that none of its findings is resolved. */
   function blind(key: string): void {
-    views.report(view, { key, fingerprints: [], readable: false });
+    report({ key, fingerprints: [], readable: false });
+  }
+
+  function report(findings: ReportedFindings): void {
+    views.report(view, findings);
+    if (findings.readable) partial.delete(findings.key);
+    else partial.add(findings.key);
+    tellPartial();
+  }
+
+  function tellPartial(): void {
+    if (isPartial === partial.size > 0) return;
+    isPartial = !isPartial;
+    options.onPartial?.(isPartial);
   }
 
   function stalled(): readonly Progress[] {
@@ -239,7 +263,7 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
     if (signal.aborted || began !== round) return;
     // An incomplete list, which its tool has cut, resolves nothing either.
     const readable = found.readable && result.payloadErrorCount === 0 && !result.isPartial;
-    views.report(view, {
+    report({
       key,
       fingerprints: result.fingerprints,
       readable,
@@ -264,6 +288,8 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
 
   function forget(key: string): void {
     failed.delete(key);
+    partial.delete(key);
+    tellPartial();
     views.gone(view, key);
   }
 
@@ -302,6 +328,8 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
     begin() {
       round++;
       failed.clear();
+      partial.clear();
+      tellPartial();
       for (const [namespace, { inWork, putOff }] of namespaces) {
         putOff.clear();
         if (inWork === 0) namespaces.delete(namespace);

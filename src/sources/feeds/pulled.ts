@@ -20,7 +20,7 @@ import {
 } from "../source.ts";
 import { CONFIG_MAPS } from "../../kube/core_resources.ts";
 import { createEvaluator, type Evaluator, type EvaluatorOptions, type ReadDocument } from "./evaluator.ts";
-import { watch, WATCH_TURN_MS, type WatchTuning } from "../../kube/watch.ts";
+import { watch, WATCH_TURN_MS, type WatchState, type WatchTuning } from "../../kube/watch.ts";
 import type { ChangeSignal } from "../../model/change_signal.ts";
 import type { Clock } from "../../model/time.ts";
 import type { Origin, Payload } from "../../model/event.ts";
@@ -296,17 +296,34 @@ function isKubernetesEvent({ apiVersion = "", kind }: KubeObject): boolean {
 
 /** Reads the view until `signal` aborts. */
 export async function readView(options: ReadViewOptions, signal: AbortSignal): Promise<void> {
-  const { type, api, watchTuning } = options;
+  const { type, api, view, states, watchTuning } = options;
   const failure = new AbortController();
+  let watched: WatchState = "listing";
+  let isPartial = false;
+  const showState = () => {
+    // After the abort, the next reader of the view may have set its state already.
+    if (!signal.aborted) states.set(view, watched === "synced" && isPartial ? "partial" : watched);
+  };
   const evaluator = createEvaluator({
     ...options,
+    onPartial(now) {
+      isPartial = now;
+      showState();
+    },
     ...(watchTuning?.sleep && { sleep: watchTuning.sleep }),
     signal: AbortSignal.any([signal, failure.signal]),
     read: (key) => readAgain(api, type, key),
   });
   const running = evaluator.run();
   try {
-    await followView(options, { evaluator, signal });
+    await followView(options, {
+      evaluator,
+      signal,
+      onState(now) {
+        watched = now;
+        showState();
+      },
+    });
   } finally {
     failure.abort();
     await running;
@@ -316,9 +333,13 @@ export async function readView(options: ReadViewOptions, signal: AbortSignal): P
 /** Lists and watches; lists again at each resync and each call for re-evaluation. */
 async function followView(
   options: ReadViewOptions,
-  { evaluator, signal }: { readonly evaluator: Evaluator; readonly signal: AbortSignal },
+  { evaluator, signal, onState }: {
+    readonly evaluator: Evaluator;
+    readonly signal: AbortSignal;
+    readonly onState: (state: WatchState) => void;
+  },
 ): Promise<void> {
-  const { view, states, views, metrics, clock, beat, watchTuning: { random } = {} } = options;
+  const { view, views, metrics, clock, beat, watchTuning: { random } = {} } = options;
   const events = watch<KubeObject>(options.api, options.type, {
     deniedBackoff: backoff({ maxMs: DENIED_MS, ...(random && { random }) }),
     ...options.scope,
@@ -327,10 +348,7 @@ async function followView(
     metrics,
     clock,
     beat,
-    onState: (state) => {
-      // After the abort, the next reader of the view may have set its state already.
-      if (!signal.aborted) states.set(view, state);
-    },
+    onState,
   });
   using _listener = options.evaluateAgain.subscribe(() => events.relist());
   /** Waits for the intake without a due beat, because it waits as long as the API server is unreachable. */

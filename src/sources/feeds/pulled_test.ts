@@ -233,6 +233,46 @@ Deno.test("readView() completes an evaluation even if calls for another come fas
   assertEquals(taken, before + 20);
 });
 
+Deno.test("readView() is partial while one document is unreadable or cut by its tool, until it is whole or gone", async () => {
+  const parts = new Map<string, Partial<IntakeResult>>();
+  await using w = viewWorld((key) => Promise.resolve({ ...STORED, ...parts.get(key) }));
+  const change = async (key: string, part: Partial<IntakeResult>) => {
+    parts.set(key, part);
+    w.put(key);
+    await w.time.advance(0);
+    return w.state();
+  };
+  assertEquals(await change("shop/a", {}), "synced");
+  assertEquals(await change("shop/b", { payloadErrorCount: 1 }), "partial");
+  assertEquals(await change("shop/a", { isPartial: true }), "partial");
+  assertEquals(await change("shop/b", {}), "partial");
+  w.relist();
+  await w.time.advance(0);
+  assertEquals([w.state(), w.documents.unread], ["partial", ["shop/a"]]);
+  assertEquals(await change("shop/a", {}), "synced");
+  assertEquals(await change("shop/b", { payloadErrorCount: 1 }), "partial");
+  w.remove("shop/b");
+  await w.time.advance(0);
+  assertEquals(w.state(), "synced");
+  assertEquals(await change("shop/b", { payloadErrorCount: 1 }), "partial");
+  w.api.deny(TYPE.plural, 403);
+  w.relist();
+  await w.time.advance(0);
+  assertEquals(w.state(), "forbidden", "that it cannot be read at all is worse");
+});
+
+Deno.test("readView() is partial while a namespace that takes no writes has documents that are put off", async () => {
+  const writable = Promise.withResolvers<IntakeResult>();
+  await using w = viewWorld((key) => key.startsWith("shop/") ? Promise.resolve(STORED) : writable.promise);
+  for (let report = 0; report < 20; report++) w.put(`full/report-${report}`);
+  w.put("shop/report");
+  await w.time.advance(60_000);
+  assertEquals([w.state(), w.documents.reporting.includes("shop/report")], ["partial", true]);
+  writable.resolve(STORED);
+  await w.time.advance(60_000);
+  assertEquals([w.state(), w.documents.unread], ["synced", []]);
+});
+
 Deno.test("a retry that ends after a new list does not restore a report that the list lacks", async () => {
   const retry = Promise.withResolvers<IntakeResult>();
   await using w = viewWorld((key, attempt) => {
