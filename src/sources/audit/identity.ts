@@ -1,6 +1,6 @@
 /** Which audit events are one act: a request by its key, or the repeats of a program or of refusals. */
 import type { DrawnEvent } from "../../model/event.ts";
-import { workloadOf } from "../../model/identity.ts";
+import { sha256, workloadOf } from "../../model/identity.ts";
 import { type JsonObject, withoutEmpty } from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
 import { resourceOf } from "../objects.ts";
@@ -80,7 +80,8 @@ function actOf({ request, eventType, resource, images }: Act): JsonObject {
     name,
     eventType,
     ...session,
-    command: session.command.slice(0, MAX_COMMAND),
+    // A long command is not shown to its end, but it is another act where its end differs.
+    command: session.command.length > MAX_COMMAND ? sha256(session.command) : session.command,
     images: [...images],
   });
 }

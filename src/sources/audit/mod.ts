@@ -315,6 +315,6 @@ function detailsOf({ item, request, verdict, session, containers, images, worklo
     userAgent: textAt(item, "userAgent"),
     decision: request.decision,
     decisionReason: text(at(item, "annotations", "authorization.k8s.io/reason")),
-    ...(request.hasMoreIPs && { truncated: true }),
+    ...((request.hasMoreIPs || session.command.length > MAX_COMMAND) && { truncated: true }),
   });
 }

@@ -645,6 +645,11 @@ Deno.test("audit shows container, command and ports of a session, and with AUDIT
   ]);
   const programAlone = { setting: settingsWith({ AUDIT_COMMANDS: "program" }).of };
   assertEquals(told(exec, programAlone)[2], "cat");
+  assertEquals(told(session("exec", "command=a%26b%3Dc+d&command=%C3%A9"))[2], "a&b=c d é");
+  for (const broken of ["%", "%zz", "%ff"]) {
+    const [, , command] = told(session("exec", `command=mysql%20-phunter2%20x&command=${broken}`));
+    assertEquals(String(command).slice(0, 14), "mysql -p*** x ", broken);
+  }
   for (const command of ["mysql%20-h%20db%20secretword", "%20mysql%09secretword", "mysql%0Asecretword"]) {
     const [message, , program] = told(session("exec", `command=${command}`), programAlone);
     assertEquals([program, String(message).includes("secretword")], ["mysql", false]);
@@ -664,6 +669,46 @@ Deno.test("audit shows container, command and ports of a session, and with AUDIT
   for (let before = 980; before < 1_024; before++) {
     const [, , command] = told(session("exec", `command=${"x".repeat(before)}&command=${token}`));
     assertEquals(String(command).includes("ghp_a"), false, "no part of a secret at the cut");
+  }
+});
+
+Deno.test("audit reads a session's command whole, wherever it stands in the query and however it is escaped", () => {
+  const exec = (query: string, user = "jane") =>
+    act("get /pods/exec", {
+      user: { username: user },
+      requestURI: `/api/v1/namespaces/shop/pods/x/exec?${query}`,
+      responseStatus: { code: 101 },
+    });
+  const padding = `x=${"y".repeat(20_000)}&${"a&c=&".repeat(5_000)}`;
+  for (
+    const query of [
+      `${padding}container=app&command=cat&command=%2Fx`,
+      `c%6fntainer=app&${padding}%63%6F%6D%6D%61%6E%64=cat&comm%61nd=/x`,
+      `command=cat&${padding}command=%2Fx&container=app&container=other&commands=no&%zz=&command`,
+    ]
+  ) {
+    const details = events(exec(query))[0]?.details;
+    assertEquals([details?.container, details?.command], ["app", "cat /x"]);
+    assertEquals(details?.truncated, undefined);
+  }
+  const long = (end: string) =>
+    exec(`command=sh&command=${"x".repeat(9_000)}${end}`, "system:serviceaccount:a:b");
+  assertEquals(events(long("1"))[0]?.details.truncated, true);
+  assertEquals([distinct([long("1"), long("1")]), distinct([long("1"), long("2")])], [1, 2]);
+});
+
+Deno.test("audit reads a query in time that grows with its length alone", () => {
+  for (const unit of ["a&", "&", "c&", "command=a&", "%63&", "command", "container=", "%", "command=%ff&"]) {
+    const timeOf = (length: number) => {
+      const requestURI = `/x?${unit.repeat(Math.ceil(length / unit.length))}`;
+      const start = performance.now();
+      for (let round = 0; round < 262_144 / length; round++) events(act("get /pods/exec", { requestURI }));
+      return performance.now() - start;
+    };
+    timeOf(262_144);
+    const ratios: number[] = [];
+    do ratios.push(timeOf(262_144) / timeOf(16_384)); while (Math.min(...ratios) >= 4 && ratios.length < 20);
+    assert(Math.min(...ratios) < 4, `${JSON.stringify(unit)}: ${ratios}`);
   }
 });
 

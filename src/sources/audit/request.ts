@@ -25,7 +25,7 @@ export interface AuditRequest extends ApiRequest {
   /** The authorizer's: `allow`, `forbid`, or "". */
   readonly decision: string;
   readonly uri: string;
-  readonly query: URLSearchParams;
+  readonly query: Query;
   /** The last of `sourceIPs`, at most 16, and whether there are more. */
   readonly sourceIPs: readonly string[];
   readonly hasMoreIPs: boolean;
@@ -37,10 +37,13 @@ export interface AuditRequest extends ApiRequest {
   readonly responseObject: Field;
 }
 
+/** The values of the parameters of a request that are read, in their order. */
+type Query = Readonly<Record<"command" | "container" | "dryRun" | "ports", readonly string[]>>;
+
 /** A session in a container: exec, attach or portforward. */
 export interface AuditSession {
   readonly container: string;
-  /** One line, as far as the query is read; "" for attach and portforward. */
+  /** One line; "" for attach and portforward. */
   readonly command: string;
   readonly ports: string;
 }
@@ -48,9 +51,11 @@ export interface AuditSession {
 const SESSIONS: ReadonlySet<string> = new Set(["exec", "attach", "portforward"]);
 /** Most of `sourceIPs` that are shown: a client can send any number of them. */
 const MAX_ADDRESSES = 16;
-/** Characters of a query that are read. */
-const MAX_QUERY = 16_384;
-/** Characters of a command that are shown, and that distinguish one act from another. */
+/** How the names of the parameters that are read begin: as themselves, or with an escape. */
+const FIRST_CHARACTERS = "%cdp";
+/** Longest such name, with each of its characters written as an escape. */
+const MAX_NAME = 3 * "container".length;
+/** Characters of a command that are shown. */
 export const MAX_COMMAND = 1_024;
 
 /** Reads an audit event of any shape. */
@@ -75,7 +80,7 @@ export function readRequest(item: Json): AuditRequest {
     uri,
     // The query holds commands and tokens.
     path: mark < 0 ? uri : uri.slice(0, mark),
-    query: new URLSearchParams(mark < 0 ? "" : uri.slice(mark + 1, mark + 1 + MAX_QUERY)),
+    query: parametersIn(mark < 0 ? "" : uri.slice(mark + 1)),
     sourceIPs: addresses.slice(-MAX_ADDRESSES).map(text),
     hasMoreIPs: addresses.length > MAX_ADDRESSES,
     address: text(addresses.at(-1)),
@@ -84,6 +89,38 @@ export function readRequest(item: Json): AuditRequest {
     requestObject: at(item, "requestObject"),
     responseObject: at(item, "responseObject"),
   };
+}
+
+/** The parameters that are read. A client can put any number of others before them. */
+function parametersIn(query: string): Query {
+  const values: Record<keyof Query, string[]> = { command: [], container: [], dryRun: [], ports: [] };
+  const decode = decoderFor(query);
+  for (let start = 0; start < query.length;) {
+    const next = query.indexOf("&", start);
+    const end = next < 0 ? query.length : next;
+    if (FIRST_CHARACTERS.includes(query.charAt(start))) {
+      const equals = query.slice(start, Math.min(end, start + MAX_NAME + 1)).indexOf("=");
+      const name = equals < 0 ? "" : decode(query.slice(start, start + equals));
+      if (isRead(name)) values[name].push(decode(query.slice(start + equals + 1, end).replaceAll("+", " ")));
+    }
+    start = end + 1;
+  }
+  return values;
+}
+
+function isRead(name: string): name is keyof Query {
+  return name === "command" || name === "container" || name === "dryRun" || name === "ports";
+}
+
+/** Decodes parts of a query. If it has bytes that are no UTF-8, each is taken for a character: to throw for each would take long. */
+function decoderFor(query: string): (part: string) => string {
+  try {
+    decodeURIComponent(query);
+    return decodeURIComponent;
+  } catch {
+    return (part) =>
+      part.replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+  }
 }
 
 /** True for exec, attach and portforward, whatever the verb: over WebSocket it is `get`. */
@@ -97,12 +134,12 @@ export function sessionOf(
   { shown }: { readonly shown: "full" | "program" },
 ): AuditSession {
   if (!isSession(request)) return { container: "", command: "", ports: "" };
-  const command = request.query.getAll("command").join(" ");
+  const command = request.query.command.join(" ");
   return {
-    container: request.query.get("container") ?? "",
+    container: request.query.container[0] ?? "",
     // A client may send a whole command line as one argument.
     command: shown === "program" ? command.trimStart().split(/\s/, 1).join() : command,
-    ports: request.query.getAll("ports").join(","),
+    ports: request.query.ports.join(","),
   };
 }
 

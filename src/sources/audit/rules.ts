@@ -95,7 +95,7 @@ function isDryRun(request: AuditRequest): boolean {
 }
 
 function asksForDryRun({ query }: AuditRequest): boolean {
-  return query.getAll("dryRun").includes("All");
+  return query.dryRun.includes("All");
 }
 
 function changesExceptions({ group, resource, subresource, verb }: AuditRequest): boolean {
