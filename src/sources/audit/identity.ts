@@ -20,6 +20,8 @@ export interface Act {
   readonly eventType: string;
   readonly resource: Resource | undefined;
   readonly images: readonly string[];
+  /** See `AuditVerdict`. */
+  readonly mayBeDryRun?: true;
 }
 
 /**
@@ -66,8 +68,8 @@ export function builtInResource({ group, resource }: AuditRequest): Resource | u
   return isBuiltIn ? built : undefined;
 }
 
-function actOf({ request, eventType, resource, images }: Act): JsonObject {
-  const { user, verb, namespace } = request;
+function actOf({ request, eventType, resource, images, mayBeDryRun }: Act): JsonObject {
+  const { user, verb, namespace, code } = request;
   const name = resource?.kind !== undefined && GENERATED.has(resource.kind)
     ? workloadOf(resource)
     : resource?.name;
@@ -79,6 +81,8 @@ function actOf({ request, eventType, resource, images }: Act): JsonObject {
     namespace,
     name,
     eventType,
+    // An act that is known to have happened is no repeat of one that may not have.
+    outcome: code === 0 ? "unknown" : mayBeDryRun ? "unproven" : "",
     ...session,
     // A long command is not shown to its end, but it is another act where its end differs.
     command: session.command.length > MAX_COMMAND ? sha256(session.command) : session.command,

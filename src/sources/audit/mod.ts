@@ -149,7 +149,7 @@ function toEvent(item: Json, { request, context }: Judging): DrawnEvent {
     details: detailsOf(act),
     prose: NAMES,
     ...(detectedAt !== "" ? { detectedAt } : {}),
-    ...identityOf({ ...act, eventType: verdict.eventType }),
+    ...identityOf({ ...act, ...verdict }),
     latenessMs: LATENESS_MS,
     // Another replica, or this one before a restart, may have counted the session at its first stage.
     ...(isSession(request) && request.stage !== "ResponseStarted" && { isLaterStage: true }),

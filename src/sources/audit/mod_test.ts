@@ -475,6 +475,10 @@ Deno.test("audit counts the repeats of a program in one Observation, and every a
     assertEquals(by(program, "get /pods/exec", commands), 10, "other commands are other acts");
     assertEquals(by(program, "create /pods", images), 10, "other images are other acts");
   }
+  const first = (rest: JsonObject) => (index: number) => index === 0 ? rest : {};
+  const unproven = { requestURI: "/api/v1/namespaces/shop/secrets/x?dryRun=All" };
+  assertEquals(by(controller, "delete /secrets", first(unproven)), 2, "a deletion is no repeat of a dry run");
+  assertEquals(by(controller, "delete /secrets", first({ responseStatus: {} })), 2, "an unknown outcome");
   const loopback = { username: "system:apiserver", groups: ["system:masters"] };
   assertEquals(by(loopback, "patch /configmaps"), 1);
   for (
