@@ -15,8 +15,8 @@ const DEADLINE_MS = 5_000;
 /** Candidates at most. */
 const MAX_VALUES = 1_000;
 
-/** Flags that stand before the word that is completed, by the names that commands give them. */
-export type GivenFlags = Readonly<Record<string, string>>;
+/** Flags before the word that is completed, by the names that commands give them, with all their values. */
+export type GivenFlags = Readonly<Record<string, readonly string[]>>;
 
 /** What each name of an argument or a flag's value takes from an Observation. */
 const OF_OBSERVATIONS: Readonly<Record<string, (row: ObservationRow) => string>> = {
@@ -74,22 +74,29 @@ interface Collecting {
 }
 
 async function collect(name: string, { found, given, settings, signal }: Collecting): Promise<void> {
-  const { kubeconfig, context, as } = given;
+  const last = (flag: string) => given[flag]?.at(-1);
+  const flags = {
+    kubeconfig: last("kubeconfig"),
+    context: last("context"),
+    as: last("as"),
+    asGroup: given["asGroup"],
+    asUid: last("asUid"),
+  };
   if (name === "context") {
-    const names = await contextNames(clusterChoice({ kubeconfig }, settings));
+    const names = await contextNames(clusterChoice(flags, settings));
     for (const each of names) found.set(each, { count: 0, worst: "UNKNOWN" });
     return;
   }
-  const connection = await connectionOf({ kubeconfig, context, as }, settings);
+  const connection = await connectionOf(flags, settings);
   if (signal.aborted) return;
   using api = createKubeClient(connection);
   if (name === "namespace" && await collectNamespaces(api, found, signal)) return;
-  const namespace = given["allNamespaces"] ? undefined : given["namespace"] ?? connection.namespace;
+  const namespace = given["allNamespaces"] ? undefined : last("namespace") ?? connection.namespace;
   const selection: Selection = {
     ...(name === "namespace" ? {} : { namespace }),
-    ...(name !== "source" && { source: given["source"] }),
-    ...(name !== "rule" && { rule: given["rule"] }),
-    ...(name !== "workload" && { workload: given["workload"] }),
+    ...(name !== "source" && { source: last("source") }),
+    ...(name !== "rule" && { rule: last("rule") }),
+    ...(name !== "workload" && { workload: last("workload") }),
   };
   const valueOf = OF_OBSERVATIONS[name] ?? ((row) => row.namespace);
   for await (const page of readObservations(api, selection, { signal })) {

@@ -85,14 +85,19 @@ function placeOf(program: Command, words: readonly string[]): Place {
 
 function next(place: Place, word: string): Place {
   const { command, positionals, ended, flag, given } = place;
-  if (flag) return { ...place, flag: undefined, given: { ...given, [flag.attributeName()]: word } };
+  if (flag) return { ...place, flag: undefined, given: withValues(given, { [flag.attributeName()]: word }) };
   if (!ended && word === "--") return { ...place, ended: true };
   if (!ended && word.startsWith("-") && word !== "-") {
     const { values, waiting } = flagsOf(command, word);
-    return { ...place, flag: waiting, given: { ...given, ...values } };
+    return { ...place, flag: waiting, given: withValues(given, values) };
   }
   const inner = positionals === 0 ? command.commands.find((each) => each.name() === word) : undefined;
   return inner ? { ...place, command: inner } : { ...place, positionals: positionals + 1 };
+}
+
+function withValues(given: GivenFlags, values: Readonly<Record<string, string>>): GivenFlags {
+  const added = Object.entries(values).map(([flag, value]) => [flag, [...given[flag] ?? [], value]] as const);
+  return { ...given, ...Object.fromEntries(added) };
 }
 
 /** The flags of a word such as `--output`, `--output=json`, `-o`, `-Ao` or `-ojson`; `waiting`: its value is the next word. */

@@ -1,4 +1,6 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
+import { apiServer } from "../../tests/support/api_server.ts";
+import { kubeconfigOf } from "../../tests/support/readers.ts";
 import { readSettings } from "../settings.ts";
 import { processIo } from "./io.ts";
 import { main } from "./main.ts";
@@ -31,6 +33,22 @@ Deno.test("completeLine() completes flags and their values, in every way kubectl
   // The value is part of the word already.
   assertEquals(await complete("check", "-oyaml", "--rb"), ["--rbac", ":4"]);
   assertEquals(await complete("explain", "--nonsense", "x", "--sou"), ["--source", ":4"]);
+});
+
+Deno.test("completeLine() reads the cluster as the user of --as, in every group of --as-group", async () => {
+  await using server = apiServer(() =>
+    Response.json({ metadata: {}, items: [{ metadata: { name: "shop" } }] })
+  );
+  await using file = await kubeconfigOf(server.url);
+  const user = ["--as", "jane", "--as-group", "devs", "--as-group=ops", "--as-uid", "7"];
+  assertEquals(await complete("get", "--kubeconfig", file.path, ...user, "-n", ""), ["shop", ":4"]);
+  assert(server.seen.length > 0);
+  for (const { headers } of server.seen) {
+    const sent = ["impersonate-user", "impersonate-group", "impersonate-uid"].map((name) =>
+      headers.get(name)
+    );
+    assertEquals(sent, ["jane", "devs, ops", "7"]);
+  }
 });
 
 Deno.test("completeLine() leaves files to the shell, and has no flags after --", async () => {

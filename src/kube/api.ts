@@ -483,6 +483,8 @@ export interface InClusterOptions {
   readonly port: string;
   /** Where the service account is mounted. */
   readonly folder?: string;
+  /** Further headers of each request. */
+  readonly headers?: NonNullable<Endpoint["headers"]>;
   readonly clock?: Clock;
   /** How long a token is used before its file is read again. The kubelet writes a new one well before expiry. */
   readonly maxAgeMs?: number;
@@ -507,7 +509,9 @@ export async function inClusterConnection(options: InClusterOptions): Promise<Co
     async read(): Promise<Endpoint> {
       const token = (await readOr(readFile, `${folder}/token`)).trim();
       if (token === "") throw new Error(`Cannot read "${folder}/token": it is empty`);
-      return { server, authorization: `Bearer ${token}`, caPem: await readOr(readFile, `${folder}/ca.crt`) };
+      const caPem = await readOr(readFile, `${folder}/ca.crt`);
+      const headers = options.headers && { headers: options.headers };
+      return { server, authorization: `Bearer ${token}`, caPem, ...headers };
     },
   });
   await endpoint();

@@ -8,11 +8,11 @@ import { connectionOf } from "../connect.ts";
 const log = logger("main");
 
 /** Runs the controller; resolves with the exit code once it has stopped. */
-export async function runController({ settings, kubeconfig, context }: RunOptions): Promise<number> {
+export async function runController({ settings, ...flags }: RunOptions): Promise<number> {
   const format = settings.logFormat ?? (Deno.stdout.isTerminal() ? "text" : "json");
   configureLogging({ level: settings.logLevel, format });
   log.info("Starting", { version: VERSION, commit: COMMIT, deno: Deno.version.deno });
-  const connection = await connectionOf({ kubeconfig, context }, settings);
+  const connection = await connectionOf(flags, settings);
   log.info("Cluster found", { cluster: connection.description });
   // Before the first probe is answered, so that no signal finds the process without its listeners.
   const stopped = stopSignal();

@@ -15,7 +15,7 @@ export function run(program: Command, { settings, run: runController, finish }: 
       ["run --kubeconfig ~/.kube/dev --context dev", "on another cluster"],
     ],
   });
-  clusterFlags(command).action(({ kubeconfig, context }: ClusterFlags) =>
-    finish(runController({ settings: settings(), kubeconfig, context }))
+  clusterFlags(command).action((flags: ClusterFlags) =>
+    finish(runController({ ...flags, settings: settings() }))
   );
 }

@@ -16,8 +16,23 @@ import {
   SERVICE_ACCOUNT_FOLDER,
 } from "../api.ts";
 
+/** The user to act as, by kubectl's flags. Each one replaces the field of the kubeconfig, as with kubectl. */
+export interface Impersonation {
+  /** `--as`. */
+  readonly as?: string | undefined;
+  /** `--as-group`. */
+  readonly asGroup?: readonly string[] | undefined;
+  /** `--as-uid`. */
+  readonly asUid?: string | undefined;
+}
+
+/** The flags give groups or a UID, and neither they nor the kubeconfig name the user. */
+export class ImpersonationError extends Error {
+  override readonly name = "ImpersonationError";
+}
+
 /** Flags and environment variables. They are passed in: nothing in this file reads them. */
-export interface ClusterChoice {
+export interface ClusterChoice extends Impersonation {
   /** `--kubeconfig`. */
   readonly kubeconfig?: string | undefined;
   /** `--context`. */
@@ -36,19 +51,18 @@ export interface ClusterChoice {
 
 /** `--kubeconfig` and `--context`, else the Pod's service account, else `KUBECONFIG`, else `~/.kube/config`. */
 export async function findConnection(choice: ClusterChoice): Promise<Connection> {
-  const { kubeconfig, context, serviceHost, servicePort } = choice;
+  const { kubeconfig, context, serviceHost, servicePort, as, asGroup, asUid } = choice;
+  const impersonation = { as, asGroup, asUid };
   const clock = choice.clock ? { clock: choice.clock } : {};
-  if (kubeconfig) {
-    return await kubeconfigConnection({ paths: [kubeconfig], ...(context ? { context } : {}), ...clock });
-  }
+  const ofFiles = { ...impersonation, ...(context ? { context } : {}), ...clock };
+  if (kubeconfig) return await kubeconfigConnection({ paths: [kubeconfig], ...ofFiles });
   const folder = choice.serviceAccountFolder ?? SERVICE_ACCOUNT_FOLDER;
   if (!context && serviceHost && servicePort && await isFile(join(folder, "token"))) {
-    return await inClusterConnection({ host: serviceHost, port: servicePort, folder, ...clock });
+    const headers = impersonationHeaders(impersonation, {});
+    return await inClusterConnection({ host: serviceHost, port: servicePort, folder, headers, ...clock });
   }
   const paths = await defaultPaths(choice);
-  if (paths.length > 0) {
-    return await kubeconfigConnection({ paths, ...(context ? { context } : {}), ...clock });
-  }
+  if (paths.length > 0) return await kubeconfigConnection({ paths, ...ofFiles });
   throw new Error(
     "Cannot find a cluster: no --kubeconfig, no service account of a Pod, no KUBECONFIG and no ~/.kube/config. Name one with --kubeconfig",
   );
@@ -78,7 +92,7 @@ async function isFile(path: string): Promise<boolean> {
 }
 
 /** Which kubeconfig, and which of its contexts. */
-export interface KubeconfigOptions {
+export interface KubeconfigOptions extends Impersonation {
   /** The files, the first to name something wins, as with kubectl. */
   readonly paths: readonly string[];
   /** Instead of the files' current context. */
@@ -91,8 +105,15 @@ export interface KubeconfigOptions {
 interface Loaded {
   readonly text: string;
   readonly config: KubeConfig;
-  /** Token file of each user: client-node reads another spelling than kubectl writes. */
-  readonly tokenFiles: ReadonlyMap<string, string>;
+  readonly users: ReadonlyMap<string, UserFields>;
+}
+
+/** What client-node does not read of a user, or reads by another name than kubectl writes. */
+interface UserFields extends Impersonation {
+  /** `tokenFile`. */
+  readonly tokenFile?: string | undefined;
+  /** `as-user-extra`. */
+  readonly asUserExtra?: Readonly<Record<string, readonly string[]>>;
 }
 
 /** The least time between two reads after a 401: each may start an exec plugin. */
@@ -112,7 +133,7 @@ export async function kubeconfigConnection(options: KubeconfigOptions): Promise<
     async read(fresh) {
       const now = await load(paths, where);
       if (fresh || now.text !== loaded.text) loaded = now;
-      return await toEndpoint(loaded, { context, where });
+      return await toEndpoint(loaded, { context, where, impersonation: options });
     },
   });
   await endpoint();
@@ -127,7 +148,7 @@ export async function kubeconfigConnection(options: KubeconfigOptions): Promise<
 async function load(paths: readonly string[], where: string): Promise<Loaded> {
   const { KubeConfig } = await import("@kubernetes/client-node");
   const config = new KubeConfig();
-  const tokenFiles = new Map<string, string>();
+  const users = new Map<string, UserFields>();
   const texts: string[] = [];
   for (const path of paths) {
     try {
@@ -138,7 +159,7 @@ async function load(paths: readonly string[], where: string): Promise<Loaded> {
       part.makePathsAbsolute(folder);
       for (const { exec } of part.users) resolveCommand(exec, folder);
       merge(config, part);
-      await collectTokenFiles(tokenFiles, { text, folder });
+      await collectUsers(users, { text, folder });
       texts.push(text);
     } catch (cause) {
       // As with kubectl, a file of a list may be missing.
@@ -150,7 +171,7 @@ async function load(paths: readonly string[], where: string): Promise<Loaded> {
     }
   }
   if (texts.length === 0) throw new Error(`Cannot read kubeconfig "${where}": none of these files exists`);
-  return { text: texts.join("\0"), config, tokenFiles };
+  return { text: texts.join("\0"), config, users };
 }
 
 /** As with kubectl, a command with a separator in it is beside the file, and any other is looked up in PATH. */
@@ -178,8 +199,8 @@ function isPlain({ server }: { readonly server: string }): boolean {
   return server.startsWith("http://");
 }
 
-async function collectTokenFiles(
-  into: Map<string, string>,
+async function collectUsers(
+  into: Map<string, UserFields>,
   { text, folder }: { readonly text: string; readonly folder: string },
 ): Promise<void> {
   // A module of our own: imported directly, a CommonJS package has no named exports in a bundle.
@@ -188,16 +209,65 @@ async function collectTokenFiles(
   const users = isObject(document) ? document["users"] : undefined;
   for (const entry of Array.isArray(users) ? users : []) {
     if (!isObject(entry) || !isObject(entry["user"]) || typeof entry["name"] !== "string") continue;
-    const path = entry["user"]["tokenFile"];
-    if (typeof path === "string" && !into.has(entry["name"])) into.set(entry["name"], resolve(folder, path));
+    const { name, user } = entry;
+    if (into.has(name)) continue;
+    const textsAt = (field: string) => textsOf(user[field], `users.${name}.${field}`);
+    const extra = user["as-user-extra"] ?? {};
+    if (!isObject(extra)) throw new Error(`at users.${name}.as-user-extra: expected lists of strings by key`);
+    const [tokenFile] = textsAt("tokenFile");
+    into.set(name, {
+      tokenFile: tokenFile === undefined ? undefined : resolve(folder, tokenFile),
+      as: textsAt("as")[0],
+      asGroup: textsAt("as-groups"),
+      asUid: textsAt("as-uid")[0],
+      asUserExtra: Object.fromEntries(
+        Object.entries(extra).map((
+          [key, value],
+        ) => [key, textsOf(value, `users.${name}.as-user-extra.${key}`)]),
+      ),
+    });
   }
+}
+
+/** The texts of a field that holds one or a list. Throws for anything else: a user that is not understood is no other user. */
+function textsOf(value: unknown, path: string): readonly string[] {
+  const texts = [value ?? []].flat();
+  if (texts.every((text) => typeof text === "string")) return texts.filter((text) => text !== "");
+  throw new Error(`at ${path}: expected a string or a list of strings`);
+}
+
+/** The headers that impersonate, the flags before the fields of the kubeconfig. */
+function impersonationHeaders(flags: Impersonation, user: UserFields): NonNullable<Endpoint["headers"]> {
+  const name = flags.as || user.as;
+  const groups = flags.asGroup?.length ? flags.asGroup : user.asGroup ?? [];
+  const uid = flags.asUid || user.asUid;
+  const extra = Object.entries(user.asUserExtra ?? {});
+  if (!name) {
+    if (flags.asGroup?.length || flags.asUid) {
+      throw new ImpersonationError("--as-group and --as-uid take --as, the name of the user");
+    }
+    if (groups.length === 0 && uid === undefined && extra.length === 0) return {};
+    throw new Error("as-groups, as-uid and as-user-extra of its user take as, the name of the user");
+  }
+  return {
+    "impersonate-user": name,
+    ...(groups.length > 0 && { "impersonate-group": groups }),
+    ...(uid && { "impersonate-uid": uid }),
+    ...Object.fromEntries(
+      extra.map(([key, values]) => [`impersonate-extra-${encodeURIComponent(key).toLowerCase()}`, values]),
+    ),
+  };
 }
 
 const SHOWN_CONTEXTS = 20;
 
 async function toEndpoint(
-  { config, tokenFiles }: Loaded,
-  { context, where }: { readonly context: string; readonly where: string },
+  { config, users }: Loaded,
+  { context, where, impersonation }: {
+    readonly context: string;
+    readonly where: string;
+    readonly impersonation: Impersonation;
+  },
 ): Promise<Endpoint> {
   const cannot = (why: string, cause?: unknown) =>
     new Error(`Cannot use context "${context}" of ${where}: ${why}`, { cause });
@@ -225,29 +295,31 @@ async function toEndpoint(
   const applied: RequestOptions = {};
   try {
     await config.applyToHTTPSOptions(applied);
-    const userName = config.getCurrentUser()?.name ?? "";
-    const tokenFile = tokenFiles.get(userName);
+    const user = users.get(config.getCurrentUser()?.name ?? "") ?? {};
     const headers = headersOf(applied);
-    if (tokenFile !== undefined) {
-      headers.set("authorization", `Bearer ${(await Deno.readTextFile(tokenFile)).trim()}`);
+    if (user.tokenFile !== undefined) {
+      headers.set("authorization", `Bearer ${(await Deno.readTextFile(user.tokenFile)).trim()}`);
     }
     return compose({
       server: cluster.server,
       proxyUrl: cluster.proxyUrl,
       applied,
       headers,
+      impersonation: impersonationHeaders(impersonation, user),
       caPem: await caOf(cluster),
     });
   } catch (cause) {
+    if (cause instanceof ImpersonationError) throw cause;
     throw cannot(errorMessage(cause).trim() || "no reason given", cause);
   }
 }
 
-function compose({ server, proxyUrl, applied, headers, caPem }: {
+function compose({ server, proxyUrl, applied, headers, impersonation, caPem }: {
   readonly server: string;
   readonly proxyUrl: string | undefined;
   readonly applied: RequestOptions;
   readonly headers: Headers;
+  readonly impersonation: NonNullable<Endpoint["headers"]>;
   readonly caPem: string | undefined;
 }): Endpoint {
   const authorization = headers.get("authorization");
@@ -256,7 +328,7 @@ function compose({ server, proxyUrl, applied, headers, caPem }: {
   const keyPem = pemOf(applied.key);
   return {
     server,
-    headers: Object.fromEntries(headers),
+    headers: { ...Object.fromEntries(headers), ...impersonation },
     ...(authorization === null ? {} : { authorization }),
     ...(caPem === undefined ? {} : { caPem }),
     ...(certPem === undefined ? {} : { certPem }),

@@ -1,6 +1,11 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { apiServer, status } from "../../../tests/support/api_server.ts";
-import { findConnection, kubeconfigConnection } from "./kubeconfig.ts";
+import {
+  findConnection,
+  type Impersonation,
+  ImpersonationError,
+  kubeconfigConnection,
+} from "./kubeconfig.ts";
 import { createKubeClient } from "../client.ts";
 
 const TLS_FOLDER = new URL("../../../tests/fixtures/tls/", import.meta.url);
@@ -95,6 +100,43 @@ Deno.test("kubeconfigConnection() takes tokens, token files, passwords, imperson
   assertEquals(endpoint.headers, { "impersonate-user": "jane" });
   assertEquals(connection.namespace, "zen-system");
   assertEquals(connection.description, `context "dev" of ${path}`);
+});
+
+Deno.test("kubeconfigConnection() impersonates as kubectl does: by each field of the user, or by the flag that replaces it", async () => {
+  await using dir = await folder();
+  const headers = async (user: Record<string, unknown>, flags: Impersonation = {}) => {
+    const paths = [await dir.write("config", config({ user }))];
+    return (await (await kubeconfigConnection({ paths, ...flags })).endpoint()).headers;
+  };
+  const jane = { as: "jane", "as-groups": ["devs", "on, call"], "as-uid": "7" };
+  const ofJane = {
+    "impersonate-user": "jane",
+    "impersonate-group": ["devs", "on, call"],
+    "impersonate-uid": "7",
+  };
+  assertEquals(await headers(jane), ofJane);
+  assertEquals(await headers({ ...jane, "as-user-extra": { "example.com/scope x": ["view", "edit"] } }), {
+    ...ofJane,
+    "impersonate-extra-example.com%2fscope%20x": ["view", "edit"],
+  });
+  assertEquals(await headers(jane, { as: "bob" }), { ...ofJane, "impersonate-user": "bob" });
+  assertEquals(await headers(jane, { as: "", asGroup: [], asUid: "" }), ofJane);
+  assertEquals(await headers({ as: "jane" }, { asGroup: ["ops"], asUid: "8" }), {
+    "impersonate-user": "jane",
+    "impersonate-group": ["ops"],
+    "impersonate-uid": "8",
+  });
+  assertEquals(await headers({ token: "t" }), {});
+  for (const flags of [{ asGroup: ["ops"] }, { asUid: "8" }]) {
+    await assertRejects(() => headers({}, flags), ImpersonationError, "take --as");
+  }
+  for (const user of [{ "as-groups": ["a"] }, { "as-uid": "1" }, { as: "", "as-user-extra": { s: ["v"] } }]) {
+    await assertRejects(() => headers(user), Error, 'Cannot use context "dev"');
+  }
+  for (const [field, value] of [["as-groups", { a: 1 }], ["as-user-extra", ["a"]], ["as-uid", 7]] as const) {
+    const user = { as: "jane", [field]: value };
+    await assertRejects(() => headers(user), Error, `at users.dev.${field}: expected `);
+  }
 });
 
 Deno.test("kubeconfigConnection() runs an exec plugin once, and again when its token is refused", async () => {
@@ -220,6 +262,11 @@ Deno.test("findConnection() looks where kubectl looks, in that order", async () 
   assertEquals(await found({ ...everything, kubeconfig: explicit }), `context "explicit" of ${explicit}`);
   assertEquals(await found({ ...everything, context: "env" }), `context "env" of ${fromEnv}`);
   assertEquals(await found(everything), "the cluster of this Pod (https://10.0.0.1:443)");
+  const asJane = await findConnection({ ...pod, as: "jane", asGroup: ["devs"] });
+  assertEquals((await asJane.endpoint()).headers, {
+    "impersonate-user": "jane",
+    "impersonate-group": ["devs"],
+  });
   assertEquals(await found({ ...everything, serviceHost: undefined }), `context "env" of ${fromEnv}`);
   assertEquals(
     await found({ ...pod, home, serviceAccountFolder: home }),
