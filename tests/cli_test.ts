@@ -6,10 +6,14 @@ import { main } from "../src/cli/main.ts";
 import { readLiveConfig } from "../src/cli/operate/live_config.ts";
 import { readRbac, renderRbac } from "../src/cli/operate/rbac.ts";
 import type { Observation } from "../src/model/observation.ts";
-import type { ResourceType } from "../src/kube/api.ts";
-import { readSettings } from "../src/settings.ts";
+import type { KubeObject } from "../src/kube/api.ts";
+import { readSettings, type Settings } from "../src/settings.ts";
 import { SOURCES } from "../src/sources/registry.ts";
+import { startController } from "../scripts/support/controller.ts";
+import { apiServer, status } from "./support/api_server.ts";
 import { startDevWorld } from "./support/dev_world.ts";
+import { eventually } from "./support/eventually.ts";
+import { kubeconfigOf } from "./support/readers.ts";
 import { ScriptedApi } from "./support/scripted_api.ts";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
@@ -44,8 +48,8 @@ async function zen(
   const code = await main(args, {
     io,
     settings: () => readSettings(io.env),
-    run: ({ kubeconfig, context }) => {
-      out += `run ${kubeconfig} ${context}\n`;
+    run: ({ settings: _, ...flags }) => {
+      out += `run ${JSON.stringify(flags)}\n`;
       return Promise.resolve(0);
     },
   });
@@ -110,11 +114,29 @@ Deno.test("main() exits with 2 after a wrong call and suggests the right one", a
 
 Deno.test("main() without arguments runs the controller in a Pod, and prints the help elsewhere", async () => {
   const inPod = await zen([], {}, { KUBERNETES_SERVICE_HOST: "10.0.0.1" });
-  assertEquals(inPod, { code: 0, out: "run undefined undefined\n", err: "" });
+  assertEquals(inPod, { code: 0, out: "run {}\n", err: "" });
   const elsewhere = await zen([]);
   assertEquals([elsewhere.code, elsewhere.err], [0, ""]);
   assertMatch(elsewhere.out, /^Usage: zen-watcher /);
-  assertEquals((await zen(["run", "--kubeconfig", "k", "--context=c"])).out, "run k c\n");
+  assertEquals(
+    (await zen(["run", "--kubeconfig", "k", "--context=c"])).out,
+    'run {"kubeconfig":"k","context":"c"}\n',
+  );
+});
+
+Deno.test("run sends every request as the user of --as, in the groups of --as-group", async () => {
+  await using server = apiServer(() => status(404));
+  await using file = await kubeconfigOf(server.url);
+  await using _controller = await startController({
+    kubeconfig: file.path,
+    args: ["--as", "jane", "--as-group", "devs", "--as-uid", "7"],
+    waitReady: false,
+  });
+  await eventually("the first lists", () => server.seen.some(({ path }) => path.endsWith("/observations")));
+  const user = ["impersonate-user", "impersonate-group", "impersonate-uid"];
+  for (const { path, headers } of server.seen) {
+    assertEquals([path, ...user.map((name) => headers.get(name))], [path, "jane", "devs", "7"]);
+  }
 });
 
 Deno.test("every command has a help with examples that it takes, and is in the list of commands", async () => {
@@ -909,6 +931,7 @@ Deno.test("explain --live takes the filters and Ingesters of the cluster that ku
   const env = { KUBECONFIG: world.kubeconfig };
   assertEquals(await outcomeOf(["--live"], env), "min_severity");
   assertEquals(await outcomeOf(["--kubeconfig", world.kubeconfig], {}), "min_severity");
+  assertEquals(await outcomeOf(["--as", "jane"], env), "min_severity");
   assertEquals(await outcomeOf([], env), null, "off line without --live");
   const none = await zen([...args, "--live"], files, { KUBECONFIG: "/nonexistent" });
   assertEquals(none.code, 1);
@@ -918,7 +941,7 @@ Deno.test("explain --live takes the filters and Ingesters of the cluster that ku
 Deno.test("readLiveConfig() reads the ConfigMap, the ObservationFilters and the Ingesters of a cluster", async () => {
   const api = new ScriptedApi();
   const settings = readSettings(() => undefined);
-  assertEquals(await readLiveConfig(api, settings), { filters: [], mapped: [] });
+  assertEquals(await readLiveConfig(api, { settings }), { filters: [], mapped: [], missing: [] });
   api.put("configmaps", {
     metadata: { namespace: "zen-system", name: "zen-watcher-filter" },
     data: { "filter.json": "sources: {trivy: {minSeverity: HIGH}}" },
@@ -928,7 +951,7 @@ Deno.test("readLiveConfig() reads the ConfigMap, the ObservationFilters and the 
     spec: { targetSource: "*", excludeKinds: ["Pod"] },
   });
   api.put("ingesters", { metadata: { namespace: "zen-system", name: "i" }, spec: {} });
-  const live = await readLiveConfig(api, settings);
+  const live = await readLiveConfig(api, { settings });
   assertEquals(live.filters.map(({ name }) => name), [
     "ConfigMap zen-system/zen-watcher-filter sources.trivy",
     "ObservationFilter zen-system/x",
@@ -937,23 +960,58 @@ Deno.test("readLiveConfig() reads the ConfigMap, the ObservationFilters and the 
   const trusting = readSettings((name) => name === "TRUSTED_CONFIG_NAMESPACES" ? "team" : undefined);
   api.put("ingesters", { metadata: { namespace: "team", name: "t" }, spec: {} });
   api.put("ingesters", { metadata: { namespace: "shop", name: "s" }, spec: {} });
-  const list = api.list.bind(api);
-  Object.assign(api, {
-    list: async (type: ResourceType, { namespace }: { namespace?: string } = {}) => {
-      const { items, ...rest } = await list(type);
-      return { ...rest, items: items.filter(({ metadata }) => metadata.namespace === namespace) };
-    },
-  });
-  assertEquals((await readLiveConfig(api, trusting)).mapped.map(({ metadata }) => metadata.name), ["i", "t"]);
+  const namesOf = async (settings: Settings) =>
+    (await readLiveConfig(api, { settings })).mapped.map(({ metadata }) => metadata.name);
+  assertEquals(await namesOf(settings), ["i"]);
+  assertEquals(await namesOf(trusting), ["i", "t"]);
+  const status = { conditions: [{ type: "Ready", status: "True", reason: "Active" }] };
+  api.put("ingesters", { metadata: { namespace: "team", name: "t" }, spec: {}, status });
+  assertEquals(await namesOf(settings), ["i", "t"], "the controller trusts the namespace");
+  assertEquals(await namesOf(trusting), ["i", "t"]);
   api.put("observationfilters", {
     metadata: { namespace: "zen-system", name: "x" },
     spec: { targetSource: 1 },
   });
   await assertRejects(
-    () => readLiveConfig(api, settings),
+    () => readLiveConfig(api, { settings }),
     CommandError,
     "at spec.targetSource: expected a string",
   );
+});
+
+Deno.test("readLiveConfig() takes a tenant's ObservationFilter as far as its status says that it is in force", async () => {
+  const api = new ScriptedApi();
+  const spec = { targetSource: "trivy", excludeRules: ["new"] };
+  const ready = (status: string, reason: string) => ({ conditions: [{ type: "Ready", status, reason }] });
+  const inForce = { inForce: { generation: 1, spec: { targetSource: "trivy", excludeRules: ["old"] } } };
+  const tenants: readonly (readonly [name: string, fields: Partial<KubeObject>])[] = [
+    ["a-loaded", { spec, status: ready("True", "Loaded") }],
+    ["b-off", { spec }],
+    ["c-broken", { spec: { targetSource: 1 }, status: { ...ready("False", "Invalid"), ...inForce } }],
+    ["d-never-good", { spec: { targetSource: 1 }, status: ready("False", "Invalid") }],
+    ["e-too-many", { spec, status: { ...ready("False", "LimitExceeded"), ...inForce } }],
+  ];
+  for (const [name, fields] of tenants) {
+    api.put("observationfilters", { metadata: { namespace: "shop", name }, ...fields });
+  }
+  api.put("observationfilters", {
+    metadata: { namespace: "pay", name: "f" },
+    spec,
+    status: ready("True", "Loaded"),
+  });
+  const settings = readSettings(() => undefined);
+  const of = async (namespace?: string) => {
+    const { filters, missing } = await readLiveConfig(api, { settings, namespace });
+    assertEquals(missing, []);
+    return filters.map(({ name, block, tenantNamespace }) => [name, block.excludeRules, tenantNamespace]);
+  };
+  const ofShop = [
+    ["ObservationFilter shop/a-loaded", ["new"], "shop"],
+    ["ObservationFilter shop/c-broken", ["old"], "shop"],
+  ];
+  assertEquals(await of("shop"), ofShop);
+  assertEquals(await of(), [...ofShop, ["ObservationFilter pay/f", ["new"], "pay"]]);
+  assertEquals(await of("zen-system"), []);
 });
 
 Deno.test("check --rbac prints the rules that are missing, for sources of Ingesters too", async () => {

@@ -259,6 +259,36 @@ Deno.test("why answers by one command why a finding is not there: which filter l
   assertStringIncludes(record ?? "", ",scanner,LOW,CVE-3,shop,Deployment/web,min_severity");
 });
 
+Deno.test("why and explain --live judge by the filters of tenants that are in force, whatever the user's own settings are", async () => {
+  await using world = await startWorld();
+  const tenant = { namespace: "shop" };
+  await world.api.create(OBSERVATION_FILTERS, {
+    ...typed(OBSERVATION_FILTERS),
+    metadata: { name: "no-one", ...tenant },
+    spec: { targetSource: "falco", excludeRules: ["CVE-1"] },
+  }, tenant);
+  const explained = async () => {
+    const args = ["explain", "--source", "falco", "--live", "-f", "-", "-o", "json"];
+    const stdin = JSON.stringify(alertOf("CVE-1"));
+    const { code, out, err } = await zen(args, { kubeconfig: world.kubeconfig, stdin });
+    assertEquals([code, err], [0, ""]);
+    return JSON.parse(out).events[0].reason;
+  };
+  const leftOut =
+    "  ObservationFilter shop/no-one leaves it out of what falco reports: cve-1 is in excludeRules.\n";
+  {
+    await using app = await world.replica("one");
+    assertEquals(await filteredOf(app, "CVE-1"), 0);
+    assert(!(await why(world, "CVE-1", "api")).includes(leftOut), "nothing has read the filter");
+    assertEquals(await explained(), null);
+  }
+  await using app = await world.replica("two", { env: { TENANT_FILTERS: "true" } });
+  await eventually("the filter", async () => await filteredOf(app, "CVE-1") === 1);
+  await eventually("its status", async () => (await why(world, "CVE-1", "api")).includes(leftOut));
+  assertEquals(await explained(), "exclude_rules");
+  assertStringIncludes(await why(world, "CVE-1"), "    ObservationFilter shop/no-one: drop: ");
+});
+
 Deno.test("dropped and why show events that the storage budget refused", async () => {
   await using world = await startWorld();
   await using app = await world.replica("one", { env: { OBSERVATION_MAX_TOTAL: "3" } });

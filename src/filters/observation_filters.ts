@@ -4,7 +4,7 @@ import type { Clock } from "../model/time.ts";
 import { GROUP } from "../model/observation.ts";
 import { isObject, type JsonObject } from "../model/json.ts";
 import { ageKey, type KubeObject, namespacedName, type ResourceType } from "../kube/api.ts";
-import type { Conditions, ReadyCondition } from "../kube/conditions.ts";
+import { type Conditions, type ReadyCondition, readyOf } from "../kube/conditions.ts";
 import { statusTarget } from "../kube/status_writer.ts";
 import type { WatchEvent } from "../kube/watch.ts";
 import { logger } from "../telemetry/logging.ts";
@@ -428,6 +428,14 @@ export function storedGood(status: unknown): Pick<Good, "generation" | "spec"> |
   if (!isObject(inForce) || !isObject(inForce.spec)) return undefined;
   const { generation, spec } = inForce;
   return { generation: typeof generation === "number" ? generation : 0, spec };
+}
+
+/** The spec that is in force by the object's status; undefined where none is. */
+export function specInForce(object: KubeObject): unknown {
+  const ready = readyOf(object);
+  if (ready?.status === "True") return object.spec;
+  // Over the limit of its namespace nothing is in force, whatever its status kept before.
+  return ready?.reason === "Invalid" ? storedGood(object.status)?.spec : undefined;
 }
 
 /** True if only the status differs: status writes of this process come back through the watch. */

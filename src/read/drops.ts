@@ -74,16 +74,16 @@ async function listed(type: ResourceType, { api, namespace, own, missing }: From
   if (namespace !== undefined) {
     const found: KubeObject[] = [];
     for (const each of new Set([namespace, own])) {
-      found.push(...await pages(type, { api, namespace: each, missing }) ?? []);
+      found.push(...await listAllowed(type, { api, namespace: each, missing }) ?? []);
     }
     return found;
   }
-  const all = await pages(type, { api, namespace: "", missing });
-  return all ?? await pages(type, { api, namespace: own, missing }) ?? [];
+  const all = await listAllowed(type, { api, namespace: "", missing });
+  return all ?? await listAllowed(type, { api, namespace: own, missing }) ?? [];
 }
 
-/** Undefined where the right is missing. */
-async function pages(
+/** The objects of a namespace, "" for all; undefined where the right is missing, which `missing` then says. */
+export async function listAllowed(
   type: ResourceType,
   { api, namespace, missing }: {
     readonly api: KubeApi;

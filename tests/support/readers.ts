@@ -22,16 +22,22 @@ export interface Ran {
 export interface ZenOptions {
   readonly kubeconfig?: string;
   readonly terminal?: Terminal;
+  /** What `-f -` reads. */
+  readonly stdin?: string;
 }
 
 /** Runs a command against a cluster. */
-export async function zen(args: readonly string[], { kubeconfig, terminal }: ZenOptions): Promise<Ran> {
+export async function zen(
+  args: readonly string[],
+  { kubeconfig, terminal, stdin }: ZenOptions,
+): Promise<Ran> {
   let out = "";
   let err = "";
   const code = await main([...args, ...(kubeconfig ? ["--kubeconfig", kubeconfig] : [])], {
     settings: () => readSettings(() => undefined),
     io: {
-      readText: () => Promise.reject(new Error("no file is read")),
+      readText: () =>
+        stdin === undefined ? Promise.reject(new Error("no file is read")) : Promise.resolve(stdin),
       listFolder: () => Promise.resolve(undefined),
       stdout: (text) => out += text,
       stderr: (text) => err += text,

@@ -196,9 +196,10 @@ export class ScriptedApi implements KubeApi {
 }
 
 /** Understands `metadata.name=x` alone. */
-function selectedBy({ fieldSelector = "" }: Pick<ListOptions, "fieldSelector">) {
+function selectedBy({ fieldSelector = "", namespace }: Pick<ListOptions, "fieldSelector" | "namespace">) {
   const name = /^metadata\.name=(.*)$/.exec(fieldSelector)?.[1];
-  return ({ metadata }: KubeObject) => name === undefined || metadata.name === name;
+  return ({ metadata }: KubeObject) =>
+    (name === undefined || metadata.name === name) && (!namespace || metadata.namespace === namespace);
 }
 
 function keyOf({ metadata }: KubeObject): string {

@@ -59,7 +59,7 @@ export function explain(program: Command, { io, settings, finish }: CommandConte
     .addOption(repeated("--ingester <file>", "Ingesters or ObservationMappings; may be given again"))
     .option(
       "--live",
-      "take filters and Ingesters that no file gives from the cluster (also by --kubeconfig, --context)",
+      "take filters and Ingesters that no file gives from the cluster (also by --kubeconfig, --context, --as)",
     )
     .action((files: readonly string[], flags: ExplainFlags) => {
       const paths = [...flags.filename ?? [], ...files];
@@ -125,12 +125,14 @@ async function configOf(context: ExplainContext): Promise<Config> {
 }
 
 async function liveConfig({ flags, io, settings }: ExplainContext) {
-  const isNamed = flags.kubeconfig !== undefined || flags.context !== undefined;
+  const { kubeconfig, context, as, asGroup, asUid } = flags;
+  const isNamed = [kubeconfig, context, as, asGroup, asUid].some((flag) => flag !== undefined);
   if (!flags.live && !isNamed) return { filters: [], exceptions: [], mapped: [] };
   const { connect } = await import("../connect.ts");
   const { readLiveConfig, readLiveExceptions } = await import("./live_config.ts");
   using api = await connect(flags, settings);
-  const config = await readLiveConfig(api, settings);
+  const { missing, ...config } = await readLiveConfig(api, { settings });
+  for (const what of missing) io.stderr(`Left out: ${what}\n`);
   const exceptions = await readLiveExceptions(api, { settings, now: io.now() });
   if (!exceptions) {
     const { EXCEPTIONS_UNREADABLE } = await import("../../read/exceptions.ts");

@@ -1,13 +1,15 @@
 /** The filters, Ingesters and ObservationMappings of a cluster, for `explain --live`. */
 import { parseFilterDocuments, readFilterSpec } from "../../filters/document.ts";
 import { filterStatusName, STATUS_KEYS } from "../../filters/filter_status.ts";
-import { OBSERVATION_FILTERS, storedGood } from "../../filters/observation_filters.ts";
+import { OBSERVATION_FILTERS, specInForce, storedGood } from "../../filters/observation_filters.ts";
 import { formatPath, formatProblem } from "../../text/problem.ts";
-import { hasStatus, type KubeApi, type KubeObject } from "../../kube/api.ts";
+import { hasStatus, type KubeApi, type KubeObject, type ResourceType } from "../../kube/api.ts";
 import type { FilterDocument } from "../../filters/filter.ts";
+import { readyOf } from "../../kube/conditions.ts";
 import type { Settings } from "../../settings.ts";
 import { CONFIG_MAPS } from "../../kube/core_resources.ts";
 import { type ExceptionDocument, readException } from "../../exceptions/document.ts";
+import { listAllowed } from "../../read/drops.ts";
 import { listExceptions } from "../../read/exceptions.ts";
 import { INGESTERS, OBSERVATION_MAPPINGS } from "../../mapped/kinds.ts";
 import { CommandError } from "../io.ts";
@@ -15,32 +17,59 @@ import { CommandError } from "../io.ts";
 /** The configuration in a cluster. */
 export interface LiveConfig {
   readonly filters: readonly FilterDocument[];
-  /** Ingesters and ObservationMappings of the controller's and the trusted namespaces. */
+  /** Ingesters and ObservationMappings of the controller's and the trusted namespaces, and others that are in force. */
   readonly mapped: readonly KubeObject[];
+  /** What the user may not read, each as a sentence. */
+  readonly missing: readonly string[];
+}
+
+export interface LiveConfigOptions {
+  readonly settings: Settings;
+  /** Reads the tenants' filters of this namespace alone: no other applies to what belongs to it. */
+  readonly namespace?: string | undefined;
 }
 
 /**
  * Reads the configuration of a cluster. In place of an invalid filter it has the last good one, which the controller keeps in
- * a status; throws if there is none.
+ * a status; throws if there is none. Which other namespaces the controller takes objects of is a setting of its own: their
+ * objects are in force where their status says so.
  */
-export async function readLiveConfig(api: KubeApi, settings: Settings): Promise<LiveConfig> {
-  const namespace = settings.podNamespace;
-  const trusted = [...new Set([namespace, ...settings.trustedConfigNamespaces])];
-  const inAll = async (list: (from: string) => Promise<readonly KubeObject[]>) =>
-    (await Promise.all(trusted.map(list))).flat();
-  const [configMap, filters, ingesters, mappings] = await Promise.all([
+export async function readLiveConfig(
+  api: KubeApi,
+  { settings, namespace }: LiveConfigOptions,
+): Promise<LiveConfig> {
+  const own = settings.podNamespace;
+  const trusted = [...new Set([own, ...settings.trustedConfigNamespaces])];
+  const missing: string[] = [];
+  const mappedOf = async (type: ResourceType) => {
+    const [all = [], ...lists] = await Promise.all([
+      listAllowed(type, { api, namespace: "", missing }),
+      ...trusted.map((from) => listed(() => api.list(type, { namespace: from }))),
+    ]);
+    const elsewhere = all.filter((object) =>
+      !trusted.includes(object.metadata.namespace ?? "") && readyOf(object)?.status === "True"
+    );
+    return [...lists.flat(), ...elsewhere];
+  };
+  const [configMap, ownFilters, tenantFilters, ingesters, mappings] = await Promise.all([
     configMapDocuments(api, settings),
-    listed(() => api.list(OBSERVATION_FILTERS, settings.tenantFilters ? {} : { namespace })),
-    inAll((from) => listed(() => api.list(INGESTERS, { namespace: from }))),
-    inAll((from) => listed(() => api.list(OBSERVATION_MAPPINGS, { namespace: from }))),
+    listed(() => api.list(OBSERVATION_FILTERS, { namespace: own })),
+    namespace === own ? [] : listAllowed(OBSERVATION_FILTERS, { api, namespace: namespace ?? "", missing }),
+    mappedOf(INGESTERS),
+    mappedOf(OBSERVATION_MAPPINGS),
   ]);
   const kinds: readonly (readonly [readonly KubeObject[], string])[] = [
     [ingesters, INGESTERS.kind],
     [mappings, OBSERVATION_MAPPINGS.kind],
   ];
   return {
-    filters: [...configMap, ...filters.map((object) => filterDocument(object, namespace))],
+    filters: [
+      ...configMap,
+      ...ownFilters.map(ownDocument),
+      ...(tenantFilters ?? []).filter(({ metadata }) => metadata.namespace !== own).flatMap(tenantDocument),
+    ],
     mapped: kinds.flatMap(([objects, kind]) => objects.map((object) => ({ ...object, kind }))),
+    missing,
   };
 }
 
@@ -93,13 +122,9 @@ async function listed(
   }
 }
 
-function filterDocument({ metadata, spec, status }: KubeObject, ownNamespace: string): FilterDocument {
+function ownDocument({ metadata, spec, status }: KubeObject): FilterDocument {
   const { namespace = "", name = "" } = metadata;
-  const isTenant = namespace !== ownNamespace;
-  const options = {
-    name: `ObservationFilter ${namespace}/${name}`,
-    ...(isTenant && { tenantNamespace: namespace }),
-  };
+  const options = { name: `ObservationFilter ${namespace}/${name}` };
   const read = readFilterSpec(spec, options);
   if (read.ok) return read.value;
   const lastGood = storedGood(status);
@@ -109,6 +134,16 @@ function filterDocument({ metadata, spec, status }: KubeObject, ownNamespace: st
     formatProblem(`load filters "${namespace}/${name}"`, { path: formatPath(path), message })
   );
   throw new CommandError(told.join("\n"));
+}
+
+/** The document of a tenant's filter by its status; none where nothing of it is in force. */
+function tenantDocument(object: KubeObject): FilterDocument[] {
+  const { namespace = "", name = "" } = object.metadata;
+  const read = readFilterSpec(specInForce(object), {
+    name: `ObservationFilter ${namespace}/${name}`,
+    tenantNamespace: namespace,
+  });
+  return read.ok ? [read.value] : [];
 }
 
 /** The exceptions of a cluster that are valid; undefined where the user may not list them. */

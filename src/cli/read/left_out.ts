@@ -9,7 +9,7 @@ import { FILTER_REASON_MEANINGS } from "../../model/outcome.ts";
 import { BUDGET_DOCUMENT, readDropped } from "../../read/drops.ts";
 import type { Drop } from "../../filters/drops.ts";
 import type { Settings } from "../../settings.ts";
-import { readLiveConfig } from "../operate/live_config.ts";
+import { type LiveConfigOptions, readLiveConfig } from "../operate/live_config.ts";
 import { placesOf } from "./dropped.ts";
 import { eventOfRule } from "./event_of.ts";
 
@@ -27,7 +27,8 @@ interface Question extends Wanted {
 
 /** The answer, a sentence a line. */
 export async function leftOutLines(api: KubeApi, question: Question): Promise<string[]> {
-  return [...await dropLines(api, question), ...await filterLines(api, question)];
+  // Both may lack the same right.
+  return [...new Set([...await dropLines(api, question), ...await filterLines(api, question)])];
 }
 
 /** What the statuses show of it. */
@@ -73,15 +74,18 @@ const KNOWN = ["enabled", "rules"];
 /** What the filters in force say, as far as the rule and its namespace decide it; or which right is missing. */
 async function filterLines(api: KubeApi, { settings, rule, namespace }: Question): Promise<string[]> {
   let documents: readonly FilterDocument[];
+  let unread: readonly string[];
   try {
-    documents = await documentsInForce(api, settings);
+    ({ documents, unread } = await documentsInForce(api, { settings, namespace }));
   } catch (error) {
     return [`  ${unreadableFilters(error)}`];
   }
   const applying = documents.filter(({ tenantNamespace }) =>
     tenantNamespace === undefined || namespace === undefined || tenantNamespace === namespace
   );
-  if (applying.length === 0) return ["  No filter of a ConfigMap or an ObservationFilter is in force."];
+  if (applying.length === 0) {
+    return ["  No filter of a ConfigMap or an ObservationFilter is in force.", ...unread];
+  }
   const subject = toSubject(eventOfRule(rule, namespace));
   const certain: string[] = [];
   const possible: string[] = [];
@@ -99,13 +103,20 @@ async function filterLines(api: KubeApi, { settings, rule, namespace }: Question
     const open = checks.map(({ dimension }) => dimension).filter((dimension) => !isKnown(dimension));
     if (open.length > 0) possible.push(`    ${name}: by ${open.join(", ")}`);
   }
-  if (certain.length + possible.length === 0) return ["  No filter in force leaves it out."];
-  return [...certain, ...possible.length > 0 ? ["  Filters in force may leave it out:", ...possible] : []];
+  if (certain.length + possible.length === 0) return ["  No filter in force leaves it out.", ...unread];
+  const may = possible.length > 0 ? ["  Filters in force may leave it out:", ...possible] : [];
+  return [...certain, ...may, ...unread];
+}
+
+/** The filter documents in force, and a line for each right that the user lacks to read more. */
+export interface DocumentsInForce {
+  readonly documents: readonly FilterDocument[];
+  readonly unread: readonly string[];
 }
 
 /** Reads the filter documents in force: of the ConfigMap, of ObservationFilters and of Ingesters. */
-export async function documentsInForce(api: KubeApi, settings: Settings): Promise<FilterDocument[]> {
-  const { filters, mapped } = await readLiveConfig(api, settings);
+export async function documentsInForce(api: KubeApi, options: LiveConfigOptions): Promise<DocumentsInForce> {
+  const { filters, mapped, missing } = await readLiveConfig(api, options);
   const own = mapped.flatMap((object): FilterDocument[] => {
     const compiled = compileMapped(object);
     if (!compiled.ok || !compiled.value.filters) return [];
@@ -113,7 +124,7 @@ export async function documentsInForce(api: KubeApi, settings: Settings): Promis
     const id = `Ingester ${object.metadata.namespace}/${object.metadata.name}`;
     return [{ name: `${id} spec.filters`, source, block, ...(mapping ? {} : { door: id }) }];
   });
-  return [...filters, ...own];
+  return { documents: [...filters, ...own], unread: missing.map((what) => `  Not looked at: ${what}.`) };
 }
 
 /** Why filters cannot be read, with the right that is missing. */

@@ -215,12 +215,17 @@ interface FilterQuestion {
 /** What the filters in force would decide if it were reported now. */
 async function filterVerdicts(api: KubeApi, { observation, settings }: FilterQuestion): Promise<string[]> {
   try {
-    const verdicts = compileFilters(await documentsInForce(api, settings)).explain(eventOf(observation))
+    const namespace = observation.spec.resource?.namespace || settings.podNamespace;
+    const { documents, unread } = await documentsInForce(api, { settings, namespace });
+    const verdicts = compileFilters(documents).explain(eventOf(observation))
       .filter(({ verdict }) => verdict !== "not_applicable");
-    if (verdicts.length === 0) return ["  No filter of a ConfigMap or an ObservationFilter applies to it."];
+    if (verdicts.length === 0) {
+      return ["  No filter of a ConfigMap or an ObservationFilter applies to it.", ...unread];
+    }
     return [
       "  Filters in force, if it were reported now:",
       ...verdicts.map(({ document, verdict, detail }) => `    ${document}: ${verdict}: ${detail}`),
+      ...unread,
     ];
   } catch (error) {
     return [`  ${unreadableFilters(error)}`];
