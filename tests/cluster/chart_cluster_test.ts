@@ -285,6 +285,12 @@ Deno.test("every command of the notes can be pasted and shows something, helm te
 Deno.test("the autoscaler never goes below replicaCount", async () => {
   const objects = await renderChart({ values: { replicaCount: 4, autoscaling: { enabled: true } } });
   assertEquals(at(one(objects, "HorizontalPodAutoscaler"), "spec", "minReplicas"), 4);
+  for (const values of [{ replicaCount: 6 }, { autoscaling: { minReplicas: 6 } }]) {
+    const autoscaling = { enabled: true, ...values.autoscaling };
+    const { message } = await assertRejects(() => renderChart({ values: { ...values, autoscaling } }), Error);
+    assertMatch(message, /autoscaling\.maxReplicas 5 is below the 6 replicas .*: set it to 6 or more/);
+    await renderChart({ values: { ...values, autoscaling: { ...autoscaling, maxReplicas: 6 } } });
+  }
 });
 
 Deno.test("an upgrade that turns the autoscaler on keeps the replicas there are", async () => {
@@ -302,6 +308,29 @@ Deno.test("an upgrade that turns the autoscaler on keeps the replicas there are"
   await helm(["upgrade", ...release, ...scaled, "--set", "replicaCount=5"]);
   assertEquals(await replicas(), 5);
   await helm(["uninstall", "scaled", ...common]);
+});
+
+Deno.test("an upgrade that turns the autoscaler on is refused where it would stop replicas that run", async () => {
+  const common = ["--namespace", "crowded", "--kubeconfig", cluster.kubeconfigPath];
+  const release = ["crowded", CHART, ...common, "--set", "fullnameOverride=crowded,crds.enabled=false"];
+  await helm(["install", ...release, "--create-namespace"]);
+  const path = "/apis/apps/v1/namespaces/crowded/deployments/crowded";
+  const scale = { body: { spec: { replicas: 8 } }, contentType: "application/merge-patch+json" };
+  await cluster.expect("PATCH", path, scale);
+  const upgrade = (maxReplicas: number) =>
+    helm(["upgrade", ...release, "--set", `autoscaling.enabled=true,autoscaling.maxReplicas=${maxReplicas}`]);
+  const error = await assertRejects(() => upgrade(5), Error);
+  assertMatch(
+    error.message,
+    /autoscaling\.maxReplicas 5 is below the 8 replicas that run.*: set it to 8 or more/,
+  );
+  await upgrade(8);
+  assertEquals(at((await cluster.expect("GET", path)).body, "spec", "replicas"), 8);
+  // Once it is on, a smaller maximum is the operator's decision.
+  await upgrade(5);
+  const hpa = "/apis/autoscaling/v2/namespaces/crowded/horizontalpodautoscalers/crowded";
+  assertEquals(at((await cluster.expect("GET", hpa)).body, "spec", "maxReplicas"), 5);
+  await helm(["uninstall", "crowded", ...common]);
 });
 
 Deno.test("service.keep keeps the Service and its address for the next release; the Lease is deleted with the release", async () => {
