@@ -1,9 +1,12 @@
-/** The same cases against the embedded server and, where ZEN_TEST_KUBECONFIG names one, a real one. */
-import { parse } from "yaml";
+/** The cases of the embedded server on that server, and how they reach the cluster of a user. */
+import { assertEquals, assertStringIncludes } from "@std/assert";
 import { startDevCluster } from "../src/devcluster/mod.ts";
 import { CASES } from "./conformance/cases.ts";
+import { type Access, accessOf, Scratch, Server } from "./conformance/server.ts";
+import { apiServer, status } from "./support/api_server.ts";
 import { createCertAuthority } from "./support/certs.ts";
-import { type Access, Scratch, Server } from "./conformance/server.ts";
+import { ROOT } from "./support/docs.ts";
+import { kubeconfigOf } from "./support/readers.ts";
 
 Deno.test("the embedded server conforms", async (t) => {
   await using cluster = startDevCluster({ bookmarkMs: 50 });
@@ -18,27 +21,8 @@ Deno.test("the embedded server conforms over TLS and HTTP/2", async (t) => {
     ipAddresses: ["127.0.0.1"],
   });
   await using cluster = startDevCluster({ bookmarkMs: 50, tls: { ca: authority.certPem, cert, key } });
-  const access = accessOf(cluster.kubeconfig());
-  try {
-    await conform(t, access);
-  } finally {
-    access.client?.close();
-  }
-});
-
-const kubeconfig = Deno.env.get("ZEN_TEST_KUBECONFIG");
-
-Deno.test({
-  name: "the API server of ZEN_TEST_KUBECONFIG conforms",
-  ignore: !kubeconfig,
-  fn: async (t) => {
-    const access = accessOf(await Deno.readTextFile(kubeconfig!));
-    try {
-      await conform(t, access);
-    } finally {
-      access.client?.close();
-    }
-  },
+  using access = accessOf({ server: cluster.url, caPem: authority.certPem });
+  await conform(t, access);
 });
 
 async function conform(t: Deno.TestContext, access: Access): Promise<void> {
@@ -52,29 +36,45 @@ async function conform(t: Deno.TestContext, access: Access): Promise<void> {
   }
 }
 
-interface Kubeconfig {
-  readonly "current-context": string;
-  readonly contexts: { name: string; context: { cluster: string; user: string } }[];
-  readonly clusters: { name: string; cluster: { server: string; "certificate-authority-data"?: string } }[];
-  readonly users: {
-    name: string;
-    user: { token?: string; "client-certificate-data"?: string; "client-key-data"?: string };
-  }[];
+Deno.test("deno task test:cluster --conformance passes on the cluster of KUBECONFIG, and leaves nothing there", async () => {
+  await using cluster = startDevCluster({ bookmarkMs: 50 });
+  await using file = await kubeconfigOf(cluster.url);
+  const before = await objectsOf(cluster.url);
+  const { code, out, err } = await testCluster(["--conformance", "--yes"], file.path);
+  assertEquals(code, 0, out + err);
+  assertStringIncludes(out, `on the API server ${cluster.url}`);
+  assertStringIncludes(out, "real API server: ");
+  assertEquals(await objectsOf(cluster.url), before);
+});
+
+Deno.test("deno task test:cluster --conformance sends no request without consent, and takes a KUBECONFIG", async () => {
+  await using server = apiServer(() => status(403));
+  await using file = await kubeconfigOf(server.url);
+  const unasked = await testCluster(["--conformance"], file.path);
+  assertEquals([unasked.code, server.seen], [1, []]);
+  assertStringIncludes(unasked.out, server.url);
+  assertStringIncludes(unasked.err, "Agree with --yes");
+  const unnamed = await testCluster(["--conformance", "--yes"], "");
+  assertEquals(unnamed.code, 1);
+  assertStringIncludes(unnamed.err, "KUBECONFIG names no cluster");
+});
+
+async function testCluster(args: readonly string[], kubeconfig: string) {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--no-check", "scripts/envtest/suite.ts", ...args],
+    cwd: ROOT,
+    env: { KUBECONFIG: kubeconfig, NO_COLOR: "1" },
+    stdin: "null",
+  }).output();
+  const [out = "", err = ""] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
+  return { code, out, err };
 }
 
-function accessOf(text: string): Access {
-  const config = parse(text) as Kubeconfig;
-  const { context } = config.contexts.find(({ name }) => name === config["current-context"])!;
-  const { cluster } = config.clusters.find(({ name }) => name === context.cluster)!;
-  const { user } = config.users.find(({ name }) => name === context.user)!;
-  const [ca, cert, key] = [
-    cluster["certificate-authority-data"],
-    user["client-certificate-data"],
-    user["client-key-data"],
-  ].map((data) => data && atob(data));
-  const client = Deno.createHttpClient({
-    ...(ca ? { caCerts: [ca] } : {}),
-    ...(cert && key ? { cert, key } : {}),
-  });
-  return { url: cluster.server, client, ...(user.token ? { token: user.token } : {}) };
+/** The names of all namespaces and CustomResourceDefinitions. */
+async function objectsOf(url: string): Promise<string[]> {
+  const paths = ["/api/v1/namespaces", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"];
+  const lists = await Promise.all(paths.map(async (path) => (await fetch(url + path)).json()));
+  return lists.flatMap(({ items }) =>
+    items.map(({ metadata }: { metadata: { name: string } }) => metadata.name)
+  );
 }

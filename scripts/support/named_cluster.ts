@@ -49,7 +49,12 @@ export async function confirmSamples(
 It runs zen-watcher on this machine, which stores Observations of all that the cluster's tools report.
 deno task dev --clean with the same flags removes all of it.
 `);
-  if (flags.yes) return;
+  requireConsent(flags.yes);
+}
+
+/** Asks, after the caller has said what is installed and where; throws where the user does not agree. */
+export function requireConsent(isGiven: boolean | undefined): void {
+  if (isGiven) return;
   if (!Deno.stdin.isTerminal()) {
     throw new Error("Cannot ask whether to install: standard input is no terminal. Agree with --yes");
   }

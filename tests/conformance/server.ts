@@ -1,12 +1,32 @@
 /** A bare client for the conformance cases: plain HTTP, so that they judge the server and nothing of ours. */
 import { assert, assertEquals } from "@std/assert";
+import type { Endpoint } from "../../src/kube/api.ts";
 import { type Json, type JsonObject } from "../../src/model/json.ts";
 
-/** Where a server is and how to be let in. */
+/** Where a server is, with the credentials of a user in the headers or the client. */
 export interface Access {
   readonly url: string;
-  readonly token?: string;
+  readonly headers?: readonly (readonly [name: string, value: string])[];
   readonly client?: Deno.HttpClient;
+}
+
+/** Access by the address and credentials of a connection. */
+export function accessOf({ server, authorization, headers = {}, ...tls }: Endpoint): Access & Disposable {
+  const { caPem, certPem, keyPem, proxyUrl } = tls;
+  const client = Deno.createHttpClient({
+    ...(caPem === undefined ? {} : { caCerts: [caPem] }),
+    ...(proxyUrl === undefined ? {} : { proxy: { url: proxyUrl } }),
+    ...(certPem === undefined || keyPem === undefined ? {} : { cert: certPem, key: keyPem }),
+  });
+  const all = { ...headers, ...(authorization === undefined ? {} : { authorization }) };
+  return {
+    url: server.replace(/\/+$/, ""),
+    headers: Object.entries(all).flatMap(([name, value]) =>
+      [value].flat().map((each) => [name, each] as const)
+    ),
+    client,
+    [Symbol.dispose]: () => client.close(),
+  };
 }
 
 /** An answer, its body parsed where it is JSON. */
@@ -83,9 +103,10 @@ export class Server {
   }
 
   open(path: string, init: RequestInit): Promise<Response> {
-    const { url, token, client } = this.access;
-    const headers = { ...init.headers, ...(token ? { authorization: `Bearer ${token}` } : {}) };
-    return fetch(url + path, { ...init, headers, ...(client ? { client } : {}) });
+    const { url, headers = [], client } = this.access;
+    const all = new Headers(init.headers);
+    for (const [name, value] of headers) all.append(name, value);
+    return fetch(url + path, { ...init, headers: all, ...(client ? { client } : {}) });
   }
 }
 
