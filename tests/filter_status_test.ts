@@ -343,3 +343,24 @@ Deno.test("dropped chooses by time, and names the rights that are missing", asyn
     'Left out: you may not get configmaps "zen-watcher-filter-status" in namespace "zen-system"',
   ]);
 });
+
+Deno.test("why and explain --live work with the rights of the controller's namespace alone, and say once what is not read", async () => {
+  await using server = apiServer(({ path }) => {
+    if (path.includes("/configmaps/")) return status(404);
+    const isAllowed = path.includes("/namespaces/zen-system/") || path.endsWith("/observations");
+    return isAllowed ? Response.json({ metadata: {}, items: [] }) : status(403, { message: `no ${path}` });
+  });
+  await using file = await kubeconfigOf(server.url);
+  const explained = await zen(["explain", "--source", "falco", "--live", "-f", "-"], {
+    kubeconfig: file.path,
+    stdin: JSON.stringify(alertOf("CVE-1")),
+  });
+  assertEquals(explained.code, 0, explained.err);
+  const unread = ["observationfilters", "ingesters", "observationmappings"].map((plural) =>
+    `you may not list ${plural}.zen.kube-zen.io`
+  );
+  for (const what of unread) assertStringIncludes(explained.err, `Left out: ${what}\n`);
+  const { code, out } = await zen(["why", "--rule", "CVE-1"], { kubeconfig: file.path });
+  assertEquals(code, 0);
+  for (const what of unread) assertEquals(out.split(`Not looked at: ${what}.\n`).length, 2, out);
+});
