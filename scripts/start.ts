@@ -1,5 +1,7 @@
 import { freshBundle } from "./bundle.ts";
 import { IMAGE_ENV, kubeconfigPermissions, podPermissions, V8_FLAGS } from "./support/permissions.ts";
+import { usesServiceAccount } from "../src/kube/auth/kubeconfig.ts";
+import { usersChoice } from "./support/cluster.ts";
 import { runWrapper } from "./support/script.ts";
 
 const HELP = `
@@ -20,8 +22,8 @@ const FILE_SETTINGS = [
 
 async function start(args: readonly string[]): Promise<number> {
   const entry = await freshBundle();
-  const inPod = Deno.env.has("KUBERNETES_SERVICE_HOST") &&
-    !args.some((arg) => /^--(kubeconfig|context)/.test(arg));
+  const isNamed = args.some((arg) => /^--(kubeconfig|context)/.test(arg));
+  const inPod = !isNamed && await usesServiceAccount(usersChoice({}));
   const files = FILE_SETTINGS.map((name) => Deno.env.get(name) ?? "").filter(Boolean);
   const child = new Deno.Command(Deno.execPath(), {
     args: [

@@ -44,8 +44,8 @@ export const SETTINGS = {
     "/var/run/secrets/kubernetes.io/serviceaccount",
     "Where the Pod's token, CA and namespace are",
   ),
-  kubeconfig: anyText("KUBECONFIG", "", "Kubeconfig files, as kubectl reads them, when not in a Pod"),
-  home: anyText("HOME", "", "Where ~/.kube/config is looked for when not in a Pod"),
+  kubeconfig: anyText("KUBECONFIG", "", "Kubeconfig files, as kubectl reads them"),
+  home: anyText("HOME", "", "Where ~/.kube/config is looked for"),
   observationNamespace: namespace(
     "OBSERVATION_NAMESPACE",
     "",

@@ -23,7 +23,15 @@ async function refused(args: readonly string[], env: Readonly<Record<string, str
 }
 
 Deno.test("ui refuses to run in a Pod, names a bad port, and a port that is taken", async () => {
-  const inPod = await refused([], { KUBERNETES_SERVICE_HOST: "10.0.0.1", KUBERNETES_SERVICE_PORT: "443" });
+  const folder = await Deno.makeTempDir();
+  for (const name of ["token", "ca.crt", "namespace"]) await Deno.writeTextFile(`${folder}/${name}`, name);
+  const env = {
+    KUBERNETES_SERVICE_HOST: "10.0.0.1",
+    KUBERNETES_SERVICE_PORT: "443",
+    SERVICE_ACCOUNT_FOLDER: folder,
+  };
+  const inPod = await refused([], env);
+  await Deno.remove(folder, { recursive: true });
   assertEquals(inPod.code, 1);
   assertMatch(
     inPod.err,

@@ -553,7 +553,7 @@ export const ERROR_NOTES: Readonly<Record<string, Note>> = {
     "the service account's token is empty",
     "look at the Pod's projected volume",
   ],
-  "Cannot find a cluster: no --kubeconfig, no service account of a Pod, no KUBECONFIG and no ~/.kube/config. Name one with --kubeconfig":
+  "Cannot find a cluster: no --kubeconfig, no KUBECONFIG, no ~/.kube/config and no service account of a Pod. Name one with --kubeconfig":
     ["no cluster is named", "give `--kubeconfig`"],
   'Cannot read kubeconfig "…": …': ["the file is missing, or no kubeconfig", "look at the path"],
   'Cannot read kubeconfig "…": none of these files exists': [

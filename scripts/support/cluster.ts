@@ -1,6 +1,6 @@
 /** The cluster a script works on: the embedded development API server, one named explicitly, or the user's own. */
 import { type Connection, fixedConnection, type KubeApi, NetworkError } from "../../src/kube/api.ts";
-import { findConnection, kubeconfigConnection } from "../../src/kube/auth/kubeconfig.ts";
+import { type ClusterChoice, findConnection, kubeconfigConnection } from "../../src/kube/auth/kubeconfig.ts";
 import { createKubeClient } from "../../src/kube/client.ts";
 import { startDevCluster } from "../../src/devcluster/mod.ts";
 import { errorMessage } from "../../src/model/error_message.ts";
@@ -42,18 +42,22 @@ export async function openSampleCluster({ kubeconfig, context }: ClusterFlags): 
   return { ...await connect(connection), kubeconfig: path };
 }
 
-/** Opens the cluster that kubectl would use: the flags, else a Pod's service account, KUBECONFIG, ~/.kube/config. */
-export async function openUsersCluster({ kubeconfig, context }: ClusterFlags): Promise<Cluster> {
-  return await connect(
-    await findConnection({
-      kubeconfig,
-      context,
-      kubeconfigEnv: environment("KUBECONFIG"),
-      home: environment("HOME"),
-      serviceHost: environment("KUBERNETES_SERVICE_HOST"),
-      servicePort: environment("KUBERNETES_SERVICE_PORT"),
-    }),
-  );
+/** Opens the cluster that kubectl would use: the flags, else KUBECONFIG, ~/.kube/config, a Pod's service account. */
+export async function openUsersCluster(flags: ClusterFlags): Promise<Cluster> {
+  return await connect(await findConnection(usersChoice(flags)));
+}
+
+/** The cluster that kubectl would use. */
+export function usersChoice({ kubeconfig, context }: ClusterFlags): ClusterChoice {
+  return {
+    kubeconfig,
+    context,
+    kubeconfigEnv: environment("KUBECONFIG"),
+    home: environment("HOME"),
+    serviceHost: environment("KUBERNETES_SERVICE_HOST"),
+    servicePort: environment("KUBERNETES_SERVICE_PORT"),
+    serviceAccountFolder: environment("SERVICE_ACCOUNT_FOLDER"),
+  };
 }
 
 async function startEmbedded(): Promise<NamedCluster> {

@@ -37,15 +37,15 @@ export function ui(program: Command, context: CommandContext): void {
 }
 
 async function serve(flags: UiFlags, { io, settings }: CommandContext): Promise<number> {
-  if (io.env("KUBERNETES_SERVICE_HOST") && flags.kubeconfig === undefined && flags.context === undefined) {
-    throw new CommandError(
-      "Cannot serve the page: this is a Pod, whose rights are not a user's. Run zen-watcher ui on your own machine",
-    );
-  }
   const port = /^\d{1,5}$/.test(flags.port) ? Number(flags.port) : NaN;
   if (!(port <= 65_535)) throw usage("ui", `expected --port to be a port, received "${flags.port}"`);
   const { startPage } = await import("../../ui/mod.ts");
   const connection = await connectionOf(flags, settings());
+  if (connection.context === undefined) {
+    throw new CommandError(
+      "Cannot serve the page: this is a Pod, whose rights are not a user's. Run zen-watcher ui on your own machine",
+    );
+  }
   using api = createKubeClient(connection);
   let address = "";
   const interrupted = Promise.withResolvers<void>();

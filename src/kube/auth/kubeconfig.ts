@@ -49,37 +49,64 @@ export interface ClusterChoice extends Impersonation {
   readonly clock?: Clock;
 }
 
-/** `--kubeconfig` and `--context`, else the Pod's service account, else `KUBECONFIG`, else `~/.kube/config`. */
+/** `--kubeconfig`, else `KUBECONFIG`, else `~/.kube/config`, else the Pod's service account, as kubectl does. */
 export async function findConnection(choice: ClusterChoice): Promise<Connection> {
-  const { kubeconfig, context, serviceHost, servicePort, as, asGroup, asUid } = choice;
+  const { context, serviceHost = "", servicePort = "", as, asGroup, asUid } = choice;
   const impersonation = { as, asGroup, asUid };
   const clock = choice.clock ? { clock: choice.clock } : {};
-  const ofFiles = { ...impersonation, ...(context ? { context } : {}), ...clock };
-  if (kubeconfig) return await kubeconfigConnection({ paths: [kubeconfig], ...ofFiles });
-  const folder = choice.serviceAccountFolder ?? SERVICE_ACCOUNT_FOLDER;
-  if (!context && serviceHost && servicePort && await isFile(join(folder, "token"))) {
+  if (await usesServiceAccount(choice)) {
+    const folder = choice.serviceAccountFolder ?? SERVICE_ACCOUNT_FOLDER;
     const headers = impersonationHeaders(impersonation, {});
     return await inClusterConnection({ host: serviceHost, port: servicePort, folder, headers, ...clock });
   }
-  const paths = await defaultPaths(choice);
-  if (paths.length > 0) return await kubeconfigConnection({ paths, ...ofFiles });
+  const paths = await pathsOf(choice);
+  if (paths.length > 0) {
+    return await kubeconfigConnection({
+      paths,
+      ...impersonation,
+      ...(context ? { context } : {}),
+      ...clock,
+    });
+  }
   throw new Error(
-    "Cannot find a cluster: no --kubeconfig, no service account of a Pod, no KUBECONFIG and no ~/.kube/config. Name one with --kubeconfig",
+    "Cannot find a cluster: no --kubeconfig, no KUBECONFIG, no ~/.kube/config and no service account of a Pod. Name one with --kubeconfig",
   );
 }
 
 /** The names of the kubeconfig's contexts. */
 export async function contextNames(choice: ClusterChoice): Promise<string[]> {
-  const paths = choice.kubeconfig ? [choice.kubeconfig] : await defaultPaths(choice);
+  const paths = await pathsOf(choice);
   if (paths.length === 0) return [];
   return (await load(paths, paths.join(", "))).config.getContexts().map(({ name }) => name);
 }
 
-async function defaultPaths({ kubeconfigEnv, home }: ClusterChoice): Promise<string[]> {
-  const named = (kubeconfigEnv ?? "").split(delimiter).filter((path) => path !== "");
+/** True in a Pod without a kubeconfig. A file that `KUBECONFIG` names may be missing, as with kubectl. */
+export async function usesServiceAccount(choice: ClusterChoice): Promise<boolean> {
+  const { kubeconfig, context, serviceHost, servicePort } = choice;
+  if (kubeconfig || context || !serviceHost || !servicePort) return false;
+  for (const path of placesOf(choice)) if (await mayRead(path) && await isFile(path)) return false;
+  return await isFile(join(choice.serviceAccountFolder ?? SERVICE_ACCOUNT_FOLDER, "token"));
+}
+
+/** The files to read, none where the only one is ~/.kube/config and that is not there. */
+async function pathsOf(choice: ClusterChoice): Promise<readonly string[]> {
+  const places = placesOf(choice);
+  const [first] = places;
+  if (choice.kubeconfig || choice.kubeconfigEnv) return places;
+  return first !== undefined && await isFile(first) ? places : [];
+}
+
+/** Where kubeconfigs may be. */
+function placesOf({ kubeconfig, kubeconfigEnv = "", home }: ClusterChoice): readonly string[] {
+  if (kubeconfig) return [kubeconfig];
+  const named = kubeconfigEnv.split(delimiter).filter((path) => path !== "");
   if (named.length > 0) return named;
-  const path = home ? join(home, ".kube", "config") : undefined;
-  return path !== undefined && await isFile(path) ? [path] : [];
+  return home ? [join(home, ".kube", "config")] : [];
+}
+
+/** False for the image's program: it reads no files of a user. */
+async function mayRead(path: string): Promise<boolean> {
+  return (await Deno.permissions.query({ name: "read", path })).state === "granted";
 }
 
 async function isFile(path: string): Promise<boolean> {

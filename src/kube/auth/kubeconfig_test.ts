@@ -261,13 +261,20 @@ Deno.test("findConnection() looks where kubectl looks, in that order", async () 
     (await findConnection(choice)).description;
   assertEquals(await found({ ...everything, kubeconfig: explicit }), `context "explicit" of ${explicit}`);
   assertEquals(await found({ ...everything, context: "env" }), `context "env" of ${fromEnv}`);
-  assertEquals(await found(everything), "the cluster of this Pod (https://10.0.0.1:443)");
+  assertEquals(await found(everything), `context "env" of ${fromEnv}`);
+  assertEquals(await found({ ...pod, home }), `context "home" of ${home}/.kube/config`);
+  const ofPod = "the cluster of this Pod (https://10.0.0.1:443)";
+  for (const kubeconfigEnv of [undefined, "", `${fromEnv}-gone`]) {
+    assertEquals(await found({ ...pod, home: account, kubeconfigEnv }), ofPod);
+  }
   const asJane = await findConnection({ ...pod, as: "jane", asGroup: ["devs"] });
   assertEquals((await asJane.endpoint()).headers, {
     "impersonate-user": "jane",
     "impersonate-group": ["devs"],
   });
   assertEquals(await found({ ...everything, serviceHost: undefined }), `context "env" of ${fromEnv}`);
+  await assertRejects(() => found({ ...pod, context: "env" }), Error, "Cannot find a cluster");
+  await assertRejects(() => found({ kubeconfigEnv: `${fromEnv}-gone` }), Error, "Cannot read kubeconfig");
   assertEquals(
     await found({ ...pod, home, serviceAccountFolder: home }),
     `context "home" of ${home}/.kube/config`,
