@@ -7,7 +7,7 @@ import type { RequestOptions } from "node:https";
 import { delimiter, dirname, join, resolve, sep } from "node:path";
 import { type Clock, systemClock } from "../../model/time.ts";
 import { errorMessage } from "../../model/error_message.ts";
-import { isObject } from "../../model/json.ts";
+import { isObject, type Json, type JsonObject } from "../../model/json.ts";
 import {
   cached,
   type Connection,
@@ -132,7 +132,15 @@ export interface KubeconfigOptions extends Impersonation {
 interface Loaded {
   readonly text: string;
   readonly config: KubeConfig;
-  readonly users: ReadonlyMap<string, UserFields>;
+  readonly fields: Fields;
+}
+
+/** What client-node does not read of a kubeconfig. */
+interface Fields {
+  /** By name. */
+  readonly users: Map<string, UserFields>;
+  /** What clusters say to exec plugins, by the clusters' names. */
+  readonly execConfigs: Map<string, Json>;
 }
 
 /** What client-node does not read of a user, or reads by another name than kubectl writes. */
@@ -175,7 +183,7 @@ export async function kubeconfigConnection(options: KubeconfigOptions): Promise<
 async function load(paths: readonly string[], where: string): Promise<Loaded> {
   const { KubeConfig } = await import("@kubernetes/client-node");
   const config = new KubeConfig();
-  const users = new Map<string, UserFields>();
+  const fields: Fields = { users: new Map(), execConfigs: new Map() };
   const texts: string[] = [];
   for (const path of paths) {
     try {
@@ -186,7 +194,7 @@ async function load(paths: readonly string[], where: string): Promise<Loaded> {
       part.makePathsAbsolute(folder);
       for (const { exec } of part.users) resolveCommand(exec, folder);
       merge(config, part);
-      await collectUsers(users, { text, folder });
+      await collectFields(fields, { text, folder });
       texts.push(text);
     } catch (cause) {
       // As with kubectl, a file of a list may be missing.
@@ -198,13 +206,27 @@ async function load(paths: readonly string[], where: string): Promise<Loaded> {
     }
   }
   if (texts.length === 0) throw new Error(`Cannot read kubeconfig "${where}": none of these files exists`);
-  return { text: texts.join("\0"), config, users };
+  return { text: texts.join("\0"), config, fields };
 }
 
 /** As with kubectl, a command with a separator in it is beside the file, and any other is looked up in PATH. */
 function resolveCommand(exec: unknown, folder: string): void {
   if (!isObject(exec) || typeof exec["command"] !== "string") return;
   if (exec["command"].includes(sep)) exec["command"] = resolve(folder, exec["command"]);
+}
+
+const EXEC_EXTENSION = "client.authentication.k8s.io/exec";
+const EXEC_INFO = "KUBERNETES_EXEC_INFO";
+
+/** Tells an exec plugin what kubectl tells it and client-node does not: its API version, its cluster, and that it may not ask. */
+function informPlugin(exec: JsonObject, cluster: JsonObject): void {
+  const { apiVersion = null, provideClusterInfo, env } = exec;
+  const spec = { ...(provideClusterInfo === true && { cluster }), interactive: false };
+  const value = JSON.stringify({ kind: "ExecCredential", apiVersion, spec });
+  const others = Array.isArray(env)
+    ? env.filter((each) => !isObject(each) || each["name"] !== EXEC_INFO)
+    : [];
+  exec["env"] = [...others, { name: EXEC_INFO, value }];
 }
 
 /** Adds the entries that are missing. Own code: `mergeConfig` of client-node refuses duplicates and lets the last context win. */
@@ -226,23 +248,25 @@ function isPlain({ server }: { readonly server: string }): boolean {
   return server.startsWith("http://");
 }
 
-async function collectUsers(
-  into: Map<string, UserFields>,
+async function collectFields(
+  { users, execConfigs }: Fields,
   { text, folder }: { readonly text: string; readonly folder: string },
 ): Promise<void> {
   // A module of our own: imported directly, a CommonJS package has no named exports in a bundle.
   const { parse } = await import("./yaml.ts");
   const document: unknown = parse(text);
-  const users = isObject(document) ? document["users"] : undefined;
-  for (const entry of Array.isArray(users) ? users : []) {
-    if (!isObject(entry) || !isObject(entry["user"]) || typeof entry["name"] !== "string") continue;
-    const { name, user } = entry;
-    if (into.has(name)) continue;
+  for (const { name, cluster } of entriesOf(document, "clusters")) {
+    if (!isObject(cluster) || execConfigs.has(name)) continue;
+    const [own] = entriesOf(cluster, "extensions").filter((each) => each.name === EXEC_EXTENSION);
+    execConfigs.set(name, own?.["extension"] ?? null);
+  }
+  for (const { name, user } of entriesOf(document, "users")) {
+    if (!isObject(user) || users.has(name)) continue;
     const textsAt = (field: string) => textsOf(user[field], `users.${name}.${field}`);
     const extra = user["as-user-extra"] ?? {};
     if (!isObject(extra)) throw new Error(`at users.${name}.as-user-extra: expected lists of strings by key`);
     const [tokenFile] = textsAt("tokenFile");
-    into.set(name, {
+    users.set(name, {
       tokenFile: tokenFile === undefined ? undefined : resolve(folder, tokenFile),
       as: textsAt("as")[0],
       asGroup: textsAt("as-groups"),
@@ -254,6 +278,14 @@ async function collectUsers(
       ),
     });
   }
+}
+
+/** The objects with a name in a list of a kubeconfig. */
+function entriesOf(document: unknown, list: string): (JsonObject & { readonly name: string })[] {
+  const entries = isObject(document) ? document[list] : undefined;
+  const isNamed = (entry: Json): entry is JsonObject & { readonly name: string } =>
+    isObject(entry) && typeof entry["name"] === "string";
+  return Array.isArray(entries) ? entries.filter(isNamed) : [];
 }
 
 /** The texts of a field that holds one or a list. Throws for anything else: a user that is not understood is no other user. */
@@ -289,7 +321,7 @@ function impersonationHeaders(flags: Impersonation, user: UserFields): NonNullab
 const SHOWN_CONTEXTS = 20;
 
 async function toEndpoint(
-  { config, users }: Loaded,
+  { config, fields }: Loaded,
   { context, where, impersonation }: {
     readonly context: string;
     readonly where: string;
@@ -321,8 +353,18 @@ async function toEndpoint(
 
   const applied: RequestOptions = {};
   try {
+    const caPem = await caOf(cluster);
+    const exec: unknown = config.getCurrentUser()?.exec;
+    if (isObject(exec)) {
+      informPlugin(exec, {
+        server: cluster.server,
+        ...(caPem !== undefined && { "certificate-authority-data": btoa(caPem) }),
+        ...(cluster.proxyUrl && { "proxy-url": cluster.proxyUrl }),
+        config: fields.execConfigs.get(cluster.name) ?? null,
+      });
+    }
     await config.applyToHTTPSOptions(applied);
-    const user = users.get(config.getCurrentUser()?.name ?? "") ?? {};
+    const user = fields.users.get(config.getCurrentUser()?.name ?? "") ?? {};
     const headers = headersOf(applied);
     if (user.tokenFile !== undefined) {
       headers.set("authorization", `Bearer ${(await Deno.readTextFile(user.tokenFile)).trim()}`);
@@ -333,7 +375,7 @@ async function toEndpoint(
       applied,
       headers,
       impersonation: impersonationHeaders(impersonation, user),
-      caPem: await caOf(cluster),
+      caPem,
     });
   } catch (cause) {
     if (cause instanceof ImpersonationError) throw cause;

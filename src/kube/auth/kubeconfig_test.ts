@@ -169,6 +169,50 @@ Deno.test("kubeconfigConnection() runs an exec plugin once, and again when its t
   assertEquals(await Deno.readTextFile(counter), "xx");
 });
 
+Deno.test("kubeconfigConnection() tells an exec plugin what kubectl tells it: the API version, and the cluster where it is to know it", async () => {
+  await using dir = await folder();
+  const credential = { apiVersion: "client.authentication.k8s.io/v1", kind: "ExecCredential" };
+  const answer = JSON.stringify({ ...credential, status: { token: "t" } });
+  const seen = await dir.write("seen", "");
+  const plugin = await dir.write(
+    "plugin",
+    `#!/bin/sh\nprintf '%s %s' "$OWN" "$KUBERNETES_EXEC_INFO" >${seen}\necho '${answer}'\n`,
+  );
+  await Deno.chmod(plugin, 0o755);
+  await dir.write("ca.pem", pem("ca.pem"));
+  const cluster = {
+    "certificate-authority": "ca.pem",
+    "proxy-url": "http://127.0.0.1:3128",
+    extensions: [
+      { name: "other", extension: { b: 1 } },
+      { name: "client.authentication.k8s.io/exec", extension: { audience: "a" } },
+    ],
+  };
+  const told = async (provideClusterInfo: boolean) => {
+    const exec = {
+      apiVersion: credential.apiVersion,
+      command: plugin,
+      env: [{ name: "OWN", value: "kept" }],
+      provideClusterInfo,
+    };
+    assertEquals(
+      (await endpointOf(await dir.write("config", config({ cluster, user: { exec } })))).authorization,
+      "Bearer t",
+    );
+    const [own, info = ""] = (await Deno.readTextFile(seen)).split(" ");
+    assertEquals(own, "kept");
+    return JSON.parse(info);
+  };
+  assertEquals(await told(false), { ...credential, spec: { interactive: false } });
+  const known = {
+    server: "https://127.0.0.1:6443",
+    "certificate-authority-data": btoa(pem("ca.pem")),
+    "proxy-url": "http://127.0.0.1:3128",
+    config: { audience: "a" },
+  };
+  assertEquals(await told(true), { ...credential, spec: { cluster: known, interactive: false } });
+});
+
 Deno.test("kubeconfigConnection() looks for an exec command with a separator beside the file, and for any other in PATH", async () => {
   await using dir = await folder();
   const credential = { apiVersion: "client.authentication.k8s.io/v1", kind: "ExecCredential" };
