@@ -340,3 +340,8 @@ function inCaseOf(word: string, kind: string): string {
   if (word === word.toLowerCase()) return kind.toLowerCase();
   return word === word.toUpperCase() ? kind.toUpperCase() : kind;
 }
+
+/** The title `openssl: a title` of the package openssl without its first word. */
+export function withoutPrefix(title: string, word: string): string {
+  return word !== "" && title.startsWith(`${word}: `) ? title.slice(word.length + 2) : title;
+}

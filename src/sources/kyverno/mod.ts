@@ -29,6 +29,7 @@ import {
   resourceIdentity,
   subjectOf,
   toldOf,
+  withoutPrefix,
 } from "../objects.ts";
 
 /** The source of results whose engine is not a source itself. */
@@ -74,7 +75,7 @@ export const kyverno: Source = {
     "a ReplicaSet's hash, the suffix of its Pods, the number of a CronJob's Job",
     "the prefix `autogen-` of rules, the API group of the report",
     "score, fixedVersion, tags, digests and resultID among the properties",
-    "the message where other fields tell results apart, else times, numbers and generated names in it",
+    "the message where other fields tell results apart, else times, ids, numbers that stand alone and generated names in it",
     "the order of results and resources",
   ],
   feeds: [{
@@ -250,8 +251,12 @@ function toEvent(result: JsonObject, { outcome, rule, resource: own, around }: V
   const from = own ?? (isForeign ? podOf(telling, { properties, namespace }) : undefined);
   const resource = from && topOfChain(from);
   const owners = from && resource ? { from, to: resource } : undefined;
-  const words = toldOfRule(textAt(result, "message"), rule);
+  const { message, description } = messageIn(result, properties);
+  const words = showsMatch(engine)
+    ? [rule.policy, rule.lasting].filter(Boolean).join(": ")
+    : toldOfRule(message, rule);
   const said = owners ? toldOf(words, owners) : words;
+  const fixedVersion = isForeign ? text(properties.fixedVersion) : "";
   const detectedAt = timeOf(at(result, "timestamp")) ?? creationOf(report);
   const about = resource ?? (namespace === "" ? undefined : { namespace });
   return {
@@ -259,7 +264,7 @@ function toEvent(result: JsonObject, { outcome, rule, resource: own, around }: V
     category: "security",
     severity: outcome === "error" ? "low" : firstText(text(at(result, "severity")), "medium"),
     eventType: outcome === "error" ? "policy-error" : "policy-violation",
-    message: messageOf(said, { outcome, ...(isForeign && { telling, fix: text(properties.fixedVersion) }) }),
+    message: messageOf(said, { outcome, ...(isForeign && { telling, fixedVersion }) }),
     rule: ruleName(rule),
     rules: ruleNames(rule),
     ...(about ? { resource: about } : {}),
@@ -270,6 +275,9 @@ function toEvent(result: JsonObject, { outcome, rule, resource: own, around }: V
       category: textAt(result, "category"),
       engine: firstText(textAt(result, "source"), textAt(report, "source")),
       scored: at(result, "scored") === false ? false : undefined,
+      description: owners ? toldOf(description, owners) : description,
+      fixedVersion,
+      primaryLink: firstText(text(properties.primaryLink), text(properties.primaryURL)),
       properties: shownProperties(properties),
       ...(isForeign ? { container: telling.container, pod: telling.pod } : {}),
       reportedOwner: owners && reportedOwner(owners),
@@ -285,7 +293,7 @@ function toEvent(result: JsonObject, { outcome, rule, resource: own, around }: V
       // Results without a resource are distinguished by their report: a node's, a suite's.
       report: own ? "" : textAt(report, "metadata", "name"),
       engine: engine.source === POLICY_REPORT ? engine.word : "",
-      ...(isForeign ? tellingIdentity(telling, { message: textAt(result, "message"), resource }) : {}),
+      ...(isForeign ? tellingIdentity(telling, { message, resource }) : {}),
     }),
   };
 }
@@ -324,6 +332,24 @@ function toldOfRule(message: string, { lasting, reported }: Rule): string {
   return lasting === "" ? told : told.replaceAll(`rule ${lasting} failed at path`, "failed at path");
 }
 
+/** The keys of messages that Trivy's adapter numbers in the properties if a check has several. */
+const NUMBERED_MESSAGE = /^\d{1,4}\. message$/;
+
+/** The message of a result; if it has several, all of them, and as description the sentence in their place. */
+function messageIn(result: JsonObject, properties: JsonObject) {
+  const said = textAt(result, "message");
+  const numbered = Object.keys(properties).filter((key) => NUMBERED_MESSAGE.test(key))
+    .map((key) => text(properties[key])).filter(Boolean).toSorted();
+  return numbered.length === 0
+    ? { message: said, description: "" }
+    : { message: numbered.join("; "), description: said };
+}
+
+/** True for results of Trivy's exposed secrets, whose message is the text around the secret: it is never shown. */
+function showsMatch({ word }: Engine): boolean {
+  return /exposed.?secret/.test(word);
+}
+
 /** The messages of results without a message. */
 const VERDICTS = {
   fail: "Policy violated",
@@ -335,18 +361,29 @@ interface MessageContext {
   readonly outcome: Verdict["outcome"];
   /** Set for results of other engines. */
   readonly telling?: Telling;
-  readonly fix?: string;
+  readonly fixedVersion?: string;
 }
 
 /** The tool's message, after properties that it lacks: `libssl3 3.0.1 in web (fixed in 3.0.2): TLS overread`. */
-function messageOf(said: string, { outcome, telling, fix = "" }: MessageContext): string {
+function messageOf(said: string, { outcome, telling, fixedVersion = "" }: MessageContext): string {
   const words = said === "" ? VERDICTS[outcome] : outcome === "error" ? `${VERDICTS.error}: ${said}` : said;
   if (!telling) return words;
   const { index, resource, installedVersion, container } = telling;
-  const lacking = [index, resource, installedVersion].filter((word) => word !== "" && !said.includes(word));
-  if (container !== "" && !said.includes(container)) lacking.push(`in ${container}`);
-  if (fix !== "" && !said.includes(fix)) lacking.push(`(fixed in ${fix})`);
-  return lacking.length === 0 ? words : `${lacking.join(" ")}: ${words}`;
+  const title = withoutPrefix(words, resource);
+  const lacks = (word: string) => word !== "" && !title.includes(word);
+  // A version is shown with its package.
+  const subject = lacks(installedVersion)
+    ? [resource, installedVersion].filter(Boolean).join(" ")
+    : lacks(resource)
+    ? resource
+    : "";
+  const lacking = [
+    lacks(index) ? index : "",
+    subject,
+    lacks(container) ? `in ${container}` : "",
+    lacks(fixedVersion) ? `(fixed in ${fixedVersion})` : "",
+  ].filter(Boolean).join(" ");
+  return lacking === "" ? words : `${lacking}: ${title}`;
 }
 
 /** The rule with its policy, as `spec.rule`. */
@@ -409,10 +446,8 @@ const SHOWN_PROPERTIES: ReadonlySet<string> = new Set([
   "binding",
   "controls",
   "details",
-  "fixedversion",
   "index",
   "installedversion",
-  "primaryurl",
   "reason",
   "resolution",
   "resource",
@@ -471,12 +506,17 @@ function tellingIdentity(
     : withoutEmpty({ message: withoutNumbers(withLastingNames(message, resource)) });
 }
 
-/** Hexadecimal ids and digests. */
-const HEX_ID = /\b(?=[a-f]*\d)[0-9a-f]{12,}\b/gi;
-/** Numbers, and times, versions and addresses. */
-const NUMBERS = /\d+(?:[.:,]\d+)*/g;
+/** Uuids, addresses in memory, digests and other hexadecimal ids. */
+const IDS = /\b(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|0x[0-9a-f]+|(?=[a-f]*\d)[0-9a-f]{12,})\b/gi;
+const WORD = /[\w.-]+/g;
+/** A word that is a number, version, date, amount or duration; not a name that holds a digit, such as `worker-1`. */
+const NUMBER =
+  /^[.-]*(?:(?:v(?=\d+\.))?\d+(?:[.-]\d+)*(?:t\d\d|z|[ap]m|b|[kmgtpe]i?b?)?|(?:\d+(?:\.\d+)?(?:[num]?s|[mhd]))+)[.-]*$/i;
+/** Times and addresses, whose parts are numbers by now. */
+const NUMBERS = /\b0(?:[,:]0\b)+/g;
 
 /** A message without times, ids and numbers, which can change while the finding is the same. */
 function withoutNumbers(message: string): string {
-  return message.replace(HEX_ID, "0").replace(NUMBERS, "0");
+  return message.replace(IDS, "0").replace(WORD, (word) => NUMBER.test(word) ? "0" : word)
+    .replace(NUMBERS, "0");
 }

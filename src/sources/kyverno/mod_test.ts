@@ -254,6 +254,104 @@ Deno.test("kyverno stores results under its own name, a listed engine's, or poli
   );
 });
 
+Deno.test("kyverno never shows what a secret's rule matched in the reports of Trivy's adapter", () => {
+  const match = "curl -H 'X: internal-host-7' slack **************** channel=#payroll";
+  const fields = { policy: "Slack token", rule: "slack-access-token", result: "warn", message: match };
+  for (const [source, of] of [["Trivy ExposedSecrets", ""], ["", "Trivy ExposedSecrets"]]) {
+    const event = only(
+      report({ source: of ?? "", results: [result({ ...fields, source: source ?? "", properties: {} })] }),
+    );
+    assertEquals(event.message, "Slack token: slack-access-token");
+    assert(!JSON.stringify(event.details).includes("payroll"));
+    // The match still tells two secrets of one rule apart.
+    assertEquals(event.identity.message, match);
+  }
+  assertEquals(only(report({ results: [result({ ...fields, source: "tool" })] })).message, match);
+});
+
+Deno.test("kyverno distinguishes results of other engines by names in their messages, not by numbers that stand alone", () => {
+  const of = (message: string) =>
+    JSON.stringify(only(report({ results: [result({ source: "tool", message })] })).identity);
+  const different = [
+    ["Container 'app1' of Deployment 'web'", "Container 'app2' of Deployment 'web'"],
+    ["worker-1 is not ready", "worker-2 is not ready"],
+    ["volume data_1 is shared", "volume data_2 is shared"],
+    ["host n1.example.com", "host n2.example.com"],
+    ["uses apps/v1beta1", "uses apps/v1beta2"],
+    ["CVE-2024-1 is known", "CVE-2024-2 is known"],
+    ["port 8080-tcp is open", "port 9090-tcp is open"],
+  ];
+  for (const [one = "", two = ""] of different) assert(of(one) !== of(two), `${one} / ${two}`);
+  const same = [
+    ["10:00:17.1: Notice a shell, pid 7", "10:05:44.123: Notice a shell, pid 4711"],
+    ["at 2026-11-30T06:00:00Z", "at 2026-11-30T07:12:34.567891Z"],
+    ["at 2026-11-30 06:00:00 +0000 UTC", "at 2027-01-02 16:01:05 +0100 UTC"],
+    ["listens on port 8080.", "listens on port 9090."],
+    ["memory of 1,024Mi, 85% for 5m30s", "memory of 512Mi, 7% for 12s"],
+    ["runs kernel v6.1.2", "runs kernel v6.12.10"],
+    ["from 10.0.0.1:34567 (8)", "from 10.12.0.7:80 (12)"],
+    ["session 550e8400-e29b-41d4-a716-446655440000", "session 7c9e6679-7425-40de-944b-e07fc1f90ae7"],
+    ["at 0x7ffd1234, sha256:0123456789abcdef0", "at 0x7fff9876, sha256:fedcba98765432100"],
+    ["(uid=1000 pid=7 res=-1)", "(uid=0 pid=12345 res=0)"],
+  ];
+  for (const [one = "", two = ""] of same) assertEquals(of(one), of(two));
+});
+
+Deno.test("kyverno reads the numbers of a message in linear time", () => {
+  for (const unit of ["1:1,", "1.", "1-", "0x", "1s", "1a", "a-1", "abcdef012345-", "0,0:", "1".repeat(99)]) {
+    const timeOf = (length: number) => {
+      const message = unit.repeat(Math.ceil(length / unit.length)) + "x";
+      const start = performance.now();
+      for (let round = 0; round < 65_536 / length; round++) {
+        only(report({ results: [result({ source: "tool", message })] }));
+      }
+      return performance.now() - start;
+    };
+    timeOf(65_536);
+    const ratios: number[] = [];
+    do ratios.push(timeOf(65_536) / timeOf(4_096)); while (Math.min(...ratios) >= 4 && ratios.length < 20);
+    assert(Math.min(...ratios) < 4, `${JSON.stringify(unit)}: ${ratios}`);
+  }
+});
+
+Deno.test("kyverno shows the package, version, fix, link and every message of the results that Trivy's adapter writes", () => {
+  const properties = {
+    resource: "openssl",
+    installedVersion: "3.0.11-1~deb12u2",
+    fixedVersion: "3.0.13",
+    primaryLink: "https://avd.aquasec.com/nvd/cve-2024-1",
+  };
+  const vulnerability = (message: string) =>
+    only(
+      report({ results: [result({ policy: "CVE-2024-1", rule: "", source: "tool", message, properties })] }),
+    );
+  const told = "openssl 3.0.11-1~deb12u2 (fixed in 3.0.13): Timing side-channel";
+  assertEquals(vulnerability("openssl: Timing side-channel").message, told);
+  assertEquals(vulnerability("Timing side-channel").message, told);
+  assertEquals(
+    vulnerability("Timing in openssl").message,
+    "openssl 3.0.11-1~deb12u2 (fixed in 3.0.13): Timing in openssl",
+  );
+  const { details } = vulnerability("openssl: Timing side-channel");
+  assertEquals([details.fixedVersion, details.primaryLink], [
+    properties.fixedVersion,
+    properties.primaryLink,
+  ]);
+
+  const messages = ["Container 'app' should set limits", "Container 'side' should set limits"];
+  const check = (numbered: JsonObject) =>
+    only(
+      report({ results: [result({ source: "tool", message: "Limits prevent DoS", properties: numbered })] }),
+    );
+  const both = check({ "0. message": messages[0] ?? "", "1. message": messages[1] ?? "" });
+  assertEquals([both.message, both.details.description], [messages.join("; "), "Limits prevent DoS"]);
+  const turned = check({ "0. message": messages[1] ?? "", "1. message": messages[0] ?? "" });
+  assertEquals(stored(turned), stored(both));
+  assert(
+    JSON.stringify(check({ "1. message": messages[0] ?? "" }).identity) !== JSON.stringify(both.identity),
+  );
+});
+
 Deno.test("kyverno follows REPORT_ENGINES, which cannot contain the name of a built-in source", () => {
   const sourceOf = (engine: string, listed: string) => {
     const body = report({ results: [result({ source: engine })] });

@@ -31,6 +31,7 @@ import {
   subjectOf,
   type Succession,
   toldOf,
+  withoutPrefix,
   wordAt,
 } from "../objects.ts";
 
@@ -234,7 +235,7 @@ function aboutOf(report: JsonObject, origin: Origin): About {
     container,
     toldContainer: container === resource.name ? "" : container,
     repository,
-    repositories: repository === "" ? [] : [repository, `${server}/${repository}`],
+    repositories: repository === "" ? [] : [repository, `${server}/${repository}`, `docker.io/${repository}`],
     detectedAt: textAt(report, "report", "updateTimestamp") || creationOf(report),
     details: withoutEmpty({
       container,
@@ -420,11 +421,6 @@ function readVulnerability(
   };
 }
 
-/** The title `openssl: a title` of the package openssl without its first word. */
-function withoutPrefix(title: string, word: string): string {
-  return word !== "" && title.startsWith(`${word}: `) ? title.slice(word.length + 2) : title;
-}
-
 /** A purl without its qualifiers: `?arch=amd64&distro=debian-12.11` changes with each point release of the base image. */
 function lastingPurl(purl: string): string {
   const query = purl.indexOf("?");
@@ -433,8 +429,8 @@ function lastingPurl(purl: string): string {
   return subpath < 0 ? purl.slice(0, query) : purl.slice(0, query) + purl.slice(subpath);
 }
 
-/** `(debian 12.11)` and the like, which follow the image's name. */
-const SYSTEM = /\([a-z][\w .-]{0,40} [\w.+-]{1,40}\)$/;
+/** `(debian 12.11)`, `(amazon 2 (Karoo))` and the like, which follow the image's name. */
+const SYSTEM = /\([a-z][\w .-]{0,40} [\w.+-]{1,40}(?: \([^()]{1,40}\))?\)$/;
 
 /**
  * The file or binary that contains the entry, for the identity. "" for packages of the system, whose target is the image's

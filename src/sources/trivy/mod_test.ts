@@ -96,10 +96,24 @@ Deno.test("trivy distinguishes packages, versions, purls, paths, files, containe
 });
 
 Deno.test("trivy's identity of a system package does not contain the image", () => {
-  const targets = ["shop/cart:1.0 (debian 12.1)", "shop/cart:1.1 (debian 12.2)"].map((target) =>
-    identityOf(report({ owner: "cart-7d9c5b8f4" }, { vulnerabilities: [vulnerability({ target })] }))
+  const targets = [
+    "shop/cart:1.0 (debian 12.1)",
+    "shop/cart:1.1 (debian 12.2)",
+    "docker.io/shop/cart:1.2 (amazon 2 (Karoo))",
+    "docker.io/shop/cart:1.3 (amazon 2023.5.20240722 (Amazon Linux))",
+    "docker.io/shop/cart:1.3",
+    "index.docker.io/shop/cart@sha256:01",
+  ].map((target) =>
+    JSON.stringify(
+      identityOf(
+        report({ owner: "cart-7d9c5b8f4" }, {
+          registry: { server: "index.docker.io" },
+          vulnerabilities: [vulnerability({ target })],
+        }),
+      ),
+    )
   );
-  assertEquals(targets[0], targets[1]);
+  assertEquals(new Set(targets).size, 1, targets.join("\n"));
 });
 
 Deno.test("trivy reads one check in every spelling of its id, and lets filters use any of them", () => {
