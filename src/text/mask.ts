@@ -83,7 +83,7 @@ const QUOTE = /^\\?["'`]/;
 const REFERENCE = /^\$(?:\{\w{1,256}\}|\([\w.-]{1,256}\))/;
 /** What ends a value after a reference, by what holds it. */
 const ENDS = { quoted: /^\\?["'`]/, word: /^(?:$|\s|\\?["'`])/, item: /^(?:$|[\s&;,)}\]|<>]|\\?["'`])/ };
-const CONSTANT = /^(?:true|false|null|none|nil|\{|\[|\*\*\*)$/i;
+const CONSTANT = /^(?:true|false|null|none|nil|enabled|disabled|\{|\[|\*\*\*)$/i;
 
 function whole(text: string, range: Range): Range | undefined {
   const value = text.slice(range.start, range.end);
@@ -302,6 +302,7 @@ function placed(text: string, start: number, place: Place): Range | undefined {
   if (place === "cookie") return shown.includes("=") ? value : undefined;
   if (!place.startsWith("after ")) return isFlagValue(shown) ? value : undefined;
   const at = shown.indexOf(place.slice("after ".length));
+  if (shown.startsWith("://", at)) return undefined; // an address, no user
   const from = value.start + at + 1;
   if (at < 0 || from >= value.end || text.startsWith(MASK, from)) return undefined;
   const slashEnd = place === "after /" ? shown.indexOf("@", at) : -1;

@@ -76,7 +76,6 @@ const LDAP_TOOLS = [
   "ldapadd",
   "ldapwhoami",
   "ldapdelete",
-  "ldappasswd",
   "ldapcompare",
 ];
 const SNMP_TOOLS = [
@@ -102,7 +101,8 @@ export const COMMAND_RULES: readonly CommandRule[] = [
   { commands: ATTACK_TOOLS, options: { "-p": "next" } },
   { commands: ["sqlcmd", "bcp", "isql", "osql"], options: { "-P": "value" } },
   { commands: ["redis-cli", "valkey-cli", "keydb-cli"], options: { "-a": "value", "--pass": "next" } },
-  { commands: LDAP_TOOLS, options: { "-w": "value", "-s": "next" } },
+  { commands: [...LDAP_TOOLS, "ldappasswd"], options: { "-w": "value" } },
+  { commands: ["ldappasswd"], options: { "-s": "next", "-a": "next" } },
   { commands: ["kadmin"], options: { "-w": "next" } },
   { commands: ["openssl"], options: { "-k": "next", "-K": "next" } },
   { commands: ["zip", "unzip", "zipcloak"], options: { "-P": "next" } },
@@ -155,7 +155,10 @@ export const COMMAND_RULES: readonly CommandRule[] = [
   { commands: ["mc"], subcommands: ["alias set", "config host add"], positional: [3] },
   { commands: ["snyk"], subcommands: ["auth"], positional: [0] },
   { commands: ["cf"], subcommands: ["auth"], positional: [1] },
-  { commands: ["doctl"], options: { "-t": "next" } },
+  { commands: ["doctl", "influx"], options: { "-t": "next" } },
+  { commands: ["ncftp", "ncftpput", "ncftpget", "ncftpls"], options: { "-p": "next" } },
+  { commands: ["gitlab-runner"], subcommands: ["register"], options: { "-r": "next" } },
+  { commands: ["flyctl"], subcommands: ["auth token"], positional: [0] },
   { commands: ["ngrok"], subcommands: ["authtoken", "config add-authtoken"], positional: [0] },
   { commands: ["sqlplus", "sqlldr", "expdp", "impdp"], options: { "": "after /" } },
 ];
@@ -176,6 +179,11 @@ const HARMLESS_ENDINGS = words(
   "lifetime policy mode enabled version rotation interval timeout ref refs class review webhook config field header",
   "algorithm provider seconds days max min attempts format prompt stdin",
 );
+/** Names that end like a secret's and hold a name. */
+const HARMLESS_NAMES = /initial[-_]cluster[-_]token$/;
+/** Names that often hold a count, and the values with which they do: `pass=34`, `sig=SIGTERM`, `signature=v4`. */
+const WEAK_NAMES = words("pass pw sig signature auth cookie tokens secrets creds credentials");
+const WEAK_VALUE = /^(?:\d{1,3}%?|v\d{1,2}|SIG[A-Z]{2,8}\d{0,2})(?=[\s,;)\]}]|$)/;
 const SECRET_HEADERS = words(
   "authorization proxy-authorization cookie set-cookie private-token deploy-token job-token api-key auth-token",
   "access-token ocp-apim-subscription-key",
@@ -224,7 +232,7 @@ function isNameOfSecret(name: string): boolean {
   }
   const parts = wordsOf(name);
   const last = parts.at(-1) ?? "";
-  if (HARMLESS_ENDINGS.has(last)) return false;
+  if (HARMLESS_ENDINGS.has(last) || HARMLESS_NAMES.test(lower)) return false;
   // `DbPassWord` has its last word in two.
   if (SECRET_ENDING.test(lower) || SECRET_WORDS.has(last)) return true;
   if (
@@ -258,7 +266,8 @@ function looksRandom(value: string): boolean {
 
 /** True for what may be a password and is no word of a sentence, version, date or vulnerability's id. */
 function looksLikePassword(value: string): boolean {
-  if (value.length < 4 || /^(?:v?\d+\.\d|CVE-?\d|\d{4}-\d\d-\d\d(?:T\d|$))/.test(value)) return false;
+  if (value.length < 4 || value.endsWith(":")) return false;
+  if (/^(?:v?\d+\.\d|CVE-?\d|\d{4}-\d\d-\d\d(?:T\d|$))/.test(value)) return false;
   return /[a-z]/i.test(value) && (/\d/.test(value) || /[!#$%^&*+~?][a-z]/i.test(value));
 }
 
@@ -289,22 +298,40 @@ function assigned({ text, start, valueAt, name, match }: Found): Extent | false 
   if (sign[0] === "=" && quote === "" && gap === "") {
     if (text[start + 1] !== undefined && valueAt > start + sign.length) return false; // `password= next`
     if (!isNameOfSecret(name) || (/client-key$/i.test(name) && isPath(text, valueAt))) return false;
+    if (WEAK_NAMES.has(name) && WEAK_VALUE.test(text.slice(valueAt, valueAt + 16))) return false;
     const isListed = /^[^\s;"'`]{1,128};[A-Z][\w ]{0,32}=/.test(text.slice(valueAt, valueAt + 192)); // a connection string
     return startsWord && !isListed ? "word" : "item";
   }
-  if (quote !== "") return isNameOfSecret(name) ? "item" : false;
+  if (quote !== "") {
+    // `secret "db-token": permission denied` names an object; `"token": "x"` and `"token":x` hold a value.
+    const isMember = sign[0] === "=" || (gap === "" && valueAt === start + 1) ||
+      MEMBER_VALUE.test(text.slice(valueAt, valueAt + 64)) || looksLikePassword(wordAt(text, valueAt));
+    return isMember && isNameOfSecret(name) ? "item" : false;
+  }
   if (sign[0] === ":" && isHeaderOfSecret(name)) return false; // the headers' own rule
   if (name === "pass" && sign === ":" && valueAt === start + 1) return "word"; // openssl -passin pass:x
   const isWindowsFlag = before === "/" && /\s/.test(text[at - 2] ?? " ") && sign === ":";
   if (isWindowsFlag) return isNameOfSecret(name) && valueAt === start + 1 ? "word" : false;
   const isFlag = /(?:^|[\s"'`])--?[\w.-]*$/.test(text.slice(Math.max(0, at - 4), at + 3)) && sign[0] === "=";
   if (isFlag && isNameOfSecret(name)) return "word";
-  if ("/@:%".includes(before) || !isPlainNameOfSecret(name) || isPath(text, valueAt)) return false;
+  const isFragment = before === "#" && /\S/.test(text[at - 2] ?? " ");
+  if ("/@:%".includes(before) || isFragment || !isPlainNameOfSecret(name) || isPath(text, valueAt)) {
+    return false;
+  }
   if (/["'`]/.test(text[valueAt] ?? "")) return "item";
-  return looksLikePassword(/^[^\s&;,"'`)}\]|<>\\]*/.exec(text.slice(valueAt, valueAt + 64))?.[0] ?? "")
-    ? "item"
-    : false;
+  return looksLikePassword(wordAt(text, valueAt)) ? "item" : false;
 }
+
+/** A quoted string, or a number that is a whole member: what follows a name in JSON. */
+const MEMBER_VALUE = /^(?:\\?["'`]|-?\d{1,40}\s{0,8}(?:[,}\]]|$))/;
+
+/** The beginning of the word or item at `start`. */
+function wordAt(text: string, start: number): string {
+  return /^[^\s&;,"'`)}\]|<>\\]*/.exec(text.slice(start, start + 64))?.[0] ?? "";
+}
+
+/** Two words, `mode: Webhook`, or a version: what follows `authorization:` in a sentence or a package's name. */
+const SENTENCE = /^(?:[a-z]{1,32}:? [a-zA-Z]{2,32}(?:[\s.,;:)]|$)|v?\d{1,9}(?:\.\d{1,9}){1,4}(?=[\s,;)]|$))/;
 
 /** A header's credentials; false for sentences: `set authorization: mode to Webhook`, `Binary Authorization: …`. */
 function credentials({ text, start, valueAt, name }: Found): Extent | false {
@@ -317,8 +344,12 @@ function credentials({ text, start, valueAt, name }: Found): Extent | false {
   if (/(?:^|\s)(?:binary|missing|enable|require|requires)\s$/i.test(before)) return false;
   const isWord = /^(?:authorization|cookie|set-cookie)$/.test(name) &&
     /^\s/.test(text.slice(start + name.length + 1));
-  return isWord && /^[a-z]{1,32} [a-zA-Z]{2,32}(?:[\s.,;:)]|$)/.test(value) ? false : "credentials";
+  return isWord && SENTENCE.test(value) ? false : "credentials";
 }
+
+/** Tools that read a password from their standard input. */
+const READS_PASSWORD =
+  /(?:^|[\s/;&|(])(?:kinit|passwd|chpasswd|su|sudo -S|cryptsetup|openvpn|ssh-add|gpg)(?:\s[^|;&<]*)?$|--(?:password|passphrase|token)-(?:stdin|fd)[^|;&<]*$/;
 
 /** A vendor's tokens, known by their first letters; a token has a digit, a long name with dashes may have none. */
 function tokens(
@@ -459,6 +490,8 @@ export const RULES: readonly MaskRule[] = [
       ["tool.exe /password:hunter", "tool.exe /password:***"],
     ],
     leaves: [
+      'volume "vault-token" : rpc error, secret "db-token": permission denied',
+      "pass=34 fail=2, sig=SIGTERM",
       "deleted (secret=db-credentials ns=shop)",
       "Ensure token: a b",
       "registry.example.com/team/token:1.2",
@@ -470,9 +503,13 @@ export const RULES: readonly MaskRule[] = [
     keywords: HINTS,
     pattern: /(?<![^\s"'`])--?(?<name>[\w.-]{2,64})\s{1,16}/g,
     extent: ({ name }) => isNameOfSecret(name) ? "word" : false,
-    check: (value) => isFlagValue(value),
+    // OpenSSL reads a password from where `file:`, `env:` and `fd:` say.
+    check: (value) => isFlagValue(value) && !/^(?:file|env|fd):/.test(value),
     hides: [["app --password hunter2 --port 80", "app --password *** --port 80"]],
-    leaves: ["Ensure that the --token argument is not set, nor --password"],
+    leaves: [
+      "Ensure that the --token argument is not set, nor --password",
+      "openssl rsa -pass file:/run/pw -in k",
+    ],
     worst: "--password ",
   },
   {
@@ -491,9 +528,61 @@ export const RULES: readonly MaskRule[] = [
     name: "piped password",
     keywords: ["echo", "printf"],
     pattern:
-      /(?<![\w-])(?:echo|printf)\s{1,4}(?:-\w{1,4}\s{1,4})?["']?(?:[\w.-]{1,64}:)?(?<value>[^\s"'`|:]{1,256})(?=["']?\s{0,8}\|\s{0,8}(?:sudo\s{1,4})?(?:chpasswd|passwd\s|sudo -S|su\s|[\w.-]{1,32}(?:\s[\w.@:/-]{1,64}){0,6}?\s--(?:password|passphrase)-(?:stdin|fd)))/g,
+      /(?<![\w-])(?:echo|printf)\s{1,4}(?:-\w{1,4}\s{1,4})?["']?(?:[\w.-]{1,64}:)?(?<value>[^\s"'`|:]{1,256})(?=["']?\s{0,8}\|\s{0,8}(?:sudo\s{1,4})?(?:chpasswd|passwd\s|sudo -S|su\s|kinit(?:\s|$)|cryptsetup\s|[\w.-]{1,32}(?:\s[\w.@:/-]{1,64}){0,6}?\s--(?:password|passphrase)-(?:stdin|fd)))/g,
     hides: [["echo me:hunter2 | chpasswd", "echo me:*** | chpasswd"]],
     leaves: ["echo me:hunter2 | grep me"],
     worst: "echo a|a a a a a ",
+  },
+  {
+    name: "password in a here string",
+    keywords: ["<<<"],
+    pattern: /<<<\s{0,4}["']?(?:[\w.-]{1,64}:)?(?<value>[^\s"'`:]{1,256})/g,
+    check: (_value, { text, start }) => READS_PASSWORD.test(text.slice(Math.max(0, start - 128), start)),
+    hides: [["kinit --password-file=STDIN me <<< hunter2", "kinit --password-file=STDIN me <<< ***"]],
+    leaves: ["grep me <<< hunter2"],
+    worst: "<<<a:",
+  },
+  {
+    name: "configured secret",
+    keywords: ["config"],
+    pattern:
+      /(?<![\w-])config(?:ure)?(?:\s{1,4}(?:set|add|--?[\w-]{1,32})){0,4}\s{1,4}(?<name>[^\s"'`=]{2,128})\s{1,4}["']?(?<value>[^\s"'`]{1,512})/g,
+    check: (value, { name, match }) =>
+      isNameOfSecret(name) && (/(?:^|:)_/.test(name) || looksLikePassword(value)) &&
+      (/^\w+\s+(?:set|add|-)/.test(match[0]) || /[.:]/.test(name)),
+    hides: [
+      [
+        "npm config set //npm.example.com/:_authToken hunter",
+        "npm config set //npm.example.com/:_authToken ***",
+      ],
+      ["git config --global github.token a1b2c3", "git config --global github.token ***"],
+    ],
+    leaves: [
+      "npm config set registry https://npm.example.com",
+      "the config set token expiry",
+      "kubelet config auth x509 on",
+    ],
+    worst: "config set --a ",
+  },
+  {
+    name: "password of a network drive",
+    keywords: ["\\\\"],
+    pattern:
+      /(?<![\w-])net(?:\.exe)?\s{1,4}use\s{1,4}(?:(?:\w:|\*)\s{1,4})?\\{2,4}[^\s]{1,128}(?:\s{1,4}\/[^\s]{1,64}){0,4}\s{1,4}["']?(?<value>[^\s/"'`][^\s"'`]{0,256})/gi,
+    hides: [["net use x: \\\\host\\share /user:me hunter", "net use x: \\\\host\\share /user:me ***"]],
+    leaves: ["net use x: \\\\host\\share /persistent:yes", "the net use of \\\\host grows"],
+    worst: "net use x: \\\\a /a ",
+  },
+  {
+    name: "password of an Impacket target",
+    keywords: ["impacket-", ".py"],
+    pattern:
+      /(?<![\w-])(?:impacket-\w{2,32}|\w{2,32}\.py)\s{1,4}(?:[^\s]{1,64}\s{1,4}){0,6}?["']?(?:[\w.-]{0,64}\/)?[\w.$-]{1,64}:(?<value>[^\s"'`]{1,256})(?=@(?!sha\d)[\w.-])/g,
+    hides: [
+      ["secretsdump.py -just-dc corp/me:hunter2@10.0.0.1", "secretsdump.py -just-dc corp/me:***@10.0.0.1"],
+      ["impacket-wmiexec me:hunter@host whoami", "impacket-wmiexec me:***@host whoami"],
+    ],
+    leaves: ["deploy.py team/app:1.2@sha256:0123456789abcdef"],
+    worst: "a.py a a a a a a a",
   },
 ];
