@@ -250,6 +250,32 @@ Deno.test("examples/alertmanager.yaml names the affected resource, not the expor
     [{ namespace: "kube-system", node: "n1" }, "Node", "n1"],
     [{ namespace: "shop", pod: "web-1", container: "web" }, "Pod", "web-1", "shop"],
     [{ job: "etcd" }, undefined],
+    // kube-state-metrics of kube-prometheus-stack: its labels are honored, and pod is its own where the object has none.
+    [{ ...exporter, node: "n3", condition: "Ready", status: "true" }, "Node", "n3"],
+    [
+      { ...exporter, node: "n3", key: "node.kubernetes.io/unreachable", effect: "NoSchedule" },
+      "Node",
+      "n3",
+    ],
+    [
+      { ...exporter, namespace: "shop", horizontalpodautoscaler: "web" },
+      "HorizontalPodAutoscaler",
+      "web",
+      "shop",
+    ],
+    [{ ...exporter, namespace: "shop", poddisruptionbudget: "web" }, "PodDisruptionBudget", "web", "shop"],
+    [
+      { ...exporter, namespace: "shop", resourcequota: "quota", resource: "pods" },
+      "ResourceQuota",
+      "quota",
+      "shop",
+    ],
+    [{ ...exporter, namespace: "shop", cronjob: "nightly" }, "CronJob", "nightly", "shop"],
+    [{ ...exporter, persistentvolume: "pv-1", phase: "Failed" }, "PersistentVolume", "pv-1"],
+    // A Pod and the Node it runs on: kube_pod_info, cAdvisor's series, an application with a label for its Node.
+    [{ ...exporter, namespace: "shop", pod: "web-1", uid: "u", node: "n1" }, "Pod", "web-1", "shop"],
+    [{ namespace: "shop", pod: "web-1", container: "web", node: "n1" }, "Pod", "web-1", "shop"],
+    [{ namespace: "shop", pod: "web-1", condition: "true" }, "Pod", "web-1", "shop"],
   ];
   for (const [labels, kind, name, namespace] of rows) {
     const alert = {
@@ -316,6 +342,16 @@ Deno.test("examples/cert-manager.yaml reports each Certificate's problem once", 
   const rows: [conditions: JsonObject[], said: string[]][] = [
     [[ready("False", "DoesNotExist"), issuing("True", "DoesNotExist")], ["LOW DoesNotExist"]],
     [[ready("False", "DoesNotExist"), issuing("False", "Failed")], ["HIGH cause: Failed"]],
+    // A request that an approver denies or an issuer refuses: its reason becomes that of the Certificate.
+    [[ready("False", "DoesNotExist"), issuing("False", "Denied")], ["HIGH cause: Denied"]],
+    [[ready("True", "Ready"), issuing("False", "InvalidRequest")], ["HIGH cause: InvalidRequest"]],
+    [[ready("True", "Ready"), issuing("False", "policy.cert-manager.io")], [
+      "HIGH cause: policy.cert-manager.io",
+    ]],
+    // With server-side apply a success is False, Issued.
+    [[ready("True", "Ready"), issuing("False", "Issued")], []],
+    [[ready("False", "DoesNotExist"), issuing("False", "Issued")], ["LOW DoesNotExist"]],
+    [[ready("False", "SomethingNew")], ["HIGH SomethingNew"]],
     [[ready("True", "Ready"), issuing("False", "Failed")], ["HIGH cause: Failed"]],
     [[ready("True", "Ready"), issuing("True", "Renewing")], []],
     [[ready("True", "Ready")], []],
@@ -359,6 +395,98 @@ for (
     assertEquals(of("spec.containers{web}"), prints[1]);
   });
 }
+
+Deno.test("examples/gatekeeper.yaml reads the actions of a scoped violation, in any order", async () => {
+  const source = await exampleSource("gatekeeper.yaml");
+  const spec = {
+    enforcementAction: "scoped",
+    scopedEnforcementActions: [{ action: "warn", enforcementPoints: [{ name: "*" }] }],
+  };
+  const of = (enforcementActions: Json) => {
+    const violation = {
+      kind: "Pod",
+      name: "a",
+      namespace: "shop",
+      message: "m",
+      enforcementAction: "scoped",
+    };
+    const violations = [{ ...violation, ...(enforcementActions && { enforcementActions }) }];
+    const status = { totalViolations: 1, violations };
+    const constraint = { kind: "K8sAllowedRepos", metadata: { name: "c" }, spec, status };
+    const [event] = drawAll(source, [reportPayload(constraint)]).events;
+    assertEquals(event?.details.scopedEnforcementActions, spec.scopedEnforcementActions);
+    return event;
+  };
+  const severities = [["warn"], ["dryrun"], ["deny"], ["warn", "deny"], null].map((actions) =>
+    of(actions)?.severity
+  );
+  assertEquals(severities, ["MEDIUM", "LOW", "HIGH", "HIGH", "HIGH"]);
+  // Gatekeeper lists several in an order that changes.
+  const [one, two] = [of(["warn", "deny"]), of(["deny", "warn"])];
+  assertEquals([one?.fingerprint, one?.contentHash], [two?.fingerprint, two?.contentHash]);
+});
+
+Deno.test("examples/github-dependabot.yaml resolves at the time that GitHub says", async () => {
+  const source = await exampleSource("github-dependabot.yaml");
+  const at = "2026-11-22T03:04:05Z";
+  for (
+    const [action, field] of [["fixed", "fixed_at"], ["dismissed", "dismissed_at"], [
+      "auto_dismissed",
+      "auto_dismissed_at",
+    ]]
+  ) {
+    const alert = {
+      number: 1,
+      created_at: "2026-11-22T01:00:00Z",
+      fixed_at: null,
+      dismissed_at: null,
+      auto_dismissed_at: null,
+      [field ?? ""]: at,
+      security_advisory: { ghsa_id: "GHSA-1", summary: "S", severity: "high" },
+    };
+    const body = { action: action ?? "", alert, repository: { full_name: "o/r" } };
+    const [event] = drawAll(source, [pushedPayload(body)]).events;
+    assertEquals([event?.resolved, event?.resolvedAt], [true, Date.parse(at)], action);
+  }
+});
+
+Deno.test("examples/kubescape.yaml shows the path of the rule that failed, not only of the first rule", async () => {
+  const source = await exampleSource("kubescape.yaml");
+  const passed = { status: { status: "passed" }, paths: null };
+  const failed = { status: { status: "failed" }, paths: [{ failedPath: "spec.a", fixPath: "spec.b" }] };
+  for (const before of [0, 1, 11]) {
+    const rules = [...Array(before).fill(passed), failed];
+    const control = { controlID: "C-1", name: "N", status: { status: "failed" }, rules };
+    const scan = { metadata: { name: "s", namespace: "n" }, spec: { controls: { "C-1": control } } };
+    const [event] = drawAll(source, [reportPayload(scan)]).events;
+    assertEquals([event?.details.failedPath, event?.details.fixPath], ["spec.a", "spec.b"]);
+  }
+});
+
+Deno.test("examples/polaris.yaml names the container that a check is about", async () => {
+  const source = await exampleSource("polaris.yaml");
+  const check = {
+    ID: "cpuLimitsMissing",
+    Message: "CPU limits should be set",
+    Success: false,
+    Severity: "warning",
+  };
+  const Results = { cpuLimitsMissing: check };
+  const workload = {
+    Kind: "Deployment",
+    Name: "web",
+    Namespace: "shop",
+    Results,
+    PodResult: { Results, ContainerResults: [{ Name: "web", Results }, { Name: "side", Results }] },
+  };
+  const { events } = drawAll(source, [pushedPayload({ Results: [workload] })]);
+  assertEquals(events.map(({ message }) => message), [
+    "CPU limits should be set",
+    "CPU limits should be set",
+    "CPU limits should be set (container web)",
+    "CPU limits should be set (container side)",
+  ]);
+});
 
 Deno.test("examples/gatekeeper.yaml is not moved by the next audit", async () => {
   const source = await exampleSource("gatekeeper.yaml");

@@ -1,16 +1,19 @@
 /**
  * The mapping language: a value is a literal, or paths into the payload. `.a.b[0]` starts at the item, `$.a` at the
  * payload, `^.a` at the item's parent (`^^.a` at its grandparent), `@key` is the item's key or index. `p | q` takes the
- * first that has a value; `p ? "x"` is x where p has a value. Compiled once, evaluated for every item.
+ * first that has a value; `p ? "x"` is x where p has a value, `p ? q ? "x"` where both have one; `p + " in " + q` joins texts.
+ * Compiled once, evaluated for every item.
  */
-import { type Field, isObject, type Json } from "../model/json.ts";
+import { type Field, isObject, type Json, text as textOf } from "../model/json.ts";
 import { type Joins, parseSteps, PathError, type PathStep, split, unquoted } from "./path_syntax.ts";
 
 export { PathError };
 
 /** Longest value or forEach, in UTF-16 units. */
-export const MAX_PATH_VALUE_LENGTH = 512;
-const MAX_ALTERNATIVES = 16;
+export const MAX_PATH_VALUE_LENGTH = 1_024;
+const MAX_ALTERNATIVES = 32;
+/** Longest part of joined texts, in UTF-16 units; most parts. */
+const MAX_JOINED_LENGTH = 1_024, MAX_JOINED = 8;
 
 /** An item with its key and the level above it; the payload is the outermost. */
 export interface Level {
@@ -93,12 +96,29 @@ export function compileForEach(text: string): ForEach {
 }
 
 function compileAlternative(text: string): Value {
-  const [condition = "", consequence, ...more] = split(text, "?");
-  if (more.length > 0) throw new PathError(`expected one "?" in ${JSON.stringify(text)}`);
-  const tested = compileOne(condition);
-  if (consequence === undefined) return tested;
-  const value = compileOne(consequence);
-  return (item) => tested(item) === undefined ? undefined : value(item);
+  const parts = split(text, "?").map(compileJoined);
+  return (item) => {
+    let value: Field;
+    for (const part of parts) {
+      value = part(item);
+      if (value === undefined) return undefined;
+    }
+    return value;
+  };
+}
+
+/** `.a + " in " + .b`: absent if a part is, or is no scalar. */
+function compileJoined(text: string): Value {
+  const parts = split(text, "+").map(compileOne);
+  const [only] = parts;
+  if (parts.length === 1 && only) return only;
+  if (parts.length > MAX_JOINED) {
+    throw new PathError(`expected at most ${MAX_JOINED} joined texts in ${JSON.stringify(text)}`);
+  }
+  return (item) => {
+    const texts = parts.map((part) => textOf(part(item)).slice(0, MAX_JOINED_LENGTH));
+    return texts.includes("") ? undefined : texts.join("");
+  };
 }
 
 function compileOne(text: string): Value {

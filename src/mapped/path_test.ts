@@ -54,6 +54,25 @@ Deno.test("alternatives take the first that has a value, and ? picks a value by 
   assertEquals(value(".a ? .b", { a: 1, b: 2 }), 2);
 });
 
+Deno.test("a value may depend on several others", () => {
+  const text = '.condition ? .node ? "Node" | .pod ? "Pod"';
+  assertEquals(value(text, { condition: "Ready", node: "n", pod: "p" }), "Node");
+  assertEquals(value(text, { node: "n", pod: "p" }), "Pod");
+  assertEquals(value(text, { condition: "Ready", pod: "p" }), "Pod");
+  assertEquals(value(text, { condition: "Ready", node: "n" }), "Node");
+});
+
+Deno.test("+ joins texts and numbers, and has no value where a part has none", () => {
+  assertEquals(value('.a + " in " + .b', { a: "x", b: 7 }), "x in 7");
+  assertEquals(value('.a + " | ? + " + .b | .a', { a: "x", b: "y" }), "x | ? + y");
+  for (const b of [undefined, null, "", [1], { c: 1 }]) {
+    assertEquals(value('.a + " in " + .b | .a', { a: "x", ...(b !== undefined && { b }) }), "x");
+  }
+  assertEquals(value(".n ? .a + .b", { a: "x", b: "y" }), undefined);
+  assertEquals(value('.["a+b"] + .c', { "a+b": "x", c: "y" }), "xy");
+  assertEquals(String(value(".a + .a", { a: "x".repeat(5_000) })).length, 2_048);
+});
+
 Deno.test("forEach goes over arrays and maps, with the key at hand", () => {
   assertEquals(walk(".a[*]", { a: [5, 6] }), ["a[0] 0 5", "a[1] 1 6"]);
   assertEquals(walk(".a[*]", { a: { x: 5, y: 6 } }, "@key"), ['a.x x "x"', 'a.y y "y"']);
@@ -92,9 +111,11 @@ Deno.test("a mistake in a value or forEach is reported with its position", () =>
       [".a | b", 'expected a path or a literal in quotes, received "b"'],
       [".a | ", "expected a path or a literal in quotes, received nothing"],
       ['.a["b', 'expected a closing " in ".a[\\"b"'],
-      [".a ? 'x' ? 'y'", 'expected one "?"'],
+      [".a + ", "expected a path or a literal in quotes, received nothing"],
+      [".a + b", 'expected a path or a literal in quotes, received "b"'],
+      [Array(9).fill(".a").join(" + "), "expected at most 8 joined texts"],
       [`.${"a.".repeat(17)}b`, "expected at most 16 steps"],
-      ["x".repeat(513), "expected at most 512 characters"],
+      ["x".repeat(1_025), "expected at most 1024 characters"],
       [".a b", 'expected .key or [0] at " b"'],
       ["$a", 'expected .key or [0] at "a" in "$a"'],
     ] as const

@@ -46,7 +46,9 @@ export function severityKey(word: string): string {
 
 const severityMap = z.record(z.string().max(63), severityWord)
   .refine((map) => Object.keys(map).length <= 64, "expected at most 64 words")
-  .describe("The tool's word for a severity, in any case, to CRITICAL, HIGH, MEDIUM, LOW or UNKNOWN")
+  .describe(
+    "The tool's word for a severity, in any case, to CRITICAL, HIGH, MEDIUM, LOW or UNKNOWN; * for any other word",
+  )
   .optional();
 
 const identity = z.array(value("Part of the identity")).min(1, "expected at least one value").max(16)

@@ -440,7 +440,10 @@ const WORDS: ReadonlyMap<string, Severity> = new Map([
   ...words("UNKNOWN", "unknown"),
 ]);
 
-/** The severity a tool's word means, in any case; `overrides` (lower-case words) take precedence over the general table. */
+/**
+ * The severity a tool's word means, in any case; `overrides` (lower-case words) take precedence over the general table, and
+ * `*` among them stands for a word that neither has.
+ */
 export function severityOf(
   word: string | null | undefined,
   overrides: Readonly<Record<string, Severity>> = {},
@@ -448,7 +451,7 @@ export function severityOf(
   if (typeof word !== "string") return "UNKNOWN";
   const key = word.trim().toLowerCase();
   if (Object.hasOwn(overrides, key)) return overrides[key] ?? "UNKNOWN";
-  return WORDS.get(key) ?? "UNKNOWN";
+  return WORDS.get(key) ?? overrides["*"] ?? "UNKNOWN";
 }
 
 function words(severity: Severity, ...names: string[]): [string, Severity][] {

@@ -426,4 +426,9 @@ Deno.test("severityOf() puts a source's own table above the general one", () => 
   assertEquals(severityOf("Error", { error: "LOW" }), "LOW");
   assertEquals(severityOf("high", { error: "LOW" }), "HIGH");
   assertEquals(severityOf("toString", {}), "UNKNOWN");
+  // `*` is for words that neither table has.
+  assertEquals(severityOf("odd", { "*": "HIGH", error: "LOW" }), "HIGH");
+  assertEquals(severityOf("error", { "*": "HIGH", error: "LOW" }), "LOW");
+  assertEquals(severityOf("info", { "*": "HIGH" }), "LOW");
+  assertEquals(severityOf(null, { "*": "HIGH" }), "UNKNOWN");
 });
