@@ -2,6 +2,7 @@
 import type { Drawn, DrawnEvent } from "../../model/event.ts";
 import {
   at,
+  type Field,
   firstText,
   isObject,
   type Json,
@@ -35,12 +36,13 @@ export const checkov: Source = {
   eventTypes: {
     "static-analysis": {
       category: "security",
-      identity: ["framework", "checkID", "resource", "file", "document"],
+      identity: ["framework", "checkID", "resource", "package", "installedVersion", "file", "document"],
     },
   },
   settings: [NAMESPACE],
   volatile: [
     "the line range and the code",
+    "an image's tag and digest, `fixedVersion`",
     "the check's name and guideline",
     "the order of failed checks",
   ],
@@ -136,17 +138,23 @@ function toEvent(check: JsonObject, { framework, holder }: Omit<CheckContext, "p
   const lines = lineRange(check);
   const { overlay, id } = withoutOverlay(named);
   const resource = kubernetesResource(id, { framework, checkID });
+  const found = packageOf(check);
+  const { vulnerabilityID = "", severity = "", ...ofPackage } = found?.details ?? {};
   return {
     category: "security",
-    severity: firstText(text(at(check, "severity")), "medium"),
+    severity: firstText(text(at(check, "severity")), severity, "medium"),
     eventType: "static-analysis",
-    message: firstText(title, checkID) + placeOf({ framework, named, file, lines, resource }),
-    rules: [checkID],
-    prose: ["message", "title", "resource", "file", "checkClass"],
+    message: found
+      ? `${found.subject}${file === "" ? "" : ` in ${file}`}: ${firstText(found.news, title, checkID)}`
+      : firstText(title, checkID) + placeOf({ framework, named, file, lines, resource }),
+    rules: vulnerabilityID === "" ? [checkID] : [vulnerabilityID, checkID],
+    prose: ["message", "title", "resource", "file", "checkClass", "package", "description"],
     ...(resource ? { resource } : {}),
     details: withoutEmpty({
       checkID,
-      title,
+      vulnerabilityID,
+      title: firstText(found?.news ?? "", title),
+      ...ofPackage,
       framework,
       resource: named,
       overlay,
@@ -158,12 +166,75 @@ function toEvent(check: JsonObject, { framework, holder }: Omit<CheckContext, "p
     identity: withoutEmpty({
       framework,
       checkID,
-      resource: named,
-      file,
+      // The package's `resource` is its file and its name.
+      ...(found
+        ? {
+          package: ofPackage.package,
+          installedVersion: ofPackage.installedVersion,
+          file: lastingFile(file),
+        }
+        : { resource: named, file }),
       // Two repositories have a Dockerfile each; a cluster has one resource of a name.
       document: resource ? "" : holder,
     }),
   };
+}
+
+/** A vulnerable package, or one with a forbidden license. */
+interface FoundPackage {
+  /** `django 1.2 (fixed in 1.11.27)` */
+  readonly subject: string;
+  /** What is said of it: the first sentence of the description, or its license; "" if nothing is. */
+  readonly news: string;
+  readonly details: Readonly<Record<string, string>>;
+}
+
+/** The package of a result of Checkov's software composition analysis, whose check has the same name for all packages. */
+function packageOf(check: JsonObject): FoundPackage | undefined {
+  const found = at(check, "vulnerability_details");
+  const name = textAt(found, "package_name");
+  if (name === "") return undefined;
+  const installedVersion = textAt(found, "package_version");
+  const vulnerabilityID = textAt(found, "id");
+  const fixedVersion = fixedVersionOf(found);
+  const license = textAt(found, "license");
+  const description = textAt(found, "description");
+  const fix = fixedVersion === "" ? "(no fix)" : `(fixed in ${fixedVersion})`;
+  return {
+    subject: [name, installedVersion, vulnerabilityID === "" ? "" : fix].filter(Boolean).join(" "),
+    news: firstText(
+      FIRST_SENTENCE.exec(description)?.[0] ?? description,
+      license === "" ? "" : `License ${license}`,
+    ),
+    details: {
+      vulnerabilityID,
+      severity: textAt(found, "severity"),
+      package: name,
+      installedVersion,
+      fixedVersion,
+      license,
+      description,
+      primaryLink: textAt(found, "link"),
+    },
+  };
+}
+
+const FIRST_SENTENCE = /^[^\n]{0,512}?(?:[.!?](?=\s|$)|(?=\n|$))/;
+
+/** The lowest version with a fix. Checkov writes `N/A` if it knows none, and in older results `fixed in 3.0.1, 2.2.9`. */
+function fixedVersionOf(found: Field): string {
+  const lowest = textAt(found, "lowest_fixed_version");
+  if (lowest !== "") return lowest === "N/A" ? "" : lowest;
+  const said = firstText(textAt(found, "fix_version"), textAt(found, "status"));
+  return /^fixed in (.{1,256})$/i.exec(said)?.[1] ?? "";
+}
+
+/** A file's path, with an image's name but not its tag, lines and digest: `/Dockerfile (nginx:1.2 lines:1-2 (sha256:01))`. */
+function lastingFile(file: string): string {
+  const [, path = file, image] =
+    /^(.+?) \(([^\s()@]{1,512})(?:@[^\s()]+)?(?: lines:\d+-\d+)?(?: \(sha256:\w+\))?\)$/
+      .exec(file) ?? [];
+  return image === undefined ? path : `${path} (${image.replace(/:[^:/]+$/, "")})`;
 }
 
 interface Location {
@@ -186,10 +257,12 @@ function placeOf({ framework, named, file, lines, resource }: Location): string 
   return part === "" ? where : `: ${part}${where}`;
 }
 
-/** `[17, 30]` as `17-30`. */
+/** `[17, 30]` as `17-30`; "" for `[0, 0]`, which stands for no lines. */
 function lineRange(check: JsonObject): string {
   const lines = list(at(check, "file_line_range")).map(number);
-  return lines.length === 2 && lines.every((line) => line !== undefined) ? lines.join("-") : "";
+  return lines.length === 2 && lines.every((line) => line !== undefined) && lines[1] !== 0
+    ? lines.join("-")
+    : "";
 }
 
 interface Framework {

@@ -120,6 +120,85 @@ Deno.test("checkov's message names the file and lines, and what the Observation'
   }
 });
 
+function scanned(details: JsonObject, fields: JsonObject = {}): JsonObject {
+  const { id = "CVE-2019-19844" } = details;
+  return check({
+    check_id: `CKV_${String(id).replaceAll("-", "_")}`,
+    check_name: "SCA package scan",
+    resource: "requirements.txt.django",
+    file_path: "/requirements.txt",
+    file_line_range: [0, 0],
+    short_description: `${id} - django: 1.2`,
+    vulnerability_details: {
+      id,
+      package_name: "django",
+      package_version: "1.2",
+      status: "fixed in 3.0.1, 2.2.9, 1.11.27",
+      lowest_fixed_version: "1.11.27",
+      severity: "critical",
+      link: "https://nvd.nist.gov/vuln/detail/CVE-2019-19844",
+      description: "Django before 1.11.27 allows account takeover. A crafted address is enough.",
+      ...details,
+    },
+    ...fields,
+  });
+}
+
+Deno.test("checkov says the package, version, fix and vulnerability of a package scan", () => {
+  const [event] = draw(run("sca_package", scanned({}))).events;
+  assertEquals(
+    event?.message,
+    "django 1.2 (fixed in 1.11.27) in /requirements.txt: Django before 1.11.27 allows account takeover.",
+  );
+  assertEquals(event?.rules, ["CVE-2019-19844", "CKV_CVE_2019_19844"]);
+  assertEquals(event?.severity, "critical");
+  assertEquals(event?.details, {
+    checkID: "CKV_CVE_2019_19844",
+    vulnerabilityID: "CVE-2019-19844",
+    title: "Django before 1.11.27 allows account takeover.",
+    package: "django",
+    installedVersion: "1.2",
+    fixedVersion: "1.11.27",
+    description: "Django before 1.11.27 allows account takeover. A crafted address is enough.",
+    primaryLink: "https://nvd.nist.gov/vuln/detail/CVE-2019-19844",
+    framework: "sca_package",
+    resource: "requirements.txt.django",
+    file: "/requirements.txt",
+  });
+  const fixOf = (given: JsonObject) =>
+    draw(run("sca_package", scanned(given))).events[0]?.details.fixedVersion;
+  assertEquals(fixOf({ lowest_fixed_version: "N/A" }), undefined);
+  assertEquals(fixOf({ lowest_fixed_version: null }), "3.0.1, 2.2.9, 1.11.27");
+  assertEquals(fixOf({ lowest_fixed_version: null, status: "open" }), undefined);
+  const messageOf = (given: JsonObject) => draw(run("sca_package", scanned(given))).events[0]?.message;
+  assertEquals(
+    messageOf({ lowest_fixed_version: "N/A", description: "" }),
+    "django 1.2 (no fix) in /requirements.txt: SCA package scan",
+  );
+  assertEquals(
+    messageOf({ id: "", license: "GPL-3.0", description: null }),
+    "django 1.2 in /requirements.txt: License GPL-3.0",
+  );
+});
+
+Deno.test("checkov distinguishes packages and versions of a package scan, not an image's tag, lines and fix", () => {
+  const of = (details: JsonObject, file = "/requirements.txt") =>
+    JSON.stringify(
+      draw(run("sca_image", scanned(details, { file_path: file, resource: `${file}.django` }))).events[0]
+        ?.identity,
+    );
+  const different = [of({}), of({ package_version: "2.0" }), of({ package_name: "flask" }), of({}, "/b.txt")];
+  assertEquals(new Set(different).size, 4);
+  assertEquals(of({ lowest_fixed_version: "4" }), of({}));
+  const images = [
+    "/Dockerfile (reg.io:5000/team/nginx:1.2 lines:1-2 (sha256:abc))",
+    "/Dockerfile (reg.io:5000/team/nginx:1.3 lines:4-9 (sha256:def))",
+    "/Dockerfile (reg.io:5000/team/nginx@sha256:012 (sha256:345))",
+  ].map((file) => of({}, file));
+  assertEquals(new Set(images).size, 1, images.join("\n"));
+  assertEquals(of({}, "/Dockerfile (redis:7 lines:1-2 (sha256:abc))") === images[0], false);
+});
+
 Deno.test("checkov uses the check's severity if given, else MEDIUM", () => {
   assertEquals(
     draw(run("kubernetes", check(), check({ severity: "LOW" }))).events.map(({ severity }) => severity),
