@@ -450,6 +450,36 @@ Deno.test("examples/github-dependabot.yaml resolves at the time that GitHub says
   }
 });
 
+Deno.test("the examples do not mask the titles of a tool's catalogue", async () => {
+  const title = "Prototype pollution by token: abc123 in a cookie";
+  const bodies: Record<string, JsonObject> = {
+    "kubescape.yaml": {
+      metadata: { name: "s", namespace: "n" },
+      spec: { controls: { "C-1": { name: title, status: { status: "failed" } } } },
+    },
+    "polaris.yaml": {
+      Results: [{
+        Kind: "Pod",
+        Name: "web",
+        Results: { x: { ID: "x", Message: title, Success: false, Severity: "danger" } },
+      }],
+    },
+    "github-dependabot.yaml": {
+      action: "created",
+      alert: { number: 1, security_advisory: { ghsa_id: "GHSA-1", summary: title, severity: "high" } },
+      repository: { full_name: "o/r" },
+    },
+  };
+  for (const [file, body] of Object.entries(bodies)) {
+    assertEquals(
+      drawAll(await exampleSource(file), [reportPayload(body)]).events.map((event) => event.message),
+      [
+        title,
+      ],
+    );
+  }
+});
+
 Deno.test("examples/kubescape.yaml shows the path of the rule that failed, not only of the first rule", async () => {
   const source = await exampleSource("kubescape.yaml");
   const passed = { status: { status: "passed" }, paths: null };

@@ -85,7 +85,7 @@ const INGESTER_KEYS = [
     "rule",
     "detectedAt",
   ],
-  ...["details", "severityMap", "identity", "requestsPerSecond", "burst", "secretName"],
+  ...["details", "prose", "severityMap", "identity", "requestsPerSecond", "burst", "secretName"],
   ...["apiVersion", "name"],
   ...Object.keys(filterBlockShape),
 ];

@@ -57,18 +57,23 @@ export function compileMapping(
     prose: proseOf(spec),
     identity: identity?.map((text, index) => [text, value(text, ["identity", index])]),
   };
-  issues.push(...literalIssues(spec, path), ...severityIssues(spec, path));
+  issues.push(...literalIssues(spec, path), ...severityIssues(spec, path), ...proseIssues(spec, path));
   return issues.length > 0 ? { ok: false, problems: issues } : { ok: true, value: compiled };
 }
 
-/** What is a literal, thus a sentence of the mapping's author. A detail called `message` shares its name with the message. */
-function proseOf({ message, details = {} }: MappingSpec): string[] {
+/**
+ * What the mapping says is prose, and what is a literal, thus a sentence of the mapping's author. A detail called `message`
+ * shares its name with the message.
+ */
+function proseOf({ message, details = {}, prose = [] }: MappingSpec): string[] {
   const values = [
     ...Object.entries(details),
     ...(message === undefined ? [] : [["message", message] as const]),
   ];
   const fromItem = new Set(values.filter(([, text]) => isPath(text)).map(([name]) => name));
-  return [...new Set(values.map(([name]) => name))].filter((name) => !fromItem.has(name));
+  return [...new Set(values.map(([name]) => name))].filter((name) =>
+    prose.includes(name) || !fromItem.has(name)
+  );
 }
 
 function categoriesOf(category: string): readonly Category[] {
@@ -92,6 +97,15 @@ function withPlace(text: string, compile: (text: string) => Expression): Express
 
 const compileCondition = expressionCompiler({ item: "dyn", root: "dyn", key: "string" });
 const compileOverPayload = expressionCompiler({ root: "dyn" });
+
+function proseIssues({ details = {}, prose = [] }: MappingSpec, path: Path): Issue[] {
+  return prose.flatMap((name, index) =>
+    name === "message" || Object.hasOwn(details, name) ? [] : [{
+      path: [...path, "prose", index],
+      message: `expected message or the name of a detail, received ${JSON.stringify(name)}`,
+    }]
+  );
+}
 
 /** Words match in any case, so two keys that differ only by case are a mistake. */
 function severityIssues({ severityMap = {} }: MappingSpec, path: Path): Issue[] {

@@ -77,6 +77,10 @@ Deno.test("each mistake of an Ingester has its message", () => {
     ],
     [{ mapping: { forEach: ".items" } }, "at spec.mapping.forEach: expected a path with [*]"],
     [{ mapping: { details: { a: ".b[" } } }, "at spec.mapping.details.a: expected [0]"],
+    [
+      { mapping: { details: { a: ".a" }, prose: ["a", "b"] } },
+      'at spec.mapping.prose[1]: expected message or the name of a detail, received "b"',
+    ],
     [{ mapping: { resource: { name: ".a..b" } } }, "at spec.mapping.resource.name: expected .key or [0]"],
     [{ mapping: { identity: ["a", "b"] } }, "at spec.mapping.identity: expected at least one path"],
     [{ mapping: { identity: ["a", ".b["] } }, "at spec.mapping.identity[1]: expected [0]"],

@@ -31,7 +31,7 @@ export interface CompiledMapping {
   readonly count: Value;
   readonly resource: Readonly<Record<keyof Resource, Value>>;
   readonly details: readonly (readonly [name: string, value: Value])[];
-  /** `message` and details whose values are literals: sentences of the mapping's author. */
+  /** `message` and details that are not masked: what the mapping says is prose, and its own literals. */
   readonly prose: readonly string[];
   /** Undefined: event type, resource, message and, in a map, the key. */
   readonly identity: readonly (readonly [text: string, value: Value])[] | undefined;

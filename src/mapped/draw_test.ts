@@ -63,6 +63,10 @@ Deno.test("what a mapping's author wrote is prose, a path that shares its name i
   );
   assertEquals(proseOf({ message: ".a", details: { message: "words" } }), []);
   assertEquals(proseOf({ message: "words", details: { message: ".a" } }), []);
+  assertEquals(proseOf({ message: ".a", details: { a: ".a", b: ".a" }, prose: ["message", "b"] }), [
+    "b",
+    "message",
+  ]);
 });
 
 Deno.test("an empty mapping is a security finding of the source's name", () => {

@@ -84,6 +84,10 @@ const mappingShape = {
   )
     .refine((details) => Object.keys(details).length <= 64, "expected at most 64 details")
     .describe("What else to keep").optional(),
+  prose: z.array(z.string().max(63)).max(65)
+    .describe(
+      "Of message and the details those that are sentences of the tool's catalogue and names alone: they are not masked",
+    ).optional(),
 };
 
 const mappingSchema = closed({ ...mappingShape, severityMap, identity })
