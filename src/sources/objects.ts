@@ -345,3 +345,21 @@ function inCaseOf(word: string, kind: string): string {
 export function withoutPrefix(title: string, word: string): string {
   return word !== "" && title.startsWith(`${word}: `) ? title.slice(word.length + 2) : title;
 }
+
+/** Uuids, addresses in memory, digests and other hexadecimal ids. */
+const IDS = /\b(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|0x[0-9a-f]+|(?=[a-f]*\d)[0-9a-f]{12,})\b/gi;
+const WORD = /[\w.-]+/g;
+/** A word that is a number, version, date, amount or duration; not a name that holds a digit, such as `worker-1`. */
+const NUMBER =
+  /^[.-]*(?:(?:v(?=\d+\.))?\d+(?:[.-]\d+)*(?:t\d\d|z|[ap]m|b|[kmgtpe]i?b?)?|(?:\d+(?:\.\d+)?(?:[num]?s|[mhd]))+)[.-]*$/i;
+/** Times and addresses, whose parts are numbers by now. */
+const NUMBERS = /\b0(?:[,:]0\b)+/g;
+
+/**
+ * A tool's message without the times, ids and numbers that stand alone in it: they differ each time. Part of identity
+ * version 1.
+ */
+export function lastingMessage(message: string): string {
+  return message.replace(IDS, "0").replace(WORD, (word) => NUMBER.test(word) ? "0" : word)
+    .replace(NUMBERS, "0");
+}

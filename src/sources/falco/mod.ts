@@ -16,7 +16,7 @@ import {
 import { MAX_IDENTITY_TEXT, MAX_IDENTITY_TEXTS } from "../../model/identity.ts";
 import type { Resource } from "../../model/observation.ts";
 import { type Source, unread } from "../source.ts";
-import { resourceOf, subjectOf } from "../objects.ts";
+import { lastingMessage, resourceOf, subjectOf } from "../objects.ts";
 import { cleanText, fitsJson, jsonBytes } from "../../text/clean.ts";
 import { duration } from "../../text/setting.ts";
 
@@ -28,7 +28,7 @@ const ACK_TIMEOUT = duration(
   "60s",
   "The same as WEBHOOK_ACK_TIMEOUT for Falco, which never repeats a refused event",
 );
-const IDENTITY = ["rule", "priority", "resource", "fields"];
+const IDENTITY = ["rule", "priority", "resource", "fields", "output", "hostname"];
 
 /** Runtime alerts of Falco. */
 export const falco: Source = {
@@ -41,8 +41,10 @@ export const falco: Source = {
   },
   settings: [ACK_TIMEOUT],
   volatile: [
-    "`time`, `output` and `hostname`",
+    "`time`; `output` and `hostname` where output fields are there, else times, ids and numbers that stand alone in `output`",
     "`evt.*time*`, `evt.num`, `evt.cpu`, `evt.latency`",
+    "the times of a plugin's record (`jevt.value[/stageTimestamp]`, `okta.published`)",
+    "kernel addresses of sockets",
     "numbers of processes, sessions, threads and descriptors, also in the arguments of a system call",
     "durations, counters and memory of a process",
     "`container.start_ts`, `container.duration`",
@@ -93,6 +95,8 @@ interface Alert {
   readonly source: string;
   readonly hostname: string;
   readonly output: string;
+  /** The sentence of `output` alone, in Falco's releases that write it. */
+  readonly message: string;
   readonly time: string;
   readonly tags: readonly string[];
   readonly fields: JsonObject;
@@ -106,6 +110,7 @@ function readAlert(body: JsonObject): Alert {
     source: text(either(body, "source")),
     hostname: text(either(body, "hostname")),
     output: text(either(body, "output")),
+    message: text(either(body, "message")),
     time: text(either(body, "time")),
     tags: texts(either(body, "tags")),
     fields: isObject(fields) ? fields : {},
@@ -122,11 +127,12 @@ function toEvent(alert: Alert): DrawnEvent {
   const resource = internal ? undefined : affected(alert);
   const detectedAt = alert.time || eventTimeMs(alert.fields);
   const own = ownDetails(alert);
+  const sentence = firstText(sentenceOf(alert), alert.message, alert.rule);
   return {
     category: internal ? "operations" : "security",
     severity: alert.priority || null,
     eventType: internal ? "falco-internal" : "runtime-threat",
-    message: firstText(sentenceOf(alert), alert.rule),
+    message: sentence,
     rules: [alert.rule],
     ...(resource ? { resource } : {}),
     details: { ...own, ...shownFields(alert.fields, own) },
@@ -138,15 +144,22 @@ function toEvent(alert: Alert): DrawnEvent {
       priority: priorityWord(alert.priority),
       resource: resource ? withoutEmpty(resource) : {},
       fields: lastingFields(alert.fields),
+      // With `json_include_output_fields_property: false` only the sentence tells acts apart.
+      ...(hasFields(alert) ? {} : { output: lastingMessage(sentence), hostname: alert.hostname }),
     },
   };
+}
+
+function hasFields({ fields }: Alert): boolean {
+  return Object.keys(fields).length > 0;
 }
 
 function isInternal(alert: Alert): boolean {
   return alert.source === "internal" || alert.rule.toLowerCase().startsWith("falco internal:");
 }
 
-function affected({ fields, source, hostname }: Alert): Resource | undefined {
+function affected(alert: Alert): Resource | undefined {
+  const { fields, source, hostname } = alert;
   const keys = Object.keys(fields);
   if (
     source === "k8s_audit" || (source === "" && keys.some((key) => key === "ka" || key.startsWith("ka.")))
@@ -159,7 +172,8 @@ function affected({ fields, source, hostname }: Alert): Resource | undefined {
     return { apiVersion: "v1", kind: "Pod", name: pod, ...(namespace !== "" && { namespace }) };
   }
   if (namespace !== "") return namespaceOf(namespace);
-  const onHost = hostname !== "" && isSyscall(source) && !isInContainer(fields);
+  // Without any field it is unknown whether the call is a container's.
+  const onHost = hostname !== "" && isSyscall(source) && hasFields(alert) && !isInContainer(fields);
   return onHost ? { apiVersion: "v1", kind: "Node", name: hostname } : undefined;
 }
 
@@ -263,7 +277,6 @@ const VOLATILE: ReadonlySet<string> = new Set([
   "evt.num",
   "evt.cpu",
   "evt.rawtime",
-  "evt.latency",
   "evt.deltatime",
   "evt.reltime",
   "evt.outputtime",
@@ -285,11 +298,20 @@ const VOLATILE: ReadonlySet<string> = new Set([
 const MEASURES = /^(?:proc|thread)\.(?:fdopencount|vm\w+|cpu\w*|pf\w+|\w*exectime)$/;
 /** Last words of plugins' fields that hold the record's id: `okta.uuid`, `jevt.value[/requestID]`. */
 const RECORD_ID = /(?:^|[._/])(?:uuid|insert_?id|request_?id|event_?id|audit_?id|trace_?id)\]?$/i;
+/** Times of an event. */
+const EVENT_TIME = /^j?evt\.(?!value\[).*time|^evt\.(?:wait_)?latency/;
+/** Last words of fields with the time of a plugin's record; not `runtime`, nor an executable's `mtime`. */
+const RECORD_TIME = /(?:timestamp|published|(?<!run|\b[acm])time)\]?$/i;
+/** Kernel addresses before the path of a Unix socket: `ffff9a1b2c3d4e5f->ffff9a1b2c3d0000 /run/x.sock`. */
+const KERNEL_ADDRESSES = /\b(?:0|[0-9a-f]{8,16})->(?:0|[0-9a-f]{8,16})(?= |$)/gi;
 /** Numbers of descriptors, processes and successful results in the arguments of a system call. */
 const ARGUMENT_NUMBERS = /\b((?:dir|old|new)?fd|[a-z]*[pt]id|pgid|sid|res)=\d+/g;
 const NUMBERED_ARGUMENT = /^evt\.(?:raw)?arg\.(?:(?:dir|old|new)?fd|[a-z]*[pt]id|pgid|sid|res)$/;
 const LEADING_NUMBER = /^\d+/;
 const CLIENT_PORT = /:\d{1,5}->/g;
+
+/** Longest text that is replaced in arguments: two kernel addresses. */
+const LONGEST_REPLACED = 36;
 
 /** Longest path of a nested field: names of Falco's fields are shorter. */
 const MAX_PREFIX = 64;
@@ -378,8 +400,10 @@ function* leaves(fields: JsonObject, prefix = ""): Generator<[key: string, value
 }
 
 function isVolatileField(key: string): boolean {
-  if (VOLATILE.has(key) || MEASURES.test(key) || RECORD_ID.test(key)) return true;
-  if (key.startsWith("evt.") || key.startsWith("jevt.")) return key.includes("time");
+  if (
+    VOLATILE.has(key) || MEASURES.test(key) || RECORD_ID.test(key) || EVENT_TIME.test(key) ||
+    RECORD_TIME.test(key)
+  ) return true;
   if (!key.startsWith("proc.") && !key.startsWith("thread.")) return false;
   const [, part = "", ...rest] = key.split(".", 3);
   const name = part.split("[", 1)[0] ?? "";
@@ -391,18 +415,21 @@ function isVolatileField(key: string): boolean {
 function withoutNumbers(key: string, value: Json): Json {
   if (NUMBERED_ARGUMENT.test(key)) return text(value).replace(LEADING_NUMBER, "");
   if (typeof value !== "string") return value;
-  if (key === "fd.name" || key === "fd.nameraw") return withoutClientPort(value);
+  if (key === "fd.name" || key === "fd.nameraw") {
+    return withoutClientPort(value.slice(0, 2 * MAX_IDENTITY_TEXT)).replace(KERNEL_ADDRESSES, "->");
+  }
   if (!key.startsWith("evt.arg") && !key.startsWith("evt.rawarg")) return value;
   return withoutArgumentNumbers(value);
 }
 
 /** The arguments without descriptors, process numbers and ports, as far as they are hashed. */
 function withoutArgumentNumbers(value: string): string {
-  const replaced = (text: string) => text.replace(ARGUMENT_NUMBERS, "$1=").replace(CLIENT_PORT, "->");
+  const replaced = (text: string) =>
+    text.replace(ARGUMENT_NUMBERS, "$1=").replace(CLIENT_PORT, "->").replace(KERNEL_ADDRESSES, "->");
   for (let length = 2 * MAX_IDENTITY_TEXT; length < value.length; length *= 2) {
     const kept = replaced(value.slice(0, length));
-    // Only a port at the cut, `:12345`, may be replaced in the whole text and not here.
-    if (kept.length >= MAX_IDENTITY_TEXT + ":12345-".length) return kept.slice(0, MAX_IDENTITY_TEXT);
+    // Only a port or an address at the cut may be replaced in the whole text and not here.
+    if (kept.length >= MAX_IDENTITY_TEXT + LONGEST_REPLACED) return kept.slice(0, MAX_IDENTITY_TEXT);
   }
   return replaced(value);
 }

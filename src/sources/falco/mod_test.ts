@@ -236,6 +236,14 @@ Deno.test("falco finds the client's port by the direction of the call, then by i
   });
 });
 
+Deno.test("falco's message is the sentence in message if there is no output", () => {
+  assertEquals(event(alert({}, { message: "A shell | user=root" })).message, "A shell | user=root");
+  assertEquals(
+    event(alert({}, { message: "A shell", output: "06:00:00.1: Warning A file" })).message,
+    "A file",
+  );
+});
+
 Deno.test("falco's message is the whole output without its time and priority, else the rule", () => {
   const output = (words: string) => event(alert({ "user.name": "root" }, { output: words })).message;
   assertEquals(output("09:15:40.698757000: Warning K8s operation (x: y)"), "K8s operation (x: y)");
@@ -382,6 +390,59 @@ Deno.test("falco's identity has no number that the kernel or a plugin assigns ea
       { "okta.app": "payroll" },
     ]
   ) assertNotEquals(repeat(1), repeat(1, other), JSON.stringify(other));
+});
+
+Deno.test("falco's identity has no time of a record, no latency and no kernel address of a socket", () => {
+  const same: [string, Json, Json][] = [
+    ["jevt.value[/stageTimestamp]", "2026-11-30T06:00:00.1Z", "2026-11-30T06:00:01.1Z"],
+    ["jevt.value[/requestReceivedTimestamp]", "2026-11-30T06:00:00.1Z", "2026-11-30T06:00:01.1Z"],
+    ["jevt.value[/eventTime]", "a", "b"],
+    ["okta.published", "a", "b"],
+    ["evt.latency.ns", 1, 2],
+    ["evt.latency.human", "1ns", "2ns"],
+    ["evt.wait_latency", 1, 2],
+    ["evt.time.iso8601", 1, 2],
+    ...["evt.args", "fd.name", "evt.arg.tuple"].map((key): [string, Json, Json] => [
+      key,
+      "ffff9a0012345678->ffff9a0087654321 /var/run/docker.sock",
+      "ffff9a00aaaaaaaa->0 /var/run/docker.sock",
+    ]),
+  ];
+  for (const [key, one, two] of same) {
+    assertEquals(idOf(alert({ [key]: one })), idOf(alert({ [key]: two })), key);
+  }
+  const different: [string, Json, Json][] = [
+    ["jevt.value[/requestObject/spec/runtimeClassName]", "gvisor", "kata"],
+    ["proc.exe_ino.mtime", "a", "b"],
+    ["fd.name", "ffff9a0012345678->0 /run/a.sock", "ffff9a0012345678->0 /run/b.sock"],
+  ];
+  for (const [key, one, two] of different) {
+    assertNotEquals(idOf(alert({ [key]: one })), idOf(alert({ [key]: two })), key);
+  }
+});
+
+Deno.test("falco tells acts apart by their sentence, and names no resource, if output fields are off", () => {
+  const off = (output: string, rest: JsonObject = {}) => {
+    const { output_fields: _, ...body } = alert({}, { priority: "Notice", output, ...rest });
+    return body;
+  };
+  const web = off("06:00:00.0: Notice A shell in a container (pod=web-1 container_id=0123456789ab pid=7)");
+  assertEquals(event(web).resource, undefined);
+  const again = off(
+    "06:07:01.5: Notice A shell in a container (pod=web-1 container_id=ba9876543210 pid=812)",
+  );
+  assertEquals(idOf(web), idOf(again));
+  const others = [
+    off("06:00:00.0: Notice A shell in a container (pod=db-0 container_id=0123456789ab pid=7)"),
+    off(String(web.output), { hostname: "node-2" }),
+  ];
+  assertEquals(new Set([web, ...others].map(idOf)).size, 3);
+  // With fields, neither the sentence nor the host's name is part of it.
+  const fields = { "k8s.pod.name": "web-1", "k8s.ns.name": "shop" };
+  assertEquals(
+    idOf(alert(fields, { output: "a", hostname: "n1" })),
+    idOf(alert(fields, { output: "b", hostname: "n2" })),
+  );
 });
 
 Deno.test("falco takes the time of the alert, else evt.time in nanoseconds", () => {

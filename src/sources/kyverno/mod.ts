@@ -23,6 +23,7 @@ import {
   alikeTwins,
   creationOf,
   joined,
+  lastingMessage,
   ownerOf,
   reportedOwner,
   reportsIn,
@@ -503,20 +504,5 @@ function tellingIdentity(
   const properties = withoutEmpty({ ...telling, pod: workloadOf({ kind: "Pod", name: pod }) ?? "" });
   return Object.keys(properties).length > 0
     ? { properties }
-    : withoutEmpty({ message: withoutNumbers(withLastingNames(message, resource)) });
-}
-
-/** Uuids, addresses in memory, digests and other hexadecimal ids. */
-const IDS = /\b(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|0x[0-9a-f]+|(?=[a-f]*\d)[0-9a-f]{12,})\b/gi;
-const WORD = /[\w.-]+/g;
-/** A word that is a number, version, date, amount or duration; not a name that holds a digit, such as `worker-1`. */
-const NUMBER =
-  /^[.-]*(?:(?:v(?=\d+\.))?\d+(?:[.-]\d+)*(?:t\d\d|z|[ap]m|b|[kmgtpe]i?b?)?|(?:\d+(?:\.\d+)?(?:[num]?s|[mhd]))+)[.-]*$/i;
-/** Times and addresses, whose parts are numbers by now. */
-const NUMBERS = /\b0(?:[,:]0\b)+/g;
-
-/** A message without times, ids and numbers, which can change while the finding is the same. */
-function withoutNumbers(message: string): string {
-  return message.replace(IDS, "0").replace(WORD, (word) => NUMBER.test(word) ? "0" : word)
-    .replace(NUMBERS, "0");
+    : withoutEmpty({ message: lastingMessage(withLastingNames(message, resource)) });
 }
