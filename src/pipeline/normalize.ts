@@ -92,8 +92,10 @@ export function normalize(
   const ended = raw.resolved === true ? readTime(raw.resolvedAt) : undefined;
   const identity = identityOf(raw.identity, { source, severity, origin, resource });
   const { prose = [] } = drawn;
-  const message = cleanText(text(raw.message), LIMITS.message, { prose: prose.includes("message") }) ||
-    eventType;
+  const message = cleanText(text(raw.message), LIMITS.message, {
+    prose: prose.includes("message"),
+    objectName: resource?.name ?? "",
+  }) || eventType;
   const { details, lastingText } = boundDetails(raw.details, {
     prose,
     volatile: volatileDetails,

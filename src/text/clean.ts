@@ -236,10 +236,10 @@ export interface CleanedObject {
   readonly truncated: boolean;
 }
 
-/** One line of text: cleaned, masked unless it is prose, at most `limit` UTF-16 units. */
-export function cleanText(text: string, limit: number, { prose = false } = {}): string {
+/** One line of text: cleaned, masked unless it is prose, at most `limit` UTF-16 units. `objectName`: see `mask`. */
+export function cleanText(text: string, limit: number, { prose = false, objectName = "" } = {}): string {
   if (prose) return clean(text, limit).trimEnd();
-  return cut(mask(clean(text, Math.min(limit + MASK_MARGIN, MAX_MASKED))), limit).trimEnd();
+  return cut(mask(clean(text, Math.min(limit + MASK_MARGIN, MAX_MASKED)), objectName), limit).trimEnd();
 }
 
 /** How far an object is cleaned. */

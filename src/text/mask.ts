@@ -21,17 +21,25 @@ interface Range {
   readonly end: number;
 }
 
-/** The text with every value that looks like a secret replaced by `***`; masking again changes nothing. */
-export function mask(text: string): string {
-  return masked(text, false);
+/**
+ * The text with every value that looks like a secret replaced by `***`; masking again changes nothing. `objectName` is the
+ * name of the object that the text is about: the name of a Secret is left.
+ */
+export function mask(text: string, objectName = ""): string {
+  return masked(text, { isArguments: false, objectName });
 }
 
-/** With `isArguments` the text is a command line from an address: what is in its own addresses is not read as one again. */
-function masked(text: string, isArguments: boolean): string {
+interface MaskOptions {
+  /** The text is a command line from an address: what is in its own addresses is not read as one again. */
+  readonly isArguments: boolean;
+  readonly objectName: string;
+}
+
+function masked(text: string, { isArguments, objectName }: MaskOptions): string {
   if (text.length < 5) return text;
   const lower = text.toLowerCase();
   const ranges = RULES.filter(({ keywords }) => keywords.some((word) => lower.includes(word)))
-    .flatMap((rule) => secretsOf(rule, text));
+    .flatMap((rule) => secretsOf(rule, text, { objectName }));
   if (COMMAND_HINT.test(text)) ranges.push(...secretsOfCommands(text));
   if (!isArguments && text.includes("command=")) ranges.push(...secretsOfExec(text));
   return ranges.length === 0 ? text : hide(text, ranges);
@@ -52,14 +60,18 @@ function hide(text: string, ranges: Range[]): string {
 }
 
 /** What one rule hides of the text. */
-export function secretsOf({ pattern, extent, check = () => true }: MaskRule, text: string): Range[] {
+export function secretsOf(
+  { pattern, extent, check = () => true }: MaskRule,
+  text: string,
+  { objectName = "" } = {},
+): Range[] {
   const ranges: Range[] = [];
   pattern.lastIndex = 0;
   for (let match = pattern.exec(text); match !== null; match = pattern.exec(text)) {
     const { value, name = "" } = match.groups ?? {};
     const matchEnd = pattern.lastIndex;
     const valueAt = value === undefined ? matchEnd : matchEnd - value.length;
-    const found: Found = { text, start: match.index, valueAt, name, match };
+    const found: Found = { text, start: match.index, valueAt, name, match, objectName };
     const far = typeof extent === "function" ? extent(found) : extent;
     if (far === false) {
       // What follows may begin a match of its own.
@@ -321,7 +333,7 @@ function secretsOfExec(text: string): Range[] {
       return range;
     });
     const typed = found.map((range) => decoded(text.slice(range.start, range.end))).join(" ");
-    if (masked(typed, true) === typed) continue;
+    if (masked(typed, { isArguments: true, objectName: "" }) === typed) continue;
     // The first word names the tool.
     const hidden = found.length === 1 ? found : found.slice(1);
     ranges.push(

@@ -10,6 +10,8 @@ export interface Found {
   readonly valueAt: number;
   readonly name: string;
   readonly match: RegExpExecArray;
+  /** The name of the object that the text is about, which is no secret; "" if unknown. */
+  readonly objectName: string;
 }
 
 /** One kind of secret. */
@@ -283,10 +285,12 @@ function isPath(text: string, start: number): boolean {
   return path.includes("/", 1) || path.endsWith(".key") || path.endsWith(".pem");
 }
 
-/** True for `secret=db-credentials`: the name of a Secret, as tools print it. */
-function isObjectName(name: string, value: string): boolean {
-  return /^secrets?$/i.test(name) && /^[a-z][a-z0-9]*(?:[-./][a-z0-9]+)*$/.test(value) &&
-    !/[a-z]\d{3}/.test(value);
+/** True for `secret=db-credentials`: the name of a Secret, as tools print it; a name like a password only if it is known. */
+function isObjectName(value: string, { name, objectName }: Found): boolean {
+  if (!/^secrets?$/i.test(name)) return false;
+  const word = value.replace(/[)\]}.,;:]{1,4}$/, "");
+  return word === objectName ||
+    (/^[a-z][a-z0-9]*(?:[-./][a-z0-9]+)*$/.test(word) && !/[a-z]\d{3}/.test(word));
 }
 
 /** `name=value`, `name: value`, `"name": "value"`, `name = value`, `/name:value`. */
@@ -479,7 +483,7 @@ export const RULES: readonly MaskRule[] = [
     keywords: HINTS,
     pattern: /(?<=(?<name>[\w.-]{1,64})(?<quote>(?:\\?["'`])?)(?<gap>\s{0,16}))(?<sign>:=|=>|[:=])\s{0,16}/g,
     extent: assigned,
-    check: (value, { name }) => !isObjectName(name, value),
+    check: (value, found) => !isObjectName(value, found),
     hides: [
       ["app --password=hunter2 --port=80", "app --password=*** --port=80"],
       ["app --password = hunter", "app --password = ***"],
@@ -492,7 +496,7 @@ export const RULES: readonly MaskRule[] = [
     leaves: [
       'volume "vault-token" : rpc error, secret "db-token": permission denied',
       "pass=34 fail=2, sig=SIGTERM",
-      "deleted (secret=db-credentials ns=shop)",
+      "deleted (secret=db-credentials ns=shop), deleted (user=bob secret=db-credentials)",
       "Ensure token: a b",
       "registry.example.com/team/token:1.2",
     ],

@@ -31,6 +31,14 @@ for (const { file, atLeast } of FILES) {
   });
 }
 
+Deno.test("mask() leaves the name of the Secret that a text is about, and no other value", () => {
+  for (const name of ["sh.helm.release.v1.web.v123", "web-tls-cert2024", "bootstrap-token-abc123"]) {
+    const text = `K8s Secret Deleted (password=${name} user=bob secret=${name})`;
+    assertEquals(mask(text, name), text.replace(`password=${name}`, "password=***"));
+    assertEquals(mask(text, "web").includes(name), false);
+  }
+});
+
 for (const rule of RULES) {
   Deno.test(`the mask's rule for a ${rule.name} hides and leaves its examples`, () => {
     for (const [text, expected] of rule.hides) {

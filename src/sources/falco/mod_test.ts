@@ -236,6 +236,19 @@ Deno.test("falco finds the client's port by the direction of the call, then by i
   });
 });
 
+Deno.test("falco's Observation about a Secret shows the Secret's name", () => {
+  const name = "sh.helm.release.v1.web.v123";
+  const fields = { "ka.target.name": name, "ka.target.namespace": "shop", "ka.target.resource": "secrets" };
+  const output = `K8s Secret Deleted (token=a1b2c3d4 user=bob secret=${name})`;
+  const payload = {
+    body: alert(fields, { source: "k8s_audit", output }),
+    origin: { confined: false },
+    receivedAt: 0,
+  };
+  const { message } = runtimeFor(falco).normalize(event(payload.body), payload);
+  assertEquals(message, `K8s Secret Deleted (token=*** user=bob secret=${name})`);
+});
+
 Deno.test("falco's message is the sentence in message if there is no output", () => {
   assertEquals(event(alert({}, { message: "A shell | user=root" })).message, "A shell | user=root");
   assertEquals(
