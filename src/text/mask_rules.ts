@@ -307,9 +307,12 @@ function assigned({ text, start, valueAt, name, match }: Found): Extent | false 
     return startsWord && !isListed ? "word" : "item";
   }
   if (quote !== "") {
-    // `secret "db-token": permission denied` names an object; `"token": "x"` and `"token":x` hold a value.
+    // `secret "db-token": permission denied` names an object; `"token": "x"`, `"token":x` and `{"token": x}` hold a value.
+    const word = wordAt(text, valueAt);
     const isMember = sign[0] === "=" || (gap === "" && valueAt === start + 1) ||
-      MEMBER_VALUE.test(text.slice(valueAt, valueAt + 64)) || looksLikePassword(wordAt(text, valueAt));
+      MEMBER_VALUE.test(text.slice(valueAt, valueAt + 64)) || looksLikePassword(word) ||
+      (/[{,]\s{0,4}$/.test(text.slice(Math.max(0, at - quote.length - 5), at - quote.length)) &&
+        /[,}]/.test(text[valueAt + word.length] ?? ""));
     return isMember && isNameOfSecret(name) ? "item" : false;
   }
   if (sign[0] === ":" && isHeaderOfSecret(name)) return false; // the headers' own rule
