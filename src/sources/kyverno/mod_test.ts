@@ -3,7 +3,6 @@ import type { DrawnEvent } from "../../model/event.ts";
 import type { Json, JsonObject } from "../../model/json.ts";
 import type { PayloadError } from "../../model/outcome.ts";
 import { assertLinear } from "../../../tests/support/assert_linear.ts";
-import { drawnFrom } from "../../../tests/support/source_runtime.ts";
 import { drawnFrom, settingsWith } from "../../../tests/support/source_runtime.ts";
 import { kyverno } from "./mod.ts";
 
