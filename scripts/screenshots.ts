@@ -100,7 +100,7 @@ async function main(): Promise<void> {
           });
           say(`${file}: ${Math.round((await Deno.stat(file)).size / 1024)} KiB`);
         }
-        address = server.newAddress();
+        address = server.address();
       }
     }
   } finally {

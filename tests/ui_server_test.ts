@@ -128,7 +128,7 @@ Deno.test("ui refuses a foreign Host, Origin and site, with the secret too", asy
   }
 });
 
-Deno.test("ui takes the token of an address once, and prints a new address where one is refused", async () => {
+Deno.test("ui takes the token of an address once, and prints a new address where that one was used", async () => {
   await using world = await startWorld();
   await using ui = await openUi(world.server.url);
   const [first = ""] = ui.addresses;
@@ -142,12 +142,30 @@ Deno.test("ui takes the token of an address once, and prints a new address where
   assertEquals(ui.addresses.length, 2, "one new address, however many are refused");
   assertEquals((await session({ token: tokenOf(ui.addresses[1] ?? "") })).status, 200);
   assertEquals((await session({ token: tokenOf(ui.addresses[1] ?? "") })).status, 401);
-  const older = ui.server.newAddress();
-  const newer = ui.server.newAddress();
-  assertEquals((await session({ token: tokenOf(older) })).status, 401);
-  assertEquals((await session({ token: tokenOf(newer) })).status, 200);
+  const third = ui.server.address();
+  assertEquals([third, ui.server.address()], [ui.addresses[2], third], "it was printed, and is still unused");
+  assertEquals((await session({ token: tokenOf(third) })).status, 200);
+  assert(ui.server.address() !== third, "a used address is not handed out again");
   const large = await ui.ask("/api/session", { method: "POST", body: { token: "x".repeat(100_000) } });
   assertEquals(large.status, 413);
+});
+
+Deno.test("ui keeps the address that was not opened yet, however often another user sends a wrong token", async () => {
+  await using world = await startWorld();
+  await using ui = await openUi(world.server.url);
+  const address = ui.server.address();
+  const printed = ui.addresses.length;
+  for (let sent = 0; sent < 20; sent++) {
+    assertEquals(
+      (await ui.ask("/api/session", { method: "POST", body: { token: `wrong-${sent}` } })).status,
+      401,
+    );
+  }
+  assertEquals(ui.addresses.length, printed, "nothing is printed");
+  assertEquals(
+    (await ui.ask("/api/session", { method: "POST", body: { token: tokenOf(address) } })).status,
+    200,
+  );
 });
 
 Deno.test("ui lists findings: filtered, sorted, by pages, with counts", async () => {

@@ -11,8 +11,6 @@ import { Streams } from "./stream.ts";
 /** A browser opens six connections to a host; a few tabs and streams fit. */
 const MAX_CONNECTIONS = 64;
 const REQUEST_TIMEOUT_MS = 30_000;
-/** A new address is printed for refused ones at most this often. */
-const REPRINT_MS = 10_000;
 
 export interface PageOptions {
   readonly api: KubeApi;
@@ -23,7 +21,7 @@ export interface PageOptions {
   readonly port: number;
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
-  /** Takes an address to open: at the start, and when one was refused because it was used or too old. */
+  /** Takes an address to open: at the start, and when one was refused and none that was printed is good any more. */
   readonly onAddress: (address: string) => void;
   /** What tests shorten. */
   readonly tuning?: WatchTuning;
@@ -32,8 +30,8 @@ export interface PageOptions {
 /** The running page. */
 export interface PageServer extends AsyncDisposable {
   readonly port: number;
-  /** A new address, good once and for five minutes; the one before is not good any more. */
-  newAddress(): string;
+  /** An address to open, good once and for five minutes from now: the last one where it is still good, else a new one. */
+  address(): string;
 }
 
 /** Listens on 127.0.0.1 and begins to list. Rejects where the port cannot be had. */
@@ -51,9 +49,8 @@ export async function startPage(options: PageOptions): Promise<PageServer> {
     ...(tuning && { tuning }),
   });
   const session = new PageSession();
-  let reprintedAt = -Infinity;
   let bound = port;
-  const newAddress = () => `http://127.0.0.1:${bound}/#token=${session.newToken()}`;
+  const address = () => `http://127.0.0.1:${bound}/#token=${session.token()}`;
   const app = createPageApp({
     api,
     live,
@@ -63,10 +60,9 @@ export async function startPage(options: PageOptions): Promise<PageServer> {
     contextName: connection.context,
     port: () => bound,
     now,
+    // Other users of the machine can send wrong tokens: they must not end, or repeat, an address that waits to be opened.
     onRefusedToken() {
-      if (performance.now() - reprintedAt < REPRINT_MS) return;
-      reprintedAt = performance.now();
-      onAddress(newAddress());
+      if (!session.hasGoodToken) onAddress(address());
     },
   });
   const listener = await listen(app, {
@@ -78,10 +74,10 @@ export async function startPage(options: PageOptions): Promise<PageServer> {
   });
   bound = listener.port;
   const running = live.run(stop.signal);
-  onAddress(newAddress());
+  onAddress(address());
   return {
     port: bound,
-    newAddress,
+    address,
     async [Symbol.asyncDispose]() {
       stop.abort();
       listener.closeConnections();

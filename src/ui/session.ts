@@ -1,7 +1,7 @@
 /** Who may read the page's data: one address with a token, good once, gives the secret that requests show. */
 import { sameSecret } from "../http/request.ts";
 
-/** How long an address that was printed is good. */
+/** How long an address is good after it was last printed. */
 const TOKEN_MS = 300_000;
 const SECRET_BYTES = 32;
 
@@ -16,17 +16,21 @@ export class PageSession {
     this.#now = now;
   }
 
-  /** A new token; the one before is not good any more. */
-  newToken(): string {
-    const text = randomText();
+  /** True while a token that was handed out is unused and not too old. */
+  get hasGoodToken(): boolean {
+    return this.#token !== undefined && this.#now() < this.#token.goodUntilMs;
+  }
+
+  /** The token of an address that is printed now: the last one while it is good, else a new one. */
+  token(): string {
+    const text = this.#token && this.hasGoodToken ? this.#token.text : randomText();
     this.#token = { text, goodUntilMs: this.#now() + TOKEN_MS };
     return text;
   }
 
   /** The secret for a token that is good; the token is used up by it. */
   exchange(given: string): string | undefined {
-    const token = this.#token;
-    if (!token || this.#now() >= token.goodUntilMs || !sameSecret(given, token.text)) return undefined;
+    if (!this.#token || !this.hasGoodToken || !sameSecret(given, this.#token.text)) return undefined;
     this.#token = undefined;
     return this.#secret;
   }

@@ -87,7 +87,7 @@ async function attack(target: string): Promise<Record<string, string>> {
 Deno.test("page: another site in the same browser can read, write and embed nothing", async () => {
   await using site = serveSite();
   await using tab = await openTab();
-  const address = tab.ui.server.newAddress();
+  const address = tab.ui.server.address();
   const before = tab.world.server.requests.count({
     verb: ["create", "delete"],
     path: "observationexceptions",
@@ -142,7 +142,7 @@ async function opens(tab: WorldTab, address: string): Promise<void> {
 
 Deno.test("page: a foreign name that resolves to this machine is refused (DNS rebinding)", async () => {
   await using tab = await openTab({ arguments: ["--host-resolver-rules=MAP rebind.test 127.0.0.1"] });
-  const address = tab.ui.server.newAddress();
+  const address = tab.ui.server.address();
   const { port } = tab.ui.server;
   const attacker = await (await tab.browser.newContext()).newPage();
   for (const path of ["/", "/page.js", "/api/state"]) {

@@ -60,7 +60,7 @@ Deno.test("page: shows since when its server part is gone, and what to do if the
   assertEquals(await tab.violations(), []);
   // The new address differs from that of this tab by its fragment alone: the browser loads no new document.
   await tab.page.evaluate(() => Object.assign(globalThis, { sameDocument: true }));
-  await tab.page.goto(tab.ui.server.newAddress());
+  await tab.page.goto(tab.ui.server.address());
   await open.waitFor();
   assertEquals(await tab.page.evaluate(() => "sameDocument" in globalThis), true);
   assertEquals(tab.path, "/");
@@ -69,7 +69,7 @@ Deno.test("page: shows since when its server part is gone, and what to do if the
 
 Deno.test("page: the token leaves the address bar at once and is good for one tab", async () => {
   await using tab = await openTab();
-  const address = tab.ui.server.newAddress();
+  const address = tab.ui.server.address();
   const first = await (await tab.browser.newContext()).newPage();
   await first.goto(address);
   await first.locator("#view-title", { hasText: "Overview" }).waitFor();

@@ -139,7 +139,7 @@ export async function openTabOf(
   const page = await (await browser.newContext({ viewport, ...rest })).newPage();
   page.setDefaultTimeout(PATIENCE_MS);
   const tab = new Tab(ui, browser, page);
-  await page.goto(ui.server.newAddress());
+  await page.goto(ui.server.address());
   await page.locator("h1").first().waitFor();
   return tab;
 }
