@@ -4,7 +4,7 @@ import { linesOf } from "../scripts/support/lines.ts";
 import { main } from "../src/cli/main.ts";
 import { processIo } from "../src/cli/io.ts";
 import { readSettings } from "../src/settings.ts";
-import { startDevWorld } from "./support/dev_world.ts";
+import { type DevWorld, startDevWorld } from "./support/dev_world.ts";
 import { eventually } from "./support/eventually.ts";
 
 const MAIN = new URL("../main.ts", import.meta.url).pathname;
@@ -52,8 +52,13 @@ Deno.test("ui refuses to run in a Pod, names a bad port, and a port that is take
   });
 });
 
-Deno.test("ui opens the browser by a file of the user's own, shows the token on no command line, and ends with 0 on Ctrl-C", async () => {
+Deno.test("ui opens the browser by a file of the user's own, shows the token on no command line, and leaves nothing behind when it ends", async () => {
   await using world = await startDevWorld();
+  // Ctrl-C in a terminal reaches the program and all that it started, `kill` the program alone.
+  for (const end of ["kill", "Ctrl-C", "hang-up"] as const) await openAndEnd(world, end);
+});
+
+async function openAndEnd(world: DevWorld, end: "kill" | "Ctrl-C" | "hang-up"): Promise<void> {
   const folder = await Deno.makeTempDir();
   // Stands in for the opener of this system: it notes its words and what the file it is given holds.
   const script =
@@ -66,8 +71,11 @@ Deno.test("ui opens the browser by a file of the user's own, shows the token on 
     env: { PATH: `${folder}:${Deno.env.get("PATH") ?? ""}`, TMPDIR: folder },
     stdin: "null",
     stdout: "piped",
+    stderr: "piped",
+    detached: true,
   }).spawn();
   const lines = linesOf(child.stdout)[Symbol.asyncIterator]();
+  const complaints = new Response(child.stderr).text();
   const { value: address = "" } = await lines.next();
   const token = /#token=(\S+)$/.exec(address)?.[1] ?? "";
   assert(token.length > 40, address);
@@ -79,8 +87,24 @@ Deno.test("ui opens the browser by a file of the user's own, shows the token on 
   const words = await Deno.readTextFile(`${folder}/words`);
   assert(!words.includes(token), words);
   assertMatch(await Deno.readTextFile(`${folder}/rights`), /^-rw-------/);
-  child.kill("SIGINT");
-  assertEquals((await child.status).code, 0);
+  if (end === "kill") child.kill("SIGTERM");
+  else await signalGroup(child.pid, end === "Ctrl-C" ? "INT" : "HUP");
+  const { code } = await child.status;
+  if (end === "hang-up") await eventually("no file", async () => (await filesIn(folder)).length === 0);
+  else assertEquals([code, await filesIn(folder)], [0, []], end);
   await lines.return?.();
+  assertEquals(await complaints, "", end);
   await Deno.remove(folder, { recursive: true });
-});
+}
+
+/** What the program put into its folder for temporary files. */
+async function filesIn(folder: string): Promise<string[]> {
+  return (await Array.fromAsync(Deno.readDir(folder), ({ name }) => name))
+    .filter((name) => name.startsWith("zen-watcher-"));
+}
+
+/** Sends a signal to a process and all that it started, as a terminal does. */
+async function signalGroup(pid: number, signal: string): Promise<void> {
+  const { success } = await new Deno.Command("sh", { args: ["-c", `kill -${signal} -${pid}`] }).output();
+  assert(success, `SIG${signal} to the group of ${pid}`);
+}

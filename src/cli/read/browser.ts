@@ -3,40 +3,53 @@ import { errorMessage } from "../../model/error_message.ts";
 
 /**
  * Everybody on a machine can read the words of a command line, and a token in them. So the browser is given a file that only
- * this user can read and that leads to the address; it is deleted when a slow browser has read it too.
+ * this user can read and that leads to the address. It is deleted when a slow browser has read it too, or by a signal: a shell
+ * that does not trap a signal dies of it without its EXIT trap, and traps it at once only while it waits for a background job.
  */
 const SCRIPT = `set -e
 umask 077
+sleep 30 > /dev/null 2>&1 & pause=$!
+folder=
+trap 'kill "$pause" 2> /dev/null || :; [ -z "$folder" ] || rm -r "$folder"' EXIT
+trap 'exit 0' HUP INT TERM
 folder=$(mktemp -d "\${TMPDIR:-/tmp}/zen-watcher-XXXXXX")
-trap 'rm -r "$folder"' EXIT
 cat > "$folder/open.html"
-"$1" "$folder/open.html"
-sleep 30`;
+"$1" "$folder/open.html" & wait "$!"
+wait "$pause"`;
 
 const OPENERS: Readonly<Record<string, string>> = { darwin: "open", linux: "xdg-open" };
 
-/** Opens `address` in the background; `note` takes why that fails. */
-export function openBrowser(address: string, note: (text: string) => void): void {
-  open(address).catch((error) =>
-    note(`Cannot open the browser: ${errorMessage(error)}. Open the address by hand`)
-  );
+/** Opens `address` in the background; `note` takes why that fails. Disposing deletes what was made for it. */
+export function openBrowser(address: string, note: (text: string) => void): AsyncDisposable {
+  const stop = new AbortController();
+  const opened = open(address, stop.signal).catch((error) => {
+    if (stop.signal.aborted) return;
+    note(`Cannot open the browser: ${errorMessage(error)}. Open the address by hand`);
+  });
+  return {
+    [Symbol.asyncDispose]() {
+      stop.abort();
+      return opened;
+    },
+  };
 }
 
-async function open(address: string): Promise<void> {
-  if (Deno.build.os === "windows") return await run(["cmd", "/c", "start", address], "");
+async function open(address: string, signal: AbortSignal): Promise<void> {
+  // On Windows only the same user and administrators can read the words of a command line.
+  const isWindows = Deno.build.os === "windows";
   const opener = OPENERS[Deno.build.os] ?? "xdg-open";
-  await run(["sh", "-c", SCRIPT, "sh", opener], pageThatLeadsTo(address));
-}
-
-async function run([program = "", ...args]: readonly string[], input: string): Promise<void> {
-  const child = new Deno.Command(program, { args, stdin: "piped", stdout: "null", stderr: "piped" }).spawn();
+  const [program, ...args] = isWindows
+    ? ["cmd", "/c", "start", address] as const
+    : ["sh", "-c", SCRIPT, "sh", opener] as const;
+  const child = new Deno.Command(program, { args, stdin: "piped", stdout: "null", stderr: "piped", signal })
+    .spawn();
   const writer = child.stdin.getWriter();
-  await writer.write(new TextEncoder().encode(input));
+  await writer.write(new TextEncoder().encode(isWindows ? "" : pageThatLeadsTo(address)));
   await writer.close();
-  const { success, stderr } = await child.output();
-  if (!success) {
-    throw new Error(new TextDecoder().decode(stderr).trim() || `"${program}" ended with an error`);
-  }
+  // Not its output: a browser that runs on keeps that open.
+  const { success } = await child.status;
+  if (success) return await child.stderr.cancel();
+  throw new Error((await new Response(child.stderr).text()).trim() || `"${program}" ended with an error`);
 }
 
 function pageThatLeadsTo(address: string): string {

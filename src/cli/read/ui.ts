@@ -25,7 +25,7 @@ export function ui(program: Command, context: CommandContext): void {
       ["ui -n shop --port 8088 --no-open", "one namespace, on a fixed port, without opening a browser"],
     ],
     more:
-      "An address is good once and for five minutes. Press Enter for a new one, for example for another browser. Ctrl-C ends " +
+      "An address is good once and for five minutes. Press Enter for another, for example for a second browser. Ctrl-C ends " +
       "the page.\n",
   });
   clusterFlags(command)
@@ -59,8 +59,9 @@ async function serve(flags: UiFlags, { io, settings }: CommandContext): Promise<
       port,
       onAddress: (fresh) => io.stdout(`${address = fresh}\n`),
     });
-    if (flags.open ?? io.terminal?.() !== undefined) openBrowser(address, (note) => io.stderr(`${note}\n`));
-    if (Deno.stdin.isTerminal()) void onEnter(() => io.stdout(`${page.newAddress()}\n`));
+    const isOpened = flags.open ?? io.terminal?.() !== undefined;
+    await using _browser = isOpened ? openBrowser(address, (note) => io.stderr(`${note}\n`)) : undefined;
+    if (Deno.stdin.isTerminal()) void onEnter(() => io.stdout(`${page.address()}\n`));
     await interrupted.promise;
   } finally {
     for (const signal of ENDING) Deno.removeSignalListener(signal, end);
