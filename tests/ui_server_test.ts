@@ -516,7 +516,7 @@ Deno.test("ui shows the context's namespace to a user who may not list all, and 
   assertEquals(state.onlyNamespace, "pay");
   assertStringIncludes(
     state.notes.join("\n"),
-    'Only the namespace "pay" is shown: you may not list observations.zen.kube-zen.io',
+    'Only what is stored in the namespace "pay" is shown: you may not list observations.zen.kube-zen.io',
   );
   assertEquals(((await ui.call("/api/findings")) as FindingPage).rows.map(({ namespace }) => namespace), [
     "pay",
@@ -525,6 +525,43 @@ Deno.test("ui shows the context's namespace to a user who may not list all, and 
   await using chosen = await openUi(world.server.url, { inNamespace: "pay", namespace: "shop" });
   await chosen.listed();
   assertEquals((await chosen.call("/api/findings")).total, 2);
+  assertStringIncludes(
+    (await chosen.state()).notes.join("\n"),
+    'Only what is stored in the namespace "shop" is shown: you may not list observations.zen.kube-zen.io',
+  );
+});
+
+Deno.test("ui -n shows the findings that belong to the namespace, wherever they are stored, and no others", async () => {
+  await using world = await startWorld();
+  await world.namespaces(["zen-system"]);
+  const inShop = { apiVersion: "v1", kind: "ConfigMap", name: "elsewhere", namespace: "shop" };
+  await create(world, {
+    id: "elsewhere",
+    namespace: "zen-system",
+    rule: "Stored elsewhere",
+    resource: inShop,
+  });
+  const inPay = { apiVersion: "v1", kind: "ConfigMap", name: "foreign", namespace: "pay" };
+  await create(world, { id: "foreign", namespace: "shop", rule: "Of another namespace", resource: inPay });
+  const rulesOf = async (ui: Ui) =>
+    ((await ui.call("/api/findings?sort=rule")) as FindingPage).rows.map(({ rule }) => rule);
+  const own = ["CVE-2024-3094", "Terminal shell in container"];
+  await using ui = await openUi(world.server.url, { namespace: "shop" });
+  await ui.listed();
+  assertEquals(await rulesOf(ui), [own[0], "Stored elsewhere", own[1]]);
+  const { onlyNamespace, notes } = await ui.state();
+  assertEquals([onlyNamespace, notes], ["shop", []]);
+  // The watch goes on as the list began.
+  const later = { ...inShop, name: "later" };
+  await create(world, { id: "later", namespace: "zen-system", rule: "Stored later", resource: later });
+  await create(world, {
+    id: "not",
+    namespace: "shop",
+    rule: "Not of shop",
+    resource: { ...inPay, name: "x" },
+  });
+  await eventually("what was stored later", async () => (await rulesOf(ui)).includes("Stored later"));
+  assertEquals(await rulesOf(ui), [own[0], "Stored elsewhere", "Stored later", own[1]]);
 });
 
 Deno.test("ui says what is missing to a user who may not list at all, and shows it when that changes", async () => {

@@ -8,7 +8,7 @@ import type { Commands, FindingFilter } from "./protocol.ts";
 export interface CommandPlace {
   /** The context of the kubeconfig. */
   readonly context?: string | undefined;
-  /** The one namespace that the user may read. */
+  /** The one namespace whose findings are shown. */
   readonly onlyNamespace?: string | undefined;
 }
 

@@ -8,6 +8,7 @@ import { watch, type WatchEvent, type WatchState, type WatchTuning } from "../ku
 import { ChangeSignal } from "../model/change_signal.ts";
 import { errorMessage } from "../model/error_message.ts";
 import { formatTime } from "../model/time.ts";
+import { subjectNamespaceOf } from "../read/row.ts";
 import { OBSERVATIONS, type StoredObservation } from "../store/observations.ts";
 import { KeptExceptions } from "./exceptions.ts";
 import type { State } from "./protocol.ts";
@@ -27,9 +28,9 @@ export interface LiveOptions {
   readonly context: string;
   /** The API server's address. */
   readonly server: string;
-  /** `-n`: this namespace alone. */
+  /** `-n`: what belongs to this namespace alone, wherever it is stored. */
   readonly namespace?: string | undefined;
-  /** Shown where the user may not list all namespaces. */
+  /** Shown where there is no `-n` and the user may not list all namespaces. */
   readonly fallbackNamespace: string;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -63,7 +64,7 @@ export class LiveView {
     this.#live = { connected: true, since: formatTime(options.now()) };
   }
 
-  /** The one namespace that is shown; undefined: all. */
+  /** The one namespace whose findings are shown; undefined: all. */
   get namespace(): string | undefined {
     return this.#namespace;
   }
@@ -95,30 +96,31 @@ export class LiveView {
     await Promise.all([ticking, this.#follow(signal)]);
   }
 
-  /** If listing all namespaces is forbidden at the start, it continues with one namespace. */
+  /** Findings of one namespace may be stored in others: all are read. Where that is forbidden at the start, only that one is. */
   async #follow(signal: AbortSignal): Promise<void> {
-    const isAllowed = await this.#followIn(signal);
+    const isAllowed = await this.#followIn(undefined, signal);
     if (isAllowed || signal.aborted) return;
-    const { fallbackNamespace } = this.#options;
-    this.#namespace = fallbackNamespace;
+    const { namespace, fallbackNamespace } = this.#options;
+    this.#namespace = namespace ?? fallbackNamespace;
     this.#note(
       "namespace",
-      `Only the namespace "${fallbackNamespace}" is shown: you may not list ${
+      `Only what is stored in the namespace "${this.#namespace}" is shown: you may not list ${
         resourceName(OBSERVATIONS)
-      } in all namespaces. ` +
-        "To see another one: zen-watcher ui -n NAMESPACE",
+      } in all namespaces.${
+        namespace === undefined ? " To see another one: zen-watcher ui -n NAMESPACE" : ""
+      }`,
     );
-    await this.#followIn(signal);
+    await this.#followIn(this.#namespace, signal);
   }
 
-  /** Resolves with false where all namespaces are asked for and forbidden, before anything was listed. */
-  async #followIn(signal: AbortSignal): Promise<boolean> {
+  /** Resolves with false where `storedIn` is all namespaces and that is forbidden, before anything was listed. */
+  async #followIn(storedIn: string | undefined, signal: AbortSignal): Promise<boolean> {
     const stop = new AbortController();
     const both = AbortSignal.any([signal, stop.signal]);
     const others = Promise.all([this.#watchExceptions(both), this.#watchFilters(both)]);
     let isAllowed = true;
     const events = watch<StoredObservation>(this.#options.api, OBSERVATIONS, {
-      ...this.#watchOptions(both),
+      ...this.#watchOptions(storedIn, both),
       onPage: ({ read, remaining }) => {
         if (this.#listed.done) return;
         this.#listed = { done: false, read, ...(remaining !== undefined && { remaining }) };
@@ -130,7 +132,7 @@ export class LiveView {
     for await (const event of events) {
       this.#take(event);
       if (event.type !== "error") continue;
-      if (event.state === "forbidden" && this.#namespace === undefined && !this.#listed.done) {
+      if (event.state === "forbidden" && storedIn === undefined && !this.#listed.done) {
         isAllowed = false;
         break;
       }
@@ -140,13 +142,17 @@ export class LiveView {
     return isAllowed;
   }
 
-  #watchOptions(signal: AbortSignal) {
+  #watchOptions(namespace: string | undefined, signal: AbortSignal) {
     return {
       pageSize: PAGE_SIZE,
       ...this.#options.tuning,
       signal,
-      ...(this.#namespace !== undefined && { namespace: this.#namespace }),
+      ...(namespace !== undefined && { namespace }),
     };
+  }
+
+  #isShown(observation: StoredObservation): boolean {
+    return this.#namespace === undefined || subjectNamespaceOf(observation) === this.#namespace;
   }
 
   #take(event: WatchEvent<StoredObservation>): void {
@@ -154,6 +160,7 @@ export class LiveView {
       case "init":
         return this.rows.beginList();
       case "apply":
+        if (!this.#isShown(event.object)) return;
         this.rows.apply(event.object);
         break;
       case "delete":
@@ -192,7 +199,7 @@ export class LiveView {
       const event of watch<KubeObject>(
         this.#options.api,
         OBSERVATION_EXCEPTIONS,
-        this.#watchOptions(signal),
+        this.#watchOptions(this.#namespace, signal),
       )
     ) {
       if (event.type === "init") this.exceptions.beginList();
@@ -220,7 +227,11 @@ export class LiveView {
   async #watchFilters(signal: AbortSignal): Promise<void> {
     const failing = new Map<string, string>();
     for await (
-      const event of watch<KubeObject>(this.#options.api, OBSERVATION_FILTERS, this.#watchOptions(signal))
+      const event of watch<KubeObject>(
+        this.#options.api,
+        OBSERVATION_FILTERS,
+        this.#watchOptions(this.#namespace, signal),
+      )
     ) {
       if (event.type === "init") failing.clear();
       else if (event.type === "apply" || event.type === "delete") {

@@ -15,7 +15,7 @@ const REQUEST_TIMEOUT_MS = 30_000;
 export interface PageOptions {
   readonly api: KubeApi;
   readonly connection: Connection;
-  /** `-n`: this namespace alone. */
+  /** `-n`: what belongs to this namespace alone, wherever it is stored. */
   readonly namespace?: string | undefined;
   /** 0: any free one. */
   readonly port: number;

@@ -16,7 +16,7 @@ export interface State {
   /** The kubeconfig's context and the API server's address. */
   readonly context: string;
   readonly server: string;
-  /** The one namespace that the user may read; absent: all. */
+  /** The one namespace whose findings are shown; absent: all. */
   readonly onlyNamespace?: string;
   /** What is left out, as sentences (missing rights, kinds that are not served). */
   readonly notes: readonly string[];

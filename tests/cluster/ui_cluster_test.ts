@@ -98,7 +98,7 @@ Deno.test("ui shows all namespaces to a user who may list them, and one to a use
   assertEquals(await namespacesOf(one), [PAY]);
   const { onlyNamespace, notes } = await one.state();
   assertEquals(onlyNamespace, PAY);
-  assertStringIncludes(notes.join("\n"), `Only the namespace "${PAY}" is shown`);
+  assertStringIncludes(notes.join("\n"), `Only what is stored in the namespace "${PAY}" is shown`);
   const { rows: [row] }: FindingPage = await all.call(`/api/findings?namespace=${SHOP}`);
   assertMatch(
     (await one.call(`/api/findings/${SHOP}/${row?.name}`, {}, 403)).error,
