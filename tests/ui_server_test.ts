@@ -15,6 +15,7 @@ import { metadataOf, startDevWorld } from "./support/dev_world.ts";
 import { eventually } from "./support/eventually.ts";
 import { startFaultProxy } from "./support/fault_proxy.ts";
 import { at, create, NOW, startWorld, zen } from "./support/readers.ts";
+import type { ObservationFields } from "./support/observation.ts";
 import { openUi, tokenOf, type Ui } from "./support/ui.ts";
 
 /** Every route that answers with data, with its method. */
@@ -234,13 +235,20 @@ Deno.test("ui's numbers are those of the lists behind them", async () => {
   await ui.listed();
   const totalOf = async (filter: object): Promise<number> =>
     ((await ui.call(`/api/findings?${new URLSearchParams({ ...filter })}`)) as FindingPage).total;
-  for (const by of ["workloads", "rules", "images", "namespaces", "sources"]) {
-    const { rows, total }: GroupPage = await ui.call(`/api/groups?by=${by}`);
-    assertEquals(rows.length, total);
-    for (const { filter, counts, tools, name } of rows) {
-      const sum = SEVERITIES.reduce((all, severity) => all + counts[severity], 0);
-      assertEquals(await totalOf(filter), sum, `${by}: ${name}`);
-      assertEquals(Object.values(tools).reduce((all, count) => all + count, 0), sum, name);
+  for (
+    const asked of ["", "namespace=shop", "severity=HIGH,LOW&source=falco", "phase=Resolved", "phase=all"]
+  ) {
+    for (const by of ["workloads", "rules", "images", "namespaces", "sources"]) {
+      const { rows, total }: GroupPage = await ui.call(`/api/groups?by=${by}&${asked}`);
+      assert(total > 0 || by === "images", `${by}: ${asked}`);
+      assertEquals(rows.length, total);
+      for (const { filter, counts, tools, name } of rows) {
+        const sum = SEVERITIES.reduce((all, severity) => all + counts[severity], 0);
+        // The page lists a group by the filter of its own view and that of the group.
+        const own = Object.fromEntries(new URLSearchParams(asked));
+        assertEquals(await totalOf({ ...own, ...filter }), sum, `${by}: ${name}: ${asked}`);
+        assertEquals(Object.values(tools).reduce((all, count) => all + count, 0), sum, name);
+      }
     }
   }
   const overview: Overview = await ui.call("/api/overview");
@@ -680,6 +688,29 @@ Deno.test("ui counts what an exception would accept, writes it, lists it and und
     effect: { kind: "deny" },
   });
   assertMatch((await post(draft, "", 403)).error, /^Cannot create observationexception.*HTTP 403/);
+});
+
+Deno.test("ui lists what an exception accepts, of whatever rule", async () => {
+  await using world = await startWorld();
+  const names = { policy: "disallow-latest-tag", other: "no-root" };
+  const status = (name: string): ObservationFields["status"] => ({
+    phase: "Accepted",
+    exception: { namespace: "shop", name, expiresAt: "2026-12-22T07:00:00Z", since: at(1) },
+  });
+  const held = [
+    { id: 1, rule: "disallow-latest-tag/require-image-tag", status: status(names.policy) },
+    { id: 2, rule: "disallow-latest-tag/validate-image-tag", status: status(names.policy) },
+    { id: 3, rule: "no-root/run-as-user", status: status(names.other) },
+  ];
+  for (const fields of held) await create(world, { namespace: "shop", ...fields });
+  await using ui = await openUi(world.server.url);
+  await ui.listed();
+  const rules = async (exception: string) =>
+    ((await ui.call(`/api/findings?${new URLSearchParams({ phase: "Accepted", exception })}`)) as FindingPage)
+      .rows.map(({ rule }) => rule).sort();
+  assertEquals(await rules(`shop/${names.policy}`), [held[0]?.rule, held[1]?.rule]);
+  assertEquals(await rules(`shop/${names.other}`), [held[2]?.rule]);
+  assertEquals(await rules(`pay/${names.policy}`), []);
 });
 
 Deno.test("ui shows an accepted finding as such until its exception ends, and then as Active, without a change in the cluster", async () => {

@@ -23,8 +23,8 @@ const LABELLED = {
 } satisfies Partial<Record<keyof FindingFilter, object>>;
 
 /**
- * The commands that show what a filter shows. Words are left to `grep`. What no command chooses by is left out: an image, times
- * of an end, and for kubectl all times.
+ * The commands that show what a filter shows. Words are left to `grep`. What no command chooses by is left out: an image, an
+ * exception, times of an end, and for kubectl all times.
  */
 export function listCommands(query: URLSearchParams, { context, onlyNamespace }: CommandPlace): Commands {
   const namespaces = onlyNamespace === undefined ? valuesOfKey(query, "namespace") : [onlyNamespace];

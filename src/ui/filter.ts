@@ -22,6 +22,7 @@ const VALUES = {
   kind: (row) => row.kind,
   resource: (row) => resourceNameOf(row),
   type: (row) => row.type,
+  exception: (row) => row.exception,
 } satisfies Partial<Record<keyof FindingFilter, (row: KeptRow) => string>>;
 type ValueKey = keyof typeof VALUES;
 const VALUE_KEYS = Object.keys(VALUES) as ValueKey[];

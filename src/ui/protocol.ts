@@ -47,6 +47,8 @@ export interface FindingFilter {
   readonly resource?: string;
   /** `finding` or `occurrence`. */
   readonly type?: string;
+  /** `namespace/name` of the exception that an accepted finding's status names. */
+  readonly exception?: string;
   /** `Active`, `Accepted`, `Resolved`, several, or `all`. */
   readonly phase?: string;
   /** Words that message, rule, resource or name must hold. */
@@ -97,7 +99,7 @@ export interface FindingPage {
 /** `GET /api/groups?by=workloads|rules|images|namespaces|sources&<FindingFilter>&window=24h&offset=&limit=`, worst first; `window` is how far back `new` and `resolved` look. */
 export interface GroupRow {
   readonly name: string;
-  /** The filter that lists the group. */
+  /** What lists the group, beside the filter of the request. */
   readonly filter: FindingFilter;
   readonly counts: Readonly<Record<Severity, number>>;
   /** Open findings of each tool. */

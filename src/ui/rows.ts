@@ -13,7 +13,6 @@ type LeftOut =
   | "resolvedAt"
   | "resolvedReason"
   | "reopenedAt"
-  | "exception"
   | "acceptedSince"
   | "acceptedUntil"
   | "fingerprint";
@@ -134,6 +133,7 @@ export class KeptRows {
       lastSeenMs: msOf(row.lastSeenAt),
       resolvedMs: msOf(row.resolvedAt),
       reopenedMs: msOf(row.reopenedAt),
+      exception: text(row.exception),
       acceptedMs: msOf(row.acceptedSince),
       acceptedUntilMs: msOf(row.acceptedUntil),
       isFixKnown: isFixKnown(observation.spec.details),
@@ -162,6 +162,7 @@ export function toFindingRow(row: KeptRow, nowMs: number): FindingRow {
     lastSeenMs,
     resolvedMs,
     reopenedMs: _r,
+    exception: _e,
     acceptedMs: _a,
     acceptedUntilMs: _u,
     isFixKnown: _f,

@@ -5,6 +5,7 @@
 import { assert, assertEquals, assertObjectMatch, assertStringIncludes } from "@std/assert";
 import type { JsonObject } from "../../src/model/json.ts";
 import { eventually } from "../support/eventually.ts";
+import { hoursAgo } from "./support/stored.ts";
 import { openTab, type WorldTab } from "./support/tab.ts";
 
 const EXCEPTIONS = "observationexceptions.zen.kube-zen.io";
@@ -87,6 +88,88 @@ Deno.test("page: accepting counts first, writes an exception, and undoing takes 
   await page.getByText("Nothing is accepted").waitFor();
   await eventually("the exception is gone", () => stored(tab).length === 0);
   tab.assertQuiet();
+});
+
+Deno.test("page: a finding without a rule is accepted by its resource, and one without both is not offered", async () => {
+  const without = {
+    namespace: "shop",
+    source: "scanner",
+    severity: "HIGH",
+    eventType: "misconfiguration",
+  } as const;
+  await using tab = await openTab({
+    stored: [
+      { id: "of-web", deployment: "web", message: "web has no rule", ...without },
+      { id: "of-api", deployment: "api", message: "api has no rule", ...without },
+      { id: "of-nothing", message: "neither rule nor resource", ...without },
+    ],
+  });
+  const { page } = tab;
+  await tab.visit("/?view=findings&workload=web");
+  await page.locator(".window .cell.rule a").click();
+  await page.getByRole("link", { name: "Accept this risk…" }).click();
+  await tab.headed("Accept a risk");
+  assertEquals([
+    await page.getByLabel("Resource kind").inputValue(),
+    await page.getByLabel("Resource name").inputValue(),
+  ], ["Deployment", "web"]);
+  await page.locator(".preview", { hasText: "1 open finding" }).waitFor();
+  await page.getByLabel("Reason").selectOption("mitigated");
+  await page.getByLabel("Justification").fill("the network policy keeps it inside");
+  await page.getByRole("button", { name: "Accept until then" }).click();
+  await tab.headed("Exceptions");
+  assertObjectMatch(stored(tab)[0] ?? {}, {
+    spec: { match: { resources: [{ kind: "Deployment", name: "web" }], sources: ["scanner"] } },
+  });
+  await tab.visit("/?view=findings&text=neither");
+  await page.locator(".window .cell.rule a").click();
+  await page.getByRole("button", { name: "Print" }).waitFor();
+  assertEquals(await page.getByRole("link", { name: /Accept/ }).count(), 0);
+  tab.assertQuiet();
+});
+
+Deno.test("page: the matched count of an exception leads to what it accepts, of whatever rule of its policy", async () => {
+  const held = { namespace: "shop", name: "tags", since: hoursAgo(1), expiresAt: hoursAgo(-500) };
+  const status = { phase: "Accepted" as const, exception: held };
+  const rules = ["disallow-latest-tag/require-image-tag", "disallow-latest-tag/validate-image-tag"];
+  await using tab = await openTab({
+    stored: [
+      ...rules.map((rule) => ({
+        id: rule,
+        namespace: "shop",
+        deployment: "web",
+        source: "kyverno",
+        rule,
+        status,
+      })),
+      {
+        id: "other",
+        namespace: "shop",
+        deployment: "web",
+        source: "kyverno",
+        rule: "no-root",
+        status: { phase: "Accepted", exception: { ...held, name: "other" } },
+      },
+    ],
+    path: "/?view=exceptions",
+  });
+  const exception = {
+    apiVersion: "zen.kube-zen.io/v1alpha1",
+    kind: "ObservationException",
+    metadata: { name: held.name, namespace: held.namespace },
+    spec: {
+      match: { rules: ["disallow-latest-tag"] },
+      reason: "fix_planned",
+      justification: "the images get tags next month",
+      expiresAt: held.expiresAt,
+    },
+    status: { matched: 2 },
+  };
+  await tab.world.create([exception]);
+  await tab.page.getByRole("link", { name: "2 accepted by tags" }).click();
+  await tab.counted(2);
+  assertEquals((await tab.page.locator(".window .cell.rule a").allInnerTexts()).sort(), rules);
+  await tab.page.getByText("accepted by").first().waitFor();
 });
 
 Deno.test("page: the form says at each field what is wrong, and writes nothing", async () => {

@@ -3,7 +3,7 @@
 /// <reference lib="esnext" />
 /// <reference lib="dom" />
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { many, STORED } from "./support/stored.ts";
+import { hoursAgo, many, STORED } from "./support/stored.ts";
 import { NARROW, openTab, type Tab, WIDE } from "./support/tab.ts";
 
 /** The views with something that only their data can show. */
@@ -167,6 +167,48 @@ Deno.test("page: a rule lists who has it", async () => {
     "pay/ledger",
     "pay/pay",
   ]);
+});
+
+Deno.test("page: each number of Workloads and Rules leads to a list of as many, whatever the view is restricted to", async () => {
+  await using tab = await openTab({
+    stored: [
+      ...STORED,
+      // The same rule elsewhere: a list that forgets the restriction of its view has one row more.
+      {
+        id: "pay-xz",
+        namespace: "pay",
+        deployment: "pay",
+        source: "trivy",
+        severity: "CRITICAL",
+        rule: "CVE-2024-3094",
+        status: { firstSeenAt: hoursAgo(2), lastSeenAt: hoursAgo(1) },
+      },
+    ],
+  });
+  const { page } = tab;
+  for (
+    const view of [
+      "view=rules&namespace=shop",
+      "view=rules&phase=Resolved",
+      `view=rules&phase=all&since=${hoursAgo(10)}`,
+      "view=workloads&source=trivy",
+      "view=workloads&by=sources&namespace=shop&phase=all",
+    ]
+  ) {
+    await tab.visit(`/?${view}`);
+    await page.locator("table.groups tbody tr").first().waitFor();
+    const links = await page.locator("table.groups a.number, table.groups a.tool").evaluateAll((found) =>
+      found.map((
+        link,
+      ) => [link.getAttribute("href") ?? "", /\d+$/.exec(link.textContent?.trim() ?? "")?.[0] ?? ""])
+    );
+    assert(links.length > 2, `${view}: ${links.length} numbers are links`);
+    for (const [href = "", count = ""] of links) {
+      await tab.visit(href);
+      await page.locator("#view-title .total").waitFor();
+      assertEquals(await page.locator("#view-title .total").innerText(), count, `${view}: ${href}`);
+    }
+  }
 });
 
 Deno.test("page: one finding shows message, details, times, commands, YAML and the rest of its workload", async () => {

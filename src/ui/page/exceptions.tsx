@@ -7,7 +7,7 @@
 /** What is accepted: by whom, why, until when, how many findings it matches; and the way back. */
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { DAY_MS } from "../../model/time.ts";
-import type { ExceptionList, ExceptionMatch, ExceptionRow, FindingFilter } from "../protocol.ts";
+import type { ExceptionList, ExceptionMatch, ExceptionRow } from "../protocol.ts";
 import { useAnswer } from "./answers.ts";
 import { state } from "./live.ts";
 import { announcement, Empty, Loaded, ProblemNote, ViewHead } from "./parts.tsx";
@@ -131,7 +131,11 @@ function ExceptionLine(
         </span>
       </td>
       <td class="right" data-label="matched">
-        <CountLink count={row.matched} filter={acceptedFilter(row)} label={`accepted by ${row.name}`} />
+        <CountLink
+          count={row.matched}
+          filter={{ phase: "Accepted", exception: oneValue(`${row.namespace}/${row.name}`) }}
+          label={`accepted by ${row.name}`}
+        />
       </td>
       <td class="break" data-label="ready">
         {row.ready === "True"
@@ -144,22 +148,6 @@ function ExceptionLine(
       <td class="right">{row.mayDelete && <Undo row={row} done={() => undo(row)} />}</td>
     </tr>
   );
-}
-
-/** The list that shows what an exception accepts, as near as a filter can say it. */
-function acceptedFilter({ match, namespace }: ExceptionRow): FindingFilter {
-  const { rules, workloads, resources, sources, severities } = match;
-  return {
-    phase: "Accepted",
-    namespace,
-    ...(rules?.length ? { rule: rules.map(oneValue).join(",") } : {}),
-    ...(workloads?.length ? { workload: workloads.map(oneValue).join(",") } : {}),
-    ...(resources?.length
-      ? { resource: resources.map(({ kind, name }) => oneValue(`${kind}/${name}`)).join(",") }
-      : {}),
-    ...(sources?.length ? { source: sources.join(",") } : {}),
-    ...(severities?.length ? { severity: severities.join(",") } : {}),
-  };
 }
 
 /** What an exception matches, in words. */

@@ -26,6 +26,7 @@ const CHIPS: readonly (readonly [keyof FindingFilter, string])[] = [
   ["kind", "kind"],
   ["resource", "resource"],
   ["type", "only"],
+  ["exception", "accepted by"],
   ["since", "first seen from"],
   ["until", "first seen until"],
   ["resolvedSince", "resolved from"],

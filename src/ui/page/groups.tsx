@@ -6,7 +6,7 @@
 /// <reference lib="dom.iterable" />
 /** Workloads, images, namespaces, sources or rules, worst first, with the tools that report each side by side. */
 import { SEVERITIES } from "../../model/terms.ts";
-import type { GroupPage, GroupRow } from "../protocol.ts";
+import type { FindingFilter, GroupPage, GroupRow } from "../protocol.ts";
 import { useAnswer } from "./answers.ts";
 import { dayAgo, SeverityBar } from "./charts.tsx";
 import { FilterBar } from "./filter_bar.tsx";
@@ -77,7 +77,7 @@ function GroupsView({ view, by, label, title }: GroupsProps) {
               : <Empty title={`No ${label.toLowerCase()} has a finding that matches`} />
             : (
               <>
-                <GroupTable rows={rows} label={label} of={by} />
+                <GroupTable rows={rows} label={label} of={by} filter={filter} />
                 <Pages
                   offset={offset}
                   limit={LIMIT}
@@ -92,11 +92,18 @@ function GroupsView({ view, by, label, title }: GroupsProps) {
   );
 }
 
-function GroupTable(
-  { rows, label, of }: { readonly rows: readonly GroupRow[]; readonly label: string; readonly of: string },
-) {
+interface TableProps {
+  readonly rows: readonly GroupRow[];
+  readonly label: string;
+  readonly of: string;
+  /** What the rows are restricted to, and so the lists behind their numbers. */
+  readonly filter: FindingFilter;
+}
+
+function GroupTable({ rows, label, of, filter }: TableProps) {
   const most = Math.max(0, ...rows.map(({ counts }) => sumOf(counts)));
-  const since = dayAgo();
+  const since = laterOf(filter.since, dayAgo());
+  const resolvedSince = laterOf(filter.resolvedSince, dayAgo());
   return (
     <table class="groups">
       <thead>
@@ -116,7 +123,7 @@ function GroupTable(
         </tr>
       </thead>
       <tbody>
-        {rows.map((row) => (
+        {rows.map((row) => ({ ...row, filter: { ...filter, ...row.filter } })).map((row) => (
           <tr key={row.name} class={row.runtimeAndWeakness ? "stands-out" : undefined}>
             <th scope="row">
               <a class="break" href={hrefOf("findings", row.filter)}>{row.name || "(none)"}</a>
@@ -154,7 +161,7 @@ function GroupTable(
             <td class="right" data-label="resolved 24 h">
               <CountLink
                 count={row.resolved}
-                filter={{ ...row.filter, phase: "Resolved", resolvedSince: since }}
+                filter={{ ...row.filter, phase: "Resolved", resolvedSince }}
                 label={`resolved of ${row.name}`}
               />
             </td>
@@ -166,4 +173,9 @@ function GroupTable(
       </tbody>
     </table>
   );
+}
+
+/** Of two times the later one; what is no day or time (a length of time in the URL) restricts no list. */
+function laterOf(one: string | undefined, other: string): string {
+  return one !== undefined && Date.parse(one) > Date.parse(other) ? one : other;
 }

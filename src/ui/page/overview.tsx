@@ -173,7 +173,15 @@ function WorstPanel({ rows }: { readonly rows: readonly GroupRow[] }) {
                 <td class="bar">
                   <SeverityBar counts={row.counts} most={most} label={row.name} />
                 </td>
-                <td class="right">{Object.keys(row.tools).length}</td>
+                <td class="right">
+                  <a
+                    class="number"
+                    href={hrefOf("workloads", row.filter, { by: "sources" })}
+                    aria-label={`${countText(Object.keys(row.tools).length, "tool")} of ${row.name}`}
+                  >
+                    {Object.keys(row.tools).length}
+                  </a>
+                </td>
                 <td class="right">
                   <CountLink count={sumOf(row.counts)} filter={row.filter} label={`open of ${row.name}`} />
                 </td>

@@ -30,6 +30,7 @@ export const FILTER_KEYS = [
   "kind",
   "resource",
   "type",
+  "exception",
   "phase",
   "text",
   "since",
