@@ -232,14 +232,16 @@ export function AcceptView() {
 function fieldsOf({ filter }: Route): Fields {
   const [kind = "", ...name] = valuesOf(filter.resource)[0]?.split("/") ?? [];
   const namespaces = state.value?.mayAccept.filter((namespace) => namespace !== "*") ?? [];
+  // A rule is accepted for the whole workload, whose Pods get new names. Without a rule an exception has to name the resource.
+  const isWorkloadEnough = Boolean(filter.rule && filter.workload);
   return {
     namespace: filter.namespace ?? (namespaces.length === 1 ? namespaces[0] ?? "" : ""),
     rules: filter.rule ?? "",
     workloads: filter.workload ?? "",
     sources: filter.source ?? "",
     severities: filter.severity ?? "",
-    kind: filter.workload ? "" : kind,
-    resource: filter.workload ? "" : name.join("/"),
+    kind: isWorkloadEnough ? "" : kind,
+    resource: isWorkloadEnough ? "" : name.join("/"),
     reason: "",
     justification: "",
     day: dayIn(DEFAULT_DAYS),

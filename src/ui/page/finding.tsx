@@ -110,12 +110,12 @@ function YamlText({ text }: { readonly text: string }) {
   );
 }
 
-/** Leads to the form that accepts this finding, where the user may write exceptions. */
+/** Leads to the form that accepts this finding, where an exception can name it and the user may write one. */
 function AcceptFinding({ row }: { readonly row: FindingRow }) {
-  if (row.phase !== "Active" || row.type === "occurrence" || !mayAccept(row.namespace || row.storedIn)) {
-    return null;
-  }
   const { rule, workload, source, kind, resource } = row;
+  const canBeNamed = rule !== "" || (kind !== "" && resource !== "");
+  if (row.phase !== "Active" || row.type === "occurrence" || !canBeNamed) return null;
+  if (!mayAccept(row.namespace || row.storedIn)) return null;
   const filter = {
     namespace: oneValue(row.namespace || row.storedIn),
     ...(rule && { rule: oneValue(rule) }),
