@@ -17,9 +17,9 @@ import { print, runScript } from "./support/script.ts";
 const HELP = `
 Usage: deno task dev [--kubeconfig FILE] [--context NAME] [--yes] [--clean]
 
-Starts the embedded development API server (or uses the named cluster), runs the controller, restarts it on every change of the
-source, serves the page, and feeds the samples through the real ways in. Without a cluster it needs no network: a demo. Ctrl-C
-ends all of it.
+Starts the embedded development API server (or uses the named cluster), serves the page and prints its address, runs the
+controller, restarts it on every change of the source, and feeds the samples through the real ways in. Without a cluster it
+needs no network: a demo. Ctrl-C ends all of it.
 
 Into a named cluster it installs CRDs, namespaces and samples: it says which, and asks first. --yes agrees. --clean removes them
 again, with the Observations that were made of them, and does nothing else.
@@ -42,16 +42,12 @@ async function dev(flags: DevFlags): Promise<void> {
   await confirmSamples(cluster, { flags, namespace });
   await installCrds(cluster.api);
   await createNamespaces(cluster.api, [namespace]);
-  let pageAddress = "";
-  let isShown = false;
-  await using _page = await startPage({
+  // First of all: the page fills while the rest starts.
+  await using page = await startPage({
     api: cluster.api,
     connection: cluster.connection,
     port: 0,
-    onAddress(address) {
-      pageAddress = address;
-      if (isShown) print(`The page: ${address}\n`);
-    },
+    onAddress: (address) => print(`The page: ${address}\n`),
   });
   await using controller = await startController({
     kubeconfig: cluster.kubeconfig,
@@ -72,7 +68,6 @@ async function dev(flags: DevFlags): Promise<void> {
   const target = `--kubeconfig ${cluster.kubeconfig}${
     flags.context === undefined ? "" : ` --context ${flags.context}`
   }`;
-  isShown = true;
   print(`
 zen-watcher runs against the ${cluster.description}. A change of the source restarts it; Ctrl-C ends it.
 It was fed ${fed}, and found:
@@ -83,7 +78,7 @@ Next:
   kubectl ${target} get obs -A
   curl ${url}/falco/webhook -d '{"rule":"Terminal shell in container","priority":"Notice","output":"a shell","output_fields":{"k8s.ns.name":"shop","k8s.pod.name":"web-1"}}'
 
-The page:    ${pageAddress}
+The page:    ${page.address()}
 The status:  ${url}/tools/status
 The metrics: ${metricsUrl}/metrics
 

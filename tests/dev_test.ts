@@ -28,7 +28,10 @@ Deno.test("deno task dev shows the findings, next steps and addresses, and neith
     "kubectl",
     "curl",
   ]);
-  const [, page = ""] = /^The page: +(\S+)$/m.exec(screen) ?? [];
+  const addresses = Array.from(screen.matchAll(/^The page: +(\S+)$/gm), ([, address = ""]) => address);
+  assert(screen.startsWith("The page: "), `the page's address comes first:\n${screen.slice(0, 500)}`);
+  const [page = "", again] = addresses;
+  assertEquals([addresses.length, again], [2, page], "nobody opened it: it is still good");
   const answer = await fetch(page);
   await answer.body?.cancel();
   assertEquals(answer.status, 200);
