@@ -667,6 +667,14 @@ Deno.test("ui counts what an exception would accept, writes it, lists it and und
     const list = await ui.call("/api/exceptions");
     return list.rows.length === 1 && list;
   });
+  const { revision } = await ui.state();
+  await world.api.patch(EXCEPTIONS, name, { status: { matched: 1 } }, {
+    namespace,
+    type: "merge",
+    subresource: "status",
+  });
+  await eventually("the page to hear of it", async () => (await ui.state()).revision > revision);
+  assertEquals((await ui.call("/api/exceptions")).rows[0].matched, 1);
   assertEquals(served, true);
   assertObjectMatch(rows[0], {
     namespace,
@@ -730,7 +738,8 @@ Deno.test("ui shows an accepted finding as such until its exception ends, and th
   let now = NOW;
   await using ui = await openUi(world.server.url, { now: () => now });
   await ui.listed();
-  const { revision, phases, changed }: Overview = await ui.call("/api/overview");
+  const { phases, changed }: Overview = await ui.call("/api/overview");
+  const { revision } = await ui.state();
   assertEquals([phases.Accepted, changed.accepted], [1, 1]);
   const { rows: [row] }: FindingPage = await ui.call("/api/findings?phase=Accepted");
   const { exception: shown }: FindingDetail = await ui.call(`/api/findings/shop/${row?.name}`);

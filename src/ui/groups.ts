@@ -32,7 +32,7 @@ export function groupPage(rows: KeptRows, query: URLSearchParams, nowMs: number)
   }
   const { offset, limit } = pageOf(query);
   const groups = groupsOf(rows, { by, query, nowMs });
-  return { revision: rows.revision, total: groups.length, rows: groups.slice(offset, offset + limit) };
+  return { total: groups.length, rows: groups.slice(offset, offset + limit) };
 }
 
 interface Question {

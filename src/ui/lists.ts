@@ -60,7 +60,6 @@ export class Lists {
     const { offset, limit } = pageOf(query);
     const { rows, counts } = this.#sort(query, nowMs);
     return {
-      revision: this.#rows.revision,
       total: rows.length,
       offset,
       rows: rows.slice(offset, offset + limit).map((row) => toFindingRow(row, nowMs)),

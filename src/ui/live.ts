@@ -56,6 +56,8 @@ export class LiveView {
   #listed: State["listed"] = { done: false, read: 0 };
   #live: Live;
   #relist: () => void = () => {};
+  /** Changes of exceptions, and of what the user may do with them. */
+  #otherChanges = 0;
 
   constructor(options: LiveOptions) {
     this.#options = options;
@@ -78,7 +80,7 @@ export class LiveView {
       notes: [...this.#notes.values()],
       listed: this.#listed,
       live: this.#live,
-      revision: this.rows.revision,
+      revision: this.rows.revision + this.#otherChanges,
       mayAccept: this.rights.mayCreate,
     };
   }
@@ -219,6 +221,7 @@ export class LiveView {
             : `Exceptions are not shown: you may not list ${what}`,
         );
       }
+      this.#otherChanges++;
       this.changed.raise();
     }
   }
@@ -262,7 +265,9 @@ export class LiveView {
   #askRights(signal: AbortSignal): void {
     if (!this.exceptions.served) return;
     this.rights.refresh(this.#namespaces(), signal).then((isChanged) => {
-      if (isChanged) this.changed.raise();
+      if (!isChanged) return;
+      this.#otherChanges++;
+      this.changed.raise();
     }).catch(() => {});
   }
 

@@ -63,7 +63,6 @@ export function overviewOf(
     }
   }
   return {
-    revision: rows.revision,
     total: rows.size,
     phases,
     bySource: [...bySource].map(([source, { counts, lastSeenMs }]) => ({

@@ -24,7 +24,7 @@ export interface State {
   readonly listed: { readonly done: boolean; readonly read: number; readonly remaining?: number };
   /** The watch: live, or cut off since a time and why. */
   readonly live: { readonly connected: boolean; readonly since: string; readonly error?: string };
-  /** Rises with each change of the rows; what was fetched at a lower revision is old. */
+  /** Rises with each change of what the server part answers; what was fetched before that is old. */
   readonly revision: number;
   /** Namespaces in which the user may create exceptions; "*": all. */
   readonly mayAccept: readonly string[];
@@ -89,7 +89,6 @@ export type FindingRow = Pick<
 
 /** `GET /api/findings?<FindingFilter>&sort=severity|firstSeenAt|lastSeenAt|rule|workload|source|namespace|occurrences&order=asc|desc&offset=&limit=` (limit ≤ 200). */
 export interface FindingPage {
-  readonly revision: number;
   readonly total: number;
   readonly offset: number;
   readonly rows: readonly FindingRow[];
@@ -113,14 +112,12 @@ export interface GroupRow {
 
 /** The answer to `GET /api/groups`. */
 export interface GroupPage {
-  readonly revision: number;
   readonly total: number;
   readonly rows: readonly GroupRow[];
 }
 
 /** `GET /api/overview`. */
 export interface Overview {
-  readonly revision: number;
   readonly total: number;
   readonly phases: Readonly<Record<"Active" | "Accepted" | "Resolved", number>>;
   /** Open by severity and source. */
