@@ -32,7 +32,7 @@ import { createIntake, type Intake, type Steps } from "../pipeline/intake.ts";
 import { contentHashOf } from "../pipeline/normalize.ts";
 import type { Rejection } from "../pipeline/ports.ts";
 import { createLimits, type Limits, type TimeSlices } from "../pipeline/limits.ts";
-import type { Settings } from "../settings.ts";
+import { readSettings, type Settings } from "../settings.ts";
 import type { SettingValues } from "../text/setting.ts";
 import {
   type AcceptanceOf,
@@ -66,11 +66,14 @@ export class SourceSet {
   #byName: ReadonlyMap<string, Source> = new Map();
   #all: readonly Source[] = [];
   #reported: readonly SourceName[] = [];
+  /** The source whose reports bring the findings of other tools, by the names of those. */
+  readonly #reporters: ReadonlyMap<string, string>;
   /** Names of sources that configuration defines or defined: no policy report resolves their findings. */
   readonly #everMapped = new Set<string>();
 
   constructor(options: SourceSetOptions) {
     this.#options = options;
+    this.#reporters = reportersOf(options.settings);
     this.set([]);
   }
 
@@ -136,8 +139,8 @@ export class SourceSet {
 
   /**
    * The source whose views report the findings of `name`. Undefined where there are none: for pushed sources, and for
-   * sources that configuration removed, since no view observed the end of their findings. A source that configuration
-   * names but that is not in force has unknown views: its findings are not resolved.
+   * sources that configuration removed, in this process or before it started, since no view observed the end of their
+   * findings. A source that configuration names but that is not in force has unknown views: its findings are not resolved.
    */
   viewSourceOf(name: string): string | undefined {
     const own = this.named(name);
@@ -145,8 +148,7 @@ export class SourceSet {
     const claim = this.#options.claims(name);
     if (claim === "open") return UNKNOWN_VIEWS;
     if (claim !== "none" || this.#everMapped.has(name)) return undefined;
-    // Any other name is that of a tool whose findings policy reports bring.
-    return SOURCES.find(({ reportsForOthers }) => reportsForOthers)?.name;
+    return this.#reporters.get(name);
   }
 
   /** True where the reports of such findings expire. */
@@ -163,6 +165,21 @@ export class SourceSet {
     const own = this.named(source);
     return own && watchedResources(own).find((type) => resourceName(type) === resource)?.eventTypes;
   }
+}
+
+/**
+ * The sources whose reports name other tools, by the names under which findings of these are stored. The tools that a
+ * setting lists by default are always among them, so that their findings are resolved when an operator shortens the list.
+ */
+function reportersOf(settings: SettingValues): ReadonlyMap<string, string> {
+  const defaults = readSettings(() => undefined);
+  return new Map(
+    SOURCES.flatMap((source) =>
+      [...otherSourcesOf(source, settings), ...otherSourcesOf(source, defaults)].map((name) =>
+        [name, source.name] as const
+      )
+    ),
+  );
 }
 
 /** True for a feed whose views are those of the source. A door has views of its own, and a post feed has none. */

@@ -1,4 +1,4 @@
-import { EVENT_SETTINGS } from "../../tests/support/source_runtime.ts";
+import { settingsWith } from "../../tests/support/source_runtime.ts";
 import { postFeeds } from "../../tests/support/post_feeds.ts";
 import { systemClock } from "../model/time.ts";
 import type { Claim } from "../mapped/runtime.ts";
@@ -21,7 +21,7 @@ function newSet(): { sources: SourceSet; states: SourceStates } {
   const sources = new SourceSet({
     states,
     metrics,
-    settings: EVENT_SETTINGS,
+    settings: settingsWith({ REPORT_ENGINES: "My Scanner" }),
     claims: (source) => CLAIMS[source] ?? "none",
   });
   return { sources, states };
@@ -36,18 +36,28 @@ const DOOR: Source = {
   }],
 };
 
-Deno.test("what a policy report's view says ends no finding of a source that configuration took back", () => {
+Deno.test("viewSourceOf() gives kyverno's views the sources that policy reports may name, and no other", () => {
   const { sources } = newSet();
-  assertEquals(sources.viewSourceOf("gatekeeper"), "kyverno");
-  sources.set([{ ...kyverno, name: "gatekeeper" }]);
+  const viewsOf = (name: string) => sources.viewSourceOf(name);
+  for (const name of ["kyverno", "policy-report", "kubewarden", "my-scanner"]) {
+    assertEquals(viewsOf(name), "kyverno", name);
+  }
+  assertEquals(viewsOf("falco"), undefined, "pushed");
+  // A process that starts after their Ingester was deleted has never seen it.
+  assertEquals(viewsOf("gatekeeper"), undefined);
+  assertEquals(viewsOf("alertmanager"), undefined);
+});
+
+Deno.test("viewSourceOf() follows the objects that name a source, and gives a removed source no views", () => {
+  const { sources } = newSet();
+  sources.set([{ ...kyverno, name: "gatekeeper" }, { ...kyverno, name: "tracee" }]);
   assertEquals(sources.viewSourceOf("gatekeeper"), "gatekeeper");
   sources.set([]);
   assertEquals(sources.viewSourceOf("gatekeeper"), undefined);
-  assertEquals(sources.viewSourceOf("kubewarden"), "kyverno");
+  assertEquals(sources.viewSourceOf("tracee"), undefined, "its findings may be those of the removed mapping");
   assertEquals(sources.viewSourceOf("broken"), "");
   assertEquals(sources.viewSourceOf("off"), undefined);
   assertEquals(sources.viewSourceOf("uninstalled"), undefined);
-  assertEquals(sources.viewSourceOf("falco"), undefined, "pushed");
 });
 
 Deno.test("a door is one more feed of its built-in source, whose other feeds stay", () => {
