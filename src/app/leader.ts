@@ -57,13 +57,13 @@ export function createLeader(shared: Shared, { caches, feeding }: LeaderOptions)
     injected: { sleep },
   });
   const acceptances = createAcceptances({
-    ...guards,
     index,
     clock,
     sleep,
     repeats,
     log: logger("exceptions"),
     regarding: leaseReference(settings),
+    isLeader: () => election.isLeader(),
     isKnown: () => exceptions.isKnown,
     whyEnded: (acceptance) => exceptions.whyEnded(acceptance),
     emit: (event) => shared.events.record(event),

@@ -189,8 +189,11 @@ export interface SpacingOptions {
   readonly sleep?: Sleep;
 }
 
-/** Makes a function that waits until the next write may start; false where its signal aborted first. */
-export function createSpacing(options: SpacingOptions): (signal: AbortSignal) => Promise<boolean> {
+/** Waits until the next write may start; false where its signal aborted first. */
+export type Spacing = (signal: AbortSignal) => Promise<boolean>;
+
+/** Makes a spacing. Those that share it take turns. */
+export function createSpacing(options: SpacingOptions): Spacing {
   const { clock, perSecond, sleep } = options;
   let nextAt = 0;
   return async (signal) => {
@@ -217,7 +220,8 @@ export interface DueQueueOptions<T> {
   /** Keys that may wait; `add` refuses more. */
   readonly maxSize: number;
   readonly concurrency: number;
-  readonly perSecond: number;
+  /** When the next work may begin. */
+  readonly spacing: Spacing;
   /** How long refused work waits; 5 s to 5 min. */
   readonly refusedWait?: BackoffOptions;
   readonly sleep?: Sleep;
@@ -247,7 +251,6 @@ const REFUSED_WAIT = { initialMs: 5_000, maxMs: 300_000 };
  */
 export class DueQueue<T> {
   readonly #options: DueQueueOptions<T>;
-  readonly #spacing: (signal: AbortSignal) => Promise<boolean>;
   readonly #waiting = new Map<string, Waiting<T>>();
   readonly #busy = new Map<string, T>();
   #refused = 0;
@@ -255,7 +258,6 @@ export class DueQueue<T> {
 
   constructor(options: DueQueueOptions<T>) {
     this.#options = options;
-    this.#spacing = createSpacing(options);
     this.#pause = new Pause(options.sleep);
   }
 
@@ -329,7 +331,7 @@ export class DueQueue<T> {
     const workers = new Set<Promise<void>>();
     const mayBegin = () => {
       beat.within(LONGEST_WORK_MS);
-      return this.#spacing(signal);
+      return this.#options.spacing(signal);
     };
     do {
       if (this.size === 0) beat.idle();

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/as
 import { ApiError, NetworkError } from "./api.ts";
 import {
   backoff,
+  createSpacing,
   DueQueue,
   type DueQueueOptions,
   elapsed,
@@ -174,7 +175,7 @@ function queueOf({ time, work }: TestQueueOptions) {
     sleep: time.sleep,
     maxSize: 100,
     concurrency: 2,
-    perSecond: 1_000,
+    spacing: createSpacing({ clock: time, perSecond: 1_000, sleep: time.sleep }),
     merge: (_older, newer) => newer,
     dropped() {},
     work(key, item, signal) {
@@ -264,4 +265,31 @@ Deno.test("DueQueue waits as long as a failed try says, also when new work of it
   assert(second - first >= 30_000, `tried again after ${second - first} ms`);
   stop.abort();
   await running;
+});
+
+Deno.test("queues that share a spacing take turns: a full one does not delay the other", async () => {
+  const time = new VirtualTime();
+  const spacing = createSpacing({ clock: time, perSecond: 100, sleep: time.sleep });
+  const done: string[] = [];
+  const newQueue = () =>
+    new DueQueue<string>({
+      clock: time,
+      spacing,
+      maxSize: 1_000,
+      concurrency: 4,
+      sleep: time.sleep,
+      merge: (_older, newer) => newer,
+      dropped() {},
+      work: (key) => Promise.resolve(done.push(key)).then(() => "done"),
+    });
+  const [full, other] = [newQueue(), newQueue()];
+  const stop = new AbortController();
+  const running = [full.run(stop.signal), other.run(stop.signal)];
+  for (let index = 0; index < 1_000; index++) full.add(`full ${index}`, "", 0);
+  for (let index = 0; index < 20; index++) other.add(`other ${index}`, "", 0);
+  await time.advance(1_000);
+  assertEquals(done.filter((key) => key.startsWith("other")).length, 20);
+  assert(done.length <= 105, `${done.length} in a second`);
+  stop.abort();
+  await Promise.all(running);
 });

@@ -5,7 +5,14 @@ import type { JsonObject } from "../model/json.ts";
 import { logger } from "../telemetry/logging.ts";
 import { throttle } from "../telemetry/throttle.ts";
 import { deadline, hasStatus, type KubeApi, type KubeObject, type ResourceType } from "./api.ts";
-import { DueQueue, isRetryable, retryAfterMsOf, type Sleep, type WorkResult } from "./retry.ts";
+import {
+  createSpacing,
+  DueQueue,
+  isRetryable,
+  retryAfterMsOf,
+  type Sleep,
+  type WorkResult,
+} from "./retry.ts";
 
 /** The object whose status is written. Another object of its name is left alone. */
 export interface StatusTarget {
@@ -69,7 +76,7 @@ export class StatusWriter<T> {
     this.#sayRefused = throttle({ lines: 1, windowMs: REFUSED_LOG_MS, now: () => clock.monotonic() });
     this.#queue = new DueQueue({
       clock,
-      perSecond,
+      spacing: createSpacing({ clock, perSecond, ...(sleep && { sleep }) }),
       maxSize: MAX_OBJECTS,
       concurrency: CONCURRENCY,
       refusedWait: REFUSED_WAIT,

@@ -21,7 +21,7 @@ export interface AcceptancesOptions {
   /** Why an exception no longer covers findings, e.g. `has expired`. */
   readonly whyEnded: (acceptance: string) => string;
   readonly emit: (event: EventDraft) => void;
-  readonly assertLeader: () => void;
+  readonly isLeader: () => boolean;
   readonly sleep?: Sleep;
 }
 
@@ -35,7 +35,7 @@ export interface Acceptances {
 
 const TICK_MS = 1_000;
 const ROUND_MS = 60_000;
-/** Most status writes that may wait in the queue, which counts of repeats also use. */
+/** Most findings that may wait for their status write at once. */
 const MAX_WAITING = 1_000;
 /** Time before a status is written again that the CRD of an older release refused. */
 const RETRY_MS = 30_000;
@@ -53,7 +53,7 @@ export function createAcceptances(options: AcceptancesOptions): Acceptances {
   let announced = new Set<string>();
 
   function evaluate(): number {
-    if (!index.complete || !options.isKnown()) return 0;
+    if (!index.complete || !options.isKnown() || !options.isLeader()) return 0;
     const ended = new Map<string, number>();
     const stillQueued: typeof queued = new Map();
     const now = options.clock.monotonic();
@@ -67,9 +67,9 @@ export function createAcceptances(options: AcceptancesOptions): Acceptances {
         stillQueued.set(entry.fingerprintKey, before);
         continue;
       }
-      if (repeats.size >= MAX_WAITING) continue;
+      if (repeats.followingExceptions >= MAX_WAITING) continue;
       stillQueued.set(entry.fingerprintKey, { acceptance, at: now });
-      if (!repeats.accept(entry.row(), acceptance)) continue;
+      if (!repeats.followExceptions(entry.row(), options.isLeader)) continue;
       if (acceptance === "") active++;
       else accepted++;
     }
@@ -121,7 +121,6 @@ export function createAcceptances(options: AcceptancesOptions): Acceptances {
       while (await elapsed(TICK_MS, { signal, sleep: options.sleep })) {
         beat.within(ROUND_MS);
         try {
-          options.assertLeader();
           evaluate();
         } catch (error) {
           if (!signal.aborted) log.warn("Acceptances could not be evaluated now", { error });

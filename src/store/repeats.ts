@@ -7,7 +7,14 @@ import type { Clock } from "../model/time.ts";
 import type { NormalEvent } from "../model/event.ts";
 import type { ResolvedReason } from "../model/observation.ts";
 import { ApiError } from "../kube/api.ts";
-import { DueQueue, isRetryable, retryAfterMsOf, type Sleep, type WorkResult } from "../kube/retry.ts";
+import {
+  createSpacing,
+  DueQueue,
+  isRetryable,
+  retryAfterMsOf,
+  type Sleep,
+  type WorkResult,
+} from "../kube/retry.ts";
 import type { Generation, WriteContext } from "../pipeline/ports.ts";
 import type { Logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -54,10 +61,12 @@ export interface Repeats {
    */
   resolve(target: UpdateTarget, end: FindingEnd, signal: AbortSignal): Promise<boolean>;
   /**
-   * Sets a finding to Accepted by an exception (`acceptanceText`), or to Active (""), unless it is Resolved. False if the
-   * same change waits to be written already.
+   * Sets a finding to Accepted if an exception covers it when its turn comes, else to Active, unless it is Resolved or
+   * `mayWrite` is false by then. False if that waits already.
    */
-  accept(target: UpdateTarget, acceptance: string): boolean;
+  followExceptions(target: UpdateTarget, mayWrite: () => boolean): boolean;
+  /** Findings that wait for `followExceptions`, without those whose writes were refused. */
+  readonly followingExceptions: number;
   /** Makes a finding Active again if it is Resolved. */
   reopen(target: UpdateTarget): void;
   /** The `lastSeenAt` that waits to be written for the object. */
@@ -114,15 +123,14 @@ export function createRepeats(options: RepeatsOptions): Repeats {
   const { updates, index, clock, log, metrics, maxSize = 20_000, writesPerSecond = 200 } = options;
   for (const reason of Object.keys(UNCOUNTED_REASON_MEANINGS)) metrics.repeatsUncounted.inc({ reason }, 0);
   const origins = new ContentOrigins(clock, options.contentSilenceMs);
-  const common = {
-    clock,
-    maxSize,
-    concurrency: 8,
-    perSecond: writesPerSecond,
-    ...(options.sleep && { sleep: options.sleep }),
-  };
+  const sleep = options.sleep && { sleep: options.sleep };
+  const common = { clock, maxSize, concurrency: 8, ...sleep };
+  const newSpacing = () => createSpacing({ clock, perSecond: writesPerSecond, ...sleep });
+  // Counts and acceptances take turns: however many repeats come, a finding follows its exceptions.
+  const statusSpacing = newSpacing();
   const statuses = new DueQueue<Work<StatusDelta>>({
     ...common,
+    spacing: statusSpacing,
     work: (_key, { target, value }, signal) =>
       attempt(target, {
         signal,
@@ -135,8 +143,19 @@ export function createRepeats(options: RepeatsOptions): Repeats {
       uncounted(target, { occurrences, reason: "refused" });
     },
   });
+  const acceptances = new DueQueue<Work<() => boolean>>({
+    ...common,
+    spacing: statusSpacing,
+    work: async (_key, { target, value: mayWrite }, signal) =>
+      mayWrite()
+        ? await attempt(target, { signal, write: () => updates.followExceptions(target, signal) })
+        : "done",
+    merge: (_older, newer) => newer,
+    dropped: ({ target }) => lost(target, TOO_MANY_REFUSED),
+  });
   const contents = new DueQueue<Work<Said>>({
     ...common,
+    spacing: newSpacing(),
     work: (_key, { target, value }, signal) =>
       attempt(target, { signal, write: () => updates.replaceContent(target, value.content, signal) }),
     merge: (_older, newer) => newer,
@@ -190,7 +209,7 @@ export function createRepeats(options: RepeatsOptions): Repeats {
   /** Logs refused writes, throttled: only an admin can fix them, and thousands of writes may be refused. */
   function sayRefused({ namespace, name }: UpdateTarget, error: unknown): void {
     if (sayings("refused") === undefined) return;
-    const waiting = statuses.refused + contents.refused + 1;
+    const waiting = statuses.refused + acceptances.refused + contents.refused + 1;
     log.error("Status writes are refused: they are kept and tried again", {
       namespace,
       name,
@@ -201,6 +220,10 @@ export function createRepeats(options: RepeatsOptions): Repeats {
 
   function lost({ namespace, name }: UpdateTarget, error: unknown): void {
     log.error("Status could not be written: what it said is lost", { namespace, name, error });
+  }
+
+  function size(): number {
+    return statuses.size + acceptances.size + contents.size;
   }
 
   function queue(target: UpdateTarget, delta: StatusDelta, delayMs: number): void {
@@ -315,10 +338,14 @@ export function createRepeats(options: RepeatsOptions): Repeats {
       });
       return isWritten;
     },
-    accept(target, acceptance) {
-      if (statuses.pending(keyOf(target))?.value.acceptance === acceptance) return false;
-      queue(target, { ...NO_CHANGE, acceptance }, 0);
-      return true;
+    followExceptions(target, mayWrite) {
+      const key = keyOf(target);
+      // Work in progress may have judged the finding by exceptions that have changed since.
+      if (acceptances.waiting(key)) return false;
+      return acceptances.add(key, { target, value: mayWrite }, 0);
+    },
+    get followingExceptions() {
+      return acceptances.size - acceptances.refused;
     },
     reopen(target) {
       queue(
@@ -334,16 +361,17 @@ export function createRepeats(options: RepeatsOptions): Repeats {
     async run(signal, beat = NO_BEAT) {
       await Promise.all([
         statuses.run(signal, beat.of("statuses")),
+        acceptances.run(signal, beat.of("acceptances")),
         contents.run(signal, beat.of("contents")),
       ]);
     },
     async flush(signal) {
-      await Promise.all([statuses.flush(signal), contents.flush(signal)]);
-      const left = statuses.size + contents.size;
+      await Promise.all([statuses, acceptances, contents].map((each) => each.flush(signal)));
+      const left = size();
       if (left > 0) log.error("Status writes are left undone at the end: what they said is lost", { left });
     },
     get size() {
-      return statuses.size + contents.size;
+      return size();
     },
   };
 }
@@ -360,10 +388,8 @@ export function mergeDeltas(older: StatusDelta, newer: StatusDelta): StatusDelta
     lastSeenAt: Math.max(older.lastSeenAt, newer.lastSeenAt),
   };
   const { reopened, resolved } = newer.reopened || newer.resolved ? newer : older;
-  const acceptance = newer.acceptance ?? older.acceptance;
   return {
     ...sum,
-    ...(acceptance !== undefined && { acceptance }),
     ...(older.kept && newer.kept && { kept: true }),
     ...(reopened && { reopened }),
     ...(resolved && { resolved }),

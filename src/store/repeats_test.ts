@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { LABELS, type Observation } from "../model/observation.ts";
 import { ApiError, NetworkError } from "../kube/api.ts";
-import { DueQueue } from "../kube/retry.ts";
+import { createSpacing, DueQueue } from "../kube/retry.ts";
 import { mergeDeltas } from "./repeats.ts";
 import { NO_CHANGE, type StatusDelta, statusPatch } from "./updates.ts";
 import { apiError, type FakeCall, FakeKube } from "../../tests/support/fake_kube.ts";
@@ -376,7 +376,7 @@ Deno.test("refused work fills at most half of the queue", async () => {
     clock: time,
     maxSize: 8,
     concurrency: 1,
-    perSecond: 1_000,
+    spacing: createSpacing({ clock: time, perSecond: 1_000, sleep: time.sleep }),
     sleep: time.sleep,
     merge: (_older, newer) => newer,
     dropped: (item) => dropped.push(item),
@@ -524,10 +524,11 @@ Deno.test("an act stored in an object that two leaders read counts once", () =>
   }));
 
 Deno.test("statusPatch() accepts a finding, keeps since while the exception is the same, and forgets it at its end", () => {
-  const merged = (status: Observation["status"], delta: Partial<StatusDelta>, acceptanceFor = () => "") => {
+  const merged = (status: Observation["status"], acceptance: string, delta?: Partial<StatusDelta>) => {
     const patch = statusPatch(storedObservation({ status }), { ...NO_CHANGE, ...delta }, {
       now: Date.UTC(2026, 10, 1),
-      acceptanceFor,
+      acceptanceFor: () => acceptance,
+      ...(!delta?.reopened && { followsExceptions: true }),
     });
     const body = patch?.body as { status: Record<string, unknown> } | undefined;
     return body && { phase: body.status.phase, exception: body.status.exception };
@@ -535,37 +536,31 @@ Deno.test("statusPatch() accepts a finding, keeps since while the exception is t
   const held = { namespace: "shop", name: "held", expiresAt: "2027-01-01T00:00:00.000Z" };
   const text = `shop/held ${held.expiresAt}`;
   const now = "2026-11-01T00:00:00.000Z";
-  assertEquals(merged({}, { acceptance: text }), { phase: "Accepted", exception: { ...held, since: now } });
+  assertEquals(merged({}, text), { phase: "Accepted", exception: { ...held, since: now } });
   const accepted = { phase: "Accepted" as const, exception: { ...held, since: "2026-10-01T00:00:00Z" } };
-  assertEquals(merged(accepted, { acceptance: text }), undefined);
+  assertEquals(merged(accepted, text), undefined);
   const longer = { ...held, expiresAt: "2027-02-01T00:00:00.000Z" };
-  assertEquals(merged(accepted, { acceptance: `shop/held ${longer.expiresAt}` }), {
+  assertEquals(merged(accepted, `shop/held ${longer.expiresAt}`), {
     phase: "Accepted",
     exception: { ...longer, since: "2026-10-01T00:00:00Z" },
   });
-  assertEquals(merged(accepted, { acceptance: `shop/other ${held.expiresAt}` }), {
+  assertEquals(merged(accepted, `shop/other ${held.expiresAt}`), {
     phase: "Accepted",
     exception: { ...held, name: "other", since: now },
   });
-  assertEquals(merged(accepted, { acceptance: "" }), { phase: "Active", exception: null });
+  assertEquals(merged(accepted, ""), { phase: "Active", exception: null });
   // What no one can read is healed.
-  assertEquals(merged({ phase: "Accepted" }, { acceptance: "" }), { phase: "Active", exception: null });
+  assertEquals(merged({ phase: "Accepted" }, ""), { phase: "Active", exception: null });
   const resolved = { at: 5, reason: "NotReported" } as const;
-  assertEquals(merged(accepted, { acceptance: text, resolved }), { phase: "Resolved", exception: null });
+  assertEquals(merged(accepted, text, { resolved }), { phase: "Resolved", exception: null });
   const gone = { phase: "Resolved", resolvedAt: now } as const;
-  assertEquals(merged(gone, { acceptance: text }), undefined);
+  assertEquals(merged(gone, text), undefined);
   const reopened = { at: 5, occurrences: 1 } as const;
-  assertEquals(merged(gone, { reopened }, () => text), {
+  assertEquals(merged(gone, text, { reopened }), {
     phase: "Accepted",
     exception: { ...held, since: now },
   });
-  assertEquals(merged(gone, { reopened }), { phase: "Active", exception: undefined });
-});
-
-Deno.test("mergeDeltas() keeps the newest acceptance", () => {
-  const older = { ...NO_CHANGE, acceptance: "a/b 2027-01-01T00:00:00.000Z" };
-  assertEquals(mergeDeltas(older, { ...NO_CHANGE, acceptance: "" }).acceptance, "");
-  assertEquals(mergeDeltas(older, { ...NO_CHANGE, occurrences: 1 }).acceptance, older.acceptance);
+  assertEquals(merged(gone, "", { reopened }), { phase: "Active", exception: undefined });
 });
 
 Deno.test("a status write waits as long as Retry-After asks", () =>

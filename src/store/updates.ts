@@ -24,8 +24,6 @@ export interface StatusDelta {
   readonly reopened?: { readonly at: number; readonly occurrences: 0 | 1 };
   /** Resolved at this time, unless it is Resolved already. */
   readonly resolved?: { readonly at: number; readonly reason: ResolvedReason };
-  /** Accepted by this exception (`acceptanceText`), or by none (""), unless it is Resolved. */
-  readonly acceptance?: string;
   /** True for acts that are stored in objects, which an earlier leader may have read and counted too. */
   readonly kept?: boolean;
 }
@@ -60,6 +58,8 @@ export type UpdateResult = "written" | "unchanged" | "gone";
 export interface Updates {
   /** Adds a delta to the status. */
   addToStatus(target: UpdateTarget, delta: StatusDelta, signal: AbortSignal): Promise<UpdateResult>;
+  /** Sets a finding to Accepted if an exception covers it now, else to Active, unless it is Resolved. */
+  followExceptions(target: UpdateTarget, signal: AbortSignal): Promise<UpdateResult>;
   /** Replaces the content of a finding. */
   replaceContent(target: UpdateTarget, content: Content, signal: AbortSignal): Promise<UpdateResult>;
 }
@@ -153,13 +153,20 @@ export function createUpdates({ api, index, clock, instance, onTransition }: Upd
     }
   }
 
+  const context = (): StatusContext => ({
+    now: clock.now(),
+    acceptanceFor: (observation) => index.acceptanceFor(observation),
+  });
+
   return {
     addToStatus: (target, delta, signal) =>
-      patch(target, (observation) =>
-        statusPatch(observation, delta, {
-          now: clock.now(),
-          acceptanceFor: (returned) => index.acceptanceFor(returned),
-        }), signal),
+      patch(target, (observation) => statusPatch(observation, delta, context()), signal),
+    followExceptions: (target, signal) =>
+      patch(
+        target,
+        (observation) => statusPatch(observation, NO_CHANGE, { ...context(), followsExceptions: true }),
+        signal,
+      ),
     replaceContent: (target, content, signal) =>
       patch(target, (observation) => contentPatch(observation, content, instance), signal),
   };
@@ -167,8 +174,10 @@ export function createUpdates({ api, index, clock, instance, onTransition }: Upd
 
 interface StatusContext {
   readonly now: number;
-  /** The exception that covers an Observation that is reported again (`acceptanceText`), or "". */
+  /** The exception that covers an Observation now (`acceptanceText`), or "". */
   readonly acceptanceFor?: (observation: Observation) => string;
+  /** True if the status has to show that exception; otherwise only a finding that is reported again shows it. */
+  readonly followsExceptions?: true;
 }
 
 /** The merge patch that adds a delta; undefined if nothing would change. */
@@ -193,14 +202,14 @@ export function statusPatch(
 function mergedStatus(
   observation: Observation,
   delta: StatusDelta,
-  { now, acceptanceFor }: StatusContext,
+  { now, acceptanceFor, followsExceptions }: StatusContext,
 ): { readonly status: JsonObject; readonly transition?: Transition } | undefined {
   const status: ObservationStatus = observation.status ?? {};
   const seen = seenTimes(observation, now);
   const isResolved = status.phase === "Resolved";
   const reopened = isResolved ? delta.reopened : undefined;
   const resolved = isResolved || delta.reopened ? undefined : delta.resolved;
-  const acceptance = reopened ? acceptanceFor?.(observation) : delta.acceptance;
+  const acceptance = reopened || followsExceptions ? acceptanceFor?.(observation) : undefined;
   const accepted = resolved || (isResolved && !reopened) || acceptance === undefined
     ? undefined
     : acceptedStatus(status, acceptance, now);
