@@ -91,6 +91,10 @@ export const exceptionSpecSchema = z.strictObject(specShape).meta(KEEPS_UNKNOWN)
 const statusSchema = z.object({
   conditions: z.array(conditionSchema).optional().describe("Ready: whether it accepts findings, and why not"),
   matched: z.int().min(0).optional().describe("Findings that it covers now"),
+  matchedParts: z.object({
+    namespaced: z.int().min(0).optional().describe("Of them those that belong to its namespace"),
+    clusterScoped: z.int().min(0).optional().describe("Of them those that belong to no namespace"),
+  }).optional().describe("Where two shards cover its findings: what each of them counts"),
 }).describe("Its state, written by zen-watcher alone");
 
 /** What the CRD is made of. */

@@ -2,10 +2,10 @@
 import { type Beat, NO_BEAT } from "../model/beat.ts";
 import { type AcceptableFinding, parseAcceptance } from "../model/acceptance.ts";
 import { type Clock, DAY_MS, formatSeconds } from "../model/time.ts";
-import { isObject } from "../model/json.ts";
+import { isObject, type JsonObject } from "../model/json.ts";
 import { sha256 } from "../model/identity.ts";
 import { ageKey, type KubeApi, type KubeObject, namespacedName } from "../kube/api.ts";
-import { type Conditions, type ReadyCondition, readyOf } from "../kube/conditions.ts";
+import { type Conditions, hasInStatus, type ReadyCondition, readyOf } from "../kube/conditions.ts";
 import { Denial } from "../kube/denial.ts";
 import { elapsed, type Sleep } from "../kube/retry.ts";
 import { watch, type WatchEvent, type WatchTuning } from "../kube/watch.ts";
@@ -410,16 +410,30 @@ class LiveExceptions implements Exceptions {
   }
 
   /** False where too many statuses wait. */
-  #tellOne(entry: Entry, counts: ReadonlyMap<string, number>): boolean {
+  #tellOne(entry: Entry, found: ReadonlyMap<string, number>): boolean {
     const { conditions } = this.#options;
     const { document, isInForce, said } = entry;
-    const matched = isInForce && document ? counts.get(document.text) ?? 0 : 0;
+    const matched = isInForce && document ? found.get(document.text) ?? 0 : 0;
     if (said?.matched === matched && said.isInForce === isInForce) return true;
     if (conditions.waiting >= MAX_WAITING) return false;
     const condition = this.#conditionOf(entry);
-    if (!condition || says(entry.object, condition, matched)) entry.said = { matched, isInForce };
-    else conditions.set(OBSERVATION_EXCEPTIONS, entry.object, condition, { matched });
+    const counts = this.#countsOf(entry.object, matched);
+    if (!condition || says(entry.object, condition, counts)) entry.said = { matched, isInForce };
+    else conditions.set(OBSERVATION_EXCEPTIONS, entry.object, condition, counts);
     return true;
+  }
+
+  /**
+   * The fields of its status that count what it covers. An exception in the controller's namespace may act in two shards, the
+   * one that watches this namespace and the one with WATCH_CLUSTER_SCOPED: each writes its part, and the sum.
+   */
+  #countsOf({ metadata: { namespace = "" }, status }: KubeObject, matched: number): JsonObject {
+    const { covers } = this.#options;
+    if (covers(namespace) === covers("")) return { matched, matchedParts: null };
+    const stored = isObject(status) && isObject(status.matchedParts) ? status.matchedParts : {};
+    const matchedParts = { ...stored, [covers(namespace) ? "namespaced" : "clusterScoped"]: matched };
+    const sum = Object.values(matchedParts).reduce<number>((total, part) => total + Number(part), 0);
+    return { matched: sum, matchedParts };
   }
 
   #conditionOf({ object, document, refusal, isOver, isInForce }: Entry): ReadyCondition | undefined {
@@ -453,9 +467,9 @@ class LiveExceptions implements Exceptions {
 }
 
 /** True where the status says so already. */
-function says({ status, ...object }: KubeObject, condition: ReadyCondition, matched: number): boolean {
-  const ready = readyOf({ ...object, status });
-  return isObject(status) && status.matched === matched && ready !== undefined &&
+function says(object: KubeObject, condition: ReadyCondition, counts: JsonObject): boolean {
+  const ready = readyOf(object);
+  return hasInStatus(object, counts) && ready !== undefined &&
     Object.entries(condition).every(([key, value]) => ready[key] === value);
 }
 

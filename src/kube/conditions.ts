@@ -58,7 +58,7 @@ export function createConditions({ isLeader, ...common }: ConditionsOptions): Co
   return {
     set(type, object, condition, fields = {}) {
       const target = statusTarget(type, object);
-      const isSaid = says(readyOf(object), condition) && holds(object, fields);
+      const isSaid = says(readyOf(object), condition) && hasInStatus(object, fields);
       if (!isLeader() || isSaid) return writer.forget(target);
       const waiting = writer.waiting(target);
       const isWaiting = waiting && says({ ...waiting.condition }, condition) &&
@@ -80,7 +80,7 @@ function statusOf(
   now: number,
 ): JsonObject | undefined {
   const before = readyOf(stored);
-  if (says(before, condition) && holds(stored, fields)) return undefined;
+  if (says(before, condition) && hasInStatus(stored, fields)) return undefined;
   const judged = Number(before?.observedGeneration);
   const isLater = judged > condition.observedGeneration && judged <= (stored.metadata.generation ?? 0);
   if (isLater) return undefined;
@@ -89,15 +89,15 @@ function statusOf(
       ? before.lastTransitionTime
       : formatSeconds(now);
   const others = allOf(stored).filter(({ type }) => type !== "Ready");
-  const changed = Object.entries(fields).filter(([key, value]) => !holds(stored, { [key]: value }));
+  const changed = Object.entries(fields).filter(([key, value]) => !hasInStatus(stored, { [key]: value }));
   return {
     ...Object.fromEntries(changed),
     conditions: [...others, { type: "Ready", ...condition, lastTransitionTime }],
   };
 }
 
-/** True if the status has these fields already. */
-function holds({ status }: KubeObject, fields: JsonObject): boolean {
+/** True if the status of an object has these fields already; null stands for a field that is absent. */
+export function hasInStatus({ status }: KubeObject, fields: JsonObject): boolean {
   const stored = isObject(status) ? status : {};
   return Object.entries(fields).every(([key, value]) =>
     canonicalJson(stored[key] ?? null) === canonicalJson(value)
