@@ -42,8 +42,6 @@ export interface DrawnEvent {
   readonly request?: Json;
   /** Set if an earlier event tells of the same act: where that is stored, this one adds nothing. */
   readonly isLaterStage?: true;
-  /** How long after the act its event may arrive and still count at its own time; by default an hour. */
-  readonly latenessMs?: number;
   /** The source's own verdict on an act that is not relevant (audit): counted as filtered. */
   readonly drop?: Extract<FilterReason, "not_relevant" | "own_request" | "api_server_starting">;
   /** A pushed finding that its tool says is over (Alertmanager's `resolved`). */

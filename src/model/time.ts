@@ -83,30 +83,43 @@ export function isPlausibleDetection(ms: number, receivedAt: number): boolean {
   return ms >= EARLIEST_MS && ms <= receivedAt + 5 * MINUTE_MS;
 }
 
-/** The time windows are reckoned by: the tool's own within [receipt − lateness (1 h), receipt + 6 min], else receipt. */
+/** A day. */
+export const DAY_MS = 86_400_000;
+/** How long after an act its event may arrive and still count at its own time. */
+const LATENESS_MS = 60 * MINUTE_MS;
+/** The sources whose events may arrive later: the API server keeps audit batches that it cannot send, and retries for hours. */
+const LATENESS_BY_SOURCE_MS: ReadonlyMap<string, number> = new Map([["audit", DAY_MS]]);
+/** How far ahead of its receipt an event's own time may be. */
+const EARLINESS_MS = 6 * MINUTE_MS;
+
+/** True for a tool's own time that is believed of an event received, or of an Observation created, at `takenAt`. */
+function isTimely(
+  ms: number,
+  { source, takenAt }: { readonly source: string; readonly takenAt: number },
+): boolean {
+  const latenessMs = LATENESS_BY_SOURCE_MS.get(source) ?? LATENESS_MS;
+  return ms >= takenAt - latenessMs && ms <= takenAt + EARLINESS_MS;
+}
+
+/**
+ * The time windows are reckoned by: the tool's own where it is within an hour (audit: a day) before receipt and six minutes
+ * after, else receipt.
+ */
 export function eventTime(
   ms: number | undefined,
   receivedAt: number,
-  { latenessMs = 60 * MINUTE_MS }: { readonly latenessMs?: number | undefined } = {},
+  { source }: { readonly source: string },
 ): number {
-  if (ms === undefined || ms < receivedAt - latenessMs || ms > receivedAt + 6 * MINUTE_MS) {
-    return receivedAt;
-  }
-  return ms;
+  return ms !== undefined && isTimely(ms, { source, takenAt: receivedAt }) ? ms : receivedAt;
 }
 
-/** Event times are believed from an hour before their receipt to six minutes after it. */
-const EARLY_MS = 3_600_000;
-const LATE_MS = 6 * 60_000;
 /** Times before this, or more than a day ahead, are not believed. */
 const OLDEST_TIME_MS = Date.UTC(2000, 0, 1);
-/** A day. */
-export const DAY_MS = 86_400_000;
 
 /** The fields of an Observation that hold times. */
 interface Stamped {
   readonly metadata: { readonly creationTimestamp?: string };
-  readonly spec: { readonly detectedAt?: string | undefined };
+  readonly spec: { readonly source: string; readonly detectedAt?: string | undefined };
   readonly status?: { readonly firstSeenAt?: string | undefined; readonly lastSeenAt?: string | undefined };
 }
 
@@ -125,13 +138,14 @@ export function believedTime(text: string | undefined, now: number): number | un
 
 /**
  * When an Observation was created, and first and last seen. A time that its status lacks, or that believedTime() rejects,
- * becomes `detectedAt` if that is close to the creation, else the creation. Without `now` no time is too far ahead.
+ * becomes `detectedAt` if that was the event's time when the Observation was created, else the creation. Without `now` no
+ * time is too far ahead.
  */
 export function seenTimes({ metadata, spec, status }: Stamped, now: number = Infinity): SeenTimes {
   const createdAt = parseTime(metadata.creationTimestamp ?? "")?.ms ?? 0;
   const detected = parseTime(spec.detectedAt ?? "")?.ms;
   const near = detected !== undefined &&
-    (createdAt === 0 || (detected >= createdAt - EARLY_MS && detected <= createdAt + LATE_MS));
+    (createdAt === 0 || isTimely(detected, { source: spec.source, takenAt: createdAt }));
   const otherwise = near ? detected : createdAt;
   return {
     createdAt,

@@ -1,4 +1,13 @@
-import { createServerClock, eventTime, isPlausibleDetection, parseTime, readTime, spanMs } from "./time.ts";
+import {
+  createServerClock,
+  eventTime,
+  formatTime,
+  isPlausibleDetection,
+  parseTime,
+  readTime,
+  seenTimes,
+  spanMs,
+} from "./time.ts";
 import { assertEquals } from "@std/assert";
 import { VirtualTime } from "../../tests/support/virtual_time.ts";
 
@@ -61,14 +70,32 @@ Deno.test("a tool's time is believed from 2000 to five minutes after receipt", (
   assertEquals(isPlausibleDetection(receipt + 300_001, receipt), false);
 });
 
-Deno.test("an event's time is its own from an hour before receipt to six minutes after, else receipt", () => {
-  const receipt = Date.UTC(2024, 0, 1);
-  assertEquals(eventTime(receipt - HOUR, receipt), receipt - HOUR);
-  assertEquals(eventTime(receipt - HOUR - 1, receipt), receipt);
-  assertEquals(eventTime(receipt + 360_000, receipt), receipt + 360_000);
-  assertEquals(eventTime(receipt + 360_001, receipt), receipt);
-  assertEquals(eventTime(undefined, receipt), receipt);
-});
+for (const [source, hours] of [["falco", 1], ["audit", 24]] as const) {
+  Deno.test(`eventTime() is the own time of ${source} from ${hours} h before receipt to six minutes after, else receipt`, () => {
+    const receipt = Date.UTC(2024, 0, 1);
+    const timeOf = (offset: number) => eventTime(receipt + offset, receipt, { source }) - receipt;
+    assertEquals(timeOf(-hours * HOUR), -hours * HOUR);
+    assertEquals(timeOf(-hours * HOUR - 1), 0);
+    assertEquals(timeOf(360_000), 360_000);
+    assertEquals(timeOf(360_001), 0);
+    assertEquals(eventTime(undefined, receipt, { source }), receipt);
+  });
+
+  Deno.test(`seenTimes() reads an absent time of ${source} as detectedAt up to ${hours} h before the creation, else as the creation`, () => {
+    const created = Date.UTC(2026, 4, 1, 12);
+    const seen = (offset: number) => {
+      const { firstSeenAt, lastSeenAt } = seenTimes({
+        metadata: { creationTimestamp: formatTime(created) },
+        spec: { source, detectedAt: formatTime(created + offset) },
+      });
+      return [firstSeenAt - created, lastSeenAt - created];
+    };
+    assertEquals(seen(-hours * HOUR), [-hours * HOUR, -hours * HOUR]);
+    assertEquals(seen(-hours * HOUR - 1), [0, 0]);
+    assertEquals(seen(360_000), [360_000, 360_000]);
+    assertEquals(seen(360_001), [0, 0]);
+  });
+}
 
 Deno.test("clocks agree until they differ by more than an hour, in either direction, and again after that", async () => {
   const time = new VirtualTime(Date.UTC(2026, 0, 1, 12));

@@ -329,6 +329,24 @@ Deno.test("audit batch of a program's acts sent again: nothing is counted twice,
   assertEquals(only(it.kube.stored).status?.occurrences, 10);
 });
 
+Deno.test("audit batch that arrives ten hours late: the acts keep their own times on the replica that only sees what is stored", async () => {
+  await using it = world();
+  const at = (hours: number) => ({
+    identity: { act: 1 },
+    detectedAt: new Date(it.time.now() + hours * 3_600_000).toISOString(),
+  });
+  const audit = { source: { name: "audit", windowMs: 3_600_000 } };
+  const acts = [at(-10), at(-9.5), at(-7)];
+  for (const act of acts) await it.replica().take([act], audit);
+  await it.time.advance(10_000);
+  assertEquals(
+    it.kube.stored.map(({ metadata: { name }, status }) => [name?.slice(-2), status?.occurrences]),
+    [["-1", 2], ["-2", 1]],
+  );
+  assertEquals(it.kube.stored[0]?.status?.firstSeenAt, acts[0]?.detectedAt);
+  assertEquals(it.kube.stored[0]?.status?.lastSeenAt, acts[1]?.detectedAt);
+});
+
 Deno.test("batch larger than the burst, retried: each retry advances; ends all written, none doubled", async () => {
   await using it = world();
   const rate = createRateLimiter({

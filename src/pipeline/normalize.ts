@@ -137,7 +137,7 @@ export function normalize(
     }),
     at: isPulledAct(kind, origin) && believed
       ? believed.ms + rise
-      : eventTime(time?.ms, receivedAt, { latenessMs: drawn.latenessMs }),
+      : eventTime(time?.ms, receivedAt, { source }),
     receivedAt,
     namespace: isNamespaceName(target) ? target : settings.podNamespace,
     ttlSeconds: ttlSeconds ?? LIMITS.ttlSeconds,

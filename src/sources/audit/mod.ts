@@ -44,9 +44,6 @@ const AUDIT_COMMANDS = choice(
   "What an Observation of kubectl exec shows of the command: all of it, masked, or the program's name alone",
 );
 
-/** The API server keeps batches that it cannot send, and retries them for hours. */
-const LATENESS_MS = 24 * 3_600_000;
-
 /** Requests to the API server that matter for security, from its audit log. */
 export const audit: Source = {
   name: "audit",
@@ -150,7 +147,6 @@ function toEvent(item: Json, { request, context }: Judging): DrawnEvent {
     prose: NAMES,
     ...(detectedAt !== "" ? { detectedAt } : {}),
     ...identityOf({ ...act, ...verdict }),
-    latenessMs: LATENESS_MS,
     // Another replica, or this one before a restart, may have counted the session at its first stage.
     ...(isSession(request) && request.stage !== "ResponseStarted" && { isLaterStage: true }),
     ...(verdict.drop ? { drop: verdict.drop } : {}),

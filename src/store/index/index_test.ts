@@ -120,15 +120,6 @@ Deno.test("index keeps the fields that dedup, budget, expiry and findings read",
   });
 });
 
-Deno.test("an absent firstSeenAt or lastSeenAt reads as detectedAt if that is near the creation, else as the creation", () => {
-  const createdAt = Date.UTC(2026, 4, 1, 12);
-  const at = (detectedAt: string) => seenTimes(storedObservation({ createdAt, detectedAt }), NOW).lastSeenAt;
-  assertEquals(at("2026-05-01T11:00:00Z"), createdAt - 3_600_000);
-  assertEquals(at("2026-05-01T12:06:00Z"), createdAt + 360_000);
-  assertEquals(at("2026-05-01T10:59:59Z"), createdAt);
-  assertEquals(at("2026-05-01T12:06:01Z"), createdAt);
-});
-
 Deno.test("a list removes the Observations that it lacks, and onGone is called for each", () => {
   const gone: string[] = [];
   const index = newIndex();
