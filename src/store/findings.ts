@@ -192,11 +192,12 @@ export function createFindings(options: FindingsOptions): Findings {
     const row = entry.row();
     const { source, fingerprintKey } = entry;
     const reporting = reportingOf(row);
+    const seenSeconds = "atSeconds" in reporting ? reporting.atSeconds : entry.reportedAtSeconds || undefined;
     const end = {
       resolvedAt: clock.now(),
       reason: reasonOf(entry, reporting),
-      ...("atSeconds" in reporting &&
-        { lastSeenAt: clock.now() - (clock.monotonic() - reporting.atSeconds * 1_000) }),
+      ...(seenSeconds !== undefined &&
+        { lastSeenAt: clock.now() - (clock.monotonic() - seenSeconds * 1_000) }),
     };
     try {
       return await repeats.resolve(row, end, signal);

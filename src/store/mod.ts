@@ -65,6 +65,7 @@ export function createStore(options: StoreOptions): Store {
   });
   const updates = createUpdates({ ...options, index });
   const repeats = createRepeats({ ...options, index, updates });
+  index.onResolved = repeats.noteResolved;
   const write = createWriter({ ...options, index, repeats });
   return { index, updates, repeats, write, repeat: repeats.add };
 }

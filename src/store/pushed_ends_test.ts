@@ -139,3 +139,34 @@ Deno.test("an end finds its finding Active again, though this replica's watch st
     await time.advance(1_000);
     assertEquals(phases(kube), ["Resolved"]);
   }));
+
+/** How many seconds after the start each finding was last seen, by its status. */
+const lastSeenSeconds = (kube: FakeKube) =>
+  kube.stored.map(({ status }) => (Date.parse(status?.lastSeenAt ?? "") - Date.UTC(2026, 0, 1)) / 1_000);
+
+Deno.test("an end that another replica takes sets lastSeenAt to the last report that any replica took", () =>
+  withReplicas(async ({ time, kube, first, second }) => {
+    await first.take([ALERT], PUSHED);
+    await time.advance(300_000);
+    await second.take([ALERT], PUSHED);
+    await time.advance(300_000);
+    await first.take([ALERT], PUSHED);
+    await time.advance(60_000);
+    assertEquals(kube.count("patch/status"), 0, "repeats are not written while the TTL is far");
+    await second.take([END], PUSHED);
+    await time.advance(10_000);
+    assertEquals([phases(kube), lastSeenSeconds(kube)], [["Resolved"], [600]]);
+    await time.advance(60_000);
+    assertEquals(kube.count("patch/status"), 2);
+  }));
+
+Deno.test("an end that lies before the last report of another replica bounds lastSeenAt", () =>
+  withReplicas(async ({ time, kube, first, second }) => {
+    await first.take([ALERT], PUSHED);
+    await time.advance(600_000);
+    await first.take([ALERT], PUSHED);
+    const resolvedAt = new Date(time.now() - 200_000).toISOString();
+    await second.take([{ ...END, resolvedAt }], PUSHED);
+    await time.advance(10_000);
+    assertEquals([phases(kube), lastSeenSeconds(kube)], [["Resolved"], [400]]);
+  }));

@@ -20,7 +20,7 @@ import type { Logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { throttle } from "../telemetry/throttle.ts";
 import { ContentOrigins } from "./content_origins.ts";
-import type { ObservationIndex } from "./index/mod.ts";
+import type { ObservationIndex, Row } from "./index/mod.ts";
 import { isForbidden } from "./refusal.ts";
 import {
   type Content,
@@ -67,6 +67,11 @@ export interface Repeats {
   followExceptions(target: UpdateTarget, mayWrite: () => boolean): boolean;
   /** Findings that wait for `followExceptions`, without those whose writes were refused. */
   readonly followingExceptions: number;
+  /**
+   * Call when a finding that this process read in a report is stored as Resolved: writes its `lastSeenAt` if the replica that
+   * resolved it did not know of that report.
+   */
+  noteResolved(finding: Row): void;
   /** Makes a finding Active again if it is Resolved. */
   reopen(target: UpdateTarget): void;
   /** The `lastSeenAt` that waits to be written for the object. */
@@ -83,7 +88,7 @@ export interface Repeats {
 export interface FindingEnd {
   readonly resolvedAt: number;
   readonly reason: ResolvedReason;
-  /** When it was last reported; absent if that was before this leader's term. */
+  /** When it was last reported; absent if this process does not know. */
   readonly lastSeenAt?: number;
 }
 
@@ -92,6 +97,8 @@ const FLUSH_MS = 5_000;
 /** Long enough for the other reports of the same evaluation to be read, one of which may have the stored content. */
 const CONTENT_DELAY_MS = 5_000;
 const TRANSITION_DELAY_MS = 500;
+/** The index keeps whole seconds of when a finding was reported. */
+const REPORTED_PRECISION_MS = 1_000;
 /** A pushed finding's TTL runs from lastSeenAt: it is written when this share of the TTL has passed. */
 const TTL_SHARE = 10;
 /** At most one log line in this time, however many writes are refused, or repeats uncounted. */
@@ -346,6 +353,11 @@ export function createRepeats(options: RepeatsOptions): Repeats {
     },
     get followingExceptions() {
       return acceptances.size - acceptances.refused;
+    },
+    noteResolved(finding) {
+      const lastSeenAt = Math.min(lastReportedAt(finding) ?? 0, finding.resolvedAt);
+      if (lastSeenAt <= finding.lastSeenAt + REPORTED_PRECISION_MS) return;
+      queue(finding, { ...NO_CHANGE, lastSeenAt }, TRANSITION_DELAY_MS);
     },
     reopen(target) {
       queue(

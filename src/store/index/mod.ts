@@ -62,6 +62,7 @@ export class ObservationIndex implements StoredIndex {
   /** Called when the server's revision went back. */
   #onRewound: () => void = () => {};
   #onGone: (fingerprint: string, generation: number) => void = () => {};
+  #onResolved: (finding: Row) => void = () => {};
 
   constructor(options: IndexOptions) {
     this.#options = options;
@@ -200,6 +201,11 @@ export class ObservationIndex implements StoredIndex {
     this.#onRewound = listener;
   }
 
+  /** Called when a finding becomes Resolved that this process read in a report. */
+  set onResolved(listener: (finding: Row) => void) {
+    this.#onResolved = listener;
+  }
+
   /** Called for each deleted Observation, with the first 128 bits of its fingerprint, so that its dedup window can end. */
   set onGone(listener: (fingerprint: string, generation: number) => void) {
     this.#onGone = listener;
@@ -326,7 +332,9 @@ export class ObservationIndex implements StoredIndex {
       if (this.#listing) this.#aheadOfList = Math.max(this.#aheadOfList, this.#rows.resourceVersion(slot));
       this.#rows.setEpoch(slot, this.#epoch);
     } else {
+      const isEnd = projection.resolved && !this.#rows.resolved(slot);
       this.#rows.update(slot, projection, this.#epoch);
+      if (isEnd && this.#rows.reportedAtSeconds(slot) > 0) this.#onResolved(this.#rows.row(slot));
     }
   }
 
