@@ -75,7 +75,8 @@ export function judgeAdmission(
   const { operation, username, group, resource, subResource, object, oldObject } = request;
   if (group !== GROUP || (operation !== "CREATE" && operation !== "UPDATE")) return { allowed: true };
   if (
-    resource === OBSERVATION_EXCEPTIONS.plural && subResource === "" && isTooLong(object, exceptionMaxDays)
+    resource === OBSERVATION_EXCEPTIONS.plural && subResource === "" && !keepsExpiry(request) &&
+    isTooLong(object, exceptionMaxDays)
   ) {
     return denied(`expiresAt is at most ${exceptionMaxDays} days after the creation of the exception`);
   }
@@ -124,6 +125,12 @@ export function answerReview({ uid }: AdmissionRequest, judgement: Judgement): J
       status: { status: "Failure", code: 403, reason: "Forbidden", message: judgement.message },
     },
   };
+}
+
+/** True for an update that leaves `expiresAt` as it is: it extends nothing. */
+function keepsExpiry({ operation, object, oldObject }: AdmissionRequest): boolean {
+  return operation === "UPDATE" &&
+    isSame(at(object, "spec", "expiresAt"), at(oldObject, "spec", "expiresAt"));
 }
 
 function isTooLong(object: Json | undefined, maxDays: number): boolean {

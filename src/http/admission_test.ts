@@ -87,6 +87,40 @@ Deno.test("judge() bounds how long an exception lasts, for writers too, and its 
   );
 });
 
+Deno.test("judge() lets an exception end or be edited that was written under a longer bound, and not be extended", () => {
+  const exceptions = { group: "zen.kube-zen.io", version: "v1alpha1", resource: "observationexceptions" };
+  const written = (expiresAt: string, metadata: JsonObject = {}) => ({
+    metadata: { creationTimestamp: "2026-11-01T00:00:00Z", ...metadata },
+    spec: { expiresAt, justification: "x" },
+  });
+  const [late, later] = ["2028-11-01T00:00:00Z", "2028-12-01T00:00:00Z"];
+  const update = (oldObject: JsonObject, object: JsonObject) =>
+    verdict({ resource: exceptions, object, oldObject });
+  const tooLong = "expiresAt is at most 365 days after the creation of the exception";
+  const deleted = { deletionTimestamp: "2026-11-30T00:00:00Z" };
+  assertEquals(
+    update(written(late, { ...deleted, finalizers: ["foregroundDeletion"] }), written(late, deleted)),
+    "allowed",
+    "the garbage collector takes its finalizer",
+  );
+  assertEquals(
+    update(written(late), { ...written(late), spec: { expiresAt: late, ticket: "A-1" } }),
+    "allowed",
+  );
+  assertEquals(
+    update(written(late), written("2027-01-01T00:00:00Z")),
+    "allowed",
+    "it is brought within the bound",
+  );
+  assertEquals(update(written(late), written(later)), tooLong);
+  assertEquals(update(written(later), written(late)), tooLong);
+  assertEquals(update(written(late, deleted), written(later, deleted)), tooLong);
+  assertEquals(
+    verdict({ resource: exceptions, operation: "CREATE", object: written(late), oldObject: written(late) }),
+    tooLong,
+  );
+});
+
 Deno.test("judge() compares values, not their texts", () => {
   const reordered = observation({ spec: { details: { list: [1, { b: 2, a: 1 }] }, message: "m" } });
   assertEquals(verdict({ object: reordered }), "allowed");

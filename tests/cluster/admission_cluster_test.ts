@@ -49,6 +49,9 @@ const BONDS = "ownerReferences and finalizers of an Observation are changed by z
 const STATUS = "status is written by zen-watcher alone";
 const TOO_LONG = "expiresAt is at most 365 days after the creation of the exception";
 
+/** Exceptions that were written before the bound was 365 days: one that is kept, and one for each time that deletions end. */
+const LONG = ["long", "long-1", "long-2", "long-3"];
+
 const OBSERVATIONS = `/apis/zen.kube-zen.io/v1/namespaces/${namespace}/observations`;
 const CONFIGURATION = `/apis/zen.kube-zen.io/v1alpha1/namespaces/${namespace}`;
 
@@ -236,6 +239,26 @@ const ACTS: readonly Act[] = [
     refusal: TOO_LONG,
     forAll: true,
     ask: patch(`${CONFIGURATION}/observationexceptions/e`, () => ({ spec: { expiresAt: inDays(366) } })),
+  },
+  {
+    what: "edit an exception of a longer bound",
+    ask: patch(`${CONFIGURATION}/observationexceptions/${LONG[0]}`, () => ({ spec: { ticket: nonce() } })),
+  },
+  {
+    what: "give an exception of a longer bound another end that is too late",
+    refusal: TOO_LONG,
+    forAll: true,
+    ask: patch(
+      `${CONFIGURATION}/observationexceptions/${LONG[0]}?dryRun=All`,
+      () => ({ spec: { expiresAt: inDays(400) } }),
+    ),
+  },
+  {
+    what: "bring an exception of a longer bound within it",
+    ask: patch(
+      `${CONFIGURATION}/observationexceptions/${LONG[0]}?dryRun=All`,
+      () => ({ spec: { expiresAt: inDays(30) } }),
+    ),
   },
   {
     what: "accept anew for longer",
@@ -455,6 +478,10 @@ async function deletionsEnd(): Promise<void> {
     assertEquals((await remove(path, policy)).status, 200, policy);
     ends.push(gone(path));
   }
+  const long = LONG.length > 1 && `${CONFIGURATION}/observationexceptions/${LONG.pop()}`;
+  assert(long);
+  assertEquals((await remove(long, "Foreground")).status, 200);
+  ends.push(gone(long));
   const held = await create(OBSERVATIONS, { name: `held-${nonce()}`, finalizers: [FINALIZER] });
   assertEquals((await remove(held, "Background")).status, 200);
   assert(operator);
@@ -642,6 +669,12 @@ async function feed(): Promise<void> {
     ...exception(inDays(30)),
     metadata: { name: "e" },
   });
+  for (const name of LONG) {
+    await create(`${CONFIGURATION}/observationexceptions`, "ObservationException", {
+      ...exception(inDays(500)),
+      metadata: { name },
+    });
+  }
   await create(`${CONFIGURATION}/observationfilters`, "ObservationFilter", {
     metadata: { name: "f" },
     spec: { targetSource: "trivy", minSeverity: "HIGH" },

@@ -40,6 +40,7 @@ violation[{"msg": sprintf("expiresAt is at most %d days after the creation of th
 	input.review.resource.resource == "observationexceptions"
 	object.get(input.review, "subResource", "") == ""
 	{"CREATE", "UPDATE"}[input.review.operation]
+	not keeps_expiry
 	created := time.parse_rfc3339_ns(input.review.object.metadata.creationTimestamp)
 	expires := time.parse_rfc3339_ns(input.review.object.spec.expiresAt)
 	expires > created + (((input.parameters.exceptionMaxDays * 24) * 3600) * 1000000000)
@@ -63,6 +64,12 @@ is_observation {
 	is_ours
 	input.review.resource.resource == "observations"
 	object.get(input.review, "subResource", "") == ""
+}
+
+# An update that leaves expiresAt as it is extends nothing.
+keeps_expiry {
+	input.review.operation == "UPDATE"
+	input.review.object.spec.expiresAt == input.review.oldObject.spec.expiresAt
 }
 
 # The garbage collector takes the finalizers from what is being deleted.
