@@ -24,7 +24,8 @@ export interface ConditionsOptions extends StatusApi {
 export interface Conditions {
   /**
    * Sets the condition to write for the object, in place of one that waits. Does nothing on a follower, or if the object has
-   * the condition already. `fields` of the status are written with the condition; null removes a field.
+   * the condition already. `fields` of the status are written with the condition; null removes a field. A condition that
+   * another writer (the leader of another shard) replaced by one that counts as much or more is written again after a while.
    */
   set(type: ResourceType, object: KubeObject, condition: ReadyCondition, fields?: JsonObject): void;
   /** Drops the condition that waits for an object, because the object is gone. */
@@ -44,28 +45,61 @@ interface Decided {
 /** An object is written at most once in this time. */
 const MIN_INTERVAL_MS = 1_000;
 const PER_SECOND = 25;
+/** Two writers that disagree write an object no more often than this, so that their conditions do not alternate. */
+const CONTESTED_MS = 600_000;
+/** Most objects whose last condition is remembered. */
+const MAX_REMEMBERED = 1_000;
+/** Reasons of a process that does not handle the object: the one that does knows more. */
+const NOT_HANDLED: ReadonlySet<unknown> = new Set(["NamespaceNotTrusted", "NamespaceNotWatched"]);
 
 /** Creates the writer of a process. */
 export function createConditions({ isLeader, ...common }: ConditionsOptions): Conditions {
+  const { clock } = common;
+  /** What this process wrote last, by the uid of the object, and when. */
+  const written = new Map<string, { readonly condition: ReadyCondition; readonly atMs: number }>();
   const writer = new StatusWriter<Decided>({
     ...common,
     isAllowed: isLeader,
     minIntervalMs: MIN_INTERVAL_MS,
     perSecond: PER_SECOND,
     merge: (_older, newer) => newer,
-    statusOf: (stored, decided) => statusOf(stored, decided, common.clock.now()),
+    statusOf(stored, decided) {
+      const status = statusOf(stored, decided, clock.now());
+      if (status) remember(stored, decided.condition);
+      return status;
+    },
   });
+
+  function remember({ metadata: { uid = "" } }: KubeObject, condition: ReadyCondition): void {
+    written.delete(uid);
+    written.set(uid, { condition, atMs: clock.monotonic() });
+    if (written.size > MAX_REMEMBERED) written.delete(written.keys().next().value ?? "");
+  }
+
+  /** True if another writer replaced this condition lately by one that counts as much or more. */
+  function isContested(object: KubeObject, condition: ReadyCondition): boolean {
+    const last = written.get(object.metadata.uid ?? "");
+    const stored = readyOf(object);
+    return last !== undefined && stored !== undefined && clock.monotonic() - last.atMs < CONTESTED_MS &&
+      says({ ...last.condition }, condition) && !says(stored, condition) &&
+      weightOf(stored) >= weightOf({ ...condition });
+  }
+
   return {
     set(type, object, condition, fields = {}) {
       const target = statusTarget(type, object);
       const isSaid = says(readyOf(object), condition) && hasInStatus(object, fields);
       if (!isLeader() || isSaid) return writer.forget(target);
+      if (isContested(object, condition)) return;
       const waiting = writer.waiting(target);
       const isWaiting = waiting && says({ ...waiting.condition }, condition) &&
         canonicalJson(waiting.fields) === canonicalJson(fields);
       if (!isWaiting) writer.replace(target, { condition, fields });
     },
-    forget: (type, object) => writer.forget(statusTarget(type, object)),
+    forget(type, object) {
+      written.delete(object.metadata.uid ?? "");
+      writer.forget(statusTarget(type, object));
+    },
     get waiting() {
       return writer.size;
     },
@@ -102,6 +136,12 @@ export function hasInStatus({ status }: KubeObject, fields: JsonObject): boolean
   return Object.entries(fields).every(([key, value]) =>
     canonicalJson(stored[key] ?? null) === canonicalJson(value)
   );
+}
+
+/** A problem counts more than a condition that all is well, and that more than one of a process that does not handle the object. */
+function weightOf({ status, reason }: JsonObject): number {
+  if (NOT_HANDLED.has(reason)) return 0;
+  return status === "True" ? 1 : 2;
 }
 
 function says(before: JsonObject | undefined, condition: ReadyCondition): boolean {
