@@ -4,6 +4,7 @@ import { type AcceptableFinding, parseAcceptance } from "../model/acceptance.ts"
 import { type Clock, DAY_MS, formatSeconds } from "../model/time.ts";
 import { isObject, type JsonObject } from "../model/json.ts";
 import { sha256 } from "../model/identity.ts";
+import { inTurns } from "../model/turns.ts";
 import { ageKey, type KubeApi, type KubeObject, namespacedName } from "../kube/api.ts";
 import { type Conditions, hasInStatus, type ReadyCondition, readyOf } from "../kube/conditions.ts";
 import { Denial } from "../kube/denial.ts";
@@ -397,30 +398,30 @@ class LiveExceptions implements Exceptions {
     return (counts.get(metadata.namespace ?? "") ?? 0) < share;
   }
 
-  /** Hands on the statuses that differ, those of exceptions that accept nothing first. */
+  /** Hands on the statuses that differ, of each namespace in turn, and in it those of exceptions that accept nothing first. */
   #tell(): void {
     // Counting goes over all findings.
     if (this.#entries.size === 0) return;
     const counts = this.#findings?.acceptedCounts() ?? new Map<string, number>();
-    for (const inForce of [false, true]) {
-      for (const entry of this.#entries.values()) {
-        if (entry.isInForce === inForce && !this.#tellOne(entry, counts)) return;
-      }
+    const due: { readonly entry: Entry; readonly matched: number }[] = [];
+    for (const entry of this.#entries.values()) {
+      const { document, isInForce, said } = entry;
+      const matched = isInForce && document ? counts.get(document.text) ?? 0 : 0;
+      if (said?.matched !== matched || said.isInForce !== isInForce) due.push({ entry, matched });
+    }
+    due.sort((one, other) => Number(one.entry.isInForce) - Number(other.entry.isInForce));
+    for (const { entry, matched } of inTurns(due, ({ entry }) => entry.object.metadata.namespace ?? "")) {
+      if (this.#options.conditions.waiting >= MAX_WAITING) return;
+      this.#tellOne(entry, matched);
     }
   }
 
-  /** False where too many statuses wait. */
-  #tellOne(entry: Entry, found: ReadonlyMap<string, number>): boolean {
-    const { conditions } = this.#options;
-    const { document, isInForce, said } = entry;
-    const matched = isInForce && document ? found.get(document.text) ?? 0 : 0;
-    if (said?.matched === matched && said.isInForce === isInForce) return true;
-    if (conditions.waiting >= MAX_WAITING) return false;
+  #tellOne(entry: Entry, matched: number): void {
     const condition = this.#conditionOf(entry);
     const counts = this.#countsOf(entry.object, matched);
-    if (!condition || says(entry.object, condition, counts)) entry.said = { matched, isInForce };
-    else conditions.set(OBSERVATION_EXCEPTIONS, entry.object, condition, counts);
-    return true;
+    if (!condition || says(entry.object, condition, counts)) {
+      entry.said = { matched, isInForce: entry.isInForce };
+    } else this.#options.conditions.set(OBSERVATION_EXCEPTIONS, entry.object, condition, counts);
   }
 
   /**

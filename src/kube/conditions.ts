@@ -30,7 +30,7 @@ export interface Conditions {
   set(type: ResourceType, object: KubeObject, condition: ReadyCondition, fields?: JsonObject): void;
   /** Drops the condition that waits for an object, because the object is gone. */
   forget(type: ResourceType, object: KubeObject): void;
-  /** Objects that wait for their write, or are being written. */
+  /** Objects that wait for their write, or are being written, without those whose last write was refused. */
   readonly waiting: number;
   /** Writes until `signal` aborts. */
   run(signal: AbortSignal, beat?: Beat): Promise<void>;

@@ -104,9 +104,9 @@ export class StatusWriter<T> {
     this.add(target, value);
   }
 
-  /** Objects that wait, or are being written. */
+  /** Objects that wait, or are being written, without those whose last write was refused. */
   get size(): number {
-    return this.#queue.size;
+    return this.#queue.size - this.#queue.refused;
   }
 
   /** The change that waits for an object. */

@@ -2,11 +2,12 @@
 import { parseAcceptance } from "../model/acceptance.ts";
 import { type Beat, NO_BEAT } from "../model/beat.ts";
 import type { Clock } from "../model/time.ts";
+import { inTurns } from "../model/turns.ts";
 import { GROUP } from "../model/observation.ts";
 import type { EventDraft, ObjectReference } from "../kube/events.ts";
 import { elapsed, type Sleep } from "../kube/retry.ts";
 import type { Logger } from "../telemetry/logging.ts";
-import type { ObservationIndex } from "./index/mod.ts";
+import type { Entry, ObservationIndex } from "./index/mod.ts";
 import type { Repeats } from "./repeats.ts";
 
 export interface AcceptancesOptions {
@@ -57,17 +58,21 @@ export function createAcceptances(options: AcceptancesOptions): Acceptances {
     const ended = new Map<string, number>();
     const stillQueued: typeof queued = new Map();
     const now = options.clock.monotonic();
-    let accepted = 0;
-    let active = 0;
+    const due: Entry[] = [];
     for (const entry of index.staleAcceptances()) {
       const { acceptance, storedAcceptance } = entry;
       if (acceptance === "") ended.set(storedAcceptance, (ended.get(storedAcceptance) ?? 0) + 1);
       const before = queued.get(entry.fingerprintKey);
       if (before?.acceptance === acceptance && now - before.at < RETRY_MS) {
         stillQueued.set(entry.fingerprintKey, before);
-        continue;
-      }
-      if (repeats.followingExceptions >= MAX_WAITING) continue;
+      } else due.push(entry);
+    }
+    let accepted = 0;
+    let active = 0;
+    // However many findings of one namespace follow its exceptions, those of others have their turns.
+    for (const entry of inTurns(due, ({ belongsTo }) => belongsTo)) {
+      if (repeats.followingExceptions >= MAX_WAITING) break;
+      const { acceptance } = entry;
       stillQueued.set(entry.fingerprintKey, { acceptance, at: now });
       if (!repeats.followExceptions(entry.row(), options.isLeader)) continue;
       if (acceptance === "") active++;

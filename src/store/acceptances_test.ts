@@ -107,6 +107,21 @@ Deno.test("what waits at the end of a leader's term is not written", () =>
     assertEquals(scene.acceptances.evaluate(), 0);
   }));
 
+Deno.test("findings of a namespace with thousands that follow its exceptions do not delay those of another", () =>
+  withScene(3_000, async (scene) => {
+    scene.kube.put(finding(5_000, "pay"));
+    const pay = () =>
+      scene.kube.stored.find(({ metadata }) => metadata.namespace === "pay")?.status?.exception?.name;
+    for (const [round, acceptance] of [HELD, OTHER, HELD].entries()) {
+      scene.cover(acceptance);
+      for (let second = 0; second < 6; second++) {
+        scene.acceptances.evaluate();
+        await scene.time.advance(1_000);
+      }
+      assertEquals(pay(), round === 1 ? "other" : "held", `round ${round}`);
+    }
+  }));
+
 Deno.test("findings whose writes a namespace refuses do not hold up those of others", () =>
   withScene(1_200, async (scene) => {
     scene.kube.script = {
