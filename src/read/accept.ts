@@ -8,7 +8,8 @@ import type { JsonObject } from "../model/json.ts";
 import { LABELS, type Observation } from "../model/observation.ts";
 import type { StoredObservation } from "../store/observations.ts";
 import { formatPath, formatProblem } from "../text/problem.ts";
-import { type ReadApi, readObservations, type ReadOptions } from "./observations.ts";
+import { readObservations, type ReadOptions } from "./observations.ts";
+import type { ReadApi } from "./pages.ts";
 import { phaseAt } from "./row.ts";
 
 /** What an exception matches: `spec.match`. */

@@ -1,9 +1,12 @@
 /** `get` and `rule`: Observations one a line, worst first. */
 import { type Command, Option } from "commander";
+import { hasStatus } from "../../kube/api.ts";
+import type { KubeClient } from "../../kube/client.ts";
 import { watch } from "../../kube/watch.ts";
+import { elsewhereLeftOut, fieldsElsewhere, readError } from "../../read/observations.ts";
+import { isUnsupportedField } from "../../read/pages.ts";
 import { fieldSelectorOf, isSelected, labelSelectorOf, type Selection } from "../../read/selection.ts";
 import { OBSERVATIONS, type StoredObservation } from "../../store/observations.ts";
-import { errorMessage } from "../../model/error_message.ts";
 import { addCommand, type CommandContext, usage } from "../command.ts";
 import { LINE_FORMATS, type LineFormat, type Printer, printerOf, printWorstFirst } from "./lines.ts";
 import { openReader, type Reader, type ReaderFlags, readerFlags, timeOf } from "./reader.ts";
@@ -116,47 +119,128 @@ interface WatchOptions {
   readonly now: () => number;
 }
 
-/** Prints the existing Observations and then new ones. A changed one is printed again only if it becomes Active again. */
+/**
+ * Prints the existing Observations and then new ones. A changed one is printed again only if it becomes Active again. With a
+ * namespace, what belongs to it and is stored elsewhere is watched too, where the user may.
+ */
 async function printNew({ api }: Reader, { selection, printer, note, now }: WatchOptions): Promise<void> {
   const stop = new AbortController();
   const interrupt = () => stop.abort();
   Deno.addSignalListener("SIGINT", interrupt);
   Deno.addSignalListener("SIGTERM", interrupt);
-  const labelSelector = labelSelectorOf(selection);
-  const fieldSelector = fieldSelectorOf(selection);
+  const { namespace } = selection;
+  const places: readonly WatchedPlace[] = namespace === undefined
+    ? [{}]
+    : [{ namespace }, { fields: fieldsElsewhere(namespace) }];
   const shown = new Set<string>();
   const waiting: StoredObservation[] = [];
-  let isSynced = false;
-  let isTold = false;
+  let isListed = false;
+  // The first lines give the table its widths.
+  const flush = () => {
+    if (waiting.length === 0 || (!isListed && waiting.length < BATCH)) return;
+    printer.page(waiting.splice(0));
+    printer.flush();
+  };
+  const sink: WatchSink = {
+    note,
+    // A namespace does not wait for the list of all others.
+    listed(place) {
+      isListed ||= place === places[0];
+      flush();
+    },
+    apply(observation) {
+      const uid = observation.metadata.uid ?? "";
+      if (shown.has(uid) || !isSelected(observation, { ...selection, nowMs: now() })) return;
+      shown.add(uid);
+      waiting.push(observation);
+      flush();
+    },
+    gone: ({ metadata }) => shown.delete(metadata.uid ?? ""),
+  };
   try {
-    const events = watch<StoredObservation>(api, OBSERVATIONS, {
-      signal: stop.signal,
-      ...(labelSelector && { labelSelector }),
-      ...(fieldSelector && { fieldSelector }),
-      ...(selection.namespace && { namespace: selection.namespace }),
-    });
-    for await (const event of events) {
-      if (event.type === "error") {
-        if (event.state === "forbidden" || event.state === "absent") throw event.error;
-        if (!isTold) note(`${errorMessage(event.error)}. Trying again\n`);
-        isTold = true;
-      } else if (event.type === "synced") isTold = false;
-      else if (event.type === "delete") shown.delete(event.object.metadata.uid ?? "");
-      else if (event.type === "apply") {
-        const uid = event.object.metadata.uid ?? "";
-        if (shown.has(uid) || !isSelected(event.object, { ...selection, nowMs: now() })) continue;
-        shown.add(uid);
-        waiting.push(event.object);
+    await Promise.all(places.map(async (place) => {
+      try {
+        await watchPlace(api, place, { selection, sink, signal: stop.signal });
+      } catch (error) {
+        const isElsewhere = place.fields !== undefined && namespace !== undefined;
+        if (!isElsewhere || !(error instanceof Error) || !hasStatus(error.cause, 403)) throw error;
+        note(`${elsewhereLeftOut(namespace, "watch")}\n`);
       }
-      // The first lines give the table its widths.
-      if (event.type === "synced") isSynced = true;
-      if (waiting.length > 0 && (isSynced || waiting.length >= BATCH)) {
-        printer.page(waiting.splice(0));
-        printer.flush();
-      }
-    }
+    }));
   } finally {
+    stop.abort();
     Deno.removeSignalListener("SIGINT", interrupt);
     Deno.removeSignalListener("SIGTERM", interrupt);
+  }
+}
+
+/** What one watch reads. */
+interface WatchedPlace {
+  /** Absent: all namespaces. */
+  readonly namespace?: string;
+  /** Further field selector. */
+  readonly fields?: string;
+}
+
+/** Takes what watches read. */
+interface WatchSink {
+  note(text: string): void;
+  /** The first list of a watch is complete. */
+  listed(place: WatchedPlace): void;
+  apply(observation: StoredObservation): void;
+  gone(observation: StoredObservation): void;
+}
+
+interface PlaceOptions {
+  readonly selection: Selection;
+  readonly sink: WatchSink;
+  readonly signal: AbortSignal;
+  /** False where the API server does not support field selectors (before 1.31). */
+  readonly hasFields?: boolean;
+}
+
+/** Watches until the signal aborts. An error before the first list is complete ends it, as it ends a command that reads once. */
+async function watchPlace(
+  api: KubeClient,
+  place: WatchedPlace,
+  { selection, sink, signal, hasFields = true }: PlaceOptions,
+): Promise<void> {
+  const labelSelector = labelSelectorOf(selection);
+  const fieldSelector = hasFields ? [fieldSelectorOf(selection), place.fields].filter(Boolean).join(",") : "";
+  let isListed = false;
+  let isTold = false;
+  const events = watch<StoredObservation>(api, OBSERVATIONS, {
+    signal,
+    ...(labelSelector && { labelSelector }),
+    ...(fieldSelector && { fieldSelector }),
+    ...(place.namespace !== undefined && { namespace: place.namespace }),
+  });
+  for await (const event of events) {
+    switch (event.type) {
+      case "error": {
+        if (fieldSelector !== "" && isUnsupportedField(event.error)) {
+          return await watchPlace(api, place, { selection, sink, signal, hasFields: false });
+        }
+        const failed = readError(event.error, place.namespace);
+        const isFinal = event.state !== "failing" || (!isListed && event.reason !== "expired");
+        if (isFinal) throw failed;
+        if (!isTold) sink.note(`${failed.message}. Trying again\n`);
+        isTold = true;
+        break;
+      }
+      case "synced":
+        if (!isListed) sink.listed(place);
+        isListed = true;
+        isTold = false;
+        break;
+      case "delete":
+        sink.gone(event.object);
+        break;
+      case "apply":
+        sink.apply(event.object);
+        break;
+      case "init":
+        break;
+    }
   }
 }

@@ -4,7 +4,8 @@ import { Option } from "commander";
 import type { KubeClient } from "../../kube/client.ts";
 import { SEVERITIES, type Severity } from "../../model/observation.ts";
 import { parseTime, spanMs } from "../../model/time.ts";
-import type { Progress, ReadOptions } from "../../read/observations.ts";
+import type { ReadOptions } from "../../read/observations.ts";
+import type { Progress } from "../../read/pages.ts";
 import type { Selection } from "../../read/selection.ts";
 import { type ClusterFlags, clusterFlags, type CommandContext, FlagError } from "../command.ts";
 import { connectionOf, patientClient } from "../connect.ts";
@@ -77,7 +78,7 @@ export async function openReader(
       source: flags.source,
       kind: flags.kind,
     },
-    reading: { onPage: progressOf(io), onNote: (note) => io.stderr(`${note}\n`) },
+    reading: { onPage: progressOf(io, "Observations"), onNote: (note) => io.stderr(`${note}\n`) },
     description: connection.description,
     table: {
       print: printStyled,
@@ -95,14 +96,15 @@ const QUIET_MS = 1_000;
 /** Between two lines of progress. */
 const REFRESH_MS = 200;
 
-function progressOf(io: Io): (progress: Progress) => void {
+/** Shows how many of `what` are read, as they come. */
+export function progressOf(io: Io, what: string): (progress: Progress) => void {
   let dueAt = io.now() + QUIET_MS;
   return ({ read, remaining }) => {
     const now = io.now();
     if (now < dueAt) return;
     dueAt = now + REFRESH_MS;
     const of = remaining === undefined ? "" : ` of ${(read + remaining).toLocaleString("en")}`;
-    io.progress?.(`${read.toLocaleString("en")}${of} Observations read`);
+    io.progress?.(`${read.toLocaleString("en")}${of} ${what} read`);
   };
 }
 
