@@ -82,7 +82,9 @@ Deno.test("a line of progress is removed before anything else is printed", async
   await using file = await kubeconfigOf(server.url);
   let terminal = "";
   let now = NOW;
-  for (const command of [["get"], ["workload", "web"], ["export", "-o", "csv"], ["diff"], ["top"]]) {
+  for (
+    const command of [["get"], ["workload", "web"], ["export", "-o", "csv"], ["diff"], ["top"], ["coverage"]]
+  ) {
     terminal = "";
     await main([...command, "--kubeconfig", file.path], {
       settings: () => readSettings(() => undefined),

@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { csvRecord } from "../src/cli/output/csv.ts";
 import { imagePurl } from "../src/cli/output/openvex.ts";
 import { OBSERVATION_EXCEPTIONS } from "../src/exceptions/kind.ts";
+import { POLICY_REPORTS } from "./support/policy_reports.ts";
 import type { DevWorld } from "./support/dev_world.ts";
 import { at, create, startWorld, STORED, zen } from "./support/readers.ts";
 
@@ -75,6 +76,12 @@ async function startWorldWithException(): Promise<DevWorld> {
   return world;
 }
 
+const POLICY_REPORT = {
+  apiVersion: "wgpolicyk8s.io/v1alpha2",
+  kind: "PolicyReport",
+  metadata: { name: "report", namespace: "shop" },
+} as const;
+
 /** The records of CSV text, without its comments. */
 function recordsOf(csv: string): string[][] {
   const lines = csv.trimEnd().split("\n").filter((line) => !line.startsWith("#"));
@@ -124,8 +131,27 @@ Deno.test("export -o csv makes formulas inert, and csvRecord() keeps a cell in i
     ["two\nlines", "two lines\n"],
     ["# no comment", '"# no comment"\n'],
     ["", "n/a\n"],
+    // A spreadsheet whose separator is ; splits the cell there, quotes within the line or not.
+    ["a;=1+1", "a;'=1+1\n"],
+    ["a; @b;-1", "a; '@b;'-1\n"],
+    ['a,;"=1"', `"a,;""'=1"""\n`],
+    ["a; b", "a; b\n"],
   ];
   for (const [cell, record] of rows) assertEquals(csvRecord([cell]), record);
+});
+
+Deno.test("export -o csv --coverage keeps each comment on its line and in its cell, whatever a report names", async () => {
+  await using world = await startWorld();
+  const policies = ["two\n=1+1", "a,=1+1", "b;@SUM(A1)"];
+  await world.api.create(POLICY_REPORTS, {
+    ...POLICY_REPORT,
+    results: policies.map((policy) => ({ policy, result: "fail" })),
+  });
+  const { out } = await zen(["export", "-o", "csv", "--coverage"], world);
+  assertStringIncludes(out, "# checked: two =1+1: ");
+  assertStringIncludes(out, "# checked: a,'=1+1: ");
+  assertStringIncludes(out, "# checked: b;'@SUM(A1): ");
+  assertEquals(out.split(/[\n,;]/).filter((cell) => /^"?[=+@-]/.test(cell)), []);
 });
 
 Deno.test("export --folder writes the same to a file of the day, complete or not at all, and keeps the newest", async () => {
@@ -200,6 +226,27 @@ Deno.test("export --since, --until and --open-at choose by the dates of a findin
   assertEquals((await zen(["export"], world)).code, 2);
 });
 
+Deno.test("export says which findings of --open-at were reported again since, and when", async () => {
+  await using world = await startWorld();
+  await create(world, {
+    id: "returned",
+    namespace: "shop",
+    rule: "CVE-2025-7",
+    status: { firstSeenAt: at(90), lastSeenAt: at(1), reopenedAt: at(5) },
+  });
+  const ask = (time: string) =>
+    zen(["export", "-o", "csv", "--rule", "CVE-2025-7", "--open-at", time], world);
+  const { out, err } = await ask("24h");
+  const [head = [], record = []] = recordsOf(out);
+  assertEquals(record[head.indexOf("reopened_at")], at(5));
+  assertEquals(
+    err,
+    "1 finding may have been Resolved at that time: reported again later (reopened_at), and when it had ended before " +
+      "is not stored\n",
+  );
+  assertEquals((await ask("2h")).err, "");
+});
+
 Deno.test("export -o sarif is valid SARIF 2.1.0 with a result for each Observation", async () => {
   const isValid = await schemaOf("sarif-2.1.0", "draft-04");
   await using world = await startWorld();
@@ -250,12 +297,17 @@ Deno.test("export shows who accepted what, why and until when", async () => {
       .map(cell),
     ["Accepted", "shop/zlib", "accepted_risk", "MiniZip is not used", at(40), "2027-01-31T00:00:00Z"],
   );
+  assertEquals(["exception_ticket", "exception_accepted_by"].map(cell), ["SEC-1", "the shop team"]);
+  for (const format of ["sarif", "ocsf", "defectdojo", "openvex", "json"]) {
+    const file = (await zen(["export", "-o", format, "--rule", "CVE-2023-45853"], world)).out;
+    for (const said of ["SEC-1", "the shop team"]) assertStringIncludes(file, said, format);
+  }
   const sarif = JSON.parse((await zen(["export", "-o", "sarif", "--rule", "CVE-2023-45853"], world)).out);
   const isValid = await schemaOf("sarif-2.1.0", "draft-04");
   assertEquals([isValid(sarif), isValid.errors], [true, null]);
   assertEquals(
     sarif.runs[0].results[0].suppressions[0].justification,
-    "accepted_risk: MiniZip is not used: ObservationException shop/zlib until 2027-01-31T00:00:00Z",
+    "accepted_risk: MiniZip is not used, SEC-1, accepted by the shop team: ObservationException shop/zlib until 2027-01-31T00:00:00Z",
   );
 });
 
@@ -281,7 +333,7 @@ Deno.test("export -o ocsf writes one valid event a line, of the class of its fin
   assertEquals([accepted.class_uid, accepted.vulnerabilities[0].cve.uid, accepted.comment], [
     2002,
     "CVE-2023-45853",
-    "MiniZip is not used",
+    "MiniZip is not used, SEC-1, accepted by the shop team",
   ]);
   assertEquals(accepted.vulnerabilities[0].affected_packages[0].fixed_in_version, "1:1.2.14");
   assertEquals(new Set(events.map(({ class_uid }) => class_uid)), new Set([2002, 2003, 2004]));

@@ -19,7 +19,7 @@ export interface Io {
 
 /** The terminal that a command prints to. */
 export interface Terminal {
-  /** Columns. */
+  /** Columns; 0 where the terminal does not know, as a fresh pseudo-terminal does not. */
   readonly width: number;
   /** False with `NO_COLOR`. */
   readonly colors: boolean;

@@ -22,6 +22,14 @@ export interface Finding extends ObservationRow {
   readonly acceptedBy: string;
 }
 
+/** What the exception of a finding says: the justification, where that is recorded, and who accepted it; what is absent is left out. */
+export function decisionOf(
+  { justification, ticket, acceptedBy }: Pick<Finding, "justification" | "ticket" | "acceptedBy">,
+): string {
+  const by = acceptedBy && `accepted by ${acceptedBy}`;
+  return [justification, ticket, by].filter((part) => part !== "").join(", ");
+}
+
 interface FindingOptions {
   readonly now: number;
   /** What is known of ObservationExceptions, by `namespace/name`. */

@@ -40,6 +40,24 @@ export interface ObservationRow {
   readonly type: string;
 }
 
+/** The fields of a row, in the order of columns. */
+export const ROW_FIELDS = [
+  ...[
+    "name",
+    "storedIn",
+    "namespace",
+    "source",
+    "severity",
+    "category",
+    "eventType",
+    "rule",
+    "kind",
+    "resource",
+  ],
+  ...["workload", "image", "message", "phase", "exception", "acceptedSince", "acceptedUntil", "occurrences"],
+  ...["firstSeenAt", "lastSeenAt", "resolvedAt", "resolvedReason", "reopenedAt", "fingerprint", "type"],
+] as readonly (keyof ObservationRow)[];
+
 /** Projects an Observation. `now`, in milliseconds since the epoch, decides whether an exception still holds. */
 export function toRow(
   observation: Observation,

@@ -3,7 +3,7 @@
  * every version since 2.20 are written (`nb_occurences` is its spelling).
  */
 import type { Severity } from "../../model/observation.ts";
-import type { Finding } from "../../read/finding.ts";
+import { decisionOf, type Finding } from "../../read/finding.ts";
 import { placeOf } from "../../read/row.ts";
 import { clean } from "../../text/clean.ts";
 
@@ -61,9 +61,9 @@ function descriptionOf(finding: Finding, where: string): string {
   ].join("\n");
 }
 
-function acceptanceOf({ exception, acceptedUntil, acceptedReason, justification }: Finding): string {
-  const why = [acceptedReason, justification].filter((part) => part !== "").join(", ");
-  return `Accepted until ${acceptedUntil} by ${exception}${why && `: ${why}`}.`;
+function acceptanceOf(finding: Finding): string {
+  const why = [finding.acceptedReason, decisionOf(finding)].filter((part) => part !== "").join(", ");
+  return `Accepted until ${finding.acceptedUntil} by ${finding.exception}${why && `: ${why}`}.`;
 }
 
 function mitigationOf({ remediation, package: name, fixedVersion }: Finding): string {

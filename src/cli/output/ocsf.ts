@@ -1,7 +1,7 @@
 /** OCSF 1.7.0: one event for each finding, of the class that its source's findings belong to. */
 import type { Severity } from "../../model/observation.ts";
 import { type JsonObject, withoutEmpty } from "../../model/json.ts";
-import type { Finding } from "../../read/finding.ts";
+import { decisionOf, type Finding } from "../../read/finding.ts";
 import { placeOf } from "../../read/row.ts";
 import { clean } from "../../text/clean.ts";
 import { VERSION } from "../../version.ts";
@@ -68,7 +68,7 @@ export function ocsfEvent(finding: Finding, { command }: { readonly command: str
     end_time: msOf(finding.resolvedAt),
     count: finding.occurrences,
     message: text,
-    comment: finding.justification,
+    comment: decisionOf(finding),
     finding_info: withoutEmpty({
       uid: finding.fingerprint,
       title: clean(finding.title || finding.rule, 1_024) || text,

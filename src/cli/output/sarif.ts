@@ -1,6 +1,6 @@
 /** SARIF 2.1.0 (OASIS): one run for each source. */
 import { SEVERITIES, type Severity } from "../../model/observation.ts";
-import type { Finding } from "../../read/finding.ts";
+import { decisionOf, type Finding } from "../../read/finding.ts";
 import { placeOf } from "../../read/row.ts";
 import { clean } from "../../text/clean.ts";
 
@@ -46,6 +46,8 @@ const SHOWN = [
   "acceptedUntil",
   "acceptedReason",
   "justification",
+  "ticket",
+  "acceptedBy",
 ] as const;
 
 /** What a result shows. A run is held whole, so that the rest of a finding is left out. */
@@ -112,7 +114,7 @@ export function sarifResult(
         justification: clean(
           [
             row.acceptedReason,
-            row.justification,
+            decisionOf(row),
             `ObservationException ${row.exception} until ${row.acceptedUntil}`,
           ]
             .filter((part) => part !== "").join(": "),

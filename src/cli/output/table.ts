@@ -36,7 +36,8 @@ const COLORS: Readonly<Record<string, string>> = {
 
 /** Starts a table. The header is printed with the first line. */
 export function createTable(titles: readonly string[], { print, terminal }: TableTarget): Table {
-  const { width, colors = false } = terminal ?? {};
+  const { colors = false } = terminal ?? {};
+  const width = terminal?.width || undefined;
   let widths: readonly number[] | undefined;
   let lines: string[][] = [];
   const table: Table = {

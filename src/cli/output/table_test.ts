@@ -21,4 +21,6 @@ Deno.test("a narrow terminal shows the first columns whole, makes the last ones 
   assertEquals(printed(40), "CVE-2024-10940  Deployment/recomme…  5d");
   assertEquals(printed(30), "CVE-2024-10940  Deployment/re…");
   assertEquals(printed(10), "CVE-2024-…");
+  // The size of a fresh pseudo-terminal is 0 × 0.
+  assertEquals(printed(0), printed(200));
 });

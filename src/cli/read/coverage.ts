@@ -1,13 +1,20 @@
 /** `coverage`: what the sources looked at, and what no source looked at. */
 import type { Command } from "commander";
-import { type Checks, type Coverage, readCoverage } from "../../read/coverage.ts";
+import { type Checks, noChecks } from "../../read/checks.ts";
+import { type Coverage, coverageDocument, readCoverage } from "../../read/coverage.ts";
 import { addCommand, type CommandContext, outputFlag } from "../command.ts";
+import {
+  DOCUMENT_FORMATS,
+  type DocumentAnswer,
+  type DocumentFormat,
+  printAnswer,
+} from "../output/document.ts";
 import { plural } from "../output/problems.ts";
 import { createTable } from "../output/table.ts";
-import { ageOf, openReader, type Reader, type ReaderFlags, scopeFlags } from "./reader.ts";
+import { ageOf, openReader, progressOf, type Reader, type ReaderFlags, scopeFlags } from "./reader.ts";
 
 interface CoverageFlags extends ReaderFlags {
-  readonly output?: "json";
+  readonly output?: DocumentFormat;
 }
 
 /** Workloads without a report that are named one by one. */
@@ -19,22 +26,27 @@ export function coverage(program: Command, context: CommandContext): void {
     name: "coverage",
     summary: "show what the sources checked, and the workloads that no report is about",
     description:
-      "Reads the reports of Trivy, Kyverno and other writers of policy reports themselves: how many there are, how old, " +
-      "which checks passed and failed, and which workloads none is about.",
+      "Reads the reports of the sources themselves, those of Trivy, of Kyverno and other writers of policy reports, and the " +
+      "ConfigMaps of kube-bench and Checkov: how many there are, how old, which checks passed and failed, and which " +
+      "workloads none is about.",
     examples: [
       ["coverage", "the whole cluster"],
       ["coverage -n shop", "one namespace"],
     ],
     more:
-      "It takes the right to list those reports, deployments, statefulsets, daemonsets and cronjobs; what you may not " +
-      "list is named and left out.\n",
+      "It takes the right to list those reports, deployments, statefulsets, daemonsets and cronjobs, and the ConfigMaps of " +
+      "the namespaces of kube-bench and Checkov (KUBE_BENCH_NAMESPACE, CHECKOV_NAMESPACE); what you may not list is named " +
+      "and left out. With -n, what is in no namespace or about nodes is left out.\n",
   });
-  outputFlag(scopeFlags(command), ["json"]).action(async (flags: CoverageFlags) => {
+  outputFlag(scopeFlags(command), DOCUMENT_FORMATS).action(async (flags: CoverageFlags) => {
     using reader = await openReader(flags, context);
-    const read = await readCoverage(reader.api, reader.selection);
-    if (flags.output === "json") {
-      const { render } = await import("../output/structured.ts");
-      context.io.stdout(render({ ...read, policies: Object.fromEntries(read.policies) }, "json"));
+    const read = await readCoverage(reader.api, {
+      namespace: reader.selection.namespace,
+      settings: context.settings(),
+      onPage: progressOf(context.io, "reports and workloads"),
+    });
+    if (flags.output) {
+      await printAnswer(answerOf(read), { format: flags.output, print: context.io.stdout });
     } else printCoverage(read, { reader, now: context.io.now(), print: context.io.stdout });
     for (const right of read.missing) context.io.stderr(`Left out: you may not ${right}\n`);
     await context.finish(0);
@@ -47,7 +59,29 @@ interface PrintOptions {
   readonly print: (text: string) => void;
 }
 
-const CHECKS = ["pass", "fail", "warn", "error", "skip"] as const;
+const CHECKS = Object.keys(noChecks()) as readonly (keyof Checks)[];
+
+/** As records: each resource that is read, benchmark, policy or check, and workload that no report is about. */
+function answerOf(read: Coverage): DocumentAnswer {
+  const { reports, benchmarks, policies, uncovered = [] } = read;
+  const tallies = (record: string, tallies: ReadonlyMap<string, Checks>) =>
+    [...tallies].map(([name, checks]) => ({ record, name, ...checks }));
+  return {
+    document: coverageDocument(read),
+    columns: ["record", "source", "name", "state", "reports", "newest", "oldest", ...CHECKS],
+    records: [
+      ...reports.map(({ resource, checks, ...rest }) => ({
+        record: "resource",
+        name: resource,
+        ...rest,
+        ...checks,
+      })),
+      ...tallies("benchmark", benchmarks),
+      ...tallies("policy", policies),
+      ...uncovered.map((name) => ({ record: "unreported", name })),
+    ],
+  };
+}
 
 function cellsOf(checks: Checks): string[] {
   return CHECKS.map((verdict) => String(checks[verdict]));
@@ -56,7 +90,7 @@ function cellsOf(checks: Checks): string[] {
 const STATES = { absent: "not installed", forbidden: "no right to list" } as const;
 
 function printCoverage(
-  { reports, policies, uncovered }: Coverage,
+  { reports, benchmarks, policies, uncovered }: Coverage,
   { reader, now, print }: PrintOptions,
 ): void {
   const titles = CHECKS.map((verdict) => verdict.toUpperCase());
@@ -66,14 +100,15 @@ function printCoverage(
     table.add([source, resource, reported, ageOf(newest, now), ageOf(oldest, now), ...cellsOf(checks)]);
   }
   table.flush();
-  if (policies.size > 0) {
+  for (const [title, tallies] of [["BENCHMARK", benchmarks], ["POLICY OR CHECK", policies]] as const) {
+    if (tallies.size === 0) continue;
     print("\n");
-    const byPolicy = createTable(["POLICY OR CHECK", ...titles], reader.table);
-    const sorted = [...policies].sort(([one, left], [other, right]) =>
+    const byName = createTable([title, ...titles], reader.table);
+    const sorted = [...tallies].sort(([one, left], [other, right]) =>
       right.fail - left.fail || (one < other ? -1 : 1)
     );
-    for (const [name, checks] of sorted) byPolicy.add([name, ...cellsOf(checks)]);
-    byPolicy.flush();
+    for (const [name, checks] of sorted) byName.add([name, ...cellsOf(checks)]);
+    byName.flush();
   }
   if (uncovered === undefined) return;
   print(`\nNo report is about ${plural(uncovered.length, "workload")}${uncovered.length === 0 ? "" : ":"}\n`);

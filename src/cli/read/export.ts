@@ -7,11 +7,13 @@ import { EXCEPTIONS_UNREADABLE, listExceptions } from "../../read/exceptions.ts"
 import { type Finding, toFinding } from "../../read/finding.ts";
 import { readObservations } from "../../read/observations.ts";
 import type { Selection } from "../../read/selection.ts";
+import { parseTime } from "../../model/time.ts";
 import { clean } from "../../text/clean.ts";
 import { addCommand, type CommandContext, usage } from "../command.ts";
+import { plural } from "../output/problems.ts";
 import { EXPORT_FORMATS, type ExportFormat, FORMATS_WITH_COVERAGE, writeExport } from "./export_formats.ts";
 import { openExportFile } from "./export_file.ts";
-import { openReader, type Reader, type ReaderFlags, readerFlags, timeOf } from "./reader.ts";
+import { openReader, progressOf, type Reader, type ReaderFlags, readerFlags, timeOf } from "./reader.ts";
 
 interface ExportFlags extends ReaderFlags {
   readonly output?: ExportFormat;
@@ -98,7 +100,13 @@ export function exportFindings(program: Command, context: CommandContext): void 
         digest: createHash("sha256"),
         command: commandLineOf(context.args),
         at,
-        ...(flags.coverage && { coverage: await readCoverage(reader.api, selection) }),
+        ...(flags.coverage && {
+          coverage: await readCoverage(reader.api, {
+            namespace: selection.namespace,
+            settings: context.settings(),
+            onPage: progressOf(context.io, "reports and workloads"),
+          }),
+        }),
       });
       await file?.complete();
       if (file) context.io.stderr(`Wrote ${file.path}\n`);
@@ -119,10 +127,23 @@ function keepOf({ folder, keep }: ExportFlags): number | undefined {
 /** Exceptions are read when the first finding that one covers comes. */
 async function* findingsOf(reader: Reader, selection: Selection): AsyncGenerator<Finding[]> {
   const { api, reading, now } = reader;
+  const { openAtMs = Infinity } = selection;
+  let reopened = 0;
   let exceptions: ReadonlyMap<string, KubeObject> | undefined;
   for await (const page of readObservations(api, selection, reading)) {
     if (page.some(({ status }) => status?.exception)) exceptions ??= await exceptionsOf(reader);
-    yield page.map((observation) => toFinding(observation, { now, exceptions: exceptions ?? new Map() }));
+    const findings = page.map((each) => toFinding(each, { now, exceptions: exceptions ?? new Map() }));
+    reopened += findings.filter(({ reopenedAt }) => (parseTime(reopenedAt)?.ms ?? 0) > openAtMs).length;
+    yield findings;
+  }
+  // Only the last end is stored.
+  if (reopened > 0) {
+    reading.onNote?.(
+      `${
+        plural(reopened, "finding")
+      } may have been Resolved at that time: reported again later (reopened_at), and when it ` +
+        "had ended before is not stored",
+    );
   }
 }
 

@@ -1,7 +1,7 @@
 /** The formats of `export`: each takes findings page by page and prints a file that holds the command and a digest of its records. */
 import type { Hash } from "node:crypto";
 import { DAY_MS } from "../../model/time.ts";
-import type { Coverage } from "../../read/coverage.ts";
+import { type Coverage, coverageDocument } from "../../read/coverage.ts";
 import type { Finding } from "../../read/finding.ts";
 import { escapeJson } from "../../text/clean.ts";
 import { VERSION } from "../../version.ts";
@@ -52,11 +52,14 @@ const CSV_COLUMNS: readonly (readonly [title: string, cell: (finding: Finding) =
   ["last_seen", (finding) => finding.lastSeenAt],
   ["resolved_at", (finding) => finding.resolvedAt],
   ["resolved_reason", (finding) => finding.resolvedReason],
+  ["reopened_at", (finding) => finding.reopenedAt],
   ["days_open", daysOpenOf],
   ["occurrences", (finding) => String(finding.occurrences)],
   ["exception", (finding) => finding.exception],
   ["exception_reason", (finding) => finding.acceptedReason],
   ["exception_justification", (finding) => finding.justification],
+  ["exception_ticket", (finding) => finding.ticket],
+  ["exception_accepted_by", (finding) => finding.acceptedBy],
   ["accepted_since", (finding) => finding.acceptedSince],
   ["accepted_until", (finding) => finding.acceptedUntil],
   ["message", (finding) => finding.message],
@@ -65,7 +68,7 @@ const CSV_COLUMNS: readonly (readonly [title: string, cell: (finding: Finding) =
 
 /** Lines that begin with # are about the file. */
 async function writeCsv(pages: Pages, { print, digest, command, at, coverage }: ExportTarget): Promise<void> {
-  const { csvRecord } = await import("../output/csv.ts");
+  const { csvComment, csvRecord } = await import("../output/csv.ts");
   const record = (cells: readonly string[]) => {
     const text = csvRecord(cells);
     digest.update(text);
@@ -79,11 +82,11 @@ async function writeCsv(pages: Pages, { print, digest, command, at, coverage }: 
     head = "";
   }
   print(`${head}# ${count} records, sha256 ${digest.digest("hex")}\n`);
-  if (coverage) print(coverageLines(coverage).map((line) => `# ${line}\n`).join(""));
+  if (coverage) print(coverageLines(coverage).map(csvComment).join(""));
 }
 
-/** What was checked, one line a resource and a policy. */
-function coverageLines({ reports, policies, uncovered, missing }: Coverage): string[] {
+/** What was checked, one line for each resource, benchmark and policy. */
+function coverageLines({ reports, benchmarks, policies, uncovered, missing }: Coverage): string[] {
   const checks = (counts: object) =>
     Object.entries(counts).map(([verdict, count]) => `${verdict} ${count}`).join(", ");
   return [
@@ -93,6 +96,7 @@ function coverageLines({ reports, policies, uncovered, missing }: Coverage): str
         ? `${report.reports} reports, newest ${report.newest || "none"}, ${checks(report.checks)}`
         : report.state)
     ),
+    ...[...benchmarks].map(([name, counts]) => `checked: benchmark ${name}: ${checks(counts)}`),
     ...[...policies].map(([name, counts]) => `checked: ${name}: ${checks(counts)}`),
     ...(uncovered
       ? [`no report is about ${uncovered.length} workloads`, ...uncovered.map((name) => `unchecked: ${name}`)]
@@ -122,7 +126,7 @@ async function writeJson(
     head = "";
   }
   if (coverage) {
-    head += line({ record: "coverage", ...coverage, policies: Object.fromEntries(coverage.policies) });
+    head += line({ record: "coverage", ...coverageDocument(coverage) });
   }
   print(head + line({ record: "end", count, sha256: digest.digest("hex") }));
 }
@@ -166,7 +170,7 @@ async function writeSarif(
     }
     print("\n]}");
   }
-  const checked = coverage && { coverage: { ...coverage, policies: Object.fromEntries(coverage.policies) } };
+  const checked = coverage && { coverage: coverageDocument(coverage) };
   print(`\n], "properties": ${json({ sha256: digest.digest("hex"), ...checked })}}\n`);
 }
 

@@ -8,6 +8,7 @@ import {
   isObject,
   type Json,
   type JsonObject,
+  list,
   number,
   shapeOf,
   text,
@@ -154,8 +155,16 @@ function* fromReport(
   }
 }
 
-function reportSubject(report: JsonObject, namespace: string): Resource | undefined {
+/** The resource of results without one: the report's scope, else its owner. */
+export function reportSubject(report: JsonObject, namespace: string): Resource | undefined {
   return resourceIn(at(report, "scope"), namespace) ?? resourceIn(ownerOf(report), namespace);
+}
+
+/** The resources that a result names. */
+export function resultResources(result: Json, namespace: string): readonly Resource[] {
+  const [named = []] = [at(result, "resources"), at(result, "subjects")].map(list)
+    .filter(({ length }) => length > 0);
+  return named.flatMap((reference) => resourceIn(reference, namespace) ?? []);
 }
 
 function resourceIn(reference: Field, namespace: string): Resource | undefined {

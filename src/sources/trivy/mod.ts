@@ -253,7 +253,7 @@ const RESOURCE_NAMESPACE = PREFIXES.map((prefix) => `${prefix}.resource.namespac
 const CONTAINER_NAME = PREFIXES.map((prefix) => `${prefix}.container.name`);
 
 /** The resource of a report: from the labels, else the annotation with names that are invalid as label values, else the owner (old reports). */
-function reportedResource(report: JsonObject, origin: Origin): Resource {
+export function reportedResource(report: JsonObject, origin: Origin): Resource {
   const labels = at(report, "metadata", "labels");
   const owner = ownerOf(report);
   const kind = wordAt(labels, RESOURCE_KIND) || textAt(owner, "kind");
