@@ -203,8 +203,11 @@ Deno.test("why answers by one command why a finding is not there: which filter l
       "the document's expression is false.",
     "CVE-3": "At TIME Ingester zen-system/scanner spec.filters left out CVE-3 on Deployment/web of shop, " +
       "LOW from scanner: below a document's minSeverity.",
-    "CVE-4": "Phase Resolved since TIME. Its source no longer reports it.",
-    "CVE-7": "Phase Accepted. It ends when scanner no longer reports it.",
+    "CVE-4":
+      "Phase Resolved since TIME (SaidResolved). Its source no longer reports it. It is deleted after TIME " +
+      "(RESOLVED_TTL_SECONDS=2592000 since it was resolved)",
+    "CVE-7": "Phase Accepted. It ends when its tool says so, or it is deleted after TIME " +
+      "(ttlSecondsAfterCreation=604800 since it was last seen)",
     "CVE-6": "It is not among the last events that a filter or the storage budget left out.",
   };
   for (const [rule, sentence] of Object.entries(sentences)) {

@@ -1,5 +1,6 @@
 /** What scripts rely on: the keys of `-o json` of each reader, and that docs/reading.md names each of them. */
 import { assert, assertEquals } from "@std/assert";
+import { parse } from "yaml";
 import { isObject, type Json } from "../src/model/json.ts";
 import { readPage } from "./support/docs.ts";
 import { addFilters, startWorld, zen } from "./support/readers.ts";
@@ -35,7 +36,7 @@ const GOLDEN:
       "story[].row": ROW,
     }],
     [["diff", "--since", "72h", "-o", "json"], {
-      "": ["from", "to", "new", "accepted", "resolved", "expired"],
+      "": ["from", "to", "new", "reopened", "accepted", "resolved", "expired"],
       "new[]": ROW,
       "resolved[]": ROW,
     }],
@@ -55,10 +56,21 @@ const GOLDEN:
       ],
     }],
     [["coverage", "-o", "json"], {
-      "": ["reports", "policies", "missing"],
+      "": ["reports", "benchmarks", "policies", "missing"],
       "reports[]": ["source", "resource", "state", "reports", "newest", "oldest", "checks"],
       "reports[].checks": ["pass", "fail", "warn", "error", "skip"],
+      "benchmarks": [],
       "policies": [],
+    }],
+    [["why", "--rule", "CVE-2024-3094", "-n", "shop", "-o", "json"], {
+      "": ["observations", "said"],
+      "observations[]": [
+        ...["row", "detectedAt", "identity", "report", "end", "exceptions", "filters", "notes"],
+      ],
+      "observations[].row": ROW,
+      "observations[].report": ["state"],
+      "observations[].end": ["setting", "seconds", "deletedAfter", "said"],
+      "observations[].filters[]": ["document", "verdict", "detail"],
     }],
     [["get", "-o", "json"], { "": ["apiVersion", "kind", "items"] }],
     [["rule", "CVE-2024-3094", "-o", "json"], { "": ["apiVersion", "kind", "items"] }],
@@ -101,4 +113,54 @@ Deno.test("-o json of every reader has the documented keys, and docs/reading.md 
     .filter((each) => each.includes("fingerprint"));
   const exported = Object.keys(JSON.parse(line));
   assertEquals(ROW.filter((key) => !exported.includes(key)), []);
+});
+
+/** The readers that print one document. */
+const DOCUMENTS = [
+  ["top"],
+  ["workload", "web", "-n", "shop"],
+  ["diff", "--since", "72h"],
+  ["dropped"],
+  ["coverage"],
+];
+
+Deno.test("-o yaml of every reader is the document of -o json", async () => {
+  await using world = await startWorld();
+  await addFilters(world);
+  for (const args of [...DOCUMENTS, ["why", "--rule", "CVE-2024-3094", "-n", "shop"]]) {
+    const [inJson, inYaml] = [
+      await zen([...args, "-o", "json"], world),
+      await zen([...args, "-oyaml"], world),
+    ];
+    // YAML leaves out what a terminal must not see.
+    const shown = JSON.parse(inJson.out.replaceAll("\\u202e", ""));
+    assertEquals([inYaml.code, parse(inYaml.out)], [0, shown], args.join(" "));
+  }
+});
+
+Deno.test("-o csv of every reader is a table of equal records with the names of JSON's fields", async () => {
+  await using world = await startWorld();
+  await addFilters(world);
+  const records = async (args: readonly string[]) => {
+    const { code, out } = await zen([...args, "-o", "csv"], world);
+    assertEquals(code, 0, args.join(" "));
+    const [head = "", ...lines] = out.trimEnd().split("\n");
+    for (const line of lines) {
+      assertEquals([...line.matchAll(/"(?:[^"]|"")*"|[^,]+/g)].length, head.split(",").length, line);
+    }
+    return { head: head.split(","), lines };
+  };
+  for (const args of [...DOCUMENTS, ["get"], ["rule", "CVE-2024-3094", "--all"]]) {
+    const { lines } = await records(args);
+    assert(lines.length > 0, args.join(" "));
+  }
+  assertEquals((await records(["get"])).head, ROW);
+  const { head, lines } = await records(["get", "-n", "pay"]);
+  assertEquals(lines.length, 1);
+  assertEquals(lines[0]?.split(",")[head.indexOf("rule")], "disallow-latest-tag/require-image-tag");
+  assertEquals(lines[0]?.includes(`"'=HYPERLINK(`), true, "a formula is text");
+  assertEquals((await records(["diff", "--since", "72h"])).lines.map((line) => line.split(",")[0]), [
+    ...["new", "new", "new", "new"],
+    "resolved",
+  ]);
 });

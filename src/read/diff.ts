@@ -12,17 +12,25 @@ export interface Span {
 /** What happened to a row in a span. */
 export interface Changes {
   readonly isNew: boolean;
+  /** Reported again after it was Resolved. */
+  readonly isReopened: boolean;
   readonly isAccepted: boolean;
   readonly isResolved: boolean;
 }
 
-/** What happened to a row in a span: all of it, where it was found, accepted and resolved in it. */
+/** What happened to a row in a span: all of it, where several things happened in it. */
 export function changesOf(row: ObservationRow, span: Span): Changes {
   return {
     isNew: isIn(row.firstSeenAt, span),
+    isReopened: isIn(row.reopenedAt, span),
     isAccepted: isIn(row.acceptedSince, span),
     isResolved: row.phase === "Resolved" && isIn(row.resolvedAt, span),
   };
+}
+
+/** `resolved: ReportGone`: that a row was resolved, and why where that is known. */
+export function resolvedText({ resolvedReason }: Pick<ObservationRow, "resolvedReason">): string {
+  return ["resolved", resolvedReason].filter((part) => part !== "").join(": ");
 }
 
 /** Orders rows worst first, then by namespace and resource. */

@@ -4,6 +4,7 @@ import { CONFIG_MAPS } from "../kube/core_resources.ts";
 import { describeAccess } from "../kube/access.ts";
 import { at, isObject, type Json, list, textAt } from "../model/json.ts";
 import { formatTime, readTime } from "../model/time.ts";
+import { BUILT_IN, SOURCES } from "../sources/registry.ts";
 import { namespaceOf, type Source, type WatchedResource } from "../sources/source.ts";
 import type { SettingValues } from "../text/setting.ts";
 import { pagesOf, type Progress, type ReadApi, type ReadCounter } from "./pages.ts";
@@ -26,6 +27,11 @@ export interface ReportsOptions {
   /** Called as objects come. */
   readonly onPage?: ((progress: Progress) => void) | undefined;
   readonly counter?: ReadCounter;
+}
+
+/** The source whose reports name findings of this one: itself, or for an engine of policy reports the source that reads those. */
+export function reportingSource(name: string): Source | undefined {
+  return BUILT_IN.get(name) ?? SOURCES.find(({ reportsForOthers }) => reportsForOthers);
 }
 
 /** The places that hold reports of a source: of one namespace, or all, which also have those in no namespace. */

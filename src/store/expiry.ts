@@ -191,7 +191,10 @@ function* beating(rows: Iterable<Row>, beat: Beat): Generator<Row> {
 }
 
 /** The time at which the TTL of a finding begins; Infinity while the finding is reported or may be. */
-function livesFrom(row: Row, state: FindingState): number {
+export function livesFrom(
+  row: Pick<Row, "active" | "createdAt" | "lastSeenAt" | "resolvedAt">,
+  state: FindingState,
+): number {
   if (state === "unknown") return Infinity;
   if (!row.active) return row.resolvedAt;
   switch (state) {

@@ -1,17 +1,18 @@
 /** `dropped`: what filters left out lately, and by which document. */
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
 import type { Drop } from "../../filters/drops.ts";
 import { filterStatusName } from "../../filters/filter_status.ts";
 import { parseTime } from "../../model/time.ts";
 import { type Dropped, readDropped, type StatusPlaces } from "../../read/drops.ts";
 import type { Settings } from "../../settings.ts";
-import { addCommand, type CommandContext } from "../command.ts";
+import { addCommand, type CommandContext, outputFlag } from "../command.ts";
+import { DOCUMENT_FORMATS, type DocumentFormat, printAnswer } from "../output/document.ts";
 import { createTable } from "../output/table.ts";
 import { openReader, type Reader, type ReaderFlags, scopeFlags, timeOf } from "./reader.ts";
 
 interface DroppedFlags extends ReaderFlags {
   readonly since?: string;
-  readonly output?: "json" | "csv";
+  readonly output?: DocumentFormat;
 }
 
 /** A drop and the document that it is of. */
@@ -47,10 +48,9 @@ export function dropped(program: Command, context: CommandContext): void {
       "namespace of the filters; what you may not read is named and left out. zen-watcher adds to a status within seconds, " +
       "and then at most every 30 s.\n",
   });
-  scopeFlags(command)
+  outputFlag(scopeFlags(command), DOCUMENT_FORMATS)
     .option("--source <source>", "source of the events")
     .option("--since <time>", "left out then or later: 24h, 7d, 2026-11-01, or RFC 3339")
-    .addOption(new Option("-o, --output <format>", "format of the output").choices(["json", "csv"]))
     .action(async (flags: DroppedFlags) => {
       const { since } = flags;
       const now = context.io.now();
@@ -90,16 +90,13 @@ async function print(
   { drops, read }: { readonly drops: readonly PlacedDrop[]; readonly read: Dropped },
   { flags, reader, context: { io } }: PrintOptions,
 ): Promise<void> {
-  if (flags.output === "json") {
-    const { render } = await import("../output/structured.ts");
+  if (flags.output) {
     const documents = read.documents.map(({ lastDrops: _, ...document }) => document);
-    return io.stdout(render({ documents, drops, missing: read.missing }, "json"));
-  }
-  if (flags.output === "csv") {
-    const { csvRecord } = await import("../output/csv.ts");
-    io.stdout(csvRecord(CSV_FIELDS));
-    for (const drop of drops) io.stdout(csvRecord(CSV_FIELDS.map((field) => drop[field] ?? "")));
-    return;
+    return await printAnswer({
+      document: { documents, drops, missing: read.missing },
+      columns: CSV_FIELDS,
+      records: drops.map((drop) => ({ ...drop })),
+    }, { format: flags.output, print: io.stdout });
   }
   printTables({ drops, read }, reader);
   if (drops.length === 0) io.stderr("No status shows an event that was left out.\n");

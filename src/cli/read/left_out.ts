@@ -2,7 +2,7 @@
 import { compileChecks, toSubject } from "../../filters/checks.ts";
 import type { FilterDocument } from "../../filters/filter.ts";
 import { hasStatus, type KubeApi } from "../../kube/api.ts";
-import { compileMapped } from "../../mapped/compile.ts";
+import { compileMapped, type MappedInput } from "../../mapped/compile.ts";
 import { errorMessage } from "../../model/error_message.ts";
 import { workloadOf } from "../../model/identity.ts";
 import { FILTER_REASON_MEANINGS } from "../../model/outcome.ts";
@@ -76,7 +76,9 @@ async function filterLines(api: KubeApi, { settings, rule, namespace }: Question
   let documents: readonly FilterDocument[];
   let unread: readonly string[];
   try {
-    ({ documents, unread } = await documentsInForce(api, { settings, namespace }));
+    const config = await configInForce(api, { settings, namespace });
+    documents = config.documents;
+    unread = config.unread.map((line) => `  ${line}`);
   } catch (error) {
     return [`  ${unreadableFilters(error)}`];
   }
@@ -108,23 +110,32 @@ async function filterLines(api: KubeApi, { settings, rule, namespace }: Question
   return [...certain, ...may, ...unread];
 }
 
-/** The filter documents in force, and a line for each right that the user lacks to read more. */
-export interface DocumentsInForce {
+/** The configuration in force, as far as it decides about events. */
+export interface ConfigInForce {
+  /** Filters of the ConfigMap, of ObservationFilters and of Ingesters. */
   readonly documents: readonly FilterDocument[];
+  /** How payloads of each mapped source arrive. */
+  readonly inputs: ReadonlyMap<string, ReadonlySet<MappedInput["type"]>>;
+  /** A sentence for each right that the user lacks to read more. */
   readonly unread: readonly string[];
 }
 
-/** Reads the filter documents in force: of the ConfigMap, of ObservationFilters and of Ingesters. */
-export async function documentsInForce(api: KubeApi, options: LiveConfigOptions): Promise<DocumentsInForce> {
+/** Reads the configuration in force. */
+export async function configInForce(api: KubeApi, options: LiveConfigOptions): Promise<ConfigInForce> {
   const { filters, mapped, missing } = await readLiveConfig(api, options);
-  const own = mapped.flatMap((object): FilterDocument[] => {
+  const documents = [...filters];
+  const inputs = new Map<string, Set<MappedInput["type"]>>();
+  for (const object of mapped) {
     const compiled = compileMapped(object);
-    if (!compiled.ok || !compiled.value.filters) return [];
-    const { source, filters: block, mapping } = compiled.value;
+    if (!compiled.ok) continue;
+    const { source, input, filters: block, mapping } = compiled.value;
+    if (mapping) inputs.set(source, (inputs.get(source) ?? new Set()).add(input.type));
     const id = `Ingester ${object.metadata.namespace}/${object.metadata.name}`;
-    return [{ name: `${id} spec.filters`, source, block, ...(mapping ? {} : { door: id }) }];
-  });
-  return { documents: [...filters, ...own], unread: missing.map((what) => `  Not looked at: ${what}.`) };
+    if (block) {
+      documents.push({ name: `${id} spec.filters`, source, block, ...(mapping ? {} : { door: id }) });
+    }
+  }
+  return { documents, inputs, unread: missing.map((what) => `Not looked at: ${what}.`) };
 }
 
 /** Why filters cannot be read, with the right that is missing. */

@@ -1,7 +1,7 @@
 /** Observations one a line: as a table for people, or as `-o` asks. */
 import { SEVERITIES } from "../../model/observation.ts";
 import { readObservations } from "../../read/observations.ts";
-import { type ObservationRow, resourceNameOf, toRow } from "../../read/row.ts";
+import { type ObservationRow, resourceNameOf, ROW_FIELDS, toRow } from "../../read/row.ts";
 import type { Selection } from "../../read/selection.ts";
 import type { StoredObservation } from "../../store/observations.ts";
 import { escapeJson } from "../../text/clean.ts";
@@ -10,7 +10,7 @@ import { createTable, type Table } from "../output/table.ts";
 import { ageOf, type Reader } from "./reader.ts";
 
 /** What `-o` takes where a command prints Observations. */
-export const LINE_FORMATS = ["wide", "name", "json", "yaml"] as const;
+export const LINE_FORMATS = ["wide", "name", "json", "yaml", "csv"] as const;
 export type LineFormat = typeof LINE_FORMATS[number];
 
 /** Takes pages of Observations and prints them. */
@@ -38,6 +38,17 @@ export async function printerOf({ output, io, reader, all }: PrinterOptions): Pr
       const { render } = await import("../output/structured.ts");
       return {
         page: (observations) => observations.forEach((each) => io.stdout(`---\n${render(each, "yaml")}`)),
+        flush: () => {},
+        end: () => {},
+      };
+    }
+    case "csv": {
+      const { csvRecord } = await import("../output/csv.ts");
+      io.stdout(csvRecord(ROW_FIELDS));
+      const record = (row: ObservationRow) => csvRecord(ROW_FIELDS.map((field) => String(row[field])));
+      return {
+        page: (observations) =>
+          io.stdout(observations.map((each) => record(toRow(each, { now: io.now() }))).join("")),
         flush: () => {},
         end: () => {},
       };

@@ -5,13 +5,14 @@ import { readObservations } from "../../read/observations.ts";
 import { toRow } from "../../read/row.ts";
 import { activeOf, type Group, type Grouping, GROUPINGS, Top } from "../../read/top.ts";
 import { addCommand, type CommandContext, outputFlag, usage } from "../command.ts";
+import { DOCUMENT_FORMATS, type DocumentFormat, printAnswer } from "../output/document.ts";
 import { createTable } from "../output/table.ts";
 import { ageOf, openReader, type Reader, type ReaderFlags, readerFlags, timeOf } from "./reader.ts";
 
 interface TopFlags extends ReaderFlags {
   readonly since: string;
   readonly limit: string;
-  readonly output?: "json";
+  readonly output?: DocumentFormat;
 }
 
 /** Adds the command `top`. */
@@ -28,7 +29,7 @@ export function top(program: Command, context: CommandContext): void {
       ["top images --severity HIGH+ --since 7d", "images by their HIGH and CRITICAL findings"],
     ],
   });
-  outputFlag(readerFlags(command), ["json"])
+  outputFlag(readerFlags(command), DOCUMENT_FORMATS)
     .addArgument(new Argument("[grouping]", "what to count by").choices(GROUPINGS).default("workloads"))
     .option("--since <time>", "what counts as new and resolved: 24h, 7d, 2026-11-01, or RFC 3339", "24h")
     .option("--limit <count>", "lines at most; 0 for all", "20")
@@ -45,9 +46,14 @@ export function top(program: Command, context: CommandContext): void {
       }
       const groups = counted.groups();
       const shown = groups.slice(0, Number(flags.limit) || undefined);
-      if (flags.output === "json") {
-        const { render } = await import("../output/structured.ts");
-        context.io.stdout(render({ by, since: new Date(sinceMs).toISOString(), groups: shown }, "json"));
+      if (flags.output) {
+        await printAnswer({
+          document: { by, since: new Date(sinceMs).toISOString(), groups: shown },
+          columns: ["name", ...SEVERITIES, "active", "tools", "new", "resolved", "oldest"],
+          records: shown.map(({ counts, ...group }) => {
+            return { ...group, ...counts, active: activeOf({ counts }), tools: group.tools.join(" ") };
+          }),
+        }, { format: flags.output, print: context.io.stdout });
       } else printGroups(shown, { by, now, reader });
       if (groups.length === 0) context.io.stderr("No Observation is found.\n");
       if (shown.length < groups.length && flags.output === undefined) {

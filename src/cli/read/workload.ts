@@ -3,15 +3,17 @@ import type { Command } from "commander";
 import { workloadOf } from "../../model/identity.ts";
 import { SEVERITIES } from "../../model/observation.ts";
 import { readObservations } from "../../read/observations.ts";
-import { type ObservationRow, resourceNameOf, toRow } from "../../read/row.ts";
+import { type ObservationRow, resourceNameOf, ROW_FIELDS, toRow } from "../../read/row.ts";
+import { resolvedText } from "../../read/diff.ts";
 import { storyOf } from "../../read/story.ts";
 import { addCommand, type CommandContext, outputFlag } from "../command.ts";
+import { DOCUMENT_FORMATS, type DocumentFormat, printAnswer } from "../output/document.ts";
 import { createTable } from "../output/table.ts";
 import { openReader, type Reader, type ReaderFlags, readerFlags, timeOf } from "./reader.ts";
 
 interface WorkloadFlags extends ReaderFlags {
   readonly since?: string;
-  readonly output?: "json";
+  readonly output?: DocumentFormat;
 }
 
 /** Adds the command `workload`. */
@@ -20,13 +22,13 @@ export function workload(program: Command, context: CommandContext): void {
     name: "workload <workload>",
     summary: "tell the story of a workload over all tools, in order of time",
     description:
-      "Shows what all tools found on a workload and its Pods and what was resolved, in order of time.",
+      "Shows what all tools found on a workload and its Pods, and what was reopened, accepted and resolved, in order of time.",
     examples: [
       ["workload web -n shop", "everything about it"],
       ["workload web -n shop --severity HIGH+ --since 7d", "the worst of a week"],
     ],
   });
-  outputFlag(readerFlags(command), ["json"])
+  outputFlag(readerFlags(command), DOCUMENT_FORMATS)
     .option("--since <time>", "what happened since: 24h, 7d, 2026-11-01, or RFC 3339")
     .action(async (name: string, flags: WorkloadFlags) => {
       const sinceMs = flags.since === undefined
@@ -35,9 +37,12 @@ export function workload(program: Command, context: CommandContext): void {
       using reader = await openReader(flags, context);
       const rows = await rowsOf(name, reader);
       const story = storyOf(rows).filter(({ at }) => Date.parse(at) >= sinceMs);
-      if (flags.output === "json") {
-        const { render } = await import("../output/structured.ts");
-        context.io.stdout(render({ workload: name, story }, "json"));
+      if (flags.output) {
+        await printAnswer({
+          document: { workload: name, story },
+          columns: ["at", "what", ...ROW_FIELDS],
+          records: story.map(({ at, what, row }) => ({ at, what, ...row })),
+        }, { format: flags.output, print: context.io.stdout });
         return await context.finish(0);
       }
       if (rows.length === 0) {
@@ -50,7 +55,17 @@ export function workload(program: Command, context: CommandContext): void {
       for (const { at, what, row } of story) {
         const { namespace, severity, source, rule, eventType, message } = row;
         const time = `${at.slice(0, 10)} ${at.slice(11, 19)}`;
-        table.add([time, namespace, what, severity, source, rule || eventType, resourceNameOf(row), message]);
+        const happened = what === "resolved" ? resolvedText(row) : what;
+        table.add([
+          time,
+          namespace,
+          happened,
+          severity,
+          source,
+          rule || eventType,
+          resourceNameOf(row),
+          message,
+        ]);
       }
       table.flush();
       await context.finish(0);

@@ -57,7 +57,7 @@ const IDENTITY = [
 ];
 
 /** Engines that write policy reports and whose results are stored under the engine's name. */
-const REPORT_ENGINES = words(
+export const REPORT_ENGINES = words(
   "REPORT_ENGINES",
   "kubearmor,kubewarden,jspolicy,tracee,neuvector",
   "Engines named by policy reports that are sources of their own, comma-separated; any other is policy-report",
