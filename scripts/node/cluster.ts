@@ -451,6 +451,9 @@ function kubeletConfiguration(
     nodeStatusUpdateFrequency: "4s",
     nodeLeaseDurationSeconds: 12,
     evictionHard: { "memory.available": "100Mi", "nodefs.available": "1Gi", "imagefs.available": "1Gi" },
+    // Never collect images: they exist here alone, and a machine's disk may be nearly full.
+    imageGCHighThresholdPercent: 100,
+    imageGCLowThresholdPercent: 99,
   };
 }
 

@@ -25,7 +25,7 @@ import { eventually } from "../support/eventually.ts";
 import { Shell } from "../support/shell.ts";
 import { openWorkplace } from "../support/workplace.ts";
 import { AlertLoad } from "./load.ts";
-import { NAME, NAMESPACE, type Pod, Release, Usage } from "./release.ts";
+import { NAME, NAMESPACE, type Pod, podStates, Release, Usage } from "./release.ts";
 
 const images = Deno.env.get(IMAGES_VARIABLE);
 const skipped = images ? undefined : Deno.env.get(SKIP_VARIABLE) ?? "start it with deno task test:node";
@@ -461,6 +461,7 @@ async function podIn(namespace: string): Promise<number> {
   const uid = isObject(created.metadata) ? String(created.metadata.uid) : "";
   return await eventually("the Pod to run", async () => (await release!.processes({ uid }, "pause"))[0], {
     timeoutMs: 60_000,
+    found: () => podStates(cluster!, namespace),
   });
 }
 

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { CGROUP_ROOT } from "../../scripts/node/machine.ts";
 import { type NodeCluster, objects } from "../../scripts/node/cluster.ts";
 import { run } from "../../scripts/support/run.ts";
-import { isObject, type JsonObject } from "../../src/model/json.ts";
+import { at, isObject, type JsonObject } from "../../src/model/json.ts";
 import { alertedPods } from "../support/alerts.ts";
 import { eventually } from "../support/eventually.ts";
 
@@ -82,7 +82,7 @@ export class Release {
       return observedGeneration === metadata.generation &&
         [updatedReplicas, readyReplicas, replicas].every((count) => count === spec.replicas) &&
         await this.#onlyReady(Number(spec.replicas));
-    }, { timeoutMs: READY_TIMEOUT_MS });
+    }, { timeoutMs: READY_TIMEOUT_MS, found: () => podStates(this.cluster, this.namespace) });
   }
 
   /** True where there are so many Pods, all of them Ready and none of them going. */
@@ -256,6 +256,36 @@ async function containersOf(hierarchy: string, uid: string): Promise<string[]> {
     }
   }
   return found;
+}
+
+/** The nodes, the Pods of a namespace and its last Warnings, a line each: why a Pod does not run. */
+export async function podStates(cluster: NodeCluster, namespace: string): Promise<string> {
+  const lines: string[] = [];
+  for (const path of ["nodes", `namespaces/${namespace}/pods`]) {
+    const { body } = await cluster.expect("GET", `/api/v1/${path}`);
+    for (const { kind, metadata, spec, status } of objects(body.items)) {
+      lines.push(
+        JSON.stringify({
+          kind,
+          name: at(metadata, "name"),
+          spec: { taints: at(spec, "taints"), node: at(spec, "nodeName") },
+          status: {
+            phase: at(status, "phase"),
+            conditions: at(status, "conditions"),
+            containers: at(status, "containerStatuses"),
+          },
+        }),
+      );
+    }
+  }
+  const { body } = await cluster.expect("GET", `/api/v1/namespaces/${namespace}/events?limit=500`);
+  const warnings = objects(body.items).filter(({ type }) => type === "Warning").slice(-10);
+  return [
+    ...lines,
+    ...warnings.map(({ reason, message, involvedObject }) =>
+      `${at(involvedObject, "name")}: ${reason}: ${message}`
+    ),
+  ].join("\n");
 }
 
 function podOf({ metadata, spec, status }: JsonObject): Pod {
