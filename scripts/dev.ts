@@ -1,5 +1,5 @@
 import { startPage } from "../src/ui/mod.ts";
-import { environment } from "../src/settings.ts";
+import { environment, readSettings } from "../src/settings.ts";
 import { openSampleCluster } from "./support/cluster.ts";
 import { startController } from "./support/controller.ts";
 import { createNamespaces, feedSamples, installCrds } from "./support/feed.ts";
@@ -46,6 +46,7 @@ async function dev(flags: DevFlags): Promise<void> {
   await using page = await startPage({
     api: cluster.api,
     connection: cluster.connection,
+    settings: readSettings(environment),
     port: 0,
     onAddress: (address) => print(`The page: ${address}\n`),
   });

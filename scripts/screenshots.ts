@@ -2,6 +2,7 @@ import type { Page } from "playwright-core";
 import { isObject } from "../src/model/json.ts";
 import { OBSERVATION_EXCEPTIONS } from "../src/exceptions/kind.ts";
 import type { KubeApi, KubeObject } from "../src/kube/api.ts";
+import { environment, readSettings } from "../src/settings.ts";
 import { OBSERVATIONS } from "../src/store/mod.ts";
 import { startPage } from "../src/ui/mod.ts";
 import { openSampleCluster } from "./support/cluster.ts";
@@ -80,6 +81,7 @@ async function main(): Promise<void> {
   await using server = await startPage({
     api,
     connection: { ...cluster.connection, context: "demo" },
+    settings: readSettings(environment),
     port: 0,
     onAddress: (printed) => address = printed,
   });

@@ -286,6 +286,51 @@ Deno.test("ui's numbers are those of the lists behind them", async () => {
   }
 });
 
+Deno.test("ui says when each source made its newest report, of all or of one namespace", async () => {
+  await using world = await startWorld();
+  const trivy = (name: string, namespace: string, updateTimestamp: string) => ({
+    apiVersion: "aquasecurity.github.io/v1alpha1",
+    kind: "VulnerabilityReport",
+    metadata: { name, namespace },
+    report: { updateTimestamp, vulnerabilities: [] },
+  });
+  const seconds = Date.parse(at(5)) / 1_000;
+  await world.create([
+    trivy("web", "shop", "2026-11-21T04:00:00Z"),
+    trivy("pay", "pay", "2026-11-22T05:00:00Z"),
+    trivy("old", "shop", "2026-11-20T04:00:00Z"),
+    {
+      apiVersion: "wgpolicyk8s.io/v1alpha2",
+      kind: "PolicyReport",
+      metadata: { name: "web", namespace: "shop" },
+      results: [{ policy: "p", result: "pass", timestamp: { seconds, nanos: 0 } }],
+    },
+  ]);
+  const read = async (ui: Ui) => {
+    await ui.listed();
+    assertEquals((await ui.state()).reports.readAt, "", "no page has shown the overview yet");
+    await ui.call("/api/overview");
+    const { reports } = await eventually("the reports", async () => {
+      const state = await ui.state();
+      return state.reports.readAt !== "" && state;
+    });
+    return reports;
+  };
+  await using all = await openUi(world.server.url);
+  assertEquals(await read(all), {
+    newest: { trivy: "2026-11-22T05:00:00Z", kyverno: at(5) },
+    read: 4,
+    readAt: at(0),
+    missing: [],
+    cut: [],
+  });
+  using _denied = world.server.faults.add({ path: "/policyreports", effect: { kind: "deny" } });
+  await using one = await openUi(world.server.url, { namespace: "shop" });
+  const { newest, missing } = await read(one);
+  assertEquals(newest, { trivy: "2026-11-21T04:00:00Z" });
+  assertEquals(missing, ["list policyreports.wgpolicyk8s.io"]);
+});
+
 Deno.test("ui marks a workload with a runtime alert and a weakness", async () => {
   await using world = await startWorld();
   const pod = { apiVersion: "v1", kind: "Pod", name: "web-7d4b9c6f5b-x2x4z", namespace: "shop" };

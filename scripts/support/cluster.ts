@@ -1,14 +1,14 @@
 /** The cluster a script works on: the embedded development API server, one named explicitly, or the user's own. */
-import { type Connection, fixedConnection, type KubeApi, NetworkError } from "../../src/kube/api.ts";
+import { type Connection, fixedConnection, NetworkError } from "../../src/kube/api.ts";
 import { type ClusterChoice, findConnection, kubeconfigConnection } from "../../src/kube/auth/kubeconfig.ts";
-import { createKubeClient } from "../../src/kube/client.ts";
+import { createKubeClient, type KubeClient } from "../../src/kube/client.ts";
 import { startDevCluster } from "../../src/devcluster/mod.ts";
 import { errorMessage } from "../../src/model/error_message.ts";
 import { environment } from "../../src/settings.ts";
 
 /** A cluster that answered. */
 export interface Cluster extends AsyncDisposable {
-  readonly api: KubeApi;
+  readonly api: KubeClient;
   readonly connection: Connection;
   readonly description: string;
 }

@@ -27,6 +27,7 @@ export interface ReportsOptions {
   /** Called as objects come. */
   readonly onPage?: ((progress: Progress) => void) | undefined;
   readonly counter?: ReadCounter;
+  readonly signal?: AbortSignal;
 }
 
 /** The source whose reports name findings of this one: itself, or for an engine of policy reports the source that reads those. */
@@ -71,7 +72,7 @@ export function placeRight({ versions: [{ group, plural: resource }], namespace 
 export async function readReports(
   api: ReadApi,
   { versions, namespace, labelSelector }: ReportPlace,
-  { take, onPage, counter }: ReportsOptions & { readonly take: (report: KubeObject) => boolean | void },
+  { take, onPage, ...options }: ReportsOptions & { readonly take: (report: KubeObject) => boolean | void },
 ): Promise<ReportState> {
   for (const type of versions) {
     const state = await readObjects(api, type, {
@@ -79,7 +80,7 @@ export async function readReports(
       ...(namespace !== undefined && { namespace }),
       ...(labelSelector !== undefined && { labelSelector }),
       ...(onPage && { onPage }),
-      ...(counter && { counter }),
+      ...options,
     });
     if (state !== "absent") return state;
   }

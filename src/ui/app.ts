@@ -90,6 +90,7 @@ export function createPageApp(options: PageAppOptions): HttpApp {
   app.get("/api/state", (c) => c.json(live.state()));
   app.get("/api/events", (c) => c.body(streams.open(), 200, { "content-type": "text/event-stream" }));
   app.get("/api/overview", (c) => {
+    live.reports.shown();
     const nowMs = now();
     return c.json(overviewOf(rows, { nowMs, expiringExceptions: exceptions.expiringSoon(nowMs) }));
   });

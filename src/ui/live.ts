@@ -1,17 +1,20 @@
 /** Keeps Observations and exceptions in view with the user's rights, and says how far and how well. */
 import { OBSERVATION_EXCEPTIONS } from "../exceptions/kind.ts";
 import { OBSERVATION_FILTERS } from "../filters/observation_filters.ts";
-import { type KubeApi, type KubeObject, resourceName } from "../kube/api.ts";
+import { type KubeObject, resourceName } from "../kube/api.ts";
 import { readyOf } from "../kube/conditions.ts";
 import { every } from "../kube/retry.ts";
 import { watch, type WatchEvent, type WatchState, type WatchTuning } from "../kube/watch.ts";
 import { ChangeSignal } from "../model/change_signal.ts";
 import { errorMessage } from "../model/error_message.ts";
 import { formatTime } from "../model/time.ts";
+import type { ReadApi } from "../read/pages.ts";
 import { subjectNamespaceOf } from "../read/row.ts";
 import { OBSERVATIONS, type StoredObservation } from "../store/observations.ts";
 import { KeptExceptions } from "./exceptions.ts";
+import type { SettingValues } from "../text/setting.ts";
 import type { State } from "./protocol.ts";
+import { ReportTimes } from "./report_times.ts";
 import { Rights } from "./rights.ts";
 import { KeptRows, MAX_ROWS } from "./rows.ts";
 
@@ -23,7 +26,8 @@ const TICK_MS = 2_000;
 const SLEPT_MS = 20_000;
 
 export interface LiveOptions {
-  readonly api: KubeApi;
+  readonly api: ReadApi;
+  readonly settings: SettingValues;
   /** The name of the kubeconfig's context, or where the cluster was found. */
   readonly context: string;
   /** The API server's address. */
@@ -49,6 +53,7 @@ export class LiveView {
   /** Raised at each change of `state`. */
   readonly changed = new ChangeSignal();
   readonly rights: Rights;
+  readonly reports: ReportTimes;
   readonly #options: LiveOptions;
   /** By what they are about; see `#note`. */
   readonly #notes = new Map<string, string>();
@@ -63,6 +68,7 @@ export class LiveView {
     this.#options = options;
     this.#namespace = options.namespace;
     this.rights = new Rights(options.api);
+    this.reports = new ReportTimes({ ...options, changed: this.changed });
     this.#live = { connected: true, since: formatTime(options.now()) };
   }
 
@@ -82,6 +88,7 @@ export class LiveView {
       live: this.#live,
       revision: this.rows.revision + this.#otherChanges,
       mayAccept: this.rights.mayCreate,
+      reports: this.reports.known,
     };
   }
 
@@ -94,6 +101,8 @@ export class LiveView {
       lastMs = nowMs;
       if (this.rows.endExceptions(nowMs)) this.changed.raise();
       this.#askRights(signal);
+      // After the first list, which comes first.
+      if (this.#listed.done) void this.reports.refresh(this.#namespace, signal);
     }, { signal });
     await Promise.all([ticking, this.#follow(signal)]);
   }

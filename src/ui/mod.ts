@@ -1,7 +1,9 @@
 /** The page: its server part on the loopback address, with the user's own rights. */
 import { listen } from "../http/server.ts";
-import type { Connection, KubeApi } from "../kube/api.ts";
+import type { Connection } from "../kube/api.ts";
 import type { WatchTuning } from "../kube/watch.ts";
+import type { ReadApi } from "../read/pages.ts";
+import type { SettingValues } from "../text/setting.ts";
 import { createPageApp } from "./app.ts";
 import { LiveView } from "./live.ts";
 import { pageFiles } from "./page_files.ts";
@@ -13,8 +15,9 @@ const MAX_CONNECTIONS = 64;
 const REQUEST_TIMEOUT_MS = 30_000;
 
 export interface PageOptions {
-  readonly api: KubeApi;
+  readonly api: ReadApi;
   readonly connection: Connection;
+  readonly settings: SettingValues;
   /** `-n`: what belongs to this namespace alone, wherever it is stored. */
   readonly namespace?: string | undefined;
   /** 0: any free one. */
@@ -36,11 +39,12 @@ export interface PageServer extends AsyncDisposable {
 
 /** Listens on 127.0.0.1 and begins to list. Rejects where the port cannot be had. */
 export async function startPage(options: PageOptions): Promise<PageServer> {
-  const { api, connection, namespace, port, now = () => Date.now(), onAddress, tuning } = options;
+  const { api, connection, settings, namespace, port, now = () => Date.now(), onAddress, tuning } = options;
   const { server } = await connection.endpoint();
   const stop = new AbortController();
   const live = new LiveView({
     api,
+    settings,
     context: connection.context ?? connection.description,
     server,
     namespace,

@@ -28,6 +28,21 @@ export interface State {
   readonly revision: number;
   /** Namespaces in which the user may create exceptions; "*": all. */
   readonly mayAccept: readonly string[];
+  /** The sources' own reports, which are read while a page shows the overview. */
+  readonly reports: {
+    /** When each source made its newest one. */
+    readonly newest: Readonly<Record<string, string>>;
+    /** How many were read: so far, or in all. */
+    readonly read: number;
+    /** When that was; "" until all were read for the first time. */
+    readonly readAt: string;
+    /** Rights that are missing: `list vulnerabilityreports.aquasecurity.github.io`. */
+    readonly missing: readonly string[];
+    /** Sources with more reports of a kind than are read. */
+    readonly cut: readonly string[];
+    /** Why they could not be read. */
+    readonly problem?: string;
+  };
 }
 
 /**

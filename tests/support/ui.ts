@@ -4,6 +4,7 @@ import { assertEquals } from "@std/assert";
 import { fixedConnection } from "../../src/kube/api.ts";
 import { createKubeClient, type KubeClient } from "../../src/kube/client.ts";
 import { backoff } from "../../src/kube/retry.ts";
+import { readSettings } from "../../src/settings.ts";
 import type { State } from "../../src/ui/protocol.ts";
 import { type PageOptions, type PageServer, startPage } from "../../src/ui/mod.ts";
 import { eventually } from "./eventually.ts";
@@ -107,6 +108,7 @@ export async function openUi(
   const page = await startPage({
     api,
     connection,
+    settings: readSettings(() => undefined),
     port: 0,
     now: () => NOW,
     onAddress: (address) => addresses.push(address),

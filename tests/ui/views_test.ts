@@ -118,6 +118,26 @@ Deno.test("page: the overview's figures are those of what is stored, and each le
   tab.assertQuiet();
 });
 
+Deno.test("page: the overview says when each source made its newest report, and which reports the user may not list", async () => {
+  await using tab = await openTab({
+    through: async (world) => {
+      await world.create([{
+        apiVersion: "aquasecurity.github.io/v1alpha1",
+        kind: "VulnerabilityReport",
+        metadata: { name: "web", namespace: "shop" },
+        report: { updateTimestamp: hoursAgo(3), vulnerabilities: [] },
+      }]);
+      world.server.faults.add({ verb: "list", path: "/policyreports", effect: { kind: "deny" } });
+      return world.server.url;
+    },
+  });
+  const note = tab.page.locator(".panel .note", { hasText: "Newest reports: trivy 3 h ago." });
+  await note.waitFor();
+  assertStringIncludes(await note.innerText(), "You may not list policyreports.wgpolicyk8s.io");
+  assertEquals(await tab.violations(), []);
+  tab.assertQuiet();
+});
+
 Deno.test("page: a chart is a picture with a title, and its figures are in a table", async () => {
   await using tab = await openTab();
   const { page } = tab;

@@ -40,7 +40,8 @@ async function serve(flags: UiFlags, { io, settings }: CommandContext): Promise<
   const port = /^\d{1,5}$/.test(flags.port) ? Number(flags.port) : NaN;
   if (!(port <= 65_535)) throw usage("ui", `expected --port to be a port, received "${flags.port}"`);
   const { startPage } = await import("../../ui/mod.ts");
-  const connection = await connectionOf(flags, settings());
+  const values = settings();
+  const connection = await connectionOf(flags, values);
   if (connection.context === undefined) {
     throw new CommandError(
       "Cannot serve the page: this is a Pod, whose rights are not a user's. Run zen-watcher ui on your own machine",
@@ -55,6 +56,7 @@ async function serve(flags: UiFlags, { io, settings }: CommandContext): Promise<
     await using page = await startPage({
       api,
       connection,
+      settings: values,
       namespace: flags.namespace,
       port,
       onAddress: (fresh) => io.stdout(`${address = fresh}\n`),

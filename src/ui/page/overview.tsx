@@ -21,7 +21,13 @@ export function OverviewView() {
     <>
       <ViewHead title="Overview" />
       <Loaded answer={answer}>
-        {(overview) => overview.total === 0 ? <NothingStored /> : <Panels overview={overview} />}
+        {(overview) =>
+          overview.total > 0 ? <Panels overview={overview} /> : (
+            <>
+              <NothingStored />
+              <NewestReports />
+            </>
+          )}
       </Loaded>
     </>
   );
@@ -143,7 +149,34 @@ function SourcesPanel({ overview }: { readonly overview: Overview }) {
           ))}
         </tbody>
       </table>
+      <NewestReports />
     </Panel>
+  );
+}
+
+/** When each source made its newest report; its line is there before the times are, so that nothing moves. */
+function NewestReports() {
+  const reports = state.value?.reports;
+  if (!reports) return null;
+  const { newest, read, readAt, missing, cut, problem } = reports;
+  const times = Object.entries(newest).sort(([, one], [, other]) => one < other ? 1 : -1);
+  return (
+    <p class="note">
+      Newest reports: {times.map(([source, at], index) => (
+        <span key={source}>
+          {index > 0 && ", "}
+          {source} <Time at={at} />
+        </span>
+      ))}
+      {readAt !== "" ? times.length === 0 && "none" : ` reading, ${numberText(read)} so far`}.
+      {problem && ` ${problem}.`}
+      {cut.length > 0 && ` Of ${cut.join(" and ")} not all reports are read.`}
+      {missing.length > 0 && (
+        <span title={missing.join(", ")}>
+          {` You may not ${missing[0]}${missing.length > 1 ? `, nor ${missing.length - 1} more` : ""}.`}
+        </span>
+      )}
+    </p>
   );
 }
 
