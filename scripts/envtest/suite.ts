@@ -35,10 +35,8 @@ async function conformance(args: readonly string[]): Promise<number> {
   }
   const { description, endpoint } = await findConnection({ kubeconfigEnv });
   print(
-    `This runs on ${description}, on the API server ${
-      (await endpoint()).server
-    }. It installs a namespace and \
-CustomResourceDefinitions with names of their own, and removes them at the end.
+    `This runs on ${description}, on the API server ${(await endpoint()).server}. It installs \
+namespaces and CustomResourceDefinitions of its own, and removes them at the end.
 `,
   );
   requireConsent(args.includes("--yes"));
