@@ -4,7 +4,7 @@ import { OBSERVATIONS } from "../src/store/observations.ts";
 import { transportTo } from "../tests/cluster/watching.ts";
 import { startEnvtest } from "../tests/support/envtest.ts";
 import { BENCH_NAMESPACES, benchFinding, keyOf } from "./bench/findings.ts";
-import { type Row, row, tableOf } from "./bench/figures.ts";
+import { type Row, row, tableOf, verdictOn } from "./bench/figures.ts";
 import { freshBundle } from "./bundle.ts";
 import { createNamespaces, installCrds } from "./support/feed.ts";
 import { kubeconfigPermissions, V8_FLAGS } from "./support/permissions.ts";
@@ -14,7 +14,8 @@ const HELP = `
 Usage: deno task bench:readers [--count 50000]
 
 Stores this many Observations on a real API server (see deno task envtest) and runs the readers' commands of the bundle, as a user
-does. Prints for each the time to its first line, its whole time and its peak memory. Absolute figures depend on the machine.
+does. Prints for each the time to its first line, its whole time and its peak memory. Absolute figures depend on the
+machine. Exits with 1 where a command fails or takes more than 200 MiB.
 `;
 const OPTIONS = { count: { type: "string" } } as const;
 
@@ -38,7 +39,7 @@ const COMMANDS: readonly string[] = [
   "export -o defectdojo",
 ];
 
-async function main({ count = "50000" }: Values<typeof OPTIONS>): Promise<void> {
+async function main({ count = "50000" }: Values<typeof OPTIONS>): Promise<number> {
   const entry = await freshBundle();
   await using cluster = await startEnvtest();
   using api = transportTo(cluster);
@@ -57,6 +58,7 @@ async function main({ count = "50000" }: Values<typeof OPTIONS>): Promise<void> 
     );
   }
   print(tableOf(rows));
+  return verdictOn(rows);
 }
 
 async function store(api: KubeApi, count: number): Promise<void> {
@@ -95,8 +97,9 @@ async function run(entry: string, command: readonly string[], kubeconfig: string
   for await (const _ of child.stdout) {
     if (Number.isNaN(firstMs)) firstMs = performance.now() - startedAt;
   }
-  await child.status;
+  const { code } = await child.status;
   clearInterval(watched);
+  if (code !== 0) throw new Error(`Cannot measure "${command.join(" ")}": it ended with exit code ${code}`);
   return { firstMs, wholeMs: performance.now() - startedAt, peakMiB: peakKib / 1_024 };
 }
 

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { holds, percentile, reconcile, type Row, sumOf, tableOf } from "../scripts/bench/figures.ts";
+import { holds, missed, percentile, reconcile, type Row, sumOf, tableOf } from "../scripts/bench/figures.ts";
 import { alert, numberPattern, observationsOf, sendAll } from "../scripts/bench/tasks.ts";
 
 /** A clock that only sleeps move. */
@@ -21,6 +21,20 @@ function virtualTime() {
   };
   return { now: () => now, sleep, run };
 }
+
+Deno.test("a run fails by a ratio, a memory figure or a count that misses its bound, never by a time or a rate", () => {
+  const rows: Row[] = [
+    { what: "ratio", measured: 0.62, unit: "×", atLeast: 0.7 },
+    { what: "memory", measured: 91, unit: "MiB", atMost: 90 },
+    { what: "lost", measured: 1, unit: "", atMost: 0 },
+    { what: "held", measured: 0.8, unit: "×", atLeast: 0.8 },
+    { what: "without a bound", measured: 9, unit: "×" },
+    { what: "not measured", measured: NaN, unit: "×", atMost: 2 },
+    { what: "time", measured: 9_000, unit: "ms", atMost: 1_000 },
+    { what: "rate", measured: 1, unit: "/s", atLeast: 10_000 },
+  ];
+  assertEquals(missed(rows).map(({ what }) => what), ["ratio", "memory", "lost", "not measured"]);
+});
 
 Deno.test("percentile() takes the nearest rank, never a value between two", () => {
   const values = Array.from({ length: 100 }, (_, index) => 100 - index);

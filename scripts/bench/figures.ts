@@ -1,4 +1,5 @@
 /** The arithmetic of the benchmark and its table. Nothing here measures. */
+import { say } from "../support/script.ts";
 import { table } from "../support/table.ts";
 
 /** One line of the table. */
@@ -38,6 +39,21 @@ export function tableOf(rows: readonly Row[]): string {
 /** True where the measured value is within the bound. */
 export function holds({ measured, atLeast = -Infinity, atMost = Infinity }: Row): boolean {
   return measured >= atLeast && measured <= atMost;
+}
+
+/**
+ * The rows whose bound fails the run: ratios of one run, memory and counts. Absolute times and rates depend on the machine, so
+ * their bounds are printed alone.
+ */
+export function missed(rows: readonly Row[]): Row[] {
+  return rows.filter((row) => ["×", "MiB", ""].includes(row.unit) && !holds(row));
+}
+
+/** The exit code of a run that measured these rows; names on stderr what fails it. */
+export function verdictOn(rows: readonly Row[]): number {
+  const names = missed(rows).map(({ what }) => what);
+  if (names.length > 0) say(`These bounds are not held: ${names.join("; ")}`);
+  return names.length > 0 ? 1 : 0;
 }
 
 /** Whole numbers from 100 on, three digits below. */

@@ -158,6 +158,8 @@ step("helm install with default values is Ready and stores an alert", async (rel
   say(`from helm install to the first stored alert: ${seconds(installedAt)} s`);
   await release.untilReady();
   say(`from helm install to all Pods Ready: ${seconds(installedAt)} s`);
+  const waits = (await release.pods()).map(({ startedMs, readyMs }) => `${(readyMs - startedMs) / 1_000} s`);
+  say(`from a container's start to its Pod Ready, in whole seconds: ${waits.join(", ")}`);
   const { accepted, unexpected } = await load.stop();
   const stored = await release.storedAlerts("first");
   assertEquals([stored.length, new Set(stored).size, unexpected], [accepted.size, accepted.size, []]);

@@ -21,6 +21,9 @@ export interface Pod {
   readonly address: string;
   readonly ready: boolean;
   readonly restarts: number;
+  /** When its container started and when it became Ready, to the second; NaN before that. */
+  readonly startedMs: number;
+  readonly readyMs: number;
 }
 
 /** The release, by Helm and by the API server. */
@@ -291,17 +294,16 @@ export async function podStates(cluster: NodeCluster, namespace: string): Promis
 function podOf({ metadata, spec, status }: JsonObject): Pod {
   const meta = isObject(metadata) ? metadata : {};
   const state = isObject(status) ? status : {};
-  const conditions = objects(state.conditions);
+  const ready = objects(state.conditions).find(({ type, status }) => type === "Ready" && status === "True");
+  const containers = objects(state.containerStatuses);
   return {
     name: String(meta.name),
     uid: String(meta.uid),
     node: isObject(spec) ? String(spec.nodeName ?? "") : "",
     address: String(state.podIP ?? ""),
-    ready: meta.deletionTimestamp === undefined &&
-      conditions.some(({ type, status }) => type === "Ready" && status === "True"),
-    restarts: objects(state.containerStatuses).reduce(
-      (sum, { restartCount }) => sum + Number(restartCount),
-      0,
-    ),
+    ready: meta.deletionTimestamp === undefined && ready !== undefined,
+    restarts: containers.reduce((sum, { restartCount }) => sum + Number(restartCount), 0),
+    startedMs: Date.parse(String(at(containers[0], "state", "running", "startedAt"))),
+    readyMs: Date.parse(String(ready?.lastTransitionTime)),
   };
 }
