@@ -115,9 +115,10 @@ function writesSecret({ group, resource, verb }: AuditRequest): boolean {
  * (a patch copies the flag, admission sets it) is known from the answer alone.
  */
 export function privilegedContainers(request: AuditRequest): readonly Field[] {
-  const { group, resource, subresource, verb, requestObject, responseObject } = request;
+  const { group, resource, subresource, verb, code, requestObject, responseObject } = request;
   if (group !== "" || resource !== "pods") return [];
-  if (subresource === "" && verb === "create") {
+  // Server-side apply creates a Pod by a patch.
+  if (subresource === "" && (verb === "create" || code === 201)) {
     return byName([...containersOf(requestObject), ...containersOf(responseObject)].filter(isPrivileged));
   }
   const adds = subresource === "ephemeralcontainers" && WRITES.has(verb);
