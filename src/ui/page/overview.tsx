@@ -173,7 +173,7 @@ function NewestReports() {
       {cut.length > 0 && ` Of ${cut.join(" and ")} not all reports are read.`}
       {missing.length > 0 && (
         <span title={missing.join(", ")}>
-          {` You may not ${missing[0]}${missing.length > 1 ? `, nor ${missing.length - 1} more` : ""}.`}
+          {` You may not ${missing[0]}${missing.length > 1 ? `, and ${missing.length - 1} more` : ""}.`}
         </span>
       )}
     </p>
