@@ -39,7 +39,7 @@ interface Shot {
   readonly act?: (page: Page) => Promise<void>;
 }
 const SHOTS: readonly Shot[] = [
-  { name: "overview", path: "/", ready: ".figure" },
+  { name: "overview", path: "/", ready: ".note time" },
   { name: "workloads", path: "/?view=workloads", ready: "table.groups tbody tr" },
   { name: "rules", path: "/?view=rules", ready: "table.groups tbody tr" },
   {
