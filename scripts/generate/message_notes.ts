@@ -467,7 +467,7 @@ export const ERROR_NOTES: Readonly<Record<string, Note>> = {
     "let the webhook configuration call the TLS port",
   ],
   "Cannot read the body: too many large requests at once, come again": [
-    "503: large bodies are let in one or two at a time",
+    "503: large bodies are let in one or two at a time, and those of thousands of parts a few",
     "resend",
   ],
   "Cannot read the body: the program is shutting down, come again": [

@@ -9,6 +9,7 @@ import {
   checkProof,
   clientAddress,
   createWaitingRooms,
+  full,
   missingSecret,
   problem,
   readBody,
@@ -23,7 +24,14 @@ import type { Clock } from "../model/time.ts";
 import type { Intake, IntakeResult, PayloadParts, TakeContext } from "../pipeline/intake.ts";
 import { readInTurn, type TimeSlices } from "../pipeline/limits.ts";
 import { type FeedAuth, type PostFeed, type Source, viewOf } from "../sources/source.ts";
-import { payloadErrorsOf, scanJsonInSlices } from "../text/json.ts";
+import {
+  JSON_LIMITS,
+  JSON_SLICE_BYTES,
+  type JsonText,
+  payloadErrorsOf,
+  scanJson,
+  scanJsonInSlices,
+} from "../text/json.ts";
 import { logger } from "../telemetry/logging.ts";
 import { throttle } from "../telemetry/throttle.ts";
 import type { PayloadError } from "../model/outcome.ts";
@@ -312,12 +320,11 @@ interface Taking extends Admitted {
 
 async function takeBody(c: Context, taking: Taking): Promise<Response> {
   const { post, options, seat } = taking;
-  const { posts, bodies: { maxValues, room }, slices } = options;
+  const { posts, bodies: { room }, slices } = options;
   const correlationId = requestIdOf(c);
   using deadline = deadlineOf(options.signal, post.ackTimeoutMs);
   using body = await readProvenBody(c, taking);
-  const { lists = "elements" } = post.source;
-  const text = await scanJsonInSlices(body.bytes, { lists, maxValues, pause: () => slices.pause() });
+  using text = await findParts(body.bytes, taking);
   const bodyErrors = payloadErrorsOf(text);
   for (const error of bodyErrors) {
     await slices.pause();
@@ -336,6 +343,34 @@ async function takeBody(c: Context, taking: Taking): Promise<Response> {
   };
   const result = await posts.take(post, reading.payloads, request);
   return answer(c, { result, bodyErrors, isCutShort: reading.isCutShort, options });
+}
+
+/** What a part or an error of a body takes until it is read: measured 185 bytes, and 500. */
+const PART_BYTES = 192, ERROR_BYTES = 512;
+/** Bodies in which less is found need no room: those of ordinary alerts never wait for others. */
+const FREE_FOUND_BYTES = 64 * 1024;
+
+/** Finds the parts of a body. Throws where those of other bodies, or of other ones of its sender, take all the room. */
+async function findParts(
+  bytes: Uint8Array,
+  { post: { source: { lists = "elements" } }, address, options: { slices, bodies: { found, maxValues } } }:
+    Taking,
+): Promise<JsonText & Disposable> {
+  let held = 0;
+  const hold = (needed: number) => {
+    found.release(held, address);
+    held = 0;
+    if (needed > 0 && !found.tryTake(needed, address)) throw full();
+    held = needed;
+  };
+  // What is found in a short body is counted in the turn in which it is found, that of a long one before.
+  const isLong = bytes.length > JSON_SLICE_BYTES;
+  if (isLong) hold(PART_BYTES * JSON_LIMITS.parts);
+  const how = { lists, maxValues, pause: () => slices.pause() };
+  const text = isLong ? await scanJsonInSlices(bytes, how) : scanJson(bytes, how);
+  const needed = PART_BYTES * text.parts.length + ERROR_BYTES * text.errors.length;
+  hold(needed > FREE_FOUND_BYTES ? needed : 0);
+  return { ...text, [Symbol.dispose]: () => found.release(held, address) };
 }
 
 /** The body of a sender that has proven itself, or need not. Until then it takes memory that is kept for such bodies. */

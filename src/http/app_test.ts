@@ -420,6 +420,31 @@ Deno.test("createHttpApp() holds no more requests than its buffer, and of one se
   assertEquals((await Promise.all(held)).map(({ status }) => status), [200, 200, 200, 200]);
 });
 
+Deno.test("createHttpApp() holds the parts of few bodies at a time, of one sender half as many, and any number of small ones", async () => {
+  const { promise, resolve } = Promise.withResolvers<IntakeResult>();
+  const { post } = setup({ take: () => promise, feed: { waiting: 600 }, maxBytes: 100_000 });
+  // Of 20 kB: 9,901 parts.
+  const manyParts = `[${"1,".repeat(9_900)}1]`;
+  const statuses = async (senders: number) => {
+    const sent = Array.from(
+      { length: 50 },
+      (_, index) => post(manyParts, { peer: `10.0.0.${index % senders}` }),
+    );
+    const refused: Response[] = [];
+    for (const answer of sent) answer.then((response) => response.status === 503 && refused.push(response));
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    return { sent, accepted: 50 - refused.length };
+  };
+  const ofOne = await statuses(1);
+  const ofAll = await statuses(50);
+  assertEquals([ofOne.accepted, ofAll.accepted], [8, 9]);
+  const small = Array.from({ length: 100 }, () => post("{}", { peer: "10.0.0.0" }));
+  resolve(ONE_CREATED);
+  assertEquals(new Set((await Promise.all(small)).map(({ status }) => status)), new Set([200]));
+  const [last] = await Promise.all([post(manyParts), ...ofOne.sent, ...ofAll.sent]);
+  assertEquals(last.status, 200);
+});
+
 Deno.test("createHttpApp() answers 503 where requests for one namespace alone fill half of the room", async () => {
   const whys: string[] = [];
   const { promise, resolve } = Promise.withResolvers<IntakeResult>();

@@ -484,7 +484,8 @@ export const tooManyRequests = () =>
   new Refusal(503, "Cannot take this request: the client sends too many (WEBHOOK_RATE_LIMIT)", COME_AGAIN);
 const tooLarge = (maxBytes: number, bound: string) =>
   new Refusal(413, `Cannot read the body: it is larger than ${maxBytes} bytes (${bound})`);
-const full = () =>
+/** There is no room for a body, or for what is in it. */
+export const full = () =>
   new Refusal(503, "Cannot read the body: too many large requests at once, come again", COME_AGAIN);
 const stopping = () =>
   new Refusal(503, "Cannot read the body: the program is shutting down, come again", COME_AGAIN);
@@ -502,6 +503,8 @@ export interface BodyLimits extends TextLimits {
   readonly unproven: ByteBudget;
   /** Those of more than a MiB, of either kind: two of the longest, of two senders. */
   readonly large: ByteBudget;
+  /** What is found in bodies before it is parsed: a body of 20 kB may have 10,000 parts. */
+  readonly found: ByteBudget;
   /** Apart from the webhooks': admission reviews, and those of at most 64 KiB. */
   readonly reviews: ByteBudget;
   readonly smallReviews: ByteBudget;
@@ -532,6 +535,7 @@ export function createBodyLimits(
     proven,
     unproven: room(BODIES_SHARE / 2, texts.maxBytes, { within: proven }),
     large: room(BODIES_SHARE / 2, texts.maxBytes, { from: spare * LARGE_SHARE }),
+    found: room(BODIES_SHARE / 2, 0),
     reviews: room(REVIEWS_SHARE, maxReviewBytes),
     smallReviews: room(SMALL_REVIEWS_SHARE, WHOLE_BYTES),
     maxReviewBytes,

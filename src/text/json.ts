@@ -57,7 +57,7 @@ export type ParsedJson =
   | { readonly ok: false; readonly error: JsonError };
 
 /** Bytes between two pauses. */
-const SLICE_BYTES = 256 * 1024;
+export const JSON_SLICE_BYTES = 256 * 1024;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
@@ -81,7 +81,7 @@ export async function scanJsonInSlices(
 ): Promise<JsonText> {
   const bytes = bytesOf(text);
   const pass = passOver(bytes, { several: true, ...options });
-  while (!pass.advance(SLICE_BYTES)) await pause();
+  while (!pass.advance(JSON_SLICE_BYTES)) await pause();
   return resultOf(pass, bytes);
 }
 

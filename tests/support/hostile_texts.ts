@@ -86,7 +86,7 @@ export const HOSTILE_TEXTS: Readonly<Record<string, HostileText>> = {
   ),
   "an alert of invisible text": text((bytes) => `{"rule":"R","output":"${repeat("\u200b", bytes - 24)}"}`),
   "an alert with many fields": text((bytes) => {
-    const value = `token=${"v".repeat(bytes / 9_500 - 24)}`;
+    const value = `token=${"v".repeat(Math.max(1, bytes / 9_500 - 24))}`;
     return `${ALERT}${Array.from({ length: 9_500 }, (_, index) => `"f${index}":"${value}"`).join(",")}}}`;
   }),
   "an alert with nested fields": alert((index) => `"f${index}":${keysOf(0, 40)}`),
