@@ -142,8 +142,10 @@ write \`has(details.score) && details.score > 7\`, or \`details.?score.orValue(0
 function reload(): string {
   return `## When they change
 
-A change is in force at once, as a whole, on every replica, and sources of findings are evaluated again: what a filter held back
-comes in. What a new filter would hold back and is stored already stays until its time is over.
+A change is in force at once, as a whole, on every replica, and what the filter may have held
+back is evaluated again and comes in: the reports of its source, or, after a change of a tenant's filter, those of its
+namespace (cluster-scoped reports and ConfigMaps may speak of any, and are all read). The first change is evaluated at once;
+further ones within a minute count as one, at its end. What a new filter would hold back and is stored already stays until its time is over.
 
 A document that is invalid, a ConfigMap without the key, deleted or unreadable: the last good one stays in force, over restarts
 too: it is kept in the ObservationFilter's status, and in the ConfigMap \`zen-watcher-filter-status\`. If there was none yet,

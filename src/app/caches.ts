@@ -85,7 +85,6 @@ export function createCaches(shared: Shared): Caches {
     metrics,
     clock,
     ownNamespace: settings.podNamespace,
-    onChange: () => evaluateAgain.raise(),
     sources: () => sources.reported.map(({ name }) => name),
   });
   const configMap = {

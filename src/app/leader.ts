@@ -38,7 +38,7 @@ const DELETES_PER_SECOND = 200;
 export function createLeader(shared: Shared, { caches, feeding }: LeaderOptions): Leader {
   const { settings, clock, sleep, metrics, books, api, health, evaluateAgain, scope, election } = shared;
   const { serverClock } = shared;
-  const { pipeline, sources, sourcesKnown, discovery, filtersWatch, exceptions } = caches;
+  const { pipeline, sources, sourcesKnown, discovery, filters, filtersWatch, exceptions } = caches;
   const { index, repeats } = pipeline.store;
   const guards = {
     assertLeader: () => election.assertLeader(),
@@ -74,6 +74,7 @@ export function createLeader(shared: Shared, { caches, feeding }: LeaderOptions)
     discovery,
     views: findings,
     evaluateAgain,
+    filterChanges: filters.changes,
     texts: createTextLimits({ maxBytes: MAX_CONFIG_MAP_TEXT_BYTES, memoryBytes: shared.memoryBytes }),
     slices: pipeline.slices,
     ...scope,

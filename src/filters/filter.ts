@@ -2,6 +2,7 @@
  * Filters: which events pass, and why one does not. Documents are compiled once into one set, which is replaced as a whole,
  * evaluated for every event, and whose decisions are counted.
  */
+import { ChangeSignal } from "../model/change_signal.ts";
 import { errorMessage } from "../model/error_message.ts";
 import {
   type Check,
@@ -291,8 +292,6 @@ export interface LiveFiltersOptions {
     "filterDecisions" | "filterPassRate" | "filterLastReload" | "filterErrors" | "sourceLabel"
   >;
   readonly clock: Clock;
-  /** Called when the active documents changed: events that were dropped may pass now. */
-  readonly onChange?: () => void;
   /** The status of an object in any other namespace shows drops of that namespace alone. */
   readonly ownNamespace?: string;
   /** The active sources; the counts of Shadow documents start at 0 for them alone. */
@@ -329,6 +328,8 @@ export class LiveFilters {
   #shares = new Map<string, Share>();
   #set: FilterSet = ALLOW_ALL;
   #hash = hashOf([]);
+  /** Raised with the documents that were added, removed or changed (the old and the new form): what they dropped may pass now. */
+  readonly changes = new ChangeSignal<readonly FilterDocument[]>();
 
   constructor(options: LiveFiltersOptions) {
     this.#options = options;
@@ -343,6 +344,7 @@ export class LiveFilters {
     this.#byName = new Map(set.documents.map((document) => [document.name, document]));
     const hash = hashOf(set.documents);
     if (hash === this.#hash) return;
+    const changed = changedBetween(this.#set.documents, set.documents);
     this.#set = set;
     this.#hash = hash;
     for (const document of set.documents) if (document.block.mode === "Shadow") this.#openSeries(document);
@@ -353,7 +355,7 @@ export class LiveFilters {
     for (const name of this.#buckets.keys()) if (!this.#tenants.has(name)) this.#buckets.delete(name);
     this.#options.metrics.filterLastReload.set(this.#options.clock.now() / 1000);
     log.info("Filters changed", { documents: names.size, hash });
-    this.#options.onChange?.();
+    this.changes.raise(changed);
   }
 
   /** The rejection of an event, or undefined. A bound function, to be used as a step of the pipeline. */
@@ -498,6 +500,18 @@ const hashes = new WeakMap<FilterDocument, string>();
 
 function hashOf(documents: readonly FilterDocument[]): string {
   return sha256(documents.map(hashOfDocument).join()).slice(0, 16);
+}
+
+/** The documents that only one of the two sets has. */
+function changedBetween(
+  before: readonly FilterDocument[],
+  after: readonly FilterDocument[],
+): readonly FilterDocument[] {
+  const [old, now] = [before, after].map((documents) => new Set(documents.map(hashOfDocument)));
+  return [
+    ...before.filter((document) => !now?.has(hashOfDocument(document))),
+    ...after.filter((document) => !old?.has(hashOfDocument(document))),
+  ];
 }
 
 function hashOfDocument(document: FilterDocument): string {

@@ -52,8 +52,8 @@ async function start(api: ScriptedApi, options: StartOptions = {}) {
     metrics,
     clock,
     ownNamespace: "zen-system",
-    onChange: () => changes++,
   });
+  filters.changes.subscribe(() => changes++);
   const stop = new AbortController();
   const configMap = { namespace: "zen-system", name: NAME, key: "filter.json" };
   const status = createFilterStatus({

@@ -58,6 +58,34 @@ export async function every(
   }
 }
 
+/** Runs the work of a key; see `createPacer`. */
+export type Pacer = (key: string, work: () => void) => void;
+
+/**
+ * Runs the work of each key at most once in `intervalMs`: at once where none ran in this time, else at its end. Calls that
+ * wait for it count as one, and the last one's work runs. Nothing runs after `signal` aborted.
+ */
+export function createPacer(
+  intervalMs: number,
+  options: { readonly signal: AbortSignal; readonly sleep?: Sleep | undefined },
+): Pacer {
+  /** By key, where work ran within `intervalMs`: the work that waits. */
+  const waiting = new Map<string, (() => void) | undefined>();
+  async function pace(key: string, work: () => void): Promise<void> {
+    let next: (() => void) | undefined = work;
+    while (next) {
+      waiting.set(key, undefined);
+      next();
+      next = await elapsed(intervalMs, options) ? waiting.get(key) : undefined;
+    }
+    waiting.delete(key);
+  }
+  return (key, work) => {
+    if (waiting.has(key)) waiting.set(key, work);
+    else void pace(key, work);
+  };
+}
+
 /** True if `work` resolves or rejects within `ms`. If not, it continues in the background. */
 export async function settledWithin(
   work: Promise<unknown>,

@@ -8,6 +8,7 @@ import {
   type KubeApi,
   type KubeList,
   type KubeObject,
+  type ListOptions,
   NetworkError,
   type ObjectMeta,
   resourceName,
@@ -110,6 +111,11 @@ export interface Watch<T extends KubeObject = KubeObject>
    * lists from completing.
    */
   relist(): void;
+  /**
+   * Yields every object of the namespace again, each as an `apply`, and then goes on from where the watch was: an object that
+   * changed meanwhile may come once more in an older form before its newest one.
+   */
+  relistNamespace(namespace: string): void;
 }
 
 /**
@@ -135,6 +141,10 @@ export function watch<T extends KubeObject = KubeObject>(
   return Object.assign(loop<T>(run), {
     relist() {
       run.isRelistWanted = true;
+      run.cut();
+    },
+    relistNamespace(namespace: string) {
+      run.namespacesWanted.add(namespace);
       run.cut();
     },
   });
@@ -165,6 +175,8 @@ interface Run {
   limit: number;
   sendsBookmarks: boolean;
   isRelistWanted: boolean;
+  /** Namespaces of which every object is to be yielded again. */
+  readonly namespacesWanted: Set<string>;
   /** Ends the present watch request. */
   cut: () => void;
 }
@@ -200,6 +212,7 @@ function createRun(api: KubeApi, type: ResourceType, options: WatchOptions): Run
     limit: pageSize,
     sendsBookmarks: false,
     isRelistWanted: false,
+    namespacesWanted: new Set(),
     cut: () => {},
   };
 }
@@ -215,9 +228,12 @@ async function* loop<T extends KubeObject>(run: Run): AsyncGenerator<WatchEvent<
         case "empty":
           yield* listAll<T>(run);
           break;
-        case "listed":
-          yield* follow<T>(run, run.state.resourceVersion);
+        case "listed": {
+          const [namespace] = run.namespacesWanted;
+          if (namespace === undefined) yield* follow<T>(run, run.state.resourceVersion);
+          else yield* listNamespace<T>(run, namespace);
           break;
+        }
         case "silent":
           await checkRevision(run, run.state.resourceVersion);
       }
@@ -244,36 +260,63 @@ async function* loop<T extends KubeObject>(run: Run): AsyncGenerator<WatchEvent<
 /** Lists page by page and holds no more than one. A `continue` token that expired is a 410: the list starts over. */
 async function* listAll<T extends KubeObject>(run: Run): AsyncGenerator<WatchEvent<T>, void, undefined> {
   run.isRelistWanted = false;
+  run.namespacesWanted.clear();
   yield { type: "init" };
   run.telemetry.state("listing");
+  const resourceVersion = yield* listPages<T>(run, run.scope);
+  if (run.options.signal.aborted) return;
+  run.state = { phase: "listed", resourceVersion };
+  run.telemetry.state("synced");
+  yield { type: "synced", resourceVersion };
+}
+
+/** Yields the objects of a namespace again. If its list fails, it stays wanted. */
+async function* listNamespace<T extends KubeObject>(
+  run: Run,
+  namespace: string,
+): AsyncGenerator<WatchEvent<T>, void, undefined> {
+  run.namespacesWanted.delete(namespace);
+  try {
+    yield* listPages<T>(run, { ...run.scope, namespace });
+  } catch (error) {
+    run.namespacesWanted.add(namespace);
+    throw error;
+  }
+}
+
+/** Yields the objects of a list, and returns its resourceVersion. */
+async function* listPages<T extends KubeObject>(
+  run: Run,
+  scope: Run["scope"],
+): AsyncGenerator<WatchEvent<T>, string, undefined> {
   let next: string | undefined;
   let resourceVersion: string;
   let read = 0;
   do {
-    const list = await listPage<T>(run, next);
+    const list = await listPage<T>(run, { ...scope, ...(next ? { continue: next } : {}) });
     run.telemetry.activity();
     for (const item of list.items) {
       yield { type: "apply", object: arrived(item, run.type) };
-      if (run.options.signal.aborted) return;
+      if (run.options.signal.aborted) return "";
     }
     read += list.items.length;
     run.options.onPage?.({ read, remaining: list.metadata.remainingItemCount });
     next = list.metadata.continue || undefined;
     resourceVersion = list.metadata.resourceVersion ?? "";
   } while (next !== undefined);
-  run.state = { phase: "listed", resourceVersion };
-  run.telemetry.state("synced");
-  yield { type: "synced", resourceVersion };
+  return resourceVersion;
 }
 
 /** A page, and by its size the number of objects on the next one. */
-async function listPage<T extends KubeObject>(run: Run, next: string | undefined): Promise<KubeList<T>> {
-  const { api, type, scope, pageSize, options: { signal } } = run;
+async function listPage<T extends KubeObject>(
+  run: Run,
+  page: Run["scope"] & Pick<ListOptions, "continue">,
+): Promise<KubeList<T>> {
+  const { api, type, pageSize, options: { signal } } = run;
   for (;;) {
     const limit = run.limit;
-    const page = { limit, maxBytes: MAX_PAGE_BYTES, ...(next ? { continue: next } : {}) };
     try {
-      const list = await api.list<T>(type, { ...scope, signal, ...page });
+      const list = await api.list<T>(type, { ...page, signal, limit, maxBytes: MAX_PAGE_BYTES });
       const objectBytes = (list.bytes ?? 0) / Math.max(1, list.items.length);
       run.limit = Math.max(1, Math.min(pageSize, Math.floor(AIMED_PAGE_BYTES / objectBytes)));
       return list;

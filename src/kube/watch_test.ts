@@ -247,6 +247,63 @@ Deno.test("relist() lists at once while watching, and after a list in progress",
   assertEquals(values.map(({ labels, value }) => [labels.reason, value]), [["relist", 1]]);
 });
 
+Deno.test("relistNamespace() lists that namespace while watching, and resumes from where the watch was", async () => {
+  const { asked, answer } = script([
+    () => list("5", [object("a", "1")]),
+    () => list("8", [object("a", "7")], "more"),
+    () => list("9", [object("b", "9")]),
+    () => list("10", []),
+  ], [
+    () => events.relistNamespace("team-a"),
+    (stream) => stream.send("DELETED", object("a", "10")),
+  ]);
+  await using server = apiServer(answer);
+  using api = createKubeClient(fixedConnection({ server: server.url }));
+  const stop = new AbortController();
+  const heard: string[] = [];
+  const states: WatchState[] = [];
+  const onState = (state: WatchState) => states.push(state);
+  const events: Watch = watch(api, REPORTS, { signal: stop.signal, labelSelector: "x=y", onState });
+  for await (const event of events) {
+    heard.push(told(event));
+    if (heard.at(-1) === "delete a") stop.abort();
+  }
+  assertEquals(heard, ["init", "apply a", "synced 5", "apply a", "apply b", "delete a"]);
+  assertEquals(asked, ["list", "watch 5", "list", "list more", "watch 5"]);
+  assertEquals(states, ["listing", "synced"]);
+  const page = server.seen.find(({ query }) => query.get("continue") === "more");
+  assertEquals(page?.path, "/apis/example.test/v1/namespaces/team-a/reports");
+  assertEquals(page?.query.get("labelSelector"), "x=y");
+});
+
+Deno.test("relistNamespace() tries a list that failed again, and a full list replaces it", async () => {
+  const lists = [
+    () => list("5", []),
+    () => status(500, {}),
+    () => list("6", [object("a", "1")]),
+    () => list("7", [object("a", "1")]),
+  ];
+  const { asked, answer } = script(lists, [
+    () => events.relistNamespace("team-a"),
+    () => {
+      events.relistNamespace("team-a");
+      events.relist();
+    },
+  ]);
+  await using server = apiServer(answer);
+  using api = createKubeClient(fixedConnection({ server: server.url }));
+  const stop = new AbortController();
+  const heard: string[] = [];
+  const sleep = () => Promise.resolve();
+  const events: Watch = watch(api, REPORTS, { signal: stop.signal, sleep });
+  for await (const event of events) {
+    heard.push(told(event));
+    if (heard.at(-1) === "synced 7") stop.abort();
+  }
+  assertEquals(heard, ["init", "synced 5", "failing: server", "apply a", "init", "apply a", "synced 7"]);
+  assertEquals(asked, ["list", "watch 5", "list", "list", "watch 5", "list"]);
+});
+
 Deno.test("relist() during a back-off lists when the wait is over", async () => {
   const { asked, answer } = script([() => list("5", []), () => list("6", [])], [() => status(503)]);
   await using server = apiServer(answer);

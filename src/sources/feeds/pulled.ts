@@ -13,6 +13,7 @@ import {
   type ConfigMapFeed,
   feedId,
   namespaceOf,
+  otherSourcesOf,
   type Source,
   viewOf,
   type WatchFeed,
@@ -24,7 +25,8 @@ import { watch, WATCH_TURN_MS, type WatchState, type WatchTuning } from "../../k
 import type { ChangeSignal } from "../../model/change_signal.ts";
 import type { Clock } from "../../model/time.ts";
 import type { Origin, Payload } from "../../model/event.ts";
-import { backoff } from "../../kube/retry.ts";
+import { backoff, createPacer } from "../../kube/retry.ts";
+import type { FilterDocument } from "../../filters/filter.ts";
 import { logger } from "../../telemetry/logging.ts";
 import type { Metrics } from "../../telemetry/metrics.ts";
 import type { SourceStates } from "../status.ts";
@@ -41,6 +43,8 @@ export interface PulledFeedsOptions {
   readonly views: Views;
   /** Fires when every feed has to be evaluated in full again. */
   readonly evaluateAgain: Pick<ChangeSignal, "subscribe">;
+  /** Fires with the filter documents that changed: what they may have dropped is evaluated again. */
+  readonly filterChanges: Pick<ChangeSignal<readonly FilterDocument[]>, "subscribe">;
   readonly states: SourceStates;
   readonly payloadError: (source: string, error: PayloadError, correlationId: string) => void;
   /** Bounds of the texts in ConfigMaps. */
@@ -188,6 +192,7 @@ export class PulledFeeds {
       type,
       view,
       scope: this.#scopeOf(place),
+      affects: (document) => affects(document, { place, settings: this.#options.settings }),
       resyncMs: feed.type === "configmap" ? Math.min(configMapPollMs, resyncMs) : resyncMs,
       payloadOf: (object) => this.#payloadOf(place, { object, signal }),
       async take(payload, document) {
@@ -251,6 +256,25 @@ function servedState(discovery: Pick<Discovery, "served">, type: ResourceType): 
   return served.resources.some(({ plural }) => plural === type.plural) ? "served" : "absent";
 }
 
+/** What a changed filter document may have dropped of a view: nothing, what is in one namespace, or any of it. */
+type Affected = "none" | "all" | { readonly namespace: string };
+
+function affects(
+  { source: target, tenantNamespace, door }: FilterDocument,
+  { place: { source, feed, view, type }, settings }: {
+    readonly place: Place & { readonly type: ResourceType };
+    readonly settings: SettingValues;
+  },
+): Affected {
+  if (door !== undefined && door !== view.ingester) return "none";
+  if (!["*", source.name, ...otherSourcesOf(source, settings)].includes(target.toLowerCase())) return "none";
+  // A ConfigMap, a Kubernetes Event and a cluster-scoped report may speak of any namespace.
+  const isConfined = feed.type === "watch" && type.namespaced && type.plural !== "events";
+  if (tenantNamespace === undefined || !isConfined) return "all";
+  const { namespace = view.namespace } = feed.scope ?? {};
+  return namespace === undefined || namespace === tenantNamespace ? { namespace: tenantNamespace } : "none";
+}
+
 /** A text that changes when a view must be listed again: its feed changed, or another version of its resource is served. */
 function versionOf({ feed, type }: Place): string {
   return `${typeof type === "string" ? type : type.version} ${feedId(feed)}`;
@@ -265,6 +289,9 @@ export interface ReadViewOptions extends Pick<EvaluatorOptions, "view" | "views"
   readonly resyncMs: number;
   /** Fires when a full evaluation is needed now (changed filters, budget recovery). */
   readonly evaluateAgain: Pick<ChangeSignal, "subscribe">;
+  readonly filterChanges: PulledFeedsOptions["filterChanges"];
+  /** What a changed filter document may have dropped of this view. */
+  readonly affects: (document: FilterDocument) => Affected;
   readonly beat: Beat;
   readonly metrics: Metrics;
   readonly clock: Clock;
@@ -276,6 +303,9 @@ export interface ReadViewOptions extends Pick<EvaluatorOptions, "view" | "views"
  * if that log is sent to zen-watcher, an `access-denied` event.
  */
 const DENIED_MS = 120_000;
+
+/** Changes of filters that affect the same namespace, or the same whole view, within this time count as one. */
+const FILTER_CHANGES_MS = 60_000;
 
 /** The payload of a report or mapped object: the object itself. */
 export function objectPayload(object: KubeObject, receivedAt: number): Payload {
@@ -330,7 +360,7 @@ export async function readView(options: ReadViewOptions, signal: AbortSignal): P
   }
 }
 
-/** Lists and watches; lists again at each resync and each call for re-evaluation. */
+/** Lists and watches; lists again at each resync and each call for re-evaluation, and what changed filters may have dropped. */
 async function followView(
   options: ReadViewOptions,
   { evaluator, signal, onState }: {
@@ -339,7 +369,7 @@ async function followView(
     readonly onState: (state: WatchState) => void;
   },
 ): Promise<void> {
-  const { view, views, metrics, clock, beat, watchTuning: { random } = {} } = options;
+  const { view, views, metrics, clock, beat, affects, watchTuning: { random, sleep } = {} } = options;
   const events = watch<KubeObject>(options.api, options.type, {
     deniedBackoff: backoff({ maxMs: DENIED_MS, ...(random && { random }) }),
     ...options.scope,
@@ -351,6 +381,16 @@ async function followView(
     onState,
   });
   using _listener = options.evaluateAgain.subscribe(() => events.relist());
+  const atMostOnce = createPacer(FILTER_CHANGES_MS, { signal, sleep });
+  using _changes = options.filterChanges.subscribe((documents) => {
+    for (const affected of documents.map(affects)) {
+      if (affected === "all") atMostOnce("", () => events.relist());
+      else if (affected !== "none") {
+        const { namespace } = affected;
+        atMostOnce(namespace, () => events.relistNamespace(namespace));
+      }
+    }
+  });
   /** Waits for the intake without a due beat, because it waits as long as the API server is unreachable. */
   async function handOver(work: Promise<void>): Promise<void> {
     beat.idle();

@@ -6,7 +6,7 @@ import { type ViewKey, viewName, type Views } from "../../model/view.ts";
 import { readSettings } from "../../settings.ts";
 import { kubeBench } from "../kube_bench/mod.ts";
 import type { ConfigMapFeed, Source } from "../source.ts";
-import { objectPayload, PulledFeeds, readView } from "./pulled.ts";
+import { objectPayload, PulledFeeds, type PulledFeedsOptions, readView } from "./pulled.ts";
 import { assertEquals } from "@std/assert";
 import { NO_BEAT } from "../../model/beat.ts";
 import { ChangeSignal } from "../../model/change_signal.ts";
@@ -14,7 +14,8 @@ import { KnownDocuments } from "../../../tests/support/known_documents.ts";
 import { ONE_CREATED } from "../../../tests/support/post_feeds.ts";
 import { ScriptedApi } from "../../../tests/support/scripted_api.ts";
 import { VirtualTime } from "../../../tests/support/virtual_time.ts";
-import type { KubeObject } from "../../kube/api.ts";
+import type { KubeObject, ResourceType } from "../../kube/api.ts";
+import { type FilterDocument, LiveFilters } from "../../filters/filter.ts";
 import type { Payload } from "../../model/event.ts";
 import type { IntakeResult } from "../../pipeline/intake.ts";
 import { createMetrics } from "../../telemetry/metrics.ts";
@@ -22,7 +23,11 @@ import { SourceStates } from "../status.ts";
 import { trivy } from "../trivy/mod.ts";
 
 /** Pulled feeds on an API server that holds nothing, and what they tell of their views. */
-function feedsWorld({ served = () => ({ state: "absent" }) }: { readonly served?: () => Served } = {}) {
+function feedsWorld(
+  { served = () => ({ state: "absent" }), ...options }:
+    & { readonly served?: (type: ResourceType) => Served }
+    & Partial<Pick<PulledFeedsOptions, "api" | "intake" | "filterChanges" | "clock" | "watchTuning">> = {},
+) {
   const told: string[] = [];
   const note = (word: string) => (view: ViewKey) => void told.push(`${word} ${viewName(view)}`);
   const views: Views = {
@@ -45,6 +50,7 @@ function feedsWorld({ served = () => ({ state: "absent" }) }: { readonly served?
     payloadError: () => {},
     noteEvents: () => {},
     evaluateAgain: new ChangeSignal(),
+    filterChanges: new ChangeSignal(),
     namespaces: [],
     texts: createTextLimits({ maxBytes: 2 ** 20, memoryBytes: Infinity }),
     slices: NO_LIMITS.slices,
@@ -53,15 +59,16 @@ function feedsWorld({ served = () => ({ state: "absent" }) }: { readonly served?
     configMapPollMs: 300_000,
     metrics,
     clock: systemClock,
+    ...options,
   });
   const stop = new AbortController();
   const running = feeds.run(stop.signal);
   return {
     told,
     states,
-    set: (source: Source) => {
-      states.add(source);
-      feeds.set([source]);
+    set: (...sources: readonly Source[]) => {
+      for (const source of sources) states.add(source);
+      feeds.set(sources);
     },
     async [Symbol.asyncDispose]() {
       stop.abort();
@@ -126,6 +133,12 @@ const TYPE = {
   kind: "VulnerabilityReport",
   namespaced: true,
 };
+const CLUSTER_TYPE = {
+  ...TYPE,
+  plural: "clustervulnerabilityreports",
+  kind: "ClusterVulnerabilityReport",
+  namespaced: false,
+};
 const VIEW = { source: "trivy", resource: "vulnerabilityreports.aquasecurity.github.io" };
 const STORED: IntakeResult = { ...ONE_CREATED, fingerprints: ["0123456789abcdef"] };
 const NOT_STORED: IntakeResult = { ...STORED, created: 0, failed: 1, undecided: 1 };
@@ -174,6 +187,8 @@ function viewWorld(
     },
     resyncMs: 3_600_000,
     evaluateAgain,
+    filterChanges: new ChangeSignal(),
+    affects: () => "none",
     beat: NO_BEAT,
     metrics,
     clock: time,
@@ -197,6 +212,116 @@ function viewWorld(
     },
   };
 }
+
+/** Trivy's and kube-bench's feeds, and live filters; `read` returns what was listed and evaluated since the last call. */
+function filteredWorld() {
+  const time = new VirtualTime();
+  const read: string[] = [];
+  class Api extends ScriptedApi {
+    override list<T extends KubeObject>(...[type, options = {}]: Parameters<ScriptedApi["list"]>) {
+      read.push(`list ${type.plural} of ${options.namespace ?? "all"}`);
+      return super.list<T>(type, options);
+    }
+  }
+  const api = new Api();
+  for (const key of ["team-a/one", "team-a/two", "team-b/one"]) {
+    const [namespace = "", name = ""] = key.split("/");
+    api.put("vulnerabilityreports", { metadata: { namespace, name } });
+  }
+  const filters = new LiveFilters({ metrics: createMetrics(), clock: time, ownNamespace: "zen-system" });
+  const feeds = feedsWorld({
+    api,
+    clock: time,
+    filterChanges: filters.changes,
+    watchTuning: { sleep: time.sleep, random: () => 0.5 },
+    served: ({ group }) => ({
+      state: "served",
+      resources: [TYPE, CLUSTER_TYPE].filter((type) => type.group === group),
+    }),
+    intake: {
+      take(_source, payload) {
+        if ("origin" in payload) read.push(`evaluate ${payload.origin.namespace}/${payload.origin.name}`);
+        return Promise.resolve(STORED);
+      },
+    },
+  });
+  feeds.set({ ...trivy, feeds: [{ type: "watch", resources: [TYPE, CLUSTER_TYPE] }] }, kubeBench);
+  let rule = 0;
+  const documents = new Map<string, FilterDocument>();
+  return {
+    time,
+    api,
+    read: () => read.splice(0).toSorted(),
+    /** Changes the ObservationFilter of a namespace, or the operator's. */
+    edit(source: string, tenantNamespace?: string) {
+      documents.set(tenantNamespace ?? "zen-system", {
+        name: `ObservationFilter ${tenantNamespace ?? "zen-system"}/x`,
+        source,
+        block: { excludeRules: [`r${rule++}`] },
+        ...(tenantNamespace !== undefined && { tenantNamespace }),
+      });
+      filters.replace("observationFilters", [...documents.values()]);
+    },
+    [Symbol.asyncDispose]: () => feeds[Symbol.asyncDispose](),
+  };
+}
+
+const OF_TEAM_A = ["evaluate team-a/one", "evaluate team-a/two", "list vulnerabilityreports of team-a"];
+const WITH_ANY_NAMESPACE = ["list clustervulnerabilityreports of all", "list configmaps of kube-bench"];
+const OF_TRIVY = [
+  "evaluate team-a/one",
+  "evaluate team-a/two",
+  "evaluate team-b/one",
+  "list clustervulnerabilityreports of all",
+  "list vulnerabilityreports of all",
+];
+
+Deno.test("a tenant's filter change evaluates the reports of its namespace alone, and changes within a minute once more", async () => {
+  await using w = filteredWorld();
+  await w.time.advance(0);
+  w.read();
+  w.edit("*", "team-a");
+  await w.time.advance(0);
+  assertEquals(w.read(), [...OF_TEAM_A, ...WITH_ANY_NAMESPACE].toSorted());
+  for (let edit = 0; edit < 20; edit++) {
+    w.edit("*", "team-a");
+    await w.time.advance(2_000);
+  }
+  assertEquals(w.read(), []);
+  w.edit("trivy", "team-b");
+  await w.time.advance(0);
+  assertEquals(
+    w.read(),
+    ["evaluate team-b/one", "list vulnerabilityreports of team-b"],
+    "no tenant waits for another",
+  );
+  await w.time.advance(30_000);
+  assertEquals(w.read(), [...OF_TEAM_A, ...WITH_ANY_NAMESPACE].toSorted());
+  await w.time.advance(120_000);
+  assertEquals(w.read(), []);
+});
+
+Deno.test("an operator's filter change evaluates the views of its source, and changes within a minute once more", async () => {
+  await using w = filteredWorld();
+  await w.time.advance(0);
+  w.read();
+  for (let edit = 0; edit < 5; edit++) w.edit("Trivy");
+  await w.time.advance(0);
+  assertEquals(w.read(), OF_TRIVY);
+  await w.time.advance(59_000);
+  assertEquals(w.read(), []);
+  await w.time.advance(1_000);
+  assertEquals(w.read(), OF_TRIVY);
+});
+
+Deno.test("a changed filter of a pushed source evaluates no view", async () => {
+  await using w = filteredWorld();
+  await w.time.advance(0);
+  w.read();
+  for (const namespace of ["team-a", undefined]) w.edit("falco", namespace);
+  await w.time.advance(120_000);
+  assertEquals(w.read(), []);
+});
 
 Deno.test("readView() retries a denied resource less and less often, and reads it soon after access is granted", async () => {
   await using w = viewWorld(() => Promise.reject(new Error("there is nothing to be taken in")));
