@@ -113,7 +113,7 @@ export async function buildImage(
 }
 
 /** The layers of distroless/cc: packages without documentation, shells and scripts; and the home of its user. */
-export async function baseLayers(work: string, platform: Platform): Promise<string[]> {
+async function baseLayers(work: string, platform: Platform): Promise<string[]> {
   const root = join(work, "base");
   const status = join(root, "var/lib/dpkg/status.d");
   await Deno.mkdir(status, { recursive: true });

@@ -13,9 +13,6 @@ import { linesOf } from "../support/lines.ts";
 
 type Tasks = typeof TASKS;
 
-/** See `startWorker()`. Disposing of it ends the process. */
-export type Worker = ReturnType<typeof startWorker>;
-
 const ENTRY = new URL("tasks.ts", import.meta.url).pathname;
 const END_MS = 5_000;
 
@@ -122,7 +119,7 @@ export interface Load {
 }
 
 /** Every task, by name. */
-export const TASKS = { load, watch, sightings, floor, duplicates };
+const TASKS = { load, watch, sightings, floor, duplicates };
 
 /** An open loop sends no more at a time: a server that stalls must not fill this process. */
 const MAX_SENDERS = 2_000;

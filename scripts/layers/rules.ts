@@ -72,7 +72,7 @@ function sharedNames(graph: Graph): string[] {
 }
 
 /** Import circles, lazy and type imports included: one line for each group of files that import each other. */
-export function circles(graph: Graph): string[] {
+function circles(graph: Graph): string[] {
   return components(graph).filter(({ length }) => length > 1)
     .map((paths) => `import circle: ${paths.sort().join(", ")}`);
 }

@@ -60,7 +60,7 @@ async function sampleMappings(): Promise<readonly KubeObject[]> {
 }
 
 /** Configures two tools that have no built-in source, by the shipped manifests: Alertmanager and cert-manager. */
-export async function feedMappings(api: KubeApi, namespace: string): Promise<void> {
+async function feedMappings(api: KubeApi, namespace: string): Promise<void> {
   await place(api, SECRETS, {
     apiVersion: "v1",
     kind: "Secret",

@@ -45,7 +45,7 @@ function mended(error: unknown): unknown {
 }
 
 /** Builds the tree of all commands. */
-export function buildProgram(context: CommandContext): Command {
+function buildProgram(context: CommandContext): Command {
   const { io } = context;
   const program = new Command("zen-watcher")
     .description("Collects what security tools report as Observations.")

@@ -15,7 +15,7 @@ const MATCH_STEPS = 20;
 const MATCH_COST_PER_STEP = 6;
 
 /** The pattern is too large or not valid RE2 syntax, or the text is too long for it. */
-export class PatternError extends Error {
+class PatternError extends Error {
   override readonly name = "PatternError";
 }
 

@@ -4,7 +4,7 @@ import { dropsShape } from "../filters/drops_schema.ts";
 import { filterBlockSchema } from "../filters/schema.ts";
 import { conditionSchema } from "../model/condition_schema.ts";
 import { type CrdOptions, type PrinterColumn, readyPath } from "../model/crd.ts";
-import { LIMITS, SEVERITIES, type Severity, SOURCE_PATTERN } from "../model/observation.ts";
+import { LIMITS, SEVERITIES, SOURCE_PATTERN } from "../model/observation.ts";
 import { MAX_EXPRESSION_LENGTH } from "../filters/expression.ts";
 import { MAPPED_VERSION } from "./kinds.ts";
 import { MAX_PATH_VALUE_LENGTH } from "./path.ts";
@@ -179,14 +179,6 @@ const ingesterStatusSchema = mappedStatusSchema.extend({
 export type IngesterSpec = z.output<typeof ingesterSpecSchema>;
 /** `spec.mapping` of an Ingester: where in an item each field of an event is. */
 export type MappingSpec = z.output<typeof mappingSchema>;
-/** `spec` of an ObservationMapping. */
-export type ObservationMappingSpec = z.output<typeof observationMappingSpecSchema>;
-/** `status` of both kinds. */
-export type MappedStatus = z.output<typeof mappedStatusSchema>;
-/** A condition in `status`. */
-export type Condition = z.output<typeof conditionSchema>;
-/** Severities by the tool's words. */
-export type SeverityMap = Readonly<Record<string, Severity>>;
 
 const STATE_COLUMNS: readonly PrinterColumn[] = [
   { name: "Ready", path: readyPath("status"), type: "string" },

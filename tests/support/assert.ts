@@ -29,11 +29,6 @@ export function assertStrictEquals<T>(actual: unknown, expected: T, message?: st
   else nodeAssert.strictEqual(actual, expected, message);
 }
 
-/** Fails if `actual` is null or undefined. */
-export function assertExists<T>(actual: T, message?: string): asserts actual is NonNullable<T> {
-  nodeAssert.ok(actual !== null && actual !== undefined, message ?? `expected a value, received ${actual}`);
-}
-
 /** Fails unless `actual` contains `expected`. */
 export function assertStringIncludes(actual: string, expected: string, message?: string): void {
   nodeAssert.ok(

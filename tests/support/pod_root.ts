@@ -6,7 +6,7 @@ import { basename, dirname, join } from "node:path";
 
 /** `USER` of the image, `runAsUser` of the chart. */
 export const POD_USER = 65_532;
-export const RUNTIME = "/app/deno";
+const RUNTIME = "/app/deno";
 export const ENTRY = "/app/dist/main.js";
 /** What a container runtime sets for the image's user. */
 export const POD_ENV = { HOME: "/home/nonroot" };

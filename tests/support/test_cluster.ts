@@ -58,7 +58,7 @@ export class TestCluster extends DevCluster {
 const MAX_CALLS = 100_000;
 
 /** The requests the server has had, so that a test can say what was never asked. */
-export class RequestLog {
+class RequestLog {
   readonly #calls: Call[] = [];
   #forgotten = 0;
 

@@ -7,7 +7,7 @@ import { clean } from "../../text/clean.ts";
 import { VERSION } from "../../version.ts";
 
 /** The version of the OCSF schema that the export follows. */
-export const OCSF_VERSION = "1.7.0";
+const OCSF_VERSION = "1.7.0";
 
 /** https://schema.ocsf.io/1.7.0/categories/findings */
 const CATEGORY = { category_uid: 2, category_name: "Findings" };
@@ -31,7 +31,7 @@ const STATUSES = {
 } as const;
 
 /** The class by the type of event: acts and secrets are detections, package versions vulnerabilities, checks compliance. */
-export function ocsfClassOf({ eventType, type }: Pick<Finding, "eventType" | "type">) {
+function ocsfClassOf({ eventType, type }: Pick<Finding, "eventType" | "type">) {
   if (eventType === "vulnerability") return CLASSES.vulnerability;
   if (type === "occurrence" || eventType === "exposed-secret") return CLASSES.detection;
   return CLASSES.compliance;

@@ -151,7 +151,7 @@ function ExceptionLine(
 }
 
 /** What an exception matches, in words. */
-export function MatchWords(
+function MatchWords(
   { match, onlyWhileNoFix }: { readonly match: ExceptionMatch; readonly onlyWhileNoFix: boolean },
 ) {
   const parts: (readonly [string, readonly string[] | undefined])[] = [

@@ -343,7 +343,7 @@ function Row({ index, row, active, point }: RowProps) {
 }
 
 /** Kind, namespace and name of what is affected. */
-export function whereText({ kind, namespace, resource, image }: FindingRow): string {
+function whereText({ kind, namespace, resource, image }: FindingRow): string {
   const place = [namespace, resource].filter((part) => part !== "").join("/");
   return [kind, place, image].filter((part) => part !== "").join(" · ");
 }

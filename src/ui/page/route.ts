@@ -19,7 +19,7 @@ export const VIEWS = [
 export type View = typeof VIEWS[number];
 
 /** The keys of a filter, in the order in which the URL has them. */
-export const FILTER_KEYS = [
+const FILTER_KEYS = [
   "severity",
   "source",
   "namespace",

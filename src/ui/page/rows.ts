@@ -5,7 +5,7 @@ import { keepFresh } from "./answers.ts";
 import { messageOf, request } from "./session.ts";
 
 /** Rows of one request. */
-export const CHUNK = 100;
+const CHUNK = 100;
 const MOST_CHUNKS = 30;
 
 interface Chunk {

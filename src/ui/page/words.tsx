@@ -40,7 +40,7 @@ export function localText(ms: number): string {
 }
 
 /** The distance of two times in one unit: `3 min`, `5 h`, `12 d`. */
-export function spanText(ms: number): string {
+function spanText(ms: number): string {
   const span = Math.abs(ms);
   if (span < MINUTE_MS) return "1 min";
   if (span < HOUR_MS) return `${Math.floor(span / MINUTE_MS)} min`;
@@ -119,7 +119,7 @@ export function LinkedText({ text }: { readonly text: string }) {
 }
 
 /** The address that a text is, where it is an http or https one. */
-export function webAddress(text: string): string | undefined {
+function webAddress(text: string): string | undefined {
   if (!/^https?:\/\/[^\s"'<>]+$/i.test(text) || !URL.canParse(text)) return undefined;
   const { protocol, href, username, password } = new URL(text);
   return (protocol === "https:" || protocol === "http:") && username === "" && password === ""

@@ -1,7 +1,7 @@
 /** Fifty texts that tools, tenants and attackers may put into a finding, to be shown as the texts that they are. */
 
 /** What a script of one of them would do if it ran. */
-export const TRAP = "globalThis.trapped=true";
+const TRAP = "globalThis.trapped=true";
 
 export const HOSTILE: readonly string[] = [
   `<script>${TRAP}</script>`,
