@@ -112,8 +112,8 @@ of their own namespace alone, and never drop a \`CRITICAL\` one or one of \`audi
 function expressions(): string {
   return `## Expressions
 
-CEL, checked when the filter is read: \`source\`, \`category\`, \`severity\`, \`eventType\` (strings, as stored: severity in
-upper case), \`resource\` (\`apiVersion\`, \`kind\`, \`name\`, \`namespace\`) and \`details\` (a map of the fields that the source stores).
+CEL, checked when the filter is read: \`source\`, \`category\`, \`severity\`, \`eventType\`, \`rule\` (strings, as stored: severity in
+upper case, \`rule\` empty where the tool names none), \`resource\` (\`apiVersion\`, \`kind\`, \`name\`, \`namespace\`) and \`details\` (a map of the fields that the source stores).
 The result is a bool. Numbers in \`details\` are doubles; \`details.score > 7\` is fine.
 
 A key that the event lacks makes the expression fail, a failed expression keeps the event and is counted in \`filter_errors_total\`:

@@ -108,6 +108,7 @@ export function filterVariables(event: NormalEvent): Readonly<Record<string, unk
     category: event.category,
     severity: event.severity,
     eventType: event.eventType,
+    rule: event.rule,
     resource: { ...event.resource },
     details: event.details,
   };

@@ -63,11 +63,12 @@ const compileFilter = expressionCompiler({
   category: "string",
   severity: "string",
   eventType: "string",
+  rule: "string",
   resource: { fields: { apiVersion: "string", kind: "string", name: "string", namespace: "string" } },
   details: "map",
 });
 
-/** Compiles a filter's expression: source, category, severity, eventType, resource, details. */
+/** Compiles a filter's expression: source, category, severity, eventType, rule, resource, details. */
 export function compileFilterExpression(text: string): Expression {
   return compileFilter(text);
 }

@@ -5,6 +5,7 @@ import { filterVariables } from "./checks.ts";
 
 const EVENT = normalEvent({
   source: "falco",
+  rule: "Terminal shell in container",
   resource: { kind: "Pod", name: "web-1", namespace: "prod" },
   details: { score: 7.5, count: 3, tags: ["a", "b"], nested: { user: "root" }, text: "a".repeat(50) },
 });
@@ -13,6 +14,8 @@ Deno.test("expression evaluates over the event's fields", () => {
   const rows: [string, boolean][] = [
     ['source == "falco" && severity in ["HIGH", "CRITICAL"]', true],
     ['resource.kind == "Pod" && resource.name.startsWith("web-")', true],
+    ['rule == "Terminal shell in container"', true],
+    ['rule.startsWith("CVE-2024-")', false],
     ["details.score > 7 && details.count == 3", true],
     ['details.tags.exists(tag, tag == "b")', true],
     ['details.tags.filter(tag, tag != "a").exists(tag, tag == "a")', false],
@@ -30,6 +33,13 @@ Deno.test("expression evaluates over the event's fields", () => {
   for (const [text, expected] of rows) {
     assertEquals(compileFilterExpression(text).evaluate(filterVariables(EVENT)), expected, text);
   }
+});
+
+Deno.test("expression reads an empty rule where the tool names none", () => {
+  assertEquals(
+    compileFilterExpression('rule == ""').evaluate(filterVariables(normalEvent({ rule: "" }))),
+    true,
+  );
 });
 
 Deno.test("expression fails on a missing key, and on keys of the prototype", () => {

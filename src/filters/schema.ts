@@ -90,7 +90,7 @@ export const filterBlockShape = {
     .min(1, "expected a CEL expression (an absent key is no opinion)")
     .max(MAX_EXPRESSION_LENGTH, `expected at most ${MAX_EXPRESSION_LENGTH} characters`)
     .describe(
-      "CEL over source, category, severity, eventType, resource, details: true keeps, false drops, an error keeps and is counted",
+      "CEL over source, category, severity, eventType, rule, resource, details: true keeps, false drops, an error keeps and is counted",
     ).optional(),
   mode: anyCase(MODES).describe("Enforce (default), or Shadow: counts what it would drop and drops nothing")
     .optional(),
