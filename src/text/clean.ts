@@ -308,13 +308,18 @@ function cleanValue(value: unknown, budget: Budget, { depth, inLink = false }: P
 }
 
 function cleanString(value: string, budget: Budget): string | undefined {
+  if (isPastLateCuts(value, budget)) return leaveOut(budget);
   const isLate = budget.maxTotal <= 0;
-  if (isLate && value.length > MAX_LATE_STRING && budget.lateCuts-- <= 0) return leaveOut(budget);
   const limit = isLate ? Math.min(MAX_LATE_STRING, budget.maxString) : budget.maxString;
   const text = cleanText(value, limit, { prose: budget.inProse });
   budget.maxTotal -= Math.min(value.length, limit);
   if (text.length >= limit - 1 && value.length > limit) budget.truncated = true;
   return text;
+}
+
+/** True for a string over 64 units once the total is used up and 128 such strings were taken. Each call counts one. */
+function isPastLateCuts(value: string, budget: Budget): boolean {
+  return budget.maxTotal <= 0 && value.length > MAX_LATE_STRING && budget.lateCuts-- <= 0;
 }
 
 function cleanItems(items: readonly unknown[], budget: Budget, place: Place): Json[] {
@@ -352,9 +357,11 @@ function cleanMembers(object: object, budget: Budget, { depth }: Place): JsonObj
 }
 
 function cleanLink(text: string, budget: Budget): string | undefined {
-  const url = cleanUrl(text);
-  if (url !== undefined) return mask(url);
-  return text === "" ? undefined : leaveOut(budget);
+  if (text === "") return undefined;
+  const url = isPastLateCuts(text, budget) ? undefined : cleanUrl(text);
+  if (url === undefined) return leaveOut(budget);
+  budget.maxTotal -= url.length;
+  return mask(url);
 }
 
 /** Last words of keys that hold addresses: `link`, `primaryLink`, `html_url`, `externalURL`; not those in `purl`, `symlink`. */

@@ -144,6 +144,24 @@ Deno.test("cleanObject() cuts few of the strings after its total, and keeps the 
   assertEquals(truncated, true);
 });
 
+Deno.test("cleanObject() counts addresses to its total, and keeps few of the long ones after it", () => {
+  const long = `https://example.org/${"v".repeat(980)}`;
+  const short = "https://example.org/";
+  const addresses = Array.from({ length: 2_000 }, () => [long, short]).flat();
+  for (
+    const object of [
+      { url: addresses },
+      Object.fromEntries(addresses.map((address, index) => [`${index}Link`, address])),
+    ]
+  ) {
+    const { value, truncated } = cleanObject(object, { maxString: 1_000, maxTotal: 10_000, links: true });
+    const kept = Object.values(value).flat();
+    const longCount = kept.filter((address) => address === long).length;
+    assert(longCount > 0 && longCount <= 10 + 128, `${longCount} long ones`);
+    assertEquals([kept.length - longCount, truncated], [2_000, true]);
+  }
+});
+
 Deno.test("truncateObject() leaves alone what fits to the byte", () => {
   const object = { text: "é".repeat(10), list: [1, 2] };
   assertEquals(truncateObject(object, jsonBytes(object)), { value: object, truncated: false });
