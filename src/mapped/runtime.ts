@@ -21,7 +21,7 @@ import { WebhookSecrets } from "./secrets.ts";
 import { type InformerInput, NOT_SERVED, servedState } from "./served.ts";
 import { addedEvents, conditionOf, countersText, type EventCount, mergeCounts } from "./status.ts";
 import { isTrustedNamespace, type TrustContext } from "./trust.ts";
-import { DISCOVERING, idOf, type Verdict } from "./verdict.ts";
+import { DISCOVERING, idOf, quotedId, type Verdict } from "./verdict.ts";
 
 export interface MappedOptions {
   readonly api: KubeApi;
@@ -341,7 +341,7 @@ export class MappedSources {
         log.error("Source by configuration refused", {
           ingester: id,
           reason,
-          error: `Cannot load ${quoted(id)}: ${message}`,
+          error: `Cannot load ${quotedId(id)}: ${message}`,
         });
       }
     }
@@ -379,10 +379,4 @@ function headOf({ kind, metadata, status }: KubeObject): KubeObject {
 
 function typeOf({ kind }: KubeObject): ResourceType {
   return kind === OBSERVATION_MAPPINGS.kind ? OBSERVATION_MAPPINGS : INGESTERS;
-}
-
-/** `Ingester zen-system/x` → `ingester "zen-system/x"`. */
-function quoted(id: string): string {
-  const space = id.indexOf(" ");
-  return `${id.slice(0, space).toLowerCase()} "${id.slice(space + 1)}"`;
 }

@@ -6,6 +6,12 @@ export function idOf({ kind, metadata }: KubeObject): string {
   return `${kind ?? "Ingester"} ${metadata.namespace ?? ""}/${metadata.name ?? ""}`;
 }
 
+/** An id as messages write it: `Ingester zen-system/x` gives `ingester "zen-system/x"`. */
+export function quotedId(id: string): string {
+  const space = id.indexOf(" ");
+  return `${id.slice(0, space).toLowerCase()} "${id.slice(space + 1)}"`;
+}
+
 /** The reason until discovery and the Secret have been read. It is never written: the stored condition stays until then. */
 export const DISCOVERING = "Discovering";
 

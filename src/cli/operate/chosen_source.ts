@@ -6,7 +6,7 @@ import type { DrawContext } from "../../model/event.ts";
 import type { Settings } from "../../settings.ts";
 import { sourceOf } from "../../mapped/activate.ts";
 import { type CompiledIngester, compileMapped } from "../../mapped/compile.ts";
-import { idOf } from "../../mapped/verdict.ts";
+import { idOf, quotedId } from "../../mapped/verdict.ts";
 import { ownRequests } from "../../sources/own_requests.ts";
 import { createDrawContext } from "../../sources/draw_context.ts";
 import { BUILT_IN, SOURCES } from "../../sources/registry.ts";
@@ -54,7 +54,7 @@ function compiledOf(object: KubeObject): CompiledIngester {
   if (compiled.ok) return compiled.value;
   const [first] = compiled.problems;
   const why = first ? `at ${formatPath(first.path)}: ${first.message}` : "it is invalid";
-  throw new CommandError(`Cannot load ${idOf(object)}: ${why}`);
+  throw new CommandError(`Cannot load ${quotedId(idOf(object))}: ${why}`);
 }
 
 function mappedSource(
@@ -67,7 +67,7 @@ function mappedSource(
   const parts = { id, namespace, revision: "", builtin, resources: [], secret: () => undefined };
   const source = sourceOf(compiled, parts);
   if (!source) {
-    throw new CommandError(`Cannot load ${id}: it has no mapping, and its source is not built in`);
+    throw new CommandError(`Cannot load ${quotedId(id)}: it has no mapping, and its source is not built in`);
   }
   return chosen(source, settings);
 }
