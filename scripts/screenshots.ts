@@ -1,5 +1,6 @@
 import type { Page } from "playwright-core";
 import { isObject } from "../src/model/json.ts";
+import { DAY_MS } from "../src/model/time.ts";
 import { OBSERVATION_EXCEPTIONS } from "../src/exceptions/kind.ts";
 import type { KubeApi, KubeObject } from "../src/kube/api.ts";
 import { environment, readSettings } from "../src/settings.ts";
@@ -23,7 +24,6 @@ before you commit them.
 const IMAGES = new URL("../docs/images/", import.meta.url).pathname;
 const NAMESPACE = "zen-demo";
 const HOUR_MS = 3_600_000;
-const DAY_MS = 24 * HOUR_MS;
 const POLL_MS = 250;
 const COLOURS = "128";
 const WIDE = { width: 1280, height: 800 };

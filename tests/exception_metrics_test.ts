@@ -1,9 +1,8 @@
 /** Exceptions as metrics tell of them. */
+import { DAY_MS } from "../src/model/time.ts";
 import { startDevWorld } from "./support/dev_world.ts";
 import { eventually } from "./support/eventually.ts";
 import { changeReports } from "./support/reports.ts";
-
-const DAY_MS = 86_400_000;
 
 Deno.test("findings that an exception covers count as accepted; exceptions that end within 7 days count as expiring", async () => {
   await using world = await startDevWorld({ namespaces: ["shop"] });

@@ -2,7 +2,7 @@
  * The interface to the API server: its address and credentials (those of a Pod are read here, without any library), requests,
  * answers of limited size, and errors. The rest of the program uses only `KubeApi`.
  */
-import type { Json, JsonObject } from "../model/json.ts";
+import { isObject, type Json, type JsonObject } from "../model/json.ts";
 import { ANNOTATIONS, type ObservationMeta } from "../model/observation.ts";
 import { type Clock, systemClock } from "../model/time.ts";
 import { errorMessage } from "../model/error_message.ts";
@@ -36,6 +36,11 @@ export interface KubeObject {
   readonly kind?: string;
   readonly metadata: ObjectMeta;
   readonly [field: string]: unknown;
+}
+
+/** True for an object with `metadata`. The API server validates what it stores; consumers parse the rest. */
+export function isKubeObject<T extends KubeObject>(value: unknown): value is T {
+  return isObject(value) && isObject(value["metadata"]);
 }
 
 /** One page of a list. `metadata.continue` leads to the next one. */

@@ -12,6 +12,7 @@ import {
   type DeleteOptions,
   type Endpoint,
   garbled,
+  isKubeObject,
   type KubeApi,
   type KubeList,
   type KubeObject,
@@ -291,10 +292,6 @@ const FRAME_TYPES: ReadonlySet<unknown> = new Set(["ADDED", "MODIFIED", "DELETED
 function isFrame<T extends KubeObject>(value: unknown): value is WatchFrame<T> {
   return isObject(value) && FRAME_TYPES.has(value["type"]) &&
     (value["type"] === "ERROR" ? isObject(value["object"]) : isKubeObject(value["object"]));
-}
-
-function isKubeObject<T extends KubeObject>(value: unknown): value is T {
-  return isObject(value) && isObject(value["metadata"]);
 }
 
 async function requestObject<T extends KubeObject>(wire: Wire, request: Request): Promise<T> {

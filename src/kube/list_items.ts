@@ -2,6 +2,7 @@
 import { isObject, type JsonObject } from "../model/json.ts";
 import {
   garbled,
+  isKubeObject,
   type KubeList,
   type KubeObject,
   type ListOptions,
@@ -153,6 +154,6 @@ function stringEnd(bytes: Uint8Array, at: number, end: number): number {
 }
 
 function toItem(value: unknown): KubeObject {
-  if (isObject(value) && isObject(value.metadata)) return value as KubeObject & JsonObject;
+  if (isKubeObject(value)) return value;
   throw new Error("an item is no object");
 }

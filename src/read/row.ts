@@ -119,7 +119,8 @@ export function resourceNameOf({ kind, resource }: Pick<ObservationRow, "kind" |
   return [kind, resource].filter((part) => part !== "").join("/");
 }
 
-function timeText(ms: number): string {
+/** RFC 3339; "" for 0. */
+export function timeText(ms: number): string {
   return ms === 0 ? "" : formatTime(ms);
 }
 

@@ -1,12 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
 import { ApiError } from "../kube/api.ts";
+import { DAY_MS } from "../model/time.ts";
 import type { FindingState } from "./findings.ts";
 import { apiError, FakeKube } from "../../tests/support/fake_kube.ts";
 import { Leader, type LeaderOptions } from "../../tests/support/leader.ts";
 import { type ObservationFields, storedObservation } from "../../tests/support/observation.ts";
 import { VirtualTime } from "../../tests/support/virtual_time.ts";
 
-const DAY_MS = 86_400_000;
 const NEVER = new AbortController().signal;
 
 interface It {

@@ -1,12 +1,12 @@
 /** Findings counted by workload, rule, image, namespace or source. */
 import { Refusal } from "../http/request.ts";
 import { spanMs } from "../model/time.ts";
-import { resourceNameOf } from "../read/row.ts";
+import { resourceNameOf, timeText } from "../read/row.ts";
 import { byWorstCounts, type Grouping, GROUPINGS, groupOf } from "../read/top.ts";
 import { criteriaOf, inAnyPhase, joinValues, matches, phasesOf } from "./filter.ts";
 import { type Counts, noCounts, pageOf, totalOf } from "./lists.ts";
 import type { FindingFilter, GroupPage, GroupRow } from "./protocol.ts";
-import { type KeptRow, type KeptRows, phaseOf, timeText } from "./rows.ts";
+import { type KeptRow, type KeptRows, phaseOf } from "./rows.ts";
 
 interface Tally {
   readonly filter: FindingFilter;

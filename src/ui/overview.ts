@@ -1,11 +1,12 @@
 /** The figures of the overview, and the values that filters offer. */
 import { DAY_MS } from "../model/time.ts";
 import { type Phase, PHASES, SEVERITIES } from "../model/observation.ts";
+import { timeText } from "../read/row.ts";
 import { type Criteria, failingDimension, type FilterKey } from "./filter.ts";
 import { groupsOf } from "./groups.ts";
 import { type Counts, noCounts } from "./lists.ts";
 import type { Facet, Facets, Overview } from "./protocol.ts";
-import { type KeptRow, type KeptRows, phaseOf, timeText } from "./rows.ts";
+import { type KeptRow, type KeptRows, phaseOf } from "./rows.ts";
 
 const DAYS = 30;
 const WORST_WORKLOADS = 10;

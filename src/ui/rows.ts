@@ -2,8 +2,8 @@
 import { namespacedName } from "../kube/api.ts";
 import { isFixKnown } from "../model/acceptance.ts";
 import { type Observation, type Phase, SEVERITIES } from "../model/observation.ts";
-import { formatTime, parseTime } from "../model/time.ts";
-import { type ObservationRow, toRow } from "../read/row.ts";
+import { parseTime } from "../model/time.ts";
+import { type ObservationRow, timeText, toRow } from "../read/row.ts";
 import type { FindingRow } from "./protocol.ts";
 
 /** What a row holds otherwise, or not at all. */
@@ -175,11 +175,6 @@ export function toFindingRow(row: KeptRow, nowMs: number): FindingRow {
     lastSeenAt: timeText(lastSeenMs),
     resolvedAt: timeText(resolvedMs),
   };
-}
-
-/** RFC 3339; "" for 0. */
-export function timeText(ms: number): string {
-  return ms === 0 ? "" : formatTime(ms);
 }
 
 function msOf(time: string): number {

@@ -1,8 +1,7 @@
 /** X.509 v3 certificates for tests, written here so that no test needs an `openssl` on the machine. */
 import { Buffer } from "node:buffer";
 import { createPrivateKey, generateKeyPairSync, type KeyObject, randomBytes, sign } from "node:crypto";
-
-const DAY_MS = 86_400_000;
+import { DAY_MS } from "../../src/model/time.ts";
 
 const OID = {
   ecdsaWithSha256: [1, 2, 840, 10045, 4, 3, 2],

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { OBSERVATION_EXCEPTIONS } from "../../src/exceptions/kind.ts";
 import { hasStatus, type KubeApi, type KubeObject } from "../../src/kube/api.ts";
 import { EVENTS } from "../../src/kube/events.ts";
-import type { Clock } from "../../src/model/time.ts";
+import { type Clock, DAY_MS } from "../../src/model/time.ts";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { OBSERVATIONS, type StoredObservation } from "../../src/store/mod.ts";
 import type { TestApp } from "./app.ts";
@@ -35,7 +35,6 @@ export interface ExceptionStory {
 const RULE = "CVE-2024-3094";
 const OTHER_RULE = "CVE-2024-0001";
 const SOON_MS = 8_000;
-const DAY_MS = 86_400_000;
 
 interface Vulnerability {
   readonly id: string;

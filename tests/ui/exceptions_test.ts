@@ -4,12 +4,12 @@
 /// <reference lib="dom" />
 import { assert, assertEquals, assertObjectMatch, assertStringIncludes } from "@std/assert";
 import type { JsonObject } from "../../src/model/json.ts";
+import { DAY_MS } from "../../src/model/time.ts";
 import { eventually } from "../support/eventually.ts";
 import { hoursAgo } from "./support/stored.ts";
 import { openTab, type WorldTab } from "./support/tab.ts";
 
 const EXCEPTIONS = "observationexceptions.zen.kube-zen.io";
-const DAY_MS = 86_400_000;
 
 function stored(tab: WorldTab): JsonObject[] {
   return tab.world.server.objects(EXCEPTIONS);

@@ -5,7 +5,7 @@ import type { Problem } from "../../text/problem.ts";
 import type { Payload } from "../../model/event.ts";
 import { isObject, type Json, type JsonObject } from "../../model/json.ts";
 import type { PayloadError } from "../../model/outcome.ts";
-import type { KubeObject } from "../../kube/api.ts";
+import { isKubeObject, type KubeObject } from "../../kube/api.ts";
 import { createTextLimits, NO_LIMITS } from "../../pipeline/limits.ts";
 import { type JsonLists, payloadErrorsOf, scanJson } from "../../text/json.ts";
 import { configMapPayload, objectPayload } from "../../sources/feeds/pulled.ts";
@@ -99,7 +99,9 @@ async function configMapPayloads(
   const namespace = typeof from === "string" ? from : from.fallback;
   const objects = read.documents.flatMap((document) => [...objectsIn(document)]);
   const deleted = objects.filter((object) => object === DELETED).length;
-  const configMaps = objects.filter(isKubeObject).filter((object) => object.kind === "ConfigMap");
+  const configMaps = objects.filter(isKubeObject<KubeObject & JsonObject>).filter((object) =>
+    object.kind === "ConfigMap"
+  );
   const named: KubeObject = {
     metadata: { name: basename(path).replace(/\.[a-z]+$/, ""), namespace },
     data: { [key]: text },
@@ -182,10 +184,6 @@ function isMapOfObjects(value: JsonObject): boolean {
         ? key.includes(".")
         : isObject(member) && (isObject(member.metadata) || Array.isArray(member.items))
     );
-}
-
-function isKubeObject(value: unknown): value is KubeObject & JsonObject {
-  return isObject(value) && isObject(value.metadata);
 }
 
 /** Makes of YAML's dates and the like the JSON that kubectl makes of them. */

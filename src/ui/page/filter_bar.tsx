@@ -6,7 +6,7 @@
 /// <reference lib="dom.iterable" />
 /** The filter of a list: search, choices with their counts, and what else the URL restricts. */
 import { useEffect, useRef, useState } from "preact/hooks";
-import { SEVERITIES } from "../../model/terms.ts";
+import { PHASES, SEVERITIES } from "../../model/terms.ts";
 import type { Facet, Facets, FindingFilter } from "../protocol.ts";
 import { useAnswer } from "./answers.ts";
 import { Menu } from "./parts.tsx";
@@ -14,7 +14,6 @@ import { oneValue, queryOf, refine, route, valuesOf } from "./route.ts";
 import { numberText } from "./words.tsx";
 
 const SEARCH_PAUSE_MS = 150;
-const PHASES = ["Active", "Accepted", "Resolved"];
 /** More values than these get a field that narrows them. */
 const MANY = 12;
 
