@@ -347,8 +347,8 @@ async function takeBody(c: Context, taking: Taking): Promise<Response> {
 
 /** What a part or an error of a body takes until it is read: measured 185 bytes, and 500. */
 const PART_BYTES = 192, ERROR_BYTES = 512;
-/** Bodies in which less is found need no room: those of ordinary alerts never wait for others. */
-const FREE_FOUND_BYTES = 64 * 1024;
+/** Bodies in which less is found need no room, nor do those of ordinary length before they are read. */
+const FREE_FOUND_BYTES = 64 * 1024, SHORT_BYTES = 4 * 1024;
 
 /** Finds the parts of a body. Throws where those of other bodies, or of other ones of its sender, take all the room. */
 async function findParts(
@@ -363,9 +363,11 @@ async function findParts(
     if (needed > 0 && !found.tryTake(needed, address)) throw full();
     held = needed;
   };
-  // What is found in a short body is counted in the turn in which it is found, that of a long one before.
+  // What is found in a body of one slice is counted in the turn in which it is found, of a longer one what it may have, before.
+  const most = PART_BYTES * Math.min(JSON_LIMITS.parts, bytes.length / 2);
   const isLong = bytes.length > JSON_SLICE_BYTES;
-  if (isLong) hold(PART_BYTES * JSON_LIMITS.parts);
+  if (isLong) hold(most);
+  else if (bytes.length > SHORT_BYTES && !found.hasRoom(most, address)) throw full();
   const how = { lists, maxValues, pause: () => slices.pause() };
   const text = isLong ? await scanJsonInSlices(bytes, how) : scanJson(bytes, how);
   const needed = PART_BYTES * text.parts.length + ERROR_BYTES * text.errors.length;

@@ -439,10 +439,18 @@ Deno.test("createHttpApp() holds the parts of few bodies at a time, of one sende
   const ofAll = await statuses(50);
   assertEquals([ofOne.accepted, ofAll.accepted], [8, 9]);
   const small = Array.from({ length: 100 }, () => post("{}", { peer: "10.0.0.0" }));
+  assertEquals(
+    (await post(`{"a":"${"x".repeat(20_000)}"}`, { peer: "10.0.0.0" })).status,
+    503,
+    "it may have many",
+  );
   resolve(ONE_CREATED);
   assertEquals(new Set((await Promise.all(small)).map(({ status }) => status)), new Set([200]));
   const [last] = await Promise.all([post(manyParts), ...ofOne.sent, ...ofAll.sent]);
   assertEquals(last.status, 200);
+  // A burst of long alerts of few parts, of one sender.
+  const burst = Array.from({ length: 100 }, () => post(`{"a":"${"x".repeat(60_000)}"}`));
+  assertEquals(new Set((await Promise.all(burst)).map(({ status }) => status)), new Set([200]));
 });
 
 Deno.test("createHttpApp() answers 503 where requests for one namespace alone fill half of the room", async () => {

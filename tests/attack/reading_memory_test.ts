@@ -70,8 +70,10 @@ const limitedCgroup = (limitBytes: number) =>
   makeCgroup(`zen-attack-${Deno.pid}-${cgroups++}`, { limitBytes });
 
 interface Attack {
-  /** Addresses, each of which sends one request after the other. */
+  /** Each sends one request after the other, from an address of its own. */
   readonly senders: number;
+  /** They are at one address. */
+  readonly isOneAddress?: true;
   readonly requests: number;
   readonly bytes: number;
   /** What each of them is answered. */
@@ -94,7 +96,7 @@ async function grownBy({ controller, idleBytes }: Target, attack: Attack): Promi
           method: "POST",
           headers: {
             authorization: `Bearer ${TOKEN}`,
-            "x-forwarded-for": `10.0.${sender >> 8}.${sender & 255}`,
+            "x-forwarded-for": `10.0.0.${attack.isOneAddress ? 1 : sender + 1}`,
           },
           body,
         });
@@ -103,7 +105,8 @@ async function grownBy({ controller, idleBytes }: Target, attack: Attack): Promi
       }
       return statuses;
     }));
-    assert(answers.flat().some((status) => status !== 503), `${name}: one of them is read`);
+    assert(answers.flat().some((status) => status < 500), `${name}: one of them is read`);
+    assert(!answers.flat().includes(500), `${name}: no defect`);
     if (attack.answer) assertEquals([...new Set(answers.flat())], [attack.answer], name);
     const health = await fetch(`${controller.url}/health`);
     assertEquals([health.status, (await health.json()).status], [200, "healthy"]);
@@ -126,7 +129,12 @@ const ATTACKS: Readonly<Record<string, Attack>> = {
   "the largest bodies of eight senders": { senders: SENDERS, requests: 2, bytes: BYTES },
   "bodies of eight senders that just do not count as large": { senders: SENDERS, requests: 4, bytes: MIB },
   "bodies of 4 MiB of eight senders": { senders: SENDERS, requests: 3, bytes: 4 * MIB },
-  "bodies of 60 kB, of 10,000 parts each, of 400 senders": { senders: 400, requests: 2, bytes: 60_000 },
+  "200 bodies at once of 60 kB, of 10,000 parts each, of one sender": {
+    senders: 200,
+    isOneAddress: true,
+    requests: 2,
+    bytes: 60_000,
+  },
 };
 
 for (const [name, attack] of Object.entries(ATTACKS)) {
