@@ -1,5 +1,9 @@
-/** Warnings on filter documents that are valid but probably mistaken: an unknown source, or a category that a source never reports. Pure. */
+/**
+ * Warnings on filter documents that are valid but probably mistaken: an unknown source, a category that a source never
+ * reports, or a tenant's document that can drop nothing. Pure.
+ */
 import type { Category } from "../model/observation.ts";
+import { compileGlob } from "./checks.ts";
 import type { FilterDocument } from "./filter.ts";
 import { didYouMean } from "../text/problem.ts";
 
@@ -9,14 +13,17 @@ export interface KnownSource {
   /** The categories of its events; absent: any. */
   readonly categories?: readonly Category[];
   readonly eventTypes?: readonly string[];
+  /** Set if no filter of a tenant may drop its events. */
+  readonly neverDroppedByTenants?: true;
 }
 
 /** The warnings on a document. `definedBy` names, for the message, where sources that are not built in come from. */
 export function warningsOf(
-  { source, block }: FilterDocument,
+  document: FilterDocument,
   { known, definedBy }: { readonly known: readonly KnownSource[]; readonly definedBy: string },
 ): string[] {
-  if (source === "*") return [];
+  const { source, block } = document;
+  if (source === "*") return tenantWarnings(document, undefined);
   const found = known.find(({ name }) => name === source);
   if (!found) {
     const hint = hintOf(source, known.map(({ name }) => name));
@@ -24,10 +31,31 @@ export function warningsOf(
   }
   const { categories, eventTypes } = found;
   return [
+    ...tenantWarnings(document, found),
     ...unknownOf([...block.includeCategories ?? [], ...block.excludeCategories ?? []], categories)
       .map((value) => `${source} reports nothing of the category "${value}"${hintOf(value, categories)}`),
     ...unknownOf([...block.includeEventTypes ?? [], ...block.excludeEventTypes ?? []], eventTypes)
       .map((value) => `${source} reports no event type "${value}"${hintOf(value, eventTypes)}`),
+  ];
+}
+
+/** Warns of what a tenant's document cannot drop. */
+function tenantWarnings(
+  { tenantNamespace, block }: FilterDocument,
+  source: KnownSource | undefined,
+): string[] {
+  if (tenantNamespace === undefined) return [];
+  if (source?.neverDroppedByTenants) return [`a tenant's filter never drops ${source.name}`];
+  const { excludeSeverity = [], excludeNamespaces = [] } = block;
+  const isElsewhere = excludeNamespaces.length > 0 &&
+    !excludeNamespaces.some((glob) => compileGlob(glob)(tenantNamespace));
+  return [
+    ...(excludeSeverity.includes("CRITICAL") ? ["a tenant's filter never drops CRITICAL"] : []),
+    ...(isElsewhere
+      ? [
+        `excludeNamespaces drops nothing: a tenant's filter acts on its own namespace, ${tenantNamespace}, alone`,
+      ]
+      : []),
   ];
 }
 

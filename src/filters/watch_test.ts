@@ -589,6 +589,31 @@ Deno.test("a filter for an unknown source or category is active, with a warning 
   assertEquals(run.watch.status().configMap.warnings, []);
 });
 
+Deno.test("a tenant's filter that can drop nothing is active with a warning in its condition", async () => {
+  const api = new ScriptedApi();
+  const put = (name: string, spec: KubeObject["spec"], namespace?: string) =>
+    api.put("observationfilters", observationFilter(name, spec, namespace));
+  put("own", { targetSource: "audit", excludeSeverity: ["CRITICAL"], excludeNamespaces: ["team-b"] });
+  put("audit", { targetSource: "audit", enabled: false }, "team-a");
+  put("critical", { targetSource: "*", excludeSeverity: ["CRITICAL"] }, "team-a");
+  put("elsewhere", { targetSource: "falco", excludeNamespaces: ["Team-B", "kube-*"] }, "team-a");
+  put("here", { targetSource: "falco", excludeNamespaces: ["kube-*", "TEAM-*"] }, "team-a");
+  const knownSources = () => [{ name: "audit", neverDroppedByTenants: true as const }, { name: "falco" }];
+  await using _run = await start(api, { knownSources, tenantNamespaces: [""] });
+  const conditions = async () => {
+    const { items } = await api.list<KubeObject>(OBSERVATION_FILTERS);
+    return items.map(({ status }) => conditionOf(status));
+  };
+  await eventually("the conditions", async () => (await conditions()).every((text) => text !== ""));
+  assertEquals(await conditions(), [
+    "True: In force",
+    "True: In force. Warning: a tenant's filter never drops audit",
+    "True: In force. Warning: a tenant's filter never drops CRITICAL",
+    "True: In force. Warning: excludeNamespaces drops nothing: a tenant's filter acts on its own namespace, team-a, alone",
+    "True: In force",
+  ]);
+});
+
 function conditionOf(status: unknown): string {
   const [ready] = isObject(status) && Array.isArray(status.conditions) ? status.conditions : [];
   return isObject(ready) ? `${ready.status}: ${ready.message}` : "";

@@ -163,7 +163,11 @@ export function knownSource(source: Source): KnownSource {
   const categories = categoriesOf(source);
   // A source with an open list can have events of any tool.
   const isOpen = eventTypes.includes(ANY) || source.reportsForOthers !== undefined;
-  return isOpen ? { name: source.name } : { name: source.name, eventTypes, categories };
+  return {
+    name: source.name,
+    ...(isOpen ? {} : { eventTypes, categories }),
+    ...(source.neverDroppedByTenants && { neverDroppedByTenants: true }),
+  };
 }
 
 /** The names under which findings of other tools in the source's reports are stored. */
