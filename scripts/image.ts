@@ -10,7 +10,7 @@ import { run } from "./support/run.ts";
 import { runScript, say, type Values } from "./support/script.ts";
 import { VERSION } from "../src/version.ts";
 
-/** What the release's image is for. */
+/** The platforms of the release's image. */
 const IMAGE_PLATFORMS = PLATFORMS.filter(({ os }) => os === "linux");
 
 const HELP = `
@@ -34,7 +34,7 @@ const PACKAGES = [
   ...["base-files", "netbase", "tzdata", "ca-certificates", "libc6", "libssl3"],
   ...["gcc-12-base", "libgcc-s1", "libgomp1", "libstdc++6"],
 ];
-/** What the base says beside its packages. */
+/** The working directory and environment of the base image. */
 const BASE_CONFIG = {
   WorkingDir: "/home/nonroot",
   Env: ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],

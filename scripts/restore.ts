@@ -34,7 +34,7 @@ export interface RestoreOptions {
   readonly onFailure?: (what: string, error: unknown) => void;
 }
 
-/** What became of the objects of a backup. */
+/** Counts of a backup's objects: how many were restored, and how many not. */
 export interface Restored {
   created: number;
   /** There already. */

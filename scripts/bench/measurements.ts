@@ -48,7 +48,7 @@ export async function openBench(entry: string, quick: boolean) {
   return { server, load, watcher, quick, [Symbol.asyncDispose]: () => all.disposeAsync() };
 }
 
-/** Who is sent the load. */
+/** The server that gets the load. */
 interface Target extends Pick<Load, "url" | "token" | "caPem" | "input"> {
   /** The answer that acknowledges. */
   readonly accepts: 200 | 201;

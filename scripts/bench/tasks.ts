@@ -105,7 +105,7 @@ export type Pace =
   | { readonly kind: "open"; readonly ratePerSecond: number }
   | { readonly kind: "closed"; readonly senders: number; readonly maxMs: number };
 
-/** What to send where. */
+/** A load: events for one address. */
 export interface Load {
   readonly url: string;
   readonly token?: string;

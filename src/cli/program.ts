@@ -9,7 +9,7 @@ import { completeLine } from "./completion.ts";
 import { CommandError, type Io } from "./io.ts";
 import { versionLine } from "./version.ts";
 
-/** What `main` hands on. */
+/** The command context that `main` passes on. */
 export type ProgramOptions = Omit<CommandContext, "args" | "finish" | "printStyled">;
 
 /** Runs the command that the arguments name; resolves with its exit code. */

@@ -64,7 +64,7 @@ const matchSchema = z.strictObject(matchShape).meta({
   }],
 }).describe("The findings that it covers: all that match every key; it needs rules or resources");
 
-/** What `spec` takes. */
+/** The fields of `spec`. */
 export const specShape = {
   match: matchSchema,
   reason: z.enum(EXCEPTION_REASONS).describe("Why the findings are accepted"),
@@ -73,9 +73,11 @@ export const specShape = {
   expiresAt: z.string().max(64)
     .refine((text) => parseTime(text) !== undefined, "expected an RFC 3339 time such as 2027-01-31T00:00:00Z")
     .meta({ format: "date-time" })
-    .describe("Until when; at most EXCEPTION_MAX_DAYS (365) after its creation"),
+    .describe("When it ends; at most EXCEPTION_MAX_DAYS (365) after its creation"),
   ticket: z.string().max(1_024).describe("Where the decision is recorded").optional(),
-  acceptedBy: z.string().max(253).describe("Who says to accept them; the audit log tells who wrote it")
+  acceptedBy: z.string().max(253).describe(
+    "Who accepts the findings; the API server's audit log shows who wrote this",
+  )
     .optional(),
   onlyWhileNoFix: z.boolean().describe("Covers a finding only while no version that fixes it is known")
     .optional(),
@@ -92,12 +94,12 @@ const statusSchema = z.object({
   conditions: z.array(conditionSchema).optional().describe("Ready: whether it accepts findings, and why not"),
   matched: z.int().min(0).optional().describe("Findings that it covers now"),
   matchedParts: z.object({
-    namespaced: z.int().min(0).optional().describe("Of them those that belong to its namespace"),
-    clusterScoped: z.int().min(0).optional().describe("Of them those that belong to no namespace"),
-  }).optional().describe("Where two shards cover its findings: what each of them counts"),
+    namespaced: z.int().min(0).optional().describe("Findings that belong to its namespace"),
+    clusterScoped: z.int().min(0).optional().describe("Findings that belong to no namespace"),
+  }).optional().describe("The count of each shard, where two shards hold findings that it covers"),
 }).describe("Its state, written by zen-watcher alone");
 
-/** What the CRD is made of. */
+/** The CRD of ObservationException. */
 export const OBSERVATION_EXCEPTION_CRD: CrdOptions = {
   kind: OBSERVATION_EXCEPTIONS.kind,
   plural: OBSERVATION_EXCEPTIONS.plural,

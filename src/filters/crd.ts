@@ -13,7 +13,7 @@ const statusSchema = z.object({
   ...dropsShape,
   inForce: z.object({ generation: z.int(), spec: z.looseObject({}) }).optional()
     .describe("The last good spec, while the spec has a mistake"),
-}).describe("How it stands, written by zen-watcher alone");
+}).describe("Its state, written by zen-watcher alone");
 
 /**
  * Unknown keys are kept, not pruned, so that zen-watcher refuses the spec and names the key. If a misspelt key were pruned,

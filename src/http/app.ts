@@ -189,7 +189,7 @@ export interface WebhookOptions {
   readonly random?: () => number;
 }
 
-/** What takes the events that are posted. */
+/** The part that takes posted events. */
 export type Posts = Pick<PostFeeds, "find" | "paths" | "take" | "unreadable">;
 
 const MAX_ERRORS_SHOWN = 10;
@@ -263,7 +263,7 @@ function refusalLog({ trustedProxies, clock }: WebhookOptions) {
   };
 }
 
-/** Who is at the other end. */
+/** The client that sends a request. */
 export interface Client {
   /** The peer's address. */
   readonly peer: string;

@@ -495,7 +495,7 @@ const tooSlow = (timeoutMs: number) =>
 
 /** Bounds of request bodies, shared by all endpoints. */
 export interface BodyLimits extends TextLimits {
-  /** What sets `maxBytes`. */
+  /** The setting that `maxBytes` comes from. */
   readonly bound: string;
   /** Bodies of senders that proved who they are; those that did not count here too. */
   readonly proven: ByteBudget;

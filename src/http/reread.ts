@@ -5,11 +5,11 @@ import { logger } from "../telemetry/logging.ts";
 export interface RereadOptions<T> {
   /** Named in log lines. */
   readonly file: string;
-  /** What is in force. */
+  /** The value in force at the start. */
   readonly first: T;
-  /** Rejects where what is there cannot be used. */
+  /** Reads the files again; rejects if they cannot be used. */
   readonly read: () => Promise<T>;
-  /** Puts what was read into force. */
+  /** Puts the value that was read into force. */
   readonly put: (next: T) => void;
   readonly everyMs?: number;
 }

@@ -18,7 +18,7 @@ export interface TlsOptions extends TlsFiles {
   readonly readFile?: (path: string) => Promise<string>;
 }
 
-/** What node:https takes. */
+/** The options of a TLS context of node:https. */
 export interface TlsContext {
   readonly cert: string;
   readonly key: string;

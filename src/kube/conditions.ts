@@ -6,7 +6,7 @@ import { formatSeconds } from "../model/time.ts";
 import type { KubeObject, ResourceType } from "./api.ts";
 import { type StatusApi, statusTarget, StatusWriter } from "./status_writer.ts";
 
-/** What `Ready` says. */
+/** The fields of a `Ready` condition. */
 export interface ReadyCondition {
   readonly status: "True" | "False";
   readonly reason: string;

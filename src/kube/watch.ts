@@ -150,7 +150,7 @@ export function watch<T extends KubeObject = KubeObject>(
   });
 }
 
-/** What is known of the resource. */
+/** How far the resource has been read. */
 type State =
   | { readonly phase: "empty" }
   /** Listed: the next watch begins after `resourceVersion`. `isRenewed`: the watch before was silent. */

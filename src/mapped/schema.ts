@@ -77,16 +77,16 @@ const mappingShape = {
     kind: value("kind").optional(),
     name: value("name").optional(),
     namespace: value("namespace").optional(),
-  }).describe("What is affected").optional(),
+  }).describe("The affected resource").optional(),
   details: z.record(
     z.string().max(63).regex(/^[A-Za-z0-9][A-Za-z0-9_.-]*$/, "expected letters, digits, _ . -"),
     value("A detail"),
   )
     .refine((details) => Object.keys(details).length <= 64, "expected at most 64 details")
-    .describe("What else to keep").optional(),
+    .describe("Entries of details by name, and where each value is").optional(),
   prose: z.array(z.string().max(63)).max(65)
     .describe(
-      "Of message and the details those that are sentences of the tool's catalogue and names alone: they are not masked",
+      "Which of message and the details hold only sentences of the tool's catalogue and names: they are not masked",
     ).optional(),
 };
 
@@ -137,7 +137,8 @@ export const ingesterSpecSchema = closed({
   informer: informerSchema.optional(),
   webhook: webhookSchema.optional(),
   configmap: configmapSchema.optional(),
-  kind: z.enum(["finding", "occurrence"]).describe("A state (default), or an act").optional(),
+  kind: z.enum(["finding", "occurrence"]).describe("finding: a state (default); occurrence: an act")
+    .optional(),
   mapping: mappingSchema.optional(),
   filters: filterBlockSchema.meta(KEEPS_UNKNOWN).describe("A filter for this source alone").optional(),
   window: z.string().max(32).regex(DURATION, "expected a duration such as 90s or 1h30m")
@@ -147,7 +148,7 @@ export const ingesterSpecSchema = closed({
     burst: z.int().min(1).max(1_000_000),
   }).describe("How fast this source may write").optional(),
   ttlSeconds: z.int().min(1).max(LIMITS.ttlSeconds).describe("How long its Observations are kept").optional(),
-  enabled: z.boolean().describe("false takes it out of force").optional(),
+  enabled: z.boolean().describe("false disables this source").optional(),
 }).describe("One more source");
 
 /** `spec` of an ObservationMapping. */
@@ -160,19 +161,19 @@ export const observationMappingSpecSchema = closed({
   mappings: closed(mappingShape).describe("How an object becomes Observations"),
   severityMap,
   identity,
-  enabled: z.boolean().describe("false takes it out of force").optional(),
+  enabled: z.boolean().describe("false disables this source").optional(),
 }).describe("One more source, of objects of one kind");
 
 /** `status` of both. */
 const mappedStatusSchema = z.object({
   conditions: z.array(conditionSchema).optional().describe("Ready: whether it is in force, and why not"),
-  lastEventAt: z.string().meta({ format: "date-time" }).optional().describe("When it last brought an event"),
-  eventsTotal: z.int().min(0).optional().describe("Events it brought"),
-}).describe("How it stands, written by zen-watcher alone");
+  lastEventAt: z.string().meta({ format: "date-time" }).optional().describe("Time of its last event"),
+  eventsTotal: z.int().min(0).optional().describe("Number of its events"),
+}).describe("Its state, written by zen-watcher alone");
 
 /** `status` of an Ingester. */
 const ingesterStatusSchema = mappedStatusSchema.extend({
-  filters: z.object(dropsShape).optional().describe("What its filters leave out"),
+  filters: z.object(dropsShape).optional().describe("Events that its filters drop"),
 });
 
 /** `spec` of an Ingester. */

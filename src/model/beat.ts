@@ -1,6 +1,6 @@
 /** Signs of life: how liveness tells a task that waits from one that is stuck. */
 
-/** What a task calls in every round of its loop. */
+/** A task's sign of life: the task calls it in every round of its loop. */
 export interface Beat {
   /** The task is alive, and its next call comes within `ms`. */
   within(ms: number): void;

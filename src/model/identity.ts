@@ -38,7 +38,7 @@ export function nameFingerprint(fingerprint: string): string {
   return fingerprint.slice(0, NAME_HEX);
 }
 
-/** What a deterministic name says. */
+/** The parts of an Observation's deterministic name. */
 export interface ObservationName {
   readonly source: string;
   /** See `nameFingerprint`. */

@@ -4,11 +4,11 @@ import type { resourceSchema, specSchema, statusSchema } from "./observation_sch
 
 export * from "./terms.ts";
 
-/** What is affected. */
+/** The affected resource. */
 export type Resource = z.infer<typeof resourceSchema>;
-/** What was found. */
+/** `spec`: the finding or event. */
 export type ObservationSpec = z.infer<typeof specSchema>;
-/** What became of it, as stored: every field may be absent in an object of an older version. */
+/** `status` as stored: every field may be absent in an object of an older version. */
 export type ObservationStatus = z.input<typeof statusSchema>;
 
 /** `metadata` of an Observation. */

@@ -22,19 +22,19 @@ const time = () =>
   z.string().max(64).refine((text) => parseTime(text) !== undefined, "expected an RFC 3339 time")
     .meta({ format: "date-time" });
 
-/** What is affected. */
+/** The affected resource. */
 export const resourceSchema = z.object({
   apiVersion: z.string().max(LIMITS.apiVersion).optional(),
   kind: z.string().max(LIMITS.kind).optional(),
   name: z.string().max(LIMITS.name).optional(),
   namespace: z.string().max(LIMITS.namespace).optional(),
-}).describe("What is affected");
+}).describe("The affected resource");
 
-/** What was found. */
+/** The finding or event. */
 export const specSchema = z.object({
   source: z.string().max(LIMITS.source).regex(SOURCE_PATTERN).describe("The tool that reported it"),
   category: z.enum(CATEGORIES).describe("The field of work it belongs to"),
-  severity: z.enum(SEVERITIES).describe("How bad it is"),
+  severity: z.enum(SEVERITIES).describe("The severity of the finding"),
   eventType: z.string().max(LIMITS.eventType).regex(EVENT_TYPE_PATTERN).describe("The kind of finding"),
   rule: z.string().max(LIMITS.rule).optional().describe(
     "The source's own id of what was found: a CVE, a check, a policy",
@@ -49,17 +49,17 @@ export const specSchema = z.object({
   detectedAt: time().optional().describe("When the tool detected it"),
   ttlSecondsAfterCreation: z.int().min(1).max(LIMITS.ttlSeconds).optional()
     .describe("Deleted this long after its creation unless its source still reports it"),
-}).describe("What was found").meta(ATOMIC);
+}).describe("The finding or event").meta(ATOMIC);
 
 /** The ObservationException that covers a finding. */
 const exceptionSchema = z.object({
   namespace: z.string().max(LIMITS.namespace),
   name: z.string().max(LIMITS.name),
-  expiresAt: time().describe("Until when it covers the finding"),
+  expiresAt: time().describe("When it ceases to cover the finding"),
   since: time().describe("When this exception began to cover the finding"),
 }).describe("The ObservationException that covers it, while it is Accepted");
 
-/** What became of it. A fresh object's status comes from these defaults, without a write. */
+/** Phase, count and times. A fresh object's status comes from these defaults, without a write. */
 export const statusSchema = z.object({
   phase: z.enum(PHASES).default("Active").describe(
     "Accepted while an ObservationException matches; Resolved once its source no longer reports it",
@@ -69,13 +69,15 @@ export const statusSchema = z.object({
   lastProcessedAt: time().optional().describe("When this status was last written"),
   firstSeenAt: time().optional().describe("Time of the first event"),
   lastSeenAt: time().optional().describe("Time of the latest event"),
-  resolvedAt: time().optional().describe("When its end was learnt, or the tool's own end time"),
+  resolvedAt: time().optional().describe(
+    "When zen-watcher learnt that it ended, or the end time that the tool gives",
+  ),
   resolvedReason: z.enum(RESOLVED_REASONS).optional().describe(
     "NotReported: its report is there without it; ReportGone: the report is gone, which does not say fixed; SaidResolved: the tool said so",
   ),
   reopenedAt: time().optional().describe("When it was last reported again after it was Resolved"),
   exception: exceptionSchema.optional(),
-}).describe("What became of it, written by zen-watcher alone").meta(ATOMIC);
+}).describe("Its phase, count and times, written by zen-watcher alone").meta(ATOMIC);
 
 /** The whole object, less what Kubernetes itself checks. */
 export const observationSchema = z.object({ spec: specSchema, status: statusSchema.optional() });

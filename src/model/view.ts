@@ -33,7 +33,7 @@ export interface ReportScope {
   readonly expiresAt?: number;
 }
 
-/** What one document (a report, a ConfigMap) reports. */
+/** The findings of one document: of a report or a ConfigMap. */
 export interface ReportedFindings {
   /** `namespace/name` of the document, or `name` of a cluster-scoped one. */
   readonly key: string;

@@ -497,7 +497,7 @@ export interface TextLimits {
 const MIB = 2 ** 20;
 /** What the bounds are made for: more memory changes nothing. */
 const FULL_MEMORY_BYTES = 512 * MIB;
-/** What the program takes at rest, whatever its limit. */
+/** Memory that the idle program uses, whatever its limit. */
 const AT_REST_BYTES = 64 * MIB;
 const LEAST_SPARE_BYTES = 16 * MIB;
 /** Of the memory limit, so that 16 MiB may be a text at 512. */

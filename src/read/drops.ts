@@ -42,7 +42,7 @@ export interface StatusPlaces {
 /** The document that stands for the storage budget. */
 export const BUDGET_DOCUMENT = "storage budget";
 const PAGE_SIZE = 200;
-/** What an ObservationFilter without a condition is. */
+/** Said of an ObservationFilter without a condition. */
 const UNJUDGED =
   "not in force: no zen-watcher has read it (outside the controller's namespace TENANT_FILTERS=true is needed)";
 

@@ -22,7 +22,7 @@ export const CREATE_ERROR_REASONS = [
 ] as const;
 export type CreateErrorReason = typeof CREATE_ERROR_REASONS[number];
 
-/** What to do about it. */
+/** How the writer goes on after a refused create. */
 type Refusal =
   /** The name is taken: find out by whom. */
   | { readonly kind: "exists"; readonly label: "already_exists" }

@@ -226,7 +226,7 @@ export interface FoundError {
   readonly place?: Place;
 }
 
-/** What may come next. */
+/** States of the scanner: the tokens that may come next. */
 const DOCUMENT = 0;
 /** A document that is a number or a word has ended: `01` is not `0` and `1`. */
 const SEPARATOR = 1;

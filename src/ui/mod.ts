@@ -26,7 +26,7 @@ export interface PageOptions {
   readonly now?: () => number;
   /** Takes an address to open: at the start, and when one was refused and none that was printed is good any more. */
   readonly onAddress: (address: string) => void;
-  /** What tests shorten. */
+  /** Times that tests shorten. */
   readonly tuning?: WatchTuning;
 }
 

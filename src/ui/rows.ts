@@ -6,7 +6,7 @@ import { parseTime } from "../model/time.ts";
 import { type ObservationRow, timeText, toRow } from "../read/row.ts";
 import type { FindingRow } from "./protocol.ts";
 
-/** What a row holds otherwise, or not at all. */
+/** Fields that a kept row holds in another form, or not at all. */
 type LeftOut =
   | "firstSeenAt"
   | "lastSeenAt"

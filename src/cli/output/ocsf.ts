@@ -98,7 +98,7 @@ export function ocsfEvent(finding: Finding, { command }: { readonly command: str
   });
 }
 
-/** What one class alone has. */
+/** The fields that only one class has. */
 function bodyOf(finding: Finding): JsonObject {
   const { rule, remediation } = finding;
   switch (ocsfClassOf(finding)) {

@@ -31,7 +31,7 @@ export async function leftOutLines(api: KubeApi, question: Question): Promise<st
   return [...new Set([...await dropLines(api, question), ...await filterLines(api, question)])];
 }
 
-/** What the statuses show of it. */
+/** The lines for events that the filters' statuses show as dropped. */
 async function dropLines(api: KubeApi, { settings, ...wanted }: Question): Promise<string[]> {
   const { namespace } = wanted;
   const { documents, missing } = await readDropped(api, { namespace, places: placesOf(settings) });

@@ -165,11 +165,11 @@ async function otherFindings({ api, selection, reading }: Reader, workload: stri
   );
 }
 
-/** What decides about one Observation. */
+/** Everything that `why` tells of one Observation. */
 interface Told {
   readonly row: ObservationRow;
   readonly detectedAt: string;
-  /** What it is one with, in words. */
+  /** The words of its identity. */
   readonly identity: string;
   /** The report that names it, or why none is shown. */
   readonly report: ReportOf | { readonly state: Exclude<Way, "report"> };
@@ -181,7 +181,7 @@ interface Told {
   readonly notes: readonly string[];
 }
 
-/** What ends an Observation. */
+/** How an Observation ends: its lifetime, and a sentence that says so. */
 interface End extends Lifetime {
   readonly said: string;
 }
@@ -198,7 +198,7 @@ async function tell(teller: Teller, observations: readonly StoredObservation[]):
   return told;
 }
 
-/** What decides about what belongs to a namespace. */
+/** The configuration that decides about a namespace's findings. */
 interface Configured {
   /** Undefined where it cannot be read. */
   readonly config: ConfigInForce | undefined;
@@ -270,7 +270,7 @@ function wayOf(
   return reportingSource(source)?.feeds.some(({ type }) => type !== "post") ? "report" : "pushed";
 }
 
-/** What ends it. */
+/** How it ends. */
 function endOf(
   observation: StoredObservation,
   { way, settings, now }: { readonly way: Way; readonly settings: Settings; readonly now: number },

@@ -25,7 +25,7 @@ class Rows {
   #busy = false;
   #loading = Promise.resolve();
 
-  /** Called after each change of what is there. */
+  /** Called after each change of the rows, the total or the error. */
   changed = () => {};
   #signal = AbortSignal.abort();
 
