@@ -2,6 +2,7 @@
 import type { KubeObject } from "../kube/api.ts";
 import { type Json, textAt } from "../model/json.ts";
 import type { Observation } from "../model/observation.ts";
+import { cleanUrl } from "../text/clean.ts";
 import { type ObservationRow, toRow } from "./row.ts";
 
 /** A row with the facts that its details hold, and with those of its exception. Texts that are absent are "". */
@@ -42,7 +43,8 @@ export function toFinding(observation: Observation, { now, exceptions }: Finding
   const details = (key: string) => textAt(observation.spec.details, key);
   const spec = exceptions.get(row.exception)?.["spec"] as Json | undefined;
   const exception = (key: string) => textAt(spec, key);
-  const links = [details("primaryLink"), details("guideline"), details("url")];
+  // Details of Falco hold fields of users' rules under any name.
+  const links = ["primaryLink", "guideline", "url"].map((key) => cleanUrl(details(key)) ?? "");
   return {
     ...row,
     title: details("title"),
