@@ -1,4 +1,5 @@
 /** Secrets in files, read again while the program runs: what could be used last stays in force. */
+import { elapsed } from "../kube/retry.ts";
 import { errorMessage } from "../model/error_message.ts";
 import { logger } from "../telemetry/logging.ts";
 
@@ -18,13 +19,19 @@ const REREAD_MS = 5_000;
 
 const log = logger("http");
 
-/** Reads again until it is disposed of. Logs a change, and once each reason why what is there cannot be used. */
+/**
+ * Reads again until it is disposed of, one read at a time. Logs a change, and once each reason why what is there cannot be
+ * used.
+ */
 export function reread<T>({ file, first, read, put, everyMs = REREAD_MS }: RereadOptions<T>): Disposable {
   let inForce = JSON.stringify(first);
   let problem = "";
+  const stop = new AbortController();
+  const { signal } = stop;
   async function readOnce(): Promise<void> {
     try {
       const next = await read();
+      if (signal.aborted) return;
       const text = JSON.stringify(next);
       if (text === inForce && problem === "") return;
       if (text !== inForce) put(next);
@@ -32,13 +39,15 @@ export function reread<T>({ file, first, read, put, everyMs = REREAD_MS }: Rerea
       problem = "";
       log.info("Secret file reloaded", { file });
     } catch (error) {
-      if (errorMessage(error) === problem) return;
+      if (signal.aborted || errorMessage(error) === problem) return;
       problem = errorMessage(error);
       log.warn("Secret file cannot be used, the last good one stays in force", { file, error });
     }
   }
-  const timer = setInterval(readOnce, everyMs);
-  return { [Symbol.dispose]: () => clearInterval(timer) };
+  void (async () => {
+    while (await elapsed(everyMs, { signal })) await readOnce();
+  })();
+  return { [Symbol.dispose]: () => stop.abort() };
 }
 
 /** The webhook token; "" where none is configured. A property, not a function: a request reads it. */

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { eventually } from "../../tests/support/eventually.ts";
 import type { JsonObject } from "../model/json.ts";
 import { configureLogging } from "../telemetry/logging.ts";
-import { readWebhookToken } from "./reread.ts";
+import { readWebhookToken, reread } from "./reread.ts";
 
 /** A token that no sender can show, and why. */
 const UNUSABLE: Readonly<Record<string, string>> = {
@@ -83,4 +83,43 @@ Deno.test("readWebhookToken() keeps the last good token of a file, warns once of
   await become("", KEPT);
   await become("third", RELOADED);
   assertEquals([token.current, said()], ["third", expected]);
+});
+
+Deno.test("reread() begins no read while one is under way, and puts nothing in force once it is disposed of", async () => {
+  configureLogging({ level: "ERROR", format: "json", write() {} });
+  const reads: PromiseWithResolvers<string>[] = [];
+  const inForce: string[] = [];
+  const slow = reread({
+    file: "slow",
+    first: "one",
+    everyMs: 1,
+    read() {
+      const next = Promise.withResolvers<string>();
+      reads.push(next);
+      return next.promise;
+    },
+    put: (next) => void inForce.push(next),
+  });
+  let others = 0;
+  using _other = reread({
+    file: "other",
+    first: "",
+    everyMs: 1,
+    read: () => Promise.resolve(`${others++}`),
+    put() {},
+  });
+  const severalRounds = async () => {
+    const from = others;
+    await eventually("further rounds of another file", () => others > from + 5);
+  };
+  await eventually("the first read", () => reads.length > 0);
+  await severalRounds();
+  assertEquals(reads.length, 1);
+  reads[0]?.resolve("two");
+  await eventually("the next read", () => reads.length > 1);
+  assertEquals(inForce, ["two"]);
+  slow[Symbol.dispose]();
+  reads[1]?.resolve("three");
+  await severalRounds();
+  assertEquals(inForce, ["two"]);
 });
