@@ -85,8 +85,8 @@ export class ConfigMapFilters {
   #state: ConfigMapFiltersReport["state"] = "unread";
   #loaded: { resourceVersion?: string; at: string } | undefined;
   #rejection: ConfigMapFiltersReport["lastRejection"];
-  /** The state before the ConfigMap became unreadable. */
-  #stateBefore: ConfigMapFiltersReport["state"] = "unread";
+  /** The state before the ConfigMap became unreadable, and why it was bad. */
+  #before: Pick<ConfigMapFiltersReport, "state" | "lastRejection"> = { state: "unread" };
   /** Seen since the last `init`. */
   #present = false;
   /** The text in force. */
@@ -154,7 +154,8 @@ export class ConfigMapFilters {
   /** Call when the watch has recovered from an error without a new list: the objects read before are still current. */
   resumed(): void {
     if (this.#state !== "unreadable") return;
-    this.#state = this.#stateBefore;
+    this.#state = this.#before.state;
+    this.#rejection = this.#before.lastRejection;
     log.info("Filters can be read again", { configMap: this.#name, state: this.#state });
     this.#say();
     if (this.#state === "loaded") this.#tellRecovery(undefined, this.#loaded?.resourceVersion);
@@ -204,7 +205,7 @@ export class ConfigMapFilters {
   /** Reports the state of the filters, with the active text, which the next run restores. */
   #say(): void {
     if (this.#state === "unread") return;
-    const problems = this.#rejection?.problems.join("; ") ?? "";
+    const problems = this.#rejection?.problems.join("; ") ?? this.#absence();
     const isLoaded = this.#state === "loaded";
     this.#options.status.say({
       lastGood: this.#text,
@@ -212,6 +213,10 @@ export class ConfigMapFilters {
       reason: REASONS[this.#state],
       message: isLoaded ? messageWith(this.#warnings, "In force") : `${problems}; ${this.#consequence()}`,
     });
+  }
+
+  #absence(): string {
+    return `The ConfigMap "${this.#name}" does not exist`;
   }
 
   #consequence(): string {
@@ -258,18 +263,19 @@ export class ConfigMapFilters {
   #neverConfigured(): void {
     this.#state = "missing";
     this.#options.metrics.filterReload.inc({ result: "missing" });
-    const message = `The ConfigMap "${this.#name}" does not exist; ${this.#consequence()}`;
+    const message = `${this.#absence()}; ${this.#consequence()}`;
     this.#emit({ type: "Normal", reason: "FiltersMissing", message }, {
       uid: undefined,
       resourceVersion: undefined,
     });
+    this.#say();
   }
 
   async #failed({ state, error }: Extract<WatchEvent, { type: "error" }>): Promise<void> {
     // An unreachable or starting API server decides nothing: the watch continues, and readiness waits for its first answer.
     if (state === "failing" || this.#state === "unreadable") return;
     const message = errorMessage(error);
-    this.#stateBefore = this.#state;
+    this.#before = { state: this.#state, ...(this.#rejection && { lastRejection: this.#rejection }) };
     await this.#bad("unreadable", [{ path: "", message }]);
     this.#decided.resolve();
   }

@@ -229,6 +229,41 @@ Deno.test("filters that are readable again without a change report that, and sta
   assertEquals(run.changes, 1);
 });
 
+Deno.test("filters that were refused before they were unreadable say again why they were refused", async () => {
+  const api = new ScriptedApi();
+  api.put("configmaps", statusConfigMap());
+  api.put("configmaps", configMap('{"sources": {"trivy": {"minSeverity": "XX"}}}'));
+  await using run = await start(api);
+  const said = async (reason: string) => await stored(api, "reason") === reason;
+  await eventually("the refused text in the status", () => said("Invalid"));
+  const message = await stored(api, "message");
+  assertStringIncludes(String(message), "at sources.trivy.minSeverity");
+  const rejection = run.watch.status().configMap.lastRejection;
+  api.deny("configmaps", 403);
+  await eventually("the refusal", () => run.watch.status().configMap.state === "unreadable");
+  api.deny("configmaps", 0);
+  await eventually("the recovery", () => run.watch.status().configMap.state === "rejected");
+  assertEquals(run.watch.status().configMap.lastRejection, rejection);
+  await eventually("the old message in the status", async () => await stored(api, "message") === message);
+});
+
+Deno.test("a ConfigMap that was never there is said to be missing, also after it could not be read", async () => {
+  for (const status of [0, 403]) {
+    const api = new ScriptedApi();
+    api.put("configmaps", statusConfigMap());
+    if (status !== 0) api.deny("configmaps", status);
+    await using run = await start(api);
+    api.deny("configmaps", 0);
+    await eventually("the missing ConfigMap", () => run.watch.status().configMap.state === "missing");
+    assertEquals(run.watch.status().configMap.lastRejection, undefined);
+    await eventually("the status", async () => await stored(api, "reason") === "Missing");
+    assertEquals(
+      await stored(api, "message"),
+      `The ConfigMap "zen-system/${NAME}" does not exist; every event is allowed, as no good filters were read yet`,
+    );
+  }
+});
+
 Deno.test("during fifty edits, every second one invalid, the last valid one is always active", async () => {
   const api = new ScriptedApi();
   api.put("configmaps", configMap('{"sources": {}}'));
