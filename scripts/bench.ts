@@ -1,4 +1,4 @@
-import { type Row, tableOf, verdictOn } from "./bench/figures.ts";
+import { type FigureRow, tableOf, verdictOn } from "./bench/figures.ts";
 import { MEASUREMENTS, openBench } from "./bench/measurements.ts";
 import { freshBundle } from "./bundle.ts";
 import { errorMessage } from "../src/model/error_message.ts";
@@ -35,7 +35,7 @@ async function main({ quick = false, only }: Values<typeof OPTIONS>): Promise<nu
   const entry = await freshBundle();
   await fillCache(entry);
   const machine = machineNow();
-  const rows: Row[] = [];
+  const rows: FigureRow[] = [];
   let failures = 0;
   for (const name of names) {
     say(`bench: ${name}`);

@@ -4,7 +4,7 @@ import { OBSERVATIONS } from "../src/store/observations.ts";
 import { transportTo } from "../tests/cluster/watching.ts";
 import { startEnvtest } from "../tests/support/envtest.ts";
 import { BENCH_NAMESPACES, benchFinding, keyOf } from "./bench/findings.ts";
-import { type Row, row, tableOf, verdictOn } from "./bench/figures.ts";
+import { type FigureRow, row, tableOf, verdictOn } from "./bench/figures.ts";
 import { freshBundle } from "./bundle.ts";
 import { createNamespaces, installCrds } from "./support/feed.ts";
 import { kubeconfigPermissions, V8_FLAGS } from "./support/permissions.ts";
@@ -46,7 +46,7 @@ async function main({ count = "50000" }: Values<typeof OPTIONS>): Promise<number
   await installCrds(api);
   await createNamespaces(api, BENCH_NAMESPACES);
   await store(api, Number(count));
-  const rows: Row[] = [];
+  const rows: FigureRow[] = [];
   // The first start of a bundle compiles it; later ones find that in the runtime's cache.
   await run(entry, ["top"], cluster.kubeconfigPath);
   for (const command of COMMANDS) {

@@ -5,7 +5,7 @@ import type { Json, JsonObject } from "../src/model/json.ts";
 import { OBSERVATIONS } from "../src/store/observations.ts";
 import type { State } from "../src/ui/protocol.ts";
 import { BENCH_NAMESPACES, benchFinding, keyOf, namespaceOf } from "./bench/findings.ts";
-import { percentile, type Row, tableOf } from "./bench/figures.ts";
+import { type FigureRow, percentile, tableOf } from "./bench/figures.ts";
 import { pageRows } from "./bench/page.ts";
 import { residentMemory } from "./bench/processes.ts";
 import { freshBundle } from "./bundle.ts";
@@ -57,7 +57,7 @@ async function main({ count = "50000", seconds = "20" }: Values<typeof OPTIONS>)
   // The first start of a bundle compiles it; later ones find that in the runtime's cache.
   await (await startUi(entry, `${folder}/kubeconfig`))[Symbol.asyncDispose]();
   await using ui = await startUi(entry, `${folder}/kubeconfig`);
-  const rows: Row[] = [];
+  const rows: FigureRow[] = [];
   const get = async <T>(path: string): Promise<T> => {
     const response = await fetch(`${ui.url}${path}`, { headers: { "x-zen-secret": ui.secret } });
     if (!response.ok) throw new Error(`Cannot get ${path}: ${response.status} ${await response.text()}`);
@@ -117,8 +117,8 @@ async function main({ count = "50000", seconds = "20" }: Values<typeof OPTIONS>)
 }
 
 /** The median of each question; no two requests are the same, so that no answer was kept. */
-async function ask(get: (path: string) => Promise<unknown>, when: string): Promise<Row[]> {
-  const rows: Row[] = [];
+async function ask(get: (path: string) => Promise<unknown>, when: string): Promise<FigureRow[]> {
+  const rows: FigureRow[] = [];
   for (const [what, path] of Object.entries(QUESTIONS)) {
     const tookMs: number[] = [];
     for (let index = 0; index < TRIES; index++) {

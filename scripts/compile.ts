@@ -22,13 +22,13 @@ Environment:
 const ROOT = new URL("../", import.meta.url).pathname;
 
 /** What the compiled program may do: what a Pod needs, or a user's commands too. */
-export type Place = "pod" | "user";
+export type ProgramPlace = "pod" | "user";
 
 /** Where `compileBundle()` writes, and what for. */
 export interface CompileOptions {
   /** The file to write. */
   readonly output: string;
-  readonly place: Place;
+  readonly place: ProgramPlace;
   /** Default: this machine's. */
   readonly platform?: Platform;
 }

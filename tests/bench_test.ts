@@ -1,5 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
-import { holds, missed, percentile, reconcile, type Row, sumOf, tableOf } from "../scripts/bench/figures.ts";
+import {
+  type FigureRow,
+  holds,
+  missed,
+  percentile,
+  reconcile,
+  sumOf,
+  tableOf,
+} from "../scripts/bench/figures.ts";
 import { alert, numberPattern, observationsOf, sendAll } from "../scripts/bench/tasks.ts";
 
 /** A clock that only sleeps move. */
@@ -23,7 +31,7 @@ function virtualTime() {
 }
 
 Deno.test("a run fails by a ratio, a memory figure or a count that misses its bound, never by a time or a rate", () => {
-  const rows: Row[] = [
+  const rows: FigureRow[] = [
     { what: "ratio", measured: 0.62, unit: "×", atLeast: 0.7 },
     { what: "memory", measured: 91, unit: "MiB", atMost: 90 },
     { what: "lost", measured: 1, unit: "", atMost: 0 },
@@ -125,7 +133,7 @@ apiserver_request_total_other{resource="leases",verb="PUT"} 100
 });
 
 Deno.test("tableOf() shows figures within their bound, above it, and without one", () => {
-  const rows: Row[] = [
+  const rows: FigureRow[] = [
     { what: "a", measured: 0.85, unit: "×", atLeast: 0.8 },
     { what: "b", measured: 66, unit: "MiB", atMost: 65, beside: "origin 35" },
     { what: "c", measured: 1234.5, unit: "/s" },

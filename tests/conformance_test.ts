@@ -2,7 +2,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { startDevCluster } from "../src/devcluster/mod.ts";
 import { CASES } from "./conformance/cases.ts";
-import { type Access, accessOf, Scratch, Server } from "./conformance/server.ts";
+import { accessOf, Scratch, Server, type ServerAccess } from "./conformance/server.ts";
 import { apiServer, status } from "./support/api_server.ts";
 import { createCertAuthority } from "./support/certs.ts";
 import { ROOT } from "./support/docs.ts";
@@ -25,7 +25,7 @@ Deno.test("the embedded server conforms over TLS and HTTP/2", async (t) => {
   await conform(t, access);
 });
 
-async function conform(t: Deno.TestContext, access: Access): Promise<void> {
+async function conform(t: Deno.TestContext, access: ServerAccess): Promise<void> {
   const server = new Server(access);
   const at = new Scratch(server);
   await at.open();

@@ -1,7 +1,7 @@
 /** What the commands say where something is wrong with the cluster, the user, the terminal or what is stored. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { type Answer, apiServer, status } from "./support/api_server.ts";
+import { apiServer, type Responder, status } from "./support/api_server.ts";
 import { ROOT } from "./support/docs.ts";
 import { storedObservation } from "./support/observation.ts";
 import { main } from "../src/cli/main.ts";
@@ -30,7 +30,7 @@ const refusal = (code: number, reason: string) => () => status(code, { reason, m
 const cut = JSON.stringify({ metadata: { continue: "more" }, items: [storedObservation()] }).slice(0, -40);
 
 Deno.test("every command says in one sentence what is wrong with the cluster, and what mends it", async () => {
-  const rows: readonly (readonly [what: string, answer: Answer, mend: RegExp])[] = [
+  const rows: readonly (readonly [what: string, answer: Responder, mend: RegExp])[] = [
     [
       "expired credentials",
       refusal(401, "Unauthorized"),

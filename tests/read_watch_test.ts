@@ -1,7 +1,7 @@
 /** `get -w`: what is there and what comes, on every API server, and how it ends. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { type Answer, apiServer, status, watchStream } from "./support/api_server.ts";
+import { apiServer, type Responder, status, watchStream } from "./support/api_server.ts";
 import { ROOT } from "./support/docs.ts";
 import { storedObservation } from "./support/observation.ts";
 import { kubeconfigOf, zen } from "./support/readers.ts";
@@ -13,7 +13,7 @@ const unsupported = () =>
 const forbidden = () => status(403, { reason: "Forbidden", message: "observations is forbidden" });
 
 /** Runs `get -w` against an API server whose answers end it. */
-async function watching(answer: Answer, ...args: string[]) {
+async function watching(answer: Responder, ...args: string[]) {
   await using server = apiServer(answer);
   await using file = await kubeconfigOf(server.url);
   return { ...await zen(["get", "-w", ...args], { kubeconfig: file.path }), seen: server.seen };
@@ -49,7 +49,7 @@ Deno.test("get -w goes on without field selectors where the API server does not 
 });
 
 Deno.test("get -w ends before its first list is complete with the sentence that get ends with", async () => {
-  const answers: readonly (readonly [what: string, answer: Answer])[] = [
+  const answers: readonly (readonly [what: string, answer: Responder])[] = [
     ["expired credentials", () => status(401, { reason: "Unauthorized", message: "Unauthorized" })],
     ["no right", forbidden],
     ["no CRD", () => status(404, { reason: "NotFound", message: "could not find the requested resource" })],
@@ -89,7 +89,7 @@ Deno.test("get -n -w shows what is stored elsewhere and belongs to the namespace
     resource: { kind: "Pod", name: "gone", namespace: "shop" },
     rule: "CVE-2",
   });
-  const answer = (mayReadAll: boolean): Answer => {
+  const answer = (mayReadAll: boolean): Responder => {
     const bothListed = Promise.withResolvers<void>();
     return async ({ path, query }) => {
       if (isWatch(query)) {

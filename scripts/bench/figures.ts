@@ -3,7 +3,7 @@ import { say } from "../support/script.ts";
 import { table } from "../support/table.ts";
 
 /** One line of the table. */
-export interface Row {
+export interface FigureRow {
   readonly what: string;
   readonly measured: number;
   readonly unit: string;
@@ -19,13 +19,13 @@ export function row(
   what: string,
   measured: number,
   unit: string,
-  more: Pick<Row, "atLeast" | "atMost" | "beside"> = {},
-): Row {
+  more: Pick<FigureRow, "atLeast" | "atMost" | "beside"> = {},
+): FigureRow {
   return { what, measured, unit, ...more };
 }
 
 /** The rows as text in columns. */
-export function tableOf(rows: readonly Row[]): string {
+export function tableOf(rows: readonly FigureRow[]): string {
   return table(
     ["WHAT", "MUST", "MEASURED", "UNIT", "HOLDS", "BESIDE"],
     rows.map((row) => {
@@ -37,7 +37,7 @@ export function tableOf(rows: readonly Row[]): string {
 }
 
 /** True where the measured value is within the bound. */
-export function holds({ measured, atLeast = -Infinity, atMost = Infinity }: Row): boolean {
+export function holds({ measured, atLeast = -Infinity, atMost = Infinity }: FigureRow): boolean {
   return measured >= atLeast && measured <= atMost;
 }
 
@@ -45,12 +45,12 @@ export function holds({ measured, atLeast = -Infinity, atMost = Infinity }: Row)
  * The rows whose bound fails the run: ratios of one run, memory and counts. Absolute times and rates depend on the machine, so
  * their bounds are printed alone.
  */
-export function missed(rows: readonly Row[]): Row[] {
+export function missed(rows: readonly FigureRow[]): FigureRow[] {
   return rows.filter((row) => ["×", "MiB", ""].includes(row.unit) && !holds(row));
 }
 
 /** The exit code of a run that measured these rows; names on stderr what fails it. */
-export function verdictOn(rows: readonly Row[]): number {
+export function verdictOn(rows: readonly FigureRow[]): number {
   const names = missed(rows).map(({ what }) => what);
   if (names.length > 0) say(`These bounds are not held: ${names.join("; ")}`);
   return names.length > 0 ? 1 : 0;

@@ -13,8 +13,8 @@ import {
   untilIndexed,
   wait,
 } from "./processes.ts";
-import { mean, percentile, reconcile, type Row, row, shown } from "./figures.ts";
-import { type Load, NAMESPACE, numberPattern, OBSERVATIONS_PATH, startWorker } from "./tasks.ts";
+import { type FigureRow, mean, percentile, reconcile, row, shown } from "./figures.ts";
+import { type BenchLoad, NAMESPACE, numberPattern, OBSERVATIONS_PATH, startWorker } from "./tasks.ts";
 import { V8_FLAGS } from "../support/permissions.ts";
 import { createNamespaces, feedObjects, feedWebhook } from "../support/feed.ts";
 import { VULNERABILITY_REPORTS, vulnerabilityReport } from "../../tests/support/reports.ts";
@@ -22,7 +22,7 @@ import { listedObjects } from "../../src/kube/api.ts";
 import { OBSERVATIONS } from "../../src/store/observations.ts";
 
 /** Each starts with an API server of its own. */
-export const MEASUREMENTS: Readonly<Record<string, (bench: Bench) => Promise<Row[]>>> = {
+export const MEASUREMENTS: Readonly<Record<string, (bench: Bench) => Promise<FigureRow[]>>> = {
   unique,
   rates,
   duplicates,
@@ -49,7 +49,7 @@ export async function openBench(entry: string, quick: boolean) {
 }
 
 /** The server that gets the load. */
-interface Target extends Pick<Load, "url" | "token" | "caPem" | "input"> {
+interface Target extends Pick<BenchLoad, "url" | "token" | "caPem" | "input"> {
   /** The answer that acknowledges. */
   readonly accepts: 200 | 201;
   /** The process whose time counts. */
@@ -83,7 +83,7 @@ function falcoWebhook(bundle: Bundle): Target {
 type Seen = Awaited<ReturnType<typeof put>>;
 
 /** How much is sent, and how. */
-interface Plan extends Pick<Load, "count" | "pace"> {
+interface Plan extends Pick<BenchLoad, "count" | "pace"> {
   readonly watched?: boolean;
 }
 
@@ -163,8 +163,8 @@ const CORES = navigator.hardwareConcurrency;
 const ALL_CORES = `0-${CORES - 1}`;
 
 /** Unique events as fast as they are acknowledged, beside the bare client: the API server on a core of its own, and sharing all. */
-async function unique(bench: Bench): Promise<Row[]> {
-  const rows: Row[] = [];
+async function unique(bench: Bench): Promise<FigureRow[]> {
+  const rows: FigureRow[] = [];
   if (CORES > 1 && await pin(bench.server.pids, "0")) {
     await pin([bench.load.pid], `1-${CORES - 1}`);
     rows.push(
@@ -183,7 +183,7 @@ async function unique(bench: Bench): Promise<Row[]> {
 async function uniqueOn(
   bench: Bench,
   { cores, atLeast, where }: { readonly cores: string; readonly atLeast: number; readonly where: string },
-): Promise<Row[]> {
+): Promise<FigureRow[]> {
   const senders = bench.quick ? [32] : [8, 16, 32, 64];
   const bare = bareClient(bench);
   await warmUp(bench, bare);
@@ -213,8 +213,8 @@ async function uniqueOn(
 }
 
 /** Unique events at fixed rates: how soon they are visible, what they cost, and the memory, beside the bare client and the floor. */
-async function rates(bench: Bench): Promise<Row[]> {
-  const rows: Row[] = [];
+async function rates(bench: Bench): Promise<FigureRow[]> {
+  const rows: FigureRow[] = [];
   const seconds = bench.quick ? 3 : 15;
   await using floor = await startFloor(bench);
   await using bundle = await startBundle(bench.server, { env: UNLIMITED });
@@ -257,7 +257,7 @@ async function rates(bench: Bench): Promise<Row[]> {
 }
 
 /** Repeats of a thousand events, decided in process. */
-async function duplicates({ quick }: Bench): Promise<Row[]> {
+async function duplicates({ quick }: Bench): Promise<FigureRow[]> {
   await using worker = startWorker([V8_FLAGS]);
   const question = quick ? { warmUp: 10, rounds: 10 } : { warmUp: 30, rounds: 100 };
   const measured = await worker.ask("duplicates", question);
@@ -268,9 +268,9 @@ const MB = 1e6;
 const FINDINGS_PER_REPORT = 10;
 
 /** The create rate beside a bare client's, the heap and the start, with nothing, 20,000 and 50,000 stored. */
-async function levels(bench: Bench): Promise<Row[]> {
+async function levels(bench: Bench): Promise<FigureRow[]> {
   const counts = bench.quick ? [0, 1_000, 2_000] : [0, 20_000, 50_000];
-  const rows: Row[] = [];
+  const rows: FigureRow[] = [];
   let empty: Awaited<ReturnType<typeof levelAt>> | undefined;
   for (const [index, count] of counts.entries()) {
     const level = await levelAt(bench, count);
@@ -328,7 +328,7 @@ async function heapOfIdle({ server }: Bench): Promise<number> {
 }
 
 /** 50,000 findings in 5,000 reports that are there at the start; then a restart over all that is stored. */
-async function reports(bench: Bench): Promise<Row[]> {
+async function reports(bench: Bench): Promise<FigureRow[]> {
   const { server } = bench;
   const count = bench.quick ? 100 : 5_000;
   const findings = count * FINDINGS_PER_REPORT;
@@ -384,7 +384,7 @@ async function elapsedUntil(
 }
 
 /** The samples of the demo as they are stored. */
-async function size({ server }: Bench): Promise<Row[]> {
+async function size({ server }: Bench): Promise<FigureRow[]> {
   await feedObjects(server.api);
   await using bundle = await startBundle(server);
   for (const source of ["falco", "audit"]) {
@@ -403,7 +403,7 @@ async function size({ server }: Bench): Promise<Row[]> {
 }
 
 /** The samples stored and nothing to do, for two minutes. */
-async function idle({ server, quick }: Bench): Promise<Row[]> {
+async function idle({ server, quick }: Bench): Promise<FigureRow[]> {
   await createNamespaces(server.api, [NAMESPACE]);
   await feedObjects(server.api);
   await using bundle = await startBundle(server);

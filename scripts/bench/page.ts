@@ -4,7 +4,7 @@
 /// <reference lib="dom" />
 import type { Page } from "playwright-core";
 import { ensureTool } from "../tools.ts";
-import { percentile, type Row } from "./figures.ts";
+import { type FigureRow, percentile } from "./figures.ts";
 
 const TRIES = 9;
 /** Steps of a scroll through the list, and how far each goes. */
@@ -19,7 +19,7 @@ export interface ServedPage {
 }
 
 /** Opens the page in a headless Chromium and measures it. */
-export async function pageRows({ origin, secret, total }: ServedPage): Promise<Row[]> {
+export async function pageRows({ origin, secret, total }: ServedPage): Promise<FigureRow[]> {
   // It reads the home folder when it is loaded, which --help may not.
   const { chromium } = await import("playwright-core");
   const browser = await chromium.launch({
@@ -66,7 +66,7 @@ interface Act {
   readonly act: (page: Page) => Promise<number>;
 }
 
-async function acts(page: Page, what: string, { origin, query, act }: Act): Promise<Row> {
+async function acts(page: Page, what: string, { origin, query, act }: Act): Promise<FigureRow> {
   const tookMs: number[] = [];
   for (let index = 0; index < TRIES; index++) {
     await page.goto(`${origin}/?${query}`);
@@ -124,7 +124,7 @@ async function sort(page: Page): Promise<number> {
 }
 
 /** Scrolls through the list, a step each frame: what the main thread works, and how long the frames take on this machine. */
-async function scroll(page: Page, url: string, total: number): Promise<Row[]> {
+async function scroll(page: Page, url: string, total: number): Promise<FigureRow[]> {
   await page.goto(url);
   await page.locator("#view-title .total", { hasText: total.toLocaleString("en") }).waitFor();
   const devtools = await page.context().newCDPSession(page);

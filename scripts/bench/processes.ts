@@ -9,7 +9,7 @@ import { startEnvtest } from "../../tests/support/envtest.ts";
 import { ownAccount } from "../../tests/support/rights.ts";
 import { createNamespaces, installCrds } from "../support/feed.ts";
 import { sumOf } from "./figures.ts";
-import { type Access, NAMESPACE } from "./tasks.ts";
+import { type BenchAccess, NAMESPACE } from "./tasks.ts";
 
 /** Settings that lift what limits a source, a sender and the store. */
 export const UNLIMITED: Readonly<Record<string, string>> = {
@@ -35,7 +35,7 @@ let started = 0;
 
 /** Starts the bundle against a server and waits until it is ready. `inspect` opens the inspector, which costs memory of its own. */
 export async function startBundle(
-  { entry, own }: { readonly entry: string; readonly own: Access },
+  { entry, own }: { readonly entry: string; readonly own: BenchAccess },
   { env = {}, inspect = false }: {
     readonly env?: Readonly<Record<string, string>>;
     readonly inspect?: boolean;

@@ -94,7 +94,7 @@ export async function observationsOf(alerts: JsonObject[]): Promise<string[]> {
 }
 
 /** An address, its root of trust and a bearer token. */
-export interface Access {
+export interface BenchAccess {
   readonly url: string;
   readonly caPem: string;
   readonly token: string;
@@ -106,7 +106,7 @@ export type Pace =
   | { readonly kind: "closed"; readonly senders: number; readonly maxMs: number };
 
 /** A load: events for one address. */
-export interface Load {
+export interface BenchLoad {
   readonly url: string;
   readonly token?: string;
   readonly caPem?: string;
@@ -134,7 +134,7 @@ const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve,
 
 /** Sends a load; bodies are made before the first is sent. `complaint` is one of the answers that were no success. */
 async function load(
-  { url, token, caPem, input, run, count, pace }: Load,
+  { url, token, caPem, input, run, count, pace }: BenchLoad,
 ): Promise<Shots & { readonly complaint?: string }> {
   const alerts = Array.from({ length: count }, (_, number) => alert(run, number));
   const texts = input === "alerts"
@@ -176,7 +176,7 @@ let seen = new Map<number, number>();
 let watching = new AbortController();
 
 /** Opens a watch of Observations; notes when each of a run is first seen. */
-async function watch({ access, run }: { readonly access: Access; readonly run: string }): Promise<null> {
+async function watch({ access, run }: { readonly access: BenchAccess; readonly run: string }): Promise<null> {
   const { signal } = watching = new AbortController();
   const own = seen = new Map();
   const client = Deno.createHttpClient({ caCerts: [access.caPem], http2: true });
@@ -208,7 +208,7 @@ async function sightings(): Promise<readonly (readonly [number: number, at: numb
  * The floor: a Hono route on the controller's listener that creates the object it is sent by fetch and then answers. What the
  * controller costs beyond it is its logic.
  */
-async function floor({ url, caPem, token }: Access): Promise<{ readonly url: string }> {
+async function floor({ url, caPem, token }: BenchAccess): Promise<{ readonly url: string }> {
   const client = Deno.createHttpClient({ caCerts: [caPem], http2: false });
   const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
   const app = new Hono();

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { parseAllDocuments, stringify } from "yaml";
 import { run } from "../support/run.ts";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
-import { Cluster, type ClusterState } from "../../tests/support/cluster.ts";
+import { type ClusterState, RealCluster } from "../../tests/support/cluster.ts";
 import {
   apiServerArguments,
   controllerArguments,
@@ -104,7 +104,7 @@ export class Node {
 }
 
 /** The cluster. Its parts are gone when it is disposed of, or when this process ends. */
-export class NodeCluster extends Cluster implements AsyncDisposable {
+export class NodeCluster extends RealCluster implements AsyncDisposable {
   readonly nodes: readonly [Node, Node];
   readonly #reaper: Reaper;
   readonly #apiServer: ServerProcess;
@@ -171,7 +171,7 @@ export async function startNodeCluster(images: string): Promise<NodeCluster> {
     controllerManager: true,
     addresses: [FIRST.address, API_SERVICE],
   });
-  const bare = new Cluster(state);
+  const bare = new RealCluster(state);
   try {
     const apiServer = await startControlPlane(bare, starting);
     const entered = await Promise.all([FIRST, SECOND].map((place) => startNamespaces(place, starting)));
@@ -197,14 +197,14 @@ export async function startNodeCluster(images: string): Promise<NodeCluster> {
 }
 
 /** Waits until so many nodes are Ready. */
-export async function untilReady(cluster: Cluster, count: number): Promise<void> {
+export async function untilReady(cluster: RealCluster, count: number): Promise<void> {
   await eventually(`${count} nodes to be Ready`, async () => (await readyNodes(cluster)).length === count, {
     timeoutMs: START_TIMEOUT_MS,
   });
 }
 
 /** The names of the nodes that are Ready. */
-export async function readyNodes(cluster: Cluster): Promise<string[]> {
+export async function readyNodes(cluster: RealCluster): Promise<string[]> {
   const { body } = await cluster.expect("GET", "/api/v1/nodes");
   return objects(body.items).filter(({ status }) =>
     objects(isObject(status) && status.conditions).some(({ type, status }) =>
@@ -221,7 +221,7 @@ interface Starting {
 }
 
 async function startControlPlane(
-  cluster: Cluster,
+  cluster: RealCluster,
   { folder, binaries, process }: Starting,
 ): Promise<ServerProcess> {
   const file = (name: string) => join(folder, name);
@@ -339,7 +339,7 @@ async function connect(second: number, enter: readonly [string, ...string[]]): P
 }
 
 async function startNode(
-  cluster: Cluster,
+  cluster: RealCluster,
   { place, folder, binaries, process, images, enter }: Starting & Entered & { readonly place: Place },
 ): Promise<Node> {
   const { name, address } = place;

@@ -7,20 +7,20 @@ import { errorMessage } from "../../src/model/error_message.ts";
 import { environment } from "../../src/settings.ts";
 
 /** A cluster that answered. */
-export interface Cluster extends AsyncDisposable {
+export interface OpenCluster extends AsyncDisposable {
   readonly api: KubeClient;
   readonly connection: Connection;
   readonly description: string;
 }
 
 /** A cluster that other programs can be pointed at. */
-export interface NamedCluster extends Cluster {
+export interface NamedCluster extends OpenCluster {
   /** Path of a kubeconfig file for it. */
   readonly kubeconfig: string;
 }
 
 /** `--kubeconfig` and `--context`. */
-export interface ClusterFlags {
+export interface KubeconfigFlags {
   readonly kubeconfig?: string | undefined;
   readonly context?: string | undefined;
 }
@@ -32,7 +32,7 @@ export const CLUSTER_OPTIONS = { kubeconfig: { type: "string" }, context: { type
  * Opens the cluster of the flags, or starts the embedded API server. An exported KUBECONFIG is ignored: a cluster gets
  * sample alerts only where it is named.
  */
-export async function openSampleCluster({ kubeconfig, context }: ClusterFlags): Promise<NamedCluster> {
+export async function openSampleCluster({ kubeconfig, context }: KubeconfigFlags): Promise<NamedCluster> {
   if (kubeconfig === undefined && context === undefined) return await startEmbedded();
   const path = kubeconfig ?? `${environment("HOME") ?? ""}/.kube/config`;
   const connection = await kubeconfigConnection({
@@ -43,12 +43,12 @@ export async function openSampleCluster({ kubeconfig, context }: ClusterFlags): 
 }
 
 /** Opens the cluster that kubectl would use: the flags, else KUBECONFIG, ~/.kube/config, a Pod's service account. */
-export async function openUsersCluster(flags: ClusterFlags): Promise<Cluster> {
+export async function openUsersCluster(flags: KubeconfigFlags): Promise<OpenCluster> {
   return await connect(await findConnection(usersChoice(flags)));
 }
 
 /** The cluster that kubectl would use. */
-export function usersChoice({ kubeconfig, context }: ClusterFlags): ClusterChoice {
+export function usersChoice({ kubeconfig, context }: KubeconfigFlags): ClusterChoice {
   return {
     kubeconfig,
     context,
@@ -80,7 +80,7 @@ async function startEmbedded(): Promise<NamedCluster> {
 }
 
 /** Throws, with the address, where nothing answers there. */
-async function connect(connection: Connection): Promise<Cluster> {
+async function connect(connection: Connection): Promise<OpenCluster> {
   const { server } = await connection.endpoint();
   const api = createKubeClient(connection);
   try {

@@ -12,7 +12,7 @@ type Counts = Readonly<Record<string, number>>;
 type Accounts = Readonly<Record<string, Counts>>;
 
 /** The controller's books and the stored Observations by source. */
-export interface Found {
+export interface FoundCounts {
   readonly accounts: Accounts;
   readonly stored: Accounts;
 }
@@ -27,7 +27,7 @@ export interface FoundOptions {
 }
 
 /** Waits until nothing is in flight and every sample is stored, or the deadline. */
-export async function settled({ api, url, instance, deadlineMs }: FoundOptions): Promise<Found> {
+export async function settled({ api, url, instance, deadlineMs }: FoundOptions): Promise<FoundCounts> {
   const labelSelector = `zen.kube-zen.io/instance=${instance}`;
   for (const deadline = performance.now() + deadlineMs;;) {
     const accounts: Accounts = (await (await fetch(`${url}/tools/status`)).json()).books;
@@ -40,7 +40,7 @@ export async function settled({ api, url, instance, deadlineMs }: FoundOptions):
 }
 
 /** Where the books do not balance. */
-export function bookProblems({ accounts }: Found): string[] {
+export function bookProblems({ accounts }: FoundCounts): string[] {
   return Object.entries(accounts).flatMap(([source, account]) => {
     const { events = 0, created = 0, deduped = 0, filtered = 0, failed = 0, inFlight = 0 } = account;
     const sum = created + deduped + filtered + failed;
@@ -52,7 +52,7 @@ export function bookProblems({ accounts }: Found): string[] {
 }
 
 /** Where other Observations are stored than the samples make. */
-export function differences({ stored }: Found): string[] {
+export function differences({ stored }: FoundCounts): string[] {
   return counts(stored).flatMap(({ source, severity, want, have }) =>
     want === have ? [] : [`${source} ${severity}: expected ${want} Observations, found ${have}`]
   );
@@ -72,13 +72,13 @@ function counts(stored: Accounts) {
 }
 
 /** What became of the events of each source. */
-export function outcomesTable({ accounts }: Found): string {
+export function outcomesTable({ accounts }: FoundCounts): string {
   const outcomes = ["events", "created", "deduped", "filtered", "failed"];
   return table(["SOURCE", ...outcomes.map((name) => name.toUpperCase())], rows(accounts, outcomes));
 }
 
 /** The Observations of each source by severity. */
-export function observationsTable({ stored }: Found): string {
+export function observationsTable({ stored }: FoundCounts): string {
   return table(["OBSERVATIONS", ...SEVERITIES], rows(stored, SEVERITIES));
 }
 

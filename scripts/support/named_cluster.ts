@@ -8,7 +8,7 @@ import {
 } from "../../src/kube/core_resources.ts";
 import { LEASES } from "../../src/kube/lease.ts";
 import { OBSERVATIONS } from "../../src/store/observations.ts";
-import type { Cluster, ClusterFlags } from "./cluster.ts";
+import type { KubeconfigFlags, OpenCluster } from "./cluster.ts";
 import { OURS_SELECTOR, sampleCrds, sampleNamespaces, sampleTypes } from "./feed.ts";
 import { print } from "./script.ts";
 
@@ -20,7 +20,7 @@ export const SAMPLE_OPTIONS = {
 } as const;
 
 /** The flags of a script that installs samples. */
-export interface SampleFlags extends ClusterFlags {
+export interface SampleFlags extends KubeconfigFlags {
   readonly yes?: boolean | undefined;
 }
 
@@ -28,13 +28,13 @@ export interface SampleFlags extends ClusterFlags {
 export const SAMPLE_INSTANCES = { dev: "dev", demo: "demo" } as const;
 
 /** Without a named cluster there is the embedded API server. */
-export function isNamed({ kubeconfig, context }: ClusterFlags): boolean {
+export function isNamed({ kubeconfig, context }: KubeconfigFlags): boolean {
   return kubeconfig !== undefined || context !== undefined;
 }
 
 /** Says what is installed into the named cluster, and throws where its user does not agree. */
 export async function confirmSamples(
-  { api, connection, description }: Cluster,
+  { api, connection, description }: OpenCluster,
   { flags, namespace }: { readonly flags: SampleFlags; readonly namespace: string },
 ): Promise<void> {
   if (!isNamed(flags)) return;

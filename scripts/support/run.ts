@@ -1,7 +1,7 @@
 /** Other programs, run to their end. */
 
 /** Where and with what a program runs. */
-export interface RunOptions {
+export interface ProcessOptions {
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
   /** Said after the error. */
@@ -12,7 +12,7 @@ export interface RunOptions {
 export async function run(
   program: string,
   args: readonly string[],
-  options: RunOptions = {},
+  options: ProcessOptions = {},
 ): Promise<string> {
   const { why, ...rest } = options;
   const reason = why === undefined ? "" : ` (${why})`;

@@ -4,7 +4,7 @@ import { parseArgs, type ParseArgsOptionsConfig } from "node:util";
 import { errorMessage } from "../../src/model/error_message.ts";
 
 /** What a script says of itself and what it takes. */
-export interface Script<O extends ParseArgsOptionsConfig> {
+export interface ScriptOptions<O extends ParseArgsOptionsConfig> {
   /** All that `--help` prints. Its first line is `Usage: …`. */
   readonly help: string;
   readonly options?: O;
@@ -25,7 +25,7 @@ type Main<V> = (values: V, words: readonly string[]) => Promise<number | void>;
  * throws, with 2 where the arguments are wrong. `--help` prints the help and does nothing else.
  */
 export async function runScript<const O extends ParseArgsOptionsConfig = Record<never, never>>(
-  { help, options, takesWords = false }: Script<O>,
+  { help, options, takesWords = false }: ScriptOptions<O>,
   main: Main<Values<O>>,
 ): Promise<never> {
   if (Deno.args.some(isHelp)) exitWithHelp(help);

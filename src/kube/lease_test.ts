@@ -2,8 +2,8 @@ import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects, asse
 import {
   type ApiServer,
   apiServer,
+  type ScriptedWatch,
   status,
-  type WatchStream,
   watchStream,
 } from "../../tests/support/api_server.ts";
 import { LEASE_PATH, leaseServer } from "../../tests/support/lease_server.ts";
@@ -159,7 +159,7 @@ Deno.test("leader election starts its wait again whenever the record changes", a
 Deno.test("leader election takes over as soon as the lease is released or deleted, long before the next try", async () => {
   for (const free of ["release", "delete"] as const) {
     const state = leaseServer({ holderIdentity: "other" });
-    const watched = Promise.withResolvers<WatchStream>();
+    const watched = Promise.withResolvers<ScriptedWatch>();
     await using server = apiServer(async (seen) => {
       if (!seen.query.has("watch")) return await state.answer(seen);
       const stream = watchStream();

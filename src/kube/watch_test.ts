@@ -2,9 +2,9 @@ import { assertEquals } from "@std/assert";
 import {
   type ApiServer,
   apiServer,
+  type ScriptedWatch,
   type Seen,
   status,
-  type WatchStream,
 } from "../../tests/support/api_server.ts";
 import { isApply, list, object, observe, REPORTS, script, told } from "../../tests/support/watch_script.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
@@ -343,7 +343,7 @@ Deno.test("watch() relists when a line cannot be read, since a resumed watch wou
 });
 
 Deno.test("watch() does not count the consumer's own time as silence", async () => {
-  const both = (stream: WatchStream) => {
+  const both = (stream: ScriptedWatch) => {
     stream.send("ADDED", object("slow", "6"));
     stream.send("ADDED", object("next", "7"));
   };
@@ -420,7 +420,7 @@ Deno.test("watch() resets its waits only after a watch that lived long enough", 
   let now = 0;
   const lives = [0, 0, 20_000, 0];
   const { answer } = script([() => list("5", [])], [
-    ...lives.map((life) => (stream: WatchStream) => {
+    ...lives.map((life) => (stream: ScriptedWatch) => {
       now += life;
       stream.send("ERROR", { code: 500 });
     }),
@@ -432,7 +432,7 @@ Deno.test("watch() resets its waits only after a watch that lived long enough", 
 });
 
 Deno.test("watch() waits before the next watch if the server ends every watch at once", async () => {
-  const end = (stream: WatchStream) => stream.end();
+  const end = (stream: ScriptedWatch) => stream.end();
   const { answer } = script([() => list("5", [])], [
     end,
     end,

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { FakeKube } from "../../tests/support/fake_kube.ts";
-import { Leader } from "../../tests/support/leader.ts";
+import { LeadingReplica } from "../../tests/support/leader.ts";
 import { type ObservationFields, storedObservation } from "../../tests/support/observation.ts";
 import { EVENT_SETTINGS } from "../../tests/support/source_runtime.ts";
 import { VirtualTime } from "../../tests/support/virtual_time.ts";
@@ -64,7 +64,7 @@ for (const [kind, { isPushed = false, fields }] of Object.entries(KINDS)) {
       const createdAt = endMs - lengthMs;
       kube.put(storedObservation({ ...fields(createdAt), createdAt, id, message: id }));
     }
-    const leader = new Leader({
+    const leader = new LeadingReplica({
       time: clock,
       kube,
       stateOf: () => isPushed ? "unwatched" : "reported",

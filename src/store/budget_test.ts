@@ -4,7 +4,7 @@ import { SEVERITIES, type Severity } from "../model/observation.ts";
 import type { Admission } from "../pipeline/intake.ts";
 import type { BudgetState } from "./budget.ts";
 import { FakeKube } from "../../tests/support/fake_kube.ts";
-import { Leader, type LeaderOptions } from "../../tests/support/leader.ts";
+import { LeadingReplica, type LeadingReplicaOptions } from "../../tests/support/leader.ts";
 import { normalEvent } from "../../tests/support/normal_event.ts";
 import { type ObservationFields, storedObservation } from "../../tests/support/observation.ts";
 import { VirtualTime } from "../../tests/support/virtual_time.ts";
@@ -14,7 +14,7 @@ const NEVER = new AbortController().signal;
 interface It {
   readonly time: VirtualTime;
   readonly kube: FakeKube;
-  readonly leader: Leader;
+  readonly leader: LeadingReplica;
   evict(): Promise<number>;
   /** `source severity phase` of what is stored, and how many. */
   left(): Record<string, number>;
@@ -23,12 +23,12 @@ interface It {
 async function leading(
   objects: readonly ObservationFields[],
   test: (it: It) => Promise<void>,
-  budget: LeaderOptions["budget"] = {},
+  budget: LeadingReplicaOptions["budget"] = {},
 ): Promise<void> {
   const time = new VirtualTime();
   const kube = new FakeKube(() => time.now());
   for (const fields of objects) kube.put(storedObservation(fields));
-  const leader = new Leader({ time, kube, budget });
+  const leader = new LeadingReplica({ time, kube, budget });
   try {
     await test({
       time,

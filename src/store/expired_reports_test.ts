@@ -4,7 +4,7 @@ import type { JsonObject } from "../model/json.ts";
 import type { ViewKey } from "../model/view.ts";
 import { trivy } from "../sources/trivy/mod.ts";
 import { FakeKube } from "../../tests/support/fake_kube.ts";
-import { Leader } from "../../tests/support/leader.ts";
+import { LeadingReplica } from "../../tests/support/leader.ts";
 import { VirtualTime } from "../../tests/support/virtual_time.ts";
 
 const VULNERABILITIES = { source: "trivy", resource: "vulnerabilityreports.aquasecurity.github.io" };
@@ -27,7 +27,7 @@ interface Told {
 class World {
   readonly time = new VirtualTime();
   readonly kube = new FakeKube(() => this.time.now());
-  readonly leader = new Leader({
+  readonly leader = new LeadingReplica({
     time: this.time,
     kube: this.kube,
     expiringTypes: ["vulnerability"],

@@ -3,7 +3,7 @@ import { ApiError } from "../kube/api.ts";
 import { DAY_MS } from "../model/time.ts";
 import type { FindingState } from "./findings.ts";
 import { apiError, FakeKube } from "../../tests/support/fake_kube.ts";
-import { Leader, type LeaderOptions } from "../../tests/support/leader.ts";
+import { LeadingReplica, type LeadingReplicaOptions } from "../../tests/support/leader.ts";
 import { type ObservationFields, storedObservation } from "../../tests/support/observation.ts";
 import { VirtualTime } from "../../tests/support/virtual_time.ts";
 
@@ -12,18 +12,18 @@ const NEVER = new AbortController().signal;
 interface It {
   readonly time: VirtualTime;
   readonly kube: FakeKube;
-  readonly leader: Leader;
+  readonly leader: LeadingReplica;
 }
 
 async function leading(
   objects: (now: number) => readonly ObservationFields[],
   test: (it: It) => Promise<void>,
-  options: Partial<LeaderOptions> = {},
+  options: Partial<LeadingReplicaOptions> = {},
 ): Promise<void> {
   const time = new VirtualTime();
   const kube = new FakeKube(() => time.now());
   for (const fields of objects(time.now())) kube.put(storedObservation(fields));
-  const leader = new Leader({ time, kube, ...options });
+  const leader = new LeadingReplica({ time, kube, ...options });
   try {
     await test({ time, kube, leader });
   } finally {
@@ -31,12 +31,12 @@ async function leading(
   }
 }
 
-async function deleted({ metrics }: Leader): Promise<Record<string, number>> {
+async function deleted({ metrics }: LeadingReplica): Promise<Record<string, number>> {
   const { values } = await metrics.observationsDeleted.get();
   return Object.fromEntries(values.map(({ labels, value }) => [`${labels.source} ${labels.reason}`, value]));
 }
 
-async function errors({ metrics }: Leader): Promise<string[]> {
+async function errors({ metrics }: LeadingReplica): Promise<string[]> {
   const { values } = await metrics.gcErrors.get();
   return values.filter(({ value }) => value > 0).map(({ labels, value }) =>
     `${labels.operation} ${labels.error_type} ${value}`

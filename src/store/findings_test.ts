@@ -5,7 +5,7 @@ import { sha256, workloadKey } from "../model/identity.ts";
 import { NetworkError } from "../kube/api.ts";
 import type { StoredObservation } from "./observations.ts";
 import { FakeKube } from "../../tests/support/fake_kube.ts";
-import { Leader, type LeaderOptions } from "../../tests/support/leader.ts";
+import { LeadingReplica, type LeadingReplicaOptions } from "../../tests/support/leader.ts";
 import { storedObservation } from "../../tests/support/observation.ts";
 import { VirtualTime } from "../../tests/support/virtual_time.ts";
 
@@ -15,7 +15,7 @@ const GRACE_MS = 600_000;
 interface It {
   readonly time: VirtualTime;
   readonly kube: FakeKube;
-  readonly leader: Leader;
+  readonly leader: LeadingReplica;
   /** Takes the events of a report in; resolves with the fingerprints that it reports. */
   take(
     key: string,
@@ -32,10 +32,13 @@ interface It {
   nextTerm(): Promise<void>;
 }
 
-async function leading(test: (it: It) => Promise<void>, options: Partial<LeaderOptions> = {}): Promise<void> {
+async function leading(
+  test: (it: It) => Promise<void>,
+  options: Partial<LeadingReplicaOptions> = {},
+): Promise<void> {
   const time = new VirtualTime();
   const kube = new FakeKube(() => time.now());
-  const leader = new Leader({ time, kube, ...options });
+  const leader = new LeadingReplica({ time, kube, ...options });
   let term = new AbortController();
   let running = leader.findings.run(term.signal);
   const take: It["take"] = async (key, ids, about) => {

@@ -3,7 +3,7 @@ import { leaseReference } from "../sources/rbac.ts";
 import { assertEquals } from "@std/assert";
 import { NetworkError } from "../kube/api.ts";
 import { FakeKube } from "../../tests/support/fake_kube.ts";
-import { Leader } from "../../tests/support/leader.ts";
+import { LeadingReplica } from "../../tests/support/leader.ts";
 import { VirtualTime } from "../../tests/support/virtual_time.ts";
 
 const LEASE = leaseReference({ instance: "default", podNamespace: "zen-system" });
@@ -16,7 +16,7 @@ const ENDED_MS = 600_000 + 31_000;
 class World implements AsyncDisposable {
   readonly time = new VirtualTime();
   readonly kube = new FakeKube(() => this.time.now());
-  readonly leader = new Leader({ time: this.time, kube: this.kube, budget: { maxCount: 1_000 } });
+  readonly leader = new LeadingReplica({ time: this.time, kube: this.kube, budget: { maxCount: 1_000 } });
   readonly #term = new AbortController();
   readonly #running = this.leader.findings.run(this.#term.signal);
 
@@ -138,7 +138,7 @@ Deno.test("a resolution whose answer was lost is counted once", async () => {
 
 Deno.test("two replicas that resolve the same pushed finding count it once", async () => {
   await using world = new World();
-  const replicas = [world.leader, new Leader({ time: world.time, kube: world.kube })];
+  const replicas = [world.leader, new LeadingReplica({ time: world.time, kube: world.kube })];
   const pushed = { kind: "finding", source: { name: "alertmanager" } } as const;
   const alert = { identity: { id: "a" }, message: "a", eventType: "alert" };
   await replicas[0]?.take([alert], pushed);

@@ -4,7 +4,7 @@ import type { JsonObject } from "../../src/model/json.ts";
 import { OBSERVATIONS } from "../../src/store/observations.ts";
 import { alert } from "../support/alerts.ts";
 import { at } from "../support/chart.ts";
-import type { Cluster } from "../support/cluster.ts";
+import type { RealCluster } from "../support/cluster.ts";
 import { eventually } from "../support/eventually.ts";
 import { HOSTILE_EXPRESSIONS } from "../support/hostile_expressions.ts";
 import { HOSTILE_TEXTS } from "../support/hostile_texts.ts";
@@ -14,10 +14,10 @@ import { POLICY_REPORTS, policyReport } from "../support/policy_reports.ts";
 import { changeReports, findingsOf, wantedFindings } from "../support/reports.ts";
 import { LONG } from "./form.ts";
 import type { Others } from "./others.ts";
-import type { Ground } from "./real_ground.ts";
+import type { AttackGround } from "./real_ground.ts";
 
 /** Where an attack is made: everybody else's load runs. */
-export interface Scene extends Ground {
+export interface Scene extends AttackGround {
   readonly others: Others;
   /** The attacker's namespace. */
   readonly evil: string;
@@ -26,11 +26,11 @@ export interface Scene extends Ground {
 export interface Attack {
   readonly name: string;
   /** What is there before; not measured. */
-  prepare?(ground: Ground & { readonly evil: string }): Promise<void>;
+  prepare?(ground: AttackGround & { readonly evil: string }): Promise<void>;
   /** Resolves when the attack is over, with what came of it. */
   strike(scene: Scene): Promise<string>;
   /** Takes away what the attack left; not measured. */
-  cleanUp?(ground: Ground & { readonly evil: string }): Promise<void>;
+  cleanUp?(ground: AttackGround & { readonly evil: string }): Promise<void>;
   /** The attack takes the API server away: of pushed events only those count that were accepted after it. */
   readonly restoresEtcd?: boolean;
 }
@@ -63,7 +63,7 @@ function counted(values: readonly (string | number)[]): string {
 
 /** Posts as the holder of the token does, and returns the status; 0 where there was no answer. */
 async function post(
-  { controller, webhookToken }: Ground,
+  { controller, webhookToken }: AttackGround,
   path: string,
   body: Uint8Array<ArrayBuffer> | JsonObject,
 ): Promise<number> {
@@ -86,7 +86,7 @@ async function post(
 }
 
 /** How many objects there are at a path, without reading them. */
-async function countAt(cluster: Cluster, path: string): Promise<number> {
+async function countAt(cluster: RealCluster, path: string): Promise<number> {
   const { body } = await cluster.expect("GET", `${path}${path.includes("?") ? "&" : "?"}limit=1`);
   const items = at(body, "items");
   return (Array.isArray(items) ? items.length : 0) + Number(at(body, "metadata", "remainingItemCount") ?? 0);
@@ -111,7 +111,7 @@ interface Judged {
 
 /** Waits until each object says whether it is ready; returns the reasons, counted. */
 async function untilJudged(
-  cluster: Cluster,
+  cluster: RealCluster,
   path: string,
   { names, without: most = 0 }: Judged,
 ): Promise<string> {
@@ -128,7 +128,7 @@ async function untilJudged(
 }
 
 async function removeReports(
-  { cluster, evil }: { readonly cluster: Cluster; readonly evil: string },
+  { cluster, evil }: { readonly cluster: RealCluster; readonly evil: string },
 ): Promise<void> {
   await cluster.expect("DELETE", `/apis/wgpolicyk8s.io/v1alpha2/namespaces/${evil}/policyreports`);
   await cluster.expect("DELETE", observationsIn(evil));
@@ -405,7 +405,7 @@ async function alertRefusing(scene: Scene): Promise<string> {
 }
 
 /** Waits until a namespace refuses Observations. */
-async function untilRefused(cluster: Cluster, namespace: string): Promise<void> {
+async function untilRefused(cluster: RealCluster, namespace: string): Promise<void> {
   await eventually(`${namespace} to refuse Observations`, async () => {
     const { status } = await cluster.ask("POST", `${observationsIn(namespace)}?dryRun=All`, {
       body: planted(namespace, crypto.randomUUID()) as unknown as JsonObject,
@@ -491,7 +491,7 @@ function configurationAttacks(): Attack[] {
   const namespacesOf = (evil: string) =>
     many(Math.ceil(expressions.length / PER_NAMESPACE), (index) => `${evil}-${index}`);
   const filtersIn = (namespace: string) => `${ZEN}/v1alpha1/namespaces/${namespace}/observationfilters`;
-  const create = async (cluster: Cluster, namespace: string, name: string, spec: JsonObject) =>
+  const create = async (cluster: RealCluster, namespace: string, name: string, spec: JsonObject) =>
     (await cluster.settled("POST", filtersIn(namespace), { body: filter(name, spec) })).status;
   const ingesters = `${ZEN}/v1alpha1/namespaces/${NAMESPACE}/ingesters`;
   return [{
@@ -593,14 +593,14 @@ function ingester(index: number): JsonObject {
 /** etcd goes back to a copy that is older than what is stored. */
 function etcdAttack(): Attack {
   const REPORTS = 20, FOUND = 3;
-  const offline = async ({ cluster }: Ground, change: () => Promise<void>) => {
+  const offline = async ({ cluster }: AttackGround, change: () => Promise<void>) => {
     await cluster.killApiServer();
     await cluster.killEtcd();
     await change();
     await cluster.startEtcd();
     await cluster.startApiServer();
   };
-  const foldersOf = ({ cluster }: Ground) =>
+  const foldersOf = ({ cluster }: AttackGround) =>
     [`${cluster.folder}/etcd`, `${cluster.folder}/etcd-copy`] as const;
   return {
     name: "etcd restored from a copy",
@@ -633,7 +633,7 @@ function etcdAttack(): Attack {
 }
 
 async function untilFound(
-  cluster: Cluster,
+  cluster: RealCluster,
   { evil, wanted }: { readonly evil: string; readonly wanted: readonly string[] },
 ): Promise<void> {
   await eventually(`the findings of ${evil}`, async () => {

@@ -6,7 +6,7 @@ import { assert, assertEquals } from "@std/assert";
 import { table } from "../../scripts/support/table.ts";
 import { type Attack, ATTACKS } from "./attacks.ts";
 import { keptOf } from "./others.ts";
-import { forgetPeak, type Ground, startGround, usageOf } from "./real_ground.ts";
+import { type AttackGround, forgetPeak, startGround, usageOf } from "./real_ground.ts";
 import { errorMessage } from "../../src/model/error_message.ts";
 import { say } from "../chaos/form.ts";
 import { closedBooks } from "../support/books.ts";
@@ -54,7 +54,7 @@ interface Outcome {
   readonly cells: (undisturbedPerSecond: number) => readonly string[];
 }
 
-async function outcomeOf(ground: Ground, attack: Attack, number: number): Promise<Outcome> {
+async function outcomeOf(ground: AttackGround, attack: Attack, number: number): Promise<Outcome> {
   const { cluster, controller } = ground;
   const namespace = `others-${number}`, evil = `evil-${number}`;
   await ensureNamespaces(cluster, [evil, namespace]);

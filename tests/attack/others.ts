@@ -1,10 +1,10 @@
 /** Everybody else's load, and whether all of it is stored once. */
 import { eventually } from "../support/eventually.ts";
-import type { Cluster } from "../support/cluster.ts";
+import type { RealCluster } from "../support/cluster.ts";
 import { at } from "../support/chart.ts";
 import { listAll } from "../support/objects.ts";
 import { findingsOf } from "../support/reports.ts";
-import type { Load, Message, Met } from "./others_worker.ts";
+import type { Message, Met, OthersLoad } from "./others_worker.ts";
 
 /** A running load. */
 export class Others implements Disposable {
@@ -12,7 +12,7 @@ export class Others implements Disposable {
   readonly #ended: Promise<Met>;
   #accepted = 0;
 
-  private constructor(load: Load) {
+  private constructor(load: OthersLoad) {
     this.#worker = new Worker(new URL("others_worker.ts", import.meta.url), { type: "module" });
     this.#ended = new Promise((resolve, reject) => {
       this.#worker.onmessage = ({ data }: MessageEvent<Message>) => {
@@ -25,7 +25,7 @@ export class Others implements Disposable {
     this.#worker.postMessage(load);
   }
 
-  static start(load: Load): Others {
+  static start(load: OthersLoad): Others {
     return new Others(load);
   }
 
@@ -61,7 +61,7 @@ export interface Kept {
 
 /** Waits until all that `met` says was accepted is stored; then counts. Pushed events accepted before `since` do not count. */
 export async function keptOf(
-  cluster: Cluster,
+  cluster: RealCluster,
   { met, namespace, since = 0 }: { readonly met: Met; readonly namespace: string; readonly since?: number },
 ): Promise<Kept> {
   const pushed = (source: string, events: Met["falco"]) =>

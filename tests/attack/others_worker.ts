@@ -9,7 +9,7 @@ import { alert } from "../support/alerts.ts";
 import { changeReports } from "../support/reports.ts";
 
 /** What to send where. */
-export interface Load {
+export interface OthersLoad {
   /** The program's. */
   readonly url: string;
   readonly webhookToken: string;
@@ -55,7 +55,7 @@ const CHANGES_OF_A_REPORT = 3;
 
 declare const self: {
   postMessage(message: Message): void;
-  onmessage: ((event: MessageEvent<Load | "end">) => void) | null;
+  onmessage: ((event: MessageEvent<OthersLoad | "end">) => void) | null;
 };
 
 let ending = Promise.withResolvers<void>();
@@ -71,7 +71,7 @@ self.onmessage = ({ data }) => {
 
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, Math.max(0, ms)));
 
-async function send(load: Load, ended: Promise<void>): Promise<Met> {
+async function send(load: OthersLoad, ended: Promise<void>): Promise<Met> {
   const { namespace, alertsPerSecond, changesPerSecond, server } = load;
   const startedAt = performance.now();
   let isOver = false, giveUpAt = Infinity, windowMs = 0, acceptedInTime = 0, alertsSent = 0;

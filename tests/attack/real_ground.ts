@@ -16,7 +16,7 @@ const LEASE = `/apis/coordination.k8s.io/v1/namespaces/${NAMESPACE}/leases/zen-w
 const MIB = 2 ** 20;
 
 /** Where attacks are made. */
-export interface Ground extends AsyncDisposable {
+export interface AttackGround extends AsyncDisposable {
   readonly cluster: Envtest;
   /** An administrator's. */
   readonly api: KubeClient;
@@ -32,7 +32,7 @@ export interface Ground extends AsyncDisposable {
 }
 
 /** Starts both. The administrator is one of `statusIntegrity.restorers`, and so may plant Observations. */
-export async function startGround(): Promise<Ground> {
+export async function startGround(): Promise<AttackGround> {
   await using starting = new AsyncDisposableStack();
   const cluster = starting.use(await startEnvtest());
   const api = starting.use(transportTo(cluster));

@@ -3,7 +3,7 @@ import { assertEquals } from "@std/assert";
 import { Fleet } from "./fleet.ts";
 import { inForm, say } from "./form.ts";
 import { RealGround } from "./ground.ts";
-import { Load } from "./load.ts";
+import { ChaosLoad } from "./load.ts";
 
 const KILLS = inForm({ short: 3, long: 10 });
 const STOPS = inForm({ short: 2, long: 5 });
@@ -20,7 +20,7 @@ Deno.test("three replicas, the leader killed again and again: nothing lost, noth
   for (const [round, signal] of signals.entries()) {
     const namespace = await ground.namespace("failover");
     const size = { alerts: 60, auditBatches: 12, reports: 12, nodes: 3 };
-    const load = new Load({ api: ground.api, urls: () => fleet.urls, namespace, ...size });
+    const load = new ChaosLoad({ api: ground.api, urls: () => fleet.urls, namespace, ...size });
     const leader = await fleet.untilLed();
     const running = load.run();
     await Promise.race([load.reached(1 / 4), running]);

@@ -9,7 +9,7 @@ import { eventually } from "../support/eventually.ts";
 import { type FaultProxy, startFaultProxy } from "../support/fault_proxy.ts";
 
 /** The API server as a fleet needs it. */
-export interface Ground {
+export interface FleetGround {
   /** Straight to the server, past the proxies. */
   readonly api: KubeApi;
   readonly port: number;
@@ -30,7 +30,7 @@ const LEASE = "zen-watcher-leader-election";
 
 /** The replicas of a test. */
 export class Fleet implements AsyncDisposable {
-  readonly #ground: Ground;
+  readonly #ground: FleetGround;
   readonly #env: Readonly<Record<string, string>>;
   readonly #members = new Map<number, Member>();
   readonly #proxies = new Map<number, FaultProxy>();
@@ -38,7 +38,7 @@ export class Fleet implements AsyncDisposable {
   /** Books scraped right before a process was ended. */
   scraped = 0;
 
-  constructor(ground: Ground, env: Readonly<Record<string, string>> = {}) {
+  constructor(ground: FleetGround, env: Readonly<Record<string, string>> = {}) {
     this.#ground = ground;
     this.#env = env;
   }

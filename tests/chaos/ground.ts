@@ -7,7 +7,7 @@ import { type Envtest, startEnvtest } from "../support/envtest.ts";
 import { ensureNamespaces } from "../support/objects.ts";
 import { giveOwnRules } from "../support/rights.ts";
 import { type DevWorld, startDevWorld } from "../support/dev_world.ts";
-import type { Ground } from "./fleet.ts";
+import type { FleetGround } from "./fleet.ts";
 
 const CRDS = [
   "crds/observation.yaml",
@@ -41,7 +41,7 @@ export interface AuditedWrite {
 }
 
 /** A real kube-apiserver and etcd. */
-export class RealGround implements Ground, AsyncDisposable {
+export class RealGround implements FleetGround, AsyncDisposable {
   readonly envtest: Envtest;
   readonly api: KubeClient;
   readonly #auditFolder: string;
@@ -125,7 +125,7 @@ function writeIn(event: JsonObject): AuditedWrite[] {
 }
 
 /** The embedded API server, whose HTTP answers can be made to fail. */
-export class EmbeddedGround implements Ground, AsyncDisposable {
+export class EmbeddedGround implements FleetGround, AsyncDisposable {
   readonly world: DevWorld;
   readonly #folder: string;
 

@@ -12,7 +12,7 @@ import { pause } from "./form.ts";
 export const KINDS = ["falco", "audit", "trivy", "kube-bench"] as const;
 export type Kind = typeof KINDS[number];
 
-export interface LoadOptions {
+export interface ChaosLoadOptions {
   readonly api: KubeApi;
   /** Where senders may go now. */
   readonly urls: () => readonly string[];
@@ -40,8 +40,8 @@ const FINDINGS_PER_NODE = 8;
 const MAX_WAIT_MS = 2_000;
 
 /** One run's load. */
-export class Load {
-  readonly #options: LoadOptions;
+export class ChaosLoad {
+  readonly #options: ChaosLoadOptions;
   readonly #total: number;
   #done = 0;
   #turn = 0;
@@ -55,7 +55,7 @@ export class Load {
   refused = 0;
   unanswered = 0;
 
-  constructor(options: LoadOptions) {
+  constructor(options: ChaosLoadOptions) {
     this.#options = options;
     const { alerts, auditBatches, reports, nodes } = options;
     this.#total = alerts + auditBatches + reports * FINDINGS_PER_REPORT + nodes * FINDINGS_PER_NODE;

@@ -3,7 +3,7 @@ import { assert } from "@std/assert";
 import { Fleet, type Member } from "./fleet.ts";
 import { inForm, pause, say } from "./form.ts";
 import { RealGround } from "./ground.ts";
-import { type ChaosFault, judge, type Row, underFault } from "./run.ts";
+import { type ChaosFault, judge, type RunRow, underFault } from "./run.ts";
 
 /** A write that a process has sent can arrive when it no longer leads; no more than it may have under way. */
 const WRITES_UNDER_WAY = 32;
@@ -13,7 +13,7 @@ Deno.test("under every fault of processes, servers and connections: nothing ackn
   await using ground = await RealGround.start();
   await using fleet = new Fleet(ground);
   for (const place of [0, 1]) await fleet.start(place);
-  const rows: Row[] = [];
+  const rows: RunRow[] = [];
   for (const fault of faultsOf(fleet, ground)) {
     const namespace = await ground.namespace("chaos");
     rows.push(...await underFault(fault, { fleet, namespace }));

@@ -7,7 +7,7 @@ import { OBSERVATIONS } from "../../src/store/mod.ts";
 import { eventually } from "../support/eventually.ts";
 import type { Fleet } from "./fleet.ts";
 import { inForm, say } from "./form.ts";
-import { type Kind, KINDS, Load, type Result } from "./load.ts";
+import { ChaosLoad, type Kind, KINDS, type Result } from "./load.ts";
 
 /** Something that breaks, and is whole again when `strike` has resolved. */
 export interface ChaosFault {
@@ -19,14 +19,14 @@ export interface ChaosFault {
 }
 
 /** A line of the table. */
-export interface Row extends Result {
+export interface RunRow extends Result {
   readonly fault: string;
   /** From the end of the fault until what was brought in then was stored. */
   readonly healedMs: number;
 }
 
 /** Where the load goes: a namespace of its own for each run. */
-export interface RunOptions {
+export interface ChaosRunOptions {
   readonly fleet: Fleet;
   readonly namespace: string;
 }
@@ -40,8 +40,11 @@ const SIZE = inForm({
 const PROBE = 9_999;
 
 /** Strikes in the middle of a load; afterwards nothing is lost, nothing doubled, and the books balance. */
-export async function underFault(fault: ChaosFault, { fleet, namespace }: RunOptions): Promise<Row[]> {
-  const load = new Load({ api: fleet.api, urls: () => fleet.urls, namespace, ...SIZE });
+export async function underFault(
+  fault: ChaosFault,
+  { fleet, namespace }: ChaosRunOptions,
+): Promise<RunRow[]> {
+  const load = new ChaosLoad({ api: fleet.api, urls: () => fleet.urls, namespace, ...SIZE });
   await fleet.untilLed();
   const running = load.run();
   await Promise.race([load.reached(1 / 3), running]);
@@ -57,7 +60,7 @@ export async function underFault(fault: ChaosFault, { fleet, namespace }: RunOpt
 
 /** Brings one item of each kind in once the fault is over, and waits until it is stored. */
 async function heal(
-  load: Load,
+  load: ChaosLoad,
   { api, namespace, endedAt }: { api: KubeApi; namespace: string; endedAt: number },
 ): Promise<Record<Kind, number>> {
   const probes: Readonly<Record<Kind, { bring: () => Promise<void>; name: string }>> = {
@@ -90,7 +93,7 @@ async function untilStored(
 }
 
 /** Prints the table and fails where anything is lost or doubled. */
-export function judge(title: string, rows: readonly Row[]): void {
+export function judge(title: string, rows: readonly RunRow[]): void {
   const cells = rows.map(({ fault, kind, accepted, lost, doubled, healedMs }) => [
     fault,
     kind,

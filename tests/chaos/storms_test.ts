@@ -4,7 +4,7 @@ import type { Fault } from "../support/faults.ts";
 import { Fleet } from "./fleet.ts";
 import { inForm, pause } from "./form.ts";
 import { EmbeddedGround } from "./ground.ts";
-import { type ChaosFault, judge, type Row, underFault } from "./run.ts";
+import { type ChaosFault, judge, type RunRow, underFault } from "./run.ts";
 
 const STORM_MS = inForm({ short: 4_000, long: 20_000 });
 const OURS = /\/(observations|vulnerabilityreports|configmaps)/;
@@ -14,7 +14,7 @@ Deno.test("under storms of 429, 500, 503, 410 and lost answers: nothing acknowle
   await using fleet = new Fleet(ground);
   for (const place of [0, 1]) await fleet.start(place);
   const { server } = ground.world;
-  const rows: Row[] = [];
+  const rows: RunRow[] = [];
 
   /** Faults that are in force for the length of a storm, less what a load's own writers need. */
   const storm = (name: string, faults: readonly Fault[], during = () => {}): ChaosFault => ({

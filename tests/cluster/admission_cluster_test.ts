@@ -8,7 +8,7 @@ import { ensureTool } from "../../scripts/tools.ts";
 import { admissionHandler } from "../support/admission.ts";
 import { applyObject, at, CHART, one, pathOf, renderChart, type Rendered } from "../support/chart.ts";
 import type { CertKey } from "../support/certs.ts";
-import type { Answer, Cluster } from "../support/cluster.ts";
+import type { ClusterAnswer, RealCluster } from "../support/cluster.ts";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 
@@ -38,7 +38,7 @@ interface Act {
   readonly forAll?: true;
   /** The user impersonates the operator, and is judged as the operator. */
   readonly asOperator?: true;
-  readonly ask: (as: CertKey) => Promise<Answer>;
+  readonly ask: (as: CertKey) => Promise<ClusterAnswer>;
 }
 
 const CREATED = "Observations are created by zen-watcher alone";
@@ -513,7 +513,7 @@ function policyOf(objects: readonly Rendered[]): Rendered[] {
 }
 
 /** The program's own route over TLS, and one that allows everything and keeps its reviews. */
-function serveReviews({ authority }: Cluster, reviews: JsonObject[]) {
+function serveReviews({ authority }: RealCluster, reviews: JsonObject[]) {
   const app = new Hono();
   const review = admissionHandler({ admissionWriters: () => [RESTORER] });
   app.all(ADMISSION_PATH, (c) => review(c, { peer: "127.0.0.1", isTls: true }));
@@ -595,7 +595,7 @@ function inDays(days: number): string {
   return new Date(Date.now() + days * 86_400_000).toISOString();
 }
 
-async function replace(as: CertKey, spec: JsonObject): Promise<Answer> {
+async function replace(as: CertKey, spec: JsonObject): Promise<ClusterAnswer> {
   const { body } = await cluster.expect("GET", `${OBSERVATIONS}/a`);
   const changed = { ...body, spec: { ...(isObject(body.spec) ? body.spec : {}), ...spec } };
   return await cluster.ask("PUT", `${OBSERVATIONS}/a`, { as, body: changed });
@@ -605,7 +605,7 @@ function jsonPatch(
   as: CertKey,
   path: string,
   change: { readonly path: string; readonly value: Json },
-): Promise<Answer> {
+): Promise<ClusterAnswer> {
   const contentType = "application/json-patch+json";
   return cluster.ask("PATCH", path, { as, body: [{ op: "add", ...change }], contentType });
 }

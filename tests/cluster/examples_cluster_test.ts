@@ -7,7 +7,7 @@ import { createHmac } from "node:crypto";
 import { parse } from "yaml";
 import { type Controller, startController } from "../../scripts/support/controller.ts";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
-import type { Cluster } from "../support/cluster.ts";
+import type { RealCluster } from "../support/cluster.ts";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { loadExamples } from "../support/examples.ts";
@@ -29,7 +29,7 @@ interface Example {
 }
 
 interface World {
-  readonly cluster: Cluster;
+  readonly cluster: RealCluster;
   readonly controller: Controller;
 }
 
@@ -216,7 +216,7 @@ function pathOf(kind: string | undefined, name: string): string {
   return `/apis/zen.kube-zen.io/v1alpha1/namespaces/${NAMESPACE}/${plural}/${name}`;
 }
 
-async function remove(cluster: Cluster, name: string): Promise<void> {
+async function remove(cluster: RealCluster, name: string): Promise<void> {
   await cluster.expect("DELETE", pathOf("Ingester", name));
 }
 

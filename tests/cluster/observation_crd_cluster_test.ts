@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
-import { type Answer, type AskOptions, type Cluster } from "../support/cluster.ts";
+import { type AskOptions, type ClusterAnswer, type RealCluster } from "../support/cluster.ts";
 import { sharedEnvtest } from "../support/envtest.ts";
 
 const CRDS = new URL("../../crds/", import.meta.url);
@@ -238,31 +238,31 @@ Deno.test("kubectl's table shows what, where and since when, and more in the wid
 
 /** The Observations of a namespace of one test, gone when it ends. */
 class Observations implements AsyncDisposable {
-  readonly #cluster: Cluster;
+  readonly #cluster: RealCluster;
   readonly #path: string;
 
-  private constructor(cluster: Cluster, namespace: string) {
+  private constructor(cluster: RealCluster, namespace: string) {
     this.#cluster = cluster;
     this.#path = `${GROUP_PATH}/namespaces/${namespace}/observations`;
   }
 
-  static async inNewNamespace(cluster: Cluster): Promise<Observations> {
+  static async inNewNamespace(cluster: RealCluster): Promise<Observations> {
     return new Observations(cluster, await cluster.createNamespace("crd"));
   }
 
-  ask(method: string, rest: string, options?: AskOptions): Promise<Answer> {
+  ask(method: string, rest: string, options?: AskOptions): Promise<ClusterAnswer> {
     return this.#cluster.settled(method, this.#path + rest, options);
   }
 
-  create(name: string, spec: JsonObject = SPEC, more: JsonObject = {}): Promise<Answer> {
+  create(name: string, spec: JsonObject = SPEC, more: JsonObject = {}): Promise<ClusterAnswer> {
     return this.ask("POST", "", { body: { ...object(name), spec, ...more } });
   }
 
-  get(name: string): Promise<Answer> {
+  get(name: string): Promise<ClusterAnswer> {
     return this.ask("GET", `/${name}`);
   }
 
-  patch(nameOrStatus: string, patch: JsonObject): Promise<Answer> {
+  patch(nameOrStatus: string, patch: JsonObject): Promise<ClusterAnswer> {
     return this.ask("PATCH", `/${nameOrStatus}`, { body: patch, contentType: MERGE });
   }
 

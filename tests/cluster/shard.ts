@@ -2,7 +2,7 @@
 import { assert } from "@std/assert";
 import type { JsonObject } from "../../src/model/json.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
-import type { Cluster, Credentials } from "../support/cluster.ts";
+import type { Credentials, RealCluster } from "../support/cluster.ts";
 import { listAll } from "../support/objects.ts";
 import { ownAccount } from "../support/rights.ts";
 import { connectionTo } from "./watching.ts";
@@ -16,7 +16,7 @@ export const CRDS = [
 ];
 
 /** The namespaces of a shard. */
-export interface Place {
+export interface ShardNamespaces {
   readonly own: string;
   readonly namespace: string;
 }
@@ -30,13 +30,13 @@ export interface StartOptions {
 }
 
 /** Starts programs on `cluster` and reads what they stored. */
-export function shardsOf(cluster: Cluster) {
+export function shardsOf(cluster: RealCluster) {
   return {
-    async place(prefix: string): Promise<Place> {
+    async place(prefix: string): Promise<ShardNamespaces> {
       const own = await cluster.createNamespace(`${prefix}-own`);
       return { own, namespace: await cluster.createNamespace(prefix) };
     },
-    async start({ own, namespace }: Place, options: StartOptions = {}): Promise<TestApp> {
+    async start({ own, namespace }: ShardNamespaces, options: StartOptions = {}): Promise<TestApp> {
       const env = {
         POD_NAMESPACE: own,
         INSTANCE: own,

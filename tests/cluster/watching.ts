@@ -11,7 +11,7 @@ import {
 import { backoff, retry } from "../../src/kube/retry.ts";
 import { createKubeClient, type KubeClient, type KubeClientOptions } from "../../src/kube/client.ts";
 import { watch, type WatchOptions } from "../../src/kube/watch.ts";
-import type { Cluster } from "../support/cluster.ts";
+import type { RealCluster } from "../support/cluster.ts";
 import { eventually } from "../support/eventually.ts";
 import { CONFIG_MAPS } from "../../src/kube/core_resources.ts";
 
@@ -23,14 +23,14 @@ interface Way {
 
 /** The connection of the bearer of a token. */
 export function connectionTo(
-  cluster: Cluster,
+  cluster: RealCluster,
   { token = cluster.user("admin").token, server = cluster.url }: Way = {},
 ): Connection {
   return fixedConnection({ server, caPem: cluster.caPem, authorization: `Bearer ${token}` });
 }
 
 /** The production transport over such a connection. */
-export function transportTo(cluster: Cluster, options: KubeClientOptions & Way = {}): KubeClient {
+export function transportTo(cluster: RealCluster, options: KubeClientOptions & Way = {}): KubeClient {
   const { token, server, ...rest } = options;
   return createKubeClient(connectionTo(cluster, { token, server }), rest);
 }

@@ -1,5 +1,5 @@
 import { assertEquals, assertObjectMatch, assertStringIncludes } from "@std/assert";
-import type { Case } from "./cases.ts";
+import type { Case } from "./case.ts";
 import { fieldsOf, JSON_PATCH, metadata } from "./server.ts";
 import type { JsonObject } from "../../src/model/json.ts";
 

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertObjectMatch, assertStringIncludes } from "@std/assert";
-import type { Case } from "./cases.ts";
+import type { Case } from "./case.ts";
 import { metadata, names, type Scratch, type Server, TABLE } from "./server.ts";
 import type { JsonObject } from "../../src/model/json.ts";
 

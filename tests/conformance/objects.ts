@@ -6,7 +6,7 @@ import {
   assertObjectMatch,
   assertStringIncludes,
 } from "@std/assert";
-import type { Case } from "./cases.ts";
+import type { Case } from "./case.ts";
 import { fieldsOf, metadata, names } from "./server.ts";
 import type { JsonObject } from "../../src/model/json.ts";
 

@@ -4,14 +4,16 @@ import type { Endpoint } from "../../src/kube/api.ts";
 import { type Json, type JsonObject } from "../../src/model/json.ts";
 
 /** Where a server is, with the credentials of a user in the headers or the client. */
-export interface Access {
+export interface ServerAccess {
   readonly url: string;
   readonly headers?: readonly (readonly [name: string, value: string])[];
   readonly client?: Deno.HttpClient;
 }
 
 /** Access by the address and credentials of a connection. */
-export function accessOf({ server, authorization, headers = {}, ...tls }: Endpoint): Access & Disposable {
+export function accessOf(
+  { server, authorization, headers = {}, ...tls }: Endpoint,
+): ServerAccess & Disposable {
   const { caPem, certPem, keyPem, proxyUrl } = tls;
   const client = Deno.createHttpClient({
     ...(caPem === undefined ? {} : { caCerts: [caPem] }),
@@ -30,14 +32,14 @@ export function accessOf({ server, authorization, headers = {}, ...tls }: Endpoi
 }
 
 /** An answer, its body parsed where it is JSON. */
-export interface Answer {
+export interface ParsedAnswer {
   readonly status: number;
   readonly type: string;
   readonly text: string;
   readonly body: JsonObject;
 }
 
-export interface SendOptions {
+export interface ConformanceSendOptions {
   readonly body?: Json | string;
   readonly type?: string;
   readonly accept?: string;
@@ -51,9 +53,9 @@ const CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
 /** One API server, real or embedded. */
 export class Server {
-  constructor(readonly access: Access) {}
+  constructor(readonly access: ServerAccess) {}
 
-  async send(method: string, path: string, options: SendOptions = {}): Promise<Answer> {
+  async send(method: string, path: string, options: ConformanceSendOptions = {}): Promise<ParsedAnswer> {
     const { body, type = "application/json", accept = "application/json" } = options;
     const response = await this.open(path, {
       method,
@@ -66,23 +68,23 @@ export class Server {
     return { status: response.status, type: contentType, text, body: parsed };
   }
 
-  get(path: string, options?: SendOptions): Promise<Answer> {
+  get(path: string, options?: ConformanceSendOptions): Promise<ParsedAnswer> {
     return this.send("GET", path, options);
   }
 
-  create(path: string, body: Json): Promise<Answer> {
+  create(path: string, body: Json): Promise<ParsedAnswer> {
     return this.send("POST", path, { body });
   }
 
-  put(path: string, body: Json): Promise<Answer> {
+  put(path: string, body: Json): Promise<ParsedAnswer> {
     return this.send("PUT", path, { body });
   }
 
-  patch(path: string, body: Json, type: string = MERGE): Promise<Answer> {
+  patch(path: string, body: Json, type: string = MERGE): Promise<ParsedAnswer> {
     return this.send("PATCH", path, { body, type });
   }
 
-  delete(path: string, body?: Json): Promise<Answer> {
+  delete(path: string, body?: Json): Promise<ParsedAnswer> {
     return this.send("DELETE", path, body === undefined ? {} : { body });
   }
 
@@ -94,12 +96,12 @@ export class Server {
   }
 
   /** Opens a watch; `query` without `watch=1`. */
-  async watch(path: string, query = "", accept = "application/json"): Promise<Watch> {
+  async watch(path: string, query = "", accept = "application/json"): Promise<WatchFrames> {
     const stop = new AbortController();
     const init = { headers: { accept }, signal: stop.signal };
     const timeout = query.includes("timeoutSeconds") ? "" : "&timeoutSeconds=30";
     const response = await this.open(`${path}?watch=1${timeout}${query}`, init);
-    return new Watch(response, stop);
+    return new WatchFrames(response, stop);
   }
 
   open(path: string, init: RequestInit): Promise<Response> {
@@ -111,7 +113,7 @@ export class Server {
 }
 
 /** The frames of one watch, read one by one. */
-export class Watch implements AsyncDisposable {
+export class WatchFrames implements AsyncDisposable {
   #rest = "";
   readonly #reader: ReadableStreamDefaultReader<string> | undefined;
 

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertObjectMatch } from "@std/assert";
-import type { Case } from "./cases.ts";
+import type { Case } from "./case.ts";
 import { metadata, TABLE } from "./server.ts";
 import type { JsonObject } from "../../src/model/json.ts";
 

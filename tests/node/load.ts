@@ -7,7 +7,7 @@ const MAX_OPEN = 100;
 const MAX_WAIT_MS = 1_000;
 const GIVE_UP_MS = 120_000;
 
-export interface LoadOptions {
+export interface NodeLoadOptions {
   readonly url: string;
   /** Called at each try: a reinstall may make another. */
   readonly token: () => string;
@@ -17,7 +17,7 @@ export interface LoadOptions {
 }
 
 /** What came of a load. */
-export interface Sent {
+export interface LoadResult {
   /** Indexes of the alerts that were answered with 200. */
   readonly accepted: ReadonlySet<number>;
   /** Answers 503, and tries without an answer. */
@@ -31,7 +31,7 @@ export interface Sent {
 
 /** Alerts, one after the other, until `stop()`. */
 export class AlertLoad {
-  readonly #options: LoadOptions;
+  readonly #options: NodeLoadOptions;
   readonly #client = Deno.createHttpClient({ poolMaxIdlePerHost: 0 });
   readonly #accepted = new Set<number>();
   readonly #open = new Set<Promise<void>>();
@@ -43,7 +43,7 @@ export class AlertLoad {
   #longestMs = 0;
   #deadline = Infinity;
 
-  constructor(options: LoadOptions) {
+  constructor(options: NodeLoadOptions) {
     this.#options = options;
     this.#timer = setInterval(() => this.#start(), 1_000 / options.perSecond);
   }
@@ -54,7 +54,7 @@ export class AlertLoad {
   }
 
   /** Sends no further alert and waits until all are taken. */
-  async stop(): Promise<Sent> {
+  async stop(): Promise<LoadResult> {
     clearInterval(this.#timer);
     this.#deadline = performance.now() + GIVE_UP_MS;
     await Promise.all(this.#open);

@@ -32,7 +32,7 @@ export function wantedPods(count: number): string[] {
   return Array.from({ length: count }, (_, index) => `pod-${index}`).sort();
 }
 
-export interface SendOptions {
+export interface SendAlertsOptions {
   readonly count: number;
   readonly namespace: string;
   readonly senders?: number;
@@ -43,7 +43,7 @@ export interface SendOptions {
 }
 
 /** What senders met until every alert was taken. */
-export interface Sent {
+export interface SendResult {
   /** 503. */
   refused: number;
   /** No answer: nothing listened, or the connection broke. */
@@ -54,9 +54,9 @@ export interface Sent {
  * Sends each alert until it is taken. `url` is called at each try, because a program that was killed comes back
  * elsewhere. Any answer but 200 and 503 is an error.
  */
-export async function sendAlerts(url: () => string, options: SendOptions): Promise<Sent> {
+export async function sendAlerts(url: () => string, options: SendAlertsOptions): Promise<SendResult> {
   const { count, namespace, senders = 8, onTaken } = options;
-  const sent: Sent = { refused: 0, unanswered: 0 };
+  const sent: SendResult = { refused: 0, unanswered: 0 };
   const queue = Array.from({ length: count }, (_, index) => index).values();
   const send = async () => {
     for (const index of queue) {
@@ -71,7 +71,7 @@ export async function sendAlerts(url: () => string, options: SendOptions): Promi
 
 async function taken(
   url: string,
-  { body, sent, options }: { body: string; sent: Sent; options: SendOptions },
+  { body, sent, options }: { body: string; sent: SendResult; options: SendAlertsOptions },
 ): Promise<boolean> {
   const { maxWaitMs = 1_000 } = options;
   let response: Response;

@@ -17,10 +17,10 @@ export interface ApiServer extends AsyncDisposable {
   readonly seen: Seen[];
 }
 
-export type Answer = (seen: Seen, index: number) => Response | Promise<Response>;
+export type Responder = (seen: Seen, index: number) => Response | Promise<Response>;
 
 /** Serves `answer` until disposed of, over TLS (and HTTP/2) with a certificate. Open streams are cut then. */
-export function apiServer(answer: Answer, tls: { cert?: string; key?: string } = {}): ApiServer {
+export function apiServer(answer: Responder, tls: { cert?: string; key?: string } = {}): ApiServer {
   const seen: Seen[] = [];
   const stop = new AbortController();
   const server = Deno.serve(
@@ -56,7 +56,7 @@ export function status(code: number, fields: Record<string, unknown> = {}, heade
 }
 
 /** The stream of a watch, written to by the test. */
-export interface WatchStream {
+export interface ScriptedWatch {
   readonly response: Response;
   send(type: string, object: unknown): void;
   /** Bytes as they are, to be garbled with. */
@@ -67,7 +67,7 @@ export interface WatchStream {
 }
 
 /** A watch's answer. Its headers go out with the first bytes, or with `open` at once. */
-export function watchStream(): WatchStream {
+export function watchStream(): ScriptedWatch {
   const encoder = new TextEncoder();
   const left = Promise.withResolvers<void>();
   let controller!: ReadableStreamDefaultController<Uint8Array>;

@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { parseAllDocuments } from "yaml";
 import { ensureTool } from "../../scripts/tools.ts";
 import { isObject, type Json, type JsonObject } from "../../src/model/json.ts";
-import type { Cluster, Credentials } from "./cluster.ts";
+import type { Credentials, RealCluster } from "./cluster.ts";
 
 export const CHART = fileURLToPath(new URL("../../helm/zen-watcher/", import.meta.url));
 
@@ -114,7 +114,7 @@ export interface ApplyOptions {
 
 /** Applies an object server-side, as `kubectl apply --server-side` does; throws where it is refused, returns the warnings. */
 export async function applyObject(
-  cluster: Cluster,
+  cluster: RealCluster,
   object: Rendered,
   { as, dryRun = false }: ApplyOptions = {},
 ): Promise<readonly string[]> {
@@ -129,7 +129,10 @@ export async function applyObject(
 }
 
 /** The path of an object at the API server, by discovery. */
-export async function pathOf(cluster: Cluster, { apiVersion, kind, metadata }: Rendered): Promise<string> {
+export async function pathOf(
+  cluster: RealCluster,
+  { apiVersion, kind, metadata }: Rendered,
+): Promise<string> {
   const group = apiVersion.includes("/") ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
   const { body } = await cluster.expect("GET", group);
   const found = (Array.isArray(body.resources) ? body.resources : []).filter(isObject)

@@ -16,7 +16,7 @@ export interface ClusterState {
   readonly tokens: Readonly<Record<string, string>>;
 }
 
-export interface KubeconfigOptions {
+export interface UserKubeconfigOptions {
   /** Default: admin. */
   readonly as?: Credentials;
   /** Another address of the same server, a proxy's for example. */
@@ -39,14 +39,14 @@ export interface AskOptions {
 }
 
 /** An answer, whatever its status. */
-export interface Answer {
+export interface ClusterAnswer {
   readonly status: number;
   readonly body: JsonObject;
   /** The texts of the `Warning` headers, as kubectl would show them. */
   readonly warnings: readonly string[];
 }
 
-export class Cluster implements Disposable {
+export class RealCluster implements Disposable {
   readonly state: ClusterState;
   readonly admin: Credentials;
   readonly #client: Deno.HttpClient;
@@ -100,7 +100,7 @@ export class Cluster implements Disposable {
   }
 
   /** A kubeconfig as text. */
-  kubeconfig({ as = this.admin, server = this.url, namespace }: KubeconfigOptions = {}): string {
+  kubeconfig({ as = this.admin, server = this.url, namespace }: UserKubeconfigOptions = {}): string {
     const user = "token" in as
       ? { token: as.token }
       : { "client-certificate-data": btoa(as.certPem), "client-key-data": btoa(as.keyPem) };
@@ -118,7 +118,7 @@ export class Cluster implements Disposable {
   }
 
   /** One request, one answer. */
-  async ask(method: string, path: string, options: AskOptions = {}): Promise<Answer> {
+  async ask(method: string, path: string, options: AskOptions = {}): Promise<ClusterAnswer> {
     const as = options.as ?? this.admin;
     if ("token" in as) return await this.#ask(method, path, { ...options, as, client: this.#client });
     using client = Deno.createHttpClient({ caCerts: [this.caPem], cert: as.certPem, key: as.keyPem });
@@ -129,7 +129,7 @@ export class Cluster implements Disposable {
     method: string,
     path: string,
     { as, client, ...options }: AskOptions & { readonly as: Credentials; readonly client: Deno.HttpClient },
-  ): Promise<Answer> {
+  ): Promise<ClusterAnswer> {
     const response = await fetch(this.url + path, {
       method,
       client,
@@ -147,7 +147,7 @@ export class Cluster implements Disposable {
   }
 
   /** The answer of a server that has started: retries 429 and 503 for half a minute. */
-  async settled(method: string, path: string, options: AskOptions = {}): Promise<Answer> {
+  async settled(method: string, path: string, options: AskOptions = {}): Promise<ClusterAnswer> {
     const deadline = performance.now() + 30_000;
     while (true) {
       const answer = await this.ask(method, path, options);
@@ -158,7 +158,7 @@ export class Cluster implements Disposable {
   }
 
   /** A settled answer that must be a success. */
-  async expect(method: string, path: string, options: AskOptions = {}): Promise<Answer> {
+  async expect(method: string, path: string, options: AskOptions = {}): Promise<ClusterAnswer> {
     const answer = await this.settled(method, path, options);
     if (answer.status < 300) return answer;
     throw new Error(`Cannot ${method} "${path}": ${answer.status} ${JSON.stringify(answer.body)}`);

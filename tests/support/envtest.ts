@@ -1,6 +1,6 @@
 /** A real kube-apiserver with its etcd, for tests. `scripts/envtest` says where the programs come from. */
 import { type BinaryName, ensureBinaries } from "../../scripts/envtest/build.ts";
-import { Cluster, type ClusterState } from "./cluster.ts";
+import { type ClusterState, RealCluster } from "./cluster.ts";
 import {
   apiServerArguments,
   choosePorts,
@@ -19,7 +19,7 @@ export const SHARED_STATE_VARIABLE = "ZEN_TEST_CLUSTER_STATE";
 const START_TIMEOUT_MS = 120_000;
 
 /** A cluster of one's own: its parts can be killed and started again, on the same port, with the same data. */
-export class Envtest extends Cluster implements AsyncDisposable {
+export class Envtest extends RealCluster implements AsyncDisposable {
   readonly #reaper: Reaper;
   readonly #etcd: ServerProcess;
   readonly #apiServer: ServerProcess;
@@ -117,9 +117,9 @@ export async function startEnvtest(options: ControlPlaneOptions = {}): Promise<E
  * The server all test files of a run share (`deno task test:cluster` starts it), or one of this file's own.
  * Call it at the top of a file, outside the tests, and use namespaces of your own.
  */
-export async function sharedEnvtest(): Promise<Cluster> {
+export async function sharedEnvtest(): Promise<RealCluster> {
   const path = Deno.env.get(SHARED_STATE_VARIABLE);
-  return path ? new Cluster(JSON.parse(await Deno.readTextFile(path))) : await startEnvtest();
+  return path ? new RealCluster(JSON.parse(await Deno.readTextFile(path))) : await startEnvtest();
 }
 
 async function prepare(options: ControlPlaneOptions): Promise<Envtest> {

@@ -26,7 +26,7 @@ export interface FakeCall {
 }
 
 /** Faults. `before` and `after` throw instead of answering: before the request is carried out, or after it. */
-export interface Script {
+export interface KubeFaults {
   before?(call: FakeCall): void | Promise<void>;
   after?(call: FakeCall): void | Promise<void>;
   /** Gives the request the answer to another one, which is carried out or not; undefined: its own. */
@@ -38,7 +38,7 @@ export class FakeKube implements KubeApi {
   readonly calls: FakeCall[] = [];
   readonly missingNamespaces = new Set<string>();
   readonly terminatingNamespaces = new Set<string>();
-  script: Script = {};
+  script: KubeFaults = {};
   readonly #now: () => number;
   readonly #objects = new Map<string, StoredObservation>();
   readonly #listeners = new Set<(event: WatchEvent<StoredObservation>) => void>();

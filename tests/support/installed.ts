@@ -9,7 +9,7 @@ import {
   type Rendered,
   type RenderOptions,
 } from "./chart.ts";
-import type { Cluster } from "./cluster.ts";
+import type { RealCluster } from "./cluster.ts";
 
 const APPLIED = [
   "Namespace",
@@ -60,7 +60,7 @@ export interface Installed {
 }
 
 /** Renders the chart and applies it. Our CRDs and the namespace must be there. */
-export async function installChart(cluster: Cluster, options: RenderOptions = {}): Promise<Installed> {
+export async function installChart(cluster: RealCluster, options: RenderOptions = {}): Promise<Installed> {
   const { namespace = "zen-system", release = "zen-watcher" } = options;
   const objects = await renderChart({ ...options, namespace, release });
   for (const kind of APPLIED) {

@@ -13,7 +13,7 @@ const SOURCES = new Set(["trivy", "kyverno", "falco", "a", "b", "c"]);
 /** Sources without views. */
 const PUSHED = ["falco", "alertmanager"];
 
-export interface LeaderOptions {
+export interface LeadingReplicaOptions {
   readonly kube: FakeKube;
   readonly time: VirtualTime;
   readonly stateOf?: NonNullable<UpkeepOptions["injected"]>["stateOf"];
@@ -32,7 +32,7 @@ export interface LeaderOptions {
 }
 
 /** A replica that leads. */
-export class Leader extends Replica {
+export class LeadingReplica extends Replica {
   readonly findings: Findings;
   readonly budget: Budget;
   readonly expiry: Expiry;
@@ -40,7 +40,7 @@ export class Leader extends Replica {
   clocksAgree = true;
 
   constructor(
-    { kube, time, budget: { maxCount = 100, maxBytes, onChange } = {}, ...options }: LeaderOptions,
+    { kube, time, budget: { maxCount = 100, maxBytes, onChange } = {}, ...options }: LeadingReplicaOptions,
   ) {
     super(kube, {
       time,

@@ -1,7 +1,7 @@
 /** A scripted API server's lease, for tests of leader election. */
 import type { KubeObject } from "../../src/kube/api.ts";
 import { type LeaseRecord, readRecord } from "../../src/kube/lease.ts";
-import { type Seen, status, type WatchStream, watchStream } from "./api_server.ts";
+import { type ScriptedWatch, type Seen, status, watchStream } from "./api_server.ts";
 
 /** Where its leases are. */
 export const LEASE_PATH = "/apis/coordination.k8s.io/v1/namespaces/zen-system/leases";
@@ -11,7 +11,7 @@ export function leaseServer(initial?: Partial<LeaseRecord>) {
   let version = 1;
   let lease: KubeObject | undefined;
   let refusal: (() => Response | Promise<Response>) | undefined;
-  const watches = new Set<WatchStream>();
+  const watches = new Set<ScriptedWatch>();
   const changes: LeaseRecord[] = [];
   const store = (next: KubeObject): Response => {
     lease = { ...next, metadata: { ...next.metadata, name: "election", resourceVersion: String(++version) } };

@@ -1,6 +1,6 @@
 /** Puts real objects on a real API server, as `kubectl apply --server-side` would. */
 import { isObject, type JsonObject } from "../../src/model/json.ts";
-import type { Cluster } from "./cluster.ts";
+import type { RealCluster } from "./cluster.ts";
 import { eventually } from "./eventually.ts";
 
 /** What a server sets itself and does not take from a client. */
@@ -15,7 +15,7 @@ const SERVER_SET = [
 ];
 
 /** Applies every object; namespaces that are missing are made. */
-export async function applyObjects(cluster: Cluster, objects: readonly JsonObject[]): Promise<void> {
+export async function applyObjects(cluster: RealCluster, objects: readonly JsonObject[]): Promise<void> {
   const cleaned = objects.map(withoutServerFields);
   await ensureNamespaces(cluster, cleaned.map(namespaceOf));
   const paths = new Map<string, Promise<ServedKind>>();
@@ -32,7 +32,7 @@ export async function applyObjects(cluster: Cluster, objects: readonly JsonObjec
 }
 
 /** Makes the namespaces that are missing. */
-export async function ensureNamespaces(cluster: Cluster, names: Iterable<string>): Promise<void> {
+export async function ensureNamespaces(cluster: RealCluster, names: Iterable<string>): Promise<void> {
   for (const name of new Set(names)) {
     if (name === "") continue;
     if ((await cluster.settled("GET", `/api/v1/namespaces/${name}`)).status === 200) continue;
@@ -41,7 +41,7 @@ export async function ensureNamespaces(cluster: Cluster, names: Iterable<string>
 }
 
 /** All objects at a path, page by page. */
-export async function listAll(cluster: Cluster, path: string): Promise<JsonObject[]> {
+export async function listAll(cluster: RealCluster, path: string): Promise<JsonObject[]> {
   const items: JsonObject[] = [];
   let next = "";
   do {
@@ -62,7 +62,7 @@ interface ServedKind {
 }
 
 async function apply(
-  cluster: Cluster,
+  cluster: RealCluster,
   object: JsonObject,
   { prefix, plural, namespaced }: ServedKind,
 ): Promise<void> {
@@ -76,7 +76,7 @@ async function apply(
 }
 
 /** A CRD's kind can take a moment to be found. */
-async function servedKind(cluster: Cluster, { apiVersion, kind }: JsonObject): Promise<ServedKind> {
+async function servedKind(cluster: RealCluster, { apiVersion, kind }: JsonObject): Promise<ServedKind> {
   const prefix = String(apiVersion).includes("/") ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
   return await eventually(`${apiVersion} ${kind} to be served`, async () => {
     const { body } = await cluster.ask("GET", prefix);

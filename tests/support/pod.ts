@@ -4,7 +4,7 @@ import { type Controller, startController } from "../../scripts/support/controll
 import { IMAGE_ENV, podPermissions, V8_FLAGS } from "../../scripts/support/permissions.ts";
 import { isObject, type Json, type JsonObject } from "../../src/model/json.ts";
 import { at } from "./chart.ts";
-import type { Cluster } from "./cluster.ts";
+import type { RealCluster } from "./cluster.ts";
 
 export interface PodOptions {
   readonly namespace: string;
@@ -22,7 +22,7 @@ export interface PodOptions {
  * Runs the bundle with a Deployment's environment, its ServiceAccount's token and the Secrets it mounts, permitted what the
  * image's program is permitted.
  */
-export async function startPod(cluster: Cluster, options: PodOptions): Promise<Controller> {
+export async function startPod(cluster: RealCluster, options: PodOptions): Promise<Controller> {
   const { namespace, deployment, address, entry, folder } = options;
   const path = `/apis/apps/v1/namespaces/${namespace}/deployments/${deployment}`;
   const spec = at((await cluster.expect("GET", path)).body, "spec", "template", "spec");
@@ -61,7 +61,7 @@ interface Mounted {
 
 /** Writes what the Pod's Secret volumes would hold; returns where each mount path is instead. */
 async function mountSecrets(
-  cluster: Cluster,
+  cluster: RealCluster,
   { namespace, spec, container, folder }: Mounted,
 ): Promise<ReadonlyMap<string, string>> {
   const mounts = new Map<string, string>();

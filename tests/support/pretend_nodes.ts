@@ -4,7 +4,7 @@
  */
 import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { at } from "./chart.ts";
-import type { Cluster } from "./cluster.ts";
+import type { RealCluster } from "./cluster.ts";
 
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
 const PAUSE_MS = 200;
@@ -18,7 +18,7 @@ export interface PretendNodes extends AsyncDisposable {
 
 /** Starts doing so for the release whose Deployment is `name`. */
 export function pretendNodes(
-  cluster: Cluster,
+  cluster: RealCluster,
   { namespace, name }: { readonly namespace: string; readonly name: string },
 ): PretendNodes {
   const stop = new AbortController();

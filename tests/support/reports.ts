@@ -12,7 +12,7 @@ export const VULNERABILITY_REPORTS: ResourceType = {
 };
 
 /** A run of changes: every report is created with its first vulnerabilities and then gets one more at each change. */
-export interface Changes {
+export interface ReportChanges {
   readonly namespace: string;
   /** The reports' numbers: from, up to but not including. */
   readonly reports: readonly [from: number, to: number];
@@ -24,7 +24,7 @@ export interface Changes {
 }
 
 /** Writes until the API server has taken every change, however often it says no. */
-export async function changeReports(api: KubeApi, changes: Changes): Promise<void> {
+export async function changeReports(api: KubeApi, changes: ReportChanges): Promise<void> {
   const { namespace, reports: [from, to], found: [before, after], writers = 4, onWrite } = changes;
   const queue = Array.from({ length: to - from }, (_, offset) => from + offset).values();
   const write = async () => {

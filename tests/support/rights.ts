@@ -4,7 +4,7 @@ import { readSettings } from "../../src/settings.ts";
 import { configMapNamespaces } from "../../src/sources/registry.ts";
 import { accessesOf, rbacRules } from "../../src/sources/rbac.ts";
 import { at } from "./chart.ts";
-import type { Cluster } from "./cluster.ts";
+import type { RealCluster } from "./cluster.ts";
 import { eventually } from "./eventually.ts";
 import { ensureNamespaces } from "./objects.ts";
 
@@ -19,7 +19,7 @@ type Env = Readonly<Record<string, string>>;
  * A token of the ServiceAccount `zen-watcher` in the program's own namespace, which is made where it is missing and given
  * what a program of these settings needs.
  */
-export async function ownAccount(cluster: Cluster, env: Env = {}): Promise<{ readonly token: string }> {
+export async function ownAccount(cluster: RealCluster, env: Env = {}): Promise<{ readonly token: string }> {
   const { podNamespace } = readSettings((name) => env[name]);
   await ensureNamespaces(cluster, [podNamespace]);
   const name = "zen-watcher";
@@ -36,7 +36,11 @@ export async function ownAccount(cluster: Cluster, env: Env = {}): Promise<{ rea
  * Gives users the rights that a program with these settings needs, and waits until they are effective. Skips watched
  * namespaces that do not exist, since no role can be in them.
  */
-export async function giveOwnRules(cluster: Cluster, users: readonly string[], env: Env = {}): Promise<void> {
+export async function giveOwnRules(
+  cluster: RealCluster,
+  users: readonly string[],
+  env: Env = {},
+): Promise<void> {
   const settings = readSettings((name) => env[name]);
   await ensureNamespaces(cluster, configMapNamespaces(settings));
   for (const one of rbacRules(settings)) {
@@ -60,7 +64,7 @@ export async function giveOwnRules(cluster: Cluster, users: readonly string[], e
   }
 }
 
-export interface Grant {
+export interface GrantedRight {
   readonly rules: JsonObject[];
   /** Everywhere, if absent. */
   readonly namespace?: string;
@@ -70,9 +74,9 @@ export interface Grant {
 
 /** Gives a user these rights, in place of what a role of that name gave. */
 export async function grant(
-  cluster: Cluster,
+  cluster: RealCluster,
   user: string,
-  { rules, namespace, name = user }: Grant,
+  { rules, namespace, name = user }: GrantedRight,
 ): Promise<void> {
   const [kind, path] = namespace === undefined
     ? ["ClusterRole", RBAC]

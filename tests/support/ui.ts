@@ -11,13 +11,13 @@ import { eventually } from "./eventually.ts";
 import { NOW } from "./readers.ts";
 
 /** An answer as it came. */
-export interface Answer {
+export interface PageAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly text: string;
 }
 
-export interface Asked {
+export interface PageRequest {
   readonly method?: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: unknown;
@@ -39,7 +39,7 @@ export class Ui implements AsyncDisposable {
   }
 
   /** A request without the secret, as anybody on the machine can send it. */
-  ask(path: string, { method = "GET", headers = {}, body }: Asked = {}): Promise<Answer> {
+  ask(path: string, { method = "GET", headers = {}, body }: PageRequest = {}): Promise<PageAnswer> {
     return send({
       port: this.server.port,
       path,
@@ -51,7 +51,7 @@ export class Ui implements AsyncDisposable {
 
   /** A request of the page; its answer must have this status. */
   // deno-lint-ignore no-explicit-any
-  async call(path: string, asked: Asked = {}, status = 200): Promise<any> {
+  async call(path: string, asked: PageRequest = {}, status = 200): Promise<any> {
     const headers = { ...asked.headers, "x-zen-secret": this.secret };
     const answer = await this.ask(path, { ...asked, headers });
     assertEquals(answer.status, status, `${path}: ${answer.text.slice(0, 500)}`);
@@ -137,7 +137,7 @@ interface Sent {
 }
 
 /** By node:http: fetch sets Host, Origin and Sec-Fetch-Site itself. */
-function send({ port, path, method, headers, body }: Sent): Promise<Answer> {
+function send({ port, path, method, headers, body }: Sent): Promise<PageAnswer> {
   return new Promise((resolve, reject) => {
     const request = httpRequest(
       { host: "127.0.0.1", port, path, method, headers, agent: false },

@@ -2,7 +2,7 @@
 import { fixedConnection, type KubeObject, type ResourceType } from "../../src/kube/api.ts";
 import { createKubeClient, type KubeClientOptions } from "../../src/kube/client.ts";
 import { watch, type WatchEvent, type WatchOptions, type WatchState } from "../../src/kube/watch.ts";
-import { type ApiServer, type Seen, type WatchStream, watchStream } from "./api_server.ts";
+import { type ApiServer, type ScriptedWatch, type Seen, watchStream } from "./api_server.ts";
 
 /** What is watched. */
 export const REPORTS: ResourceType = {
@@ -24,7 +24,7 @@ export function list(resourceVersion: string, items: KubeObject[], next?: string
 }
 
 /** Answers lists and watches from two scripts; a watch beyond its script stays open and silent. */
-export function script(lists: (() => Response)[], watches: ((stream: WatchStream) => Response | void)[]) {
+export function script(lists: (() => Response)[], watches: ((stream: ScriptedWatch) => Response | void)[]) {
   const asked: string[] = [];
   const answer = ({ query }: Seen): Response => {
     if (!query.has("watch")) {

@@ -2,13 +2,13 @@
 import type { JsonObject } from "../../src/model/json.ts";
 import { fixedConnection } from "../../src/kube/api.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
-import type { Cluster } from "../support/cluster.ts";
+import type { RealCluster } from "../support/cluster.ts";
 import { loadExamples } from "../support/examples.ts";
 import { applyObjects, ensureNamespaces } from "../support/objects.ts";
 
 const CRDS = ["observation", "observationexception", "observationfilter", "ingester", "observationmapping"];
 
-export interface ProgramOptions {
+export interface ToolProgramOptions {
   /** A file of examples/ to put in force. */
   readonly example?: string;
   readonly env?: Readonly<Record<string, string>>;
@@ -16,8 +16,8 @@ export interface ProgramOptions {
 
 /** Installs the CRDs and the example, if any, and starts the program. */
 export async function startProgram(
-  cluster: Cluster,
-  { example, env = {} }: ProgramOptions,
+  cluster: RealCluster,
+  { example, env = {} }: ToolProgramOptions,
 ): Promise<TestApp> {
   await cluster.applyCrds(CRDS.map((name) => new URL(`../../crds/${name}.yaml`, import.meta.url)));
   await ensureNamespaces(cluster, ["zen-system"]);
