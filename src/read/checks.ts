@@ -1,7 +1,7 @@
 /** How the checks of a report ended: those that passed too, which sources do not draw. */
 import type { KubeObject } from "../kube/api.ts";
 import { at, firstText, isObject, type Json, type JsonObject, list, number, textAt } from "../model/json.ts";
-import { documentsIn } from "../sources/config_maps.ts";
+import { storedResults } from "../sources/config_maps.ts";
 
 /** How many checks ended how. Vulnerabilities and secrets are no checks. */
 export interface Checks {
@@ -44,7 +44,9 @@ export function* checksOf(object: KubeObject): Generator<ReportCheck> {
     const name = textAt(check, "checkID");
     if (name !== "") yield { name, verdict: textAt(check, "success") === "true" ? "pass" : "fail" };
   }
-  if (data !== undefined || binaryData !== undefined) yield* benchmarkChecks(object);
+  if (data === undefined && binaryData === undefined) return;
+  const benchmarks = storedResults(object as unknown as Json);
+  if (benchmarks !== undefined) yield* checksIn(benchmarks, 0);
 }
 
 function isVerdict(value: string): value is CheckVerdict {
@@ -54,14 +56,7 @@ function isVerdict(value: string): value is CheckVerdict {
 /** Deepest nesting of arrays and wrappers that tools write. */
 const MAX_DEPTH = 6;
 
-/** Every check of the results of kube-bench or Checkov in a ConfigMap. */
-function* benchmarkChecks(configMap: KubeObject): Generator<ReportCheck> {
-  const body = { ...configMap, kind: "ConfigMap" } as unknown as Json;
-  for (const found of documentsIn({ body, origin: { confined: false }, receivedAt: 0 })) {
-    if ("document" in found) yield* checksIn(found.document, 0);
-  }
-}
-
+/** Every check of the results of kube-bench or Checkov. */
 function* checksIn(document: Json, depth: number): Generator<ReportCheck> {
   if (depth > MAX_DEPTH) return;
   if (Array.isArray(document)) {

@@ -5,6 +5,7 @@ import type { DrawContext, DrawnEvent, Payload } from "../model/event.ts";
 import type { Json } from "../model/json.ts";
 import { ANNOTATIONS, LIMITS, type Observation } from "../model/observation.ts";
 import { type EventSettings, normalize } from "../pipeline/normalize.ts";
+import { storedResults } from "../sources/config_maps.ts";
 import { createDrawContext } from "../sources/draw_context.ts";
 import { REPORT_ENGINES } from "../sources/kyverno/mod.ts";
 import { objectPayload, originOf } from "../sources/feeds/pulled.ts";
@@ -112,9 +113,11 @@ function payloadOf(
   { versions: [type] }: ReportPlace,
   { object, now }: { readonly object: KubeObject; readonly now: number },
 ): Payload {
-  const named = { apiVersion: `${type.group}/${type.version}`, ...object, kind: type.kind };
-  if (type !== CONFIG_MAPS) return objectPayload(named, now);
-  return { body: named as unknown as Json, origin: originOf(object, { confined: false }), receivedAt: now };
+  if (type !== CONFIG_MAPS) {
+    return objectPayload({ apiVersion: `${type.group}/${type.version}`, ...object, kind: type.kind }, now);
+  }
+  const body = storedResults(object as unknown as Json) ?? [];
+  return { body, origin: originOf(object, { confined: false }), receivedAt: now };
 }
 
 /** Skips most events before they are normalised. */

@@ -15,7 +15,7 @@ import {
 } from "../model/json.ts";
 import type { PayloadError } from "../model/outcome.ts";
 import { runSteps } from "../pipeline/limits.ts";
-import { bytesOf, payloadErrorsOf, scanJson } from "../text/json.ts";
+import { bytesOf, payloadErrorsOf, scanJson, wholeOf } from "../text/json.ts";
 import { unread } from "./source.ts";
 import { joined } from "./objects.ts";
 
@@ -87,6 +87,12 @@ function* inConfigMap(object: JsonObject, path: string): Generator<FoundDocument
     annotations: at(object, "metadata", "annotations"),
   };
   yield* inBytes(read.bytes, { path: resultsPath, holder });
+}
+
+/** The results of a ConfigMap that the API server holds, as long as its feed reads them; undefined where they cannot be read. */
+export function storedResults(configMap: Json): Json | undefined {
+  const read = keyBytes(configMap, { key: RESULTS_KEY, maxBytes: MAX_CONFIG_MAP_TEXT_BYTES });
+  return read.ok ? wholeOf(scanJson(read.bytes, { from: logLinesEnd(read.bytes) })) : undefined;
 }
 
 interface TextContext {
