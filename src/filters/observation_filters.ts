@@ -144,6 +144,8 @@ export class ObservationFilters {
           });
         }
         place.state = event.state;
+        // Without its CRD there is no ObservationFilter. Without the right to read them the known ones stay in force.
+        if (event.state === "absent") this.#forgetAll(place);
         place.decided.resolve();
         return undefined;
     }
@@ -256,6 +258,16 @@ export class ObservationFilters {
     this.#putInForce();
     const prefix = `${object.metadata.namespace ?? ""}/`;
     return [...place.surplus.keys()].some((waiting) => waiting.startsWith(prefix)) ? "relist" : undefined;
+  }
+
+  #forgetAll(place: Place): void {
+    place.surplus.clear();
+    if (place.entries.size === 0) return;
+    for (const { object } of place.entries.values()) {
+      this.#options.conditions.forget(OBSERVATION_FILTERS, object);
+    }
+    place.entries.clear();
+    this.#putInForce();
   }
 
   #countOf(place: Place, namespace: string): number {

@@ -413,6 +413,23 @@ Deno.test("ObservationFilters that cannot be read do not delay readiness, and th
   assertEquals(other.passes({ severity: "LOW" }), false);
 });
 
+Deno.test("ObservationFilters whose CRD is deleted while the watch is cut are out of force, and in force again with it", async () => {
+  const api = new ScriptedApi();
+  api.put("observationfilters", observationFilter("f", { targetSource: "*", minSeverity: "HIGH" }));
+  await using run = await start(api);
+  assertEquals(run.passes({ severity: "LOW" }), false);
+  api.deny("observationfilters", 503);
+  const retried = run.retries;
+  await eventually("tries that fail", () => run.retries > retried + 2);
+  assertEquals(run.passes({ severity: "LOW" }), false);
+  api.deny("observationfilters", 404);
+  await eventually("the end of the filter", () => run.passes({ severity: "LOW" }));
+  const { state, inForce } = run.watch.status().observationFilters;
+  assertEquals([state, inForce], ["absent", 0]);
+  api.deny("observationfilters", 0);
+  await eventually("the filter", () => !run.passes({ severity: "LOW" }));
+});
+
 Deno.test("documents of Ingesters are ANDed too, and the report counts what each document decided", () => {
   const metrics = createMetrics();
   const clock = { now: () => 0, monotonic: () => 0 };
