@@ -63,18 +63,13 @@ export function createConditions({ isLeader, ...common }: ConditionsOptions): Co
     minIntervalMs: MIN_INTERVAL_MS,
     perSecond: PER_SECOND,
     merge: (_older, newer) => newer,
-    statusOf(stored, decided) {
-      const status = statusOf(stored, decided, clock.now());
-      if (status) remember(stored, decided.condition);
-      return status;
+    statusOf: (stored, decided) => statusOf(stored, decided, clock.now()),
+    onWritten({ uid = "" }, { condition }) {
+      written.delete(uid);
+      written.set(uid, { condition, atMs: clock.monotonic() });
+      if (written.size > MAX_REMEMBERED) written.delete(written.keys().next().value ?? "");
     },
   });
-
-  function remember({ metadata: { uid = "" } }: KubeObject, condition: ReadyCondition): void {
-    written.delete(uid);
-    written.set(uid, { condition, atMs: clock.monotonic() });
-    if (written.size > MAX_REMEMBERED) written.delete(written.keys().next().value ?? "");
-  }
 
   /** True if another writer replaced this condition lately by one that counts as much or more. */
   function isContested(object: KubeObject, condition: ReadyCondition): boolean {
@@ -89,12 +84,16 @@ export function createConditions({ isLeader, ...common }: ConditionsOptions): Co
     set(type, object, condition, fields = {}) {
       const target = statusTarget(type, object);
       const isSaid = says(readyOf(object), condition) && hasInStatus(object, fields);
+      // Another replica of this shard leads: what it replaces is not contested.
+      if (!isLeader()) written.clear();
       if (!isLeader() || isSaid) return writer.forget(target);
-      if (isContested(object, condition)) return;
       const waiting = writer.waiting(target);
       const isWaiting = waiting && says({ ...waiting.condition }, condition) &&
         canonicalJson(waiting.fields) === canonicalJson(fields);
-      if (!isWaiting) writer.replace(target, { condition, fields });
+      if (isWaiting) return;
+      // Either way, an older decision that waits is not written any more.
+      if (isContested(object, condition)) writer.forget(target);
+      else writer.replace(target, { condition, fields });
     },
     forget(type, object) {
       written.delete(object.metadata.uid ?? "");

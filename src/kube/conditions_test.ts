@@ -158,3 +158,44 @@ Deno.test("set() retries a refused condition, and forget() ends that", async () 
     await settled();
   });
 });
+
+Deno.test("set() drops a waiting condition also where the decision that replaces it is contested", () =>
+  play(async ({ time, conditions, put, stored }) => {
+    const object = put();
+    conditions.set(THINGS, object, LOADED);
+    await time.advance(300);
+    const theirs = { ...ready(INVALID, "2026-01-01T00:00:00Z"), message: "another shard refuses it" };
+    const contested = put({ status: { conditions: [theirs] } });
+    conditions.set(THINGS, contested, INVALID);
+    conditions.set(THINGS, contested, LOADED);
+    await time.advance(5_000);
+    assertEquals(await stored(), [theirs]);
+  }));
+
+Deno.test("set() does not contest what another replica of the shard wrote while it led", () =>
+  play(async ({ time, conditions, put, lead, stored }) => {
+    conditions.set(THINGS, put(), LOADED);
+    await time.advance(300);
+    lead(false);
+    const object = put({ status: { conditions: [ready(INVALID, "2026-01-01T00:00:00Z")] } });
+    conditions.set(THINGS, object, INVALID);
+    lead(true);
+    conditions.set(THINGS, object, LOADED);
+    await time.advance(5_000);
+    const [last] = await stored() as JsonObject[];
+    assertEquals(last?.reason, "Loaded");
+  }));
+
+Deno.test("set() does not take a condition for replaced that was never written", () =>
+  play(async ({ time, api, conditions, put, stored }) => {
+    const older = { ...ready(INVALID, "2026-01-01T00:00:00Z"), observedGeneration: 1 };
+    const object = put({ generation: 2, status: { conditions: [older] } });
+    const loaded = { ...LOADED, observedGeneration: 2 };
+    api.deny("things", 403);
+    conditions.set(THINGS, object, loaded, { matched: 1 });
+    await time.advance(60_000);
+    api.deny("things", 0);
+    conditions.set(THINGS, object, loaded, { matched: 2 });
+    await time.advance(1_000);
+    assertEquals(await stored(), [ready(loaded, "2026-01-01T00:01:00Z")]);
+  }));

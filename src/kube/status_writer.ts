@@ -35,6 +35,8 @@ export interface StatusWriterOptions<T> extends StatusApi {
   readonly statusOf: (stored: KubeObject, change: T) => JsonObject | undefined;
   /** The part of the object that is written; `status`. A ConfigMap has no status and keeps it in its `data`. */
   readonly part?: "status" | "data";
+  /** Called after each write that the API server accepted. */
+  readonly onWritten?: (target: StatusTarget, change: T) => void;
   /** Called where the object does not exist; its change is dropped. */
   readonly onMissing?: (target: StatusTarget) => void;
   readonly merge: (older: T, newer: T) => T;
@@ -152,7 +154,9 @@ export class StatusWriter<T> {
     const { isAllowed = () => true } = this.#options;
     if (!isAllowed()) return "done";
     try {
-      if (await this.#patch(target, value, signal)) this.#noteWrite(key);
+      if (!await this.#patch(target, value, signal)) return "done";
+      this.#noteWrite(key);
+      this.#options.onWritten?.(target, value);
       return "done";
     } catch (error) {
       // Gone, with its status or with its CRD.
