@@ -262,9 +262,8 @@ function toEvent(result: JsonObject, { outcome, rule, resource: own, around }: V
   const resource = from && topOfChain(from);
   const owners = from && resource ? { from, to: resource } : undefined;
   const { message, description } = messageIn(result, properties);
-  const words = showsMatch(engine)
-    ? [rule.policy, rule.lasting].filter(Boolean).join(": ")
-    : toldOfRule(message, rule);
+  const isMatch = showsMatch(engine);
+  const words = isMatch ? [rule.policy, rule.lasting].filter(Boolean).join(": ") : toldOfRule(message, rule);
   const said = owners ? toldOf(words, owners) : words;
   const fixedVersion = isForeign ? text(properties.fixedVersion) : "";
   const detectedAt = timeOf(at(result, "timestamp")) ?? creationOf(report);
@@ -285,7 +284,7 @@ function toEvent(result: JsonObject, { outcome, rule, resource: own, around }: V
       category: textAt(result, "category"),
       engine: firstText(textAt(result, "source"), textAt(report, "source")),
       scored: at(result, "scored") === false ? false : undefined,
-      description: owners ? toldOf(description, owners) : description,
+      description: isMatch ? "" : owners ? toldOf(description, owners) : description,
       fixedVersion,
       primaryLink: firstText(text(properties.primaryLink), text(properties.primaryURL)),
       properties: shownProperties(properties),

@@ -258,10 +258,13 @@ Deno.test("kyverno stores results under its own name, a listed engine's, or poli
 Deno.test("kyverno never shows what a secret's rule matched in the reports of Trivy's adapter", () => {
   const match = "curl -H 'X: internal-host-7' slack **************** channel=#payroll";
   const fields = { policy: "Slack token", rule: "slack-access-token", result: "warn", message: match };
-  for (const [source, of] of [["Trivy ExposedSecrets", ""], ["", "Trivy ExposedSecrets"]]) {
-    const event = only(
-      report({ source: of ?? "", results: [result({ ...fields, source: source ?? "", properties: {} })] }),
-    );
+  const rows = [
+    ["Trivy ExposedSecrets", "", {}],
+    ["", "Trivy ExposedSecrets", {}],
+    ["Trivy ExposedSecrets", "", { "1. message": match }],
+  ] as const;
+  for (const [source, of, properties] of rows) {
+    const event = only(report({ source: of, results: [result({ ...fields, source, properties })] }));
     assertEquals(event.message, "Slack token: slack-access-token");
     assert(!JSON.stringify(event.details).includes("payroll"));
     // The match still tells two secrets of one rule apart.
