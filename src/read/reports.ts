@@ -115,15 +115,15 @@ export async function readObjects(
 export function madeAt(report: KubeObject): string {
   const { metadata, report: content, results, data, binaryData } = report;
   const own = isObject(content) ? readTime(content["updateTimestamp"])?.text : undefined;
-  const seconds = list(results).reduce<number>((newest, result) => Math.max(newest, secondsOf(result)), 0);
+  const newest = list(results).reduce<number>((ms, result) => Math.max(ms, timeOf(result)), 0);
   const written = data === undefined && binaryData === undefined ? "" : writtenAt(metadata);
-  return own ?? (seconds > 0 ? readTime(seconds * 1_000)?.text : undefined) ??
-    (written || (metadata.creationTimestamp ?? ""));
+  return own ?? (newest > 0 ? formatTime(newest) : written || (metadata.creationTimestamp ?? ""));
 }
 
-function secondsOf(result: Json): number {
+/** Milliseconds since the epoch; 0 where a result has no time, or one that cannot be. */
+function timeOf(result: Json): number {
   const seconds = at(result, "timestamp", "seconds");
-  return typeof seconds === "number" ? seconds : 0;
+  return typeof seconds === "number" ? readTime(seconds * 1_000)?.ms ?? 0 : 0;
 }
 
 /** The newest time of the field managers; "" where there is none. */
