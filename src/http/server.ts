@@ -15,7 +15,7 @@ import {
 } from "node:http";
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
-import { settledWithin, sleep } from "../kube/retry.ts";
+import { elapsed } from "../kube/retry.ts";
 import { errorMessage } from "../model/error_message.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -77,8 +77,8 @@ const MAX_HEAD_BYTES = 16 * 1024;
 const SWEEP_MS = 1_000;
 /** How long the rest of a refused body is read before the answer. */
 const DISCARD_MS = 1_000;
-/** How long an own connection may wait to be accepted before the port counts as dead. */
-const ACCEPT_MS = 2_000;
+/** An own connection that is not accepted within so many polls, 2 s in all, shows that the port is dead. */
+const ACCEPT_POLLS = 40;
 const ACCEPT_POLL_MS = 50;
 /** A new connection counts as idle only after so long without a byte, so that a probe's is not the first to be closed. */
 const FRESH_MS = 1_000;
@@ -113,13 +113,20 @@ export async function listen(app: Served, options: ListenOptions): Promise<Liste
   server.on("connection", (socket: Socket) => connections.accepted(socket));
   const bound = await bind(server, options);
   const reloading = certificates?.reloadOn(server as HttpsServer);
-  const guard = guardAccepting(server, { ...options, ...bound, connections, checkMs: limits.checkMs });
+  const guard = new AbortController();
+  guardAccepting(server, {
+    ...options,
+    ...bound,
+    connections,
+    checkMs: limits.checkMs,
+    signal: guard.signal,
+  });
   const sweep = setInterval(() => connections.sweep(), SWEEP_MS);
   return {
     ...bound,
     url: urlOf({ ...bound, secure: certificates !== undefined }),
     async shutdown() {
-      clearInterval(guard);
+      guard.abort();
       reloading?.[Symbol.dispose]();
       await new Promise<void>((resolve) => {
         server.close(() => resolve());
@@ -220,28 +227,29 @@ function urlOf({ address, port, secure }: Bound & { readonly secure: boolean }):
 /**
  * Binds the port again when it no longer accepts connections. node:http on Deno 2.9.6 stops accepting without an error
  * once the process has run out of file descriptors. If no connection was accepted between two checks, this connects
- * to the port itself; if that connection is not accepted either, it closes the server and listens again.
+ * to the port itself; if that connection is not accepted either, it closes the server and listens again. It ends with `signal`.
  */
 function guardAccepting(
   server: HttpServer | HttpsServer,
-  { address, port, connections, checkMs, setting }: ListenOptions & Bound & {
+  { address, port, connections, checkMs, setting, signal }: ListenOptions & Bound & {
     readonly connections: Connections;
     readonly checkMs: number;
+    readonly signal: AbortSignal;
   },
-): ReturnType<typeof setInterval> {
+): void {
   let busy = false;
   async function check(): Promise<void> {
     const before = connections.acceptedCount;
-    const connecting = Deno.connect({ hostname: localAddress(address), port });
-    const close = connecting.then((own) => own.close());
-    close.catch(() => {});
-    try {
-      const until = performance.now() + ACCEPT_MS;
-      // It does not end where the port's queue is full.
-      if (await settledWithin(connecting, ACCEPT_MS)) await connecting;
-      while (connections.acceptedCount === before && performance.now() < until) await sleep(ACCEPT_POLL_MS);
-    } catch {
-      return; // no descriptor is free for this connection either: the next check tries again
+    let hasFailed = false;
+    // It does not end where the port's queue is full.
+    Deno.connect({ hostname: localAddress(address), port }).then((own) => own.close()).catch(() =>
+      hasFailed = true
+    );
+    // Polls are counted, not time: after a pause of the program there are still turns in which it accepts.
+    for (let polls = 0; polls < ACCEPT_POLLS && connections.acceptedCount === before; polls++) {
+      if (!await elapsed(ACCEPT_POLL_MS, { signal })) return;
+      // No descriptor is free for this connection either: the next check tries again.
+      if (hasFailed) return;
     }
     if (connections.acceptedCount !== before) return;
     log.error("The port accepts no connections and is opened again", { port, setting });
@@ -250,7 +258,7 @@ function guardAccepting(
     await listenOn(server, { address, port });
   }
   let acceptedBefore = -1;
-  return setInterval(() => {
+  const timer = setInterval(() => {
     const accepted = connections.acceptedCount;
     const isIdle = accepted === acceptedBefore;
     acceptedBefore = accepted;
@@ -260,6 +268,7 @@ function guardAccepting(
     check().catch((error) => log.error("The port cannot be opened again yet", { port, setting, error }))
       .finally(() => busy = false);
   }, checkMs);
+  signal.addEventListener("abort", () => clearInterval(timer), { once: true });
 }
 
 function bindingsOf({ socket }: IncomingMessage): Bindings {

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Hono } from "hono";
+import { configureLogging } from "../telemetry/logging.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
 import { eventually } from "../../tests/support/eventually.ts";
 import type { Bindings } from "./app.ts";
@@ -337,4 +338,34 @@ Deno.test("connectionLimit() counts the free descriptors with a Pod's permission
   const [first = 0, second = 0] = await limited(200);
   assert(first > 25 && first < 45 && first === second, `${first} and ${second} connections`);
   await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("listen() does not take a program that was paused for a port that accepts no connections", async () => {
+  const lines: string[] = [];
+  configureLogging({ level: "ERROR", format: "json", write: (line) => void lines.push(line) });
+  const connect = Deno.connect;
+  let checks = 0;
+  const pause = () => {
+    const until = performance.now() + 2_100;
+    while (performance.now() < until);
+  };
+  Object.assign(Deno, {
+    connect(options: Deno.ConnectOptions) {
+      if (checks++ === 0) queueMicrotask(pause);
+      return connect(options);
+    },
+  });
+  try {
+    await using server = await serveTest({
+      limits: { ...SHORT, headMs: 10_000, idleMs: 10_000, answerMs: 10_000, checkMs: 20 },
+      requestTimeoutMs: 10_000,
+    });
+    const late = fetch(`${server.listener.url}/hang`).catch((error) => new Response(String(error)));
+    await eventually("the request to arrive", () => server.hanging() === 1);
+    await eventually("a check after the pause", () => checks > 1);
+    server.release();
+    assertEquals([await (await late).text(), lines], ["late", []]);
+  } finally {
+    Object.assign(Deno, { connect });
+  }
 });
