@@ -56,10 +56,12 @@ export function rootOf(item: Level): Level {
   return level;
 }
 
+/** A path, or a quoted text that one is joined to: `"in " + .a`. */
+const PATH = /^\s*(?:(?:"[^"]*"|'[^']*')\s*\+\s*)*[.$^@]/;
+
 /** True where a value is a path, not a literal. */
 export function isPath(text: string): boolean {
-  const first = text.trimStart().charAt(0);
-  return first === "." || first === "$" || first === "^" || first === "@";
+  return PATH.test(text);
 }
 
 /** Compiles a path or literal; throws `PathError`. */

@@ -69,6 +69,11 @@ Deno.test("+ joins texts and numbers, and has no value where a part has none", (
     assertEquals(value('.a + " in " + .b | .a', { a: "x", ...(b !== undefined && { b }) }), "x");
   }
   assertEquals(value(".n ? .a + .b", { a: "x", b: "y" }), undefined);
+  assertEquals(value(`"in " + 'a ' + .a | "none"`, { a: "x" }), "in a x");
+  assertEquals(value(`"in " + .a | "none"`, { b: "x" }), "none");
+  for (const literal of ['"in"', '"in" .a', '"in" + words', "it's + .a"]) {
+    assertEquals(value(literal, { a: "x" }), literal);
+  }
   assertEquals(value('.["a+b"] + .c', { "a+b": "x", c: "y" }), "xy");
   assertEquals(String(value(".a + .a", { a: "x".repeat(5_000) })).length, 2_048);
 });
