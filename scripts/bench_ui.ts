@@ -4,7 +4,7 @@ import { createKubeClient } from "../src/kube/client.ts";
 import type { Json, JsonObject } from "../src/model/json.ts";
 import { OBSERVATIONS } from "../src/store/observations.ts";
 import type { State } from "../src/ui/protocol.ts";
-import { BENCH_NAMESPACES, benchFinding, keyOf, namespaceOf } from "./bench/findings.ts";
+import { BENCH_NAMESPACES, benchFinding, findingNamespace, keyOf } from "./bench/findings.ts";
 import { type FigureRow, percentile, tableOf } from "./bench/figures.ts";
 import { pageRows } from "./bench/page.ts";
 import { residentMemory } from "./bench/processes.ts";
@@ -94,7 +94,7 @@ async function main({ count = "50000", seconds = "20" }: Values<typeof OPTIONS>)
       status: { occurrences: index + 2, lastSeenAt: new Date().toISOString() },
     } as unknown as Json;
     await api.patch(OBSERVATIONS, name, patch, {
-      namespace: namespaceOf(index),
+      namespace: findingNamespace(index),
       type: "merge",
       subresource: "status",
     });

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { bundle } from "./bundle.ts";
-import { compileWith, runtimeFor } from "./support/compiler.ts";
+import { compilerRuntime, compileWith } from "./support/compiler.ts";
 import { kubeconfigPermissions, podPermissions, V8_FLAGS } from "./support/permissions.ts";
 import { nameOf, type Platform, platformOf, PLATFORMS } from "./support/platform.ts";
 import { runScript, type Values } from "./support/script.ts";
@@ -38,7 +38,7 @@ export async function compileBundle(
   folder: string,
   { output, place, platform = platformOf() }: CompileOptions,
 ): Promise<void> {
-  await compileWith(await runtimeFor(platform), {
+  await compileWith(await compilerRuntime(platform), {
     entry: "main.js",
     folder,
     output,

@@ -1,7 +1,13 @@
 import { openSampleCluster } from "./support/cluster.ts";
 import { startController } from "./support/controller.ts";
 import { createNamespaces, feedSamples, installCrds } from "./support/feed.ts";
-import { bookProblems, differences, observationsTable, outcomesTable, settled } from "./support/found.ts";
+import {
+  bookProblems,
+  observationsTable,
+  outcomesTable,
+  sampleDifferences,
+  untilStored,
+} from "./support/found.ts";
 import {
   confirmSamples,
   SAMPLE_INSTANCES,
@@ -38,8 +44,8 @@ async function demo(flags: SampleFlags): Promise<number> {
   });
   print(`Controller: ${controller.url}, ready\n`);
   print(`Fed: ${await feedSamples(api, { url: controller.url, namespace: NAMESPACE })}\n\n`);
-  const found = await settled({ api, url: controller.url, instance: INSTANCE, deadlineMs: DEADLINE_MS });
-  const problems = [...bookProblems(found), ...differences(found)];
+  const found = await untilStored({ api, url: controller.url, instance: INSTANCE, deadlineMs: DEADLINE_MS });
+  const problems = [...bookProblems(found), ...sampleDifferences(found)];
   print(`${outcomesTable(found)}\n${observationsTable(found)}`);
   if (problems.length > 0) {
     print(`\nNot as expected:\n${problems.map((problem) => `  - ${problem}\n`).join("")}`);

@@ -3,7 +3,7 @@ import { environment, readSettings } from "../src/settings.ts";
 import { openSampleCluster } from "./support/cluster.ts";
 import { startController } from "./support/controller.ts";
 import { createNamespaces, feedSamples, installCrds } from "./support/feed.ts";
-import { observationsTable, settled } from "./support/found.ts";
+import { observationsTable, untilStored } from "./support/found.ts";
 import {
   confirmSamples,
   isNamed,
@@ -65,7 +65,7 @@ async function dev(flags: DevFlags): Promise<void> {
   });
   const { url, metricsUrl } = controller;
   const fed = await feedSamples(cluster.api, { url, namespace });
-  const found = await settled({ api: cluster.api, url, instance, deadlineMs: SETTLE_MS });
+  const found = await untilStored({ api: cluster.api, url, instance, deadlineMs: SETTLE_MS });
   const target = `--kubeconfig ${cluster.kubeconfig}${
     flags.context === undefined ? "" : ` --context ${flags.context}`
   }`;

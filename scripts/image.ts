@@ -6,7 +6,7 @@ import { writeImage, writeLayer } from "./image/archive.ts";
 import { controlOf, DEBIAN, downloadPackages, unpack } from "./image/debian.ts";
 import { type ImageConfig, readLastStage } from "./image/dockerfile.ts";
 import { nameOf, type Platform, platformOf, PLATFORMS } from "./support/platform.ts";
-import { run } from "./support/run.ts";
+import { exec } from "./support/run.ts";
 import { runScript, say, type Values } from "./support/script.ts";
 import { VERSION } from "../src/version.ts";
 
@@ -75,7 +75,7 @@ export async function buildImage(
   readonly config: ImageConfig;
 }> {
   const revision = await commitOf(ROOT);
-  const created = await run("git", ["show", "--no-patch", "--format=%cI", "HEAD"], { cwd: ROOT })
+  const created = await exec("git", ["show", "--no-patch", "--format=%cI", "HEAD"], { cwd: ROOT })
     .then((text) => text.trim(), () => "1970-01-01T00:00:00Z");
   const args = { VERSION: tag, REVISION: revision, CREATED: created };
   const { base, config: said, copies } = readLastStage(await Deno.readTextFile(`${ROOT}Dockerfile`), args);

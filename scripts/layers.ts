@@ -6,7 +6,7 @@ const HELP = `
 Usage: deno task layers
 
 Checks the directions of imports (scripts/layers/rules.ts), that no files import each other in a circle, and that no two
-files export one name: in src any name, in scripts and tests a type's.
+files export one name.
 `;
 const ROOT = new URL("../", import.meta.url);
 const PLACES = ["main.ts", "src", "scripts", "tests"];

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { parse, stringify } from "yaml";
 import { VERSION } from "../src/version.ts";
 import { nameOf, type Platform, PLATFORMS } from "./support/platform.ts";
-import { run } from "./support/run.ts";
+import { exec } from "./support/run.ts";
 import { runScript, say } from "./support/script.ts";
 
 const HELP = `
@@ -28,7 +28,7 @@ async function compile(): Promise<void> {
       const { os, arch } = platform;
       say(`release: compiling for ${nameOf(platform)}`);
       const script = join(ROOT, "scripts/compile.ts");
-      await run(Deno.execPath(), ["run", "-A", script, "--platform", nameOf(platform)], {
+      await exec(Deno.execPath(), ["run", "-A", script, "--platform", nameOf(platform)], {
         // A release is of one version on every platform: named, the compiler is not replaced by another.
         env: { DENO_COMPILER: Deno.env.get("DENO_COMPILER") || Deno.execPath() },
       });
@@ -62,7 +62,7 @@ async function pack(from: string): Promise<void> {
       "--mtime=@0",
       "--use-compress-program=gzip -n",
     ];
-    await run("tar", [...same, "-C", folder, "-cf", join(FOLDER, archive), "LICENSE", programOf(os)]);
+    await exec("tar", [...same, "-C", folder, "-cf", join(FOLDER, archive), "LICENSE", programOf(os)]);
     const sha256 = await sha256Of(join(FOLDER, archive));
     sums.push(`${sha256}  ${archive}\n`);
     platforms.push({

@@ -9,7 +9,7 @@ import { startPage } from "../src/ui/mod.ts";
 import { openSampleCluster } from "./support/cluster.ts";
 import { startController } from "./support/controller.ts";
 import { createNamespaces, feedSamples, installCrds } from "./support/feed.ts";
-import { run } from "./support/run.ts";
+import { exec } from "./support/run.ts";
 import { runScript, say } from "./support/script.ts";
 import { ensureCommand, ensureTool } from "./tools.ts";
 import expected from "./samples/expected.json" with { type: "json" };
@@ -97,7 +97,7 @@ async function main(): Promise<void> {
         for (const shot of SHOTS.filter(({ narrow }) => narrow || viewport === WIDE)) {
           const file = `${IMAGES}ui-${shot.name}${size}-${colorScheme}.png`;
           await take(page, shot, { origin: `http://127.0.0.1:${server.port}`, file });
-          await run(pngquant, ["--force", "--strip", "--output", file, COLOURS, file], {
+          await exec(pngquant, ["--force", "--strip", "--output", file, COLOURS, file], {
             why: "it makes the pictures small",
           });
           say(`${file}: ${Math.round((await Deno.stat(file)).size / 1024)} KiB`);

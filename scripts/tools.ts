@@ -1,7 +1,7 @@
 import { basename, dirname, join, resolve } from "node:path";
 import { alone, cacheFolder } from "./support/cache.ts";
 import { isFile } from "./support/files.ts";
-import { run } from "./support/run.ts";
+import { exec } from "./support/run.ts";
 import { runScript, say } from "./support/script.ts";
 
 const HELP = `
@@ -84,21 +84,21 @@ async function fromCopy(name: keyof typeof GO_COPIES): Promise<string> {
   return await made(join(folder, name), async (output) => {
     const why = `Go is needed to build ${name}`;
     const { Dir } = JSON.parse(
-      await run("go", ["mod", "download", "-json", `${module}@${version}`], { why }),
+      await exec("go", ["mod", "download", "-json", `${module}@${version}`], { why }),
     );
     const copy = await Deno.makeTempDir({ prefix: "zen-tool-" });
     try {
       // The module cache is read-only.
-      await run("cp", ["-R", `${Dir}/.`, copy]);
-      await run("chmod", ["-R", "u+w", copy]);
+      await exec("cp", ["-R", `${Dir}/.`, copy]);
+      await exec("chmod", ["-R", "u+w", copy]);
       if (file !== undefined) {
         await Deno.mkdir(dirname(join(copy, file)), { recursive: true });
         await Deno.writeTextFile(join(copy, file), "");
       }
-      for (const each of kept) await run("cp", ["-R", "-T", join(copy, each), join(folder, basename(each))]);
+      for (const each of kept) await exec("cp", ["-R", "-T", join(copy, each), join(folder, basename(each))]);
       const env = { CGO_ENABLED: "0", GOWORK: "off", GOFLAGS: "-mod=mod -buildvcs=false" };
       const build = ["build", "-trimpath", "-ldflags", "-s -w", "-o", output, path];
-      await run("go", build, { why, env, cwd: copy });
+      await exec("go", build, { why, env, cwd: copy });
     } finally {
       await Deno.remove(copy, { recursive: true });
     }
@@ -110,9 +110,9 @@ async function fromPython(name: keyof typeof PYTHON_TOOLS): Promise<string> {
   const folder = cacheFolder("tools", `${name}-${version}`);
   return await made(join(folder, "bin", name), async () => {
     const why = `Python with venv and pip is needed for ${name}`;
-    await run("python3", ["-m", "venv", folder], { why });
+    await exec("python3", ["-m", "venv", folder], { why });
     const pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", `${name}==${version}`];
-    await run(join(folder, "bin/python3"), pip, { why });
+    await exec(join(folder, "bin/python3"), pip, { why });
   });
 }
 
@@ -132,7 +132,7 @@ async function fromGo(name: keyof typeof GO_TOOLS): Promise<string> {
   const { package: path, version } = GO_TOOLS[name];
   const folder = cacheFolder("tools", `${name}-${version}`);
   return await made(join(folder, name), async () => {
-    await run("go", ["install", `${path}@${version}`], {
+    await exec("go", ["install", `${path}@${version}`], {
       why: `Go is needed to build ${name}`,
       env: { GOBIN: folder, CGO_ENABLED: "0", GOWORK: "off", GOFLAGS: "" },
     });
@@ -147,8 +147,8 @@ export async function ensureCommand(name: string, packages: readonly string[]): 
   const why = `${name} is not on PATH, and Debian's "${debian}", which holds it, cannot be installed here`;
   const env = { DEBIAN_FRONTEND: "noninteractive" };
   say(`tools: installing Debian's ${debian} for ${name}`);
-  await run("apt-get", ["update", "-qq"], { why, env });
-  await run("apt-get", ["install", "-y", "-qq", "--no-install-recommends", ...packages], { why, env });
+  await exec("apt-get", ["update", "-qq"], { why, env });
+  await exec("apt-get", ["install", "-y", "-qq", "--no-install-recommends", ...packages], { why, env });
   const installed = await onPath(name);
   if (installed === undefined) throw new Error(`Cannot find "${name}": ${debian} does not hold it`);
   return installed;

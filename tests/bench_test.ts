@@ -5,10 +5,10 @@ import {
   missed,
   percentile,
   reconcile,
-  sumOf,
+  seriesSum,
   tableOf,
 } from "../scripts/bench/figures.ts";
-import { alert, numberPattern, observationsOf, sendAll } from "../scripts/bench/tasks.ts";
+import { benchAlert, numberPattern, observationsOf, sendAll } from "../scripts/bench/tasks.ts";
 
 /** A clock that only sleeps move. */
 function virtualTime() {
@@ -128,8 +128,8 @@ apiserver_request_total{code="200",resource="pods",verb="PUT"} 7
 apiserver_request_total{code="200",resource="leases",verb="GET"} 5
 apiserver_request_total_other{resource="leases",verb="PUT"} 100
 `;
-  assertEquals(sumOf(text, "apiserver_request_total", 'resource="leases"', 'verb="PUT"'), 13);
-  assertEquals(sumOf(text, "apiserver_request_total", 'verb="DELETE"'), 0);
+  assertEquals(seriesSum(text, "apiserver_request_total", 'resource="leases"', 'verb="PUT"'), 13);
+  assertEquals(seriesSum(text, "apiserver_request_total", 'verb="DELETE"'), 0);
 });
 
 Deno.test("tableOf() shows figures within their bound, above it, and without one", () => {
@@ -151,7 +151,7 @@ Deno.test("tableOf() shows figures within their bound, above it, and without one
 });
 
 Deno.test("observationsOf() gives each alert an Observation of its own, which carries its number and the namespace", async () => {
-  const alerts = Array.from({ length: 50 }, (_, number) => alert("abc", number));
+  const alerts = Array.from({ length: 50 }, (_, number) => benchAlert("abc", number));
   const observations = await observationsOf(alerts);
   const numbers = observations.map((text) => Number(numberPattern("abc").exec(text)?.[1]));
   assertEquals(numbers, Array.from({ length: 50 }, (_, number) => number));

@@ -4,13 +4,13 @@
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { parse } from "yaml";
-import { table } from "../scripts/support/table.ts";
+import { textTable } from "../scripts/support/table.ts";
 import type { KubeObject } from "../src/kube/api.ts";
 import type { NormalEvent, Payload } from "../src/model/event.ts";
 import { isObject, type Json, type JsonObject } from "../src/model/json.ts";
 import { SOURCES } from "../src/sources/registry.ts";
 import type { Source } from "../src/sources/source.ts";
-import { say } from "./chaos/form.ts";
+import { printLine } from "./chaos/form.ts";
 import { exampleSource } from "./support/examples.ts";
 import { configMapPayloads, pushedPayload, reportPayload } from "./support/load_fixture.ts";
 import { DRAW_CONTEXT, feedOf, runtimeFor } from "./support/source_runtime.ts";
@@ -95,7 +95,9 @@ Deno.test("each kind has three siblings or more", async () => {
   }
   rows.sort();
   const sum = rows.reduce((total, [, count]) => total + count, 0);
-  say(table(["KIND", "SIBLINGS"], [...rows, [`${rows.length} kinds`, sum]].map((row) => row.map(String))));
+  printLine(
+    textTable(["KIND", "SIBLINGS"], [...rows, [`${rows.length} kinds`, sum]].map((row) => row.map(String))),
+  );
   assertEquals(rows.filter(([, count]) => count < MIN_SIBLINGS), []);
 });
 

@@ -11,7 +11,7 @@ import { processIo } from "../src/cli/io.ts";
 import { isObject, type Json } from "../src/model/json.ts";
 import { FAIL_REASONS, FILTER_REASONS } from "../src/model/outcome.ts";
 import { ALL_SETTINGS, readSettings } from "../src/settings.ts";
-import { codeOf, commandsOf, type Page, readPage, readPages, resolveLink, ROOT } from "./support/docs.ts";
+import { codeOfPage, commandsOf, type Page, readPage, readPages, resolveLink, ROOT } from "./support/docs.ts";
 import { kubectlProblem } from "./support/docs_kubectl.ts";
 import { metricProblems } from "./support/docs_metrics.ts";
 
@@ -94,7 +94,7 @@ Deno.test("docs: every picture that a page shows is there, and every picture of 
 });
 
 Deno.test("docs: every path of the repository that a page or a picture names exists", async () => {
-  const texts = pages.flatMap(codeOf);
+  const texts = pages.flatMap(codeOfPage);
   for await (const { name } of Deno.readDir(join(ROOT, "docs/images"))) {
     if (!name.endsWith(".svg")) continue;
     texts.push({ where: name, code: await Deno.readTextFile(join(ROOT, "docs/images", name)), language: "" });
@@ -203,7 +203,7 @@ Deno.test("docs: every metric exists and has the labels that queries use", () =>
     each(function* (page) {
       // Its metrics are those of kube-state-metrics: tests/kube_state_metrics_test.ts.
       if (page.path === "examples/kube-state-metrics/README.md") return;
-      for (const { code, where, language } of codeOf(page)) {
+      for (const { code, where, language } of codeOfPage(page)) {
         if (language !== "logql") {
           for (const problem of metricProblems(code)) yield `${where}: ${problem}`;
         }
@@ -230,7 +230,7 @@ Deno.test("docs: every field is one of our kinds'", async () => {
   // Of a Lease, a Service and a SelfSubjectReview.
   const foreign = new Set(["spec.holderIdentity", "spec.clusterIP", "status.userInfo.username"]);
   const unknown = each(function* (page) {
-    for (const { code, where, language } of codeOf(page)) {
+    for (const { code, where, language } of codeOfPage(page)) {
       if (language === "yaml") continue;
       for (const [path] of code.matchAll(/\b(?<![\w/-])(?:spec|status)(?:\.[A-Za-z]\w*)+/g)) {
         if (foreign.has(path) || schemas.some((schema) => holds(schema, path.split(".")))) continue;

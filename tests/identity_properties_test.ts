@@ -1,6 +1,6 @@
 /** What moves the identity of no finding, and what tells findings apart, over the fixtures and cases of every source: one table. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
-import { table } from "../scripts/support/table.ts";
+import { textTable } from "../scripts/support/table.ts";
 import type { Payload } from "../src/model/event.ts";
 import {
   canonicalJson,
@@ -9,7 +9,7 @@ import {
   observationName,
 } from "../src/model/identity.ts";
 import { at, isObject, type Json, type JsonObject, textAt } from "../src/model/json.ts";
-import { say } from "./chaos/form.ts";
+import { printLine } from "./chaos/form.ts";
 import {
   eventsOf,
   type IdentityEvent,
@@ -90,7 +90,9 @@ Deno.test("over all fixtures no two identities collide, and no change that is no
   }
   const total = rows.reduce((sum, [, events]) => sum + Number(events), 0);
   rows.push(["all", String(total), String(identityOfName.size), "", ...concerned.map((of) => `of ${of}`)]);
-  say(table(["SOURCE", "EVENTS", "IDENTITIES", "COLLIDE", ...CHANGES.map(({ title }) => title)], rows));
+  printLine(
+    textTable(["SOURCE", "EVENTS", "IDENTITIES", "COLLIDE", ...CHANGES.map(({ title }) => title)], rows),
+  );
   assertEquals(wrong, []);
   assert(identityOfName.size > 2_000, `${identityOfName.size} identities`);
   CHANGES.forEach(({ title, min }, index) => {

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { isObject } from "../src/model/json.ts";
 import { evaluationsOf, type TestApp } from "./support/app.ts";
 import { accountsOf } from "./support/books.ts";
-import { type DevWorld, occurrencesOf, startDevWorld, STORED } from "./support/dev_world.ts";
+import { type DevWorld, occurrencesOf, startDevWorld, STORED_TYPE } from "./support/dev_world.ts";
 import { eventually } from "./support/eventually.ts";
 import { changeReports, VULNERABILITY_REPORTS } from "./support/reports.ts";
 
@@ -72,7 +72,7 @@ Deno.test("a finding that its source no longer reports is Resolved after a grace
     await report(world, [1, 3]);
     await until(world, ALL, 0);
   }
-  assertEquals(world.server.count(STORED), ALL, "the same objects all along");
+  assertEquals(world.server.count(STORED_TYPE), ALL, "the same objects all along");
   assertEquals(occurrencesOf(world.observations()), ALL + 3 * FOUND, "each return counts once");
 });
 

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { parse } from "yaml";
 import { OBSERVATION_EXCEPTIONS } from "../src/exceptions/kind.ts";
 import type { DevWorld } from "./support/dev_world.ts";
-import { at, create, NOW, type Ran, startWorld, zen } from "./support/readers.ts";
+import { ago, create, NOW, type Ran, startWorld, zen } from "./support/readers.ts";
 
 const WHY = ["--reason", "accepted_risk", "--justification", "not loaded"];
 const until = (days: number) => new Date(NOW + days * 86_400_000).toISOString().replace(".000", "");
@@ -120,17 +120,17 @@ async function accepted(world: DevWorld, id: string, expiresAt: string): Promise
     rule: "CVE-2025-1",
     status: {
       phase: "Accepted",
-      firstSeenAt: at(100),
-      lastSeenAt: at(1),
-      exception: { namespace: "shop", name: "held", expiresAt, since: at(5) },
+      firstSeenAt: ago(100),
+      lastSeenAt: ago(1),
+      exception: { namespace: "shop", name: "held", expiresAt, since: ago(5) },
     },
   });
 }
 
 Deno.test("readers show Accepted findings, and as Active those that their exception no longer covers", async () => {
   await using world = await startWorld();
-  await accepted(world, "kept", at(-24));
-  await accepted(world, "over", at(1));
+  await accepted(world, "kept", ago(-24));
+  await accepted(world, "over", ago(1));
   await world.api.create(OBSERVATION_EXCEPTIONS, {
     apiVersion: "zen.kube-zen.io/v1alpha1",
     kind: "ObservationException",
@@ -140,7 +140,7 @@ Deno.test("readers show Accepted findings, and as Active those that their except
       reason: "mitigated",
       justification: "behind a proxy",
       ticket: "T-2",
-      expiresAt: at(1),
+      expiresAt: ago(1),
     },
   }, { namespace: "shop" });
   const resources = async (...args: string[]) => {
@@ -154,7 +154,7 @@ Deno.test("readers show Accepted findings, and as Active those that their except
   );
   const told = (await zen(["why", "--rule", "CVE-2025-1", "--workload", "kept", "-n", "shop"], world)).out;
   assertStringIncludes(told, "Phase Accepted.");
-  assertStringIncludes(told, `ObservationException shop/held accepts it since ${at(5)} until ${at(-24)}.`);
+  assertStringIncludes(told, `ObservationException shop/held accepts it since ${ago(5)} until ${ago(-24)}.`);
   assertStringIncludes(told, "mitigated: behind a proxy (T-2)");
   const over = (await zen(["why", "--rule", "CVE-2025-1", "--workload", "over", "-n", "shop"], world)).out;
   assertStringIncludes(over, "Phase Active.");
@@ -165,7 +165,7 @@ Deno.test("readers show Accepted findings, and as Active those that their except
   assertEquals(expired, [{
     namespace: "shop",
     name: "held",
-    expiresAt: at(1),
+    expiresAt: ago(1),
     reason: "mitigated",
     justification: "behind a proxy",
   }]);
@@ -189,7 +189,7 @@ Deno.test("readers show Accepted findings, and as Active those that their except
   const cell = (title: string) => kept[titles.indexOf(title)];
   assertEquals(
     ["phase", "exception", "accepted_since", "accepted_until"].map(cell),
-    ["Accepted", "shop/held", at(5), at(-24)],
+    ["Accepted", "shop/held", ago(5), ago(-24)],
   );
   const active = (await zen(["export", "-o", "csv", "--rule", "CVE-2025-1", "--phase", "Active"], world)).out;
   assert(!active.includes(",kept,") && active.includes(",over,"));

@@ -6,7 +6,7 @@ import { ROOT } from "./support/docs.ts";
 import { storedObservation } from "./support/observation.ts";
 import { main } from "../src/cli/main.ts";
 import { readSettings } from "../src/settings.ts";
-import { at, create, kubeconfigOf, NOW, startWorld, zen } from "./support/readers.ts";
+import { ago, create, kubeconfigOf, NOW, startWorld, zen } from "./support/readers.ts";
 
 const DECISION = ["--reason", "mitigated", "--justification", "x", "--expires", "30d"];
 /** Every command that reads a cluster. */
@@ -275,7 +275,7 @@ Deno.test("no control, bidi or zero-width character of what is stored reaches a 
     rule: HOSTILE,
     message: HOSTILE,
     resource: { apiVersion: "apps/v1", kind: "Deployment", name: HOSTILE, namespace: "shop" },
-    status: { firstSeenAt: at(2), lastSeenAt: at(1) },
+    status: { firstSeenAt: ago(2), lastSeenAt: ago(1) },
   });
   const name = String(world.observations().map(({ metadata }) => metadata as { name: string })[0]?.name);
   const terminal = { width: 40, colors: true };

@@ -16,7 +16,7 @@ import { runtimeFor } from "./support/source_runtime.ts";
 import type { DevWorld } from "./support/dev_world.ts";
 import { apiServer, status } from "./support/api_server.ts";
 import { storedObservation } from "./support/observation.ts";
-import { at, create, kubeconfigOf, startWorld, zen } from "./support/readers.ts";
+import { ago, create, kubeconfigOf, startWorld, zen } from "./support/readers.ts";
 
 Deno.test("diff shows new and resolved findings of a time span, worst first", async () => {
   await using world = await startWorld();
@@ -32,10 +32,10 @@ Deno.test("diff shows new and resolved findings of a time span, worst first", as
   assertEquals(await rules("--from", "49h", "--to", "24h"), [["web", "pay"], []]);
   assertEquals(await rules("--since", "7d", "-n", "pay"), [["pay"], []]);
   // A span has its begin in it and not its end.
-  assertEquals(await rules("--from", at(30), "--to", at(2)), [["pay"], ["api"]]);
-  assertEquals(await rules("--from", at(2)), [["web-7d4b9c6f5b-x2x4z"], []]);
+  assertEquals(await rules("--from", ago(30), "--to", ago(2)), [["pay"], ["api"]]);
+  assertEquals(await rules("--from", ago(2)), [["web-7d4b9c6f5b-x2x4z"], []]);
   const { out } = await zen(["diff", "--since", "1h"], world);
-  assertEquals(out, `${at(1)} to ${at(0)}: 0 new, 0 resolved\n`);
+  assertEquals(out, `${ago(1)} to ${ago(0)}: 0 new, 0 resolved\n`);
   assertEquals((await zen(["diff", "--from", "1h", "--to", "2h"], world)).code, 2);
   assertEquals((await zen(["diff", "--from", "1h", "--since", "2h"], world)).code, 2);
 });
@@ -44,8 +44,8 @@ Deno.test("diff and workload show what was reported again, and why what is resol
   await using world = await startWorld();
   const resource = { apiVersion: "apps/v1", kind: "Deployment", name: "pool", namespace: "shop" };
   const stored = { namespace: "shop", resource, source: "trivy" };
-  const seen = { firstSeenAt: at(90), lastSeenAt: at(1) };
-  await create(world, { ...stored, id: "open", rule: "CVE-1", status: { ...seen, reopenedAt: at(5) } });
+  const seen = { firstSeenAt: ago(90), lastSeenAt: ago(1) };
+  await create(world, { ...stored, id: "open", rule: "CVE-1", status: { ...seen, reopenedAt: ago(5) } });
   await create(world, {
     ...stored,
     id: "gone",
@@ -53,12 +53,12 @@ Deno.test("diff and workload show what was reported again, and why what is resol
     status: {
       ...seen,
       phase: "Resolved",
-      reopenedAt: at(6),
-      resolvedAt: at(4),
+      reopenedAt: ago(6),
+      resolvedAt: ago(4),
       resolvedReason: "ReportGone",
     },
   });
-  await create(world, { ...stored, id: "before", rule: "CVE-3", status: { ...seen, reopenedAt: at(80) } });
+  await create(world, { ...stored, id: "before", rule: "CVE-3", status: { ...seen, reopenedAt: ago(80) } });
   const rulesOf = (rows: readonly Record<string, string>[]) => rows.map(({ rule }) => rule);
   const { out } = await zen(["diff", "-o", "json"], world);
   const { new: found, reopened, resolved } = JSON.parse(out);
@@ -82,12 +82,12 @@ Deno.test("diff and workload show what was reported again, and why what is resol
 const DAY_HOURS = 24;
 
 Deno.test("why tells when an Observation is deleted as the garbage collector does, and names the setting", async () => {
-  const stored = { namespace: "shop", createdAt: Date.parse(at(21 * DAY_HOURS)), ttlSeconds: 604_800 };
-  const seen = { firstSeenAt: at(21 * DAY_HOURS), lastSeenAt: at(3 * DAY_HOURS) };
+  const stored = { namespace: "shop", createdAt: Date.parse(ago(21 * DAY_HOURS)), ttlSeconds: 604_800 };
+  const seen = { firstSeenAt: ago(21 * DAY_HOURS), lastSeenAt: ago(3 * DAY_HOURS) };
   const gone = {
     ...seen,
     phase: "Resolved",
-    resolvedAt: at(2 * DAY_HOURS),
+    resolvedAt: ago(2 * DAY_HOURS),
     resolvedReason: "NotReported",
   } as const;
   const pushed = { door: "Ingester zen-system/push", status: seen };
@@ -95,7 +95,7 @@ Deno.test("why tells when an Observation is deleted as the garbage collector doe
     [
       { status: gone },
       "(NotReported). Its source no longer reports it. ",
-      `deleted after ${at(-28 * DAY_HOURS)} (RESOLVED_TTL_SECONDS=2592000 since it was resolved)`,
+      `deleted after ${ago(-28 * DAY_HOURS)} (RESOLVED_TTL_SECONDS=2592000 since it was resolved)`,
     ],
     // Trivy deletes such reports for their age.
     [{ status: seen }, "for RESOLVE_GRACE_SECONDS=600, or for EXPIRED_GRACE_SECONDS=86400 where"],
@@ -105,16 +105,16 @@ Deno.test("why tells when an Observation is deleted as the garbage collector doe
     ],
     [
       { kind: "occurrence", generation: 1, status: seen },
-      `no end but its age. It is deleted after ${at(14 * DAY_HOURS)} (ttlSecondsAfterCreation=604800).`,
+      `no end but its age. It is deleted after ${ago(14 * DAY_HOURS)} (ttlSecondsAfterCreation=604800).`,
     ],
     [
       pushed,
       `deleted after ${
-        at(-4 * DAY_HOURS)
+        ago(-4 * DAY_HOURS)
       } (ttlSecondsAfterCreation=604800 since it was last seen): each repeat moves that`,
       "It was sent to a webhook, so that no report is kept.",
     ],
-    [{ ...pushed, ttlSeconds: 30 * 86_400 }, `deleted after ${at(-27 * DAY_HOURS)} (`],
+    [{ ...pushed, ttlSeconds: 30 * 86_400 }, `deleted after ${ago(-27 * DAY_HOURS)} (`],
   ] as const;
   for (const [fields, ...told] of rows) {
     const { metadata, ...rest } = storedObservation({ ...stored, ...fields, rule: "CVE-1" });
@@ -167,7 +167,7 @@ Deno.test("why names the report that a finding is in and its time, and says wher
   );
   const ofTrivy = await storeFirst(world, trivy, reportPayload(reports[1] as never));
   const origin = { confined: false, namespace: "kube-bench", name: name ?? "" };
-  const ofNode = await storeFirst(world, kubeBench, { body: node!, origin, receivedAt: Date.parse(at(1)) });
+  const ofNode = await storeFirst(world, kubeBench, { body: node!, origin, receivedAt: Date.parse(ago(1)) });
   const told = async (name: string) => (await zen(["why", name], world)).out;
   const resource = "vulnerabilityreports.aquasecurity.github.io";
   const reportName = reports[1]?.metadata.name ?? "";
@@ -198,13 +198,13 @@ Deno.test("why tells of exceptions that name a finding and accept nothing, and w
         match: { rules: ["CVE-2024-3094"] },
         reason: "mitigated",
         justification: "unreachable",
-        expiresAt: at(-DAY_HOURS),
+        expiresAt: ago(-DAY_HOURS),
         ...fields,
       } as never,
       ...(ready &&
         {
           status: {
-            conditions: [{ type: "Ready", status: "False", lastTransitionTime: at(1), ...ready }],
+            conditions: [{ type: "Ready", status: "False", lastTransitionTime: ago(1), ...ready }],
           } as never,
         }),
     }]);
@@ -213,7 +213,7 @@ Deno.test("why tells of exceptions that name a finding and accept nothing, and w
     message: "at spec.match.workload: unknown key, did you mean workloads?",
   });
   await exception("crowded", {}, { reason: "LimitExceeded", message: "there are too many older ones" });
-  await exception("over", { expiresAt: at(1) });
+  await exception("over", { expiresAt: ago(1) });
   await exception("fresh", { ticket: "T-1", acceptedBy: "mia" });
   await exception("other", { match: { rules: ["CVE-1"] } });
   const { out } = await zen(["why", "--rule", "CVE-2024-3094", "--workload", "web", "-n", "shop"], world);
@@ -223,7 +223,7 @@ Deno.test("why tells of exceptions that name a finding and accept nothing, and w
     `${names}typo names it, but accepts nothing: at spec.match.workload: unknown key`,
   );
   assertStringIncludes(out, `${names}crowded names it, but accepts nothing: there are too many older ones`);
-  assertStringIncludes(out, `${names}over names it, but expired at ${at(1)}.`);
+  assertStringIncludes(out, `${names}over names it, but expired at ${ago(1)}.`);
   assertStringIncludes(out, `${names}fresh covers it: the controller has not written that yet.`);
   assertStringIncludes(out, "mitigated: unreachable (T-1, accepted by mia)");
   assertEquals(out.includes("shop/other"), false);
@@ -267,18 +267,18 @@ Deno.test("why shows an Observation, the verdict of the active filters and when 
     told,
     `${name} in shop: LOW Terminal shell in container on Pod/web-7d4b9c6f5b-x2x4z\n`,
   );
-  assertStringIncludes(told, `First seen at ${at(2)}, last at ${at(2)}, 1 time.`);
+  assertStringIncludes(told, `First seen at ${ago(2)}, last at ${ago(2)}, 1 time.`);
   assertStringIncludes(told, "ConfigMap zen-system/zen-watcher-filter sources.falco: drop: ");
   const resolved =
     (await zen(["why", "--rule", "CVE-2024-3094", "--workload", "api", "-n", "shop"], world)).out;
-  assertStringIncludes(resolved, `Phase Resolved since ${at(3)}. Its source no longer reports it.`);
+  assertStringIncludes(resolved, `Phase Resolved since ${ago(3)}. Its source no longer reports it.`);
   assertStringIncludes(resolved, "No filter of a ConfigMap or an ObservationFilter applies to it.");
 
   // Without the right to read filters, why shows the rest and names the right.
   using _fault = world.server.faults.add({ path: "/configmaps", effect: { kind: "deny" } });
   const { code, out } = await zen(["why", name], world);
   assertEquals(code, 0);
-  assertStringIncludes(out, `First seen at ${at(2)}`);
+  assertStringIncludes(out, `First seen at ${ago(2)}`);
   assertStringIncludes(out, "Filters cannot be read: you may not. Missing right: ");
   assertStringIncludes(out, "configmaps");
 });
@@ -290,7 +290,7 @@ Deno.test("why shows for a missing Observation the same rule elsewhere and the s
   assertEquals(missing.split("\n").slice(0, 6), [
     'No Observation has the rule "CVE-2024-3094" on the workload "pay" in "pay".',
     "  It is found on 2 other workloads: shop/api, shop/web",
-    `  kyverno reports 1 other finding on this workload, the latest seen at ${at(1)}.`,
+    `  kyverno reports 1 other finding on this workload, the latest seen at ${ago(1)}.`,
     "  It is not among the last events that a filter or the storage budget left out.",
     '  Not looked at: the ConfigMap "zen-system/zen-watcher-filter-status" does not exist, so that nothing says what the ' +
     "filters of the ConfigMap left out.",

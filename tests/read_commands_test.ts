@@ -4,7 +4,7 @@ import { createServer } from "node:http";
 import { readObservations } from "../src/read/observations.ts";
 import { apiServer, status } from "./support/api_server.ts";
 import { storedObservation } from "./support/observation.ts";
-import { at, create, kubeconfigOf, startWorld, STORED, zen } from "./support/readers.ts";
+import { ago, create, KEPT, kubeconfigOf, startWorld, zen } from "./support/readers.ts";
 
 /** The cells of a table, which two spaces or more part. */
 const cells = (out: string) => out.trimEnd().split("\n").map((line) => line.split(/ {2,}/));
@@ -73,7 +73,7 @@ Deno.test("top counts by every grouping, worst first, and -o json is one documen
     counts: { CRITICAL: 1, HIGH: 0, MEDIUM: 0, LOW: 1, UNKNOWN: 0 },
     new: 1,
     resolved: 0,
-    oldest: at(48),
+    oldest: ago(48),
     tools: ["falco", "trivy"],
   }]);
 });
@@ -81,7 +81,7 @@ Deno.test("top counts by every grouping, worst first, and -o json is one documen
 Deno.test("get prints JSON as kubectl does, names and YAML, and nothing that controls a terminal", async () => {
   await using world = await startWorld();
   const { items } = JSON.parse((await zen(["get", "-o=json", "--all"], world)).out);
-  assertEquals(items.length, STORED.length);
+  assertEquals(items.length, KEPT.length);
   const named = (await zen(["get", "-oname", "-nshop"], world)).out.trimEnd().split("\n");
   assertEquals(named.every((name) => name.startsWith("observation.zen.kube-zen.io/")), true);
   assertStringIncludes(

@@ -12,7 +12,7 @@ import { imagePurl } from "../src/cli/output/openvex.ts";
 import { OBSERVATION_EXCEPTIONS } from "../src/exceptions/kind.ts";
 import { POLICY_REPORTS } from "./support/policy_reports.ts";
 import type { DevWorld } from "./support/dev_world.ts";
-import { at, create, startWorld, STORED, zen } from "./support/readers.ts";
+import { ago, create, KEPT, startWorld, zen } from "./support/readers.ts";
 
 interface Validate {
   (value: unknown): boolean;
@@ -68,9 +68,9 @@ async function startWorldWithException(): Promise<DevWorld> {
     },
     status: {
       phase: "Accepted",
-      firstSeenAt: at(50),
-      lastSeenAt: at(1),
-      exception: { namespace: "shop", name: "zlib", since: at(40), expiresAt: "2027-01-31T00:00:00Z" },
+      firstSeenAt: ago(50),
+      lastSeenAt: ago(1),
+      exception: { namespace: "shop", name: "zlib", since: ago(40), expiresAt: "2027-01-31T00:00:00Z" },
     },
   });
   return world;
@@ -97,12 +97,12 @@ Deno.test("export -o csv holds every Observation with its dates, the command and
   const { code, out } = await zen(["export", "-o", "csv", "-l", "app.kubernetes.io/managed-by"], world);
   assertEquals(code, 0);
   const [head = [], ...records] = recordsOf(out);
-  assertEquals(records.length, STORED.length);
+  assertEquals(records.length, KEPT.length);
   const column = (name: string) => records.map((record) => record[head.indexOf(name)]);
-  assertEquals(new Set(column("id")).size, STORED.length);
+  assertEquals(new Set(column("id")).size, KEPT.length);
   assertEquals(column("id").every((id) => /^[0-9a-f]{64}$/.test(id ?? "")), true);
   const resolved = records.find((record) => record[head.indexOf("phase")] === "Resolved") ?? [];
-  assertEquals(resolved[head.indexOf("resolved_at")], at(3));
+  assertEquals(resolved[head.indexOf("resolved_at")], ago(3));
   assertEquals(resolved[head.indexOf("days_open")], "2.88");
   const lines = out.trimEnd().split("\n");
   assertStringIncludes(
@@ -111,7 +111,7 @@ Deno.test("export -o csv holds every Observation with its dates, the command and
   );
   const body = lines.filter((line) => !line.startsWith("#")).map((line) => `${line}\n`).join("");
   const sha256 = createHash("sha256").update(body).digest("hex");
-  assertEquals(lines.at(-1), `# ${STORED.length} records, sha256 ${sha256}`);
+  assertEquals(lines.at(-1), `# ${KEPT.length} records, sha256 ${sha256}`);
 });
 
 Deno.test("export -o csv makes formulas inert, and csvRecord() keeps a cell in its cell", async () => {
@@ -232,13 +232,13 @@ Deno.test("export says which findings of --open-at were reported again since, an
     id: "returned",
     namespace: "shop",
     rule: "CVE-2025-7",
-    status: { firstSeenAt: at(90), lastSeenAt: at(1), reopenedAt: at(5) },
+    status: { firstSeenAt: ago(90), lastSeenAt: ago(1), reopenedAt: ago(5) },
   });
   const ask = (time: string) =>
     zen(["export", "-o", "csv", "--rule", "CVE-2025-7", "--open-at", time], world);
   const { out, err } = await ask("24h");
   const [head = [], record = []] = recordsOf(out);
-  assertEquals(record[head.indexOf("reopened_at")], at(5));
+  assertEquals(record[head.indexOf("reopened_at")], ago(5));
   assertEquals(
     err,
     "1 finding may have been Resolved at that time: reported again later (reopened_at), and when it had ended before " +
@@ -256,7 +256,7 @@ Deno.test("export -o sarif is valid SARIF 2.1.0 with a result for each Observati
   }
   const { runs } = JSON.parse((await zen(["export", "-o", "sarif"], world)).out);
   const results = runs.flatMap((run: { results: unknown[] }) => run.results);
-  assertEquals(results.length, STORED.length);
+  assertEquals(results.length, KEPT.length);
   const trivy = runs.find((run: { tool: { driver: { name: string } } }) => run.tool.driver.name === "trivy");
   assertEquals(
     trivy.results.map(({ kind, level, ruleIndex }: Record<string, unknown>) => [kind, level, ruleIndex])
@@ -276,10 +276,10 @@ Deno.test("export -o json holds one object a line, and two exports of one moment
   const [head, ...records] = (await zen(["export", "-o", "json"], world)).out.trimEnd().split("\n").map((
     line,
   ) => JSON.parse(line));
-  assertEquals([head.record, head.at], ["export", at(0)]);
+  assertEquals([head.record, head.at], ["export", ago(0)]);
   const end = records.pop();
-  assertEquals([end.record, end.count], ["end", STORED.length]);
-  assertEquals(records.map(({ record }) => record), STORED.map(() => "finding"));
+  assertEquals([end.record, end.count], ["end", KEPT.length]);
+  assertEquals(records.map(({ record }) => record), KEPT.map(() => "finding"));
   for (const format of ["csv", "json", "sarif", "ocsf", "defectdojo", "openvex"]) {
     const once = await zen(["export", "-o", format], world);
     const again = await zen(["export", "-o", format], world);
@@ -295,7 +295,7 @@ Deno.test("export shows who accepted what, why and until when", async () => {
   assertEquals(
     ["phase", "exception", "exception_reason", "exception_justification", "accepted_since", "accepted_until"]
       .map(cell),
-    ["Accepted", "shop/zlib", "accepted_risk", "MiniZip is not used", at(40), "2027-01-31T00:00:00Z"],
+    ["Accepted", "shop/zlib", "accepted_risk", "MiniZip is not used", ago(40), "2027-01-31T00:00:00Z"],
   );
   assertEquals(["exception_ticket", "exception_accepted_by"].map(cell), ["SEC-1", "the shop team"]);
   for (const format of ["sarif", "ocsf", "defectdojo", "openvex", "json"]) {
@@ -323,7 +323,7 @@ Deno.test("export -o ocsf writes one valid event a line, of the class of its fin
   const { code, out, err } = await zen(["export", "-o", "ocsf"], world);
   assertEquals(code, 0);
   const events = out.trimEnd().split("\n").map((line) => JSON.parse(line));
-  assertEquals(events.length, STORED.length + 3);
+  assertEquals(events.length, KEPT.length + 3);
   for (const event of events) {
     const isValid = classes.get(event.class_uid)!;
     assertEquals([isValid(event), isValid.errors], [true, null]);
@@ -356,7 +356,7 @@ const DEFECTDOJO_KEYS = new Set(
 Deno.test("export -o defectdojo writes only keys that its parser allows", async () => {
   await using world = await startWorldWithException();
   const file = JSON.parse((await zen(["export", "-o", "defectdojo"], world)).out);
-  assertEquals(file.findings.length, STORED.length + 1);
+  assertEquals(file.findings.length, KEPT.length + 1);
   for (const finding of file.findings) {
     assertEquals(Object.keys(finding).filter((key) => !DEFECTDOJO_KEYS.has(key)), []);
     assert(

@@ -14,7 +14,7 @@ import type {
 import { metadataOf, startDevWorld } from "./support/dev_world.ts";
 import { eventually } from "./support/eventually.ts";
 import { startFaultProxy } from "./support/fault_proxy.ts";
-import { at, create, NOW, startWorld, zen } from "./support/readers.ts";
+import { ago, create, NOW, startWorld, zen } from "./support/readers.ts";
 import type { ObservationFields } from "./support/observation.ts";
 import { openUi, tokenOf, type Ui } from "./support/ui.ts";
 
@@ -197,8 +197,8 @@ Deno.test("ui lists findings: filtered, sorted, by pages, with counts", async ()
     ["text=XZ%20fixed", [xz]],
     ["text=shell%20nothing", []],
     ["since=2026-11-22", [shell]],
-    [`since=${at(30)}`, [tag, shell]],
-    [`until=${at(30)}`, [xz]],
+    [`since=${ago(30)}`, [tag, shell]],
+    [`until=${ago(30)}`, [xz]],
     ["until=2026-11-20", [xz]],
     ["until=2026-11-19", []],
     ["phase=all&resolvedSince=2026-11-22&resolvedUntil=2026-11-22", [xz]],
@@ -294,7 +294,7 @@ Deno.test("ui says when each source made its newest report, of all or of one nam
     metadata: { name, namespace },
     report: { updateTimestamp, vulnerabilities: [] },
   });
-  const seconds = Date.parse(at(5)) / 1_000;
+  const seconds = Date.parse(ago(5)) / 1_000;
   await world.create([
     trivy("web", "shop", "2026-11-21T04:00:00Z"),
     trivy("pay", "pay", "2026-11-22T05:00:00Z"),
@@ -318,9 +318,9 @@ Deno.test("ui says when each source made its newest report, of all or of one nam
   };
   await using all = await openUi(world.server.url);
   assertEquals(await read(all), {
-    newest: { trivy: "2026-11-22T05:00:00Z", kyverno: at(5) },
+    newest: { trivy: "2026-11-22T05:00:00Z", kyverno: ago(5) },
     read: 4,
-    readAt: at(0),
+    readAt: ago(0),
     missing: [],
     cut: [],
   });
@@ -443,7 +443,7 @@ Deno.test("ui tells of a filter that is not in force, and stops when it is mende
   const condition = (status: string, message: string) =>
     world.api.patch(FILTERS, "typo", {
       status: {
-        conditions: [{ type: "Ready", status, reason: "Invalid", message, lastTransitionTime: at(1) }],
+        conditions: [{ type: "Ready", status, reason: "Invalid", message, lastTransitionTime: ago(1) }],
       },
     }, { namespace: "shop", type: "merge", subresource: "status" });
   await condition("False", "at spec.minSeverty: unknown key");
@@ -694,7 +694,7 @@ Deno.test("ui counts what an exception would accept, writes it, lists it and und
     [{ justification: "" }, "at spec.justification: expected a sentence"],
     [{ reason: "boredom" }, "at spec.reason: expected one of not_affected|"],
     [{ expiresAt: "soon" }, "at spec.expiresAt: expected an RFC 3339 time"],
-    [{ expiresAt: at(1) }, "at expiresAt: expected a time to come"],
+    [{ expiresAt: ago(1) }, "at expiresAt: expected a time to come"],
     [{ match: { ...draft.match, severites: ["LOW"] } }, 'did you mean "severities"'],
   ];
   for (const [change, error] of mistakes) {
@@ -748,7 +748,7 @@ Deno.test("ui lists what an exception accepts, of whatever rule", async () => {
   const names = { policy: "disallow-latest-tag", other: "no-root" };
   const status = (name: string): ObservationFields["status"] => ({
     phase: "Accepted",
-    exception: { namespace: "shop", name, expiresAt: "2026-12-22T07:00:00Z", since: at(1) },
+    exception: { namespace: "shop", name, expiresAt: "2026-12-22T07:00:00Z", since: ago(1) },
   });
   const held = [
     { id: 1, rule: "disallow-latest-tag/require-image-tag", status: status(names.policy) },
@@ -778,7 +778,7 @@ Deno.test("ui shows an accepted finding as such until its exception ends, and th
     id: "held",
     namespace: "shop",
     rule: "CVE-1",
-    status: { phase: "Accepted", firstSeenAt: at(40), exception },
+    status: { phase: "Accepted", firstSeenAt: ago(40), exception },
   });
   let now = NOW;
   await using ui = await openUi(world.server.url, { now: () => now });

@@ -1,6 +1,6 @@
 /** The arithmetic of the benchmark and its table. Nothing here measures. */
 import { say } from "../support/script.ts";
-import { table } from "../support/table.ts";
+import { textTable } from "../support/table.ts";
 
 /** One line of the table. */
 export interface FigureRow {
@@ -26,7 +26,7 @@ export function row(
 
 /** The rows as text in columns. */
 export function tableOf(rows: readonly FigureRow[]): string {
-  return table(
+  return textTable(
     ["WHAT", "MUST", "MEASURED", "UNIT", "HOLDS", "BESIDE"],
     rows.map((row) => {
       const { what, measured, unit, atLeast, atMost, beside = "" } = row;
@@ -86,7 +86,7 @@ export function reconcile(
 }
 
 /** The sum of a metric's series that contain all these pieces of text, in the Prometheus text format. */
-export function sumOf(metrics: string, name: string, ...pieces: readonly string[]): number {
+export function seriesSum(metrics: string, name: string, ...pieces: readonly string[]): number {
   let sum = 0;
   for (const line of metrics.split("\n")) {
     if (!line.startsWith(`${name}{`) || !pieces.every((piece) => line.includes(piece))) continue;

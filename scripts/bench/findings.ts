@@ -6,19 +6,19 @@ import { storedObservation } from "../../tests/support/observation.ts";
 export const BENCH_NAMESPACES = Array.from({ length: 40 }, (_, index) => `team-${index}`);
 
 /** The namespace of the Observation of this index. */
-export function namespaceOf(index: number): string {
+export function findingNamespace(index: number): string {
   return BENCH_NAMESPACES[index % BENCH_NAMESPACES.length] ?? "";
 }
 
 /** `namespace/name` of the Observation of this index. */
 export function keyOf(index: number): string {
-  return `${namespaceOf(index)}/trivy-${String(index).padStart(20, "0")}`;
+  return `${findingNamespace(index)}/trivy-${String(index).padStart(20, "0")}`;
 }
 
 /** A vulnerability as Trivy reports it: one of 3,000 in one of 1,200 workloads, a tenth Resolved. */
 export function benchFinding(index: number) {
   const cve = `CVE-2024-${1_000 + index % 3_000}`;
-  const namespace = namespaceOf(index);
+  const namespace = findingNamespace(index);
   const name = `service-${index % 1_200}`;
   const seenAt = new Date(Date.now() - (index % 60) * 86_400_000).toISOString();
   const library = `libx${index % 700}`;

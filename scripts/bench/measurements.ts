@@ -9,12 +9,12 @@ import {
   pin,
   startBundle,
   UNLIMITED,
-  until,
   untilIndexed,
+  untilStatus,
   wait,
 } from "./processes.ts";
 import { type FigureRow, mean, percentile, reconcile, row, shown } from "./figures.ts";
-import { type BenchLoad, NAMESPACE, numberPattern, OBSERVATIONS_PATH, startWorker } from "./tasks.ts";
+import { BENCH_NAMESPACE, type BenchLoad, numberPattern, OBSERVATIONS_PATH, startWorker } from "./tasks.ts";
 import { V8_FLAGS } from "../support/permissions.ts";
 import { createNamespaces, feedObjects, feedWebhook } from "../support/feed.ts";
 import { VULNERABILITY_REPORTS, vulnerabilityReport } from "../../tests/support/reports.ts";
@@ -75,7 +75,7 @@ async function startFloor({ server: { own } }: Bench): Promise<Target & AsyncDis
 /** The controller's Falco webhook. */
 function falcoWebhook(bundle: Bundle): Target {
   const { controller: { url, pid }, memory } = bundle;
-  const quiet = () => until(bundle, ({ storage }) => storage.statusWritesPending === 0);
+  const quiet = () => untilStatus(bundle, ({ storage }) => storage.statusWritesPending === 0);
   return { url: `${url}/falco/webhook`, input: "alerts", accepts: 200, pid, memory, quiet };
 }
 
@@ -316,7 +316,7 @@ async function levelAt(bench: Bench, count: number) {
 }
 
 async function storedCount({ server: { api } }: Bench): Promise<number> {
-  const { items, metadata } = await api.list(OBSERVATIONS, { namespace: NAMESPACE, limit: 1 });
+  const { items, metadata } = await api.list(OBSERVATIONS, { namespace: BENCH_NAMESPACE, limit: 1 });
   return items.length + (metadata.remainingItemCount ?? 0);
 }
 
@@ -341,7 +341,7 @@ async function reports(bench: Bench): Promise<FigureRow[]> {
     for (const number of numbers) {
       await server.api.create(
         VULNERABILITY_REPORTS,
-        vulnerabilityReport(NAMESPACE, number, FINDINGS_PER_REPORT),
+        vulnerabilityReport(BENCH_NAMESPACE, number, FINDINGS_PER_REPORT),
       );
     }
   };
@@ -379,7 +379,7 @@ async function elapsedUntil(
   done: (books: Readonly<Record<string, number>>) => boolean,
 ): Promise<number> {
   const startedAt = performance.now();
-  await until(bundle, ({ books }) => done(books.trivy ?? {}));
+  await untilStatus(bundle, ({ books }) => done(books.trivy ?? {}));
   return performance.now() - startedAt;
 }
 
@@ -404,7 +404,7 @@ async function size({ server }: Bench): Promise<FigureRow[]> {
 
 /** The samples stored and nothing to do, for two minutes. */
 async function idle({ server, quick }: Bench): Promise<FigureRow[]> {
-  await createNamespaces(server.api, [NAMESPACE]);
+  await createNamespaces(server.api, [BENCH_NAMESPACE]);
   await feedObjects(server.api);
   await using bundle = await startBundle(server);
   await wait(quick ? 3_000 : 30_000);

@@ -8,8 +8,8 @@ import { createKubeClient } from "../../src/kube/client.ts";
 import { startEnvtest } from "../../tests/support/envtest.ts";
 import { ownAccount } from "../../tests/support/rights.ts";
 import { createNamespaces, installCrds } from "../support/feed.ts";
-import { sumOf } from "./figures.ts";
-import { type BenchAccess, NAMESPACE } from "./tasks.ts";
+import { seriesSum } from "./figures.ts";
+import { BENCH_NAMESPACE, type BenchAccess } from "./tasks.ts";
 
 /** Settings that lift what limits a source, a sender and the store. */
 export const UNLIMITED: Readonly<Record<string, string>> = {
@@ -87,13 +87,13 @@ export async function startBundle(
 }
 
 /** Polls the status until it is as wanted. */
-export async function until(bundle: Bundle, isWanted: (status: Status) => boolean): Promise<void> {
+export async function untilStatus(bundle: Bundle, isWanted: (status: Status) => boolean): Promise<void> {
   while (!isWanted(await bundle.status())) await wait(50);
 }
 
 /** Waits until the index holds everything that is stored. */
 export function untilIndexed(bundle: Bundle): Promise<void> {
-  return until(bundle, ({ storage }) => Boolean(storage.indexComplete));
+  return untilStatus(bundle, ({ storage }) => Boolean(storage.indexComplete));
 }
 
 /** Lets time pass, where time is what is measured. */
@@ -207,7 +207,7 @@ export async function openServer(entry: string) {
   const connection = fixedConnection({ server: url, authorization: `Bearer ${admin.token}`, caPem });
   const api = opened.use(createKubeClient(connection, { fieldManager: "bench" }));
   await installCrds(api);
-  await createNamespaces(api, [NAMESPACE, CONTROLLER_NAMESPACE]);
+  await createNamespaces(api, [BENCH_NAMESPACE, CONTROLLER_NAMESPACE]);
   await ownAccount(envtest);
   const token = await envtest.serviceAccountToken(CONTROLLER_NAMESPACE, "zen-watcher", 24 * 3_600);
   const all = opened.move();
@@ -225,10 +225,10 @@ export async function openServer(entry: string) {
       const { text } = await api.getPath("/metrics");
       const metrics = String(text);
       const writes = ["POST", "PUT", "PATCH", "DELETE"].map((verb) =>
-        sumOf(metrics, "apiserver_request_total", 'resource="observations"', `verb="${verb}"`)
+        seriesSum(metrics, "apiserver_request_total", 'resource="observations"', `verb="${verb}"`)
       );
       const dispatched = "apiserver_flowcontrol_dispatched_requests_total";
-      const own = sumOf(metrics, dispatched, 'flow_schema="service-accounts"');
+      const own = seriesSum(metrics, dispatched, 'flow_schema="service-accounts"');
       return { own, writes: writes.reduce((sum, count) => sum + count, 0) };
     },
     [Symbol.asyncDispose]: () => all.disposeAsync(),

@@ -51,19 +51,19 @@ export function startWorker(denoArgs: readonly string[] = []) {
 }
 
 /** Where the events' resources, and so their Observations, are. */
-export const NAMESPACE = "bench";
+export const BENCH_NAMESPACE = "bench";
 /** The collection that they are stored in. */
-export const OBSERVATIONS_PATH = `/apis/zen.kube-zen.io/v1/namespaces/${NAMESPACE}/observations`;
+export const OBSERVATIONS_PATH = `/apis/zen.kube-zen.io/v1/namespaces/${BENCH_NAMESPACE}/observations`;
 
 const SAMPLES = await Deno.readTextFile(new URL("../samples/falco.ndjson", import.meta.url));
 const [SAMPLE = ""] = SAMPLES.split("\n");
 
 /** The first sample alert, about a Pod of its own, at this moment: the same run and number is the same event. */
-export function alert(run: string, number: number): JsonObject {
+export function benchAlert(run: string, number: number): JsonObject {
   const sample = JSON.parse(SAMPLE);
   const fields = {
     ...sample.output_fields,
-    "k8s.ns.name": NAMESPACE,
+    "k8s.ns.name": BENCH_NAMESPACE,
     "k8s.pod.name": `bench-${run}-${number}`,
   };
   return { ...sample, time: new Date().toISOString(), output_fields: fields };
@@ -136,7 +136,7 @@ const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve,
 async function load(
   { url, token, caPem, input, run, count, pace }: BenchLoad,
 ): Promise<Shots & { readonly complaint?: string }> {
-  const alerts = Array.from({ length: count }, (_, number) => alert(run, number));
+  const alerts = Array.from({ length: count }, (_, number) => benchAlert(run, number));
   const texts = input === "alerts"
     ? alerts.map((each) => JSON.stringify(each))
     : await observationsOf(alerts);
@@ -234,7 +234,7 @@ async function duplicates(
   { warmUp, rounds }: { readonly warmUp: number; readonly rounds: number },
 ): Promise<number> {
   const { take, events } = dryIntake();
-  const alerts = Array.from({ length: ALERTS }, (_, number) => alert("duplicates", number));
+  const alerts = Array.from({ length: ALERTS }, (_, number) => benchAlert("duplicates", number));
   for (let round = 0; round < warmUp; round++) await take(alerts);
   const before = process.cpuUsage();
   for (let round = 0; round < rounds; round++) await take(alerts);

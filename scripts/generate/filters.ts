@@ -9,7 +9,7 @@ import { CATEGORIES, SEVERITIES } from "../../src/model/observation.ts";
 import { MAX_EXPRESSION_LENGTH } from "../../src/filters/expression.ts";
 import { MAX_MATCH_COST, MAX_PATTERN_INSTRUCTIONS, MAX_PATTERN_LENGTH } from "../../src/filters/pattern.ts";
 import { DIMENSIONS, SEVERITY_RANK } from "../../src/filters/checks.ts";
-import { type GeneratedFile, markdown, table } from "./file.ts";
+import { type GeneratedFile, markdown, markdownTable } from "./file.ts";
 
 export function generateFilters(): GeneratedFile[] {
   return [
@@ -55,7 +55,7 @@ function keys(): string {
   ]);
   return `## Keys
 
-${table(["key", "takes", "effect"], rows)}
+${markdownTable(["key", "takes", "effect"], rows)}
 Severities are ${SEVERITIES.map(code).join(", ")};
 categories ${CATEGORIES.map(code).join(", ")}. Values and sources are written
 in any case. An absent key is no opinion. An empty list, an unknown key, a value that is none, a source named twice: the whole

@@ -1,7 +1,7 @@
 /** docs/reference/identity.md: what makes two events of a source the same. */
 import { IDENTITY_VERSION } from "../../src/model/identity.ts";
 import { SOURCES } from "../../src/sources/registry.ts";
-import { type GeneratedFile, markdown, table } from "./file.ts";
+import { type GeneratedFile, markdown, markdownTable } from "./file.ts";
 
 export function generateIdentity(): GeneratedFile[] {
   const rows = SOURCES.flatMap(({ name, kind, eventTypes }) =>
@@ -27,7 +27,7 @@ What is hashed is the tool's own text, with white space and control characters f
 labels may change in any release, and a finding keeps its name. The annotation \`zen.kube-zen.io/identity\` shows the same
 fields for people: masked, cut at 1 KiB, and with \`…\` for what the Observation shows nowhere else.
 
-${table(["source", "kind", "event type", "identity"], rows)}
+${markdownTable(["source", "kind", "event type", "identity"], rows)}
 What a namespaced report says also has that \`namespace\` in its fingerprint, unless it is the one its \`resource\` is
 in: no report can pass for one of another namespace.
 
@@ -35,9 +35,9 @@ in: no report can pass for one of another namespace.
 
 These change from one report to the next and are no part of identity:
 
-${table(["source", "volatile"], volatile)}
+${markdownTable(["source", "volatile"], volatile)}
 These details may change from one reading to the next without the finding counting as changed:
 
-${table(["source", "detail"], details)}`;
+${markdownTable(["source", "detail"], details)}`;
   return [markdown("docs/reference/identity.md", "Identity", body)];
 }

@@ -1,5 +1,5 @@
 /** docs/reference/messages.md: every log line, error, condition reason and Event reason of the program, with cause and mend. */
-import { type GeneratedFile, markdown, table } from "./file.ts";
+import { type GeneratedFile, markdown, markdownTable } from "./file.ts";
 import { ERROR_NOTES, LOG_NOTES, type Note, REASON_NOTES } from "./message_notes.ts";
 
 const ROOT = new URL("../../", import.meta.url);
@@ -149,7 +149,7 @@ function rows(
     );
   }
   const head = [named, ...(levels ? ["level"] : []), "cause", "what to do", "said in"];
-  return table(
+  return markdownTable(
     head,
     [...said].sort(([a], [b]) => a < b ? -1 : 1).map(([key, { files, levels: said }]) => {
       const [cause, mend] = notes[key] ?? ["", ""];

@@ -1,6 +1,6 @@
 /** docs/reference/metrics.md: every metric, as the registry declares it. */
 import { createMetrics } from "../../src/telemetry/metrics.ts";
-import { type GeneratedFile, markdown, table } from "./file.ts";
+import { type GeneratedFile, markdown, markdownTable } from "./file.ts";
 
 export async function generateMetrics(): Promise<GeneratedFile[]> {
   const { registry } = createMetrics();
@@ -11,7 +11,7 @@ export async function generateMetrics(): Promise<GeneratedFile[]> {
   rows.sort(([a = ""], [b = ""]) => a < b ? -1 : 1);
   const body = `Names and labels are API. What the values of \`reason\` mean is in [outcomes.md](outcomes.md).
 
-${table(["metric", "type", "labels", "meaning"], rows)}`;
+${markdownTable(["metric", "type", "labels", "meaning"], rows)}`;
   return [markdown("docs/reference/metrics.md", "Metrics", body)];
 }
 

@@ -6,7 +6,7 @@ import {
 } from "../../src/model/outcome.ts";
 import { DELETE_REASON_MEANINGS } from "../../src/store/deletes.ts";
 import { UNCOUNTED_REASON_MEANINGS } from "../../src/store/repeats.ts";
-import { type GeneratedFile, markdown, table } from "./file.ts";
+import { type GeneratedFile, markdown, markdownTable } from "./file.ts";
 
 export function generateOutcomes(): GeneratedFile[] {
   const body =
@@ -14,7 +14,7 @@ export function generateOutcomes(): GeneratedFile[] {
 \`events_total = created + deduped + filtered + failed + in flight\`.
 
 ${
-      table(["outcome", "meaning", "counted in"], [
+      markdownTable(["outcome", "meaning", "counted in"], [
         ["`created`", "stored as a new Observation", "`zen_watcher_observations_created_total`"],
         ["`deduped`", "a repeat of a stored Observation", "`zen_watcher_observations_deduped_total`"],
         ["`filtered{reason}`", "left out by a decision", "`zen_watcher_observations_filtered_total`"],
@@ -47,5 +47,8 @@ ${reasons(DELETE_REASON_MEANINGS)}`;
 }
 
 function reasons(meanings: Readonly<Record<string, string>>): string {
-  return table(["reason", "meaning"], Object.entries(meanings).map(([name, said]) => [`\`${name}\``, said]));
+  return markdownTable(
+    ["reason", "meaning"],
+    Object.entries(meanings).map(([name, said]) => [`\`${name}\``, said]),
+  );
 }

@@ -2,7 +2,7 @@
 import { stringify } from "yaml";
 import { readSettings } from "../../src/settings.ts";
 import { type PlacedRule, placedRules, rbacRules, type Rule } from "../../src/sources/rbac.ts";
-import { type GeneratedFile, markdown, table, YAML_HEADER } from "./file.ts";
+import { type GeneratedFile, markdown, markdownTable, YAML_HEADER } from "./file.ts";
 
 export function generateRbac(): GeneratedFile[] {
   const rules = placedRules().map(withNamedPlace);
@@ -23,7 +23,9 @@ function withNamedPlace({ place, ...rule }: PlacedRule): Readonly<Record<string,
 function page(): string {
   const sections = rbacRules(readSettings(() => undefined)).map(({ namespace, rules }) => {
     const title = namespace === "" ? "ClusterRole" : `Role in \`${namespace}\``;
-    return `## ${title}\n\n${table(["API group", "resources", "only", "verbs", "for"], rules.map(row))}`;
+    return `## ${title}\n\n${
+      markdownTable(["API group", "resources", "only", "verbs", "for"], rules.map(row))
+    }`;
   });
   return `What zen-watcher may do with the chart's default values. Nothing else, and no wildcard: \`zen-watcher check --rbac\`
 asks the API server for exactly this. Webhook Secrets of Ingesters are named one by one in \`webhooks.ingesterSecrets\`; what an

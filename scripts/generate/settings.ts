@@ -1,6 +1,6 @@
 /** docs/reference/settings.md: every environment variable. */
 import { ALL_SETTINGS } from "../../src/settings.ts";
-import { type GeneratedFile, markdown, table } from "./file.ts";
+import { type GeneratedFile, markdown, markdownTable } from "./file.ts";
 
 export function generateSettings(): GeneratedFile[] {
   const rows = ALL_SETTINGS.map(({ env, fallback, doc }) => [
@@ -13,6 +13,6 @@ export function generateSettings(): GeneratedFile[] {
 seconds), sizes like \`16MiB\` or \`256Mi\`. A value that cannot be read ends the program with exit code 2 and the name of
 the variable.
 
-${table(["variable", "default", "what it sets"], rows)}`;
+${markdownTable(["variable", "default", "what it sets"], rows)}`;
   return [markdown("docs/reference/settings.md", "Settings", body)];
 }

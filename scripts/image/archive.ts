@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { type Platform, platformOf } from "../support/platform.ts";
-import { run } from "../support/run.ts";
+import { exec } from "../support/run.ts";
 import type { ImageConfig } from "./dockerfile.ts";
 
 /** An image to write. */
@@ -28,7 +28,7 @@ export interface LayerOptions {
 export async function writeLayer(folder: string, file: string, options: LayerOptions = {}): Promise<void> {
   const { owner = "0:0", path = "." } = options;
   const [uid, gid] = owner.split(":");
-  await run("tar", [
+  await exec("tar", [
     // Whatever the umask was.
     "--mode=go+rX",
     ...["--sort=name", "--format=gnu", "--mtime=@0", "--numeric-owner", `--owner=${uid}`, `--group=${gid}`],

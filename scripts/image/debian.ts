@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { alone, cacheFolder } from "../support/cache.ts";
 import { isFile } from "../support/files.ts";
 import { isThisMachine, type Platform } from "../support/platform.ts";
-import { run } from "../support/run.ts";
+import { exec } from "../support/run.ts";
 
 /** Debian 12, bookworm. */
 export const DEBIAN = "12";
@@ -42,12 +42,12 @@ export async function downloadPackages(names: readonly string[], platform: Platf
 
 /** Unpacks a package. No script of it runs. */
 export async function unpack(file: string, folder: string): Promise<void> {
-  await run("dpkg-deb", ["--extract", file, folder]);
+  await exec("dpkg-deb", ["--extract", file, folder]);
 }
 
 /** What a package says of itself, as dpkg's status file has it. */
 export async function controlOf(file: string): Promise<string> {
-  return await run("dpkg-deb", ["--field", file]);
+  return await exec("dpkg-deb", ["--field", file]);
 }
 
 /** The options that let apt-get read the archive of another architecture, from lists of its own: this machine's stay as they are. */
@@ -66,5 +66,5 @@ async function foreignState(folder: string, arch: string): Promise<readonly stri
 
 async function aptGet(args: readonly string[], cwd: string): Promise<string> {
   const why = "the image is made of Debian's packages: run apt-get update";
-  return await run("apt-get", ["-o", "APT::Sandbox::User=", ...args], { cwd, why });
+  return await exec("apt-get", ["-o", "APT::Sandbox::User=", ...args], { cwd, why });
 }

@@ -56,19 +56,13 @@ export function breaches(graph: Graph): string[] {
 
 /** An exported declaration: names are exported where they are declared. */
 const EXPORTED =
-  /^export (?:declare )?(?:abstract )?(?:async )?(function\*?|const|let|class|interface|type|enum) (\w+)/gm;
+  /^ *export (?:declare )?(?:abstract )?(?:async )?(?:function\*?|const|let|class|interface|type|enum) (\w+)/gm;
 
-const TYPES: ReadonlySet<string> = new Set(["class", "interface", "type", "enum"]);
-
-/**
- * Exported names that two files declare, one line for each name: all names of src, and the types of scripts and tests.
- * Exports of another file's names are no declarations.
- */
+/** Exported names that two files declare: one line for each name. Exports of another file's names are no declarations. */
 function sharedNames(graph: Graph): string[] {
   const files = new Map<string, Set<string>>();
   for (const { path, text } of graph.values()) {
-    for (const [, keyword = "", name = ""] of codeOf(text).matchAll(EXPORTED)) {
-      if ((!path.startsWith("src/") || isTest(path)) && !TYPES.has(keyword)) continue;
+    for (const [, name = ""] of codeOf(text).matchAll(EXPORTED)) {
       files.set(name, (files.get(name) ?? new Set()).add(path));
     }
   }

@@ -5,7 +5,7 @@
  */
 import { join } from "node:path";
 import { parseAllDocuments, stringify } from "yaml";
-import { run } from "../support/run.ts";
+import { exec } from "../support/run.ts";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { type ClusterState, RealCluster } from "../../tests/support/cluster.ts";
 import {
@@ -71,7 +71,7 @@ export class Node {
   /** Runs a command on the node. */
   async run(...words: readonly string[]): Promise<string> {
     const [program, ...args] = [...this.#enter, ...words] as [string, ...string[]];
-    return await run(program, args);
+    return await exec(program, args);
   }
 
   /** Ends kubelet at once; Pods run on. */
@@ -320,7 +320,7 @@ async function startNamespaces(place: Place, { folder, process }: Starting): Pro
 
 /** The wire between the two, and the routes to each other's Pods. */
 async function connect(second: number, enter: readonly [string, ...string[]]): Promise<void> {
-  await run("ip", ["link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", `${second}`]);
+  await exec("ip", ["link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", `${second}`]);
   const [program, ...words] = enter;
   for (const [own, other, prefix] of [[FIRST, SECOND, []], [SECOND, FIRST, [program, ...words]]] as const) {
     for (
@@ -333,7 +333,7 @@ async function connect(second: number, enter: readonly [string, ...string[]]): P
       ]
     ) {
       const [first = "", ...rest] = [...prefix, ...command.split(" ")];
-      await run(first, rest);
+      await exec(first, rest);
     }
   }
 }
@@ -459,11 +459,11 @@ function kubeletConfiguration(
 
 /** The network of this process must be its own: only the loopback is in it. */
 async function useOwnNetwork(): Promise<void> {
-  const links = (await run("ip", ["-o", "link", "show"])).trim().split("\n");
+  const links = (await exec("ip", ["-o", "link", "show"])).trim().split("\n");
   if (links.length !== 1) {
     throw new Error("Cannot start nodes: this process is in the machine's network. Use deno task test:node");
   }
-  await run("ip", ["link", "set", "lo", "up"]);
+  await exec("ip", ["link", "set", "lo", "up"]);
 }
 
 async function makeCgroups(node: string): Promise<void> {
@@ -484,7 +484,12 @@ async function removeCgroups(): Promise<void> {
     for (const name of [...CGROUPS, "unified"]) {
       const folder = `${CGROUP_ROOT}/${name}/zen-node-${node}`;
       await eventually(`${folder} to be removed`, async () => {
-        await run("sh", ["-c", '[ ! -d "$1" ] || find "$1" -depth -type d -exec rmdir {} \\;', "sh", folder]);
+        await exec("sh", [
+          "-c",
+          '[ ! -d "$1" ] || find "$1" -depth -type d -exec rmdir {} \\;',
+          "sh",
+          folder,
+        ]);
         return await Deno.stat(folder).then(() => false, () => true);
       });
     }

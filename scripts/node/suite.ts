@@ -1,5 +1,5 @@
 import { Reaper } from "../../tests/support/server_process.ts";
-import { run } from "../support/run.ts";
+import { exec } from "../support/run.ts";
 import { runWrapper, say } from "../support/script.ts";
 import { ensureTool } from "../tools.ts";
 import { IMAGES_VARIABLE, SKIP_VARIABLE } from "./cluster.ts";
@@ -36,7 +36,7 @@ async function suite(words: readonly string[]): Promise<number> {
   await ensureNodeBinaries({ all: words.includes(ALL) });
   await ensureTool("helm");
   if (words.includes(BUILD)) return 0;
-  await run(Deno.execPath(), ["cache", TESTS], { cwd: ROOT });
+  await exec(Deno.execPath(), ["cache", TESTS], { cwd: ROOT });
   await using images = await Reaper.start("zen-node-images-");
   await writeNodeImages(images.folder);
   // The tests are in the network of the first node, where the API server is.

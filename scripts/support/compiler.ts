@@ -50,7 +50,7 @@ process.constrainedMemory ??= () => 0;
 const found = new Map<string, Promise<Runtime>>();
 
 /** The runtime for a platform's programs, and its compiler. */
-export function runtimeFor(platform: Platform): Promise<Runtime> {
+export function compilerRuntime(platform: Platform): Promise<Runtime> {
   const runtime = found.get(platform.target) ?? findRuntime(platform);
   found.set(platform.target, runtime);
   return runtime;

@@ -3,7 +3,7 @@ import type { KubeApi } from "../../src/kube/api.ts";
 import { OBSERVATIONS } from "../../src/store/observations.ts";
 import expected from "../samples/expected.json" with { type: "json" };
 import { tally } from "./feed.ts";
-import { table } from "./table.ts";
+import { textTable } from "./table.ts";
 
 const POLL_MS = 250;
 const SEVERITIES = ["CRITICAL", "HIGH", "MEDIUM", "LOW", "UNKNOWN"];
@@ -27,7 +27,7 @@ export interface FoundOptions {
 }
 
 /** Waits until nothing is in flight and every sample is stored, or the deadline. */
-export async function settled({ api, url, instance, deadlineMs }: FoundOptions): Promise<FoundCounts> {
+export async function untilStored({ api, url, instance, deadlineMs }: FoundOptions): Promise<FoundCounts> {
   const labelSelector = `zen.kube-zen.io/instance=${instance}`;
   for (const deadline = performance.now() + deadlineMs;;) {
     const accounts: Accounts = (await (await fetch(`${url}/tools/status`)).json()).books;
@@ -52,7 +52,7 @@ export function bookProblems({ accounts }: FoundCounts): string[] {
 }
 
 /** Where other Observations are stored than the samples make. */
-export function differences({ stored }: FoundCounts): string[] {
+export function sampleDifferences({ stored }: FoundCounts): string[] {
   return counts(stored).flatMap(({ source, severity, want, have }) =>
     want === have ? [] : [`${source} ${severity}: expected ${want} Observations, found ${have}`]
   );
@@ -74,12 +74,12 @@ function counts(stored: Accounts) {
 /** What became of the events of each source. */
 export function outcomesTable({ accounts }: FoundCounts): string {
   const outcomes = ["events", "created", "deduped", "filtered", "failed"];
-  return table(["SOURCE", ...outcomes.map((name) => name.toUpperCase())], rows(accounts, outcomes));
+  return textTable(["SOURCE", ...outcomes.map((name) => name.toUpperCase())], rows(accounts, outcomes));
 }
 
 /** The Observations of each source by severity. */
 export function observationsTable({ stored }: FoundCounts): string {
-  return table(["OBSERVATIONS", ...SEVERITIES], rows(stored, SEVERITIES));
+  return textTable(["OBSERVATIONS", ...SEVERITIES], rows(stored, SEVERITIES));
 }
 
 function rows(accounts: Accounts, columns: readonly string[]): string[][] {

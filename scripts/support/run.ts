@@ -9,7 +9,7 @@ export interface ProcessOptions {
 }
 
 /** Runs a program and resolves with its stdout. Throws, with the end of its stderr, where it fails. */
-export async function run(
+export async function exec(
   program: string,
   args: readonly string[],
   options: ProcessOptions = {},

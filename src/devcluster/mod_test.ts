@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { CONFIG_MAPS, JSON_HEADERS, post, remove, watching } from "../../tests/support/config_maps.ts";
+import { CONFIG_MAPS_PATH, JSON_HEADERS, post, remove, watching } from "../../tests/support/config_maps.ts";
 import { startTestCluster } from "../../tests/support/test_cluster.ts";
 
 Deno.test("stop() breaks connections and keeps the data; restart() serves it on the same port", async () => {
@@ -10,7 +10,7 @@ Deno.test("stop() breaks connections and keeps the data; restart() serves it on 
   assert(["BROKEN", "END"].includes(await watch.next()));
   await assertRejects(() => fetch(cluster.url));
   await cluster.restart();
-  const list = await (await fetch(cluster.url + CONFIG_MAPS)).json();
+  const list = await (await fetch(cluster.url + CONFIG_MAPS_PATH)).json();
   assertEquals(list.items.length, 1);
   assertEquals(list.metadata.resourceVersion, String(cluster.revision));
 });
@@ -18,14 +18,14 @@ Deno.test("stop() breaks connections and keeps the data; restart() serves it on 
 Deno.test("compact() makes older watches and continued lists start over with 410", async () => {
   await using cluster = startTestCluster();
   for (const name of ["a", "b", "c"]) await (await post(cluster, name)).body?.cancel();
-  const first = await (await fetch(`${cluster.url}${CONFIG_MAPS}?limit=1`)).json();
+  const first = await (await fetch(`${cluster.url}${CONFIG_MAPS_PATH}?limit=1`)).json();
   const token = encodeURIComponent(first.metadata.continue);
-  const next = await (await fetch(`${cluster.url}${CONFIG_MAPS}?limit=1&continue=${token}`)).json();
+  const next = await (await fetch(`${cluster.url}${CONFIG_MAPS_PATH}?limit=1&continue=${token}`)).json();
   assertEquals(next.items[0].metadata.name, "b");
   await remove(cluster, "c");
   cluster.compact();
   await (await post(cluster, "d")).body?.cancel();
-  const gone = await fetch(`${cluster.url}${CONFIG_MAPS}?limit=1&continue=${token}`);
+  const gone = await fetch(`${cluster.url}${CONFIG_MAPS_PATH}?limit=1&continue=${token}`);
   assertEquals([gone.status, (await gone.json()).reason], [410, "Expired"]);
   await using watch = await watching(cluster, `&resourceVersion=${first.metadata.resourceVersion}`);
   assertEquals([await watch.next(), await watch.next()], ["ERROR 410", "END"]);
@@ -45,11 +45,15 @@ Deno.test("__proto__ in a body, a patch or a JSON pointer changes no prototype",
   await using cluster = startTestCluster();
   const body =
     '{"metadata":{"name":"p","__proto__":{"polluted":"1"}},"__proto__":{"polluted":"1"},"data":{"__proto__":"1"}}';
-  await (await fetch(cluster.url + CONFIG_MAPS, { method: "POST", headers: JSON_HEADERS, body })).body
+  await (await fetch(cluster.url + CONFIG_MAPS_PATH, { method: "POST", headers: JSON_HEADERS, body })).body
     ?.cancel();
   const patch = async (type: string, text: string) => {
     const headers = { "content-type": `application/${type}-patch+json` };
-    const response = await fetch(`${cluster.url}${CONFIG_MAPS}/p`, { method: "PATCH", headers, body: text });
+    const response = await fetch(`${cluster.url}${CONFIG_MAPS_PATH}/p`, {
+      method: "PATCH",
+      headers,
+      body: text,
+    });
     await response.body?.cancel();
     return response.status;
   };

@@ -6,7 +6,7 @@ import {
   type Seen,
   status,
 } from "../../tests/support/api_server.ts";
-import { isApply, list, object, observe, REPORTS, script, told } from "../../tests/support/watch_script.ts";
+import { isApply, listed, object, observe, REPORTS, script, told } from "../../tests/support/watch_script.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
 import { fixedConnection, type KubeObject } from "./api.ts";
 import { backoff } from "./retry.ts";
@@ -18,7 +18,7 @@ const limits = ({ seen }: ApiServer) =>
 
 Deno.test("watch() lists page by page, then watches from the list's resourceVersion", async () => {
   const { asked, answer } = script(
-    [() => list("4", [object("a", "1")], "more"), () => list("5", [object("b", "2")])],
+    [() => listed("4", [object("a", "1")], "more"), () => listed("5", [object("b", "2")])],
     [(stream) => {
       stream.send("MODIFIED", object("a", "6"));
       stream.send("DELETED", object("b", "7"));
@@ -37,8 +37,8 @@ Deno.test("watch() lists page by page, then watches from the list's resourceVers
 });
 
 Deno.test("watch() drops managedFields and names the kind of listed objects", async () => {
-  const listed = { metadata: { name: "a", managedFields: [{ manager: "kubectl" }] } };
-  const { answer } = script([() => list("1", [listed])], [
+  const item = { metadata: { name: "a", managedFields: [{ manager: "kubectl" }] } };
+  const { answer } = script([() => listed("1", [item])], [
     (stream) =>
       stream.send("ADDED", { kind: "Own", apiVersion: "own/v1", metadata: { name: "b", managedFields: [] } }),
   ]);
@@ -55,7 +55,7 @@ Deno.test("watch() drops managedFields and names the kind of listed objects", as
 });
 
 Deno.test("watch() resumes after the server ends a watch, from the last bookmark, without a new list", async () => {
-  const { asked, answer } = script([() => list("5", [])], [
+  const { asked, answer } = script([() => listed("5", [])], [
     (stream) => {
       stream.send("BOOKMARK", object("", "17"));
       stream.end();
@@ -70,9 +70,9 @@ Deno.test("watch() resumes after the server ends a watch, from the last bookmark
 
 Deno.test("watch() relists after 410, as an answer or as a frame, and resumes from the new resourceVersion", async () => {
   const { asked, answer } = script([
-    () => list("5", [object("a", "1")]),
-    () => list("20", []),
-    () => list("30", []),
+    () => listed("5", [object("a", "1")]),
+    () => listed("20", []),
+    () => listed("30", []),
   ], [
     () => status(410, { reason: "Expired" }),
     (stream) => stream.send("ERROR", { kind: "Status", code: 410, reason: "Gone", message: "too old" }),
@@ -97,9 +97,9 @@ Deno.test("watch() relists after 410, as an answer or as a frame, and resumes fr
 
 Deno.test("watch() starts the list over when its continue token expires", async () => {
   const { asked, answer } = script([
-    () => list("5", [object("a", "1")], "more"),
+    () => listed("5", [object("a", "1")], "more"),
     () => status(410, { reason: "Expired" }),
-    () => list("9", [object("b", "8")]),
+    () => listed("9", [object("b", "8")]),
   ], []);
   await using server = apiServer(answer);
   const { told } = await observe(server, (event) => event.type === "synced");
@@ -109,7 +109,7 @@ Deno.test("watch() starts the list over when its continue token expires", async 
 
 Deno.test("watch() retries errors forever with growing waits, and reports the state of the resource", async () => {
   const refusals = [500, 503, 429, 403, 404, 401, 401].map((code) => () => status(code));
-  const { answer } = script([...refusals, () => new Response("{"), () => list("1", [])], []);
+  const { answer } = script([...refusals, () => new Response("{"), () => listed("1", [])], []);
   await using server = apiServer(answer);
   const { told, states, waits } = await observe(server, (event) => event.type === "synced");
   assertEquals(told.filter((word) => word !== "init"), [
@@ -136,7 +136,7 @@ Deno.test("watch() retries errors forever with growing waits, and reports the st
 });
 
 Deno.test("watch() honours the Retry-After of a list and of an ERROR frame", async () => {
-  const { answer } = script([() => status(429, {}, { "retry-after": "2" }), () => list("1", [])], [
+  const { answer } = script([() => status(429, {}, { "retry-after": "2" }), () => listed("1", [])], [
     (stream) => stream.send("ERROR", { code: 429, details: { retryAfterSeconds: 3 } }),
     (stream) => stream.send("ADDED", object("a", "2")),
   ]);
@@ -146,7 +146,7 @@ Deno.test("watch() honours the Retry-After of a list and of an ERROR frame", asy
 });
 
 Deno.test("watch() resumes from its resourceVersion after a broken connection, and reports synced again", async () => {
-  const { asked, answer } = script([() => list("5", []), () => list("6", [])], [
+  const { asked, answer } = script([() => listed("5", []), () => listed("6", [])], [
     (stream) => {
       stream.send("ADDED", object("a", "6"));
       stream.send("BOOKMARK", object("", "6"));
@@ -168,7 +168,7 @@ Deno.test("watch() resumes from its resourceVersion after a broken connection, a
 
 Deno.test("watch() renews a quiet watch of a resource without bookmarks, and relists without an error when its version expired", async () => {
   const metrics = createMetrics();
-  const { asked, answer } = script([() => list("5", []), () => list("8", []), () => list("9", [])], [
+  const { asked, answer } = script([() => listed("5", []), () => listed("8", []), () => listed("9", [])], [
     () => {},
     () => status(410, { reason: "Expired" }),
     (stream) => stream.send("ADDED", object("a", "10")),
@@ -183,10 +183,13 @@ Deno.test("watch() renews a quiet watch of a resource without bookmarks, and rel
 });
 
 Deno.test("watch() relists when a silent watch waits for a revision above that of a restored server", async () => {
-  const { asked, answer } = script([() => list("500", []), () => list("60", []), () => list("61", [])], [
-    () => {},
-    (stream) => stream.send("ADDED", object("a", "62")),
-  ]);
+  const { asked, answer } = script(
+    [() => listed("500", []), () => listed("60", []), () => listed("61", [])],
+    [
+      () => {},
+      (stream) => stream.send("ADDED", object("a", "62")),
+    ],
+  );
   await using server = apiServer(answer);
   const { told } = await observe(server, isApply("a"), { idleMs: 400 });
   assertEquals(told, ["init", "synced 500", "failing: rewound", "init", "synced 61", "apply a"]);
@@ -194,7 +197,7 @@ Deno.test("watch() relists when a silent watch waits for a revision above that o
 });
 
 Deno.test("watch() relists when the revision of a frame goes backwards, but not for a deleted object's own version", async () => {
-  const { asked, answer } = script([() => list("100", []), () => list("70", [])], [
+  const { asked, answer } = script([() => listed("100", []), () => listed("70", [])], [
     (stream) => {
       stream.send("ADDED", object("a", "101"));
       stream.send("DELETED", object("b", "42"));
@@ -218,7 +221,9 @@ Deno.test("watch() relists when the revision of a frame goes backwards, but not 
 });
 
 Deno.test("watch() compares no versions that are not numbers", async () => {
-  const { answer } = script([() => list("b-2", [])], [(stream) => stream.send("ADDED", object("a", "a-1"))]);
+  const { answer } = script([() => listed("b-2", [])], [
+    (stream) => stream.send("ADDED", object("a", "a-1")),
+  ]);
   await using server = apiServer(answer);
   assertEquals((await observe(server, isApply("a"))).told, ["init", "synced b-2", "apply a"]);
 });
@@ -226,9 +231,9 @@ Deno.test("watch() compares no versions that are not numbers", async () => {
 Deno.test("relist() lists at once while watching, and after a list in progress", async () => {
   const metrics = createMetrics();
   const { asked, answer } = script([
-    () => list("5", [object("a", "1"), object("b", "2")]),
-    () => list("6", [object("b", "2")]),
-    () => list("7", []),
+    () => listed("5", [object("a", "1"), object("b", "2")]),
+    () => listed("6", [object("b", "2")]),
+    () => listed("7", []),
   ], [() => events.relist()]);
   await using server = apiServer(answer);
   using api = createKubeClient(fixedConnection({ server: server.url }));
@@ -249,10 +254,10 @@ Deno.test("relist() lists at once while watching, and after a list in progress",
 
 Deno.test("relistNamespace() lists that namespace while watching, and resumes from where the watch was", async () => {
   const { asked, answer } = script([
-    () => list("5", [object("a", "1")]),
-    () => list("8", [object("a", "7")], "more"),
-    () => list("9", [object("b", "9")]),
-    () => list("10", []),
+    () => listed("5", [object("a", "1")]),
+    () => listed("8", [object("a", "7")], "more"),
+    () => listed("9", [object("b", "9")]),
+    () => listed("10", []),
   ], [
     () => events.relistNamespace("team-a"),
     (stream) => stream.send("DELETED", object("a", "10")),
@@ -278,10 +283,10 @@ Deno.test("relistNamespace() lists that namespace while watching, and resumes fr
 
 Deno.test("relistNamespace() tries a list that failed again, and a full list replaces it", async () => {
   const lists = [
-    () => list("5", []),
+    () => listed("5", []),
     () => status(500, {}),
-    () => list("6", [object("a", "1")]),
-    () => list("7", [object("a", "1")]),
+    () => listed("6", [object("a", "1")]),
+    () => listed("7", [object("a", "1")]),
   ];
   const { asked, answer } = script(lists, [
     () => events.relistNamespace("team-a"),
@@ -305,7 +310,7 @@ Deno.test("relistNamespace() tries a list that failed again, and a full list rep
 });
 
 Deno.test("relist() during a back-off lists when the wait is over", async () => {
-  const { asked, answer } = script([() => list("5", []), () => list("6", [])], [() => status(503)]);
+  const { asked, answer } = script([() => listed("5", []), () => listed("6", [])], [() => status(503)]);
   await using server = apiServer(answer);
   using api = createKubeClient(fixedConnection({ server: server.url }));
   const stop = new AbortController();
@@ -321,7 +326,7 @@ Deno.test("relist() during a back-off lists when the wait is over", async () => 
 });
 
 Deno.test("watch() relists when a line cannot be read, since a resumed watch would get it again", async () => {
-  const { asked, answer } = script([() => list("5", []), () => list("7", []), () => list("9", [])], [
+  const { asked, answer } = script([() => listed("5", []), () => listed("7", []), () => listed("9", [])], [
     (stream) => stream.raw("x".repeat(600)),
     (stream) => stream.raw("{garbled\n"),
     (stream) => stream.send("ADDED", object("a", "10")),
@@ -347,7 +352,7 @@ Deno.test("watch() does not count the consumer's own time as silence", async () 
     stream.send("ADDED", object("slow", "6"));
     stream.send("ADDED", object("next", "7"));
   };
-  await using server = apiServer(script([() => list("5", [])], Array(100).fill(both)).answer);
+  await using server = apiServer(script([() => listed("5", [])], Array(100).fill(both)).answer);
   using api = createKubeClient(fixedConnection({ server: server.url }));
   const stop = new AbortController();
   const idleMs = 50;
@@ -366,9 +371,9 @@ Deno.test("watch() does not count the consumer's own time as silence", async () 
 
 Deno.test("watch() requests a page that is too large again with fewer objects, and full pages of small objects", async () => {
   const { asked, answer } = script([
-    () => list("1", [object("a", "1")], "more"),
-    () => list("1", [object("x".repeat(2_000), "1")]),
-    () => list("1", [object("b", "1")]),
+    () => listed("1", [object("a", "1")], "more"),
+    () => listed("1", [object("x".repeat(2_000), "1")]),
+    () => listed("1", [object("b", "1")]),
   ], [() => status(410)]);
   await using server = apiServer(answer);
   let synced = 0;
@@ -390,8 +395,8 @@ Deno.test("watch() requests a page that is too large again with fewer objects, a
 });
 
 Deno.test("watch() reports an object that is too large for any page", async () => {
-  const large = () => list("1", [object("x".repeat(2_000), "1")]);
-  const { answer } = script([large, large, () => list("2", [])], []);
+  const large = () => listed("1", [object("x".repeat(2_000), "1")]);
+  const { answer } = script([large, large, () => listed("2", [])], []);
   await using server = apiServer(answer);
   const { told } = await observe(server, (event) => event.type === "synced", {
     pageSize: 4,
@@ -406,10 +411,10 @@ Deno.test("watch() fits the number of objects on a page to their size: half of 1
   const page = (first: number, count: number) =>
     Array.from({ length: count }, (_, index) => large(`item-${first + index}`));
   const { answer } = script([
-    () => list("1", page(0, 10), "a"),
-    () => list("1", page(10, 20), "b"),
-    () => list("1", [object("small", "1")], "c"),
-    () => list("1", [object("last", "1")]),
+    () => listed("1", page(0, 10), "a"),
+    () => listed("1", page(10, 20), "b"),
+    () => listed("1", [object("small", "1")], "c"),
+    () => listed("1", [object("last", "1")]),
   ], []);
   await using server = apiServer(answer);
   await observe(server, (event) => event.type === "synced");
@@ -419,7 +424,7 @@ Deno.test("watch() fits the number of objects on a page to their size: half of 1
 Deno.test("watch() resets its waits only after a watch that lived long enough", async () => {
   let now = 0;
   const lives = [0, 0, 20_000, 0];
-  const { answer } = script([() => list("5", [])], [
+  const { answer } = script([() => listed("5", [])], [
     ...lives.map((life) => (stream: ScriptedWatch) => {
       now += life;
       stream.send("ERROR", { code: 500 });
@@ -433,7 +438,7 @@ Deno.test("watch() resets its waits only after a watch that lived long enough", 
 
 Deno.test("watch() waits before the next watch if the server ends every watch at once", async () => {
   const end = (stream: ScriptedWatch) => stream.end();
-  const { answer } = script([() => list("5", [])], [
+  const { answer } = script([() => listed("5", [])], [
     end,
     end,
     (stream) => stream.send("ADDED", object("a", "6")),
@@ -443,7 +448,7 @@ Deno.test("watch() waits before the next watch if the server ends every watch at
 });
 
 Deno.test("watch() ends at once when aborted while it waits for a frame, for a back-off, or before it begins", async () => {
-  const { answer } = script([() => list("5", [])], []);
+  const { answer } = script([() => listed("5", [])], []);
   await using server = apiServer(answer);
   using api = createKubeClient(fixedConnection({ server: server.url }));
   const stop = new AbortController();
@@ -467,7 +472,7 @@ Deno.test("watch() counts reconnects, shows its last activity, and is synced onl
     if (query.has("watch")) {
       return path.includes("/bad/") ? status(500) : script([], []).answer({ query } as Seen);
     }
-    return path.includes("/bad/") ? status(403) : list("5", []);
+    return path.includes("/bad/") ? status(403) : listed("5", []);
   });
   using api = createKubeClient(fixedConnection({ server: server.url }));
   const clock = { now: () => 5_000, monotonic: () => 0 };

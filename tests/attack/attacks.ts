@@ -3,7 +3,7 @@ import { type KubeObject } from "../../src/kube/api.ts";
 import type { JsonObject } from "../../src/model/json.ts";
 import { OBSERVATIONS } from "../../src/store/observations.ts";
 import { alert } from "../support/alerts.ts";
-import { at } from "../support/chart.ts";
+import { valueIn } from "../support/chart.ts";
 import type { RealCluster } from "../support/cluster.ts";
 import { eventually } from "../support/eventually.ts";
 import { HOSTILE_EXPRESSIONS } from "../support/hostile_expressions.ts";
@@ -88,8 +88,9 @@ async function post(
 /** How many objects there are at a path, without reading them. */
 async function countAt(cluster: RealCluster, path: string): Promise<number> {
   const { body } = await cluster.expect("GET", `${path}${path.includes("?") ? "&" : "?"}limit=1`);
-  const items = at(body, "items");
-  return (Array.isArray(items) ? items.length : 0) + Number(at(body, "metadata", "remainingItemCount") ?? 0);
+  const items = valueIn(body, "items");
+  return (Array.isArray(items) ? items.length : 0) +
+    Number(valueIn(body, "metadata", "remainingItemCount") ?? 0);
 }
 
 const observationsIn = (namespace: string) => `${ZEN}/v1/namespaces/${namespace}/observations`;
@@ -117,9 +118,9 @@ async function untilJudged(
 ): Promise<string> {
   const reasons = await eventually(`the conditions of ${path}`, async () => {
     const items = (await listAll(cluster, path)).filter((item) =>
-      String(at(item, "metadata", "name")).startsWith(names)
+      String(valueIn(item, "metadata", "name")).startsWith(names)
     );
-    const found = items.map((item) => at(item, "status", "conditions", 0, "reason"));
+    const found = items.map((item) => valueIn(item, "status", "conditions", 0, "reason"));
     const without = found.filter((reason) => reason === undefined).length;
     if (without > most) throw new Error(`${without} of ${items.length} have none`);
     return found.map((reason) => reason === undefined ? "not judged yet" : String(reason));
@@ -307,7 +308,7 @@ function textAttacks(): Attack[] {
           contentType: "application/merge-patch+json",
         });
       const { body } = await cluster.expect("GET", path);
-      const good = String(at(body, "data", "filter.json"));
+      const good = String(valueIn(body, "data", "filter.json"));
       const anchors = many(
         9_000,
         (index) => `a${index}: &a${index} [${index === 0 ? "" : `*a${index - 1}`}]`,
@@ -400,7 +401,7 @@ async function alertRefusing(scene: Scene): Promise<string> {
     many(count, (index) => post(scene, "/falco/webhook", alert(scene.evil, index))),
   );
   const items = await listAll(scene.cluster, observationsIn(NAMESPACE));
-  const stored = items.filter(({ spec }) => at(spec, "resource", "namespace") === scene.evil).length;
+  const stored = items.filter(({ spec }) => valueIn(spec, "resource", "namespace") === scene.evil).length;
   return `${counted(statuses)}; ${stored} stored in ${NAMESPACE}`;
 }
 

@@ -3,12 +3,12 @@
  * other sources. Prints one table. `ZEN_ATTACK=long` makes each attack about ten times as large.
  */
 import { assert, assertEquals } from "@std/assert";
-import { table } from "../../scripts/support/table.ts";
+import { textTable } from "../../scripts/support/table.ts";
 import { type Attack, ATTACKS } from "./attacks.ts";
 import { keptOf } from "./others.ts";
 import { type AttackGround, forgetPeak, startGround, usageOf } from "./real_ground.ts";
 import { errorMessage } from "../../src/model/error_message.ts";
-import { say } from "../chaos/form.ts";
+import { printLine } from "../chaos/form.ts";
 import { closedBooks } from "../support/books.ts";
 import { ensureNamespaces } from "../support/objects.ts";
 
@@ -127,7 +127,7 @@ Deno.test(
       }
     }
     const undisturbed = outcomes[0]?.perSecond ?? NaN;
-    say(table(HEAD, outcomes.map(({ cells }) => cells(undisturbed))));
+    printLine(textTable(HEAD, outcomes.map(({ cells }) => cells(undisturbed))));
     assertEquals(unfinished, []);
     assert(outcomes.every(({ probes }) => probes > 0));
     const failures = outcomes.flatMap((outcome) => {

@@ -1,7 +1,7 @@
 /** Everybody else's load, and whether all of it is stored once. */
 import { eventually } from "../support/eventually.ts";
 import type { RealCluster } from "../support/cluster.ts";
-import { at } from "../support/chart.ts";
+import { valueIn } from "../support/chart.ts";
 import { listAll } from "../support/objects.ts";
 import { findingsOf } from "../support/reports.ts";
 import type { Message, Met, OthersLoad } from "./others_worker.ts";
@@ -80,8 +80,8 @@ export async function keptOf(
     const items = await listAll(cluster, `/apis/zen.kube-zen.io/v1/namespaces/${namespace}/observations`);
     stored = [
       ...items.flatMap(({ spec }) => {
-        const source = at(spec, "source");
-        return source === "trivy" ? [] : [`${source} ${at(spec, "resource", "name")}`];
+        const source = valueIn(spec, "source");
+        return source === "trivy" ? [] : [`${source} ${valueIn(spec, "resource", "name")}`];
       }),
       ...findingsOf(items).map((finding) => `trivy ${finding}`),
     ];

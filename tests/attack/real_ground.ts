@@ -5,7 +5,7 @@ import type { Controller } from "../../scripts/support/controller.ts";
 import { installCrds } from "../../scripts/support/feed.ts";
 import type { KubeClient } from "../../src/kube/client.ts";
 import { transportTo } from "../cluster/watching.ts";
-import { at } from "../support/chart.ts";
+import { valueIn } from "../support/chart.ts";
 import { type Envtest, startEnvtest } from "../support/envtest.ts";
 import { installChart, UNFILTERED } from "../support/installed.ts";
 import { ensureNamespaces } from "../support/objects.ts";
@@ -78,7 +78,7 @@ export async function startGround(): Promise<AttackGround> {
     async lease() {
       const { status, body } = await cluster.settled("GET", LEASE);
       if (status === 404) return undefined;
-      return `${at(body, "spec", "holderIdentity")} ${at(body, "spec", "leaseTransitions")}`;
+      return `${valueIn(body, "spec", "holderIdentity")} ${valueIn(body, "spec", "leaseTransitions")}`;
     },
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { buildImage, compileForImage } from "../../scripts/image.ts";
 import { downloadPackages, unpack } from "../../scripts/image/debian.ts";
 import { platformOf } from "../../scripts/support/platform.ts";
-import { run } from "../../scripts/support/run.ts";
+import { exec } from "../../scripts/support/run.ts";
 import { say } from "../../scripts/support/script.ts";
 import { VERSION } from "../../src/version.ts";
 
@@ -45,7 +45,7 @@ Deno.test({
         await unpack(file, join(folder, "emulator"));
       }
       // No more than a start: in one of two tries, the emulator itself hung with the controller in it.
-      const start = (args: string[]) => run(emulator, ["-L", root, inImage, ...args]);
+      const start = (args: string[]) => exec(emulator, ["-L", root, inImage, ...args]);
       assertStringIncludes(await start(["--version"]), `zen-watcher ${VERSION} (commit `);
       assertStringIncludes(await start(["top", "--help"]), "Usage: zen-watcher top");
     } finally {
@@ -58,9 +58,9 @@ Deno.test({
 async function unpackImage(archive: string, root: string): Promise<string> {
   const folder = `${root}.image`;
   for (const each of [root, folder]) await Deno.mkdir(each);
-  await run("tar", ["-C", folder, "-xf", archive]);
+  await exec("tar", ["-C", folder, "-xf", archive]);
   const [{ Config, Layers }] = JSON.parse(await Deno.readTextFile(join(folder, "manifest.json")));
-  for (const layer of Layers) await run("tar", ["-C", root, "-xzf", join(folder, layer)]);
+  for (const layer of Layers) await exec("tar", ["-C", root, "-xzf", join(folder, layer)]);
   return JSON.parse(await Deno.readTextFile(join(folder, Config))).architecture;
 }
 

@@ -6,7 +6,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { join } from "node:path";
 import { bundle } from "../../scripts/bundle.ts";
 import { compileBundle } from "../../scripts/compile.ts";
-import { compileWith, runtimeFor } from "../../scripts/support/compiler.ts";
+import { compilerRuntime, compileWith } from "../../scripts/support/compiler.ts";
 import { type Controller, startController } from "../../scripts/support/controller.ts";
 import { platformOf } from "../../scripts/support/platform.ts";
 import { IMAGE_ENV } from "../../scripts/support/permissions.ts";
@@ -15,7 +15,7 @@ import { filterStatusName } from "../../src/filters/filter_status.ts";
 import { CONFIG_MAPS } from "../../src/kube/core_resources.ts";
 import { SETTINGS } from "../../src/settings.ts";
 import { VERSION } from "../../src/version.ts";
-import { create, STORED } from "../support/readers.ts";
+import { create, KEPT } from "../support/readers.ts";
 import { alertedPods, sendAlerts, wantedPods } from "../support/alerts.ts";
 import { createCertAuthority } from "../support/certs.ts";
 import { type DevWorld, metadataOf, startDevWorld } from "../support/dev_world.ts";
@@ -82,7 +82,7 @@ Deno.test("every command does its work from another folder", async () => {
   await Deno.writeTextFile(join(place, "alert.json"), JSON.stringify(FALCO_ALERT));
   const cluster = ["--kubeconfig", world.kubeconfig];
   const [first] = world.observations();
-  for (const fields of STORED.slice(0, 1)) await create(world, fields);
+  for (const fields of KEPT.slice(0, 1)) await create(world, fields);
   const name = String(first && metadataOf(first).name);
   const commands: readonly (readonly [args: readonly string[], shows: string])[] = [
     [["top", ...cluster], "shop/pod"],
@@ -200,7 +200,7 @@ Deno.test({
   ignore: !await installed(["kubectl", "bash"]),
   fn: async () => {
     await using world = await startDevWorld({ namespaces: ["shop", "pay"] });
-    for (const fields of STORED) await create(world, fields);
+    for (const fields of KEPT) await create(world, fields);
     const readme = await Deno.readTextFile(join(ROOT, "README.md"));
     const [, block = ""] = /```sh\n([^`]*kubectl zen top\n[^`]*)```/.exec(readme) ?? [];
     const home = join(folder, "home");
@@ -322,7 +322,7 @@ async function says(code: string): Promise<string> {
   await Deno.writeTextFile(join(work, "probe.js"), code);
   const output = join(work, "probe");
   const platform = platformOf();
-  await compileWith(await runtimeFor(platform), {
+  await compileWith(await compilerRuntime(platform), {
     entry: "probe.js",
     folder: work,
     output,

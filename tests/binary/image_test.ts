@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { parse } from "yaml";
 import { buildImage, compileForImage, repository } from "../../scripts/image.ts";
 import { readLastStage } from "../../scripts/image/dockerfile.ts";
-import { run } from "../../scripts/support/run.ts";
+import { exec } from "../../scripts/support/run.ts";
 import { IMAGE_ENV } from "../../scripts/support/permissions.ts";
 import { VERSION } from "../../src/version.ts";
 import { librariesOf } from "../support/pod_root.ts";
@@ -33,7 +33,7 @@ Deno.test({
         await Deno.readFile(join(folder, "first.tar")),
         await Deno.readFile(join(folder, "second.tar")),
       );
-      await run("tar", ["-C", join(folder, "first"), "-xf", join(folder, "first.tar")]);
+      await exec("tar", ["-C", join(folder, "first"), "-xf", join(folder, "first.tar")]);
       await assertLayout(join(folder, "first"), digests[0] ?? "");
       await assertContent(join(folder, "first"));
     } finally {
@@ -112,7 +112,7 @@ async function assertContent(folder: string): Promise<void> {
   const [{ Layers }] = JSON.parse(await Deno.readTextFile(join(folder, "manifest.json")));
   const lines: string[] = [];
   for (const layer of Layers) {
-    lines.push(...(await run("tar", ["--numeric-owner", "-tvzf", join(folder, layer)])).trim().split("\n"));
+    lines.push(...(await exec("tar", ["--numeric-owner", "-tvzf", join(folder, layer)])).trim().split("\n"));
   }
   const files = lines.map((line) => {
     const [, mode = "", owner = "", path = ""] = /^(\S+) (\d+\/\d+) .*? \.(\/.*?)(?: -> .*)?$/.exec(line) ??

@@ -2,10 +2,10 @@
 import { assert, assertEquals } from "@std/assert";
 import { alert, alertedPods } from "../support/alerts.ts";
 import { closedBooks, statusOf } from "../support/books.ts";
-import { startDevWorld, STORED } from "../support/dev_world.ts";
+import { startDevWorld, STORED_TYPE } from "../support/dev_world.ts";
 import { eventually } from "../support/eventually.ts";
 import { changeReports, findingsOf, wantedFindings } from "../support/reports.ts";
-import { inForm, say } from "./form.ts";
+import { inForm, printLine } from "./form.ts";
 import { isObject } from "../../src/model/json.ts";
 
 const BUDGET = inForm({ short: 1_500, long: 15_000 });
@@ -29,7 +29,7 @@ Deno.test("a flood of forged CRITICALs stays within the budget and pushes out no
   await changeReports(world.api, { namespace: "shop", reports: [0, REPORTS], found: [0, FOUND] });
   const wanted = wantedFindings(REPORTS, FOUND);
   await eventually("every finding to be stored", () => {
-    const stored = world.server.count(STORED);
+    const stored = world.server.count(STORED_TYPE);
     if (stored === wanted.length) return true;
     throw new Error(`${stored} of ${wanted.length} are`);
   }, { timeoutMs: 240_000 });
@@ -38,7 +38,7 @@ Deno.test("a flood of forged CRITICALs stays within the budget and pushes out no
   let flooding = true;
   const watching = (async () => {
     while (flooding) {
-      most = Math.max(most, world.server.count(STORED));
+      most = Math.max(most, world.server.count(STORED_TYPE));
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   })();
@@ -58,7 +58,7 @@ Deno.test("a flood of forged CRITICALs stays within the budget and pushes out no
         assertEquals(findingsOf(world.observations()).length, wanted.length, "a finding was pushed out");
       }
     }
-    await eventually("the budget to be kept", () => world.server.count(STORED) <= BUDGET, {
+    await eventually("the budget to be kept", () => world.server.count(STORED_TYPE) <= BUDGET, {
       timeoutMs: 120_000,
     });
   } finally {
@@ -66,7 +66,9 @@ Deno.test("a flood of forged CRITICALs stays within the budget and pushes out no
     await watching;
   }
   const forged = alertedPods(world.observations()).length;
-  say(`${FLOOD} forged CRITICALs: ${forged} stored, at most ${most} Observations at a budget of ${BUDGET}`);
+  printLine(
+    `${FLOOD} forged CRITICALs: ${forged} stored, at most ${most} Observations at a budget of ${BUDGET}`,
+  );
   assert(most <= BUDGET + 2 * BURST, `${most} were stored`);
   assertEquals(findingsOf(world.observations()), wanted);
   for (const { url } of [a, b]) await closedBooks(url);

@@ -3,12 +3,12 @@ import { assert, assertEquals } from "@std/assert";
 import { isObject } from "../../src/model/json.ts";
 import { alert, alertedPods, wantedPods } from "../support/alerts.ts";
 import { closedBooks } from "../support/books.ts";
-import { occurrencesOf, startDevWorld, STORED } from "../support/dev_world.ts";
+import { occurrencesOf, startDevWorld, STORED_TYPE } from "../support/dev_world.ts";
 import { eventually } from "../support/eventually.ts";
 import { MovedClock } from "../support/moved_clock.ts";
 import { changeReports, findingsOf, wantedFindings } from "../support/reports.ts";
 import { spyOn } from "../support/spy.ts";
-import { inForm, say } from "./form.ts";
+import { inForm, printLine } from "./form.ts";
 
 const MINUTE_MS = 60_000;
 const MONTH_MS = 31 * 24 * 60 * MINUTE_MS;
@@ -59,24 +59,24 @@ Deno.test("nothing is deleted while a clock is 31 days ahead; once the server's 
     assertEquals((await app.post("/falco/webhook", body)).status, 200);
   }
   const all = ALERTS + REPORTS * FOUND;
-  await eventually("all to be stored", () => world.server.count(STORED) === all, { timeoutMs: 300_000 });
+  await eventually("all to be stored", () => world.server.count(STORED_TYPE) === all, { timeoutMs: 300_000 });
   assertEquals(spy.requests.length, 0);
 
   clock.move(MONTH_MS);
   await eventually("the disagreement to be seen", async () => await app.metric("clock_skew_seconds") > 3_600);
   const runs = await app.metric("gc_runs_total");
   await eventually("two more collections", async () => await app.metric("gc_runs_total") >= runs + 2);
-  assertEquals([spy.requests.length, world.server.count(STORED)], [0, all]);
+  assertEquals([spy.requests.length, world.server.count(STORED_TYPE)], [0, all]);
 
   serverClock.move(MONTH_MS);
   await eventually("what has outlived its TTL to be gone", () => {
-    const left = world.server.count(STORED);
+    const left = world.server.count(STORED_TYPE);
     if (left === REPORTS * FOUND) return true;
     throw new Error(`${left} of ${all} are left`);
   }, { timeoutMs: 20 * MINUTE_MS });
   const { requests } = spy;
   const seconds = ((requests.at(-1)?.at ?? 0) - (requests[0]?.at ?? 0)) / 1_000;
-  say(`31 days later: ${ALERTS} of ${all} Observations deleted in ${seconds.toFixed(1)} s`);
+  printLine(`31 days later: ${ALERTS} of ${all} Observations deleted in ${seconds.toFixed(1)} s`);
   assert(seconds >= (requests.length - 2 * AT_ONCE) / DELETES_PER_SECOND, "never faster than its pace");
   for (const { body } of requests) {
     const { preconditions } = JSON.parse(body);

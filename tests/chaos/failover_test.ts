@@ -1,7 +1,7 @@
 /** Three replicas; the leader is killed or stopped again and again, while four kinds of sources send events. */
 import { assertEquals } from "@std/assert";
 import { Fleet } from "./fleet.ts";
-import { inForm, say } from "./form.ts";
+import { inForm, printLine } from "./form.ts";
 import { RealGround } from "./ground.ts";
 import { ChaosLoad } from "./load.ts";
 
@@ -38,9 +38,9 @@ Deno.test("three replicas, the leader killed again and again: nothing lost, noth
     await fleet.start(leader.place);
     await fleet.closed();
   }
-  say(`leader killed ${KILLS} times with -9 and ${STOPS} times with SIGTERM: 0 lost, 0 doubled`);
+  printLine(`leader killed ${KILLS} times with -9 and ${STOPS} times with SIGTERM: 0 lost, 0 doubled`);
   for (const [signal, all] of Object.entries(takeovers)) {
     const seconds = all.map((ms) => (ms / 1_000).toFixed(1));
-    say(`takeover after ${signal}: ${seconds.join(", ")} s`);
+    printLine(`takeover after ${signal}: ${seconds.join(", ")} s`);
   }
 });

@@ -7,7 +7,7 @@ export function inForm<T>({ short, long }: { readonly short: T; readonly long: T
 }
 
 /** Prints a line between those of the test runner. */
-export function say(text: string): void {
+export function printLine(text: string): void {
   Deno.stdout.writeSync(new TextEncoder().encode(`    ${text.trimEnd().replaceAll("\n", "\n    ")}\n`));
 }
 

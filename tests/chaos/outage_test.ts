@@ -4,7 +4,7 @@ import type { JsonObject } from "../../src/model/json.ts";
 import { alert } from "../support/alerts.ts";
 import { eventually } from "../support/eventually.ts";
 import { Fleet } from "./fleet.ts";
-import { inForm, pause, say } from "./form.ts";
+import { inForm, pause, printLine } from "./form.ts";
 import { RealGround } from "./ground.ts";
 import { storedPods } from "./stored.ts";
 
@@ -58,7 +58,7 @@ Deno.test(`${PER_SECOND} events/s for ${SECONDS} s, the API server away for ${AW
   const stored = await storedPods(ground.api, namespace);
   const distinct = new Set(stored);
   const lost = [...acknowledged].filter((pod) => !distinct.has(pod)).length;
-  say(
+  printLine(
     `${PER_SECOND * SECONDS} events offered in ${SECONDS} s, the API server away for ${
       (backAfter / 1_000).toFixed(1)
     } s: all in after ${

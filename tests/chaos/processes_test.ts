@@ -1,7 +1,7 @@
 /** Real processes on a real kube-apiserver and etcd: what is killed, stopped, cut off and restarted under load. */
 import { assert } from "@std/assert";
 import { Fleet, type Member } from "./fleet.ts";
-import { inForm, pause, say } from "./form.ts";
+import { inForm, pause, printLine } from "./form.ts";
 import { RealGround } from "./ground.ts";
 import { type ChaosFault, judge, type RunRow, underFault } from "./run.ts";
 
@@ -119,6 +119,6 @@ async function pausedFor(leader: Member, ms: number, ground: RealGround): Promis
   leader.controller.kill("SIGCONT");
   await pause(3_000);
   const writes = await asLeader(wokenAt);
-  say(`a paused leader that woke up made ${writes} writes of the leader's`);
+  printLine(`a paused leader that woke up made ${writes} writes of the leader's`);
   assert(writes <= WRITES_UNDER_WAY, `${writes} writes`);
 }

@@ -6,7 +6,13 @@ import { OBSERVATIONS } from "../../src/store/mod.ts";
 import { alert, alertedPods, wantedPods } from "../support/alerts.ts";
 import type { TestApp } from "../support/app.ts";
 import { closedBooks, statusOf } from "../support/books.ts";
-import { type DevWorld, metadataOf, occurrencesOf, startDevWorld, STORED } from "../support/dev_world.ts";
+import {
+  type DevWorld,
+  metadataOf,
+  occurrencesOf,
+  startDevWorld,
+  STORED_TYPE,
+} from "../support/dev_world.ts";
 import { eventually } from "../support/eventually.ts";
 import { falcoStream } from "../support/falco_stream.ts";
 import { loadDocuments } from "../support/load_fixture.ts";
@@ -102,7 +108,7 @@ Deno.test("a thousand repeats of one alert: one Observation, occurrences 1000, a
     const { falco } = await closedBooks(a.url);
     assertEquals([falco?.created, falco?.deduped], [1, COUNT - 1]);
   }
-  assertEquals([world.server.count(STORED), occurrencesOf(world.observations())], [1, COUNT]);
+  assertEquals([world.server.count(STORED_TYPE), occurrencesOf(world.observations())], [1, COUNT]);
   assert(world.writes() <= 1 + 24, `${world.writes()} writes`);
 });
 
@@ -122,7 +128,7 @@ Deno.test("one event every 50 s for 10 min, alternating between two replicas: 1 
       return event === 0 || (isObject(status) && status.lastSeenAt === at);
     });
   }
-  assertEquals([world.server.count(STORED), occurrencesOf(world.observations())], [1, 13]);
+  assertEquals([world.server.count(STORED_TYPE), occurrencesOf(world.observations())], [1, 13]);
 });
 
 /** Real time, and what was added. */
@@ -155,7 +161,7 @@ Deno.test("a stream of bursts, alert by alert to two replicas in turns: exactly 
     const created = books.reduce((sum, { falco }) => sum + (falco?.created ?? 0), 0);
     assertEquals(created, identities);
   }
-  assertEquals([world.server.count(STORED), occurrencesOf(world.observations())], [
+  assertEquals([world.server.count(STORED_TYPE), occurrencesOf(world.observations())], [
     identities,
     alerts.length,
   ]);
@@ -170,7 +176,7 @@ Deno.test("500 alerts of Falco's own rules: exactly their 154 identities, every 
     await postInTurns([a, b], alerts);
     for (const { url } of [a, b]) await closedBooks(url);
   }
-  assertEquals([world.server.count(STORED), occurrencesOf(world.observations())], [154, 500]);
+  assertEquals([world.server.count(STORED_TYPE), occurrencesOf(world.observations())], [154, 500]);
 });
 
 Deno.test("a create whose answer is lost is created once and counted once", async () => {
@@ -185,7 +191,7 @@ Deno.test("a create whose answer is lost is created once and counted once", asyn
   });
   const { status, body } = await a.post("/falco/webhook", [0, 1, 2].map((index) => alert("shop", index)));
   assertEquals([status, body.created, body.deduped], [200, 3, 0]);
-  assertEquals([lost.hits, server.count(STORED)], [3, 3]);
+  assertEquals([lost.hits, server.count(STORED_TYPE)], [3, 3]);
 });
 
 Deno.test("an Observation whose namespace is missing or deleted is stored in the controller's namespace", async () => {
@@ -193,7 +199,7 @@ Deno.test("an Observation whose namespace is missing or deleted is stored in the
   await using a = await world.replica("a");
   const { status, body } = await a.post("/falco/webhook", [alert("nowhere", 1)]);
   assertEquals([status, body.created], [200, 1]);
-  assertEquals(world.server.objects(STORED, "zen-system").length, 1);
+  assertEquals(world.server.objects(STORED_TYPE, "zen-system").length, 1);
 });
 
 Deno.test("an Observation deleted by hand in its open window is created again by the next event", async () => {
@@ -206,5 +212,5 @@ Deno.test("an Observation deleted by hand in its open window is created again by
     const { body } = await a.post("/falco/webhook", [alert("shop", 1)]);
     return body.created === 1;
   });
-  assertEquals(world.server.count(STORED), 1);
+  assertEquals(world.server.count(STORED_TYPE), 1);
 });

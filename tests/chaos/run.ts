@@ -1,12 +1,12 @@
 /** One fault after another under the load of four kinds of sources, and the table of what came of it. */
 import { assert, assertEquals } from "@std/assert";
-import { table } from "../../scripts/support/table.ts";
+import { textTable } from "../../scripts/support/table.ts";
 import { isObject } from "../../src/model/json.ts";
 import type { KubeApi } from "../../src/kube/api.ts";
 import { OBSERVATIONS } from "../../src/store/mod.ts";
 import { eventually } from "../support/eventually.ts";
 import type { Fleet } from "./fleet.ts";
-import { inForm, say } from "./form.ts";
+import { inForm, printLine } from "./form.ts";
 import { ChaosLoad, type Kind, KINDS, type Result } from "./load.ts";
 
 /** Something that breaks, and is whole again when `strike` has resolved. */
@@ -54,7 +54,7 @@ export async function underFault(
   const results = await load.results();
   await fault.restore?.();
   await fleet.closed();
-  say(`${fault.name}: ${load.refused} requests refused with 503, ${load.unanswered} unanswered`);
+  printLine(`${fault.name}: ${load.refused} requests refused with 503, ${load.unanswered} unanswered`);
   return results.map((result) => ({ fault: fault.name, healedMs: healed[result.kind], ...result }));
 }
 
@@ -102,7 +102,9 @@ export function judge(title: string, rows: readonly RunRow[]): void {
     String(doubled),
     (healedMs / 1_000).toFixed(1),
   ]);
-  say(`\n${title}\n${table(["fault", "source", "accepted", "lost", "doubled", "healed s"], cells)}`);
+  printLine(
+    `\n${title}\n${textTable(["fault", "source", "accepted", "lost", "doubled", "healed s"], cells)}`,
+  );
   for (const { fault, kind, accepted, lost, doubled } of rows) {
     assert(accepted > 0, `${fault}: nothing of ${kind} was brought in`);
     assertEquals([lost, doubled], [0, 0], `${fault}: ${kind} lost and doubled`);

@@ -6,10 +6,10 @@ import { assert, assertEquals } from "@std/assert";
 import { linesOf } from "../../scripts/support/lines.ts";
 import { alert } from "../support/alerts.ts";
 import { closedBooks } from "../support/books.ts";
-import { type DevWorld, startDevWorld, STORED } from "../support/dev_world.ts";
+import { type DevWorld, startDevWorld, STORED_TYPE } from "../support/dev_world.ts";
 import { changeReports, VULNERABILITY_REPORTS } from "../support/reports.ts";
 import { eventually } from "../support/eventually.ts";
-import { pause, say } from "./form.ts";
+import { pause, printLine } from "./form.ts";
 
 const MINUTES = Number(Deno.env.get("ZEN_SOAK_MINUTES") ?? "5");
 const SAMPLES = Math.max(10, Math.round(MINUTES * 4));
@@ -137,12 +137,12 @@ Deno.test(`${MINUTES} minutes of load: the heap after a full collection does not
   assertEquals(falco?.failed, 0);
   const warm = samples.filter(({ atSeconds }) => atSeconds >= WARM_UP_SHARE * MINUTES * 60);
   const slope = slopeOf(warm) * 3_600;
-  say(
+  printLine(
     `soak of ${MINUTES} min: ${sent.alerts} alerts, ${sent.changes} report changes, ${sent.scrapes} scrapes, ` +
-      `${world.server.count(STORED)} stored at the end`,
+      `${world.server.count(STORED_TYPE)} stored at the end`,
   );
-  say(`heap after gc(), MiB: ${samples.map(({ heapMib }) => heapMib.toFixed(1)).join(" ")}`);
-  say(
+  printLine(`heap after gc(), MiB: ${samples.map(({ heapMib }) => heapMib.toFixed(1)).join(" ")}`);
+  printLine(
     `slope after the warm-up: ${slope.toFixed(1)} MiB/h (at most ${MAX_SLOPE_MIB_PER_HOUR}); RSS at the end ${
       samples.at(-1)?.rssMib.toFixed(0)
     } MiB`,

@@ -6,7 +6,7 @@ import { judgeAdmission, readReview } from "../../src/http/admission_judge.ts";
 import { isObject, type Json, type JsonObject } from "../../src/model/json.ts";
 import { ensureTool } from "../../scripts/tools.ts";
 import { admissionHandler } from "../support/admission.ts";
-import { applyObject, at, CHART, one, pathOf, renderChart, type Rendered } from "../support/chart.ts";
+import { applyObject, CHART, one, pathOf, renderChart, type Rendered, valueIn } from "../support/chart.ts";
 import type { CertKey } from "../support/certs.ts";
 import type { ClusterAnswer, RealCluster } from "../support/cluster.ts";
 import { startEnvtest } from "../support/envtest.ts";
@@ -310,7 +310,7 @@ Deno.test("the policy refuses everyone but zen-watcher and restorers, with reaso
   });
   for (const object of policyOf(objects).filter(({ kind }) => kind === "ValidatingAdmissionPolicy")) {
     const policy = await cluster.expect("GET", await pathOf(cluster, object));
-    assertEquals(at(policy.body, "status", "typeChecking", "expressionWarnings"), undefined);
+    assertEquals(valueIn(policy.body, "status", "typeChecking", "expressionWarnings"), undefined);
   }
   await eventually("the bound to be in force", async () => {
     const answers = await Promise.all(
@@ -367,7 +367,7 @@ Deno.test("the webhook, and Gatekeeper's Rego over the same reviews, give the po
     const rendered = one(objects, "ValidatingWebhookConfiguration");
     const [webhook] = Array.isArray(rendered.webhooks) ? rendered.webhooks : [];
     assert(isObject(webhook) && isObject(webhook.clientConfig));
-    assertEquals(at(webhook, "clientConfig", "service", "path"), ADMISSION_PATH);
+    assertEquals(valueIn(webhook, "clientConfig", "service", "path"), ADMISSION_PATH);
     const reachable = (name: string, path: string, more: JsonObject = {}): JsonObject => ({
       ...webhook,
       name,
@@ -521,7 +521,7 @@ function serveReviews({ authority }: RealCluster, reviews: JsonObject[]) {
     const review: unknown = await c.req.json();
     assert(isObject(review));
     reviews.push(review);
-    const response = { uid: at(review, "request", "uid") ?? "", allowed: true };
+    const response = { uid: valueIn(review, "request", "uid") ?? "", allowed: true };
     return c.json({ apiVersion: "admission.k8s.io/v1", kind: "AdmissionReview", response });
   });
   const { certPem, keyPem } = authority.issue({
@@ -559,7 +559,7 @@ async function regoVerdicts(reviews: readonly JsonObject[], writers: string[]): 
     }).output();
     const decoder = new TextDecoder();
     assert(success, decoder.decode(stderr) + decoder.decode(stdout));
-    const value = at(JSON.parse(decoder.decode(stdout)), "result", 0, "expressions", 0, "value");
+    const value = valueIn(JSON.parse(decoder.decode(stdout)), "result", 0, "expressions", 0, "value");
     assert(Array.isArray(value));
     // Gatekeeper tells every violation, the webhook the first.
     return value.map((messages) => Array.isArray(messages) ? messages.slice(0, 1) : messages);

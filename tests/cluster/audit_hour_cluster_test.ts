@@ -5,12 +5,12 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { type Controller, startController } from "../../scripts/support/controller.ts";
-import { table } from "../../scripts/support/table.ts";
+import { textTable } from "../../scripts/support/table.ts";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
-import { pause, say } from "../chaos/form.ts";
+import { pause, printLine } from "../chaos/form.ts";
 import { AuditLog, judged } from "../support/audit_log.ts";
 import { closedBooks } from "../support/books.ts";
-import { at } from "../support/chart.ts";
+import { valueIn } from "../support/chart.ts";
 import type { Credentials } from "../support/cluster.ts";
 import { choosePorts } from "../support/control_plane.ts";
 import { readPage } from "../support/docs.ts";
@@ -331,7 +331,7 @@ async function storedSince(cluster: Envtest, since: number): Promise<Stored[]> {
     const { spec, status } = observation;
     if (!isObject(spec) || spec.source !== "audit" || !isObject(spec.details)) return [];
     const { user, verb, requestURI, auditID } = spec.details;
-    if (Date.parse(String(at(status, "lastSeenAt") ?? spec.detectedAt)) < since) return [];
+    if (Date.parse(String(valueIn(status, "lastSeenAt") ?? spec.detectedAt)) < since) return [];
     const rule = String(spec.eventType);
     const subresource = spec.details.subresource === undefined ? "" : `/${spec.details.subresource}`;
     const plural = /\/(?:api\/v1|apis\/[^/]+\/[^/]+)\/(?:namespaces\/[^/]+\/)?([^/]+)/.exec(
@@ -343,7 +343,7 @@ async function storedSince(cluster: Envtest, since: number): Promise<Stored[]> {
       rule,
       act: `${rule} ${verb} ${plural ?? requestURI}${subresource}`,
       auditID: String(auditID),
-      occurrences: Number(at(status, "occurrences") ?? 1),
+      occurrences: Number(valueIn(status, "occurrences") ?? 1),
       message: String(spec.message),
     }];
   });
@@ -358,10 +358,12 @@ function printTable(
     const occurrences = group.reduce((sum, one) => sum + one.occurrences, 0);
     return [...key.split("|"), String(group.length), String(occurrences)];
   });
-  say(`${MINUTES} minutes, ${requests} audit events, ${filtered.join(", ")}`);
-  say(table(["WHOSE", "RULE", "OBSERVATIONS", "OCCURRENCES"], rows));
+  printLine(`${MINUTES} minutes, ${requests} audit events, ${filtered.join(", ")}`);
+  printLine(textTable(["WHOSE", "RULE", "OBSERVATIONS", "OCCURRENCES"], rows));
   const ordinary = stored.filter(({ actor }) => actor === ORDINARY);
-  say(ordinary.map(({ act, occurrences, message }) => `${act} (${occurrences}): ${message}`).join("\n"));
+  printLine(
+    ordinary.map(({ act, occurrences, message }) => `${act} (${occurrences}): ${message}`).join("\n"),
+  );
 }
 
 /** Requests of the ReplicaSet controller that the quota refused. */

@@ -8,7 +8,6 @@ import { readSettings } from "../../src/settings.ts";
 import { rbacRules } from "../../src/sources/rbac.ts";
 import {
   applyObject,
-  at,
   CHART,
   environmentOf,
   helm,
@@ -16,6 +15,7 @@ import {
   renderChart,
   type Rendered,
   type RenderOptions,
+  valueIn,
 } from "../support/chart.ts";
 import { startTestApp } from "../support/app.ts";
 import { startEnvtest } from "../support/envtest.ts";
@@ -190,7 +190,7 @@ Deno.test("Helm install, upgrade and uninstall: token and certificate stay, NOTE
     return { webhook: webhook.body.data, tls: tls.body.data };
   };
   const before = await secrets();
-  const token = atob(String(at(before.webhook, "token")));
+  const token = atob(String(valueIn(before.webhook, "token")));
   assertMatch(token, /^[A-Za-z0-9]{40}$/);
   const observation = await createObservation(`system:serviceaccount:${namespace}:lived`, namespace);
   const upgraded = await helm(["upgrade", ...release, "--set", "replicaCount=3"]);
@@ -208,7 +208,7 @@ Deno.test("Helm install, upgrade and uninstall: token and certificate stay, NOTE
   assertMatch(server, /^https:\/\/10\.[0-9.]+:8443\/audit\/webhook$/);
   assertEquals(trust, {
     "tls-server-name": `lived.${namespace}.svc`,
-    "certificate-authority-data": String(at(before.tls, "ca.crt")),
+    "certificate-authority-data": String(valueIn(before.tls, "ca.crt")),
   });
   assertEquals(config.users[0].user, { token });
 
@@ -270,7 +270,7 @@ Deno.test("every command of the notes can be pasted and shows something, helm te
   assertEquals(nodes.ran, [`${name}-rights`]);
 
   const role = `/apis/rbac.authorization.k8s.io/v1/namespaces/${namespace}/roles/${name}`;
-  const rules = at((await cluster.expect("GET", role)).body, "rules");
+  const rules = valueIn((await cluster.expect("GET", role)).body, "rules");
   assert(Array.isArray(rules) && rules.length > 1);
   const fewer = { body: { rules: rules.slice(1) }, contentType: "application/merge-patch+json" };
   await cluster.expect("PATCH", role, fewer);
@@ -284,7 +284,7 @@ Deno.test("every command of the notes can be pasted and shows something, helm te
 
 Deno.test("the autoscaler never goes below replicaCount", async () => {
   const objects = await renderChart({ values: { replicaCount: 4, autoscaling: { enabled: true } } });
-  assertEquals(at(one(objects, "HorizontalPodAutoscaler"), "spec", "minReplicas"), 4);
+  assertEquals(valueIn(one(objects, "HorizontalPodAutoscaler"), "spec", "minReplicas"), 4);
   for (const values of [{ replicaCount: 6 }, { autoscaling: { minReplicas: 6 } }]) {
     const autoscaling = { enabled: true, ...values.autoscaling };
     const { message } = await assertRejects(() => renderChart({ values: { ...values, autoscaling } }), Error);
@@ -298,7 +298,7 @@ Deno.test("an upgrade that turns the autoscaler on keeps the replicas there are"
   const release = ["scaled", CHART, ...common, "--set", "fullnameOverride=scaled,crds.enabled=false"];
   await helm(["install", ...release, "--create-namespace"]);
   const path = "/apis/apps/v1/namespaces/scaled/deployments/scaled";
-  const replicas = async () => at((await cluster.expect("GET", path)).body, "spec", "replicas");
+  const replicas = async () => valueIn((await cluster.expect("GET", path)).body, "spec", "replicas");
   assertEquals(await replicas(), 2);
   const scale = { body: { spec: { replicas: 4 } }, contentType: "application/merge-patch+json" };
   await cluster.expect("PATCH", path, scale);
@@ -325,11 +325,11 @@ Deno.test("an upgrade that turns the autoscaler on is refused where it would sto
     /autoscaling\.maxReplicas 5 is below the 8 replicas that run.*: set it to 8 or more/,
   );
   await upgrade(8);
-  assertEquals(at((await cluster.expect("GET", path)).body, "spec", "replicas"), 8);
+  assertEquals(valueIn((await cluster.expect("GET", path)).body, "spec", "replicas"), 8);
   // Once it is on, a smaller maximum is the operator's decision.
   await upgrade(5);
   const hpa = "/apis/autoscaling/v2/namespaces/crowded/horizontalpodautoscalers/crowded";
-  assertEquals(at((await cluster.expect("GET", hpa)).body, "spec", "maxReplicas"), 5);
+  assertEquals(valueIn((await cluster.expect("GET", hpa)).body, "spec", "maxReplicas"), 5);
   await helm(["uninstall", "crowded", ...common]);
 });
 
@@ -338,7 +338,7 @@ Deno.test("service.keep keeps the Service and its address for the next release; 
   const release = ["stays", CHART, ...common, "--set", "fullnameOverride=stays,crds.enabled=false"];
   const service = "/api/v1/namespaces/stays/services/stays";
   const lease = "/apis/coordination.k8s.io/v1/namespaces/stays/leases/zen-watcher-leader-election";
-  const address = async () => at((await cluster.expect("GET", service)).body, "spec", "clusterIP");
+  const address = async () => valueIn((await cluster.expect("GET", service)).body, "spec", "clusterIP");
   await helm(["install", ...release, "--create-namespace", "--set", "service.keep=true"]);
   const before = await address();
   const held = {
@@ -347,7 +347,7 @@ Deno.test("service.keep keeps the Service and its address for the next release; 
   await cluster.expect("PATCH", lease, { body: held, contentType: "application/merge-patch+json" });
   await helm(["upgrade", ...release, "--set", "service.keep=true,replicaCount=3"]);
   assertEquals(
-    at((await cluster.expect("GET", lease)).body, "spec"),
+    valueIn((await cluster.expect("GET", lease)).body, "spec"),
     held.spec,
     "an upgrade leaves the leader",
   );
@@ -367,7 +367,7 @@ Deno.test("a Lease that zen-watcher created itself is in no release's way", asyn
   await cluster.expect("POST", leases, { body });
   await helm(["install", "leased", CHART, ...common, "--set", "crds.enabled=false"]);
   const { body: kept } = await cluster.expect("GET", `${leases}/zen-watcher-leader-election`);
-  assertEquals(at(kept, "spec", "holderIdentity"), "older");
+  assertEquals(valueIn(kept, "spec", "holderIdentity"), "older");
   await helm(["uninstall", "leased", ...common]);
 });
 
@@ -477,7 +477,7 @@ Deno.test("values are set where they belong, and their defaults are those of the
   for (const [values, kind, path, before, after] of PLACES) {
     const where = `${kind} ${path.join(".")}`;
     const found = async (given: JsonObject) =>
-      at((await renderChart({ values: given })).find((each) => each.kind === kind), ...path);
+      valueIn((await renderChart({ values: given })).find((each) => each.kind === kind), ...path);
     assertEquals(await found({}), before, where);
     assertEquals(await found(values), after, where);
   }
@@ -498,8 +498,8 @@ function probe(path: string, times: JsonObject): JsonObject {
 Deno.test("on OpenShift the cluster chooses user and groups", async () => {
   const context = async (apiVersions: readonly string[]) => {
     const objects = await renderChart({ apiVersions });
-    const pod = at(one(objects, "Pod"), "spec", "securityContext");
-    const template = at(one(objects, "Deployment"), "spec", "template", "spec", "securityContext");
+    const pod = valueIn(one(objects, "Pod"), "spec", "securityContext");
+    const template = valueIn(one(objects, "Deployment"), "spec", "template", "spec", "securityContext");
     assertEquals(pod, template);
     return template;
   };
@@ -523,15 +523,15 @@ Deno.test("alerts are those of the file, less the disabled ones, with the labels
     const values = {
       prometheusRule: { enabled: true, runbookUrl: "https://runbooks.test", ...prometheusRule },
     };
-    return at(one(await renderChart({ values }), "PrometheusRule"), "spec");
+    return valueIn(one(await renderChart({ values }), "PrometheusRule"), "spec");
   };
   assertEquals(await rendered({}), file);
   const rules = (groups: Json | undefined) =>
-    (Array.isArray(groups) ? groups : []).flatMap((group) => at(group, "rules") ?? []).flat().filter(
+    (Array.isArray(groups) ? groups : []).flatMap((group) => valueIn(group, "rules") ?? []).flat().filter(
       isObject,
     );
   const less = rules(
-    at(
+    valueIn(
       await rendered({ disabledAlerts: ["ZenWatcherDown"], alertLabels: { team: "sec", severity: "none" } }),
       "groups",
     ),
@@ -587,7 +587,7 @@ Deno.test("extraObjects are rendered as templates, and the image has the registr
   assertEquals(one(objects, "ConfigMap", "one").data, { of: "zen-watcher" });
   one(objects, "ConfigMap", "zen-watcher-two");
   const image = async (values: JsonObject) =>
-    at(
+    valueIn(
       one(await renderChart({ values }), "Deployment"),
       "spec",
       "template",
@@ -619,7 +619,7 @@ Deno.test("CRDs applied by hand are in Helm's way until the release takes them o
   assertMatch(error.message, /exists and cannot be imported into the current release/);
   await helm([...install, "--take-ownership"]);
   const { metadata } = (await cluster.expect("GET", path)).body;
-  assertEquals(at(metadata, "annotations", "meta.helm.sh/release-name"), "byhand");
+  assertEquals(valueIn(metadata, "annotations", "meta.helm.sh/release-name"), "byhand");
   await helm(["uninstall", "byhand", "--namespace", "byhand", "--kubeconfig", cluster.kubeconfigPath]);
 });
 
@@ -694,7 +694,7 @@ Deno.test("labels are on every object and on the Pods, once, and never instead o
   assertObjectMatch(labels("ServiceMonitor"), { ...own, release: "prometheus", team: "sec" });
   assertObjectMatch(labels("PrometheusRule"), { ...own, release: "prometheus" });
   assertObjectMatch(labels("Pod"), { release: "mine", "app.kubernetes.io/name": "zen-watcher-test" });
-  const template = at(one(objects, "Deployment"), "spec", "template", "metadata", "labels");
+  const template = valueIn(one(objects, "Deployment"), "spec", "template", "metadata", "labels");
   assertEquals(template, { ...own, release: "mine", team: "pods" });
   for (const { kind, metadata } of objects) {
     assert(isObject(metadata.labels) && metadata.labels.release, `${kind} ${metadata.name}`);
@@ -705,8 +705,11 @@ Deno.test("a rollout finds a place on as many nodes as there are replicas", asyn
   for (const file of VALUES_FILES) {
     await t.step(file, async () => {
       const deployment = one(await renderChart({ valuesFiles: [file] }), "Deployment");
-      assertEquals(at(deployment, "spec", "strategy", "rollingUpdate"), { maxSurge: 1, maxUnavailable: 0 });
-      const apart = at(deployment, "spec", "template", "spec", "affinity", "podAntiAffinity");
+      assertEquals(valueIn(deployment, "spec", "strategy", "rollingUpdate"), {
+        maxSurge: 1,
+        maxUnavailable: 0,
+      });
+      const apart = valueIn(deployment, "spec", "template", "spec", "affinity", "podAntiAffinity");
       assert(isObject(apart) && !("requiredDuringSchedulingIgnoredDuringExecution" in apart), file);
     });
   }
@@ -751,7 +754,7 @@ Deno.test("users: view reads the four kinds, edit and admin get no more, configu
   const objects = await renderChart();
   const aggregated = (to: string) =>
     objects.filter(({ metadata }) =>
-      at(metadata, "labels", `rbac.authorization.k8s.io/aggregate-to-${to}`) === "true"
+      valueIn(metadata, "labels", `rbac.authorization.k8s.io/aggregate-to-${to}`) === "true"
     );
   assertEquals(aggregated("view").map(({ metadata }) => metadata.name), ["zen-watcher-view"]);
   // Kubernetes' own edit and admin take in view, and so reading.
@@ -840,7 +843,7 @@ async function can(user: string, verb: string, resourcePath: string): Promise<bo
   const { body } = await cluster.expect("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", {
     body: { spec: { user, resourceAttributes } },
   });
-  return at(body, "status", "allowed") === true;
+  return valueIn(body, "status", "allowed") === true;
 }
 
 /** Namespaces, definitions and accounts before what needs them. */
@@ -852,7 +855,7 @@ function inOrder(objects: readonly Rendered[]): Rendered[] {
 
 /** The Pod as the Deployment's controller would create it. */
 async function dryRunPod(objects: readonly Rendered[], namespace: string): Promise<void> {
-  const template = at(one(objects, "Deployment"), "spec", "template");
+  const template = valueIn(one(objects, "Deployment"), "spec", "template");
   assert(isObject(template) && isObject(template.spec));
   const account = String(template.spec.serviceAccountName);
   await cluster.ask("POST", `/api/v1/namespaces/${namespace}/serviceaccounts`, {
@@ -869,8 +872,8 @@ async function dryRunPod(objects: readonly Rendered[], namespace: string): Promi
 
 /** What Gatekeeper makes of a ConstraintTemplate. */
 async function serveConstraint(template: Rendered): Promise<void> {
-  const kind = String(at(template, "spec", "crd", "spec", "names", "kind"));
-  const parameters = at(template, "spec", "crd", "spec", "validation", "openAPIV3Schema") ?? {};
+  const kind = String(valueIn(template, "spec", "crd", "spec", "names", "kind"));
+  const parameters = valueIn(template, "spec", "crd", "spec", "validation", "openAPIV3Schema") ?? {};
   const text: JsonObject = { type: "string" };
   const schema: JsonObject = {
     type: "object",

@@ -4,10 +4,10 @@
  */
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { dirname } from "node:path";
-import { run } from "../../scripts/support/run.ts";
+import { exec } from "../../scripts/support/run.ts";
 import { ensureTool } from "../../scripts/tools.ts";
 import type { JsonObject } from "../../src/model/json.ts";
-import { at } from "../support/chart.ts";
+import { valueIn } from "../support/chart.ts";
 import { type Block, readPage, ROOT } from "../support/docs.ts";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
@@ -47,11 +47,11 @@ Deno.test({
     };
     const secret = async (name: string, key: string) => {
       const { body } = await cluster.expect("GET", `/api/v1/namespaces/zen-system/secrets/${name}`);
-      return atob(String(at(body, "data", key)));
+      return atob(String(valueIn(body, "data", key)));
     };
     const environment = async (name: string) => {
       const path = "/apis/apps/v1/namespaces/zen-system/deployments/zen-watcher";
-      const list = at(
+      const list = valueIn(
         (await cluster.expect("GET", path)).body,
         "spec",
         "template",
@@ -61,12 +61,12 @@ Deno.test({
         "env",
       );
       return (Array.isArray(list) ? list : []).map((each) =>
-        at(each, "name") === name ? at(each, "value") : null
+        valueIn(each, "name") === name ? valueIn(each, "value") : null
       )
         .find((value) => value !== null);
     };
     const stored = async () =>
-      (await listAll(cluster, OBSERVATIONS)).map(({ metadata }) => at(metadata, "name")).sort();
+      (await listAll(cluster, OBSERVATIONS)).map(({ metadata }) => valueIn(metadata, "name")).sort();
     const store = async (user: string, namespace: string, name: string) => {
       const body = observation(name);
       await eventually(`${user} to be admitted`, async () => {
@@ -162,13 +162,13 @@ Deno.test({
 
 /** The chart as it was before the last commit that changed it; undefined where the history does not reach so far. */
 async function chartBefore(): Promise<string | undefined> {
-  const commits = await run("git", ["-C", ROOT, "rev-list", "-n", "2", "HEAD", "--", "helm/zen-watcher"])
+  const commits = await exec("git", ["-C", ROOT, "rev-list", "-n", "2", "HEAD", "--", "helm/zen-watcher"])
     .catch(() => "");
   const [, commit] = commits.trim().split("\n");
   if (commit === undefined) return undefined;
   const folder = await Deno.makeTempDir({ prefix: "zen-chart-before-" });
   Deno.test.afterAll(() => Deno.remove(folder, { recursive: true }));
-  await run("bash", ["-c", `git -C '${ROOT}' archive ${commit} helm/zen-watcher | tar -xC '${folder}'`]);
+  await exec("bash", ["-c", `git -C '${ROOT}' archive ${commit} helm/zen-watcher | tar -xC '${folder}'`]);
   return `${folder}/helm/zen-watcher`;
 }
 

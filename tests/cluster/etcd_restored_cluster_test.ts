@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 import { ensureBinaries } from "../../scripts/envtest/build.ts";
 import { alert } from "../support/alerts.ts";
 import { startTestApp } from "../support/app.ts";
-import { at } from "../support/chart.ts";
+import { valueIn } from "../support/chart.ts";
 import { readPage } from "../support/docs.ts";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
@@ -54,7 +54,7 @@ async function restoreUnderLoad(restore: string): Promise<void> {
   assertMatch(await shell.run(SAVE), /etcd\.db/);
   await using app = await startTestApp({ server: connectionTo(cluster, installed), env });
   const names = async () =>
-    (await listAll(cluster, OBSERVATIONS)).map(({ metadata }) => String(at(metadata, "name"))).sort();
+    (await listAll(cluster, OBSERVATIONS)).map(({ metadata }) => String(valueIn(metadata, "name"))).sort();
   for (let index = 0; index < 50; index++) {
     assertEquals((await app.post("/falco/webhook", alert("shop", index))).status, 200);
   }

@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { bundle } from "../../scripts/bundle.ts";
 import type { Controller } from "../../scripts/support/controller.ts";
 import { ensureTool } from "../../scripts/tools.ts";
-import { at } from "../support/chart.ts";
+import { valueIn } from "../support/chart.ts";
 import { type Block, readPage, ROOT } from "../support/docs.ts";
 import { type Envtest, startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
@@ -103,7 +103,7 @@ class Walk implements AsyncDisposable {
 
   async #serviceAddress(): Promise<string> {
     const { body } = await this.#cluster.expect("GET", `/api/v1/namespaces/${NAMESPACE}/services/${NAME}`);
-    return String(at(body, "spec", "clusterIP"));
+    return String(valueIn(body, "spec", "clusterIP"));
   }
 
   async #schedule(): Promise<Controller> {
@@ -154,7 +154,7 @@ class Walk implements AsyncDisposable {
         },
       },
     );
-    return at(body, "status", "allowed") === true;
+    return valueIn(body, "status", "allowed") === true;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -5,7 +5,7 @@ import { parseAllDocuments } from "yaml";
 import { podPermissions } from "../../scripts/support/permissions.ts";
 import { EXPORT_FOLDER } from "../../src/cli/read/export_file.ts";
 import { isObject, type Json, type JsonObject } from "../../src/model/json.ts";
-import { applyObject, at, one, type Rendered } from "../support/chart.ts";
+import { applyObject, one, type Rendered, valueIn } from "../support/chart.ts";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { ensureNamespaces } from "../support/objects.ts";
@@ -24,7 +24,7 @@ Deno.test("the CronJob's account may get and list findings and nothing else, and
   const text = await Deno.readTextFile(new URL("../../examples/history/cronjob.yaml", import.meta.url));
   const objects: Rendered[] = parseAllDocuments(text).map((document) => document.toJS());
   for (const object of objects) assertEquals(await applyObject(cluster, object), [], object.kind);
-  const template = at(one(objects, "CronJob"), "spec", "jobTemplate", "spec", "template");
+  const template = valueIn(one(objects, "CronJob"), "spec", "jobTemplate", "spec", "template");
   assert(isObject(template));
   // As the Job's controller would create it: the namespace enforces PSS restricted.
   const pod = await cluster.expect("POST", `/api/v1/namespaces/${NAMESPACE}/pods?dryRun=All`, {
@@ -35,7 +35,7 @@ Deno.test("the CronJob's account may get and list findings and nothing else, and
   const allowed = async (verb: string, group: string, resource: string) => {
     const body = { spec: { user: USER, resourceAttributes: { verb, group, resource } } };
     const review = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
-    return at((await cluster.expect("POST", review, { body })).body, "status", "allowed") === true;
+    return valueIn((await cluster.expect("POST", review, { body })).body, "status", "allowed") === true;
   };
   await eventually("the rights to count", () => allowed("list", "zen.kube-zen.io", "observations"));
   const kinds: readonly [string, string][] = [
@@ -74,15 +74,15 @@ Deno.test("the CronJob's account may get and list findings and nothing else, and
   ) {
     await Deno.writeTextFile(join(account, name), content);
   }
-  const container = at(template, "spec", "containers", 0);
-  assertEquals(at(container, "volumeMounts", 0, "mountPath"), EXPORT_FOLDER);
+  const container = valueIn(template, "spec", "containers", 0);
+  assertEquals(valueIn(container, "volumeMounts", 0, "mountPath"), EXPORT_FOLDER);
   const { hostname, port } = new URL(cluster.url);
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
       "run",
       ...podPermissions([account]).map((permission) => permission.replace(EXPORT_FOLDER, volume)),
       MAIN,
-      ...texts(at(container, "args")).map((word) => word === EXPORT_FOLDER ? volume : word),
+      ...texts(valueIn(container, "args")).map((word) => word === EXPORT_FOLDER ? volume : word),
     ],
     env: {
       KUBERNETES_SERVICE_HOST: hostname,

@@ -7,7 +7,7 @@ import { startDevCluster } from "../../src/devcluster/mod.ts";
 import { fixedConnection } from "../../src/kube/api.ts";
 import { createKubeClient } from "../../src/kube/client.ts";
 import { startTestApp } from "../support/app.ts";
-import { at, CHART, one, renderChart } from "../support/chart.ts";
+import { CHART, one, renderChart, valueIn } from "../support/chart.ts";
 import { eventually } from "../support/eventually.ts";
 import { promtool, startPrometheus } from "../support/prometheus.ts";
 
@@ -28,11 +28,11 @@ Deno.test("promtool accepts the rules, and each alert fires when it should and o
 Deno.test("prometheusRule.slaDays moves the SLA, to ages alone that the program counts by", async () => {
   const slaRule = async (slaDays: JsonObject) => {
     const rendered = await renderChart({ values: { prometheusRule: { enabled: true, slaDays } } });
-    const groups = at(one(rendered, "PrometheusRule"), "spec", "groups");
-    const rules = (Array.isArray(groups) ? groups : []).flatMap((group) => at(group, "rules") ?? []);
-    const found = rules.filter((rule) => at(rule, "record") === "zen_watcher:findings_over_sla:max");
+    const groups = valueIn(one(rendered, "PrometheusRule"), "spec", "groups");
+    const rules = (Array.isArray(groups) ? groups : []).flatMap((group) => valueIn(group, "rules") ?? []);
+    const found = rules.filter((rule) => valueIn(rule, "record") === "zen_watcher:findings_over_sla:max");
     assertEquals(found.length, 1);
-    return String(at(found[0], "expr"));
+    return String(valueIn(found[0], "expr"));
   };
   const days = (expr: string) =>
     [...expr.matchAll(/severity="(\w+)", older_than_days="(\d+)"/g)].map(([, ...each]) => each);

@@ -15,7 +15,7 @@ import { isObject, type JsonObject } from "../../src/model/json.ts";
 import type { KubeClient } from "../../src/kube/client.ts";
 import { readSettings } from "../../src/settings.ts";
 import { closedBooks, statusOf } from "../support/books.ts";
-import { applyObject, at, one, pathOf, type Rendered } from "../support/chart.ts";
+import { applyObject, one, pathOf, type Rendered, valueIn } from "../support/chart.ts";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { FOR_SAMPLES, installChart } from "../support/installed.ts";
@@ -54,8 +54,8 @@ Deno.test("under the chart's ServiceAccount six sources and two more by configur
   }, { timeoutMs: 90_000 });
   await closedBooks(controller.url);
   await eventually("the repeats to be counted in status", async () => {
-    const falco = (await observations()).filter((each) => at(each, "spec", "source") === "falco");
-    return falco.every((each) => Number(at(each, "status", "occurrences")) >= 2);
+    const falco = (await observations()).filter((each) => valueIn(each, "spec", "source") === "falco");
+    return falco.every((each) => Number(valueIn(each, "status", "occurrences")) >= 2);
   });
   assertEquals(await forbidden(controller), [], "nothing was refused");
   await eventually("the lease to be held", async () => {
@@ -81,7 +81,7 @@ Deno.test("check --rbac finds nothing missing, and names each rule that is taken
   for (const role of roles) {
     for (const rule of rulesOf(role)) {
       // What an ObservationMapping reads is known by its kind alone.
-      if (at(rule, "apiGroups", 0) === "cert-manager.io") continue;
+      if (valueIn(rule, "apiGroups", 0) === "cert-manager.io") continue;
       await replaceRules(role, rulesOf(role).filter((each) => each !== rule));
       const wanted = accesses(role, rule);
       await eventually(`${wanted[0]} to be missed`, async () => {
@@ -102,7 +102,10 @@ Deno.test("what may not be read is a state, not a failure, and is read once it m
     (each.kind === "ClusterRole" || (each.kind === "Role" && each.metadata.namespace !== NAMESPACE))
   );
   for (const role of roles) {
-    await replaceRules(role, rulesOf(role).filter((rule) => at(rule, "apiGroups", 0) === "zen.kube-zen.io"));
+    await replaceRules(
+      role,
+      rulesOf(role).filter((rule) => valueIn(rule, "apiGroups", 0) === "zen.kube-zen.io"),
+    );
   }
   using api = transportTo(cluster, { token });
   await eventually("the rules to be gone", async () => (await missing(api)).length > 30);
@@ -141,7 +144,7 @@ async function forbidden(controller: Controller): Promise<string[]> {
 
 async function states(controller: Controller, names: readonly string[]): Promise<unknown[]> {
   const { sources } = await statusOf(controller.url);
-  return names.map((name) => at(sources, name, "state"));
+  return names.map((name) => valueIn(sources, name, "state"));
 }
 
 function rulesOf(role: Rendered): JsonObject[] {

@@ -11,7 +11,7 @@ import { EXPORT_FOLDER } from "../../src/cli/read/export_file.ts";
 import { IMAGE_ENV, podPermissions, V8_FLAGS } from "../../scripts/support/permissions.ts";
 import expected from "../../scripts/samples/expected.json" with { type: "json" };
 import { SETTINGS } from "../../src/settings.ts";
-import { applyObject, at, one } from "../support/chart.ts";
+import { applyObject, one, valueIn } from "../support/chart.ts";
 import { closedBooks, statusOf } from "../support/books.ts";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
@@ -172,7 +172,7 @@ async function live(controller: Controller): Promise<void> {
   await applyObject(cluster, filters);
   await eventually(
     "the lease to be held",
-    async () => at((await statusOf(controller.url)).leader, "isLeader") === true,
+    async () => valueIn((await statusOf(controller.url)).leader, "isLeader") === true,
   );
   for (
     const url of [`${controller.url}/ready`, `${controller.url}/health`, `${controller.metricsUrl}/metrics`]
@@ -189,7 +189,9 @@ async function live(controller: Controller): Promise<void> {
 
 /** So that a second day begins with nothing stored, as the first did. */
 async function forget(): Promise<void> {
-  const namespaces = (await listAll(cluster, OBSERVATIONS)).map((each) => at(each, "metadata", "namespace"));
+  const namespaces = (await listAll(cluster, OBSERVATIONS)).map((each) =>
+    valueIn(each, "metadata", "namespace")
+  );
   for (const name of new Set(namespaces)) {
     await cluster.expect("DELETE", `/apis/zen.kube-zen.io/v1/namespaces/${name}/observations`);
   }

@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { alert } from "../support/alerts.ts";
 import { startTestApp } from "../support/app.ts";
-import { at } from "../support/chart.ts";
+import { valueIn } from "../support/chart.ts";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { installChart, UNFILTERED } from "../support/installed.ts";
@@ -52,14 +52,16 @@ Deno.test("alerts for namespaces with a quota of 0 and a denying policy are stor
   await using app = await startTestApp({ server: connectionTo(cluster, installed), env });
   const storedFor = async (namespace: string) =>
     (await listAll(cluster, OBSERVATIONS)).filter(({ spec }) =>
-      at(spec, "resource", "namespace") === namespace
+      valueIn(spec, "resource", "namespace") === namespace
     );
   let probe = 0;
   for (const namespace of ["shop", "pay"]) {
     await eventually(`${namespace} to refuse`, async () => {
       const { status, body } = await app.post("/falco/webhook", alert(namespace, 1_000 + probe++));
       assertEquals([status, body.error], [200, undefined]);
-      return (await storedFor(namespace)).some(({ metadata }) => at(metadata, "namespace") === NAMESPACE);
+      return (await storedFor(namespace)).some(({ metadata }) =>
+        valueIn(metadata, "namespace") === NAMESPACE
+      );
     }, { timeoutMs: 60_000 });
   }
 
@@ -73,9 +75,9 @@ Deno.test("alerts for namespaces with a quota of 0 and a denying policy are stor
   for (const namespace of ["shop", "pay"]) {
     const names = new Set<unknown>();
     for (const { metadata } of await storedFor(namespace)) {
-      names.add(at(metadata, "name"));
-      if (at(metadata, "namespace") !== NAMESPACE) continue;
-      assertEquals(at(metadata, "annotations", REFUSED_BY), namespace);
+      names.add(valueIn(metadata, "name"));
+      if (valueIn(metadata, "namespace") !== NAMESPACE) continue;
+      assertEquals(valueIn(metadata, "annotations", REFUSED_BY), namespace);
     }
     const stored = await storedFor(namespace);
     assert(stored.length >= 111, `${stored.length} stored for ${namespace}`);

@@ -8,7 +8,7 @@ import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes 
 import { join } from "node:path";
 import { parse } from "yaml";
 import { PLATFORMS } from "../../scripts/support/platform.ts";
-import { run } from "../../scripts/support/run.ts";
+import { exec } from "../../scripts/support/run.ts";
 import { ensureTool } from "../../scripts/tools.ts";
 import { VERSION } from "../../src/version.ts";
 import { serveFolder } from "../support/serve_folder.ts";
@@ -29,7 +29,7 @@ const path = `${await standIns()}:${Deno.env.get("PATH")}`;
 
 Deno.test("actionlint finds nothing in the workflows, and would find a mistake", async () => {
   const actionlint = await ensureTool("actionlint");
-  const lint = (files: readonly string[]) => run(actionlint, ["-no-color", ...files], { cwd: ROOT });
+  const lint = (files: readonly string[]) => exec(actionlint, ["-no-color", ...files], { cwd: ROOT });
   const files = [".github/workflows/release.yaml", ".github/workflows/verify.yaml"];
   assertEquals(await lint(files), "");
   const wrong = join(folder, "wrong.yaml");
@@ -75,7 +75,7 @@ Deno.test("every step of the release workflow runs, and publishes image, chart, 
   called(new RegExp(`^cosign sign --yes ghcr.io/kube-zen/charts/zen-watcher@${CHART_DIGEST}$`, "m"));
   called(/^cosign sign-blob --yes --bundle .*checksums.txt.sigstore.json .*checksums.txt$/m);
   assertEquals(JSON.parse(await Deno.readTextFile(join(workspace, "sbom.cdx.json"))).bomFormat, "CycloneDX");
-  const packed = await run("tar", ["-xzOf", `zen-watcher-${VERSION}.tgz`, "zen-watcher/values.yaml"], {
+  const packed = await exec("tar", ["-xzOf", `zen-watcher-${VERSION}.tgz`, "zen-watcher/values.yaml"], {
     cwd: workspace,
   });
   assertEquals(parse(packed).image, {
@@ -102,14 +102,14 @@ Deno.test("krew installs the plugin for every platform from the release's archiv
   const release = join(workspace, "dist/release");
   await using served = serveFolder(release);
   const script = join(workspace, "scripts/release.ts");
-  await run(Deno.execPath(), ["run", "-A", script, "pack", "--from", served.url], { cwd: workspace });
+  await exec(Deno.execPath(), ["run", "-A", script, "pack", "--from", served.url], { cwd: workspace });
   const bin = join(folder, "krew");
   await Deno.mkdir(bin);
   await Deno.symlink(await ensureTool("krew"), join(bin, "kubectl-krew"));
   const validator = await ensureTool("validate-krew-manifest");
   const validate = () =>
     // The reason comes before Go's stacks.
-    run("bash", [
+    exec("bash", [
       "-o",
       "pipefail",
       "-c",
@@ -187,7 +187,7 @@ async function runStep(
 ): Promise<Record<string, string>> {
   const output = join(folder, "output");
   await Deno.writeTextFile(output, "");
-  await run("bash", ["--noprofile", "--norc", "-eo", "pipefail", "-c", script], {
+  await exec("bash", ["--noprofile", "--norc", "-eo", "pipefail", "-c", script], {
     why: name,
     cwd: workspace,
     env: {
@@ -216,7 +216,7 @@ async function copySources(): Promise<void> {
   const list = "git ls-files --cached --others --exclude-standard -z";
   const copy = `cd '${ROOT}' && ${list} | tar --null --files-from=- -c | tar -xC '${workspace}'`;
   const git = "git init -q && git -c user.name=t -c user.email=t@t commit -q --allow-empty -m release";
-  await run("bash", ["-eo", "pipefail", "-c", `${copy}; cd '${workspace}' && ${git}`]);
+  await exec("bash", ["-eo", "pipefail", "-c", `${copy}; cd '${workspace}' && ${git}`]);
 }
 
 /** A folder of programs that write down their arguments and answer what the steps read. */

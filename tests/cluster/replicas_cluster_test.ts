@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Account } from "../../src/telemetry/metrics.ts";
 import { Fleet } from "../chaos/fleet.ts";
-import { say } from "../chaos/form.ts";
+import { printLine } from "../chaos/form.ts";
 import { RealGround } from "../chaos/ground.ts";
 import { storedIn } from "../chaos/stored.ts";
 import { alert } from "../support/alerts.ts";
@@ -11,7 +11,13 @@ import { occurrencesOf } from "../support/dev_world.ts";
 import { eventually } from "../support/eventually.ts";
 import { falcoStream } from "../support/falco_stream.ts";
 import { applyObjects, ensureNamespaces, listAll } from "../support/objects.ts";
-import { checkovResults, kubeBenchResults, policyReports, sumOf, trivyReports } from "../support/tools.ts";
+import {
+  addCounts,
+  checkovResults,
+  kubeBenchResults,
+  policyReports,
+  trivyReports,
+} from "../support/tools.ts";
 
 const OBSERVATIONS = "/apis/zen.kube-zen.io/v1/observations";
 const COUNT = 1_000;
@@ -75,7 +81,7 @@ Deno.test("a thousand repeats of one alert: one Observation, occurrences 1000, a
   assertEquals([stored.length, seen(stored)], [1, COUNT]);
   const writes = await ground.writes(0);
   const statusWrites = writes.filter(({ subresource }) => subresource === "status").length;
-  say(`${COUNT} repeats at two replicas: ${statusWrites} status writes`);
+  printLine(`${COUNT} repeats at two replicas: ${statusWrites} status writes`);
   assert(statusWrites >= 1 && statusWrites <= 36, `${statusWrites} status writes`);
 });
 
@@ -96,7 +102,7 @@ Deno.test("a stream of 10,000 alerts in bursts to two replicas in turns: exactly
   await fleet.closed();
   for (const member of members) await fleet.end(member, "SIGTERM");
   const stored = await listAll(ground.envtest, OBSERVATIONS);
-  say(`${alerts.length} alerts in ${seconds.toFixed(1)} s: ${stored.length} Observations`);
+  printLine(`${alerts.length} alerts in ${seconds.toFixed(1)} s: ${stored.length} Observations`);
   assertEquals([stored.length, occurrencesOf(stored)], [identities, alerts.length]);
 });
 
@@ -108,7 +114,7 @@ Deno.test("the same Trivy, Kyverno, kube-bench and Checkov state after three res
   await envtest.applyCrds(crds);
   const tools = await Promise.all([trivyReports(), policyReports(), kubeBenchResults(), checkovResults()]);
   await applyObjects(envtest, tools.flatMap(({ objects }) => objects));
-  const wanted = Object.values(sumOf(...tools.map((tool) => tool.wanted))).reduce((sum, n) => sum + n, 0);
+  const wanted = Object.values(addCounts(...tools.map((tool) => tool.wanted))).reduce((sum, n) => sum + n, 0);
 
   await using first = new Fleet(ground);
   const member = await first.start(0);
@@ -139,7 +145,7 @@ Deno.test("the same Trivy, Kyverno, kube-bench and Checkov state after three res
   }
   assertEquals(await ground.writes(since), []);
   assertEquals(await versionsOf(ground), versions);
-  say(`${wanted} findings read eight times over: not one written again`);
+  printLine(`${wanted} findings read eight times over: not one written again`);
 });
 
 /** The books once they have not changed for a second and a half. */

@@ -6,9 +6,9 @@ import type { KubeApi, KubeObject } from "../../src/kube/api.ts";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { ownAccount } from "../support/rights.ts";
-import { createOnce, insist, report, transportTo } from "./watching.ts";
+import { createOnce, report, transportTo } from "./watching.ts";
 import { OBSERVATIONS } from "../../src/store/observations.ts";
-import { VULNERABILITY_REPORTS } from "../support/reports.ts";
+import { insist, VULNERABILITY_REPORTS } from "../support/reports.ts";
 
 const ALERTS = 1_000;
 const REPORTS = 500;

@@ -3,7 +3,7 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { JsonObject } from "../../src/model/json.ts";
 import { alert } from "../support/alerts.ts";
 import { startTestApp } from "../support/app.ts";
-import { at, one } from "../support/chart.ts";
+import { one, valueIn } from "../support/chart.ts";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { installChart, UNFILTERED } from "../support/installed.ts";
@@ -86,7 +86,7 @@ Deno.test("restore names who may create Observations to a user with the rights w
     text,
     new RegExp(
       `Cannot restore Observation shop/${
-        at(lived[0], "metadata", "name")
+        valueIn(lived[0], "metadata", "name")
       }: .*Observations are created by zen-watcher alone`,
     ),
   );
@@ -162,14 +162,14 @@ async function feed(): Promise<void> {
   await eventually("every finding", async () => (await stored()).length === 3 + FINDINGS);
   await api.delete(VULNERABILITY_REPORTS, "statefulset-app-1-main", { namespace: "shop" });
   await eventually("what is gone to be resolved", async () => {
-    const phases = (await stored()).map(({ status }) => at(status, "phase"));
+    const phases = (await stored()).map(({ status }) => valueIn(status, "phase"));
     return phases.filter((phase) => phase === "Resolved").length === FOUND;
   });
   await eventually("one that stays to be accepted", async () => {
-    return (await stored()).some(({ status }) => at(status, "phase") === "Accepted");
+    return (await stored()).some(({ status }) => valueIn(status, "phase") === "Accepted");
   });
   await eventually("the repeats to be counted", async () => {
-    const counts = (await stored()).map(({ status }) => at(status, "occurrences"));
+    const counts = (await stored()).map(({ status }) => valueIn(status, "occurrences"));
     return counts.filter((count) => count === 2).length === 2;
   });
 }
@@ -189,7 +189,9 @@ async function stored(): Promise<JsonObject[]> {
 
 /** An Observation without what only one API server knows of it. */
 function lasting({ metadata, spec, status }: JsonObject): JsonObject {
-  const kept = ["name", "namespace", "labels", "annotations"].map((key) => [key, at(metadata, key) ?? {}]);
+  const kept = ["name", "namespace", "labels", "annotations"].map((
+    key,
+  ) => [key, valueIn(metadata, key) ?? {}]);
   return { metadata: Object.fromEntries(kept), spec: spec ?? {}, status: status ?? {} };
 }
 

@@ -14,12 +14,12 @@ import { eventually } from "../support/eventually.ts";
 import { installChart, UNFILTERED } from "../support/installed.ts";
 import { applyObjects, ensureNamespaces, listAll } from "../support/objects.ts";
 import {
+  addCounts,
   checkovResults,
   falcoAlerts,
-  fingerprintOf,
   kubeBenchResults,
   policyReports,
-  sumOf,
+  storedFingerprintOf,
   trivyReports,
 } from "../support/tools.ts";
 
@@ -67,7 +67,7 @@ Deno.test("six sources in one run on a real API server", async (t) => {
 
   const tools = await Promise.all([trivyReports(), policyReports(), kubeBenchResults(), checkovResults()]);
   const alerts = await falcoAlerts();
-  const wanted = sumOf(...tools.map((tool) => tool.wanted));
+  const wanted = addCounts(...tools.map((tool) => tool.wanted));
   await t.step(
     "CRDs installed after the start are picked up; reports, results and alerts are all stored once",
     async () => {
@@ -85,7 +85,7 @@ Deno.test("six sources in one run on a real API server", async (t) => {
       assertEquals(sorted(withoutAudit(others)), sorted(wanted));
       assertEquals(threats + internal, alerts.fingerprints.size);
       const stored = (await observations(cluster)).filter((each) => sourceOf(each) === "falco").map(
-        fingerprintOf,
+        storedFingerprintOf,
       );
       assertEquals(stored.sort(), [...alerts.fingerprints].sort());
     },
@@ -250,7 +250,9 @@ function sourceOf({ spec }: JsonObject): string {
 
 /** `source eventType` → how many. */
 function countsOf(all: readonly JsonObject[]): Record<string, number> {
-  return sumOf(...all.map(({ spec }) => isObject(spec) ? { [`${spec.source} ${spec.eventType}`]: 1 } : {}));
+  return addCounts(
+    ...all.map(({ spec }) => isObject(spec) ? { [`${spec.source} ${spec.eventType}`]: 1 } : {}),
+  );
 }
 
 function withoutAudit(counts: Readonly<Record<string, number>>): Record<string, number> {

@@ -4,7 +4,7 @@ import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { alert } from "../support/alerts.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
 import { closedBooks, statusOf } from "../support/books.ts";
-import { at } from "../support/chart.ts";
+import { valueIn } from "../support/chart.ts";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { ensureNamespaces, listAll } from "../support/objects.ts";
@@ -62,7 +62,7 @@ Deno.test("an upgrade from an older CRD and the rollback keep every Observation 
     assertEquals(await cluster.applyCrds([TODAY]), []);
     const after = await eventually("the defaults", async () => {
       const all = await stored();
-      return all.every(({ status }) => at(status, "phase") === "Active") && all;
+      return all.every(({ status }) => valueIn(status, "phase") === "Active") && all;
     });
     assertEquals(after.map(withoutStatus), before.map(withoutStatus));
     after.forEach(({ status }, index) => {
@@ -94,7 +94,7 @@ Deno.test("an upgrade from an older CRD and the rollback keep every Observation 
         assertEquals([falco?.created, falco?.deduped], [0, ALERTS]);
         assertEquals([trivy?.created, trivy?.deduped], [0, REPORTS * FOUND]);
         const { storage } = await statusOf(app.url);
-        assertEquals([at(storage, "observations"), at(storage, "notOurs")], [before.length - 1, 1]);
+        assertEquals([valueIn(storage, "observations"), valueIn(storage, "notOurs")], [before.length - 1, 1]);
       }
       const after = await stored();
       assertEquals(findingsOf(after), wantedFindings(REPORTS, FOUND));
@@ -114,7 +114,7 @@ Deno.test("an upgrade from an older CRD and the rollback keep every Observation 
       await cluster.applyCrds([OLDER]);
       const back = await eventually("the older form", async () => {
         const all = await stored();
-        return all.every(({ status }) => at(status, "phase") === undefined) && all;
+        return all.every(({ status }) => valueIn(status, "phase") === undefined) && all;
       });
       assertEquals(back.map(withoutStatus), ahead.map(withoutStatus));
       const [written, ...others] = back.filter(isAlert);
@@ -125,7 +125,7 @@ Deno.test("an upgrade from an older CRD and the rollback keep every Observation 
       await cluster.applyCrds([TODAY]);
       const again = await eventually("the defaults", async () => {
         const all = (await stored()).filter(isAlert);
-        return all.every(({ status }) => at(status, "phase") === "Active") && all;
+        return all.every(({ status }) => valueIn(status, "phase") === "Active") && all;
       });
       assertEquals(again.map(occurrences), [1, ...others.map(() => 2)]);
     },
@@ -158,8 +158,8 @@ async function post(app: TestApp, alerts: readonly JsonObject[]): Promise<void> 
 }
 
 function pathOf(observation: JsonObject | undefined): string {
-  return `/apis/zen.kube-zen.io/v1/namespaces/${at(observation, "metadata", "namespace")}/observations/${
-    at(observation, "metadata", "name")
+  return `/apis/zen.kube-zen.io/v1/namespaces/${valueIn(observation, "metadata", "namespace")}/observations/${
+    valueIn(observation, "metadata", "name")
   }`;
 }
 
@@ -170,13 +170,13 @@ function withoutStatus({ status: _, ...rest }: JsonObject): JsonObject {
 
 /** What says that it is the same object, and what it says. */
 function content({ metadata, spec }: JsonObject): JsonObject {
-  return { name: at(metadata, "name") ?? "", uid: at(metadata, "uid") ?? "", spec: spec ?? {} };
+  return { name: valueIn(metadata, "name") ?? "", uid: valueIn(metadata, "uid") ?? "", spec: spec ?? {} };
 }
 
 function isAlert({ spec }: JsonObject): boolean {
-  return at(spec, "source") === "falco";
+  return valueIn(spec, "source") === "falco";
 }
 
 function occurrences({ status }: JsonObject): unknown {
-  return at(status, "occurrences");
+  return valueIn(status, "occurrences");
 }

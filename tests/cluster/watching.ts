@@ -1,6 +1,5 @@
 /** What the watch-fault tests share: a watcher whose view can be held against the server's, and a stream of changes. */
 import {
-  ApiError,
   type Connection,
   fixedConnection,
   hasStatus,
@@ -8,11 +7,11 @@ import {
   type KubeObject,
   type ResourceType,
 } from "../../src/kube/api.ts";
-import { backoff, retry } from "../../src/kube/retry.ts";
 import { createKubeClient, type KubeClient, type KubeClientOptions } from "../../src/kube/client.ts";
 import { watch, type WatchOptions } from "../../src/kube/watch.ts";
 import type { RealCluster } from "../support/cluster.ts";
 import { eventually } from "../support/eventually.ts";
+import { insist } from "../support/reports.ts";
 import { CONFIG_MAPS } from "../../src/kube/core_resources.ts";
 
 /** How a user reaches this server, perhaps by way of a proxy; by default its admin. */
@@ -150,15 +149,6 @@ export async function createOnce(api: KubeApi, type: ResourceType, object: KubeO
   } catch (error) {
     if (!hasStatus(error, 409)) throw error;
   }
-}
-
-/** An API server that is still starting also answers 403 and 404, before it knows its rules and resources. */
-export async function insist(write: () => Promise<unknown>): Promise<void> {
-  await retry(write, {
-    backoff: backoff({ initialMs: 50, maxMs: 500 }),
-    retryable: (error) => !(error instanceof ApiError) || error.status !== 400,
-    maxAttempts: 300,
-  });
 }
 
 /** Prints what a test measured. */

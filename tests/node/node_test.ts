@@ -16,7 +16,7 @@ import {
 import { NEXT_TAG, PAUSE_IMAGE } from "../../scripts/node/images.ts";
 import { isFile } from "../../scripts/support/files.ts";
 import { print } from "../../scripts/support/script.ts";
-import { table } from "../../scripts/support/table.ts";
+import { textTable } from "../../scripts/support/table.ts";
 import { ensureTool } from "../../scripts/tools.ts";
 import { isObject } from "../../src/model/json.ts";
 import { alert } from "../support/alerts.ts";
@@ -70,7 +70,7 @@ Deno.test.afterAll(async () => {
     ];
     say(
       `\n${PER_SECOND} alerts a second; memory: largest working set of a Pod; CPU: all Pods together\n${
-        table(heads, rows)
+        textTable(heads, rows)
       }`,
     );
   }

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { CGROUP_ROOT } from "../../scripts/node/machine.ts";
 import { type NodeCluster, objects } from "../../scripts/node/cluster.ts";
-import { run } from "../../scripts/support/run.ts";
+import { exec } from "../../scripts/support/run.ts";
 import { at, isObject, type JsonObject } from "../../src/model/json.ts";
 import { alertedPods } from "../support/alerts.ts";
 import { eventually } from "../support/eventually.ts";
@@ -47,7 +47,7 @@ export class Release {
 
   async helm(...args: readonly string[]): Promise<string> {
     const env = { KUBECONFIG: this.cluster.kubeconfigPath };
-    return await run(this.program, [...args, "--namespace", this.namespace], { env });
+    return await exec(this.program, [...args, "--namespace", this.namespace], { env });
   }
 
   async install(): Promise<void> {

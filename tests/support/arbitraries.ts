@@ -3,7 +3,7 @@ import fc from "fast-check";
 import type { Json, JsonObject } from "../../src/model/json.ts";
 
 /** Any text: every script, controls, escapes, bidi, lone surrogates, and bits that mean something to a cleaner. */
-export const text = fc.oneof(
+export const wildText = fc.oneof(
   fc.string({ unit: "binary" }),
   fc.array(
     fc.constantFrom(
@@ -48,18 +48,18 @@ export const json: fc.Arbitrary<Json> = fc.letrec<{ value: Json }>((tie) => ({
       fc.boolean(),
       fc.double({ noNaN: true, noDefaultInfinity: true }),
       fc.integer(),
-      text,
+      wildText,
     ),
     fc.array(tie("value"), { maxLength: 5 }),
     fc.dictionary(
-      fc.oneof(text, fc.constantFrom("__proto__", "constructor", "truncated", "score")),
+      fc.oneof(wildText, fc.constantFrom("__proto__", "constructor", "truncated", "score")),
       tie("value"),
       { maxKeys: 5 },
     ),
   ),
 })).value.map((value) => JSON.parse(JSON.stringify(value)));
 
-export const jsonObject: fc.Arbitrary<JsonObject> = fc.dictionary(text, json).map((value) =>
+export const jsonObject: fc.Arbitrary<JsonObject> = fc.dictionary(wildText, json).map((value) =>
   JSON.parse(JSON.stringify(value))
 );
 

@@ -85,7 +85,7 @@ export function one(objects: readonly Rendered[], kind: string, name?: string): 
 }
 
 /** A value somewhere inside. */
-export function at(value: Json | undefined, ...path: readonly (string | number)[]): Json | undefined {
+export function valueIn(value: Json | undefined, ...path: readonly (string | number)[]): Json | undefined {
   return path.reduce<Json | undefined>((current, step) => {
     if (Array.isArray(current)) return current[Number(step)];
     return isObject(current) && Object.hasOwn(current, step) ? current[step] : undefined;
@@ -94,13 +94,13 @@ export function at(value: Json | undefined, ...path: readonly (string | number)[
 
 /** Plain environment variables of a rendering's Deployment, as the program would read them. */
 export function environmentOf(objects: readonly Rendered[]): Record<string, string> {
-  const list = at(one(objects, "Deployment"), "spec", "template", "spec", "containers", 0, "env");
-  const namespace = at(one(objects, "Deployment"), "metadata", "namespace");
+  const list = valueIn(one(objects, "Deployment"), "spec", "template", "spec", "containers", 0, "env");
+  const namespace = valueIn(one(objects, "Deployment"), "metadata", "namespace");
   const env: Record<string, string> = {};
   for (const variable of Array.isArray(list) ? list : []) {
     if (!isObject(variable)) continue;
     if (typeof variable.value === "string") env[String(variable.name)] = variable.value;
-    else if (at(variable, "valueFrom", "fieldRef", "fieldPath") === "metadata.namespace") {
+    else if (valueIn(variable, "valueFrom", "fieldRef", "fieldPath") === "metadata.namespace") {
       env[String(variable.name)] = String(namespace);
     }
   }

@@ -12,7 +12,7 @@ import { startTestCluster, type TestCluster } from "./test_cluster.ts";
 import { NAMESPACES } from "../../src/kube/core_resources.ts";
 
 /** As the embedded server names them. */
-export const STORED = "observations.zen.kube-zen.io";
+export const STORED_TYPE = "observations.zen.kube-zen.io";
 /** What a server sets itself and does not take from a client. */
 const SERVER_SET = ["uid", "resourceVersion", "creationTimestamp", "managedFields", "generation", "selfLink"];
 
@@ -48,7 +48,7 @@ export class DevWorld implements AsyncDisposable {
   }
 
   observations(): JsonObject[] {
-    return this.server.objects(STORED);
+    return this.server.objects(STORED_TYPE);
   }
 
   /** `namespace/name` → resourceVersion of everything stored. */

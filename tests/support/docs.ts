@@ -63,7 +63,7 @@ export function resolveLink(page: Page, link: string): { readonly path: string; 
 }
 
 /** All code of a page, each with a word on where it stands. */
-export function codeOf(
+export function codeOfPage(
   { path, blocks, spans }: Page,
 ): { readonly code: string; readonly where: string; readonly language: string }[] {
   return [

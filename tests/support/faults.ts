@@ -91,7 +91,7 @@ export class Faults {
 
   #take(call: Call, applies: (kind: string) => boolean, seen?: number): FaultEffect | undefined {
     const struck = (each: ActiveFault) =>
-      applies(each.fault.effect.kind) && matches(call, each.fault) && each.strike(seen);
+      applies(each.fault.effect.kind) && isAbout(call, each.fault) && each.strike(seen);
     return [...this.#active].find(struck)?.fault.effect;
   }
 
@@ -175,7 +175,7 @@ export class Faults {
     ];
     const call = { verb: field("verb"), path: `/${place.filter(Boolean).join("/")}` };
     const denied = [...this.#active].some(({ fault }) =>
-      fault.effect.kind === "deny" && matches(call, fault)
+      fault.effect.kind === "deny" && isAbout(call, fault)
     );
     return denied ? { ...review, status: { allowed: false } } : review;
   }
@@ -199,7 +199,7 @@ class ActiveFault implements FaultHandle {
 }
 
 /** True for the requests a fault, or a question to the log of requests, is about. */
-export function matches(call: Call, { verb = call.verb, path = "" }: Pick<Fault, "verb" | "path">): boolean {
+export function isAbout(call: Call, { verb = call.verb, path = "" }: Pick<Fault, "verb" | "path">): boolean {
   return [verb].flat().includes(call.verb) &&
     (typeof path === "string" ? call.path.includes(path) : path.test(call.path));
 }

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { CONFIG_MAPS, names, post, remove, send, watching } from "./config_maps.ts";
+import { CONFIG_MAPS_PATH, configMapNames, post, postTo, remove, watching } from "./config_maps.ts";
 import type { Fault } from "./faults.ts";
 import { startTestCluster } from "./test_cluster.ts";
 
@@ -7,7 +7,7 @@ Deno.test("faults: a status is answered so many times, with its Retry-After, and
   await using cluster = startTestCluster();
   using fault = cluster.faults.add({
     verb: "create",
-    path: CONFIG_MAPS,
+    path: CONFIG_MAPS_PATH,
     times: 2,
     effect: { kind: "status", status: 503, retryAfterSeconds: 7 },
   });
@@ -26,7 +26,7 @@ Deno.test("faults: a status is answered so many times, with its Retry-After, and
   }
   assertEquals([codes, fault.hits], [[503, 503, 201], 2]);
   assertEquals(cluster.requests.count({ verb: "create", path: "configmaps" }), 3);
-  assertEquals(names(cluster), ["c"]);
+  assertEquals(configMapNames(cluster), ["c"]);
 });
 
 Deno.test("faults: a reset breaks the answer off, before or after the request is applied", async () => {
@@ -35,16 +35,16 @@ Deno.test("faults: a reset breaks the answer off, before or after the request is
   await assertRejects(() => post(cluster, "before").then((response) => response.text()));
   cluster.faults.add({ verb: "create", times: 1, effect: { kind: "reset", applied: true } });
   await assertRejects(() => post(cluster, "after").then((response) => response.text()));
-  assertEquals(names(cluster), ["after"]);
+  assertEquals(configMapNames(cluster), ["after"]);
 });
 
 Deno.test("faults: hang answers only by the end of the server, latency answers later", async () => {
   await using cluster = startTestCluster();
   cluster.faults.add({ verb: "list", times: 1, effect: { kind: "hang" } });
   cluster.faults.add({ verb: "list", times: 1, effect: { kind: "latency", latencyMs: 1 } });
-  const hung = assertRejects(() => fetch(cluster.url + CONFIG_MAPS).then((response) => response.text()));
+  const hung = assertRejects(() => fetch(cluster.url + CONFIG_MAPS_PATH).then((response) => response.text()));
   await until(() => cluster.requests.calls.length === 1);
-  const late = await fetch(cluster.url + CONFIG_MAPS);
+  const late = await fetch(cluster.url + CONFIG_MAPS_PATH);
   assertEquals((await late.json()).items, []);
   await cluster.stop();
   await hung;
@@ -58,7 +58,7 @@ Deno.test("faults: deny makes requests 403, and the access review denies them", 
   const allowed = async (verb: string) => {
     const spec = { resourceAttributes: { verb, resource: "secrets", version: "v1", namespace: "default" } };
     const path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-    const response = await send(cluster, path, { kind: "SelfSubjectAccessReview", spec });
+    const response = await postTo(cluster, path, { kind: "SelfSubjectAccessReview", spec });
     return (await response.json()).status.allowed;
   };
   assertEquals([await allowed("list"), await allowed("create")], [false, true]);
@@ -69,12 +69,12 @@ Deno.test("faults: 410, a garbled body and an error strike lists", async () => {
   const effects: [Fault["effect"], number][] = [[{ kind: "gone" }, 410], [{ kind: "error" }, 500]];
   for (const [effect, code] of effects) {
     cluster.faults.add({ verb: "list", times: 1, effect });
-    const response = await fetch(cluster.url + CONFIG_MAPS);
+    const response = await fetch(cluster.url + CONFIG_MAPS_PATH);
     assertEquals([response.status, (await response.json()).code], [code, code]);
   }
   cluster.faults.add({ verb: "list", times: 1, effect: { kind: "garbled" } });
   await assertRejects(
-    () => fetch(cluster.url + CONFIG_MAPS).then((response) => response.json()),
+    () => fetch(cluster.url + CONFIG_MAPS_PATH).then((response) => response.json()),
     SyntaxError,
   );
 });

@@ -2,12 +2,12 @@
 import type { JsonObject } from "../../src/model/json.ts";
 import {
   applyObject,
-  at,
   environmentOf,
   one,
   renderChart,
   type Rendered,
   type RenderOptions,
+  valueIn,
 } from "./chart.ts";
 import type { RealCluster } from "./cluster.ts";
 
@@ -67,13 +67,15 @@ export async function installChart(cluster: RealCluster, options: RenderOptions 
     for (const object of objects.filter((each) => each.kind === kind)) await applyObject(cluster, object);
   }
   const account = one(objects, "ServiceAccount").metadata.name;
-  const secret = objects.find((each) => each.kind === "Secret" && at(each, "data", "token") !== undefined);
+  const secret = objects.find((each) =>
+    each.kind === "Secret" && valueIn(each, "data", "token") !== undefined
+  );
   return {
     objects,
     namespace,
     env: environmentOf(objects),
     user: `system:serviceaccount:${namespace}:${account}`,
     token: await cluster.serviceAccountToken(namespace, account),
-    webhookToken: atob(String(at(secret, "data", "token") ?? "")),
+    webhookToken: atob(String(valueIn(secret, "data", "token") ?? "")),
   };
 }

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { type Controller, startController } from "../../scripts/support/controller.ts";
 import { IMAGE_ENV, podPermissions, V8_FLAGS } from "../../scripts/support/permissions.ts";
 import { isObject, type Json, type JsonObject } from "../../src/model/json.ts";
-import { at } from "./chart.ts";
+import { valueIn } from "./chart.ts";
 import type { RealCluster } from "./cluster.ts";
 
 export interface PodOptions {
@@ -25,14 +25,14 @@ export interface PodOptions {
 export async function startPod(cluster: RealCluster, options: PodOptions): Promise<Controller> {
   const { namespace, deployment, address, entry, folder } = options;
   const path = `/apis/apps/v1/namespaces/${namespace}/deployments/${deployment}`;
-  const spec = at((await cluster.expect("GET", path)).body, "spec", "template", "spec");
-  const container = at(spec, "containers", 0);
+  const spec = valueIn((await cluster.expect("GET", path)).body, "spec", "template", "spec");
+  const container = valueIn(spec, "containers", 0);
   const mounts = await mountSecrets(cluster, { namespace, spec, container, folder });
   const account = join(folder, "account");
   await writeFiles(account, {
     "ca.crt": cluster.caPem,
     namespace,
-    token: await cluster.serviceAccountToken(namespace, String(at(spec, "serviceAccountName"))),
+    token: await cluster.serviceAccountToken(namespace, String(valueIn(spec, "serviceAccountName"))),
   });
   const { hostname, port } = new URL(cluster.url);
   return await startController({
@@ -65,15 +65,18 @@ async function mountSecrets(
   { namespace, spec, container, folder }: Mounted,
 ): Promise<ReadonlyMap<string, string>> {
   const mounts = new Map<string, string>();
-  for (const { name, mountPath } of objects(at(container, "volumeMounts"))) {
-    const secret = at(objects(at(spec, "volumes")).find((volume) => volume.name === name), "secret");
+  for (const { name, mountPath } of objects(valueIn(container, "volumeMounts"))) {
+    const secret = valueIn(
+      objects(valueIn(spec, "volumes")).find((volume) => volume.name === name),
+      "secret",
+    );
     if (secret === undefined) continue;
     const { body } = await cluster.expect(
       "GET",
-      `/api/v1/namespaces/${namespace}/secrets/${at(secret, "secretName")}`,
+      `/api/v1/namespaces/${namespace}/secrets/${valueIn(secret, "secretName")}`,
     );
     const data = isObject(body.data) ? body.data : {};
-    const items = objects(at(secret, "items"));
+    const items = objects(valueIn(secret, "items"));
     const named = items.length > 0
       ? items.map(({ key, path }) => [String(path), String(key)] as const)
       : Object.keys(data).map((key) => [key, key] as const);
@@ -99,8 +102,8 @@ function environmentOf(
     "metadata.name": name,
   };
   return Object.fromEntries(
-    objects(at(container, "env")).map((variable) => {
-      const value = fields[String(at(variable, "valueFrom", "fieldRef", "fieldPath"))] ??
+    objects(valueIn(container, "env")).map((variable) => {
+      const value = fields[String(valueIn(variable, "valueFrom", "fieldRef", "fieldPath"))] ??
         String(variable.value ?? "");
       const [path, place] = [...mounts].find(([path]) => value.startsWith(`${path}/`)) ?? ["", ""];
       return [String(variable.name), place + value.slice(path.length)];
@@ -109,7 +112,7 @@ function environmentOf(
 }
 
 function portOf(container: Json | undefined, name: string): string {
-  const found = objects(at(container, "ports")).find((port) => port.name === name);
+  const found = objects(valueIn(container, "ports")).find((port) => port.name === name);
   return String(found?.containerPort);
 }
 

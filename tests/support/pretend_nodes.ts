@@ -3,7 +3,7 @@
  * Pod runs the program here, as the Pod's ServiceAccount, and ends as the program does.
  */
 import { isObject, type JsonObject } from "../../src/model/json.ts";
-import { at } from "./chart.ts";
+import { valueIn } from "./chart.ts";
 import type { RealCluster } from "./cluster.ts";
 
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
@@ -29,9 +29,9 @@ export function pretendNodes(
 
   async function rollOut(): Promise<void> {
     const { status, body } = await cluster.ask("GET", deployment);
-    const generation = at(body, "metadata", "generation");
-    if (status !== 200 || at(body, "status", "observedGeneration") === generation) return;
-    const count = Number(at(body, "spec", "replicas"));
+    const generation = valueIn(body, "metadata", "generation");
+    if (status !== 200 || valueIn(body, "status", "observedGeneration") === generation) return;
+    const count = Number(valueIn(body, "spec", "replicas"));
     const counts = {
       replicas: count,
       updatedReplicas: count,
@@ -45,10 +45,10 @@ export function pretendNodes(
     const pods = `/api/v1/namespaces/${namespace}/pods`;
     const { body } = await cluster.expect("GET", pods);
     for (const pod of (Array.isArray(body.items) ? body.items : []).filter(isObject)) {
-      const uid = String(at(pod, "metadata", "uid"));
-      if (at(pod, "metadata", "annotations", "helm.sh/hook") !== "test" || seen.has(uid)) continue;
+      const uid = String(valueIn(pod, "metadata", "uid"));
+      if (valueIn(pod, "metadata", "annotations", "helm.sh/hook") !== "test" || seen.has(uid)) continue;
       seen.add(uid);
-      const podName = String(at(pod, "metadata", "name"));
+      const podName = String(valueIn(pod, "metadata", "name"));
       const success = await runProgram(pod);
       await setStatus(`${pods}/${podName}`, { phase: success ? "Succeeded" : "Failed" });
       ran.push(podName);
@@ -56,18 +56,18 @@ export function pretendNodes(
   }
 
   async function runProgram(pod: JsonObject): Promise<boolean> {
-    const account = String(at(pod, "spec", "serviceAccountName"));
+    const account = String(valueIn(pod, "spec", "serviceAccountName"));
     const token = await cluster.serviceAccountToken(namespace, account);
     const kubeconfig = await Deno.makeTempFile({ suffix: ".kubeconfig" });
     await Deno.writeTextFile(kubeconfig, cluster.kubeconfig({ as: { token } }));
-    const [container] = listOf(at(pod, "spec", "containers"));
+    const [container] = listOf(valueIn(pod, "spec", "containers"));
     const env = Object.fromEntries(
-      listOf(at(container, "env")).map((variable) => [
-        String(at(variable, "name")),
-        String(at(variable, "value") ?? namespace),
+      listOf(valueIn(container, "env")).map((variable) => [
+        String(valueIn(variable, "name")),
+        String(valueIn(variable, "value") ?? namespace),
       ]),
     );
-    const args = listOf(at(container, "args")).map(String);
+    const args = listOf(valueIn(container, "args")).map(String);
     const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
       args: ["run", "-A", MAIN, ...args, "--kubeconfig", kubeconfig],
       env,

@@ -56,17 +56,17 @@ function onDeployment(name: string, fields: ObservationFields): ObservationField
 }
 
 /** A time before `NOW`. */
-export const at = (hoursAgo: number) => new Date(NOW - hoursAgo * HOUR_MS).toISOString();
+export const ago = (hoursAgo: number) => new Date(NOW - hoursAgo * HOUR_MS).toISOString();
 
 /** What `startWorld` stores. */
-export const STORED: readonly ObservationFields[] = [
+export const KEPT: readonly ObservationFields[] = [
   onDeployment("web", {
     id: "web-xz",
     source: "trivy",
     severity: "CRITICAL",
     rule: "CVE-2024-3094",
     message: "xz-utils 5.6.0 (fixed in 5.6.1)",
-    status: { firstSeenAt: at(48), lastSeenAt: at(1) },
+    status: { firstSeenAt: ago(48), lastSeenAt: ago(1) },
   }),
   onDeployment("api", {
     id: "api-xz",
@@ -74,7 +74,7 @@ export const STORED: readonly ObservationFields[] = [
     severity: "CRITICAL",
     rule: "CVE-2024-3094",
     message: "xz-utils 5.6.0",
-    status: { phase: "Resolved", firstSeenAt: at(72), lastSeenAt: at(4), resolvedAt: at(3) },
+    status: { phase: "Resolved", firstSeenAt: ago(72), lastSeenAt: ago(4), resolvedAt: ago(3) },
   }),
   {
     id: "shell",
@@ -84,7 +84,7 @@ export const STORED: readonly ObservationFields[] = [
     severity: "LOW",
     rule: "Terminal shell in container",
     message: "bash\u001b]0;pwned\u0007 was started \u202eby root",
-    status: { firstSeenAt: at(2), lastSeenAt: at(2) },
+    status: { firstSeenAt: ago(2), lastSeenAt: ago(2) },
   },
   onDeployment("pay", {
     id: "pay-tag",
@@ -93,14 +93,14 @@ export const STORED: readonly ObservationFields[] = [
     severity: "MEDIUM",
     rule: "disallow-latest-tag/require-image-tag",
     message: '=HYPERLINK("https://example.com")',
-    status: { firstSeenAt: at(30), lastSeenAt: at(1) },
+    status: { firstSeenAt: ago(30), lastSeenAt: ago(1) },
   }),
 ];
 
 /** Starts a cluster that holds `STORED`. */
 export async function startWorld(): Promise<DevWorld> {
   const world = await startDevWorld({ namespaces: ["shop", "pay"] });
-  for (const fields of STORED) await create(world, fields);
+  for (const fields of KEPT) await create(world, fields);
   return world;
 }
 
@@ -108,8 +108,8 @@ export async function startWorld(): Promise<DevWorld> {
 export async function addFilters({ api }: DevWorld): Promise<void> {
   const drop = { source: "trivy", severity: "LOW", namespace: "shop", reason: "min_severity" };
   const lastDrops = [
-    { time: at(1), rule: "CVE-2023-45853", resource: "Deployment/web", ...drop },
-    { time: at(30), rule: "CVE-2019-8457", resource: "Deployment/api", ...drop, reason: "exclude_rules" },
+    { time: ago(1), rule: "CVE-2023-45853", resource: "Deployment/web", ...drop },
+    { time: ago(30), rule: "CVE-2019-8457", resource: "Deployment/api", ...drop, reason: "exclude_rules" },
   ];
   const sources = { trivy: { minSeverity: "HIGH", excludeRules: ["CVE-2019-8457"] } };
   const objects: Readonly<Record<string, Readonly<Record<string, string>>>> = {

@@ -3,7 +3,7 @@ import type { JsonObject } from "../../src/model/json.ts";
 import { readSettings } from "../../src/settings.ts";
 import { configMapNamespaces } from "../../src/sources/registry.ts";
 import { accessesOf, rbacRules } from "../../src/sources/rbac.ts";
-import { at } from "./chart.ts";
+import { valueIn } from "./chart.ts";
 import type { RealCluster } from "./cluster.ts";
 import { eventually } from "./eventually.ts";
 import { ensureNamespaces } from "./objects.ts";
@@ -58,7 +58,7 @@ export async function giveOwnRules(
       const { by: _, ...resourceAttributes } = access;
       const body = { spec: { user, resourceAttributes } };
       await eventually(`${user} to have its rights in "${namespace}"`, async () => {
-        return at((await cluster.expect("POST", REVIEWS, { body })).body, "status", "allowed") === true;
+        return valueIn((await cluster.expect("POST", REVIEWS, { body })).body, "status", "allowed") === true;
       });
     }
   }

@@ -5,7 +5,7 @@
 import type { JsonObject } from "../../src/model/json.ts";
 import { type Call, DevCluster, type DevClusterOptions, type Passage } from "../../src/devcluster/mod.ts";
 import { type ApiResource, apiVersion } from "../../src/devcluster/resources.ts";
-import { type Fault, Faults, matches } from "./faults.ts";
+import { type Fault, Faults, isAbout } from "./faults.ts";
 
 /** Starts one. */
 export function startTestCluster(options: Omit<DevClusterOptions, "gate"> = {}): TestCluster {
@@ -77,7 +77,7 @@ class RequestLog {
     if (this.#forgotten > 0) {
       throw new Error(`Cannot count requests: ${this.#forgotten} are forgotten, clear earlier`);
     }
-    return this.#calls.filter((call) => matches(call, which)).length;
+    return this.#calls.filter((call) => isAbout(call, which)).length;
   }
 
   clear(): void {

@@ -53,7 +53,7 @@ export async function trivyReports(): Promise<ToolReports> {
       for (const check of failedChecks(object)) checks.add(JSON.stringify([eventType, owner, check]));
     }
   }
-  const wanted = sumOf(
+  const wanted = addCounts(
     ...Object.values(vulnerabilities).map((count) => ({ "trivy vulnerability": count })),
     ...[...checks].map((key) => ({ [`trivy ${JSON.parse(key)[0]}`]: 1 })),
   );
@@ -125,20 +125,20 @@ export async function falcoAlerts(): Promise<{ bodies: readonly Json[]; fingerpr
     bodies.push(...await loadDocuments(`sources/falco/${folder}/input.json`));
     const [expected] = await loadDocuments(`sources/falco/${folder}/expected.json`);
     for (const observation of objectsOf(expected, "observations")) {
-      fingerprints.add(fingerprintOf(observation));
+      fingerprints.add(storedFingerprintOf(observation));
     }
   }
   return { bodies, fingerprints };
 }
 
 /** The full fingerprint of an Observation. */
-export function fingerprintOf({ metadata }: JsonObject): string {
+export function storedFingerprintOf({ metadata }: JsonObject): string {
   const annotations = isObject(metadata) && isObject(metadata.annotations) ? metadata.annotations : {};
   return String(annotations["zen.kube-zen.io/fingerprint"]);
 }
 
 /** Adds counts up. */
-export function sumOf(...counts: readonly Readonly<Record<string, number>>[]): Record<string, number> {
+export function addCounts(...counts: readonly Readonly<Record<string, number>>[]): Record<string, number> {
   const sum: Record<string, number> = {};
   for (const count of counts) {
     for (const [key, value] of Object.entries(count)) sum[key] = (sum[key] ?? 0) + value;

@@ -19,7 +19,7 @@ export const object = (name: string, resourceVersion: string): KubeObject => ({
 });
 
 /** The answer to a list. */
-export function list(resourceVersion: string, items: KubeObject[], next?: string): Response {
+export function listed(resourceVersion: string, items: KubeObject[], next?: string): Response {
   return Response.json({ metadata: { resourceVersion, ...(next ? { continue: next } : {}) }, items });
 }
 
@@ -29,7 +29,7 @@ export function script(lists: (() => Response)[], watches: ((stream: ScriptedWat
   const answer = ({ query }: Seen): Response => {
     if (!query.has("watch")) {
       asked.push(`list${query.has("continue") ? ` ${query.get("continue")}` : ""}`);
-      return lists.shift()?.() ?? list("99", []);
+      return lists.shift()?.() ?? listed("99", []);
     }
     asked.push(`watch ${query.get("resourceVersion")}`);
     const stream = watchStream();

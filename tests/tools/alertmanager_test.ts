@@ -12,7 +12,7 @@ import { eventually } from "../support/eventually.ts";
 import { loadExamples } from "../support/examples.ts";
 import { startPrometheus } from "../support/prometheus.ts";
 import { Reaper, ServerProcess } from "../support/server_process.ts";
-import { report } from "./report.ts";
+import { checkReport } from "./report.ts";
 
 const TOKEN = "token-of-alertmanager";
 const PODS = 20;
@@ -65,7 +65,7 @@ Deno.test("Prometheus loads the chart's rules; its alerts through Alertmanager a
     assertEquals(podsIn(world.observations(), "Active"), down);
     return true;
   }, { timeoutMs: TIMEOUT_MS });
-  report("Prometheus and Alertmanager", all, podsIn(world.observations()));
+  checkReport("Prometheus and Alertmanager", all, podsIn(world.observations()));
 });
 
 /** Targets that do not answer, one for each Pod, and a rule that fires for them at once. */

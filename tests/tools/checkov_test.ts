@@ -5,7 +5,7 @@ import { ensureTool } from "../../scripts/tools.ts";
 import { isObject, type Json, type JsonObject } from "../../src/model/json.ts";
 import { startDevWorld } from "../support/dev_world.ts";
 import { eventually } from "../support/eventually.ts";
-import { report } from "./report.ts";
+import { checkReport } from "./report.ts";
 
 const MANIFESTS = `
 apiVersion: apps/v1
@@ -43,7 +43,7 @@ Deno.test("what Checkov finds in manifests and a Dockerfile is stored once, and 
     await eventually("every finding to be stored", () => {
       return storedChecks(world.observations(), "Active").length >= found.length;
     }, { timeoutMs: 60_000 });
-    report("Checkov", found, storedChecks(world.observations()));
+    checkReport("Checkov", found, storedChecks(world.observations()));
 
     // The Deployment is gone.
     await Deno.writeTextFile(join(folder, "shop.yaml"), MANIFESTS.split("---")[1] ?? "");
@@ -55,7 +55,7 @@ Deno.test("what Checkov finds in manifests and a Dockerfile is stored once, and 
     await eventually("what is gone to be Resolved", () => {
       return storedChecks(world.observations(), "Active").length === left.length;
     }, { timeoutMs: 60_000 });
-    report("Checkov, after a fix", left, storedChecks(world.observations(), "Active"));
+    checkReport("Checkov, after a fix", left, storedChecks(world.observations(), "Active"));
     assert(app.health.ready().ok);
   } finally {
     await Deno.remove(folder, { recursive: true });

@@ -10,7 +10,7 @@ import { eventually } from "../support/eventually.ts";
 import { applyObjects, ensureNamespaces, listAll } from "../support/objects.ts";
 import { Reaper, ServerProcess } from "../support/server_process.ts";
 import { startProgram } from "./program.ts";
-import { report } from "./report.ts";
+import { checkReport } from "./report.ts";
 
 const GATEKEEPER = "gatekeeper-system";
 const CONSTRAINTS = "/apis/constraints.gatekeeper.sh/v1beta1/unlabelled";
@@ -54,7 +54,7 @@ Deno.test("what Gatekeeper's audit lists is stored once, and resolved when a who
     }, { timeoutMs: TIMEOUT_MS });
     const found = await listed(cluster);
     const there = await stored(cluster);
-    report("Gatekeeper's audit", found, there.filter((key) => found.includes(key)));
+    checkReport("Gatekeeper's audit", found, there.filter((key) => found.includes(key)));
     assertEquals(there.length, new Set(there).size, "none twice, of those that another audit listed too");
     assertEquals(await stored(cluster, "Resolved"), [], "a part of a list resolves nothing");
 

@@ -5,7 +5,7 @@ import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { applyObjects, ensureNamespaces, listAll } from "../support/objects.ts";
 import { startProgram } from "./program.ts";
-import { report } from "./report.ts";
+import { checkReport } from "./report.ts";
 
 const REPLICA_SETS = 12;
 
@@ -42,7 +42,7 @@ Deno.test("every Warning that controller-manager records is stored once, however
   await eventually("every Warning to be stored", async () => {
     return new Set(await stored()).size >= new Set((await warnings()).map(keyOf)).size;
   });
-  report("kube-controller-manager's Events", (await warnings()).map(keyOf), await stored());
+  checkReport("kube-controller-manager's Events", (await warnings()).map(keyOf), await stored());
   assert(app.health.ready().ok);
 
   async function warnings(): Promise<JsonObject[]> {

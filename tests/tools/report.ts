@@ -3,7 +3,7 @@ import { assertEquals } from "@std/assert";
 import { print } from "../../scripts/support/script.ts";
 
 /** Prints the four counts, and fails where something is missing, doubled, or was never found. */
-export function report(tool: string, found: readonly string[], stored: readonly string[]): void {
+export function checkReport(tool: string, found: readonly string[], stored: readonly string[]): void {
   const wanted = new Set(found);
   const there = new Set(stored);
   const missing = [...wanted].filter((key) => !there.has(key));

@@ -4,13 +4,13 @@ import { dirname, join } from "node:path";
 import { parseAllDocuments } from "yaml";
 import { ensureTool } from "../../scripts/tools.ts";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
-import { at } from "../support/chart.ts";
+import { valueIn } from "../support/chart.ts";
 import { type Envtest, startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { applyObjects, ensureNamespaces, listAll } from "../support/objects.ts";
 import { Reaper, ServerProcess } from "../support/server_process.ts";
 import { startProgram } from "./program.ts";
-import { report } from "./report.ts";
+import { checkReport } from "./report.ts";
 
 const KYVERNO = "kyverno";
 const SHOP = "shop";
@@ -57,7 +57,7 @@ Deno.test("what Kyverno reports of Deployments, ReplicaSets and Pods is stored o
         return true;
       }, { timeoutMs: TIMEOUT_MS });
       const there = await stored(cluster, "Active");
-      report(`Kyverno's reports, ${rollout} rollouts`, found, there.map(({ key }) => key));
+      checkReport(`Kyverno's reports, ${rollout} rollouts`, found, there.map(({ key }) => key));
       // A rollout makes new ReplicaSets and Pods; the findings are the old ones.
       if (rollout > 0) assertEquals(there.map(({ name }) => name), names);
       names = there.map(({ name }) => name);
@@ -146,26 +146,30 @@ async function scanned(cluster: Envtest, revisions: number): Promise<string[] | 
   );
   if (sets.length !== DEPLOYMENTS * revisions || pods.length !== 2 * DEPLOYMENTS + 1) return false;
   const objects = new Map(
-    [...deployments, ...sets, ...pods].map((each) => [at(each, "metadata", "uid"), each]),
+    [...deployments, ...sets, ...pods].map((each) => [valueIn(each, "metadata", "uid"), each]),
   );
-  const newest = new Set(pods.map((each) => at(each, "metadata", "ownerReferences", 0, "uid") ?? ""));
+  const newest = new Set(pods.map((each) => valueIn(each, "metadata", "ownerReferences", 0, "uid") ?? ""));
   if (newest.size !== DEPLOYMENTS + 1) return false;
   const reports = await listAll(cluster, REPORTS);
-  const reported = new Set(reports.map((each) => at(each, "scope", "uid")));
+  const reported = new Set(reports.map((each) => valueIn(each, "scope", "uid")));
   if ([...objects.keys()].some((uid) => !reported.has(uid))) return false;
   if ([...reported].some((uid) => !objects.has(uid))) return false;
   const found = new Set<string>();
   for (const { scope, results } of reports) {
-    let about = objects.get(at(scope, "uid"));
-    for (let owner = about; owner; owner = objects.get(at(owner, "metadata", "ownerReferences", 0, "uid"))) {
+    let about = objects.get(valueIn(scope, "uid"));
+    for (
+      let owner = about;
+      owner;
+      owner = objects.get(valueIn(owner, "metadata", "ownerReferences", 0, "uid"))
+    ) {
       about = owner;
     }
     // Kinds are absent from the items of a list.
     const kind = deployments.some((each) => each === about) ? "Deployment" : "Pod";
     for (const result of Array.isArray(results) ? results : []) {
-      if (at(result, "result") !== "fail") continue;
-      const rule = String(at(result, "rule")).replace(/^autogen-/, "");
-      found.add(`${kind}/${at(about, "metadata", "name")} ${at(result, "policy")}/${rule}`);
+      if (valueIn(result, "result") !== "fail") continue;
+      const rule = String(valueIn(result, "rule")).replace(/^autogen-/, "");
+      found.add(`${kind}/${valueIn(about, "metadata", "name")} ${valueIn(result, "policy")}/${rule}`);
     }
   }
   return [...found];
@@ -175,9 +179,13 @@ async function scanned(cluster: Envtest, revisions: number): Promise<string[] | 
 async function stored(cluster: Envtest, phase: string): Promise<{ key: string; name: string }[]> {
   const all = await listAll(cluster, "/apis/zen.kube-zen.io/v1/observations");
   return all.flatMap(({ metadata, spec, status }) => {
-    if (at(spec, "source") !== "kyverno" || at(status, "phase") !== phase) return [];
-    const [kind, name, rule] = [at(spec, "resource", "kind"), at(spec, "resource", "name"), at(spec, "rule")];
-    return [{ key: `${kind}/${name} ${rule}`, name: String(at(metadata, "name")) }];
+    if (valueIn(spec, "source") !== "kyverno" || valueIn(status, "phase") !== phase) return [];
+    const [kind, name, rule] = [
+      valueIn(spec, "resource", "kind"),
+      valueIn(spec, "resource", "name"),
+      valueIn(spec, "rule"),
+    ];
+    return [{ key: `${kind}/${name} ${rule}`, name: String(valueIn(metadata, "name")) }];
   }).sort((a, b) => a.key < b.key ? -1 : 1);
 }
 
@@ -192,9 +200,10 @@ async function kyvernosObjects(folder: string): Promise<JsonObject[]> {
   const texts = await Promise.all(files.map((file) => Deno.readTextFile(file)));
   const objects: unknown[] = texts.flatMap((text) => parseAllDocuments(text).map((each) => each.toJS()));
   const wanted = objects.filter(isObject).filter(({ kind, metadata }) =>
-    kind === "CustomResourceDefinition" || (kind === "ConfigMap" && at(metadata, "namespace") === KYVERNO)
+    kind === "CustomResourceDefinition" ||
+    (kind === "ConfigMap" && valueIn(metadata, "namespace") === KYVERNO)
   );
-  const names = new Map(wanted.map((each) => [`${each.kind}/${at(each, "metadata", "name")}`, each]));
+  const names = new Map(wanted.map((each) => [`${each.kind}/${valueIn(each, "metadata", "name")}`, each]));
   assert(names.has("ConfigMap/kyverno") && names.size > 10, [...names.keys()].join());
   return [...names.values()];
 }
