@@ -97,7 +97,7 @@ export const KEPT: readonly ObservationFields[] = [
   }),
 ];
 
-/** Starts a cluster that holds `STORED`. */
+/** Starts a cluster that holds `KEPT`. */
 export async function startWorld(): Promise<DevWorld> {
   const world = await startDevWorld({ namespaces: ["shop", "pay"] });
   for (const fields of KEPT) await create(world, fields);
