@@ -20,8 +20,8 @@ Deno.test("a broken Ingester, at a restart, resolves nothing of its source", asy
   using api = createKubeClient(fixedConnection({ server: server.url }));
   await installCrds(api);
   await createNamespaces(api, ["zen-system", "shop"]);
-  // Policy reports name tools too: of one that nothing configures, they are the view.
-  for (const source of ["my-tool", "spoken-for"]) {
+  // Policy reports name tools too: of those in REPORT_ENGINES they are the view, and of a tool that is nowhere nothing is.
+  for (const source of ["my-tool", "kubewarden", "gone-tool"]) {
     const { status: _, ...finding } = storedObservation({
       id: source,
       source,
@@ -57,9 +57,10 @@ Deno.test("a broken Ingester, at a restart, resolves nothing of its source", asy
   await using _app = await startTestApp({ server: server.url, env: { RESOLVE_GRACE_SECONDS: "0" } });
   await eventually(
     "what no report names to be Resolved",
-    () => phases(server.objects(STORED))["spoken-for"] === "Resolved",
+    () => phases(server.objects(STORED)).kubewarden === "Resolved",
   );
-  assertEquals(phases(server.objects(STORED)), { "my-tool": "Active", "spoken-for": "Resolved" });
+  const expected = { "gone-tool": "Active", "kubewarden": "Resolved", "my-tool": "Active" };
+  assertEquals(phases(server.objects(STORED)), expected);
 });
 
 Deno.test("each rise of an Event's count is a repeat, within one second too, and reading it again is none", async () => {
