@@ -156,7 +156,8 @@ export function createFilterStatus(options: FilterStatusOptions): FilterStatus {
       );
       return changed.length === 0 ? undefined : Object.fromEntries(changed);
     },
-    onMissing: noteMissing,
+    // Where no filter was ever good, nothing is lost.
+    onMissing: () => state?.lastGood !== undefined && noteMissing(),
   });
 
   function noteMissing(): void {
