@@ -5,13 +5,14 @@ import { errorMessage } from "../../model/error_message.ts";
  * Everybody on a machine can read the words of a command line, and a token in them. So the browser is given a file that only
  * this user can read and that leads to the address. It is deleted when a slow browser has read it too, or by a signal: a shell
  * that does not trap a signal dies of it without its EXIT trap, and traps it at once only while it waits for a background job.
+ * A second signal may not end the EXIT trap: Ctrl-C sends one to all, and the program then ends what it started.
  */
 const SCRIPT = `set -e
 umask 077
 sleep 30 > /dev/null 2>&1 & pause=$!
 folder=
-trap 'kill "$pause" 2> /dev/null || :; [ -z "$folder" ] || rm -r "$folder"' EXIT
-trap 'exit 0' HUP INT TERM
+trap 'trap "" HUP INT TERM; kill "$pause" 2> /dev/null || :; [ -z "$folder" ] || rm -r "$folder"' EXIT
+trap 'trap "" HUP INT TERM; exit 0' HUP INT TERM
 folder=$(mktemp -d "\${TMPDIR:-/tmp}/zen-watcher-XXXXXX")
 cat > "$folder/open.html"
 "$1" "$folder/open.html" & wait "$!"
