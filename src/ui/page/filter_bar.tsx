@@ -5,7 +5,7 @@
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
 /** The filter of a list: search, choices with their counts, and what else the URL restricts. */
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { PHASES, SEVERITIES } from "../../model/terms.ts";
 import type { Facet, Facets, FindingFilter } from "../protocol.ts";
 import { useAnswer } from "./answers.ts";
@@ -70,7 +70,7 @@ function SearchField() {
   const text = route.value.filter.text ?? "";
   const field = useRef<HTMLInputElement>(null);
   const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (field.current && field.current !== document.activeElement) field.current.value = text;
   }, [text]);
   useEffect(() => () => clearTimeout(timer.current), []);

@@ -140,7 +140,8 @@ function Grid({ query, total, ready, old, sort, order, rowAt, show }: GridProps)
     setRowHeight(element.offsetHeight || 36);
     return () => observer.disconnect();
   }, []);
-  useEffect(() => {
+  // Before the browser paints, so that it takes back no key that follows at once.
+  useLayoutEffect(() => {
     point(0);
   }, [query]);
   useEffect(() => {
