@@ -1,21 +1,15 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { isObject, type JsonObject } from "../../src/model/json.ts";
+import { isObject } from "../../src/model/json.ts";
+import { startAuditSink } from "../support/audit_sink.ts";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 
 Deno.test("startEnvtest() runs a server whose audit events arrive, with its users and their rules", async () => {
-  const events: JsonObject[] = [];
-  await using sink = Deno.serve(
-    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
-    async (request) => {
-      const { items } = await request.json();
-      events.push(...items);
-      return new Response();
-    },
-  );
+  await using sink = startAuditSink();
+  const { events } = sink;
   await using cluster = await startEnvtest({
     users: [{ name: "carol", groups: ["auditors"] }],
-    auditWebhookUrl: `http://127.0.0.1:${sink.addr.port}/`,
+    auditWebhookUrl: sink.url,
   });
   const namespace = await cluster.createNamespace("audited");
   const secrets = `/api/v1/namespaces/${namespace}/secrets`;

@@ -5,6 +5,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { at, isObject, type Json, type JsonObject, list, textAt } from "../../src/model/json.ts";
 import { audit } from "../../src/sources/audit/mod.ts";
+import { startAuditSink } from "../support/audit_sink.ts";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { drawnFrom } from "../support/source_runtime.ts";
@@ -121,17 +122,10 @@ function steps(...more: JsonObject[]): JsonObject[] {
 }
 
 Deno.test("audit finds every form in which an API server takes a privileged container", async () => {
-  const events: JsonObject[] = [];
-  await using sink = Deno.serve(
-    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
-    async (request) => {
-      const { items } = await request.json();
-      events.push(...items);
-      return new Response();
-    },
-  );
+  await using sink = startAuditSink();
+  const { events } = sink;
   await using cluster = await startEnvtest({
-    auditWebhookUrl: `http://127.0.0.1:${sink.addr.port}/`,
+    auditWebhookUrl: sink.url,
     auditPolicy: JSON.stringify({
       apiVersion: "audit.k8s.io/v1",
       kind: "Policy",
