@@ -56,8 +56,8 @@ export async function namingExceptions(
   const exceptions = listed.flatMap((object): NamingException[] => {
     const own = namespacedName(object) === row.exception;
     if (!own && row.phase === "Resolved") return [];
-    const verdict = verdictOn(object, { finding, maxDays: settings.exceptionMaxDays, now });
     if (own) return [acceptingOf(row, object)];
+    const verdict = verdictOn(object, { finding, maxDays: settings.exceptionMaxDays, now });
     return verdict ? [{ ...decisionIn(object), ...verdict, name: namespacedName(object), since: "" }] : [];
   });
   const isDeleted = row.exception !== "" && !exceptions.some(({ name }) => name === row.exception);

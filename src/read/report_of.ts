@@ -9,7 +9,7 @@ import { storedResults } from "../sources/config_maps.ts";
 import { createDrawContext } from "../sources/draw_context.ts";
 import { REPORT_ENGINES } from "../sources/kyverno/mod.ts";
 import { objectPayload, originOf } from "../sources/feeds/pulled.ts";
-import { type Feed, type Source, watchedResources } from "../sources/source.ts";
+import type { Source } from "../sources/source.ts";
 import { clean } from "../text/clean.ts";
 import type { SettingValues } from "../text/setting.ts";
 import type { ReadApi } from "./pages.ts";
@@ -65,7 +65,7 @@ export async function findReport(
   const fingerprint = metadata.annotations?.[ANNOTATIONS.fingerprint];
   const missing: string[] = [];
   for (const place of placesOf(observation, { source, settings })) {
-    const feed = feedOf(place);
+    const { feed } = place;
     let found: KubeObject | undefined;
     const take = (object: KubeObject) => {
       const payload = payloadOf(place, { object, now });
@@ -101,11 +101,6 @@ function placesOf(
     // A policy report of the cluster names resources of any namespace.
     return namespace === undefined || source.reportsForOthers ? [place] : [];
   });
-}
-
-function feedOf({ source, versions: [type] }: ReportPlace): Feed {
-  const wanted = watchedResources(source).includes(type) ? "watch" : "configmap";
-  return source.feeds.find((feed) => feed.type === wanted)!;
 }
 
 /** The payload that the controller reads of an object; items of a list have no kind of their own. */

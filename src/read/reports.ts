@@ -5,13 +5,15 @@ import { describeAccess } from "../kube/access.ts";
 import { at, isObject, type Json, list, textAt } from "../model/json.ts";
 import { formatTime, readTime } from "../model/time.ts";
 import { BUILT_IN, SOURCES } from "../sources/registry.ts";
-import { namespaceOf, type Source, type WatchedResource } from "../sources/source.ts";
+import { type Feed, namespaceOf, type Source, type WatchedResource } from "../sources/source.ts";
 import type { SettingValues } from "../text/setting.ts";
+import { timeText } from "./row.ts";
 import { pagesOf, type Progress, type ReadApi, type ReadCounter } from "./pages.ts";
 
 /** Where reports of a source are: a resource, or the labelled ConfigMaps of one namespace. */
 export interface ReportPlace {
   readonly source: Source;
+  readonly feed: Feed;
   /** Versions of one resource; the first that is served is read. */
   readonly versions: readonly [WatchedResource, ...WatchedResource[]];
   /** Absent: all namespaces, or none. */
@@ -46,11 +48,12 @@ export function reportPlaces(
       const { labelSelector } = feed;
       const own = namespaceOf(feed, settings);
       const isWanted = namespace === undefined || namespace === own;
-      return isWanted ? [{ source, versions: [CONFIG_MAPS], namespace: own, labelSelector }] : [];
+      return isWanted ? [{ source, feed, versions: [CONFIG_MAPS], namespace: own, labelSelector }] : [];
     }
     const wanted = feed.resources.filter(({ namespaced }) => namespaced || namespace === undefined);
     return [...Map.groupBy(wanted, resourceName).values()].map((versions) => ({
       source,
+      feed,
       versions: versions as [WatchedResource, ...WatchedResource[]],
       ...(namespace !== undefined && { namespace }),
     }));
@@ -132,5 +135,5 @@ function writtenAt(metadata: unknown): string {
   const newest = managers.reduce<number>((ms, manager) => {
     return Math.max(ms, readTime(textAt(manager, "time"))?.ms ?? 0);
   }, 0);
-  return newest === 0 ? "" : formatTime(newest);
+  return timeText(newest);
 }

@@ -41,22 +41,33 @@ export interface ObservationRow {
 }
 
 /** The fields of a row, in the order of columns. */
-export const ROW_FIELDS = [
-  ...[
-    "name",
-    "storedIn",
-    "namespace",
-    "source",
-    "severity",
-    "category",
-    "eventType",
-    "rule",
-    "kind",
-    "resource",
-  ],
-  ...["workload", "image", "message", "phase", "exception", "acceptedSince", "acceptedUntil", "occurrences"],
-  ...["firstSeenAt", "lastSeenAt", "resolvedAt", "resolvedReason", "reopenedAt", "fingerprint", "type"],
-] as readonly (keyof ObservationRow)[];
+export const ROW_FIELDS: readonly (keyof ObservationRow)[] = [
+  "name",
+  "storedIn",
+  "namespace",
+  "source",
+  "severity",
+  "category",
+  "eventType",
+  "rule",
+  "kind",
+  "resource",
+  "workload",
+  "image",
+  "message",
+  "phase",
+  "exception",
+  "acceptedSince",
+  "acceptedUntil",
+  "occurrences",
+  "firstSeenAt",
+  "lastSeenAt",
+  "resolvedAt",
+  "resolvedReason",
+  "reopenedAt",
+  "fingerprint",
+  "type",
+];
 
 /** Projects an Observation. `now`, in milliseconds since the epoch, decides whether an exception still holds. */
 export function toRow(

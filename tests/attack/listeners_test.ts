@@ -75,7 +75,7 @@ for (const [name, text] of Object.entries(SILENT)) {
   });
 }
 
-/** How many connections come at once, by how many descriptors there are; whether the port then stops accepting for a while. */
+/** How many connections come at once, by how many descriptors there are; whether the port may then stop accepting for a while. */
 const BURSTS = [
   { descriptors: 64, count: 300, stops: true },
   // The queue of connections that wait to be accepted is full, so that the port's own check cannot connect.
@@ -84,7 +84,7 @@ const BURSTS = [
 ];
 
 for (const { descriptors, count, stops } of BURSTS) {
-  const serves = stops ? "opens its port again" : "leaves descriptors free and serves on";
+  const serves = stops ? "answers again" : "leaves descriptors free and serves on";
   Deno.test(`the program ${serves} with ${descriptors} descriptors under ${count} connections`, async () => {
     await using target = await startDevPod({ before: withDescriptors(descriptors) });
     const { controller } = target;

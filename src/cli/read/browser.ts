@@ -3,9 +3,10 @@ import { errorMessage } from "../../model/error_message.ts";
 
 /**
  * Everybody on a machine can read the words of a command line, and a token in them. So the browser is given a file that only
- * this user can read and that leads to the address. It is deleted when a slow browser has read it too, or by a signal: a shell
- * that does not trap a signal dies of it without its EXIT trap, and traps it at once only while it waits for a background job.
- * A second signal may not end the EXIT trap: Ctrl-C sends one to all, and the program then ends what it started.
+ * this user can read and that leads to the address. It is deleted after 30 s, when a slow browser has read it too, or at a
+ * signal. A shell that does not trap a signal dies of it without running its EXIT trap. It runs a trap at once only while it
+ * waits for a background job, so `sleep` and the opener run in the background. The EXIT trap ignores further signals: after
+ * Ctrl-C, which reaches the shell too, the program sends it another.
  */
 const SCRIPT = `set -e
 umask 077

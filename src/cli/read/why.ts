@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { compileFilters, type DocumentVerdict } from "../../filters/filter.ts";
 import { ANNOTATIONS } from "../../model/observation.ts";
-import { type Lifetime, lifetimeOf } from "../../read/lifetime.ts";
+import type { Lifetime } from "../../read/lifetime.ts";
 import { type NamingException, namingExceptions } from "../../read/naming_exceptions.ts";
 import { readObservation, readObservations } from "../../read/observations.ts";
 import type { ReportOf } from "../../read/report_of.ts";
@@ -232,7 +232,10 @@ async function tellOne(
   ];
   const way = wayOf(observation, config);
   const naming = await namingExceptions(api, observation, { settings, now });
-  const { findReport } = await import("../../read/report_of.ts");
+  const [{ findReport }, { lifetimeOf }] = await Promise.all([
+    import("../../read/report_of.ts"),
+    import("../../read/lifetime.ts"),
+  ]);
   const report = way === "report"
     ? await findReport(api, observation, { settings, now, onPage: progressOf(io, "reports") })
     : { state: way };
@@ -241,7 +244,12 @@ async function tellOne(
     detectedAt: spec.detectedAt ?? "",
     identity: annotations[ANNOTATIONS.identity] ?? "",
     report,
-    end: endOf(observation, { way, settings, now }),
+    end: endOf(observation, {
+      way,
+      row,
+      settings,
+      lifetime: lifetimeOf(observation, { isPushed: isPushed(way), settings, now }),
+    }),
     exceptions: naming.exceptions,
     filters: config && verdictsOf(observation, config),
     notes: [...notes, ...naming.notes, ...unread],
@@ -270,18 +278,25 @@ function wayOf(
   return reportingSource(source)?.feeds.some(({ type }) => type !== "post") ? "report" : "pushed";
 }
 
+/** True where no report is watched that could say that it is there or gone. */
+function isPushed(way: Way): boolean {
+  return way === "pushed" || way === "unknown";
+}
+
+interface EndOptions {
+  readonly way: Way;
+  readonly row: ObservationRow;
+  readonly settings: Settings;
+  readonly lifetime: Lifetime;
+}
+
 /** How it ends. */
-function endOf(
-  observation: StoredObservation,
-  { way, settings, now }: { readonly way: Way; readonly settings: Settings; readonly now: number },
-): End {
-  const { spec: { source, eventType }, status } = observation;
-  const isPushed = way === "pushed" || way === "unknown";
-  const lifetime = lifetimeOf(observation, { isPushed, settings, now });
+function endOf({ spec, status }: StoredObservation, { way, row, settings, lifetime }: EndOptions): End {
+  const { source, eventType } = spec;
   const { setting, seconds, deletedAfter } = lifetime;
   const by = `${setting}=${seconds}`;
   const is = (text: string): End => ({ ...lifetime, said: text });
-  if (toRow(observation).type === "occurrence") {
+  if (row.type === "occurrence") {
     return is(`An occurrence has no end but its age. It is deleted after ${deletedAfter} (${by}).`);
   }
   if (status?.phase === "Resolved") {
@@ -296,7 +311,7 @@ function endOf(
         `(${by} since it was last seen).`,
     );
   }
-  if (isPushed) {
+  if (isPushed(way)) {
     return is(
       `It ends when its tool says so, or it is deleted after ${deletedAfter} (${by} since it was last seen): ` +
         "each repeat moves that.",

@@ -175,7 +175,7 @@ function GroupTable({ rows, label, of, filter }: TableProps) {
   );
 }
 
-/** Of two times the later one; what is no day or time (a length of time in the URL) restricts no list. */
+/** The later of two times. A length of time such as "7d", by which the server filters no list, counts as none. */
 function laterOf(one: string | undefined, other: string): string {
   return one !== undefined && Date.parse(one) > Date.parse(other) ? one : other;
 }
