@@ -11,7 +11,8 @@ Measures the controller (the bundle, as in a Pod) against a kube-apiserver and e
 generator, watcher, controller and API server are processes of their own; latency counts from when a request was due. The
 yardsticks are of the same run: the bare client creates the same Observations without zen-watcher, the floor is a server that
 creates one object for each request and has no logic. Absolute figures depend on the machine. Linux only; takes about 20
-minutes. Exits with 1 where a ratio, a memory figure or a count misses its bound. Builds the API server first where it is missing (about ten minutes, once; Go is needed).
+minutes. Exits with 1 where a ratio, a memory figure or a count misses its bound. Builds the API server first where it is
+missing (about ten minutes, once; Go is needed).
 
   --quick   a short look of about two minutes, whose figures say little
   --only    measures only these rows:

@@ -47,7 +47,7 @@ namespaces and CustomResourceDefinitions of its own, and removes them at the end
 async function runTests(args: readonly string[], env: Readonly<Record<string, string>>): Promise<number> {
   const { code } = await new Deno.Command(Deno.execPath(), {
     args: ["test", "-A", "--sanitize-ops", "--sanitize-resources", ...args],
-    env: { ...env },
+    env,
   }).spawn().status;
   return code;
 }

@@ -67,7 +67,7 @@ export const LOG_NOTES: Readonly<Record<string, Note>> = {
     "report it with the line's stack",
   ],
   "Secret file reloaded": [
-    "the webhook token, or the files of the certificate, changed and are in force",
+    "the webhook token, or the files of the certificate, changed, or can be used again after a fault, and are in force",
     NOTHING,
   ],
   "Secret file cannot be used, the last good one stays in force": [
@@ -467,7 +467,7 @@ export const ERROR_NOTES: Readonly<Record<string, Note>> = {
     "let the webhook configuration call the TLS port",
   ],
   "Cannot read the body: too many large requests at once, come again": [
-    "503: large bodies are let in one or two at a time, and those of thousands of parts a few",
+    "503: only one or two large bodies are let in at a time, and only a few with thousands of parts",
     "resend",
   ],
   "Cannot read the body: the program is shutting down, come again": [

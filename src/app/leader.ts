@@ -30,7 +30,7 @@ export interface Leader {
   readonly group: RunnableGroup;
 }
 
-/** The wait for the index, which takes 30 s on an idle machine. */
+/** The wait for the index is over after 600 short polls: 30 s, longer on a busy machine. */
 const INDEXED_WITHIN_MS = 120_000;
 const DELETES_PER_SECOND = 200;
 

@@ -57,7 +57,7 @@ const UNKNOWN_VIEWS = "";
 /** The most names of sources that configuration defined once. */
 const MAX_REMEMBERED = 1_000;
 
-/** A source of stored Observations, and what they are. */
+/** A value of `spec.source`, and whether its Observations are findings or occurrences. */
 type SourceName = Pick<Source, "name" | "kind">;
 
 /** Every source in force, by name. */

@@ -79,7 +79,7 @@ const MAX_METRICS_CONNECTIONS = 64;
 /** After a webhook's deadline node:http ends what is left of its request. */
 const REQUEST_SLACK_MS = 5_000;
 
-/** What requests need beside the program. */
+/** What the routes get besides `ServeOptions`. */
 interface ForRequests {
   readonly token: WebhookToken;
   /** Aborted when those under way must end. */

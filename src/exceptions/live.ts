@@ -6,7 +6,7 @@ import { isObject, type JsonObject } from "../model/json.ts";
 import { sha256 } from "../model/identity.ts";
 import { inTurns } from "../model/turns.ts";
 import { ageKey, type KubeApi, type KubeObject, namespacedName } from "../kube/api.ts";
-import { type Conditions, hasInStatus, type ReadyCondition, readyOf } from "../kube/conditions.ts";
+import { type Conditions, isSaid, type ReadyCondition, readyOf } from "../kube/conditions.ts";
 import { Denial } from "../kube/denial.ts";
 import { elapsed, type Sleep } from "../kube/retry.ts";
 import { watch, type WatchEvent, type WatchTuning } from "../kube/watch.ts";
@@ -419,7 +419,7 @@ class LiveExceptions implements Exceptions {
   #tellOne(entry: Entry, matched: number): void {
     const condition = this.#conditionOf(entry);
     const counts = this.#countsOf(entry.object, matched);
-    if (!condition || says(entry.object, condition, counts)) {
+    if (!condition || isSaid(entry.object, condition, counts)) {
       entry.said = { matched, isInForce: entry.isInForce };
     } else this.#options.conditions.set(OBSERVATION_EXCEPTIONS, entry.object, condition, counts);
   }
@@ -465,13 +465,6 @@ class LiveExceptions implements Exceptions {
     const message = `Accepts what it matches until ${until}`;
     return { status: "True", reason: "InForce", message, observedGeneration };
   }
-}
-
-/** True where the status says so already. */
-function says(object: KubeObject, condition: ReadyCondition, counts: JsonObject): boolean {
-  const ready = readyOf(object);
-  return hasInStatus(object, counts) && ready !== undefined &&
-    Object.entries(condition).every(([key, value]) => ready[key] === value);
 }
 
 /**

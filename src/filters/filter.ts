@@ -33,7 +33,7 @@ export interface FilterDocument {
   /** A source's name, or `*`. */
   readonly source: string;
   readonly block: FilterBlock;
-  /** Set for a tenant's document: it applies only to events of this namespace, and never drops CRITICAL or `audit` ones. */
+  /** Set for a tenant's document: it applies only to events of this namespace, and drops none that is CRITICAL or `neverDroppedByTenants`. */
   readonly tenantNamespace?: string;
   /** Set for the filter of an Ingester that feeds a built-in source: it applies only to events of that feed. */
   readonly door?: string;
@@ -194,7 +194,7 @@ function actsOn(document: CompiledDocument, event: NormalEvent): boolean {
   if (door !== undefined && door !== event.door) return false;
   return document.tenantNamespace === undefined ||
     (document.tenantNamespace === event.resource?.namespace && event.severity !== "CRITICAL" &&
-      event.neverDroppedByTenants !== true);
+      !event.neverDroppedByTenants);
 }
 
 function firstDrop(
@@ -507,10 +507,11 @@ function changedBetween(
   before: readonly FilterDocument[],
   after: readonly FilterDocument[],
 ): readonly FilterDocument[] {
-  const [old, now] = [before, after].map((documents) => new Set(documents.map(hashOfDocument)));
+  const old = new Set(before.map(hashOfDocument));
+  const now = new Set(after.map(hashOfDocument));
   return [
-    ...before.filter((document) => !now?.has(hashOfDocument(document))),
-    ...after.filter((document) => !old?.has(hashOfDocument(document))),
+    ...before.filter((document) => !now.has(hashOfDocument(document))),
+    ...after.filter((document) => !old.has(hashOfDocument(document))),
   ];
 }
 

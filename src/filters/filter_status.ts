@@ -220,8 +220,8 @@ export function createFilterStatus(options: FilterStatusOptions): FilterStatus {
     budget = undefined;
   }
 
-  /** One pass of the drops, and of what is due, to the writers. */
-  function passes(): () => void {
+  /** Makes the work of each tick: hands the drops, and what is due, to the writers. */
+  function createTick(): () => void {
     let refreshedAt = clock.monotonic();
     let retriedAt = clock.monotonic();
     return () => {
@@ -285,7 +285,7 @@ export function createFilterStatus(options: FilterStatusOptions): FilterStatus {
       // Before the writers' signal aborts, so that they still write these shares.
       signal.addEventListener("abort", collect, { once: true });
       await Promise.all([
-        every(TICK_MS, passes(), { signal, beat: beat.of("collected drops"), sleep }),
+        every(TICK_MS, createTick(), { signal, beat: beat.of("collected drops"), sleep }),
         objects.run(signal, beat.of("drops")),
         shares.run(signal, beat.of("ConfigMap drops")),
         lastGood.run(signal, beat.of("last good filters")),

@@ -37,7 +37,7 @@ export interface AdmissionOptions {
 
 /** Shorter than the API server's own patience. */
 const BODY_TIMEOUT_MS = 4_000;
-/** Of one address, half of what the logger writes of one message: the lines of another one are still written. */
+/** The logger writes 10 lines of one message in 10 s. One address gets half, so that others are still seen. */
 const REFUSED_LINES = { lines: 5, windowMs: 10_000 };
 
 const log = logger("admission");

@@ -121,7 +121,7 @@ export function createHttpApp(options: HttpOptions): HttpApp {
 /** A document that takes longer to make is given to several requests. */
 const FREE_MAKING_MS = 2;
 
-/** Makes a text when it is asked for. Where that takes long, it takes a fifth of the time at most: anyone may ask, and many may. */
+/** Makes a text when it is asked for. Where that took long, gives it again for four times as long: anyone may ask. */
 function sparingly(make: () => string, clock: Pick<Clock, "monotonic">): () => string {
   let text = "";
   let until = -Infinity;
@@ -347,7 +347,7 @@ async function takeBody(c: Context, taking: Taking): Promise<Response> {
 
 /** What a part or an error of a body takes until it is read: measured 185 bytes, and 500. */
 const PART_BYTES = 192, ERROR_BYTES = 512;
-/** Bodies in which less is found need no room, nor do those of ordinary length before they are read. */
+/** Up to `FREE_FOUND_BYTES` found take no room; bodies of up to `SHORT_BYTES` are scanned even where there is none. */
 const FREE_FOUND_BYTES = 64 * 1024, SHORT_BYTES = 4 * 1024;
 
 /** Finds the parts of a body. Throws where those of other bodies, or of other ones of its sender, take all the room. */
@@ -363,7 +363,7 @@ async function findParts(
     if (needed > 0 && !found.tryTake(needed, address)) throw full();
     held = needed;
   };
-  // What is found in a body of one slice is counted in the turn in which it is found, of a longer one what it may have, before.
+  // A body of one slice is counted after the scan, in the same turn. A longer one pauses, so the most it may have is taken before.
   const most = PART_BYTES * Math.min(JSON_LIMITS.parts, bytes.length / 2);
   const isLong = bytes.length > JSON_SLICE_BYTES;
   if (isLong) hold(most);

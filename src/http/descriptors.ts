@@ -1,9 +1,10 @@
 /** How many connections the process has file descriptors for. */
+import { errorCode } from "../model/error_message.ts";
 import { logger } from "../telemetry/logging.ts";
 
 /** What the runtime, the logs and the connections to the API server may open later. */
 const OWN_DESCRIPTORS = 24;
-/** Most that connections may take which are accepted in one burst, before those that are closed for them are gone. */
+/** Reserve for a burst: new connections are accepted before those closed for them have given their descriptors back. */
 const BURST_DESCRIPTORS = 512;
 const LEAST = 4;
 const NULL_DEVICE = "/dev/null";
@@ -44,8 +45,7 @@ function freeDescriptors(most: number): number {
     while (open.length < most) open.push(Deno.openSync(NULL_DEVICE));
     return most;
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : "";
-    return code === "EMFILE" || code === "ENFILE" ? open.length : most;
+    return ["EMFILE", "ENFILE"].includes(errorCode(error)) ? open.length : most;
   } finally {
     for (const file of open) file.close();
   }

@@ -243,7 +243,7 @@ export function missingSecret(): Refusal {
   });
 }
 
-/** Bytes of request bodies in memory at once. */
+/** Bytes in memory at once, of request bodies or of what is found in them. */
 export class ByteBudget {
   #used = 0;
   readonly #max: number;
@@ -501,7 +501,7 @@ export interface BodyLimits extends TextLimits {
   readonly proven: ByteBudget;
   /** Bodies of which nothing proves who sent them, or not yet. */
   readonly unproven: ByteBudget;
-  /** Those of more than a MiB, of either kind: two of the longest, of two senders. */
+  /** Large ones of either kind (`LARGE_SHARE`): room for two of the longest, of two senders. */
   readonly large: ByteBudget;
   /** What is found in bodies before it is parsed: a body of 20 kB may have 10,000 parts. */
   readonly found: ByteBudget;

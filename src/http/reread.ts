@@ -20,8 +20,8 @@ const REREAD_MS = 5_000;
 const log = logger("http");
 
 /**
- * Reads again until it is disposed of, one read at a time. Logs a change, and once each reason why what is there cannot be
- * used.
+ * Reads again until it is disposed of, one read at a time. Logs a change, the end of a fault, and once each reason why what is
+ * there cannot be used.
  */
 export function reread<T>({ file, first, read, put, everyMs = REREAD_MS }: RereadOptions<T>): Disposable {
   let inForce = JSON.stringify(first);
@@ -50,7 +50,7 @@ export function reread<T>({ file, first, read, put, everyMs = REREAD_MS }: Rerea
   return { [Symbol.dispose]: () => stop.abort() };
 }
 
-/** The webhook token; "" where none is configured. A property, not a function: a request reads it. */
+/** The webhook token in force; "" where none is configured. Read `current` for each request: that of a file may change. */
 export interface WebhookToken {
   readonly current: string;
 }
@@ -81,7 +81,7 @@ export async function readWebhookToken(
     put: (next) => held.current = next,
     ...options,
   });
-  return Object.assign(held, { [Symbol.dispose]: () => rereading[Symbol.dispose]() });
+  return Object.assign(held, rereading);
 }
 
 async function readTokenFile(file: string): Promise<string> {

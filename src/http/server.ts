@@ -16,7 +16,7 @@ import {
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { elapsed } from "../kube/retry.ts";
-import { errorMessage } from "../model/error_message.ts";
+import { errorCode, errorMessage } from "../model/error_message.ts";
 import { logger } from "../telemetry/logging.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { freePiece } from "./request.ts";
@@ -181,7 +181,7 @@ async function bind(server: HttpServer | HttpsServer, options: ListenOptions): P
     if (address === "" && lacksIpv6(error)) {
       return await bind(server, { ...options, address: "0.0.0.0" });
     }
-    const code = codeOf(error);
+    const code = errorCode(error);
     const why = code === "EADDRINUSE" ? "another program uses the port" : errorMessage(error);
     const mend = code === "EADDRNOTAVAIL"
       ? "Set WATCHER_ADDRESS to an address of this machine"
@@ -215,7 +215,7 @@ function listenOn(server: HttpServer | HttpsServer, { address, port }: Bound): P
 }
 
 function lacksIpv6(error: unknown): boolean {
-  return ["EAFNOSUPPORT", "EADDRNOTAVAIL", "EINVAL"].includes(codeOf(error)) ||
+  return ["EAFNOSUPPORT", "EADDRNOTAVAIL", "EINVAL"].includes(errorCode(error)) ||
     errorMessage(error).includes("family not supported");
 }
 
@@ -279,11 +279,6 @@ function bindingsOf({ socket }: IncomingMessage): Bindings {
 /** An address under which this machine reaches a port that listens on `address`. */
 function localAddress(address: string): string {
   return address === "0.0.0.0" || address === "::" ? "127.0.0.1" : address;
-}
-
-function codeOf(error: unknown): string {
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
-  return typeof code === "string" ? code : "";
 }
 
 /**

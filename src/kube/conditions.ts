@@ -25,7 +25,7 @@ export interface Conditions {
   /**
    * Sets the condition to write for the object, in place of one that waits. Does nothing on a follower, or if the object has
    * the condition already. `fields` of the status are written with the condition; null removes a field. A condition that
-   * another writer (the leader of another shard) replaced by one that counts as much or more is written again after a while.
+   * another writer (the leader of another shard) replaced by one of the same or a higher weight is written again only `CONTESTED_MS` after it was last written.
    */
   set(type: ResourceType, object: KubeObject, condition: ReadyCondition, fields?: JsonObject): void;
   /** Drops the condition that waits for an object, because the object is gone. */
@@ -83,10 +83,9 @@ export function createConditions({ isLeader, ...common }: ConditionsOptions): Co
   return {
     set(type, object, condition, fields = {}) {
       const target = statusTarget(type, object);
-      const isSaid = says(readyOf(object), condition) && hasInStatus(object, fields);
       // Another replica of this shard leads: what it replaces is not contested.
       if (!isLeader()) written.clear();
-      if (!isLeader() || isSaid) return writer.forget(target);
+      if (!isLeader() || isSaid(object, condition, fields)) return writer.forget(target);
       const waiting = writer.waiting(target);
       const isWaiting = waiting && says({ ...waiting.condition }, condition) &&
         canonicalJson(waiting.fields) === canonicalJson(fields);
@@ -113,7 +112,7 @@ function statusOf(
   now: number,
 ): JsonObject | undefined {
   const before = readyOf(stored);
-  if (says(before, condition) && hasInStatus(stored, fields)) return undefined;
+  if (isSaid(stored, condition, fields)) return undefined;
   const judged = Number(before?.observedGeneration);
   const isLater = judged > condition.observedGeneration && judged <= (stored.metadata.generation ?? 0);
   if (isLater) return undefined;
@@ -130,17 +129,22 @@ function statusOf(
 }
 
 /** True if the status of an object has these fields already; null stands for a field that is absent. */
-export function hasInStatus({ status }: KubeObject, fields: JsonObject): boolean {
+function hasInStatus({ status }: KubeObject, fields: JsonObject): boolean {
   const stored = isObject(status) ? status : {};
   return Object.entries(fields).every(([key, value]) =>
     canonicalJson(stored[key] ?? null) === canonicalJson(value)
   );
 }
 
-/** A problem counts more than a condition that all is well, and that more than one of a process that does not handle the object. */
+/** 2: a problem; 1: all is well; 0: said by a process that does not handle the object. */
 function weightOf({ status, reason }: JsonObject): number {
   if (NOT_HANDLED.has(reason)) return 0;
   return status === "True" ? 1 : 2;
+}
+
+/** True if the status of an object has this condition and these fields already. */
+export function isSaid(object: KubeObject, condition: ReadyCondition, fields: JsonObject): boolean {
+  return says(readyOf(object), condition) && hasInStatus(object, fields);
 }
 
 function says(before: JsonObject | undefined, condition: ReadyCondition): boolean {

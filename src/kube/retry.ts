@@ -39,7 +39,7 @@ export async function elapsed(
   return !signal?.aborted;
 }
 
-/** A call of `every` takes no time: the event loop is stuck when it is this late. */
+/** The work of `every` is short: where its next beat is this late, the event loop is stuck. */
 const LATE_MS = 60_000;
 
 /** Calls `work` every `intervalMs` until `signal` aborts, with a beat each time. Rejects with what `work` throws. */

@@ -6,6 +6,7 @@ import { createMetrics } from "../telemetry/metrics.ts";
 import { ScriptedApi } from "../../tests/support/scripted_api.ts";
 import { VirtualTime } from "../../tests/support/virtual_time.ts";
 import { INGESTERS } from "./kinds.ts";
+// MappedSources imports it with the first object; loaded here, so that virtual time need not wait for it.
 import "./plan.ts";
 import { MappedSources } from "./runtime.ts";
 

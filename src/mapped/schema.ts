@@ -86,7 +86,7 @@ const mappingShape = {
     .describe("Entries of details by name, and where each value is").optional(),
   prose: z.array(z.string().max(63)).max(65)
     .describe(
-      "Which of message and the details hold only sentences of the tool's catalogue and names: they are not masked",
+      "Those of message and the details that hold only names and the tool's own fixed sentences, such as the title of a check: they are not masked",
     ).optional(),
 };
 

@@ -10,7 +10,7 @@ const SAFE_ALPHABET = "bcdfghjklmnpqrstvwxz2456789";
 const HASH_ALPHABET = "456789bcdf";
 /** What Kubernetes ends the names of a controller's Pods with. */
 const POD_SUFFIX = new RegExp(`^(.+)-[${SAFE_ALPHABET}]{5}$`);
-/** What it puts before that for Pods of an indexed Job. */
+/** The index before that suffix in the name of a Pod of an indexed Job. */
 const JOB_INDEX = /-\d{1,5}$/;
 /** Numbers of a CronJob's Jobs: minutes since the epoch, 2023 to 2038. A fixed range, since identity depends on no clock. */
 const FIRST_JOB_NUMBER = 28_000_000, LAST_JOB_NUMBER = 36_000_000;
@@ -176,7 +176,7 @@ export function cronJobOfJob(name: string): string | undefined {
 export function topOfChain(resource: Resource): Resource {
   const { kind = "", name = "" } = resource;
   if (kind.toLowerCase() !== "pod") return reportedWorkload(resource);
-  // First, because the number may also be read as a hash. No Pod template hash has the digits 2 and 3, with which it begins.
+  // First: a number such as 29945678 also passes as a hash. It begins with 2 or 3, which are in no Pod template hash.
   const cronJob = cronJobOfPod(name);
   if (cronJob !== undefined) return { ...resource, apiVersion: "batch/v1", kind: "CronJob", name: cronJob };
   const deployment = deploymentOfPod(name);

@@ -4,6 +4,7 @@
  */
 
 const MINUTE_MS = 60_000;
+/** Times before this are not believed. */
 const EARLIEST_MS = Date.UTC(2000, 0, 1);
 const DAYS = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
@@ -113,9 +114,6 @@ export function eventTime(
   return ms !== undefined && isTimely(ms, { source, takenAt: receivedAt }) ? ms : receivedAt;
 }
 
-/** Times before this, or more than a day ahead, are not believed. */
-const OLDEST_TIME_MS = Date.UTC(2000, 0, 1);
-
 /** The fields of an Observation that hold times. */
 interface Stamped {
   readonly metadata: { readonly creationTimestamp?: string };
@@ -133,7 +131,7 @@ export interface SeenTimes {
 /** Milliseconds since the epoch of a stored time. Undefined if it is before the year 2000 or more than a day ahead of `now`. */
 export function believedTime(text: string | undefined, now: number): number | undefined {
   const ms = parseTime(text ?? "")?.ms;
-  return ms !== undefined && ms >= OLDEST_TIME_MS && ms <= now + DAY_MS ? ms : undefined;
+  return ms !== undefined && ms >= EARLIEST_MS && ms <= now + DAY_MS ? ms : undefined;
 }
 
 /**

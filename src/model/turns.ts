@@ -2,7 +2,7 @@
 export function* inTurns<T>(items: Iterable<T>, groupOf: (item: T) => string): Generator<T> {
   let left = [...Map.groupBy(items, groupOf).values()];
   for (let turn = 0; left.length > 0; turn++) {
-    for (const group of left) yield* group.slice(turn, turn + 1);
+    for (const group of left) yield group[turn] as T;
     left = left.filter(({ length }) => length > turn + 1);
   }
 }

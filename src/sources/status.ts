@@ -15,7 +15,7 @@ const STATES = [
   "standby", // another replica reads it
 ] as const;
 
-/** The state of a source: the worst one of its views. */
+/** The state of a view, or of a source: the worst one of its views. */
 export type SourceState = typeof STATES[number];
 
 /** States in which a source is read or served. */

@@ -183,7 +183,7 @@ const HARMLESS_ENDINGS = words(
 );
 /** Names that end like a secret's and hold a name. */
 const HARMLESS_NAMES = /initial[-_]cluster[-_]token$/;
-/** Names that often hold a count, and the values with which they do: `pass=34`, `sig=SIGTERM`, `signature=v4`. */
+/** Names that often hold no secret, and the values with which they do not: `pass=34`, `sig=SIGTERM`, `signature=v4`. */
 const WEAK_NAMES = words("pass pw sig signature auth cookie tokens secrets creds credentials");
 const WEAK_VALUE = /^(?:\d{1,3}%?|v\d{1,2}|SIG[A-Z]{2,8}\d{0,2})(?=[\s,;)\]}]|$)/;
 const SECRET_HEADERS = words(

@@ -354,7 +354,8 @@ async function toEndpoint(
   const applied: RequestOptions = {};
   try {
     const caPem = await caOf(cluster);
-    const exec: unknown = config.getCurrentUser()?.exec;
+    const current = config.getCurrentUser();
+    const exec: unknown = current?.exec;
     if (isObject(exec)) {
       informPlugin(exec, {
         server: cluster.server,
@@ -364,7 +365,7 @@ async function toEndpoint(
       });
     }
     await config.applyToHTTPSOptions(applied);
-    const user = fields.users.get(config.getCurrentUser()?.name ?? "") ?? {};
+    const user = fields.users.get(current?.name ?? "") ?? {};
     const headers = headersOf(applied);
     if (user.tokenFile !== undefined) {
       headers.set("authorization", `Bearer ${(await Deno.readTextFile(user.tokenFile)).trim()}`);

@@ -276,14 +276,7 @@ const NUMBERS: ReadonlySet<string> = new Set(
 const VOLATILE: ReadonlySet<string> = new Set([
   "evt.num",
   "evt.cpu",
-  "evt.rawtime",
-  "evt.deltatime",
-  "evt.reltime",
-  "evt.outputtime",
-  "jevt.rawtime",
-  "ka.auditid",
   "ct.id",
-  "ct.time",
   "fd.num",
   "fd.uid", // thread and descriptor
   "proc.loginshellid",
@@ -298,7 +291,7 @@ const VOLATILE: ReadonlySet<string> = new Set([
 const MEASURES = /^(?:proc|thread)\.(?:fdopencount|vm\w+|cpu\w*|pf\w+|\w*exectime)$/;
 /** Last words of plugins' fields that hold the record's id: `okta.uuid`, `jevt.value[/requestID]`. */
 const RECORD_ID = /(?:^|[._/])(?:uuid|insert_?id|request_?id|event_?id|audit_?id|trace_?id)\]?$/i;
-/** Times of an event. */
+/** Times and latencies of an event. */
 const EVENT_TIME = /^j?evt\.(?!value\[).*time|^evt\.(?:wait_)?latency/;
 /** Last words of fields with the time of a plugin's record; not `runtime`, nor an executable's `mtime`. */
 const RECORD_TIME = /(?:timestamp|published|(?<!run|\b[acm])time)\]?$/i;
@@ -310,7 +303,7 @@ const NUMBERED_ARGUMENT = /^evt\.(?:raw)?arg\.(?:(?:dir|old|new)?fd|[a-z]*[pt]id
 const LEADING_NUMBER = /^\d+/;
 const CLIENT_PORT = /:\d{1,5}->/g;
 
-/** Longest text that is replaced in arguments: two kernel addresses. */
+/** Longest text that is replaced in arguments: two kernel addresses, with a character on either side. */
 const LONGEST_REPLACED = 36;
 
 /** Longest path of a nested field: names of Falco's fields are shorter. */

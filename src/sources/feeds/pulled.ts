@@ -478,9 +478,8 @@ export async function configMapPayload(
     return undefined;
   }
   const { bytes } = found;
-  const pause = () => slices.pause();
   const from = await runStepsInSlices(logLineSteps(bytes), slices);
-  const text = await scanJsonInSlices(bytes, { from, maxValues, pause });
+  const text = await scanJsonInSlices(bytes, { from, maxValues, pause: () => slices.pause() });
   const errors = payloadErrorsOf(text);
   for (const error of errors) {
     await slices.pause();
