@@ -327,6 +327,10 @@ export const REASON_NOTES: Readonly<Record<string, Note>> = {
     "the Secret of a webhook is missing, has no key `token`, or lacks its label",
     "create or label the Secret that the message names",
   ],
+  SecretInvalid: [
+    "the Secret of a webhook holds no token that can be used: too short, too long, or (bearer) with white space inside; the last good one stays in force",
+    "write one word into its key `token`",
+  ],
   NamespaceNotTrusted: [
     "such objects act in the controller's namespace alone",
     "move it there, or set `TRUSTED_CONFIG_NAMESPACES`",

@@ -2,6 +2,7 @@
 import { elapsed } from "../kube/retry.ts";
 import { errorMessage } from "../model/error_message.ts";
 import { logger } from "../telemetry/logging.ts";
+import { tokenFault } from "../text/token.ts";
 
 export interface RereadOptions<T> {
   /** Named in log lines. */
@@ -62,9 +63,6 @@ export interface TokenOptions {
   readonly everyMs?: number;
 }
 
-/** Longer ones are not found in a header. */
-const MAX_TOKEN_LENGTH = 4_096;
-
 /** Reads the webhook token; that of a file until it is disposed of. Rejects where it is no token. */
 export async function readWebhookToken(
   { token, file, ...options }: TokenOptions,
@@ -93,16 +91,9 @@ async function readTokenFile(file: string): Promise<string> {
   }
 }
 
-/** No sender can show a token with white space inside, or a longer one. */
 function tokenIn(text: string, place: string): string {
   const token = text.trim();
-  const why = token === ""
-    ? "it is empty"
-    : /\s/.test(token)
-    ? "it has white space inside"
-    : token.length > MAX_TOKEN_LENGTH
-    ? `it is longer than ${MAX_TOKEN_LENGTH} characters`
-    : undefined;
+  const why = tokenFault(token);
   if (why === undefined) return token;
   throw new Error(`Cannot use the webhook token in ${place}: ${why}. Write one word there`);
 }

@@ -1,7 +1,14 @@
 /** Turns a compiled Ingester or ObservationMapping into a source with one feed, once its resources and its Secret are known. */
 import { type KubeObject, resourceName, type ResourceType } from "../kube/api.ts";
 import { type StatusTarget, statusTarget } from "../kube/status_writer.ts";
-import { ANY, type Feed, type FeedAuth, type FeedIngester, type Source } from "../sources/source.ts";
+import {
+  ANY,
+  type Feed,
+  type FeedAuth,
+  type FeedIngester,
+  type NamedSecret,
+  type Source,
+} from "../sources/source.ts";
 import type { CompiledIngester, MappedInput } from "./compile.ts";
 import { drawMapped } from "./draw.ts";
 import { INGESTERS } from "./kinds.ts";
@@ -13,7 +20,7 @@ import { disabled, DISCOVERING, idOf, type Verdict } from "./verdict.ts";
 export interface ActivateContext {
   readonly builtins: ReadonlyMap<string, Source>;
   readonly served: (input: Extract<MappedInput, { type: "informer" }>) => ServedState;
-  readonly secret: (namespace: string, name: string) => SecretState;
+  readonly secret: (ref: NamedSecret) => SecretState;
 }
 
 /** The last valid version of an object. */
@@ -42,10 +49,10 @@ export function activate(
     if (served.state !== "served") return { verdict: { ready: false, ...served } };
     resources = served.resources;
   }
-  const secretName = input.type === "webhook" && "secretName" in input.auth
-    ? input.auth.secretName
+  const ref = input.type === "webhook" && "secretName" in input.auth
+    ? { namespace, name: input.auth.secretName, use: input.auth.type }
     : undefined;
-  const secretState = () => secretName === undefined ? undefined : context.secret(namespace, secretName);
+  const secretState = () => ref && context.secret(ref);
   const source = sourceOf(compiled, {
     id: idOf(object),
     namespace,
@@ -57,16 +64,14 @@ export function activate(
   });
   if (!source) return { verdict: disabled() };
   const secret = secretState();
+  if (secret?.problem) return { source, verdict: { ready: false, ...secret.problem } };
   if (!secret || secret.token !== undefined) {
     return {
       source,
       verdict: { ready: true, reason: "InForce", message: inForceMessage(compiled, resources) },
     };
   }
-  const verdict = secret.problem === undefined
-    ? { ready: false, reason: DISCOVERING, message: "the Secret is not read yet" }
-    : { ready: false, reason: "SecretMissing", message: secret.problem };
-  return { source, verdict };
+  return { source, verdict: { ready: false, reason: DISCOVERING, message: "the Secret is not read yet" } };
 }
 
 /** What sourceOf() needs besides the compiled Ingester. */

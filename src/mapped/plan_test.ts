@@ -10,6 +10,7 @@ import { objectPayload } from "../sources/feeds/pulled.ts";
 import { BUILT_IN } from "../sources/registry.ts";
 import { type Feed, feedId, type PostFeed, type Source } from "../sources/source.ts";
 import { makePlan, type PlanContext } from "./plan.ts";
+import type { SecretState } from "./secrets.ts";
 
 interface Given {
   readonly age?: number;
@@ -225,7 +226,9 @@ Deno.test("a webhook without its Secret stays closed and says why", () => {
     "x",
     pushed("tool", "/a", { webhook: { path: "/a", auth: { type: "bearer", secretName: "s" } } }),
   );
-  let state: { token?: string; problem?: string } = { problem: 'there is no Secret "zen-system/s"' };
+  let state: SecretState = {
+    problem: { reason: "SecretMissing", message: 'there is no Secret "zen-system/s"' },
+  };
   const plan = makePlan([object], planContext({ secret: () => state }));
   const auth = authOf([...plan.active.values()]);
   if (auth?.type !== "bearer") throw new Error("expected bearer");
@@ -233,6 +236,10 @@ Deno.test("a webhook without its Secret stays closed and says why", () => {
   assertEquals(plan.verdicts.get("Ingester zen-system/x")?.reason, "SecretMissing");
   state = { token: "hunter2hunter2" };
   assertEquals(auth.secret(), "hunter2hunter2");
+  state = { ...state, problem: { reason: "SecretInvalid", message: "it has white space inside" } };
+  const kept = makePlan([object], planContext({ secret: () => state }));
+  assertEquals(kept.verdicts.get("Ingester zen-system/x")?.reason, "SecretInvalid");
+  assertEquals(kept.active.size, 1);
 });
 
 Deno.test("a webhook without auth requires the settings' token, and only auth none opens it", () => {

@@ -303,7 +303,7 @@ export class MappedSources {
       builtins,
       trust,
       served: (input) => servedState(input, discovery.served(input)),
-      secret: (namespace, name) => this.#secrets.state(namespace, name),
+      secret: (ref) => this.#secrets.state(ref),
       lastGood: this.#plan.good,
       lastRead: this.#plan.read,
     });

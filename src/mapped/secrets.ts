@@ -1,21 +1,25 @@
-/** Reads the Secrets of webhooks by name, in the Ingester's namespace, only those with zen-watcher's label, again and again. */
+/**
+ * Reads the Secrets of webhooks by name, in the Ingester's namespace, only those with zen-watcher's label, again and again.
+ * The last good token stays in force while a Secret holds no usable one or may not be read; it ends with its Secret or label.
+ */
 import { type Beat, NO_BEAT } from "../model/beat.ts";
 import type { Clock } from "../model/time.ts";
 import { hasStatus, type KubeApi, type KubeObject } from "../kube/api.ts";
 import { Pause, type Sleep } from "../kube/retry.ts";
 import { GROUP } from "../model/observation.ts";
 import { SECRETS } from "../kube/core_resources.ts";
-import type { SecretRef } from "../sources/source.ts";
+import type { NamedSecret } from "../sources/source.ts";
+import { tokenFault } from "../text/token.ts";
 
 /** Label that a Secret must have. Without it, the author of an Ingester could guess tokens of any other Secret. */
 export const SECRET_LABEL = `${GROUP}/webhook-auth`;
 const KEY = "token";
 const MIN_LENGTH = 8;
 
-/** A token, or why there is none. Both are undefined before the first read. */
+/** The token in force, and why the Secret as it is now cannot be used. Both are undefined before the first read. */
 export interface SecretState {
   readonly token?: string;
-  readonly problem?: string;
+  readonly problem?: { readonly reason: "SecretMissing" | "SecretInvalid"; readonly message: string };
 }
 
 export interface WebhookSecretsOptions {
@@ -27,7 +31,7 @@ export interface WebhookSecretsOptions {
 }
 
 interface Entry {
-  readonly ref: SecretRef;
+  readonly ref: NamedSecret;
   state: SecretState;
   reads: number;
   /** Monotonic. */
@@ -54,13 +58,13 @@ export class WebhookSecrets {
     this.#pause = new Pause(options.sleep);
   }
 
-  state(namespace: string, name: string): SecretState {
-    return this.#entries.get(`${namespace}/${name}`)?.state ?? {};
+  state(ref: NamedSecret): SecretState {
+    return this.#entries.get(keyOf(ref))?.state ?? {};
   }
 
   /** Sets the Secrets to read; new ones are read at once. */
-  want(refs: readonly SecretRef[]): void {
-    const wanted = new Map(refs.map((ref) => [`${ref.namespace}/${ref.name}`, ref]));
+  want(refs: readonly NamedSecret[]): void {
+    const wanted = new Map(refs.map((ref) => [keyOf(ref), ref]));
     for (const key of this.#entries.keys()) if (!wanted.has(key)) this.#entries.delete(key);
     for (const [key, ref] of wanted) {
       if (this.#entries.has(key)) continue;
@@ -110,48 +114,78 @@ export class WebhookSecrets {
 
   /** Reads a Secret; true if its state changed. A failed read changes nothing. */
   async #read(entry: Entry, signal: AbortSignal): Promise<boolean> {
-    const state = await readSecret(this.#options.api, entry.ref, signal);
+    const read = await readSecret(this.#options.api, entry.ref, signal);
+    const state = read && stateAfter(entry.state, read);
     const waitMs = Math.min(LONGEST_REREAD_MS, FIRST_REREAD_MS * 2 ** Math.min(entry.reads++, 10));
     entry.dueAt = this.#options.clock.monotonic() + waitMs;
-    if (!state || (state.token === entry.state.token && state.problem === entry.state.problem)) return false;
+    const { token, problem } = entry.state;
+    if (!state || (state.token === token && state.problem?.message === problem?.message)) return false;
     entry.state = state;
     return true;
   }
 }
 
+/** What one read says. `ended`: the token of earlier reads is no longer in force. */
+type Read =
+  | { readonly token: string }
+  | { readonly problem: NonNullable<SecretState["problem"]>; readonly ended: boolean };
+
+const STAYS = "; its last good token stays in force";
+
+function stateAfter({ token }: SecretState, read: Read): SecretState {
+  if ("token" in read) return read;
+  const { problem, ended } = read;
+  if (token === undefined || ended) return { problem };
+  return { token, problem: { ...problem, message: problem.message + STAYS } };
+}
+
+function keyOf({ namespace, name, use }: NamedSecret): string {
+  return `${use} ${namespace}/${name}`;
+}
+
 async function readSecret(
   api: KubeApi,
-  { namespace, name }: SecretRef,
+  ref: NamedSecret,
   signal: AbortSignal,
-): Promise<SecretState | undefined> {
+): Promise<Read | undefined> {
+  const { namespace, name } = ref;
   try {
-    return stateOf(await api.get(SECRETS, name, { namespace, signal }), `${namespace}/${name}`);
+    return readToken(await api.get(SECRETS, name, { namespace, signal }), ref);
   } catch (error) {
-    if (hasStatus(error, 404)) return { problem: `there is no Secret "${namespace}/${name}"` };
+    if (hasStatus(error, 404)) return missing(`there is no Secret "${namespace}/${name}"`, { ended: true });
     if (hasStatus(error, 403)) {
-      return {
-        problem:
-          `the Secret "${namespace}/${name}" may not be read: grant get on it by a Role in ${namespace}`,
-      };
+      return missing(
+        `the Secret "${namespace}/${name}" may not be read: grant get on it by a Role in ${namespace}`,
+        { ended: false },
+      );
     }
     return undefined;
   }
 }
 
-function stateOf(secret: KubeObject, name: string): SecretState {
+function readToken(secret: KubeObject, { namespace, name: secretName, use }: NamedSecret): Read {
+  const name = `${namespace}/${secretName}`;
   if (!Object.hasOwn(secret.metadata.labels ?? {}, SECRET_LABEL)) {
-    return { problem: `the Secret "${name}" lacks the label ${SECRET_LABEL}` };
+    return missing(`the Secret "${name}" lacks the label ${SECRET_LABEL}`, { ended: true });
   }
   const data = secret["data"];
   const encoded = typeof data === "object" && data !== null
     ? Object.getOwnPropertyDescriptor(data, KEY)?.value
     : undefined;
   const token = typeof encoded === "string" ? decoded(encoded).trim() : "";
-  if (token === "") return { problem: `the Secret "${name}" has no key ${KEY}` };
-  if (token.length < MIN_LENGTH) {
-    return { problem: `the ${KEY} of Secret "${name}" is shorter than ${MIN_LENGTH} characters` };
-  }
-  return { token };
+  if (token === "") return missing(`the Secret "${name}" has no key ${KEY}`, { ended: false });
+  const fault = token.length < MIN_LENGTH
+    ? `it is shorter than ${MIN_LENGTH} characters`
+    : use === "bearer"
+    ? tokenFault(token)
+    : undefined;
+  if (fault === undefined) return { token };
+  const message = `the ${KEY} of Secret "${name}" cannot be used: ${fault}`;
+  return { problem: { reason: "SecretInvalid", message }, ended: false };
+}
+
+function missing(message: string, { ended }: { readonly ended: boolean }): Read {
+  return { problem: { reason: "SecretMissing", message }, ended };
 }
 
 function decoded(base64: string): string {

@@ -143,6 +143,11 @@ export interface SecretRef {
   readonly name: string;
 }
 
+/** A Secret, and what its token is used for. A bearer token is one word. */
+export interface NamedSecret extends SecretRef {
+  readonly use: "bearer" | "hmac";
+}
+
 interface SecretAuth {
   readonly secretRef: SecretRef;
   /** Undefined while the Secret is missing: every request is then refused. */
@@ -189,9 +194,11 @@ export function watchedResources({ feeds }: Source): readonly WatchedResource[] 
 }
 
 /** The Secrets that the webhooks of a source name. */
-export function secretRefsOf({ feeds }: Source): readonly SecretRef[] {
+export function secretRefsOf({ feeds }: Source): readonly NamedSecret[] {
   return feeds.flatMap((feed) =>
-    feed.type === "post" && feed.auth && "secretRef" in feed.auth ? [feed.auth.secretRef] : []
+    feed.type === "post" && feed.auth && "secretRef" in feed.auth
+      ? [{ ...feed.auth.secretRef, use: feed.auth.type }]
+      : []
   );
 }
 
