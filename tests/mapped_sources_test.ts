@@ -80,7 +80,12 @@ class World implements AsyncDisposable {
       discovery,
       conditions,
       builtins: BUILT_IN,
-      trust: { ownNamespace: "zen-system", trustedNamespaces: [], configMapNamespaces: [] },
+      trust: {
+        ownNamespace: "zen-system",
+        trustedNamespaces: [],
+        configMapNamespaces: [],
+        reportEngines: [],
+      },
       stateOf: (source) => states.get(feedOf(source).ingester?.id ?? "") ?? "serving",
       clock: this.clock,
       metrics: createMetrics(),

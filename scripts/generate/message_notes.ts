@@ -335,7 +335,10 @@ export const REASON_NOTES: Readonly<Record<string, Note>> = {
     "such objects act in the controller's namespace alone",
     "move it there, or set `TRUSTED_CONFIG_NAMESPACES`",
   ],
-  ReservedSource: ["the name belongs to a built-in source", "take another `source`"],
+  ReservedSource: [
+    "the name belongs to a built-in source, or to an engine of `REPORT_ENGINES`",
+    "take another `source`",
+  ],
   ForbiddenTarget: ["no mapping may read Secrets, tokens or our own kinds", "read another resource"],
   PathReserved: ["the path belongs to a route of the program", "take another path"],
   PathTaken: ["an older Ingester has the path", "take another path, or delete one of the two"],

@@ -9,7 +9,8 @@ import { LiveFilters } from "../filters/filter.ts";
 import { every } from "../kube/retry.ts";
 import { type Runnable, RunnableGroup } from "../lifecycle.ts";
 import { MappedSources } from "../mapped/runtime.ts";
-import { BUILT_IN, configMapNamespaces, knownSources, SOURCES } from "../sources/registry.ts";
+import { trustOf } from "../mapped/trust.ts";
+import { BUILT_IN, knownSources, SOURCES } from "../sources/registry.ts";
 import { watchedResources } from "../sources/source.ts";
 import { budgetEvent } from "../store/budget.ts";
 import { clockEvent } from "../store/deletes.ts";
@@ -66,11 +67,7 @@ export function createCaches(shared: Shared): Caches {
     discovery,
     conditions,
     builtins: BUILT_IN,
-    trust: {
-      ownNamespace: settings.podNamespace,
-      trustedNamespaces: settings.trustedConfigNamespaces,
-      configMapNamespaces: configMapNamespaces(settings),
-    },
+    trust: trustOf(settings),
     stateOf: ({ name, feeds: [feed] }) =>
       states.state(
         name,

@@ -164,7 +164,7 @@ export function refusalsOf(
   const isMapping = object.kind === "ObservationMapping";
   const refusals: ({ reason: string; path: TrustRefusal["path"]; message: string } | undefined)[] = [];
   const sourcePath = ["spec", isMapping ? "sourceName" : "source"];
-  if (mapping) refusals.push(refuseSource(source, sourcePath));
+  if (mapping) refusals.push(refuseSource(source, { path: sourcePath, trust: context.trust }));
   else {
     const builtin = context.builtins.get(source);
     if (!builtin) {

@@ -120,6 +120,7 @@ Deno.test("a mapping that reads what it must not is refused with the reason", ()
     ingester("secrets", informer("secrets")),
     ingester("own", informer("observations", "zen.kube-zen.io")),
     ingester("falco", pushed("falco", "/x")),
+    ingester("engine", pushed("kubearmor", "/z")),
     ingester("foreign", pushed("tool", "/x"), { namespace: "team" }),
     ingester("maps", {
       source: "t",
@@ -136,6 +137,9 @@ Deno.test("a mapping that reads what it must not is refused with the reason", ()
       "ForbiddenTarget: at spec.informer.resource: no source reads the group zen.kube-zen.io: its own Observations would feed it",
     falco:
       'ReservedSource: at spec.source: "falco" is a built-in source: no mapping may produce its findings',
+    engine:
+      'ReservedSource: at spec.source: "kubearmor" is an engine that policy reports name (REPORT_ENGINES): ' +
+      "counts, filters and budget of the two would mix",
     foreign:
       "NamespaceNotTrusted: at metadata.namespace: only zen-system and TRUSTED_CONFIG_NAMESPACES are obeyed, this is team",
     maps:

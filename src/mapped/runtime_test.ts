@@ -52,7 +52,7 @@ class World {
         want() {},
       },
       builtins: BUILT_IN,
-      trust: { ownNamespace, trustedNamespaces: [], configMapNamespaces: ["kube-bench"] },
+      trust: { ownNamespace, trustedNamespaces: [], configMapNamespaces: ["kube-bench"], reportEngines: [] },
       stateOf,
       metrics: createMetrics(),
       watchTuning: { sleep: time.sleep },

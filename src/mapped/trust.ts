@@ -1,6 +1,8 @@
 /** What users' configuration must not read or claim (docs/mapping.md, "What it may not do"). Pure; each rule returns why it refuses, or undefined. */
 import { GROUP } from "../model/observation.ts";
-import { BUILT_IN, RESERVED_SOURCES, SOURCES } from "../sources/registry.ts";
+import { BUILT_IN, configMapNamespaces, RESERVED_SOURCES, SOURCES } from "../sources/registry.ts";
+import { otherSourcesOf } from "../sources/source.ts";
+import type { SettingValues } from "../text/setting.ts";
 
 /** Why a configuration is refused: the reason of the condition, the path, and a sentence. */
 export interface TrustRefusal {
@@ -9,7 +11,7 @@ export interface TrustRefusal {
   readonly message: string;
 }
 
-/** The namespaces that the operator trusts. */
+/** The namespaces that the operator trusts, and the names that policy reports give. */
 export interface TrustContext {
   /** The controller's own namespace. */
   readonly ownNamespace: string;
@@ -17,6 +19,23 @@ export interface TrustContext {
   readonly trustedNamespaces: readonly string[];
   /** The namespaces in which built-in sources read ConfigMaps. */
   readonly configMapNamespaces: readonly string[];
+  /** Sources that policy reports name (REPORT_ENGINES). */
+  readonly reportEngines: readonly string[];
+}
+
+interface TrustSettings extends SettingValues {
+  readonly podNamespace: string;
+  readonly trustedConfigNamespaces: readonly string[];
+}
+
+/** The trust context of a controller with these settings. */
+export function trustOf(settings: TrustSettings): TrustContext {
+  return {
+    ownNamespace: settings.podNamespace,
+    trustedNamespaces: settings.trustedConfigNamespaces,
+    configMapNamespaces: configMapNamespaces(settings),
+    reportEngines: SOURCES.flatMap((source) => otherSourcesOf(source, settings)),
+  };
 }
 
 /** First segments of the paths of the program and of built-in sources. */
@@ -40,15 +59,19 @@ export function refuseNamespace(namespace: string, trust: TrustContext): TrustRe
   };
 }
 
-/** Refuses a mapping with the name of a built-in source. */
-export function refuseSource(source: string, path: TrustRefusal["path"]): TrustRefusal | undefined {
-  if (!RESERVED_SOURCES.has(source)) return undefined;
-  const what = BUILT_IN.has(source) ? "a built-in source" : "reserved for engines that policy reports name";
-  return {
-    reason: "ReservedSource",
-    path,
-    message: `"${source}" is ${what}: no mapping may produce its findings`,
-  };
+/** Refuses a mapping with the name of a built-in source or of an engine that policy reports name. */
+export function refuseSource(
+  source: string,
+  { path, trust }: { readonly path: TrustRefusal["path"]; readonly trust: TrustContext },
+): TrustRefusal | undefined {
+  const isReserved = RESERVED_SOURCES.has(source);
+  if (!isReserved && !trust.reportEngines.includes(source)) return undefined;
+  const why = BUILT_IN.has(source)
+    ? "a built-in source: no mapping may produce its findings"
+    : isReserved
+    ? "reserved for engines that policy reports name: no mapping may produce its findings"
+    : "an engine that policy reports name (REPORT_ENGINES): counts, filters and budget of the two would mix";
+  return { reason: "ReservedSource", path, message: `"${source}" is ${why}` };
 }
 
 /** Refuses to watch credentials, ConfigMaps by an informer, and zen-watcher's own group. */

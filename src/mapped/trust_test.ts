@@ -1,4 +1,5 @@
 import { assertEquals } from "@std/assert";
+import { settingsWith } from "../../tests/support/source_runtime.ts";
 import {
   holdsCredentials,
   refuseConfigMaps,
@@ -6,12 +7,14 @@ import {
   refusePath,
   refuseSource,
   refuseTarget,
+  trustOf,
 } from "./trust.ts";
 
 const trust = {
   ownNamespace: "zen-system",
   trustedNamespaces: ["team"],
   configMapNamespaces: ["kube-bench"],
+  reportEngines: ["tracee"],
 };
 
 Deno.test("configuration is used in the controller's namespace and in trusted ones", () => {
@@ -71,15 +74,25 @@ Deno.test("ConfigMaps are read in the Ingester's own namespace, and for the cont
   assertEquals(reason("team", "zen-system"), "ForbiddenTarget");
 });
 
-Deno.test("built-in sources and the program's own routes cannot be claimed", () => {
+Deno.test("built-in sources, engines of policy reports and the program's own routes cannot be claimed", () => {
+  const refused = (source: string) => refuseSource(source, { path: ["spec", "source"], trust });
   for (const source of ["falco", "audit", "kube-bench", "checkov", "trivy", "kyverno"]) {
-    assertEquals(refuseSource(source, ["spec", "source"])?.reason, "ReservedSource", source);
+    assertEquals(refused(source)?.reason, "ReservedSource", source);
   }
-  assertEquals(refuseSource("gatekeeper", []), undefined);
+  assertEquals(
+    refused("tracee")?.message,
+    '"tracee" is an engine that policy reports name (REPORT_ENGINES): counts, filters and budget of the two would mix',
+  );
+  for (const source of ["gatekeeper", "kubearmor"]) assertEquals(refused(source), undefined);
   for (
     const path of ["/falco/webhook/x", "/audit", "/metrics", "/tools/x", "/admission/validate", "/readyz"]
   ) {
     assertEquals(refusePath(path)?.reason, "PathReserved", path);
   }
   assertEquals(refusePath("/ingest/falco"), undefined);
+});
+
+Deno.test("trustOf() lists the engines of REPORT_ENGINES by the names under which their findings are stored", () => {
+  const { reportEngines } = trustOf(settingsWith({ REPORT_ENGINES: "My Scanner,kubearmor" }));
+  assertEquals(reportEngines, ["my-scanner", "kubearmor", "policy-report"]);
 });

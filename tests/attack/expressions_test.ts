@@ -237,7 +237,7 @@ Deno.test("hostile expressions of a mapping are refused with the path to them", 
 
 const CONTEXT: PlanContext = {
   builtins: new Map(),
-  trust: { ownNamespace: "zen-system", trustedNamespaces: [], configMapNamespaces: [] },
+  trust: { ownNamespace: "zen-system", trustedNamespaces: [], configMapNamespaces: [], reportEngines: [] },
   served: () => ({ state: "served", resources: [] }),
   secret: () => ({}),
   lastGood: new Map(),

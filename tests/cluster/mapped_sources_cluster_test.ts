@@ -53,7 +53,7 @@ Deno.test("every example is applied without a warning, and its condition is writ
     discovery,
     conditions,
     builtins: new Map(SOURCES.map((source) => [source.name, source])),
-    trust: { ownNamespace: namespace, trustedNamespaces: [], configMapNamespaces: [] },
+    trust: { ownNamespace: namespace, trustedNamespaces: [], configMapNamespaces: [], reportEngines: [] },
     stateOf: () => "synced",
     clock: systemClock,
     metrics: createMetrics(),

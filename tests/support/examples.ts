@@ -16,6 +16,7 @@ export function planContext(overrides: Partial<PlanContext> = {}): PlanContext {
       ownNamespace: "zen-system",
       trustedNamespaces: [],
       configMapNamespaces: ["kube-bench", "checkov"],
+      reportEngines: ["kubearmor", "policy-report"],
     },
     served: ({ group, version, resource, kind }) => {
       const plural = resource ?? `${kind?.toLowerCase()}s`;

@@ -12,10 +12,11 @@ import { formatReceived, type Issue, type Problem } from "../../text/problem.ts"
 import type { KubeObject } from "../../kube/api.ts";
 import { compileMapped } from "../../mapped/compile.ts";
 import { refusalsOf } from "../../mapped/plan.ts";
+import { trustOf } from "../../mapped/trust.ts";
 import { isObject, type JsonObject } from "../../model/json.ts";
 import { GROUP } from "../../model/observation.ts";
 import type { Settings } from "../../settings.ts";
-import { BUILT_IN, configMapNamespaces } from "../../sources/registry.ts";
+import { BUILT_IN } from "../../sources/registry.ts";
 import { CommandError, type Io } from "../io.ts";
 import { type FileProblem, renderProblem } from "../output/problems.ts";
 import { itemsOf, readConfig } from "./documents.ts";
@@ -239,12 +240,8 @@ function readMapped(value: JsonObject, { settings, result }: At): readonly Issue
     ingester: compiled.value,
     context: {
       builtins: BUILT_IN,
-      trust: {
-        // Where it will be applied is not known here: its own namespace counts as the controller's.
-        ownNamespace: namespace,
-        trustedNamespaces: settings.trustedConfigNamespaces,
-        configMapNamespaces: configMapNamespaces(settings),
-      },
+      // Where it will be applied is not known here: its own namespace counts as the controller's.
+      trust: { ...trustOf(settings), ownNamespace: namespace },
     },
   });
   if (refusals.length === 0) result.mapped.push(object);
