@@ -83,6 +83,19 @@ Deno.test("health names the task, and the loop of a task, that never began to be
   });
 });
 
+Deno.test("a task whose work comes every ten minutes is alive before its first", async () => {
+  let works = 0;
+  await play((time) => [{
+    name: "rare",
+    run: (signal, beat) => every(600_000, () => void works++, { signal, beat, sleep: time.sleep }),
+  }], async ({ time, health }) => {
+    await time.advance(300_000);
+    assertEquals([health.live().reasons, works], [[], 0]);
+    await time.advance(400_000);
+    assertEquals([health.live().reasons, works], [[], 1]);
+  });
+});
+
 Deno.test("health names the task whose work of every second failed", async () => {
   const broken = () => {
     throw new Error("Cannot count");

@@ -114,7 +114,7 @@ export async function listen(app: Served, options: ListenOptions): Promise<Liste
   const bound = await bind(server, options);
   const reloading = certificates?.reloadOn(server as HttpsServer);
   const guard = new AbortController();
-  guardAccepting(server, {
+  void guardAccepting(server, {
     ...options,
     ...bound,
     connections,
@@ -229,15 +229,14 @@ function urlOf({ address, port, secure }: Bound & { readonly secure: boolean }):
  * once the process has run out of file descriptors. If no connection was accepted between two checks, this connects
  * to the port itself; if that connection is not accepted either, it closes the server and listens again. It ends with `signal`.
  */
-function guardAccepting(
+async function guardAccepting(
   server: HttpServer | HttpsServer,
   { address, port, connections, checkMs, setting, signal }: ListenOptions & Bound & {
     readonly connections: Connections;
     readonly checkMs: number;
     readonly signal: AbortSignal;
   },
-): void {
-  let busy = false;
+): Promise<void> {
   async function check(): Promise<void> {
     const before = connections.acceptedCount;
     let hasFailed = false;
@@ -258,17 +257,16 @@ function guardAccepting(
     await listenOn(server, { address, port });
   }
   let acceptedBefore = -1;
-  const timer = setInterval(() => {
+  while (await elapsed(checkMs, { signal })) {
     const accepted = connections.acceptedCount;
     const isIdle = accepted === acceptedBefore;
     acceptedBefore = accepted;
     // Deno 2.6 reports no connections at all, so their number says nothing there.
-    if (busy || !isIdle || accepted === 0) return;
-    busy = true;
-    check().catch((error) => log.error("The port cannot be opened again yet", { port, setting, error }))
-      .finally(() => busy = false);
-  }, checkMs);
-  signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+    if (!isIdle || accepted === 0) continue;
+    await check().catch((error) =>
+      log.error("The port cannot be opened again yet", { port, setting, error })
+    );
+  }
 }
 
 function bindingsOf({ socket }: IncomingMessage): Bindings {

@@ -42,7 +42,7 @@ export async function elapsed(
 /** The work of `every` is short: where its next beat is this late, the event loop is stuck. */
 const LATE_MS = 60_000;
 
-/** Calls `work` every `intervalMs` until `signal` aborts, with a beat each time. Rejects with what `work` throws. */
+/** Calls `work` every `intervalMs` until `signal` aborts, with a beat before each wait. Rejects with what `work` throws. */
 export async function every(
   intervalMs: number,
   work: () => void,
@@ -52,10 +52,8 @@ export async function every(
     readonly sleep?: Sleep | undefined;
   },
 ): Promise<void> {
-  while (await elapsed(intervalMs, { signal, sleep })) {
-    beat.within(intervalMs + LATE_MS);
-    work();
-  }
+  const next = () => beat.within(intervalMs + LATE_MS);
+  for (next(); await elapsed(intervalMs, { signal, sleep }); next()) work();
 }
 
 /** Runs the work of a key; see `createPacer`. */
