@@ -160,6 +160,12 @@ Deno.test("readers show Accepted findings, and as Active those that their except
   assertStringIncludes(over, "Phase Active.");
   assertStringIncludes(over, "which is over");
 
+  world.server.requests.clear();
+  const { observations } = JSON.parse((await zen(["why", "--rule", "CVE-2025-1", "-o", "json"], world)).out);
+  assertEquals(observations.length, 2);
+  const lists = (kind: string) => world.server.requests.count({ verb: "list", path: `/${kind}` });
+  assertEquals(["observationexceptions", "ingesters", "observationmappings"].map(lists), [1, 1, 1]);
+
   const { accepted: changed, expired } = JSON.parse((await zen(["diff", "-o", "json"], world)).out);
   assertEquals(changed.map(({ resource }: { resource: string }) => resource).sort(), ["kept", "over"]);
   assertEquals(expired, [{

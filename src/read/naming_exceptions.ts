@@ -41,17 +41,31 @@ interface NamingOptions {
   readonly now: number;
 }
 
-/** Reads the exceptions that name a finding, with the user's own rights. */
-export async function namingExceptions(
+/** Reads the exceptions that name a finding, with the user's own rights. Lists those of each namespace once. */
+export function readNamingExceptions(
   api: KubeApi,
-  observation: Observation,
-  { settings, now }: NamingOptions,
-): Promise<NamingExceptions> {
-  const row = toRow(observation, { now });
-  if (row.type === "occurrence") return { exceptions: [], notes: [] };
-  const namespace = observation.spec.resource?.namespace ?? settings.podNamespace;
-  const listed = await listExceptions(api, { namespace });
-  if (!listed) return await acceptingAlone(api, row);
+  options: NamingOptions,
+): (observation: Observation) => Promise<NamingExceptions> {
+  const lists = new Map<string, readonly KubeObject[] | undefined>();
+  return async (observation) => {
+    const row = toRow(observation, options);
+    if (row.type === "occurrence") return { exceptions: [], notes: [] };
+    const namespace = observation.spec.resource?.namespace ?? options.settings.podNamespace;
+    if (!lists.has(namespace)) lists.set(namespace, await listExceptions(api, { namespace }));
+    const listed = lists.get(namespace);
+    return listed ? namedBy(listed, { ...options, observation, row }) : await acceptingAlone(api, row);
+  };
+}
+
+interface Naming extends NamingOptions {
+  readonly observation: Observation;
+  readonly row: ObservationRow;
+}
+
+function namedBy(
+  listed: readonly KubeObject[],
+  { observation, row, settings, now }: Naming,
+): NamingExceptions {
   const finding = acceptableOf(observation);
   const exceptions = listed.flatMap((object): NamingException[] => {
     const own = namespacedName(object) === row.exception;

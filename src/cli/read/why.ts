@@ -3,7 +3,11 @@ import type { Command } from "commander";
 import { compileFilters, type DocumentVerdict } from "../../filters/filter.ts";
 import { ANNOTATIONS } from "../../model/observation.ts";
 import type { Lifetime } from "../../read/lifetime.ts";
-import { type NamingException, namingExceptions } from "../../read/naming_exceptions.ts";
+import {
+  type NamingException,
+  type NamingExceptions,
+  readNamingExceptions,
+} from "../../read/naming_exceptions.ts";
 import { readObservation, readObservations } from "../../read/observations.ts";
 import type { ReportOf } from "../../read/report_of.ts";
 import { reportingSource } from "../../read/reports.ts";
@@ -189,11 +193,13 @@ interface End extends Lifetime {
 async function tell(teller: Teller, observations: readonly StoredObservation[]): Promise<Told[]> {
   const told: Told[] = [];
   const known = new Map<string, Configured>();
+  const { reader: { api, now }, settings } = teller;
+  const naming = readNamingExceptions(api, { settings, now });
   for (const each of observations) {
-    const namespace = each.spec.resource?.namespace || teller.settings.podNamespace;
+    const namespace = each.spec.resource?.namespace || settings.podNamespace;
     const configured = known.get(namespace) ?? await configuredFor(namespace, teller);
     known.set(namespace, configured);
-    told.push(await tellOne(teller, each, configured));
+    told.push(await tellOne(teller, each, { ...configured, naming: await naming(each) }));
   }
   return told;
 }
@@ -220,7 +226,7 @@ async function configuredFor(
 async function tellOne(
   { reader: { api, now }, settings, context: { io } }: Teller,
   observation: StoredObservation,
-  { config, unread }: Configured,
+  { config, unread, naming }: Configured & { readonly naming: NamingExceptions },
 ): Promise<Told> {
   const row = toRow(observation, { now });
   const { metadata: { annotations = {} }, spec, status } = observation;
@@ -231,7 +237,6 @@ async function tellOne(
     ...(status === undefined ? ["Its status was never written."] : []),
   ];
   const way = wayOf(observation, config);
-  const naming = await namingExceptions(api, observation, { settings, now });
   const [{ findReport }, { lifetimeOf }] = await Promise.all([
     import("../../read/report_of.ts"),
     import("../../read/lifetime.ts"),
