@@ -41,20 +41,23 @@ export async function readLiveConfig(
   const own = settings.podNamespace;
   const trusted = [...new Set([own, ...settings.trustedConfigNamespaces])];
   const missing: string[] = [];
+  const isTrusted = ({ metadata }: KubeObject) => trusted.includes(metadata.namespace ?? "");
+  /** Those of all namespaces that are in force; where all may not be listed, those of the trusted ones. */
   const mappedOf = async (type: ResourceType) => {
-    const [all = [], ...lists] = await Promise.all([
-      listAllowed(type, { api, namespace: "", missing }),
-      ...trusted.map((from) => listed(() => api.list(type, { namespace: from }))),
-    ]);
-    const elsewhere = all.filter((object) =>
-      !trusted.includes(object.metadata.namespace ?? "") && readyOf(object)?.status === "True"
-    );
-    return [...lists.flat(), ...elsewhere];
+    const all = await listAllowed(type, { api, namespace: "", missing });
+    if (all) return all.filter((object) => isTrusted(object) || readyOf(object)?.status === "True");
+    return (await Promise.all(trusted.map((from) => listIn(api, type, from)))).flat();
   };
-  const [configMap, ownFilters, tenantFilters, ingesters, mappings] = await Promise.all([
+  const filtersOf = async () => {
+    const tenants = namespace === own
+      ? []
+      : await listAllowed(OBSERVATION_FILTERS, { api, namespace: namespace ?? "", missing });
+    if (namespace === undefined && tenants) return tenants;
+    return [...await listIn(api, OBSERVATION_FILTERS, own), ...tenants ?? []];
+  };
+  const [configMap, filters, ingesters, mappings] = await Promise.all([
     configMapDocuments(api, settings),
-    listed(() => api.list(OBSERVATION_FILTERS, { namespace: own })),
-    namespace === own ? [] : listAllowed(OBSERVATION_FILTERS, { api, namespace: namespace ?? "", missing }),
+    filtersOf(),
     mappedOf(INGESTERS),
     mappedOf(OBSERVATION_MAPPINGS),
   ]);
@@ -65,8 +68,9 @@ export async function readLiveConfig(
   return {
     filters: [
       ...configMap,
-      ...ownFilters.map(ownDocument),
-      ...(tenantFilters ?? []).filter(({ metadata }) => metadata.namespace !== own).flatMap(tenantDocument),
+      ...filters.flatMap((object) =>
+        object.metadata.namespace === own ? [ownDocument(object)] : tenantDocument(object)
+      ),
     ],
     mapped: kinds.flatMap(([objects, kind]) => objects.map((object) => ({ ...object, kind }))),
     missing,
@@ -111,11 +115,9 @@ async function dataOf(
   }
 }
 
-async function listed(
-  list: () => Promise<{ readonly items: readonly KubeObject[] }>,
-): Promise<readonly KubeObject[]> {
+async function listIn(api: KubeApi, type: ResourceType, namespace: string): Promise<readonly KubeObject[]> {
   try {
-    return (await list()).items;
+    return (await api.list(type, { namespace })).items;
   } catch (error) {
     if (hasStatus(error, 404)) return [];
     throw error;
