@@ -279,17 +279,28 @@ Deno.test("why and explain --live judge by the filters of tenants that are in fo
   };
   const leftOut =
     "  ObservationFilter shop/no-one leaves it out of what falco reports: cve-1 is in excludeRules.\n";
-  {
-    await using app = await world.replica("one");
-    assertEquals(await filteredOf(app, "CVE-1"), 0);
-    assert(!(await why(world, "CVE-1", "api")).includes(leftOut), "nothing has read the filter");
-    assertEquals(await explained(), null);
+  const condition = async () => {
+    const { status } = await world.api.get(OBSERVATION_FILTERS, "no-one", tenant);
+    const [ready] = (isObject(status) && status.conditions) as JsonObject[] || [];
+    return ready ? `${ready.status} ${ready.reason}: ${ready.message}` : "";
+  };
+  const off = "only zen-system is obeyed while TENANT_FILTERS is off, this is shop";
+  for (const name of ["one", "three"]) {
+    {
+      await using app = await world.replica(name);
+      await eventually("it to be off", async () => await condition() === `False NamespaceNotTrusted: ${off}`);
+      assertEquals(await filteredOf(app, "CVE-1"), 0);
+      assert(!(await why(world, "CVE-1", "api")).includes(leftOut), "it is off");
+      assertEquals(await explained(), null);
+      assertStringIncludes((await zen(["dropped", "-o", "json"], world)).out, off);
+    }
+    await using app = await world.replica(`${name} with tenants`, { env: { TENANT_FILTERS: "true" } });
+    await eventually("the filter", async () => await filteredOf(app, "CVE-1") === 1);
+    await eventually("its status", async () => (await why(world, "CVE-1", "api")).includes(leftOut));
+    assertEquals(await condition(), "True Loaded: In force");
+    assertEquals(await explained(), "exclude_rules");
+    assertStringIncludes(await why(world, "CVE-1"), "    ObservationFilter shop/no-one: drop: ");
   }
-  await using app = await world.replica("two", { env: { TENANT_FILTERS: "true" } });
-  await eventually("the filter", async () => await filteredOf(app, "CVE-1") === 1);
-  await eventually("its status", async () => (await why(world, "CVE-1", "api")).includes(leftOut));
-  assertEquals(await explained(), "exclude_rules");
-  assertStringIncludes(await why(world, "CVE-1"), "    ObservationFilter shop/no-one: drop: ");
 });
 
 Deno.test("dropped and why show events that the storage budget refused", async () => {

@@ -104,7 +104,7 @@ an include list drops it, an exclude list does not. \`excludeNamespaces: ["*"]\`
 \`mode: Shadow\` evaluates and counts, and drops nothing: \`filter_decisions_total{action="shadow"}\`, and \`wouldDrop\` in the
 document's status, for the last day.
 
-ObservationFilters outside the controller's namespace are ignored unless \`TENANT_FILTERS=true\`. Then they act on Observations
+ObservationFilters outside the controller's namespace are off unless \`TENANT_FILTERS=true\`, and their condition says so. Then they act on Observations
 of their own namespace alone, and never drop a \`CRITICAL\` one or one of \`audit\`.
 `;
 }

@@ -83,6 +83,10 @@ export const LOG_NOTES: Readonly<Record<string, Note>> = {
     "find out why that user writes it; list restorers in the chart's values for a restore",
   ],
   // Filters
+  "Filters are off where they lie": [
+    "an ObservationFilter outside the controller's namespace, while `TENANT_FILTERS` is off",
+    "move it to the controller's namespace, or set `TENANT_FILTERS=true`",
+  ],
   "Filters are valid but look like a mistake": [
     "a filter names an unknown source, or a category that its source never reports; the filter is in force all the same",
     "correct the name in `message`, which also suggests a similar one",
@@ -333,7 +337,7 @@ export const REASON_NOTES: Readonly<Record<string, Note>> = {
   ],
   NamespaceNotTrusted: [
     "such objects act in the controller's namespace alone",
-    "move it there, or set `TRUSTED_CONFIG_NAMESPACES`",
+    "move it there, or set `TRUSTED_CONFIG_NAMESPACES` (of ObservationFilters: `TENANT_FILTERS=true`)",
   ],
   ReservedSource: [
     "the name belongs to a built-in source, or to an engine of `REPORT_ENGINES`",

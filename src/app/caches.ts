@@ -4,6 +4,7 @@ import { createDiscovery, type Discovery } from "../kube/discovery.ts";
 import { createFilterStatus, filterStatusName } from "../filters/filter_status.ts";
 import type { KnownSource } from "../filters/warnings.ts";
 import { createExceptions, type Exceptions } from "../exceptions/live.ts";
+import { sayTenantsOff } from "../filters/tenants_off.ts";
 import { createFiltersWatch, type FiltersWatch } from "../filters/watch.ts";
 import { LiveFilters } from "../filters/filter.ts";
 import { every } from "../kube/retry.ts";
@@ -37,6 +38,8 @@ export interface Caches {
   readonly sources: SourceSet;
   readonly filters: LiveFilters;
   readonly filtersWatch: FiltersWatch;
+  /** Work of the leader while TENANT_FILTERS is off. */
+  readonly tenantsOff: readonly Runnable[];
   readonly exceptions: Exceptions;
   readonly pipeline: Pipeline;
   /** The pipeline's intake, once the filters are read. */
@@ -99,6 +102,15 @@ export function createCaches(shared: Shared): Caches {
   /** Built in, by configuration, or named by policy reports. */
   const allSources = (): readonly KnownSource[] | undefined =>
     mapped.isSettled ? [...knownSources(settings), ...mapped.named.map((name) => ({ name }))] : undefined;
+  const tenantNamespaces = scope.namespaces.length > 0 ? scope.namespaces : [""];
+  const tenantsOff: Runnable = {
+    name: "tenants' filters",
+    run: (signal, beat) =>
+      sayTenantsOff(
+        { api, conditions, ownNamespace: settings.podNamespace, namespaces: tenantNamespaces, watchTuning },
+        { signal, beat },
+      ),
+  };
   const filtersWatch = createFiltersWatch({
     api,
     filters,
@@ -109,7 +121,7 @@ export function createCaches(shared: Shared): Caches {
     status: filterStatus,
     knownSources: allSources,
     ownNamespace: settings.podNamespace,
-    tenantNamespaces: settings.tenantFilters ? (scope.namespaces.length > 0 ? scope.namespaces : [""]) : [],
+    tenantNamespaces: settings.tenantFilters ? tenantNamespaces : [],
     emit: (event) => events.record(event),
     conditions,
   });
@@ -184,6 +196,7 @@ export function createCaches(shared: Shared): Caches {
     sources,
     filters,
     filtersWatch,
+    tenantsOff: settings.tenantFilters ? [] : [tenantsOff],
     exceptions,
     pipeline,
     intake: afterFirstRead(pipeline.intake, filtersWatch.firstReadDecided),

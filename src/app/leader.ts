@@ -91,6 +91,7 @@ export function createLeader(shared: Shared, { caches, feeding }: LeaderOptions)
       { name: "findings", run: (signal, beat) => findings.run(signal, beat) },
       { name: "acceptances", run: (signal, beat) => acceptances.run(signal, beat) },
       { name: "expiry", run: (signal, beat) => expiry.run(signal, beat) },
+      ...caches.tenantsOff,
       {
         name: "pulled feeds",
         async run(signal, beat) {

@@ -12,7 +12,7 @@ import type { Feed, Source } from "./source.ts";
 
 /**
  * Where a rule is granted: for the whole cluster; in each watched namespace (in all, where there is no list); only to
- * the shard that takes what has no namespace; where ObservationFilters take effect; or in one namespace, that of the
+ * the shard that takes what has no namespace; where ObservationFilters can lie; or in one namespace, that of the
  * controller, of the filter ConfigMap, or the one that a setting names.
  */
 type Place =
@@ -63,7 +63,6 @@ export interface RuleSettings extends SettingValues {
   readonly filterConfigMapName: string;
   /** "": the controller's own. */
   readonly filterConfigMapNamespace: string;
-  readonly tenantFilters: boolean;
 }
 
 const READ = ["get", "list", "watch"];
@@ -208,7 +207,6 @@ function namespacesOf(place: Place, settings: RuleSettings): readonly string[] {
     case "clusterScoped":
       return watchClusterScoped ?? watchNamespaces.length === 0 ? [""] : [];
     case "tenants":
-      if (!settings.tenantFilters) return [podNamespace];
       return watchNamespaces.length === 0 ? [""] : [...new Set([podNamespace, ...watchNamespaces])];
     case "own":
       return [podNamespace];

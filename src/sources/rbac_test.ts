@@ -13,7 +13,7 @@ function resourcesIn(grants: readonly Grant[], namespace: string): string[] {
 }
 
 Deno.test("rbacRules() never grants a wildcard, and no Secret or ConfigMap for the whole cluster", () => {
-  for (const env of [{}, { WATCH_NAMESPACE: "a,b", TENANT_FILTERS: "true" }]) {
+  for (const env of [{}, { WATCH_NAMESPACE: "a,b" }]) {
     const grants = grantsFor(env);
     for (const { rules } of grants) {
       for (const { apiGroups, resources, verbs } of rules) {
@@ -73,8 +73,11 @@ Deno.test("rbacRules() places what settings move: own, filter, kube-bench and Ch
     "zen-watcher-filter-status-east",
     "zen-watcher-leader-election-east",
   ]);
-  assert(resourcesIn(grants, "own").includes("observationfilters"));
-  assert(resourcesIn(grantsFor({ TENANT_FILTERS: "true" }), "").includes("observationfilters"));
+  assert(resourcesIn(grants, "").includes("observationfilters/status"));
+  const sharded = grantsFor({ POD_NAMESPACE: "own", WATCH_NAMESPACE: "a" });
+  for (const namespace of ["own", "a"]) {
+    assert(resourcesIn(sharded, namespace).includes("observationfilters/status"), namespace);
+  }
 });
 
 Deno.test("rbacRules() names no rule twice where two places are one namespace", () => {
