@@ -506,7 +506,7 @@ export const ERROR_NOTES: Readonly<Record<string, Note>> = {
     "resend; the log says why",
   ],
   "Cannot take more events in one request: the first are decided, send the rest in smaller ones": [
-    "413: more than 10,000 events",
+    "413: more than 10,000 events, or events that repeat long texts of the request too often",
     "send smaller batches",
   ],
   "Cannot store these events: the API server will never take them": [

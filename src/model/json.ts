@@ -74,6 +74,22 @@ export function withoutEmpty(fields: Readonly<Record<string, Field>>): JsonObjec
   return kept;
 }
 
+/** UTF-16 units that each value counts beside its text. */
+const VALUE_UNITS = 8;
+
+/** The size of a value in UTF-16 units: those of its strings and keys, and a few for each value. */
+export function unitsIn(value: unknown): number {
+  let units = VALUE_UNITS;
+  if (typeof value === "string") return units + value.length;
+  if (typeof value !== "object" || value === null) return units;
+  if (Array.isArray(value)) {
+    for (const item of value) units += unitsIn(item);
+    return units;
+  }
+  for (const [key, member] of Object.entries(value)) units += key.length + unitsIn(member);
+  return units;
+}
+
 /** The kind of a value in words, for messages: `null`, `array`, `object`, `string` … */
 export function shapeOf(value: Field): string {
   if (value === undefined) return "nothing";

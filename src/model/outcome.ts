@@ -65,7 +65,8 @@ export const PAYLOAD_ERROR_MEANINGS = {
   too_deep: "nested deeper than 64 levels",
   too_large:
     "more than 500,000 values in one document or item, 10,000 keys in one object, too many different keys for its length, or a text longer than 16 MiB",
-  too_many_events: "more than 10,000 events, documents, or parts that cannot be read, in one request",
+  too_many_events:
+    "more than 10,000 events, documents, or parts that cannot be read, in one request, or events that repeat its long texts too often",
   mapping: "a mapping's path or expression failed on this item",
 } as const;
 export type PayloadErrorReason = keyof typeof PAYLOAD_ERROR_MEANINGS;

@@ -9,7 +9,7 @@ import type {
   NormalEvent,
   Payload,
 } from "../model/event.ts";
-import { isObject } from "../model/json.ts";
+import { isObject, unitsIn } from "../model/json.ts";
 import {
   FAIL_REASONS,
   type FailReason,
@@ -34,6 +34,11 @@ import type { Dedup, Reservation } from "./dedup.ts";
 
 /** Events, and parts that cannot be read, taken from one payload. */
 export const MAX_EVENTS_PER_PAYLOAD = 10_000;
+/**
+ * How much the events of a payload hold at most, in UTF-16 units: this, or four times what the payload itself holds. A
+ * long text that many events repeat would otherwise cost its length times their number.
+ */
+const MAX_DRAWN_UNITS = 4 * 2 ** 20, MAX_DRAWN_TIMES = 4;
 /** Payload errors kept for the answer; all are counted. */
 const MAX_ERRORS_KEPT = 100;
 
@@ -108,6 +113,8 @@ interface Batch {
   throttled: boolean;
   /** It brought as many events, or errors, as one may. */
   isFull: boolean;
+  /** What its further events may hold; see `MAX_DRAWN_UNITS`. */
+  unitsLeft: number;
   readonly onWaiting: TakeContext["onWaiting"];
   readonly onOnlyNamespace: TakeContext["onOnlyNamespace"];
   /** The loop over its events, and writes that do not wait outside. */
@@ -144,6 +151,7 @@ export function createIntake({ steps, limits, store, recorder, settings, context
       underWay: [],
       throttled: false,
       isFull: false,
+      unitsLeft: MAX_DRAWN_UNITS,
       onWaiting,
       onOnlyNamespace,
       atWork: 1,
@@ -178,6 +186,17 @@ export function createIntake({ steps, limits, store, recorder, settings, context
    */
   function* drawEvents(batch: Batch, payload: Payload): Generator<NormalEvent | undefined> {
     const { source, tally } = batch;
+    let isMeasured = false;
+    /** True if the event holds no more than is left for the events of its payload. */
+    const fits = (event: DrawnEvent) => {
+      const units = unitsIn(event);
+      if (units > batch.unitsLeft && !isMeasured) {
+        isMeasured = true;
+        batch.unitsLeft += MAX_DRAWN_TIMES * unitsIn(payload.body);
+      }
+      batch.unitsLeft -= units;
+      return batch.unitsLeft >= 0;
+    };
     try {
       for (const drawn of source.draw(payload, context())) {
         if ("note" in drawn) {
@@ -185,7 +204,8 @@ export function createIntake({ steps, limits, store, recorder, settings, context
           else yield undefined;
           continue;
         }
-        const excess = excessOf(drawn, tally);
+        const excess = excessOf(drawn, tally) ??
+          ("event" in drawn && !fits(drawn.event) ? TOO_LONG : undefined);
         if (excess) {
           batch.isFull = true;
           return payloadError(batch, excess);
@@ -380,6 +400,12 @@ function excessOf(
   const message = `more than ${MAX_EVENTS_PER_PAYLOAD} ${what}, the rest is not taken`;
   return { reason: "too_many_events", path: "", message };
 }
+
+const TOO_LONG: PayloadError = {
+  reason: "too_many_events",
+  path: "",
+  message: "the events repeat more text than the payload holds four times over, the rest is not taken",
+};
 
 /** The error with its place in all that was sent. */
 function at({ path = "" }: Payload, error: PayloadError): PayloadError {

@@ -176,6 +176,31 @@ Deno.test("createIntake() takes 10,000 events of a payload and reports the rest 
   assertEquals(result.payloadErrors.map(({ reason }) => reason), ["too_many_events"]);
 });
 
+Deno.test("createIntake() takes no more events of a payload than four times its text and 4 MiB hold", async () => {
+  const { intake } = intakeOn({
+    write: () => Promise.resolve({ outcome: { kind: "created" } }),
+    repeat() {},
+  });
+  const long = "x".repeat(2 ** 20);
+  let drawings = 0;
+  function* repeating() {
+    for (let id = 0; id < 100; id++, drawings++) {
+      yield { event: { ...(drawn(id) as { event: DrawnEvent }).event, details: { long } } };
+    }
+  }
+  const short = await intake.take(source("falco", repeating), PAYLOAD, POSTED);
+  assertEquals([short.received, drawings], [3, 3]);
+  assertEquals(short.payloadErrors.map(({ reason }) => reason), ["too_many_events"]);
+  // Of a long payload the events may hold more: an alert's text is in its details, its message and its identity.
+  const holding = await intake.take(source("falco", repeating), { ...PAYLOAD, body: { long } }, POSTED);
+  assertEquals(holding.received, 7);
+  const parts = async function* () {
+    for (let part = 0; part < 3; part++) yield { ...PAYLOAD, body: { long, part } };
+  };
+  const once = source("falco", () => [...repeating()].slice(0, 4));
+  assertEquals((await intake.take(once, parts(), POSTED)).received, 12);
+});
+
 Deno.test("createIntake() stops reading a payload after 10,000 unreadable parts, and reports that", async () => {
   const { intake } = intakeOn({
     write: () => Promise.resolve({ outcome: { kind: "created" } }),

@@ -13,6 +13,7 @@ import {
   withoutEmpty,
 } from "../model/json.ts";
 import { unread } from "./source.ts";
+import { sha256 } from "../model/identity.ts";
 import type { PayloadError } from "../model/outcome.ts";
 import { LIMITS, type Resource } from "../model/observation.ts";
 
@@ -78,22 +79,27 @@ function isListMap(body: JsonObject): boolean {
     );
 }
 
+/** Longest identity that `alikeTwins` keeps as it is, in UTF-16 units. */
+const MAX_TWIN_KEY = 1_024;
+
 /**
  * Gives events of one identity the content of the first. A tool may list a finding several times with different texts,
  * which would otherwise replace each other in the store at every evaluation.
  */
 export function* alikeTwins(drawn: Iterable<Drawn>): Generator<Drawn> {
-  const first = new Map<string, DrawnEvent>();
+  const first = new Map<string, Omit<DrawnEvent, "identity">>();
   for (const item of drawn) {
     if ("error" in item) {
       yield item;
       continue;
     }
-    const { source = "", severity, identity } = item.event;
-    const key = JSON.stringify([source, severity, identity]);
+    const { identity, ...content } = item.event;
+    const text = JSON.stringify([content.source ?? "", content.severity, identity]);
+    // The identities of all events of a payload together may be far longer than the payload: they are not kept.
+    const key = text.length > MAX_TWIN_KEY ? sha256(text) : text;
     const twin = first.get(key);
-    if (!twin) first.set(key, item.event);
-    yield twin ? { event: twin } : item;
+    if (!twin) first.set(key, content);
+    yield twin ? { event: { ...twin, identity } } : item;
   }
 }
 

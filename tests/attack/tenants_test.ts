@@ -5,11 +5,13 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { LONG } from "./form.ts";
+import { freshBundle } from "../../scripts/bundle.ts";
 import { type Controller, startController } from "../../scripts/support/controller.ts";
 import { createNamespaces, installCrds } from "../../scripts/support/feed.ts";
 import { OBSERVATIONS } from "../../src/store/observations.ts";
 import { type DevCluster, type DevClusterOptions, startDevCluster } from "../../src/devcluster/mod.ts";
 import { fixedConnection, type KubeObject } from "../../src/kube/api.ts";
+import type { JsonObject } from "../../src/model/json.ts";
 import { createKubeClient, type KubeClient } from "../../src/kube/client.ts";
 import { report } from "../cluster/watching.ts";
 import { alert } from "../support/alerts.ts";
@@ -19,6 +21,8 @@ import { POLICY_REPORTS, policyReport } from "../support/policy_reports.ts";
 
 const SCALE = LONG ? 10 : 1;
 const MIB = 2 ** 20;
+const many = <T>(length: number, of: (index: number) => T): T[] =>
+  Array.from({ length }, (_, index) => of(index));
 type Gate = NonNullable<DevClusterOptions["gate"]>;
 
 interface Target extends AsyncDisposable {
@@ -28,11 +32,13 @@ interface Target extends AsyncDisposable {
   stored(): Promise<readonly KubeObject[]>;
 }
 
-async function startTarget({ env = {}, gate, before }: {
+async function startTarget({ env = {}, gate, before, entry }: {
   readonly env?: Readonly<Record<string, string>>;
   readonly gate?: Gate;
   /** The objects in the cluster when the program starts. */
   readonly before?: (api: KubeClient) => Promise<void>;
+  /** A bundle takes less memory than the source entry. */
+  readonly entry?: string;
 }): Promise<Target> {
   const stack = new AsyncDisposableStack();
   const cluster = stack.use(startDevCluster({ ...(gate && { gate }) }));
@@ -45,7 +51,11 @@ async function startTarget({ env = {}, gate, before }: {
   await createNamespaces(api, ["zen-system", "evil", "shop", "team-a"]);
   await before?.(api);
   const controller = stack.use(
-    await startController({ kubeconfig, env: { POD_NAMESPACE: "zen-system", ...env } }),
+    await startController({
+      kubeconfig,
+      ...(entry !== undefined && { entry }),
+      env: { POD_NAMESPACE: "zen-system", ...env },
+    }),
   );
   return {
     controller,
@@ -212,6 +222,37 @@ Deno.test("a tenant's reports, far more than the rate lets through, delay no oth
       ),
   );
 });
+
+/** Reports in which one long text belongs to many findings. */
+const REPEATED: Readonly<Record<string, JsonObject>> = {
+  "a message": { source: "x", message: "token 12 x ".repeat(60_000) },
+  "a policy": { policy: "p".repeat(700_000) },
+};
+
+for (const [name, fields] of Object.entries(REPEATED)) {
+  Deno.test(`8 reports that repeat ${name} for 300 resources cost little more than their length`, async () => {
+    await using target = await startTarget({
+      entry: await freshBundle(),
+      async before(api) {
+        for (let index = 0; index < 8; index++) {
+          const report = policyReport("evil", `long-${index}`, { results: 1 });
+          const [result] = report["results"] as JsonObject[];
+          const resources = many(300, (pod) => ({ kind: "Pod", name: `pod-${index}-${pod}` }));
+          await api.create(POLICY_REPORTS, { ...report, results: [{ ...result, resources, ...fields }] });
+        }
+        await api.create(POLICY_REPORTS, policyReport("shop", "web", { results: 5 }));
+      },
+    });
+    await measured(`8 reports, ${name}`, target.controller, async () => {
+      const isRead = /zen_watcher_scrape_duration_seconds_count\{watcher="kyverno"\} [4-9]/;
+      await eventually("every kind of report to be evaluated", async () => {
+        return isRead.test(await (await fetch(`${target.controller.metricsUrl}/metrics`)).text());
+      }, { timeoutMs: 60_000 });
+      const stored = await target.stored();
+      assertEquals(stored.filter(({ metadata }) => metadata.namespace === "shop").length, 5);
+    });
+  });
+}
 
 Deno.test("20 CRITICAL alerts beside 100 engines that one namespace invented are stored and stay", async () => {
   await using target = await startTarget({

@@ -1,6 +1,12 @@
 /** Policy reports of Kyverno, and of other tools that write the same kinds. */
 import type { DrawContext, Drawn, DrawnEvent, Origin } from "../../model/event.ts";
-import { sourceName, topOfChain, withLastingNames, workloadOf } from "../../model/identity.ts";
+import {
+  MAX_IDENTITY_TEXT,
+  sourceName,
+  topOfChain,
+  withLastingNames,
+  workloadOf,
+} from "../../model/identity.ts";
 import {
   at,
   type Field,
@@ -198,6 +204,7 @@ function* fromResult(result: Json, { path, around }: ResultContext): Generator<D
     yield unread("missing_field", `${path}.policy`, "expected the name of a policy");
     return;
   }
+  const verdict = verdictOf(result, { outcome, rule, around });
   for (
     const [key, references] of [["resources", at(result, "resources")], [
       "subjects",
@@ -214,7 +221,7 @@ function* fromResult(result: Json, { path, around }: ResultContext): Generator<D
     }
     for (const [index, reference] of references.entries()) {
       const resource = resourceIn(reference, around.namespace);
-      if (resource) yield { event: toEvent(result, { outcome, rule, resource, around }) };
+      if (resource) yield { event: toEvent(verdict, resource) };
       else {
         const message = "expected the kind and name of a resource";
         yield unread("missing_field", `${path}.${key}[${index}]`, message);
@@ -222,7 +229,7 @@ function* fromResult(result: Json, { path, around }: ResultContext): Generator<D
     }
     return;
   }
-  yield { event: toEvent(result, { outcome, rule, resource: around.subject, around }) };
+  yield { event: toEvent(verdict, around.subject) };
 }
 
 interface Rule {
@@ -242,28 +249,56 @@ function readRule(result: JsonObject): Rule {
   };
 }
 
+/** What all findings of a result share. It is read once: a result may name thousands of resources. */
 interface Verdict {
+  readonly result: JsonObject;
   readonly outcome: "fail" | "warn" | "error";
   readonly rule: Rule;
-  readonly resource: Resource | undefined;
   readonly around: Around;
+  readonly engine: Engine;
+  readonly properties: JsonObject;
+  readonly shownProperties: JsonObject | undefined;
+  readonly telling: Telling;
+  /** The tool's words for the identity, and those that are shown. */
+  readonly message: string;
+  readonly words: string;
+  readonly description: string;
 }
 
-function toEvent(result: JsonObject, { outcome, rule, resource: own, around }: Verdict): DrawnEvent {
-  const { report, context, namespace } = around;
+function verdictOf(
+  result: JsonObject,
+  { outcome, rule, around }: Pick<Verdict, "outcome" | "rule" | "around">,
+): Verdict {
+  const { report, context } = around;
   const engine = engineOf(firstText(textAt(result, "source"), textAt(report, "source")), {
     engines: context.setting(REPORT_ENGINES),
     reserved: context.reservedSources,
   });
   const properties = propertiesOf(result);
-  const telling = tellingOf(properties);
+  const { message, description } = messageIn(result, properties);
+  const isMatch = showsMatch(engine);
+  return {
+    result,
+    outcome,
+    rule,
+    around,
+    engine,
+    properties,
+    shownProperties: shownProperties(properties),
+    telling: tellingOf(properties),
+    message,
+    words: isMatch ? [rule.policy, rule.lasting].filter(Boolean).join(": ") : toldOfRule(message, rule),
+    description: isMatch ? "" : description,
+  };
+}
+
+function toEvent(verdict: Verdict, own: Resource | undefined): DrawnEvent {
+  const { result, outcome, rule, engine, properties, telling, message, words, description } = verdict;
+  const { report, namespace } = verdict.around;
   const isForeign = engine.source !== undefined;
   const from = own ?? (isForeign ? podOf(telling, { properties, namespace }) : undefined);
   const resource = from && topOfChain(from);
   const owners = from && resource ? { from, to: resource } : undefined;
-  const { message, description } = messageIn(result, properties);
-  const isMatch = showsMatch(engine);
-  const words = isMatch ? [rule.policy, rule.lasting].filter(Boolean).join(": ") : toldOfRule(message, rule);
   const said = owners ? toldOf(words, owners) : words;
   const fixedVersion = isForeign ? text(properties.fixedVersion) : "";
   const detectedAt = timeOf(at(result, "timestamp")) ?? creationOf(report);
@@ -284,10 +319,10 @@ function toEvent(result: JsonObject, { outcome, rule, resource: own, around }: V
       category: textAt(result, "category"),
       engine: firstText(textAt(result, "source"), textAt(report, "source")),
       scored: at(result, "scored") === false ? false : undefined,
-      description: isMatch ? "" : owners ? toldOf(description, owners) : description,
+      description: owners ? toldOf(description, owners) : description,
       fixedVersion,
       primaryLink: firstText(text(properties.primaryLink), text(properties.primaryURL)),
-      properties: shownProperties(properties),
+      properties: verdict.shownProperties,
       ...(isForeign ? { container: telling.container, pod: telling.pod } : {}),
       reportedOwner: owners && reportedOwner(owners),
     }),
@@ -346,12 +381,12 @@ const NUMBERED_MESSAGE = /^\d{1,4}\. message$/;
 
 /** The message of a result; if it has several, all of them, and as description the sentence in their place. */
 function messageIn(result: JsonObject, properties: JsonObject) {
-  const said = textAt(result, "message");
+  const said = textAt(result, "message").slice(0, MAX_IDENTITY_TEXT);
   const numbered = Object.keys(properties).filter((key) => NUMBERED_MESSAGE.test(key))
     .map((key) => text(properties[key])).filter(Boolean).toSorted();
   return numbered.length === 0
     ? { message: said, description: "" }
-    : { message: numbered.join("; "), description: said };
+    : { message: numbered.join("; ").slice(0, MAX_IDENTITY_TEXT), description: said };
 }
 
 /** True for results of Trivy's exposed secrets, whose message is the text around the secret: it is never shown. */

@@ -310,6 +310,18 @@ Deno.test("kyverno reads the numbers of a message in linear time", () => {
   }
 });
 
+Deno.test("kyverno reads the properties of a result once, however many resources it names", () => {
+  assertLinear("a", (text) => {
+    const properties: JsonObject = {};
+    for (let key = 0; key < text.length / 16; key++) properties[`key-${key}`] = text.slice(0, 1);
+    const resources = Array.from(
+      { length: text.length / 16 },
+      (_, pod) => ({ kind: "Pod", name: `p-${pod}` }),
+    );
+    draw(report({ results: [result({ source: "tool", properties, resources })] }));
+  });
+});
+
 Deno.test("kyverno shows the package, version, fix, link and every message of the results that Trivy's adapter writes", () => {
   const properties = {
     resource: "openssl",
