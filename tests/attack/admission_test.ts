@@ -3,6 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import { startDevPod } from "../support/dev_pod.ts";
 import { eventually } from "../support/eventually.ts";
+import { listeningIn } from "../support/listening.ts";
 
 const PATH = "/admission/validate";
 const MIB = 2 ** 20;
@@ -20,7 +21,7 @@ async function startTarget() {
       },
     }),
   );
-  const { tlsUrl } = JSON.parse(controller.lines.find((line) => line.includes('"Listening"')) ?? "{}");
+  const { tlsUrl } = listeningIn(controller);
   const client = stack.use(Deno.createHttpClient({ caCerts: [caPem] }));
   const all = stack.move();
   return {

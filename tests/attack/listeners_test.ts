@@ -3,6 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import type { Controller } from "../../scripts/support/controller.ts";
 import { startDevPod } from "../support/dev_pod.ts";
 import { eventually } from "../support/eventually.ts";
+import { listeningIn } from "../support/listening.ts";
 
 /** Words that set the limit of open files of the program behind them. */
 const withDescriptors = (count: number) => ["sh", "-c", `ulimit -n ${count}; exec "$@"`, "sh"];
@@ -117,8 +118,8 @@ Deno.test("/metrics is served on the metrics port alone, however its path is wri
 
 Deno.test("the log names the address that each port listens on, and one that reaches it", async () => {
   await using target = await startDevPod({ env: { WATCHER_ADDRESS: "0.0.0.0" } });
-  const { controller: { lines, url } } = target;
-  const listening = JSON.parse(lines.find((line) => line.includes('"Listening"')) ?? "{}");
+  const { controller, controller: { url } } = target;
+  const listening = listeningIn(controller);
   assertEquals([listening.address, listening.url], ["0.0.0.0", url]);
   assertEquals(new URL(url).hostname, "127.0.0.1");
 });

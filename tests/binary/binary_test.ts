@@ -22,6 +22,7 @@ import { type DevWorld, metadataOf, startDevWorld } from "../support/dev_world.t
 import { eventually } from "../support/eventually.ts";
 import { POD_ENV, POD_USER, PodRoot } from "../support/pod_root.ts";
 import { installed } from "../support/workplace.ts";
+import { listeningIn } from "../support/listening.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const MAX_BYTES = 100_000_000;
@@ -284,7 +285,7 @@ Deno.test({
       TLS_KEY_FILE: "/etc/zen-watcher/tls/tls.key",
     };
     await using controller = await start({ command: root.command, clearEnv: true, env });
-    const { tlsUrl } = JSON.parse(controller.lines.find((line) => line.includes('"Listening"')) ?? "{}");
+    const { tlsUrl } = listeningIn(controller);
     using client = Deno.createHttpClient({ caCerts: [authority.certPem] });
     const response = await fetch(`${tlsUrl}/ready`, { client });
     assertEquals([response.status, await response.json()], [200, { status: "ready" }]);

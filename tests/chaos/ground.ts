@@ -5,17 +5,11 @@ import { fixedConnection } from "../../src/kube/api.ts";
 import { createKubeClient, type KubeClient } from "../../src/kube/client.ts";
 import { type Envtest, startEnvtest } from "../support/envtest.ts";
 import { ensureNamespaces } from "../support/objects.ts";
+import { CRDS } from "../support/crds.ts";
 import { giveOwnRules } from "../support/rights.ts";
 import { type DevWorld, startDevWorld } from "../support/dev_world.ts";
 import type { FleetGround } from "./fleet.ts";
 
-const CRDS = [
-  "crds/observation.yaml",
-  "crds/observationfilter.yaml",
-  "crds/ingester.yaml",
-  "crds/observationmapping.yaml",
-  "scripts/samples/crds/aquasecurity.github.io_vulnerabilityreports.yaml",
-];
 /** Replicas with a separate user each, by which the audit log distinguishes their writes. */
 const PLACES = 3;
 /** Every write on our own group, once. */
@@ -67,7 +61,7 @@ export class RealGround implements FleetGround, AsyncDisposable {
         `--audit-log-path=${join(folder, "audit.log")}`,
       ],
     });
-    await envtest.applyCrds(CRDS.map((path) => new URL(`../../${path}`, import.meta.url)));
+    await envtest.applyCrds(CRDS);
     await ensureNamespaces(envtest, ["zen-system"]);
     await giveOwnRules(envtest, users.map(({ name }) => name));
     return new RealGround(envtest, folder);

@@ -11,6 +11,7 @@ import type { CertKey } from "../support/certs.ts";
 import type { ClusterAnswer, RealCluster } from "../support/cluster.ts";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
+import { OWN_CRDS } from "../support/crds.ts";
 
 const CONTROLLER = "system:serviceaccount:zen-system:zen-watcher";
 const RESTORER = "system:serviceaccount:backup:restore";
@@ -22,10 +23,7 @@ const VALUES = { statusIntegrity: { restorers: [RESTORER] } };
 // With the garbage collector and the namespace controller.
 const cluster = await startEnvtest({ controllerManager: true });
 Deno.test.afterAll(() => cluster[Symbol.asyncDispose]());
-await cluster.applyCrds(
-  ["observation", "observationexception", "observationfilter", "ingester", "observationmapping"]
-    .map((name) => new URL(`../../crds/${name}.yaml`, import.meta.url)),
-);
+await cluster.applyCrds(OWN_CRDS);
 const namespace = await cluster.createNamespace("integrity");
 const AUTHORIZED = [CONTROLLER, RESTORER, "operator"];
 await grant();

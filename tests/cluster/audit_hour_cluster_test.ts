@@ -18,6 +18,8 @@ import { type Envtest, startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { installChart } from "../support/installed.ts";
 import { ensureNamespaces, listAll } from "../support/objects.ts";
+import { OWN_CRDS } from "../support/crds.ts";
+import { isAllowed } from "../support/rights.ts";
 
 const MINUTES = Number(Deno.env.get("ZEN_AUDIT_MINUTES") ?? "1");
 const ROUND_MS = 10_000;
@@ -50,11 +52,7 @@ Deno.test("an hour of audit shows a stolen token's acts and fewer than 20 ordina
     controllers: ["*"],
     extraArgs: log.serverArguments,
   });
-  await cluster.applyCrds(
-    ["observation", "observationexception", "observationfilter", "ingester", "observationmapping"].map((
-      name,
-    ) => new URL(`../../crds/${name}.yaml`, import.meta.url)),
-  );
+  await cluster.applyCrds(OWN_CRDS);
   await ensureNamespaces(cluster, [OWN_NAMESPACE]);
   const installed = await installChart(cluster, { namespace: OWN_NAMESPACE });
   const stolen = {
@@ -282,17 +280,12 @@ async function allowedActs(cluster: Envtest, as: Credentials): Promise<void> {
   const subjects = [{ kind: "ServiceAccount", name: "zen-watcher", namespace: OWN_NAMESPACE }];
   await bind(cluster, "helpful", { role: "cluster-admin", subjects, as: cluster.user("owner") });
   // By the owner: a request of the account that comes too early would be one more refused act.
-  const review = {
-    user: `system:serviceaccount:${OWN_NAMESPACE}:zen-watcher`,
-    resourceAttributes: { verb: "delete", group: "apps", resource: "deployments", namespace: "apps" },
-  };
-  await eventually("the rights to be in force", async () => {
-    const { body } = await cluster.expect("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", {
-      as: cluster.user("owner"),
-      body: { spec: review },
-    });
-    return valueIn(body.status, "allowed") === true;
-  });
+  const user = `system:serviceaccount:${OWN_NAMESPACE}:zen-watcher`;
+  const deletion = { verb: "delete", group: "apps", resource: "deployments", namespace: "apps" };
+  await eventually(
+    "the rights to be in force",
+    () => isAllowed(cluster, user, { ...deletion, as: cluster.user("owner") }),
+  );
   await cluster.expect("DELETE", `${DEPLOYMENTS}/payments`, { as });
   // No kubelet listens at the node's address, so kubectl fails after the API server accepted the session.
   await kubectl(cluster, as, ["exec", "-n", "apps", "box", "-c", "main", "--", "id"]);

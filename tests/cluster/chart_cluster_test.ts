@@ -25,10 +25,11 @@ import { pretendNodes } from "../support/pretend_nodes.ts";
 import { Shell } from "../support/shell.ts";
 import { openWorkplace } from "../support/workplace.ts";
 import { connectionTo } from "./watching.ts";
+import { isAllowed } from "../support/rights.ts";
+import { OWN_CRDS, yamlFiles } from "../support/crds.ts";
 
 const VALUES_FILES = ["values-small.yaml", "values-ha.yaml"];
 const FOREIGN_CRDS = new URL("../fixtures/foreign-crds/", import.meta.url);
-const CRDS = new URL("../../crds/", import.meta.url);
 const EXAMPLES = new URL("../../helm/zen-watcher/examples/", import.meta.url);
 /** What each example for extraObjects adds. */
 const ADDED: Readonly<Record<string, readonly string[]>> = {
@@ -169,7 +170,7 @@ const TOGGLES: Readonly<Record<string, JsonObject>> = {
 
 const cluster = await startEnvtest();
 Deno.test.afterAll(() => cluster[Symbol.asyncDispose]());
-await cluster.applyCrds(await foreignCrds());
+await cluster.applyCrds(await yamlFiles(FOREIGN_CRDS));
 
 Deno.test("helm lint --strict finds nothing, with every values file", async () => {
   for (const file of [undefined, ...VALUES_FILES]) {
@@ -227,7 +228,7 @@ Deno.test("Helm install, upgrade and uninstall: token and certificate stay, NOTE
 Deno.test("every command of the notes can be pasted and shows something, helm test too", async () => {
   const namespace = "noted";
   const common = ["--namespace", namespace, "--kubeconfig", cluster.kubeconfigPath];
-  await cluster.applyCrds(await ownCrds());
+  await cluster.applyCrds(OWN_CRDS);
   const release = ["noted", CHART, ...common, "--set", "crds.enabled=false"];
   const installed = await helm(["install", ...release, "--create-namespace"]);
   const name = "noted-zen-watcher";
@@ -564,7 +565,7 @@ Deno.test("each example for extraObjects is rendered, and taken by the API serve
 });
 
 Deno.test("the examples in Chart.yaml are taken by the API server", async () => {
-  await cluster.applyCrds(await ownCrds());
+  await cluster.applyCrds(OWN_CRDS);
   await ensureNamespaces(cluster, ["zen-system", "shop"]);
   const { annotations } = parse(await Deno.readTextFile(`${CHART}Chart.yaml`));
   const examples: Rendered[] = parse(annotations["artifacthub.io/crdsExamples"]);
@@ -609,7 +610,7 @@ Deno.test("extraObjects are rendered as templates, and the image has the registr
 });
 
 Deno.test("CRDs applied by hand are in Helm's way until the release takes them over", async () => {
-  await cluster.applyCrds(await ownCrds());
+  await cluster.applyCrds(OWN_CRDS);
   const path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/observations.zen.kube-zen.io";
   const body = { metadata: { annotations: { "meta.helm.sh/release-name": null } } };
   await cluster.expect("PATCH", path, { body, contentType: "application/merge-patch+json" });
@@ -840,10 +841,7 @@ async function restrictedNamespace(): Promise<string> {
 async function can(user: string, verb: string, resourcePath: string): Promise<boolean> {
   const [resource = "", subresource = ""] = resourcePath.split("/");
   const resourceAttributes = { group: "zen.kube-zen.io", resource, subresource, verb, namespace: "shop" };
-  const { body } = await cluster.expect("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", {
-    body: { spec: { user, resourceAttributes } },
-  });
-  return valueIn(body, "status", "allowed") === true;
+  return await isAllowed(cluster, user, resourceAttributes);
 }
 
 /** Namespaces, definitions and accounts before what needs them. */
@@ -906,22 +904,6 @@ async function serveConstraint(template: Rendered): Promise<void> {
   );
   await cluster.applyCrds([file]);
   await Deno.remove(file);
-}
-
-function foreignCrds(): Promise<URL[]> {
-  return yamlFiles(FOREIGN_CRDS);
-}
-
-function ownCrds(): Promise<URL[]> {
-  return yamlFiles(CRDS);
-}
-
-async function yamlFiles(folder: URL): Promise<URL[]> {
-  const files: URL[] = [];
-  for await (const { name } of Deno.readDir(folder)) {
-    if (name.endsWith(".yaml")) files.push(new URL(name, folder));
-  }
-  return files;
 }
 
 function byNamespace(grants: readonly { namespace: unknown; rules: unknown }[]): Record<string, unknown> {

@@ -6,7 +6,8 @@ import { sharedEnvtest, startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { startFaultProxy } from "../support/fault_proxy.ts";
 import { changeReports, findingsOf, wantedFindings } from "../support/reports.ts";
-import { CRDS, shardsOf } from "./shard.ts";
+import { CRDS } from "../support/crds.ts";
+import { shardsOf } from "./shard.ts";
 import { report, transportTo } from "./watching.ts";
 
 const cluster = await sharedEnvtest();

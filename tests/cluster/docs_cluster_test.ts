@@ -6,6 +6,7 @@ import { type Grant, rbacRules } from "../../src/sources/rbac.ts";
 import { sharedEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { readPages } from "../support/docs.ts";
+import { OWN_CRDS } from "../support/crds.ts";
 
 const NAME = "docs-can-i";
 const RBAC = "/apis/rbac.authorization.k8s.io/v1";
@@ -22,14 +23,7 @@ Deno.test({
   name: "docs: kubectl auth can-i gives the documented answers",
   ignore: !kubectl,
   async fn() {
-    const crds = [
-      "observation",
-      "observationexception",
-      "observationfilter",
-      "ingester",
-      "observationmapping",
-    ];
-    await cluster.applyCrds(crds.map((name) => new URL(`../../crds/${name}.yaml`, import.meta.url)));
+    await cluster.applyCrds(OWN_CRDS);
     for (const name of ["zen-system", "kube-bench", "checkov", "shop"]) {
       await cluster.ask("POST", "/api/v1/namespaces", { body: { metadata: { name } } });
     }

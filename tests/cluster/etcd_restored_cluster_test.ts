@@ -13,6 +13,7 @@ import { ensureNamespaces, listAll } from "../support/objects.ts";
 import { changeReports } from "../support/reports.ts";
 import { Shell } from "../support/shell.ts";
 import { connectionTo, transportTo } from "./watching.ts";
+import { CRDS } from "../support/crds.ts";
 
 const NAMESPACE = "zen-system";
 const OBSERVATIONS = "/apis/zen.kube-zen.io/v1/observations";
@@ -34,12 +35,7 @@ Deno.test("nor after a restore without the flags that raise the resource version
 
 async function restoreUnderLoad(restore: string): Promise<void> {
   await using cluster = await startEnvtest();
-  await cluster.applyCrds([
-    ...["observation", "observationexception", "observationfilter", "ingester", "observationmapping"].map((
-      name,
-    ) => new URL(`../../crds/${name}.yaml`, import.meta.url)),
-    new URL("../../scripts/samples/crds/aquasecurity.github.io_vulnerabilityreports.yaml", import.meta.url),
-  ]);
+  await cluster.applyCrds(CRDS);
   await ensureNamespaces(cluster, [NAMESPACE, "shop"]);
   const installed = await installChart(cluster, { namespace: NAMESPACE, values: { filters: UNFILTERED } });
   const { WEBHOOK_AUTH_TOKEN_FILE: _, ...env } = installed.env;

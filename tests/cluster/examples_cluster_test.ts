@@ -14,6 +14,7 @@ import { loadExamples } from "../support/examples.ts";
 import { installChart, UNFILTERED } from "../support/installed.ts";
 import { loadDocuments, loadObjects } from "../support/load_fixture.ts";
 import { applyObjects, ensureNamespaces, listAll } from "../support/objects.ts";
+import { OWN_CRDS } from "../support/crds.ts";
 
 const NAMESPACE = "zen-system";
 const OBSERVATIONS = "/apis/zen.kube-zen.io/v1/observations";
@@ -92,9 +93,8 @@ const SECRETS: Readonly<Record<string, string>> = {
 Deno.test("every example is installed as its page says, with the chart's rights, and stores what its tool reports", async (t) => {
   assertEquals(EXAMPLES.map(({ name }) => `${name}.yaml`).sort(), await manifests());
   await using cluster = await startEnvtest();
-  const own = ["observation", "observationexception", "observationfilter", "ingester", "observationmapping"];
-  await cluster.applyCrds(own.map((name) => new URL(`../../crds/${name}.yaml`, import.meta.url)));
   await cluster.applyCrds([
+    ...OWN_CRDS,
     new URL("../fixtures/foreign-crds/cert-manager.io_certificates.yaml", import.meta.url),
   ]);
   await applyObjects(cluster, [

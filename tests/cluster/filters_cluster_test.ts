@@ -7,13 +7,13 @@ import { eventually } from "../support/eventually.ts";
 import { playFilterStory } from "../support/filter_story.ts";
 import { ownAccount } from "../support/rights.ts";
 import { connectionTo, report, transportTo } from "./watching.ts";
+import { OWN_CRDS } from "../support/crds.ts";
 
 const PATH = "/apis/zen.kube-zen.io/v1alpha1/namespaces/zen-system/observationfilters";
 const LIMIT_MS = 10_000;
 
 const cluster = await sharedEnvtest();
-const crds = ["observation", "observationexception", "observationfilter", "ingester", "observationmapping"];
-await cluster.applyCrds(crds.map((name) => new URL(`../../crds/${name}.yaml`, import.meta.url)));
+await cluster.applyCrds(OWN_CRDS);
 
 async function connection() {
   return connectionTo(cluster, await ownAccount(cluster));

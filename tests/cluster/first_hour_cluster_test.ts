@@ -16,6 +16,7 @@ import { type Prometheus, startPrometheus } from "../support/prometheus.ts";
 import { Reaper } from "../support/server_process.ts";
 import { Shell } from "../support/shell.ts";
 import { installed, openWorkplace, type Workplace } from "../support/workplace.ts";
+import { isAllowed } from "../support/rights.ts";
 
 const NAMESPACE = "zen-system";
 const NAME = "zen-watcher";
@@ -141,20 +142,9 @@ class Walk implements AsyncDisposable {
     await eventually("the rules of RBAC to be read again", () => this.#mayListObservations());
   }
 
-  async #mayListObservations(): Promise<boolean> {
-    const { body } = await this.#cluster.expect(
-      "POST",
-      "/apis/authorization.k8s.io/v1/subjectaccessreviews",
-      {
-        body: {
-          spec: {
-            user: `system:serviceaccount:${NAMESPACE}:${NAME}`,
-            resourceAttributes: { group: "zen.kube-zen.io", resource: "observations", verb: "list" },
-          },
-        },
-      },
-    );
-    return valueIn(body, "status", "allowed") === true;
+  #mayListObservations(): Promise<boolean> {
+    const list = { group: "zen.kube-zen.io", resource: "observations", verb: "list" };
+    return isAllowed(this.#cluster, `system:serviceaccount:${NAMESPACE}:${NAME}`, list);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

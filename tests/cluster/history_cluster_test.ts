@@ -9,18 +9,17 @@ import { applyObject, one, type Rendered, valueIn } from "../support/chart.ts";
 import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { ensureNamespaces } from "../support/objects.ts";
+import { isAllowed } from "../support/rights.ts";
+import { OWN_CRDS } from "../support/crds.ts";
 
 const NAMESPACE = "zen-history";
 const USER = `system:serviceaccount:${NAMESPACE}:zen-history`;
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
-const CRDS = new URL("../../crds/", import.meta.url);
 const OBSERVATIONS = 3;
 
 Deno.test("the CronJob's account may get and list findings and nothing else, and its command writes the file of the day", async () => {
   await using cluster = await startEnvtest();
-  await cluster.applyCrds(
-    (await Array.fromAsync(Deno.readDir(CRDS))).map(({ name }) => new URL(name, CRDS)),
-  );
+  await cluster.applyCrds(OWN_CRDS);
   const text = await Deno.readTextFile(new URL("../../examples/history/cronjob.yaml", import.meta.url));
   const objects: Rendered[] = parseAllDocuments(text).map((document) => document.toJS());
   for (const object of objects) assertEquals(await applyObject(cluster, object), [], object.kind);
@@ -32,11 +31,8 @@ Deno.test("the CronJob's account may get and list findings and nothing else, and
   });
   assertEquals(pod.warnings, []);
 
-  const allowed = async (verb: string, group: string, resource: string) => {
-    const body = { spec: { user: USER, resourceAttributes: { verb, group, resource } } };
-    const review = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
-    return valueIn((await cluster.expect("POST", review, { body })).body, "status", "allowed") === true;
-  };
+  const allowed = (verb: string, group: string, resource: string) =>
+    isAllowed(cluster, USER, { verb, group, resource });
   await eventually("the rights to count", () => allowed("list", "zen.kube-zen.io", "observations"));
   const kinds: readonly [string, string][] = [
     ...["observations", "observationexceptions", "observationfilters", "ingesters"].map((resource) =>

@@ -8,6 +8,7 @@ import { OBSERVATION_MAPPINGS } from "../../src/mapped/kinds.ts";
 import { MappedSources } from "../../src/mapped/runtime.ts";
 import { SOURCES } from "../../src/sources/registry.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
+import { OWN_CRDS } from "../support/crds.ts";
 import { sharedEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { loadExamples } from "../support/examples.ts";
@@ -16,9 +17,7 @@ import { transportTo } from "./watching.ts";
 const GROUP_PATH = "/apis/zen.kube-zen.io/v1alpha1";
 
 const cluster = await sharedEnvtest();
-await cluster.applyCrds(
-  ["ingester", "observationmapping"].map((name) => new URL(`../../crds/${name}.yaml`, import.meta.url)),
-);
+await cluster.applyCrds(OWN_CRDS);
 
 function pathOf(kind: string | undefined, namespace: string): string {
   const plural = kind === OBSERVATION_MAPPINGS.kind ? OBSERVATION_MAPPINGS.plural : "ingesters";

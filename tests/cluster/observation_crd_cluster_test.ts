@@ -1,15 +1,14 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { type AskOptions, type ClusterAnswer, type RealCluster } from "../support/cluster.ts";
+import { OWN_CRDS } from "../support/crds.ts";
 import { sharedEnvtest } from "../support/envtest.ts";
 
-const CRDS = new URL("../../crds/", import.meta.url);
 const GROUP_PATH = "/apis/zen.kube-zen.io/v1";
 const MERGE = "application/merge-patch+json";
 
 const cluster = await sharedEnvtest();
-const files = await crdFiles();
-const warnings = await cluster.applyCrds(files);
+const warnings = await cluster.applyCrds(OWN_CRDS);
 
 const SPEC: JsonObject = {
   source: "trivy",
@@ -28,16 +27,16 @@ const SPEC: JsonObject = {
 };
 
 Deno.test("the CRDs are applied without a warning, twice", async () => {
-  assert(files.some((file) => file.pathname.endsWith("/observation.yaml")));
+  assert(OWN_CRDS.some((file) => file.pathname.endsWith("/observation.yaml")));
   assertEquals(warnings, []);
-  assertEquals(await cluster.applyCrds(files), []);
+  assertEquals(await cluster.applyCrds(OWN_CRDS), []);
 });
 
 Deno.test("the API server finds nothing wrong with the CRDs' schemas", async () => {
   const { body } = await cluster.expect("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions");
   const crds = (Array.isArray(body.items) ? body.items : []).filter(isObject)
     .filter(({ spec }) => isObject(spec) && spec.group === "zen.kube-zen.io");
-  assertEquals(crds.length, files.length);
+  assertEquals(crds.length, OWN_CRDS.length);
   for (const { spec, status } of crds) {
     const conditions = isObject(status) && Array.isArray(status.conditions) ? status.conditions : [];
     const states = Object.fromEntries(conditions.filter(isObject).map((each) => [each.type, each.status]));
@@ -276,11 +275,6 @@ class Observations implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.ask("DELETE", "");
   }
-}
-
-async function crdFiles(): Promise<URL[]> {
-  const names = await Array.fromAsync(Deno.readDir(CRDS), ({ name }) => name);
-  return names.filter((name) => name.endsWith(".yaml")).map((name) => new URL(name, CRDS));
 }
 
 function object(name: string): JsonObject {

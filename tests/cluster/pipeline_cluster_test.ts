@@ -8,7 +8,8 @@ import { sharedEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { changeReports, findingsOf, wantedFindings } from "../support/reports.ts";
 import { grant } from "../support/rights.ts";
-import { CRDS, shardsOf } from "./shard.ts";
+import { CRDS } from "../support/crds.ts";
+import { shardsOf } from "./shard.ts";
 import { transportTo } from "./watching.ts";
 
 const ADMISSION = "/apis/admissionregistration.k8s.io/v1";

@@ -2,12 +2,12 @@
 import { assert, assertEquals } from "@std/assert";
 import { isObject, type JsonObject } from "../../src/model/json.ts";
 import { startEnvtest } from "../support/envtest.ts";
+import { OWN_CRDS } from "../support/crds.ts";
 import { loadObjects } from "../support/load_fixture.ts";
 import { ensureNamespaces } from "../support/objects.ts";
 import { storedObservation } from "../support/observation.ts";
 
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
-const CRDS = new URL("../../crds/", import.meta.url);
 
 function observation(rule: string, storedIn: string): JsonObject {
   const resource = { apiVersion: "v1", kind: "Pod", name: "web", namespace: "shop" };
@@ -21,8 +21,7 @@ function observation(rule: string, storedIn: string): JsonObject {
 
 Deno.test("get -w shows what belongs to a namespace, wherever it is stored, and what comes; coverage reads when a benchmark ran", async () => {
   await using cluster = await startEnvtest();
-  const crds = (await Array.fromAsync(Deno.readDir(CRDS))).map(({ name }) => new URL(name, CRDS));
-  await cluster.applyCrds(crds);
+  await cluster.applyCrds(OWN_CRDS);
   await ensureNamespaces(cluster, ["shop", "pay", "zen-system", "kube-bench"]);
   const store = (rule: string, namespace: string) =>
     cluster.expect("POST", `/apis/zen.kube-zen.io/v1/namespaces/${namespace}/observations`, {

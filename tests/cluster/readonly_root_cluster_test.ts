@@ -19,6 +19,7 @@ import { FOR_SAMPLES, installChart } from "../support/installed.ts";
 import { listAll } from "../support/objects.ts";
 import { ENTRY, POD_ENV, POD_USER, PodRoot } from "../support/pod_root.ts";
 import { transportTo } from "./watching.ts";
+import { listeningIn } from "../support/listening.ts";
 
 const NAMESPACE = "zen-system";
 const OBSERVATIONS = "/apis/zen.kube-zen.io/v1/observations";
@@ -182,7 +183,7 @@ async function live(controller: Controller): Promise<void> {
     assertEquals(response.status, 200, url);
   }
   using client = Deno.createHttpClient({ caCerts: [cluster.caPem] });
-  const { tlsUrl } = JSON.parse(controller.lines.find((line) => line.includes('"Listening"')) ?? "{}");
+  const { tlsUrl } = listeningIn(controller);
   const overTls = await fetch(`${tlsUrl}/ready`, { client });
   assertEquals([overTls.status, await overTls.json()], [200, { status: "ready" }]);
 }

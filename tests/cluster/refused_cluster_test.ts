@@ -8,6 +8,7 @@ import { eventually } from "../support/eventually.ts";
 import { installChart, UNFILTERED } from "../support/installed.ts";
 import { ensureNamespaces, listAll } from "../support/objects.ts";
 import { connectionTo } from "./watching.ts";
+import { OWN_CRDS } from "../support/crds.ts";
 
 const NAMESPACE = "zen-system";
 const OBSERVATIONS = "/apis/zen.kube-zen.io/v1/observations";
@@ -16,11 +17,7 @@ const ADMISSION = "/apis/admissionregistration.k8s.io/v1";
 
 Deno.test("alerts for namespaces with a quota of 0 and a denying policy are stored in the controller's own", async () => {
   await using cluster = await startEnvtest({ controllerManager: true });
-  await cluster.applyCrds(
-    ["observation", "observationexception", "observationfilter", "ingester", "observationmapping"].map((
-      name,
-    ) => new URL(`../../crds/${name}.yaml`, import.meta.url)),
-  );
+  await cluster.applyCrds(OWN_CRDS);
   await ensureNamespaces(cluster, [NAMESPACE, "shop", "pay", "team-a"]);
   const installed = await installChart(cluster, { namespace: NAMESPACE, values: { filters: UNFILTERED } });
   await cluster.expect("POST", "/api/v1/namespaces/shop/resourcequotas", {

@@ -2,6 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Account } from "../../src/telemetry/metrics.ts";
 import { Fleet } from "../chaos/fleet.ts";
+import { yamlFiles } from "../support/crds.ts";
 import { printLine } from "../chaos/form.ts";
 import { RealGround } from "../chaos/ground.ts";
 import { storedIn } from "../chaos/stored.ts";
@@ -109,9 +110,7 @@ Deno.test("a stream of 10,000 alerts in bursts to two replicas in turns: exactly
 Deno.test("the same Trivy, Kyverno, kube-bench and Checkov state after three restarts and resyncs: nothing added, nothing written", async () => {
   await using ground = await RealGround.start();
   const { envtest } = ground;
-  const folder = new URL("../../scripts/samples/crds/", import.meta.url);
-  const crds = await Array.fromAsync(Deno.readDir(folder), ({ name }) => new URL(name, folder));
-  await envtest.applyCrds(crds);
+  await envtest.applyCrds(await yamlFiles(new URL("../../scripts/samples/crds/", import.meta.url)));
   const tools = await Promise.all([trivyReports(), policyReports(), kubeBenchResults(), checkovResults()]);
   await applyObjects(envtest, tools.flatMap(({ objects }) => objects));
   const wanted = Object.values(addCounts(...tools.map((tool) => tool.wanted))).reduce((sum, n) => sum + n, 0);

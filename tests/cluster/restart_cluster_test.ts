@@ -9,6 +9,7 @@ import { ownAccount } from "../support/rights.ts";
 import { createOnce, report, transportTo } from "./watching.ts";
 import { OBSERVATIONS } from "../../src/store/observations.ts";
 import { insist, VULNERABILITY_REPORTS } from "../support/reports.ts";
+import { CRDS } from "../support/crds.ts";
 
 const ALERTS = 1_000;
 const REPORTS = 500;
@@ -19,11 +20,7 @@ const cluster = await startEnvtest();
 Deno.test.afterAll(() => cluster[Symbol.asyncDispose]());
 
 Deno.test("API server killed twice in the middle of 1,000 alerts and 5,000 report changes: nothing missed, nothing doubled", async () => {
-  const crds = ["observation", "observationexception", "observationfilter", "ingester", "observationmapping"];
-  await cluster.applyCrds([
-    ...crds.map((name) => new URL(`../../crds/${name}.yaml`, import.meta.url)),
-    new URL("../../scripts/samples/crds/aquasecurity.github.io_vulnerabilityreports.yaml", import.meta.url),
-  ]);
+  await cluster.applyCrds(CRDS);
   const namespace = await cluster.createNamespace("restart");
   const kubeconfig = `${cluster.folder}/own.kubeconfig`;
   await Deno.writeTextFile(kubeconfig, cluster.kubeconfig({ as: await ownAccount(cluster) }), {

@@ -10,6 +10,7 @@ import { installChart, UNFILTERED } from "../support/installed.ts";
 import { ensureNamespaces, listAll } from "../support/objects.ts";
 import { changeReports, VULNERABILITY_REPORTS } from "../support/reports.ts";
 import { connectionTo, transportTo } from "./watching.ts";
+import { CRDS } from "../support/crds.ts";
 
 const NAMESPACE = "zen-system";
 const OBSERVATIONS = "/apis/zen.kube-zen.io/v1/observations";
@@ -26,12 +27,7 @@ const CONFIGURED = 3;
 
 const cluster = await startEnvtest();
 Deno.test.afterAll(() => cluster[Symbol.asyncDispose]());
-await cluster.applyCrds([
-  ...["observation", "observationexception", "observationfilter", "ingester", "observationmapping"].map((
-    name,
-  ) => new URL(`../../crds/${name}.yaml`, import.meta.url)),
-  new URL("../../scripts/samples/crds/aquasecurity.github.io_vulnerabilityreports.yaml", import.meta.url),
-]);
+await cluster.applyCrds(CRDS);
 await ensureNamespaces(cluster, [NAMESPACE, "shop", "backup"]);
 const installed = await installChart(cluster, {
   namespace: NAMESPACE,

@@ -7,14 +7,6 @@ import { listAll } from "../support/objects.ts";
 import { ownAccount } from "../support/rights.ts";
 import { connectionTo } from "./watching.ts";
 
-/** Our CRDs, and Trivy's vulnerability reports with an open schema. */
-export const CRDS = [
-  ...["observation", "observationexception", "observationfilter", "ingester", "observationmapping"].map((
-    name,
-  ) => new URL(`../../crds/${name}.yaml`, import.meta.url)),
-  new URL("../../scripts/samples/crds/aquasecurity.github.io_vulnerabilityreports.yaml", import.meta.url),
-];
-
 /** The namespaces of a shard. */
 export interface ShardNamespaces {
   readonly own: string;

@@ -22,6 +22,7 @@ import {
   storedFingerprintOf,
   trivyReports,
 } from "../support/tools.ts";
+import { OWN_CRDS, yamlFiles } from "../support/crds.ts";
 
 const OWN_NAMESPACE = "zen-system";
 const OWN_USER = `system:serviceaccount:${OWN_NAMESPACE}:zen-watcher`;
@@ -39,11 +40,7 @@ Deno.test("six sources in one run on a real API server", async (t) => {
     auditWebhookUrl: `http://127.0.0.1:${port}/audit/webhook`,
     extraArgs: [...log.serverArguments, "--audit-webhook-initial-backoff=500ms"],
   });
-  await cluster.applyCrds(
-    ["observation", "observationexception", "observationfilter", "ingester", "observationmapping"].map(
-      ownCrd,
-    ),
-  );
+  await cluster.applyCrds(OWN_CRDS);
   await ensureNamespaces(cluster, [OWN_NAMESPACE]);
   const { user, token, env } = await installChart(cluster, {
     namespace: OWN_NAMESPACE,
@@ -71,7 +68,7 @@ Deno.test("six sources in one run on a real API server", async (t) => {
   await t.step(
     "CRDs installed after the start are picked up; reports, results and alerts are all stored once",
     async () => {
-      await cluster.applyCrds(await toolCrds());
+      await cluster.applyCrds(await yamlFiles(new URL("../fixtures/crds/", import.meta.url)));
       for (const { objects } of tools) await applyObjects(cluster, objects);
       for (const body of alerts.bodies) await post(controller, body);
       await act(cluster);
@@ -212,17 +209,6 @@ async function act(cluster: Envtest): Promise<void> {
     const { status } = await cluster.ask("GET", `${core}/secrets`, { as });
     assert(status === 401 || status === 403, `${status}`);
   }
-}
-
-function ownCrd(name: string): URL {
-  return new URL(`../../crds/${name}.yaml`, import.meta.url);
-}
-
-async function toolCrds(): Promise<URL[]> {
-  const folder = new URL("../fixtures/crds/", import.meta.url);
-  const names: string[] = [];
-  for await (const { name } of Deno.readDir(folder)) if (name.endsWith(".yaml")) names.push(name);
-  return names.sort().map((name) => new URL(name, folder));
 }
 
 async function post(controller: Controller, body: unknown): Promise<void> {

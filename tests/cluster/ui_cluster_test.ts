@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { ResourceType } from "../../src/kube/api.ts";
 import type { ExceptionList, FindingPage } from "../../src/ui/protocol.ts";
+import { OWN_CRDS } from "../support/crds.ts";
 import { sharedEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { ensureNamespaces } from "../support/objects.ts";
@@ -34,9 +35,7 @@ const DRAFT = {
 };
 
 const cluster = await sharedEnvtest();
-await cluster.applyCrds(
-  ["observation", "observationexception"].map((name) => new URL(`../../crds/${name}.yaml`, import.meta.url)),
-);
+await cluster.applyCrds(OWN_CRDS);
 await ensureNamespaces(cluster, [SHOP, PAY]);
 {
   using admin = transportTo(cluster);

@@ -9,6 +9,7 @@ import { startEnvtest } from "../support/envtest.ts";
 import { eventually } from "../support/eventually.ts";
 import { ensureNamespaces, listAll } from "../support/objects.ts";
 import { changeReports, findingsOf, wantedFindings } from "../support/reports.ts";
+import { CRDS } from "../support/crds.ts";
 import { ownAccount } from "../support/rights.ts";
 import { connectionTo, transportTo } from "./watching.ts";
 
@@ -23,10 +24,7 @@ Deno.test("an upgrade from an older CRD and the rollback keep every Observation 
   await using cluster = await startEnvtest();
   await cluster.applyCrds([
     OLDER,
-    ...["observationexception", "observationfilter", "ingester", "observationmapping"].map((name) =>
-      new URL(`../../crds/${name}.yaml`, import.meta.url)
-    ),
-    new URL("../../scripts/samples/crds/aquasecurity.github.io_vulnerabilityreports.yaml", import.meta.url),
+    ...CRDS.filter(({ href }) => href !== TODAY.href),
   ]);
   await ensureNamespaces(cluster, ["shop"]);
   const connection = connectionTo(cluster, await ownAccount(cluster));

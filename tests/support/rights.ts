@@ -2,9 +2,10 @@
 import type { JsonObject } from "../../src/model/json.ts";
 import { readSettings } from "../../src/settings.ts";
 import { configMapNamespaces } from "../../src/sources/registry.ts";
+import type { Access } from "../../src/kube/access.ts";
 import { accessesOf, rbacRules } from "../../src/sources/rbac.ts";
 import { valueIn } from "./chart.ts";
-import type { RealCluster } from "./cluster.ts";
+import type { Credentials, RealCluster } from "./cluster.ts";
 import { eventually } from "./eventually.ts";
 import { ensureNamespaces } from "./objects.ts";
 
@@ -55,13 +56,23 @@ export async function giveOwnRules(
     for (const user of users) {
       await grant(cluster, user, { rules, ...(namespace !== "" && { namespace }) });
       if (!access) continue;
-      const { by: _, ...resourceAttributes } = access;
-      const body = { spec: { user, resourceAttributes } };
-      await eventually(`${user} to have its rights in "${namespace}"`, async () => {
-        return valueIn((await cluster.expect("POST", REVIEWS, { body })).body, "status", "allowed") === true;
-      });
+      const { by: _, ...act } = access;
+      await eventually(`${user} to have its rights in "${namespace}"`, () => isAllowed(cluster, user, act));
     }
   }
+}
+
+/** Whether a user may do an act, as the API server answers; the question is one more request in the audit log, of `as`. */
+export async function isAllowed(
+  cluster: RealCluster,
+  user: string,
+  { as, ...resourceAttributes }: Access & { readonly as?: Credentials },
+): Promise<boolean> {
+  const { body } = await cluster.expect("POST", REVIEWS, {
+    ...(as && { as }),
+    body: { spec: { user, resourceAttributes: { ...resourceAttributes } } },
+  });
+  return valueIn(body, "status", "allowed") === true;
 }
 
 export interface GrantedRight {

@@ -5,8 +5,7 @@ import { startTestApp, type TestApp } from "../support/app.ts";
 import type { RealCluster } from "../support/cluster.ts";
 import { loadExamples } from "../support/examples.ts";
 import { applyObjects, ensureNamespaces } from "../support/objects.ts";
-
-const CRDS = ["observation", "observationexception", "observationfilter", "ingester", "observationmapping"];
+import { OWN_CRDS } from "../support/crds.ts";
 
 export interface ToolProgramOptions {
   /** A file of examples/ to put in force. */
@@ -19,7 +18,7 @@ export async function startProgram(
   cluster: RealCluster,
   { example, env = {} }: ToolProgramOptions,
 ): Promise<TestApp> {
-  await cluster.applyCrds(CRDS.map((name) => new URL(`../../crds/${name}.yaml`, import.meta.url)));
+  await cluster.applyCrds(OWN_CRDS);
   await ensureNamespaces(cluster, ["zen-system"]);
   if (example) await applyObjects(cluster, (await loadExamples(example)) as unknown as JsonObject[]);
   const authorization = `Bearer ${cluster.user("admin").token}`;
