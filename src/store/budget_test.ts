@@ -154,6 +154,22 @@ Deno.test("a source under its share is never refused because of another", () =>
     assertIs("admitted", leader.budget.admits(event("trivy", "UNKNOWN")));
   }));
 
+Deno.test("where nothing is deleted, at most twice the budget and one burst are stored, whatever comes", () =>
+  leading(many(110, "falco", { severity: "LOW" }), async ({ leader, kube, time }) => {
+    const sources = ["trivy", "kyverno", "audit", "kube-bench", "checkov", "falco", "tool-1", "tool-2"];
+    for (let round = 0; round < 60; round++) {
+      for (const source of sources) {
+        const namespace = `ns-${round % 30}`;
+        if (leader.budget.admits(event(source, "CRITICAL", "finding", namespace)) !== "admitted") continue;
+        const fields = { source, namespace, severity: "CRITICAL", id: `${source}-${round}` } as const;
+        kube.put(storedObservation(fields));
+        await time.advance(0);
+      }
+    }
+    assert(kube.stored.length > 120, `${kube.stored.length}: what is within its share is stored`);
+    assert(kube.stored.length <= 210, `${kube.stored.length}: budget, one burst, and the shares`);
+  }));
+
 Deno.test("20 CRITICAL alerts beside 100 sources that one namespace invented are stored and stay", () =>
   leading(
     Array.from({ length: 140 }, (_, id) => ({
