@@ -5,7 +5,7 @@ import type { Json, JsonObject } from "../src/model/json.ts";
 import { OBSERVATIONS } from "../src/store/observations.ts";
 import type { State } from "../src/ui/protocol.ts";
 import { BENCH_NAMESPACES, benchFinding, findingNamespace, keyOf } from "./bench/findings.ts";
-import { type FigureRow, percentile, tableOf } from "./bench/figures.ts";
+import { type FigureRow, percentile, row, tableOf } from "./bench/figures.ts";
 import { pageRows } from "./bench/page.ts";
 import { residentMemory } from "./bench/processes.ts";
 import { freshBundle } from "./bundle.ts";
@@ -64,28 +64,15 @@ async function main({ count = "50000", seconds = "20" }: Values<typeof OPTIONS>)
     return await response.json();
   };
   await until(async () => (await get<State>("/api/state")).listed.read > 0);
-  rows.push({ what: "first rows after the start", measured: performance.now() - ui.startedAt, unit: "ms" });
+  rows.push(row("first rows after the start", performance.now() - ui.startedAt, "ms"));
   await until(async () => (await get<State>("/api/state")).listed.done);
-  rows.push({
-    what: `all ${count} listed after the start`,
-    measured: performance.now() - ui.startedAt,
-    unit: "ms",
-  });
+  rows.push(row(`all ${count} listed after the start`, performance.now() - ui.startedAt, "ms"));
   const first = performance.now();
   await Promise.all([get("/api/overview"), get("/api/findings?limit=100")]);
-  rows.push({
-    what: "overview and list, first time",
-    measured: performance.now() - first,
-    unit: "ms",
-    atMost: 1_000,
-  });
+  rows.push(row("overview and list, first time", performance.now() - first, "ms", { atMost: 1_000 }));
   rows.push(...await ask(get, ""));
-  rows.push({
-    what: "resident memory",
-    measured: (await residentMemory(ui.pid)).workingSetMiB,
-    unit: "MiB",
-    atMost: 250,
-  });
+  const { workingSetMiB } = await residentMemory(ui.pid);
+  rows.push(row("resident memory", workingSetMiB, "MiB", { atMost: 250 }));
   rows.push(...await pageRows({ origin: ui.url, secret: ui.secret, total: Number(count) }));
   const stop = performance.now() + Number(seconds) * 1_000;
   const changing = change(stop, async (index) => {
@@ -105,13 +92,9 @@ async function main({ count = "50000", seconds = "20" }: Values<typeof OPTIONS>)
     );
   }
   const changed = await changing;
-  rows.push({
-    what: "resident memory after that",
-    measured: (await residentMemory(ui.pid)).workingSetMiB,
-    unit: "MiB",
-    atMost: 250,
-    beside: `${changed} changes`,
-  });
+  const after = await residentMemory(ui.pid);
+  const beside = `${changed} changes`;
+  rows.push(row("resident memory after that", after.workingSetMiB, "MiB", { atMost: 250, beside }));
   print(tableOf(rows));
   await Deno.remove(folder, { recursive: true });
 }
@@ -126,13 +109,8 @@ async function ask(get: (path: string) => Promise<unknown>, when: string): Promi
       await get(`${path}${crypto.randomUUID()}`);
       tookMs.push(performance.now() - startedAt);
     }
-    rows.push({
-      what: `${what}${when}`,
-      measured: percentile(tookMs, 0.5),
-      unit: "ms",
-      atMost: 200,
-      beside: `95 % within ${Math.round(percentile(tookMs, 0.95))}`,
-    });
+    const beside = `95 % within ${Math.round(percentile(tookMs, 0.95))}`;
+    rows.push(row(`${what}${when}`, percentile(tookMs, 0.5), "ms", { atMost: 200, beside }));
   }
   return rows;
 }

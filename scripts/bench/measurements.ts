@@ -11,12 +11,12 @@ import {
   UNLIMITED,
   untilIndexed,
   untilStatus,
-  wait,
 } from "./processes.ts";
 import { type FigureRow, mean, percentile, reconcile, row, shown } from "./figures.ts";
 import { BENCH_NAMESPACE, type BenchLoad, numberPattern, OBSERVATIONS_PATH, startWorker } from "./tasks.ts";
 import { V8_FLAGS } from "../support/permissions.ts";
 import { createNamespaces, feedObjects, feedWebhook } from "../support/feed.ts";
+import { sleep } from "../../src/kube/retry.ts";
 import { VULNERABILITY_REPORTS, vulnerabilityReport } from "../../tests/support/reports.ts";
 import { listedObjects } from "../../src/kube/api.ts";
 import { OBSERVATIONS } from "../../src/store/observations.ts";
@@ -118,10 +118,14 @@ async function put(bench: Bench, target: Target, { watched = false, ...plan }: P
   };
 }
 
+/** So many requests, as fast as the senders can, for at most this time. */
+function closed(count: number, { senders = 32, maxMs = 60_000 } = {}): Plan {
+  return { count, pace: { kind: "closed", senders, maxMs } };
+}
+
 /** The first requests of a process are compiled, not measured. */
 async function warmUp(bench: Bench, target: Target): Promise<void> {
-  const pace = { kind: "closed", senders: 16, maxMs: 60_000 } as const;
-  await put(bench, target, { count: bench.quick ? 300 : 2_000, pace });
+  await put(bench, target, closed(bench.quick ? 300 : 2_000, { senders: 16 }));
 }
 
 /** The load by each number of senders in turn: the fastest. `look` sees them all. */
@@ -133,10 +137,7 @@ async function fastest(
   const maxMs = bench.quick ? 1_500 : 4_000;
   let best = 0;
   for (const each of senders) {
-    const seen = await put(bench, target, {
-      count: maxMs * 3,
-      pace: { kind: "closed", senders: each, maxMs },
-    });
+    const seen = await put(bench, target, closed(maxMs * 3, { senders: each, maxMs }));
     await look?.(seen);
     best = Math.max(best, seen.perSecond);
   }
@@ -167,13 +168,8 @@ async function unique(bench: Bench): Promise<FigureRow[]> {
   const rows: FigureRow[] = [];
   if (CORES > 1 && await pin(bench.server.pids, "0")) {
     await pin([bench.load.pid], `1-${CORES - 1}`);
-    rows.push(
-      ...await uniqueOn(bench, {
-        cores: `1-${CORES - 1}`,
-        atLeast: 0.8,
-        where: "API server on its own core",
-      }),
-    );
+    const where = "API server on its own core";
+    rows.push(...await uniqueOn(bench, { cores: `1-${CORES - 1}`, atLeast: 0.8, where }));
     await pin([...bench.server.pids, bench.load.pid], ALL_CORES);
   }
   rows.push(...await uniqueOn(bench, { cores: ALL_CORES, atLeast: 0.7, where: `${CORES} cores shared` }));
@@ -241,17 +237,10 @@ async function rates(bench: Bench): Promise<FigureRow[]> {
       }),
     );
     if (ratePerSecond < 200) continue;
-    rows.push(
-      row(
-        "memory (working set) at 200/s",
-        mean(seen.memory.map(({ workingSetMiB }) => workingSetMiB)),
-        "MiB",
-        {
-          atMost: 90,
-          beside: `anonymous ${shown(mean(seen.memory.map(({ anonymousMiB }) => anonymousMiB)))}; origin 95`,
-        },
-      ),
-    );
+    const [workingSet, anonymous] = (["workingSetMiB", "anonymousMiB"] as const)
+      .map((part) => mean(seen.memory.map((sample) => sample[part])));
+    const beside = `anonymous ${shown(anonymous ?? NaN)}; origin 95`;
+    rows.push(row("memory (working set) at 200/s", workingSet ?? NaN, "MiB", { atMost: 90, beside }));
   }
   return rows;
 }
@@ -298,14 +287,9 @@ async function levels(bench: Bench): Promise<FigureRow[]> {
 async function levelAt(bench: Bench, count: number) {
   const bare = bareClient(bench);
   const missing = count - await storedCount(bench);
-  if (missing > 0) {
-    await put(bench, bare, { count: missing, pace: { kind: "closed", senders: 32, maxMs: 900_000 } });
-  }
+  if (missing > 0) await put(bench, bare, closed(missing, { maxMs: 900_000 }));
   const heapBytes = await heapOfIdle(bench);
-  const plan = {
-    count: bench.quick ? 500 : 3_000,
-    pace: { kind: "closed", senders: 32, maxMs: 60_000 },
-  } as const;
+  const plan = closed(bench.quick ? 500 : 3_000);
   const { perSecond: barePerSecond } = await put(bench, bare, plan);
   await using bundle = await startBundle(bench.server, { env: UNLIMITED });
   await untilIndexed(bundle);
@@ -323,7 +307,7 @@ async function storedCount({ server: { api } }: Bench): Promise<number> {
 async function heapOfIdle({ server }: Bench): Promise<number> {
   await using bundle = await startBundle(server, { env: UNLIMITED, inspect: true });
   await untilIndexed(bundle);
-  await wait(3_000);
+  await sleep(3_000);
   return await heapAfterGc(bundle.controller.lines);
 }
 
@@ -332,17 +316,12 @@ async function reports(bench: Bench): Promise<FigureRow[]> {
   const { server } = bench;
   const count = bench.quick ? 100 : 5_000;
   const findings = count * FINDINGS_PER_REPORT;
-  const plan = {
-    count: bench.quick ? 500 : 5_000,
-    pace: { kind: "closed", senders: 32, maxMs: 60_000 },
-  } as const;
+  const plan = closed(bench.quick ? 500 : 5_000);
   const numbers = Array.from({ length: count }, (_, number) => number).values();
   const writer = async () => {
     for (const number of numbers) {
-      await server.api.create(
-        VULNERABILITY_REPORTS,
-        vulnerabilityReport(BENCH_NAMESPACE, number, FINDINGS_PER_REPORT),
-      );
+      const report = vulnerabilityReport(BENCH_NAMESPACE, number, FINDINGS_PER_REPORT);
+      await server.api.create(VULNERABILITY_REPORTS, report);
     }
   };
   await Promise.all(Array.from({ length: 8 }, writer));
@@ -390,7 +369,7 @@ async function size({ server }: Bench): Promise<FigureRow[]> {
   for (const source of ["falco", "audit"]) {
     await feedWebhook(`${bundle.controller.url}/${source}/webhook`, `${source}.ndjson`);
   }
-  for (let last = -1, now = 0; now !== last || now === 0; await wait(2_000)) {
+  for (let last = -1, now = 0; now !== last || now === 0; await sleep(2_000)) {
     [last, now] = [now, (await bundle.status()).storage.observations];
   }
   const sizes: number[] = [];
@@ -407,11 +386,11 @@ async function idle({ server, quick }: Bench): Promise<FigureRow[]> {
   await createNamespaces(server.api, [BENCH_NAMESPACE]);
   await feedObjects(server.api);
   await using bundle = await startBundle(server);
-  await wait(quick ? 3_000 : 30_000);
+  await sleep(quick ? 3_000 : 30_000);
   const minutes = quick ? 0.1 : 2;
   const pids = [bundle.controller.pid];
   const [cpuBefore, before] = [await cpuMs(pids), await server.requests()];
-  await wait(minutes * 60_000);
+  await sleep(minutes * 60_000);
   const [cpu, after] = [await cpuMs(pids) - cpuBefore, await server.requests()];
   const { workingSetMiB, anonymousMiB } = await bundle.memory();
   const perMinute = (after.own - before.own) / minutes;

@@ -4,7 +4,7 @@
 /// <reference lib="dom" />
 import type { Page } from "playwright-core";
 import { ensureTool } from "../tools.ts";
-import { type FigureRow, percentile } from "./figures.ts";
+import { type FigureRow, percentile, row } from "./figures.ts";
 
 const TRIES = 9;
 /** Steps of a scroll through the list, and how far each goes. */
@@ -35,25 +35,13 @@ export async function pageRows({ origin, secret, total }: ServedPage): Promise<F
     const firstView = performance.now() - startedAt;
     const script = await (await fetch(`${origin}/page.js`)).bytes();
     return [
-      { what: "browser: first view", measured: firstView, unit: "ms", atMost: 1_000 },
-      await acts(page, "browser: list of findings", {
-        origin,
-        query: "view=findings",
-        act: (page) => tab(page),
-      }),
-      await acts(page, "browser: filter by severity", {
-        origin,
-        query: "view=findings",
-        act: (page) => filter(page),
-      }),
-      await acts(page, "browser: sort by rule", {
-        origin,
-        query: "view=findings",
-        act: (page) => sort(page),
-      }),
-      ...await scroll(page, `${origin}/?view=findings&phase=all`, total),
-      { what: "browser: heap after that", measured: await heapMiB(page), unit: "MiB", atMost: 60 },
-      { what: "JavaScript, gzipped", measured: (await gzipped(script)) / 1_000, unit: "kB", atMost: 90 },
+      row("browser: first view", firstView, "ms", { atMost: 1_000 }),
+      await acts(page, "browser: list of findings", { origin, act: tab }),
+      await acts(page, "browser: filter by severity", { origin, act: filter }),
+      await acts(page, "browser: sort by rule", { origin, act: sort }),
+      await scroll(page, `${origin}/?view=findings&phase=all`, total),
+      row("browser: heap after that", await heapMiB(page), "MiB", { atMost: 60 }),
+      row("JavaScript, gzipped", (await gzipped(script)) / 1_000, "kB", { atMost: 90 }),
     ];
   } finally {
     await browser.close();
@@ -62,24 +50,18 @@ export async function pageRows({ origin, secret, total }: ServedPage): Promise<F
 
 interface Act {
   readonly origin: string;
-  readonly query: string;
   readonly act: (page: Page) => Promise<number>;
 }
 
-async function acts(page: Page, what: string, { origin, query, act }: Act): Promise<FigureRow> {
+async function acts(page: Page, what: string, { origin, act }: Act): Promise<FigureRow> {
   const tookMs: number[] = [];
   for (let index = 0; index < TRIES; index++) {
-    await page.goto(`${origin}/?${query}`);
+    await page.goto(`${origin}/?view=findings`);
     await page.locator(".window .cell.rule a").first().waitFor();
     tookMs.push(await act(page));
   }
-  return {
-    what,
-    measured: percentile(tookMs, 0.5),
-    unit: "ms",
-    atMost: 200,
-    beside: `slowest ${Math.round(Math.max(...tookMs))}`,
-  };
+  const beside = `slowest ${Math.round(Math.max(...tookMs))}`;
+  return row(what, percentile(tookMs, 0.5), "ms", { atMost: 200, beside });
 }
 
 /** What is on the screen when an act is done. */
@@ -124,7 +106,7 @@ async function sort(page: Page): Promise<number> {
 }
 
 /** Scrolls through the list, a step each frame: what the main thread works, and how long the frames take on this machine. */
-async function scroll(page: Page, url: string, total: number): Promise<FigureRow[]> {
+async function scroll(page: Page, url: string, total: number): Promise<FigureRow> {
   await page.goto(url);
   await page.locator("#view-title .total", { hasText: total.toLocaleString("en") }).waitFor();
   const devtools = await page.context().newCDPSession(page);
@@ -145,15 +127,13 @@ async function scroll(page: Page, url: string, total: number): Promise<FigureRow
     }
     return tookMs;
   }, [SCROLL_STEPS, SCROLL_PIXELS] as const);
-  return [{
-    what: `browser: main thread per frame, ${SCROLL_PIXELS} px each`,
-    measured: (await workedMs() - before) / frames.length,
-    unit: "ms",
-    atMost: 16,
-    beside: `frames: half within ${Math.round(percentile(frames, 0.5))} ms, 95 % within ${
-      Math.round(percentile(frames, 0.95))
-    }`,
-  }];
+  const [half, most] = [0.5, 0.95].map((share) => Math.round(percentile(frames, share)));
+  return row(
+    `browser: main thread per frame, ${SCROLL_PIXELS} px each`,
+    (await workedMs() - before) / frames.length,
+    "ms",
+    { atMost: 16, beside: `frames: half within ${half} ms, 95 % within ${most}` },
+  );
 }
 
 async function heapMiB(page: Page): Promise<number> {

@@ -4,6 +4,7 @@ import { Reaper } from "../../tests/support/server_process.ts";
 import { startController } from "../support/controller.ts";
 import { IMAGE_ENV, podPermissions, V8_FLAGS } from "../support/permissions.ts";
 import { fixedConnection } from "../../src/kube/api.ts";
+import { sleep } from "../../src/kube/retry.ts";
 import { createKubeClient } from "../../src/kube/client.ts";
 import { startEnvtest } from "../../tests/support/envtest.ts";
 import { ownAccount } from "../../tests/support/rights.ts";
@@ -88,17 +89,12 @@ export async function startBundle(
 
 /** Polls the status until it is as wanted. */
 export async function untilStatus(bundle: Bundle, isWanted: (status: Status) => boolean): Promise<void> {
-  while (!isWanted(await bundle.status())) await wait(50);
+  while (!isWanted(await bundle.status())) await sleep(50);
 }
 
 /** Waits until the index holds everything that is stored. */
 export function untilIndexed(bundle: Bundle): Promise<void> {
   return untilStatus(bundle, ({ storage }) => Boolean(storage.indexComplete));
-}
-
-/** Lets time pass, where time is what is measured. */
-export function wait(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 const TICKS_PER_SECOND = 100;

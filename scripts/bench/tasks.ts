@@ -2,6 +2,7 @@
 import { Hono } from "hono";
 import process from "node:process";
 import { listen } from "../../src/http/server.ts";
+import { sleep } from "../../src/kube/retry.ts";
 import { errorMessage } from "../../src/model/error_message.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 import { createDryRun } from "../../src/cli/operate/dry_run.ts";
@@ -130,7 +131,6 @@ const LAST_SIGHTINGS_MS = 500;
 const ALERTS = 1_000;
 
 const now = () => performance.timeOrigin + performance.now();
-const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 /** Sends a load; bodies are made before the first is sent. `complaint` is one of the answers that were no success. */
 async function load(
