@@ -428,6 +428,10 @@ export const ERROR_NOTES: Readonly<Record<string, Note>> = {
     "400: the request line or a header is malformed",
     "mend the client",
   ],
+  "Cannot read the request: it has more than … headers": [
+    "431: reading that many headers takes long",
+    "send fewer headers, or let a proxy in front remove some",
+  ],
   "Cannot find this path": [
     "404: no route has this path, or the token in it is wrong",
     "compare it with the Ingester's `spec.webhook.path`",

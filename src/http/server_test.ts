@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Hono } from "hono";
 import { configureLogging } from "../telemetry/logging.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
+import { createCertAuthority } from "../../tests/support/certs.ts";
 import { eventually } from "../../tests/support/eventually.ts";
 import type { Bindings } from "./app.ts";
 import { podPermissions } from "../../scripts/support/permissions.ts";
@@ -135,6 +136,39 @@ Deno.test("listen() answers a target that is no path with 400, as JSON with the 
     const { error, requestId } = JSON.parse(body);
     assertEquals(error, "Cannot read the request: its target is no path, or a header is no text");
     assert(requestId.length > 8);
+  }
+});
+
+Deno.test("listen() refuses a request of more than 100 headers, whose reading takes long", async () => {
+  await using server = await serveTest();
+  const statusOf = async (count: number) => {
+    const more = Array.from({ length: count - 2 }, (_, index) => `x${index}:\r\n`).join("");
+    using raw = await Raw.connect(
+      server.listener,
+      `GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n${more}\r\n`,
+    );
+    return (await raw.untilClosed()).split(" ")[1];
+  };
+  // Of more than 1,000 node:http hands out the first 1,000.
+  assertEquals([await statusOf(100), await statusOf(101), await statusOf(1_500)], ["200", "431", "431"]);
+});
+
+/** Beginnings of a handshake: nothing, a record that says it is longer than what comes, and what is no TLS. */
+const HANDSHAKES = ["", "\x16\x03\x01\x02\x00\x01", "no TLS"];
+
+Deno.test("listen() closes a TLS connection whose handshake does not end in the time of a head", async () => {
+  const authority = createCertAuthority("servers");
+  const { certPem: cert, keyPem: key } = authority.issue({
+    usage: "server",
+    commonName: "zen-watcher",
+    ipAddresses: ["127.0.0.1"],
+  });
+  const certificates = { current: { cert, key }, reloadOn: () => ({ [Symbol.dispose]() {} }) };
+  await using server = await serveTest({ certificates });
+  for (const text of HANDSHAKES) {
+    using raw = await Raw.connect(server.listener, text);
+    await raw.untilClosed();
+    await eventually("the connection to be forgotten", async () => await server.connections() === 0);
   }
 });
 

@@ -76,6 +76,42 @@ for (const [name, text] of Object.entries(SILENT)) {
   });
 }
 
+/** The first message of a TLS client. */
+async function clientHello(): Promise<Uint8Array> {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  const client = Deno.connectTls({ hostname: "127.0.0.1", port }).then((one) => one.close()).catch(() => {});
+  const bytes = new Uint8Array(4_096);
+  let length = 0;
+  {
+    using accepted = await listener.accept();
+    length = await accepted.read(bytes) ?? 0;
+  }
+  await client;
+  return bytes.slice(0, length);
+}
+
+Deno.test("memory stays bounded under 20,000 TLS connections that end within their handshake", async () => {
+  await using target = await startDevPod({
+    env: { TLS_CERT_FILE: "FOLDER/tls.crt", TLS_KEY_FILE: "FOLDER/tls.key", WATCHER_TLS_PORT: "0" },
+  });
+  const { controller } = target;
+  const listening = controller.lines.find((line) => line.includes('"Listening"')) ?? "{}";
+  const port = Number(new URL(JSON.parse(listening).tlsUrl).port);
+  const hello = await clientHello();
+  let left = 20_000;
+  await Promise.all(Array.from({ length: 100 }, async () => {
+    while (left-- > 0) {
+      using connection = await Deno.connect({ hostname: "127.0.0.1", port });
+      await connection.write(hello);
+      await connection.read(new Uint8Array(4_096));
+    }
+  }));
+  assert(await healthy(controller));
+  const rss = await metric(controller, /process_resident_memory_bytes (\d+)/);
+  assert(rss < 300 * 2 ** 20, `${Math.round(rss / 2 ** 20)} MiB`);
+});
+
 /** How many connections come at once, by how many descriptors there are; whether the port may then stop accepting for a while. */
 const BURSTS = [
   { descriptors: 64, count: 300, stops: true },
