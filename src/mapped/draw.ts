@@ -7,7 +7,7 @@ import { MAX_PAYLOAD_STEPS, type StepBudget } from "../filters/steps.ts";
 import { formatReceived } from "../text/problem.ts";
 import { errorMessage } from "../model/error_message.ts";
 import { isClusterScoped } from "../model/identity.ts";
-import { kindInAnyCase } from "../sources/objects.ts";
+import { kindInAnyCase, pathStep } from "../sources/objects.ts";
 import { unread } from "../sources/source.ts";
 import { type Each, type ForEach, type Level, NO_ITEM, rootLevel, rootOf, type Value } from "./path.ts";
 
@@ -192,7 +192,7 @@ function defaultIdentity(
     resource: Resource | undefined;
   },
 ): JsonObject {
-  const inMap = item.parent !== undefined && item.path.endsWith(`.${item.key}`);
+  const inMap = item.parent !== undefined && item.path.endsWith(`.${pathStep(item.key)}`);
   return withoutEmpty({
     eventType,
     message,

@@ -5,6 +5,9 @@
  * Compiled once, evaluated for every item.
  */
 import { type Field, isObject, type Json, text as textOf } from "../model/json.ts";
+import { LIMITS } from "../model/observation.ts";
+import { joined, sharedText } from "../sources/objects.ts";
+import { truncateObject } from "../text/clean.ts";
 import { type Joins, parseSteps, PathError, type PathStep, split, unquoted } from "./path_syntax.ts";
 
 export { PathError };
@@ -133,7 +136,9 @@ function compileOne(text: string): Value {
   let ups = 0;
   while (text.charAt(ups) === "^") ups++;
   const rest = text.slice(ups);
-  if (rest === "@key") return (item) => saying(above(item, ups)?.key);
+  if (rest === "@key") {
+    return (item) => ups === 0 ? saying(item.key) : shared(saying(above(item, ups)?.key));
+  }
   const fromRoot = ups === 0 && rest.startsWith("$");
   const steps = parseSteps(fromRoot ? rest.slice(1) : rest, text);
   if (steps.some((step) => step.kind === "each")) {
@@ -141,8 +146,23 @@ function compileOne(text: string): Value {
   }
   return (item) => {
     const start = fromRoot ? rootOf(item) : above(item, ups);
-    return start === undefined ? undefined : saying(follow(start.value, steps));
+    if (start === undefined) return undefined;
+    const found = saying(follow(start.value, steps));
+    return start === item ? found : shared(found);
   };
+}
+
+/** Values above items, cut. */
+const cutValues = new WeakMap<object, Field>();
+
+/** A value that the items below it share: a text cut, an object as far as details have room for it. Each item costs its length. */
+function shared(value: Field): Field {
+  if (typeof value === "string") return sharedText(value);
+  if (typeof value !== "object" || value === null) return value;
+  if (!cutValues.has(value)) {
+    cutValues.set(value, saying(truncateObject({ value }, LIMITS.detailsBytes).value["value"]));
+  }
+  return cutValues.get(value);
 }
 
 function above(item: Level, ups: number): Level | undefined {
@@ -236,7 +256,7 @@ function* members({ value, path, parent }: Holder, rest: readonly PathStep[]): I
     // Keys alone: entries of a large map would be as many lists.
     for (const key of Object.keys(value)) {
       const member = value[key] ?? null;
-      yield* descend({ value: member, key, path: place === "" ? key : `${place}.${key}`, parent }, rest);
+      yield* descend({ value: member, key, path: joined(place, key), parent }, rest);
     }
   } else yield { path: place, found: value };
 }

@@ -244,18 +244,19 @@ function readableIdentity(
     return texts.some((known) => known.includes(text) || known.includes(quoted));
   };
   let room = LIMITS.annotationBytes;
-  // In the order of the canonical JSON, so that nothing is looked for that lies beyond the cut.
+  // In the order of the canonical JSON, so that nothing is looked for that lies beyond the cut. Each text takes two quotes,
+  // and a comma, a colon or a bracket follows.
   const readable = (json: Json): Json => {
     if (typeof json === "string") {
       const text = room > 0 && isShown(json) ? json : HIDDEN;
-      room -= text.length;
+      room -= text.length + 3;
       return text;
     }
     if (Array.isArray(json)) return json.map(readable);
     if (!isObject(json)) return json;
     const members: JsonObject = {};
     for (const key of Object.keys(json).sort()) {
-      room -= key.length;
+      room -= key.length + 3;
       members[key] = readable(json[key] ?? null);
     }
     return members;

@@ -112,9 +112,33 @@ export function creationOf(report: JsonObject): string {
   return generation === 1 ? textAt(report, "metadata", "creationTimestamp") : "";
 }
 
+/** Longest key of a path, in UTF-16 units: all that lies below it has it in its own path. */
+const MAX_PATH_KEY = 128;
+
+/** A key as a step of a path, cut. */
+export function pathStep(key: string): string {
+  return key.length > MAX_PATH_KEY ? `${key.slice(0, MAX_PATH_KEY)}…` : key;
+}
+
 /** `a` and `b` as `a.b`. */
 export function joined(path: string, key: string): string {
-  return path === "" ? key : `${path}.${key}`;
+  return path === "" ? pathStep(key) : `${path}.${pathStep(key)}`;
+}
+
+/**
+ * Longest name, and longest text, that a report gives to several of its findings, in UTF-16 units: each finding costs the
+ * length of its texts, so that a report would cost the square of its own.
+ */
+const MAX_SHARED_NAME = 512, MAX_SHARED_TEXT = 4_096;
+
+/** `textAt`, cut: a name that several findings share. */
+export function sharedName(value: Field, ...keys: readonly string[]): string {
+  return textAt(value, ...keys).slice(0, MAX_SHARED_NAME);
+}
+
+/** A text that several findings share, cut. */
+export function sharedText(text: string): string {
+  return text.slice(0, MAX_SHARED_TEXT);
 }
 
 /** plural → [kind, apiVersion]; the core group's and the built-in groups' resources. */
@@ -252,9 +276,12 @@ export interface SubjectFields {
   readonly namespace: string;
 }
 
-/** A resource of the known fields; the apiVersion of a built-in kind is added. */
-export function subjectOf({ apiVersion, kind, name, namespace }: SubjectFields): Resource {
-  const version = apiVersion || apiVersionOf(kind);
+/** A resource of the known fields, cut; the apiVersion of a built-in kind is added. */
+export function subjectOf(fields: SubjectFields): Resource {
+  const kind = sharedName(fields.kind),
+    name = sharedName(fields.name),
+    namespace = sharedName(fields.namespace);
+  const version = sharedName(fields.apiVersion) || apiVersionOf(kind);
   return {
     ...(version ? { apiVersion: version } : {}),
     ...(kind ? { kind } : {}),

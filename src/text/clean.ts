@@ -5,6 +5,8 @@ import type { Json, JsonObject } from "../model/json.ts";
 const ESC = 0x1b;
 const CSI = 0x9b;
 const REPLACEMENT = "\ufffd";
+/** Longest ANSI sequence: what is longer is text. */
+const MAX_SEQUENCE = 512;
 /** So many times its limit of a text is looked at: one that is almost all invisible shows nothing. */
 const LOOKED_AT = 16;
 
@@ -170,14 +172,15 @@ function afterEscape(text: string, start: number): number {
 
 /** Parameters, intermediates, one final byte. */
 function afterCsi(text: string, start: number): number {
+  const end = Math.min(text.length, start + MAX_SEQUENCE);
   let index = start;
-  while (index < text.length && inRange(text.charCodeAt(index), 0x20, 0x3f)) index++;
+  while (index < end && inRange(text.charCodeAt(index), 0x20, 0x3f)) index++;
   return inRange(text.charCodeAt(index), 0x40, 0x7e) ? index + 1 : index;
 }
 
 /** A title or device string, ended by BEL or ST; unended it is no string, only its opening goes. */
 function afterString(text: string, start: number): number {
-  const end = Math.min(text.length, start + 512);
+  const end = Math.min(text.length, start + MAX_SEQUENCE);
   for (let index = start; index < end; index++) {
     const code = text.charCodeAt(index);
     if (code === 0x07 || code === 0x9c) return index + 1;
@@ -448,6 +451,7 @@ function cutValue(value: Json, step: Step): Json {
 function cutMembers(object: JsonObject, step: Step): JsonObject {
   const result: JsonObject = {};
   for (const key of Object.keys(object).sort().slice(0, step.maxItems)) {
+    if (key === "__proto__") continue;
     result[key] = cutValue(object[key] ?? null, step);
   }
   return result;

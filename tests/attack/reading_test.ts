@@ -27,12 +27,26 @@ import { configMapPayload } from "../../src/sources/feeds/pulled.ts";
 import type { Source } from "../../src/sources/source.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 
-/** Alerts of few long parts, each of which a reader could cut up or rewrite as a whole. */
+/** Alerts and audit events of few long parts, each of which a reader could cut up or rewrite as a whole. */
 const LONG_PARTS: Readonly<Record<string, (bytes: number) => Uint8Array>> = {
   "an alert with long arguments": alertOf('"output_fields":{"evt.args":"', "fd=12 ", '"}'),
   "an alert with a tag of dots": alertOf('"tags":["T1548', ".", '"]'),
   "an alert with a name of dots": alertOf('"output_fields":{"proc.', ".", '":1}'),
   "an alert with a list of texts": alertOf('"output_fields":{"f":["', `token=${"v".repeat(1_200)}","`, '"]}'),
+  "an alert with a long name before others": alertOf(
+    '"output_fields":{"',
+    "k",
+    `":{${Array.from({ length: 1_000 }, (_, index) => `"f${index}":1`).join()}}}`,
+  ),
+  "an audit event with escapes in its query": execOf("%41"),
+  "an audit event with broken escapes in its query": execOf("%ff"),
+  "an audit event with many arguments in its query": execOf("a&command="),
+  "an audit event whose refusal repeats its user": (bytes) => {
+    const told = '" cannot '.repeat((bytes - 400) / 40);
+    return auditEventOf(
+      `"user":{"username":"${told}"},"responseStatus":{"code":403,"message":"${told.repeat(3)}"}`,
+    );
+  },
 };
 const TEXTS = { ...HOSTILE_TEXTS, ...LONG_PARTS };
 const ALL = Object.keys(TEXTS).length;
@@ -46,6 +60,21 @@ const MAX_PASSES = 100;
 const MAX_SLICE_PASSES = 125;
 /** A request costs something however short its text is. */
 const FIXED_PASSES = 20;
+
+/** An exec whose command is `unit` again and again. */
+function execOf(unit: string): (bytes: number) => Uint8Array {
+  return (bytes) =>
+    auditEventOf(
+      `"requestURI":"/x?command=${unit.repeat((bytes - 400) / unit.length)}",` +
+        '"objectRef":{"resource":"pods","subresource":"exec","namespace":"shop","name":"web"}',
+    );
+}
+
+function auditEventOf(members: string): Uint8Array {
+  return new TextEncoder().encode(
+    `{"kind":"Event","auditID":"a","stage":"ResponseComplete","verb":"create",${members}}`,
+  );
+}
 
 /** Makes an alert whose one member is `unit` again and again. */
 function alertOf(head: string, unit: string, tail: string): (bytes: number) => Uint8Array {

@@ -242,6 +242,9 @@ function sentence(act: Act): string {
 const REFUSED =
   /^\S+ (?:resource|path) "[^"]*"(?: in API group "[^"]*")?(?: in the namespace "[^"]*")?( at the cluster scope)?(?:: )?/;
 
+/** Most characters before the authorizer's words: the object that is forbidden. */
+const MAX_OBJECT = 1_024;
+
 /** Words that the code says too. */
 const NAME_OF_CODE = /^(?:unauthorized|forbidden)$/i;
 
@@ -249,7 +252,8 @@ const NAME_OF_CODE = /^(?:unauthorized|forbidden)$/i;
 function refusalIn(item: Json, user: string): { readonly scope: string; readonly reason: string } {
   const said = firstText(textAt(item, "responseStatus", "message"), textAt(item, "responseStatus", "reason"));
   const repeated = `forbidden: User "${user}" cannot `;
-  const start = said.indexOf(repeated);
+  // Searching a long text for a long one costs the product of their lengths.
+  const start = user.length > MAX_OBJECT ? -1 : said.slice(0, MAX_OBJECT + repeated.length).indexOf(repeated);
   const words = start < 0 ? "" : said.slice(start + repeated.length);
   const match = REFUSED.exec(words);
   if (match) return { scope: match[1] ?? "", reason: words.slice(match[0].length) };

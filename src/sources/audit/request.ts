@@ -57,6 +57,10 @@ const FIRST_CHARACTERS = "%cdp";
 const MAX_NAME = 3 * "container".length;
 /** Characters of a command that are shown. */
 export const MAX_COMMAND = 1_024;
+/** Characters of a query's values that are decoded, far more than are shown: the rest stays as the client wrote it. */
+const MAX_DECODED = 16 * MAX_COMMAND;
+/** An escape, and the beginning of a character of several bytes, that a cut leaves. */
+const CUT_ESCAPE = /(?:%[89a-f][0-9a-f]){0,3}(?:%[0-9a-f]?)?$/i;
 
 /** Reads an audit event of any shape. */
 export function readRequest(item: Json): AuditRequest {
@@ -94,14 +98,14 @@ export function readRequest(item: Json): AuditRequest {
 /** The parameters that are read. A client can put any number of others before them. */
 function parametersIn(query: string): Query {
   const values: Record<keyof Query, string[]> = { command: [], container: [], dryRun: [], ports: [] };
-  const decode = decoderFor(query);
+  const decoder: Decoder = { left: MAX_DECODED, isText: true };
   for (let start = 0; start < query.length;) {
     const next = query.indexOf("&", start);
     const end = next < 0 ? query.length : next;
     if (FIRST_CHARACTERS.includes(query.charAt(start))) {
       const equals = query.slice(start, Math.min(end, start + MAX_NAME + 1)).indexOf("=");
-      const name = equals < 0 ? "" : decode(query.slice(start, start + equals));
-      if (isRead(name)) values[name].push(decode(query.slice(start + equals + 1, end).replaceAll("+", " ")));
+      const name = equals < 0 ? "" : bytesDecoded(query.slice(start, start + equals));
+      if (isRead(name)) values[name].push(decoded(query.slice(start + equals + 1, end), decoder));
     }
     start = end + 1;
   }
@@ -112,15 +116,31 @@ function isRead(name: string): name is keyof Query {
   return name === "command" || name === "container" || name === "dryRun" || name === "ports";
 }
 
-/** Decodes parts of a query. If it has bytes that are no UTF-8, each is taken for a character: to throw for each would take long. */
-function decoderFor(query: string): (part: string) => string {
-  try {
-    decodeURIComponent(query);
-    return decodeURIComponent;
-  } catch {
-    return (part) =>
-      part.replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+/** How the values of a query are decoded. */
+interface Decoder {
+  /** Characters that may still be decoded. */
+  left: number;
+  /** False after a value with bytes that are no UTF-8: from there on each byte is a character, since to throw each time takes long. */
+  isText: boolean;
+}
+
+function decoded(value: string, decoder: Decoder): string {
+  const start = value.slice(0, decoder.left);
+  const read = start === value ? value : start.replace(CUT_ESCAPE, "");
+  decoder.left -= start.length;
+  const spaced = read.replaceAll("+", " ");
+  if (decoder.isText) {
+    try {
+      return decodeURIComponent(spaced) + value.slice(read.length);
+    } catch {
+      decoder.isText = false;
+    }
   }
+  return bytesDecoded(spaced) + value.slice(read.length);
+}
+
+function bytesDecoded(text: string): string {
+  return text.replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
 }
 
 /** True for exec, attach and portforward, whatever the verb: over WebSocket it is `get`. */

@@ -18,7 +18,7 @@ import type { Resource } from "../../model/observation.ts";
 import { isClusterScoped } from "../../model/identity.ts";
 import { documentsIn, RESULTS_KEY } from "../config_maps.ts";
 import { type Source, unread } from "../source.ts";
-import { alikeTwins, joined, subjectOf } from "../objects.ts";
+import { alikeTwins, joined, sharedName, subjectOf } from "../objects.ts";
 import { namespace } from "../../text/setting.ts";
 
 /** Deepest nesting of arrays that is read. Several documents, each an array, are the deepest that tools write. */
@@ -52,7 +52,7 @@ export const checkov: Source = {
       if ("error" in found) yield found;
       else {
         yield* alikeTwins(
-          fromDocument(found.document, { path: found.path, depth: 0, holder: found.holder.name }),
+          fromDocument(found.document, { path: found.path, depth: 0, holder: sharedName(found.holder.name) }),
         );
       }
     }
@@ -96,7 +96,7 @@ function* fromDocument(document: Json, { path, depth, holder }: Place): Generato
   const failed = at(results, "failed_checks");
   const failedPath = joined(path, "results.failed_checks");
   if (Array.isArray(failed)) {
-    const framework = textAt(document, "check_type").toLowerCase();
+    const framework = sharedName(document, "check_type").toLowerCase();
     for (const [index, check] of failed.entries()) {
       yield* fromCheck(check, { path: `${failedPath}[${index}]`, framework, holder });
     }

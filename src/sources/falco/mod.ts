@@ -306,7 +306,7 @@ const CLIENT_PORT = /:\d{1,5}->/g;
 /** Longest text that is replaced in arguments: two kernel addresses, with a character on either side. */
 const LONGEST_REPLACED = 36;
 
-/** Longest path of a nested field: names of Falco's fields are shorter. */
+/** Longest name of an object of fields, which stands before the name of each of them: names of Falco's fields are shorter. */
 const MAX_PREFIX = 64;
 /** Most output fields that are read: rules have some dozens. */
 const MAX_FIELDS = 1_000;
@@ -387,7 +387,7 @@ function* leaves(fields: JsonObject, prefix = ""): Generator<[key: string, value
   for (const [key, value] of Object.entries(fields)) {
     if (key === "__proto__") continue;
     const name = prefix + key;
-    if (isObject(value) && prefix.length < MAX_PREFIX) yield* leaves(value, `${name}.`);
+    if (isObject(value) && name.length < MAX_PREFIX) yield* leaves(value, `${name}.`);
     else yield [name, value];
   }
 }

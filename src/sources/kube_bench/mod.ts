@@ -12,7 +12,7 @@ import {
 } from "../../model/json.ts";
 import { documentsIn, type Holder, RESULTS_KEY } from "../config_maps.ts";
 import { type Source, unread } from "../source.ts";
-import { alikeTwins, joined, ownerOf, wordAt } from "../objects.ts";
+import { alikeTwins, joined, ownerOf, sharedName, wordAt } from "../objects.ts";
 import { namespace } from "../../text/setting.ts";
 
 const NAME_PREFIX = "kube-bench-";
@@ -117,13 +117,17 @@ interface About {
 }
 
 function* fromControl(control: JsonObject, { path, node }: ControlPlace): Generator<Drawn> {
-  const about = { node, benchmark: textAt(control, "version"), nodeType: textAt(control, "node_type") };
+  const about = {
+    node: sharedName(node),
+    benchmark: sharedName(control, "version"),
+    nodeType: sharedName(control, "node_type"),
+  };
   for (const test of itemsOf(control, { key: "tests", path })) {
     if ("error" in test) {
       yield test;
       continue;
     }
-    const section = { number: textAt(test.item, "section"), title: textAt(test.item, "desc") };
+    const section = { number: sharedName(test.item, "section"), title: sharedName(test.item, "desc") };
     for (const result of itemsOf(test.item, { key: "results", path: test.path })) {
       if ("error" in result) yield result;
       else yield* fromResult(result.item, { path: result.path, about, section });

@@ -1,12 +1,6 @@
 /** Policy reports of Kyverno, and of other tools that write the same kinds. */
 import type { DrawContext, Drawn, DrawnEvent, Origin } from "../../model/event.ts";
-import {
-  MAX_IDENTITY_TEXT,
-  sourceName,
-  topOfChain,
-  withLastingNames,
-  workloadOf,
-} from "../../model/identity.ts";
+import { sourceName, topOfChain, withLastingNames, workloadOf } from "../../model/identity.ts";
 import {
   at,
   type Field,
@@ -19,10 +13,10 @@ import {
   shapeOf,
   text,
   textAt,
-  texts,
   withoutEmpty,
 } from "../../model/json.ts";
-import type { Resource } from "../../model/observation.ts";
+import { LIMITS, type Resource } from "../../model/observation.ts";
+import { cleanText } from "../../text/clean.ts";
 import { formatReceived } from "../../text/problem.ts";
 import { words } from "../../text/setting.ts";
 import { type Source, unread, type WatchedResource } from "../source.ts";
@@ -35,6 +29,8 @@ import {
   reportedOwner,
   reportsIn,
   resourceIdentity,
+  sharedName,
+  sharedText,
   subjectOf,
   toldOf,
   withoutPrefix,
@@ -154,7 +150,7 @@ function* fromReport(
     yield unread("wrong_shape", resultsPath, `expected an array, received ${shapeOf(results)}`);
     return;
   }
-  const namespace = textAt(report, "metadata", "namespace") || (origin.namespace ?? "");
+  const namespace = sharedName(report, "metadata", "namespace") || (origin.namespace ?? "");
   const around = { report, context, namespace, subject: reportSubject(report, namespace) };
   for (const [index, result] of results.entries()) {
     yield* fromResult(result, { path: `${resultsPath}[${index}]`, around });
@@ -240,10 +236,10 @@ interface Rule {
 }
 
 function readRule(result: JsonObject): Rule {
-  const reported = textAt(result, "rule");
+  const reported = sharedName(result, "rule");
   const lasting = ["autogen-cronjob-", "autogen-"].find((prefix) => reported.startsWith(prefix));
   return {
-    policy: textAt(result, "policy"),
+    policy: sharedName(result, "policy"),
     lasting: lasting === undefined ? reported : reported.slice(lasting.length),
     reported,
   };
@@ -251,18 +247,19 @@ function readRule(result: JsonObject): Rule {
 
 /** What all findings of a result share. It is read once: a result may name thousands of resources. */
 interface Verdict {
-  readonly result: JsonObject;
   readonly outcome: "fail" | "warn" | "error";
   readonly rule: Rule;
   readonly around: Around;
   readonly engine: Engine;
   readonly properties: JsonObject;
-  readonly shownProperties: JsonObject | undefined;
   readonly telling: Telling;
   /** The tool's words for the identity, and those that are shown. */
   readonly message: string;
   readonly words: string;
   readonly description: string;
+  readonly severity: string;
+  readonly detectedAt: string | number;
+  readonly details: Readonly<Record<string, Field>>;
 }
 
 function verdictOf(
@@ -270,7 +267,8 @@ function verdictOf(
   { outcome, rule, around }: Pick<Verdict, "outcome" | "rule" | "around">,
 ): Verdict {
   const { report, context } = around;
-  const engine = engineOf(firstText(textAt(result, "source"), textAt(report, "source")), {
+  const said = firstText(sharedName(result, "source"), sharedName(report, "source"));
+  const engine = engineOf(said, {
     engines: context.setting(REPORT_ENGINES),
     reserved: context.reservedSources,
   });
@@ -278,55 +276,57 @@ function verdictOf(
   const { message, description } = messageIn(result, properties);
   const isMatch = showsMatch(engine);
   return {
-    result,
     outcome,
     rule,
     around,
     engine,
     properties,
-    shownProperties: shownProperties(properties),
     telling: tellingOf(properties),
     message,
     words: isMatch ? [rule.policy, rule.lasting].filter(Boolean).join(": ") : toldOfRule(message, rule),
     description: isMatch ? "" : description,
+    severity: outcome === "error" ? "low" : firstText(sharedName(result, "severity"), "medium"),
+    detectedAt: timeOf(at(result, "timestamp")) ?? sharedName(creationOf(report)),
+    details: {
+      policy: rule.policy,
+      rule: rule.lasting,
+      result: outcome,
+      category: sharedName(result, "category"),
+      engine: said,
+      scored: at(result, "scored") === false ? false : undefined,
+      primaryLink: sharedText(firstText(text(properties.primaryLink), text(properties.primaryURL))),
+      properties: shownProperties(properties),
+    },
   };
 }
 
 function toEvent(verdict: Verdict, own: Resource | undefined): DrawnEvent {
-  const { result, outcome, rule, engine, properties, telling, message, words, description } = verdict;
+  const { outcome, rule, engine, properties, telling, message, words, description, detectedAt } = verdict;
   const { report, namespace } = verdict.around;
   const isForeign = engine.source !== undefined;
   const from = own ?? (isForeign ? podOf(telling, { properties, namespace }) : undefined);
   const resource = from && topOfChain(from);
   const owners = from && resource ? { from, to: resource } : undefined;
   const said = owners ? toldOf(words, owners) : words;
-  const fixedVersion = isForeign ? text(properties.fixedVersion) : "";
-  const detectedAt = timeOf(at(result, "timestamp")) ?? creationOf(report);
+  const fixedVersion = isForeign ? sharedName(properties.fixedVersion) : "";
   const about = resource ?? (namespace === "" ? undefined : { namespace });
   return {
     ...(engine.source === undefined ? {} : { source: engine.source }),
     category: "security",
-    severity: outcome === "error" ? "low" : firstText(text(at(result, "severity")), "medium"),
+    severity: verdict.severity,
     eventType: outcome === "error" ? "policy-error" : "policy-violation",
     message: messageOf(said, { outcome, ...(isForeign && { telling, fixedVersion }) }),
     rule: ruleName(rule),
     rules: ruleNames(rule),
     ...(about ? { resource: about } : {}),
     details: withoutEmpty({
-      policy: rule.policy,
-      rule: rule.lasting,
-      result: outcome,
-      category: textAt(result, "category"),
-      engine: firstText(textAt(result, "source"), textAt(report, "source")),
-      scored: at(result, "scored") === false ? false : undefined,
+      ...verdict.details,
       description: owners ? toldOf(description, owners) : description,
       fixedVersion,
-      primaryLink: firstText(text(properties.primaryLink), text(properties.primaryURL)),
-      properties: verdict.shownProperties,
       ...(isForeign ? { container: telling.container, pod: telling.pod } : {}),
       reportedOwner: owners && reportedOwner(owners),
     }),
-    prose: isForeign || outcome === "error" ? NAMES : [...NAMES, "message"],
+    prose: isForeign || outcome === "error" ? MASKED_OR_NAMES : [...MASKED_OR_NAMES, "message"],
     ...(detectedAt === "" ? {} : { detectedAt }),
     identity: withoutEmpty({
       policy: rule.policy,
@@ -335,7 +335,7 @@ function toEvent(verdict: Verdict, own: Resource | undefined): DrawnEvent {
       result: outcome,
       resource: own && resource ? resourceIdentity(resource) : undefined,
       // Results without a resource are distinguished by their report: a node's, a suite's.
-      report: own ? "" : textAt(report, "metadata", "name"),
+      report: own ? "" : sharedName(report, "metadata", "name"),
       engine: engine.source === POLICY_REPORT ? engine.word : "",
       ...(isForeign ? tellingIdentity(telling, { message, resource }) : {}),
     }),
@@ -343,10 +343,20 @@ function toEvent(verdict: Verdict, own: Resource | undefined): DrawnEvent {
 }
 
 /**
- * Details that hold only names. The others are free text: a policy's message, the output of another engine, and the reason
- * why a rule could not be evaluated, which may quote a URL.
+ * Details that hold only names, and the properties, which are masked once for all resources. The others are free text: a
+ * policy's message, the output of another engine, and the reason why a rule could not be evaluated, which may quote a URL.
  */
-const NAMES = ["policy", "rule", "result", "category", "engine", "container", "pod", "reportedOwner"];
+const MASKED_OR_NAMES = [
+  "policy",
+  "rule",
+  "result",
+  "category",
+  "engine",
+  "container",
+  "pod",
+  "reportedOwner",
+  "properties",
+];
 
 /** The kind of the policy, if it is not one of Kyverno's own: two kinds may have policies of one name. */
 function policyKindOf({ word }: Engine): string {
@@ -381,12 +391,12 @@ const NUMBERED_MESSAGE = /^\d{1,4}\. message$/;
 
 /** The message of a result; if it has several, all of them, and as description the sentence in their place. */
 function messageIn(result: JsonObject, properties: JsonObject) {
-  const said = textAt(result, "message").slice(0, MAX_IDENTITY_TEXT);
+  const said = sharedText(textAt(result, "message"));
   const numbered = Object.keys(properties).filter((key) => NUMBERED_MESSAGE.test(key))
     .map((key) => text(properties[key])).filter(Boolean).toSorted();
   return numbered.length === 0
     ? { message: said, description: "" }
-    : { message: numbered.join("; ").slice(0, MAX_IDENTITY_TEXT), description: said };
+    : { message: sharedText(numbered.join("; ")), description: said };
 }
 
 /** True for results of Trivy's exposed secrets, whose message is the text around the secret: it is never shown. */
@@ -413,7 +423,8 @@ function messageOf(said: string, { outcome, telling, fixedVersion = "" }: Messag
   const words = said === "" ? VERDICTS[outcome] : outcome === "error" ? `${VERDICTS.error}: ${said}` : said;
   if (!telling) return words;
   const { index, resource, installedVersion, container } = telling;
-  const title = withoutPrefix(words, resource);
+  // As much as is shown, so that little is searched for each of thousands of resources.
+  const title = withoutPrefix(words, resource).slice(0, 2 * LIMITS.message);
   const lacks = (word: string) => word !== "" && !title.includes(word);
   // A version is shown with its package.
   const subject = lacks(installedVersion)
@@ -477,7 +488,7 @@ function engineOf(
 
 /** `{seconds, nanos}` in milliseconds, or a time in words. */
 function timeOf(timestamp: Field): number | string | undefined {
-  if (typeof timestamp === "string") return timestamp === "" ? undefined : timestamp;
+  if (typeof timestamp === "string") return timestamp === "" ? undefined : sharedName(timestamp);
   const seconds = number(at(timestamp, "seconds"));
   if (seconds === undefined) return undefined;
   return seconds * 1000 + Math.trunc((number(at(timestamp, "nanos")) ?? 0) / 1e6);
@@ -509,11 +520,15 @@ function propertiesOf(result: JsonObject): JsonObject {
   return isObject(properties) ? properties : {};
 }
 
-/** The properties that are shown. */
+/** The properties that are shown, masked, as far as details have room for them. */
 function shownProperties(properties: JsonObject): JsonObject | undefined {
   const shown: [string, string][] = [];
+  let room = LIMITS.detailsBytes;
   for (const [key, value] of Object.entries(properties)) {
-    if (SHOWN_PROPERTIES.has(key.toLowerCase()) && text(value) !== "") shown.push([key, texts(value).join()]);
+    const word = SHOWN_PROPERTIES.has(key.toLowerCase()) ? cleanText(text(value), room) : "";
+    if (word === "") continue;
+    room -= word.length;
+    shown.push([key, word]);
   }
   return shown.length === 0 ? undefined : Object.fromEntries(shown);
 }
@@ -529,7 +544,7 @@ interface Telling {
 
 /** The properties that distinguish results of one policy and rule. No position is used, so that fixing one result does not rename others. */
 function tellingOf(properties: JsonObject): Telling {
-  const word = (key: string) => text(properties[key]);
+  const word = (key: string) => sharedName(properties[key]);
   return {
     resource: word("resource"),
     index: word("index"),

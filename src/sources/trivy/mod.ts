@@ -28,6 +28,7 @@ import {
   reportedOwner,
   reportsIn,
   resourceIdentity,
+  sharedName,
   subjectOf,
   type Succession,
   toldOf,
@@ -226,9 +227,9 @@ function aboutOf(report: JsonObject, origin: Origin): About {
   const reported = reportedResource(report, origin);
   const resource = reportedWorkload(reported);
   const owners = { from: reported, to: resource };
-  const container = wordAt(labels, CONTAINER_NAME);
-  const repository = textAt(report, "report", "artifact", "repository");
-  const server = textAt(report, "report", "registry", "server");
+  const container = sharedName(wordAt(labels, CONTAINER_NAME));
+  const repository = sharedName(report, "report", "artifact", "repository");
+  const server = sharedName(report, "report", "registry", "server");
   return {
     owners,
     resource,
@@ -236,7 +237,7 @@ function aboutOf(report: JsonObject, origin: Origin): About {
     toldContainer: container === resource.name ? "" : container,
     repository,
     repositories: repository === "" ? [] : [repository, `${server}/${repository}`, `docker.io/${repository}`],
-    detectedAt: textAt(report, "report", "updateTimestamp") || creationOf(report),
+    detectedAt: sharedName(report, "report", "updateTimestamp") || creationOf(report),
     details: withoutEmpty({
       container,
       image: imageOf(at(report, "report")),
@@ -269,11 +270,11 @@ export function reportedResource(report: JsonObject, origin: Origin): Resource {
 
 /** `index.docker.io/library/nginx:1.27`, or with `@sha256:…` where there is no tag. */
 function imageOf(content: Json | undefined): string {
-  const repository = textAt(content, "artifact", "repository");
+  const repository = sharedName(content, "artifact", "repository");
   if (repository === "") return "";
-  const tag = textAt(content, "artifact", "tag");
-  const digest = textAt(content, "artifact", "digest");
-  const server = textAt(content, "registry", "server");
+  const tag = sharedName(content, "artifact", "tag");
+  const digest = sharedName(content, "artifact", "digest");
+  const server = sharedName(content, "registry", "server");
   const version = tag !== "" ? `:${tag}` : digest !== "" ? `@${digest}` : "";
   return `${server === "" ? "" : `${server}/`}${repository}${version}`;
 }
