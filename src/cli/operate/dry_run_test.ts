@@ -24,13 +24,14 @@ function drawn(message: string, fields: Partial<DrawnEvent> = {}): Drawn {
   };
 }
 
-/** An event that cannot be normalised. */
+/** An event that can be measured, as it is before it is normalised, and cannot be normalised. */
 function broken(): Drawn {
-  const event = {
-    get message(): string {
+  const event = Object.defineProperty({}, "message", {
+    enumerable: false,
+    get() {
       throw new Error("a defect");
     },
-  };
+  });
   return { event: event as DrawnEvent };
 }
 
