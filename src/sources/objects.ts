@@ -13,7 +13,7 @@ import {
   withoutEmpty,
 } from "../model/json.ts";
 import { unread } from "./source.ts";
-import { sha256 } from "../model/identity.ts";
+import { MAX_IDENTITY_TEXT, sha256 } from "../model/identity.ts";
 import type { PayloadError } from "../model/outcome.ts";
 import { LIMITS, type Resource } from "../model/observation.ts";
 
@@ -335,18 +335,23 @@ export function reportedOwner({ from, to }: Succession): JsonObject | undefined 
 
 /** A tool's text with the owner's name in place of the generated one, for the identity. Part of identity version 1. */
 export function lastingWords(text: string, { from, to }: Succession): string {
-  return from === to || !from.name ? text : text.replaceAll(from.name, () => to.name ?? "");
+  return from === to || !from.name
+    ? text
+    : text.slice(0, 2 * MAX_IDENTITY_TEXT).replaceAll(from.name, () => to.name ?? "");
 }
 
 /**
  * A tool's text with the owner in place of the reported resource, in every known form of its name (`ReplicaSet 'x'`,
  * `replicaset "x"`, `replicasets/x`). Unchanged if the text also has the name in an unknown form, so that no text names
- * both resources.
+ * both resources. Leaves out what lies beyond 128 Ki characters: it is neither shown nor hashed.
  */
-export function toldOf(text: string, { from, to }: Succession): string {
+export function toldOf(said: string, owners: Succession): string {
+  const { from, to } = owners;
   const { kind = "", name = "" } = from;
-  if (from === to || name === "" || name.length > LIMITS.name || !text.includes(name)) return text;
-  const told = text.replace(kindAndName(kind, name), (_, word: string, plural: string, between: string) => {
+  if (from === to || name === "" || name.length > LIMITS.name) return said;
+  const text = said.slice(0, 2 * MAX_IDENTITY_TEXT);
+  if (!text.includes(name)) return text;
+  const told = text.replace(kindAndName(owners), (_, word: string, plural: string, between: string) => {
     return `${inCaseOf(word, to.kind ?? "")}${plural}${between}${to.name}`;
   });
   if (!told.includes(name)) return told;
@@ -361,11 +366,18 @@ function escaped(word: string): string {
   return word.replace(/[^a-zA-Z0-9-]/g, "\\$&");
 }
 
+const kindsAndNames = new WeakMap<Succession, RegExp>();
+
 /** A kind, in any case and number, then a name, at most a few signs, a group or a namespace between them. */
-function kindAndName(kind: string, name: string): RegExp {
+function kindAndName(owners: Succession): RegExp {
+  const known = kindsAndNames.get(owners);
+  if (known) return known;
+  const { kind = "", name = "" } = owners.from;
   const between = "(?:\\.apps|\\.batch)?[^a-zA-Z0-9]{1,4}(?:[a-z0-9-]{1,63}/)?";
   const end = "(?![a-zA-Z0-9]|-[a-zA-Z0-9])";
-  return new RegExp(`(?<![a-zA-Z0-9])(${escaped(kind)})(s?)(${between})${escaped(name)}${end}`, "gi");
+  const made = new RegExp(`(?<![a-zA-Z0-9])(${escaped(kind)})(s?)(${between})${escaped(name)}${end}`, "gi");
+  kindsAndNames.set(owners, made);
+  return made;
 }
 
 /** `deployment` where the tool writes `replicaset`, `DEPLOYMENT` where it writes `REPLICASET`. */

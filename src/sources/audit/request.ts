@@ -55,6 +55,8 @@ const MAX_ADDRESSES = 16;
 const FIRST_CHARACTERS = "%cdp";
 /** Longest such name, with each of its characters written as an escape. */
 const MAX_NAME = 3 * "container".length;
+/** Longest URI that is read: the API server takes no longer one, which is in a head of a MiB. */
+const MAX_URI = 2 ** 20;
 /** Characters of a command that are shown. */
 export const MAX_COMMAND = 1_024;
 /** Characters of a query's values that are decoded, far more than are shown: the rest stays as the client wrote it. */
@@ -64,7 +66,7 @@ const CUT_ESCAPE = /(?:%[89a-f][0-9a-f]){0,3}(?:%[0-9a-f]?)?$/i;
 
 /** Reads an audit event of any shape. */
 export function readRequest(item: Json): AuditRequest {
-  const uri = textAt(item, "requestURI");
+  const uri = textAt(item, "requestURI").slice(0, MAX_URI);
   const mark = uri.indexOf("?");
   const addresses = list(at(item, "sourceIPs"));
   return {

@@ -110,6 +110,9 @@ function writesSecret({ group, resource, verb }: AuditRequest): boolean {
   return (resource === "secrets" || resource === "configmaps") && group === "" && WRITES.has(verb);
 }
 
+/** Most privileged containers that one request shows. */
+const MAX_PRIVILEGED = 1_000;
+
 /**
  * The privileged containers that a request adds to a Pod, each once. One that the request does not show to be privileged
  * (a patch copies the flag, admission sets it) is known from the answer alone.
@@ -119,7 +122,7 @@ export function privilegedContainers(request: AuditRequest): readonly Field[] {
   if (group !== "" || resource !== "pods") return [];
   // Server-side apply creates a Pod by a patch.
   if (subresource === "" && (verb === "create" || code === 201)) {
-    return byName([...containersOf(requestObject), ...containersOf(responseObject)].filter(isPrivileged));
+    return byName([...containersOf(requestObject), ...containersOf(responseObject)]);
   }
   const adds = subresource === "ephemeralcontainers" && WRITES.has(verb);
   return adds ? addedPrivileged(stepsOf(requestObject), responseObject) : [];
@@ -132,10 +135,15 @@ interface Step {
   readonly value: Field;
 }
 
+/** The API server takes no longer patch. */
+const MAX_PATCH_STEPS = 10_000;
+
 function stepsOf(requestObject: Field): readonly Step[] | undefined {
   if (requestObject === undefined) return undefined;
   if (!Array.isArray(requestObject)) return [{ path: "", value: requestObject }];
-  return requestObject.filter((step) => !["test", "remove"].includes(textAt(step, "op"))).map((step) => {
+  return requestObject.slice(0, MAX_PATCH_STEPS).filter((step) =>
+    !["test", "remove"].includes(textAt(step, "op"))
+  ).map((step) => {
     const copies = ["copy", "move"].includes(textAt(step, "op"));
     const path = textAt(step, "path");
     // The API server does not read what is before the first slash.
@@ -160,12 +168,12 @@ function addedPrivileged(steps: readonly Step[] | undefined, responseObject: Fie
   const names = new Set(added.map((container) => textAt(container, "name")));
   const copied = relevant.filter(({ value }) => value === undefined);
   const isTouched = (container: Field) => !steps || copied.length > 0 || names.has(textAt(container, "name"));
-  const privileged = [...added, ...answer.filter(isTouched)].filter(isPrivileged);
+  const privileged = byName([...added, ...answer.filter(isTouched)]);
   const named = privileged.filter(hasName);
-  if (named.length > 0) return byName(named);
+  if (named.length > 0) return named;
   const isUnknown = answer.length === 0 && copied.some(({ path }) => !NAMING_PATH.test(path));
   if (privileged.length === 0 && !isUnknown) return [];
-  const candidates = byName(added.filter(hasName));
+  const candidates = byName(added.filter(hasName), hasName);
   return candidates.length > 0 ? candidates : [{}];
 }
 
@@ -181,10 +189,16 @@ function containersIn({ path, value }: Step): readonly Field[] {
   );
 }
 
-/** The first container of each name. */
-function byName(containers: readonly Field[]): readonly Field[] {
-  const named = Map.groupBy(containers, (container) => textAt(container, "name"));
-  return [...named.values()].map(([first]) => first);
+/** The first chosen container of each name. */
+function byName(containers: readonly Field[], isChosen = isPrivileged): readonly Field[] {
+  const named = new Map<string, Field>();
+  for (const container of containers) {
+    if (named.size === MAX_PRIVILEGED) break;
+    if (!isChosen(container)) continue;
+    const name = textAt(container, "name");
+    if (!named.has(name)) named.set(name, container);
+  }
+  return [...named.values()];
 }
 
 function containersOf(pod: Field): readonly Field[] {

@@ -15,7 +15,7 @@ import {
   withoutEmpty,
 } from "../../model/json.ts";
 import type { Resource } from "../../model/observation.ts";
-import { isClusterScoped } from "../../model/identity.ts";
+import { isClusterScoped, MAX_IDENTITY_TEXT } from "../../model/identity.ts";
 import { documentsIn, RESULTS_KEY } from "../config_maps.ts";
 import { type Source, unread } from "../source.ts";
 import { alikeTwins, joined, sharedName, subjectOf } from "../objects.ts";
@@ -133,8 +133,9 @@ function* fromCheck(check: Json, { path, framework, holder }: CheckContext): Gen
 function toEvent(check: JsonObject, { framework, holder }: Omit<CheckContext, "path">): DrawnEvent {
   const checkID = firstText(textAt(check, "check_id"), textAt(check, "check_name"));
   const title = textAt(check, "check_name");
-  const named = textAt(check, "resource");
-  const file = textAt(check, "file_path");
+  // As much as is hashed.
+  const named = textAt(check, "resource").slice(0, MAX_IDENTITY_TEXT);
+  const file = textAt(check, "file_path").slice(0, MAX_IDENTITY_TEXT);
   const lines = lineRange(check);
   const { overlay, id } = withoutOverlay(named);
   const resource = kubernetesResource(id, { framework, checkID });

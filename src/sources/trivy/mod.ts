@@ -531,8 +531,12 @@ interface CheckId {
   readonly number: number;
 }
 
+/** Longest id of a check of Trivy's own, with white space around it. */
+const MAX_CHECK_ID = 64;
+
 /** `KSV001`, `KSV-0001` and `AVD-KSV-0001` are one check in different releases of the operator. */
 function parseCheckId(id: string): CheckId | undefined {
+  if (id.length > MAX_CHECK_ID) return undefined;
   const upper = id.trim().toUpperCase();
   const bare = upper.startsWith("AVD-") ? upper.slice("AVD-".length) : upper;
   let end = bare.length;
