@@ -138,6 +138,7 @@ function apiThat(answer: () => Promise<never>, { leads = true } = {}): KubeClien
     create: store,
     replace: store,
     list: ask,
+    page: ask,
     patch: ask,
     delete: ask,
     getPath: ask,

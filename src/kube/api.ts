@@ -51,6 +51,12 @@ export interface KubeList<T extends KubeObject = KubeObject> {
     readonly remainingItemCount?: number;
   };
   readonly items: readonly T[];
+}
+
+/** A page of a list whose items are parsed one after the other, as they are read; they can be read once. */
+export interface KubePage<T extends KubeObject = KubeObject> {
+  readonly metadata: KubeList["metadata"];
+  readonly items: Iterable<T> & { readonly length: number };
   /** The length of the answer, where it is known. */
   readonly bytes?: number;
 }
@@ -92,6 +98,10 @@ export interface ListOptions extends RequestOptions {
   readonly continue?: string;
   readonly resourceVersion?: string;
   readonly resourceVersionMatch?: "NotOlderThan" | "Exact";
+}
+
+/** How to read a page. */
+export interface ListPageOptions extends ListOptions {
   /** Refuses a longer answer: `NetworkError` `too_large`. */
   readonly maxBytes?: number;
 }
@@ -128,6 +138,8 @@ export interface PathOptions {
 /** One request, one answer: no retries here (see `retry.ts`). Every method throws `ApiError`, `NetworkError`, or the reason of its aborted signal. */
 export interface KubeApi {
   list<T extends KubeObject>(type: ResourceType, options?: ListOptions): Promise<KubeList<T>>;
+  /** The same, for objects of any size: a page of empty values is twenty times as large once it is parsed. */
+  page<T extends KubeObject>(type: ResourceType, options?: ListPageOptions): Promise<KubePage<T>>;
   get<T extends KubeObject>(type: ResourceType, name: string, options?: RequestOptions): Promise<T>;
   create<T extends KubeObject>(type: ResourceType, object: T, options?: WriteOptions): Promise<T>;
   replace<T extends KubeObject>(type: ResourceType, object: T, options?: WriteOptions): Promise<T>;
@@ -293,7 +305,7 @@ export async function readText(response: Response, maxBytes: number): Promise<st
   let bytes = 0;
   for await (const chunk of chunksOf(response.body)) {
     bytes += chunk.byteLength;
-    if (bytes > maxBytes) throw tooLarge(`its body is over ${maxBytes} bytes`);
+    if (bytes > maxBytes) throw bodyTooLarge(maxBytes);
     parts.push(decoder.decode(chunk, { stream: true }));
   }
   parts.push(decoder.decode());
@@ -366,6 +378,11 @@ function byteReader(body: ReadableStream<Uint8Array>): ReadableStreamBYOBReader 
   } catch {
     return undefined;
   }
+}
+
+/** The error of an answer that is longer than may be. */
+export function bodyTooLarge(maxBytes: number): NetworkError {
+  return tooLarge(`its body is over ${maxBytes} bytes`);
 }
 
 function tooLarge(why: string): NetworkError {

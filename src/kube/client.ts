@@ -31,7 +31,7 @@ import {
   type WriteOptions,
   writeQuery,
 } from "./api.ts";
-import type { ListBytes } from "./list_items.ts";
+import { type ListBytes, readPage } from "./list_items.ts";
 
 /** How a client talks, and what it counts. */
 export interface KubeClientOptions {
@@ -92,6 +92,13 @@ export function createKubeClient(connection: Connection, options: KubeClientOpti
 
   return {
     list: (type, options = {}) => measured(type, "list", () => list(wire, type, options)),
+
+    page: (type, options = {}) =>
+      measured(type, "list", () =>
+        readPage(listBytes(wire, type, options), {
+          doing: `list ${named(type, options.namespace)}`,
+          maxBytes: Math.min(options.maxBytes ?? Infinity, wire.maxBodyBytes),
+        })),
 
     listBytes: (type, options = {}) => listBytes(wire, type, options),
 
@@ -173,8 +180,6 @@ interface Request {
   readonly accept?: string;
   readonly signal?: AbortSignal | undefined;
   readonly isWatch?: boolean;
-  /** The longest answer. */
-  readonly maxBytes?: number;
   /** For errors: `create observations "zen-system/a"`. */
   readonly doing: string;
 }
@@ -194,24 +199,15 @@ async function list<T extends KubeObject>(
 ): Promise<KubeList<T>> {
   const doing = `list ${named(type, options.namespace)}`;
   const path = resourcePath(type, { namespace: options.namespace });
-  const { signal, maxBytes } = options;
   const query = listQuery(options);
-  const text = await requestText(wire, {
-    method: "GET",
-    path,
-    query,
-    signal,
-    doing,
-    ...(maxBytes === undefined ? {} : { maxBytes }),
-  });
+  const text = await requestText(wire, { method: "GET", path, query, signal: options.signal, doing });
   const answer = toObject(text, doing);
   // Go writes an empty list as null.
   const items: unknown = answer["items"] ?? [];
   if (!Array.isArray(items) || !items.every((item): item is T => isKubeObject<T>(item))) {
     throw garbled(doing, "the answer is no list of objects");
   }
-  // The number of characters, which for ASCII is the number of bytes.
-  return { metadata: answer.metadata as KubeList["metadata"], items, bytes: text.length };
+  return { metadata: answer.metadata as KubeList["metadata"], items };
 }
 
 /** The deadline bounds the wait for each piece, not the time that the caller takes for it. */
@@ -309,7 +305,7 @@ function toObject<T extends KubeObject>(text: string, doing: string): T {
 async function requestText(wire: Wire, request: Request): Promise<string> {
   using exchange = await open(wire, request);
   try {
-    return await readText(exchange.response, Math.min(request.maxBytes ?? Infinity, wire.maxBodyBytes));
+    return await readText(exchange.response, wire.maxBodyBytes);
   } catch (error) {
     throw exchange.failure(error);
   }

@@ -1,4 +1,11 @@
-import { assert, assertEquals, assertObjectMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertObjectMatch,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { apiServer, status, watchStream } from "../../tests/support/api_server.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
 import {
@@ -123,6 +130,29 @@ Deno.test("KubeClient refuses an answer over its bound", async () => {
   );
   using api = clientOf(server, { maxBodyBytes: 1_000 });
   assertEquals((await assertRejects(() => api.list(PODS), NetworkError)).fault, "too_large");
+});
+
+Deno.test("KubeClient reads a page whose items are parsed in turn, once, and refuses one over its bound", async () => {
+  const broken =
+    '{"metadata":{"continue":"next"},"items":[{"metadata":{"name":"a"}},{"metadata":{"name":x}}]}';
+  await using server = apiServer(({ query }) =>
+    query.get("limit") === "1"
+      ? new Response(broken)
+      : Response.json({ metadata: { resourceVersion: "7" }, items: [POD, { ...POD, spec: { text: "]}" } }] })
+  );
+  using api = clientOf(server);
+  const { items, metadata, bytes } = await api.page(PODS);
+  assertEquals([items.length, metadata, bytes], [2, { resourceVersion: "7" }, 215]);
+  assertEquals([...items], [POD, { ...POD, spec: { text: "]}" } }]);
+  assertEquals([...items], []);
+  assertEquals(
+    (await assertRejects(() => api.page(PODS, { maxBytes: 100 }), NetworkError)).fault,
+    "too_large",
+  );
+  const partly = await api.page(PODS, { limit: 1 });
+  const [first] = partly.items;
+  assertEquals([first?.metadata.name, partly.metadata.continue], ["a", "next"]);
+  assertEquals(assertThrows(() => [...partly.items], NetworkError).fault, "garbled");
 });
 
 Deno.test("KubeClient aborts with the caller's reason", async () => {

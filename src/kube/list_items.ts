@@ -1,10 +1,15 @@
-/** Reads a list item by item, as its text comes: the longest item decides how much memory it takes, not the list. */
+/**
+ * Reads a list item by item, as its text comes or as they are asked for: the longest item decides how much memory it takes
+ * parsed, not the list.
+ */
 import { isObject, type JsonObject } from "../model/json.ts";
 import {
+  bodyTooLarge,
   garbled,
   isKubeObject,
   type KubeList,
   type KubeObject,
+  type KubePage,
   type ListOptions,
   resourceName,
   type ResourceType,
@@ -17,7 +22,7 @@ export interface ListBytes {
 }
 
 /** Items of a list that came together; the last ones, or none, with the list's metadata. */
-export interface ListPiece<T extends KubeObject> {
+export interface ListPiece<T> {
   readonly items: readonly T[];
   readonly metadata?: KubeList["metadata"];
 }
@@ -28,19 +33,52 @@ export async function* listItems<T extends KubeObject>(
   type: ResourceType,
   options: ListOptions = {},
 ): AsyncGenerator<ListPiece<T>> {
-  const text = new ListText();
-  const check = <R>(read: () => R): R => {
-    try {
-      return read();
-    } catch (cause) {
-      throw garbled(`list ${resourceName(type)}`, "the answer is no list of objects", cause);
-    }
-  };
+  const doing = `list ${resourceName(type)}`;
+  const text = new ListText(parsedItem);
   for await (const bytes of api.listBytes(type, options)) {
-    const items = check(() => text.add(bytes));
+    const items = readable(doing, () => text.add(bytes));
     if (items.length > 0) yield { items: items as readonly T[] };
   }
-  yield check(() => text.end()) as ListPiece<T>;
+  yield readable(doing, () => text.end()) as ListPiece<T>;
+}
+
+/** Reads a page, whose items it keeps as bytes until each is its turn. */
+export async function readPage<T extends KubeObject>(
+  pieces: AsyncIterable<Uint8Array>,
+  { doing, maxBytes }: { readonly doing: string; readonly maxBytes: number },
+): Promise<KubePage<T>> {
+  const text = new ListText((item) => item.slice());
+  const items: (Uint8Array | undefined)[] = [];
+  let bytes = 0;
+  for await (const piece of pieces) {
+    bytes += piece.length;
+    if (bytes > maxBytes) throw bodyTooLarge(maxBytes);
+    items.push(...readable(doing, () => text.add(piece)));
+  }
+  const { items: last, metadata } = readable(doing, () => text.end());
+  items.push(...last);
+  return {
+    metadata,
+    bytes,
+    items: {
+      length: items.length,
+      *[Symbol.iterator]() {
+        for (const [index, item] of items.entries()) {
+          items[index] = undefined;
+          if (item) yield readable(doing, () => parsedItem(item)) as T;
+        }
+      },
+    },
+  };
+}
+
+/** What `read` returns; its error is that of an answer that cannot be read. */
+function readable<R>(doing: string, read: () => R): R {
+  try {
+    return read();
+  } catch (cause) {
+    throw garbled(doing, "the answer is no list of objects", cause);
+  }
 }
 
 const QUOTE = 0x22,
@@ -57,9 +95,11 @@ const MAX_ITEM_BYTES = 4 * 1024 * 1024;
 
 /**
  * The text of a list. It is cut at the items of its array `items` by counting brackets outside of strings; `JSON.parse` checks
- * each item and what is around them.
+ * what is around them, and each item where it is parsed.
  */
-export class ListText {
+export class ListText<T> {
+  /** Called with the bytes of each item; they are overwritten afterwards. */
+  readonly #read: (item: Uint8Array) => T;
   readonly #decoder = new TextDecoder();
   /** Text that is not cut yet: an unfinished item, or what is around the items. */
   #bytes = new Uint8Array(2 * PIECE_BYTES);
@@ -71,8 +111,12 @@ export class ListText {
   #isItemsKey = false;
   #isInItems = false;
 
+  constructor(read: (item: Uint8Array) => T) {
+    this.#read = read;
+  }
+
   /** Takes the next piece, and returns the items that are complete. */
-  add(piece: Uint8Array): readonly KubeObject[] {
+  add(piece: Uint8Array): readonly T[] {
     const length = this.#length + piece.length;
     if (length > this.#bytes.length) {
       const larger = new Uint8Array(2 * length);
@@ -85,7 +129,7 @@ export class ListText {
   }
 
   /** The rest of the items, and the list's metadata. */
-  end(): Required<ListPiece<KubeObject>> {
+  end(): Required<ListPiece<T>> {
     const items = this.#cut();
     const list: unknown = JSON.parse(this.#around + this.#text(0, this.#length));
     if (!isObject(list) || (list.items != null && !Array.isArray(list.items))) throw new Error("no list");
@@ -94,8 +138,8 @@ export class ListText {
     return { items, metadata: metadata as JsonObject & KubeList["metadata"] };
   }
 
-  #cut(): KubeObject[] {
-    const items: KubeObject[] = [];
+  #cut(): T[] {
+    const items: T[] = [];
     const bytes = this.#bytes;
     const end = this.#length;
     let from = 0;
@@ -122,7 +166,7 @@ export class ListText {
         this.#depth--;
         if (!this.#isInItems) continue;
         if (this.#depth === 2) {
-          items.push(toItem(JSON.parse(this.#text(from, at))));
+          items.push(this.#read(bytes.subarray(from, at)));
           from = at;
         } else if (this.#depth === 1) {
           from = at - 1;
@@ -153,7 +197,11 @@ function stringEnd(bytes: Uint8Array, at: number, end: number): number {
   return -1;
 }
 
-function toItem(value: unknown): KubeObject {
+const decoder = new TextDecoder();
+
+/** An item of a list by its bytes. */
+export function parsedItem(bytes: Uint8Array): KubeObject {
+  const value: unknown = JSON.parse(decoder.decode(bytes));
   if (isKubeObject(value)) return value;
   throw new Error("an item is no object");
 }

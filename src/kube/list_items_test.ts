@@ -2,7 +2,7 @@ import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { apiServer } from "../../tests/support/api_server.ts";
 import { fixedConnection, type KubeObject, NetworkError, type ResourceType } from "./api.ts";
 import { createKubeClient } from "./client.ts";
-import { listItems, ListText } from "./list_items.ts";
+import { listItems, ListText, parsedItem } from "./list_items.ts";
 
 const PODS: ResourceType = { group: "", version: "v1", plural: "pods", kind: "Pod", namespaced: true };
 const ITEMS: readonly KubeObject[] = [
@@ -18,7 +18,7 @@ const LISTS: readonly object[] = [
 
 /** What is read of a text that comes in two pieces. */
 function readIn(text: Uint8Array, at: number) {
-  const list = new ListText();
+  const list = new ListText(parsedItem);
   const first = [...list.add(text.slice(0, at)), ...list.add(text.slice(at))];
   const { items, metadata } = list.end();
   return { items: [...first, ...items], metadata };
@@ -33,7 +33,7 @@ Deno.test("ListText reads the same as JSON.parse, wherever the text is cut in tw
 });
 
 Deno.test("ListText hands out items as they come, and reads items longer than its buffer", () => {
-  const list = new ListText();
+  const list = new ListText(parsedItem);
   const item = (name: string) => ({ metadata: { name }, text: "x".repeat(700_000) });
   const pieces = [
     '{"items":[',

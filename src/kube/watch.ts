@@ -6,8 +6,8 @@ import {
   ApiError,
   deadline,
   type KubeApi,
-  type KubeList,
   type KubeObject,
+  type KubePage,
   type ListOptions,
   NetworkError,
   type ObjectMeta,
@@ -124,7 +124,7 @@ export interface Watch<T extends KubeObject = KubeObject>
  */
 export const WATCH_TURN_MS = 300_000;
 /** Most bytes of a page of a list. A larger one is refused and requested again with fewer objects. */
-const MAX_PAGE_BYTES = 16 * 1024 * 1024;
+const MAX_PAGE_BYTES = 4 * 1024 * 1024;
 /** Target size of the next page, computed from the size of the objects on the last one. */
 const AIMED_PAGE_BYTES = MAX_PAGE_BYTES / 2;
 
@@ -257,7 +257,7 @@ async function* loop<T extends KubeObject>(run: Run): AsyncGenerator<WatchEvent<
   }
 }
 
-/** Lists page by page and holds no more than one. A `continue` token that expired is a 410: the list starts over. */
+/** Lists page by page and holds the text of one and one of its objects. A `continue` token that expired is a 410: the list starts over. */
 async function* listAll<T extends KubeObject>(run: Run): AsyncGenerator<WatchEvent<T>, void, undefined> {
   run.isRelistWanted = false;
   run.namespacesWanted.clear();
@@ -311,12 +311,12 @@ async function* listPages<T extends KubeObject>(
 async function listPage<T extends KubeObject>(
   run: Run,
   page: Run["scope"] & Pick<ListOptions, "continue">,
-): Promise<KubeList<T>> {
+): Promise<KubePage<T>> {
   const { api, type, pageSize, options: { signal } } = run;
   for (;;) {
     const limit = run.limit;
     try {
-      const list = await api.list<T>(type, { ...page, signal, limit, maxBytes: MAX_PAGE_BYTES });
+      const list = await api.page<T>(type, { ...page, signal, limit, maxBytes: MAX_PAGE_BYTES });
       const objectBytes = (list.bytes ?? 0) / Math.max(1, list.items.length);
       run.limit = Math.max(1, Math.min(pageSize, Math.floor(AIMED_PAGE_BYTES / objectBytes)));
       return list;

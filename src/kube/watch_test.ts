@@ -406,8 +406,8 @@ Deno.test("watch() reports an object that is too large for any page", async () =
   assertEquals(limits(server), ["4", "1", "1"]);
 });
 
-Deno.test("watch() fits the number of objects on a page to their size: half of 16 MiB", async () => {
-  const large = (name: string): KubeObject => ({ ...object(name, "1"), data: "x".repeat(400_000) });
+Deno.test("watch() fits the number of objects on a page to their size: half of 4 MiB", async () => {
+  const large = (name: string): KubeObject => ({ ...object(name, "1"), data: "x".repeat(100_000) });
   const page = (first: number, count: number) =>
     Array.from({ length: count }, (_, index) => large(`item-${first + index}`));
   const { answer } = script([

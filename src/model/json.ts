@@ -74,20 +74,27 @@ export function withoutEmpty(fields: Readonly<Record<string, Field>>): JsonObjec
   return kept;
 }
 
-/** UTF-16 units that each value counts beside its text. */
-const VALUE_UNITS = 8;
+/** How much a value holds. */
+export interface Size {
+  /** It and all values in it. */
+  values: number;
+  /** UTF-16 units of its strings and keys. */
+  text: number;
+}
 
-/** The size of a value in UTF-16 units: those of its strings and keys, and a few for each value. */
-export function unitsIn(value: unknown): number {
-  let units = VALUE_UNITS;
-  if (typeof value === "string") return units + value.length;
-  if (typeof value !== "object" || value === null) return units;
-  if (Array.isArray(value)) {
-    for (const item of value) units += unitsIn(item);
-    return units;
+/** Counts what a value holds, added to `size`. */
+export function sizeOf(value: unknown, size: Size = { values: 0, text: 0 }): Size {
+  size.values++;
+  if (typeof value === "string") size.text += value.length;
+  else if (Array.isArray(value)) { for (const item of value) sizeOf(item, size); }
+  else if (typeof value === "object" && value !== null) {
+    // Not `Object.keys`: half a million empty objects would be as many lists.
+    for (const key in value) {
+      size.text += key.length;
+      sizeOf(value[key as keyof typeof value], size);
+    }
   }
-  for (const [key, member] of Object.entries(value)) units += key.length + unitsIn(member);
-  return units;
+  return size;
 }
 
 /** The kind of a value in words, for messages: `null`, `array`, `object`, `string` … */

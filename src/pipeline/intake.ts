@@ -9,7 +9,7 @@ import type {
   NormalEvent,
   Payload,
 } from "../model/event.ts";
-import { isObject, unitsIn } from "../model/json.ts";
+import { isObject, sizeOf } from "../model/json.ts";
 import {
   FAIL_REASONS,
   type FailReason,
@@ -39,6 +39,8 @@ export const MAX_EVENTS_PER_PAYLOAD = 10_000;
  * long text that many events repeat would otherwise cost its length times their number.
  */
 const MAX_DRAWN_UNITS = 4 * 2 ** 20, MAX_DRAWN_TIMES = 4;
+/** What each value counts beside its text. */
+const VALUE_UNITS = 8;
 /** Payload errors kept for the answer; all are counted. */
 const MAX_ERRORS_KEPT = 100;
 
@@ -189,10 +191,10 @@ export function createIntake({ steps, limits, store, recorder, settings, context
     let isMeasured = false;
     /** True if the event holds no more than is left for the events of its payload. */
     const fits = (event: DrawnEvent) => {
-      const units = unitsIn(event);
+      const units = unitsOf(event);
       if (units > batch.unitsLeft && !isMeasured) {
         isMeasured = true;
-        batch.unitsLeft += MAX_DRAWN_TIMES * unitsIn(payload.body);
+        batch.unitsLeft += MAX_DRAWN_TIMES * unitsOf(payload.body);
       }
       batch.unitsLeft -= units;
       return batch.unitsLeft >= 0;
@@ -399,6 +401,11 @@ function excessOf(
   if (count < MAX_EVENTS_PER_PAYLOAD) return undefined;
   const message = `more than ${MAX_EVENTS_PER_PAYLOAD} ${what}, the rest is not taken`;
   return { reason: "too_many_events", path: "", message };
+}
+
+function unitsOf(value: unknown): number {
+  const { values, text } = sizeOf(value);
+  return VALUE_UNITS * values + text;
 }
 
 const TOO_LONG: PayloadError = {

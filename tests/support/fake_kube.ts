@@ -125,6 +125,10 @@ export class FakeKube implements KubeApi {
     return { metadata: { resourceVersion: String(this.#version) }, items: items as unknown as T[] };
   }
 
+  page<T extends KubeObject>(type: ResourceType, options?: ListOptions): Promise<KubeList<T>> {
+    return this.list(type, options);
+  }
+
   async patch<T extends KubeObject>(
     _type: ResourceType,
     name: string,

@@ -88,6 +88,10 @@ export class ScriptedApi implements KubeApi {
     return Promise.resolve({ metadata: { resourceVersion: String(this.#version) }, items });
   }
 
+  page<T extends KubeObject>(type: ResourceType, options?: ListOptions): Promise<KubeList<T>> {
+    return this.list(type, options);
+  }
+
   get<T extends KubeObject>(
     { plural }: ResourceType,
     name: string,

@@ -1,6 +1,7 @@
 /** Evaluates the documents (reports, ConfigMaps) of one view: fairly by namespace, and again while they cannot be stored. */
 import type { Clock } from "../../model/time.ts";
 import type { Payload } from "../../model/event.ts";
+import { sizeOf } from "../../model/json.ts";
 import {
   type ReportedFindings,
   type ReportScope,
@@ -60,6 +61,10 @@ export interface Evaluator {
 
 /** Most documents in progress: each may be a report of a megabyte. Each stalled namespace may have as many in addition. */
 const MAX_AT_ONCE = 8;
+/** A document of more values takes several MiB, and is alone in progress, but for those that wait. */
+const HEAVY_VALUES = 30_000, HEAVY_WEIGHT = MAX_AT_ONCE;
+/** Most heavy documents that wait. Further ones are put off, as is a second one of a namespace. */
+const MAX_HEAVY_WAITING = 4;
 /** Most documents of one namespace that wait (for a rate or a retry). If MAX_WAITING_IN_ALL wait, each namespace may have only one. */
 const MAX_WAITING = 4;
 const MAX_WAITING_IN_ALL = 32;
@@ -72,13 +77,19 @@ const STALLED_MS = 10_000;
 /** Most namespaces that count as stalled, which limits the documents in progress. */
 const MAX_STALLED = 4;
 
-type Step = () => Promise<void>;
+interface Step {
+  /** `HEAVY_WEIGHT` for a heavy document, else 1. */
+  readonly weight: number;
+  run(): Promise<void>;
+}
 
 /** A document in work. */
 interface Lane {
   /** The newest version of the document that arrived since. */
   next: Step | undefined;
   done: Promise<void>;
+  /** Of the heaviest of its versions. */
+  weight: number;
   /** True while it waits for a rate, a retry or an equal event: it does not count towards MAX_AT_ONCE. */
   isWaiting: boolean;
 }
@@ -90,8 +101,8 @@ interface Progress {
   waiting: number;
   /** When the first document in progress began, or when the last one was done. */
   movedAt: number;
-  /** Keys of documents to read and evaluate when others are done. */
-  readonly putOff: Set<string>;
+  /** Documents to read and evaluate when others are done: their keys, and what they weigh. */
+  readonly putOff: Map<string, number>;
 }
 
 /** `namespace/name`, or `name` for a cluster-scoped object. */
@@ -106,8 +117,8 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
   const { retryBackoff = backoff({ initialMs: 1_000, maxMs: 60_000 }), sleep } = options;
   const lanes = new Map<string, Lane>();
   const namespaces = new Map<string, Progress>();
-  /** Keys of documents that could not be read or stored. */
-  const failed = new Set<string>();
+  /** Documents that could not be read or stored: their keys, and what they weigh. */
+  const failed = new Map<string, number>();
   /** Keys of documents that are not fully known. */
   const partial = new Set<string>();
   let isPartial = false;
@@ -128,17 +139,18 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
       const lane = lanes.get(key);
       if (lane) {
         lane.next = step;
+        lane.weight = Math.max(lane.weight, step.weight);
         return;
       }
       const progress = namespaces.get(namespace) ??
-        { inWork: 0, waiting: 0, movedAt: clock.monotonic(), putOff: new Set() };
+        { inWork: 0, waiting: 0, movedAt: clock.monotonic(), putOff: new Map() };
       namespaces.set(namespace, progress);
-      switch (roomFor(progress)) {
+      switch (roomFor(namespace, { progress, weight: step.weight })) {
         case "start":
           return start(key, { step, progress });
         case "put off":
           blind(key);
-          progress.putOff.add(key);
+          progress.putOff.set(key, step.weight);
           return changed();
         case "wait":
           await changeOrStall();
@@ -150,15 +162,34 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
    * Decides whether a document may start. Waiting documents do not count. A stalled namespace has its own MAX_AT_ONCE places.
    * Further documents of a namespace with too many are put off.
    */
-  function roomFor(progress: Progress): "start" | "wait" | "put off" {
+  function roomFor(
+    namespace: string,
+    { progress, weight }: { readonly progress: Progress; readonly weight: number },
+  ): "start" | "wait" | "put off" {
     const past = stalled();
+    const isHeavy = weight > 1;
+    if (isHeavy && hasHeavyWaiting(namespace)) return "put off";
     if (past.includes(progress)) return progress.inWork < MAX_AT_ONCE ? "start" : "put off";
     if (hasTooManyWaiting(progress)) {
       return clock.monotonic() >= progress.movedAt + PATIENCE_MS ? "put off" : "wait";
     }
-    let moving = lanes.size;
-    for (const each of namespaces.values()) moving -= past.includes(each) ? each.inWork : each.waiting;
-    return moving < MAX_AT_ONCE ? "start" : "wait";
+    let moving = 0;
+    for (const [key, lane] of lanes) {
+      const each = namespaces.get(namespaceOf(key));
+      if (!lane.isWaiting && !(each && past.includes(each))) moving += lane.weight;
+    }
+    return moving === 0 || moving + weight <= MAX_AT_ONCE ? "start" : "wait";
+  }
+
+  /** True if the namespace has a heavy document that waits, or all together have as many as may be. */
+  function hasHeavyWaiting(namespace: string): boolean {
+    let heavy = 0;
+    for (const [key, { isWaiting, weight }] of lanes) {
+      if (!isWaiting || weight === 1) continue;
+      heavy++;
+      if (namespaceOf(key) === namespace) return true;
+    }
+    return heavy >= MAX_HEAVY_WAITING;
   }
 
   function hasTooManyWaiting({ waiting }: Progress): boolean {
@@ -181,7 +212,7 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
     { step, progress }: { readonly step: Step; readonly progress: Progress },
   ): void {
     if (progress.inWork++ === 0) progress.movedAt = clock.monotonic();
-    const lane: Lane = { next: step, done: Promise.resolve(), isWaiting: false };
+    const lane: Lane = { next: step, done: Promise.resolve(), weight: step.weight, isWaiting: false };
     lanes.set(key, lane);
     lane.done = work(key, lane).finally(() => {
       setWaiting(key, false);
@@ -199,7 +230,7 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
       lane.next = undefined;
       const began = round;
       try {
-        await step();
+        await step.run();
       } catch (error) {
         log.error("Document could not be evaluated", {
           source: view.source,
@@ -209,9 +240,14 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
         });
         if (began !== round || signal.aborted) continue;
         blind(key);
-        failed.add(key);
+        fail(key);
       }
     }
+  }
+
+  /** Marks the document as failed, so that it is read again. */
+  function fail(key: string): void {
+    failed.set(key, lanes.get(key)?.weight ?? 1);
   }
 
   /** Reports the document as unreadable, so that none of its findings is resolved. */
@@ -269,7 +305,7 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
       readable,
       ...(found.scope && { scope: found.scope }),
     });
-    if (result.undecided > 0) failed.add(key);
+    if (result.undecided > 0) fail(key);
   }
 
   /** Reads a document again and evaluates it. */
@@ -278,7 +314,7 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
     try {
       object = await options.read(key);
     } catch {
-      if (began === round) failed.add(key);
+      if (began === round) fail(key);
       return;
     }
     if (began !== round) return;
@@ -296,14 +332,17 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
   /** Reads the documents that were put off, one of each namespace in turn. */
   async function runPutOff(): Promise<void> {
     while (!signal.aborted) {
-      const ready = [...namespaces.values()].filter((each) =>
-        each.putOff.size > 0 && roomFor(each) !== "put off"
-      );
+      const ready = [...namespaces].filter(([namespace, progress]) => {
+        const [weight = 1] = progress.putOff.values();
+        const room = progress.putOff.size > 0 && roomFor(namespace, { progress, weight });
+        // A heavy one that waited for its room would hold up those of other namespaces.
+        return room === "start" || (room === "wait" && weight === 1);
+      });
       if (ready.length === 0) await changeOrStall();
-      for (const { putOff } of ready) {
-        const [key = ""] = putOff;
+      for (const [, { putOff }] of ready) {
+        const [[key = "", weight = 1] = []] = putOff;
         const began = round;
-        if (putOff.delete(key)) await schedule(key, () => takeAgain(key, began));
+        if (putOff.delete(key)) await schedule(key, { weight, run: () => takeAgain(key, began) });
       }
     }
   }
@@ -317,9 +356,9 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
       }
       if (!await elapsed(retryBackoff.next(), { signal, sleep })) return;
       const began = round;
-      for (const key of [...failed]) {
+      for (const [key, weight] of [...failed]) {
         if (signal.aborted || began !== round) break;
-        if (failed.delete(key)) await schedule(key, () => takeAgain(key, began));
+        if (failed.delete(key)) await schedule(key, { weight, run: () => takeAgain(key, began) });
       }
     }
   }
@@ -338,11 +377,12 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
     },
     evaluate(object) {
       const began = round;
-      return schedule(keyOf(object), () => take(object, began));
+      const weight = sizeOf(object).values > HEAVY_VALUES ? HEAVY_WEIGHT : 1;
+      return schedule(keyOf(object), { weight, run: () => take(object, began) });
     },
     gone(object) {
       const key = keyOf(object);
-      return schedule(key, () => Promise.resolve(forget(key)));
+      return schedule(key, { weight: 1, run: () => Promise.resolve(forget(key)) });
     },
     async settled() {
       const isMoving = () => {

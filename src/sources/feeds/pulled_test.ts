@@ -200,9 +200,9 @@ function viewWorld(
     documents,
     attempts,
     state: () => states.state("trivy"),
-    put: (key: string) => {
+    put: (key: string, values = 0) => {
       const [namespace = "", name = ""] = key.split("/");
-      api.put(TYPE.plural, { metadata: { namespace, name } });
+      api.put(TYPE.plural, { metadata: { namespace, name }, values: new Array(values).fill(0) });
     },
     remove: (key: string) => api.remove(TYPE.plural, key),
     relist: () => evaluateAgain.raise(),
@@ -510,4 +510,36 @@ Deno.test("documents that wait for a moment are not read again", async () => {
   for (let report = 0; report < 60; report++) w.put(`shop/report-${report}`);
   await w.time.advance(5_000);
   assertEquals([w.attempts.size, w.api.gets], [60, 0]);
+});
+
+Deno.test("readView() evaluates one report of many values at a time, and reads those later whose namespace has one that waits", async () => {
+  const waiting = Promise.withResolvers<IntakeResult>();
+  const reports = new Map<string, PromiseWithResolvers<IntakeResult>>();
+  await using w = viewWorld((key, _attempt, onWaiting) => {
+    if (key.startsWith("shop/")) return Promise.resolve(STORED);
+    if (key.startsWith("slow-")) onWaiting(true);
+    const report = Promise.withResolvers<IntakeResult>();
+    reports.set(key, report);
+    return key.startsWith("slow-") ? waiting.promise : report.promise;
+  });
+  for (const key of ["evil/a", "evil/b", "evil/c"]) w.put(key, 40_000);
+  await w.time.advance(0);
+  assertEquals([...reports.keys()], ["evil/a"], "the others come after it");
+  for (const key of ["evil/a", "evil/b", "evil/c"]) {
+    reports.get(key)?.resolve(STORED);
+    await w.time.advance(0);
+  }
+  assertEquals(w.documents.unread, []);
+  for (const namespace of [1, 1, 2, 3, 4, 5]) w.put(`slow-${namespace}/${reports.size}`, 40_000);
+  for (let count = 0; count < 40; count++) w.put(`slow-1/more-${count}`, 40_000);
+  await w.time.advance(9_000);
+  const inWork = [...reports.keys()].filter((key) => key.startsWith("slow-"));
+  assertEquals(inWork.length, 4, `${inWork}`);
+  w.put("shop/large", 40_000);
+  w.put("shop/small");
+  await w.time.advance(0);
+  assertEquals(w.attempts.get("shop/small"), 1);
+  waiting.resolve(STORED);
+  await w.time.advance(10_000);
+  assertEquals([w.attempts.get("shop/large"), w.documents.unread], [1, []]);
 });
