@@ -319,7 +319,7 @@ interface Taking extends Admitted {
 }
 
 async function takeBody(c: Context, taking: Taking): Promise<Response> {
-  const { post, options, seat } = taking;
+  const { post, address, options, seat } = taking;
   const { posts, bodies: { room }, slices } = options;
   const correlationId = requestIdOf(c);
   using deadline = deadlineOf(options.signal, post.ackTimeoutMs);
@@ -333,7 +333,7 @@ async function takeBody(c: Context, taking: Taking): Promise<Response> {
   if (text.tooMany || text.parts.length === 0) return unreadable(c, post, bodyErrors);
   const receivedAt = options.clock.now();
   const common = { origin: { confined: false }, receivedAt };
-  const reading = readInTurn(text.parts, { ...common, room, signal: deadline.signal });
+  const reading = readInTurn(text.parts, { ...common, room, sender: address, signal: deadline.signal });
   const request = {
     signal: deadline.signal,
     correlationId,

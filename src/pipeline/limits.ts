@@ -424,8 +424,17 @@ class Counts {
 
 /** Memory for the parsed parts of texts. A part keeps its share until its last event is drawn. */
 export interface ParseRoom {
-  /** Resolves with what gives the share back, in order of arrival; with undefined where `signal` aborted first. */
-  take(part: Pick<JsonPart, "bytes" | "values">, signal: AbortSignal): Promise<Disposable | undefined>;
+  /**
+   * Resolves with what gives the share back, in order of arrival; with undefined where the signal aborted first. Further
+   * parts of a sender wait, behind nobody else's, while it holds a quarter of the room.
+   */
+  take(part: Pick<JsonPart, "bytes" | "values">, from: PartSender): Promise<Disposable | undefined>;
+}
+
+/** Whose part it is, and what ends its wait. */
+export interface PartSender {
+  readonly sender: string;
+  readonly signal: AbortSignal;
 }
 
 /** What a parsed value takes: measured 96 bytes for `{"a":1}`, which are two. */
@@ -436,54 +445,98 @@ const COPIES = 4;
 const SMALL_BYTES = 64 * 1024;
 const NO_SHARE: Disposable = { [Symbol.dispose]() {} };
 
+/** Of the room, for the parts of one sender that holds some already. */
+const SENDER_SHARE = 1 / 4;
+/** How long a share counts after it was given back: what was parsed is garbage then, and collected later than it is made. */
+const GARBAGE_MS = 25;
+
+/** The time that shares are counted by. */
+export interface ParseRoomOptions extends Pick<RateLimiterOptions, "timer"> {
+  readonly clock?: Pick<Clock, "monotonic">;
+}
+
 /** Creates the room of `capacity` bytes; a part that needs more is let in alone. */
-export function createParseRoom(capacity: number): ParseRoom {
-  const waiting = new Set<() => boolean>();
+export function createParseRoom(
+  capacity: number,
+  { clock = { monotonic: () => performance.now() }, timer = startTimer }: ParseRoomOptions = {},
+): ParseRoom {
+  const waiting = new Set<PartWaiting>();
+  const held = new Map<string, number>();
   let used = 0;
+  /** Shares given back, the oldest first; each counts until `until`. */
+  const garbage: { readonly bytes: number; readonly sender: string; readonly until: number }[] = [];
+  let cancelTimer: (() => void) | undefined;
 
   function letIn(): void {
-    for (const enter of waiting) if (!enter()) return;
+    const now = clock.monotonic();
+    for (let [oldest] = garbage; oldest && oldest.until <= now; [oldest] = garbage) {
+      count(-oldest.bytes, oldest.sender);
+      garbage.shift();
+    }
+    for (const { bytes, sender, enter } of waiting) {
+      const own = held.get(sender) ?? 0;
+      if (own > 0 && own + bytes > capacity * SENDER_SHARE) continue;
+      if (used > 0 && used + bytes > capacity) break;
+      enter();
+    }
+    cancelTimer?.();
+    const [next] = garbage;
+    cancelTimer = next && waiting.size > 0 ? timer(letIn, Math.ceil(next.until - now)) : undefined;
   }
 
-  function share(bytes: number): Disposable {
+  function count(bytes: number, sender: string): void {
     used += bytes;
+    const own = (held.get(sender) ?? 0) + bytes;
+    if (own > 0) held.set(sender, own);
+    else held.delete(sender);
+  }
+
+  function share(bytes: number, sender: string): Disposable {
+    count(bytes, sender);
     return {
       [Symbol.dispose]() {
-        used -= bytes;
+        garbage.push({ bytes, sender, until: clock.monotonic() + GARBAGE_MS });
         letIn();
       },
     };
   }
 
   return {
-    take({ bytes: textBytes, values }, signal) {
+    take({ bytes: textBytes, values }, { sender, signal }) {
       const bytes = COPIES * textBytes + VALUE_BYTES * values;
       if (bytes <= SMALL_BYTES) return Promise.resolve(NO_SHARE);
+      if (signal.aborted) return Promise.resolve(undefined);
       const { promise, resolve } = Promise.withResolvers<Disposable | undefined>();
       const leave = () => {
-        waiting.delete(enter);
+        waiting.delete(part);
         signal.removeEventListener("abort", giveUp);
       };
-      const enter = () => {
-        if (used > 0 && used + bytes > capacity) return false;
-        leave();
-        resolve(share(bytes));
-        return true;
+      const part: PartWaiting = {
+        bytes,
+        sender,
+        enter() {
+          leave();
+          resolve(share(bytes, sender));
+        },
       };
       const giveUp = () => {
         leave();
         resolve(undefined);
         letIn();
       };
-      if (signal.aborted) resolve(undefined);
-      else {
-        waiting.add(enter);
-        signal.addEventListener("abort", giveUp, { once: true });
-        letIn();
-      }
+      waiting.add(part);
+      signal.addEventListener("abort", giveUp, { once: true });
+      letIn();
       return promise;
     },
   };
+}
+
+/** A part that waits for room. */
+interface PartWaiting {
+  readonly bytes: number;
+  readonly sender: string;
+  enter(): void;
 }
 
 /** Bounds of the texts of a kind of feed. */
@@ -502,8 +555,8 @@ const AT_REST_BYTES = 64 * MIB;
 const LEAST_SPARE_BYTES = 16 * MIB;
 /** Of the memory limit, so that 16 MiB may be a text at 512. */
 const TEXT_SHARE = 1 / 32;
-/** Of the spare memory, so that 64 MiB may be parsed values at 512. */
-const PARSED_SHARE = 1 / 7;
+/** Of the spare memory, so that 32 MiB may be parsed values at 512. */
+const PARSED_SHARE = 1 / 14;
 
 /** What a memory limit leaves for requests: 448 MiB at 512, 64 at 128. */
 export function spareBytes(memoryBytes: number): number {
@@ -543,21 +596,19 @@ export async function runStepsInSlices<T>(
 }
 
 /** What the payloads of a text have in common, and how they are read. */
-export interface PartsOptions extends Pick<Payload, "origin" | "receivedAt"> {
+export interface PartsOptions extends Pick<Payload, "origin" | "receivedAt">, PartSender {
   readonly room: ParseRoom;
-  /** Parts that wait for room when it aborts are not read. */
-  readonly signal: AbortSignal;
 }
 
 /** The payloads of the parts of a text; `isCutShort` once one of them got no room. */
 export function readInTurn(
   parts: readonly JsonPart[],
-  { room, signal, ...common }: PartsOptions,
+  { room, sender, signal, ...common }: PartsOptions,
 ): { readonly payloads: AsyncIterable<Payload>; readonly isCutShort: boolean } {
   let isCutShort = false;
   async function* payloads(): AsyncGenerator<Payload> {
     for (const part of parts) {
-      const share = await room.take(part, signal);
+      const share = await room.take(part, { sender, signal });
       if (!share) {
         isCutShort = true;
         return;

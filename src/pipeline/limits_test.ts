@@ -289,37 +289,81 @@ function part(bytes: number) {
   return { bytes: bytes / 4, values: 0 };
 }
 
+/** A wait of one sender that never ends by itself. */
+const of = (sender: string, signal = NEVER) => ({ sender, signal });
+
+/** A room of 1 MiB, and its time. */
+function roomInTime() {
+  const time = virtualTime();
+  return { time, room: createParseRoom(MIB, time) };
+}
+
 Deno.test("createParseRoom() lets parts in by arrival, within its capacity", async () => {
-  const room = createParseRoom(MIB);
-  const first = await room.take(part(600 * KIB), NEVER);
-  const second = room.take(part(600 * KIB), NEVER);
-  const third = room.take(part(100 * KIB), NEVER);
+  const { time, room } = roomInTime();
+  const first = await room.take(part(600 * KIB), of("a"));
+  const second = room.take(part(600 * KIB), of("b"));
+  const third = room.take(part(100 * KIB), of("c"));
+  await time.advance(1_000);
   assertEquals([await isSettled(second), await isSettled(third)], [false, false]);
   first?.[Symbol.dispose]();
+  await time.advance(25);
   assertEquals([await isSettled(second), await isSettled(third)], [true, true]);
+  assertEquals(time.timers.size, 0);
+});
+
+Deno.test("createParseRoom() counts a share for 25 ms more, until its values are collected", async () => {
+  const { time, room } = roomInTime();
+  const first = await room.take(part(600 * KIB), of("a"));
+  first?.[Symbol.dispose]();
+  assertEquals(time.timers.size, 0, "nothing waits, so nothing is timed");
+  await time.advance(10);
+  const second = room.take(part(600 * KIB), of("b"));
+  await time.advance(14);
+  assertEquals(await isSettled(second), false);
+  await time.advance(1);
+  assertEquals([await isSettled(second), time.timers.size], [true, 0]);
+});
+
+Deno.test("createParseRoom() keeps a sender to a quarter of the room, or to one part, and lets others pass", async () => {
+  const { time, room } = roomInTime();
+  const first = await room.take(part(200 * KIB), of("a"));
+  const own = room.take(part(100 * KIB), of("a"));
+  const large = await room.take(part(500 * KIB), of("b"));
+  assert(large, "alone of its sender, a part may be larger than its share");
+  const next = room.take(part(70 * KIB), of("b"));
+  assert(await room.take(part(200 * KIB), of("c")));
+  assertEquals([await isSettled(own), await isSettled(next)], [false, false]);
+  first?.[Symbol.dispose]();
+  await time.advance(25);
+  assertEquals([await isSettled(own), await isSettled(next)], [true, false]);
+  large[Symbol.dispose]();
+  await time.advance(25);
+  assert(await next);
 });
 
 Deno.test("createParseRoom() lets a part of ordinary size in at once, and one that is larger than the room alone", async () => {
-  const room = createParseRoom(MIB);
-  const large = await room.take(part(5 * MIB), NEVER);
-  const other = room.take(part(5 * MIB), NEVER);
-  assert(await room.take({ bytes: KIB, values: 100 }, NEVER));
+  const { time, room } = roomInTime();
+  const large = await room.take(part(5 * MIB), of("a"));
+  const other = room.take(part(5 * MIB), of("b"));
+  assert(await room.take({ bytes: KIB, values: 100 }, of("a")));
   assertEquals(await isSettled(other), false);
   large?.[Symbol.dispose]();
+  await time.advance(25);
   assert(await other);
 });
 
-Deno.test("createParseRoom() forgets who gives up, and lets in who waited behind", async () => {
-  const room = createParseRoom(MIB);
-  await room.take(part(600 * KIB), NEVER);
+Deno.test("createParseRoom() forgets parts whose signal aborted, and lets in those behind them", async () => {
+  const { time, room } = roomInTime();
+  await room.take(part(600 * KIB), of("a"));
   const deadline = new AbortController();
-  const large = room.take(part(900 * KIB), deadline.signal);
-  const small = room.take(part(300 * KIB), NEVER);
+  const large = room.take(part(900 * KIB), of("b", deadline.signal));
+  const small = room.take(part(300 * KIB), of("c"));
   assertEquals(await isSettled(small), false);
   deadline.abort();
   assertEquals(await large, undefined);
   assert(await small);
-  assertEquals(await room.take(part(600 * KIB), deadline.signal), undefined);
+  assertEquals(await room.take(part(600 * KIB), of("d", deadline.signal)), undefined);
+  assertEquals(time.timers.size, 0);
 });
 
 Deno.test("readInTurn() parses a part when it is asked for, and gives its share back before the next", async () => {
@@ -331,7 +375,7 @@ Deno.test("readInTurn() parses a part when it is asked for, and gives its share 
     },
   };
   const { parts } = scanJson('[{"a":1},"xyz",2]', { lists: "elements" });
-  const reading = readInTurn(parts, { origin: { confined: false }, receivedAt: 7, room, signal: NEVER });
+  const reading = readInTurn(parts, { origin: { confined: false }, receivedAt: 7, room, ...of("a") });
   const read: unknown[] = [];
   for await (const { body, path, receivedAt } of reading.payloads) {
     log.push(`read ${path}`);
@@ -347,7 +391,7 @@ Deno.test("readInTurn() parses a part when it is asked for, and gives its share 
 Deno.test("readInTurn() ends where a part gets no room before the deadline, and says so", async () => {
   const room: ParseRoom = { take: () => Promise.resolve(undefined) };
   const { parts } = scanJson("{}");
-  const reading = readInTurn(parts, { origin: { confined: false }, receivedAt: 0, room, signal: NEVER });
+  const reading = readInTurn(parts, { origin: { confined: false }, receivedAt: 0, room, ...of("a") });
   for await (const _ of reading.payloads) assert(false, "a part was read");
   assertEquals(reading.isCutShort, true);
 });

@@ -76,8 +76,6 @@ interface Attack {
   readonly isOneAddress?: true;
   readonly requests: number;
   readonly bytes: number;
-  /** More than `MOST_MIB`: the threat model says so under "What remains". */
-  readonly mostMib?: number;
   /** What each of them is answered. */
   readonly answer?: number;
   /** Not every text is survived: the threat model says so under "What remains". */
@@ -123,7 +121,7 @@ async function grownBy({ controller, idleBytes }: Target, attack: Attack): Promi
         ...Object.fromEntries(counts.map(([status, all]) => [`answered ${status}`, all?.length ?? 0])),
       });
     }
-    if (peak - idleBytes > ((attack.mostMib ?? MOST_MIB) - REST_MIB) * MIB) {
+    if (peak - idleBytes > (MOST_MIB - REST_MIB) * MIB) {
       grown.push(`${name}: ${Math.round((peak - idleBytes) / MIB)} MiB`);
     }
   }
@@ -140,13 +138,12 @@ const ATTACKS: Readonly<Record<string, Attack>> = {
     isOneAddress: true,
     requests: 2,
     bytes: 60_000,
-    mostMib: 450,
   },
 };
 
 for (const [name, attack] of Object.entries(ATTACKS)) {
   Deno.test(
-    `${name} never take the process above ${attack.mostMib ?? MOST_MIB} MiB`,
+    `${name} never take the process above ${MOST_MIB} MiB`,
     { ignore: Deno.build.os !== "linux" },
     async () => {
       await using target = await startTarget();

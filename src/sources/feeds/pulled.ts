@@ -486,7 +486,8 @@ export async function configMapPayload(
     onError({ ...error, path: `${path} ${error.path}`.trimEnd() });
   }
   const last = text.parts.at(-1);
-  const share = last && await room.take({ bytes: bytes.length, values: last.values }, signal);
+  const { namespace: sender = "" } = object.metadata;
+  const share = last && await room.take({ bytes: bytes.length, values: last.values }, { sender, signal });
   const body = share && wholeOf(text);
   if (share === undefined || body === undefined) return undefined;
   const payload = { body, origin: originOf(object, { confined: false }), receivedAt };
