@@ -447,7 +447,10 @@ const NO_SHARE: Disposable = { [Symbol.dispose]() {} };
 
 /** Of the room, for the parts of one sender that holds some already. */
 const SENDER_SHARE = 1 / 4;
-/** How long a share counts after it was given back: what was parsed is garbage then, and collected later than it is made. */
+/**
+ * How long a share counts after it was given back, and a larger part than one sender may have for as much longer: what was parsed
+ * is garbage then, and collected later than it is made.
+ */
 const GARBAGE_MS = 25;
 
 /** The time that shares are counted by. */
@@ -463,15 +466,16 @@ export function createParseRoom(
   const waiting = new Set<PartWaiting>();
   const held = new Map<string, number>();
   let used = 0;
-  /** Shares given back, the oldest first; each counts until `until`. */
-  const garbage: { readonly bytes: number; readonly sender: string; readonly until: number }[] = [];
+  /** Shares given back; each counts until `until`. */
+  const garbage = new Set<{ readonly bytes: number; readonly sender: string; readonly until: number }>();
   let cancelTimer: (() => void) | undefined;
 
   function letIn(): void {
     const now = clock.monotonic();
-    for (let [oldest] = garbage; oldest && oldest.until <= now; [oldest] = garbage) {
-      count(-oldest.bytes, oldest.sender);
-      garbage.shift();
+    for (const share of garbage) {
+      if (share.until > now) continue;
+      garbage.delete(share);
+      count(-share.bytes, share.sender);
     }
     for (const { bytes, sender, enter } of waiting) {
       const own = held.get(sender) ?? 0;
@@ -480,8 +484,8 @@ export function createParseRoom(
       enter();
     }
     cancelTimer?.();
-    const [next] = garbage;
-    cancelTimer = next && waiting.size > 0 ? timer(letIn, Math.ceil(next.until - now)) : undefined;
+    const next = Math.min(...[...garbage].map(({ until }) => until));
+    cancelTimer = waiting.size > 0 && next < Infinity ? timer(letIn, Math.ceil(next - now)) : undefined;
   }
 
   function count(bytes: number, sender: string): void {
@@ -495,7 +499,8 @@ export function createParseRoom(
     count(bytes, sender);
     return {
       [Symbol.dispose]() {
-        garbage.push({ bytes, sender, until: clock.monotonic() + GARBAGE_MS });
+        const garbageMs = GARBAGE_MS * Math.max(1, bytes / (capacity * SENDER_SHARE));
+        garbage.add({ bytes, sender, until: clock.monotonic() + garbageMs });
         letIn();
       },
     };

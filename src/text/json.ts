@@ -105,9 +105,22 @@ export function payloadErrorsOf({ errors, tooMany }: JsonText): PayloadError[] {
 export function bytesOf(text: string | Uint8Array): Uint8Array {
   if (typeof text === "string") return encoder.encode(text);
   const [first, second] = text;
-  if (first === 0xff && second === 0xfe) return encoder.encode(new TextDecoder("utf-16le").decode(text));
-  if (first === 0xfe && second === 0xff) return encoder.encode(new TextDecoder("utf-16be").decode(text));
+  if (first === 0xff && second === 0xfe) return utf8Of(text, "utf-16le");
+  if (first === 0xfe && second === 0xff) return utf8Of(text, "utf-16be");
   return text;
+}
+
+/** Two bytes of UTF-16 are three of UTF-8 at the most. Piece by piece: as one string a text is three times in memory. */
+function utf8Of(text: Uint8Array, encoding: "utf-16le" | "utf-16be"): Uint8Array {
+  const pieces = new TextDecoder(encoding);
+  const bytes = new Uint8Array(Math.ceil(text.length / 2) * 3);
+  let length = 0;
+  for (let at = 0; at < text.length; at += DECODED_BYTES) {
+    const piece = pieces.decode(text.subarray(at, at + DECODED_BYTES), { stream: true });
+    length += encoder.encodeInto(piece, bytes.subarray(length)).written;
+  }
+  length += encoder.encodeInto(pieces.decode(), bytes.subarray(length)).written;
+  return bytes.subarray(0, length);
 }
 
 function scan(text: string | Uint8Array, options: JsonOptions & { readonly several: boolean }): JsonText {
@@ -247,16 +260,16 @@ const fragmentDecoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 const NOTHING: readonly Range[] = [];
 
-/** Bytes that are decoded at a time to be counted. */
-const COUNTED_BYTES = 64 * 1024;
+/** Bytes that are decoded at a time where the text is not needed whole. */
+const DECODED_BYTES = 64 * 1024;
 
 /** UTF-16 units of a text. It is decoded piece by piece: as one string a line of 16 MiB takes 32 more. */
 function charactersIn(bytes: Uint8Array): number {
-  if (bytes.length <= COUNTED_BYTES) return fragmentDecoder.decode(bytes).length;
+  if (bytes.length <= DECODED_BYTES) return fragmentDecoder.decode(bytes).length;
   const pieces = new TextDecoder("utf-8", { ignoreBOM: true });
   let count = 0;
-  for (let at = 0; at < bytes.length; at += COUNTED_BYTES) {
-    count += pieces.decode(bytes.subarray(at, at + COUNTED_BYTES), { stream: true }).length;
+  for (let at = 0; at < bytes.length; at += DECODED_BYTES) {
+    count += pieces.decode(bytes.subarray(at, at + DECODED_BYTES), { stream: true }).length;
   }
   return count + pieces.decode().length;
 }

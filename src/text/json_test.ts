@@ -36,6 +36,18 @@ Deno.test("parseJson() reads one document, with or without a byte order mark, in
   }
 });
 
+Deno.test("parseJson() reads a long text in UTF-16, also where a character lies on both sides of a piece", () => {
+  const text = `"${"x€😀".repeat(40_000)}\ud800"`;
+  const units = new Uint16Array([
+    0xfeff,
+    ...[...text].flatMap((character) => character.split("").map((unit) => unit.charCodeAt(0))),
+  ]);
+  assertEquals(parseJson(new Uint8Array(units.buffer)), {
+    ok: true,
+    value: `${"x€😀".repeat(40_000)}\ufffd`,
+  });
+});
+
 Deno.test("parseJson() replaces lone surrogates and bytes that are not UTF-8", () => {
   assertEquals(parseJson('"a\ud800b"'), { ok: true, value: "a\ufffdb" });
   assertEquals(parseJson(new Uint8Array([34, 0xff, 0xc3, 34])), { ok: true, value: "\ufffd\ufffd" });
