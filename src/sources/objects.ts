@@ -15,7 +15,6 @@ import {
 import { unread } from "./source.ts";
 import { MAX_IDENTITY_TEXT, sha256 } from "../model/identity.ts";
 import type { PayloadError } from "../model/outcome.ts";
-import { MAX_IDENTITY_TEXT } from "../model/identity.ts";
 import { LIMITS, type Resource } from "../model/observation.ts";
 
 /** A report and its path, or an error for a value that is not a report. */
@@ -406,9 +405,7 @@ const NUMBERS = /\b0(?:[,:]0\b)+/g;
  * version 1, as far as texts are hashed: a message of 16 MiB of numbers took 400 MiB.
  */
 export function lastingMessage(message: string): string {
-  return message.slice(0, 2 * MAX_IDENTITY_TEXT).replace(IDS, "0").replace(
-    WORD,
-    (word) => NUMBER.test(word) ? "0" : word,
-  )
+  const hashed = message.slice(0, 2 * MAX_IDENTITY_TEXT);
+  return hashed.replace(IDS, "0").replace(WORD, (word) => NUMBER.test(word) ? "0" : word)
     .replace(NUMBERS, "0");
 }
