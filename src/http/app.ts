@@ -198,7 +198,7 @@ const REFUSED_LOG_MS = 60_000;
 /** Seconds of `Retry-After` when something could not be stored. */
 const RETRY_AFTER_SECONDS = { min: 1, spread: 4 };
 /** Why a request ends whose events keep requests of other namespaces out of the waiting room. */
-const CROWDED = "requests whose events are all of its namespace take half of the waiting room";
+const CROWDED = "requests whose events are all of its namespace take their part of the waiting room";
 /** The status of a request whose handler threw. */
 const INTERNAL_ERROR = 500;
 const DEFAULT_AUTH: FeedAuth = { type: "default" };

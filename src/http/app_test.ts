@@ -474,7 +474,7 @@ Deno.test("createHttpApp() answers 503 where requests for one namespace alone fi
   const held = [post("{}"), post("{}", { peer: "10.1.2.4" })];
   await new Promise((resolve) => setTimeout(resolve, 0));
   assertEquals((await post("{}", { peer: "10.1.2.5" })).status, 503);
-  assertEquals(whys, ["requests whose events are all of its namespace take half of the waiting room"]);
+  assertEquals(whys, ["requests whose events are all of its namespace take their part of the waiting room"]);
   resolve(ONE_CREATED);
   assertEquals((await Promise.all(held)).map(({ status }) => status), [200, 200]);
 });

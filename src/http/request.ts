@@ -117,7 +117,8 @@ export interface Room {
 export interface Seat {
   /**
    * Notes the namespace that all events of the request without an outcome belong to; undefined where there are several, or
-   * none. False where such requests of that namespace take half of the room already.
+   * none. False where such requests of that namespace take half of the room already, or half of what its sender may take: a
+   * sender such as Falcosidekick brings the alerts of all namespaces.
    */
   only(namespace: string | undefined): boolean;
   leave(): void;
@@ -131,7 +132,7 @@ export interface WaitingRooms {
 
 /** Creates the waiting rooms of a process. */
 export function createWaitingRooms(): WaitingRooms {
-  /** By room; by room and sender; by room and namespace. */
+  /** By room; by room and sender; by room and namespace; by room, sender and namespace. */
   const waiting = new Map<string, number>();
   const countOf = (key: string) => waiting.get(key) ?? 0;
 
@@ -148,13 +149,15 @@ export function createWaitingRooms(): WaitingRooms {
       const [all = 0, own = 0] = keys.map(countOf);
       if (all >= size || own >= half) return undefined;
       for (const key of keys) count(key, 1);
-      let noted: string | undefined;
+      let noted: readonly string[] = [];
       const only = (namespace: string | undefined): boolean => {
-        if (noted !== undefined) count(noted, -1);
-        noted = namespace === undefined ? undefined : `namespace ${name} ${namespace}`;
-        if (noted === undefined) return true;
-        count(noted, 1);
-        return countOf(noted) <= half;
+        for (const key of noted) count(key, -1);
+        noted = namespace === undefined
+          ? []
+          : [`namespace ${name} ${namespace}`, `of sender ${name} ${sender} ${namespace}`];
+        for (const key of noted) count(key, 1);
+        const [inRoom = 0, ofSender = 0] = noted.map(countOf);
+        return inRoom <= half && ofSender <= Math.ceil(half / 2);
       };
       return {
         only,

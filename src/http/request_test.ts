@@ -32,6 +32,15 @@ Deno.test("requests whose events are all of one namespace take no more than half
   assert(other?.only("shop"));
 });
 
+Deno.test("requests of one sender whose events are all of one namespace leave room for its other requests", () => {
+  const rooms = createWaitingRooms();
+  const seats = Array.from({ length: 5 }, () => rooms.enter(ROOM, "10.0.0.1") as Seat);
+  assertEquals(seats.map((seat) => seat.only("shop")), [true, true, true, false, false]);
+  for (const seat of seats.slice(3)) seat.leave();
+  assert(rooms.enter(ROOM, "10.0.0.1")?.only("pay"));
+  assert(rooms.enter(ROOM, "10.0.0.2")?.only("shop"), "another sender");
+});
+
 function post(body: BodyInit, length?: number): Request {
   const headers = length === undefined ? {} : { "content-length": String(length) };
   return new Request("http://localhost/", { method: "POST", body, headers });

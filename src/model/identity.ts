@@ -261,12 +261,14 @@ const NAMES = /[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?/g;
  * version 1.
  */
 export function withLastingNames(text: string, { kind, name = "" }: Resource): string {
+  const prefix = `${name}-`;
+  if (!text.includes(prefix)) return text;
   const isGenerated = (word: string) =>
     ["ReplicaSet", "Job", "Pod"].some((generated) => {
       const top = topOfChain({ kind: generated, name: word });
       return top.kind === kind && top.name === name;
     });
-  return text.replace(NAMES, (word) => word.startsWith(`${name}-`) && isGenerated(word) ? name : word);
+  return text.replace(NAMES, (word) => word.startsWith(prefix) && isGenerated(word) ? name : word);
 }
 
 /** SHA-256 of the text, 64 hex digits. */

@@ -255,6 +255,8 @@ interface Verdict {
   readonly telling: Telling;
   /** The tool's words for the identity, and those that are shown. */
   readonly message: string;
+  /** The message for the identity of another engine's finding whose generated names it does not hold. */
+  readonly lasting: string;
   readonly words: string;
   readonly description: string;
   readonly severity: string;
@@ -283,6 +285,7 @@ function verdictOf(
     properties,
     telling: tellingOf(properties),
     message,
+    lasting: engine.source === undefined ? "" : lastingMessage(message),
     words: isMatch ? [rule.policy, rule.lasting].filter(Boolean).join(": ") : toldOfRule(message, rule),
     description: isMatch ? "" : description,
     severity: outcome === "error" ? "low" : firstText(sharedName(result, "severity"), "medium"),
@@ -301,7 +304,7 @@ function verdictOf(
 }
 
 function toEvent(verdict: Verdict, own: Resource | undefined): DrawnEvent {
-  const { outcome, rule, engine, properties, telling, message, words, description, detectedAt } = verdict;
+  const { outcome, rule, engine, properties, telling, words, description, detectedAt } = verdict;
   const { report, namespace } = verdict.around;
   const isForeign = engine.source !== undefined;
   const from = own ?? (isForeign ? podOf(telling, { properties, namespace }) : undefined);
@@ -337,7 +340,7 @@ function toEvent(verdict: Verdict, own: Resource | undefined): DrawnEvent {
       // Results without a resource are distinguished by their report: a node's, a suite's.
       report: own ? "" : sharedName(report, "metadata", "name"),
       engine: engine.source === POLICY_REPORT ? engine.word : "",
-      ...(isForeign ? tellingIdentity(telling, { message, resource }) : {}),
+      ...(isForeign ? tellingIdentity(verdict, resource) : {}),
     }),
   };
 }
@@ -556,11 +559,11 @@ function tellingOf(properties: JsonObject): Telling {
 
 /** The identity of a result of another engine, in addition to policy, rule and resource. Part of identity version 1. */
 function tellingIdentity(
-  { pod, ...telling }: Telling,
-  { message, resource = {} }: { readonly message: string; readonly resource: Resource | undefined },
+  { telling: { pod, ...telling }, message, lasting }: Verdict,
+  resource: Resource = {},
 ): JsonObject {
   const properties = withoutEmpty({ ...telling, pod: workloadOf({ kind: "Pod", name: pod }) ?? "" });
-  return Object.keys(properties).length > 0
-    ? { properties }
-    : withoutEmpty({ message: lastingMessage(withLastingNames(message, resource)) });
+  if (Object.keys(properties).length > 0) return { properties };
+  const named = withLastingNames(message, resource);
+  return withoutEmpty({ message: named === message ? lasting : lastingMessage(named) });
 }
