@@ -1,5 +1,5 @@
 /** What makes two events the same, names of objects, values of labels, and the workload behind a generated name. */
-import type { Resource } from "./observation.ts";
+import { LIMITS, type Resource } from "./observation.ts";
 import { createHash } from "node:crypto";
 import { isObject, type Json, type JsonObject } from "./json.ts";
 
@@ -404,7 +404,12 @@ export function isClusterScoped(kind: string): boolean {
   return CLUSTER_SCOPED.has(kind.toLowerCase());
 }
 
-/** Names a workload in a `ReportScope`. */
+/** Names a workload in a `ReportScope`, by what an Observation holds of its names. */
 export function workloadKey({ kind = "", name = "", namespace = "" }: Resource): string {
-  return `${namespace}/${kind.toLowerCase()}/${name}`;
+  const parts = [
+    namespace.slice(0, LIMITS.namespace),
+    kind.slice(0, LIMITS.kind).toLowerCase(),
+    name.slice(0, LIMITS.name),
+  ];
+  return parts.join("/");
 }

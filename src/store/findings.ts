@@ -68,6 +68,7 @@ export function createFindings(options: FindingsOptions): Findings {
     new Reporters({
       seconds,
       now: () => clock.now(),
+      isStored: (key) => index.hasKey(key),
       ...(options.eventTypesOf && { eventTypesOf: options.eventTypesOf }),
     });
   let reporters = newTerm();

@@ -40,6 +40,8 @@ export interface ReportersOptions {
   readonly now: () => number;
   /** The event types a view may report; undefined: any. */
   readonly eventTypesOf?: (view: ViewKey) => readonly string[] | undefined;
+  /** False for the key of a fingerprint of which nothing is stored: its end needs not be known. By default always true. */
+  readonly isStored?: (key: number) => boolean;
 }
 
 /** Keys of fingerprints (see projection.ts). */
@@ -60,13 +62,6 @@ interface Removed {
   readonly atSeconds: number;
 }
 
-/** How many reports without a TTL a workload has. */
-interface Lasting {
-  reports: number;
-  /** When the last of them was deleted; 0 before that. */
-  goneAtSeconds: number;
-}
-
 interface View {
   readonly key: ViewKey;
   state: "pending" | "complete" | "absent" | "unreadable";
@@ -76,8 +71,10 @@ interface View {
   readonly blind: Set<string>;
   /** Documents deleted recently. When a CRD is deleted, the API server deletes its objects before it stops serving the resource. */
   readonly removed: Map<string, Removed>;
+  /** How many fingerprints those have. */
+  removedFingerprints: number;
   /** Documents that expired and that the tool has not created again, by workload and part. */
-  readonly expired: Map<string, Removed[]>;
+  readonly expired: Map<string, Set<Removed>>;
   /** How many documents that were read in full report on a part of a workload. */
   readonly parts: Map<string, number>;
 }
@@ -93,9 +90,17 @@ interface Source {
   readonly ended: Map<number, Ended>;
   /** The documents, deleted since, that reported findings when they expired. */
   readonly expired: Map<number, Removed>;
-  /** By workload. */
-  readonly lasting: Map<string, Lasting>;
+  /** How many reports without a TTL a workload has. */
+  readonly lasting: Map<string, number>;
+  /** When the last report without a TTL of a workload was deleted. */
+  readonly endedWorkloads: Map<string, number>;
 }
+
+/**
+ * Most deleted documents of a view, their fingerprints, and ended workloads of a source that are kept; the oldest are
+ * forgotten first. Reports that a tenant creates and deletes all day would otherwise fill the memory.
+ */
+const MAX_REMOVED = 20_000, MAX_REMOVED_FINGERPRINTS = 1_000_000, MAX_ENDED_WORKLOADS = 20_000;
 
 /** How far a tool's clock may be ahead of this process's when it deletes a report. */
 const CLOCK_TOLERANCE_MS = 5_000;
@@ -130,7 +135,7 @@ export class Reporters {
     view.documents.set(key, document);
     this.#countScope(view, document, 1);
     if (before) this.#countScope(view, before, -1);
-    view.removed.delete(key);
+    this.#forgetRemoved(view, key);
     if (blind) view.blind.add(key);
     else view.blind.delete(key);
     const absent = view.state === "absent";
@@ -207,43 +212,70 @@ export class Reporters {
 
   /** Forgets ends and expired reports older than this: their stored findings have been resolved already. */
   forgetBefore({ ended: endedBefore, expired: expiredBefore }: { ended: number; expired: number }): void {
-    for (const { ended, expired, lasting, views } of this.#sources.values()) {
-      for (const [key, { atSeconds }] of ended) if (atSeconds < endedBefore) ended.delete(key);
-      for (const [key, { atSeconds }] of expired) if (atSeconds < expiredBefore) expired.delete(key);
-      for (const [workload, { reports, goneAtSeconds }] of lasting) {
-        if (reports === 0 && goneAtSeconds < expiredBefore) lasting.delete(workload);
+    const { isStored = () => true } = this.#options;
+    for (const { ended, expired, endedWorkloads, views } of this.#sources.values()) {
+      for (const [key, { atSeconds }] of ended) {
+        if (atSeconds < endedBefore || !isStored(key)) ended.delete(key);
       }
-      for (const { removed, expired: waiting } of views.values()) {
-        for (const [key, { document, atSeconds }] of removed) {
+      for (const [key, { atSeconds }] of expired) {
+        if (atSeconds < expiredBefore || !isStored(key)) expired.delete(key);
+      }
+      for (const [workload, atSeconds] of endedWorkloads) {
+        if (atSeconds < expiredBefore) endedWorkloads.delete(workload);
+      }
+      for (const view of views.values()) {
+        for (const [key, { document, atSeconds }] of view.removed) {
           const before = document.scope?.expiresAt === undefined ? endedBefore : expiredBefore;
-          if (atSeconds < before) removed.delete(key);
+          if (atSeconds < before) this.#forgetRemoved(view, key);
         }
-        for (const [part, documents] of waiting) {
-          if (documents.every(({ atSeconds }) => atSeconds < expiredBefore)) waiting.delete(part);
+        for (const [part, documents] of view.expired) {
+          if ([...documents].every(({ atSeconds }) => atSeconds < expiredBefore)) view.expired.delete(part);
         }
       }
     }
   }
 
+  /** Keeps a deleted document, and forgets the oldest ones beyond what is kept. */
+  #keepRemoved(view: View, key: string, removed: Removed): void {
+    view.removed.set(key, removed);
+    view.removedFingerprints += removed.document.fingerprints.length;
+    for (const [oldest, { document }] of view.removed) {
+      if (view.removed.size <= MAX_REMOVED && view.removedFingerprints <= MAX_REMOVED_FINGERPRINTS) return;
+      const part = document.scope && partOf(document.scope);
+      const expired = part === undefined ? undefined : view.expired.get(part);
+      const first = view.removed.get(oldest);
+      if (first) expired?.delete(first);
+      if (part !== undefined && expired?.size === 0) view.expired.delete(part);
+      this.#forgetRemoved(view, oldest);
+    }
+  }
+
+  #forgetRemoved(view: View, key: string): void {
+    const removed = view.removed.get(key);
+    if (!removed) return;
+    view.removed.delete(key);
+    view.removedFingerprints -= removed.document.fingerprints.length;
+  }
+
   /** The state of a finding of an expired report: `ended` if the end of its workload was observed. */
   #expiredReporting(source: Source, { document, atSeconds }: Removed): Reporting {
-    const lasting = document.scope && source.lasting.get(document.scope.workload);
-    return lasting?.reports === 0
-      ? { kind: "ended", atSeconds: Math.max(atSeconds, lasting.goneAtSeconds), reason: "ReportGone" }
-      : { kind: "expired", atSeconds };
+    const endedAt = document.scope && source.endedWorkloads.get(document.scope.workload);
+    return endedAt === undefined
+      ? { kind: "expired", atSeconds }
+      : { kind: "ended", atSeconds: Math.max(atSeconds, endedAt), reason: "ReportGone" };
   }
 
   #countScope(view: View, { scope, blind }: Document, by: 1 | -1): void {
     if (!scope) return;
     if (!blind) addTo(view.parts, partOf(scope), by);
     if (scope.expiresAt !== undefined) return;
-    const { lasting } = this.#source(view.key.source);
-    const before = lasting.get(scope.workload) ?? { reports: 0, goneAtSeconds: 0 };
-    const reports = before.reports + by;
-    lasting.set(scope.workload, {
-      reports,
-      goneAtSeconds: reports === 0 ? this.#options.seconds() : before.goneAtSeconds,
-    });
+    const { lasting, endedWorkloads } = this.#source(view.key.source);
+    const reports = addTo(lasting, scope.workload, by);
+    endedWorkloads.delete(scope.workload);
+    if (reports > 0) return;
+    endedWorkloads.set(scope.workload, this.#options.seconds());
+    const [oldest] = endedWorkloads.keys();
+    if (endedWorkloads.size > MAX_ENDED_WORKLOADS && oldest !== undefined) endedWorkloads.delete(oldest);
   }
 
   /** Marks the findings of a document as expired, not ended: its tool deleted it because of its age. */
@@ -253,7 +285,8 @@ export class Reporters {
     const { ended, expired } = this.#source(view.key.source);
     for (const key of fingerprints) if (ended.delete(key)) expired.set(key, removed);
     const part = partOf(scope);
-    view.expired.set(part, [...view.expired.get(part) ?? [], removed]);
+    const documents = view.expired.get(part) ?? new Set();
+    view.expired.set(part, documents.add(removed));
   }
 
   /** Called when there is a report on the workload's part again: findings that it lacks have ended. */
@@ -312,9 +345,9 @@ export class Reporters {
     });
     if (view.state === "absent") return;
     const removed = { document, atSeconds: this.#options.seconds() };
-    view.removed.set(key, removed);
     const expiresAt = document.scope?.expiresAt ?? Infinity;
     if (this.#options.now() >= expiresAt - CLOCK_TOLERANCE_MS) this.#expire(view, removed);
+    this.#keepRemoved(view, key, removed);
   }
 
   /** Restores documents that were deleted just before their resource was uninstalled: their tool did not end them. */
@@ -330,6 +363,7 @@ export class Reporters {
       }
     }
     view.removed.clear();
+    view.removedFingerprints = 0;
     view.expired.clear();
   }
 
@@ -348,7 +382,7 @@ export class Reporters {
       if (reporters > 0) {
         source.ended.delete(key);
         source.expired.delete(key);
-      } else if (!source.absent.has(key)) {
+      } else if (!source.absent.has(key) && (this.#options.isStored?.(key) ?? true)) {
         // A finding that is still reported by a resource that is no longer served has not ended.
         source.ended.set(key, ended);
       }
@@ -365,6 +399,7 @@ export class Reporters {
         ended: new Map(),
         expired: new Map(),
         lasting: new Map(),
+        endedWorkloads: new Map(),
       };
       this.#sources.set(name, source);
     }
@@ -383,6 +418,7 @@ export class Reporters {
         documents: new Map(),
         blind: new Set(),
         removed: new Map(),
+        removedFingerprints: 0,
         expired: new Map(),
         parts: new Map(),
       };
@@ -405,8 +441,8 @@ function partOf({ workload, part }: ReportScope): string {
 }
 
 /** True if the workload had reports without a TTL in this term, and the last of them was deleted. */
-function hasEnded({ lasting }: Source, workload: string): boolean {
-  return lasting.get(workload)?.reports === 0;
+function hasEnded({ endedWorkloads }: Source, workload: string): boolean {
+  return endedWorkloads.has(workload);
 }
 
 /** True if a document that was not read in full may report findings of that namespace. */

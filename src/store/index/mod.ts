@@ -119,6 +119,11 @@ export class ObservationIndex implements StoredIndex {
     return slot === NONE ? undefined : this.#rows.row(slot);
   }
 
+  /** True if an Observation of that fingerprint is stored; see `fingerprintKey`. */
+  hasKey(key: number): boolean {
+    return this.#rows.hasKey(key);
+  }
+
   uidOf(namespace: string, name: string): string | undefined {
     const slot = this.#rows.find(namespace, name);
     return slot === NONE ? undefined : this.#rows.uid(slot);

@@ -323,6 +323,10 @@ export class Rows {
     );
   }
 
+  hasKey(key: number): boolean {
+    return this.#heads.has(key);
+  }
+
   hasUid(slot: number, uid: string): boolean {
     const words = uidWords(uid);
     return words?.every((word, index) => this.#columns.uid[slot * 4 + index] === word) ?? false;
