@@ -95,7 +95,7 @@ export function createKubeClient(connection: Connection, options: KubeClientOpti
 
     page: (type, options = {}) =>
       measured(type, "list", () =>
-        readPage(listBytes(wire, type, options), {
+        readPage(listBytes(wire, type, { ...options, isReadAtOnce: true }), {
           doing: `list ${named(type, options.namespace)}`,
           maxBytes: Math.min(options.maxBytes ?? Infinity, wire.maxBodyBytes),
         })),
@@ -210,9 +210,16 @@ async function list<T extends KubeObject>(
   return { metadata: answer.metadata as KubeList["metadata"], items };
 }
 
-/** The deadline bounds the wait for each piece, not the time that the caller takes for it. */
-async function* listBytes(wire: Wire, type: ResourceType, options: ListOptions): AsyncGenerator<Uint8Array> {
-  const { signal, namespace } = options;
+/**
+ * The deadline bounds the wait for each piece, not the time that the caller takes for it; where the caller reads all at once,
+ * the whole answer: one that comes byte by byte would be read for ever.
+ */
+async function* listBytes(
+  wire: Wire,
+  type: ResourceType,
+  options: ListOptions & { readonly isReadAtOnce?: true },
+): AsyncGenerator<Uint8Array> {
+  const { signal, namespace, isReadAtOnce } = options;
   const doing = `list ${named(type, namespace)}`;
   const path = resourcePath(type, { namespace });
   using exchange = await open(wire, { method: "GET", path, query: listQuery(options), signal, doing });
@@ -220,9 +227,9 @@ async function* listBytes(wire: Wire, type: ResourceType, options: ListOptions):
   try {
     if (body === null) return;
     for await (const bytes of chunksOf(body)) {
-      limit.clear();
+      if (!isReadAtOnce) limit.clear();
       yield bytes;
-      limit.restart();
+      if (!isReadAtOnce) limit.restart();
     }
   } catch (error) {
     throw exchange.failure(error);

@@ -33,6 +33,22 @@ function clientOf(server: { url: string }, options: KubeClientOptions = {}) {
   return createKubeClient(fixedConnection({ server: server.url }), options);
 }
 
+Deno.test("page() gives up an answer that comes byte by byte when its deadline is over", async () => {
+  const stream = watchStream();
+  await using server = apiServer(() => stream.response);
+  using api = clientOf(server, { requestDeadlineMs: 100 });
+  const trickle = setInterval(() => stream.raw(" "), 10);
+  const stop = new AbortController();
+  const end = setTimeout(() => stop.abort(new Error("it was still read")), 3_000);
+  try {
+    const error = await assertRejects(() => api.page(PODS, { signal: stop.signal }), NetworkError);
+    assertEquals(error.fault, "timeout");
+  } finally {
+    clearInterval(trickle);
+    clearTimeout(end);
+  }
+});
+
 Deno.test("KubeClient builds the path, query and body of each kind of request", async () => {
   await using server = apiServer(({ query }) =>
     Response.json(query.has("limit") ? { metadata: { resourceVersion: "1" }, items: null } : POD)
