@@ -120,7 +120,8 @@ export function backoff(options: BackoffOptions = {}): Backoff {
       const waitMs = random() * Math.min(boundMs, maxMs);
       boundMs = Math.min(boundMs * 2, maxMs);
       // Jitter is added to the server's Retry-After, so that clients with the same one do not return at the same time.
-      return Math.min(Math.max(retryAfterMs, 0), maxRetryAfterMs) + waitMs;
+      // A text instead of a number of seconds is NaN here: such a wait would be none.
+      return (retryAfterMs > 0 ? Math.min(retryAfterMs, maxRetryAfterMs) : 0) + waitMs;
     },
     reset() {
       boundMs = initialMs;

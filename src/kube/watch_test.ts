@@ -145,6 +145,18 @@ Deno.test("watch() honours the Retry-After of a list and of an ERROR frame", asy
   assertEquals((await observe(server, isApply("a"), { backoff: waits })).waits, [2_000, 3_000]);
 });
 
+Deno.test("watch() waits as ever where the Retry-After of an ERROR frame is no number", async () => {
+  const refused = ["soon", {}, null, -5].map((retryAfterSeconds) => (stream: ScriptedWatch) =>
+    stream.send("ERROR", { code: 429, details: { retryAfterSeconds } })
+  );
+  const { answer } = script([() => listed("1", [])], [
+    ...refused,
+    (stream) => stream.send("ADDED", object("a", "2")),
+  ]);
+  await using server = apiServer(answer);
+  assertEquals((await observe(server, isApply("a"))).waits, [250, 500, 1_000, 2_000]);
+});
+
 Deno.test("watch() resumes from its resourceVersion after a broken connection, and reports synced again", async () => {
   const { asked, answer } = script([() => listed("5", []), () => listed("6", [])], [
     (stream) => {
