@@ -85,6 +85,14 @@ const ACCEPT_POLL_MS = 50;
 /** A new connection counts as idle only after so long without a byte, so that a probe's is not the first to be closed. */
 const FRESH_MS = 1_000;
 
+/**
+ * Where more connections than this ask more often than this, each answer ends its connection: the runtime reads all that ask
+ * again before it accepts a new one, so that 400 clients without a token kept a probe waiting for 3 s.
+ */
+const CROWD_CONNECTIONS = 128, CROWD_REQUESTS_PER_SECOND = 500;
+/** Requests are counted for so long. */
+const CROWD_MS = 100;
+
 /** The one kind of answer that is written while it is made. */
 const EVENT_STREAM = "text/event-stream";
 
@@ -427,6 +435,10 @@ class Connections {
   readonly #open = new Map<string, Connection>();
   #accepted = 0;
   #closing = false;
+  /** Requests since `#countedFrom`. */
+  #requests = 0;
+  #countedFrom = performance.now();
+  #isCrowded = false;
 
   constructor(options: ConnectionsOptions) {
     this.#options = options;
@@ -476,7 +488,7 @@ class Connections {
       this.#close(connection);
       return false;
     }
-    if (this.#closing) response.setHeader("connection", "close");
+    if (this.#closing || this.#crowded()) response.setHeader("connection", "close");
     const state: State = { phase: "request", since: performance.now(), response, endedAt: 0 };
     connection.state = state;
     response.once("close", () => {
@@ -485,6 +497,19 @@ class Connections {
       if (this.#closing) connection.socket.end();
     });
     return true;
+  }
+
+  /** Counts a request; true where there is a crowd. */
+  #crowded(): boolean {
+    this.#requests++;
+    const now = performance.now();
+    const ms = now - this.#countedFrom;
+    if (ms < CROWD_MS) return this.#isCrowded;
+    this.#isCrowded = this.#open.size > CROWD_CONNECTIONS &&
+      this.#requests * 1_000 / ms > CROWD_REQUESTS_PER_SECOND;
+    this.#requests = 0;
+    this.#countedFrom = now;
+    return this.#isCrowded;
   }
 
   /** Closes connections whose client does not take its answer, or does not end its handshake. */

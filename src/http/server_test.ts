@@ -256,6 +256,33 @@ Deno.test("listen() closes the oldest unfinished head before a connection that h
   assert((await probe.read()).includes("hello"));
 });
 
+Deno.test("listen() ends connections with their answers where many ask often, and few or rare ones not", async () => {
+  await using server = await serveTest({
+    maxConnections: 1_000,
+    limits: { ...SHORT, headMs: 60_000, idleMs: 60_000 },
+  });
+  using few = await Raw.connect(server.listener);
+  const ask = async (raw: Raw) => {
+    await raw.write(HEAD);
+    return await raw.read();
+  };
+  for (let round = 0; round < 1_000; round++) assert(!(await ask(few)).includes("close"));
+  const crowd = await Promise.all(Array.from({ length: 200 }, () => Raw.connect(server.listener)));
+  let isEnded = false;
+  await Promise.all(crowd.map(async (raw) => {
+    for (let round = 0; round < 50 && !isEnded; round++) {
+      isEnded ||= (await ask(raw)).toLowerCase().includes("connection: close");
+    }
+  }));
+  assert(isEnded);
+  for (const raw of crowd) raw[Symbol.dispose]();
+  await eventually("the crowd to be gone", async () => await server.connections() <= 1);
+  await eventually("a connection that stays open", async () => {
+    using raw = await Raw.connect(server.listener);
+    return !(await ask(raw)).toLowerCase().includes("connection: close");
+  });
+});
+
 Deno.test("listen() closes a connection whose client pipelines, and starts none of its further requests", async () => {
   await using server = await serveTest();
   using raw = await Raw.connect(server.listener, "GET /hang HTTP/1.1\r\nhost: a\r\n\r\n".repeat(20));
