@@ -1,6 +1,6 @@
 /** Trivy Operator's reports: vulnerabilities, failed checks, exposed secrets. */
 import type { Drawn, DrawnEvent, DrawnNote, Origin } from "../../model/event.ts";
-import { reportedWorkload, workloadKey } from "../../model/identity.ts";
+import { MAX_IDENTITY_TEXT, reportedWorkload, workloadKey } from "../../model/identity.ts";
 import {
   at,
   firstText,
@@ -388,7 +388,7 @@ function readVulnerability(
   };
   const fixedVersion = textAt(item, "fixedVersion");
   const title = textAt(item, "title");
-  const target = textAt(item, "target");
+  const target = targetOf(item);
   const file = firstText(found.path, lastingTarget(item, repositories));
   const what = [
     found.package || "an unnamed package",
@@ -430,6 +430,11 @@ function lastingPurl(purl: string): string {
   return subpath < 0 ? purl.slice(0, query) : purl.slice(0, query) + purl.slice(subpath);
 }
 
+/** The target, as far as it is hashed. */
+function targetOf(item: JsonObject): string {
+  return textAt(item, "target").slice(0, MAX_IDENTITY_TEXT);
+}
+
 /** `(debian 12.11)`, `(amazon 2 (Karoo))` and the like, which follow the image's name. */
 const SYSTEM = /\([a-z][\w .-]{0,40} [\w.+-]{1,40}(?: \([^()]{1,40}\))?\)$/;
 
@@ -438,7 +443,7 @@ const SYSTEM = /\([a-z][\w .-]{0,40} [\w.+-]{1,40}(?: \([^()]{1,40}\))?\)$/;
  * name and tag: the container identifies the image already, and the tag changes.
  */
 function lastingTarget(item: JsonObject, repositories: readonly string[]): string {
-  const target = textAt(item, "target");
+  const target = targetOf(item);
   if (textAt(item, "class") === "os-pkgs" || SYSTEM.test(target)) return "";
   const isImage = repositories.some((name) =>
     target.startsWith(name) && /^($|[:@ ])/.test(target.slice(name.length))
@@ -448,7 +453,7 @@ function lastingTarget(item: JsonObject, repositories: readonly string[]): strin
 
 /** The key by which secrets of one rule in one file become one finding with a count: they differ only in line and match. */
 function secretKey(item: JsonObject): string {
-  return JSON.stringify([ruleOfSecret(item), textAt(item, "target"), textAt(item, "severity")]);
+  return JSON.stringify([ruleOfSecret(item), targetOf(item), textAt(item, "severity")]);
 }
 
 function ruleOfSecret(item: JsonObject): string {
@@ -466,7 +471,7 @@ function readSecret(
   const rule = ruleOfSecret(item);
   if (rule === "") return missing("ruleID", "expected a ruleID");
   const title = textAt(item, "title");
-  const path = textAt(item, "target");
+  const path = targetOf(item);
   return {
     severity: text(at(item, "severity")) || null,
     message: [
