@@ -15,6 +15,7 @@ import {
   readBody,
   Refusal,
   requestIdOf,
+  type Room,
   type Seat,
   signatureCheck,
   tooManyRequests,
@@ -214,27 +215,32 @@ export function createWebhookHandler(options: WebhookOptions) {
     const { metrics } = options;
     const labels = { endpoint: metrics.endpointLabel(post.feed.path) };
     let seat: Seat | undefined;
+    let isWaiting = false;
     let response: Response | undefined;
     try {
       if (c.req.method !== "POST") {
         throw new Refusal(405, "Cannot take this request: use POST", { allow: "POST" });
       }
       const sender = checkSender(c, { ...client, post, token: found.token, options });
-      seat = rooms.enter(roomOf(post), sender.address);
-      if (!seat) {
+      const sitIn = (room: Room): Seat => {
+        seat?.leave();
+        seat = rooms.enter(room, sender.address);
+        if (seat) return seat;
         throw new Refusal(503, "Cannot take this request: too many are waiting, come again", {
           "retry-after": "1",
         });
-      }
+      };
+      sitIn(authOf(post).type === "hmac" ? UNPROVEN_ROOM : roomOf(post));
+      isWaiting = true;
       metrics.webhookQueueUsage.inc(labels, 1);
-      response = await takeBody(c, { ...sender, post, options, seat });
+      response = await takeBody(c, { ...sender, post, options, sitIn });
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       metrics.webhookDropped.inc(labels);
       sayRefused(c, { refusal: error, path: post.feed.path, peer: client.peer });
       response = problem(c, error);
     } finally {
-      if (seat) metrics.webhookQueueUsage.inc(labels, -1);
+      if (isWaiting) metrics.webhookQueueUsage.inc(labels, -1);
       seat?.leave();
       metrics.webhookRequests.inc({ ...labels, status: response?.status ?? INTERNAL_ERROR });
     }
@@ -313,17 +319,19 @@ function authOf({ feed: { auth = DEFAULT_AUTH } }: Post): FeedAuth {
 }
 
 interface Taking extends Admitted {
-  readonly seat: Seat;
+  /** Leaves the room before. Throws where this one is full. */
+  readonly sitIn: (room: Room) => Seat;
   readonly post: Post;
   readonly options: WebhookOptions;
 }
 
 async function takeBody(c: Context, taking: Taking): Promise<Response> {
-  const { post, address, options, seat } = taking;
+  const { post, address, options, sitIn } = taking;
   const { posts, bodies: { room }, slices } = options;
   const correlationId = requestIdOf(c);
   using deadline = deadlineOf(options.signal, post.ackTimeoutMs);
   using body = await readProvenBody(c, taking);
+  const seat = sitIn(roomOf(post));
   using text = await findParts(body.bytes, taking);
   const bodyErrors = payloadErrorsOf(text);
   for (const error of bodyErrors) {
@@ -578,10 +586,13 @@ export class PostFeeds {
   }
 }
 
+/** Requests that only their body proves, until it does: they keep no others out of the rooms. */
+const UNPROVEN_ROOM: Room = { name: "unproven", size: SHARED_WAITING };
+
 /** The waiting room of a feed: that of its source, else the one that all other sources share. */
 function roomOf(
   { source, feed: { waiting } }: Post,
-): { readonly name: string; readonly size: number } {
+): Room {
   return waiting === undefined ? { name: "", size: SHARED_WAITING } : { name: source.name, size: waiting };
 }
 

@@ -420,6 +420,25 @@ Deno.test("createHttpApp() holds no more requests than its buffer, and of one se
   assertEquals((await Promise.all(held)).map(({ status }) => status), [200, 200, 200, 200]);
 });
 
+Deno.test("createHttpApp() lets no bodies that nothing proves yet fill the room of other endpoints", async () => {
+  const { app, post, posts } = setup();
+  posts.set([
+    postedSource("signed", { auth: { type: "hmac", secretRef: HOOK, secret: () => "key" } }),
+    postedSource("other", { auth: { type: "bearer", secretRef: HOOK, secret: () => "secret" } }),
+  ]);
+  const ends: (() => void)[] = [];
+  const unsigned = Array.from({ length: 200 }, (_, index) => {
+    const body = new ReadableStream({ start: (controller) => void ends.push(() => controller.close()) });
+    const peer = `10.0.0.${index % 4}`;
+    return app.request("/signed/webhook", { method: "POST", body, duplex: "half" } as RequestInit, { peer });
+  });
+  const headers = { authorization: "Bearer secret" };
+  const answer = await post("{}", { path: "/other/webhook", headers, peer: "10.0.0.9" });
+  for (const end of ends) end();
+  assertEquals(new Set((await Promise.all(unsigned)).map(({ status }) => status)), new Set([401, 503]));
+  assertEquals(answer.status, 200);
+});
+
 Deno.test("createHttpApp() holds the parts of few bodies at a time, of one sender half as many, and any number of small ones", async () => {
   const { promise, resolve } = Promise.withResolvers<IntakeResult>();
   const { post } = setup({ take: () => promise, feed: { waiting: 600 }, maxBytes: 100_000 });
