@@ -40,7 +40,7 @@ export interface ReportersOptions {
   readonly now: () => number;
   /** The event types a view may report; undefined: any. */
   readonly eventTypesOf?: (view: ViewKey) => readonly string[] | undefined;
-  /** False for the key of a fingerprint of which nothing is stored: its end needs not be known. By default always true. */
+  /** False for the key of a fingerprint of which nothing is stored: who reports it needs not be known. By default always true. */
   readonly isStored?: (key: number) => boolean;
 }
 
@@ -128,7 +128,7 @@ export class Reporters {
     const view = this.#view(of);
     const before = view.documents.get(key);
     const scope = said ?? before?.scope;
-    const named = fingerprints.map(fingerprintKey);
+    const named = fingerprints.map(fingerprintKey).filter((fingerprint) => this.#isStored(fingerprint));
     const now = Float64Array.from(new Set(readable || !before ? named : [...before.fingerprints, ...named]));
     const blind = !readable && (before?.blind ?? true);
     const document = { fingerprints: now, round: view.round, blind, scope };
@@ -212,13 +212,12 @@ export class Reporters {
 
   /** Forgets ends and expired reports older than this: their stored findings have been resolved already. */
   forgetBefore({ ended: endedBefore, expired: expiredBefore }: { ended: number; expired: number }): void {
-    const { isStored = () => true } = this.#options;
     for (const { ended, expired, endedWorkloads, views } of this.#sources.values()) {
       for (const [key, { atSeconds }] of ended) {
-        if (atSeconds < endedBefore || !isStored(key)) ended.delete(key);
+        if (atSeconds < endedBefore || !this.#isStored(key)) ended.delete(key);
       }
       for (const [key, { atSeconds }] of expired) {
-        if (atSeconds < expiredBefore || !isStored(key)) expired.delete(key);
+        if (atSeconds < expiredBefore || !this.#isStored(key)) expired.delete(key);
       }
       for (const [workload, atSeconds] of endedWorkloads) {
         if (atSeconds < expiredBefore) endedWorkloads.delete(workload);
@@ -233,6 +232,14 @@ export class Reporters {
         }
       }
     }
+  }
+
+  /**
+   * What is filtered, or has no room in the storage budget, is not stored, and may be far more than what is. It is reported
+   * again when it is: by the evaluation that stores it.
+   */
+  #isStored(key: number): boolean {
+    return this.#options.isStored?.(key) ?? true;
   }
 
   /** Keeps a deleted document, and forgets the oldest ones beyond what is kept. */
@@ -382,7 +389,7 @@ export class Reporters {
       if (reporters > 0) {
         source.ended.delete(key);
         source.expired.delete(key);
-      } else if (!source.absent.has(key) && (this.#options.isStored?.(key) ?? true)) {
+      } else if (!source.absent.has(key) && this.#isStored(key)) {
         // A finding that is still reported by a resource that is no longer served has not ended.
         source.ended.set(key, ended);
       }

@@ -40,7 +40,7 @@ Deno.test("Reporters forget the oldest of very many deleted reports and ended wo
   assertEquals(kinds, ["ended", "absent", "absent"]);
 });
 
-Deno.test("Reporters keep no ends of findings that are not stored, also not once they are deleted", () => {
+Deno.test("Reporters keep who reports a finding, and its end, while it is stored", () => {
   const stored = new Set([fingerprintKey(fingerprintOf(1)), fingerprintKey(fingerprintOf(2))]);
   const reporters = new Reporters({ seconds: () => 0, now: () => 0, isStored: (key) => stored.has(key) });
   reporters.begin(VIEW);
@@ -48,7 +48,15 @@ Deno.test("Reporters keep no ends of findings that are not stored, also not once
   for (let id = 0; id < 3; id++) churn(reporters, id);
   const kinds = () => [0, 1, 2].map((id) => reporters.reporting(finding(id)).kind);
   assertEquals(kinds(), ["unseen", "ended", "ended"]);
+  const report = { key: "shop/web", fingerprints: [0, 1].map(fingerprintOf), readable: true };
+  reporters.report(VIEW, report);
+  assertEquals(kinds(), ["unseen", "reported", "ended"]);
+  stored.add(fingerprintKey(fingerprintOf(0)));
+  reporters.report(VIEW, report);
+  assertEquals(kinds(), ["reported", "reported", "ended"]);
+  reporters.gone(VIEW, report.key);
+  assertEquals(kinds(), ["ended", "ended", "ended"]);
   stored.delete(fingerprintKey(fingerprintOf(2)));
   reporters.forgetBefore({ ended: 0, expired: 0 });
-  assertEquals(kinds(), ["unseen", "ended", "unseen"]);
+  assertEquals(kinds(), ["ended", "ended", "unseen"]);
 });
