@@ -14,7 +14,7 @@ import {
   texts,
   withoutEmpty,
 } from "../../model/json.ts";
-import type { Resource } from "../../model/observation.ts";
+import { LIMITS, type Resource } from "../../model/observation.ts";
 import type { PayloadErrorReason } from "../../model/outcome.ts";
 import { parseTime } from "../../model/time.ts";
 import { formatReceived } from "../../text/problem.ts";
@@ -502,7 +502,7 @@ function readCheck(
   const id = textAt(item, "checkID");
   const title = textAt(item, "title");
   const reported = texts(at(item, "messages"));
-  const messages = reported.map((message) => toldOf(message, owners));
+  const messages = shownOf(reported, owners);
   const check = firstText(canonicalCheckId(id), title);
   if (check === "" && messages.length === 0) {
     return missing("checkID", "expected a checkID, a title or messages");
@@ -529,6 +529,19 @@ function readCheck(
       messages: reported.map((message) => lastingWords(message, owners)).toSorted(),
     }),
   };
+}
+
+/** The messages that are shown: those that fit into details, and one more, which marks the details as truncated. */
+function shownOf(messages: readonly string[], owners: Succession): string[] {
+  const shown: string[] = [];
+  let room: number = LIMITS.detailsBytes;
+  for (const message of messages) {
+    const told = toldOf(message, owners);
+    shown.push(told);
+    room -= told.length;
+    if (room < 0) break;
+  }
+  return shown;
 }
 
 interface CheckId {

@@ -278,3 +278,14 @@ Deno.test("trivy reads when the operator deletes a report, and of what workload 
   }
   assertEquals(scope({}, "StatefulSet", "db")?.workload, "shop/statefulset/db");
 });
+
+Deno.test("trivy shows as many of a check's messages as fit into details and one more, and all of them identify it", () => {
+  const messages = Array.from({ length: 1_000 }, (_, index) => `${"x".repeat(96)} ${index}`);
+  const check = { checkID: "KSV001", success: false, severity: "HIGH", messages };
+  const body = report({ kind: "ConfigAuditReport", owner: "web" }, { checks: [check] });
+  const shown = onlyEvent(body).details?.["messages"];
+  assert(Array.isArray(shown) && shown.length > 80 && shown.length < 90, "8 KiB of them");
+  assertEquals(shown.join("").length > 8_192, true, "details say that they are truncated");
+  const identity = identityOf(body)["messages"];
+  assertEquals(Array.isArray(identity) && identity.length, 1_000);
+});
