@@ -1,7 +1,27 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { ByteBudget, createWaitingRooms, readBody, Refusal, type Seat } from "./request.ts";
+import {
+  addressSet,
+  ByteBudget,
+  clientAddress,
+  createWaitingRooms,
+  readBody,
+  Refusal,
+  type Seat,
+} from "./request.ts";
 
 const ROOM = { name: "falco", size: 10 };
+
+Deno.test("clientAddress() reads the last 32 addresses that were forwarded, however many there are", () => {
+  const trusted = addressSet(["10.0.0.0/8"]);
+  const behind = (proxies: number) =>
+    clientAddress("10.0.0.1", ["203.0.113.7", ...Array(proxies).fill("10.0.0.2")].join(", "), trusted);
+  assertEquals([behind(0), behind(31), behind(32), behind(1_500)], [
+    "203.0.113.7",
+    "203.0.113.7",
+    "10.0.0.1",
+    "10.0.0.1",
+  ]);
+});
 
 Deno.test("a room takes as many requests as its size, and the other rooms go on", () => {
   const rooms = createWaitingRooms();
