@@ -303,6 +303,9 @@ async function* listPages<T extends KubeObject>(
     run.options.onPage?.({ read, remaining: list.metadata.remainingItemCount });
     next = list.metadata.continue || undefined;
     resourceVersion = list.metadata.resourceVersion ?? "";
+    // A server whose lists do not end would be asked thousands of times a second.
+    if (next !== undefined && list.items.length === 0) await elapsed(run.backoff.next(), run.options);
+    if (run.options.signal.aborted) return "";
   } while (next !== undefined);
   return resourceVersion;
 }

@@ -95,6 +95,15 @@ Deno.test("watch() relists after 410, as an answer or as a frame, and resumes fr
   assertEquals(asked, ["list", "watch 5", "list", "watch 20", "list", "watch 30"]);
 });
 
+Deno.test("watch() waits between pages that hold nothing, which an API server may send without end", async () => {
+  const empty = () => listed("4", [], "more");
+  const { answer } = script([empty, empty, empty, () => listed("5", [object("a", "1")])], []);
+  await using server = apiServer(answer);
+  const { told, waits } = await observe(server, (event) => event.type === "synced");
+  assertEquals(told, ["init", "apply a", "synced 5"]);
+  assertEquals(waits, [250, 500, 1_000]);
+});
+
 Deno.test("watch() starts the list over when its continue token expires", async () => {
   const { asked, answer } = script([
     () => listed("5", [object("a", "1")], "more"),
