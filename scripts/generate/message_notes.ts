@@ -390,6 +390,11 @@ export const ERROR_NOTES: Readonly<Record<string, Note>> = {
     "`export --folder` cannot write there: no such folder, no right, no space, or in a Pod another folder than the image's",
     "do what the error says; in a Pod, mount a volume at the folder that the message names",
   ],
+  // Requests to the API server
+  'Cannot make a path of "…": nothing has this name': [
+    "a name or namespace is `.` or `..`, which would address something else",
+    "correct the name; no object can have it",
+  ],
   // Exceptions
   'Cannot accept "…": …': [
     "the Observation is not there, is an occurrence, or has neither rule nor resource",

@@ -208,9 +208,7 @@ export function hasStatus(error: unknown, status: number): error is ApiError {
 
 /** `/api/v1` or `/apis/<group>/<version>`. */
 export function groupPath({ group, version }: Pick<ResourceType, "group" | "version">): string {
-  return group === ""
-    ? `/api/${encodeURIComponent(version)}`
-    : `/apis/${encodeURIComponent(group)}/${encodeURIComponent(version)}`;
+  return group === "" ? `/api/${segment(version)}` : `/apis/${segment(group)}/${segment(version)}`;
 }
 
 /** Path of a collection, or of one object and subresource in it. No namespace: all of them, or cluster scope. */
@@ -219,11 +217,19 @@ export function resourcePath(
   at: { readonly namespace?: string | undefined; readonly name?: string; readonly subresource?: string } = {},
 ): string {
   const parts = [groupPath(type)];
-  if (type.namespaced && at.namespace) parts.push("namespaces", encodeURIComponent(at.namespace));
-  parts.push(encodeURIComponent(type.plural));
-  if (at.name !== undefined) parts.push(encodeURIComponent(at.name));
-  if (at.subresource) parts.push(encodeURIComponent(at.subresource));
+  if (type.namespaced && at.namespace) parts.push("namespaces", segment(at.namespace));
+  parts.push(segment(type.plural));
+  if (at.name !== undefined) parts.push(segment(at.name));
+  if (at.subresource) parts.push(segment(at.subresource));
   return parts.join("/");
+}
+
+/** A segment of a path. Throws for `.` and `..`, which a URL leaves out with the segment before: another path would be asked. */
+function segment(word: string): string {
+  if (word === "." || word === "..") {
+    throw new Error(`Cannot make a path of "${word}": nothing has this name`);
+  }
+  return encodeURIComponent(word);
 }
 
 /** `vulnerabilityreports.aquasecurity.github.io`, `pods`. */

@@ -1,5 +1,5 @@
-import { cached, inClusterConnection, NetworkError, readLines, readText } from "./api.ts";
-import { assertEquals, assertRejects } from "@std/assert";
+import { cached, inClusterConnection, NetworkError, readLines, readText, resourcePath } from "./api.ts";
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 
 function chunks(...parts: (string | Uint8Array)[]): ReadableStream<Uint8Array<ArrayBuffer>> {
   const encoder = new TextEncoder();
@@ -181,4 +181,12 @@ Deno.test("cached() reads once for concurrent calls", async () => {
   const read = () => Promise.resolve(++reads);
   const get = cached({ clock: ticking(), maxAgeMs: 10, freshAgeMs: 1, read });
   assertEquals(await Promise.all([get(), get({ fresh: true }), get()]), [1, 1, 1]);
+});
+
+Deno.test("resourcePath() escapes each word, and refuses those that a URL would leave out", () => {
+  const type = { group: "", version: "v1", plural: "pods", kind: "Pod", namespaced: true };
+  assertEquals(resourcePath(type, { namespace: "a/b", name: "..c" }), "/api/v1/namespaces/a%2Fb/pods/..c");
+  for (const at of [{ namespace: ".." }, { name: ".." }, { name: "." }, { name: "a", subresource: ".." }]) {
+    assertThrows(() => resourcePath(type, at), Error, "nothing has this name");
+  }
 });
