@@ -212,8 +212,7 @@ export function createWebhookHandler(options: WebhookOptions) {
     const found = options.posts.find(c.req.path);
     if (!found) return undefined;
     const { post } = found;
-    const { metrics } = options;
-    const labels = { endpoint: metrics.endpointLabel(post.feed.path) };
+    const labels = { endpoint: options.metrics.endpointLabel(post.feed.path) };
     let seat: Seat | undefined;
     let isWaiting = false;
     let response: Response | undefined;
@@ -226,23 +225,22 @@ export function createWebhookHandler(options: WebhookOptions) {
         seat?.leave();
         seat = rooms.enter(room, sender.address);
         if (seat) return seat;
-        throw new Refusal(503, "Cannot take this request: too many are waiting, come again", {
-          "retry-after": "1",
-        });
+        const why = "Cannot take this request: too many are waiting, come again";
+        throw new Refusal(503, why, { "retry-after": "1" });
       };
       sitIn(authOf(post).type === "hmac" ? UNPROVEN_ROOM : roomOf(post));
       isWaiting = true;
-      metrics.webhookQueueUsage.inc(labels, 1);
+      options.metrics.webhookQueueUsage.inc(labels, 1);
       response = await takeBody(c, { ...sender, post, options, sitIn });
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      metrics.webhookDropped.inc(labels);
+      options.metrics.webhookDropped.inc(labels);
       sayRefused(c, { refusal: error, path: post.feed.path, peer: client.peer });
       response = problem(c, error);
     } finally {
-      if (isWaiting) metrics.webhookQueueUsage.inc(labels, -1);
+      if (isWaiting) options.metrics.webhookQueueUsage.inc(labels, -1);
       seat?.leave();
-      metrics.webhookRequests.inc({ ...labels, status: response?.status ?? INTERNAL_ERROR });
+      options.metrics.webhookRequests.inc({ ...labels, status: response?.status ?? INTERNAL_ERROR });
     }
     return response;
   };
@@ -481,16 +479,13 @@ function answer(
     return problem(c, new Refusal(413, why), { ...counts, ...shown });
   }
   if (received === 0 && errors.length > 0) {
-    const why = `Cannot read the body: ${errors[0]?.path ? `at ${errors[0].path}: ` : ""}${
-      errors[0]?.message
-    }`;
+    const { path = "", message = "" } = errors[0] ?? {};
+    const why = `Cannot read the body: ${path === "" ? "" : `at ${path}: `}${message}`;
     return problem(c, new Refusal(errors.some(isTooMuch) ? 413 : 400, why), shown);
   }
   if (received > 0 && failed === received) {
-    return problem(c, new Refusal(422, "Cannot store these events: the API server will never take them"), {
-      ...counts,
-      ...shown,
-    });
+    const why = "Cannot store these events: the API server will never take them";
+    return problem(c, new Refusal(422, why), { ...counts, ...shown });
   }
   return c.json({ status: "ok", ...counts, requestId: requestIdOf(c), ...shown });
 }
@@ -564,8 +559,10 @@ export class PostFeeds {
 
   /** The longest of all deadlines. A door has that of its source or the default one, so that later ones are none longer. */
   get longestAckTimeoutMs(): number {
-    const ownMs = [...this.#byPath.values()].map((post) => post.ackTimeoutMs);
-    return Math.max(this.#options.ackTimeoutMs, ...ownMs);
+    return Math.max(
+      this.#options.ackTimeoutMs,
+      ...[...this.#byPath.values()].map((post) => post.ackTimeoutMs),
+    );
   }
 
   /** Resolves once every event of the payload's parts has its outcome. */
@@ -574,9 +571,8 @@ export class PostFeeds {
     parts: PayloadParts,
     context: Pick<TakeContext, "signal" | "correlationId" | "onOnlyNamespace">,
   ): Promise<IntakeResult> {
-    const { intake, noteEvents } = this.#options;
-    const result = await intake.take(source, parts, { feed, ...context });
-    if (result.received > 0 && feed.ingester) noteEvents(feed.ingester.id, result.received);
+    const result = await this.#options.intake.take(source, parts, { feed, ...context });
+    if (result.received > 0 && feed.ingester) this.#options.noteEvents(feed.ingester.id, result.received);
     return result;
   }
 
@@ -590,15 +586,12 @@ export class PostFeeds {
 const UNPROVEN_ROOM: Room = { name: "unproven", size: SHARED_WAITING };
 
 /** The waiting room of a feed: that of its source, else the one that all other sources share. */
-function roomOf(
-  { source, feed: { waiting } }: Post,
-): Room {
+function roomOf({ source, feed: { waiting } }: Post): Room {
   return waiting === undefined ? { name: "", size: SHARED_WAITING } : { name: source.name, size: waiting };
 }
 
 /** A segment with its percent-escapes decoded; unchanged if they are invalid. */
 function decoded(segment: string): string {
-  if (!segment.includes("%")) return segment;
   try {
     return decodeURIComponent(segment);
   } catch {

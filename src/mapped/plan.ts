@@ -10,7 +10,7 @@ import {
   type TrustContext,
   type TrustRefusal,
 } from "./trust.ts";
-import { runSteps } from "../pipeline/limits.ts";
+import { runSteps } from "../model/turns.ts";
 import type { Source } from "../sources/source.ts";
 import { activate, type ActivateContext, type Good } from "./activate.ts";
 import { type CompiledIngester, compileMapped, type CompileResult } from "./compile.ts";

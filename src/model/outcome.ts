@@ -2,6 +2,7 @@
  * The closed lists of outcomes and reasons. Every event ends as exactly one `Outcome`;
  * the words are label values, so they are few, fixed and generated into the metrics reference.
  */
+import { errorMessage } from "./error_message.ts";
 
 /** Why an event was filtered, and what each word means. */
 export const FILTER_REASON_MEANINGS = {
@@ -82,4 +83,15 @@ export interface PayloadError {
 
 function wordsOf<Word extends string>(meanings: Readonly<Record<Word, string>>): Word[] {
   return Object.keys(meanings) as Word[];
+}
+
+/** The outcome of an event whose signal aborted before it was written: why it did, and the last error of the write. */
+export function notWritten({ reason }: AbortSignal, lastError?: unknown): Outcome {
+  const why = reason instanceof Error && reason.name === "AbortError"
+    ? "its reader stopped"
+    : errorMessage(reason);
+  const last = lastError === undefined || lastError === reason
+    ? ""
+    : `; last error: ${errorMessage(lastError)}`;
+  return { kind: "failed", reason: "unavailable", message: `not written: ${why}${last}` };
 }

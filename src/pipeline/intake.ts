@@ -15,10 +15,11 @@ import {
   type FailReason,
   type FilterReason,
   isFinal,
+  notWritten,
   type Outcome,
   type PayloadError,
 } from "../model/outcome.ts";
-import { type Limits, notWritten, type WriteSlot } from "./limits.ts";
+import type { Limits, WriteSlot } from "./limits.ts";
 import { type EventSettings, normalize } from "./normalize.ts";
 import type {
   Generation,

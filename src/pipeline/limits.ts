@@ -3,8 +3,6 @@
  * a token of its source and a write slot. Waiting drops nothing; only the signal of the request or of the shutdown ends it.
  */
 import type { Payload } from "../model/event.ts";
-import { errorMessage } from "../model/error_message.ts";
-import type { Outcome } from "../model/outcome.ts";
 import type { Clock } from "../model/time.ts";
 import { JSON_LIMITS, type JsonPart } from "../text/json.ts";
 
@@ -47,17 +45,6 @@ export interface WriteSlots {
  * wait already.
  */
 export type Waited = "over" | "aborted" | "too many";
-
-/** The outcome of an event whose signal aborted before it was written: why it did, and the last error of the write. */
-export function notWritten({ reason }: AbortSignal, lastError?: unknown): Outcome {
-  const why = reason instanceof Error && reason.name === "AbortError"
-    ? "its reader stopped"
-    : errorMessage(reason);
-  const last = lastError === undefined || lastError === reason
-    ? ""
-    : `; last error: ${errorMessage(lastError)}`;
-  return { kind: "failed", reason: "unavailable", message: `not written: ${why}${last}` };
-}
 
 /** The right to have one write under way. */
 export interface WriteSlot {
@@ -556,8 +543,7 @@ const MIB = 2 ** 20;
 /** What the bounds are made for: more memory changes nothing. */
 const FULL_MEMORY_BYTES = 512 * MIB;
 /** Memory that the idle program uses, whatever its limit. */
-const AT_REST_BYTES = 64 * MIB;
-const LEAST_SPARE_BYTES = 16 * MIB;
+const AT_REST_BYTES = 64 * MIB, LEAST_SPARE_BYTES = 16 * MIB;
 /** Of the memory limit, so that 16 MiB may be a text at 512. */
 const TEXT_SHARE = 1 / 32;
 /** Of the spare memory, so that 32 MiB may be parsed values at 512. */
@@ -580,26 +566,6 @@ export function createTextLimits(
   };
 }
 
-/** Runs steps to their end, without a pause. */
-export function runSteps<T>(steps: Iterator<unknown, T>): T {
-  for (;;) {
-    const { done, value } = steps.next();
-    if (done) return value;
-  }
-}
-
-/** The same, with a pause after each step where one is due. */
-export async function runStepsInSlices<T>(
-  steps: Iterator<unknown, T>,
-  slices: Pick<TimeSlices, "pause">,
-): Promise<T> {
-  for (;;) {
-    const { done, value } = steps.next();
-    if (done) return value;
-    await slices.pause();
-  }
-}
-
 /** What the payloads of a text have in common, and how they are read. */
 export interface PartsOptions extends Pick<Payload, "origin" | "receivedAt">, PartSender {
   readonly room: ParseRoom;
@@ -614,10 +580,8 @@ export function readInTurn(
   async function* payloads(): AsyncGenerator<Payload> {
     for (const part of parts) {
       const share = await room.take(part, { sender, signal });
-      if (!share) {
-        isCutShort = true;
-        return;
-      }
+      isCutShort = share === undefined;
+      if (!share) return;
       // Not `using`: esbuild 0.25 leaves out a declaration whose name the next statement alone reads.
       try {
         yield { body: part.read(), path: part.path, ...common };

@@ -14,7 +14,7 @@ import {
   textAt,
 } from "../model/json.ts";
 import type { PayloadError } from "../model/outcome.ts";
-import { runSteps } from "../pipeline/limits.ts";
+import { runSteps } from "../model/turns.ts";
 import { bytesOf, payloadErrorsOf, scanJson, wholeOf } from "../text/json.ts";
 import { unread } from "./source.ts";
 import { joined } from "./objects.ts";

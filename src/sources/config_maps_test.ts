@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { gzipSync } from "node:zlib";
 import type { Json } from "../model/json.ts";
-import { runStepsInSlices } from "../pipeline/limits.ts";
+import { runStepsInSlices } from "../model/turns.ts";
 import { documentsIn, logLinesEnd, logLineSteps } from "./config_maps.ts";
 
 function found(body: Json): unknown[] {

@@ -4,7 +4,7 @@ import { LRUCache } from "lru-cache";
 import { errorMessage } from "../model/error_message.ts";
 import type { NormalEvent } from "../model/event.ts";
 import { ANNOTATIONS, LABELS, type Observation } from "../model/observation.ts";
-import type { FailReason, Outcome } from "../model/outcome.ts";
+import { type FailReason, notWritten, type Outcome } from "../model/outcome.ts";
 import { observationName, parseName, shortFingerprint } from "../model/identity.ts";
 import { answerAbout, hasStatus, type KubeApi, NetworkError } from "../kube/api.ts";
 import {
@@ -17,7 +17,7 @@ import {
   type Sleep,
 } from "../kube/retry.ts";
 import { isOver, widen } from "../pipeline/dedup.ts";
-import { notWritten, type Waited } from "../pipeline/limits.ts";
+import type { Waited } from "../pipeline/limits.ts";
 import { toObservation } from "../pipeline/normalize.ts";
 import type { Generation, ObservationStore, WriteContext, Written } from "../pipeline/ports.ts";
 import type { Metrics } from "../telemetry/metrics.ts";

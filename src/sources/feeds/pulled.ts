@@ -31,7 +31,8 @@ import { logger } from "../../telemetry/logging.ts";
 import type { Metrics } from "../../telemetry/metrics.ts";
 import type { SourceStates } from "../status.ts";
 import type { PayloadError } from "../../model/outcome.ts";
-import { runStepsInSlices, type TextLimits, type TimeSlices } from "../../pipeline/limits.ts";
+import { runStepsInSlices } from "../../model/turns.ts";
+import type { TextLimits, TimeSlices } from "../../pipeline/limits.ts";
 import { payloadErrorsOf, scanJsonInSlices, wholeOf } from "../../text/json.ts";
 import { keyBytes, logLineSteps } from "../config_maps.ts";
 

@@ -538,8 +538,7 @@ function shownOf(messages: readonly string[], owners: Succession): string[] {
   for (const message of messages) {
     const told = toldOf(message, owners);
     shown.push(told);
-    room -= told.length;
-    if (room < 0) break;
+    if ((room -= told.length) < 0) break;
   }
   return shown;
 }
@@ -549,12 +548,9 @@ interface CheckId {
   readonly number: number;
 }
 
-/** Longest id of a check of Trivy's own, with white space around it. */
-const MAX_CHECK_ID = 64;
-
 /** `KSV001`, `KSV-0001` and `AVD-KSV-0001` are one check in different releases of the operator. */
 function parseCheckId(id: string): CheckId | undefined {
-  if (id.length > MAX_CHECK_ID) return undefined;
+  if (id.length > 64) return undefined;
   const upper = id.trim().toUpperCase();
   const bare = upper.startsWith("AVD-") ? upper.slice("AVD-".length) : upper;
   let end = bare.length;
