@@ -39,7 +39,7 @@ export const MAX_EVENTS_PER_PAYLOAD = 10_000;
  * How much the events of a payload hold at most, in UTF-16 units: this, or four times what the payload itself holds. A
  * long text that many events repeat would otherwise cost its length times their number.
  */
-const MAX_DRAWN_UNITS = 4 * 2 ** 20, MAX_DRAWN_TIMES = 4;
+const MAX_DRAWN_UNITS = 16 * 2 ** 20, MAX_DRAWN_TIMES = 4;
 /** What each value counts beside its text. */
 const VALUE_UNITS = 8;
 /** Payload errors kept for the answer; all are counted. */

@@ -176,7 +176,7 @@ Deno.test("createIntake() takes 10,000 events of a payload and reports the rest 
   assertEquals(result.payloadErrors.map(({ reason }) => reason), ["too_many_events"]);
 });
 
-Deno.test("createIntake() takes no more events of a payload than four times its text and 4 MiB hold", async () => {
+Deno.test("createIntake() takes no more events of a payload than four times its text and 16 MiB hold", async () => {
   const { intake } = intakeOn({
     write: () => Promise.resolve({ outcome: { kind: "created" } }),
     repeat() {},
@@ -189,11 +189,11 @@ Deno.test("createIntake() takes no more events of a payload than four times its 
     }
   }
   const short = await intake.take(source("falco", repeating), PAYLOAD, POSTED);
-  assertEquals([short.received, drawings], [3, 3]);
+  assertEquals([short.received, drawings], [15, 15]);
   assertEquals(short.payloadErrors.map(({ reason }) => reason), ["too_many_events"]);
   // Of a long payload the events may hold more: an alert's text is in its details, its message and its identity.
   const holding = await intake.take(source("falco", repeating), { ...PAYLOAD, body: { long } }, POSTED);
-  assertEquals(holding.received, 7);
+  assertEquals(holding.received, 19);
   const parts = async function* () {
     for (let part = 0; part < 3; part++) yield { ...PAYLOAD, body: { long, part } };
   };
