@@ -38,6 +38,8 @@ export interface ReportedFindings {
   /** `namespace/name` of the document, or `name` of a cluster-scoped one. */
   readonly key: string;
   readonly fingerprints: readonly string[];
+  /** Further ones, which are filtered. Of those the ones that are stored count: there may be any number that are not. */
+  readonly filteredFingerprints?: readonly string[];
   /** False where part of it could not be read: it then only adds, and ends nothing. */
   readonly readable: boolean;
   /** Where reports of its source expire. */

@@ -98,8 +98,10 @@ export interface IntakeResult {
   /** The first of them; `payloadErrorCount` counts all. */
   readonly payloadErrors: readonly PayloadError[];
   readonly payloadErrorCount: number;
-  /** The findings that hold now by this payload, filtered ones too. Empty for pushed payloads. */
+  /** The findings that hold now by this payload, and are stored or may be. Empty for pushed payloads. */
   readonly fingerprints: readonly string[];
+  /** Those that hold, too, and are filtered: stored from before, or not stored. */
+  readonly filteredFingerprints: readonly string[];
   /** Set where the tool shows a part of its findings alone: those that it does not show are not over. */
   readonly isPartial?: true;
 }
@@ -244,11 +246,8 @@ export function createIntake({ steps, limits, store, recorder, settings, context
   }
 
   function open(event: NormalEvent, batch: Batch): Entry {
-    const { tally, write: { correlationId, pushed } } = batch;
+    const { tally, write: { correlationId } } = batch;
     tally.received++;
-    if (event.kind === "finding" && !event.resolved && !pushed) {
-      tally.fingerprints.push(event.fingerprint);
-    }
     noteUndecided(batch, event, 1);
     return { event, batch, ticket: recorder.open(event, correlationId) };
   }
@@ -337,6 +336,10 @@ export function createIntake({ steps, limits, store, recorder, settings, context
     if (outcome.kind === "created" || outcome.kind === "deduped") steps.dedup.noteTaken(event);
     ticket.settle(outcome, document);
     count(batch.tally, outcome);
+    if (event.kind === "finding" && !event.resolved && !batch.write.pushed) {
+      const isFiltered = outcome.kind === "filtered" && outcome.reason !== "rate_limit";
+      batch.tally[isFiltered ? "filteredFingerprints" : "fingerprints"].push(event.fingerprint);
+    }
     noteUndecided(batch, event, -1);
   }
 
@@ -440,6 +443,7 @@ interface Tally {
   readonly errors: PayloadError[];
   errorCount: number;
   readonly fingerprints: string[];
+  readonly filteredFingerprints: string[];
   isPartial: boolean;
   /** The deadline came before all items were looked at. */
   isCutShort: boolean;
@@ -455,6 +459,7 @@ function newTally(): Tally {
     errors: [],
     errorCount: 0,
     fingerprints: [],
+    filteredFingerprints: [],
     isPartial: false,
     isCutShort: false,
   };
@@ -486,7 +491,7 @@ function countError(tally: Tally, error: PayloadError): void {
 const PASSING = FAIL_REASONS.filter((reason) => !isFinal(reason));
 
 function resultOf(tally: Tally): IntakeResult {
-  const { received, created, deduped, filtered, failed, errors, errorCount, fingerprints } = tally;
+  const { received, created, deduped, filtered, failed, errors, errorCount } = tally;
   const unfinished = tally.isCutShort ? 1 : 0;
   const mayPass = PASSING.reduce((sum, reason) => sum + (failed[reason] ?? 0), 0);
   return {
@@ -499,7 +504,8 @@ function resultOf(tally: Tally): IntakeResult {
     undecided: mayPass + (filtered.rate_limit ?? 0) + unfinished,
     payloadErrors: errors,
     payloadErrorCount: errorCount,
-    fingerprints,
+    fingerprints: tally.fingerprints,
+    filteredFingerprints: tally.filteredFingerprints,
     ...(tally.isPartial ? { isPartial: true } : {}),
   };
 }

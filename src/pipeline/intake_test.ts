@@ -6,7 +6,7 @@ import type { JsonObject } from "../model/json.ts";
 import { FAIL_REASONS, type Outcome } from "../model/outcome.ts";
 import { NetworkError } from "../kube/api.ts";
 import { createDedup } from "./dedup.ts";
-import { createIntake, MAX_EVENTS_PER_PAYLOAD } from "./intake.ts";
+import { createIntake, MAX_EVENTS_PER_PAYLOAD, type Steps } from "./intake.ts";
 import { normalize } from "./normalize.ts";
 import type { ObservationStore, Recorder } from "./ports.ts";
 import { createLimits, createRateLimiter, createWriteSlots, type Limits, NO_LIMITS } from "./limits.ts";
@@ -87,11 +87,15 @@ function heldStore() {
   return { store, waiting };
 }
 
-function intakeOn(store: ObservationStore, limits: Limits = NO_LIMITS) {
+function intakeOn(
+  store: ObservationStore,
+  limits: Limits = NO_LIMITS,
+  filter: Steps["filter"] = () => undefined,
+) {
   const recorder = books();
   const dedup = createDedup({ index: { newest: () => undefined }, maxSize: 100 });
   const intake = createIntake({
-    steps: { filter: () => undefined, inScope: () => true, admits: () => "admitted", dedup },
+    steps: { filter, inScope: () => true, admits: () => "admitted", dedup },
     limits,
     store,
     recorder,
@@ -278,6 +282,9 @@ Deno.test("createIntake() returns the fingerprints a report holds: filtered find
   const fingerprintOf = (id: number) =>
     normalize((drawn(id) as { event: DrawnEvent }).event, PAYLOAD, options).fingerprint;
   assertEquals(result.fingerprints, [1, 3].map(fingerprintOf));
+  const filtering = intakeOn(store, NO_LIMITS, () => ({ reason: "exclude_kinds" }));
+  const filtered = await filtering.intake.take(findings, PAYLOAD, { ...WATCHED, signal: aborted });
+  assertEquals([filtered.fingerprints, filtered.filteredFingerprints], [[], [1, 3].map(fingerprintOf)]);
 });
 
 Deno.test("createIntake() writes an alert while thousands of findings wait", async () => {

@@ -124,11 +124,17 @@ export class Reporters {
   }
 
   /** See `Views`. */
-  report(of: ViewKey, { key, fingerprints, readable, scope: said }: ReportedFindings): void {
+  report(
+    of: ViewKey,
+    { key, fingerprints, filteredFingerprints = [], readable, scope: said }: ReportedFindings,
+  ): void {
     const view = this.#view(of);
     const before = view.documents.get(key);
     const scope = said ?? before?.scope;
-    const named = fingerprints.map(fingerprintKey).filter((fingerprint) => this.#isStored(fingerprint));
+    const named = [
+      ...fingerprints.map(fingerprintKey),
+      ...filteredFingerprints.map(fingerprintKey).filter((fingerprint) => this.#isStored(fingerprint)),
+    ];
     const now = Float64Array.from(new Set(readable || !before ? named : [...before.fingerprints, ...named]));
     const blind = !readable && (before?.blind ?? true);
     const document = { fingerprints: now, round: view.round, blind, scope };
@@ -235,8 +241,8 @@ export class Reporters {
   }
 
   /**
-   * What is filtered, or has no room in the storage budget, is not stored, and may be far more than what is. It is reported
-   * again when it is: by the evaluation that stores it.
+   * What is filtered, or has no room in the storage budget, is not stored, and may be far more than what is. The evaluation
+   * that stores it reports it again.
    */
   #isStored(key: number): boolean {
     return this.#options.isStored?.(key) ?? true;

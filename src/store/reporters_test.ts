@@ -40,7 +40,7 @@ Deno.test("Reporters forget the oldest of very many deleted reports and ended wo
   assertEquals(kinds, ["ended", "absent", "absent"]);
 });
 
-Deno.test("Reporters keep who reports a finding, and its end, while it is stored", () => {
+Deno.test("Reporters keep who reports a filtered finding, and the end of any, while it is stored", () => {
   const stored = new Set([fingerprintKey(fingerprintOf(1)), fingerprintKey(fingerprintOf(2))]);
   const reporters = new Reporters({ seconds: () => 0, now: () => 0, isStored: (key) => stored.has(key) });
   reporters.begin(VIEW);
@@ -48,9 +48,18 @@ Deno.test("Reporters keep who reports a finding, and its end, while it is stored
   for (let id = 0; id < 3; id++) churn(reporters, id);
   const kinds = () => [0, 1, 2].map((id) => reporters.reporting(finding(id)).kind);
   assertEquals(kinds(), ["unseen", "ended", "ended"]);
-  const report = { key: "shop/web", fingerprints: [0, 1].map(fingerprintOf), readable: true };
+  const report = {
+    key: "shop/web",
+    fingerprints: [] as string[],
+    filteredFingerprints: [0, 1].map(fingerprintOf),
+    readable: true,
+  };
   reporters.report(VIEW, report);
   assertEquals(kinds(), ["unseen", "reported", "ended"]);
+  // Not filtered, it may be stored though no answer or watch event said so yet.
+  reporters.report(VIEW, { ...report, fingerprints: [fingerprintOf(0)] });
+  assertEquals(kinds(), ["reported", "reported", "ended"]);
+  reporters.report(VIEW, report);
   stored.add(fingerprintKey(fingerprintOf(0)));
   reporters.report(VIEW, report);
   assertEquals(kinds(), ["reported", "reported", "ended"]);

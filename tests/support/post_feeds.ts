@@ -20,6 +20,7 @@ export const ONE_CREATED: IntakeResult = {
   payloadErrors: [],
   payloadErrorCount: 0,
   fingerprints: [],
+  filteredFingerprints: [],
 };
 
 /** A source that is posted to. It draws nothing: the intake of a test does not ask it to. */

@@ -302,6 +302,7 @@ export function createEvaluator(options: EvaluatorOptions): Evaluator {
     report({
       key,
       fingerprints: result.fingerprints,
+      filteredFingerprints: result.filteredFingerprints,
       readable,
       ...(found.scope && { scope: found.scope }),
     });
