@@ -384,12 +384,12 @@ async function followView(
   using _listener = options.evaluateAgain.subscribe(() => events.relist());
   const atMostOnce = createPacer(FILTER_CHANGES_MS, { signal, sleep });
   using _changes = options.filterChanges.subscribe((documents) => {
-    for (const affected of documents.map(affects)) {
-      if (affected === "all") atMostOnce("", () => events.relist());
-      else if (affected !== "none") {
-        const { namespace } = affected;
-        atMostOnce(namespace, () => events.relistNamespace(namespace));
-      }
+    // A change brings the document before it and the one after it: what both affect is listed once.
+    const affected = documents.map(affects);
+    if (affected.includes("all")) return atMostOnce("", () => events.relist());
+    const namespaces = affected.flatMap((each) => typeof each === "string" ? [] : [each.namespace]);
+    for (const namespace of new Set(namespaces)) {
+      atMostOnce(namespace, () => events.relistNamespace(namespace));
     }
   });
   /** Waits for the intake without a due beat, because it waits as long as the API server is unreachable. */

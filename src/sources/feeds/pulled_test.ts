@@ -314,6 +314,19 @@ Deno.test("an operator's filter change evaluates the views of its source, and ch
   assertEquals(w.read(), OF_TRIVY);
 });
 
+Deno.test("a filter that is changed once is evaluated once, not again for the document before it", async () => {
+  await using w = filteredWorld();
+  for (const namespace of [undefined, "team-a"]) {
+    w.edit("trivy", namespace);
+    await w.time.advance(120_000);
+    w.read();
+    w.edit("trivy", namespace);
+    await w.time.advance(120_000);
+    const isOperators = namespace === undefined;
+    assertEquals(w.read(), isOperators ? OF_TRIVY : [...OF_TEAM_A, WITH_ANY_NAMESPACE[0]].toSorted());
+  }
+});
+
 Deno.test("a changed filter of a pushed source evaluates no view", async () => {
   await using w = filteredWorld();
   await w.time.advance(0);
