@@ -262,52 +262,51 @@ const REPEATED: Readonly<Record<string, JsonObject>> = {
 
 for (const [name, fields] of Object.entries(REPEATED)) {
   Deno.test(`8 reports that repeat ${name} for 300 resources cost little more than their length`, async () => {
-    await using target = await startTarget({
-      entry: await freshBundle(),
-      async before(api) {
-        for (let index = 0; index < 8; index++) {
-          const report = policyReport("evil", `long-${index}`, { results: 1 });
-          const [result] = report["results"] as JsonObject[];
-          const resources = many(300, (pod) => ({ kind: "Pod", name: `pod-${index}-${pod}` }));
-          await api.create(POLICY_REPORTS, { ...report, results: [{ ...result, resources, ...fields }] });
-        }
-        await api.create(POLICY_REPORTS, policyReport("shop", "web", { results: 5 }));
-      },
-    });
-    const { pid, url } = target.controller;
-    const controller = { ...target.controller, pid, url, mostMib: MOST_MIB + KUBECONFIG_MIB };
-    await measured(`8 reports, ${name}`, controller, async () => {
-      await eventually("the reports to be evaluated", () => isKyvernoRead(target.controller), {
-        timeoutMs: 60_000,
-      });
-      const stored = await target.stored();
-      assertEquals(stored.filter(({ metadata }) => metadata.namespace === "shop").length, 5);
+    await readsHonestReport(`8 reports, ${name}`, {
+      count: 8,
+      resultOf: (index) => ({
+        resources: many(300, (pod) => ({ kind: "Pod", name: `pod-${index}-${pod}` })),
+        ...fields,
+      }),
     });
   });
 }
 
 Deno.test("20 reports of 200,000 empty objects each are read one after the other", async () => {
+  const stored = await readsHonestReport("20 dense reports", {
+    count: 20,
+    resultOf: () => ({ result: "pass", resources: many(200_000, () => ({})) }),
+  });
+  assertEquals(stored.length, 5);
+});
+
+/** Starts on hostile reports of one result each, and reads a report of "shop" beside them within the bounds. */
+async function readsHonestReport(
+  name: string,
+  { count, resultOf }: { readonly count: number; readonly resultOf: (index: number) => JsonObject },
+) {
   await using target = await startTarget({
     entry: await freshBundle(),
     async before(api) {
-      for (let index = 0; index < 20; index++) {
-        const report = policyReport("evil", `dense-${index}`, { results: 1 });
+      for (let index = 0; index < count; index++) {
+        const report = policyReport("evil", `hostile-${index}`, { results: 1 });
         const [result] = report["results"] as JsonObject[];
-        const resources = many(200_000, () => ({}));
-        await api.create(POLICY_REPORTS, { ...report, results: [{ ...result, result: "pass", resources }] });
+        await api.create(POLICY_REPORTS, { ...report, results: [{ ...result, ...resultOf(index) }] });
       }
       await api.create(POLICY_REPORTS, policyReport("shop", "web", { results: 5 }));
     },
   });
   const { pid, url } = target.controller;
   const controller = { ...target.controller, pid, url, mostMib: MOST_MIB + KUBECONFIG_MIB };
-  await measured("20 dense reports", controller, async () => {
+  await measured(name, controller, async () => {
     await eventually("the reports to be evaluated", () => isKyvernoRead(target.controller), {
       timeoutMs: 60_000,
     });
-    assertEquals((await target.stored()).length, 5);
   });
-});
+  const stored = await target.stored();
+  assertEquals(stored.filter(({ metadata }) => metadata.namespace === "shop").length, 5);
+  return stored;
+}
 
 Deno.test("20 CRITICAL alerts beside 100 engines that one namespace invented are stored and stay", async () => {
   await using target = await startTarget({
