@@ -81,6 +81,7 @@ function readable<R>(doing: string, read: () => R): R {
   }
 }
 
+const decoder = new TextDecoder();
 const QUOTE = 0x22,
   BACKSLASH = 0x5c,
   OPEN_ARRAY = 0x5b,
@@ -100,7 +101,6 @@ const MAX_ITEM_BYTES = 4 * 1024 * 1024;
 export class ListText<T> {
   /** Called with the bytes of each item; they are overwritten afterwards. */
   readonly #read: (item: Uint8Array) => T;
-  readonly #decoder = new TextDecoder();
   /** Text that is not cut yet: an unfinished item, or what is around the items. */
   #bytes = new Uint8Array(2 * PIECE_BYTES);
   #length = 0;
@@ -183,7 +183,7 @@ export class ListText<T> {
   }
 
   #text(from: number, to: number): string {
-    return this.#decoder.decode(this.#bytes.subarray(from, to));
+    return decoder.decode(this.#bytes.subarray(from, to));
   }
 }
 
@@ -196,8 +196,6 @@ function stringEnd(bytes: Uint8Array, at: number, end: number): number {
   }
   return -1;
 }
-
-const decoder = new TextDecoder();
 
 /** An item of a list by its bytes. */
 export function parsedItem(bytes: Uint8Array): KubeObject {

@@ -392,28 +392,28 @@ export function createWriteSlots(options: WriteSlotsOptions): WriteSlots {
   };
 }
 
-/** Counts by namespace, and their sum. */
+/** Counts by key (a namespace, a sender), and their sum. */
 class Counts {
   readonly #counts = new Map<string, number>();
   total = 0;
 
-  get(namespace: string): number {
-    return this.#counts.get(namespace) ?? 0;
+  get(key: string): number {
+    return this.#counts.get(key) ?? 0;
   }
 
-  add(namespace: string, by: 1 | -1): void {
+  add(key: string, by: number): void {
     this.total += by;
-    const count = this.get(namespace) + by;
-    if (count === 0) this.#counts.delete(namespace);
-    else this.#counts.set(namespace, count);
+    const count = this.get(key) + by;
+    if (count === 0) this.#counts.delete(key);
+    else this.#counts.set(key, count);
   }
 }
 
 /** Memory for the parsed parts of texts. A part keeps its share until its last event is drawn. */
 export interface ParseRoom {
   /**
-   * Resolves with what gives the share back, in order of arrival; with undefined where the signal aborted first. Further
-   * parts of a sender wait, behind nobody else's, while it holds a quarter of the room.
+   * Resolves with what gives the share back, in order of arrival; with undefined where the signal aborted first. While a
+   * sender holds a quarter of the room, its further parts wait and those of others pass them.
    */
   take(part: Pick<JsonPart, "bytes" | "values">, from: PartSender): Promise<Disposable | undefined>;
 }
@@ -435,8 +435,8 @@ const NO_SHARE: Disposable = { [Symbol.dispose]() {} };
 /** Of the room, for the parts of one sender that holds some already. */
 const SENDER_SHARE = 1 / 4;
 /**
- * How long a share counts after it was given back, and a larger part than one sender may have for as much longer: what was parsed
- * is garbage then, and collected later than it is made.
+ * How long a share counts after it was given back: what was parsed is garbage then, and is collected later than it is made. A share
+ * that is larger than a sender's counts for longer, in proportion.
  */
 const GARBAGE_MS = 25;
 
@@ -450,9 +450,10 @@ export function createParseRoom(
   capacity: number,
   { clock = { monotonic: () => performance.now() }, timer = startTimer }: ParseRoomOptions = {},
 ): ParseRoom {
+  const perSender = capacity * SENDER_SHARE;
   const waiting = new Set<PartWaiting>();
-  const held = new Map<string, number>();
-  let used = 0;
+  /** Bytes by sender. */
+  const held = new Counts();
   /** Shares given back; each counts until `until`. */
   const garbage = new Set<{ readonly bytes: number; readonly sender: string; readonly until: number }>();
   let cancelTimer: (() => void) | undefined;
@@ -462,12 +463,12 @@ export function createParseRoom(
     for (const share of garbage) {
       if (share.until > now) continue;
       garbage.delete(share);
-      count(-share.bytes, share.sender);
+      held.add(share.sender, -share.bytes);
     }
     for (const { bytes, sender, enter } of waiting) {
-      const own = held.get(sender) ?? 0;
-      if (own > 0 && own + bytes > capacity * SENDER_SHARE) continue;
-      if (used > 0 && used + bytes > capacity) break;
+      const own = held.get(sender);
+      if (own > 0 && own + bytes > perSender) continue;
+      if (held.total > 0 && held.total + bytes > capacity) break;
       enter();
     }
     cancelTimer?.();
@@ -475,18 +476,11 @@ export function createParseRoom(
     cancelTimer = waiting.size > 0 && next < Infinity ? timer(letIn, Math.ceil(next - now)) : undefined;
   }
 
-  function count(bytes: number, sender: string): void {
-    used += bytes;
-    const own = (held.get(sender) ?? 0) + bytes;
-    if (own > 0) held.set(sender, own);
-    else held.delete(sender);
-  }
-
   function share(bytes: number, sender: string): Disposable {
-    count(bytes, sender);
+    held.add(sender, bytes);
     return {
       [Symbol.dispose]() {
-        const garbageMs = GARBAGE_MS * Math.max(1, bytes / (capacity * SENDER_SHARE));
+        const garbageMs = GARBAGE_MS * Math.max(1, bytes / perSender);
         garbage.add({ bytes, sender, until: clock.monotonic() + garbageMs });
         letIn();
       },

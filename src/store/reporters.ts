@@ -252,14 +252,13 @@ export class Reporters {
   #keepRemoved(view: View, key: string, removed: Removed): void {
     view.removed.set(key, removed);
     view.removedFingerprints += removed.document.fingerprints.length;
-    for (const [oldest, { document }] of view.removed) {
+    for (const [oldestKey, oldest] of view.removed) {
       if (view.removed.size <= MAX_REMOVED && view.removedFingerprints <= MAX_REMOVED_FINGERPRINTS) return;
-      const part = document.scope && partOf(document.scope);
-      const expired = part === undefined ? undefined : view.expired.get(part);
-      const first = view.removed.get(oldest);
-      if (first) expired?.delete(first);
-      if (part !== undefined && expired?.size === 0) view.expired.delete(part);
-      this.#forgetRemoved(view, oldest);
+      this.#forgetRemoved(view, oldestKey);
+      const { scope } = oldest.document;
+      const expired = scope && view.expired.get(partOf(scope));
+      expired?.delete(oldest);
+      if (scope && expired?.size === 0) view.expired.delete(partOf(scope));
     }
   }
 
