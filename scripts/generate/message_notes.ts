@@ -83,7 +83,7 @@ export const LOG_NOTES: Readonly<Record<string, Note>> = {
     "find out why that user writes it; list restorers in the chart's values for a restore",
   ],
   // Filters
-  "Filters are off where they lie": [
+  "Filter is not in force while TENANT_FILTERS is off": [
     "an ObservationFilter outside the controller's namespace, while `TENANT_FILTERS` is off",
     "move it to the controller's namespace, or set `TENANT_FILTERS=true`",
   ],

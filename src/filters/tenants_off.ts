@@ -47,7 +47,10 @@ async function sayOffIn(
     const condition = offCondition(event.object, ownNamespace);
     if (isSaid(event.object, condition, {})) continue;
     const { message } = condition;
-    log.warn("Filters are off where they lie", { observationFilter: namespacedName(event.object), message });
+    log.warn("Filter is not in force while TENANT_FILTERS is off", {
+      observationFilter: namespacedName(event.object),
+      message,
+    });
     conditions.set(OBSERVATION_FILTERS, event.object, condition);
     while (conditions.waiting >= MAX_WAITING) {
       beat.within(ROUND_MS);

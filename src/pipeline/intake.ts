@@ -415,7 +415,7 @@ function unitsOf(value: unknown): number {
 const TOO_LONG: PayloadError = {
   reason: "too_many_events",
   path: "",
-  message: "the events repeat more text than the payload holds four times over, the rest is not taken",
+  message: "the events hold more than 16 MiB and four times what the payload holds, the rest is not taken",
 };
 
 /** The error with its place in all that was sent. */
